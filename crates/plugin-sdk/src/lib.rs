@@ -1,0 +1,1 @@
+//! Write a Keyway secrets plugin: implement one trait and call run.

@@ -1,0 +1,1 @@
+//! The messages of the Keyway plugin protocol, with optional Connect clients and servers.

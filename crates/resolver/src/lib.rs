@@ -1,0 +1,1 @@
+//! Ask the local Keyway daemon for secrets, async or blocking.

@@ -1,0 +1,1 @@
+//! Connect RPC (unary) for prost over any tower service.

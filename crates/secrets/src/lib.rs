@@ -1,0 +1,1 @@
+//! Secret ids, patterns with exact overlap and intersection, and values that wipe themselves.

@@ -1,0 +1,3 @@
+//! Keyway provider: environment variables that its configuration names.
+
+fn main() {}

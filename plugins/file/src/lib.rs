@@ -1,0 +1,1 @@
+//! Keyway provider: an age-encrypted store in a local directory.

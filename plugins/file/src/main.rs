@@ -1,0 +1,3 @@
+//! Keyway provider: an age-encrypted store in a local directory.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The commands of Keyway's maintainers.
+
+fn main() {}
