@@ -1,3 +1,56 @@
-//! The commands of Keyway's maintainers.
+//! The maintainers' commands: `cargo xtask help` lists them.
+//!
+//! One module is one subcommand; what several of them need is in [`shell`] and [`workspace`].
+#![allow(
+    clippy::print_stdout,
+    reason = "these commands talk to the person who runs them"
+)]
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod arrows;
+mod demo;
+mod dist;
+mod lint;
+mod shell;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The maintainers' commands of Keyway.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", disable_help_subcommand = false)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a real daemon with real plugins in a temporary home and walk a secret through it.
+    Demo(demo::Options),
+    /// Build stripped release binaries into target/dist/bin and target/dist/plugins.
+    Dist(dist::Options),
+    /// Check formatting, clippy, the arrows between crates, generated code, docs, features, packages.
+    Lint(lint::Options),
+    /// Run what a change must pass; --all adds the long stages.
+    Test(test::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Demo(options) => demo::run(&options),
+        Command::Dist(options) => dist::run(&options),
+        Command::Lint(options) => lint::run(&options),
+        Command::Test(options) => test::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

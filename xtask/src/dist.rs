@@ -1,0 +1,85 @@
+//! `cargo xtask dist`: the binaries that are given to users.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::shell;
+use crate::workspace::Workspace;
+
+/// The plugins that ship: the package and the name of its executable, which is the plugin's name.
+pub(crate) const PLUGINS: &[(&str, &str)] =
+    &[("keyway-plugin-env", "env"), ("keyway-plugin-file", "file")];
+
+const PROFILE: &str = "ship";
+
+/// The goals for the sizes of stripped binaries, in bytes.
+const KEYWAY_LIMIT: u64 = 8 * 1024 * 1024;
+const PLUGIN_LIMIT: u64 = 5 * 1024 * 1024 / 2;
+
+/// Options of `cargo xtask dist`.
+#[derive(Args)]
+pub(crate) struct Options {}
+
+/// Builds and lays out `target/dist`.
+///
+/// # Errors
+///
+/// When the build fails or a file cannot be written.
+pub(crate) fn run(_options: &Options) -> Result<()> {
+    let workspace = Workspace::load()?;
+    let mut build = shell::cargo(&workspace.root);
+    build.args([
+        "build",
+        "--locked",
+        "--profile",
+        PROFILE,
+        "--package",
+        "keyway",
+    ]);
+    for (package, _) in PLUGINS {
+        build.args(["--package", package]);
+    }
+    shell::run(&mut build)?;
+
+    let built = workspace.target_directory.join(PROFILE);
+    let dist = workspace.target_directory.join("dist");
+    let mut files = vec![copy(&built, "keyway", &dist.join("bin"))?];
+    for (_, name) in PLUGINS {
+        files.push(copy(&built, name, &dist.join("plugins"))?);
+    }
+    report(&files)
+}
+
+fn copy(from: &Path, name: &str, folder: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let target = folder.join(name);
+    // A running executable cannot be overwritten, but its name can be given to a new file.
+    let fresh = folder.join(format!(".{name}.new"));
+    fs::copy(from.join(name), &fresh)
+        .and_then(|_| fs::rename(&fresh, &target))
+        .with_context(|| format!("cannot write {}", target.display()))?;
+    Ok(target)
+}
+
+fn report(files: &[PathBuf]) -> Result<()> {
+    let mut over = Vec::new();
+    for file in files {
+        let size = fs::metadata(file)?.len();
+        println!("{:>10} bytes  {}", size, file.display());
+        let limit = if file.ends_with("bin/keyway") {
+            KEYWAY_LIMIT
+        } else {
+            PLUGIN_LIMIT
+        };
+        if size > limit {
+            over.push(format!("{} is over {limit} bytes", file.display()));
+        }
+    }
+    if !over.is_empty() {
+        bail!("a binary is larger than promised: {}", over.join("; "));
+    }
+    Ok(())
+}

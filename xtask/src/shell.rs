@@ -1,0 +1,133 @@
+//! Running other programs, and telling how long each stage took.
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// A `cargo` command in the workspace's root, with the cargo that runs this program.
+pub(crate) fn cargo(root: &Path) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root);
+    command
+}
+
+/// Runs `command` with its output shown.
+///
+/// # Errors
+///
+/// When it cannot be started or ends with anything but success; the message holds the whole command line.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let line = describe(command);
+    println!("$ {line}");
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start `{line}`"))?;
+    if !status.success() {
+        bail!("`{line}` ended with {status}");
+    }
+    Ok(())
+}
+
+/// Runs `command` and returns what it printed on stdout; its stderr is shown.
+///
+/// # Errors
+///
+/// As [`run`], and when the output is not UTF-8.
+pub(crate) fn read(command: &mut Command) -> Result<String> {
+    let line = describe(command);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start `{line}`"))?;
+    if !output.status.success() {
+        bail!("`{line}` ended with {}", output.status);
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("`{line}` printed no UTF-8"))
+}
+
+/// Whether `program` can be started with `argument` (a version flag) and succeeds.
+pub(crate) fn exists(program: &str, argument: &str) -> bool {
+    Command::new(program)
+        .arg(argument)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Whether a skipped stage is a failure (`KEYWAY_REQUIRE_ALL=1`, as in CI).
+pub(crate) fn everything_required() -> bool {
+    env::var_os("KEYWAY_REQUIRE_ALL").is_some_and(|value| value == "1")
+}
+
+/// The stages of one command, each with its time and outcome.
+#[derive(Default)]
+pub(crate) struct Stages {
+    finished: Vec<(String, Duration, &'static str)>,
+}
+
+impl Stages {
+    /// Runs one stage and keeps its time.
+    ///
+    /// # Errors
+    ///
+    /// Those of `body`, with the stage's name; the times so far are printed first.
+    pub(crate) fn run(&mut self, name: &str, body: impl FnOnce() -> Result<()>) -> Result<()> {
+        println!("\n== {name}");
+        let started = Instant::now();
+        let result = body();
+        let outcome = if result.is_ok() { "ok" } else { "FAILED" };
+        self.finished
+            .push((name.to_owned(), started.elapsed(), outcome));
+        if result.is_err() {
+            self.print();
+        }
+        result.with_context(|| format!("stage `{name}`"))
+    }
+
+    /// Runs one stage where `program` exists, else says loudly that it was skipped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stages::run`]; and when the program is missing while everything is required.
+    pub(crate) fn run_with(
+        &mut self,
+        name: &str,
+        (program, version_flag): (&str, &str),
+        body: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        if exists(program, version_flag) {
+            return self.run(name, body);
+        }
+        if everything_required() {
+            bail!("stage `{name}` needs {program}, and KEYWAY_REQUIRE_ALL=1 forbids skipping it");
+        }
+        println!("\n== {name}\nskipped: needs {program}");
+        self.finished
+            .push((name.to_owned(), Duration::ZERO, "SKIPPED"));
+        Ok(())
+    }
+
+    /// Prints the table of stages.
+    pub(crate) fn print(&self) {
+        println!("\nstage                                    seconds  outcome");
+        for (name, elapsed, outcome) in &self.finished {
+            println!("{name:<40} {:>7.1}  {outcome}", elapsed.as_secs_f64());
+        }
+    }
+}
+
+fn describe(command: &Command) -> String {
+    let mut line = command.get_program().to_string_lossy().into_owned();
+    if let Some(name) = Path::new(&line).file_name() {
+        line = name.to_string_lossy().into_owned();
+    }
+    for argument in command.get_args() {
+        line.push(' ');
+        line.push_str(&argument.to_string_lossy());
+    }
+    line
+}

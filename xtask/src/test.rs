@@ -1,0 +1,81 @@
+//! `cargo xtask test`: what a change must pass, and with `--all` the long stages as well.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::shell::{self, Stages};
+use crate::workspace::Workspace;
+use crate::{demo, dist, lint};
+
+/// Options of `cargo xtask test`.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Add the long stages: single features, packages, longer random tests, the demo on release binaries.
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// Runs the stages in an order that tells of a fault early.
+///
+/// # Errors
+///
+/// The first stage that fails.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let workspace = Workspace::load()?;
+    let mut stages = Stages::default();
+    lint::quick(&workspace, &mut stages)?;
+    stages.run("binaries for the tests", || {
+        shell::run(shell::cargo(&workspace.root).args([
+            "build",
+            "--locked",
+            "--workspace",
+            "--bins",
+        ]))
+    })?;
+    stages.run("unit, integration and interop tests", || {
+        tests(&workspace, options.all)
+    })?;
+    stages.run("crates outside the workspace", || outside(&workspace))?;
+    if options.all {
+        long(&workspace, &mut stages)?;
+    }
+    stages.print();
+    Ok(())
+}
+
+fn tests(workspace: &Workspace, all: bool) -> Result<()> {
+    let mut command = shell::cargo(&workspace.root);
+    command.args(["test", "--locked", "--workspace", "--no-fail-fast"]);
+    if all {
+        // The random tests read it and run more and longer scripts.
+        command.env("KEYWAY_LONG_TESTS", "1");
+    }
+    shell::run(&mut command)
+}
+
+/// Builds and tests the crates below `examples`, which use ours as a stranger would.
+fn outside(workspace: &Workspace) -> Result<()> {
+    let folder = workspace.root.join("examples");
+    let mut crates: Vec<_> = fs::read_dir(&folder)
+        .with_context(|| format!("cannot list {}", folder.display()))?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    crates.retain(|path| path.join("Cargo.toml").exists());
+    crates.sort();
+    for path in crates {
+        shell::run(
+            shell::cargo(&path)
+                .args(["test", "--target-dir"])
+                .arg(workspace.target_directory.join("outside")),
+        )?;
+    }
+    Ok(())
+}
+
+fn long(workspace: &Workspace, stages: &mut Stages) -> Result<()> {
+    lint::thorough(workspace, stages)?;
+    stages.run("dist", || dist::run(&dist::Options {}))?;
+    stages.run("demo", || demo::run(&demo::Options {}))
+}

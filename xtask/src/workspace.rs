@@ -1,0 +1,73 @@
+//! What `cargo metadata` says of the workspace.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::shell;
+
+/// The workspace's packages and folders.
+#[derive(Deserialize)]
+pub(crate) struct Workspace {
+    pub(crate) packages: Vec<Package>,
+    pub(crate) target_directory: PathBuf,
+    #[serde(rename = "workspace_root")]
+    pub(crate) root: PathBuf,
+}
+
+/// One member.
+#[derive(Deserialize)]
+pub(crate) struct Package {
+    pub(crate) name: String,
+    pub(crate) dependencies: Vec<Dependency>,
+    pub(crate) features: BTreeMap<String, Vec<String>>,
+    pub(crate) manifest_path: PathBuf,
+    /// `Some([])` means never published.
+    pub(crate) publish: Option<Vec<String>>,
+}
+
+/// One dependency as a manifest declares it.
+#[derive(Deserialize)]
+pub(crate) struct Dependency {
+    pub(crate) name: String,
+    /// `None` is a normal dependency; else `build` or `dev`.
+    pub(crate) kind: Option<String>,
+    /// Set for members of the workspace.
+    pub(crate) path: Option<PathBuf>,
+}
+
+impl Workspace {
+    /// Asks cargo.
+    ///
+    /// # Errors
+    ///
+    /// When cargo fails or answers something that is not understood.
+    pub(crate) fn load() -> Result<Self> {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .context("xtask lies in the workspace's root")?;
+        let text =
+            shell::read(shell::cargo(here).args(["metadata", "--format-version=1", "--no-deps"]))?;
+        serde_json::from_str(&text).context("`cargo metadata` printed something unexpected")
+    }
+
+    /// The members that are published, in the order of their names.
+    pub(crate) fn published(&self) -> impl Iterator<Item = &Package> {
+        let mut packages: Vec<_> = self
+            .packages
+            .iter()
+            .filter(|package| package.is_published())
+            .collect();
+        packages.sort_by(|left, right| left.name.cmp(&right.name));
+        packages.into_iter()
+    }
+}
+
+impl Package {
+    /// Whether the registry may get it.
+    pub(crate) fn is_published(&self) -> bool {
+        self.publish.as_ref().is_none_or(|list| !list.is_empty())
+    }
+}
