@@ -1,0 +1,89 @@
+//! A value with the facts about it.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use crate::{Id, SecretValue};
+
+/// A secret with its id and the facts about it, as providers return it.
+///
+/// `None` in a time means that it is not known or, for [`expires_at`](Self::expires_at), that the secret does not
+/// expire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Envelope {
+    /// The name of the secret.
+    pub id: Id,
+    /// The bytes of the secret.
+    pub value: SecretValue,
+    /// The name of the plugin that provided it. A daemon overwrites what a plugin says here.
+    pub provider: String,
+    /// The provider's version of the secret; free text, often empty.
+    pub version: String,
+    /// When the secret was made.
+    pub created_at: Option<SystemTime>,
+    /// When the provider looked it up.
+    pub resolved_at: Option<SystemTime>,
+    /// When it stops being valid.
+    pub expires_at: Option<SystemTime>,
+    /// What else the provider says of it. Not secret: it may be printed.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Envelope {
+    /// An envelope with an id and a value, and nothing else known.
+    ///
+    /// ```
+    /// use keyway_secrets::Envelope;
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// let mut envelope = Envelope::new("api/token".parse()?, "not-a-real-token");
+    /// envelope.version = "7".to_owned();
+    /// envelope.expires_at = Some(SystemTime::now() + Duration::from_secs(60));
+    /// # Ok::<(), keyway_secrets::ParseIdError>(())
+    /// ```
+    pub fn new(id: Id, value: impl Into<SecretValue>) -> Self {
+        Self {
+            id,
+            value: value.into(),
+            provider: String::new(),
+            version: String::new(),
+            created_at: None,
+            resolved_at: None,
+            expires_at: None,
+            metadata: BTreeMap::new(),
+        }
+    }
+
+    /// Whether the secret had expired at `now`.
+    pub fn is_expired(&self, now: SystemTime) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn debug_shows_the_facts_and_not_the_value() {
+        let mut envelope = Envelope::new("a/b".parse().unwrap(), "canary-value");
+        envelope
+            .metadata
+            .insert("owner".to_owned(), "ops".to_owned());
+        let text = format!("{envelope:?}");
+        assert!(text.contains("a/b") && text.contains("ops"), "{text}");
+        assert!(!text.contains("canary"), "{text}");
+    }
+
+    #[test]
+    fn expiry_counts_from_its_instant_on() {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(10);
+        let mut envelope = Envelope::new("a".parse().unwrap(), "x");
+        assert!(!envelope.is_expired(at));
+        envelope.expires_at = Some(at);
+        assert!(envelope.is_expired(at));
+        assert!(!envelope.is_expired(at - Duration::from_secs(1)));
+    }
+}

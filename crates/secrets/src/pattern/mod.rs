@@ -1,0 +1,265 @@
+//! Sets of ids.
+
+mod canonical;
+mod contain;
+mod element;
+mod intersect;
+mod overlap;
+mod product;
+
+#[cfg(test)]
+mod brute_force;
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::Id;
+use crate::error::{ComponentFault, ParsePatternError, check_component};
+use canonical::Canonical;
+use element::elements;
+
+/// A set of ids: an id whose components may also be `*` (exactly one component) and `**` (zero or more components).
+///
+/// A wildcard is a whole component: `a*` and `***` are refused. The text is kept as written and compared as written;
+/// `a/**` and `a/**/**` match the same ids but are not equal (use [`covers`](Self::covers) both ways for that).
+///
+/// Every question about patterns has an exact answer, over all ids that could ever exist and not only over those that
+/// do. Cost, for patterns of n and m components: `matches`, `overlaps` and `covers` need about n·m steps, and
+/// `intersection` is cut off at a fixed amount of work.
+///
+/// ```
+/// use keyway_secrets::Pattern;
+///
+/// let tokens: Pattern = "**/token".parse()?;
+/// assert!(tokens.matches(&"token".parse()?));
+/// assert!(tokens.matches(&"registry/docker.io/token".parse()?));
+/// assert!(!tokens.matches(&"token/old".parse()?));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pattern(Arc<str>);
+
+impl Pattern {
+    /// `**`, which matches every id.
+    pub fn everything() -> Self {
+        Self("**".into())
+    }
+
+    /// The pattern as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The components from left to right, wildcards included; there is at least one.
+    pub fn components(&self) -> impl DoubleEndedIterator<Item = &str> + Clone {
+        self.0.split('/')
+    }
+
+    /// The id that this pattern names when it has no wildcard.
+    pub fn as_id(&self) -> Option<Id> {
+        (!self.0.contains('*')).then(|| Id::from_valid(self.0.clone()))
+    }
+
+    /// Whether `id` belongs to this set.
+    pub fn matches(&self, id: &Id) -> bool {
+        overlap::matches(&self.0, id.as_str())
+    }
+
+    /// Whether some id belongs to both sets.
+    ///
+    /// ```
+    /// use keyway_secrets::Pattern;
+    ///
+    /// let realm: Pattern = "a/**/c".parse()?;
+    /// assert!(realm.overlaps(&"a/b/**".parse()?));
+    /// assert!(!realm.overlaps(&"b/**".parse()?));
+    /// # Ok::<(), keyway_secrets::ParsePatternError>(())
+    /// ```
+    pub fn overlaps(&self, other: &Self) -> bool {
+        overlap::overlaps(&elements(&self.0), &elements(&other.0))
+    }
+
+    /// Whether every id of `other` belongs to this set too.
+    ///
+    /// ```
+    /// use keyway_secrets::Pattern;
+    ///
+    /// let wide: Pattern = "a/**".parse()?;
+    /// assert!(wide.covers(&"a/*/b".parse()?));
+    /// assert!(!wide.covers(&"**/a".parse()?));
+    /// # Ok::<(), keyway_secrets::ParsePatternError>(())
+    /// ```
+    pub fn covers(&self, other: &Self) -> bool {
+        contain::covers(&Canonical::new(&self.0), &Canonical::new(&other.0))
+    }
+
+    /// The pattern of exactly the ids that belong to both sets, where one pattern can say it.
+    ///
+    /// `None` means that no id belongs to both (see [`overlaps`](Self::overlaps)) or that it takes more than one
+    /// pattern: `**/a/**` and `**/b/**` share `a/b` and `b/a`, which no single pattern describes without a third. For
+    /// patterns so large or so contrived that the work would pass a fixed bound the answer is `None` as well, unless
+    /// one covers the other.
+    ///
+    /// ```
+    /// use keyway_secrets::Pattern;
+    ///
+    /// let intersect = |a: &str, b: &str| -> Option<String> {
+    ///     let (a, b): (Pattern, Pattern) = (a.parse().unwrap(), b.parse().unwrap());
+    ///     a.intersection(&b).map(String::from)
+    /// };
+    /// assert_eq!(intersect("a/**", "a/*/b").as_deref(), Some("a/*/b"));
+    /// assert_eq!(
+    ///     intersect("**/mcp/auth/**", "docker/*/auth/foo/bar/*").as_deref(),
+    ///     Some("docker/mcp/auth/foo/bar/*"),
+    /// );
+    /// assert_eq!(intersect("**/a/**", "**/b/**"), None);
+    /// ```
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        if self.covers(other) {
+            return Some(other.clone());
+        }
+        if other.covers(self) {
+            return Some(self.clone());
+        }
+        let text = intersect::intersection(&self.0, &other.0)?;
+        Some(Self(text.into()))
+    }
+}
+
+fn check(text: &str) -> Result<(), ParsePatternError> {
+    if text.is_empty() {
+        return Err(ParsePatternError::Empty);
+    }
+    for (index, part) in text.split('/').enumerate() {
+        let component = index + 1;
+        if matches!(part, "*" | "**") {
+            continue;
+        }
+        check_component(part).map_err(|fault| match fault {
+            ComponentFault::Empty => ParsePatternError::EmptyComponent { component },
+            ComponentFault::Character('*') => ParsePatternError::MixedWildcard { component },
+            ComponentFault::Character(character) => ParsePatternError::InvalidCharacter {
+                component,
+                character,
+            },
+        })?;
+    }
+    Ok(())
+}
+
+impl FromStr for Pattern {
+    type Err = ParsePatternError;
+
+    fn from_str(text: &str) -> Result<Self, ParsePatternError> {
+        check(text)?;
+        Ok(Self(text.into()))
+    }
+}
+
+impl TryFrom<&str> for Pattern {
+    type Error = ParsePatternError;
+
+    fn try_from(text: &str) -> Result<Self, ParsePatternError> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for Pattern {
+    type Error = ParsePatternError;
+
+    fn try_from(text: String) -> Result<Self, ParsePatternError> {
+        text.parse()
+    }
+}
+
+impl From<Id> for Pattern {
+    fn from(id: Id) -> Self {
+        Self(id.into_text())
+    }
+}
+
+impl From<&Id> for Pattern {
+    fn from(id: &Id) -> Self {
+        id.clone().into()
+    }
+}
+
+impl From<Pattern> for String {
+    fn from(pattern: Pattern) -> Self {
+        pattern.as_str().to_owned()
+    }
+}
+
+impl AsRef<str> for Pattern {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl Borrow<str> for Pattern {
+    fn borrow(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pattern({:?})", self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_and_is_not_a_pattern() {
+        for good in ["a", "*", "**", "a/*/b/**", "**/**", "docker.io/x_y/z:1-2"] {
+            assert_eq!(good.parse::<Pattern>().unwrap().to_string(), good);
+        }
+        let fault = |text: &str| text.parse::<Pattern>().unwrap_err();
+        assert_eq!(fault(""), ParsePatternError::Empty);
+        assert_eq!(
+            fault("/**"),
+            ParsePatternError::EmptyComponent { component: 1 }
+        );
+        assert_eq!(
+            fault("**/"),
+            ParsePatternError::EmptyComponent { component: 2 }
+        );
+        assert_eq!(
+            fault("a//b"),
+            ParsePatternError::EmptyComponent { component: 2 }
+        );
+        for mixed in ["a*", "*a", "***", "****", "a**b"] {
+            assert_eq!(
+                fault(mixed),
+                ParsePatternError::MixedWildcard { component: 1 }
+            );
+        }
+        assert_eq!(
+            fault("a/?"),
+            ParsePatternError::InvalidCharacter {
+                component: 2,
+                character: '?'
+            }
+        );
+    }
+
+    #[test]
+    fn an_id_is_a_pattern_of_itself() {
+        let id: Id = "a/b".parse().unwrap();
+        let pattern = Pattern::from(&id);
+        assert_eq!(pattern.as_id(), Some(id.clone()));
+        assert!(pattern.matches(&id) && !pattern.matches(&"a".parse().unwrap()));
+        assert_eq!(Pattern::everything().as_id(), None);
+    }
+}
