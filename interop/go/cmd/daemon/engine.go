@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/keyway-secrets/keyway/interop/go/internal/hijack"
+	"github.com/keyway-secrets/keyway/interop/go/internal/host"
+	"github.com/keyway-secrets/keyway/interop/go/internal/ipc"
+	"github.com/keyway-secrets/keyway/interop/go/internal/launch"
+	"github.com/keyway-secrets/keyway/interop/go/internal/provider"
+	"github.com/keyway-secrets/keyway/interop/go/internal/report"
+	"github.com/keyway-secrets/keyway/interop/go/internal/service"
+	"github.com/keyway-secrets/keyway/interop/go/internal/wire/pluginsv1"
+	"github.com/keyway-secrets/keyway/interop/go/internal/wire/resolverv1"
+)
+
+type envelope = resolverv1.GetSecretsResponse_Envelope
+
+// stopGoal is how long the stop of one plugin's connection may take.
+const stopGoal = time.Second
+
+// engine holds the connected plugins and answers clients.
+type engine struct {
+	config        config
+	report        *report.Report
+	builtin       *provider.Provider
+	registrations atomic.Int64
+
+	mu      sync.Mutex
+	members []*member
+}
+
+// member is one registered plugin.
+type member struct {
+	plugin       *host.Plugin
+	registration host.Registration
+	external     bool
+	disabled     bool
+	child        *launch.Child
+	ended        chan struct{}
+}
+
+func newEngine(c config, log *report.Report) *engine { return &engine{config: c, report: log} }
+
+func (e *engine) options(name string) host.Options {
+	return host.Options{WantName: name, IPC: ipc.Options{StreamOpenTimeout: e.config.streamOpenTimeout}}
+}
+
+// launch starts a plugin and waits until it is registered.
+func (e *engine) launch(executable, name string) error {
+	child, err := launch.Start(executable, name, e.config.registrationWindow, nil)
+	if err != nil {
+		return err
+	}
+	plugin, err := host.Accept(child.Conn, e.report, e.options(name))
+	if err != nil {
+		return err
+	}
+	return e.admit(&member{plugin: plugin, child: child})
+}
+
+// hijacked serves a plugin that was started by hand until it goes.
+func (e *engine) hijacked(conn net.Conn) {
+	plugin, err := host.Accept(conn, e.report, e.options(""))
+	if err != nil {
+		e.report.Fail("a connection by hand: %v", err)
+		return
+	}
+	m := &member{plugin: plugin, external: true, ended: make(chan struct{})}
+	if err := e.admit(m); err != nil {
+		e.report.Fail("a plugin by hand: %v", err)
+		plugin.Peer.Close()
+		return
+	}
+	<-plugin.Peer.Closed()
+	e.remove(m)
+	e.report.Event("plugin-left", report.Fields{"name": m.registration.Name, "problems": plugin.Peer.Problems()})
+	if cause := plugin.Peer.Cause(); cause != nil {
+		e.report.Fail("the connection of %s failed: %v", m.registration.Name, cause)
+	}
+	close(m.ended)
+}
+
+func (e *engine) admit(m *member) error {
+	registration, err := m.plugin.Registered(e.config.registrationWindow)
+	if err != nil {
+		return err
+	}
+	m.registration = registration
+	e.registrations.Add(1)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.members = append(e.members, m)
+	slices.SortFunc(e.members, func(a, b *member) int { return strings.Compare(a.registration.Name, b.registration.Name) })
+	return nil
+}
+
+func (e *engine) remove(gone *member) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.members = slices.DeleteFunc(e.members, func(m *member) bool { return m == gone })
+}
+
+func (e *engine) snapshot() []*member {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.members)
+}
+
+// stopPlugins stops all plugins at once and reports how long each took.
+func (e *engine) stopPlugins() {
+	var wait sync.WaitGroup
+	for _, m := range e.snapshot() {
+		wait.Go(func() {
+			stopped := m.plugin.Stop()
+			e.report.Event("plugin-stopped", report.Fields{
+				"name": m.registration.Name, "stop_ms": stopped.Took.Milliseconds(),
+				"drain_ms": stopped.Drain.Took.Milliseconds(), "streams_left": stopped.Drain.StreamsLeft,
+			})
+			e.report.Check(stopped.Asked == nil, "Shutdown of %s: %v", m.registration.Name, stopped.Asked)
+			e.report.Check(stopped.Took < stopGoal, "stopping %s took %v", m.registration.Name, stopped.Took)
+			e.report.Check(stopped.Drain.StreamsLeft == 0, "%s left %d streams open", m.registration.Name, stopped.Drain.StreamsLeft)
+			if m.child != nil {
+				byItself, err := m.child.Wait(2 * time.Second)
+				e.report.Check(byItself && err == nil, "the process of %s ended with %v", m.registration.Name, err)
+			}
+			if m.ended != nil {
+				<-m.ended
+			}
+		})
+	}
+	wait.Wait()
+}
+
+func (e *engine) routes() http.Handler {
+	mux := http.NewServeMux()
+	service.Health(mux)
+	mux.Handle(hijack.Path, &hijack.Acceptor{ReferenceStatusLine: e.config.referenceAcceptor, Serve: e.hijacked})
+	service.Handle(mux, service.GetSecrets, e.getSecrets)
+	service.Handle(mux, service.Authorize, e.authorize)
+	e.managementRoutes(mux)
+	return mux
+}
+
+func (e *engine) getSecrets(ctx context.Context, request *resolverv1.GetSecretsRequest) (*resolverv1.GetSecretsResponse, error) {
+	e.report.Request()
+	pattern := request.GetPattern()
+	if denied(pattern) {
+		return nil, connect.NewError(connect.CodePermissionDenied, errors.New("access denied"))
+	}
+	found, failed := e.askInTurn(ctx, pattern)
+	if len(found) > 0 {
+		return &resolverv1.GetSecretsResponse{Envelopes: found}, nil
+	}
+	if len(failed) > 0 {
+		return nil, connect.NewError(connect.CodeUnavailable, fmt.Errorf("providers failed: %s", strings.Join(failed, ", ")))
+	}
+	return nil, connect.NewError(connect.CodeNotFound, errors.New("secret not found"))
+}
+
+// askInTurn gives what the first provider finds.
+func (e *engine) askInTurn(ctx context.Context, pattern string) ([]*envelope, []string) {
+	var failed []string
+	for _, m := range e.snapshot() {
+		if m.disabled || m.registration.Module {
+			continue
+		}
+		found, err := m.plugin.GetSecrets(ctx, pattern)
+		if err == nil && len(found) > 0 {
+			return stamped(found, m.registration.Name), nil
+		}
+		if err != nil && connect.CodeOf(err) != connect.CodeNotFound {
+			failed = append(failed, m.registration.Name)
+		}
+	}
+	if e.builtin != nil {
+		answer, err := e.builtin.GetSecrets(ctx, &resolverv1.GetSecretsRequest{Pattern: proto.String(pattern)})
+		if err == nil {
+			return stamped(answer.Envelopes, "builtin"), nil
+		}
+		if connect.CodeOf(err) != connect.CodeNotFound {
+			failed = append(failed, "builtin")
+		}
+	}
+	return nil, failed
+}
+
+func stamped(found []*envelope, name string) []*envelope {
+	for _, each := range found {
+		each.Provider = proto.String(name)
+		if each.GetResolvedAt().AsTime().IsZero() {
+			each.ResolvedAt = timestamppb.Now()
+		}
+	}
+	return found
+}
+
+func (e *engine) authorize(_ context.Context, request *resolverv1.AuthorizeRequest) (*resolverv1.AuthorizeResponse, error) {
+	e.report.Request()
+	if len(request.GetPatterns()) == 0 {
+		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("no patterns"))
+	}
+	if slices.ContainsFunc(request.GetPatterns(), denied) {
+		return nil, connect.NewError(connect.CodePermissionDenied, errors.New("access denied"))
+	}
+	return &resolverv1.AuthorizeResponse{
+		Decision: resolverv1.Decision_DECISION_ALLOW.Enum(), ExpiresAt: timestamppb.New(time.Now().Add(time.Hour)),
+	}, nil
+}
+
+func denied(pattern string) bool { return strings.HasPrefix(pattern, "denied/") }
+
+// summary is one plugin as clients see it.
+func (m *member) summary() *pluginsv1.Plugin {
+	plugin := &pluginsv1.Plugin{
+		Name: proto.String(m.registration.Name), Version: proto.String(m.registration.Version),
+		Disabled: proto.Bool(m.disabled), External: proto.Bool(m.external), Configurable: proto.Bool(false),
+		RunStatus: pluginsv1.RunStatus_RUN_STATUS_RUNNING.Enum(), StatusMessage: proto.String(""),
+	}
+	if m.registration.Module {
+		plugin.Metadata = &pluginsv1.Plugin_AccessControlModule{AccessControlModule: &pluginsv1.AccessControlModule{}}
+	} else {
+		plugin.Metadata = &pluginsv1.Plugin_SecretsProvider{
+			SecretsProvider: &pluginsv1.SecretsProvider{Pattern: proto.String(m.registration.Pattern)},
+		}
+	}
+	return plugin
+}

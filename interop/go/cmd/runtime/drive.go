@@ -1,0 +1,256 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/keyway-secrets/keyway/interop/go/internal/expect"
+	"github.com/keyway-secrets/keyway/interop/go/internal/host"
+	"github.com/keyway-secrets/keyway/interop/go/internal/load"
+	"github.com/keyway-secrets/keyway/interop/go/internal/provider"
+	"github.com/keyway-secrets/keyway/interop/go/internal/report"
+)
+
+// callTimeout bounds every single call.
+const callTimeout = 30 * time.Second
+
+// drive runs every phase that was asked for and gives the exit code.
+func (d *driver) drive() int {
+	registration, err := d.plugin.Registered(d.registerTimeout)
+	if d.options.Refuse {
+		d.report.Check(err != nil, "the refused plugin was registered")
+		return d.refused()
+	}
+	if err != nil {
+		d.report.Fail("registration: %v", err)
+		return d.end()
+	}
+	d.report.Check(registration.Module || registration.Pattern != "", "the plugin registered no pattern")
+	d.probe()
+	for _, phase := range []struct {
+		asked bool
+		run   func()
+	}{
+		{d.each, d.askEach},
+		{d.slow > 0, d.askSlow},
+		{d.big > 0, d.askBig},
+		{d.requests > 0, d.load},
+		{d.idle > 0, d.stayIdle},
+		{d.goAway, d.goAwayInFlight},
+	} {
+		if phase.asked {
+			phase.run()
+		}
+	}
+	return d.end()
+}
+
+// probe asks what every plugin answers: a ping and /health.
+func (d *driver) probe() {
+	took, err := d.plugin.Peer.Session.Ping()
+	d.report.Check(err == nil, "the plugin did not answer a ping: %v", err)
+	d.verify(d.plugin.Health())
+	d.report.Event("plugin-probed", report.Fields{"ping_us": took.Microseconds()})
+}
+
+func (d *driver) verify(err error) {
+	if err != nil {
+		d.report.Fail("%v", err)
+	}
+}
+
+func (d *driver) ask(pattern string) ([]*expect.Envelope, error) {
+	d.report.Request()
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	return d.plugin.GetSecrets(ctx, pattern)
+}
+
+func (d *driver) id(name string) string { return d.realm + "/" + name }
+
+// askOne checks one secret of the demo plugin.
+func (d *driver) askOne(name string) error {
+	envelopes, err := d.ask(d.id(name))
+	return expect.Dummy(d.id(name), envelopes, err)
+}
+
+func (d *driver) askEach() {
+	d.verify(d.askOne(provider.Hit))
+	d.verify(d.askOne(provider.NoTime))
+	_, err := d.ask(d.id(provider.Missing))
+	d.verify(expect.Code(provider.Missing, err, connect.CodeNotFound))
+	_, err = d.ask(d.id(provider.Broken))
+	d.verify(expect.Code(provider.Broken, err, connect.CodeInternal, connect.CodeUnknown))
+	many, err := d.ask(d.id("many/*"))
+	d.verify(expect.Dummies(d.id("many/*"), provider.ManyCount, many, err))
+	_, err = d.ask(d.id(provider.Panic))
+	d.verify(expect.Code(provider.Panic, err, connect.CodeInternal, connect.CodeUnavailable, connect.CodeUnknown))
+	// A panic ends its own call and nothing else.
+	d.verify(d.askOne(provider.Hit))
+	_, err = d.ask("not//a pattern")
+	d.verify(expect.Code("an invalid pattern", err, connect.CodeInvalidArgument, connect.CodeNotFound, connect.CodeInternal))
+}
+
+// askSlow has calls wait for longer than the time that a stream may stay
+// without acknowledgement.
+func (d *driver) askSlow() {
+	d.concurrently(d.slow, func() error { return d.askOne(provider.Slow) })
+}
+
+func (d *driver) askBig() {
+	d.concurrently(d.big, func() error { return d.askOne(provider.Big) })
+}
+
+func (d *driver) concurrently(count int, request func() error) {
+	result := load.Run(count, count, request)
+	d.report.Event("concurrent", result.Fields())
+	d.report.Check(result.Failed == 0, "%d of %d concurrent calls failed: %s", result.Failed, result.Requests, result.FirstError)
+}
+
+func (d *driver) load() {
+	request := func() error { return d.askOne(provider.Hit) }
+	if d.want.ID != "" {
+		request = func() error {
+			envelopes, err := d.ask(d.want.ID)
+			if err != nil {
+				return err
+			}
+			return d.want.Holds(envelopes)
+		}
+	}
+	result := load.Run(d.requests, d.callers, request)
+	d.report.Event("load", result.Fields())
+	d.report.Check(result.Failed == 0, "%d of %d calls failed: %s", result.Failed, result.Requests, result.FirstError)
+	d.report.Check(d.noStreams(), "%d streams stayed open after the load", d.plugin.Peer.Session.NumStreams())
+}
+
+// noStreams waits a moment for the last FINs.
+func (d *driver) noStreams() bool {
+	for range 100 {
+		if d.plugin.Peer.Session.NumStreams() == 0 {
+			return true
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return false
+}
+
+// stayIdle says nothing, so that only keep-alives pass.
+func (d *driver) stayIdle() {
+	select {
+	case <-time.After(d.idle):
+	case <-d.plugin.Peer.Closed():
+		d.report.Fail("the connection ended in silence: %v", d.plugin.Peer.Cause())
+	}
+	d.verify(d.askOne(provider.Hit))
+}
+
+// goAwayInFlight sends GoAway(0) while calls are being served. It forbids the
+// plugin to open streams; the calls go on, and this side may still open more.
+func (d *driver) goAwayInFlight() {
+	const calls = 8
+	var wait sync.WaitGroup
+	for range calls {
+		wait.Go(func() { d.verify(d.askOne(provider.Slow)) })
+	}
+	for range 1000 {
+		if d.plugin.Peer.Session.NumStreams() == calls {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	d.report.Check(d.plugin.Peer.Session.NumStreams() == calls, "only %d calls were in flight at GoAway", d.plugin.Peer.Session.NumStreams())
+	d.verify(d.plugin.Peer.Session.GoAway())
+	wait.Wait()
+	d.verify(d.askOne(provider.Hit))
+	d.report.Event("goaway-in-flight", report.Fields{"calls": calls})
+}
+
+// refused waits for a plugin to leave after its registration was refused.
+func (d *driver) refused() int {
+	d.report.Request()
+	select {
+	case <-d.plugin.Peer.Closed():
+	case <-time.After(processGrace):
+		d.report.Fail("the refused plugin stayed")
+	}
+	return d.finish(host.Stopped{}, time.Now())
+}
+
+// end stops the plugin in the way that was asked for.
+func (d *driver) end() int {
+	start := time.Now()
+	switch d.config.end {
+	case "eof":
+		_ = d.plugin.Peer.Session.Close()
+		return d.finish(host.Stopped{}, start)
+	case "interrupt":
+		d.verify(d.child.Cmd.Process.Signal(syscall.SIGINT))
+		select {
+		case <-d.plugin.Peer.Closed():
+		case <-time.After(processGrace):
+			d.report.Fail("the interrupted plugin stayed")
+		}
+		return d.finish(host.Stopped{}, start)
+	case "shutdown-in-flight":
+		return d.shutdownInFlight()
+	}
+	stopped := d.plugin.Stop()
+	d.report.Check(stopped.Took < stopGoal, "the stop took %v", stopped.Took)
+	return d.finish(stopped, start)
+}
+
+// shutdownInFlight asks the plugin to stop while it serves a call, which must
+// still be answered.
+func (d *driver) shutdownInFlight() int {
+	answered := make(chan error, 1)
+	go func() { answered <- d.askOne(provider.Slow) }()
+	for range 1000 {
+		if d.plugin.Peer.Session.NumStreams() > 0 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(200 * time.Millisecond)
+	start := time.Now()
+	stopped := d.plugin.Stop()
+	d.verify(<-answered)
+	return d.finish(stopped, start)
+}
+
+func (d *driver) finish(stopped host.Stopped, start time.Time) int {
+	d.report.Check(stopped.Asked == nil, "Shutdown: %v", stopped.Asked)
+	d.report.Check(stopped.Drain.StreamsLeft == 0, "%d streams were still open after the drain", stopped.Drain.StreamsLeft)
+	if cause := d.plugin.Peer.Cause(); cause != nil {
+		d.report.Fail("the connection failed: %v", cause)
+	}
+	facts := report.Fields{
+		"stop_ms": stopped.Took.Milliseconds(), "drain_ms": stopped.Drain.Took.Milliseconds(),
+		"streams_left": stopped.Drain.StreamsLeft, "problems": d.plugin.Peer.Problems(),
+	}
+	if d.child != nil {
+		d.waitForChild(start, facts)
+	}
+	if d.handOver != nil {
+		close(d.handOver)
+	}
+	return d.report.Finish(1, facts)
+}
+
+// waitForChild checks that the process ended by itself, and soon.
+func (d *driver) waitForChild(start time.Time, facts report.Fields) {
+	byItself, err := d.child.Wait(processGrace)
+	facts["process_ms"] = time.Since(start).Milliseconds()
+	d.report.Check(byItself, "the plugin process had to be killed")
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		facts["exit"] = exit.String()
+		d.report.Check(d.options.Refuse, "the plugin process ended with %v", exit)
+	}
+}
