@@ -1,1 +1,33 @@
-//! Keyway provider: an age-encrypted store in a local directory.
+//! Keyway's default provider: secrets in a local directory, encrypted with age.
+//!
+//! This is a library, so that `keyway set` can write to the store that the plugin reads. It is not a vault: it
+//! protects what lies on a disk or in a backup, not secrets from programs that run as the same user; the README says
+//! exactly what.
+//!
+//! - [`Store`] reads and writes the directory that a [`StoreConfig`] names.
+//! - [`StoreError`] says which file is wrong, why, and what to do.
+//!
+//! ```
+//! use keyway_plugin_file::{Store, StoreConfig};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! let store = Store::new(StoreConfig::new(dir.path().join("store")));
+//! store.set(&"web/token".parse()?, &"not-a-real-token".into())?;
+//! for entry in store.list(&"**".parse()?)? {
+//!     println!("{} (version {})", entry.id, entry.current.number);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod error;
+mod store;
+
+pub use config::{
+    DEFAULT_LOCK_WAIT, DEFAULT_VERSIONS_KEPT, IDENTITY_VARIABLE, PASSPHRASE_FILE_VARIABLE,
+    STORE_VARIABLE, StoreConfig,
+};
+pub use error::StoreError;
+pub use store::{Entry, MAX_ANSWER_LEN, MAX_VALUE_LEN, Store, Version};

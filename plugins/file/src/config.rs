@@ -1,0 +1,239 @@
+//! Where a store is and how it is kept.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::StoreError;
+
+/// Environment variable that names the directory of the store.
+pub const STORE_VARIABLE: &str = "KEYWAY_FILE_STORE";
+/// Environment variable that names the identity file, where it is not in the store's directory.
+pub const IDENTITY_VARIABLE: &str = "KEYWAY_FILE_IDENTITY";
+/// Environment variable that names a file whose first line is the identity's passphrase.
+pub const PASSPHRASE_FILE_VARIABLE: &str = "KEYWAY_FILE_PASSPHRASE_FILE";
+
+/// How many versions of a secret are kept, the current one included.
+pub const DEFAULT_VERSIONS_KEPT: usize = 10;
+/// How long a writer waits for another one before it gives up.
+pub const DEFAULT_LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// Where a [`Store`](crate::Store) is and how it is kept.
+///
+/// ```
+/// use keyway_plugin_file::StoreConfig;
+///
+/// let config = StoreConfig::new("/home/ann/secrets").versions_kept(3);
+/// assert_eq!(config.dir().to_str(), Some("/home/ann/secrets"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    dir: PathBuf,
+    identity: Option<PathBuf>,
+    passphrase_file: Option<PathBuf>,
+    versions_kept: usize,
+    lock_wait: Duration,
+    work_factor: Option<u8>,
+}
+
+impl StoreConfig {
+    /// A store in `dir` with the defaults: an unprotected identity file in the same directory,
+    /// [`DEFAULT_VERSIONS_KEPT`] versions, [`DEFAULT_LOCK_WAIT`].
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            identity: None,
+            passphrase_file: None,
+            versions_kept: DEFAULT_VERSIONS_KEPT,
+            lock_wait: DEFAULT_LOCK_WAIT,
+            work_factor: None,
+        }
+    }
+
+    /// The store that the environment names: [`STORE_VARIABLE`], else `$XDG_DATA_HOME/keyway`, else
+    /// `$HOME/.local/share/keyway`; with [`IDENTITY_VARIABLE`] and [`PASSPHRASE_FILE_VARIABLE`].
+    ///
+    /// `lookup` is usually `|name| std::env::var_os(name)`. An empty variable counts as unset, and so does a relative
+    /// `XDG_DATA_HOME`, as the XDG base directory specification says.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoLocation`] when none of the variables says where, [`StoreError::RelativePath`] when a variable
+    /// of ours holds a relative path: the daemon and a command would take it for two different stores.
+    pub fn from_env(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, StoreError> {
+        let path = |name: &'static str| match lookup(name).filter(|value| !value.is_empty()) {
+            Some(value) if Path::new(&value).is_absolute() => Ok(Some(PathBuf::from(value))),
+            Some(value) => Err(StoreError::RelativePath {
+                variable: name,
+                path: value.into(),
+            }),
+            None => Ok(None),
+        };
+        let dir = match path(STORE_VARIABLE)? {
+            Some(dir) => dir,
+            None => default_dir(&lookup).ok_or(StoreError::NoLocation)?,
+        };
+        let mut config = Self::new(dir);
+        config.identity = path(IDENTITY_VARIABLE)?;
+        config.passphrase_file = path(PASSPHRASE_FILE_VARIABLE)?;
+        Ok(config)
+    }
+
+    /// Reads the identity from `path` instead of a file in the store's directory.
+    #[must_use]
+    pub fn identity(mut self, path: impl Into<PathBuf>) -> Self {
+        self.identity = Some(path.into());
+        self
+    }
+
+    /// Protects the identity with the passphrase on the first line of `path`.
+    ///
+    /// The file is read when the identity is read, and must be readable by its owner alone.
+    #[must_use]
+    pub fn passphrase_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.passphrase_file = Some(path.into());
+        self
+    }
+
+    /// Keeps `count` versions of each secret, the current one included; at least one.
+    #[must_use]
+    pub fn versions_kept(mut self, count: usize) -> Self {
+        self.versions_kept = count.max(1);
+        self
+    }
+
+    /// Waits at most `wait` for another writer.
+    #[must_use]
+    pub fn lock_wait(mut self, wait: Duration) -> Self {
+        self.lock_wait = wait;
+        self
+    }
+
+    /// Uses `2^log_n` as the scrypt work factor of a new passphrase-protected identity (1 to 63); by default age
+    /// chooses one that takes about a second on this machine.
+    ///
+    /// A low factor makes guessing the passphrase cheap.
+    #[must_use]
+    pub fn work_factor(mut self, log_n: u8) -> Self {
+        self.work_factor = Some(log_n.clamp(1, 63));
+        self
+    }
+
+    /// The store's directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn kept(&self) -> usize {
+        self.versions_kept
+    }
+
+    pub(crate) fn wait(&self) -> Duration {
+        self.lock_wait
+    }
+
+    pub(crate) fn passphrase_work_factor(&self) -> Option<u8> {
+        self.work_factor
+    }
+
+    pub(crate) fn passphrase_path(&self) -> Option<&Path> {
+        self.passphrase_file.as_deref()
+    }
+
+    /// The identity file: `identity.age` with a passphrase, `identity.txt` without one.
+    pub(crate) fn identity_path(&self) -> PathBuf {
+        self.identity
+            .clone()
+            .unwrap_or_else(|| match self.passphrase_file {
+                Some(_) => self.dir.join("identity.age"),
+                None => self.dir.join("identity.txt"),
+            })
+    }
+
+    /// The file that would hold the identity if the passphrase were configured the other way round.
+    pub(crate) fn other_identity_path(&self) -> Option<PathBuf> {
+        match (&self.identity, &self.passphrase_file) {
+            (Some(_), _) => None,
+            (None, Some(_)) => Some(self.dir.join("identity.txt")),
+            (None, None) => Some(self.dir.join("identity.age")),
+        }
+    }
+}
+
+fn default_dir(lookup: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let absolute = |name| {
+        lookup(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    absolute("XDG_DATA_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
+        .map(|data| data.join("keyway"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(pairs: &'static [(&str, &str)]) -> Result<StoreConfig, StoreError> {
+        StoreConfig::from_env(|name| {
+            pairs
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    #[test]
+    fn the_environment_names_the_store() {
+        let dir = |pairs| {
+            from(pairs)
+                .map(|config| config.dir.to_str().map(str::to_owned))
+                .unwrap()
+        };
+        assert_eq!(
+            dir(&[("HOME", "/h")]).as_deref(),
+            Some("/h/.local/share/keyway")
+        );
+        assert_eq!(
+            dir(&[("HOME", "/h"), ("XDG_DATA_HOME", "/d")]).as_deref(),
+            Some("/d/keyway")
+        );
+        assert_eq!(
+            dir(&[("HOME", "/h"), ("XDG_DATA_HOME", "d")]).as_deref(),
+            Some("/h/.local/share/keyway")
+        );
+        assert_eq!(
+            dir(&[("HOME", "/h"), (STORE_VARIABLE, "/s")]).as_deref(),
+            Some("/s")
+        );
+        assert_eq!(
+            dir(&[("HOME", "/h"), (STORE_VARIABLE, "")]).as_deref(),
+            Some("/h/.local/share/keyway")
+        );
+    }
+
+    #[test]
+    fn a_place_that_is_not_one_is_refused() {
+        assert!(matches!(from(&[]), Err(StoreError::NoLocation)));
+        assert!(matches!(
+            from(&[(STORE_VARIABLE, "s")]),
+            Err(StoreError::RelativePath { .. })
+        ));
+    }
+
+    #[test]
+    fn the_identity_file_tells_by_its_name_whether_it_is_protected() {
+        let plain = StoreConfig::new("/s");
+        assert_eq!(plain.identity_path(), Path::new("/s/identity.txt"));
+        assert_eq!(
+            plain.other_identity_path().as_deref(),
+            Some(Path::new("/s/identity.age"))
+        );
+        let protected = plain.passphrase_file("/p");
+        assert_eq!(protected.identity_path(), Path::new("/s/identity.age"));
+        let elsewhere = protected.identity("/usb/key");
+        assert_eq!(elsewhere.identity_path(), Path::new("/usb/key"));
+        assert_eq!(elsewhere.other_identity_path(), None);
+    }
+}

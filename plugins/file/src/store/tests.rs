@@ -1,0 +1,89 @@
+//! Tests of the store against a real directory.
+
+mod contents;
+mod corruption;
+mod crashes;
+mod identities;
+mod permissions;
+mod writers;
+
+use std::path::PathBuf;
+
+use keyway_secrets::{Id, SecretValue};
+use tempfile::TempDir;
+
+use super::cipher;
+use super::identity::Identity;
+use crate::{Store, StoreConfig, StoreError};
+
+/// A store in a directory that vanishes with it.
+struct Fixture {
+    root: TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self {
+            root: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.root.path().join("store")
+    }
+
+    fn config(&self) -> StoreConfig {
+        StoreConfig::new(self.dir())
+    }
+
+    /// A fresh handle, as another process would have one.
+    fn store(&self) -> Store {
+        Store::new(self.config())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir().join(name)
+    }
+
+    /// The value files, in no order.
+    fn value_files(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.path("values")).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+}
+
+fn id(text: &str) -> Id {
+    text.parse().unwrap()
+}
+
+fn set(store: &Store, name: &str, value: &str) {
+    store.set(&id(name), &value.into()).unwrap();
+}
+
+/// What `get` finds, as pairs of text.
+fn get(store: &Store, pattern: &str) -> Result<Vec<(String, String)>, StoreError> {
+    let text = |value: &SecretValue| String::from_utf8(value.expose().to_vec()).unwrap();
+    let envelopes = store.get(&pattern.parse().unwrap())?;
+    Ok(envelopes
+        .iter()
+        .map(|envelope| (envelope.id.to_string(), text(&envelope.value)))
+        .collect())
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs
+        .iter()
+        .map(|(id, value)| ((*id).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+/// Puts an index with this content in the place of the store's own.
+fn overwrite_index(fixture: &Fixture, text: &[u8]) {
+    let identity = Identity::load(&fixture.config()).unwrap().unwrap();
+    let recipients = identity.recipients(&fixture.dir()).unwrap();
+    std::fs::write(
+        fixture.path("index.age"),
+        cipher::encrypt(&recipients, text),
+    )
+    .unwrap();
+}
