@@ -78,7 +78,10 @@ pub(crate) fn thorough(workspace: &Workspace, stages: &mut Stages) -> Result<()>
     })?;
     stages.run("packages", || packages(workspace))?;
     stages.run_with("licences and sources", ("cargo-deny", "--version"), || {
-        shell::run(shell::cargo(&workspace.root).args(["deny", "--locked", "check"]))
+        shell::run(
+            shell::cargo(&workspace.root)
+                .args(["deny", "--locked", "check", "bans", "licenses", "sources"]),
+        )
     })
 }
 
