@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod arrows;
+mod codegen;
 mod demo;
 mod dist;
 mod lint;
@@ -29,6 +30,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Write the committed code that is generated from .proto files; --check only compares.
+    Codegen(codegen::Options),
     /// Start a real daemon with real plugins in a temporary home and walk a secret through it.
     Demo(demo::Options),
     /// Build stripped release binaries into target/dist/bin and target/dist/plugins.
@@ -41,6 +44,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Codegen(options) => codegen::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Dist(options) => dist::run(&options),
         Command::Lint(options) => lint::run(&options),

@@ -1,1 +1,43 @@
 //! The messages of the Keyway plugin protocol, with optional Connect clients and servers.
+//!
+//! The protocol is that of Docker's secrets engine, so programs built on this crate talk to its plugins and clients.
+//! This crate is data: the generated messages ([`resolver`], [`plugins`], [`accesscontrol`], [`health`], and Keyway's
+//! own [`keyway`]), conversions to the types of `keyway-secrets`, the [`LaunchConfig`] that a runtime hands to a plugin,
+//! and the [`Address`] of a daemon. It opens no socket and starts no process.
+//!
+//! Presence is explicit in all messages: every scalar is an `Option`, and readers take an absent one as empty.
+//! Messages that hold secret values redact them in `Debug` and wipe them when dropped.
+//!
+//! Features: `client` and `server` add the Connect stubs, `json` lets those speak proto JSON as well as binary
+//! (`curl` needs it). None is on by default.
+//!
+//! ```
+//! use keyway_proto::resolver::v1::GetSecretsResponse;
+//! use keyway_secrets::Envelope;
+//!
+//! let envelope = Envelope::new("api/token".parse()?, "not-a-real-token");
+//! let response = GetSecretsResponse { envelopes: vec![envelope.into()] };
+//! assert!(!format!("{response:?}").contains("not-a-real-token"));
+//!
+//! let envelopes: Result<Vec<Envelope>, _> = response.envelopes.into_iter().map(Envelope::try_from).collect();
+//! assert_eq!(envelopes?[0].value.expose(), b"not-a-real-token");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+mod address;
+mod convert;
+mod launch;
+mod packages;
+
+pub use address::{Address, MAX_ADDRESS_LENGTH, ParseAddressError, SOCKET_VARIABLE};
+pub use convert::{InvalidEnvelope, timestamp};
+pub use launch::{LAUNCH_VARIABLE, LaunchConfig, LaunchConfigError};
+pub use packages::{accesscontrol, health, keyway, plugins, resolver};
+
+/// The response header in which a daemon names the providers that failed while others answered, separated by commas.
+pub const FAILED_PROVIDERS_HEADER: &str = "keyway-failed-providers";

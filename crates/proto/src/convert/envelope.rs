@@ -1,0 +1,196 @@
+//! Envelopes: moving the value between the two forms, never copying it.
+
+use std::fmt;
+
+use keyway_secrets::{Envelope, ParseIdError, SecretValue};
+use zeroize::Zeroize;
+
+use super::timestamp::{self, InvalidTimestamp};
+use crate::resolver::v1::get_secrets_response::Envelope as Wire;
+
+/// Why a received envelope cannot be used. Says which secret, never its value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidEnvelope {
+    /// The id is missing or is none.
+    #[error("an envelope has the invalid id {id:?}")]
+    Id {
+        /// As received.
+        id: String,
+        /// What is wrong with it.
+        source: ParseIdError,
+    },
+    /// A time is none.
+    #[error("the envelope of {id} has an invalid {field}")]
+    Timestamp {
+        /// The secret's id.
+        id: String,
+        /// Which field.
+        field: &'static str,
+        /// What is wrong with it.
+        source: InvalidTimestamp,
+    },
+}
+
+impl From<Envelope> for Wire {
+    fn from(envelope: Envelope) -> Self {
+        let mut wire = Self::default();
+        wire.id = Some(envelope.id.into());
+        wire.value = Some(envelope.value.into_bytes());
+        wire.provider = Some(envelope.provider);
+        wire.version = Some(envelope.version);
+        wire.created_at = Some(timestamp::to_wire(envelope.created_at));
+        wire.resolved_at = Some(timestamp::to_wire(envelope.resolved_at));
+        wire.expires_at = Some(timestamp::to_wire(envelope.expires_at));
+        wire.metadata = envelope.metadata;
+        wire
+    }
+}
+
+impl TryFrom<Wire> for Envelope {
+    type Error = InvalidEnvelope;
+
+    /// Absent scalars are read as empty, as peers mean them.
+    fn try_from(mut wire: Wire) -> Result<Self, InvalidEnvelope> {
+        let value = SecretValue::new(wire.value.take().unwrap_or_default());
+        let id = wire.id.take().unwrap_or_default();
+        let id = match id.parse() {
+            Ok(parsed) => parsed,
+            Err(source) => return Err(InvalidEnvelope::Id { id, source }),
+        };
+        let mut envelope = Self::new(id, value);
+        let time = |field, time| {
+            timestamp::from_wire(time).map_err(|source| InvalidEnvelope::Timestamp {
+                id: envelope.id.to_string(),
+                field,
+                source,
+            })
+        };
+        let created_at = time("created_at", wire.created_at.take())?;
+        let resolved_at = time("resolved_at", wire.resolved_at.take())?;
+        let expires_at = time("expires_at", wire.expires_at.take())?;
+        envelope.created_at = created_at;
+        envelope.resolved_at = resolved_at;
+        envelope.expires_at = expires_at;
+        envelope.provider = wire.provider.take().unwrap_or_default();
+        envelope.version = wire.version.take().unwrap_or_default();
+        envelope.metadata = std::mem::take(&mut wire.metadata);
+        Ok(envelope)
+    }
+}
+
+/// Wipes the value, so that a message that was decoded and thrown away leaves nothing behind.
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.value.zeroize();
+    }
+}
+
+/// Everything but the value.
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Envelope")
+            .field("id", &self.id)
+            .field(
+                "value",
+                &self.value.as_ref().map(|_| format_args!("[redacted]")),
+            )
+            .field("provider", &self.provider)
+            .field("version", &self.version)
+            .field("created_at", &self.created_at)
+            .field("resolved_at", &self.resolved_at)
+            .field("expires_at", &self.expires_at)
+            .field("metadata", &self.metadata)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resolver::v1::GetSecretsResponse;
+    use prost::Message as _;
+    use std::time::{Duration, SystemTime};
+
+    fn envelope() -> Envelope {
+        let mut envelope = Envelope::new("demo/hit".parse().unwrap(), "canary-value");
+        envelope.provider = "demo".to_owned();
+        envelope.version = "v7".to_owned();
+        envelope.created_at = Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500));
+        envelope
+            .metadata
+            .insert("owner".to_owned(), "nobody".to_owned());
+        envelope
+    }
+
+    #[test]
+    fn an_envelope_survives_the_wire() {
+        let wire = GetSecretsResponse {
+            envelopes: vec![envelope().into()],
+        };
+        let mut read = GetSecretsResponse::decode(wire.encode_to_vec().as_slice()).unwrap();
+        assert_eq!(Envelope::try_from(read.envelopes.remove(0)), Ok(envelope()));
+    }
+
+    #[test]
+    fn the_value_moves_and_is_not_copied() {
+        let envelope = envelope();
+        let address = envelope.value.expose().as_ptr();
+        let wire = Wire::from(envelope);
+        assert_eq!(wire.value.as_ref().unwrap().as_ptr(), address);
+        let envelope = Envelope::try_from(wire).unwrap();
+        assert_eq!(envelope.value.expose().as_ptr(), address);
+    }
+
+    #[test]
+    fn debug_of_every_message_with_a_value_is_redacted() {
+        let response = GetSecretsResponse {
+            envelopes: vec![envelope().into()],
+        };
+        for text in [
+            format!("{response:?}"),
+            format!("{response:#?}"),
+            format!("{:?}", response.envelopes[0]),
+        ] {
+            assert!(
+                text.contains("demo/hit") && text.contains("[redacted]"),
+                "{text}"
+            );
+            let bytes = format!("{:?}", b"canary-value");
+            assert!(
+                !text.contains("canary") && !text.contains(bytes.trim_matches(['[', ']'])),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_peers_leave_out_is_empty() {
+        let mut wire = Wire::default();
+        wire.id = Some("a".to_owned());
+        let envelope = Envelope::try_from(wire).unwrap();
+        assert_eq!(envelope, Envelope::new("a".parse().unwrap(), Vec::new()));
+    }
+
+    #[test]
+    fn faults_name_the_secret_and_not_the_value() {
+        let mut wire = Wire::from(envelope());
+        wire.id = Some("not an id".to_owned());
+        let fault = Envelope::try_from(wire).unwrap_err();
+        assert_eq!(
+            fault.to_string(),
+            "an envelope has the invalid id \"not an id\""
+        );
+
+        let mut wire = Wire::from(envelope());
+        wire.expires_at = Some(prost_types::Timestamp {
+            seconds: 0,
+            nanos: -1,
+        });
+        let fault = Envelope::try_from(wire).unwrap_err();
+        assert_eq!(
+            fault.to_string(),
+            "the envelope of demo/hit has an invalid expires_at"
+        );
+    }
+}

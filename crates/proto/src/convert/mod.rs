@@ -1,0 +1,6 @@
+//! Between the wire's messages and the types of `keyway-secrets`.
+
+mod envelope;
+pub mod timestamp;
+
+pub use envelope::InvalidEnvelope;

@@ -1,0 +1,170 @@
+//! What a runtime tells a plugin that it launches.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The environment variable that holds the [`LaunchConfig`] of a launched plugin, as JSON.
+pub const LAUNCH_VARIABLE: &str = "DOCKER_SECRETS_ENGINE_PLUGIN_LAUNCH_CFG";
+
+/// What a runtime tells a plugin that it launches: its name, the time it has, and where its connection is.
+///
+/// ```
+/// use keyway_proto::LaunchConfig;
+/// use std::time::Duration;
+///
+/// let config = LaunchConfig::from_json(r#"{"name":"demo","timeout":5000000000,"fd":3}"#)?;
+/// assert_eq!(config.timeout, Duration::from_secs(5));
+/// assert_eq!(LaunchConfig::from_json(&config.to_json())?, config);
+/// # Ok::<(), keyway_proto::LaunchConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(
+    clippy::exhaustive_structs,
+    reason = "the protocol fixes the three keys, and runtimes have to make one"
+)]
+pub struct LaunchConfig {
+    /// The name that the plugin must register with. Not empty.
+    pub name: String,
+    /// How long its registration may take. Not zero, at most about 292 years.
+    pub timeout: Duration,
+    /// The inherited descriptor of the connection. Greater than 2; runtimes use 3.
+    pub fd: i32,
+}
+
+/// The JSON object. All keys optional, so that the one that is missing can be named; other keys are ignored.
+#[derive(Serialize, Deserialize)]
+struct Wire {
+    name: Option<String>,
+    timeout: Option<i64>,
+    fd: Option<i32>,
+}
+
+impl LaunchConfig {
+    /// Reads the value of [`LAUNCH_VARIABLE`].
+    ///
+    /// # Errors
+    ///
+    /// The text is no JSON object, or a key is missing or out of range.
+    pub fn from_json(text: &str) -> Result<Self, LaunchConfigError> {
+        let wire: Wire = serde_json::from_str(text).map_err(LaunchConfigError::Json)?;
+        let name = wire
+            .name
+            .filter(|name| !name.is_empty())
+            .ok_or(LaunchConfigError::Name)?;
+        let timeout = wire
+            .timeout
+            .and_then(|timeout| u64::try_from(timeout).ok())
+            .filter(|&timeout| timeout > 0);
+        let timeout = Duration::from_nanos(timeout.ok_or(LaunchConfigError::Timeout {
+            given: wire.timeout,
+        })?);
+        let fd = wire
+            .fd
+            .filter(|&fd| fd > 2)
+            .ok_or(LaunchConfigError::Descriptor { given: wire.fd })?;
+        Ok(Self { name, timeout, fd })
+    }
+
+    /// The value for [`LAUNCH_VARIABLE`]. A time-out longer than the protocol can say is cut.
+    pub fn to_json(&self) -> String {
+        let timeout = i64::try_from(self.timeout.as_nanos()).unwrap_or(i64::MAX);
+        let wire = Wire {
+            name: Some(self.name.clone()),
+            timeout: Some(timeout),
+            fd: Some(self.fd),
+        };
+        serde_json::to_string(&wire)
+            .expect("a string and two numbers can always be written as JSON")
+    }
+}
+
+/// Why a launch configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LaunchConfigError {
+    /// No JSON, no object, or a key of another type.
+    #[error(
+        "the launch configuration in {LAUNCH_VARIABLE} is not the expected JSON object; only a runtime sets this variable"
+    )]
+    Json(#[source] serde_json::Error),
+    /// `name` is missing or empty.
+    #[error("the launch configuration in {LAUNCH_VARIABLE} gives the plugin no name")]
+    Name,
+    /// `timeout` is missing or not positive.
+    #[error("the launch configuration in {LAUNCH_VARIABLE} needs a positive timeout in nanoseconds, not {}", show(*given))]
+    Timeout {
+        /// What was given.
+        given: Option<i64>,
+    },
+    /// `fd` is missing or one of the standard streams.
+    #[error("the launch configuration in {LAUNCH_VARIABLE} needs an inherited fd above 2, not {}", show(*given))]
+    Descriptor {
+        /// What was given.
+        given: Option<i32>,
+    },
+}
+
+fn show(given: Option<impl ToString>) -> String {
+    given.map_or_else(|| "none".to_owned(), |given| given.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_the_reference_runtime_writes_is_read() {
+        let config =
+            LaunchConfig::from_json(r#"{"name":"p","timeout":5000000000,"fd":3,"later":true}"#)
+                .unwrap();
+        assert_eq!(
+            config,
+            LaunchConfig {
+                name: "p".to_owned(),
+                timeout: Duration::from_secs(5),
+                fd: 3
+            }
+        );
+    }
+
+    #[test]
+    fn each_fault_is_named() {
+        let fault = |text: &str| LaunchConfig::from_json(text).unwrap_err().to_string();
+        for text in [
+            "",
+            "[]",
+            "3",
+            r#"{"name":1}"#,
+            r#"{"name":"p","timeout":"5s","fd":3}"#,
+        ] {
+            assert!(
+                fault(text).contains("not the expected JSON object"),
+                "{text}"
+            );
+        }
+        assert!(fault("{}").contains("no name"));
+        assert!(fault(r#"{"name":"","timeout":1,"fd":3}"#).contains("no name"));
+        assert!(
+            fault(r#"{"name":"p","fd":3}"#).contains("positive timeout in nanoseconds, not none")
+        );
+        assert!(fault(r#"{"name":"p","timeout":0,"fd":3}"#).contains("not 0"));
+        assert!(fault(r#"{"name":"p","timeout":-1,"fd":3}"#).contains("not -1"));
+        assert!(fault(r#"{"name":"p","timeout":1,"fd":2}"#).contains("above 2, not 2"));
+        assert!(fault(r#"{"name":"p","timeout":1}"#).contains("above 2, not none"));
+    }
+
+    proptest! {
+        #[test]
+        fn written_and_read_again(name in ".{1,20}", nanos in 1..=i64::MAX as u64, fd in 3..i32::MAX) {
+            let config = LaunchConfig { name, timeout: Duration::from_nanos(nanos), fd };
+            prop_assert_eq!(LaunchConfig::from_json(&config.to_json()).unwrap(), config);
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,60}") {
+            let _ = LaunchConfig::from_json(&text);
+        }
+    }
+}
