@@ -1,0 +1,171 @@
+//! The settings of a session, with their defaults and costs.
+
+use std::time::Duration;
+
+/// Which side of the connection this end is. It decides nothing but the stream ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Role {
+    /// Opens streams with odd ids.
+    Client,
+    /// Opens streams with even ids.
+    Server,
+}
+
+impl Role {
+    pub(crate) const fn first_id(self) -> u32 {
+        match self {
+            Self::Client => 1,
+            Self::Server => 2,
+        }
+    }
+
+    /// Whether a stream with this id is one that *this* end opens.
+    pub(crate) const fn owns(self, id: u32) -> bool {
+        id % 2 == self.first_id() % 2
+    }
+}
+
+/// The window that every stream has in each direction until an update changes it, as the
+/// yamux specification fixes it: 256 KiB.
+pub(crate) const INITIAL_WINDOW: u32 = 256 * 1024;
+
+/// How a session behaves: limits, time-outs, keep-alive.
+///
+/// The defaults are those of HashiCorp's implementation where it has the setting, so that
+/// both ends of a mixed pair have the same expectations.
+///
+/// ```
+/// use std::time::Duration;
+/// let config = keyway_mux::Config::default()
+///     .accept_backlog(64)
+///     .drain_timeout(Duration::from_secs(1));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) accept_backlog: usize,
+    pub(crate) close_timeout: Duration,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) keep_alive: Option<Duration>,
+    pub(crate) keep_alive_timeout: Duration,
+    pub(crate) max_buffered: usize,
+    pub(crate) max_control_replies: usize,
+    pub(crate) max_streams: usize,
+    pub(crate) max_unacknowledged: usize,
+    pub(crate) send_queue: usize,
+    pub(crate) write_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            accept_backlog: 256,
+            close_timeout: Duration::from_secs(300),
+            drain_timeout: Duration::from_secs(2),
+            keep_alive: Some(Duration::from_secs(30)),
+            keep_alive_timeout: Duration::from_secs(10),
+            max_buffered: 64 * 1024 * 1024,
+            max_control_replies: 1024,
+            max_streams: 16 * 1024,
+            max_unacknowledged: 256,
+            send_queue: 64 * 1024,
+            write_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Config {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many streams of the peer may wait to be accepted; one more is refused with a reset.
+    /// Default: 256. A waiting stream costs about 200 bytes plus what it sent, at most 256 KiB.
+    #[must_use]
+    pub fn accept_backlog(mut self, streams: usize) -> Self {
+        self.accept_backlog = streams;
+        self
+    }
+
+    /// How long a stream that was dropped here is remembered while the peer neither finishes
+    /// nor resets it; then it is reset. Checked once every 30 seconds. Default: 5 minutes.
+    #[must_use]
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.close_timeout = timeout;
+        self
+    }
+
+    /// How long [`Session::close`](crate::Session::close) waits for open streams to finish
+    /// before it resets them. Default: 2 seconds.
+    #[must_use]
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.drain_timeout = timeout;
+        self
+    }
+
+    /// How often the peer is asked for a sign of life; `None` never asks (the peer's questions
+    /// are answered all the same). Default: every 30 seconds.
+    #[must_use]
+    pub fn keep_alive(mut self, interval: Option<Duration>) -> Self {
+        self.keep_alive = interval;
+        self
+    }
+
+    /// How long a peer that was asked may say nothing at all before the session ends.
+    /// Default: 10 seconds.
+    #[must_use]
+    pub fn keep_alive_timeout(mut self, timeout: Duration) -> Self {
+        self.keep_alive_timeout = timeout;
+        self
+    }
+
+    /// How many received bytes of all streams together may wait for their readers. A stream
+    /// whose data would exceed it is reset; the others go on. Default: 64 MiB.
+    #[must_use]
+    pub fn max_buffered(mut self, bytes: usize) -> Self {
+        self.max_buffered = bytes;
+        self
+    }
+
+    /// How many answers to pings and refusals of streams may wait for the socket. A peer that
+    /// asks for more without reading ends its session. Default: 1024, 12 bytes each.
+    #[must_use]
+    pub fn max_control_replies(mut self, frames: usize) -> Self {
+        self.max_control_replies = frames;
+        self
+    }
+
+    /// How many streams the session may have at a time; a stream that the peer opens beyond it
+    /// is refused with a reset, an own one with [`OpenError`](crate::OpenError).
+    /// Default: 16,384. An idle stream costs less than 512 bytes.
+    #[must_use]
+    pub fn max_streams(mut self, streams: usize) -> Self {
+        self.max_streams = streams;
+        self
+    }
+
+    /// How many streams may be opened that the peer has not acknowledged; `open` waits beyond
+    /// it. Default: 256, the backlog of HashiCorp's implementation.
+    #[must_use]
+    pub fn max_unacknowledged(mut self, streams: usize) -> Self {
+        self.max_unacknowledged = streams;
+        self
+    }
+
+    /// How many bytes may wait for a socket that is full; writers wait beyond it, in turns.
+    /// One frame more may be queued. Default: 64 KiB.
+    #[must_use]
+    pub fn send_queue(mut self, bytes: usize) -> Self {
+        self.send_queue = bytes;
+        self
+    }
+
+    /// How long the socket may take no byte while some are waiting before the session ends.
+    /// Default: 10 seconds.
+    #[must_use]
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.write_timeout = timeout;
+        self
+    }
+}

@@ -1,0 +1,100 @@
+//! The async half: one lock around the core, the wakers of those who wait, and the task that
+//! reads the socket.
+
+mod shared;
+mod socket;
+mod turn;
+mod wakers;
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use tokio::time::Sleep;
+
+pub(crate) use self::{
+    shared::{Shared, State},
+    wakers::Ticket,
+};
+use crate::error::SessionError;
+
+/// The future that runs a session; spawn it, or poll it beside your own work.
+///
+/// It reads the connection, writes what streams could not write themselves, and keeps the time.
+/// It resolves when the session is over: `Ok` after a clean close by either side, otherwise why
+/// the session failed. It needs a tokio runtime with time enabled.
+///
+/// # Cancel safety
+///
+/// Polling can pause at any time; nothing is lost, but nothing moves. Dropping the driver before it
+/// has resolved ends the session at once: the connection is closed and every stream fails with
+/// [`SessionError::DriverDropped`].
+#[must_use = "a session does nothing unless its driver is polled"]
+pub struct Driver {
+    shared: Arc<Shared>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Driver {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            timer: None,
+        }
+    }
+
+    /// Arms the timer for the session's next deadline. A timer that is early stays as it is: an
+    /// idle wake-up is cheaper than moving it for every frame.
+    fn arm(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) {
+        let Some(deadline) = deadline else { return };
+        let deadline = tokio::time::Instant::from_std(deadline);
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        let is_spent = timer.is_elapsed();
+        if is_spent || deadline < timer.deadline() {
+            timer.as_mut().reset(deadline);
+        }
+        if timer.as_mut().poll(cx).is_ready() {
+            // The deadline has come while it was armed.
+            cx.waker().wake_by_ref();
+        }
+    }
+}
+
+impl Future for Driver {
+    type Output = Result<(), SessionError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let turn = this.shared.with(|state| state.turn(cx));
+        match turn {
+            turn::Turn::Over(outcome) => Poll::Ready(outcome),
+            turn::Turn::Wait { deadline } => {
+                this.arm(cx, deadline);
+                Poll::Pending
+            }
+            turn::Turn::Again => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.shared.with(|state| state.abandon());
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,437 @@
+//! The lock, and what users of a session do under it.
+
+use std::{
+    fmt,
+    io::{self, IoSlice},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use super::{
+    socket::{Direct, Socket},
+    wakers::{StreamWakers, Ticket, WaitSet, WakeList, store},
+};
+use crate::{
+    config::{Config, Role},
+    error::{AcceptError, OpenError, SessionError, StreamError},
+    io::Connection,
+    session::{Core, Event, Outcome, Read},
+    streams::Key,
+};
+
+/// From this size on a write goes from the caller's buffer to the socket; smaller ones are
+/// copied, so that they travel together with what else the task is about to send.
+const DIRECT_WRITE: usize = 4 * 1024;
+
+/// How much may be queued before the writer itself flushes, however busy the session is.
+const FLUSH_AT: usize = 32 * 1024;
+
+/// A session as all its handles share it.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// How many [`Session`](crate::Session) handles there are.
+    pub(crate) sessions: AtomicUsize,
+}
+
+impl Shared {
+    pub(crate) fn new(io: Box<dyn Connection>, role: Role, config: Config) -> Arc<Self> {
+        let now = tokio::time::Instant::now().into_std();
+        let state = State {
+            core: Core::new(role, config, now),
+            socket: Socket::new(io),
+            driver: None,
+            is_scheduled: false,
+            is_crowded: false,
+            has_yielded: false,
+            armed_until: None,
+            buffer: Vec::new(),
+            streams: Vec::new(),
+            accepting: WaitSet::default(),
+            opening: WaitSet::default(),
+            ending: WaitSet::default(),
+            wakes: WakeList::default(),
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            sessions: AtomicUsize::new(1),
+        })
+    }
+
+    /// Runs `action` under the lock, then wakes whoever it made able to go on. The lock is never
+    /// held across an await, and nobody is woken under it.
+    pub(crate) fn with<T>(&self, action: impl FnOnce(&mut State) -> T) -> T {
+        // A panic under the lock is a bug of ours or of the connection; the state is still
+        // whole enough to end the session.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = action(&mut state);
+        state.collect_events();
+        let wakes = std::mem::take(&mut state.wakes);
+        drop(state);
+        wakes.wake();
+        result
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+/// What the lock protects.
+pub(crate) struct State {
+    pub(crate) core: Core,
+    pub(super) socket: Socket,
+    /// The driver's waker, once it was polled. It is what the socket wakes.
+    pub(super) driver: Option<Waker>,
+    /// The driver was woken to flush and has not come yet.
+    pub(super) is_scheduled: bool,
+    /// Several tasks were woken in the driver's last turn: they will write soon, so their frames
+    /// are collected for one flush.
+    pub(super) is_crowded: bool,
+    /// The driver has let the others run once before it flushes.
+    pub(super) has_yielded: bool,
+    /// Until when the driver's timer sleeps.
+    pub(super) armed_until: Option<Instant>,
+    /// What the driver reads into.
+    pub(super) buffer: Vec<u8>,
+    /// The waiting tasks of each stream, by slot.
+    streams: Vec<StreamWakers>,
+    accepting: WaitSet,
+    opening: WaitSet,
+    ending: WaitSet,
+    /// Who is to be woken when the lock is released.
+    pub(super) wakes: WakeList,
+}
+
+impl State {
+    fn wakers(&mut self, key: Key) -> &mut StreamWakers {
+        let slot = key.slot as usize;
+        if slot >= self.streams.len() {
+            self.streams.resize_with(slot + 1, StreamWakers::default);
+        }
+        &mut self.streams[slot]
+    }
+
+    fn wait_to_read(&mut self, key: Key, cx: &Context<'_>) {
+        let mut wakes = std::mem::take(&mut self.wakes);
+        store(&mut self.wakers(key).reader, cx, &mut wakes);
+        self.wakes = wakes;
+    }
+
+    fn wait_to_write(&mut self, key: Key, cx: &Context<'_>) {
+        let mut wakes = std::mem::take(&mut self.wakes);
+        store(&mut self.wakers(key).writer, cx, &mut wakes);
+        self.wakes = wakes;
+    }
+
+    /// Turns the core's events into wake-ups. Says how many tasks have work now, counting each
+    /// offered stream as one, because each will get a task.
+    pub(super) fn collect_events(&mut self) -> usize {
+        let before = self.wakes.len();
+        let mut offers = 0;
+        while let Some(event) = self.core.next_event() {
+            let waker = match event {
+                Event::Readable(key) => self
+                    .streams
+                    .get_mut(key.slot as usize)
+                    .and_then(|slot| slot.reader.take()),
+                Event::Writable(key) => self
+                    .streams
+                    .get_mut(key.slot as usize)
+                    .and_then(|slot| slot.writer.take()),
+                Event::Acceptable => {
+                    offers += 1;
+                    if self.core.outcome().is_some() || !self.core.accepts() {
+                        self.accepting.wake_all(&mut self.wakes);
+                    } else {
+                        self.accepting.wake_one(&mut self.wakes);
+                    }
+                    None
+                }
+                Event::Openable => {
+                    self.opening.wake_all(&mut self.wakes);
+                    None
+                }
+                Event::PeerDraining => {
+                    self.ending.wake_all(&mut self.wakes);
+                    None
+                }
+            };
+            if let Some(waker) = waker {
+                self.wakes.push(waker);
+            }
+        }
+        (self.wakes.len() - before).max(offers)
+    }
+
+    /// Wakes the driver to flush after the tasks that are ready now.
+    pub(super) fn schedule(&mut self) {
+        if self.is_scheduled {
+            return;
+        }
+        if let Some(driver) = &self.driver {
+            self.is_scheduled = true;
+            self.wakes.push(driver.clone());
+        }
+    }
+
+    /// Sends what is queued: at once if this task is the only busy one, else with the others.
+    pub(crate) fn flush_or_schedule(&mut self) {
+        if !self.core.wants_to_send() {
+            return;
+        }
+        if self.is_crowded && self.core.out.len() < FLUSH_AT {
+            self.schedule();
+        } else {
+            self.flush();
+        }
+        if self.core.is_over() || self.core.owes_a_turn() {
+            self.schedule();
+        }
+    }
+
+    /// Reads from a stream. A task that is about to wait for the peer sends first what it asked.
+    pub(crate) fn poll_read(
+        &mut self,
+        key: Key,
+        cx: &Context<'_>,
+        copy: impl FnMut(&[u8]) -> usize,
+    ) -> Poll<Result<(), StreamError>> {
+        match self.core.read(key, copy) {
+            Read::Bytes => {
+                if self.core.wants_to_send() {
+                    self.schedule();
+                }
+                Poll::Ready(Ok(()))
+            }
+            Read::End => Poll::Ready(Ok(())),
+            Read::Failed(error) => Poll::Ready(Err(error)),
+            Read::Pending => {
+                self.wait_to_read(key, cx);
+                self.core.announce(key);
+                self.flush_or_schedule();
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Writes to a stream.
+    pub(crate) fn poll_write(
+        &mut self,
+        key: Key,
+        cx: &Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, StreamError>> {
+        let first = buffers.iter().find(|buffer| !buffer.is_empty());
+        let Some(first) = first else {
+            return match self.core.write_error(key) {
+                Some(error) => Poll::Ready(Err(error)),
+                None => Poll::Ready(Ok(0)),
+            };
+        };
+        let written = if first.len() >= DIRECT_WRITE && self.can_write_directly() {
+            self.write_directly(key, first)
+        } else {
+            self.core.write(key, buffers)
+        };
+        match written {
+            Poll::Ready(_) if self.core.out.len() >= FLUSH_AT => self.flush(),
+            Poll::Ready(_) => {
+                if self.core.wants_to_send() {
+                    self.schedule();
+                }
+            }
+            Poll::Pending => {
+                self.wait_to_write(key, cx);
+                self.flush_or_schedule();
+            }
+        }
+        written
+    }
+
+    fn write_directly(&mut self, key: Key, payload: &[u8]) -> Poll<Result<usize, StreamError>> {
+        let Some(driver) = &self.driver else {
+            return Poll::Pending;
+        };
+        let direct = Direct {
+            core: &mut self.core,
+            key,
+            payload,
+        };
+        let written = self
+            .socket
+            .write_directly(&mut Context::from_waker(driver), direct);
+        self.after_write();
+        written
+    }
+
+    /// Sends what is queued for the stream, SYN included.
+    pub(crate) fn poll_flush(&mut self, key: Key, is_urgent: bool) -> Result<(), StreamError> {
+        self.core.announce(key);
+        if is_urgent {
+            self.flush_or_schedule();
+        } else if self.core.wants_to_send() {
+            self.schedule();
+        }
+        match self.core.write_error(key) {
+            // Flushing after shutdown is fine: everything was handed over before.
+            None | Some(StreamError::WriteClosed) => Ok(()),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Ends the write side. The FIN leaves with whatever else leaves at the end of this turn.
+    pub(crate) fn finish(&mut self, key: Key) -> Result<(), StreamError> {
+        let result = self.core.finish(key);
+        self.schedule();
+        result
+    }
+
+    pub(crate) fn reset(&mut self, key: Key) {
+        self.core.reset(key);
+        self.schedule();
+    }
+
+    /// The handle of the stream is gone.
+    pub(crate) fn release(&mut self, key: Key) {
+        if let Some(wakers) = self.streams.get_mut(key.slot as usize) {
+            let StreamWakers { reader, writer } = std::mem::take(wakers);
+            // They are dropped after the lock was released; waking their tasks is harmless.
+            for waker in [reader, writer].into_iter().flatten() {
+                self.wakes.push(waker);
+            }
+        }
+        self.core.release(key, now());
+        if self.core.wants_to_send() || self.core.is_over() {
+            self.schedule();
+        }
+        self.wake_for_deadline();
+    }
+
+    /// Opens a stream, or waits for a place among the unacknowledged ones.
+    pub(crate) fn poll_open(
+        &mut self,
+        cx: &Context<'_>,
+        ticket: &mut Ticket,
+    ) -> Poll<Result<Key, OpenError>> {
+        match self.core.open() {
+            Poll::Pending => {
+                self.opening.wait(ticket, cx);
+                // SYNs that nobody has sent yet would never be acknowledged.
+                self.flush_or_schedule();
+                Poll::Pending
+            }
+            ready @ Poll::Ready(_) => {
+                self.opening.leave(ticket);
+                ready
+            }
+        }
+    }
+
+    /// Stops waiting for [`poll_open`](Self::poll_open). All waiters are woken together, so there
+    /// is no wake-up to pass on.
+    pub(crate) fn leave_opening(&mut self, ticket: &mut Ticket) {
+        self.opening.leave(ticket);
+    }
+
+    /// Accepts a stream, or waits for one.
+    pub(crate) fn poll_accept(
+        &mut self,
+        cx: &Context<'_>,
+        ticket: &mut Ticket,
+    ) -> Poll<Result<Key, AcceptError>> {
+        match self.core.accept(now()) {
+            Poll::Pending => {
+                self.accepting.wait(ticket, cx);
+                Poll::Pending
+            }
+            ready @ Poll::Ready(_) => {
+                self.accepting.leave(ticket);
+                if self.core.wants_to_send() {
+                    self.schedule();
+                }
+                self.wake_for_deadline();
+                ready
+            }
+        }
+    }
+
+    /// Stops waiting for [`poll_accept`](Self::poll_accept); a wake-up that was not used goes to
+    /// the next one.
+    pub(crate) fn leave_accepting(&mut self, ticket: &mut Ticket) {
+        if self.accepting.leave(ticket) && self.core.has_offers() {
+            self.accepting.wake_one(&mut self.wakes);
+        }
+    }
+
+    /// A new deadline may be earlier than the driver's timer.
+    fn wake_for_deadline(&mut self) {
+        if let Some(deadline) = self.core.deadline()
+            && self.armed_until.is_none_or(|armed| deadline < armed)
+        {
+            self.armed_until = Some(deadline);
+            self.schedule();
+        }
+    }
+
+    pub(crate) fn go_away(&mut self) {
+        self.core.go_away();
+        self.schedule();
+    }
+
+    /// Starts a clean end. With no time-out the open streams decide how long it takes.
+    pub(crate) fn close(&mut self, is_bounded: bool) {
+        let timeout = is_bounded.then(|| self.core.drain_timeout());
+        self.core.close(now(), timeout);
+        self.schedule();
+        self.wake_for_deadline();
+    }
+
+    /// Waits for the end of the session, with everything written and the connection closed.
+    pub(crate) fn poll_closed(&mut self, cx: &Context<'_>, ticket: &mut Ticket) -> Poll<Outcome> {
+        if self.core.has_ended()
+            && let Some(outcome) = self.core.outcome()
+        {
+            return Poll::Ready(outcome.clone());
+        }
+        self.ending.wait(ticket, cx);
+        Poll::Pending
+    }
+
+    /// Waits until the peer sent GoAway(0) or the session is over.
+    pub(crate) fn poll_peer_draining(&mut self, cx: &Context<'_>, ticket: &mut Ticket) -> Poll<()> {
+        if self.core.is_peer_draining() {
+            return Poll::Ready(());
+        }
+        self.ending.wait(ticket, cx);
+        Poll::Pending
+    }
+
+    pub(crate) fn leave_ending(&mut self, ticket: &mut Ticket) {
+        self.ending.leave(ticket);
+    }
+
+    /// The driver is gone: nothing will move any more.
+    pub(super) fn abandon(&mut self) {
+        self.core.end(Err(SessionError::DriverDropped));
+        self.socket.close();
+        self.driver = None;
+    }
+
+    /// The connection failed in a write. What the peer sent before may still be read, so the
+    /// driver reads on to the end.
+    pub(super) fn write_failed(&mut self, error: io::Error) {
+        tracing::debug!(%error, "writing to the connection failed");
+        self.core.out.clear();
+        self.core.stalled(now());
+        self.socket.fail(error);
+        self.schedule();
+    }
+}
+
+/// The runtime's time, which tests may control.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

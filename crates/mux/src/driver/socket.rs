@@ -1,0 +1,266 @@
+//! Writing: the socket is written by whoever has something to send, always with the driver's
+//! waker, since a socket keeps one waker for each direction.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use super::shared::{State, now};
+use crate::{
+    error::StreamError,
+    frame::{HEADER_LEN, Header},
+    io::Connection,
+    session::Core,
+    streams::Key,
+};
+
+/// How many frames of one large write go into one system call.
+const BURST: usize = 4;
+
+/// The connection and what is known of its write side.
+#[derive(Debug)]
+pub(super) struct Socket {
+    io: Option<Box<dyn Connection>>,
+    /// The socket took no more bytes; it will wake the driver.
+    is_blocked: bool,
+    /// Bytes were written that the connection may be holding back.
+    needs_flush: bool,
+    /// Writing failed.
+    error: Option<io::Error>,
+    /// The write side was shut down.
+    is_shut: bool,
+}
+
+/// A write from the caller's buffer.
+pub(super) struct Direct<'a> {
+    pub(super) core: &'a mut Core,
+    pub(super) key: Key,
+    pub(super) payload: &'a [u8],
+}
+
+impl Socket {
+    pub(super) fn new(io: Box<dyn Connection>) -> Self {
+        Self {
+            io: Some(io),
+            is_blocked: false,
+            needs_flush: false,
+            error: None,
+            is_shut: false,
+        }
+    }
+
+    /// The connection, unless it was closed.
+    pub(super) fn io(&mut self) -> Option<Pin<&mut dyn Connection>> {
+        self.io.as_deref_mut().map(Pin::new)
+    }
+
+    /// Closes the connection.
+    pub(super) fn close(&mut self) {
+        self.io = None;
+    }
+
+    pub(super) fn fail(&mut self, error: io::Error) {
+        self.error.get_or_insert(error);
+    }
+
+    pub(super) fn take_error(&mut self) -> Option<io::Error> {
+        self.error.take()
+    }
+
+    pub(super) const fn is_blocked(&self) -> bool {
+        self.is_blocked
+    }
+
+    fn can_write(&self) -> bool {
+        self.io.is_some() && self.error.is_none() && !self.is_shut
+    }
+
+    /// Writes what is queued until the queue is empty or the socket full.
+    fn flush(&mut self, cx: &mut Context<'_>, core: &mut Core) -> io::Result<()> {
+        self.is_blocked = false;
+        while core.wants_to_send() && !self.is_blocked {
+            core.stage();
+            let Some(io) = self.io() else { return Ok(()) };
+            match io.poll_write(cx, core.out.bytes()) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(count)) => {
+                    core.out.consume(count);
+                    core.progressed();
+                    self.needs_flush = true;
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => self.is_blocked = true,
+            }
+        }
+        if self.needs_flush && !self.is_blocked {
+            self.flush_connection(cx)?;
+        }
+        if self.is_blocked {
+            core.stalled(now());
+        }
+        Ok(())
+    }
+
+    /// Lets the connection pass on what it may have buffered.
+    fn flush_connection(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(io) = self.io() else { return Ok(()) };
+        if let Poll::Ready(result) = io.poll_flush(cx) {
+            self.needs_flush = false;
+            result?;
+        }
+        Ok(())
+    }
+
+    /// Shuts the write side down, once.
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_shut {
+            return Poll::Ready(Ok(()));
+        }
+        let Some(io) = self.io() else {
+            return Poll::Ready(Ok(()));
+        };
+        let result = io.poll_shutdown(cx);
+        self.is_shut = result.is_ready();
+        result
+    }
+
+    /// Writes up to four frames straight from the caller's buffer, behind what is queued. What the
+    /// socket does not take is copied to the queue.
+    pub(super) fn write_directly(
+        &mut self,
+        cx: &mut Context<'_>,
+        direct: Direct<'_>,
+    ) -> Poll<Result<usize, StreamError>> {
+        let Direct { core, key, payload } = direct;
+        let mut headers = [[0; HEADER_LEN]; BURST];
+        let mut parts: [&[u8]; BURST] = [&[]; BURST];
+        let mut rest = payload;
+        let mut count = 0;
+        while count < BURST && !rest.is_empty() {
+            let header = match core.begin_data(key, rest.len()) {
+                Poll::Ready(Ok(header)) => header,
+                other if count == 0 => return other.map_ok(Header::payload_len),
+                _ => break,
+            };
+            headers[count] = header.encode();
+            (parts[count], rest) = rest.split_at(header.payload_len());
+            count += 1;
+        }
+        core.stage();
+        let slices = Slices::new(core.out.bytes(), &headers[..count], &parts[..count]);
+        let Some(io) = self.io() else {
+            return Poll::Ready(Err(StreamError::Closed));
+        };
+        let written = match io.poll_write_vectored(cx, slices.get()) {
+            Poll::Ready(Ok(0)) => Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(Ok(written)) => Ok(written),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Pending => {
+                self.is_blocked = true;
+                Ok(0)
+            }
+        };
+        if written.as_ref().is_ok_and(|written| *written > 0) {
+            core.progressed();
+            self.needs_flush = true;
+        }
+        match written {
+            Ok(written) => queue_rest(core, written, &headers[..count], &parts[..count]),
+            Err(error) => self.fail(error),
+        }
+        if self.is_blocked {
+            core.stalled(now());
+        }
+        Poll::Ready(Ok(payload.len() - rest.len()))
+    }
+}
+
+/// The queue and up to four frames as one list of buffers.
+struct Slices<'a> {
+    slices: [IoSlice<'a>; 2 * BURST + 1],
+    len: usize,
+}
+
+impl<'a> Slices<'a> {
+    fn new(queue: &'a [u8], headers: &'a [[u8; HEADER_LEN]], parts: &[&'a [u8]]) -> Self {
+        let mut slices = [IoSlice::new(&[]); 2 * BURST + 1];
+        let mut len = 0;
+        if !queue.is_empty() {
+            slices[0] = IoSlice::new(queue);
+            len = 1;
+        }
+        for (header, part) in headers.iter().zip(parts) {
+            slices[len] = IoSlice::new(header);
+            slices[len + 1] = IoSlice::new(part);
+            len += 2;
+        }
+        Self { slices, len }
+    }
+
+    fn get(&self) -> &[IoSlice<'a>] {
+        &self.slices[..self.len]
+    }
+}
+
+/// Queues what is left of queue and frames after `written` bytes of them have left.
+fn queue_rest(core: &mut Core, written: usize, headers: &[[u8; HEADER_LEN]], parts: &[&[u8]]) {
+    let queued = core.out.len();
+    core.out.consume(written.min(queued));
+    let mut written = written.saturating_sub(queued);
+    for (header, part) in headers.iter().zip(parts) {
+        for bytes in [&header[..], part] {
+            let gone = written.min(bytes.len());
+            written -= gone;
+            core.out.push(&bytes[gone..]);
+        }
+    }
+}
+
+impl State {
+    /// Whether a large write may go to the socket past the queue.
+    pub(super) fn can_write_directly(&self) -> bool {
+        self.driver.is_some()
+            && self.socket.can_write()
+            && !self.socket.is_blocked()
+            && !self.core.is_over()
+    }
+
+    /// Writes what is queued, with the driver's waker; before the driver's first poll there is
+    /// none, and its first turn will flush.
+    pub(super) fn flush(&mut self) {
+        let Some(driver) = &self.driver else { return };
+        if !self.socket.can_write() {
+            // Nothing will ever leave; the driver is reading what the peer sent before.
+            self.core.out.clear();
+            return;
+        }
+        let mut cx = Context::from_waker(driver);
+        if let Err(error) = self.socket.flush(&mut cx, &mut self.core) {
+            self.write_failed(error);
+        }
+        self.core.call_writers();
+    }
+
+    /// What a direct write leaves to do.
+    pub(super) fn after_write(&mut self) {
+        if let Some(error) = self.socket.take_error() {
+            self.write_failed(error);
+        } else if !self.core.out.is_empty() && !self.socket.is_blocked() {
+            self.flush();
+        } else if self.socket.needs_flush && !self.socket.is_blocked() {
+            self.flush_connection();
+        }
+    }
+
+    fn flush_connection(&mut self) {
+        let Some(driver) = &self.driver else { return };
+        if let Err(error) = self
+            .socket
+            .flush_connection(&mut Context::from_waker(driver))
+        {
+            self.write_failed(error);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! One turn of the driver: time, write, read, end. Its work is bounded; a busy socket makes it
+//! yield, not loop.
+
+use std::{
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use tokio::io::ReadBuf;
+
+use super::shared::{State, now};
+use crate::{session::Outcome, wipe::wipe};
+
+/// What one turn may read before the other tasks get theirs.
+const READ_BUDGET: usize = 256 * 1024;
+
+/// The read buffer begins small, because most sessions are mostly idle, and doubles while the
+/// socket fills it.
+const MIN_BUFFER: usize = 4 * 1024;
+const MAX_BUFFER: usize = 64 * 1024;
+
+/// How a turn ended.
+pub(super) enum Turn {
+    /// The session is over and the connection closed.
+    Over(Outcome),
+    /// The socket, a stream or the deadline will wake the driver.
+    Wait { deadline: Option<Instant> },
+    /// There is more to do, after the tasks that are ready.
+    Again,
+}
+
+/// How a round of reading ended.
+enum Input {
+    /// The socket has no more bytes now.
+    Drained,
+    /// The budget is spent.
+    More,
+}
+
+impl State {
+    /// Does what can be done now.
+    pub(super) fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
+        self.remember_driver(cx);
+        self.is_scheduled = false;
+        if self.is_crowded && !self.has_yielded && self.core.wants_to_send() {
+            // The others that were woken with the writer are still to run; their frames travel
+            // in the same system call.
+            self.has_yielded = true;
+            return Turn::Again;
+        }
+        self.has_yielded = false;
+        self.is_crowded = false;
+        let now = now();
+        self.core.handle_timeout(now);
+        if self.core.wants_to_send() || self.socket.is_blocked() {
+            self.flush();
+        }
+        self.core.call_writers();
+        let input = self.read(cx, now);
+        if self.core.wants_to_send() && !self.socket.is_blocked() {
+            self.flush();
+        }
+        self.close_connection(cx);
+        if self.core.has_ended() {
+            return self.over();
+        }
+        let owes_a_turn = self.core.owes_a_turn() && !self.socket.is_blocked();
+        if matches!(input, Input::More) || owes_a_turn {
+            return Turn::Again;
+        }
+        let deadline = self.core.deadline();
+        self.armed_until = deadline;
+        Turn::Wait { deadline }
+    }
+
+    fn remember_driver(&mut self, cx: &Context<'_>) {
+        match &mut self.driver {
+            Some(driver) if driver.will_wake(cx.waker()) => {}
+            driver => {
+                if let Some(old) = driver.replace(cx.waker().clone()) {
+                    self.wakes.push(old);
+                }
+            }
+        }
+    }
+
+    /// Reads until the socket is empty or the budget spent.
+    fn read(&mut self, cx: &mut Context<'_>, now: Instant) -> Input {
+        let mut total = 0;
+        let mut woken = 0;
+        while total < READ_BUDGET && !self.core.has_ended() {
+            match self.read_once(cx, now) {
+                Some(count) => total += count,
+                None => return Input::Drained,
+            }
+            woken += self.collect_events();
+            self.is_crowded = woken > 1;
+        }
+        Input::More
+    }
+
+    /// Reads once and feeds the core; `None` if there is nothing to read.
+    fn read_once(&mut self, cx: &mut Context<'_>, now: Instant) -> Option<usize> {
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; MIN_BUFFER];
+        }
+        let mut buffer = ReadBuf::new(&mut self.buffer);
+        let io = self.socket.io()?;
+        match io.poll_read(cx, &mut buffer) {
+            Poll::Pending => return None,
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => {
+                self.core.connection_failed(error);
+                return None;
+            }
+        }
+        let count = buffer.filled().len();
+        if count == 0 {
+            self.end_of_input();
+            return None;
+        }
+        self.core.receive(now, &self.buffer[..count]);
+        wipe(&mut self.buffer[..count]);
+        if count == self.buffer.len() && count < MAX_BUFFER {
+            self.buffer = vec![0; 2 * count];
+        }
+        Some(count)
+    }
+
+    fn end_of_input(&mut self) {
+        match self.socket.take_error() {
+            Some(error) => self.core.connection_failed(error),
+            None => self.core.end_of_input(),
+        }
+    }
+
+    /// Shuts the connection down once the last frames have left. Then the peer closes too, which
+    /// ends the session; or the deadline does.
+    fn close_connection(&mut self, cx: &mut Context<'_>) {
+        if !self.core.is_finishing() || !self.core.out.is_empty() {
+            return;
+        }
+        if let Poll::Ready(Err(error)) = self.socket.poll_shutdown(cx) {
+            tracing::debug!(%error, "shutting the connection down failed");
+            self.core.end(Ok(()));
+        }
+    }
+
+    fn over(&mut self) -> Turn {
+        self.socket.close();
+        let outcome = self.core.outcome().cloned().unwrap_or(Ok(()));
+        tracing::debug!(clean = outcome.is_ok(), "the session is over");
+        Turn::Over(outcome)
+    }
+}

@@ -1,0 +1,124 @@
+//! Who waits for what, and waking them after the lock was released.
+
+use std::{
+    collections::VecDeque,
+    task::{Context, Waker},
+};
+
+/// How many wakers are collected without an allocation. One event of one stream wakes at most
+/// two tasks.
+const INLINE: usize = 4;
+
+/// Wakers to be woken once the session's lock is free. Waking under the lock could run foreign
+/// code that wants the same lock.
+#[derive(Debug, Default)]
+pub(crate) struct WakeList {
+    inline: [Option<Waker>; INLINE],
+    len: usize,
+    more: Vec<Waker>,
+}
+
+impl WakeList {
+    pub(crate) fn push(&mut self, waker: Waker) {
+        if self.len < INLINE {
+            self.inline[self.len] = Some(waker);
+        } else {
+            self.more.push(waker);
+        }
+        self.len += 1;
+    }
+
+    /// How many wakers were collected.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Wakes all of them.
+    pub(crate) fn wake(self) {
+        for waker in self.inline.into_iter().flatten().chain(self.more) {
+            waker.wake();
+        }
+    }
+}
+
+/// The tasks that wait for one stream: one for each direction, so that two halves of a split
+/// stream do not take each other's place.
+#[derive(Debug, Default)]
+pub(crate) struct StreamWakers {
+    pub(crate) reader: Option<Waker>,
+    pub(crate) writer: Option<Waker>,
+}
+
+/// Stores the task's waker; the one it replaces goes to the list, to be dropped after the lock was
+/// released. A waker that is replaced belongs to the same user, so waking it harms nobody.
+pub(crate) fn store(slot: &mut Option<Waker>, cx: &Context<'_>, wakes: &mut WakeList) {
+    match slot {
+        Some(waker) if waker.will_wake(cx.waker()) => {}
+        _ => {
+            if let Some(old) = slot.replace(cx.waker().clone()) {
+                wakes.push(old);
+            }
+        }
+    }
+}
+
+/// A place in a [`WaitSet`]; zero is no place.
+#[derive(Debug, Default)]
+pub(crate) struct Ticket(u64);
+
+impl Ticket {
+    /// Whether the holder has waited and not been served.
+    pub(crate) const fn is_waiting(&self) -> bool {
+        self.0 != 0
+    }
+}
+
+/// Any number of tasks that wait for the same thing, first come, first served.
+#[derive(Debug, Default)]
+pub(crate) struct WaitSet {
+    waiting: VecDeque<(u64, Waker)>,
+    last: u64,
+}
+
+impl WaitSet {
+    /// Waits, or goes on waiting at the same place.
+    pub(crate) fn wait(&mut self, ticket: &mut Ticket, cx: &Context<'_>) {
+        if let Some((_, waker)) = self
+            .waiting
+            .iter_mut()
+            .find(|(number, _)| *number == ticket.0)
+        {
+            waker.clone_from(cx.waker());
+            return;
+        }
+        self.last += 1;
+        ticket.0 = self.last;
+        self.waiting.push_back((ticket.0, cx.waker().clone()));
+    }
+
+    /// Stops waiting. Says whether the ticket had been woken and not used, in which case
+    /// the wake-up belongs to the next one.
+    pub(crate) fn leave(&mut self, ticket: &mut Ticket) -> bool {
+        let number = std::mem::take(&mut ticket.0);
+        if number == 0 {
+            return false;
+        }
+        let before = self.waiting.len();
+        self.waiting.retain(|(other, _)| *other != number);
+        self.waiting.len() == before
+    }
+
+    /// Wakes who has waited longest.
+    pub(crate) fn wake_one(&mut self, wakes: &mut WakeList) {
+        if let Some((_, waker)) = self.waiting.pop_front() {
+            wakes.push(waker);
+        }
+    }
+
+    /// Wakes everybody.
+    pub(crate) fn wake_all(&mut self, wakes: &mut WakeList) {
+        for (_, waker) in self.waiting.drain(..) {
+            wakes.push(waker);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The server's side: the streams that the peer opens.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures_core::Stream as FuturesStream;
+
+use crate::{engine::Engine, handle::Session};
+
+/// Accepts the peer's streams.
+///
+/// It is a [`futures` `Stream`](futures_core::Stream) that ends when no stream will come any
+/// more: cleanly with `None`, or with one error when the session failed. Dropping it accepts no more; streams
+/// that were accepted go on.
+#[derive(Debug)]
+pub struct Listener<E: Engine = Session> {
+    engine: E,
+    accepting: E::Accepting,
+    is_done: bool,
+}
+
+impl<E: Engine> Listener<E> {
+    /// A listener for the streams that the peer opens on this session. Of several listeners each
+    /// stream goes to one.
+    pub fn new(engine: E) -> Self {
+        let accepting = engine.accept();
+        Self {
+            engine,
+            accepting,
+            is_done: false,
+        }
+    }
+
+    /// The session.
+    pub fn engine(&self) -> &E {
+        &self.engine
+    }
+
+    /// Waits for the next stream.
+    ///
+    /// # Errors
+    ///
+    /// No stream will come any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a future that was dropped has accepted nothing, and no stream is lost.
+    pub fn accept(&mut self) -> impl Future<Output = Result<E::Stream, E::AcceptError>> + Send {
+        // The engine's own future, so that two calls do not wait twice.
+        &mut self.accepting
+    }
+
+    /// Waits for the end of the session, for instance to tell a server to stop serving.
+    ///
+    /// # Errors
+    ///
+    /// The session failed.
+    pub fn closed(&self) -> E::Closed {
+        self.engine.closed()
+    }
+}
+
+impl<E: Engine> FuturesStream for Listener<E> {
+    type Item = io::Result<E::Stream>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.is_done {
+            return Poll::Ready(None);
+        }
+        match Pin::new(&mut self.accepting).poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(stream)) => Poll::Ready(Some(Ok(stream))),
+            Poll::Ready(Err(error)) => {
+                self.is_done = true;
+                if E::is_clean(&error) {
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Some(Err(io::Error::new(
+                    io::ErrorKind::NotConnected,
+                    error,
+                ))))
+            }
+        }
+    }
+}
+
+impl<E: Engine> Unpin for Listener<E> {}

@@ -1,0 +1,319 @@
+//! What users of the session do: open, accept, read, write, finish, reset, release.
+
+use std::{io::IoSlice, task::Poll, time::Instant};
+
+use super::{ACK_DELAY, Core, Event};
+use crate::{
+    config::INITIAL_WINDOW,
+    error::{AcceptError, OpenError, StreamError},
+    frame::{Flags, Header, MAX_PAYLOAD},
+    streams::{Handshake, Key, ResetBy, State, StreamEntry},
+};
+
+/// The outcome of opening: pending while too many streams are unacknowledged.
+pub(crate) type Opened = Poll<Result<Key, OpenError>>;
+
+/// The outcome of writing: how many bytes were taken, or pending for a window or a turn.
+pub(crate) type Written = Poll<Result<usize, StreamError>>;
+
+/// The outcome of reading.
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// Bytes were copied, as many as the reader had room for.
+    Bytes,
+    /// The peer has finished and everything was read.
+    End,
+    /// Nothing has arrived yet.
+    Pending,
+    /// Nothing will arrive any more.
+    Failed(StreamError),
+}
+
+impl Core {
+    /// Opens a stream. Nothing is sent yet: SYN leaves with the first frame of the stream.
+    pub(crate) fn open(&mut self) -> Opened {
+        if let Some(error) = self.open_error() {
+            return Poll::Ready(Err(error));
+        }
+        if self.unacknowledged >= self.config.max_unacknowledged {
+            return Poll::Pending;
+        }
+        // `open_error` has checked that the id fits.
+        let id = self.next_id as u32;
+        self.next_id += 2;
+        self.unacknowledged += 1;
+        self.stats.opened += 1;
+        let entry = StreamEntry::new(id, Handshake::SynDue, INITIAL_WINDOW);
+        Poll::Ready(Ok(self.store.insert(entry)))
+    }
+
+    fn open_error(&self) -> Option<OpenError> {
+        if let Some(outcome) = self.outcome() {
+            return Some(match outcome {
+                Ok(()) => OpenError::Closed,
+                Err(error) => OpenError::Session(error.clone()),
+            });
+        }
+        if self.is_draining() {
+            return Some(OpenError::Closed);
+        }
+        if self.remote_go_away {
+            return Some(OpenError::RemoteGoAway);
+        }
+        if self.store.live() >= self.config.max_streams {
+            return Some(OpenError::TooManyStreams {
+                limit: self.config.max_streams,
+            });
+        }
+        (self.next_id > u64::from(u32::MAX)).then_some(OpenError::IdsExhausted)
+    }
+
+    /// Takes the next stream that the peer has opened, or is pending. Its acknowledgement leaves
+    /// with its first frame, with anything else that leaves, or after 5 ms.
+    pub(crate) fn accept(&mut self, now: Instant) -> Poll<Result<Key, AcceptError>> {
+        while let Some(key) = self.backlog.pop_front() {
+            if self.store.find(key.id) != Some(key) {
+                continue;
+            }
+            let Some(entry) = self.store.get_mut(key) else {
+                continue;
+            };
+            entry.handshake = Handshake::AckDue;
+            self.offered -= 1;
+            self.acks.push_back(key);
+            self.ack_deadline.get_or_insert(now + ACK_DELAY);
+            self.stats.accepted += 1;
+            return Poll::Ready(Ok(key));
+        }
+        match self.outcome() {
+            Some(Ok(())) => Poll::Ready(Err(AcceptError::Closed)),
+            Some(Err(error)) => Poll::Ready(Err(AcceptError::Session(error.clone()))),
+            None if self.local_go_away => Poll::Ready(Err(AcceptError::Closed)),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Whether another stream waits to be accepted, so that one wake-up can be passed on.
+    pub(crate) const fn has_offers(&self) -> bool {
+        self.offered > 0
+    }
+
+    /// What a reader gets, given a function that copies and says how much it took.
+    pub(crate) fn read(&mut self, key: Key, mut copy: impl FnMut(&[u8]) -> usize) -> Read {
+        let Some(entry) = self.store.get_mut(key) else {
+            return Read::Failed(StreamError::Closed);
+        };
+        let mut total = 0;
+        while !entry.recv.is_empty() {
+            let count = copy(entry.recv.front());
+            entry.recv.advance(count);
+            total += count;
+            if count == 0 {
+                break;
+            }
+        }
+        if total > 0 {
+            self.consumed(key, total);
+            return Read::Bytes;
+        }
+        if !entry.recv.is_empty() {
+            return Read::Bytes;
+        }
+        if entry.eof {
+            return Read::End;
+        }
+        let state = entry.state;
+        match self.stream_error(state) {
+            Some(error) => Read::Failed(error),
+            None => Read::Pending,
+        }
+    }
+
+    /// The application has read bytes: gives credit for them once it is worth a frame.
+    fn consumed(&mut self, key: Key, count: usize) {
+        self.buffered -= count;
+        let Some(entry) = self.store.get_mut(key) else {
+            return;
+        };
+        entry.recv_window.consume(count);
+        if !entry.state.can_recv() {
+            return;
+        }
+        entry.recv_window.assert_invariant_at_most(entry.recv.len());
+        if let Some(credit) = entry.recv_window.take_credit() {
+            let flags = entry.take_flags();
+            self.push_frame(Header::window_update(key.id, flags, credit));
+        }
+    }
+
+    /// Queues bytes, one frame at most.
+    pub(crate) fn write(&mut self, key: Key, payload: &[IoSlice<'_>]) -> Written {
+        let wanted = payload.iter().map(|slice| slice.len()).sum();
+        match self.begin_data(key, wanted) {
+            Poll::Ready(Ok(header)) => {
+                self.push_data(header, payload);
+                Poll::Ready(Ok(header.length as usize))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Takes window and turn for a data frame of up to `wanted` bytes, at most 16 KiB. The caller
+    /// must send it, header and payload, behind everything that is queued.
+    pub(crate) fn begin_data(
+        &mut self,
+        key: Key,
+        wanted: usize,
+    ) -> Poll<Result<Header, StreamError>> {
+        if let Some(error) = self.write_error(key) {
+            return Poll::Ready(Err(error));
+        }
+        let has_room = self.has_room();
+        let Some(entry) = self.store.get_mut(key) else {
+            return Poll::Ready(Err(StreamError::Closed));
+        };
+        if entry.send_window.available() == 0 {
+            self.stats.window_stalls += 1;
+            return Poll::Pending;
+        }
+        if !has_room && !entry.has_turn {
+            self.stand_in_line(key);
+            return Poll::Pending;
+        }
+        entry.has_turn = false;
+        let length = entry.send_window.take(wanted.min(MAX_PAYLOAD));
+        let flags = entry.take_flags();
+        self.stats.bytes_sent += u64::from(length);
+        Poll::Ready(Ok(Header::data(key.id, flags, length)))
+    }
+
+    /// Why the stream cannot be written, if it cannot.
+    pub(crate) fn write_error(&self, key: Key) -> Option<StreamError> {
+        let Some(entry) = self.store.get(key) else {
+            return Some(StreamError::Closed);
+        };
+        if let Some(error) = self.stream_error(entry.state) {
+            return Some(error);
+        }
+        (!entry.state.can_send()).then_some(StreamError::WriteClosed)
+    }
+
+    /// Why the stream failed, if it did.
+    fn stream_error(&self, state: State) -> Option<StreamError> {
+        match state {
+            State::Reset(ResetBy::Local) => return Some(StreamError::LocalReset),
+            State::Reset(ResetBy::Refusal) => return Some(StreamError::Refused),
+            State::Reset(ResetBy::Remote) => return Some(StreamError::Reset),
+            State::Closed => return None,
+            State::Open | State::LocalDone | State::RemoteDone => {}
+        }
+        match self.outcome()? {
+            Ok(()) => Some(StreamError::Closed),
+            Err(error) => Some(StreamError::Session(error.clone())),
+        }
+    }
+
+    /// Sends SYN or ACK now if the stream still owes it: the peer may have to speak first.
+    pub(crate) fn announce(&mut self, key: Key) {
+        if self.is_over() {
+            return;
+        }
+        if let Some(entry) = self.store.get_mut(key)
+            && entry.handshake == Handshake::SynDue
+            && !entry.state.is_over()
+        {
+            let flags = entry.take_flags();
+            self.push_frame(Header::window_update(key.id, flags, 0));
+        }
+    }
+
+    /// Ends the write side: FIN in a frame of its own, behind the last data. A Go peer that finds
+    /// FIN on a data frame may see the end before the bytes.
+    ///
+    /// # Errors
+    ///
+    /// The stream or the session failed before. A second call is no error.
+    pub(crate) fn finish(&mut self, key: Key) -> Result<(), StreamError> {
+        match self.write_error(key) {
+            None => {}
+            Some(StreamError::WriteClosed) => return Ok(()),
+            Some(error) => return Err(error),
+        }
+        self.announce(key);
+        let Some(entry) = self.store.get_mut(key) else {
+            return Ok(());
+        };
+        entry.state.send_fin();
+        let flags = entry.take_flags().with(Flags::FIN);
+        let is_over = entry.state.is_over();
+        self.push_frame(Header::window_update(key.id, flags, 0));
+        // A writer that waits in another task learns that there is nothing to wait for.
+        self.events.push_back(Event::Writable(key));
+        if is_over {
+            self.retire(key);
+        }
+        Ok(())
+    }
+
+    /// Ends both directions at once: the peer's reader and ours fail.
+    pub(crate) fn reset(&mut self, key: Key) {
+        let is_live = self.store.find(key.id) == Some(key);
+        if is_live && !self.is_over() {
+            self.reset_stream(key, ResetBy::Local);
+        }
+    }
+
+    pub(super) fn reset_stream(&mut self, key: Key, by: ResetBy) {
+        let Some(entry) = self.store.get_mut(key) else {
+            return;
+        };
+        entry.state.reset(by);
+        let unread = entry.recv.clear();
+        entry.eof = false;
+        let is_known = entry.handshake != Handshake::SynDue;
+        self.buffered -= unread;
+        if is_known {
+            self.push_frame(Header::window_update(key.id, Flags::RST, 0));
+        }
+        self.notify(key);
+        self.retire(key);
+    }
+
+    /// The handle is gone. What was written is delivered, then FIN; unread bytes are dropped. A
+    /// stream that never sent anything leaves no trace on the wire.
+    pub(crate) fn release(&mut self, key: Key, now: Instant) {
+        let is_over = self.is_over();
+        let Some(entry) = self.store.get_mut(key) else {
+            return;
+        };
+        entry.released_at = Some(now);
+        self.buffered -= entry.recv.clear();
+        if entry.state.is_over() || is_over {
+            self.store.retire(key);
+            self.store.remove(key);
+            self.check_invariants();
+            return;
+        }
+        if entry.handshake == Handshake::SynDue {
+            entry.state.reset(ResetBy::Local);
+            self.retire(key);
+            return;
+        }
+        if entry.recv_window.available() == 0 && entry.state.can_recv() {
+            // The peer is stuck in the middle of something that nobody will read.
+            self.finish_silently(key);
+            self.reset_stream(key, ResetBy::Local);
+            return;
+        }
+        self.finish_silently(key);
+        self.schedule_sweep(now);
+    }
+
+    /// Finishes a stream whose user is gone, so that nobody can be told of a failure.
+    fn finish_silently(&mut self, key: Key) {
+        if let Err(error) = self.finish(key) {
+            tracing::trace!(stream = key.id, %error, "a dropped stream had failed before");
+        }
+    }
+}

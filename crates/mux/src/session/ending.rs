@@ -1,0 +1,237 @@
+//! The end of a session: GoAway, draining, failure.
+
+use std::time::{Duration, Instant};
+
+use super::{Core, Event};
+use crate::{
+    error::{ProtocolError, SessionError},
+    frame::Header,
+    streams::{Key, ResetBy},
+};
+
+/// How a session ended.
+pub(crate) type Outcome = Result<(), SessionError>;
+
+/// How long the last frames may take to leave, and the peer to close its side after them.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Where a session stands.
+///
+/// ```text
+///  Running ── close ──► Draining ── no streams, or deadline ──► Finishing ── flushed ──► Ended
+///     │                    │                                        ▲                     ▲
+///     └──── failure ───────┴────────────────────────────────────────┘                     │
+///     └──── the connection's end ───────────────────────────────────────────────────────────┘
+/// ```
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Streams come and go.
+    Running,
+    /// Only the streams that are open go on. Without a deadline their handles decide how long.
+    Draining { deadline: Option<Instant> },
+    /// No stream is left; the last frames are on their way.
+    Finishing { outcome: Outcome, deadline: Instant },
+    /// Nothing is sent or received any more.
+    Ended(Outcome),
+}
+
+impl Core {
+    /// Tells the peer to open no new streams; those that it opens all the same are refused.
+    /// Opening here stays possible.
+    pub(crate) fn go_away(&mut self) {
+        if self.local_go_away || self.is_over() {
+            return;
+        }
+        self.local_go_away = true;
+        self.push_frame(Header::go_away(0));
+        self.events.push_back(Event::Acceptable);
+    }
+
+    /// Starts a clean end: no new streams either way, open ones finish within `timeout`. Streams that nobody
+    /// has accepted are reset, since nobody will.
+    pub(crate) fn close(&mut self, now: Instant, timeout: Option<Duration>) {
+        if self.is_over() {
+            return;
+        }
+        self.go_away();
+        while let Some(key) = self.backlog.pop_front() {
+            if self.store.find(key.id) == Some(key) {
+                self.reset_stream(key, ResetBy::Local);
+            }
+        }
+        let deadline = match (&self.phase, timeout) {
+            (Phase::Draining { deadline: Some(at) }, Some(timeout)) => {
+                Some((*at).min(now + timeout))
+            }
+            (Phase::Draining { deadline: Some(at) }, None) => Some(*at),
+            (_, timeout) => timeout.map(|timeout| now + timeout),
+        };
+        self.phase = Phase::Draining { deadline };
+        self.now = self.now.max(now);
+        self.events.push_back(Event::Openable);
+        self.check_drained();
+    }
+
+    /// How long a closing session waits for its streams.
+    pub(crate) const fn drain_timeout(&self) -> Duration {
+        self.config.drain_timeout
+    }
+
+    /// Goes on to the end once no stream is left.
+    pub(super) fn check_drained(&mut self) {
+        if let Phase::Draining { .. } = self.phase
+            && self.store.live() == 0
+        {
+            let deadline = self.now + FAREWELL;
+            self.phase = Phase::Finishing {
+                outcome: Ok(()),
+                deadline,
+            };
+            self.wake_everybody();
+        }
+    }
+
+    /// The drain deadline has passed: resets what is left.
+    pub(super) fn abandon_streams(&mut self) {
+        let keys: Vec<Key> = self.store.live_keys().collect();
+        tracing::debug!(
+            streams = keys.len(),
+            "reset the streams that did not finish in time"
+        );
+        for key in keys {
+            self.reset_stream(key, ResetBy::Local);
+        }
+    }
+
+    /// Ends the session because the peer violated the protocol, and tells it as far as it listens.
+    pub(super) fn fail_protocol(&mut self, now: Instant, error: ProtocolError) {
+        self.replies.clear();
+        self.push_frame(Header::go_away(1));
+        self.fail(now, error.into());
+    }
+
+    /// Ends the session with an error; what is queued may still leave.
+    pub(crate) fn fail(&mut self, now: Instant, error: SessionError) {
+        if self.is_over() {
+            return;
+        }
+        tracing::debug!(%error, "the session failed");
+        let deadline = now + FAREWELL;
+        self.phase = Phase::Finishing {
+            outcome: Err(error),
+            deadline,
+        };
+        self.forget_streams();
+        self.wake_everybody();
+    }
+
+    /// The connection has no more bytes. That is a clean end, unless something was cut off.
+    pub(crate) fn end_of_input(&mut self) {
+        let streams = self.streams_in_use();
+        let outcome = if streams == 0 && self.decoder.is_at_boundary() {
+            Ok(())
+        } else {
+            Err(SessionError::ConnectionLost { streams })
+        };
+        self.end(outcome);
+    }
+
+    /// The connection failed. After GoAway with nothing in flight that is how some peers close.
+    pub(crate) fn connection_failed(&mut self, error: std::io::Error) {
+        let is_closing = self.local_go_away || self.remote_go_away;
+        if is_closing && self.streams_in_use() == 0 {
+            tracing::debug!(%error, "the peer closed the connection abruptly");
+            self.end(Ok(()));
+        } else {
+            self.end(Err(error.into()));
+        }
+    }
+
+    /// How many streams somebody here is still using: not finished, and not dropped.
+    fn streams_in_use(&self) -> usize {
+        let is_used = |key: &Key| {
+            self.store
+                .get(*key)
+                .is_some_and(|entry| !entry.is_released())
+        };
+        self.store.live_keys().filter(is_used).count()
+    }
+
+    /// Nothing can be sent or received any more. The first outcome counts.
+    pub(crate) fn end(&mut self, outcome: Outcome) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Running);
+        self.phase = Phase::Ended(match phase {
+            Phase::Finishing { outcome, .. } | Phase::Ended(outcome) => outcome,
+            Phase::Running | Phase::Draining { .. } => outcome,
+        });
+        self.out.clear();
+        self.replies.clear();
+        self.forget_streams();
+        self.wake_everybody();
+    }
+
+    /// Forgets all wire ids; entries stay for handles that still have bytes to read.
+    fn forget_streams(&mut self) {
+        let keys: Vec<Key> = self.store.live_keys().collect();
+        for key in keys {
+            self.retire(key);
+        }
+        self.backlog.clear();
+        self.acks.clear();
+        self.ack_deadline = None;
+        self.line.clear();
+        self.sweep_at = None;
+    }
+
+    fn wake_everybody(&mut self) {
+        let keys: Vec<Key> = self.store.keys().collect();
+        for key in keys {
+            self.notify(key);
+        }
+        self.events.push_back(Event::Acceptable);
+        self.events.push_back(Event::Openable);
+        self.events.push_back(Event::PeerDraining);
+    }
+
+    pub(super) const fn is_draining(&self) -> bool {
+        matches!(self.phase, Phase::Draining { .. })
+    }
+
+    /// Whether streams are over, though frames may still leave.
+    pub(crate) const fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Finishing { .. } | Phase::Ended(_))
+    }
+
+    /// Whether the connection is to be shut down once the queue is empty.
+    pub(crate) const fn is_finishing(&self) -> bool {
+        matches!(self.phase, Phase::Finishing { .. })
+    }
+
+    /// Whether everything is over.
+    pub(crate) const fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended(_))
+    }
+
+    /// Whether the session is closing here, or closed.
+    pub(crate) const fn is_closing(&self) -> bool {
+        self.is_draining() || self.is_over()
+    }
+
+    /// Whether streams of the peer are accepted.
+    pub(crate) const fn accepts(&self) -> bool {
+        !self.local_go_away && !self.is_over()
+    }
+
+    /// Whether the peer sent GoAway(0), or the session is over.
+    pub(crate) const fn is_peer_draining(&self) -> bool {
+        self.remote_go_away || self.is_over()
+    }
+
+    /// How the session ended, once it is over.
+    pub(crate) const fn outcome(&self) -> Option<&Outcome> {
+        match &self.phase {
+            Phase::Finishing { outcome, .. } | Phase::Ended(outcome) => Some(outcome),
+            Phase::Running | Phase::Draining { .. } => None,
+        }
+    }
+}

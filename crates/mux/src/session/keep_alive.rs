@@ -1,0 +1,152 @@
+//! Whether the peer is alive: a ping at intervals, and patience with any sign of life.
+
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+
+/// What to do when the time has come.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    Nothing,
+    /// Send a ping with this value.
+    Ping(u32),
+    /// The peer was silent for too long.
+    Dead,
+}
+
+/// The keep-alive of one session.
+#[derive(Debug)]
+pub(super) struct KeepAlive {
+    interval: Option<Duration>,
+    timeout: Duration,
+    /// When the next ping is due, while none is unanswered.
+    next: Option<Instant>,
+    /// The value for the next ping.
+    value: u32,
+    /// The ping that waits for its answer: its value and when it was sent.
+    asked: Option<(u32, Instant)>,
+    /// When the peer must have said something, while a ping is unanswered.
+    dead_at: Option<Instant>,
+    round_trip: Option<Duration>,
+}
+
+impl KeepAlive {
+    pub(super) fn new(config: &Config, now: Instant) -> Self {
+        Self {
+            interval: config.keep_alive,
+            timeout: config.keep_alive_timeout,
+            next: config.keep_alive.map(|interval| now + interval),
+            value: 0,
+            asked: None,
+            dead_at: None,
+            round_trip: None,
+        }
+    }
+
+    pub(super) const fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.dead_at.or(self.next)
+    }
+
+    /// Any byte of the peer is a sign of life: an answer may be stuck behind much data.
+    pub(super) fn heard(&mut self, now: Instant) {
+        if self.dead_at.take().is_some() {
+            self.next = self.interval.map(|interval| now + interval);
+        }
+    }
+
+    /// The answer to a ping arrived. One that answers nothing of ours is ignored.
+    pub(super) fn answered(&mut self, value: u32, now: Instant) {
+        if let Some((asked, sent)) = self.asked
+            && asked == value
+        {
+            self.asked = None;
+            self.round_trip = Some(now.saturating_duration_since(sent));
+        }
+    }
+
+    pub(super) fn due(&mut self, now: Instant) -> Due {
+        if self.dead_at.is_some_and(|at| at <= now) {
+            return Due::Dead;
+        }
+        if self.dead_at.is_none() && self.next.is_some_and(|at| at <= now) {
+            let value = self.value;
+            self.value = self.value.wrapping_add(1);
+            self.asked = Some((value, now));
+            self.dead_at = Some(now + self.timeout);
+            self.next = None;
+            return Due::Ping(value);
+        }
+        Due::Nothing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn keep_alive(now: Instant) -> KeepAlive {
+        let config = Config::new()
+            .keep_alive(Some(30 * SECOND))
+            .keep_alive_timeout(10 * SECOND);
+        KeepAlive::new(&config, now)
+    }
+
+    #[test]
+    fn asks_at_intervals_with_new_values() {
+        let start = Instant::now();
+        let mut alive = keep_alive(start);
+        assert_eq!(alive.due(start + 29 * SECOND), Due::Nothing);
+        assert_eq!(alive.due(start + 30 * SECOND), Due::Ping(0));
+        assert_eq!(alive.due(start + 30 * SECOND), Due::Nothing);
+        alive.heard(start + 31 * SECOND);
+        alive.answered(0, start + 31 * SECOND);
+        assert_eq!(alive.round_trip(), Some(SECOND));
+        assert_eq!(alive.deadline(), Some(start + 61 * SECOND));
+        assert_eq!(alive.due(start + 61 * SECOND), Due::Ping(1));
+    }
+
+    #[test]
+    fn silence_after_a_ping_is_death() {
+        let start = Instant::now();
+        let mut alive = keep_alive(start);
+        assert_eq!(alive.due(start + 30 * SECOND), Due::Ping(0));
+        assert_eq!(alive.deadline(), Some(start + 40 * SECOND));
+        assert_eq!(alive.due(start + 39 * SECOND), Due::Nothing);
+        assert_eq!(alive.due(start + 40 * SECOND), Due::Dead);
+    }
+
+    #[test]
+    fn m24_any_sign_of_life_counts() {
+        let start = Instant::now();
+        let mut alive = keep_alive(start);
+        assert_eq!(alive.due(start + 30 * SECOND), Due::Ping(0));
+        alive.heard(start + 39 * SECOND);
+        assert_eq!(alive.due(start + 45 * SECOND), Due::Nothing);
+        // The answer itself may come later still, and tells the round trip.
+        alive.answered(0, start + 46 * SECOND);
+        assert_eq!(alive.round_trip(), Some(16 * SECOND));
+    }
+
+    #[test]
+    fn a_wrong_answer_is_ignored() {
+        let start = Instant::now();
+        let mut alive = keep_alive(start);
+        assert_eq!(alive.due(start + 30 * SECOND), Due::Ping(0));
+        alive.answered(7, start + 31 * SECOND);
+        assert_eq!(alive.round_trip(), None);
+    }
+
+    #[test]
+    fn can_be_turned_off() {
+        let start = Instant::now();
+        let mut alive = KeepAlive::new(&Config::new().keep_alive(None), start);
+        assert_eq!(alive.deadline(), None);
+        assert_eq!(alive.due(start + 3600 * SECOND), Due::Nothing);
+    }
+}

@@ -1,0 +1,253 @@
+//! The session without its socket: all of yamux as a state machine.
+
+mod commands;
+mod ending;
+mod inbound;
+mod keep_alive;
+mod outbound;
+mod timing;
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+pub(crate) use self::{commands::Read, ending::Outcome, outbound::SendQueue};
+use self::{ending::Phase, keep_alive::KeepAlive};
+use crate::{
+    config::{Config, Role},
+    error::SessionError,
+    frame::{Decoder, HEADER_LEN},
+    stats::Stats,
+    streams::{Handshake, Key, Store},
+};
+
+/// How long an acknowledgement may wait for a frame to travel with. Far below what any peer
+/// waits for, far above what a quick handler needs.
+const ACK_DELAY: Duration = Duration::from_millis(5);
+
+/// How many acknowledgements may wait. A Go peer stops opening at 256 unacknowledged streams.
+const MAX_WAITING_ACKS: usize = 32;
+
+/// What has become possible for somebody who may be waiting for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The stream has bytes, ended or failed.
+    Readable(Key),
+    /// The stream has room and a turn, or failed.
+    Writable(Key),
+    /// A stream waits to be accepted, or none will ever again.
+    Acceptable,
+    /// A stream may be opened, or none ever again.
+    Openable,
+    /// The peer sent GoAway(0).
+    PeerDraining,
+}
+
+/// One end of a yamux session: no socket, no clock, no task, no waker.
+///
+/// # Contract
+///
+/// *Inputs.* [`receive`](Self::receive) takes the peer's bytes in any chunks and
+/// [`end_of_input`](Self::end_of_input) their end; [`handle_timeout`](Self::handle_timeout) tells
+/// the time, which never goes backwards; the commands `open`, `accept`, `read`, `write`,
+/// `finish`, `reset`, `release`, `go_away` and `close` are the users'. A command on a key that
+/// was released is not made.
+///
+/// *Outputs.* After inputs, the caller takes [`next_event`](Self::next_event) until `None` and wakes who waits;
+/// calls [`stage`](Self::stage) and writes the bytes of [`out`](Self::out) to the connection,
+/// telling how far it came with `out.consume`, or [`stalled`](Self::stalled) when the connection
+/// takes nothing; calls [`call_writers`](Self::call_writers) when bytes have left; and calls
+/// `handle_timeout` when [`deadline`](Self::deadline) has come. When
+/// [`is_finishing`](Self::is_finishing) and `out` is empty, it shuts the connection down and
+/// calls [`end`](Self::end).
+///
+/// *Data frames of large writes* may bypass the queue: `begin_data` gives a header, and the
+/// caller writes header and payload behind everything in `out`, or queues what is left.
+///
+/// # Invariants
+///
+/// - `unacknowledged` is the number of live streams whose handshake says so.
+/// - `buffered` is the number of unread bytes of all entries.
+/// - A live stream is not over; an entry that is neither live nor held by a handle is removed.
+/// - Each stream's receive window accounts for every byte (see `RecvWindow`).
+#[derive(Debug)]
+pub(crate) struct Core {
+    role: Role,
+    config: Config,
+    store: Store,
+    /// The id of the next stream to open; 64 bits, so that it can pass the last one.
+    next_id: u64,
+    /// How many own streams the peer has not acknowledged.
+    unacknowledged: usize,
+    /// Streams of the peer that nobody has accepted. Those that ended meanwhile are skipped.
+    backlog: VecDeque<Key>,
+    /// How many of `backlog` are still live.
+    offered: usize,
+    decoder: Decoder,
+    /// Where the payload of the current data frame goes, and whether the frame carries FIN.
+    body: inbound::Body,
+    /// Frames in the order in which they leave.
+    pub(crate) out: SendQueue,
+    /// Answers to the peer that belong to no stream, until `out` has room.
+    replies: VecDeque<[u8; HEADER_LEN]>,
+    /// Accepted streams that have not been acknowledged yet.
+    acks: VecDeque<Key>,
+    ack_deadline: Option<Instant>,
+    /// Streams that wait for a turn to write.
+    line: VecDeque<Key>,
+    events: VecDeque<Event>,
+    phase: Phase,
+    /// The latest time that was told.
+    now: Instant,
+    /// GoAway(0) was sent: the peer's new streams are refused.
+    local_go_away: bool,
+    /// GoAway(0) was received: the peer refuses new streams.
+    remote_go_away: bool,
+    keep_alive: KeepAlive,
+    /// When the connection must have taken a byte.
+    write_deadline: Option<Instant>,
+    /// When to look for dropped streams that the peer does not finish.
+    sweep_at: Option<Instant>,
+    /// Unread bytes of all streams.
+    buffered: usize,
+    stats: Stats,
+}
+
+impl Core {
+    pub(crate) fn new(role: Role, config: Config, now: Instant) -> Self {
+        let keep_alive = KeepAlive::new(&config, now);
+        Self {
+            role,
+            config,
+            store: Store::default(),
+            next_id: u64::from(role.first_id()),
+            unacknowledged: 0,
+            backlog: VecDeque::new(),
+            offered: 0,
+            decoder: Decoder::default(),
+            body: inbound::Body::default(),
+            out: SendQueue::default(),
+            replies: VecDeque::new(),
+            acks: VecDeque::new(),
+            ack_deadline: None,
+            line: VecDeque::new(),
+            events: VecDeque::new(),
+            phase: Phase::Running,
+            now,
+            local_go_away: false,
+            remote_go_away: false,
+            keep_alive,
+            write_deadline: None,
+            sweep_at: None,
+            buffered: 0,
+            stats: Stats::default(),
+        }
+    }
+
+    pub(crate) const fn role(&self) -> Role {
+        self.role
+    }
+
+    pub(crate) fn next_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The counters, with what only this moment knows filled in.
+    pub(crate) fn stats(&self) -> Stats {
+        Stats {
+            open_streams: self.store.live(),
+            unread_bytes: self.buffered,
+            round_trip: self.keep_alive.round_trip(),
+            ..self.stats
+        }
+    }
+
+    /// Wakes whoever waits for the stream in either direction.
+    fn notify(&mut self, key: Key) {
+        self.events.push_back(Event::Readable(key));
+        self.events.push_back(Event::Writable(key));
+    }
+
+    /// Counts down an own stream that is acknowledged or over.
+    fn forget_unacknowledged(&mut self) {
+        debug_assert!(
+            self.unacknowledged > 0,
+            "an acknowledgement was counted twice"
+        );
+        self.unacknowledged = self.unacknowledged.saturating_sub(1);
+        self.events.push_back(Event::Openable);
+    }
+
+    /// Forgets the wire id of a stream that is over, and the entry too once its handle is gone.
+    fn retire(&mut self, key: Key) {
+        let Some(entry) = self.store.get_mut(key) else {
+            return;
+        };
+        let handshake = std::mem::replace(&mut entry.handshake, Handshake::Done);
+        let is_released = entry.is_released();
+        let was_live = self.store.retire(key);
+        if was_live && handshake.is_unacknowledged() {
+            self.forget_unacknowledged();
+        }
+        if was_live && handshake == Handshake::Offered {
+            self.offered -= 1;
+            // Nobody will ever hold a handle of it.
+            self.drop_entry(key);
+        } else if is_released {
+            self.drop_entry(key);
+        }
+        self.check_drained();
+    }
+
+    /// Removes an entry and the bytes that nobody will read.
+    fn drop_entry(&mut self, key: Key) {
+        if let Some(entry) = self.store.get_mut(key) {
+            self.buffered -= entry.recv.clear();
+        }
+        self.store.remove(key);
+    }
+
+    /// Checks what the type's documentation promises. Costs time per stream, so debug builds call it
+    /// where streams end, and only while there are few.
+    pub(super) fn check_invariants(&self) {
+        if cfg!(debug_assertions) && self.store.live() <= 16 {
+            self.assert_invariants();
+        }
+    }
+
+    fn assert_invariants(&self) {
+        let entries: Vec<_> = self
+            .store
+            .keys()
+            .filter_map(|key| self.store.get(key))
+            .collect();
+        let unread: usize = entries.iter().map(|entry| entry.recv.len()).sum();
+        assert_eq!(self.buffered, unread);
+        let live: Vec<_> = self
+            .store
+            .live_keys()
+            .filter_map(|key| self.store.get(key))
+            .collect();
+        assert_eq!(live.len(), self.store.live());
+        assert!(live.iter().all(|entry| !entry.state.is_over()));
+        let unacknowledged = live
+            .iter()
+            .filter(|entry| entry.handshake.is_unacknowledged());
+        assert_eq!(self.unacknowledged, unacknowledged.count());
+        let offered = |entry: &&&crate::streams::StreamEntry| entry.handshake == Handshake::Offered;
+        assert_eq!(self.offered, live.iter().filter(offered).count());
+        for key in self.store.keys() {
+            let is_live = self.store.find(key.id) == Some(key);
+            let is_held = self
+                .store
+                .get(key)
+                .is_some_and(|entry| !entry.is_released());
+            assert!(
+                is_live || is_held,
+                "stream {} is neither live nor held",
+                key.id
+            );
+        }
+    }
+}

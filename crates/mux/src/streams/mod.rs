@@ -1,0 +1,71 @@
+//! One stream: its state, its windows, its unread bytes; and the table of all of them.
+
+use std::time::Instant;
+
+use crate::frame::Flags;
+
+mod flow;
+mod recv;
+mod state;
+mod store;
+
+pub(crate) use flow::{RecvWindow, SendWindow};
+pub(crate) use recv::RecvQueue;
+pub(crate) use state::{Handshake, ResetBy, State};
+pub(crate) use store::{Key, Store};
+
+/// Everything the session knows about one stream.
+#[derive(Debug)]
+pub(crate) struct StreamEntry {
+    pub(crate) id: u32,
+    pub(crate) state: State,
+    pub(crate) handshake: Handshake,
+    pub(crate) send_window: SendWindow,
+    pub(crate) recv_window: RecvWindow,
+    pub(crate) recv: RecvQueue,
+    /// FIN was received, whatever became of the stream after it.
+    pub(crate) eof: bool,
+    /// When the handle was dropped: nobody will read or write any more.
+    pub(crate) released_at: Option<Instant>,
+    /// The stream waits in the queue for a turn to write.
+    pub(crate) in_line: bool,
+    /// The stream was called from the queue and may write without queueing again.
+    pub(crate) has_turn: bool,
+}
+
+impl StreamEntry {
+    pub(crate) fn new(id: u32, handshake: Handshake, window: u32) -> Self {
+        Self {
+            id,
+            state: State::Open,
+            handshake,
+            send_window: SendWindow::new(window),
+            recv_window: RecvWindow::new(window),
+            recv: RecvQueue::default(),
+            eof: false,
+            released_at: None,
+            in_line: false,
+            has_turn: false,
+        }
+    }
+
+    /// Whether the handle was dropped.
+    pub(crate) const fn is_released(&self) -> bool {
+        self.released_at.is_some()
+    }
+
+    /// The flags that the next frame of the stream has to carry, each exactly once.
+    pub(crate) fn take_flags(&mut self) -> Flags {
+        match self.handshake {
+            Handshake::SynDue => {
+                self.handshake = Handshake::SynSent;
+                Flags::SYN
+            }
+            Handshake::AckDue => {
+                self.handshake = Handshake::Done;
+                Flags::ACK
+            }
+            Handshake::SynSent | Handshake::Offered | Handshake::Done => Flags::NONE,
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What everybody does with a session: open, talk, finish, close.
+
+mod support;
+
+use std::io::ErrorKind;
+
+use keyway_mux::{AcceptError, OpenError, SessionError};
+use support::{bounded, eventually, pair};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+#[tokio::test]
+async fn opens_echoes_and_forgets() {
+    let (client, server) = pair();
+    let echo = tokio::spawn(async move {
+        let mut stream = server.session.accept().await.unwrap();
+        let mut text = Vec::new();
+        stream.read_to_end(&mut text).await.unwrap();
+        stream.write_all(&text).await.unwrap();
+        stream.shutdown().await.unwrap();
+        drop(stream);
+        server
+    });
+    let mut stream = client.session.open().await.unwrap();
+    stream.write_all(b"hello").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut text = Vec::new();
+    bounded("the echo", stream.read_to_end(&mut text))
+        .await
+        .unwrap();
+    assert_eq!(text, b"hello");
+    drop(stream);
+    let server = echo.await.unwrap();
+    eventually("forgetting the stream", || {
+        client.session.stats().open_streams == 0 && server.session.stats().open_streams == 0
+    })
+    .await;
+    bounded("the close", client.session.close()).await.unwrap();
+    bounded("the client", client.driver).await.unwrap().unwrap();
+    bounded("the server", server.driver).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn eight_mebibytes_go_both_ways_at_once() {
+    let (client, server) = pair();
+    let payload: Vec<u8> = (0..8 * 1024 * 1024u32)
+        .map(|index| (index * 7 / 3) as u8)
+        .collect();
+    let expected = payload.clone();
+    let echo = tokio::spawn(async move {
+        let stream = server.session.accept().await.unwrap();
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        tokio::io::copy(&mut reader, &mut writer).await.unwrap();
+        writer.shutdown().await.unwrap();
+    });
+    let stream = client.session.open().await.unwrap();
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let writing = tokio::spawn(async move {
+        writer.write_all(&payload).await.unwrap();
+        writer.shutdown().await.unwrap();
+        writer
+    });
+    let mut back = Vec::new();
+    bounded("the echo", reader.read_to_end(&mut back))
+        .await
+        .unwrap();
+    assert!(back == expected, "the echo differs");
+    writing.await.unwrap();
+    echo.await.unwrap();
+}
+
+#[tokio::test]
+async fn twenty_thousand_streams_leave_nothing() {
+    let (client, server) = pair();
+    let accepting = tokio::spawn(async move {
+        let mut tasks = tokio::task::JoinSet::new();
+        while let Ok(mut stream) = server.session.accept().await {
+            tasks.spawn(async move {
+                let mut text = [0; 64];
+                stream.read_exact(&mut text).await.unwrap();
+                stream.write_all(&text).await.unwrap();
+            });
+            while tasks.try_join_next().is_some() {}
+        }
+        tasks.join_all().await;
+        server.session.stats()
+    });
+    let mut tasks = tokio::task::JoinSet::new();
+    for caller in 0..16u8 {
+        let session = client.session.clone();
+        tasks.spawn(async move {
+            for _ in 0..1250 {
+                let mut stream = session.open().await.unwrap();
+                stream.write_all(&[caller; 64]).await.unwrap();
+                let mut text = Vec::new();
+                stream.read_to_end(&mut text).await.unwrap();
+                assert_eq!(text, [caller; 64]);
+            }
+        });
+    }
+    bounded("the callers", tasks.join_all()).await;
+    eventually("forgetting the streams", || {
+        client.session.stats().open_streams == 0
+    })
+    .await;
+    assert_eq!(client.session.stats().opened, 20_000);
+    bounded("the close", client.session.close()).await.unwrap();
+    let stats = bounded("the server", accepting).await.unwrap();
+    assert_eq!(
+        (stats.accepted, stats.open_streams, stats.unread_bytes),
+        (20_000, 0, 0)
+    );
+}
+
+#[tokio::test]
+async fn the_server_can_speak_first() {
+    let (client, server) = pair();
+    let mut stream = client.session.open().await.unwrap();
+    let greeting = tokio::spawn(async move {
+        let mut stream = server.session.accept().await.unwrap();
+        stream.write_all(b"welcome").await.unwrap();
+        server
+    });
+    let mut text = String::new();
+    bounded("the greeting", stream.read_to_string(&mut text))
+        .await
+        .unwrap();
+    assert_eq!(text, "welcome");
+    greeting.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_that_was_never_used_leaves_no_trace() {
+    let (client, server) = pair();
+    drop(client.session.open().await.unwrap());
+    assert_eq!(client.session.stats().open_streams, 0);
+    let mut stream = client.session.open().await.unwrap();
+    stream.write_all(b"second").await.unwrap();
+    let accepted = bounded("the accept", server.session.accept())
+        .await
+        .unwrap();
+    assert_eq!(accepted.id().get(), 3);
+}
+
+#[tokio::test]
+async fn reset_fails_both_ends() {
+    let (client, server) = pair();
+    let mut near = client.session.open().await.unwrap();
+    near.write_all(b"x").await.unwrap();
+    let mut far = server.session.accept().await.unwrap();
+    assert_eq!(far.read_u8().await.unwrap(), b'x');
+    near.reset();
+    let error = bounded("the reset", far.read_u8()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    let error = far.write_all(b"y").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    let error = near.read_u8().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
+}
+
+#[tokio::test]
+async fn nothing_opens_after_close_and_accept_ends() {
+    let (client, server) = pair();
+    let accepting = server.session.accept();
+    bounded("the close", client.session.close()).await.unwrap();
+    assert!(matches!(
+        client.session.open().await,
+        Err(OpenError::Closed)
+    ));
+    let refused = bounded("the accept", accepting).await;
+    assert!(matches!(refused, Err(AcceptError::Closed)));
+    bounded("the server", server.driver).await.unwrap().unwrap();
+    assert!(matches!(
+        server.session.open().await,
+        Err(OpenError::Closed)
+    ));
+}
+
+#[tokio::test]
+async fn dropping_the_driver_fails_the_streams() {
+    let (client, server) = pair();
+    let mut stream = client.session.open().await.unwrap();
+    stream.write_all(b"x").await.unwrap();
+    client.driver.abort();
+    assert!(client.driver.await.unwrap_err().is_cancelled());
+    assert!(stream.read_u8().await.is_err());
+    let closed = bounded("the end", client.session.closed()).await;
+    assert!(matches!(closed, Err(SessionError::DriverDropped)));
+    // The other end lost its connection.
+    bounded("the server", server.driver).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn dropping_all_handles_ends_the_session_after_its_streams() {
+    let (client, server) = pair();
+    let mut near = client.session.open().await.unwrap();
+    near.write_all(b"x").await.unwrap();
+    let mut far = server.session.accept().await.unwrap();
+    drop(client.session);
+    near.write_all(b"y").await.unwrap();
+    drop(near);
+    let mut text = String::new();
+    far.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "xy");
+    drop(far);
+    bounded("the client", client.driver).await.unwrap().unwrap();
+    bounded("the server", server.driver).await.unwrap().unwrap();
+}
