@@ -1,3 +1,25 @@
-//! A local secrets engine with a plugin system: no secret lies in a dotfile.
+//! The command line of Keyway, a local secrets engine: the daemon, and the commands that ask it.
+//!
+//! This crate composes the libraries of the workspace and holds no logic that one of them could hold. [`cli`] is the
+//! contract with scripts, [`commands`] has a module for each command, [`failure`] is what a command ends with when it
+//! does not succeed, and [`output`] turns results into text.
 
-fn main() {}
+#![deny(unsafe_code)]
+
+mod app;
+mod cli;
+mod commands;
+
+mod exit;
+mod failure;
+mod input;
+mod output;
+mod process;
+mod store;
+mod usage;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    app::run()
+}

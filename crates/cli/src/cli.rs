@@ -1,0 +1,43 @@
+//! The command line, as scripts depend on it. What a command takes stands in its own module.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{completions, rm, set, version};
+
+/// A local secrets engine: programs ask one daemon, and plugins answer for the stores that hold the secrets.
+#[derive(Debug, Parser)]
+#[command(
+    name = "keyway",
+    version,
+    propagate_version = false,
+    disable_help_subcommand = true
+)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Store a secret in the file store: the value comes from stdin, or from a hidden prompt.
+    Set(set::Options),
+    /// Remove a secret from the file store, with all its versions.
+    Rm(rm::Options),
+    /// Print the versions of this program and of the daemon.
+    Version(version::Options),
+    /// Print the completions for a shell.
+    Completions(completions::Options),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,80 @@
+//! The file store that the command line and the environment name.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use keyway_plugin_file::{STORE_VARIABLE, Store, StoreConfig, StoreError};
+
+use crate::failure::Failure;
+
+/// Where the file store is.
+#[derive(Args, Debug)]
+pub(crate) struct StoreOptions {
+    /// The directory of the store [default: $KEYWAY_FILE_STORE, else `keyway` in $XDG_DATA_HOME].
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+}
+
+impl StoreOptions {
+    /// A handle on the store, which touches nothing yet.
+    pub(crate) fn open(&self) -> Result<Store, Failure> {
+        let given = self.store.as_deref().map(absolute).transpose()?;
+        let lookup = |name: &str| match &given {
+            Some(directory) if name == STORE_VARIABLE => Some(directory.into()),
+            _ => env::var_os(name),
+        };
+        let config = StoreConfig::from_env(lookup).map_err(|error| failure(&error))?;
+        Ok(Store::new(config))
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| {
+        Failure::usage(
+            format_args!("`{}` names no directory: {error}", path.display()),
+            "Give --store a path",
+        )
+    })
+}
+
+/// What a store said, as our two sentences: its messages put what to do behind the last semicolon.
+pub(crate) fn failure(error: &StoreError) -> Failure {
+    let text = error.to_string();
+    match text.rsplit_once("; ") {
+        Some((what, advice)) => Failure::error(what, capitalised(advice)),
+        None => Failure::error(text, advice(error)),
+    }
+}
+
+/// What to do about an error whose message does not say it.
+fn advice(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Io { .. } => {
+            "See whether the directory may be used and whether its disk has room, or name another one with --store"
+        }
+        _ => "Repair what it names, or name another store with --store",
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(characters).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_store_advises_becomes_a_sentence() {
+        let error = StoreError::IndexMissing {
+            path: "/s/index.age".into(),
+        };
+        assert_eq!(
+            failure(&error).to_string(),
+            "keyway: /s/index.age is missing, although there are values beside it.\nRestore it from a backup.\n"
+        );
+    }
+}
