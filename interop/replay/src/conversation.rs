@@ -1,0 +1,201 @@
+//! A recording as frames and as calls.
+
+use std::collections::BTreeMap;
+
+use crate::frame::{Frame, FrameError, FrameKind, Frames, flags};
+use crate::http::{Message, MessageError};
+use crate::recording::{Recording, Side};
+
+/// One line of a plugin connection: frames in the order in which they were
+/// seen, behind the upgrade where there was one.
+#[derive(Debug, Clone)]
+pub struct Conversation {
+    /// `GET /hijack` and its answer, byte for byte.
+    pub upgrade: Option<(Vec<u8>, Vec<u8>)>,
+    /// Who sent what.
+    pub frames: Vec<(Side, Frame)>,
+    /// Who ended its half or closed the connection, in order.
+    pub events: Vec<(Side, String)>,
+}
+
+/// One request and its response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Who asked.
+    pub opener: Side,
+    /// On which stream; 0 outside of a plugin connection.
+    pub stream: u32,
+    /// What was asked.
+    pub request: Message,
+    /// What was answered.
+    pub response: Message,
+}
+
+/// Why a recording is no conversation.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConversationError {
+    /// The bytes of one side are no frames.
+    #[error("the {side}'s bytes are no frames")]
+    Frame {
+        /// Whose bytes.
+        side: Side,
+        /// What is wrong with them.
+        source: FrameError,
+    },
+    /// The bytes of one stream are no HTTP message.
+    #[error("the bytes of stream {stream} are no message")]
+    Http {
+        /// The stream.
+        stream: u32,
+        /// What is wrong with them.
+        source: MessageError,
+    },
+    /// A message or frame is not complete, or something follows it.
+    #[error("{what} does not end where it should")]
+    LeftOver {
+        /// The frames of a side or the messages of a stream.
+        what: String,
+    },
+}
+
+impl Recording {
+    /// The recording of a plugin connection as frames.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are no frames, or some are left over.
+    pub fn conversation(&self) -> Result<Conversation, ConversationError> {
+        let mut upgrade = self.upgrade();
+        let mut skip = upgrade.as_ref().map_or((0, 0), |(a, b)| (a.len(), b.len()));
+        let mut decoders = [
+            (Side::Plugin, Frames::default()),
+            (Side::Runtime, Frames::default()),
+        ];
+        let (mut frames, mut events) = (Vec::new(), Vec::new());
+        for chunk in &self.chunks {
+            if let Some(event) = &chunk.event {
+                events.push((chunk.from, event.clone()));
+            }
+            let ours = chunk.from == Side::Plugin;
+            let (skipped, decoder) = if ours {
+                (&mut skip.0, &mut decoders[0].1)
+            } else {
+                (&mut skip.1, &mut decoders[1].1)
+            };
+            let start = (*skipped).min(chunk.bytes.len());
+            *skipped -= start;
+            decoder.push(&chunk.bytes[start..]);
+            let fault = |source| ConversationError::Frame {
+                side: chunk.from,
+                source,
+            };
+            while let Some(frame) = decoder.next_frame().map_err(fault)? {
+                frames.push((chunk.from, frame));
+            }
+        }
+        for (side, decoder) in &decoders {
+            if decoder.left_over() > 0 {
+                let what = format!("the last frame of the {side}");
+                return Err(ConversationError::LeftOver { what });
+            }
+        }
+        Ok(Conversation {
+            upgrade: upgrade.take(),
+            frames,
+            events,
+        })
+    }
+
+    /// The HTTP heads before the first frame. A frame starts with a zero, a
+    /// request with a letter.
+    fn upgrade(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        let head = |side| {
+            let bytes = self.bytes(side);
+            let is_text = bytes.first().is_some_and(u8::is_ascii_alphabetic);
+            let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+            is_text.then(|| bytes[..end + 4].to_vec())
+        };
+        Some((head(Side::Plugin)?, head(Side::Runtime)?))
+    }
+
+    /// The calls of a client's connection, which has no frames.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are no messages, or some are left over.
+    pub fn client_calls(&self) -> Result<Vec<Call>, ConversationError> {
+        let (mut asked, mut answered) = (self.bytes(Side::Client), self.bytes(Side::Daemon));
+        let mut calls = Vec::new();
+        while let Some((request, response)) = pair(0, &mut asked, &mut answered)? {
+            calls.push(Call {
+                opener: Side::Client,
+                stream: 0,
+                request,
+                response,
+            });
+        }
+        finished(0, &asked, &answered)?;
+        Ok(calls)
+    }
+}
+
+fn pair(
+    stream: u32,
+    asked: &mut Vec<u8>,
+    answered: &mut Vec<u8>,
+) -> Result<Option<(Message, Message)>, ConversationError> {
+    let fault = |source| ConversationError::Http { stream, source };
+    let Some(request) = Message::take(asked, true).map_err(fault)? else {
+        return Ok(None);
+    };
+    let response = Message::take(answered, true).map_err(fault)?;
+    let missing = || ConversationError::LeftOver {
+        what: format!("the answer on stream {stream}"),
+    };
+    Ok(Some((request, response.ok_or_else(missing)?)))
+}
+
+fn finished(stream: u32, asked: &[u8], answered: &[u8]) -> Result<(), ConversationError> {
+    if asked.is_empty() && answered.is_empty() {
+        return Ok(());
+    }
+    let what = format!("the last message of stream {stream}");
+    Err(ConversationError::LeftOver { what })
+}
+
+impl Conversation {
+    /// The calls in the order in which their streams were opened.
+    ///
+    /// # Errors
+    ///
+    /// When a stream holds anything but one request and one response.
+    pub fn calls(&self) -> Result<Vec<Call>, ConversationError> {
+        let mut streams: BTreeMap<u32, (usize, Side, Vec<u8>, Vec<u8>)> = BTreeMap::new();
+        for (order, (from, frame)) in self.frames.iter().enumerate() {
+            let session = matches!(frame.kind, FrameKind::Ping | FrameKind::GoAway);
+            if !session && frame.has(flags::SYN) {
+                streams.insert(frame.stream, (order, *from, Vec::new(), Vec::new()));
+            }
+            if let Some((_, opener, asked, answered)) = streams.get_mut(&frame.stream) {
+                let bytes = if opener == from { asked } else { answered };
+                bytes.extend_from_slice(&frame.payload);
+            }
+        }
+        let mut calls = Vec::new();
+        for (stream, (order, opener, mut asked, mut answered)) in streams {
+            if let Some((request, response)) = pair(stream, &mut asked, &mut answered)? {
+                let call = Call {
+                    opener,
+                    stream,
+                    request,
+                    response,
+                };
+                calls.push((order, call));
+            }
+            finished(stream, &asked, &answered)?;
+        }
+        calls.sort_by_key(|(order, _)| *order);
+        Ok(calls.into_iter().map(|(_, call)| call).collect())
+    }
+}

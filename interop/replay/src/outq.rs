@@ -1,0 +1,36 @@
+//! How many bytes of a socket the peer has not read yet. This is the crate's
+//! only unsafe code: the request has no safe wrapper.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use rustix::ioctl;
+
+/// `SIOCOUTQ`: for a Unix socket, the memory of what its peer has not read.
+const OUTQ: ioctl::Opcode = 0x5411;
+
+/// A peer that reads nothing for this long is stuck.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Waits until the peer has read everything that was written.
+pub(crate) fn wait_until_read(socket: &UnixStream) -> io::Result<()> {
+    let start = Instant::now();
+    while unread(socket)? > 0 {
+        if start.elapsed() > LIMIT {
+            let message = "the peer has read nothing for 10 s";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+        }
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
+fn unread(socket: &UnixStream) -> io::Result<i32> {
+    // SAFETY: the kernel writes one int for this request, which is what the
+    // getter holds, and the descriptor lives as long as the borrow.
+    let request = unsafe { ioctl::Getter::<OUTQ, i32>::new() };
+    // SAFETY: as above; the request has no other effect.
+    Ok(unsafe { ioctl::ioctl(socket, request)? })
+}

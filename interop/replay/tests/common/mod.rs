@@ -1,0 +1,78 @@
+//! What several tests read out of messages.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use keyway_proto::resolver::v1::{GetSecretsResponse, get_secrets_response::Envelope};
+use keyway_replay::Message;
+use prost_types::Timestamp;
+
+/// The times of the recorded secret, an hour apart, in seconds since 1970.
+pub(crate) const CREATED: i64 = 1_767_323_045;
+pub(crate) const EXPIRES: i64 = 1_767_326_645;
+
+/// The answer of the SDK of July 2025, which nobody gives any more.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct GetSecretResponse {
+    #[prost(string, optional, tag = "1")]
+    pub(crate) id: Option<String>,
+    #[prost(bytes = "vec", optional, tag = "2")]
+    pub(crate) value: Option<Vec<u8>>,
+    #[prost(string, optional, tag = "3")]
+    pub(crate) provider: Option<String>,
+    #[prost(string, optional, tag = "4")]
+    pub(crate) version: Option<String>,
+    #[prost(string, optional, tag = "5")]
+    pub(crate) error: Option<String>,
+    #[prost(message, optional, tag = "6")]
+    pub(crate) created_at: Option<Timestamp>,
+    #[prost(message, optional, tag = "7")]
+    pub(crate) resolved_at: Option<Timestamp>,
+    #[prost(message, optional, tag = "8")]
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+/// The answer to its registration.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct OldestRegisterResponse {
+    #[prost(string, optional, tag = "1")]
+    pub(crate) engine_name: Option<String>,
+    #[prost(string, optional, tag = "2")]
+    pub(crate) engine_version: Option<String>,
+    #[prost(int64, optional, tag = "3")]
+    pub(crate) request_timeout: Option<i64>,
+}
+
+/// Decodes a body, which must hold nothing that the message does not know.
+pub(crate) fn decode<M: prost::Message + Default>(message: &Message) -> M {
+    let body = message.body().unwrap();
+    let decoded = M::decode(body.as_slice()).unwrap();
+    assert_eq!(decoded.encoded_len(), body.len(), "some fields are unknown");
+    decoded
+}
+
+/// The code and message of an error body.
+pub(crate) fn error_of(message: &Message) -> (String, String) {
+    assert_eq!(message.header("content-type"), Some("application/json"));
+    assert_eq!(
+        message.header("content-encoding"),
+        None,
+        "an error is never compressed"
+    );
+    let json: serde_json::Value = serde_json::from_slice(&message.body().unwrap()).unwrap();
+    let field = |name: &str| json[name].as_str().unwrap_or_default().to_owned();
+    (field("code"), field("message"))
+}
+
+/// The one envelope of `demo/hit`, whose id, value and version are checked.
+pub(crate) fn hit(response: &Message) -> Envelope {
+    let answer: GetSecretsResponse = decode(response);
+    assert_eq!(answer.envelopes.len(), 1);
+    let envelope = answer.envelopes.into_iter().next().unwrap();
+    assert_eq!(envelope.id.as_deref(), Some("demo/hit"));
+    assert_eq!(envelope.value.as_deref(), Some(&b"s3cr3t-value"[..]));
+    assert_eq!(envelope.version.as_deref(), Some("v7"));
+    envelope
+}
+
+pub(crate) fn proto_seconds(timestamp: Option<Timestamp>) -> Option<i64> {
+    timestamp.map(|timestamp| timestamp.seconds)
+}
