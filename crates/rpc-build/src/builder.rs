@@ -1,0 +1,193 @@
+//! [`Builder`]: settings, and the order of the work.
+
+use std::path::{Path, PathBuf};
+
+use crate::descriptors::Descriptors;
+use crate::message::Redaction;
+use crate::output::Output;
+use crate::service::Generator;
+use crate::source::Sources;
+use crate::{Error, naming};
+
+/// Makes a [`Builder`] with the default settings.
+#[must_use]
+pub fn configure() -> Builder {
+    Builder::default()
+}
+
+/// Which crates get a part of the generated code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Emit {
+    /// The part is always there.
+    Always,
+    /// The part is left out.
+    Never,
+    /// The part is there when the crate that holds the generated code has this feature on.
+    IfFeature(String),
+}
+
+impl Emit {
+    /// The attribute before an item of the part.
+    pub(crate) fn attribute(&self) -> String {
+        match self {
+            Self::IfFeature(feature) => format!("#[cfg(feature = \"{feature}\")]\n"),
+            Self::Always | Self::Never => String::new(),
+        }
+    }
+
+    pub(crate) fn is_never(&self) -> bool {
+        *self == Self::Never
+    }
+}
+
+type ProstHook = Box<dyn FnOnce(&mut prost_build::Config)>;
+
+/// Settings of the code generation; see the [crate](crate) for an example.
+pub struct Builder {
+    out_dir: Option<PathBuf>,
+    pub(crate) client: Emit,
+    pub(crate) server: Emit,
+    pub(crate) json: Emit,
+    pub(crate) runtime_path: String,
+    redact: Vec<String>,
+    pub(crate) skip_streaming: bool,
+    include_file: Option<PathBuf>,
+    prost: Vec<ProstHook>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            out_dir: None,
+            client: Emit::Always,
+            server: Emit::Always,
+            json: Emit::Never,
+            runtime_path: "::keyway_rpc".to_owned(),
+            redact: Vec::new(),
+            skip_streaming: false,
+            include_file: None,
+            prost: Vec::new(),
+        }
+    }
+}
+
+impl Builder {
+    /// Writes to this directory. Default: `OUT_DIR`, which Cargo sets for build scripts.
+    #[must_use]
+    pub fn out_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.out_dir = Some(dir.into());
+        self
+    }
+
+    /// Whether clients are generated. Default: always.
+    #[must_use]
+    pub fn client(mut self, emit: Emit) -> Self {
+        self.client = emit;
+        self
+    }
+
+    /// Whether service traits and servers are generated. Default: always.
+    #[must_use]
+    pub fn server(mut self, emit: Emit) -> Self {
+        self.server = emit;
+        self
+    }
+
+    /// Whether the descriptors that JSON needs are embedded, as a file beside the generated code.
+    /// Where they are, `keyway-rpc` needs its feature `json`. Default: never.
+    #[must_use]
+    pub fn json(mut self, emit: Emit) -> Self {
+        self.json = emit;
+        self
+    }
+
+    /// The path under which generated code finds `keyway-rpc`. Default: `::keyway_rpc`.
+    #[must_use]
+    pub fn runtime_path(mut self, path: impl Into<String>) -> Self {
+        self.runtime_path = path.into();
+        self
+    }
+
+    /// Hides messages and fields from `Debug`: names such as `secrets.v1.Secret` (all fields of the
+    /// message) or `secrets.v1.Secret.value` (this field). Methods whose request or response can
+    /// contain what is hidden are marked as sensitive, so that `keyway-rpc` zeroes its buffers.
+    #[must_use]
+    pub fn redact<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.redact.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Leaves out streaming methods, which otherwise are an error. Default: `false`.
+    #[must_use]
+    pub fn skip_streaming(mut self, skip: bool) -> Self {
+        self.skip_streaming = skip;
+        self
+    }
+
+    /// Writes one more file with this name, which includes all others as modules named after their
+    /// packages.
+    #[must_use]
+    pub fn include_file(mut self, name: impl Into<PathBuf>) -> Self {
+        self.include_file = Some(name.into());
+        self
+    }
+
+    /// Changes what prost does with the messages: other types for `bytes` or maps, attributes,
+    /// types from other crates. By default maps are `BTreeMap`, because the same message must
+    /// always become the same bytes, and every message has its `prost::Name`.
+    #[must_use]
+    pub fn prost(mut self, change: impl FnOnce(&mut prost_build::Config) + 'static) -> Self {
+        self.prost.push(Box::new(change));
+        self
+    }
+
+    /// Reads `protos`, which must lie in one of the `includes`, with everything that they import,
+    /// and writes one file for each package. A file that would not change is not touched. From a
+    /// build script it tells Cargo which files to watch.
+    ///
+    /// # Errors
+    ///
+    /// A file is missing, or wrong at the line that is named; a setting names something that does
+    /// not exist; a file cannot be written.
+    pub fn compile(
+        mut self,
+        protos: &[impl AsRef<Path>],
+        includes: &[impl AsRef<Path>],
+    ) -> Result<(), Error> {
+        let (out_dir, in_build_script) = self.target()?;
+        let sources = Sources::read(protos, includes)?;
+        if in_build_script {
+            sources.tell_cargo();
+        }
+        naming::check(&sources, &self)?;
+        let redaction = Redaction::new(&sources, &self.redact)?;
+        let mut prost = prost_build::Config::new();
+        prost
+            .enable_type_names()
+            .btree_map(["."])
+            .skip_debug(redaction.messages());
+        for change in self.prost.drain(..) {
+            change(&mut prost);
+        }
+        let include_file = self.include_file.take();
+        prost.service_generator(Box::new(Generator::new(&self, redaction.clone())));
+        let mut output = Output::generate(&mut prost, &sources)?;
+        output.append_debug(&redaction, &sources);
+        if !self.json.is_never() {
+            Descriptors::new(&self, &sources).add_to(&mut output);
+        }
+        if let Some(name) = include_file {
+            output.add_include_file(name);
+        }
+        output.write(&out_dir)
+    }
+
+    fn target(&self) -> Result<(PathBuf, bool), Error> {
+        match (&self.out_dir, std::env::var_os("OUT_DIR")) {
+            (Some(dir), _) => Ok((dir.clone(), false)),
+            (None, Some(dir)) => Ok((dir.into(), true)),
+            (None, None) => Err(Error::NoOutDir),
+        }
+    }
+}

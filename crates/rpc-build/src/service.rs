@@ -1,0 +1,302 @@
+//! The code of a service: methods, trait, server, client.
+
+use std::fmt::Write as _;
+
+use heck::ToShoutySnakeCase;
+use prost_build::{Method, Service, ServiceGenerator};
+use prost_types::method_options::IdempotencyLevel;
+
+use crate::message::Redaction;
+use crate::naming::ServiceNames;
+use crate::{Builder, Emit};
+
+/// Writes the code of services into that of their package.
+pub(crate) struct Generator {
+    client: Emit,
+    server: Emit,
+    json: Emit,
+    runtime: String,
+    redaction: Redaction,
+}
+
+impl Generator {
+    pub(crate) fn new(builder: &Builder, redaction: Redaction) -> Self {
+        Self {
+            client: builder.client.clone(),
+            server: builder.server.clone(),
+            json: builder.json.clone(),
+            runtime: builder.runtime_path.clone(),
+            redaction,
+        }
+    }
+}
+
+impl ServiceGenerator for Generator {
+    fn generate(&mut self, mut service: Service, buf: &mut String) {
+        // Whether they may be left out was checked while their lines were known.
+        service
+            .methods
+            .retain(|method| !method.client_streaming && !method.server_streaming);
+        let names = ServiceNames::new(&service.proto_name);
+        if !(self.client.is_never() && self.server.is_never()) {
+            self.write_methods(&service, &names, buf);
+        }
+        if !self.server.is_never() {
+            self.write_trait(&service, &names, buf);
+            self.write_server(&service, &names, buf);
+        }
+        if !self.client.is_never() {
+            self.write_client(&service, &names, buf);
+        }
+    }
+}
+
+impl Generator {
+    fn write_methods(&self, service: &Service, names: &ServiceNames, buf: &mut String) {
+        let cfg = self.either_side();
+        let full_name = full_name(service);
+        let module = &names.methods;
+        push(
+            buf,
+            &format!("/// The methods of `{full_name}`.\n{cfg}pub mod {module} {{\n"),
+        );
+        for method in &service.methods {
+            let spec = self.spec(&full_name, method);
+            let (name, rust_name) = (&method.proto_name, constant(method));
+            let runtime = &self.runtime;
+            push(
+                buf,
+                &format!(
+                    "/// `{full_name}/{name}`.\n\
+                     pub static {rust_name}: {runtime}::MethodSpec = {spec};\n"
+                ),
+            );
+        }
+        push(buf, "}\n");
+    }
+
+    fn spec(&self, full_name: &str, method: &Method) -> String {
+        let runtime = &self.runtime;
+        let mut spec = format!(
+            "{runtime}::MethodSpec::unary(\"/{full_name}/{}\")",
+            method.proto_name
+        );
+        match method.options.idempotency_level() {
+            IdempotencyLevel::IdempotencyUnknown => {}
+            IdempotencyLevel::NoSideEffects => {
+                write!(
+                    spec,
+                    ".with_idempotency({runtime}::Idempotency::NoSideEffects)"
+                )
+                .expect("strings take all");
+            }
+            IdempotencyLevel::Idempotent => {
+                write!(
+                    spec,
+                    ".with_idempotency({runtime}::Idempotency::Idempotent)"
+                )
+                .expect("strings take all");
+            }
+        }
+        let types = [&method.input_proto_type, &method.output_proto_type];
+        if types.iter().any(|name| self.redaction.is_sensitive(name)) {
+            spec.push_str(".sensitive()");
+        }
+        match &self.json {
+            Emit::Never => spec,
+            Emit::Always => format!("{spec}.with_descriptors(&super::DESCRIPTORS)"),
+            Emit::IfFeature(feature) => format!(
+                "{{\nlet spec = {spec};\n#[cfg(feature = \"{feature}\")]\n\
+                 let spec = spec.with_descriptors(&super::DESCRIPTORS);\nspec\n}}"
+            ),
+        }
+    }
+
+    fn write_trait(&self, service: &Service, names: &ServiceNames, buf: &mut String) {
+        let full_name = full_name(service);
+        push(
+            buf,
+            &format!("/// The service `{full_name}`, to be implemented.\n"),
+        );
+        append_comments(buf, &service.comments);
+        let (cfg, trait_name) = (self.server.attribute(), &names.service);
+        push(
+            buf,
+            &format!("{cfg}pub trait {trait_name}: Send + Sync + 'static {{\n"),
+        );
+        for method in &service.methods {
+            push(
+                buf,
+                &format!("/// Serves `{full_name}/{}`.\n", method.proto_name),
+            );
+            append_comments(buf, &method.comments);
+            push(buf, &self.trait_method(names, method));
+        }
+        push(buf, "}\n");
+    }
+
+    fn trait_method(&self, names: &ServiceNames, method: &Method) -> String {
+        let (runtime, module) = (&self.runtime, &names.methods);
+        let Method {
+            name,
+            input_type,
+            output_type,
+            ..
+        } = method;
+        let constant = constant(method);
+        format!(
+            "fn {name}(&self, request: {runtime}::Request<{input_type}>)\n\
+             -> impl ::core::future::Future<\n\
+                 Output = ::core::result::Result<{runtime}::Response<{output_type}>, {runtime}::Error>,\n\
+             > + Send {{\n\
+                 let _ = request;\n\
+                 async {{ Err({runtime}::Error::method_unimplemented(&{module}::{constant})) }}\n\
+             }}\n"
+        )
+    }
+
+    fn write_server(&self, service: &Service, names: &ServiceNames, buf: &mut String) {
+        let (cfg, runtime) = (self.server.attribute(), &self.runtime);
+        let ServiceNames {
+            service: trait_name,
+            server,
+            ..
+        } = names;
+        let full_name = full_name(service);
+        let routes: String = service
+            .methods
+            .iter()
+            .map(|method| self.route(names, method))
+            .collect();
+        push(
+            buf,
+            &format!(
+                "/// Serves `{full_name}` by an implementation of [`{trait_name}`], which its clones share.\n\
+                 {cfg}#[derive(Debug)]\n\
+                 pub struct {server}<T> {{ service: ::std::sync::Arc<T> }}\n\
+                 {cfg}impl<T: {trait_name}> {server}<T> {{\n\
+                     /// Makes a server of an implementation, owned or in an `Arc`.\n\
+                     pub fn new(service: impl Into<::std::sync::Arc<T>>) -> Self {{\n\
+                         Self {{ service: service.into() }}\n\
+                     }}\n\
+                 }}\n\
+                 {cfg}impl<T> Clone for {server}<T> {{\n\
+                     fn clone(&self) -> Self {{ Self {{ service: ::std::sync::Arc::clone(&self.service) }} }}\n\
+                 }}\n\
+                 {cfg}impl<T: {trait_name}> {runtime}::IntoRoutes for {server}<T> {{\n\
+                     fn into_routes(self) -> ::std::vec::Vec<{runtime}::Route> {{\n\
+                         ::std::vec::Vec::from([{routes}])\n\
+                     }}\n\
+                 }}\n"
+            ),
+        );
+    }
+
+    fn route(&self, names: &ServiceNames, method: &Method) -> String {
+        let (runtime, module) = (&self.runtime, &names.methods);
+        let (name, constant) = (&method.name, constant(method));
+        let trait_name = &names.service;
+        format!(
+            "{{\n\
+                 let service = ::std::sync::Arc::clone(&self.service);\n\
+                 {runtime}::Route::unary(&{module}::{constant}, move |request| {{\n\
+                     let service = ::std::sync::Arc::clone(&service);\n\
+                     async move {{ {trait_name}::{name}(&*service, request).await }}\n\
+                 }})\n\
+             }},\n"
+        )
+    }
+
+    fn write_client(&self, service: &Service, names: &ServiceNames, buf: &mut String) {
+        let (cfg, runtime) = (self.client.attribute(), &self.runtime);
+        let client = &names.client;
+        let full_name = full_name(service);
+        push(
+            buf,
+            &format!(
+                "/// Calls `{full_name}` over the transport `S`.\n\
+                 {cfg}#[derive(Clone, Debug)]\n\
+                 pub struct {client}<S> {{ client: {runtime}::client::Client<S> }}\n\
+                 {cfg}impl<S> {client}<S> {{\n\
+                     /// A client over a transport, with the default settings.\n\
+                     pub fn new(transport: S) -> Self {{\n\
+                         Self {{ client: {runtime}::client::Client::new(transport) }}\n\
+                     }}\n\
+                 }}\n\
+                 {cfg}impl<S> From<{runtime}::client::Client<S>> for {client}<S> {{\n\
+                     fn from(client: {runtime}::client::Client<S>) -> Self {{ Self {{ client }} }}\n\
+                 }}\n\
+                 {cfg}impl<S: {runtime}::client::Transport> {client}<S> {{\n"
+            ),
+        );
+        for method in &service.methods {
+            push(
+                buf,
+                &format!("/// Calls `{full_name}/{}`.\n", method.proto_name),
+            );
+            append_comments(buf, &method.comments);
+            push(buf, &self.client_method(names, method));
+        }
+        push(buf, "}\n");
+    }
+
+    fn client_method(&self, names: &ServiceNames, method: &Method) -> String {
+        let (runtime, module) = (&self.runtime, &names.methods);
+        let Method {
+            name,
+            input_type,
+            output_type,
+            ..
+        } = method;
+        let constant = constant(method);
+        format!(
+            "///\n/// # Errors\n///\n\
+             /// What the server answered, or what kept it from answering.\n\
+             ///\n/// # Cancel safety\n///\n\
+             /// Dropping the future gives the call up; the server may have run it or not.\n\
+             pub async fn {name}(&self, request: impl Into<{runtime}::Request<{input_type}>>)\n\
+             -> ::core::result::Result<{runtime}::Response<{output_type}>, {runtime}::Error> {{\n\
+                 self.client.unary(&{module}::{constant}, request.into()).await\n\
+             }}\n"
+        )
+    }
+
+    /// The attribute of what both sides need.
+    fn either_side(&self) -> String {
+        match (&self.client, &self.server) {
+            (Emit::Always, _) | (_, Emit::Always) => String::new(),
+            (Emit::IfFeature(client), Emit::IfFeature(server)) => {
+                format!("#[cfg(any(feature = \"{client}\", feature = \"{server}\"))]\n")
+            }
+            (one, Emit::Never) | (Emit::Never, one) => one.attribute(),
+        }
+    }
+}
+
+fn full_name(service: &Service) -> String {
+    match service.package.as_str() {
+        "" => service.proto_name.clone(),
+        package => format!("{package}.{}", service.proto_name),
+    }
+}
+
+fn constant(method: &Method) -> String {
+    method.proto_name.to_shouty_snake_case()
+}
+
+/// The comment of the `.proto` file, as a paragraph of its own below a generated first line.
+fn append_comments(buf: &mut String, comments: &prost_build::Comments) {
+    if !(comments.leading.is_empty() && comments.trailing.is_empty()) {
+        push(buf, "///\n");
+    }
+    let attached = prost_build::Comments {
+        leading_detached: Vec::new(),
+        leading: comments.leading.clone(),
+        trailing: comments.trailing.clone(),
+    };
+    attached.append_with_indent(0, buf);
+}
+
+fn push(buf: &mut String, text: &str) {
+    buf.push_str(text);
+}

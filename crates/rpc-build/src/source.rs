@@ -1,0 +1,127 @@
+//! The `.proto` files: read, compiled, and asked for places in them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use prost_types::{DescriptorProto, FileDescriptorProto, FileDescriptorSet};
+use protox::Compiler;
+
+use crate::Error;
+
+/// Numbers of fields in `google/protobuf/descriptor.proto`, of which paths to places are made.
+pub(crate) mod field {
+    pub(crate) const FILE_SERVICE: i32 = 6;
+    pub(crate) const SERVICE_METHOD: i32 = 2;
+}
+
+/// All files, imports before those that import them.
+pub(crate) struct Sources {
+    pub(crate) files: Vec<FileDescriptorProto>,
+    /// Names of the files that were asked for, not only imported.
+    roots: Vec<String>,
+    paths: HashMap<String, PathBuf>,
+}
+
+impl Sources {
+    pub(crate) fn read(
+        protos: &[impl AsRef<Path>],
+        includes: &[impl AsRef<Path>],
+    ) -> Result<Self, Error> {
+        let mut compiler = Compiler::new(includes).map_err(Error::Proto)?;
+        compiler.include_imports(true).include_source_info(true);
+        compiler.open_files(protos).map_err(Error::Proto)?;
+        let FileDescriptorSet { file: files } = compiler.file_descriptor_set();
+        let mut sources = Self {
+            files,
+            roots: Vec::new(),
+            paths: HashMap::new(),
+        };
+        for file in compiler.files() {
+            if !file.is_import() {
+                sources.roots.push(file.name().to_owned());
+            }
+            if let Some(path) = file.path() {
+                sources
+                    .paths
+                    .insert(file.name().to_owned(), path.to_owned());
+            }
+        }
+        Ok(sources)
+    }
+
+    /// The files that were asked for.
+    pub(crate) fn root_files(&self) -> impl Iterator<Item = &FileDescriptorProto> {
+        self.files.iter().filter(|file| self.is_root(file))
+    }
+
+    pub(crate) fn is_root(&self, file: &FileDescriptorProto) -> bool {
+        self.roots.iter().any(|root| root == file.name())
+    }
+
+    /// Asks Cargo to run the build script again when one of the files changes.
+    #[allow(
+        clippy::print_stdout,
+        reason = "Cargo reads the standard output of build scripts"
+    )]
+    pub(crate) fn tell_cargo(&self) {
+        for path in self.paths.values() {
+            println!("cargo:rerun-if-changed={}", path.display());
+        }
+    }
+
+    /// `file:line:column` of a definition, as far as it is known.
+    pub(crate) fn place(&self, file: &FileDescriptorProto, path: &[i32]) -> String {
+        let name = self.paths.get(file.name());
+        let name = name.map_or_else(|| file.name().to_owned(), |path| path.display().to_string());
+        let locations = file.source_code_info.iter().flat_map(|info| &info.location);
+        let span = locations
+            .filter(|location| location.path == path)
+            .map(|location| &location.span);
+        match span.map(Vec::as_slice).next() {
+            Some([line, column, ..]) => format!("{name}:{}:{}", line + 1, column + 1),
+            _ => name,
+        }
+    }
+
+    /// Every message of a file with its full name, nested ones behind those that hold them.
+    pub(crate) fn messages(file: &FileDescriptorProto) -> Vec<MessageInfo<'_>> {
+        let mut found = Vec::new();
+        for message in &file.message_type {
+            collect_messages(file.package(), Vec::new(), message, &mut found);
+        }
+        found
+    }
+}
+
+/// A message with the names of the messages around it.
+pub(crate) struct MessageInfo<'a> {
+    /// `package.Outer.Inner`.
+    pub(crate) full_name: String,
+    /// `Outer`, for a message `Inner` in it.
+    pub(crate) outer: Vec<String>,
+    pub(crate) descriptor: &'a DescriptorProto,
+}
+
+fn collect_messages<'a>(
+    scope: &str,
+    outer: Vec<String>,
+    descriptor: &'a DescriptorProto,
+    found: &mut Vec<MessageInfo<'a>>,
+) {
+    let name = descriptor.name();
+    let full_name = if scope.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{scope}.{name}")
+    };
+    let mut inner = outer.clone();
+    inner.push(name.to_owned());
+    found.push(MessageInfo {
+        full_name: full_name.clone(),
+        outer,
+        descriptor,
+    });
+    for nested in &descriptor.nested_type {
+        collect_messages(&full_name, inner.clone(), nested, found);
+    }
+}

@@ -1,0 +1,229 @@
+//! Buffers of whole messages: collected under a limit, and zeroed where they carried values.
+
+use std::future::poll_fn;
+use std::pin::pin;
+
+use bytes::{Buf, Bytes};
+use http_body::Body;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::BoxError;
+
+/// No body announces its length so credibly that more than this is reserved before it arrives.
+const MAX_RESERVATION: usize = 64 * 1024;
+
+/// Turns an owned message into shared bytes. A sensitive one is zeroed when its last reference is
+/// dropped.
+pub(crate) fn freeze(buffer: Vec<u8>, sensitive: bool) -> Bytes {
+    if sensitive && !buffer.is_empty() {
+        Bytes::from_owner(Zeroizing::new(buffer))
+    } else {
+        Bytes::from(buffer)
+    }
+}
+
+/// A growing buffer that leaves no copy behind when it moves.
+pub(crate) struct Accumulator {
+    buffer: Vec<u8>,
+    sensitive: bool,
+}
+
+impl Accumulator {
+    pub(crate) fn new(capacity: usize, sensitive: bool) -> Self {
+        Self {
+            buffer: Vec::with_capacity(capacity),
+            sensitive,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    pub(crate) fn extend(&mut self, chunk: &[u8]) {
+        let needed = self.buffer.len() + chunk.len();
+        if needed > self.buffer.capacity() {
+            self.grow(needed);
+        }
+        self.buffer.extend_from_slice(chunk);
+    }
+
+    fn grow(&mut self, needed: usize) {
+        if !self.sensitive {
+            return self.buffer.reserve(needed - self.buffer.len());
+        }
+        let mut larger = Vec::with_capacity(needed.max(2 * self.buffer.capacity()));
+        larger.extend_from_slice(&self.buffer);
+        self.buffer.zeroize();
+        self.buffer = larger;
+    }
+
+    pub(crate) fn freeze(mut self) -> Bytes {
+        freeze(std::mem::take(&mut self.buffer), self.sensitive)
+    }
+}
+
+impl Drop for Accumulator {
+    fn drop(&mut self) {
+        if self.sensitive {
+            self.buffer.zeroize();
+        }
+    }
+}
+
+/// Why a body could not be collected.
+#[derive(Debug)]
+pub(crate) enum CollectError {
+    /// It holds more than the limit; `size` is what is known of it.
+    TooLarge {
+        size: u64,
+    },
+    Body(BoxError),
+}
+
+/// Reads a whole body of at most `limit` bytes. A body of one chunk is not copied.
+///
+/// The body is borrowed so that the caller can drain the rest of one that is too large.
+pub(crate) async fn collect<B>(
+    mut body: std::pin::Pin<&mut B>,
+    limit: usize,
+    sensitive: bool,
+) -> Result<Bytes, CollectError>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    let announced = body.size_hint().lower();
+    if announced > limit as u64 {
+        return Err(CollectError::TooLarge { size: announced });
+    }
+    let Some(mut first) = next_data(body.as_mut()).await? else {
+        return Ok(Bytes::new());
+    };
+    check(first.remaining(), limit)?;
+    if body.is_end_stream() {
+        return Ok(first.copy_to_bytes(first.remaining()));
+    }
+    let capacity = first
+        .remaining()
+        .max((announced as usize).min(MAX_RESERVATION));
+    let mut whole = Accumulator::new(capacity, sensitive);
+    append(&mut whole, first);
+    while let Some(chunk) = next_data(body.as_mut()).await? {
+        check(whole.len().saturating_add(chunk.remaining()), limit)?;
+        append(&mut whole, chunk);
+    }
+    Ok(whole.freeze())
+}
+
+fn check(size: usize, limit: usize) -> Result<(), CollectError> {
+    if size > limit {
+        return Err(CollectError::TooLarge { size: size as u64 });
+    }
+    Ok(())
+}
+
+fn append(whole: &mut Accumulator, mut chunk: impl Buf) {
+    while chunk.has_remaining() {
+        let part = chunk.chunk();
+        whole.extend(part);
+        let length = part.len();
+        chunk.advance(length);
+    }
+}
+
+/// The next chunk with bytes in it; `None` at the end. Trailers are skipped: unary Connect has none.
+async fn next_data<B>(mut body: std::pin::Pin<&mut B>) -> Result<Option<B::Data>, CollectError>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    loop {
+        match poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+            None => return Ok(None),
+            Some(Err(error)) => return Err(CollectError::Body(error.into())),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) if data.has_remaining() => return Ok(Some(data)),
+                Ok(_) | Err(_) => {}
+            },
+        }
+    }
+}
+
+/// Reads and discards the rest of a body, at most `limit` bytes of it.
+///
+/// Answering while the peer still writes makes an HTTP/1.1 peer see a broken pipe in place of the
+/// answer; so what is refused is read first, within bounds.
+#[cfg(feature = "server")]
+pub(crate) async fn drain<B>(body: std::pin::Pin<&mut B>, limit: usize)
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    let mut body = pin!(body);
+    let mut seen = 0_usize;
+    while seen <= limit && !body.is_end_stream() {
+        match next_data(body.as_mut()).await {
+            Ok(Some(data)) => seen = seen.saturating_add(data.remaining()),
+            // The peer gave up or is done; either way nothing more comes.
+            Ok(None) | Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use http_body::Frame;
+
+    use super::*;
+
+    struct Chunks(VecDeque<&'static [u8]>);
+
+    impl Body for Chunks {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            let next = self.0.pop_front();
+            Poll::Ready(next.map(|chunk| Ok(Frame::data(Bytes::from_static(chunk)))))
+        }
+    }
+
+    async fn read(chunks: &[&'static [u8]], limit: usize) -> Result<Bytes, CollectError> {
+        let body = pin!(Chunks(chunks.iter().copied().collect()));
+        collect(body, limit, true).await
+    }
+
+    #[tokio::test]
+    async fn the_limit_itself_is_allowed() {
+        assert_eq!(
+            read(&[b"ab", b"", b"cd"], 4)
+                .await
+                .expect("within the limit"),
+            "abcd"
+        );
+        let over = read(&[b"ab", b"cde"], 4).await;
+        assert!(
+            matches!(over, Err(CollectError::TooLarge { size: 5 })),
+            "{over:?}"
+        );
+        assert_eq!(read(&[], 0).await.expect("empty"), "");
+    }
+
+    #[test]
+    fn growing_keeps_the_bytes() {
+        let mut accumulator = Accumulator::new(0, true);
+        for byte in 0..=255_u8 {
+            accumulator.extend(&[byte]);
+        }
+        assert_eq!(accumulator.freeze(), (0..=255).collect::<Vec<u8>>());
+    }
+}

@@ -1,0 +1,132 @@
+//! One call, from the message to the answer.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::{Message, Name};
+use tokio::time::{Instant, timeout_at};
+
+use super::{Config, Transport};
+use crate::buffer::{CollectError, collect};
+use crate::compression::DecompressError;
+use crate::connect::client::{Outgoing, Received};
+use crate::request::CallOptions;
+use crate::{Body, BoxError, Compression, Error, MethodSpec, Request, Response};
+
+pub(super) async fn unary<S, In, Out>(
+    transport: S,
+    config: Arc<Config>,
+    spec: &'static MethodSpec,
+    request: Request<In>,
+) -> Result<Response<Out>, Error>
+where
+    S: Transport,
+    In: Message + Name,
+    Out: Message + Name + Default,
+{
+    let deadline = request.deadline();
+    let deadline = deadline.or_else(|| Instant::now().checked_add(config.timeout?));
+    let request = encode(&config, spec, request, deadline)?;
+    let exchange = exchange(transport, &config, spec, request);
+    let response = match deadline {
+        None => exchange.await?,
+        Some(at) if at <= Instant::now() => return Err(expired(spec)),
+        Some(at) => timeout_at(at, exchange)
+            .await
+            .map_err(|_| expired(spec))??,
+    };
+    let (bytes, headers, trailers) = response.into_parts();
+    let message = config.codec.decode(spec, bytes);
+    let message = message.map_err(|error| Error::internal(format!("response: {error}")))?;
+    Ok(Response::from_parts(message, headers, trailers))
+}
+
+/// Makes the HTTP request.
+fn encode<In: Message + Name>(
+    config: &Config,
+    spec: &MethodSpec,
+    request: Request<In>,
+    deadline: Option<Instant>,
+) -> Result<http::Request<Body>, Error> {
+    let (message, metadata, extensions, options) = request.into_parts();
+    let message = config.codec.encode(spec, &message);
+    let message = message.map_err(|error| Error::internal(format!("request: {error}")))?;
+    let outgoing = Outgoing {
+        spec,
+        codec: config.codec,
+        origin: &config.origin,
+        metadata,
+        remaining: deadline.map(|at| at.saturating_duration_since(Instant::now())),
+        compression: compression(config, options),
+        accept_compression: config.accept_compression,
+    };
+    let get = options.get.unwrap_or(config.get) && spec.allows_get();
+    let mut request = outgoing.into_request(message, get.then_some(config.max_get_url))?;
+    *request.extensions_mut() = extensions;
+    Ok(request)
+}
+
+fn compression(config: &Config, options: CallOptions) -> Compression {
+    match options.compress {
+        None => config.compression,
+        #[cfg(feature = "gzip")]
+        Some(true) => Compression::Gzip { min_size: 0 },
+        Some(_) => Compression::Never,
+    }
+}
+
+/// Sends the request and reads the whole answer.
+async fn exchange<S: Transport>(
+    mut transport: S,
+    config: &Config,
+    spec: &MethodSpec,
+    request: http::Request<Body>,
+) -> Result<Response<Bytes>, Error> {
+    let ready = poll_fn(|cx| transport.poll_ready(cx)).await;
+    ready.map_err(|error| transport_error(error.into(), spec))?;
+    let response = transport.call(request).await;
+    let response = response.map_err(|error| transport_error(error.into(), spec))?;
+    let (parts, body) = response.into_parts();
+    let received = Received::new(parts, config.codec, spec)?;
+    let (encoding, limit) = (received.encoding(), config.max_message_size);
+    let sensitive = spec.is_sensitive();
+    let packed = collect(pin!(body), encoding.body_limit(limit), sensitive).await;
+    let message = match packed {
+        Ok(packed) => encoding
+            .decompress(packed, limit, sensitive)
+            .map_err(|error| match error {
+                DecompressError::TooLarge => too_large(limit),
+                DecompressError::Corrupt(cause) => {
+                    Error::internal(format!("decompress response: {cause}")).with_source(cause)
+                }
+            }),
+        Err(CollectError::TooLarge { .. }) => Err(too_large(limit)),
+        Err(CollectError::Body(cause)) => Err(transport_error(cause, spec)),
+    };
+    received.finish(message)
+}
+
+fn expired(spec: &MethodSpec) -> Error {
+    Error::deadline_exceeded(format!(
+        "{} was not answered within the deadline",
+        spec.path()
+    ))
+}
+
+fn too_large(limit: usize) -> Error {
+    Error::resource_exhausted(format!(
+        "the response is larger than the configured max {limit}"
+    ))
+}
+
+/// A transport may speak in this crate's own errors, as a tower layer that limits or authorizes
+/// does; anything else means that the service could not be reached.
+fn transport_error(cause: BoxError, spec: &MethodSpec) -> Error {
+    match cause.downcast::<Error>() {
+        Ok(error) => *error,
+        Err(cause) => Error::unavailable(format!("{} could not be reached: {cause}", spec.path()))
+            .with_source(cause),
+    }
+}

@@ -1,0 +1,57 @@
+//! [`Transport`]: the tower service below a client.
+
+use std::future::Future;
+use std::task::{Context, Poll};
+
+use tower_service::Service;
+
+use crate::{Body, BoxError};
+
+/// Carries HTTP requests: the name for `tower::Service<http::Request<Body>>` with what a client
+/// needs of it. It is implemented for every such service and by nothing else.
+///
+/// A transport is cloned for each call, so its clones share connections, as those of
+/// `hyper_util`'s pooled client and of [`Exchange`](crate::http1::Exchange) do.
+pub trait Transport: Clone + Send + Sync + 'static + sealed::Sealed {
+    /// The body of a response.
+    type ResponseBody: http_body::Body<Data: Send, Error: Into<BoxError>> + Send;
+    /// Why no response came.
+    type Error: Into<BoxError>;
+    /// The response on its way.
+    type Future: Future<Output = Result<http::Response<Self::ResponseBody>, Self::Error>> + Send;
+
+    /// As `tower::Service::poll_ready`.
+    #[doc(hidden)]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>>;
+
+    /// As `tower::Service::call`.
+    #[doc(hidden)]
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future;
+}
+
+mod sealed {
+    #[allow(unnameable_types, reason = "nobody else implements Transport")]
+    pub trait Sealed {}
+}
+
+impl<S> sealed::Sealed for S where S: Service<http::Request<Body>> {}
+
+impl<S, B> Transport for S
+where
+    S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + Sync + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send,
+{
+    type ResponseBody = B;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Service::poll_ready(self, cx)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> S::Future {
+        Service::call(self, request)
+    }
+}

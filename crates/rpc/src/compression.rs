@@ -1,0 +1,233 @@
+//! Content codings of a message.
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+/// A content coding that this build knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Identity,
+    #[cfg(feature = "gzip")]
+    Gzip,
+}
+
+/// Why a compressed message could not be read.
+#[derive(Debug)]
+#[cfg_attr(
+    not(feature = "gzip"),
+    allow(dead_code, reason = "without gzip nothing is compressed")
+)]
+pub(crate) enum DecompressError {
+    TooLarge,
+    Corrupt(std::io::Error),
+}
+
+/// When messages are compressed with gzip on the way out.
+///
+/// The default is never: on a local socket compressing costs more than the bytes it saves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Compression {
+    /// Messages are sent as they are.
+    #[default]
+    Never,
+    /// Messages of at least this many bytes are compressed, if the peer accepts that. Below about
+    /// 1 KiB gzip makes messages longer rather than shorter.
+    #[cfg(feature = "gzip")]
+    Gzip {
+        /// The smallest message to compress, in bytes. With 0 every message is compressed, the
+        /// empty one too.
+        min_size: usize,
+    },
+}
+
+impl Compression {
+    /// The coding for a message of `size` bytes.
+    pub(crate) fn encoding_for(self, size: usize) -> Encoding {
+        match self {
+            Self::Never => Encoding::Identity,
+            #[cfg(feature = "gzip")]
+            Self::Gzip { min_size } if size >= min_size => Encoding::Gzip,
+            #[cfg(feature = "gzip")]
+            Self::Gzip { .. } => Encoding::Identity,
+        }
+    }
+}
+
+impl Encoding {
+    /// What a message in an unknown coding is answered with, and what `accept-encoding` offers.
+    #[cfg(feature = "gzip")]
+    pub(crate) const SUPPORTED: &'static str = "gzip";
+    /// What a message in an unknown coding is answered with, and what `accept-encoding` offers.
+    #[cfg(not(feature = "gzip"))]
+    pub(crate) const SUPPORTED: &'static str = "identity";
+
+    /// The coding with this name; absent and empty mean identity.
+    pub(crate) fn from_name(name: &[u8]) -> Option<Self> {
+        match name {
+            b"" | b"identity" => Some(Self::Identity),
+            #[cfg(feature = "gzip")]
+            b"gzip" => Some(Self::Gzip),
+            _ => None,
+        }
+    }
+
+    /// The value of `content-encoding`; identity is said by leaving it out.
+    pub(crate) fn header(self) -> Option<HeaderValue> {
+        match self {
+            Self::Identity => None,
+            #[cfg(feature = "gzip")]
+            Self::Gzip => Some(HeaderValue::from_static("gzip")),
+        }
+    }
+
+    pub(crate) fn compress(self, message: Bytes, sensitive: bool) -> Bytes {
+        #[cfg(not(feature = "gzip"))]
+        let _ = sensitive;
+        match self {
+            Self::Identity => message,
+            #[cfg(feature = "gzip")]
+            Self::Gzip => gzip::compress(&message, sensitive),
+        }
+    }
+
+    /// Decompresses a message of at most `limit` bytes. A body without a byte is the empty message
+    /// in every coding and is never decompressed.
+    pub(crate) fn decompress(
+        self,
+        body: Bytes,
+        limit: usize,
+        sensitive: bool,
+    ) -> Result<Bytes, DecompressError> {
+        #[cfg(not(feature = "gzip"))]
+        let _ = (limit, sensitive);
+        match self {
+            Self::Identity => Ok(body),
+            #[cfg(feature = "gzip")]
+            Self::Gzip if body.is_empty() => Ok(body),
+            #[cfg(feature = "gzip")]
+            Self::Gzip => gzip::decompress(&body, limit, sensitive),
+        }
+    }
+
+    /// How long a body in this coding may be if the message may have `limit` bytes. A compressed
+    /// body can be a little longer than its message: header, trailer, five bytes for each stored
+    /// block.
+    pub(crate) fn body_limit(self, limit: usize) -> usize {
+        match self {
+            Self::Identity => limit,
+            #[cfg(feature = "gzip")]
+            Self::Gzip => limit.saturating_add(limit / 1024).saturating_add(1024),
+        }
+    }
+}
+
+#[cfg(feature = "gzip")]
+mod gzip {
+    use std::io::{Read, Write};
+
+    use bytes::Bytes;
+    use flate2::read::MultiGzDecoder;
+    use flate2::write::GzEncoder;
+    use zeroize::Zeroizing;
+
+    use super::DecompressError;
+    use crate::buffer::{Accumulator, freeze};
+
+    const CHUNK: usize = 8 * 1024;
+
+    pub(super) fn compress(message: &[u8], sensitive: bool) -> Bytes {
+        // Room for the worst case, so that the buffer never moves and leaves a copy behind.
+        let worst = message.len() + message.len() / 1024 + 64;
+        let mut encoder = GzEncoder::new(Vec::with_capacity(worst), flate2::Compression::fast());
+        encoder
+            .write_all(message)
+            .expect("writing into a vector does not fail");
+        freeze(
+            encoder
+                .finish()
+                .expect("writing into a vector does not fail"),
+            sensitive,
+        )
+    }
+
+    pub(super) fn decompress(
+        body: &[u8],
+        limit: usize,
+        sensitive: bool,
+    ) -> Result<Bytes, DecompressError> {
+        let mut decoder = MultiGzDecoder::new(body);
+        let mut message = Accumulator::new(body.len().min(limit), sensitive);
+        let mut chunk = Zeroizing::new([0_u8; CHUNK]);
+        loop {
+            let read = decoder
+                .read(&mut *chunk)
+                .map_err(DecompressError::Corrupt)?;
+            if read == 0 {
+                return Ok(message.freeze());
+            }
+            if message.len() + read > limit {
+                return Err(DecompressError::TooLarge);
+            }
+            message.extend(&chunk[..read]);
+        }
+    }
+}
+
+#[cfg(all(test, feature = "gzip"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_round_trip_up_to_the_limit() {
+        for size in [0, 1, 8 * 1024, 100_000] {
+            let message = Bytes::from(vec![7_u8; size]);
+            let packed = Encoding::Gzip.compress(message.clone(), true);
+            let unpacked = Encoding::Gzip.decompress(packed.clone(), size, true);
+            assert_eq!(unpacked.expect("within the limit"), message);
+            if size > 0 {
+                let over = Encoding::Gzip.decompress(packed, size - 1, true);
+                assert!(matches!(over, Err(DecompressError::TooLarge)));
+            }
+        }
+    }
+
+    #[test]
+    fn incompressible_messages_stay_within_the_body_limit() {
+        let mut state = 1_u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        })
+        .take(300_000)
+        .collect();
+        let limit = noise.len();
+        let packed = Encoding::Gzip.compress(Bytes::from(noise), false);
+        assert!(
+            packed.len() <= Encoding::Gzip.body_limit(limit),
+            "{}",
+            packed.len()
+        );
+    }
+
+    #[test]
+    fn damaged_data_is_reported() {
+        let packed = Encoding::Gzip.compress(Bytes::from_static(b"hello, hello, hello"), false);
+        for broken in [
+            packed.slice(..packed.len() - 1),
+            packed.slice(1..),
+            Bytes::from_static(b"x"),
+        ] {
+            let read = Encoding::Gzip.decompress(broken, 1024, false);
+            assert!(matches!(read, Err(DecompressError::Corrupt(_))), "{read:?}");
+        }
+    }
+
+    #[test]
+    fn the_empty_body_is_the_empty_message() {
+        let read = Encoding::Gzip.decompress(Bytes::new(), 0, false);
+        assert_eq!(read.expect("never decompressed"), "");
+    }
+}

@@ -1,0 +1,154 @@
+//! The query string of a GET call.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{
+    STANDARD_PAD_INDIFFERENT, URL_SAFE_NO_PAD, URL_SAFE_PAD_INDIFFERENT,
+};
+use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
+
+use crate::Codec;
+use crate::compression::Encoding;
+
+/// Everything but the unreserved characters of RFC 3986; a space becomes `%20`.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// The parameters of a GET call as they came.
+#[cfg(feature = "server")]
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Query {
+    /// `connect=v1`.
+    pub(super) version: Option<Vec<u8>>,
+    pub(super) encoding: Option<Vec<u8>>,
+    pub(super) compression: Option<Vec<u8>>,
+    pub(super) message: Option<Vec<u8>>,
+    base64: bool,
+}
+
+#[cfg(feature = "server")]
+impl Query {
+    /// Reads a query string in any order of parameters. Unknown ones are ignored; of repeated ones
+    /// the first counts. A plus sign means a space, as in forms, because Go clients write it so.
+    pub(super) fn parse(query: &str) -> Self {
+        let mut parsed = Self::default();
+        for pair in query.split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let slot = match decode(name).as_slice() {
+                b"connect" => &mut parsed.version,
+                b"encoding" => &mut parsed.encoding,
+                b"compression" => &mut parsed.compression,
+                b"message" => &mut parsed.message,
+                b"base64" => {
+                    parsed.base64 |= value == "1";
+                    continue;
+                }
+                _ => continue,
+            };
+            slot.get_or_insert_with(|| decode(value));
+        }
+        parsed
+    }
+
+    /// The bytes of the message; `None` if they are not the base64 that they claim to be.
+    pub(super) fn message_bytes(self) -> Option<Bytes> {
+        let message = self.message.unwrap_or_default();
+        if !self.base64 {
+            return Some(message.into());
+        }
+        let decoded = URL_SAFE_PAD_INDIFFERENT
+            .decode(&message)
+            .or_else(|_| STANDARD_PAD_INDIFFERENT.decode(&message));
+        decoded.ok().map(Bytes::from)
+    }
+}
+
+#[cfg(feature = "server")]
+fn decode(text: &str) -> Vec<u8> {
+    if text.contains('+') {
+        return percent_decode(text.replace('+', " ").as_bytes()).collect();
+    }
+    percent_decode(text.as_bytes()).collect()
+}
+
+/// Writes the query string of a GET call, parameters in the order that the protocol recommends.
+#[cfg(feature = "client")]
+pub(super) fn write(codec: Codec, compression: Encoding, message: &Bytes) -> String {
+    let name = codec.name();
+    let text = std::str::from_utf8(message);
+    let (base64, message) = match (codec, compression, text) {
+        #[cfg(feature = "json")]
+        (Codec::Json, Encoding::Identity, Ok(text)) => {
+            ("", utf8_percent_encode(text, QUERY).to_string())
+        }
+        _ => ("&base64=1", URL_SAFE_NO_PAD.encode(message)),
+    };
+    let compression = match compression {
+        Encoding::Identity => "",
+        #[cfg(feature = "gzip")]
+        Encoding::Gzip => "&compression=gzip",
+    };
+    format!("connect=v1{base64}{compression}&encoding={name}&message={message}")
+}
+
+#[cfg(all(test, feature = "server"))]
+mod tests {
+    use super::*;
+
+    fn message(query: &str) -> Option<Bytes> {
+        Query::parse(query).message_bytes()
+    }
+
+    #[test]
+    fn parameters_come_in_any_order_and_form() {
+        let query = Query::parse("message=%7B%7D&x=1&encoding=json&connect=v1&compression=gzip");
+        assert_eq!(query.version.as_deref(), Some(b"v1".as_slice()));
+        assert_eq!(query.encoding.as_deref(), Some(b"json".as_slice()));
+        assert_eq!(query.compression.as_deref(), Some(b"gzip".as_slice()));
+        assert_eq!(query.message_bytes().as_deref(), Some(b"{}".as_slice()));
+    }
+
+    #[test]
+    fn base64_is_url_safe_with_or_without_padding() {
+        for text in ["-_8", "-_8=", "-_8%3D", "+/8", "%2B/8"] {
+            let read = message(&format!("base64=1&message={text}"));
+            let expected = (!text.starts_with('+')).then_some(Bytes::from_static(&[0xfb, 0xff]));
+            assert_eq!(read, expected, "{text}");
+        }
+        assert_eq!(message("base64=1&message=!"), None);
+        assert_eq!(
+            message("base64=2&message=a+b%20c").as_deref(),
+            Some(b"a b c".as_slice())
+        );
+    }
+
+    #[test]
+    fn a_parameter_without_a_value_is_empty_and_not_absent() {
+        assert_eq!(Query::parse("message").message, Some(Vec::new()));
+        assert_eq!(Query::parse("").message, None);
+    }
+
+    #[cfg(feature = "client")]
+    #[test]
+    fn what_is_written_is_read() {
+        let bytes = Bytes::from_static(&[0, 0xff, 0x3e]);
+        let written = write(Codec::Proto, Encoding::Identity, &bytes);
+        assert_eq!(written, "connect=v1&base64=1&encoding=proto&message=AP8-");
+        assert_eq!(message(&written), Some(bytes));
+    }
+
+    #[cfg(all(feature = "client", feature = "json"))]
+    #[test]
+    fn json_is_written_as_text() {
+        let json = Bytes::from_static(br#"{"a":"b c+d"}"#);
+        let written = write(Codec::Json, Encoding::Identity, &json);
+        assert!(
+            written.ends_with("&message=%7B%22a%22%3A%22b%20c%2Bd%22%7D"),
+            "{written}"
+        );
+        assert_eq!(message(&written), Some(json));
+    }
+}

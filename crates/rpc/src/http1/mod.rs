@@ -1,0 +1,17 @@
+//! Transports over HTTP/1.1, by way of hyper, on any byte stream.
+//!
+//! The client's is [`Exchange`]: a connection for each request. The server's are
+//! [`serve_connection`] for one byte stream and [`serve`] for a stream of them. Both take I/O
+//! objects that implement hyper's traits; [`TokioIo`] makes one of any tokio I/O object.
+
+#[cfg(feature = "client")]
+mod exchange;
+#[cfg(feature = "server")]
+mod serve;
+
+pub use hyper_util::rt::TokioIo;
+
+#[cfg(feature = "client")]
+pub use self::exchange::{Exchange, ExchangeBody, ExchangeError};
+#[cfg(feature = "server")]
+pub use self::serve::{ServeConfig, ServeError, Served, serve, serve_connection};

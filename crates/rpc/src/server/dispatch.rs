@@ -1,0 +1,163 @@
+//! One request, from its head to the response.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http_body::Body as HttpBody;
+use tokio::time::{Instant, timeout};
+
+use super::guard::{CatchPanic, Expired, until};
+use super::route::{Handler, Route};
+use super::router::{Settings, Shared};
+use crate::buffer::{CollectError, collect, drain};
+use crate::compression::DecompressError;
+use crate::connect::server::{Negotiated, Rejection, failure, negotiate, too_large};
+use crate::{Body, BoxError, Error, MethodSpec, Request, Response};
+
+/// Of a request that is refused, at most this much is read before it is answered. Most clients
+/// have sent all of theirs by then, and none can send for ever.
+const DRAIN_LIMIT: usize = 1024 * 1024;
+
+/// How long a refused request may take to arrive.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Answers a request to a path that has a route.
+pub(super) async fn respond<B>(
+    shared: Arc<Shared>,
+    request: http::Request<B>,
+) -> http::Response<Body>
+where
+    B: HttpBody,
+    B::Error: Into<BoxError>,
+{
+    let arrived = Instant::now();
+    let (parts, body) = request.into_parts();
+    let mut body = pin!(body);
+    let route = shared.routes.get(parts.uri.path());
+    let route = route.expect("the router asks only for paths that it contains");
+    let settings = &shared.settings;
+    let negotiated = match negotiate(&parts, route.spec, settings.require_protocol_version) {
+        Ok(negotiated) => negotiated,
+        Err(rejection) => return refuse(rejection, body).await,
+    };
+    let answer = negotiated.answer();
+    let deadline = deadline(arrived, negotiated.timeout, settings.max_timeout);
+    let call = call(route, settings, negotiated, parts, body.as_mut(), deadline);
+    match until(deadline, call).await {
+        Ok(Ok(reply)) => answer.success(reply, settings.compression, route.spec),
+        Ok(Err(Failure::Handler(error))) => failure(&error),
+        Ok(Err(Failure::Request(error))) => refuse(error.into(), body).await,
+        Err(Expired) => refuse(expired(route.spec).into(), body).await,
+    }
+}
+
+/// Who is to blame for a call that failed.
+enum Failure {
+    /// The request: the rest of its body may be on its way still.
+    Request(Error),
+    Handler(Error),
+}
+
+async fn call<B>(
+    route: &Route,
+    settings: &Settings,
+    negotiated: Negotiated,
+    parts: Parts,
+    body: Pin<&mut B>,
+    deadline: Option<Instant>,
+) -> Result<Response<Bytes>, Failure>
+where
+    B: HttpBody,
+    B::Error: Into<BoxError>,
+{
+    let codec = negotiated.codec;
+    let message = read_message(settings, negotiated, body, route.spec);
+    let message = message.await.map_err(Failure::Request)?;
+    let request = Request::received(message, parts, deadline);
+    let Handler::Unary(handler) = &route.handler;
+    let run = CatchPanic::new(async { handler(codec, request).await });
+    match run.await {
+        Ok(outcome) => outcome.map_err(Failure::Handler),
+        Err(_text_stays_here) => {
+            tracing::error!(method = route.spec.path(), "a handler panicked");
+            Err(Failure::Handler(Error::internal("the handler panicked")))
+        }
+    }
+}
+
+async fn read_message<B>(
+    settings: &Settings,
+    negotiated: Negotiated,
+    body: Pin<&mut B>,
+    spec: &MethodSpec,
+) -> Result<Bytes, Error>
+where
+    B: HttpBody,
+    B::Error: Into<BoxError>,
+{
+    let (encoding, limit) = (negotiated.encoding, settings.max_message_size);
+    let packed = match negotiated.message {
+        Some(message) if message.len() > encoding.body_limit(limit) => {
+            return Err(too_large(Some(message.len() as u64), limit));
+        }
+        Some(message) => message,
+        None => {
+            let reading = collect(body, encoding.body_limit(limit), spec.is_sensitive());
+            match timeout(settings.read_timeout, reading).await {
+                Ok(read) => read.map_err(|error| unread(error, limit))?,
+                Err(_) => return Err(too_slow(settings.read_timeout)),
+            }
+        }
+    };
+    encoding
+        .decompress(packed, limit, spec.is_sensitive())
+        .map_err(|error| match error {
+            DecompressError::TooLarge => too_large(None, limit),
+            DecompressError::Corrupt(cause) => {
+                Error::invalid_argument(format!("decompress message: {cause}")).with_source(cause)
+            }
+        })
+}
+
+fn unread(error: CollectError, limit: usize) -> Error {
+    match error {
+        CollectError::TooLarge { size } => too_large(Some(size), limit),
+        CollectError::Body(cause) => {
+            Error::canceled("the request body ended before it was complete").with_source(cause)
+        }
+    }
+}
+
+fn too_slow(limit: Duration) -> Error {
+    Error::deadline_exceeded(format!("the request body did not arrive within {limit:?}"))
+}
+
+fn expired(spec: &MethodSpec) -> Error {
+    Error::deadline_exceeded(format!("{} was not done within the deadline", spec.path()))
+}
+
+/// Reads what is left of the request, within bounds, and refuses it.
+async fn refuse<B>(rejection: Rejection, body: Pin<&mut B>) -> http::Response<Body>
+where
+    B: HttpBody,
+    B::Error: Into<BoxError>,
+{
+    if !body.is_end_stream() {
+        // A client that is slower than this misses the answer; it was told how to ask.
+        let _ = timeout(DRAIN_TIMEOUT, drain(body, DRAIN_LIMIT)).await;
+    }
+    rejection.into_response()
+}
+
+/// The earlier of what the client and what the server allow.
+fn deadline(arrived: Instant, asked: Option<Duration>, most: Option<Duration>) -> Option<Instant> {
+    let allowed = match (asked, most) {
+        (Some(asked), Some(most)) => asked.min(most),
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) => return None,
+    };
+    arrived.checked_add(allowed)
+}
