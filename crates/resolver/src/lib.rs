@@ -1,1 +1,47 @@
 //! Ask the local Keyway daemon for secrets, async or blocking.
+//!
+//! This is the client side of `resolver.v1.ResolverService` and its siblings. It does not know how secrets are stored
+//! or how the daemon talks to its plugins, and it works with any daemon of the protocol.
+//!
+//! - [`Resolver`] asks, over any transport: a tower service that carries HTTP requests.
+//! - [`DaemonSocket`] (feature `socket`, on by default) is the transport for programs: it finds the daemon's Unix
+//!   socket, refuses a daemon of another user, keeps connections, and finds the daemon again after a restart.
+//! - [`blocking::Resolver`] (feature `blocking`) is both in one for programs without an async runtime.
+//!
+//! Answers say what they lack: [`Secrets::failed_providers`] names the providers that could not be asked.
+//! Errors tell apart what a program has to tell apart: not found, denied, unavailable, ambiguous, no daemon.
+//!
+#![cfg_attr(feature = "socket", doc = "```no_run")]
+#![cfg_attr(not(feature = "socket"), doc = "```ignore")]
+//! use keyway_resolver::{DaemonSocket, Resolver};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let resolver = Resolver::new(DaemonSocket::from_env()?);
+//! let token = resolver.get_one(&"api/token".parse()?).await?;
+//! assert!(!token.value.is_empty());
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+#[cfg(all(doctest, feature = "socket"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+mod answer;
+#[cfg(feature = "blocking")]
+pub mod blocking;
+mod client;
+mod error;
+mod read;
+#[cfg(feature = "socket")]
+mod socket;
+
+pub use answer::{Authorization, Catalog, Entry, Rejected, Secrets, Unlisted, UnlistedReason};
+pub use client::Resolver;
+pub use error::{GetOneError, ResolveError};
+#[cfg(feature = "socket")]
+pub use socket::{Attempt, ConnectError, DaemonSocket, DialError, ResponseBody, SocketError};
+
+pub use keyway_proto::{Address, ParseAddressError};
+pub use keyway_secrets::{Envelope, Id, Pattern, SecretValue};

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
-use prost_types::{DescriptorProto, FieldDescriptorProto};
+use prost_types::{DescriptorProto, FieldDescriptorProto, MessageOptions};
 
 use crate::Error;
 use crate::naming::{camel, snake};
@@ -58,6 +58,14 @@ impl Redaction {
     /// hides something: prost leaves out the derived ones of all of them together.
     pub(crate) fn debug_impl(&self, message: &MessageInfo<'_>) -> Option<String> {
         let hidden = self.hidden.get(&message.full_name)?;
+        if message
+            .descriptor
+            .options
+            .as_ref()
+            .is_some_and(MessageOptions::map_entry)
+        {
+            return None; // prost has no struct for the entries of a map.
+        }
         let name = camel(message.descriptor.name());
         let around: String = message
             .outer

@@ -1,7 +1,5 @@
 //! Envelopes: moving the value between the two forms, never copying it.
 
-use std::fmt;
-
 use keyway_secrets::{Envelope, ParseIdError, SecretValue};
 use zeroize::Zeroize;
 
@@ -83,25 +81,6 @@ impl TryFrom<Wire> for Envelope {
 impl Drop for Wire {
     fn drop(&mut self) {
         self.value.zeroize();
-    }
-}
-
-/// Everything but the value.
-impl fmt::Debug for Wire {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Envelope")
-            .field("id", &self.id)
-            .field(
-                "value",
-                &self.value.as_ref().map(|_| format_args!("[redacted]")),
-            )
-            .field("provider", &self.provider)
-            .field("version", &self.version)
-            .field("created_at", &self.created_at)
-            .field("resolved_at", &self.resolved_at)
-            .field("expires_at", &self.expires_at)
-            .field("metadata", &self.metadata)
-            .finish()
     }
 }
 

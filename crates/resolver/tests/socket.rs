@@ -1,0 +1,303 @@
+//! The transport to a daemon, on real sockets: finding it, trusting it, keeping connections.
+#![cfg(feature = "socket")]
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use keyway_resolver::{Address, DaemonSocket, DialError, ResolveError, Resolver};
+use support::Daemon;
+use tempfile::TempDir;
+
+fn folder() -> TempDir {
+    TempDir::with_prefix("kw").unwrap()
+}
+
+fn resolver(address: impl Into<Address>) -> Resolver<DaemonSocket> {
+    Resolver::new(DaemonSocket::at(address.into()))
+}
+
+async fn hit(resolver: &Resolver<DaemonSocket>) {
+    let envelope = resolver
+        .get_one(&"demo/hit".parse().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(envelope.value.expose(), b"dummy");
+}
+
+async fn not_running(resolver: &Resolver<DaemonSocket>) -> keyway_resolver::ConnectError {
+    match resolver.version().await {
+        Err(ResolveError::NotRunning(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn requests_share_one_kept_connection() {
+    let folder = folder();
+    let daemon = Daemon::listen(folder.path().join("s"));
+    let resolver = resolver(daemon.address());
+    for _ in 0..10 {
+        hit(&resolver).await;
+        assert!(matches!(
+            resolver.get(&"demo/none".parse().unwrap()).await,
+            Err(ResolveError::NotFound { .. })
+        ));
+    }
+    let clone = resolver.clone();
+    let large = clone.get_one(&"demo/large".parse().unwrap()).await.unwrap();
+    assert_eq!(large.value.len(), 1 << 20);
+    assert_eq!(daemon.accepted(), 1);
+}
+
+#[tokio::test]
+async fn requests_at_the_same_time_have_a_connection_each_and_some_are_kept() {
+    let folder = folder();
+    let daemon = Daemon::listen(folder.path().join("s"));
+    let resolver = Resolver::new(DaemonSocket::at(daemon.address()).max_idle(2));
+    let all = async {
+        tokio::join!(
+            hit(&resolver),
+            hit(&resolver),
+            hit(&resolver),
+            hit(&resolver)
+        );
+    };
+    all.await;
+    let after_first = daemon.accepted();
+    assert!((1..=4).contains(&after_first));
+    tokio::join!(hit(&resolver), hit(&resolver));
+    assert!(
+        daemon.accepted() <= after_first + 1,
+        "{} after {after_first}",
+        daemon.accepted()
+    );
+}
+
+#[tokio::test]
+async fn a_daemon_that_was_restarted_is_found_again() {
+    let folder = folder();
+    let path = folder.path().join("s");
+    let first = Daemon::listen(path.clone());
+    let resolver = resolver(path.clone());
+    hit(&resolver).await;
+    first.stop().await;
+    let error = not_running(&resolver).await;
+    assert!(error.is_not_running());
+    let second = Daemon::listen(path);
+    hit(&resolver).await;
+    assert_eq!(second.accepted(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_given_up_halfway_costs_its_connection_and_nothing_else() {
+    let folder = folder();
+    let daemon = Daemon::listen(folder.path().join("s"));
+    let resolver = resolver(daemon.address());
+    let never = resolver
+        .get(&"demo/never".parse().unwrap())
+        .await_for(Duration::from_millis(20))
+        .await;
+    assert!(never.is_none());
+    hit(&resolver).await;
+    assert_eq!(daemon.accepted(), 2);
+}
+
+/// Gives a future up after a time.
+trait GiveUp: Future + Sized {
+    async fn await_for(self, time: Duration) -> Option<Self::Output> {
+        tokio::time::timeout(time, self).await.ok()
+    }
+}
+
+impl<F: Future> GiveUp for F {}
+
+#[tokio::test]
+async fn the_first_address_with_a_daemon_is_taken() {
+    let folder = folder();
+    let daemon = Daemon::listen(folder.path().join("s"));
+    let missing = Address::from(folder.path().join("missing"));
+    let resolver = Resolver::new(DaemonSocket::at_first_of([missing, daemon.address()]));
+    hit(&resolver).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_abstract_name_is_an_address() {
+    use std::os::linux::net::SocketAddrExt as _;
+    let name = format!("keyway-test/{}/{}", std::process::id(), "abstract");
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    let listener = std::os::unix::net::UnixListener::bind_addr(&address).unwrap();
+    let resolver = resolver(format!("@{name}").parse::<Address>().unwrap());
+    let accepting = tokio::task::spawn_blocking(move || listener.accept().map(drop));
+    // It is reached; that it closes without an answer is another error than not being there.
+    let fault = resolver.version().await.unwrap_err();
+    assert!(
+        matches!(fault, ResolveError::Unavailable { .. }),
+        "{fault:?}"
+    );
+    accepting.await.unwrap().unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_daemon_of_another_user_is_refused() {
+    use std::os::linux::net::SocketAddrExt as _;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: needs root, to listen as another user");
+        return;
+    }
+    let name = format!("keyway-test/{}/foreign", std::process::id());
+    let listening = std::thread::spawn({
+        let name = name.clone();
+        move || {
+            // On Linux this changes the one thread that makes the call, and the socket remembers who listened.
+            let other = rustix::thread::Uid::from_raw(65_534);
+            rustix::thread::set_thread_res_uid(other, other, other).unwrap();
+            let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+            std::os::unix::net::UnixListener::bind_addr(&address).unwrap()
+        }
+    });
+    let _listener = listening.join().unwrap();
+    let error = not_running(&resolver(format!("@{name}").parse::<Address>().unwrap())).await;
+    assert!(matches!(error.attempts()[0].error, DialError::ForeignDaemon { uid: 65_534 }), "{error:?}");
+    assert!(!error.is_not_running());
+    assert!(error.to_string().ends_with("(another user's program listens there (uid 65534))"), "{error}");
+}
+
+#[tokio::test]
+async fn a_socket_that_a_dead_daemon_left_behind_is_nobody() {
+    let folder = folder();
+    let path = folder.path().join("s");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let error = not_running(&resolver(path)).await;
+    assert!(error.is_not_running());
+}
+
+#[tokio::test]
+async fn a_socket_that_may_not_be_used_is_not_nobody() {
+    if rustix::process::geteuid().is_root() {
+        eprintln!("skipped: root may use every socket");
+        return;
+    }
+    let folder = folder();
+    let daemon = Daemon::listen(folder.path().join("s"));
+    std::fs::set_permissions(&daemon.path, std::fs::Permissions::from_mode(0o000)).unwrap();
+    assert!(
+        !not_running(&resolver(daemon.address()))
+            .await
+            .is_not_running()
+    );
+}
+
+#[tokio::test]
+async fn a_daemon_whose_queue_is_full_is_waited_for_until_the_limit() {
+    let folder = folder();
+    let path = folder.path().join("s");
+    let listener = full_listener(&path);
+    let socket = DaemonSocket::at(path.into()).connect_timeout(Duration::from_millis(30));
+    let error = not_running(&Resolver::new(socket)).await;
+    assert!(
+        matches!(error.attempts()[0].error, DialError::TimedOut { .. }),
+        "{error:?}"
+    );
+    assert!(!error.is_not_running());
+    drop(listener);
+}
+
+/// A listener that accepts nobody, with as many waiting as it lets wait.
+fn full_listener(path: &Path) -> (std::os::fd::OwnedFd, Vec<std::os::fd::OwnedFd>) {
+    use rustix::net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+    };
+    let socket = || {
+        socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::NONBLOCK,
+            None,
+        )
+        .unwrap()
+    };
+    let address = SocketAddrUnix::new(path).unwrap();
+    let listener = socket();
+    bind(&listener, &address).unwrap();
+    listen(&listener, 0).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let client = socket();
+        if connect(&client, &address).is_err() {
+            return (listener, waiting);
+        }
+        waiting.push(client);
+    }
+}
+
+#[tokio::test]
+async fn the_words_for_a_daemon_that_is_not_there() {
+    let folder = folder();
+    let stale = folder.path().join("stale.sock");
+    drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
+    let missing = folder.path().join("missing.sock");
+    let full = folder.path().join("full.sock");
+    let _listener = full_listener(&full);
+    let socket = DaemonSocket::at_first_of([missing.into(), stale.into(), full.into()])
+        .connect_timeout(Duration::from_millis(10));
+    let error = Resolver::new(socket)
+        .version()
+        .await
+        .unwrap_err()
+        .to_string();
+    let error = error.replace(folder.path().to_str().unwrap(), "/run/user/1000");
+    insta::assert_snapshot!(error, @"no daemon was reached at /run/user/1000/missing.sock (there is no such socket), nor at /run/user/1000/stale.sock (nobody listens there), nor at /run/user/1000/full.sock (it did not accept the connection within 10 ms)");
+    let none = Resolver::new(DaemonSocket::at_first_of([]));
+    insta::assert_snapshot!(none.version().await.unwrap_err(), @"there is no address at which to look for a daemon");
+}
+
+#[cfg(feature = "blocking")]
+mod blocking {
+    use super::*;
+    use keyway_resolver::blocking;
+
+    #[test]
+    fn the_blocking_face_needs_no_runtime() {
+        let folder = folder();
+        let path = folder.path().join("s");
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let daemon = std::thread::spawn({
+            let path = path.clone();
+            move || {
+                let runtime = tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(1)
+                    .enable_all()
+                    .build()
+                    .unwrap();
+                let _entered = runtime.enter();
+                let daemon = Daemon::listen(path);
+                ready.send(()).unwrap();
+                let _ = stopped.recv();
+                daemon.accepted()
+            }
+        });
+        is_ready.recv().unwrap();
+        let resolver = blocking::Resolver::new(DaemonSocket::at(path.into())).unwrap();
+        for _ in 0..3 {
+            let envelope = resolver.get_one(&"demo/hit".parse().unwrap()).unwrap();
+            assert_eq!(envelope.value.expose(), b"dummy");
+        }
+        assert_eq!(resolver.version().unwrap(), "v1.2.3");
+        drop(stop);
+        assert_eq!(daemon.join().unwrap(), 1);
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "would block async code")]
+    async fn it_refuses_to_block_async_code() {
+        let resolver =
+            blocking::Resolver::new(DaemonSocket::at("@nobody".parse().unwrap())).unwrap();
+        let _ = resolver.version();
+    }
+}

@@ -1,0 +1,205 @@
+//! A daemon for tests: a script behind the generated services, as a transport or on a bound socket.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses a part of this module"
+)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use keyway_proto::Address;
+use keyway_proto::health::v1::{
+    GetVersionRequest, GetVersionResponse, VersionService, VersionServiceServer,
+};
+use keyway_proto::keyway::v1::{
+    CatalogService, CatalogServiceServer, ListSecretsRequest, ListSecretsResponse, Secret,
+    Unlisted, unlisted,
+};
+use keyway_proto::resolver::v1::{
+    AuthorizeRequest, AuthorizeResponse, AuthorizerService, AuthorizerServiceServer, Decision,
+    GetSecretsRequest, GetSecretsResponse, ResolverService, ResolverServiceServer,
+    get_secrets_response,
+};
+use keyway_rpc::http1::{ServeConfig, TokioIo, serve_connection};
+use keyway_rpc::{Error, Request, Response, Router};
+use keyway_secrets::Envelope;
+use tokio::net::UnixListener;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// What the daemon says, by the pattern that is asked for.
+pub struct Script;
+
+/// An envelope as a daemon sends it.
+pub fn envelope(id: &str, value: &str, provider: &str) -> get_secrets_response::Envelope {
+    let mut envelope = Envelope::new(id.parse().unwrap(), value);
+    envelope.provider = provider.to_owned();
+    envelope.into()
+}
+
+fn found(
+    envelopes: Vec<get_secrets_response::Envelope>,
+) -> Result<Response<GetSecretsResponse>, Error> {
+    Ok(Response::new(GetSecretsResponse { envelopes }))
+}
+
+impl ResolverService for Script {
+    async fn get_secrets(
+        &self,
+        request: Request<GetSecretsRequest>,
+    ) -> Result<Response<GetSecretsResponse>, Error> {
+        match request.message().pattern() {
+            "demo/hit" => found(vec![envelope("demo/hit", "dummy", "demo")]),
+            "demo/*" => found(vec![
+                envelope("demo/a", "dummy-a", "demo"),
+                envelope("demo/b", "dummy-b", "demo"),
+            ]),
+            "demo/twice" => found(vec![
+                envelope("demo/twice", "1", "first"),
+                envelope("demo/twice", "2", "second"),
+            ]),
+            "demo/large" => found(vec![envelope("demo/large", &"x".repeat(1 << 20), "demo")]),
+            "demo/partial" => {
+                let mut response = found(vec![envelope("demo/partial", "dummy", "demo")])?;
+                response
+                    .headers_mut()
+                    .insert("keyway-failed-providers", "slow, broken".parse().unwrap());
+                Ok(response)
+            }
+            "demo/foreign" => {
+                let mut invalid = envelope("demo/x", "dummy", "demo");
+                invalid.id = Some("not an id".to_owned());
+                found(vec![envelope("other/id", "dummy", "demo"), invalid])
+            }
+            "demo/denied" => Err(Error::permission_denied("`guard` does not allow it")),
+            "demo/broken" => {
+                let mut error =
+                    Error::unavailable("`broken` failed and nobody else has demo/broken");
+                error
+                    .metadata_mut()
+                    .insert("keyway-failed-providers", "broken".parse().unwrap());
+                Err(error)
+            }
+            "demo/never" => std::future::pending().await,
+            "demo/internal" => Err(Error::internal("it broke")),
+            other => Err(Error::not_found(format!("no provider has {other}"))),
+        }
+    }
+}
+
+impl AuthorizerService for Script {
+    async fn authorize(
+        &self,
+        request: Request<AuthorizeRequest>,
+    ) -> Result<Response<AuthorizeResponse>, Error> {
+        let allowed = request
+            .message()
+            .patterns
+            .iter()
+            .all(|pattern| pattern.starts_with("demo/"));
+        let decision = if allowed {
+            Decision::Allow
+        } else {
+            Decision::Deny
+        };
+        let mut response = AuthorizeResponse::default();
+        response.set_decision(decision);
+        Ok(Response::new(response))
+    }
+}
+
+impl CatalogService for Script {
+    async fn list_secrets(
+        &self,
+        _: Request<ListSecretsRequest>,
+    ) -> Result<Response<ListSecretsResponse>, Error> {
+        let secret = |id: &str| Secret {
+            id: Some(id.to_owned()),
+            provider: Some("demo".to_owned()),
+            ..Secret::default()
+        };
+        let mut silent = Unlisted {
+            provider: Some("env".to_owned()),
+            pattern: Some("env/**".to_owned()),
+            ..Unlisted::default()
+        };
+        silent.set_reason(unlisted::Reason::CannotList);
+        Ok(Response::new(ListSecretsResponse {
+            secrets: vec![secret("demo/hit"), secret("not an id")],
+            unlisted: vec![silent],
+        }))
+    }
+}
+
+impl VersionService for Script {
+    async fn get_version(
+        &self,
+        _: Request<GetVersionRequest>,
+    ) -> Result<Response<GetVersionResponse>, Error> {
+        Ok(Response::new(GetVersionResponse {
+            version: Some("v1.2.3".to_owned()),
+            ..GetVersionResponse::default()
+        }))
+    }
+}
+
+/// The script as a service, which is a transport too.
+pub fn router() -> Router {
+    Router::new()
+        .add_service(ResolverServiceServer::new(Script))
+        .add_service(AuthorizerServiceServer::new(Script))
+        .add_service(CatalogServiceServer::new(Script))
+        .add_service(VersionServiceServer::new(Script))
+}
+
+/// The script on a socket, until it is dropped.
+pub struct Daemon {
+    pub path: PathBuf,
+    accepted: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl Daemon {
+    /// Listens at a path, which is bound when this returns.
+    pub fn listen(path: PathBuf) -> Self {
+        let listener = UnixListener::bind(&path).unwrap();
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let task = tokio::spawn(accept(listener, Arc::clone(&accepted)));
+        Self {
+            path,
+            accepted,
+            task,
+        }
+    }
+
+    /// How many connections were accepted so far.
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+
+    pub fn address(&self) -> Address {
+        self.path.clone().into()
+    }
+
+    /// Ends all connections and removes the socket.
+    pub async fn stop(self) {
+        self.task.abort();
+        let _ = self.task.await;
+        std::fs::remove_file(&self.path).unwrap();
+    }
+}
+
+async fn accept(listener: UnixListener, accepted: Arc<AtomicUsize>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        accepted.fetch_add(1, Ordering::SeqCst);
+        connections.spawn(async move {
+            let config = ServeConfig::default().header_read_timeout(Duration::from_secs(60));
+            let never = std::future::pending();
+            let _ = serve_connection(TokioIo::new(stream), router(), &config, never).await;
+        });
+    }
+}
