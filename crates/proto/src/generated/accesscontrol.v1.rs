@@ -304,16 +304,32 @@ impl<T> Clone for AccessControlServiceServer<T> {
 impl<T: AccessControlService> ::keyway_rpc::IntoRoutes
 for AccessControlServiceServer<T> {
     fn into_routes(self) -> ::std::vec::Vec<::keyway_rpc::Route> {
-        ::std::vec![
-            { let service = ::std::sync::Arc::clone(& self.service);
-            ::keyway_rpc::Route::unary(& access_control_service_methods::CHECK_ACCESS,
-            move | request | { let service = ::std::sync::Arc::clone(& service); async
-            move { AccessControlService::check_access(&* service, request). await } }) },
-            { let service = ::std::sync::Arc::clone(& self.service);
-            ::keyway_rpc::Route::unary(& access_control_service_methods::AUTHORIZE, move
-            | request | { let service = ::std::sync::Arc::clone(& service); async move {
-            AccessControlService::authorize(&* service, request). await } }) },
-        ]
+        ::std::vec::Vec::from([
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &access_control_service_methods::CHECK_ACCESS,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            AccessControlService::check_access(&*service, request).await
+                        }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &access_control_service_methods::AUTHORIZE,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            AccessControlService::authorize(&*service, request).await
+                        }
+                    },
+                )
+            },
+        ])
     }
 }
 /// Calls `accesscontrol.v1.AccessControlService` over the transport `S`.

@@ -99,12 +99,20 @@ impl<T> Clone for VersionServiceServer<T> {
 #[cfg(feature = "server")]
 impl<T: VersionService> ::keyway_rpc::IntoRoutes for VersionServiceServer<T> {
     fn into_routes(self) -> ::std::vec::Vec<::keyway_rpc::Route> {
-        ::std::vec![
-            { let service = ::std::sync::Arc::clone(& self.service);
-            ::keyway_rpc::Route::unary(& version_service_methods::GET_VERSION, move |
-            request | { let service = ::std::sync::Arc::clone(& service); async move {
-            VersionService::get_version(&* service, request). await } }) },
-        ]
+        ::std::vec::Vec::from([
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &version_service_methods::GET_VERSION,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            VersionService::get_version(&*service, request).await
+                        }
+                    },
+                )
+            },
+        ])
     }
 }
 /// Calls `health.v1.VersionService` over the transport `S`.

@@ -207,12 +207,20 @@ impl<T> Clone for CatalogServiceServer<T> {
 #[cfg(feature = "server")]
 impl<T: CatalogService> ::keyway_rpc::IntoRoutes for CatalogServiceServer<T> {
     fn into_routes(self) -> ::std::vec::Vec<::keyway_rpc::Route> {
-        ::std::vec![
-            { let service = ::std::sync::Arc::clone(& self.service);
-            ::keyway_rpc::Route::unary(& catalog_service_methods::LIST_SECRETS, move |
-            request | { let service = ::std::sync::Arc::clone(& service); async move {
-            CatalogService::list_secrets(&* service, request). await } }) },
-        ]
+        ::std::vec::Vec::from([
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &catalog_service_methods::LIST_SECRETS,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            CatalogService::list_secrets(&*service, request).await
+                        }
+                    },
+                )
+            },
+        ])
     }
 }
 /// Calls `keyway.v1.CatalogService` over the transport `S`.
@@ -426,16 +434,32 @@ impl<T> Clone for ManagementServiceServer<T> {
 #[cfg(feature = "server")]
 impl<T: ManagementService> ::keyway_rpc::IntoRoutes for ManagementServiceServer<T> {
     fn into_routes(self) -> ::std::vec::Vec<::keyway_rpc::Route> {
-        ::std::vec![
-            { let service = ::std::sync::Arc::clone(& self.service);
-            ::keyway_rpc::Route::unary(& management_service_methods::RELOAD, move |
-            request | { let service = ::std::sync::Arc::clone(& service); async move {
-            ManagementService::reload(&* service, request). await } }) }, { let service =
-            ::std::sync::Arc::clone(& self.service); ::keyway_rpc::Route::unary(&
-            management_service_methods::TRUST_PLUGIN, move | request | { let service =
-            ::std::sync::Arc::clone(& service); async move {
-            ManagementService::trust_plugin(&* service, request). await } }) },
-        ]
+        ::std::vec::Vec::from([
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &management_service_methods::RELOAD,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            ManagementService::reload(&*service, request).await
+                        }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &management_service_methods::TRUST_PLUGIN,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            ManagementService::trust_plugin(&*service, request).await
+                        }
+                    },
+                )
+            },
+        ])
     }
 }
 /// Calls `keyway.v1.ManagementService` over the transport `S`.

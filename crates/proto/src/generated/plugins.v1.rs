@@ -360,12 +360,20 @@ impl<T> Clone for RegisterServiceServer<T> {
 #[cfg(feature = "server")]
 impl<T: RegisterService> ::keyway_rpc::IntoRoutes for RegisterServiceServer<T> {
     fn into_routes(self) -> ::std::vec::Vec<::keyway_rpc::Route> {
-        ::std::vec![
-            { let service = ::std::sync::Arc::clone(& self.service);
-            ::keyway_rpc::Route::unary(& register_service_methods::REGISTER_PLUGIN, move
-            | request | { let service = ::std::sync::Arc::clone(& service); async move {
-            RegisterService::register_plugin(&* service, request). await } }) },
-        ]
+        ::std::vec::Vec::from([
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &register_service_methods::REGISTER_PLUGIN,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            RegisterService::register_plugin(&*service, request).await
+                        }
+                    },
+                )
+            },
+        ])
     }
 }
 /// Calls `plugins.v1.RegisterService` over the transport `S`.
@@ -476,12 +484,18 @@ impl<T> Clone for PluginServiceServer<T> {
 #[cfg(feature = "server")]
 impl<T: PluginService> ::keyway_rpc::IntoRoutes for PluginServiceServer<T> {
     fn into_routes(self) -> ::std::vec::Vec<::keyway_rpc::Route> {
-        ::std::vec![
-            { let service = ::std::sync::Arc::clone(& self.service);
-            ::keyway_rpc::Route::unary(& plugin_service_methods::SHUTDOWN, move | request
-            | { let service = ::std::sync::Arc::clone(& service); async move {
-            PluginService::shutdown(&* service, request). await } }) },
-        ]
+        ::std::vec::Vec::from([
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &plugin_service_methods::SHUTDOWN,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { PluginService::shutdown(&*service, request).await }
+                    },
+                )
+            },
+        ])
     }
 }
 /// Calls `plugins.v1.PluginService` over the transport `S`.
@@ -653,22 +667,47 @@ impl<T> Clone for PluginManagementServiceServer<T> {
 impl<T: PluginManagementService> ::keyway_rpc::IntoRoutes
 for PluginManagementServiceServer<T> {
     fn into_routes(self) -> ::std::vec::Vec<::keyway_rpc::Route> {
-        ::std::vec![
-            { let service = ::std::sync::Arc::clone(& self.service);
-            ::keyway_rpc::Route::unary(& plugin_management_service_methods::LIST_PLUGINS,
-            move | request | { let service = ::std::sync::Arc::clone(& service); async
-            move { PluginManagementService::list_plugins(&* service, request). await } })
-            }, { let service = ::std::sync::Arc::clone(& self.service);
-            ::keyway_rpc::Route::unary(&
-            plugin_management_service_methods::ENABLE_PLUGIN, move | request | { let
-            service = ::std::sync::Arc::clone(& service); async move {
-            PluginManagementService::enable_plugin(&* service, request). await } }) }, {
-            let service = ::std::sync::Arc::clone(& self.service);
-            ::keyway_rpc::Route::unary(&
-            plugin_management_service_methods::DISABLE_PLUGIN, move | request | { let
-            service = ::std::sync::Arc::clone(& service); async move {
-            PluginManagementService::disable_plugin(&* service, request). await } }) },
-        ]
+        ::std::vec::Vec::from([
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &plugin_management_service_methods::LIST_PLUGINS,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            PluginManagementService::list_plugins(&*service, request)
+                                .await
+                        }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &plugin_management_service_methods::ENABLE_PLUGIN,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            PluginManagementService::enable_plugin(&*service, request)
+                                .await
+                        }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &plugin_management_service_methods::DISABLE_PLUGIN,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            PluginManagementService::disable_plugin(&*service, request)
+                                .await
+                        }
+                    },
+                )
+            },
+        ])
     }
 }
 /// Calls `plugins.v1.PluginManagementService` over the transport `S`.

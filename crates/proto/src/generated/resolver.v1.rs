@@ -191,12 +191,20 @@ impl<T> Clone for EngineServiceServer<T> {
 #[cfg(feature = "server")]
 impl<T: EngineService> ::keyway_rpc::IntoRoutes for EngineServiceServer<T> {
     fn into_routes(self) -> ::std::vec::Vec<::keyway_rpc::Route> {
-        ::std::vec![
-            { let service = ::std::sync::Arc::clone(& self.service);
-            ::keyway_rpc::Route::unary(& engine_service_methods::REGISTER_PLUGIN, move |
-            request | { let service = ::std::sync::Arc::clone(& service); async move {
-            EngineService::register_plugin(&* service, request). await } }) },
-        ]
+        ::std::vec::Vec::from([
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &engine_service_methods::REGISTER_PLUGIN,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            EngineService::register_plugin(&*service, request).await
+                        }
+                    },
+                )
+            },
+        ])
     }
 }
 /// Calls `resolver.v1.EngineService` over the transport `S`.
@@ -307,12 +315,20 @@ impl<T> Clone for RegisterServiceServer<T> {
 #[cfg(feature = "server")]
 impl<T: RegisterService> ::keyway_rpc::IntoRoutes for RegisterServiceServer<T> {
     fn into_routes(self) -> ::std::vec::Vec<::keyway_rpc::Route> {
-        ::std::vec![
-            { let service = ::std::sync::Arc::clone(& self.service);
-            ::keyway_rpc::Route::unary(& register_service_methods::REGISTER_PLUGIN, move
-            | request | { let service = ::std::sync::Arc::clone(& service); async move {
-            RegisterService::register_plugin(&* service, request). await } }) },
-        ]
+        ::std::vec::Vec::from([
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &register_service_methods::REGISTER_PLUGIN,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            RegisterService::register_plugin(&*service, request).await
+                        }
+                    },
+                )
+            },
+        ])
     }
 }
 /// Calls `resolver.v1.RegisterService` over the transport `S`.
@@ -425,12 +441,18 @@ impl<T> Clone for PluginServiceServer<T> {
 #[cfg(feature = "server")]
 impl<T: PluginService> ::keyway_rpc::IntoRoutes for PluginServiceServer<T> {
     fn into_routes(self) -> ::std::vec::Vec<::keyway_rpc::Route> {
-        ::std::vec![
-            { let service = ::std::sync::Arc::clone(& self.service);
-            ::keyway_rpc::Route::unary(& plugin_service_methods::SHUTDOWN, move | request
-            | { let service = ::std::sync::Arc::clone(& service); async move {
-            PluginService::shutdown(&* service, request). await } }) },
-        ]
+        ::std::vec::Vec::from([
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &plugin_service_methods::SHUTDOWN,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { PluginService::shutdown(&*service, request).await }
+                    },
+                )
+            },
+        ])
     }
 }
 /// Calls `resolver.v1.PluginService` over the transport `S`.
@@ -541,12 +563,20 @@ impl<T> Clone for ListServiceServer<T> {
 #[cfg(feature = "server")]
 impl<T: ListService> ::keyway_rpc::IntoRoutes for ListServiceServer<T> {
     fn into_routes(self) -> ::std::vec::Vec<::keyway_rpc::Route> {
-        ::std::vec![
-            { let service = ::std::sync::Arc::clone(& self.service);
-            ::keyway_rpc::Route::unary(& list_service_methods::LIST_PLUGINS, move |
-            request | { let service = ::std::sync::Arc::clone(& service); async move {
-            ListService::list_plugins(&* service, request). await } }) },
-        ]
+        ::std::vec::Vec::from([
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &list_service_methods::LIST_PLUGINS,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            ListService::list_plugins(&*service, request).await
+                        }
+                    },
+                )
+            },
+        ])
     }
 }
 /// Calls `resolver.v1.ListService` over the transport `S`.
@@ -803,12 +833,20 @@ impl<T> Clone for ResolverServiceServer<T> {
 #[cfg(feature = "server")]
 impl<T: ResolverService> ::keyway_rpc::IntoRoutes for ResolverServiceServer<T> {
     fn into_routes(self) -> ::std::vec::Vec<::keyway_rpc::Route> {
-        ::std::vec![
-            { let service = ::std::sync::Arc::clone(& self.service);
-            ::keyway_rpc::Route::unary(& resolver_service_methods::GET_SECRETS, move |
-            request | { let service = ::std::sync::Arc::clone(& service); async move {
-            ResolverService::get_secrets(&* service, request). await } }) },
-        ]
+        ::std::vec::Vec::from([
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &resolver_service_methods::GET_SECRETS,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            ResolverService::get_secrets(&*service, request).await
+                        }
+                    },
+                )
+            },
+        ])
     }
 }
 /// Calls `resolver.v1.ResolverService` over the transport `S`.
@@ -919,12 +957,20 @@ impl<T> Clone for AuthorizerServiceServer<T> {
 #[cfg(feature = "server")]
 impl<T: AuthorizerService> ::keyway_rpc::IntoRoutes for AuthorizerServiceServer<T> {
     fn into_routes(self) -> ::std::vec::Vec<::keyway_rpc::Route> {
-        ::std::vec![
-            { let service = ::std::sync::Arc::clone(& self.service);
-            ::keyway_rpc::Route::unary(& authorizer_service_methods::AUTHORIZE, move |
-            request | { let service = ::std::sync::Arc::clone(& service); async move {
-            AuthorizerService::authorize(&* service, request). await } }) },
-        ]
+        ::std::vec::Vec::from([
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &authorizer_service_methods::AUTHORIZE,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            AuthorizerService::authorize(&*service, request).await
+                        }
+                    },
+                )
+            },
+        ])
     }
 }
 /// Calls `resolver.v1.AuthorizerService` over the transport `S`.
@@ -975,7 +1021,7 @@ impl ::core::fmt::Debug for get_secrets_response::Envelope {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.debug_struct("Envelope")
             .field("id", &self.id)
-            .field("value", &"[redacted]")
+            .field("value", &format_args!("[redacted]"))
             .field("provider", &self.provider)
             .field("version", &self.version)
             .field("created_at", &self.created_at)
