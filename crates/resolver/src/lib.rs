@@ -24,7 +24,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
-#[cfg(all(doctest, feature = "socket"))]
+#[cfg(all(doctest, feature = "blocking"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 

@@ -162,9 +162,20 @@ async fn a_daemon_of_another_user_is_refused() {
     });
     let _listener = listening.join().unwrap();
     let error = not_running(&resolver(format!("@{name}").parse::<Address>().unwrap())).await;
-    assert!(matches!(error.attempts()[0].error, DialError::ForeignDaemon { uid: 65_534 }), "{error:?}");
+    assert!(
+        matches!(
+            error.attempts()[0].error,
+            DialError::ForeignDaemon { uid: 65_534 }
+        ),
+        "{error:?}"
+    );
     assert!(!error.is_not_running());
-    assert!(error.to_string().ends_with("(another user's program listens there (uid 65534))"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .ends_with("(another user's program listens there (uid 65534))"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
