@@ -1,1 +1,75 @@
-//! Write a Keyway secrets plugin: implement one trait and call run.
+//! Write a Keyway secrets plugin: implement one trait and call [`run`].
+//!
+//! A plugin is a program that answers for the secrets of one store. The daemon launches it, or a person starts it by
+//! hand; this crate finds out which, connects, registers, answers, and ends cleanly. It is not a client: programs that
+//! *ask* for secrets use `keyway-resolver` or the daemon's HTTP interface.
+//!
+//! - [`SecretsProvider`] is what you implement: which ids you answer for, and the secrets that match a query.
+//! - [`run`] is what your `main` calls; [`Plugin`] has the settings.
+//! - [`ProviderError`] says why there is no answer. `?` works on any error.
+//! - [`AccessControl`] is the other kind of plugin: it decides who may read.
+//!
+//! A whole plugin:
+//!
+//! ```no_run
+//! use keyway_plugin_sdk::{Envelope, Pattern, ProviderError, Query, SecretsProvider};
+//!
+//! struct Greeting;
+//!
+//! impl SecretsProvider for Greeting {
+//!     fn pattern(&self) -> Pattern {
+//!         "demo/**".parse().expect("a constant pattern")
+//!     }
+//!
+//!     async fn get_secrets(&self, query: &Query) -> Result<Vec<Envelope>, ProviderError> {
+//!         let id = "demo/greeting".parse()?;
+//!         Ok(if query.matches(&id) { vec![Envelope::new(id, "hello")] } else { vec![] })
+//!     }
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     keyway_plugin_sdk::run(Greeting)
+//! }
+//! ```
+//!
+//! Start it with `cargo run` while `keyway serve` runs, or copy the executable into a plugin directory: the file's name
+//! is the plugin's name. Then `keyway get demo/greeting` prints `hello`.
+#![cfg_attr(
+    feature = "test-kit",
+    doc = "\nThe feature `test-kit` adds [`testing`]: a daemon in memory that asks your provider in unit tests."
+)]
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+mod access;
+mod backoff;
+mod blocking;
+mod connection;
+mod dial;
+mod error;
+mod gate;
+mod hijack;
+mod inherited;
+mod log;
+mod plugin;
+mod process;
+mod provider;
+mod service;
+mod signals;
+mod start;
+#[cfg(feature = "test-kit")]
+pub mod testing;
+
+pub use keyway_rpc::Code;
+pub use keyway_secrets::{Envelope, Id, ParseIdError, ParsePatternError, Pattern, SecretValue};
+pub use tracing;
+
+pub use access::{AccessControl, Authorization, Decision, Requester};
+pub use backoff::Backoff;
+pub use blocking::blocking;
+pub use connection::RegisterError;
+pub use error::{ErrorKind, ProviderError};
+pub use plugin::{MAX_BLOCKING, Plugin, run, run_access_control};
+pub use provider::{Listed, Query, SecretsProvider};

@@ -1,0 +1,57 @@
+//! What the programs that a plugin starts can see of its connection: nothing. Serves the environment and the open
+//! descriptors of a child as two secrets, comes back when the daemon was restarted, and prints to stdout as it likes.
+#![allow(clippy::print_stdout, reason = "a plugin's stdout is free, which this shows")]
+
+use std::process::{Command, ExitCode};
+
+use keyway_plugin_sdk::{
+    Backoff, Envelope, Listed, Pattern, Plugin, ProviderError, Query, SecretsProvider, blocking,
+};
+
+struct Inherited;
+
+/// Ids, and the commands whose output they stand for.
+const COMMANDS: [(&str, &[&str]); 2] = [
+    ("inherited/environment", &["env"]),
+    ("inherited/descriptors", &["ls", "-l", "/proc/self/fd"]),
+];
+
+impl SecretsProvider for Inherited {
+    fn pattern(&self) -> Pattern {
+        "inherited/*".parse().expect("a constant pattern")
+    }
+
+    fn version(&self) -> &str {
+        keyway_plugin_sdk::version!()
+    }
+
+    async fn get_secrets(&self, query: &Query) -> Result<Vec<Envelope>, ProviderError> {
+        println!("asked for {}", query.pattern());
+        let mut found = Vec::new();
+        for (id, command) in COMMANDS {
+            let id = id.parse()?;
+            if query.matches(&id) {
+                let output =
+                    blocking(move || Ok(Command::new(command[0]).args(&command[1..]).output()?))
+                        .await?;
+                found.push(Envelope::new(id, output.stdout));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn list_secrets(&self, query: &Query) -> Result<Vec<Listed>, ProviderError> {
+        let ids: Result<Vec<_>, _> = COMMANDS.iter().map(|(id, _)| id.parse()).collect();
+        Ok(ids?
+            .into_iter()
+            .filter(|id| query.matches(id))
+            .map(Listed::new)
+            .collect())
+    }
+}
+
+fn main() -> ExitCode {
+    Plugin::new("inherited")
+        .reconnect(Backoff::default())
+        .run(Inherited)
+}

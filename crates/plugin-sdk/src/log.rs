@@ -1,0 +1,201 @@
+//! Logging to stderr: one line for each event, which the daemon collects under the plugin's name.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
+
+use tracing::field::{Field, Visit};
+use tracing::metadata::LevelFilter;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+/// Writes events to stderr as `LEVEL target: message key=value`.
+///
+/// It is small instead of general: it knows no spans. A plugin that wants more sets its own subscriber before it calls
+/// `run`.
+struct Stderr {
+    filter: Filter,
+}
+
+/// Which events are written, as in `RUST_LOG`: `warn`, or `info,my_plugin=debug`.
+#[derive(Debug, PartialEq, Eq)]
+struct Filter {
+    default: LevelFilter,
+    /// Levels of targets that start with a prefix.
+    targets: Vec<(String, LevelFilter)>,
+}
+
+/// Installs the logger, unless the plugin installed one of its own.
+pub(crate) fn install() {
+    let filter = Filter::parse(&std::env::var("RUST_LOG").unwrap_or_default());
+    // An error says that there is a subscriber already: the author's own, which wins.
+    let _ = tracing::subscriber::set_global_default(Stderr { filter });
+}
+
+impl Filter {
+    fn parse(text: &str) -> Self {
+        let mut filter = Self {
+            default: LevelFilter::INFO,
+            targets: Vec::new(),
+        };
+        for part in text
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+        {
+            let (target, level) = part
+                .split_once('=')
+                .map_or((None, part), |(t, level)| (Some(t), level));
+            // A directive that is not understood is left out: logging must not keep a plugin from starting.
+            let Ok(level) = level.parse() else { continue };
+            match target {
+                Some(target) => filter.targets.push((target.to_owned(), level)),
+                None => filter.default = level,
+            }
+        }
+        filter
+    }
+
+    fn allows(&self, target: &str, level: &Level) -> bool {
+        let matching = self
+            .targets
+            .iter()
+            .filter(|(prefix, _)| target.starts_with(prefix.as_str()));
+        let longest = matching.max_by_key(|(prefix, _)| prefix.len());
+        *level <= longest.map_or(self.default, |(_, level)| *level)
+    }
+
+    fn most_verbose(&self) -> LevelFilter {
+        let targets = self.targets.iter().map(|(_, level)| *level);
+        targets.fold(self.default, LevelFilter::max)
+    }
+}
+
+impl Subscriber for Stderr {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && self.filter.allows(metadata.target(), metadata.level())
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.filter.most_verbose())
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line::default();
+        event.record(&mut line);
+        let text = line.finish(event.metadata());
+        // One write for the whole line, so that lines of threads do not mix. With stderr gone there is nobody to tell.
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+
+    // Spans are not shown, so they need no identity; zero is not allowed as one.
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[derive(Default)]
+struct Line {
+    message: String,
+    fields: String,
+}
+
+impl Line {
+    fn finish(self, metadata: &Metadata<'_>) -> String {
+        let Self { message, fields } = self;
+        // A line is the unit in which the daemon reads, so a message must not be able to forge a second one.
+        let text = format!(
+            "{} {}: {message}{fields}",
+            metadata.level(),
+            metadata.target()
+        );
+        let mut text: String = text
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        text.push('\n');
+        text
+    }
+}
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing into a string cannot fail.
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_reads_as_in_rust_log() {
+        let filter = Filter::parse("warn, my_plugin=debug,my_plugin::quiet=error,nonsense=loud");
+        assert!(filter.allows("other", &Level::WARN));
+        assert!(!filter.allows("other", &Level::INFO));
+        assert!(filter.allows("my_plugin::store", &Level::DEBUG));
+        assert!(!filter.allows("my_plugin::quiet::x", &Level::WARN));
+        assert_eq!(filter.most_verbose(), LevelFilter::DEBUG);
+        assert_eq!(
+            Filter::parse(""),
+            Filter {
+                default: LevelFilter::INFO,
+                targets: vec![]
+            }
+        );
+        assert!(!Filter::parse("off").allows("x", &Level::ERROR));
+    }
+
+    #[test]
+    fn a_message_cannot_forge_a_line() {
+        use std::sync::{Arc, Mutex};
+
+        /// Keeps the lines instead of writing them.
+        struct Kept(Stderr, Arc<Mutex<Vec<String>>>);
+
+        impl Subscriber for Kept {
+            fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+                self.0.enabled(metadata)
+            }
+            fn event(&self, event: &Event<'_>) {
+                let mut line = Line::default();
+                event.record(&mut line);
+                self.1.lock().unwrap().push(line.finish(event.metadata()));
+            }
+            fn new_span(&self, span: &Attributes<'_>) -> Id {
+                self.0.new_span(span)
+            }
+            fn record(&self, _: &Id, _: &Record<'_>) {}
+            fn record_follows_from(&self, _: &Id, _: &Id) {}
+            fn enter(&self, _: &Id) {}
+            fn exit(&self, _: &Id) {}
+        }
+
+        let lines = Arc::default();
+        let subscriber = Kept(
+            Stderr {
+                filter: Filter::parse("info"),
+            },
+            Arc::clone(&lines),
+        );
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(target: "t", count = 3, name = %"a\nb", "one\nERROR two\u{1b}[2J");
+            tracing::debug!(target: "t", "not shown");
+        });
+        assert_eq!(
+            *lines.lock().unwrap(),
+            ["INFO t: one ERROR two [2J count=3 name=a b\n"]
+        );
+    }
+}

@@ -1,0 +1,74 @@
+//! Serving an access-control module: `AccessControlService`.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use keyway_proto::accesscontrol::v1::{
+    AccessControlService, AccessControlServiceServer, AuthorizeRequest, AuthorizeResponse,
+    CheckAccessRequest, CheckAccessResponse,
+};
+use keyway_proto::timestamp;
+use keyway_rpc::{Error, Request, Response, Router};
+use keyway_secrets::Pattern;
+use tokio::time::{Instant, timeout_at};
+
+use crate::gate::Gate;
+use crate::{AccessControl, ProviderError, Requester};
+
+pub(super) fn routes<A: AccessControl>(module: Arc<A>, gate: Gate) -> Router {
+    Router::new().add_service(AccessControlServiceServer::new(Service { module, gate }))
+}
+
+struct Service<A> {
+    module: Arc<A>,
+    gate: Gate,
+}
+
+impl<A: AccessControl> AccessControlService for Service<A> {
+    async fn check_access(
+        &self,
+        request: Request<CheckAccessRequest>,
+    ) -> Result<Response<CheckAccessResponse>, Error> {
+        let until = self.gate.pass(request.deadline()).await?;
+        let message = request.into_message();
+        let pattern = parse(&message.pattern.unwrap_or_default())?;
+        let requester = Requester::from_wire(message.requester);
+        let decision = ask(until, self.module.check_access(&pattern, &requester)).await?;
+        Ok(Response::new(CheckAccessResponse {
+            decision: decision.to_wire(),
+        }))
+    }
+
+    async fn authorize(
+        &self,
+        request: Request<AuthorizeRequest>,
+    ) -> Result<Response<AuthorizeResponse>, Error> {
+        let until = self.gate.pass(request.deadline()).await?;
+        let message = request.into_message();
+        let patterns: Result<Vec<_>, _> = message.patterns.iter().map(|text| parse(text)).collect();
+        let requester = Requester::from_wire(message.requester);
+        let answer = ask(until, self.module.authorize(&patterns?, &requester)).await?;
+        Ok(Response::new(AuthorizeResponse {
+            decision: answer.decision.to_wire(),
+            expires_at: Some(timestamp::to_wire(answer.expires_at)),
+        }))
+    }
+}
+
+fn parse(text: &str) -> Result<Pattern, Error> {
+    text.parse().map_err(|error| {
+        Error::invalid_argument(format!("`{text}` is not an id or a pattern: {error}"))
+    })
+}
+
+async fn ask<T>(
+    until: Instant,
+    answer: impl Future<Output = Result<T, ProviderError>>,
+) -> Result<T, Error> {
+    match timeout_at(until, answer).await {
+        Ok(answer) => answer.map_err(ProviderError::into_rpc),
+        Err(_) => Err(Error::deadline_exceeded(
+            "the access-control module did not decide in time",
+        )),
+    }
+}

@@ -1,0 +1,76 @@
+//! What a plugin serves on its connection.
+
+mod access;
+mod health;
+mod provider;
+mod shutdown;
+
+use std::sync::Arc;
+
+use keyway_proto::plugins::v1::PluginServiceServer;
+use keyway_proto::plugins::v1::register_plugin_request::Metadata;
+use keyway_rpc::Router;
+
+pub(crate) use self::health::Health;
+pub(crate) use self::shutdown::{ShutdownRequested, shutdown_switch};
+use crate::gate::Gate;
+use crate::{AccessControl, SecretsProvider};
+
+/// The service of a plugin's connection.
+pub(crate) type PluginRouter = Router<Health>;
+
+/// What an author implemented, without its type: what it registers as, and the routes that it serves.
+pub(crate) trait Role: Send + Sync + 'static {
+    /// The plugin's version.
+    fn version(&self) -> String;
+
+    /// What it registers as.
+    fn metadata(&self) -> Metadata;
+
+    /// A router with its services, behind the gate.
+    fn routes(&self, gate: Gate) -> Router;
+}
+
+/// A provider of secrets, as a role.
+pub(crate) struct Provider<P>(pub(crate) Arc<P>);
+
+/// An access-control module, as a role.
+pub(crate) struct Access<A>(pub(crate) Arc<A>);
+
+impl<P: SecretsProvider> Role for Provider<P> {
+    fn version(&self) -> String {
+        self.0.version().to_owned()
+    }
+
+    fn metadata(&self) -> Metadata {
+        let pattern = Some(self.0.pattern().to_string());
+        Metadata::SecretsProvider(keyway_proto::plugins::v1::SecretsProvider { pattern })
+    }
+
+    fn routes(&self, gate: Gate) -> Router {
+        provider::routes(Arc::clone(&self.0), gate)
+    }
+}
+
+impl<A: AccessControl> Role for Access<A> {
+    fn version(&self) -> String {
+        self.0.version().to_owned()
+    }
+
+    fn metadata(&self) -> Metadata {
+        Metadata::AccessControlModule(keyway_proto::plugins::v1::AccessControlModule {})
+    }
+
+    fn routes(&self, gate: Gate) -> Router {
+        access::routes(Arc::clone(&self.0), gate)
+    }
+}
+
+/// Everything that a plugin serves: its role, `Shutdown` and `/health`. The latter two do not wait at the gate.
+pub(crate) fn router(role: &dyn Role, gate: Gate) -> (PluginRouter, ShutdownRequested) {
+    let (shutdown, requested) = shutdown_switch();
+    let router = role
+        .routes(gate)
+        .add_service(PluginServiceServer::new(shutdown));
+    (router.with_fallback(Health), requested)
+}

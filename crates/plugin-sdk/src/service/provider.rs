@@ -1,0 +1,153 @@
+//! Serving a provider: `ResolverService` and `CatalogService`.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyway_proto::keyway::v1::{
+    CatalogService, CatalogServiceServer, ListSecretsRequest, ListSecretsResponse, Secret,
+};
+use keyway_proto::resolver::v1::{
+    GetSecretsRequest, GetSecretsResponse, ResolverService, ResolverServiceServer,
+};
+use keyway_proto::timestamp;
+use keyway_rpc::{Error, Request, Response, Router};
+use keyway_secrets::{Id, Pattern};
+use tokio::time::{Instant, timeout_at};
+
+use crate::gate::Gate;
+use crate::{Listed, ProviderError, Query, SecretsProvider};
+
+pub(super) fn routes<P: SecretsProvider>(provider: Arc<P>, gate: Gate) -> Router {
+    let realm = provider.pattern();
+    let service = Arc::new(Service {
+        provider,
+        gate,
+        realm,
+    });
+    Router::new()
+        .add_service(ResolverServiceServer::<Service<P>>::new(Arc::clone(
+            &service,
+        )))
+        .add_service(CatalogServiceServer::<Service<P>>::new(service))
+}
+
+struct Service<P> {
+    provider: Arc<P>,
+    gate: Gate,
+    /// As registered: asking the provider again could give another answer.
+    realm: Pattern,
+}
+
+impl<P: SecretsProvider> ResolverService for Service<P> {
+    async fn get_secrets(
+        &self,
+        request: Request<GetSecretsRequest>,
+    ) -> Result<Response<GetSecretsResponse>, Error> {
+        let deadline = request.deadline();
+        let pattern = request.into_message().pattern;
+        let query = self.admit(pattern, deadline).await?;
+        let found = self
+            .ask(&query, self.provider.get_secrets(&query.query))
+            .await?;
+        let envelopes = self.select(&query, found, |envelope| &envelope.id);
+        if envelopes.is_empty() {
+            return Err(nothing_matches(query.query.pattern()));
+        }
+        let envelopes = envelopes.into_iter().map(Into::into).collect();
+        Ok(Response::new(GetSecretsResponse { envelopes }))
+    }
+}
+
+impl<P: SecretsProvider> CatalogService for Service<P> {
+    async fn list_secrets(
+        &self,
+        request: Request<ListSecretsRequest>,
+    ) -> Result<Response<ListSecretsResponse>, Error> {
+        let deadline = request.deadline();
+        let pattern = request.into_message().pattern;
+        let query = self.admit(pattern, deadline).await?;
+        let found = self
+            .ask(&query, self.provider.list_secrets(&query.query))
+            .await?;
+        let listed = self.select(&query, found, |listed| &listed.id);
+        let secrets = listed.into_iter().map(to_wire).collect();
+        Ok(Response::new(ListSecretsResponse {
+            secrets,
+            unlisted: Vec::new(),
+        }))
+    }
+}
+
+/// A query that came through the gate.
+struct Admitted {
+    query: Query,
+    until: Instant,
+    allowed: Duration,
+}
+
+impl<P: SecretsProvider> Service<P> {
+    /// Waits at the gate and reads the pattern.
+    async fn admit(
+        &self,
+        pattern: Option<String>,
+        deadline: Option<Instant>,
+    ) -> Result<Admitted, Error> {
+        let arrived = Instant::now();
+        let until = self.gate.pass(deadline).await?;
+        let text = pattern.unwrap_or_default();
+        let pattern: Pattern = text.parse().map_err(|error| {
+            Error::invalid_argument(format!("`{text}` is not an id or a pattern: {error}"))
+        })?;
+        let query = Query::until(pattern, until);
+        Ok(Admitted {
+            query,
+            until,
+            allowed: until - arrived,
+        })
+    }
+
+    /// Waits for the provider's answer, as long as its caller does.
+    async fn ask<T>(
+        &self,
+        admitted: &Admitted,
+        answer: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, Error> {
+        match timeout_at(admitted.until, answer).await {
+            Ok(answer) => answer.map_err(ProviderError::into_rpc),
+            Err(_) => Err(Error::deadline_exceeded(format!(
+                "the provider did not answer within {:.1} s",
+                admitted.allowed.as_secs_f64()
+            ))),
+        }
+    }
+
+    /// Drops what was not asked for, or lies outside of the realm.
+    fn select<T>(&self, admitted: &Admitted, mut found: Vec<T>, id: impl Fn(&T) -> &Id) -> Vec<T> {
+        found.retain(|item| {
+            let id = id(item);
+            let wanted = admitted.query.matches(id) && self.realm.matches(id);
+            if !wanted {
+                let (query, realm) = (admitted.query.pattern(), &self.realm);
+                tracing::warn!(%id, %query, %realm, "the provider returned a secret that was not asked for; it was dropped");
+            }
+            wanted
+        });
+        found
+    }
+}
+
+fn nothing_matches(pattern: &Pattern) -> Error {
+    Error::not_found(format!("no secret matches `{pattern}`"))
+}
+
+fn to_wire(listed: Listed) -> Secret {
+    Secret {
+        id: Some(listed.id.into()),
+        provider: None,
+        version: Some(listed.version),
+        created_at: Some(timestamp::to_wire(listed.created_at)),
+        expires_at: Some(timestamp::to_wire(listed.expires_at)),
+        metadata: listed.metadata,
+    }
+}

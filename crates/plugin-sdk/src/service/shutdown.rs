@@ -1,0 +1,43 @@
+//! `PluginService.Shutdown`: the daemon is about to end the connection.
+
+use keyway_proto::plugins::v1::{PluginService, ShutdownRequest, ShutdownResponse};
+use keyway_rpc::{Error, Request, Response};
+use tokio::sync::watch;
+
+/// Serves the call.
+#[derive(Debug)]
+pub(crate) struct Shutdown(watch::Sender<bool>);
+
+/// Resolves when the call came.
+#[derive(Clone, Debug)]
+pub(crate) struct ShutdownRequested(watch::Receiver<bool>);
+
+pub(crate) fn shutdown_switch() -> (Shutdown, ShutdownRequested) {
+    let (sender, receiver) = watch::channel(false);
+    (Shutdown(sender), ShutdownRequested(receiver))
+}
+
+impl PluginService for Shutdown {
+    async fn shutdown(
+        &self,
+        _: Request<ShutdownRequest>,
+    ) -> Result<Response<ShutdownResponse>, Error> {
+        self.0.send_replace(true);
+        Ok(Response::new(ShutdownResponse {}))
+    }
+}
+
+impl ShutdownRequested {
+    /// Waits for the call; for ever if it can no longer come.
+    pub(crate) async fn requested(&self) {
+        if self
+            .0
+            .clone()
+            .wait_for(|requested| *requested)
+            .await
+            .is_err()
+        {
+            std::future::pending::<()>().await;
+        }
+    }
+}
