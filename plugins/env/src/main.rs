@@ -1,3 +1,7 @@
-//! Keyway provider: environment variables that its configuration names.
+//! The plugin executable `env`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    keyway_plugin_env::run()
+}

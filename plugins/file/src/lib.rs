@@ -5,6 +5,7 @@
 //! exactly what.
 //!
 //! - [`Store`] reads and writes the directory that a [`StoreConfig`] names.
+//! - [`FileProvider`] serves a store, and [`run`] is the whole plugin process.
 //! - [`StoreError`] says which file is wrong, why, and what to do.
 //!
 //! ```
@@ -21,8 +22,13 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod config;
 mod error;
+mod provider;
 mod store;
 
 pub use config::{
@@ -30,4 +36,5 @@ pub use config::{
     STORE_VARIABLE, StoreConfig,
 };
 pub use error::StoreError;
+pub use provider::{FileProvider, run};
 pub use store::{Entry, MAX_ANSWER_LEN, MAX_VALUE_LEN, Store, Version};

@@ -1,3 +1,7 @@
-//! Keyway provider: an age-encrypted store in a local directory.
+//! The plugin executable `file`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    keyway_plugin_file::run()
+}

@@ -27,8 +27,11 @@ use crate::{StoreConfig, StoreError};
 
 /// The largest value, in bytes: 8 MiB.
 pub const MAX_VALUE_LEN: usize = 8 * 1024 * 1024;
-/// The largest sum of the values that one [`Store::get`] returns, in bytes: 32 MiB.
-pub const MAX_ANSWER_LEN: u64 = 32 * 1024 * 1024;
+/// The largest sum of the values that one [`Store::get`] returns, with some 256 bytes for each: 15 MiB. A message of the
+/// protocol usually may have 16.
+pub const MAX_ANSWER_LEN: u64 = 15 * 1024 * 1024;
+/// What a secret adds to an answer beside its value.
+const OVERHEAD: u64 = 256;
 
 /// Secrets in a directory, encrypted with age.
 ///
@@ -274,9 +277,10 @@ fn finish(id: &Id, record: &Record, value: SecretValue) -> Envelope {
 }
 
 fn check_size(matches: &[(&Id, &Record)]) -> Result<(), StoreError> {
-    let bytes = matches
+    let sizes = matches
         .iter()
-        .fold(0_u64, |sum, (_, record)| sum.saturating_add(record.len));
+        .map(|(_, record)| record.len.saturating_add(OVERHEAD));
+    let bytes = sizes.fold(0, u64::saturating_add);
     if bytes <= MAX_ANSWER_LEN {
         return Ok(());
     }

@@ -91,7 +91,7 @@ fn an_answer_that_would_be_too_large_is_refused_before_it_is_made() {
     let error = store.get(&"big/*".parse().unwrap()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the query matches 5 secrets of 41943040 bytes together, more than the 33554432 that one answer may hold; \
+        "the query matches 2 secrets of 16777728 bytes together, more than the 15728640 that one answer may hold; \
          ask for fewer of them"
     );
     let listed = store.list(&"big/*".parse().unwrap()).unwrap();

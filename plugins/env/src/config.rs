@@ -1,0 +1,220 @@
+//! Which secret is in which variable.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use keyway_plugin_sdk::{Id, ParseIdError, Pattern, SecretValue};
+
+/// Environment variable that holds the configuration.
+pub const SECRETS_VARIABLE: &str = "KEYWAY_ENV_SECRETS";
+
+/// Which secret is in which environment variable.
+///
+/// Written as `id=VARIABLE`, several separated by commas, spaces or newlines:
+///
+/// ```
+/// use keyway_plugin_env::Config;
+///
+/// let config = Config::parse("db/password=DB_PASSWORD, web/token=TOKEN")?;
+/// assert_eq!(config.pattern().as_str(), "**");
+/// # Ok::<(), keyway_plugin_env::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    variables: BTreeMap<Id, String>,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// An id occurs twice.
+    #[error("{SECRETS_VARIABLE} names `{id}` twice")]
+    Duplicate {
+        /// The id.
+        id: Id,
+    },
+    /// An id is not one.
+    #[error("{SECRETS_VARIABLE} has an entry whose id `{id}` is invalid: {source}")]
+    Id {
+        /// What stands before the `=`.
+        id: String,
+        /// What is wrong with it.
+        source: ParseIdError,
+    },
+    /// An entry has no `=`.
+    #[error("{SECRETS_VARIABLE} has an entry number {number} that is not `id=VARIABLE`")]
+    NotAPair {
+        /// Counted from one. The entry itself is not shown: it may be a secret that was put here by mistake.
+        number: usize,
+    },
+    /// What stands behind the `=` is not the name of a variable.
+    #[error(
+        "{SECRETS_VARIABLE} gives `{id}` something that is not the name of a variable (letters, digits and `_`)"
+    )]
+    Variable {
+        /// The id. What stands behind the `=` is not shown: it may be a secret that was put here by mistake.
+        id: Id,
+    },
+}
+
+impl Config {
+    /// Reads the text of [`SECRETS_VARIABLE`].
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the first entry that is wrong. Nothing behind an `=` is shown.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let separator = |c: char| c == ',' || c.is_whitespace();
+        let entries = text.split(separator).filter(|entry| !entry.is_empty());
+        let mut config = Self::default();
+        for (index, entry) in entries.enumerate() {
+            let (id, variable) = entry
+                .split_once('=')
+                .ok_or(ConfigError::NotAPair { number: index + 1 })?;
+            let id: Id = id.parse().map_err(|source| ConfigError::Id {
+                id: id.to_owned(),
+                source,
+            })?;
+            if !is_variable(variable) {
+                return Err(ConfigError::Variable { id });
+            }
+            if config.variables.contains_key(&id) {
+                return Err(ConfigError::Duplicate { id });
+            }
+            config.variables.insert(id, variable.to_owned());
+        }
+        Ok(config)
+    }
+
+    /// Whether it names no secret at all.
+    pub fn is_empty(&self) -> bool {
+        self.variables.is_empty()
+    }
+
+    /// The narrowest pattern of the form `a/b/**` that holds all ids; one id stands for itself.
+    pub fn pattern(&self) -> Pattern {
+        let mut ids = self.variables.keys();
+        let Some(first) = ids.next() else {
+            return nothing();
+        };
+        if ids.len() == 0 {
+            return first.clone().into();
+        }
+        let mut common: Vec<&str> = first.components().collect();
+        for id in ids {
+            let shared = common
+                .iter()
+                .zip(id.components())
+                .take_while(|(a, b)| **a == *b)
+                .count();
+            common.truncate(shared);
+        }
+        common.push("**");
+        common
+            .join("/")
+            .parse()
+            .expect("components of ids before `**` are a pattern")
+    }
+
+    /// Takes the values from the environment: those that are set, and the variables that are not.
+    pub fn read(
+        &self,
+        lookup: impl Fn(&str) -> Option<OsString>,
+    ) -> (BTreeMap<Id, SecretValue>, Vec<&str>) {
+        let mut values = BTreeMap::new();
+        let mut missing = Vec::new();
+        for (id, variable) in &self.variables {
+            match lookup(variable) {
+                // Bytes as they are: a value need not be text.
+                Some(value) => {
+                    values.insert(id.clone(), SecretValue::new(value.into_vec()));
+                }
+                None => missing.push(variable.as_str()),
+            }
+        }
+        (values, missing)
+    }
+}
+
+/// A realm for a plugin that serves nothing: a plugin has to register with some pattern.
+fn nothing() -> Pattern {
+    "env/**".parse().expect("a constant pattern")
+}
+
+fn is_variable(name: &str) -> bool {
+    let mut characters = name.chars();
+    characters
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+        && characters.all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    fn realm(text: &str) -> String {
+        Config::parse(text).unwrap().pattern().to_string()
+    }
+
+    #[test]
+    fn entries_are_separated_by_commas_spaces_and_newlines() {
+        let config = Config::parse(" a=A,b/c=B_2\n\td=_X ,\n").unwrap();
+        let expected = [("a", "A"), ("b/c", "B_2"), ("d", "_X")];
+        let found: Vec<_> = config
+            .variables
+            .iter()
+            .map(|(id, name)| (id.as_str(), name.as_str()))
+            .collect();
+        assert_eq!(found, expected);
+        assert!(Config::parse(" ,\n").unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_realm_is_no_wider_than_needed() {
+        assert_eq!(realm("db/password=P"), "db/password");
+        assert_eq!(realm("db/password=P,db/user=U"), "db/**");
+        assert_eq!(realm("db/a/x=P,db/a/y=U,db/a=Q"), "db/a/**");
+        assert_eq!(realm("db/password=P,web/token=T"), "**");
+        assert_eq!(realm(""), "env/**");
+    }
+
+    #[test]
+    fn mistakes_are_named_and_show_no_value() {
+        let message = |text| Config::parse(text).unwrap_err().to_string();
+        assert_eq!(
+            message("a=A,canary"),
+            "KEYWAY_ENV_SECRETS has an entry number 2 that is not `id=VARIABLE`"
+        );
+        assert_eq!(
+            message("a=canary-value"),
+            "KEYWAY_ENV_SECRETS gives `a` something that is not the name of a variable (letters, digits and `_`)"
+        );
+        assert_eq!(message("a=A,a=B"), "KEYWAY_ENV_SECRETS names `a` twice");
+        assert!(
+            message("a//b=A")
+                .starts_with("KEYWAY_ENV_SECRETS has an entry whose id `a//b` is invalid: ")
+        );
+    }
+
+    #[test]
+    fn values_are_taken_as_bytes_and_missing_ones_are_named() {
+        let config = Config::parse("raw=RAW,empty=EMPTY,none=NONE").unwrap();
+        let raw = std::ffi::OsStr::from_bytes(&[0xff, 0x00, 0x80]);
+        let (values, missing) = config.read(|name| match name {
+            "RAW" => Some(raw.to_owned()),
+            "EMPTY" => Some(OsString::new()),
+            _ => None,
+        });
+        assert_eq!(
+            values[&"raw".parse::<Id>().unwrap()].expose(),
+            [0xff, 0x00, 0x80]
+        );
+        assert!(values[&"empty".parse::<Id>().unwrap()].is_empty());
+        assert_eq!((values.len(), missing), (2, vec!["NONE"]));
+    }
+}
