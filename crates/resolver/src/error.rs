@@ -87,14 +87,19 @@ impl From<RpcError> for ResolveError {
     }
 }
 
-/// Tells a daemon that is not there from one that has a provider which is not.
+/// Tells a daemon that is not there from one whose connection broke, and both from one that has a provider which is
+/// not there.
 fn unavailable(error: RpcError) -> ResolveError {
     #[cfg(feature = "socket")]
-    if let Some(SocketError::Connect(error)) = error.cause() {
-        return ResolveError::NotRunning(error.clone());
-    }
+    let message = match error.cause() {
+        Some(SocketError::Connect(error)) => return ResolveError::NotRunning(error.clone()),
+        Some(broken) => broken.to_string(),
+        None => error.message().to_owned(),
+    };
+    #[cfg(not(feature = "socket"))]
+    let message = error.message().to_owned();
     ResolveError::Unavailable {
-        message: error.message().to_owned(),
+        message,
         failed_providers: crate::client::failed_providers(error.metadata()),
         source: error,
     }
