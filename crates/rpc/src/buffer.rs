@@ -1,7 +1,7 @@
 //! Buffers of whole messages: collected under a limit, and zeroed where they carried values.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 
 use bytes::{Buf, Bytes};
 use http_body::Body;
@@ -85,7 +85,7 @@ pub(crate) enum CollectError {
 ///
 /// The body is borrowed so that the caller can drain the rest of one that is too large.
 pub(crate) async fn collect<B>(
-    mut body: std::pin::Pin<&mut B>,
+    mut body: Pin<&mut B>,
     limit: usize,
     sensitive: bool,
 ) -> Result<Bytes, CollectError>
@@ -133,7 +133,7 @@ fn append(whole: &mut Accumulator, mut chunk: impl Buf) {
 }
 
 /// The next chunk with bytes in it; `None` at the end. Trailers are skipped: unary Connect has none.
-async fn next_data<B>(mut body: std::pin::Pin<&mut B>) -> Result<Option<B::Data>, CollectError>
+async fn next_data<B>(mut body: Pin<&mut B>) -> Result<Option<B::Data>, CollectError>
 where
     B: Body,
     B::Error: Into<BoxError>,
@@ -155,12 +155,11 @@ where
 /// Answering while the peer still writes makes an HTTP/1.1 peer see a broken pipe in place of the
 /// answer; so what is refused is read first, within bounds.
 #[cfg(feature = "server")]
-pub(crate) async fn drain<B>(body: std::pin::Pin<&mut B>, limit: usize)
+pub(crate) async fn drain<B>(mut body: Pin<&mut B>, limit: usize)
 where
     B: Body,
     B::Error: Into<BoxError>,
 {
-    let mut body = pin!(body);
     let mut seen = 0_usize;
     while seen <= limit && !body.is_end_stream() {
         match next_data(body.as_mut()).await {
@@ -175,7 +174,7 @@ where
 mod tests {
     use std::collections::VecDeque;
     use std::convert::Infallible;
-    use std::pin::Pin;
+    use std::pin::pin;
     use std::task::{Context, Poll};
 
     use http_body::Frame;

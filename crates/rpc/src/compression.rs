@@ -44,6 +44,8 @@ pub enum Compression {
 impl Compression {
     /// The coding for a message of `size` bytes.
     pub(crate) fn encoding_for(self, size: usize) -> Encoding {
+        #[cfg(not(feature = "gzip"))]
+        let _ = size;
         match self {
             Self::Never => Encoding::Identity,
             #[cfg(feature = "gzip")]

@@ -1,5 +1,9 @@
 //! Connect RPC (unary) for prost over any tower service.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(all(feature = "client", feature = "server")),
+    allow(dead_code, reason = "some helpers serve one side only")
+)]
 
 mod body;
 mod buffer;
@@ -8,6 +12,7 @@ pub mod client;
 mod code;
 mod codec;
 mod compression;
+#[cfg(any(feature = "client", feature = "server"))]
 mod connect;
 mod error;
 #[cfg(feature = "http1")]

@@ -1,39 +1,25 @@
-//! The query string of a GET call.
+//! Reading: the server's half.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{
-    STANDARD_PAD_INDIFFERENT, URL_SAFE_NO_PAD, URL_SAFE_PAD_INDIFFERENT,
-};
+use base64::engine::general_purpose::{STANDARD_PAD_INDIFFERENT, URL_SAFE_PAD_INDIFFERENT};
 use bytes::Bytes;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
-
-use crate::Codec;
-use crate::compression::Encoding;
-
-/// Everything but the unreserved characters of RFC 3986; a space becomes `%20`.
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+use percent_encoding::percent_decode;
 
 /// The parameters of a GET call as they came.
-#[cfg(feature = "server")]
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Query {
+pub(crate) struct Query {
     /// `connect=v1`.
-    pub(super) version: Option<Vec<u8>>,
-    pub(super) encoding: Option<Vec<u8>>,
-    pub(super) compression: Option<Vec<u8>>,
-    pub(super) message: Option<Vec<u8>>,
+    pub(crate) version: Option<Vec<u8>>,
+    pub(crate) encoding: Option<Vec<u8>>,
+    pub(crate) compression: Option<Vec<u8>>,
+    pub(crate) message: Option<Vec<u8>>,
     base64: bool,
 }
 
-#[cfg(feature = "server")]
 impl Query {
     /// Reads a query string in any order of parameters. Unknown ones are ignored; of repeated ones
     /// the first counts. A plus sign means a space, as in forms, because Go clients write it so.
-    pub(super) fn parse(query: &str) -> Self {
+    pub(crate) fn parse(query: &str) -> Self {
         let mut parsed = Self::default();
         for pair in query.split('&') {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -54,7 +40,7 @@ impl Query {
     }
 
     /// The bytes of the message; `None` if they are not the base64 that they claim to be.
-    pub(super) fn message_bytes(self) -> Option<Bytes> {
+    pub(crate) fn message_bytes(self) -> Option<Bytes> {
         let message = self.message.unwrap_or_default();
         if !self.base64 {
             return Some(message.into());
@@ -66,7 +52,6 @@ impl Query {
     }
 }
 
-#[cfg(feature = "server")]
 fn decode(text: &str) -> Vec<u8> {
     if text.contains('+') {
         return percent_decode(text.replace('+', " ").as_bytes()).collect();
@@ -74,27 +59,7 @@ fn decode(text: &str) -> Vec<u8> {
     percent_decode(text.as_bytes()).collect()
 }
 
-/// Writes the query string of a GET call, parameters in the order that the protocol recommends.
-#[cfg(feature = "client")]
-pub(super) fn write(codec: Codec, compression: Encoding, message: &Bytes) -> String {
-    let name = codec.name();
-    let text = std::str::from_utf8(message);
-    let (base64, message) = match (codec, compression, text) {
-        #[cfg(feature = "json")]
-        (Codec::Json, Encoding::Identity, Ok(text)) => {
-            ("", utf8_percent_encode(text, QUERY).to_string())
-        }
-        _ => ("&base64=1", URL_SAFE_NO_PAD.encode(message)),
-    };
-    let compression = match compression {
-        Encoding::Identity => "",
-        #[cfg(feature = "gzip")]
-        Encoding::Gzip => "&compression=gzip",
-    };
-    format!("connect=v1{base64}{compression}&encoding={name}&message={message}")
-}
-
-#[cfg(all(test, feature = "server"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -129,26 +94,5 @@ mod tests {
     fn a_parameter_without_a_value_is_empty_and_not_absent() {
         assert_eq!(Query::parse("message").message, Some(Vec::new()));
         assert_eq!(Query::parse("").message, None);
-    }
-
-    #[cfg(feature = "client")]
-    #[test]
-    fn what_is_written_is_read() {
-        let bytes = Bytes::from_static(&[0, 0xff, 0x3e]);
-        let written = write(Codec::Proto, Encoding::Identity, &bytes);
-        assert_eq!(written, "connect=v1&base64=1&encoding=proto&message=AP8-");
-        assert_eq!(message(&written), Some(bytes));
-    }
-
-    #[cfg(all(feature = "client", feature = "json"))]
-    #[test]
-    fn json_is_written_as_text() {
-        let json = Bytes::from_static(br#"{"a":"b c+d"}"#);
-        let written = write(Codec::Json, Encoding::Identity, &json);
-        assert!(
-            written.ends_with("&message=%7B%22a%22%3A%22b%20c%2Bd%22%7D"),
-            "{written}"
-        );
-        assert_eq!(message(&written), Some(json));
     }
 }
