@@ -1,0 +1,56 @@
+//! The client that is tested.
+
+mod call;
+mod transport;
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use tokio::io::Stdout;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use self::transport::Transports;
+use crate::frame;
+use crate::suite::{ClientCompatRequest, ClientCompatResponse};
+
+/// How many calls run at once.
+const CONCURRENCY: usize = 16;
+
+/// Makes the calls that are read from standard input until it ends, and reports each.
+///
+/// # Errors
+///
+/// The suite's requests cannot be read, or the reports cannot be written.
+pub async fn run() -> Result<()> {
+    let transports = Transports::new();
+    let (reports, queue) = mpsc::channel(CONCURRENCY);
+    let writer = tokio::spawn(write(tokio::io::stdout(), queue));
+    let slots = Arc::new(Semaphore::new(CONCURRENCY));
+    let mut calls = JoinSet::new();
+    let mut input = tokio::io::stdin();
+    while let Some(request) = frame::read::<ClientCompatRequest>(&mut input).await? {
+        let slot = Arc::clone(&slots).acquire_owned().await?;
+        let (transports, reports) = (transports.clone(), reports.clone());
+        calls.spawn(async move {
+            let response = call::perform(&transports, request).await;
+            drop(slot);
+            reports.send(response).await
+        });
+        while let Some(done) = calls.try_join_next() {
+            done?.context("the reports are no longer written")?;
+        }
+    }
+    drop(reports);
+    while let Some(done) = calls.join_next().await {
+        done?.context("the reports are no longer written")?;
+    }
+    writer.await?
+}
+
+async fn write(mut output: Stdout, mut queue: mpsc::Receiver<ClientCompatResponse>) -> Result<()> {
+    while let Some(response) = queue.recv().await {
+        frame::write(&mut output, &response).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! The programs that the official Connect conformance suite tests `keyway-rpc` with.
+//!
+//! `conformance-server` and `conformance-client` speak the suite's own protocol on their standard
+//! input and output; `cargo xtask conformance` runs the suite with them. They are no examples of
+//! how to use the crate: what they report about each call is what the suite asks for.
+#![forbid(unsafe_code)]
+
+pub mod client;
+mod frame;
+mod headers;
+pub mod server;
+
+/// The suite's messages and its service.
+#[allow(missing_docs, reason = "the documentation is the suite's")]
+#[allow(
+    clippy::doc_markdown,
+    clippy::doc_lazy_continuation,
+    clippy::large_enum_variant,
+    reason = "the text is the suite's"
+)]
+pub mod suite {
+    include!(concat!(env!("OUT_DIR"), "/connectrpc.conformance.v1.rs"));
+}
