@@ -9,6 +9,7 @@
 
 mod arrows;
 mod codegen;
+mod conformance;
 mod demo;
 mod dist;
 mod lint;
@@ -32,6 +33,8 @@ struct Arguments {
 enum Command {
     /// Write the committed code that is generated from .proto files; --check only compares.
     Codegen(codegen::Options),
+    /// Run the official Connect conformance suite against keyway-rpc (needs Go).
+    Conformance(conformance::Options),
     /// Start a real daemon with real plugins in a temporary home and walk a secret through it.
     Demo(demo::Options),
     /// Build stripped release binaries into target/dist/bin and target/dist/plugins.
@@ -45,6 +48,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Codegen(options) => codegen::run(&options),
+        Command::Conformance(options) => conformance::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Dist(options) => dist::run(&options),
         Command::Lint(options) => lint::run(&options),

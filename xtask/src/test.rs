@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::shell::{self, Stages};
 use crate::workspace::Workspace;
-use crate::{demo, dist, lint};
+use crate::{conformance, demo, dist, lint};
 
 /// Options of `cargo xtask test`.
 #[derive(Args)]
@@ -38,6 +38,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         tests(&workspace, options.all)
     })?;
     stages.run("crates outside the workspace", || outside(&workspace))?;
+    stages.run_with("conformance", ("go", "version"), || conformance(false))?;
     if options.all {
         long(&workspace, &mut stages)?;
     }
@@ -74,8 +75,19 @@ fn outside(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
+fn conformance(through_mux: bool) -> Result<()> {
+    let runner = Vec::new();
+    conformance::run(&conformance::Options {
+        through_mux,
+        runner,
+    })
+}
+
 fn long(workspace: &Workspace, stages: &mut Stages) -> Result<()> {
     lint::thorough(workspace, stages)?;
+    stages.run_with("conformance through the mux", ("go", "version"), || {
+        conformance(true)
+    })?;
     stages.run("dist", || dist::run(&dist::Options {}))?;
     stages.run("demo", || demo::run(&demo::Options {}))
 }

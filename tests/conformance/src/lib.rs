@@ -1,14 +1,18 @@
 //! The programs that the official Connect conformance suite tests `keyway-rpc` with.
 //!
 //! `conformance-server` and `conformance-client` speak the suite's own protocol on their standard
-//! input and output; `cargo xtask conformance` runs the suite with them. They are no examples of
+//! input and output; `cargo xtask conformance` runs the suite with them. With `--through-mux` each
+//! connection also passes a stream of one multiplexed session. They are no examples of
 //! how to use the crate: what they report about each call is what the suite asks for.
 #![forbid(unsafe_code)]
 
 pub mod client;
 mod frame;
 mod headers;
+mod network;
 pub mod server;
+
+pub use self::network::Network;
 
 /// The suite's messages and its service.
 #[allow(missing_docs, reason = "the documentation is the suite's")]

@@ -1,6 +1,9 @@
 //! See `keyway_conformance::client`.
 
+use keyway_conformance::Network;
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    keyway_conformance::client::run().await
+    let network = Network::from_arguments(std::env::args().skip(1))?;
+    keyway_conformance::client::run(network).await
 }

@@ -10,8 +10,9 @@ use tokio::io::Stdout;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use self::transport::Transports;
+use self::transport::{Dial, Transports};
 use crate::frame;
+use crate::network::{Network, bridge_from_session, session_pair};
 use crate::suite::{ClientCompatRequest, ClientCompatResponse};
 
 /// How many calls run at once.
@@ -22,8 +23,9 @@ const CONCURRENCY: usize = 16;
 /// # Errors
 ///
 /// The suite's requests cannot be read, or the reports cannot be written.
-pub async fn run() -> Result<()> {
-    let transports = Transports::new();
+pub async fn run(network: Network) -> Result<()> {
+    let mut bridge = JoinSet::new();
+    let transports = Transports::new(dial(network, &mut bridge)?);
     let (reports, queue) = mpsc::channel(CONCURRENCY);
     let writer = tokio::spawn(write(tokio::io::stdout(), queue));
     let slots = Arc::new(Semaphore::new(CONCURRENCY));
@@ -46,6 +48,15 @@ pub async fn run() -> Result<()> {
         done?.context("the reports are no longer written")?;
     }
     writer.await?
+}
+
+fn dial(network: Network, bridge: &mut JoinSet<()>) -> Result<Dial> {
+    if network == Network::Direct {
+        return Ok(Dial::Tcp);
+    }
+    let (client, server) = session_pair(bridge)?;
+    bridge.spawn(bridge_from_session(server));
+    Ok(Dial::Mux(client))
 }
 
 async fn write(mut output: Stdout, mut queue: mpsc::Receiver<ClientCompatResponse>) -> Result<()> {

@@ -8,13 +8,17 @@ use std::task::{Context, Poll};
 use http::{Request, Response, Uri};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
+use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::Connected;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use keyway_mux::Session;
 use keyway_rpc::http1::Exchange;
 use keyway_rpc::{Body, BoxError};
 use tokio::net::TcpStream;
 use tower_service::Service;
+
+use crate::network::{self, Io};
 
 /// HTTP/1.1 by this workspace's own transport, HTTP/2 by `hyper_util`'s client.
 #[derive(Clone)]
@@ -24,13 +28,13 @@ pub(super) struct Transports {
 }
 
 impl Transports {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(dial: Dial) -> Self {
         let http2 = legacy::Client::builder(TokioExecutor::new())
             .http2_only(true)
-            .build_http();
+            .build(dial.clone());
         Self {
-            http1: Transport::Http1(Exchange::new(Dial)),
-            http2: Transport::Http2(http2),
+            http1: Transport::Http1(Exchange::new(dial)),
+            http2: Transport::Http2(Box::new(http2)),
         }
     }
 }
@@ -39,7 +43,7 @@ impl Transports {
 #[derive(Clone)]
 pub(super) enum Transport {
     Http1(Exchange<Dial>),
-    Http2(legacy::Client<HttpConnector, Body>),
+    Http2(Box<legacy::Client<Dial, Body>>),
 }
 
 type BoxBody = UnsyncBoxBody<bytes::Bytes, BoxError>;
@@ -80,25 +84,74 @@ impl Service<Request<Body>> for Transport {
 
 /// Connects to the address in the URI.
 #[derive(Clone)]
-pub(super) struct Dial;
+pub(super) enum Dial {
+    Tcp,
+    Mux(Session),
+}
+
+impl Dial {
+    async fn connect(self, uri: Uri) -> io::Result<Connection> {
+        let missing = || io::Error::other("the URI has no port");
+        let port = uri.port_u16().ok_or_else(missing)?;
+        let io: Box<dyn Io> = match self {
+            Self::Tcp => {
+                let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+                stream.set_nodelay(true)?;
+                Box::new(stream)
+            }
+            Self::Mux(session) => Box::new(network::dial(&session, port).await?),
+        };
+        Ok(Connection(TokioIo::new(io)))
+    }
+}
 
 impl Service<Uri> for Dial {
-    type Response = TokioIo<TcpStream>;
+    type Response = Connection;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Connection>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        Box::pin(async move {
-            let address = uri
-                .authority()
-                .ok_or_else(|| io::Error::other("no address"))?;
-            let stream = TcpStream::connect(address.as_str()).await?;
-            stream.set_nodelay(true)?;
-            Ok(TokioIo::new(stream))
-        })
+        Box::pin(self.clone().connect(uri))
+    }
+}
+
+/// A connection of either kind.
+pub(super) struct Connection(TokioIo<Box<dyn Io>>);
+
+impl legacy::connect::Connection for Connection {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl Read for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl Write for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

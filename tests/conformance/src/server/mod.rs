@@ -2,22 +2,26 @@
 
 mod service;
 
+use std::io;
+
 use anyhow::{Context, Result};
 use http::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use keyway_mux::Listener;
 use keyway_rpc::http1::{ServeConfig, serve};
 use keyway_rpc::{Compression, Router};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
-use tokio_stream::StreamExt;
 use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::{Stream, StreamExt};
 use tower_service::Service;
 
 use self::service::{Conformance, Query};
 use crate::frame;
+use crate::network::{Io, Network, bridge_to_session, session_pair};
 use crate::suite::{
     ConformanceServiceServer, HttpVersion, ServerCompatRequest, ServerCompatResponse,
 };
@@ -27,7 +31,7 @@ use crate::suite::{
 /// # Errors
 ///
 /// The suite's request cannot be read, or the server cannot be started.
-pub async fn run() -> Result<()> {
+pub async fn run(network: Network) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let request: ServerCompatRequest = frame::read(&mut tokio::io::stdin())
         .await?
@@ -42,8 +46,18 @@ pub async fn run() -> Result<()> {
     };
     frame::write(&mut tokio::io::stdout(), &response).await?;
     let service = WithQuery(router(request.message_receive_limit as usize));
+    let serving = async {
+        let version = request.http_version();
+        match network {
+            Network::Direct => {
+                serve_all(version, TcpListenerStream::new(listener), service).await;
+                Ok(())
+            }
+            Network::ThroughMux => serve_through_mux(version, listener, service).await,
+        }
+    };
     tokio::select! {
-        served = listen(request.http_version(), listener, service) => served,
+        served = serving => served,
         _ = terminate.recv() => Ok(()),
     }
 }
@@ -59,35 +73,49 @@ fn router(limit: usize) -> Router {
     }
 }
 
+/// Every TCP connection becomes a stream of one session, and the streams are served.
+async fn serve_through_mux(
+    version: HttpVersion,
+    listener: TcpListener,
+    service: WithQuery,
+) -> Result<()> {
+    let mut drivers = JoinSet::new();
+    let (client, server) = session_pair(&mut drivers)?;
+    tokio::select! {
+        bridged = bridge_to_session(listener, client) => bridged,
+        () = serve_all(version, Listener::new(server), service) => Ok(()),
+    }
+}
+
 /// Serves HTTP/1.1 by this workspace's own server, and HTTP/2 by `hyper_util`'s, which also
-/// understands HTTP/1.1 on the same port.
-async fn listen(version: HttpVersion, listener: TcpListener, service: WithQuery) -> Result<()> {
-    let connections = TcpListenerStream::new(listener);
+/// understands HTTP/1.1 on the same connections.
+async fn serve_all<I: Io + 'static>(
+    version: HttpVersion,
+    mut connections: impl Stream<Item = io::Result<I>> + Unpin,
+    service: WithQuery,
+) {
     if version == HttpVersion::HttpVersion1 {
         let connections = connections.map(|io| io.map(TokioIo::new));
         let make_service = move |_: &_| service.clone();
-        serve(
-            connections,
-            make_service,
-            ServeConfig::default(),
-            std::future::pending(),
-        )
-        .await;
-        return Ok(());
+        let forever = std::future::pending();
+        serve(connections, make_service, ServeConfig::default(), forever).await;
+        return;
     }
-    let mut connections = connections;
     let mut tasks = JoinSet::new();
-    while let Some(io) = connections.next().await {
-        tasks.spawn(serve_auto(io?, service.clone()));
+    while let Some(accepted) = connections.next().await {
+        match accepted {
+            Ok(io) => drop(tasks.spawn(serve_auto(io, service.clone()))),
+            Err(error) => eprintln!("accepting a connection failed: {error}"),
+        }
         while tasks.try_join_next().is_some() {}
     }
-    Ok(())
 }
 
-async fn serve_auto(io: TcpStream, service: WithQuery) {
+async fn serve_auto(io: impl Io + 'static, service: WithQuery) {
     let builder = auto::Builder::new(TokioExecutor::new());
     let service = TowerToHyperService::new(service);
-    if let Err(error) = builder.serve_connection(TokioIo::new(io), service).await {
+    let connection = builder.serve_connection(TokioIo::new(io), service);
+    if let Err(error) = connection.await {
         eprintln!("a connection failed: {error}");
     }
 }
