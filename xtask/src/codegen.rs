@@ -58,7 +58,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         generate(&root, target, fresh.path())?;
         let output = root.join(target.output);
         if options.check {
-            compare(fresh.path(), &output)
+            compare(fresh.path(), &output, target)
         } else {
             replace(fresh.path(), &output)
         }
@@ -78,14 +78,15 @@ fn generate(root: &Path, target: &Target, output: &Path) -> Result<()> {
 }
 
 /// Fails when a file differs, is missing or is left over.
-fn compare(fresh: &Path, committed: &Path) -> Result<()> {
+fn compare(fresh: &Path, committed: &Path, target: &Target) -> Result<()> {
     let (expected, found) = (files(fresh)?, files(committed)?);
     let stale =
         |file: &&PathBuf| fs::read(fresh.join(file)).ok() != fs::read(committed.join(file)).ok();
     if let Some(file) = expected.union(&found).find(stale) {
         bail!(
-            "{} is not current: run `cargo xtask codegen` and commit what it writes",
-            committed.join(file).display()
+            "{}/{} is not current: run `cargo xtask codegen` and commit what it writes",
+            target.output,
+            file.display()
         );
     }
     Ok(())

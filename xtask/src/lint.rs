@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::arrows;
+use crate::codegen;
 use crate::shell::{self, Stages};
 use crate::workspace::{Package, Workspace};
 
@@ -46,6 +47,9 @@ pub(crate) fn quick(workspace: &Workspace, stages: &mut Stages) -> Result<()> {
     })?;
     stages.run("arrows", || arrows::check(workspace))?;
     stages.run("manifests", || manifests(workspace))?;
+    stages.run("generated code", || {
+        codegen::run(&codegen::Options { check: true })
+    })?;
     stages.run("clippy", || {
         shell::run(shell::cargo(root).args([
             "clippy",
