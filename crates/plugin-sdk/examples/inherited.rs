@@ -1,6 +1,9 @@
 //! What the programs that a plugin starts can see of its connection: nothing. Serves the environment and the open
 //! descriptors of a child as two secrets, comes back when the daemon was restarted, and prints to stdout as it likes.
-#![allow(clippy::print_stdout, reason = "a plugin's stdout is free, which this shows")]
+#![allow(
+    clippy::print_stdout,
+    reason = "a plugin's stdout is free, which this shows"
+)]
 
 use std::process::{Command, ExitCode};
 

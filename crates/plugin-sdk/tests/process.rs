@@ -1,0 +1,317 @@
+//! Real plugin processes: launched with an inherited descriptor, and started by hand beside a daemon socket.
+
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdStream;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use keyway_plugin_sdk::testing::TestDaemon;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
+
+const LAUNCH_VARIABLE: &str = "DOCKER_SECRETS_ENGINE_PLUGIN_LAUNCH_CFG";
+/// Longer than anything here takes, shorter than a person's patience.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An executable of `examples/`, which Cargo builds together with the tests.
+fn example(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let path = tests
+        .parent()
+        .and_then(Path::parent)
+        .unwrap()
+        .join("examples")
+        .join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build --examples` first",
+        path.display()
+    );
+    path
+}
+
+/// A plugin process that is killed when the test ends.
+struct Plugin(Child);
+
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Plugin {
+    fn spawn(command: &mut Command) -> Self {
+        command
+            .env_remove("RUST_BACKTRACE")
+            .env("RUST_LOG", "debug");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self(command.spawn().unwrap())
+    }
+
+    /// Launches as a runtime does, with the socket at descriptor 3. The shell moves it there, since doing so after a
+    /// fork takes unsafe code.
+    fn launch(name: &str, config: &str) -> (Self, UnixStream) {
+        let (ours, theirs) = StdStream::pair().unwrap();
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", r#"exec "$0" 3<&0 </dev/null"#])
+            .arg(example(name));
+        command
+            .env(LAUNCH_VARIABLE, config)
+            .env("UNRELATED", "kept");
+        command.stdin(OwnedFd::from(theirs));
+        let plugin = Self::spawn(&mut command);
+        ours.set_nonblocking(true).unwrap();
+        // The command holds the plugin's end as long as it lives.
+        drop(command);
+        (plugin, UnixStream::from_std(ours).unwrap())
+    }
+
+    fn by_hand(name: &str, socket: &Path) -> Self {
+        Self::spawn(
+            Command::new(example(name))
+                .env("KEYWAY_SOCKET", socket)
+                .stdin(Stdio::null()),
+        )
+    }
+
+    /// Waits for the end, and returns what was written to stdout and stderr.
+    async fn finish(mut self) -> (ExitStatus, String, String) {
+        let waiting = tokio::task::spawn_blocking(move || {
+            let (mut stdout, mut stderr) = (String::new(), String::new());
+            self.0
+                .stdout
+                .take()
+                .unwrap()
+                .read_to_string(&mut stdout)
+                .unwrap();
+            self.0
+                .stderr
+                .take()
+                .unwrap()
+                .read_to_string(&mut stderr)
+                .unwrap();
+            (self.0.wait().unwrap(), stdout, stderr)
+        });
+        timeout(PATIENCE, waiting)
+            .await
+            .expect("the plugin ends")
+            .unwrap()
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill")
+            .args([signal, &self.0.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+}
+
+fn config(name: &str) -> String {
+    format!(r#"{{"name":"{name}","timeout":5000000000,"fd":3}}"#)
+}
+
+async fn text(daemon: &TestDaemon, id: &str) -> String {
+    let found = daemon.get(id).await.unwrap();
+    String::from_utf8(found[0].value.expose().to_vec()).unwrap()
+}
+
+/// Accepts one plugin on a daemon socket, as the reference's acceptor does, odd status line included.
+async fn accept(listener: &UnixListener) -> TestDaemon {
+    let (mut stream, _) = timeout(PATIENCE, listener.accept())
+        .await
+        .expect("the plugin dials")
+        .unwrap();
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        request.push(stream.read_u8().await.unwrap());
+    }
+    assert!(request.starts_with(b"GET /hijack HTTP/1.1\r\n"));
+    let answer = b"HTTP/0.0 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n";
+    stream.write_all(answer).await.unwrap();
+    TestDaemon::builder().attach(stream).await.unwrap()
+}
+
+#[tokio::test]
+async fn p1_a_launched_plugin_takes_its_name_answers_and_ends_with_its_daemon() {
+    let (plugin, stream) = Plugin::launch("greeting", &config("hello"));
+    let daemon = TestDaemon::builder().attach(stream).await.unwrap();
+    assert_eq!(daemon.registration().name, "hello");
+    assert_eq!(text(&daemon, "demo/greeting").await, "hello");
+    drop(daemon);
+    let (status, stdout, stderr) = plugin.finish().await;
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    assert_eq!(stdout, "");
+}
+
+#[tokio::test]
+async fn l13_the_launch_variable_is_gone_and_other_variables_are_kept() {
+    let (plugin, stream) = Plugin::launch("inherited", &config("inherited"));
+    let daemon = TestDaemon::builder().attach(stream).await.unwrap();
+    let environment = text(&daemon, "inherited/environment").await;
+    assert!(environment.contains("UNRELATED=kept"), "{environment}");
+    assert!(!environment.contains(LAUNCH_VARIABLE), "{environment}");
+    daemon.stop().await;
+    assert_eq!(plugin.finish().await.0.code(), Some(0));
+}
+
+#[tokio::test]
+async fn l15_a_child_of_a_plugin_inherits_no_descriptor() {
+    let (plugin, stream) = Plugin::launch("inherited", &config("inherited"));
+    let daemon = TestDaemon::builder().attach(stream).await.unwrap();
+    let descriptors = text(&daemon, "inherited/descriptors").await;
+    // Not the connection, and nothing of the event loop. (What whoever runs the tests leaks is not ours.)
+    for kind in ["socket:", "anon_inode:"] {
+        assert!(!descriptors.contains(kind), "{descriptors}");
+    }
+    assert!(descriptors.contains("3 -> /proc/"), "descriptor 3 is free for `ls` itself: {descriptors}");
+    daemon.stop().await;
+    assert_eq!(plugin.finish().await.0.code(), Some(0));
+}
+
+#[tokio::test]
+async fn l18_stdout_is_free() {
+    let (plugin, stream) = Plugin::launch("inherited", &config("inherited"));
+    let daemon = TestDaemon::builder().attach(stream).await.unwrap();
+    assert!(!text(&daemon, "inherited/descriptors").await.is_empty());
+    daemon.stop().await;
+    let (_, stdout, _) = plugin.finish().await;
+    assert_eq!(stdout, "asked for inherited/descriptors\n");
+}
+
+#[tokio::test]
+async fn sigint_and_sigterm_end_a_plugin_gracefully() {
+    for signal in ["-INT", "-TERM"] {
+        let (plugin, stream) = Plugin::launch("greeting", &config("greeting"));
+        let daemon = TestDaemon::builder().attach(stream).await.unwrap();
+        plugin.signal(signal);
+        let (status, _, stderr) = plugin.finish().await;
+        assert_eq!(
+            (status.code(), status.signal()),
+            (Some(0), None),
+            "{stderr}"
+        );
+        drop(daemon);
+    }
+}
+
+#[tokio::test]
+async fn p2_what_is_wrong_with_a_launch_is_said() {
+    for (config, expected) in [
+        ("{}", "gives the plugin no name"),
+        ("nonsense", "is not the expected JSON object"),
+        (
+            r#"{"name":"x","timeout":5000000000,"fd":9}"#,
+            "the inherited descriptor 9 that",
+        ),
+    ] {
+        let (plugin, _stream) = Plugin::launch("greeting", config);
+        let (status, _, stderr) = plugin.finish().await;
+        assert_eq!(status.code(), Some(1));
+        assert!(
+            stderr.starts_with("ERROR ") && stderr.contains(expected),
+            "{stderr}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_never_answers_the_registration_is_left() {
+    let (plugin, stream) = Plugin::launch("greeting", r#"{"name":"x","timeout":50000000,"fd":3}"#);
+    let (status, _, stderr) = plugin.finish().await;
+    drop(stream);
+    assert_eq!(status.code(), Some(1));
+    assert!(
+        stderr.contains("ERROR the daemon did not answer the registration of `x` within 0.1 s"),
+        "{stderr}"
+    );
+}
+
+#[tokio::test]
+async fn p1_a_plugin_that_is_started_by_hand_finds_its_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("daemon.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let plugin = Plugin::by_hand("greeting", &socket);
+    let daemon = accept(&listener).await;
+    assert_eq!(
+        daemon.registration().name,
+        "greeting",
+        "the name of the executable"
+    );
+    assert_eq!(text(&daemon, "demo/greeting").await, "hello");
+    drop(daemon);
+    let (status, _, stderr) = plugin.finish().await;
+    assert_eq!(status.code(), Some(0), "{stderr}");
+}
+
+#[tokio::test]
+async fn p2_without_a_daemon_a_plugin_says_where_it_looked() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("none.sock");
+    let (status, _, stderr) = Plugin::by_hand("greeting", &socket).finish().await;
+    assert_eq!(status.code(), Some(1));
+    let expected = format!(
+        "ERROR no daemon is listening ({}: no such file or directory); start one with `keyway serve`, or set KEYWAY_SOCKET\n",
+        socket.display()
+    );
+    assert_eq!(stderr, expected);
+}
+
+#[tokio::test]
+async fn l22_a_patient_plugin_waits_for_its_daemon_and_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("daemon.sock");
+    let plugin = Plugin::by_hand("inherited", &socket);
+    for round in 0..2 {
+        let listener = UnixListener::bind(&socket).unwrap();
+        let daemon = accept(&listener).await;
+        assert_eq!(daemon.registration().name, "inherited");
+        assert!(
+            text(&daemon, "inherited/environment")
+                .await
+                .contains("KEYWAY_SOCKET=")
+        );
+        match round {
+            // A daemon that stops asks its plugins to end, one that is killed does not.
+            0 => daemon.stop().await,
+            _ => drop(daemon),
+        }
+        std::fs::remove_file(&socket).unwrap();
+    }
+    plugin.signal("-TERM");
+    let (status, _, stderr) = plugin.finish().await;
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    assert!(
+        stderr.contains("the daemon has gone; trying to reach the next one"),
+        "{stderr}"
+    );
+}
+
+#[tokio::test]
+async fn a_plugin_process_cannot_be_dumped() {
+    let (plugin, stream) = Plugin::launch("greeting", &config("greeting"));
+    let daemon = TestDaemon::builder().attach(stream).await.unwrap();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", plugin.0.id())).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
+    assert_eq!(
+        core.split_whitespace().collect::<Vec<_>>()[4..6],
+        ["0", "0"]
+    );
+    use std::os::unix::fs::MetadataExt;
+    // The files of an undumpable process belong to root, whoever runs it.
+    let owner = std::fs::metadata(format!("/proc/{}/environ", plugin.0.id()))
+        .unwrap()
+        .uid();
+    assert_eq!(owner, 0);
+    daemon.stop().await;
+    assert_eq!(plugin.finish().await.0.code(), Some(0));
+}

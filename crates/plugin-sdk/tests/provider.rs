@@ -1,0 +1,276 @@
+//! A provider as its daemon sees it, over an in-memory connection.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyway_plugin_sdk::testing::{TestDaemon, TestDaemonBuilder};
+use keyway_plugin_sdk::{
+    AccessControl, Decision, Envelope, ErrorKind, Listed, Pattern, ProviderError, Query, Requester,
+    SecretsProvider,
+};
+use tokio::sync::Barrier;
+use tokio::time::Instant;
+
+/// Misbehaves as the id says.
+struct Moody {
+    meeting: Arc<Barrier>,
+}
+
+impl Moody {
+    fn new() -> Self {
+        Self {
+            meeting: Arc::new(Barrier::new(64)),
+        }
+    }
+}
+
+impl SecretsProvider for Moody {
+    fn pattern(&self) -> Pattern {
+        "moody/**".parse().unwrap()
+    }
+
+    fn version(&self) -> &str {
+        "v1.2.3"
+    }
+
+    async fn get_secrets(&self, query: &Query) -> Result<Vec<Envelope>, ProviderError> {
+        let secret = |id: &str| Envelope::new(id.parse().unwrap(), "canary-value");
+        match query.pattern().as_str() {
+            "moody/panic" => panic!("canary-value"),
+            "moody/hang" => pending().await,
+            "moody/locked" => Err(ProviderError::locked("unlock it with `moody unlock`")),
+            "moody/io" => Err(std::io::Error::other("the disk is on fire"))?,
+            "moody/meet" => {
+                self.meeting.wait().await;
+                Ok(vec![secret("moody/meet")])
+            }
+            "moody/time" => {
+                let left = query.time_left().as_millis().to_string();
+                Ok(vec![Envelope::new("moody/time".parse()?, left)])
+            }
+            _ => Ok(["moody/a", "moody/b/c", "other/a", "moody/a"]
+                .map(secret)
+                .into()),
+        }
+    }
+}
+
+/// Can list, and says so.
+struct Lister;
+
+impl SecretsProvider for Lister {
+    fn pattern(&self) -> Pattern {
+        Pattern::everything()
+    }
+
+    async fn get_secrets(&self, _: &Query) -> Result<Vec<Envelope>, ProviderError> {
+        Ok(vec![])
+    }
+
+    async fn list_secrets(&self, _: &Query) -> Result<Vec<Listed>, ProviderError> {
+        let mut listed = Listed::new("a/b".parse()?);
+        listed.version = "7".to_owned();
+        listed.created_at = Some(std::time::UNIX_EPOCH + Duration::from_secs(1));
+        listed.metadata.insert("owner".to_owned(), "ann".to_owned());
+        Ok(vec![listed, Listed::new("c".parse()?)])
+    }
+}
+
+async fn moody() -> TestDaemon {
+    TestDaemon::start(Moody::new()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_plugin_introduces_itself() {
+    let daemon = TestDaemon::builder()
+        .name("gloom")
+        .start(Moody::new())
+        .await
+        .unwrap();
+    let registration = daemon.registration();
+    assert_eq!(
+        (registration.name.as_str(), registration.version.as_str()),
+        ("gloom", "v1.2.3")
+    );
+    assert_eq!(registration.pattern.as_deref(), Some("moody/**"));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_not_asked_for_is_dropped() {
+    let daemon = moody().await;
+    let ids = async |pattern: &str| -> Vec<String> {
+        let found = daemon.get(pattern).await.unwrap();
+        found
+            .iter()
+            .map(|envelope| envelope.id.to_string())
+            .collect()
+    };
+    assert_eq!(ids("moody/*").await, ["moody/a", "moody/a"]);
+    assert_eq!(
+        ids("**").await,
+        ["moody/a", "moody/b/c", "moody/a"],
+        "`other/a` is not in its realm"
+    );
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_found_is_not_found() {
+    let daemon = moody().await;
+    for pattern in ["moody/none", "elsewhere/x"] {
+        let error = daemon.get(pattern).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert_eq!(error.message(), format!("no secret matches `{pattern}`"));
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_panic_fails_one_call_and_shows_no_value() {
+    let daemon = moody().await;
+    let error = daemon.get("moody/panic").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    assert!(!error.message().contains("canary"), "{error}");
+    assert_eq!(daemon.get("moody/a").await.unwrap().len(), 2);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn errors_arrive_with_kind_and_words() {
+    let daemon = moody().await;
+    let locked = daemon.get("moody/locked").await.unwrap_err();
+    assert_eq!(
+        (locked.kind(), locked.message()),
+        (ErrorKind::Locked, "unlock it with `moody unlock`")
+    );
+    let io = daemon.get("moody/io").await.unwrap_err();
+    assert_eq!(
+        (io.kind(), io.message()),
+        (ErrorKind::Internal, "the disk is on fire")
+    );
+    let invalid = daemon.get("a//b").await.unwrap_err();
+    assert_eq!(invalid.kind(), ErrorKind::InvalidArgument);
+    assert!(
+        invalid
+            .message()
+            .starts_with("`a//b` is not an id or a pattern: "),
+        "{invalid}"
+    );
+    daemon.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn l1_l3_a_slow_call_ends_at_the_daemons_time_out_and_the_plugin_lives() {
+    let builder = TestDaemon::builder().request_timeout(Duration::from_secs(3));
+    let daemon = builder.start(Moody::new()).await.unwrap();
+    let started = Instant::now();
+    let error = daemon.get("moody/hang").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
+    assert_eq!(error.message(), "the provider did not answer within 3.0 s");
+    assert_eq!(started.elapsed().as_secs(), 3);
+    let left = daemon.get("moody/time").await.unwrap();
+    assert_eq!(left[0].value.expose(), b"3000");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn calls_run_side_by_side() {
+    let daemon = Arc::new(moody().await);
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..64 {
+        let daemon = Arc::clone(&daemon);
+        calls.spawn(async move { daemon.get("moody/meet").await.unwrap().len() });
+    }
+    while let Some(found) = calls.join_next().await {
+        assert_eq!(found.unwrap(), 1);
+    }
+    Arc::into_inner(daemon).unwrap().stop().await;
+}
+
+#[tokio::test]
+async fn a_listing_has_everything_but_values() {
+    let daemon = TestDaemon::start(Lister).await.unwrap();
+    let listed = daemon.list("a/*").await.unwrap();
+    assert_eq!(listed.len(), 1, "`c` was not asked for");
+    assert_eq!(
+        (listed[0].id.as_str(), listed[0].version.as_str()),
+        ("a/b", "7")
+    );
+    assert_eq!(
+        listed[0].created_at,
+        Some(std::time::UNIX_EPOCH + Duration::from_secs(1))
+    );
+    assert_eq!(listed[0].expires_at, None);
+    assert_eq!(listed[0].metadata["owner"], "ann");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_provider_that_cannot_list_says_so() {
+    let daemon = moody().await;
+    let error = daemon.list("**").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unimplemented);
+    assert_eq!(error.message(), "this provider cannot list its secrets");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_refused_plugin_says_what_the_daemon_said() {
+    let builder = TestDaemonBuilder::default()
+        .name("moody")
+        .refuse("the realm is taken");
+    let error = builder.start(Moody::new()).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the daemon refused to register `moody`: the realm is taken (failed_precondition)"
+    );
+}
+
+/// Trusts one program.
+struct Picky;
+
+impl AccessControl for Picky {
+    async fn check_access(
+        &self,
+        pattern: &Pattern,
+        requester: &Requester,
+    ) -> Result<Decision, ProviderError> {
+        if pattern.as_str() == "fails" {
+            return Err(ProviderError::unavailable("the policy server is down"));
+        }
+        Ok(if requester.name() == "trusted" {
+            Decision::Allow
+        } else {
+            Decision::Deny
+        })
+    }
+}
+
+#[tokio::test]
+async fn an_access_control_module_decides() {
+    let daemon = TestDaemon::builder()
+        .start_access_control(Picky)
+        .await
+        .unwrap();
+    assert_eq!(daemon.registration().pattern, None);
+    let (trusted, other) = (
+        Requester::new(1, "trusted", "/usr/bin/t"),
+        Requester::new(2, "o", ""),
+    );
+    assert_eq!(
+        daemon.check_access("a", &trusted).await.unwrap(),
+        Decision::Allow
+    );
+    assert_eq!(
+        daemon.check_access("a", &other).await.unwrap(),
+        Decision::Deny
+    );
+    let error = daemon.check_access("fails", &trusted).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.message()),
+        (ErrorKind::Unavailable, "the policy server is down")
+    );
+    daemon.stop().await;
+}

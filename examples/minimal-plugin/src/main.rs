@@ -1,0 +1,84 @@
+//! Serves the text files of a directory: `notes/shopping` is the file `shopping.txt` in `NOTES_DIR`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use keyway_plugin_sdk::{
+    Envelope, Id, Pattern, Plugin, ProviderError, Query, SecretsProvider, blocking, version,
+};
+
+struct Notes {
+    dir: PathBuf,
+}
+
+impl SecretsProvider for Notes {
+    fn pattern(&self) -> Pattern {
+        "notes/*".parse().expect("a constant pattern")
+    }
+
+    fn version(&self) -> &str {
+        version!()
+    }
+
+    async fn get_secrets(&self, query: &Query) -> Result<Vec<Envelope>, ProviderError> {
+        let (dir, wanted) = (self.dir.clone(), query.pattern().clone());
+        blocking(move || read(&dir, &wanted)).await
+    }
+}
+
+fn read(dir: &Path, wanted: &Pattern) -> Result<Vec<Envelope>, ProviderError> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or_default();
+        // A file whose name is no part of an id is no secret.
+        let Ok(id) = format!("notes/{name}").parse::<Id>() else {
+            continue;
+        };
+        if path.extension().is_some_and(|ending| ending == "txt") && wanted.matches(&id) {
+            found.push(Envelope::new(id, std::fs::read(&path)?));
+        }
+    }
+    Ok(found)
+}
+
+fn main() -> ExitCode {
+    Plugin::new("notes").run_with(|| {
+        let dir = std::env::var_os("NOTES_DIR").ok_or_else(|| {
+            ProviderError::locked("set NOTES_DIR to the directory with the notes")
+        })?;
+        Ok(Notes { dir: dir.into() })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use keyway_plugin_sdk::ErrorKind;
+    use keyway_plugin_sdk::testing::{TestDaemon, block_on};
+
+    use super::*;
+
+    #[test]
+    fn notes_are_served_by_their_names() {
+        let dir = std::env::temp_dir().join(format!("minimal-plugin-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("shopping.txt"), "milk").unwrap();
+        std::fs::write(dir.join("not a name.txt"), "").unwrap();
+        block_on(async {
+            let daemon = TestDaemon::start(Notes { dir: dir.clone() }).await.unwrap();
+            assert_eq!(daemon.registration().pattern.as_deref(), Some("notes/*"));
+            let notes = daemon.get("notes/*").await.unwrap();
+            assert_eq!(
+                (notes.len(), notes[0].value.expose()),
+                (1, b"milk".as_slice())
+            );
+            let missing = daemon.get("notes/diary").await.unwrap_err();
+            assert_eq!(missing.kind(), ErrorKind::NotFound);
+            daemon.stop().await;
+        });
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
