@@ -1,0 +1,87 @@
+//! A throw-away home of one engine.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+/// A temporary folder with all that one engine reads and writes: plugins,
+/// configuration, state, store and socket.
+#[derive(Debug)]
+pub struct Home {
+    folder: TempDir,
+}
+
+impl Default for Home {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Home {
+    /// An empty home, readable by nobody else.
+    ///
+    /// # Panics
+    ///
+    /// When the folder cannot be made.
+    pub fn new() -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("keyway-interop-")
+            .permissions(fs::Permissions::from_mode(0o700))
+            .tempdir()
+            .expect("a temporary folder can be made");
+        for name in ["plugins", "runtime", "config/keyway"] {
+            fs::create_dir_all(folder.path().join(name)).expect("the folder is ours");
+        }
+        Self { folder }
+    }
+
+    /// A path in this home.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The daemon's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.path("daemon.sock")
+    }
+
+    /// Puts an executable into the plugin directory under a name.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be copied.
+    pub fn install(&self, executable: &Path, name: &str) {
+        let target = self.path("plugins").join(name);
+        fs::copy(executable, &target).expect("the executable can be copied");
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(target, mode).expect("the copy is ours");
+    }
+
+    /// Writes the configuration.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be written.
+    pub fn configure(&self, toml: &str) {
+        fs::write(self.path("config/keyway/config.toml"), toml).expect("the folder is ours");
+    }
+
+    /// A command whose environment points into this home and knows nothing
+    /// else but where programs lie.
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.folder.path())
+            .env("XDG_RUNTIME_DIR", self.path("runtime"))
+            .env("XDG_CONFIG_HOME", self.path("config"))
+            .env("XDG_STATE_HOME", self.path("state"))
+            .env("XDG_DATA_HOME", self.path("data"))
+            .env("XDG_CACHE_HOME", self.path("cache"));
+        command
+    }
+}

@@ -1,0 +1,132 @@
+//! Building and finding the programs.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The built Go programs.
+#[derive(Debug, Clone)]
+pub struct GoPrograms {
+    folder: PathBuf,
+}
+
+impl GoPrograms {
+    /// The executable of `plugin`, `accesscontrol`, `runtime`, `daemon` or
+    /// `client`.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+}
+
+/// The Go programs, built once. `None` means that there is no Go: it was said,
+/// and the test has nothing to do.
+///
+/// # Panics
+///
+/// When the programs do not build, and when Go is missing although
+/// `KEYWAY_REQUIRE_ALL` is `1`.
+pub fn go_programs() -> Option<GoPrograms> {
+    static BUILT: OnceLock<Option<GoPrograms>> = OnceLock::new();
+    let built = BUILT.get_or_init(build_go).clone();
+    if built.is_none() {
+        let required = std::env::var("KEYWAY_REQUIRE_ALL").is_ok_and(|value| value == "1");
+        assert!(
+            !required,
+            "Go is missing, and KEYWAY_REQUIRE_ALL=1 allows no skip"
+        );
+        say("SKIPPED: needs Go (https://go.dev/dl); the interop tests did not run");
+    }
+    built
+}
+
+/// Says something that the test runner must not capture.
+fn say(message: &str) {
+    use std::io::Write as _;
+    // Without a standard error there is nobody to tell.
+    let _ = writeln!(std::io::stderr().lock(), "\n*** {message} ***");
+}
+
+fn build_go() -> Option<GoPrograms> {
+    Command::new("go").arg("version").output().ok()?;
+    let folder = target_folder().join("interop-go");
+    fs::create_dir_all(&folder).expect("the target folder can be written");
+    // Test binaries may run at the same time; an executable that is being
+    // written cannot be started.
+    let lock = File::create(folder.join(".lock")).expect("the target folder can be written");
+    lock.lock().expect("a file of ours can be locked");
+    let built = Command::new("go")
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../go"))
+        .args(["build", "-o"])
+        .arg(format!("{}/", folder.display()))
+        .arg("./cmd/...")
+        .output()
+        .expect("go was there a moment ago");
+    let errors = String::from_utf8_lossy(&built.stderr);
+    assert!(
+        built.status.success(),
+        "the Go programs do not build:\n{errors}"
+    );
+    Some(GoPrograms { folder })
+}
+
+/// Where cargo puts what it builds: the folder above this test binary's `deps`.
+fn profile_folder() -> PathBuf {
+    let test = std::env::current_exe().expect("a process knows its executable");
+    let deps = test.parent().expect("a test binary lies in a folder");
+    deps.parent()
+        .expect("`deps` lies in the profile's folder")
+        .to_owned()
+}
+
+fn target_folder() -> PathBuf {
+    profile_folder()
+        .parent()
+        .map(Path::to_owned)
+        .expect("a profile lies in the target folder")
+}
+
+/// The `keyway` executable.
+///
+/// # Panics
+///
+/// When it does not build.
+pub fn keyway() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT
+        .get_or_init(|| rust_program("keyway", "keyway"))
+        .clone()
+}
+
+/// The executable `name` of a package of this workspace, built if it is stale.
+///
+/// # Panics
+///
+/// When it does not build.
+pub fn rust_program(package: &str, name: &str) -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--package",
+            package,
+            "--bin",
+            name,
+        ])
+        .arg("--target-dir")
+        .arg(target_folder());
+    if profile_folder().ends_with("release") {
+        command.arg("--release");
+    }
+    let built = command.output().expect("cargo runs these tests");
+    let errors = String::from_utf8_lossy(&built.stderr);
+    assert!(
+        built.status.success(),
+        "{package} does not build:\n{errors}"
+    );
+    profile_folder().join(name)
+}
