@@ -56,11 +56,13 @@ impl From<Error> for Rejection {
 /// type, codings, version; a wrong time-out is told only when the rest is right.
 pub(crate) fn negotiate(
     parts: &Parts,
+    has_body: bool,
     spec: &MethodSpec,
     require_version: bool,
 ) -> Result<Negotiated, Rejection> {
     match parts.method {
         Method::POST => negotiate_post(parts, spec, require_version),
+        Method::GET if spec.allows_get() && has_body => Err(unsupported(spec)),
         Method::GET if spec.allows_get() => negotiate_get(parts, spec),
         _ if spec.allows_get() => Err(Rejection::Method { allow: "GET, POST" }),
         _ => Err(Rejection::Method { allow: "POST" }),

@@ -39,7 +39,8 @@ where
     let route = shared.routes.get(parts.uri.path());
     let route = route.expect("the router asks only for paths that it contains");
     let settings = &shared.settings;
-    let negotiated = match negotiate(&parts, route.spec, settings.require_protocol_version) {
+    let required = settings.require_protocol_version;
+    let negotiated = match negotiate(&parts, !body.is_end_stream(), route.spec, required) {
         Ok(negotiated) => negotiated,
         Err(rejection) => return refuse(rejection, body).await,
     };

@@ -1,0 +1,254 @@
+//! A server against clients that are slow, huge, broken, or malicious.
+
+mod support;
+
+use std::io::Write;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use keyway_rpc::http1::ServeConfig;
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+
+use support::{Alive, Memory, head, raw, read_raw, router};
+
+fn memory() -> Memory {
+    Memory::new(router(&Alive::default()).max_message_size(1000))
+}
+
+fn status(answer: &str) -> &str {
+    answer.split("\r\n").next().unwrap_or_default()
+}
+
+fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_does_not_arrive_ends_the_connection() {
+    let config = ServeConfig::default().header_read_timeout(Duration::from_secs(5));
+    let memory = memory().with_config(config);
+    let started = Instant::now();
+    let mut io = memory.open();
+    for byte in b"POST /test.Echo/Echo HTTP/1.1\r\n" {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if io.write_all(&[*byte]).await.is_err() {
+            break;
+        }
+    }
+    read_raw(&mut io).await;
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_ends() {
+    let started = Instant::now();
+    assert_eq!(raw(&memory(), &[b""]).await, "");
+    assert_eq!(started.elapsed().as_secs(), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_arrive_is_answered_and_given_up() {
+    let router = router(&Alive::default()).read_timeout(Duration::from_secs(3));
+    let started = Instant::now();
+    let answer = raw(
+        &Memory::new(router),
+        &[head("content-length: 10\r\n").as_bytes(), b"ab"],
+    )
+    .await;
+    assert_eq!(status(&answer), "HTTP/1.1 504 Gateway Timeout", "{answer}");
+    assert!(answer.contains("deadline_exceeded"), "{answer}");
+    assert!(
+        started.elapsed() < Duration::from_secs(7),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_drop_by_drop_is_given_up_as_well() {
+    let router = router(&Alive::default()).read_timeout(Duration::from_secs(3));
+    let mut io = Memory::new(router).open();
+    let started = Instant::now();
+    io.write_all(head("content-length: 1000\r\n").as_bytes())
+        .await
+        .expect("the server reads");
+    while io.write_all(b"a").await.is_ok() && started.elapsed() < Duration::from_secs(100) {
+        tokio::time::sleep(Duration::from_millis(900)).await;
+    }
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_over_the_limit_is_refused_however_it_comes() {
+    let long = vec![b'a'; 2000];
+    let chunked = [b"7d0\r\n".as_slice(), &long, b"\r\n0\r\n\r\n"].concat();
+    let cases: [(&str, &[u8]); 3] = [
+        ("content-length: 2000\r\n", &long),
+        ("transfer-encoding: chunked\r\n", &chunked),
+        // Announced only: nobody waits for a terabyte.
+        ("content-length: 1000000000000\r\n", b"a"),
+    ];
+    for (lines, sent) in cases {
+        let answer = raw(&memory(), &[head(lines).as_bytes(), sent]).await;
+        assert_eq!(status(&answer), "HTTP/1.1 429 Too Many Requests", "{lines}");
+        assert!(
+            body(&answer).contains("larger than configured max 1000"),
+            "{answer}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endless_body_is_cut() {
+    let mut io = memory().open();
+    io.write_all(head("transfer-encoding: chunked\r\n").as_bytes())
+        .await
+        .expect("the server reads");
+    let chunk = [b"1000\r\n".as_slice(), &[b'a'; 4096], b"\r\n"].concat();
+    let mut sent = 0_usize;
+    while sent < 64 * 1024 * 1024 {
+        match tokio::time::timeout(Duration::from_secs(30), io.write_all(&chunk)).await {
+            Ok(Ok(())) => sent += chunk.len(),
+            Ok(Err(_)) | Err(_) => break,
+        }
+    }
+    assert!(sent < 4 * 1024 * 1024, "{sent} bytes were taken");
+}
+
+#[tokio::test]
+async fn a_zip_bomb_is_refused() {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder
+        .write_all(&vec![0_u8; 700_000])
+        .expect("into a vector");
+    let bomb = encoder.finish().expect("into a vector");
+    assert!(
+        bomb.len() < 1000,
+        "small enough to pass as a body: {}",
+        bomb.len()
+    );
+    let lines = format!(
+        "content-encoding: gzip\r\ncontent-length: {}\r\nconnection: close\r\n",
+        bomb.len()
+    );
+    let answer = raw(&memory(), &[head(&lines).as_bytes(), &bomb]).await;
+    assert_eq!(status(&answer), "HTTP/1.1 429 Too Many Requests");
+}
+
+#[tokio::test]
+async fn damaged_gzip_is_an_invalid_argument() {
+    let lines = "content-encoding: gzip\r\ncontent-length: 3\r\nconnection: close\r\n";
+    let answer = raw(&memory(), &[head(lines).as_bytes(), b"\x1f\x8b\x08"]).await;
+    assert_eq!(status(&answer), "HTTP/1.1 400 Bad Request");
+    assert!(body(&answer).contains("invalid_argument"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_head_without_end_is_refused() {
+    let field = format!("x-a: {}\r\n", "a".repeat(100_000));
+    let many = "x-a: a\r\n".repeat(101);
+    for lines in [field, many] {
+        let answer = raw(&memory(), &[head(&lines).as_bytes()]).await;
+        assert_eq!(
+            status(&answer),
+            "HTTP/1.1 431 Request Header Fields Too Large"
+        );
+    }
+}
+
+/// Nothing that two HTTP implementations could read in two ways may be read at all.
+#[tokio::test(start_paused = true)]
+async fn ambiguous_lengths_are_refused() {
+    let cases = [
+        "content-length: 5\r\ncontent-length: 6\r\n",
+        "content-length: 5, 6\r\n",
+        "content-length: +5\r\n",
+        "content-length: -5\r\n",
+        "content-length: 0x5\r\n",
+        "content-length: 99999999999999999999\r\n",
+        "transfer-encoding: chunked, gzip\r\n",
+        "transfer-encoding: xchunked\r\n",
+        "transfer-encoding : chunked\r\n",
+        "x: a\n b\r\n",
+    ];
+    for lines in cases {
+        let smuggled = "0\r\n\r\nPOST /test.Echo/Panic HTTP/1.1\r\nhost: x\r\n\r\n";
+        let answer = raw(&memory(), &[head(lines).as_bytes(), smuggled.as_bytes()]).await;
+        assert_eq!(
+            status(&answer),
+            "HTTP/1.1 400 Bad Request",
+            "{lines:?}: {answer}"
+        );
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{lines:?}: {answer}");
+    }
+}
+
+/// Chunked wins over a length (RFC 9112, 6.3), and then nothing more may be read.
+#[tokio::test(start_paused = true)]
+async fn two_kinds_of_length_end_the_connection() {
+    let lines = "content-length: 5\r\ntransfer-encoding: chunked\r\n";
+    let smuggled = "0\r\n\r\nPOST /test.Echo/Panic HTTP/1.1\r\nhost: x\r\n\r\n";
+    let answer = raw(&memory(), &[head(lines).as_bytes(), smuggled.as_bytes()]).await;
+    assert!(answer.contains("connection: close"), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+}
+
+#[tokio::test]
+async fn broken_chunks_reach_no_handler() {
+    for chunk in ["zz\r\n", "5\r\nab", "ffffffffffffffffff\r\n", "-1\r\n"] {
+        let mut io = memory().open();
+        let head = head("transfer-encoding: chunked\r\n");
+        io.write_all(head.as_bytes())
+            .await
+            .expect("the server reads");
+        io.write_all(chunk.as_bytes())
+            .await
+            .expect("the server reads");
+        io.shutdown().await.expect("the server reads");
+        let answer = read_raw(&mut io).await;
+        assert!(!answer.starts_with("HTTP/1.1 200"), "{chunk:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_truncated_body_reaches_no_handler() {
+    let mut io = memory().open();
+    io.write_all(head("content-length: 10\r\n").as_bytes())
+        .await
+        .expect("the server reads");
+    io.write_all(b"\x0a\x03ab").await.expect("the server reads");
+    io.shutdown().await.expect("the server reads");
+    let answer = read_raw(&mut io).await;
+    assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn garbage_ends_the_connection_and_not_the_server() {
+    let memory = memory();
+    let http2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice();
+    for garbage in [
+        http2,
+        b"\x16\x03\x01\x00\xff\xff",
+        b"GET /\r\n\r\n",
+        &[0; 4096],
+    ] {
+        let answer = raw(&memory, &[garbage]).await;
+        assert!(!answer.starts_with("HTTP/1.1 200"), "{garbage:?}: {answer}");
+    }
+    let answer = raw(
+        &memory,
+        &[head("content-length: 0\r\nconnection: close\r\n").as_bytes()],
+    )
+    .await;
+    assert_eq!(status(&answer), "HTTP/1.1 200 OK");
+}

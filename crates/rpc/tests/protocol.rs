@@ -1,0 +1,338 @@
+//! What the router answers, header by header, without an HTTP connection.
+
+mod support;
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use keyway_rpc::{Body, Compression, Router};
+use tower_service::Service;
+
+use support::{Alive, Text, router};
+
+/// `"hi"` as a message.
+const HI: &[u8] = b"\x0a\x02hi";
+
+struct Answer {
+    status: StatusCode,
+    headers: http::HeaderMap,
+    body: bytes::Bytes,
+}
+
+async fn ask<F>(mut router: Router<F>, request: Request<Body>) -> Answer
+where
+    Router<F>: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    let response = router.call(request).await.expect("routers do not fail");
+    let (parts, body) = response.into_parts();
+    let body = body
+        .collect()
+        .await
+        .expect("the body is complete")
+        .to_bytes();
+    Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body,
+    }
+}
+
+fn post(path: &str, headers: &[(&str, &str)], body: &'static [u8]) -> Request<Body> {
+    let mut request = Request::post(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Body::full(body)).expect("a valid request")
+}
+
+fn get(query: &str) -> Request<Body> {
+    Request::get(format!("/test.Echo/Read?{query}"))
+        .body(Body::empty())
+        .expect("a valid request")
+}
+
+fn test_router() -> Router {
+    router(&Alive::default())
+}
+
+const PROTO: (&str, &str) = ("content-type", "application/proto");
+
+#[tokio::test]
+async fn the_answer_has_the_codec_of_the_request() {
+    let answer = ask(test_router(), post("/test.Echo/Echo", &[PROTO], HI)).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.headers["content-type"], "application/proto");
+    assert_eq!(answer.body, HI);
+    assert!(!answer.headers.contains_key("content-encoding"));
+}
+
+#[tokio::test]
+async fn paths_are_matched_exactly() {
+    for path in [
+        "/",
+        "/test.Echo",
+        "/test.Echo/",
+        "/test.Echo/echo",
+        "/test.Echo/Echo/",
+        "//test.Echo/Echo",
+        "*",
+    ] {
+        let answer = ask(test_router(), post(path, &[PROTO], HI)).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(answer.body, "");
+    }
+}
+
+#[tokio::test]
+async fn other_verbs_are_refused_with_those_allowed() {
+    for verb in ["GET", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "BREW"] {
+        let paths = [
+            ("/test.Echo/Echo", "POST"),
+            ("/test.Echo/Read", "GET, POST"),
+        ];
+        for (path, allowed) in paths
+            .into_iter()
+            .filter(|(_, allowed)| !allowed.contains(verb))
+        {
+            let request = Request::builder()
+                .method(verb)
+                .uri(path)
+                .body(Body::empty());
+            let answer = ask(test_router(), request.expect("a valid request")).await;
+            assert_eq!(
+                answer.status,
+                StatusCode::METHOD_NOT_ALLOWED,
+                "{verb} {path}"
+            );
+            assert_eq!(answer.headers["allow"], allowed);
+            assert_eq!(answer.body, "");
+        }
+    }
+}
+
+#[tokio::test]
+async fn other_content_types_are_refused_with_those_understood() {
+    for content_type in [
+        "",
+        "text/plain",
+        "application/protobuf",
+        "application/json",
+        "application/grpc+proto",
+    ] {
+        let request = post("/test.Echo/Echo", &[("content-type", content_type)], HI);
+        let answer = ask(test_router(), request).await;
+        assert_eq!(
+            answer.status,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "{content_type}"
+        );
+        assert_eq!(answer.headers["accept-post"], "application/proto");
+        assert_eq!(answer.body, "");
+    }
+}
+
+#[tokio::test]
+async fn wrong_headers_are_told_in_an_error_object() {
+    let cases = [
+        (
+            "content-encoding",
+            "br",
+            501,
+            "unknown compression \\\"br\\\": supported encodings are gzip",
+        ),
+        (
+            "connect-protocol-version",
+            "2",
+            400,
+            "Connect-Protocol-Version must be \\\"1\\\": got \\\"2\\\"",
+        ),
+        ("connect-timeout-ms", "soon", 400, "parse timeout"),
+        ("connect-timeout-ms", "12345678901", 400, "parse timeout"),
+        ("connect-timeout-ms", "-1", 400, "parse timeout"),
+    ];
+    for (name, value, status, text) in cases {
+        let answer = ask(
+            test_router(),
+            post("/test.Echo/Echo", &[PROTO, (name, value)], HI),
+        )
+        .await;
+        assert_eq!(answer.status.as_u16(), status, "{name}: {value}");
+        assert_eq!(answer.headers["content-type"], "application/json");
+        let body = String::from_utf8_lossy(&answer.body);
+        assert!(body.contains(text), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_does_not_decode_is_an_invalid_argument() {
+    let answer = ask(test_router(), post("/test.Echo/Echo", &[PROTO], b"\xff")).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert!(
+        answer.body.starts_with(br#"{"code":"invalid_argument""#),
+        "{:?}",
+        answer.body
+    );
+}
+
+#[tokio::test]
+async fn a_router_may_insist_on_the_version() {
+    let router = test_router().require_protocol_version(true);
+    let answer = ask(router.clone(), post("/test.Echo/Echo", &[PROTO], HI)).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    let version = ("connect-protocol-version", "1");
+    let answer = ask(router, post("/test.Echo/Echo", &[PROTO, version], HI)).await;
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_of_zero_is_over_before_the_handler_runs() {
+    let hanging = Alive::default();
+    let request = post("/test.Echo/Hang", &[PROTO, ("connect-timeout-ms", "0")], HI);
+    let answer = ask(router(&hanging), request).await;
+    assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(hanging.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_earlier_of_both_deadlines_ends_the_handler() {
+    for (asked, most, expected) in [("2000", 5, 2), ("9999999999", 5, 5)] {
+        let hanging = Alive::default();
+        let router = router(&hanging).max_timeout(Duration::from_secs(most));
+        let started = tokio::time::Instant::now();
+        let request = post(
+            "/test.Echo/Hang",
+            &[PROTO, ("connect-timeout-ms", asked)],
+            HI,
+        );
+        let answer = ask(router, request).await;
+        assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+        assert_eq!(started.elapsed().as_secs(), expected);
+        assert_eq!(hanging.count(), 0);
+    }
+}
+
+#[tokio::test]
+async fn get_is_understood_in_every_form() {
+    let forms = [
+        "connect=v1&base64=1&encoding=proto&message=CgJoaQ",
+        "message=CgJoaQ%3D%3D&encoding=proto&base64=1&connect=v1&unknown=x",
+        "encoding=proto&base64=1&message=CgJoaQ==",
+        "encoding=proto&message=%0A%02hi",
+    ];
+    for form in forms {
+        let answer = ask(test_router(), get(form)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{form}: {:?}", answer.body);
+        assert_eq!(answer.headers["vary"], "Accept-Encoding");
+        assert_eq!(answer.body, HI);
+    }
+}
+
+#[tokio::test]
+async fn an_incomplete_get_is_refused() {
+    let cases = [
+        ("message=", 400),
+        ("encoding=proto", 400),
+        ("encoding=json&message=", 415),
+        ("encoding=proto&message=!&base64=1", 400),
+        ("encoding=proto&message=&compression=br", 501),
+        ("encoding=proto&message=&connect=v2", 400),
+    ];
+    for (query, status) in cases {
+        assert_eq!(
+            ask(test_router(), get(query)).await.status.as_u16(),
+            status,
+            "{query}"
+        );
+    }
+    let mut with_body = get("encoding=proto&message=");
+    *with_body.body_mut() = Body::full(HI);
+    assert_eq!(ask(test_router(), with_body).await.status.as_u16(), 415);
+}
+
+#[tokio::test]
+async fn responses_are_compressed_for_those_who_accept_it() {
+    let router = test_router().compression(Compression::Gzip { min_size: 4 });
+    let cases: [(&[(&str, &str)], &'static [u8], bool); 6] = [
+        (&[PROTO], HI, false),
+        (&[PROTO, ("accept-encoding", "br, gzip")], HI, true),
+        (
+            &[
+                PROTO,
+                ("accept-encoding", "br"),
+                ("accept-encoding", "gzip"),
+            ],
+            HI,
+            true,
+        ),
+        (&[PROTO, ("accept-encoding", "gzip;q=1")], HI, false),
+        (&[PROTO, ("accept-encoding", "gzip")], b"\x0a\x01h", false),
+        (&[PROTO, ("accept-encoding", "identity")], HI, false),
+    ];
+    for (headers, message, compressed) in cases {
+        let answer = ask(router.clone(), post("/test.Echo/Echo", headers, message)).await;
+        assert_eq!(
+            answer.headers.contains_key("content-encoding"),
+            compressed,
+            "{headers:?}"
+        );
+        assert_eq!(answer.body == message, !compressed, "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn extensions_of_the_request_reach_the_handler() {
+    use keyway_rpc::{Error, MethodSpec, Route};
+    static WHO: MethodSpec = MethodSpec::unary("/test.Echo/Who");
+    let who = |request: keyway_rpc::Request<Text>| async move {
+        let who: Option<&&str> = request.extensions().get();
+        Ok::<_, Error>(Text::from(*who.ok_or_else(|| Error::internal("nobody"))?).into())
+    };
+    let mut request = post("/test.Echo/Who", &[PROTO], HI);
+    request.extensions_mut().insert("uid 1000");
+    let answer = ask(Router::new().add_route(Route::unary(&WHO, who)), request).await;
+    assert_eq!(answer.body, b"\x0a\x08uid 1000".as_slice());
+}
+
+/// A plain HTTP route.
+#[derive(Clone)]
+struct Health;
+
+impl Service<Request<Body>> for Health {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
+        std::future::ready(Ok(Response::new(Body::full("ok"))))
+    }
+}
+
+#[tokio::test]
+async fn other_paths_go_to_the_fallback() {
+    let router = test_router().with_fallback(Health);
+    let health = Request::get("/health")
+        .body(Body::empty())
+        .expect("a valid request");
+    assert_eq!(ask(router.clone(), health).await.body, "ok");
+    let answer = ask(router, post("/test.Echo/Echo", &[PROTO], HI)).await;
+    assert_eq!(answer.body, HI);
+}
+
+#[test]
+fn a_path_is_served_once() {
+    let twice = std::panic::catch_unwind(|| {
+        use keyway_rpc::{Error, Route};
+        let echo = |request: keyway_rpc::Request<Text>| async move {
+            Ok::<_, Error>(request.into_message().into())
+        };
+        let _ = test_router().add_route(Route::unary(&support::ECHO, echo));
+    });
+    assert!(twice.is_err());
+}
