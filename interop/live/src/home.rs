@@ -85,3 +85,25 @@ impl Home {
         command
     }
 }
+
+impl Drop for Home {
+    /// A failing test shows what the Go programs reported.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let entries = fs::read_dir(self.folder.path())
+            .into_iter()
+            .flatten()
+            .flatten();
+        for path in entries.map(|entry| entry.path()) {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "jsonl")
+            {
+                let text = fs::read_to_string(&path).unwrap_or_default();
+                eprintln!("{}:\n{text}", path.display());
+            }
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //! Go peers in both roles.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use keyway_interop::{GoPrograms, Home, Peer, go_programs};
@@ -25,6 +25,7 @@ const BIG: usize = 8 << 20;
 
 /// Runs a test on one thread, as a plugin process does.
 fn block_on(test: impl Future<Output = ()>) {
+    value("demo/big");
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime
         .enable_all()
@@ -94,12 +95,18 @@ fn value(id: &str) -> Vec<u8> {
     if !id.ends_with("/big") {
         return format!("s3cr3t-value of {id}").into_bytes();
     }
-    let mut state = 1_u32;
-    let byte = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        state.to_be_bytes()[0]
+    // Computed once: it takes so long that it would keep the one thread from
+    // everything else.
+    static VALUE: OnceLock<Vec<u8>> = OnceLock::new();
+    let compute = || {
+        let mut state = 1_u32;
+        let byte = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state.to_be_bytes()[0]
+        };
+        std::iter::repeat_with(byte).take(BIG).collect()
     };
-    std::iter::repeat_with(byte).take(BIG).collect()
+    VALUE.get_or_init(compute).clone()
 }
 
 fn found(id: &str) -> resolver::GetSecretsResponse {
@@ -165,14 +172,15 @@ async fn be_a_plugin(home: &Home) {
     spawn_server(&mut tasks, &session, provider(&stop));
 
     let client = Client::new(Exchange::new(Connector::new(session.clone())));
-    let mut request = plugins::RegisterPluginRequest::default();
-    request.name = Some("demo".to_owned());
-    request.version = Some("v1.2.3".to_owned());
-    let mut provider = plugins::SecretsProvider::default();
-    provider.pattern = Some("demo/**".to_owned());
-    request.metadata = Some(plugins::register_plugin_request::Metadata::SecretsProvider(
-        provider,
-    ));
+    let provider = plugins::SecretsProvider {
+        pattern: Some("demo/**".to_owned()),
+    };
+    let metadata = plugins::register_plugin_request::Metadata::SecretsProvider(provider);
+    let request = plugins::RegisterPluginRequest {
+        name: Some("demo".to_owned()),
+        version: Some("v1.2.3".to_owned()),
+        metadata: Some(metadata),
+    };
     let accepted: Response<plugins::RegisterPluginResponse> = client
         .unary(&REGISTER, Request::new(request))
         .await
@@ -182,7 +190,10 @@ async fn be_a_plugin(home: &Home) {
         Some("go-runtime")
     );
 
-    stop.notified().await;
+    tokio::select! {
+        () = stop.notified() => {}
+        ended = session.closed() => panic!("the connection ended before Shutdown: {ended:?}"),
+    }
     session.close().await.expect("the session closes cleanly");
     while let Some(ended) = tasks.join_next().await {
         ended.expect("no task panics");
@@ -213,8 +224,6 @@ fn a_plugin_on_the_bare_layers_serves_a_go_runtime() {
             "64",
             "-slow",
             "64",
-            "-big",
-            "4",
             "-goaway",
         ],
     );
@@ -224,6 +233,18 @@ fn a_plugin_on_the_bare_layers_serves_a_go_runtime() {
         .as_u64()
         .expect("the stop was measured");
     assert!(stop < 500, "the stop took {stop} ms");
+}
+
+/// Four values of 8 MiB in an unoptimised build keep the one thread busy for
+/// longer than a second, so the limit is wider here.
+#[test]
+fn large_values_pass_through_the_bare_layers() {
+    let Some(go) = go_programs() else { return };
+    let home = Home::new();
+    let arguments = ["-requests", "1", "-big", "4", "-stream-open-timeout", "20s"];
+    let runtime = go_runtime(&go, &home, &arguments);
+    block_on(be_a_plugin(&home));
+    runtime.passed();
 }
 
 #[test]
@@ -262,13 +283,14 @@ impl Host {
         let tell = Arc::clone(&registered);
         let register = move |_: Request<plugins::RegisterPluginRequest>| {
             tell.notify_one();
-            let mut accepted = plugins::RegisterPluginResponse::default();
-            accepted.engine_name = Some("bare".to_owned());
-            accepted.engine_version = Some("v0.0.1".to_owned());
-            accepted.request_timeout = Some(prost_types::Duration {
-                seconds: 10,
-                nanos: 0,
-            });
+            let accepted = plugins::RegisterPluginResponse {
+                engine_name: Some("bare".to_owned()),
+                engine_version: Some("v0.0.1".to_owned()),
+                request_timeout: Some(prost_types::Duration {
+                    seconds: 10,
+                    nanos: 0,
+                }),
+            };
             std::future::ready(Ok(Response::new(accepted)))
         };
         let router = Router::new().add_route(Route::unary(&REGISTER, register));
@@ -283,9 +305,9 @@ impl Host {
 }
 
 async fn get(client: &Client<Exchange<Connector>>, id: &str) -> Result<Vec<u8>, Error> {
-    let mut request = resolver::GetSecretsRequest::default();
-    request.pattern = Some(id.to_owned());
-    let request = Request::new(request);
+    let request = Request::new(resolver::GetSecretsRequest {
+        pattern: Some(id.to_owned()),
+    });
     let answer: Response<resolver::GetSecretsResponse> =
         client.unary(&GET_SECRETS, request).await?;
     let answer = answer.into_message();
