@@ -1,5 +1,6 @@
 //! From the command line to the exit code.
 
+use std::env;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -11,7 +12,7 @@ use crate::{commands, process, usage};
 pub(crate) fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage::answer(&error).report(),
+        Err(error) => return usage::answer(&error, env::args_os().skip(1)).report(),
     };
     let outcome = process::forbid_core_dumps().and_then(|()| commands::run(cli.command));
     match outcome {

@@ -2,13 +2,13 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completions, rm, set, version};
+use crate::commands::{completions, get, ls, plugins, rm, run, set, version};
 
 /// A local secrets engine: programs ask one daemon, and plugins answer for the stores that hold the secrets.
 #[derive(Debug, Parser)]
 #[command(
     name = "keyway",
-    version,
+    version = concat!("v", env!("CARGO_PKG_VERSION")),
     propagate_version = false,
     disable_help_subcommand = true
 )]
@@ -21,10 +21,18 @@ pub(crate) struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Print the value of a secret.
+    Get(get::Options),
+    /// List secrets and who provides them, never their values.
+    Ls(ls::Options),
+    /// Run a command; where its environment says `se://ID`, it gets the secret.
+    Run(run::Options),
     /// Store a secret in the file store: the value comes from stdin, or from a hidden prompt.
     Set(set::Options),
     /// Remove a secret from the file store, with all its versions.
     Rm(rm::Options),
+    /// List the daemon's plugins, or change what they do.
+    Plugins(plugins::Options),
     /// Print the versions of this program and of the daemon.
     Version(version::Options),
     /// Print the completions for a shell.

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "commands that use the others follow")]
 pub(crate) enum Exit {
     /// Everything was done: 0.
     Done,

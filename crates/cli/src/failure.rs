@@ -36,11 +36,25 @@ impl Failure {
         Self::new(Exit::Usage, what, advice)
     }
 
-    #[allow(dead_code, reason = "commands that list follow")]
     /// With a list below the first sentence, one entry a line.
     pub(crate) fn with_details(mut self, details: impl IntoIterator<Item = String>) -> Self {
         self.details.extend(details);
         self
+    }
+
+    /// How the program ends.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// What happened, without the full stop.
+    pub(crate) fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// What to do, without the full stop.
+    pub(crate) fn advice(&self) -> &str {
+        &self.advice
     }
 
     /// Writes the failure to stderr and gives its exit code.

@@ -9,7 +9,7 @@
 mod app;
 mod cli;
 mod commands;
-
+mod daemon;
 mod exit;
 mod failure;
 mod input;

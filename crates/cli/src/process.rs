@@ -1,17 +1,24 @@
 //! What the process asks of the system for itself.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::sync::OnceLock;
+
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
 use crate::failure::Failure;
 
+/// The limit on core files that the process was started with.
+static INHERITED: OnceLock<Rlimit> = OnceLock::new();
+
 /// Sees to it that a crash leaves no core file, which would hold the secrets that the process has read.
 ///
-/// A child of `keyway run` gets its own limit back, see [`CoreLimit`].
+/// # Errors
+///
+/// The system refuses, which no usual system does: lowering a limit is everybody's right.
 pub(crate) fn forbid_core_dumps() -> Result<(), Failure> {
-    let now = getrlimit(Resource::Core);
+    let inherited = INHERITED.get_or_init(|| getrlimit(Resource::Core));
     let none = Rlimit {
         current: Some(0),
-        maximum: now.maximum,
+        maximum: inherited.maximum,
     };
     setrlimit(Resource::Core, none).map_err(|error| {
         Failure::error(
@@ -19,4 +26,13 @@ pub(crate) fn forbid_core_dumps() -> Result<(), Failure> {
             "Ask whoever confines this process to let it lower RLIMIT_CORE",
         )
     })
+}
+
+/// Gives a child the limit that it would have without us: whether it may leave core files is not ours to decide.
+pub(crate) fn restore_core_limit(child: i32) {
+    let Some((inherited, child)) = INHERITED.get().zip(Pid::from_raw(child)) else {
+        return;
+    };
+    // A child that has ended already, or has become another user, keeps what it has: no core file.
+    let _ = prlimit(Some(child), Resource::Core, *inherited);
 }

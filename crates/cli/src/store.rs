@@ -40,6 +40,12 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 
 /// What a store said, as our two sentences: its messages put what to do behind the last semicolon.
 pub(crate) fn failure(error: &StoreError) -> Failure {
+    if let StoreError::NoLocation = error {
+        return Failure::error(
+            "nothing says where the file store is",
+            "Set KEYWAY_FILE_STORE, XDG_DATA_HOME or HOME to an absolute path, or give --store",
+        );
+    }
     let text = error.to_string();
     match text.rsplit_once("; ") {
         Some((what, advice)) => Failure::error(what, capitalised(advice)),

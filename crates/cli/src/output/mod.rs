@@ -1,10 +1,17 @@
 //! How results become text. Everything that goes to stdout goes through [`print()`].
 
+pub(crate) mod json;
+mod table;
+mod time;
+
 use std::fmt;
 use std::io::{self, Write as _};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+
+pub(crate) use table::Table;
+pub(crate) use time::rfc3339;
 
 /// Writes to stdout, all of it.
 ///

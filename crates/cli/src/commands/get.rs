@@ -1,0 +1,135 @@
+//! `keyway get`: the value of one secret.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal as _};
+
+use clap::Args;
+use keyway_resolver::{Envelope, Id, Pattern, Secrets};
+use zeroize::Zeroizing;
+
+use crate::daemon::{self, DaemonOptions};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{self, json};
+
+/// Which secret, and in which form.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// The secret's id, or a pattern that matches one secret: `*` is one component, `**` any number of them.
+    pattern: Pattern,
+    /// Print the value and all that is known of it as JSON; a value that is not text is base64.
+    #[arg(long, conflicts_with = "value")]
+    json: bool,
+    /// Print the value as it is, byte for byte, without a line break behind it.
+    #[arg(long)]
+    value: bool,
+    #[command(flatten)]
+    daemon: DaemonOptions,
+}
+
+/// Prints the secret that the pattern matches.
+pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
+    let pattern = &options.pattern;
+    let secrets = options.daemon.ask(async |daemon| {
+        let answer = daemon.get(pattern).await;
+        answer.map_err(|error| daemon::failure(pattern, error))
+    })?;
+    let envelope = only(pattern, &secrets)?;
+    print(options, envelope)?;
+    if let Some(rejected) = secrets.rejected.first() {
+        output::note(format_args!(
+            "a part of the answer was left out: {rejected}"
+        ));
+    }
+    if !secrets.failed_providers.is_empty() {
+        return Err(daemon::incomplete(&secrets.failed_providers));
+    }
+    Ok(Exit::Done)
+}
+
+/// The secret, if there is one and no doubt which.
+fn only<'a>(pattern: &Pattern, secrets: &'a Secrets) -> Result<&'a Envelope, Failure> {
+    match secrets.envelopes.as_slice() {
+        [] => Err(nothing(pattern, secrets)),
+        [envelope] => Ok(envelope),
+        several => Err(not_one(pattern, several)),
+    }
+}
+
+/// A daemon says *not found* by itself; an answer without a secret means the same unless somebody failed.
+fn nothing(pattern: &Pattern, secrets: &Secrets) -> Failure {
+    if let Some(rejected) = secrets.rejected.first() {
+        return Failure::error(
+            format_args!("the daemon's answer about {pattern} is wrong: {rejected}"),
+            "Run `keyway plugins` to see who answers",
+        );
+    }
+    match secrets.failed_providers.as_slice() {
+        [] => daemon::not_found(pattern),
+        failed => daemon::incomplete(failed),
+    }
+}
+
+/// Several secrets, or one that several providers have.
+fn not_one(pattern: &Pattern, envelopes: &[Envelope]) -> Failure {
+    let mut providers: BTreeMap<&Id, Vec<String>> = BTreeMap::new();
+    for envelope in envelopes {
+        let provider = envelope.provider.clone();
+        providers.entry(&envelope.id).or_default().push(provider);
+    }
+    if let [(id, providers)] = Vec::from_iter(&providers).as_slice() {
+        return daemon::ambiguous(id, providers);
+    }
+    let lines = providers
+        .iter()
+        .map(|(id, providers)| format!("{id} ({})", providers.join(", ")));
+    Failure::error(
+        format_args!("{} secrets match {pattern}", providers.len()),
+        "Ask for one of them by its id",
+    )
+    .with_details(lines)
+}
+
+fn print(options: &Options, envelope: &Envelope) -> Result<Exit, Failure> {
+    let value = envelope.value.expose();
+    if options.json {
+        return output::print(&json::secret(envelope));
+    }
+    if options.value {
+        return output::print(value);
+    }
+    if io::stdout().is_terminal() && !is_text(value) {
+        return Err(Failure::error(
+            format_args!(
+                "the value of {} is not text, and could confuse the terminal",
+                envelope.id
+            ),
+            "Write it to a file or a program with --value, or look at it with --json",
+        ));
+    }
+    let mut line = Zeroizing::new(Vec::with_capacity(value.len() + 1));
+    line.extend_from_slice(value);
+    line.push(b'\n');
+    output::print(&line)
+}
+
+/// Whether a terminal shows it without obeying it.
+fn is_text(value: &[u8]) -> bool {
+    let allowed = |c: char| !c.is_control() || matches!(c, '\n' | '\r' | '\t');
+    str::from_utf8(value).is_ok_and(|text| text.chars().all(allowed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_what_a_terminal_only_shows() {
+        for text in ["", "pass word", "a\nb\t", "gr\u{fc}n"] {
+            assert!(is_text(text.as_bytes()), "{text:?}");
+        }
+        for bytes in [&b"\x1b[2J"[..], b"\xff", b"a\0", "\u{9b}".as_bytes()] {
+            assert!(!is_text(bytes), "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! `keyway ls`: which secrets there are and who provides them, never their values.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use futures::future::join_all;
+use keyway_proto::plugins::v1::{
+    ListPluginsRequest, PluginManagementServiceClient, plugin::Metadata,
+};
+use keyway_resolver::{
+    Catalog, Entry, Envelope, Pattern, ResolveError, Secrets, Unlisted, UnlistedReason,
+};
+use serde::Serialize;
+
+use crate::daemon::{self, Daemon, DaemonOptions};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{self, Table, json, rfc3339};
+
+/// Which secrets, and in which form.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Only the secrets that this pattern matches: `*` is one component, `**` any number of them.
+    #[arg(default_value = "**")]
+    pattern: Pattern,
+    /// Read the secrets of providers that cannot list theirs, to find out; their values are not printed.
+    #[arg(long)]
+    fetch: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    daemon: DaemonOptions,
+}
+
+/// Prints what there is.
+pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
+    let listing = options
+        .daemon
+        .ask(async |daemon| Listing::ask(&daemon, &options.pattern, options.fetch).await)?;
+    if options.json {
+        output::print_text(json::line(&listing))?;
+    } else {
+        output::print_text(listing.table())?;
+        if listing.secrets.is_empty() && listing.unlisted.is_empty() {
+            output::note(format_args!("no secret matches {}", options.pattern));
+        }
+    }
+    listing.notes.iter().for_each(output::note);
+    match listing.failed.as_slice() {
+        [] => Ok(Exit::Done),
+        failed => Err(daemon::incomplete(failed)),
+    }
+}
+
+/// What `keyway ls --json` prints, and what it is made into a table of.
+#[derive(Debug, Default, Serialize)]
+struct Listing {
+    secrets: Vec<Listed>,
+    unlisted: Vec<NotListed>,
+    /// Providers that should have answered and did not.
+    #[serde(skip)]
+    failed: Vec<String>,
+    /// What was odd about the answers.
+    #[serde(skip)]
+    notes: Vec<String>,
+}
+
+/// One secret.
+#[derive(Debug, Serialize)]
+struct Listed {
+    id: String,
+    provider: String,
+    version: String,
+    created_at: Option<String>,
+    expires_at: Option<String>,
+    metadata: BTreeMap<String, String>,
+}
+
+/// A provider whose secrets are not in the list.
+#[derive(Debug, Serialize)]
+struct NotListed {
+    provider: String,
+    realm: Option<String>,
+    reason: &'static str,
+    message: String,
+}
+
+impl Listing {
+    async fn ask(daemon: &Daemon, pattern: &Pattern, fetch: bool) -> Result<Self, Failure> {
+        match daemon.list(pattern).await {
+            Ok(catalog) => Ok(Self::of(daemon, pattern, catalog, fetch).await),
+            // A daemon of another make has no catalog.
+            Err(ResolveError::Unsupported { .. }) if fetch => Self::fetched(daemon, pattern).await,
+            Err(ResolveError::Unsupported { .. }) => Self::realms(daemon, pattern).await,
+            Err(ResolveError::NotFound { .. }) => Ok(Self::default()),
+            Err(error) => Err(daemon::failure(pattern, error)),
+        }
+    }
+
+    /// What the catalog says, completed with what can be fetched.
+    async fn of(daemon: &Daemon, pattern: &Pattern, catalog: Catalog, fetch: bool) -> Self {
+        let mut listing = Self {
+            secrets: catalog.entries.into_iter().map(Listed::from).collect(),
+            notes: catalog.rejected,
+            ..Self::default()
+        };
+        let (fetched, rest): (Vec<_>, Vec<_>) = catalog
+            .unlisted
+            .into_iter()
+            .partition(|unlisted| fetch && unlisted.reason != UnlistedReason::Failed);
+        for unlisted in rest {
+            listing.leave_out(unlisted);
+        }
+        let answers = fetched
+            .iter()
+            .map(|unlisted| fetch_one(daemon, pattern, unlisted));
+        for (unlisted, answer) in fetched.iter().zip(join_all(answers).await) {
+            match answer {
+                Ok(secrets) => {
+                    let own = secrets.envelopes.into_iter();
+                    let own = own.filter(|envelope| envelope.provider == unlisted.provider);
+                    listing.secrets.extend(own.map(Listed::from));
+                }
+                Err(error) => {
+                    listing
+                        .notes
+                        .push(format!("{}: {error}", unlisted.provider));
+                    listing.failed.push(unlisted.provider.clone());
+                }
+            }
+        }
+        listing.sort();
+        listing
+    }
+
+    /// All that can be found out by reading.
+    async fn fetched(daemon: &Daemon, pattern: &Pattern) -> Result<Self, Failure> {
+        let secrets = match daemon.get(pattern).await {
+            Ok(secrets) => secrets,
+            Err(ResolveError::NotFound { .. }) => Secrets::default(),
+            Err(error) => return Err(daemon::failure(pattern, error)),
+        };
+        let mut listing = Self {
+            secrets: secrets.envelopes.into_iter().map(Listed::from).collect(),
+            failed: secrets.failed_providers,
+            ..Self::default()
+        };
+        listing.sort();
+        Ok(listing)
+    }
+
+    /// What each provider answers for, where a daemon can say no more.
+    async fn realms(daemon: &Daemon, pattern: &Pattern) -> Result<Self, Failure> {
+        let client = PluginManagementServiceClient::from(daemon.rpc());
+        let answer = client.list_plugins(ListPluginsRequest {}).await;
+        let answer = answer.map_err(|error| daemon::unanswered(error.into()))?;
+        let mut listing = Self::default();
+        for plugin in answer.into_message().plugins {
+            let Some(Metadata::SecretsProvider(provider)) = plugin.metadata else {
+                continue;
+            };
+            let realm = provider
+                .pattern
+                .and_then(|realm| realm.parse::<Pattern>().ok());
+            if realm.as_ref().is_none_or(|realm| realm.overlaps(pattern)) {
+                listing.unlisted.push(NotListed {
+                    provider: plugin.name.unwrap_or_default(),
+                    realm: realm.map(|realm| realm.to_string()),
+                    reason: "cannot_list",
+                    message: String::new(),
+                });
+            }
+        }
+        Ok(listing)
+    }
+
+    fn sort(&mut self) {
+        self.secrets
+            .sort_by(|a, b| (&a.id, &a.provider).cmp(&(&b.id, &b.provider)));
+    }
+
+    fn leave_out(&mut self, unlisted: Unlisted) {
+        let failed = unlisted.reason == UnlistedReason::Failed;
+        if failed {
+            self.failed.push(unlisted.provider.clone());
+        }
+        self.unlisted.push(NotListed {
+            provider: unlisted.provider,
+            realm: unlisted.realm.map(|realm| realm.to_string()),
+            reason: if failed { "failed" } else { "cannot_list" },
+            message: unlisted.message,
+        });
+    }
+
+    fn table(&self) -> Table {
+        let mut table = Table::new(["ID", "PROVIDER", "VERSION"]);
+        for secret in &self.secrets {
+            table.push([&secret.id, &secret.provider, &secret.version]);
+        }
+        for unlisted in &self.unlisted {
+            let realm = unlisted.realm.as_deref().unwrap_or_default();
+            let said = match (unlisted.reason, unlisted.message.as_str()) {
+                ("failed", "") => "failed".to_owned(),
+                ("failed", message) => format!("failed: {message}"),
+                _ => "cannot list".to_owned(),
+            };
+            table.push([realm, &unlisted.provider, &said]);
+        }
+        table
+    }
+}
+
+/// The secrets of one provider that cannot list them.
+async fn fetch_one(
+    daemon: &Daemon,
+    pattern: &Pattern,
+    unlisted: &Unlisted,
+) -> Result<Secrets, ResolveError> {
+    let realm = unlisted.realm.as_ref();
+    let narrower = realm.and_then(|realm| realm.intersection(pattern));
+    match daemon.get(narrower.as_ref().unwrap_or(pattern)).await {
+        Err(ResolveError::NotFound { .. }) => Ok(Secrets::default()),
+        answer => answer,
+    }
+}
+
+impl From<Entry> for Listed {
+    fn from(entry: Entry) -> Self {
+        Self {
+            id: entry.id.into(),
+            provider: entry.provider,
+            version: entry.version,
+            created_at: entry.created_at.map(rfc3339),
+            expires_at: entry.expires_at.map(rfc3339),
+            metadata: entry.metadata,
+        }
+    }
+}
+
+/// What is known of a secret that was read. Its value is wiped here.
+impl From<Envelope> for Listed {
+    fn from(envelope: Envelope) -> Self {
+        Self {
+            id: envelope.id.into(),
+            provider: envelope.provider,
+            version: envelope.version,
+            created_at: envelope.created_at.map(rfc3339),
+            expires_at: envelope.expires_at.map(rfc3339),
+            metadata: envelope.metadata,
+        }
+    }
+}

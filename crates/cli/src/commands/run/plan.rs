@@ -1,0 +1,215 @@
+//! What the child's environment will be: which variables, from where, and which of them are references to secrets.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+
+use keyway_secrets::{Id, ParseIdError};
+use zeroize::Zeroizing;
+
+use super::env_file;
+use crate::failure::Failure;
+
+/// What a value starts with that names a secret; the rest of the value is the secret's id.
+pub(super) const SCHEME: &[u8] = b"se://";
+
+/// The variables of the child's environment.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    variables: Vec<Variable>,
+}
+
+/// One variable.
+#[derive(Debug)]
+pub(super) struct Variable {
+    pub(super) name: OsString,
+    pub(super) value: Value,
+    origin: Origin,
+}
+
+/// What a variable holds.
+#[derive(Debug)]
+pub(super) enum Value {
+    /// These bytes.
+    Literal(Zeroizing<Vec<u8>>),
+    /// The secret with this id.
+    Reference(Id),
+    /// Something that starts as a reference and is none.
+    BadReference(ParseIdError),
+}
+
+/// Where a variable was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// In our own environment.
+    Environment,
+    /// In an `--env-file`, on this line.
+    File(PathBuf, usize),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment => f.write_str("environment"),
+            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+        }
+    }
+}
+
+impl Value {
+    fn of(bytes: Zeroizing<Vec<u8>>) -> Self {
+        let Some(id) = bytes.strip_prefix(SCHEME) else {
+            return Self::Literal(bytes);
+        };
+        // Bytes that are not UTF-8 become a character that no id may hold.
+        match String::from_utf8_lossy(id).parse() {
+            Ok(id) => Self::Reference(id),
+            Err(error) => Self::BadReference(error),
+        }
+    }
+}
+
+impl Plan {
+    /// The variables of `environment`, then those of the files: a later one replaces an earlier one of that name.
+    pub(super) fn new(
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        files: &[PathBuf],
+    ) -> Result<Self, Failure> {
+        let mut plan = Self::default();
+        for (name, value) in environment {
+            let value = Zeroizing::new(value.into_vec());
+            plan.put(name, value, Origin::Environment);
+        }
+        for path in files {
+            plan.add_file(path)?;
+        }
+        plan.check()?;
+        Ok(plan)
+    }
+
+    fn add_file(&mut self, path: &Path) -> Result<(), Failure> {
+        let text = fs::read(path).map_err(|error| {
+            Failure::error(
+                format_args!("the env file {} cannot be read: {error}", path.display()),
+                "Nothing was started; name a file that exists and that you may read",
+            )
+        })?;
+        let text = Zeroizing::new(text);
+        let entries = env_file::parse(&text).map_err(|fault| {
+            Failure::usage(
+                format_args!("line {} of {} is wrong: {}", fault.line, path.display(), fault.kind),
+                "Nothing was started; write NAME=value, with quotes around a value that holds spaces at its ends or several lines",
+            )
+        })?;
+        for entry in entries {
+            self.put(
+                entry.name,
+                entry.value,
+                Origin::File(path.to_owned(), entry.line),
+            );
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, name: OsString, value: Zeroizing<Vec<u8>>, origin: Origin) {
+        let variable = Variable {
+            value: Value::of(value),
+            name,
+            origin,
+        };
+        let known = self.variables.iter_mut();
+        match known.into_iter().find(|known| known.name == variable.name) {
+            Some(known) => *known = variable,
+            None => self.variables.push(variable),
+        }
+    }
+
+    /// Refuses what looks like a reference and is none: the child would take it for a password.
+    fn check(&self) -> Result<(), Failure> {
+        let wrong = self
+            .variables
+            .iter()
+            .filter_map(|variable| match &variable.value {
+                Value::BadReference(error) => Some(format!(
+                    "{} ({}): {error}",
+                    variable.name.display(),
+                    variable.origin
+                )),
+                _ => None,
+            });
+        let wrong: Vec<String> = wrong.collect();
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let failure = Failure::usage(
+            "not every reference names a secret",
+            "Nothing was started; write se:// and the id of one secret, as in se://web/token",
+        );
+        Err(failure.with_details(wrong))
+    }
+
+    /// All variables.
+    pub(super) fn variables(&self) -> &[Variable] {
+        &self.variables
+    }
+
+    /// The variables that name a secret, with its id, and where they were found.
+    pub(super) fn references(&self) -> impl Iterator<Item = (&Variable, &Id, &Origin)> {
+        self.variables
+            .iter()
+            .filter_map(|variable| match &variable.value {
+                Value::Reference(id) => Some((variable, id, &variable.origin)),
+                _ => None,
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(pairs: &[(&str, &[u8])]) -> Vec<(OsString, OsString)> {
+        let pair =
+            |(name, value): &(&str, &[u8])| (name.into(), OsString::from_vec(value.to_vec()));
+        pairs.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn a_file_replaces_what_the_environment_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.env");
+        fs::write(&path, "B=se://db/password\nC=3\n").unwrap();
+        let plan = Plan::new(
+            environment(&[("A", b"\xff"), ("B", b"se://old")]),
+            std::slice::from_ref(&path),
+        )
+        .unwrap();
+        let names: Vec<_> = plan.variables().iter().map(|v| v.name.clone()).collect();
+        assert_eq!(names, ["A", "B", "C"]);
+        assert!(matches!(&plan.variables()[0].value, Value::Literal(bytes) if **bytes == b"\xff"));
+        let references: Vec<_> = plan
+            .references()
+            .map(|(variable, id, origin)| (variable.name.clone(), id.to_string(), origin.clone()))
+            .collect();
+        let expected = ("B".into(), "db/password".to_owned(), Origin::File(path, 1));
+        assert_eq!(references, [expected]);
+    }
+
+    #[test]
+    fn half_a_reference_stops_everything_and_is_not_repeated() {
+        let wrong = environment(&[
+            ("A", b"se://user:hunter2@host"),
+            ("B", b"se://"),
+            ("C", b"se://a/*"),
+            ("D", b"xse://a"),
+        ]);
+        let text = Plan::new(wrong, &[]).unwrap_err().to_string();
+        assert!(!text.contains("hunter2"), "{text}");
+        for name in ["A", "B", "C"] {
+            assert!(text.contains(&format!("{name} (environment): ")), "{text}");
+        }
+        assert!(!text.contains("D ("), "{text}");
+    }
+}

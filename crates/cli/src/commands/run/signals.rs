@@ -1,0 +1,110 @@
+//! The signals that `keyway run` passes on.
+//!
+//! A handler may do next to nothing, so it writes two bytes into a socket, which the program reads when it is ready.
+//! The only unsafe code of this crate is here: registering a handler that learns who sent a signal has no safe face.
+
+#![allow(unsafe_code)]
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::os::unix::net::UnixStream;
+
+use nix::sys::signal::Signal;
+
+/// What is passed on. Signals that were ignored when the program started, as SIGHUP under `nohup`, stay ignored.
+const FORWARDED: [Signal; 7] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGWINCH,
+];
+
+/// `si_code` of a signal that the kernel made, such as those of a terminal's keys (`SI_KERNEL`).
+const FROM_KERNEL: i32 = 0x80;
+
+/// The signals that have arrived since this was made, in order.
+pub(super) struct Signals {
+    arrived: UnixStream,
+}
+
+/// A signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Arrived {
+    pub(super) signal: Signal,
+    /// A terminal sent it: Ctrl-C and its like reach every process in the foreground.
+    pub(super) by_terminal: bool,
+}
+
+impl Signals {
+    /// Catches what is passed on, and SIGCHLD, from now on for the rest of the program.
+    ///
+    /// # Errors
+    ///
+    /// The system has no socket or handler left to give.
+    pub(super) fn catch() -> io::Result<Self> {
+        let (arrived, sender) = UnixStream::pair()?;
+        // A handler must not wait. If ever the buffer is full, hundreds of signals are on their way already.
+        sender.set_nonblocking(true)?;
+        let ignored = ignored_signals()?;
+        let forwarded = FORWARDED
+            .into_iter()
+            .filter(|signal| !is_in(*signal, ignored));
+        for signal in forwarded.chain([Signal::SIGCHLD]) {
+            catch(signal, sender.try_clone()?)?;
+        }
+        Ok(Self { arrived })
+    }
+
+    /// Waits for the next signal. There is no bound: it is up to the child when it ends.
+    pub(super) fn next(&mut self) -> io::Result<Arrived> {
+        let mut message = [0; 2];
+        self.arrived.read_exact(&mut message)?;
+        let [number, by_kernel] = message;
+        let signal = Signal::try_from(i32::from(number))?;
+        let keys = matches!(signal, Signal::SIGINT | Signal::SIGQUIT | Signal::SIGWINCH);
+        Ok(Arrived {
+            signal,
+            by_terminal: keys && by_kernel == 1,
+        })
+    }
+}
+
+fn catch(signal: Signal, sender: UnixStream) -> io::Result<()> {
+    let number = signal as u8;
+    // SAFETY: the handler runs at any moment, so it may only do what is async-signal-safe. It reads one field of its
+    // argument and makes one system call that does not wait and leaves `errno` alone; it neither allocates nor locks.
+    let registered = unsafe {
+        signal_hook_registry::register_sigaction(signal as i32, move |info| {
+            let message = [number, u8::from(info.si_code == FROM_KERNEL)];
+            // There is nobody to tell, and no memory to tell it with.
+            let _ = rustix::io::write(&sender, &message);
+        })
+    };
+    registered.map(drop)
+}
+
+/// The set of signals that are ignored, as the kernel prints it: signal 1 is the lowest bit.
+fn ignored_signals() -> io::Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.ok_or_else(|| io::Error::other("/proc/self/status does not say which signals are ignored"))
+}
+
+fn is_in(signal: Signal, set: u64) -> bool {
+    set >> (signal as i32 - 1) & 1 == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_of_signals_count_from_one() {
+        assert!(is_in(Signal::SIGHUP, 1));
+        assert!(is_in(Signal::SIGINT, 0b10) && !is_in(Signal::SIGINT, 0b101));
+    }
+}

@@ -1,0 +1,71 @@
+//! Columns for people.
+
+use std::fmt;
+
+/// Rows under a heading, in columns as wide as their longest cell. Without rows there is no heading either.
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these column names.
+    pub(crate) fn new<const N: usize>(heading: [&str; N]) -> Self {
+        let heading = heading.map(str::to_owned).to_vec();
+        Self {
+            rows: vec![heading],
+        }
+    }
+
+    /// Adds a row. An empty cell becomes `-`; control characters, which could drive a terminal, are replaced.
+    pub(crate) fn push<const N: usize>(&mut self, cells: [&str; N]) {
+        self.rows.push(cells.map(printable).to_vec());
+    }
+}
+
+fn printable(cell: &str) -> String {
+    if cell.is_empty() {
+        return "-".to_owned();
+    }
+    cell.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.rows.len() < 2 {
+            return Ok(());
+        }
+        let n_columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..n_columns).map(width).collect();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                line.push_str(&format!("{cell:width$}  "));
+            }
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_they_need_to_be() {
+        let mut table = Table::new(["ID", "PROVIDER"]);
+        assert_eq!(table.to_string(), "");
+        table.push(["a/long/id", ""]);
+        table.push(["b", "x\x1b[2J"]);
+        assert_eq!(
+            table.to_string(),
+            "ID         PROVIDER\na/long/id  -\nb          x\u{fffd}[2J\n"
+        );
+    }
+}
