@@ -1,0 +1,92 @@
+//! What goes in comes out, byte for byte, and nothing else does.
+
+mod support;
+
+use keyway_plugin_file::{Store, StoreConfig};
+use support::daemon::{Daemon, binary, full};
+use support::home::Home;
+
+#[test]
+fn what_is_set_is_in_the_store_byte_for_byte() {
+    let home = Home::new();
+    let values = [
+        binary(),
+        b"line\n".to_vec(),
+        Vec::new(),
+        vec![0; 100_000],
+        vec![b'\n'],
+    ];
+    for value in values {
+        let output = home.run("set bin/key --store s", &value);
+        assert!(output.status.success(), "{}", home.show(&output));
+        let store = Store::new(StoreConfig::new(home.path().join("s")));
+        let stored = store.get(&"bin/key".parse().unwrap()).unwrap();
+        assert_eq!(stored[0].value.expose(), value);
+    }
+}
+
+#[test]
+fn raw_bytes_come_out_as_they_are() {
+    let home = Home::new();
+    let _daemon = Daemon::serve(&home.socket(), full());
+    let raw = home.run("get bin/key --value", b"");
+    assert_eq!((raw.status.code(), raw.stdout), (Some(0), binary()));
+    let line = home.run("get bin/key", b"");
+    let expected = [binary(), b"\n".to_vec()].concat();
+    assert_eq!((line.status.code(), line.stdout), (Some(0), expected));
+}
+
+#[test]
+fn a_listing_that_reads_secrets_prints_none() {
+    let home = Home::new();
+    let _daemon = Daemon::serve(&home.socket(), full());
+    for line in [
+        "ls --fetch",
+        "ls --fetch --json",
+        "get web/*",
+        "get twice/id",
+    ] {
+        let output = home.run(line, b"");
+        let text = home.show(&output);
+        assert!(!text.contains("dummy"), "{line}: {text}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_enough_ends_nothing_with_an_error() {
+    use std::process::{Command, Stdio};
+    let home = Home::new();
+    let _daemon = Daemon::serve(&home.socket(), full());
+    let script = format!(
+        "({} get large/id --value --socket {}; echo $? >&2) | head -c 1",
+        env!("CARGO_BIN_EXE_keyway"),
+        home.socket().display()
+    );
+    let output = Command::new("sh")
+        .args(["-c", &script])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.stdout, b"x");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "0\n");
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    let home = Home::new();
+    let _daemon = Daemon::serve(&home.socket(), full());
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = home
+        .keyway(["get", "web/token"])
+        .stdout(full)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    insta::assert_snapshot!(home.show(&output));
+}

@@ -1,0 +1,271 @@
+//! Every message that a person can meet, each made by provoking it with the real binary.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
+
+use support::daemon::{Daemon, full, reference};
+use support::home::Home;
+
+fn with_daemon(lines: &[&str]) -> String {
+    let home = Home::new();
+    let _daemon = Daemon::serve(&home.socket(), full());
+    home.transcript(lines)
+}
+
+#[test]
+fn what_is_typed_wrong() {
+    let home = Home::new();
+    insta::assert_snapshot!(home.transcript(&[
+        "",
+        "gett",
+        "xyzzy",
+        "get",
+        "get a//b",
+        "get a/b*",
+        "get a b",
+        "get a --json --value",
+        "get a --json --json",
+        "get a --sock x",
+        "get a --socket",
+        "get a --socket @",
+        "set",
+        "set a/*",
+        "set a hunter2",
+        "set a --value=hunter2",
+        "set a --store",
+        "rm",
+        "run",
+        "run --",
+        "run -- ",
+        "run env",
+        "plugins enabel vault",
+        "plugins enable",
+        "completions",
+        "completions tcsh",
+        "version 2",
+    ]));
+}
+
+#[test]
+fn help() {
+    let home = Home::new();
+    insta::assert_snapshot!(home.transcript(&[
+        "--help",
+        "--version",
+        "get --help",
+        "ls --help",
+        "run --help",
+        "set --help",
+        "rm --help",
+        "plugins --help",
+        "plugins enable --help",
+        "version --help",
+        "completions --help",
+    ]));
+}
+
+#[test]
+fn a_value_is_asked_for() {
+    insta::assert_snapshot!(with_daemon(&[
+        "get web/token",
+        "get web/token --value",
+        "get web/token --json",
+        "get bin/key --json",
+        "get bin/quoted --json",
+        "get web/tok/**",
+    ]));
+}
+
+#[test]
+fn a_value_is_not_to_be_had() {
+    insta::assert_snapshot!(with_daemon(&[
+        "get nothing/here",
+        "get nothing/**",
+        "get web/*",
+        "get web/* --json",
+        "get twice/id",
+        "get twice/id --value",
+        "get partial/id",
+        "get partial/id --json",
+        "get foreign/id",
+        "get denied/id",
+        "get broken/id",
+        "get slow/id",
+        "get internal/id",
+        "get hostile/id",
+    ]));
+}
+
+#[test]
+fn a_listing_is_asked_for() {
+    insta::assert_snapshot!(with_daemon(&[
+        "ls",
+        "ls web/*",
+        "ls --json",
+        "ls --fetch",
+        "ls --fetch --json",
+        "ls nothing/**",
+        "ls nothing/** --json",
+        "ls broken/**",
+        "ls broken/** --json",
+        "ls a//b",
+    ]));
+}
+
+#[test]
+fn plugins_are_asked_about_and_changed() {
+    insta::assert_snapshot!(with_daemon(&[
+        "plugins",
+        "plugins list --json",
+        "plugins enable vault",
+        "plugins disable vault --json",
+        "plugins disable guard",
+        "plugins enable nobody",
+        "plugins reload",
+        "plugins reload --json",
+        "plugins trust vault",
+        "plugins trust vault --json",
+        "plugins trust nobody",
+    ]));
+}
+
+#[test]
+fn versions() {
+    insta::assert_snapshot!(with_daemon(&["version"]));
+}
+
+#[test]
+fn a_daemon_that_offers_no_more_than_the_protocol() {
+    let home = Home::new();
+    let _daemon = Daemon::serve(&home.socket(), reference());
+    insta::assert_snapshot!(home.transcript(&[
+        "ls",
+        "ls web/*",
+        "ls web/* --fetch",
+        "ls nothing/** --fetch",
+        "plugins reload",
+    ]));
+}
+
+#[test]
+fn there_is_no_daemon() {
+    let home = Home::new();
+    let mut text = home.transcript(&[
+        "get web/token",
+        "ls",
+        "plugins",
+        "version",
+        "get web/token --socket elsewhere.sock",
+        "get web/token --socket @keyway-test-nobody",
+    ]);
+    let mut command = home.keyway(["get", "web/token"]);
+    command.env_remove("KEYWAY_SOCKET");
+    let output = support::home::feed(&mut command, b"");
+    text.push_str("$ env -u KEYWAY_SOCKET keyway get web/token\n");
+    text.push_str(&home.show(&output));
+    command.env("KEYWAY_SOCKET", "@");
+    let output = support::home::feed(&mut command, b"");
+    text.push_str("\n$ env KEYWAY_SOCKET=@ keyway get web/token\n");
+    text.push_str(&home.show(&output));
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_daemon_has_left_its_socket_behind() {
+    let home = Home::new();
+    drop(UnixListener::bind(home.socket()).unwrap());
+    insta::assert_snapshot!(home.transcript(&["get web/token", "version"]));
+}
+
+#[test]
+fn something_else_is_where_the_socket_should_be() {
+    let home = Home::new();
+    fs::write(home.path().join("file.sock"), "").unwrap();
+    insta::assert_snapshot!(home.transcript(&[
+        "get web/token --socket file.sock/x",
+        "get web/token --socket .",
+    ]));
+}
+
+#[test]
+fn a_daemon_that_speaks_something_else() {
+    use std::io::{Read as _, Write as _};
+    let home = Home::new();
+    let listener = UnixListener::bind(home.socket()).unwrap();
+    let server = std::thread::spawn(move || {
+        for answer in [
+            "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 4\r\n\r\nbusy",
+            "SSH-2.0-x\r\n",
+            "",
+        ] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 64];
+            let n = stream.read(&mut request).unwrap();
+            assert!(request[..n].starts_with(b"POST /resolver.v1.ResolverService/GetSecrets"));
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let text = home.transcript(&["get web/token", "get web/token", "get web/token"]);
+    server.join().unwrap();
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn the_file_store() {
+    let home = Home::new();
+    let mut text = String::new();
+    let mut step = |line: &str, stdin: &[u8]| {
+        let output = home.run(line, stdin);
+        text.push_str(&format!(
+            "$ printf {:?} | keyway {line}\n",
+            String::from_utf8_lossy(stdin)
+        ));
+        text.push_str(&home.show(&output));
+        text.push('\n');
+    };
+    step("set web/token", b"dummy");
+    step("set web/token", b"dummy\n");
+    step("set web/empty", b"");
+    step("set web/one --store other", b"1");
+    step("rm web/token", b"");
+    step("rm web/token", b"");
+    step("rm web/one", b"");
+    step("set web/large", &vec![b'x'; 8 * 1024 * 1024 + 1]);
+    fs::set_permissions(
+        home.path().join("other/identity.txt"),
+        fs::Permissions::from_mode(0o644),
+    )
+    .unwrap();
+    step("set web/one --store other", b"2");
+    fs::write(home.path().join("other/index.age"), "not age").unwrap();
+    fs::set_permissions(
+        home.path().join("other/identity.txt"),
+        fs::Permissions::from_mode(0o600),
+    )
+    .unwrap();
+    step("rm web/one --store other", b"");
+    fs::write(home.path().join("taken"), "").unwrap();
+    step("set web/one --store taken", b"2");
+    step("set web/one --store ", b"2");
+    insta::assert_snapshot!(shorten(&text));
+}
+
+/// The large value is not part of the message.
+fn shorten(text: &str) -> String {
+    text.replace(&"x".repeat(8 * 1024 * 1024 + 1), "x...")
+}
+
+#[test]
+fn a_place_for_the_store_is_missing() {
+    let home = Home::new();
+    let mut command = home.keyway(["set", "web/token"]);
+    command.env_remove("HOME");
+    let nowhere = support::home::feed(&mut command, b"dummy");
+    command.env("KEYWAY_FILE_STORE", "relative");
+    let relative = support::home::feed(&mut command, b"dummy");
+    let (nowhere, relative) = (home.show(&nowhere), home.show(&relative));
+    insta::assert_snapshot!(format!("{nowhere}\n{relative}"));
+}
