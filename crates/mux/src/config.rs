@@ -89,7 +89,7 @@ impl Config {
     }
 
     /// How long a stream that was dropped here is remembered while the peer neither finishes
-    /// nor resets it; then it is reset. Checked once every 30 seconds. Default: 5 minutes.
+    /// nor resets it; then it is reset, at the latest after a quarter more. Default: 5 minutes.
     #[must_use]
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.close_timeout = timeout;

@@ -45,7 +45,6 @@ impl Shared {
             is_crowded: false,
             has_yielded: false,
             armed_until: None,
-            buffer: Vec::new(),
             streams: Vec::new(),
             accepting: WaitSet::default(),
             opening: WaitSet::default(),
@@ -94,8 +93,6 @@ pub(crate) struct State {
     pub(super) has_yielded: bool,
     /// Until when the driver's timer sleeps.
     pub(super) armed_until: Option<Instant>,
-    /// What the driver reads into.
-    pub(super) buffer: Vec<u8>,
     /// The waiting tasks of each stream, by slot.
     streams: Vec<StreamWakers>,
     accepting: WaitSet,
@@ -210,8 +207,12 @@ impl State {
             Read::Failed(error) => Poll::Ready(Err(error)),
             Read::Pending => {
                 self.wait_to_read(key, cx);
-                self.core.announce(key);
-                self.flush_or_schedule();
+                if self.core.announce_soon(key) {
+                    // HTTP clients read before they write: the request may take SYN along.
+                    self.schedule();
+                } else {
+                    self.flush_or_schedule();
+                }
                 Poll::Pending
             }
         }
@@ -269,11 +270,14 @@ impl State {
 
     /// Sends what is queued for the stream, SYN included.
     pub(crate) fn poll_flush(&mut self, key: Key, is_urgent: bool) -> Result<(), StreamError> {
-        self.core.announce(key);
         if is_urgent {
+            self.core.announce(key);
             self.flush_or_schedule();
-        } else if self.core.wants_to_send() {
-            self.schedule();
+        } else {
+            self.core.announce_soon(key);
+            if self.core.wants_to_send() {
+                self.schedule();
+            }
         }
         match self.core.write_error(key) {
             // Flushing after shutdown is fine: everything was handed over before.
@@ -303,7 +307,7 @@ impl State {
                 self.wakes.push(waker);
             }
         }
-        self.core.release(key, now());
+        self.core.release(key, now);
         if self.core.wants_to_send() || self.core.is_over() {
             self.schedule();
         }
@@ -342,7 +346,7 @@ impl State {
         cx: &Context<'_>,
         ticket: &mut Ticket,
     ) -> Poll<Result<Key, AcceptError>> {
-        match self.core.accept(now()) {
+        match self.core.accept(now) {
             Poll::Pending => {
                 self.accepting.wait(ticket, cx);
                 Poll::Pending

@@ -83,7 +83,13 @@ impl Socket {
         while core.wants_to_send() && !self.is_blocked {
             core.stage();
             let Some(io) = self.io() else { return Ok(()) };
-            match io.poll_write(cx, core.out.bytes()) {
+            let (front, back) = core.out.parts();
+            let written = if back.is_empty() {
+                io.poll_write(cx, front)
+            } else {
+                io.poll_write_vectored(cx, &[IoSlice::new(front), IoSlice::new(back)])
+            };
+            match written {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(count)) => {
                     core.out.consume(count);
@@ -149,7 +155,7 @@ impl Socket {
             count += 1;
         }
         core.stage();
-        let slices = Slices::new(core.out.bytes(), &headers[..count], &parts[..count]);
+        let slices = Slices::new(core.out.parts(), &headers[..count], &parts[..count]);
         let Some(io) = self.io() else {
             return Poll::Ready(Err(StreamError::Closed));
         };
@@ -179,17 +185,23 @@ impl Socket {
 
 /// The queue and up to four frames as one list of buffers.
 struct Slices<'a> {
-    slices: [IoSlice<'a>; 2 * BURST + 1],
+    slices: [IoSlice<'a>; 2 * BURST + 2],
     len: usize,
 }
 
 impl<'a> Slices<'a> {
-    fn new(queue: &'a [u8], headers: &'a [[u8; HEADER_LEN]], parts: &[&'a [u8]]) -> Self {
-        let mut slices = [IoSlice::new(&[]); 2 * BURST + 1];
+    fn new(
+        queue: (&'a [u8], &'a [u8]),
+        headers: &'a [[u8; HEADER_LEN]],
+        parts: &[&'a [u8]],
+    ) -> Self {
+        let mut slices = [IoSlice::new(&[]); 2 * BURST + 2];
         let mut len = 0;
-        if !queue.is_empty() {
-            slices[0] = IoSlice::new(queue);
-            len = 1;
+        for part in [queue.0, queue.1] {
+            if !part.is_empty() {
+                slices[len] = IoSlice::new(part);
+                len += 1;
+            }
         }
         for (header, part) in headers.iter().zip(parts) {
             slices[len] = IoSlice::new(header);

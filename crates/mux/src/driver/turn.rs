@@ -2,6 +2,8 @@
 //! yield, not loop.
 
 use std::{
+    io,
+    pin::Pin,
     task::{Context, Poll},
     time::Instant,
 };
@@ -9,15 +11,10 @@ use std::{
 use tokio::io::ReadBuf;
 
 use super::shared::{State, now};
-use crate::{session::Outcome, wipe::wipe};
+use crate::{io::Connection, session::Outcome, streams::Block};
 
 /// What one turn may read before the other tasks get theirs.
 const READ_BUDGET: usize = 256 * 1024;
-
-/// The read buffer begins small, because most sessions are mostly idle, and doubles while the
-/// socket fills it.
-const MIN_BUFFER: usize = 4 * 1024;
-const MAX_BUFFER: usize = 64 * 1024;
 
 /// How a turn ended.
 pub(super) enum Turn {
@@ -42,9 +39,10 @@ impl State {
     pub(super) fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
         self.remember_driver(cx);
         self.is_scheduled = false;
-        if self.is_crowded && !self.has_yielded && self.core.wants_to_send() {
-            // The others that were woken with the writer are still to run; their frames travel
-            // in the same system call.
+        let is_early = self.is_crowded || self.core.has_syn_due();
+        if is_early && !self.has_yielded && self.core.wants_to_send() {
+            // The others that were woken with the writer are still to run, or the one that opened a
+            // stream is still to write: their frames travel in the same system call.
             self.has_yielded = true;
             return Turn::Again;
         }
@@ -101,30 +99,20 @@ impl State {
 
     /// Reads once and feeds the core; `None` if there is nothing to read.
     fn read_once(&mut self, cx: &mut Context<'_>, now: Instant) -> Option<usize> {
-        if self.buffer.is_empty() {
-            self.buffer = vec![0; MIN_BUFFER];
-        }
-        let mut buffer = ReadBuf::new(&mut self.buffer);
         let io = self.socket.io()?;
-        match io.poll_read(cx, &mut buffer) {
-            Poll::Pending => return None,
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(error)) => {
-                self.core.connection_failed(error);
-                return None;
+        let mut block = self.core.take_block();
+        match poll_read(io, cx, &mut block) {
+            Poll::Ready(Ok(count)) if count > 0 => {
+                self.core.receive(now, &block, count);
+                self.core.give_back(block, count);
+                return Some(count);
             }
+            Poll::Ready(Ok(_)) => self.end_of_input(),
+            Poll::Ready(Err(error)) => self.core.connection_failed(error),
+            Poll::Pending => {}
         }
-        let count = buffer.filled().len();
-        if count == 0 {
-            self.end_of_input();
-            return None;
-        }
-        self.core.receive(now, &self.buffer[..count]);
-        wipe(&mut self.buffer[..count]);
-        if count == self.buffer.len() && count < MAX_BUFFER {
-            self.buffer = vec![0; 2 * count];
-        }
-        Some(count)
+        self.core.give_back(block, 0);
+        None
     }
 
     fn end_of_input(&mut self) {
@@ -152,4 +140,20 @@ impl State {
         tracing::debug!(clean = outcome.is_ok(), "the session is over");
         Turn::Over(outcome)
     }
+}
+
+/// Reads into a block and says how many bytes it holds; none at the end.
+fn poll_read(
+    io: Pin<&mut dyn Connection>,
+    cx: &mut Context<'_>,
+    block: &mut Block,
+) -> Poll<io::Result<usize>> {
+    if block.unique().is_none() {
+        // Spare blocks belong to nobody else; an empty buffer would look like the end.
+        debug_assert!(false, "a spare block was in use");
+        *block = Block::new(block.bytes().len());
+    }
+    let mut buffer = ReadBuf::new(block.unique().unwrap_or_default());
+    io.poll_read(cx, &mut buffer)
+        .map_ok(|()| buffer.filled().len())
 }

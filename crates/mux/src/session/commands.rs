@@ -70,7 +70,10 @@ impl Core {
 
     /// Takes the next stream that the peer has opened, or is pending. Its acknowledgement leaves
     /// with its first frame, with anything else that leaves, or after 5 ms.
-    pub(crate) fn accept(&mut self, now: Instant) -> Poll<Result<Key, AcceptError>> {
+    pub(crate) fn accept(
+        &mut self,
+        now: impl FnOnce() -> Instant,
+    ) -> Poll<Result<Key, AcceptError>> {
         while let Some(key) = self.backlog.pop_front() {
             if self.store.find(key.id) != Some(key) {
                 continue;
@@ -80,8 +83,8 @@ impl Core {
             };
             entry.handshake = Handshake::AckDue;
             self.offered -= 1;
-            self.acks.push_back(key);
-            self.ack_deadline.get_or_insert(now + ACK_DELAY);
+            self.greetings.push_back(key);
+            self.ack_deadline.get_or_insert_with(|| now() + ACK_DELAY);
             self.stats.accepted += 1;
             return Poll::Ready(Ok(key));
         }
@@ -100,22 +103,26 @@ impl Core {
 
     /// What a reader gets, given a function that copies and says how much it took.
     pub(crate) fn read(&mut self, key: Key, mut copy: impl FnMut(&[u8]) -> usize) -> Read {
-        let Some(entry) = self.store.get_mut(key) else {
-            return Read::Failed(StreamError::Closed);
-        };
         let mut total = 0;
-        while !entry.recv.is_empty() {
+        while let Some(entry) = self.store.get_mut(key)
+            && !entry.recv.is_empty()
+        {
             let count = copy(entry.recv.front());
-            entry.recv.advance(count);
-            total += count;
             if count == 0 {
                 break;
+            }
+            total += count;
+            if let Some(block) = entry.recv.advance(count) {
+                self.payload_read(block);
             }
         }
         if total > 0 {
             self.consumed(key, total);
             return Read::Bytes;
         }
+        let Some(entry) = self.store.get(key) else {
+            return Read::Failed(StreamError::Closed);
+        };
         if !entry.recv.is_empty() {
             return Read::Bytes;
         }
@@ -214,7 +221,24 @@ impl Core {
         }
     }
 
-    /// Sends SYN or ACK now if the stream still owes it: the peer may have to speak first.
+    /// Sends SYN before the queue is written next, unless data takes it along: the peer may have
+    /// to speak first. Says whether it was due.
+    pub(crate) fn announce_soon(&mut self, key: Key) -> bool {
+        let is_due = !self.is_over()
+            && self
+                .store
+                .get(key)
+                .is_some_and(|entry| entry.handshake == Handshake::SynDue);
+        if is_due {
+            if self.greetings.back() != Some(&key) {
+                self.greetings.push_back(key);
+            }
+            self.has_syn_due = true;
+        }
+        is_due
+    }
+
+    /// Sends SYN now if the stream still owes it.
     pub(crate) fn announce(&mut self, key: Key) {
         if self.is_over() {
             return;
@@ -269,10 +293,9 @@ impl Core {
             return;
         };
         entry.state.reset(by);
-        let unread = entry.recv.clear();
         entry.eof = false;
         let is_known = entry.handshake != Handshake::SynDue;
-        self.buffered -= unread;
+        self.drop_unread(key);
         if is_known {
             self.push_frame(Header::window_update(key.id, Flags::RST, 0));
         }
@@ -282,13 +305,13 @@ impl Core {
 
     /// The handle is gone. What was written is delivered, then FIN; unread bytes are dropped. A
     /// stream that never sent anything leaves no trace on the wire.
-    pub(crate) fn release(&mut self, key: Key, now: Instant) {
+    pub(crate) fn release(&mut self, key: Key, now: impl FnOnce() -> Instant) {
         let is_over = self.is_over();
+        self.drop_unread(key);
         let Some(entry) = self.store.get_mut(key) else {
             return;
         };
-        entry.released_at = Some(now);
-        self.buffered -= entry.recv.clear();
+        entry.released = true;
         if entry.state.is_over() || is_over {
             self.store.retire(key);
             self.store.remove(key);

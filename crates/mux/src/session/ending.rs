@@ -149,11 +149,7 @@ impl Core {
 
     /// How many streams somebody here is still using: not finished, and not dropped.
     fn streams_in_use(&self) -> usize {
-        let is_used = |key: &Key| {
-            self.store
-                .get(*key)
-                .is_some_and(|entry| !entry.is_released())
-        };
+        let is_used = |key: &Key| self.store.get(*key).is_some_and(|entry| !entry.released);
         self.store.live_keys().filter(is_used).count()
     }
 
@@ -177,7 +173,8 @@ impl Core {
             self.retire(key);
         }
         self.backlog.clear();
-        self.acks.clear();
+        self.greetings.clear();
+        self.has_syn_due = false;
         self.ack_deadline = None;
         self.line.clear();
         self.sweep_at = None;

@@ -7,7 +7,7 @@ use crate::{
     config::INITIAL_WINDOW,
     error::{ProtocolError, StreamId},
     frame::{Flags, Header, Item, Kind},
-    streams::{Handshake, Key, ResetBy, State, StreamEntry},
+    streams::{Block, Handshake, Key, ResetBy, State, StreamEntry},
 };
 
 /// Where the payload of the current data frame goes.
@@ -23,17 +23,21 @@ impl Core {
     /// The peer's next bytes, in any chunks. Bytes after the session's end are dropped.
     ///
     /// A violation of the protocol starts the end of the session.
-    pub(crate) fn receive(&mut self, now: Instant, bytes: &[u8]) {
-        if bytes.is_empty() || self.is_over() {
+    pub(crate) fn receive(&mut self, now: Instant, block: &Block, filled: usize) {
+        if filled == 0 || self.is_over() {
             return;
         }
         self.keep_alive.heard(now);
-        let mut input = bytes;
+        let mut input = &block.bytes()[..filled];
         while !self.is_over() {
             let outcome = match self.decoder.next(&mut input) {
                 Ok(None) => return,
                 Ok(Some(Item::Header(header))) => self.receive_header(now, header),
-                Ok(Some(Item::Payload { bytes, last })) => self.receive_payload(bytes, last),
+                Ok(Some(Item::Payload { bytes, last })) => {
+                    let end = filled - input.len();
+                    self.receive_payload(block, end - bytes.len(), end);
+                    if last { self.finish_body() } else { Ok(()) }
+                }
                 Err(error) => Err(error),
             };
             if let Err(error) = outcome {
@@ -151,7 +155,7 @@ impl Core {
                 window,
             });
         }
-        if entry.is_released() {
+        if entry.released {
             // Nobody reads. A little is dropped silently, so that our own last data is not
             // destroyed by a reset; a peer that would be stuck is told.
             if entry.recv_window.available() == 0 {
@@ -167,18 +171,16 @@ impl Core {
         Ok(Some(key))
     }
 
-    fn receive_payload(&mut self, bytes: &[u8], last: bool) -> Result<(), ProtocolError> {
-        self.stats.bytes_received += bytes.len() as u64;
+    fn receive_payload(&mut self, block: &Block, start: usize, end: usize) {
+        self.stats.bytes_received += (end - start) as u64;
         if let Some(key) = self.body.target
-            && let Some(entry) = self.store.get_mut(key)
-            && !entry.is_released()
+            && let Some(entry) = self.store.get(key)
+            && !entry.released
             && entry.state.can_recv()
         {
-            entry.recv.push(bytes);
-            self.buffered += bytes.len();
+            self.store_payload(key, block, start, end);
             self.events.push_back(Event::Readable(key));
         }
-        if last { self.finish_body() } else { Ok(()) }
     }
 
     /// The payload of a data frame is complete, so its FIN counts now and not earlier: a reader

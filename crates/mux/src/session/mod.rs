@@ -1,5 +1,6 @@
 //! The session without its socket: all of yamux as a state machine.
 
+mod buffers;
 mod commands;
 mod ending;
 mod inbound;
@@ -27,7 +28,7 @@ use crate::{
 const ACK_DELAY: Duration = Duration::from_millis(5);
 
 /// How many acknowledgements may wait. A Go peer stops opening at 256 unacknowledged streams.
-const MAX_WAITING_ACKS: usize = 32;
+const MAX_GREETINGS: usize = 32;
 
 /// What has become possible for somebody who may be waiting for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +49,8 @@ pub(crate) enum Event {
 ///
 /// # Contract
 ///
-/// *Inputs.* [`receive`](Self::receive) takes the peer's bytes in any chunks and
-/// [`end_of_input`](Self::end_of_input) their end; [`handle_timeout`](Self::handle_timeout) tells
+/// *Inputs.* [`receive`](Self::receive) takes the peer's bytes in any chunks, in
+/// blocks that [`take_block`](Self::take_block) gave, and [`end_of_input`](Self::end_of_input) their end; [`handle_timeout`](Self::handle_timeout) tells
 /// the time, which never goes backwards; the commands `open`, `accept`, `read`, `write`,
 /// `finish`, `reset`, `release`, `go_away` and `close` are the users'. A command on a key that
 /// was released is not made.
@@ -91,8 +92,10 @@ pub(crate) struct Core {
     pub(crate) out: SendQueue,
     /// Answers to the peer that belong to no stream, until `out` has room.
     replies: VecDeque<[u8; HEADER_LEN]>,
-    /// Accepted streams that have not been acknowledged yet.
-    acks: VecDeque<Key>,
+    /// Streams that owe the peer their first frame: a SYN or an ACK.
+    greetings: VecDeque<Key>,
+    /// One of them is a SYN, and its stream has a reader waiting.
+    has_syn_due: bool,
     ack_deadline: Option<Instant>,
     /// Streams that wait for a turn to write.
     line: VecDeque<Key>,
@@ -111,6 +114,7 @@ pub(crate) struct Core {
     sweep_at: Option<Instant>,
     /// Unread bytes of all streams.
     buffered: usize,
+    buffers: buffers::Buffers,
     stats: Stats,
 }
 
@@ -129,7 +133,8 @@ impl Core {
             body: inbound::Body::default(),
             out: SendQueue::default(),
             replies: VecDeque::new(),
-            acks: VecDeque::new(),
+            greetings: VecDeque::new(),
+            has_syn_due: false,
             ack_deadline: None,
             line: VecDeque::new(),
             events: VecDeque::new(),
@@ -141,6 +146,7 @@ impl Core {
             write_deadline: None,
             sweep_at: None,
             buffered: 0,
+            buffers: buffers::Buffers::default(),
             stats: Stats::default(),
         }
     }
@@ -185,7 +191,7 @@ impl Core {
             return;
         };
         let handshake = std::mem::replace(&mut entry.handshake, Handshake::Done);
-        let is_released = entry.is_released();
+        let is_released = entry.released;
         let was_live = self.store.retire(key);
         if was_live && handshake.is_unacknowledged() {
             self.forget_unacknowledged();
@@ -202,9 +208,7 @@ impl Core {
 
     /// Removes an entry and the bytes that nobody will read.
     fn drop_entry(&mut self, key: Key) {
-        if let Some(entry) = self.store.get_mut(key) {
-            self.buffered -= entry.recv.clear();
-        }
+        self.drop_unread(key);
         self.store.remove(key);
     }
 
@@ -239,10 +243,7 @@ impl Core {
         assert_eq!(self.offered, live.iter().filter(offered).count());
         for key in self.store.keys() {
             let is_live = self.store.find(key.id) == Some(key);
-            let is_held = self
-                .store
-                .get(key)
-                .is_some_and(|entry| !entry.is_released());
+            let is_held = self.store.get(key).is_some_and(|entry| !entry.released);
             assert!(
                 is_live || is_held,
                 "stream {} is neither live nor held",

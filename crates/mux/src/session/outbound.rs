@@ -1,8 +1,8 @@
 //! What leaves: the queue of frames, and what is put into it when.
 
-use std::{fmt, io::IoSlice, time::Instant};
+use std::{collections::VecDeque, fmt, io::IoSlice, time::Instant};
 
-use super::{Core, Event, MAX_WAITING_ACKS};
+use super::{Core, Event, MAX_GREETINGS};
 use crate::{
     error::ProtocolError,
     frame::{HEADER_LEN, Header, MAX_PAYLOAD},
@@ -14,45 +14,46 @@ use crate::{
 const KEPT_CAPACITY: usize = 4 * 1024;
 
 /// Encoded frames, in the order in which they leave.
+///
+/// A ring, so that neither appending nor leaving moves bytes; it keeps its size while the session
+/// is busy.
 #[derive(Default)]
 pub(crate) struct SendQueue {
-    bytes: Vec<u8>,
-    /// How much of the front has left: `start <= bytes.len()`.
-    start: usize,
+    bytes: VecDeque<u8>,
 }
 
 impl SendQueue {
-    pub(crate) const fn len(&self) -> usize {
-        self.bytes.len() - self.start
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
     }
 
-    /// What is to be written next.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes[self.start..]
+    /// What is to be written next, in two parts of which the second may be empty.
+    pub(crate) fn parts(&self) -> (&[u8], &[u8]) {
+        self.bytes.as_slices()
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+        self.bytes.extend(bytes);
     }
 
     /// The first `count` bytes have left. More than there are is as good as all: a writer that
     /// claims so is wrong, but nothing of ours depends on it.
     pub(crate) fn consume(&mut self, count: usize) {
-        let end = self.start + count.min(self.len());
-        wipe(&mut self.bytes[self.start..end]);
-        self.start = end;
-        if self.start == self.bytes.len() {
-            self.bytes.clear();
-            self.bytes.shrink_to(KEPT_CAPACITY);
-            self.start = 0;
-        } else if self.start >= self.bytes.len() / 2 {
-            self.bytes.drain(..self.start);
-            self.start = 0;
-        }
+        let count = count.min(self.len());
+        let (front, back) = self.bytes.as_mut_slices();
+        let in_front = count.min(front.len());
+        wipe(&mut front[..in_front]);
+        wipe(&mut back[..count - in_front]);
+        self.bytes.drain(..count);
+    }
+
+    /// Gives the memory of a burst back.
+    pub(crate) fn trim(&mut self) {
+        self.bytes.shrink_to(KEPT_CAPACITY);
     }
 
     /// Drops everything.
@@ -72,7 +73,7 @@ impl fmt::Debug for SendQueue {
 
 impl Drop for SendQueue {
     fn drop(&mut self) {
-        wipe(&mut self.bytes);
+        self.clear();
     }
 }
 
@@ -110,15 +111,24 @@ impl Core {
 
     /// Whether there is something that should leave soon. Acknowledgements wait for company.
     pub(crate) fn wants_to_send(&self) -> bool {
-        !self.out.is_empty() || !self.replies.is_empty() || self.acks.len() >= MAX_WAITING_ACKS
+        !self.out.is_empty()
+            || !self.replies.is_empty()
+            || self.has_syn_due
+            || self.greetings.len() >= MAX_GREETINGS
+    }
+
+    /// Whether a SYN waits for the data that its stream may be about to send.
+    pub(crate) const fn has_syn_due(&self) -> bool {
+        self.has_syn_due
     }
 
     /// Moves replies and waiting acknowledgements into the queue, to be called right
     /// before it is written.
     pub(crate) fn stage(&mut self) {
-        while !self.acks.is_empty() {
-            self.stage_ack();
+        while let Some(key) = self.greetings.pop_front() {
+            self.greet(key);
         }
+        self.has_syn_due = false;
         self.ack_deadline = None;
         while self.out.len() < self.config.send_queue {
             let Some(reply) = self.replies.pop_front() else {
@@ -128,14 +138,12 @@ impl Core {
         }
     }
 
-    fn stage_ack(&mut self) {
-        let Some(key) = self.acks.pop_front() else {
-            return;
-        };
+    /// Sends a SYN or an ACK that nothing has taken along.
+    fn greet(&mut self, key: Key) {
         let Some(entry) = self.store.get_mut(key) else {
             return;
         };
-        if entry.handshake == Handshake::AckDue {
+        if matches!(entry.handshake, Handshake::AckDue | Handshake::SynDue) {
             let flags = entry.take_flags();
             self.push_frame(Header::window_update(key.id, flags, 0));
         }
@@ -202,10 +210,12 @@ mod tests {
             queue.push(&[round; 100]);
             let count = usize::from(round) * 7 % 130;
             let count = count.min(queue.len());
-            sent.extend_from_slice(&queue.bytes()[..count]);
+            sent.extend(queue.bytes.range(..count));
             queue.consume(count);
         }
-        sent.extend_from_slice(queue.bytes());
+        let (front, back) = queue.parts();
+        sent.extend_from_slice(front);
+        sent.extend_from_slice(back);
         queue.clear();
         let expected: Vec<u8> = (0u8..50).flat_map(|round| [round; 100]).collect();
         assert_eq!(sent, expected);
@@ -219,14 +229,15 @@ mod tests {
         queue.consume(usize::MAX);
         assert!(queue.is_empty());
         queue.push(b"def");
-        assert_eq!(queue.bytes(), b"def");
+        assert_eq!(queue.bytes, b"def");
     }
 
     #[test]
-    fn an_empty_queue_gives_memory_back() {
+    fn an_empty_queue_gives_memory_back_when_asked() {
         let mut queue = SendQueue::default();
         queue.push(&[0; 100_000]);
         queue.consume(100_000);
+        queue.trim();
         assert!(queue.bytes.capacity() <= KEPT_CAPACITY);
     }
 }

@@ -1,7 +1,5 @@
 //! One stream: its state, its windows, its unread bytes; and the table of all of them.
 
-use std::time::Instant;
-
 use crate::frame::Flags;
 
 mod flow;
@@ -10,7 +8,7 @@ mod state;
 mod store;
 
 pub(crate) use flow::{RecvWindow, SendWindow};
-pub(crate) use recv::RecvQueue;
+pub(crate) use recv::{Block, MIN_LENT, RecvQueue};
 pub(crate) use state::{Handshake, ResetBy, State};
 pub(crate) use store::{Key, Store};
 
@@ -25,8 +23,10 @@ pub(crate) struct StreamEntry {
     pub(crate) recv: RecvQueue,
     /// FIN was received, whatever became of the stream after it.
     pub(crate) eof: bool,
-    /// When the handle was dropped: nobody will read or write any more.
-    pub(crate) released_at: Option<Instant>,
+    /// The handle was dropped: nobody will read or write any more.
+    pub(crate) released: bool,
+    /// How many sweeps have found the stream dropped and not finished by the peer.
+    pub(crate) sweeps: u8,
     /// The stream waits in the queue for a turn to write.
     pub(crate) in_line: bool,
     /// The stream was called from the queue and may write without queueing again.
@@ -43,15 +43,11 @@ impl StreamEntry {
             recv_window: RecvWindow::new(window),
             recv: RecvQueue::default(),
             eof: false,
-            released_at: None,
+            released: false,
+            sweeps: 0,
             in_line: false,
             has_turn: false,
         }
-    }
-
-    /// Whether the handle was dropped.
-    pub(crate) const fn is_released(&self) -> bool {
-        self.released_at.is_some()
     }
 
     /// The flags that the next frame of the stream has to carry, each exactly once.

@@ -1,6 +1,6 @@
 //! The bytes of one stream that have arrived and were not read yet.
 
-use std::{collections::VecDeque, fmt};
+use std::{collections::VecDeque, fmt, sync::Arc};
 
 use crate::wipe::wipe;
 
@@ -8,14 +8,119 @@ use crate::wipe::wipe;
 const MIN_CHUNK: usize = 64;
 const MAX_CHUNK: usize = 32 * 1024;
 
-/// A queue of byte chunks. Small arrivals share a chunk, so memory stays within about twice the
+/// From this size on a payload may stay where the socket put it.
+pub(crate) const MIN_LENT: usize = 4 * 1024;
+
+/// A buffer that the socket is read into. Large payloads are handed to their streams inside of it
+/// instead of being copied; it is wiped and used again when the last of them was read.
+#[derive(Clone)]
+pub(crate) struct Block(Arc<Box<[u8]>>);
+
+impl Block {
+    pub(crate) fn new(size: usize) -> Self {
+        Self(Arc::new(vec![0; size].into_boxed_slice()))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The bytes for writing, unless a stream still has some of them.
+    pub(crate) fn unique(&mut self) -> Option<&mut [u8]> {
+        Arc::get_mut(&mut self.0).map(|bytes| &mut bytes[..])
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if let Some(bytes) = self.unique() {
+            wipe(bytes);
+        }
+    }
+}
+
+/// Says how large it is, never what is in it: payload may be secret.
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Block")
+            .field("len", &self.0.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Some bytes of a stream.
+enum Chunk {
+    /// Copied together from small arrivals: `start` of them were read.
+    Own { bytes: Vec<u8>, start: usize },
+    /// Where the socket put them: the unread range.
+    Lent {
+        block: Block,
+        start: usize,
+        end: usize,
+    },
+}
+
+impl Default for Chunk {
+    fn default() -> Self {
+        Self::Own {
+            bytes: Vec::new(),
+            start: 0,
+        }
+    }
+}
+
+impl Chunk {
+    fn unread(&self) -> &[u8] {
+        match self {
+            Self::Own { bytes, start } => &bytes[*start..],
+            Self::Lent { block, start, end } => &block.bytes()[*start..*end],
+        }
+    }
+
+    /// Copies as much as the allocation has room for and returns the rest.
+    fn fill<'a>(&mut self, arrived: &'a [u8]) -> &'a [u8] {
+        let Self::Own { bytes, .. } = self else {
+            return arrived;
+        };
+        let (fitting, rest) = arrived.split_at(arrived.len().min(bytes.capacity() - bytes.len()));
+        bytes.extend_from_slice(fitting);
+        rest
+    }
+
+    fn capacity(&self) -> usize {
+        match self {
+            Self::Own { bytes, .. } => bytes.capacity(),
+            Self::Lent { .. } => 0,
+        }
+    }
+
+    fn advance(&mut self, count: usize) {
+        match self {
+            Self::Own { bytes, start } => {
+                wipe(&mut bytes[*start..*start + count]);
+                *start += count;
+            }
+            Self::Lent { start, .. } => *start += count,
+        }
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        if let Self::Own { bytes, start } = self {
+            wipe(&mut bytes[*start..]);
+        }
+    }
+}
+
+/// A queue of chunks. Small arrivals share a chunk, so memory stays within about twice the
 /// bytes held however small the frames are; an empty queue holds no memory. What was read
 /// is wiped.
 #[derive(Default)]
 pub(crate) struct RecvQueue {
-    chunks: VecDeque<Vec<u8>>,
-    /// How much of the first chunk was read.
-    start: usize,
+    /// What is read next. Apart from the others, because most queues never hold a second one.
+    head: Chunk,
+    tail: VecDeque<Chunk>,
     /// How many bytes are unread.
     len: usize,
 }
@@ -30,62 +135,80 @@ impl RecvQueue {
         self.len == 0
     }
 
-    /// Appends bytes.
+    /// Appends a copy of bytes.
     pub(crate) fn push(&mut self, mut bytes: &[u8]) {
         self.len += bytes.len();
-        if let Some(last) = self.chunks.back_mut() {
-            let (fitting, rest) = bytes.split_at(bytes.len().min(last.capacity() - last.len()));
-            last.extend_from_slice(fitting);
-            bytes = rest;
-        }
+        bytes = self.last().fill(bytes);
         while !bytes.is_empty() {
-            let previous = self.chunks.back().map_or(0, Vec::capacity);
-            let capacity = bytes.len().max(previous * 2).clamp(MIN_CHUNK, MAX_CHUNK);
-            let (fitting, rest) = bytes.split_at(bytes.len().min(capacity));
-            let mut chunk = Vec::with_capacity(capacity);
-            chunk.extend_from_slice(fitting);
-            self.chunks.push_back(chunk);
-            bytes = rest;
+            let capacity = bytes.len().max(self.last().capacity() * 2);
+            let mut chunk = Chunk::Own {
+                bytes: Vec::with_capacity(capacity.clamp(MIN_CHUNK, MAX_CHUNK)),
+                start: 0,
+            };
+            bytes = chunk.fill(bytes);
+            self.append(chunk);
+        }
+    }
+
+    /// Appends bytes where they are: `block[start..end]`.
+    pub(crate) fn lend(&mut self, block: &Block, start: usize, end: usize) {
+        self.len += end - start;
+        self.append(Chunk::Lent {
+            block: block.clone(),
+            start,
+            end,
+        });
+    }
+
+    fn last(&mut self) -> &mut Chunk {
+        self.tail.back_mut().unwrap_or(&mut self.head)
+    }
+
+    fn append(&mut self, chunk: Chunk) {
+        if self.tail.is_empty() && self.head.unread().is_empty() {
+            self.head = chunk;
+        } else {
+            self.tail.push_back(chunk);
         }
     }
 
     /// The bytes that can be read at once, empty if there are none.
     pub(crate) fn front(&self) -> &[u8] {
-        self.chunks
-            .front()
-            .map_or(&[], |chunk| &chunk[self.start..])
+        self.head.unread()
     }
 
-    /// Takes `count` bytes from the front of what [`front`](Self::front) returned.
-    pub(crate) fn advance(&mut self, count: usize) {
-        let Some(chunk) = self.chunks.front_mut() else {
-            debug_assert_eq!(count, 0, "advanced an empty queue");
-            return;
-        };
-        wipe(&mut chunk[self.start..self.start + count]);
-        self.start += count;
+    /// Takes `count` bytes from the front of what [`front`](Self::front) returned. Gives a block
+    /// back when its last byte was read.
+    pub(crate) fn advance(&mut self, count: usize) -> Option<Block> {
+        self.head.advance(count);
         self.len -= count;
-        if self.start == chunk.len() {
-            self.start = 0;
-            self.chunks.pop_front();
-            if self.chunks.is_empty() {
-                self.chunks = VecDeque::new();
-            }
+        if !self.head.unread().is_empty() {
+            return None;
+        }
+        let next = self.tail.pop_front().unwrap_or_default();
+        if self.tail.is_empty() && self.tail.capacity() > 0 {
+            self.tail = VecDeque::new();
+        }
+        match &std::mem::replace(&mut self.head, next) {
+            Chunk::Lent { block, .. } => Some(block.clone()),
+            Chunk::Own { .. } => None,
         }
     }
 
-    /// Drops everything and says how much that was.
-    pub(crate) fn clear(&mut self) -> usize {
-        let len = self.len;
-        *self = Self::default();
-        len
+    /// How many pieces of blocks are waiting.
+    pub(crate) fn lent(&self) -> usize {
+        let chunks = std::iter::once(&self.head).chain(&self.tail);
+        chunks
+            .filter(|chunk| matches!(chunk, Chunk::Lent { .. }))
+            .count()
     }
 
     /// How many bytes of memory the chunks take.
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
-        let chunks: usize = self.chunks.iter().map(Vec::capacity).sum();
-        chunks + self.chunks.capacity() * size_of::<Vec<u8>>()
+        let chunks = std::iter::once(&self.head).chain(&self.tail);
+        let own: usize = chunks.map(Chunk::capacity).sum();
+        own + self.tail.capacity() * size_of::<Chunk>()
     }
 }
 
@@ -95,14 +218,6 @@ impl fmt::Debug for RecvQueue {
         f.debug_struct("RecvQueue")
             .field("len", &self.len)
             .finish_non_exhaustive()
-    }
-}
-
-impl Drop for RecvQueue {
-    fn drop(&mut self) {
-        for chunk in &mut self.chunks {
-            wipe(chunk);
-        }
     }
 }
 
@@ -133,26 +248,43 @@ mod tests {
     }
 
     #[test]
-    fn clear_says_how_much_was_lost() {
-        let mut queue = RecvQueue::default();
-        queue.push(&[1; 10]);
-        queue.advance(3);
-        assert_eq!(queue.clear(), 7);
-        assert_eq!((queue.len(), queue.capacity()), (0, 0));
+    fn a_block_comes_back_with_its_last_byte() {
+        let mut block = Block::new(100);
+        block.unique().unwrap().fill(7);
+        let (mut near, mut far) = (RecvQueue::default(), RecvQueue::default());
+        near.lend(&block, 0, 40);
+        far.lend(&block, 40, 100);
+        assert_eq!((near.lent(), far.lent()), (1, 1));
+        assert!(block.unique().is_none());
+        drop(block);
+        assert!(near.advance(10).is_none());
+        assert_eq!(near.front(), [7; 30]);
+        let mut back = near.advance(30).unwrap();
+        assert!(back.unique().is_none(), "the other stream still reads it");
+        drop(back);
+        back = far.advance(60).unwrap();
+        assert_eq!(back.unique().unwrap().len(), 100);
+        assert_eq!((near.lent(), far.lent()), (0, 0));
     }
 
     proptest! {
         #[test]
         fn what_goes_in_comes_out(
-            steps in prop::collection::vec((0usize..5000, 0usize..5000), 0..60),
+            steps in prop::collection::vec((0usize..5000, any::<bool>(), 0usize..5000), 0..60),
         ) {
             let mut queue = RecvQueue::default();
             let (mut next_in, mut next_out) = (0u8, 0u8);
-            for (push, pull) in steps {
+            for (push, is_lent, pull) in steps {
                 let bytes: Vec<u8> = (0..push)
                     .map(|_| { next_in = next_in.wrapping_add(1); next_in })
                     .collect();
-                queue.push(&bytes);
+                if is_lent && push > 0 {
+                    let mut block = Block::new(push + 2);
+                    block.unique().unwrap()[1..=push].copy_from_slice(&bytes);
+                    queue.lend(&block, 1, push + 1);
+                } else {
+                    queue.push(&bytes);
+                }
                 let mut left = pull.min(queue.len());
                 while left > 0 {
                     let count = queue.front().len().min(left);
