@@ -8,6 +8,9 @@ mod keep_alive;
 mod outbound;
 mod timing;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},

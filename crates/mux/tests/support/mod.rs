@@ -1,10 +1,25 @@
 //! Pairs of sessions for the tests.
-#![allow(dead_code, reason = "each test file uses its own part")]
+//!
+//! Tests with paused time poll a future only when it was really woken: with nobody awake the
+//! runtime jumps to the next timer, so a lost wake-up runs into [`bounded`] at once.
+#![allow(dead_code, unused_imports, reason = "each test file uses its own part")]
+
+mod peer;
+mod wire;
 
 use std::time::Duration;
 
-use keyway_mux::{Config, Role, Session, SessionError};
-use tokio::{net::UnixStream, task::JoinHandle};
+use keyway_mux::{Config, Driver, Role, Session, SessionError, Stream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
+    task::JoinHandle,
+};
+
+pub(crate) use self::{
+    peer::{ACK, DATA, FIN, Frame, GO_AWAY, PING, Peer, RST, SYN, WINDOW_UPDATE},
+    wire::{Wire, wire},
+};
 
 /// A session whose driver runs in a task.
 pub(crate) struct End {
@@ -26,13 +41,57 @@ pub(crate) fn pair_with(client: Config, server: Config) -> (End, End) {
     )
 }
 
-/// One end on a socket.
-pub(crate) fn end(io: UnixStream, role: Role, config: Config) -> End {
+/// A client and a server on a wire in memory, for tests that control the time.
+pub(crate) fn wired_pair(capacity: usize, chunk: usize) -> (End, End) {
+    wired_pair_with(capacity, chunk, Config::default(), Config::default())
+}
+
+/// The same with configurations.
+pub(crate) fn wired_pair_with(
+    capacity: usize,
+    chunk: usize,
+    client: Config,
+    server: Config,
+) -> (End, End) {
+    let (near, far) = wire(capacity, chunk);
+    (
+        end(near, Role::Client, client),
+        end(far, Role::Server, server),
+    )
+}
+
+/// One end on a connection.
+pub(crate) fn end<T>(io: T, role: Role, config: Config) -> End
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let (session, driver) = Session::new(io, role, config);
     End {
         session,
         driver: tokio::spawn(driver),
     }
+}
+
+impl End {
+    /// Waits for the end, which must be clean.
+    pub(crate) async fn finished(self) {
+        drop(self.session);
+        bounded("the driver", self.driver).await.unwrap().unwrap();
+    }
+}
+
+/// A stream that both ends hold, after one byte each way.
+pub(crate) async fn stream(client: &Session, server: &Session) -> (Stream, Stream) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut near = bounded("opening", client.open()).await.unwrap();
+    near.write_all(b"?").await.unwrap();
+    near.flush().await.unwrap();
+    let mut far = bounded("accepting", server.accept()).await.unwrap();
+    assert_eq!(far.read_u8().await.unwrap(), b'?');
+    far.write_all(b"!").await.unwrap();
+    far.flush().await.unwrap();
+    assert_eq!(near.read_u8().await.unwrap(), b'!');
+    (near, far)
 }
 
 /// Fails a test that hangs, long before anybody gives up on it.

@@ -1,0 +1,231 @@
+//! Two cores joined by a wire that has a capacity and cuts where it likes, in virtual time.
+
+use std::{
+    collections::VecDeque,
+    io::IoSlice,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    config::{Config, Role},
+    error::{OpenError, StreamError},
+    session::{Core, Event, Read},
+    streams::Key,
+};
+
+/// One end: a core, the bytes on their way to it, and the events nobody has looked at.
+pub(super) struct Side {
+    pub(super) core: Core,
+    incoming: VecDeque<u8>,
+    pub(super) events: Vec<Event>,
+}
+
+impl Side {
+    fn new(role: Role, config: Config, now: Instant) -> Self {
+        Self {
+            core: Core::new(role, config, now),
+            incoming: VecDeque::new(),
+            events: Vec::new(),
+        }
+    }
+
+    /// Feeds bytes as one chunk.
+    pub(super) fn feed(&mut self, now: Instant, bytes: &[u8]) {
+        for chunk in bytes.chunks(4096) {
+            let mut block = self.core.take_block();
+            let Some(space) = block.unique() else {
+                panic!("a spare block was in use")
+            };
+            space[..chunk.len()].copy_from_slice(chunk);
+            self.core.receive(now, &block, chunk.len());
+            self.core.give_back(block, chunk.len());
+        }
+        self.collect();
+    }
+
+    pub(super) fn collect(&mut self) {
+        self.core.check_invariants();
+        while let Some(event) = self.core.next_event() {
+            self.events.push(event);
+        }
+    }
+
+    /// Whether an event happened since the last question.
+    pub(super) fn happened(&mut self, event: Event) -> bool {
+        self.collect();
+        let before = self.events.len();
+        self.events.retain(|other| *other != event);
+        self.events.len() < before
+    }
+
+    pub(super) fn open(&mut self) -> Key {
+        match self.core.open() {
+            Poll::Ready(Ok(key)) => key,
+            other => panic!("opening: {other:?}"),
+        }
+    }
+
+    pub(super) fn open_error(&mut self) -> OpenError {
+        match self.core.open() {
+            Poll::Ready(Err(error)) => error,
+            other => panic!("opening: {other:?}"),
+        }
+    }
+
+    pub(super) fn write(&mut self, key: Key, bytes: &[u8]) -> Poll<Result<usize, StreamError>> {
+        let written = self.core.write(key, &[IoSlice::new(bytes)]);
+        self.collect();
+        written
+    }
+
+    /// Writes everything, which must fit.
+    pub(super) fn write_all(&mut self, key: Key, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            match self.write(key, bytes) {
+                Poll::Ready(Ok(count)) => bytes = &bytes[count..],
+                other => panic!("{} bytes left: {other:?}", bytes.len()),
+            }
+        }
+    }
+
+    /// Reads what has arrived.
+    pub(super) fn read(&mut self, key: Key) -> Vec<u8> {
+        self.read_at_most(key, usize::MAX).0
+    }
+
+    pub(super) fn read_at_most(&mut self, key: Key, limit: usize) -> (Vec<u8>, Read) {
+        let mut bytes = Vec::new();
+        loop {
+            let read = self.core.read(key, |front| {
+                let count = front.len().min(limit - bytes.len());
+                bytes.extend_from_slice(&front[..count]);
+                count
+            });
+            self.collect();
+            if !matches!(read, Read::Bytes) || bytes.len() == limit {
+                return (bytes, read);
+            }
+        }
+    }
+
+    /// The outcome of a read that must find no bytes.
+    pub(super) fn read_end(&mut self, key: Key) -> Read {
+        let (bytes, read) = self.read_at_most(key, usize::MAX);
+        assert_eq!(bytes, b"", "bytes before the end");
+        read
+    }
+
+    pub(super) fn open_streams(&self) -> usize {
+        self.core.stats().open_streams
+    }
+}
+
+/// A client and a server.
+pub(super) struct Pair {
+    pub(super) client: Side,
+    pub(super) server: Side,
+    pub(super) now: Instant,
+    /// How many bytes the wire holds in each direction.
+    pub(super) capacity: usize,
+    /// How many bytes arrive at a time.
+    pub(super) chunk: usize,
+}
+
+impl Pair {
+    pub(super) fn new() -> Self {
+        Self::with(Config::default(), Config::default())
+    }
+
+    pub(super) fn with(client: Config, server: Config) -> Self {
+        let now = Instant::now();
+        Self {
+            client: Side::new(Role::Client, client, now),
+            server: Side::new(Role::Server, server, now),
+            now,
+            capacity: usize::MAX,
+            chunk: 4096,
+        }
+    }
+
+    /// Moves bytes both ways until nothing moves any more.
+    pub(super) fn drive(&mut self) {
+        while self.step() {}
+    }
+
+    /// Moves what the wire holds once. Says whether anything moved.
+    pub(super) fn step(&mut self) -> bool {
+        let sent = send(&mut self.client, &mut self.server, self.capacity, self.now)
+            | send(&mut self.server, &mut self.client, self.capacity, self.now);
+        let client = arrive(&mut self.client, self.chunk, self.now);
+        let server = arrive(&mut self.server, self.chunk, self.now);
+        sent || client || server
+    }
+
+    /// Lets time pass, deadline by deadline.
+    pub(super) fn advance(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        self.drive();
+        loop {
+            let deadlines = [self.client.core.deadline(), self.server.core.deadline()];
+            let next = deadlines
+                .into_iter()
+                .flatten()
+                .min()
+                .filter(|at| *at <= end);
+            let Some(next) = next else { break };
+            self.now = self.now.max(next);
+            for side in [&mut self.client, &mut self.server] {
+                side.core.handle_timeout(self.now);
+                side.collect();
+            }
+            self.drive();
+        }
+        self.now = end;
+    }
+
+    /// A stream that both ends know.
+    pub(super) fn stream(&mut self) -> (Key, Key) {
+        let near = self.client.open();
+        assert!(self.client.core.announce_soon(near));
+        self.drive();
+        let far = self.accept();
+        self.advance(Duration::from_millis(5));
+        (near, far)
+    }
+
+    /// Accepts what the client opened.
+    pub(super) fn accept(&mut self) -> Key {
+        match self.server.core.accept(|| self.now) {
+            Poll::Ready(Ok(key)) => key,
+            other => panic!("accepting: {other:?}"),
+        }
+    }
+}
+
+fn send(from: &mut Side, to: &mut Side, capacity: usize, now: Instant) -> bool {
+    let mut moved = false;
+    while from.core.wants_to_send() && to.incoming.len() < capacity {
+        from.core.stage();
+        let (front, back) = from.core.out.parts();
+        let room = capacity - to.incoming.len();
+        let bytes: Vec<u8> = front.iter().chain(back).copied().take(room).collect();
+        to.incoming.extend(&bytes);
+        from.core.out.consume(bytes.len());
+        from.core.progressed();
+        moved = true;
+    }
+    if from.core.wants_to_send() {
+        from.core.stalled(now);
+    }
+    from.core.call_writers();
+    from.collect();
+    moved
+}
+
+fn arrive(side: &mut Side, chunk: usize, now: Instant) -> bool {
+    let count = side.incoming.len().min(chunk);
+    let bytes: Vec<u8> = side.incoming.drain(..count).collect();
+    side.feed(now, &bytes);
+    count > 0
+}

@@ -1,0 +1,273 @@
+//! What the other side sees, frame by frame, through the whole driver.
+
+mod support;
+
+use std::{io, pin::Pin, task::Poll, time::Duration};
+
+use keyway_mux::{Config, ProtocolError, Role, SessionError};
+use support::{ACK, FIN, Frame, PING, Peer, RST, SYN, bounded, end};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    time::Instant,
+};
+
+#[tokio::test(start_paused = true)]
+async fn m01_a_handler_that_sleeps_80_seconds_is_acknowledged_in_time() {
+    let (mut peer, server) = Peer::new(Config::new().keep_alive(None));
+    let session = server.session.clone();
+    let handler = tokio::spawn(async move {
+        let mut stream = session.accept().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(80)).await;
+        stream.write_all(b"done").await.unwrap();
+        stream
+    });
+    let start = Instant::now();
+    peer.send(Frame::data(1, SYN, b"question")).await;
+    assert_eq!(peer.receive().await, Frame::update(1, ACK, 0));
+    assert!(
+        start.elapsed() <= Duration::from_millis(10),
+        "{:?}",
+        start.elapsed()
+    );
+    tokio::time::sleep(Duration::from_secs(81)).await;
+    assert_eq!(peer.receive().await, Frame::data(1, 0, b"done"));
+    handler.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_acknowledges_and_fin_follows_in_the_same_write() {
+    let (mut peer, server) = Peer::new(Config::default());
+    let session = server.session.clone();
+    tokio::spawn(async move {
+        let mut stream = session.accept().await.unwrap();
+        let mut text = [0; 2];
+        stream.read_exact(&mut text).await.unwrap();
+        stream.write_all(b"answer").await.unwrap();
+        stream.shutdown().await.unwrap();
+    });
+    peer.send(Frame::data(1, SYN, b"hi")).await;
+    assert_eq!(peer.receive().await, Frame::data(1, ACK, b"answer"));
+    assert_eq!(peer.receive().await, Frame::update(1, FIN, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn m24_pings_are_sent_and_answered() {
+    let (mut peer, _server) = Peer::new(Config::default());
+    peer.send(Frame::ping(SYN, 77)).await;
+    assert_eq!(peer.receive().await, Frame::ping(ACK, 77));
+    tokio::time::sleep(Duration::from_secs(29)).await;
+    let ping = peer.receive().await;
+    assert_eq!((ping.kind, ping.flags), (PING, SYN));
+}
+
+#[tokio::test(start_paused = true)]
+async fn m24_a_dead_peer_ends_the_session() {
+    let (_peer, server) = Peer::new(Config::default());
+    let start = Instant::now();
+    let outcome = tokio::time::timeout(Duration::from_secs(60), server.driver)
+        .await
+        .unwrap();
+    assert!(matches!(
+        outcome.unwrap(),
+        Err(SessionError::KeepAliveTimeout(_))
+    ));
+    assert!(
+        start.elapsed() < Duration::from_secs(42),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn m15_close_says_go_away_drains_and_closes() {
+    let (mut peer, server) = Peer::new(Config::default());
+    peer.send(Frame::data(1, SYN, b"hi")).await;
+    let mut stream = bounded("the accept", server.session.accept())
+        .await
+        .unwrap();
+    let closing = server.session.close();
+    stream.write_all(b"last").await.unwrap();
+    drop(stream);
+    assert_eq!(peer.receive().await, Frame::go_away(0));
+    assert_eq!(peer.receive().await, Frame::data(1, ACK, b"last"));
+    assert_eq!(peer.receive().await, Frame::update(1, FIN, 0));
+    peer.send(Frame::data(3, SYN, b"too late")).await;
+    assert_eq!(peer.receive().await, Frame::update(3, RST, 0));
+    peer.send(Frame::update(1, FIN, 0)).await;
+    assert_eq!(peer.rest().await, []);
+    drop(peer);
+    bounded("the close", closing).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn m22_close_ends_although_the_peer_says_nothing_and_keeps_the_connection() {
+    let (mut peer, server) = Peer::new(Config::default());
+    peer.send(Frame::data(1, SYN, b"hi")).await;
+    let _stream = bounded("the accept", server.session.accept())
+        .await
+        .unwrap();
+    let start = Instant::now();
+    // Many at once, in one task and in others.
+    let others: Vec<_> = (0..10)
+        .map(|_| tokio::spawn(server.session.close()))
+        .collect();
+    bounded("the close", server.session.close()).await.unwrap();
+    for other in others {
+        bounded("another close", other).await.unwrap().unwrap();
+    }
+    assert!(
+        start.elapsed() <= Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
+    );
+    bounded("the driver", server.driver).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn m06_m14_a_violation_is_answered_with_its_code_and_ends_only_this_session() {
+    let (mut peer, server) = Peer::new(Config::default());
+    let mut frame = Frame::data(1, SYN, b"");
+    frame.length = u32::MAX;
+    peer.send(frame).await;
+    assert_eq!(peer.rest().await, [Frame::go_away(1)]);
+    drop(peer);
+    let outcome = bounded("the driver", server.driver).await.unwrap();
+    assert!(matches!(
+        outcome,
+        Err(SessionError::Protocol(ProtocolError::WindowExceeded {
+            length: u32::MAX,
+            ..
+        }))
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn m05_pongs_leave_although_a_stream_is_stuck() {
+    let (mut peer, server) = Peer::new(Config::default());
+    peer.send(Frame::update(1, SYN, 0)).await;
+    let mut stream = bounded("the accept", server.session.accept())
+        .await
+        .unwrap();
+    let writing = tokio::spawn(async move { stream.write_all(&[0; 1 << 20]).await });
+    let mut received = 0;
+    while received < 256 * 1024 {
+        received += peer.receive().await.payload.len();
+    }
+    peer.send(Frame::ping(SYN, 5)).await;
+    assert_eq!(peer.receive().await, Frame::ping(ACK, 5));
+    peer.send(Frame::update(1, 0, 1 << 20)).await;
+    while received < 1 << 20 {
+        received += peer.receive().await.payload.len();
+    }
+    bounded("the writer", writing).await.unwrap().unwrap();
+}
+
+/// A connection that claims to have written more than it was given.
+struct Liar;
+
+impl AsyncRead for Liar {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Liar {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buffer.len() * 2 + 1000))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut std::task::Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut std::task::Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn m13_a_connection_that_claims_too_much_does_not_panic_us() {
+    let client = end(Liar, Role::Client, Config::default());
+    let mut stream = client.session.open().await.unwrap();
+    tokio::task::yield_now().await;
+    for size in [10, 5000, 100_000] {
+        stream.write_all(&vec![0; size]).await.unwrap();
+    }
+    tokio::task::yield_now().await;
+    drop(stream);
+    bounded("the close", client.session.close()).await.unwrap();
+    bounded("the driver", client.driver).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_buffers_is_flushed() {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let near = tokio::io::BufStream::with_capacity(1 << 16, 1 << 16, near);
+    let client = end(near, Role::Client, Config::default());
+    let server = end(far, Role::Server, Config::default());
+    for size in [1, 6000] {
+        let mut stream = client.session.open().await.unwrap();
+        stream.write_all(&vec![0; size]).await.unwrap();
+        let mut far = bounded("the accept", server.session.accept())
+            .await
+            .unwrap();
+        let mut bytes = vec![1; size];
+        bounded("the bytes", far.read_exact(&mut bytes))
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn m31_a_clean_life_logs_nothing_above_debug() {
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let (client, server) = support::pair();
+    for _ in 0..3 {
+        let (near, far) = support::stream(&client.session, &server.session).await;
+        drop((near, far));
+    }
+    bounded("the close", client.session.close()).await.unwrap();
+    bounded("the server", server.driver).await.unwrap().unwrap();
+    let seen = log.0.lock().unwrap();
+    assert!(!seen.is_empty(), "nothing was logged at all");
+    let loud: Vec<_> = seen
+        .iter()
+        .filter(|level| **level < tracing::Level::DEBUG)
+        .collect();
+    assert!(loud.is_empty(), "{loud:?}");
+}
+
+/// Remembers the level of every event.
+#[derive(Clone, Default)]
+struct Log(std::sync::Arc<std::sync::Mutex<Vec<tracing::Level>>>);
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        self.0.lock().unwrap().push(*event.metadata().level());
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
