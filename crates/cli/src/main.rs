@@ -15,6 +15,8 @@ mod failure;
 mod input;
 mod output;
 mod process;
+mod prompt;
+mod signals;
 mod store;
 mod usage;
 

@@ -8,6 +8,7 @@ use keyway_secrets::{Id, SecretValue};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::prompt::{self, PromptError};
 use crate::store::{self, StoreOptions};
 use crate::{input, output};
 
@@ -44,7 +45,7 @@ pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
 fn value_of(id: &Id) -> Result<(SecretValue, bool), Failure> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        return Ok((prompt(id)?, true));
+        return Ok((type_value(id)?, true));
     }
     let value = input::read_secret(&mut stdin.lock(), MAX_VALUE_LEN).map_err(|error| match error {
         input::ReadSecretError::TooLong => Failure::error(
@@ -59,13 +60,17 @@ fn value_of(id: &Id) -> Result<(SecretValue, bool), Failure> {
     Ok((value, false))
 }
 
-fn prompt(id: &Id) -> Result<SecretValue, Failure> {
-    let typed = rpassword::prompt_password(format!("Value of {id} (not shown): "));
-    let value = typed.map(SecretValue::from).map_err(|error| {
-        Failure::error(
+fn type_value(id: &Id) -> Result<SecretValue, Failure> {
+    let typed = prompt::hidden(&format!("Value of {id} (not shown): "));
+    let value = typed.map_err(|error| match error {
+        PromptError::SeveralLines => Failure::error(
+            "more than one line was typed or pasted",
+            format_args!("Nothing was stored; put it into a file and run `keyway set {id} <FILE`"),
+        ),
+        PromptError::Io(error) => Failure::error(
             format_args!("the terminal cannot be read: {error}"),
             "Nothing was stored; pipe the value to stdin instead",
-        )
+        ),
     })?;
     if value.is_empty() {
         return Err(Failure::error(

@@ -17,9 +17,9 @@ use nix::unistd::{Pid, getpgid, getpgrp};
 use zeroize::Zeroize as _;
 
 use super::plan::{Plan, Value};
-use super::signals::Signals;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::signals::Signals;
 use crate::{output, process};
 
 /// Where commands are looked for when the child has no `PATH`.

@@ -4,7 +4,6 @@ mod child;
 mod env_file;
 mod plan;
 mod resolve;
-mod signals;
 
 use std::collections::BTreeMap;
 use std::env;

@@ -1,4 +1,4 @@
-//! The signals that `keyway run` passes on.
+//! The signals that a command catches: `keyway run` passes them on, and a hidden prompt ends with them.
 //!
 //! A handler may do next to nothing, so it writes two bytes into a socket, which the program reads when it is ready.
 //! The only unsafe code of this crate is here: registering a handler that learns who sent a signal has no safe face.
@@ -11,8 +11,8 @@ use std::os::unix::net::UnixStream;
 
 use nix::sys::signal::Signal;
 
-/// What is passed on. Signals that were ignored when the program started, as SIGHUP under `nohup`, stay ignored.
-const FORWARDED: [Signal; 7] = [
+/// What is caught. Signals that were ignored when the program started, as SIGHUP under `nohup`, stay ignored.
+const CAUGHT: [Signal; 7] = [
     Signal::SIGHUP,
     Signal::SIGINT,
     Signal::SIGQUIT,
@@ -26,40 +26,38 @@ const FORWARDED: [Signal; 7] = [
 const FROM_KERNEL: i32 = 0x80;
 
 /// The signals that have arrived since this was made, in order.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     arrived: UnixStream,
 }
 
 /// A signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Arrived {
-    pub(super) signal: Signal,
+pub(crate) struct Arrived {
+    pub(crate) signal: Signal,
     /// A terminal sent it: Ctrl-C and its like reach every process in the foreground.
-    pub(super) by_terminal: bool,
+    pub(crate) by_terminal: bool,
 }
 
 impl Signals {
-    /// Catches what is passed on, and SIGCHLD, from now on for the rest of the program.
+    /// Catches [`CAUGHT`], and SIGCHLD, from now on for the rest of the program.
     ///
     /// # Errors
     ///
     /// The system has no socket or handler left to give.
-    pub(super) fn catch() -> io::Result<Self> {
+    pub(crate) fn catch() -> io::Result<Self> {
         let (arrived, sender) = UnixStream::pair()?;
         // A handler must not wait. If ever the buffer is full, hundreds of signals are on their way already.
         sender.set_nonblocking(true)?;
         let ignored = ignored_signals()?;
-        let forwarded = FORWARDED
-            .into_iter()
-            .filter(|signal| !is_in(*signal, ignored));
-        for signal in forwarded.chain([Signal::SIGCHLD]) {
+        let caught = CAUGHT.into_iter().filter(|signal| !is_in(*signal, ignored));
+        for signal in caught.chain([Signal::SIGCHLD]) {
             catch(signal, sender.try_clone()?)?;
         }
         Ok(Self { arrived })
     }
 
-    /// Waits for the next signal. There is no bound: it is up to the child when it ends.
-    pub(super) fn next(&mut self) -> io::Result<Arrived> {
+    /// Waits for the next signal, which may never come.
+    pub(crate) fn next(&mut self) -> io::Result<Arrived> {
         let mut message = [0; 2];
         self.arrived.read_exact(&mut message)?;
         let [number, by_kernel] = message;
