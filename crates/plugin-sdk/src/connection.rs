@@ -1,11 +1,14 @@
 //! The life of one plugin connection, from the first byte to the last, whatever the byte stream is.
 
+#[cfg(test)]
+mod tests;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-use keyway_mux::{Connector, Listener, Session};
+use keyway_mux::{Connector, Listener, Session, SessionError};
 use keyway_proto::plugins::v1::{
     RegisterPluginRequest, RegisterPluginResponse, RegisterServiceClient,
 };
@@ -127,13 +130,29 @@ where
         Ok(None) => Ok(tokio::select! {
             () = &mut stop => Ended::Stopped,
             () = connection.shutdown.requested() => Ended::Asked,
-            _ = connection.session.closed() => Ended::Lost,
+            ended = connection.session.closed() => {
+                tell(ended.err());
+                Ended::Lost
+            }
         }),
         Ok(Some(ended)) => Ok(ended),
         Err(error) => Err(error),
     };
     connection.finish().await;
     ended
+}
+
+/// A daemon that goes is no fault. One that breaks the protocol, or falls silent, is.
+fn tell(error: Option<SessionError>) {
+    match error {
+        None | Some(SessionError::ConnectionLost { .. } | SessionError::Io(_)) => {
+            tracing::debug!("the daemon closed the connection");
+        }
+        Some(error) => tracing::warn!(
+            "the connection to the daemon broke: {}",
+            with_causes(&error)
+        ),
+    }
 }
 
 /// A running connection. Its tasks end with it.

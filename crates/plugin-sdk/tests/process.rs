@@ -169,7 +169,10 @@ async fn l15_a_child_of_a_plugin_inherits_no_descriptor() {
     for kind in ["socket:", "anon_inode:"] {
         assert!(!descriptors.contains(kind), "{descriptors}");
     }
-    assert!(descriptors.contains("3 -> /proc/"), "descriptor 3 is free for `ls` itself: {descriptors}");
+    assert!(
+        descriptors.contains("3 -> /proc/"),
+        "descriptor 3 is free for `ls` itself: {descriptors}"
+    );
     daemon.stop().await;
     assert_eq!(plugin.finish().await.0.code(), Some(0));
 }
@@ -314,4 +317,82 @@ async fn a_plugin_process_cannot_be_dumped() {
     assert_eq!(owner, 0);
     daemon.stop().await;
     assert_eq!(plugin.finish().await.0.code(), Some(0));
+}
+
+#[tokio::test]
+async fn l17_l19_a_panic_names_its_place_and_shows_no_value() {
+    let (plugin, stream) = Plugin::launch("panicking", &config("panicking"));
+    let daemon = TestDaemon::builder().attach(stream).await.unwrap();
+    for id in ["panic/here", "panic/elsewhere"] {
+        let error = daemon.get(id).await.unwrap_err();
+        assert_eq!(error.kind(), keyway_plugin_sdk::ErrorKind::Internal);
+        assert!(error.message().contains("panicked"), "{error}");
+    }
+    assert_eq!(text(&daemon, "panic/not").await, "not-a-real-secret");
+    daemon.stop().await;
+    let (status, _, stderr) = plugin.finish().await;
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(
+        stderr.matches("ERROR the plugin panicked at ").count(),
+        2,
+        "{stderr}"
+    );
+    assert!(stderr.contains("examples/panicking.rs:"), "{stderr}");
+    assert_no_value(&stderr);
+}
+
+/// Neither as text nor as a list of numbers.
+fn assert_no_value(log: &str) {
+    assert!(!log.contains("not-a-real-secret"), "{log}");
+    assert!(!log.contains("110, 111, 116, 45"), "{log}");
+}
+
+#[tokio::test]
+async fn l17_the_most_talkative_log_shows_no_value() {
+    let (ours, theirs) = StdStream::pair().unwrap();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", r#"exec "$0" 3<&0 </dev/null"#])
+        .arg(example("panicking"));
+    command
+        .env(LAUNCH_VARIABLE, config("panicking"))
+        .stdin(OwnedFd::from(theirs));
+    command
+        .env("RUST_LOG", "trace")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut plugin = command.spawn().unwrap();
+    drop(command);
+    ours.set_nonblocking(true).unwrap();
+    let stream = UnixStream::from_std(ours).unwrap();
+    let daemon = TestDaemon::builder().attach(stream).await.unwrap();
+    assert_eq!(text(&daemon, "panic/not").await, "not-a-real-secret");
+    daemon.stop().await;
+    let mut log = String::new();
+    plugin
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut log)
+        .unwrap();
+    plugin.wait().unwrap();
+    assert!(log.contains("registered"), "it does log: {log}");
+    assert_no_value(&log);
+}
+
+#[tokio::test]
+async fn p3_the_test_kit_launches_an_executable() {
+    let daemon = TestDaemon::builder()
+        .name("kit")
+        .launch(example("greeting"))
+        .await
+        .unwrap();
+    assert_eq!(daemon.registration().name, "kit");
+    assert_eq!(text(&daemon, "demo/greeting").await, "hello");
+    daemon.stop().await;
+    let error = TestDaemon::builder().launch("/bin/true").await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the daemon closed the connection before `test` was registered"
+    );
 }

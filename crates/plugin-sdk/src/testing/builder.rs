@@ -1,5 +1,6 @@
 //! How a [`TestDaemon`] is started, and how it answers the registration.
 
+use std::ffi::OsString;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,9 +23,10 @@ use crate::{AccessControl, SecretsProvider};
 /// How a [`TestDaemon`] answers the registration.
 #[derive(Clone, Debug)]
 pub struct TestDaemonBuilder {
-    name: String,
+    pub(super) name: String,
     request_timeout: Duration,
     refusal: Option<String>,
+    pub(super) variables: Vec<(OsString, OsString)>,
 }
 
 impl Default for TestDaemonBuilder {
@@ -33,6 +35,7 @@ impl Default for TestDaemonBuilder {
             name: "test".to_owned(),
             request_timeout: Duration::from_secs(10),
             refusal: None,
+            variables: Vec::new(),
         }
     }
 }
@@ -65,7 +68,7 @@ impl TestDaemonBuilder {
     ///
     /// The registration's.
     pub async fn start(self, provider: impl SecretsProvider) -> Result<TestDaemon, RegisterError> {
-        self.launch(Box::new(Provider(Arc::new(provider)))).await
+        self.register(Box::new(Provider(Arc::new(provider)))).await
     }
 
     /// Starts the daemon with an access-control module.
@@ -77,7 +80,7 @@ impl TestDaemonBuilder {
         self,
         module: impl AccessControl,
     ) -> Result<TestDaemon, RegisterError> {
-        self.launch(Box::new(Access(Arc::new(module)))).await
+        self.register(Box::new(Access(Arc::new(module)))).await
     }
 
     /// Starts the daemon for a plugin at the other end of a byte stream, such as a process that runs your executable.
@@ -110,7 +113,7 @@ impl TestDaemonBuilder {
         });
         tokio::select! {
             Ok(registration) = registered => {
-                Ok(TestDaemon { session, registration, plugin: None, _tasks: tasks })
+                Ok(TestDaemon { session, registration, plugin: None, process: None, _tasks: tasks })
             }
             ended = session.closed() => {
                 Err(RegisterError::Lost { name, source: ended.err().map(Into::into) })
@@ -118,7 +121,7 @@ impl TestDaemonBuilder {
         }
     }
 
-    async fn launch(self, role: Box<dyn Role>) -> Result<TestDaemon, RegisterError> {
+    async fn register(self, role: Box<dyn Role>) -> Result<TestDaemon, RegisterError> {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let introduction = Introduction {
             name: self.name.clone(),

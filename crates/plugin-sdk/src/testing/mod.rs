@@ -1,6 +1,7 @@
 //! A daemon for tests: registers a provider over an in-memory connection, and asks it as a daemon would.
 //!
-//! The whole way is real (multiplexer, HTTP, messages); only the processes and the socket are missing.
+//! The whole way is real (multiplexer, HTTP, messages); only the processes and the socket are missing. For those there is
+//! [`TestDaemonBuilder::launch`], which starts your executable as a runtime does.
 //!
 //! ```
 //! use keyway_plugin_sdk::testing::{TestDaemon, block_on};
@@ -28,6 +29,7 @@
 //! ```
 
 mod builder;
+mod launch;
 
 use std::future::Future;
 
@@ -42,6 +44,8 @@ use keyway_secrets::Envelope;
 use tokio::task::{JoinHandle, JoinSet};
 
 pub use self::builder::TestDaemonBuilder;
+pub use self::launch::LaunchError;
+use self::launch::Process;
 use crate::connection::{Ended, RegisterError};
 use crate::{Decision, Listed, ProviderError, Requester, SecretsProvider};
 
@@ -78,6 +82,8 @@ pub struct TestDaemon {
     registration: Registration,
     /// The plugin's end; none when it is somewhere else.
     plugin: Option<JoinHandle<Result<Ended, RegisterError>>>,
+    /// The plugin's process, if it was launched.
+    process: Option<Process>,
     _tasks: JoinSet<()>,
 }
 
@@ -174,7 +180,7 @@ impl TestDaemon {
     ///
     /// # Panics
     ///
-    /// When the plugin does not end cleanly: its panic, or a connection that broke.
+    /// When the plugin does not end cleanly: its panic, a connection that broke, a process that fails or does not end.
     pub async fn stop(self) {
         let client = PluginServiceClient::new(self.transport());
         client
@@ -190,6 +196,10 @@ impl TestDaemon {
             .closed()
             .await
             .expect("the connection ends cleanly");
+        if let Some(process) = self.process {
+            let status = process.ended().await.expect("the plugin ends in time");
+            assert!(status.success(), "the plugin ended with {status}");
+        }
     }
 
     fn transport(&self) -> Exchange<Connector> {

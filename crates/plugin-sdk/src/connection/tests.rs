@@ -1,0 +1,268 @@
+//! What happens before, during and after the registration, with a daemon that the test scripts.
+
+use std::sync::Arc;
+
+use keyway_proto::plugins::v1::{
+    PluginServiceClient, RegisterService, RegisterServiceServer, ShutdownRequest,
+};
+use keyway_proto::resolver::v1::{GetSecretsRequest, ResolverServiceClient};
+use keyway_rpc::{Response, Router};
+use keyway_secrets::{Envelope, Pattern};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::service::Provider;
+use crate::{ProviderError, Query, SecretsProvider};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Hello;
+
+impl SecretsProvider for Hello {
+    fn pattern(&self) -> Pattern {
+        Pattern::everything()
+    }
+
+    async fn get_secrets(&self, query: &Query) -> Result<Vec<Envelope>, ProviderError> {
+        let hello = Envelope::new("hello".parse()?, "hello");
+        Ok(if query.matches(&hello.id) {
+            vec![hello]
+        } else {
+            vec![]
+        })
+    }
+}
+
+/// Answers the registration when the test gives it a permit.
+struct Slow(Arc<Semaphore>);
+
+impl RegisterService for Slow {
+    async fn register_plugin(
+        &self,
+        _: Request<RegisterPluginRequest>,
+    ) -> Result<Response<RegisterPluginResponse>, Error> {
+        let permit = self
+            .0
+            .acquire()
+            .await
+            .map_err(|_| Error::permission_denied("not you"))?;
+        permit.forget();
+        Ok(Response::new(RegisterPluginResponse::default()))
+    }
+}
+
+/// The daemon's end of a connection.
+struct Daemon {
+    session: Session,
+    permits: Arc<Semaphore>,
+    _tasks: JoinSet<()>,
+}
+
+impl Daemon {
+    fn start(io: DuplexStream) -> Self {
+        let (session, driver) =
+            Session::new(io, keyway_mux::Role::Server, keyway_mux::Config::new());
+        let permits = Arc::new(Semaphore::new(0));
+        let slow = RegisterServiceServer::<Slow>::new(Slow(Arc::clone(&permits)));
+        let router = Router::new().add_service(slow);
+        let listener = Listener::new(session.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let _ = driver.await;
+        });
+        tasks.spawn(async move {
+            let config = ServeConfig::default();
+            serve(listener, |_| router.clone(), config, std::future::pending()).await;
+        });
+        Self {
+            session,
+            permits,
+            _tasks: tasks,
+        }
+    }
+
+    fn transport(&self) -> Exchange<Connector> {
+        Exchange::new(Connector::new(self.session.clone()))
+    }
+
+    async fn get(&self, timeout: Option<Duration>) -> Result<usize, Error> {
+        let request = GetSecretsRequest {
+            pattern: Some("hello".to_owned()),
+        };
+        let mut request = Request::new(request);
+        request.set_deadline(timeout.map(|timeout| Instant::now() + timeout));
+        let client = ResolverServiceClient::new(self.transport());
+        Ok(client
+            .get_secrets(request)
+            .await?
+            .into_message()
+            .envelopes
+            .len())
+    }
+
+    async fn shut_down(&self) {
+        let client = PluginServiceClient::new(self.transport());
+        client.shutdown(ShutdownRequest {}).await.unwrap();
+    }
+
+    /// What `GET /health` answers, as it stands on the stream.
+    async fn health(&self) -> String {
+        let mut stream = self.session.open().await.unwrap();
+        let request = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+}
+
+type Outcome = Result<Ended, RegisterError>;
+
+/// A plugin that has `timeout` to register, and its daemon.
+fn start(timeout: Duration) -> (Daemon, tokio::task::JoinHandle<Outcome>) {
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let plugin = tokio::spawn(async move {
+        let introduction = Introduction {
+            name: "p".to_owned(),
+            registration_timeout: timeout,
+        };
+        run(
+            far,
+            &Provider(Arc::new(Hello)),
+            &introduction,
+            std::future::pending(),
+        )
+        .await
+    });
+    (Daemon::start(near), plugin)
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_wait_for_the_registration_and_are_then_answered() {
+    let (daemon, plugin) = start(5 * SECOND);
+    let calls = async { tokio::join!(daemon.get(None), daemon.get(Some(4 * SECOND))) };
+    let registration = async {
+        tokio::time::sleep(3 * SECOND).await;
+        daemon.permits.add_permits(1);
+    };
+    let ((patient, hurried), ()) = tokio::join!(calls, registration);
+    assert_eq!((patient.unwrap(), hurried.unwrap()), (1, 1));
+    daemon.shut_down().await;
+    assert_eq!(plugin.await.unwrap().unwrap(), Ended::Asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_before_the_registration_ends_at_its_own_deadline() {
+    let (daemon, plugin) = start(5 * SECOND);
+    let started = Instant::now();
+    let error = daemon.get(Some(SECOND)).await.unwrap_err();
+    assert_eq!(
+        (error.code(), started.elapsed().as_secs()),
+        (Code::DeadlineExceeded, 1)
+    );
+    daemon.permits.add_permits(1);
+    assert_eq!(daemon.get(Some(SECOND)).await.unwrap(), 1);
+    drop(daemon);
+    assert_eq!(plugin.await.unwrap().unwrap(), Ended::Lost);
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_and_shutdown_do_not_wait_for_the_registration() {
+    let (daemon, plugin) = start(5 * SECOND);
+    let started = Instant::now();
+    let answer = daemon.health().await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"),
+        "{answer}"
+    );
+    daemon.shut_down().await;
+    assert_eq!(plugin.await.unwrap().unwrap(), Ended::Asked);
+    assert!(started.elapsed() <= 2 * SECOND, "draining is bounded");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_gives_up_says_goodbye_and_is_gone_in_time() {
+    let (daemon, plugin) = start(5 * SECOND);
+    let started = Instant::now();
+    daemon.session.peer_draining().await;
+    assert_eq!(started.elapsed().as_secs(), 5);
+    let error = plugin.await.unwrap().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the daemon did not answer the registration of `p` within 5.0 s"
+    );
+    assert!(error.is_temporary());
+    assert!(started.elapsed() <= 8 * SECOND);
+}
+
+#[tokio::test]
+async fn a_refusal_is_final_and_a_lost_daemon_is_not() {
+    let (daemon, plugin) = start(5 * SECOND);
+    daemon.permits.close();
+    let error = plugin.await.unwrap().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the daemon refused to register `p`: not you (permission_denied)"
+    );
+    assert!(!error.is_temporary());
+
+    let (daemon, plugin) = start(5 * SECOND);
+    drop(daemon);
+    let error = plugin.await.unwrap().unwrap_err();
+    assert!(
+        matches!(error, RegisterError::Lost { .. }) && error.is_temporary(),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_is_being_answered_is_finished_at_the_end() {
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let begun = Arc::new(Semaphore::new(0));
+    let finish = Arc::new(Semaphore::new(0));
+    let provider = Held {
+        begun: Arc::clone(&begun),
+        finish: Arc::clone(&finish),
+    };
+    let plugin = tokio::spawn(async move {
+        let introduction = Introduction {
+            name: "p".to_owned(),
+            registration_timeout: SECOND,
+        };
+        let stop = async {
+            let _ = stopped.await;
+        };
+        run(far, &Provider(Arc::new(provider)), &introduction, stop).await
+    });
+    let daemon = Daemon::start(near);
+    daemon.permits.add_permits(1);
+    let end = async {
+        begun.acquire().await.unwrap().forget();
+        stop.send(()).unwrap();
+        daemon.session.peer_draining().await;
+        finish.add_permits(1);
+    };
+    let (answer, ()) = tokio::join!(daemon.get(None), end);
+    assert_eq!(answer.unwrap(), 1);
+    assert_eq!(plugin.await.unwrap().unwrap(), Ended::Stopped);
+}
+
+/// Says when it was asked, and answers when it may.
+struct Held {
+    begun: Arc<Semaphore>,
+    finish: Arc<Semaphore>,
+}
+
+impl SecretsProvider for Held {
+    fn pattern(&self) -> Pattern {
+        Pattern::everything()
+    }
+
+    async fn get_secrets(&self, query: &Query) -> Result<Vec<Envelope>, ProviderError> {
+        self.begun.add_permits(1);
+        self.finish.acquire().await?.forget();
+        Hello.get_secrets(query).await
+    }
+}
