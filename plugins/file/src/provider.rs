@@ -1,6 +1,7 @@
 //! Serving the store.
 
 use std::env;
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -77,9 +78,15 @@ fn explain(error: StoreError) -> ProviderError {
 /// `keyway` calls this when it starts itself as the plugin that it bundles.
 pub fn run() -> ExitCode {
     Plugin::new("file").run_with(|| {
-        let config = StoreConfig::from_env(|name| env::var_os(name))?;
+        let config = StoreConfig::from_env(variable)?;
         Ok(FileProvider::new(Store::new(config)))
     })
+}
+
+/// A runtime may hand its plugins nothing but the launch variable; the user's home is then asked of the system.
+fn variable(name: &str) -> Option<OsString> {
+    let home = || (name == "HOME").then(env::home_dir).flatten();
+    env::var_os(name).or_else(|| home().map(OsString::from))
 }
 
 #[cfg(test)]

@@ -45,6 +45,9 @@ impl<A: AccessControl> AccessControlService for Service<A> {
     ) -> Result<Response<AuthorizeResponse>, Error> {
         let until = self.gate.pass(request.deadline()).await?;
         let message = request.into_message();
+        if message.patterns.is_empty() {
+            return Err(Error::invalid_argument("at least one pattern is required"));
+        }
         let patterns: Result<Vec<_>, _> = message.patterns.iter().map(|text| parse(text)).collect();
         let requester = Requester::from_wire(message.requester);
         let answer = ask(until, self.module.authorize(&patterns?, &requester)).await?;
