@@ -9,12 +9,16 @@
 #![forbid(unsafe_code)]
 
 mod daemon;
+mod demo;
+mod guard;
 mod home;
 mod peer;
 mod programs;
 mod wait;
 
 pub use daemon::Daemon;
+pub use demo::{Demo, value as demo_value};
+pub use guard::Guard;
 pub use home::Home;
 pub use peer::{Peer, Report};
 pub use programs::{GoPrograms, go_programs, keyway, rust_program};

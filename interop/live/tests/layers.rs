@@ -2,10 +2,10 @@
 //! Go peers in both roles.
 
 use std::convert::Infallible;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keyway_interop::{GoPrograms, Home, Peer, go_programs};
+use keyway_interop::{GoPrograms, Home, Peer, demo_value as value, go_programs};
 use keyway_mux::{Config, Connector, Listener, Role, Session};
 use keyway_proto::{plugins::v1 as plugins, resolver::v1 as resolver};
 use keyway_rpc::client::Client;
@@ -20,8 +20,6 @@ use tokio::task::JoinSet;
 static REGISTER: MethodSpec = MethodSpec::unary("/plugins.v1.RegisterService/RegisterPlugin");
 static SHUTDOWN: MethodSpec = MethodSpec::unary("/plugins.v1.PluginService/Shutdown");
 static GET_SECRETS: MethodSpec = MethodSpec::unary("/resolver.v1.ResolverService/GetSecrets");
-
-const BIG: usize = 8 << 20;
 
 /// Runs a test on one thread, as a plugin process does.
 fn block_on(test: impl Future<Output = ()>) {
@@ -88,25 +86,6 @@ impl<B> tower_service::Service<http::Request<B>> for Health {
         }
         std::future::ready(Ok(response))
     }
-}
-
-/// The same bytes that the Go programs compute.
-fn value(id: &str) -> Vec<u8> {
-    if !id.ends_with("/big") {
-        return format!("s3cr3t-value of {id}").into_bytes();
-    }
-    // Computed once: it takes so long that it would keep the one thread from
-    // everything else.
-    static VALUE: OnceLock<Vec<u8>> = OnceLock::new();
-    let compute = || {
-        let mut state = 1_u32;
-        let byte = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            state.to_be_bytes()[0]
-        };
-        std::iter::repeat_with(byte).take(BIG).collect()
-    };
-    VALUE.get_or_init(compute).clone()
 }
 
 fn found(id: &str) -> resolver::GetSecretsResponse {

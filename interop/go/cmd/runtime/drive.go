@@ -38,6 +38,7 @@ func (d *driver) drive() int {
 		run   func()
 	}{
 		{d.each, d.askEach},
+		{d.module, d.askModule},
 		{d.slow > 0, d.askSlow},
 		{d.big > 0, d.askBig},
 		{d.requests > 0, d.load},

@@ -34,7 +34,7 @@ type config struct {
 	env                                              list
 	want                                             expect.Digest
 	requests, callers, slow, big                     int
-	each, goAway, referenceAcceptor                  bool
+	each, goAway, referenceAcceptor, module          bool
 	idle                                             time.Duration
 	registerTimeout                                  time.Duration
 	options                                          host.Options
@@ -76,6 +76,7 @@ func (c *config) flags() *flag.FlagSet {
 	flags.IntVar(&c.slow, "slow", 0, "slow secrets to ask for at once")
 	flags.IntVar(&c.big, "big", 0, "8 MiB secrets to ask for at once")
 	flags.BoolVar(&c.each, "each", false, "ask for each of the demo plugin's secrets")
+	flags.BoolVar(&c.module, "module", false, "ask an access-control module, which denies the realm `denied`")
 	flags.BoolVar(&c.goAway, "goaway", false, "send GoAway in the middle of slow calls")
 	flags.DurationVar(&c.idle, "idle", 0, "be silent for this long before the end, for keep-alives")
 	flags.StringVar(&c.end, "end", "shutdown", "how to end: shutdown, shutdown-in-flight, eof or interrupt")

@@ -1,0 +1,252 @@
+//! Keyway's plugins under a Go runtime.
+
+use std::path::Path;
+use std::process::Command;
+
+use keyway_interop::{GoPrograms, Home, Peer, Report, go_programs, rust_program};
+
+/// The stop of a plugin: the Go side looks for open streams every 50 ms, and
+/// one stream that is left open costs 2 s. The rest is room for a busy machine.
+const STOP_MS: u64 = 500;
+
+fn launch(go: &GoPrograms, home: &Home, executable: &Path, arguments: &[&str]) -> Report {
+    let executable = executable.to_str().expect("the path is text");
+    let mut all = vec!["-exec", executable];
+    all.extend(arguments);
+    Peer::start(go, "runtime", &home.path(""), &all).passed()
+}
+
+fn stopped_at_once(report: &Report) {
+    let summary = report.summary();
+    let stop = summary["stop_ms"].as_u64().expect("the stop was measured");
+    assert!(stop < STOP_MS, "the stop took {stop} ms:\n{report}");
+    let process = summary["process_ms"]
+        .as_u64()
+        .expect("the process was waited for");
+    assert!(
+        process < STOP_MS,
+        "the process stayed for {process} ms:\n{report}"
+    );
+}
+
+fn demo() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_demo"))
+}
+
+#[test]
+fn a_launched_plugin_answers_everything() {
+    let Some(go) = go_programs() else { return };
+    let report = launch(
+        &go,
+        &Home::new(),
+        demo(),
+        &["-each", "-slow", "64", "-requests", "500"],
+    );
+    stopped_at_once(&report);
+}
+
+#[test]
+fn a_launched_plugin_answers_20_000_requests_of_64_callers() {
+    let Some(go) = go_programs() else { return };
+    let arguments = ["-requests", "20000", "-callers", "64"];
+    let report = launch(&go, &Home::new(), demo(), &arguments);
+    let load = report.event("load").expect("the load was reported");
+    assert_eq!(load["failed"], 0);
+    assert_eq!(load["requests"], 20_000);
+    stopped_at_once(&report);
+}
+
+/// Large values keep the one thread of an unoptimised plugin busy for longer
+/// than a second, so the limit for acknowledgements is wider here.
+#[test]
+fn a_launched_plugin_sends_large_values() {
+    let Some(go) = go_programs() else { return };
+    let arguments = [
+        "-big",
+        "8",
+        "-requests",
+        "64",
+        "-stream-open-timeout",
+        "20s",
+    ];
+    stopped_at_once(&launch(&go, &Home::new(), demo(), &arguments));
+}
+
+#[test]
+fn go_away_in_the_middle_of_calls_breaks_none() {
+    let Some(go) = go_programs() else { return };
+    let report = launch(&go, &Home::new(), demo(), &["-requests", "10", "-goaway"]);
+    assert_eq!(
+        report.event("goaway-in-flight").expect("it was sent")["calls"],
+        8
+    );
+    stopped_at_once(&report);
+}
+
+#[test]
+fn a_shutdown_waits_for_the_call_in_flight_and_no_longer() {
+    let Some(go) = go_programs() else { return };
+    let arguments = ["-requests", "10", "-end", "shutdown-in-flight"];
+    let report = launch(&go, &Home::new(), demo(), &arguments);
+    let stop = report.summary()["stop_ms"]
+        .as_u64()
+        .expect("the stop was measured");
+    assert!(
+        (1000..2000).contains(&stop),
+        "the stop took {stop} ms:\n{report}"
+    );
+}
+
+#[test]
+fn a_runtime_that_goes_takes_its_plugin_along() {
+    let Some(go) = go_programs() else { return };
+    for end in ["eof", "interrupt"] {
+        launch(&go, &Home::new(), demo(), &["-requests", "10", "-end", end]);
+    }
+}
+
+#[test]
+fn keep_alives_are_answered() {
+    let Some(go) = go_programs() else { return };
+    let arguments = ["-requests", "1", "-keep-alive", "50ms", "-idle", "1s"];
+    launch(&go, &Home::new(), demo(), &arguments);
+}
+
+/// The plugin says on standard error why it ends, and ends with 1.
+#[test]
+fn a_refused_plugin_leaves_at_once() {
+    let Some(go) = go_programs() else { return };
+    let report = launch(&go, &Home::new(), demo(), &["-refuse"]);
+    assert_eq!(
+        report.event("registration").expect("it tried")["code"],
+        "already_exists"
+    );
+    assert_eq!(report.summary()["exit"], "exit status 1");
+}
+
+#[test]
+fn a_plugin_by_hand_takes_the_status_line_of_either_acceptor() {
+    let Some(go) = go_programs() else { return };
+    for acceptor in ["-reference-acceptor=false", "-reference-acceptor=true"] {
+        let home = Home::new();
+        let socket = home.socket();
+        let at = socket.to_str().expect("the path is text");
+        let arguments = [
+            "-listen",
+            at,
+            acceptor,
+            "-each",
+            "-slow",
+            "8",
+            "-requests",
+            "2000",
+            "-goaway",
+        ];
+        let mut runtime = Peer::start(&go, "runtime", &home.path(""), &arguments);
+        runtime.wait_for("ready");
+        let mut plugin = home.command(demo());
+        let mut plugin = plugin
+            .env("KEYWAY_SOCKET", &socket)
+            .spawn()
+            .expect("it can be started");
+        let report = runtime.passed();
+        assert!(
+            plugin.wait().expect("a child of ours").success(),
+            "the plugin failed"
+        );
+        let stop = report.summary()["stop_ms"]
+            .as_u64()
+            .expect("the stop was measured");
+        assert!(stop < STOP_MS, "the stop took {stop} ms:\n{report}");
+    }
+}
+
+fn module_launched(go: &GoPrograms, home: &Home) -> Report {
+    launch(
+        go,
+        home,
+        Path::new(env!("CARGO_BIN_EXE_guard")),
+        &["-requests", "0", "-module"],
+    )
+}
+
+#[test]
+fn an_access_control_module_is_asked() {
+    let Some(go) = go_programs() else { return };
+    let report = module_launched(&go, &Home::new());
+    assert_eq!(
+        report.event("registration").expect("it registers")["module"],
+        true
+    );
+    stopped_at_once(&report);
+}
+
+/// What `sha256sum` says, so that no value passes through the tests' reports.
+fn sha256(bytes: &[u8], home: &Home) -> String {
+    let file = home.path("value");
+    std::fs::write(&file, bytes).expect("the folder is ours");
+    let output = Command::new("sha256sum")
+        .arg(&file)
+        .output()
+        .expect("coreutils are there");
+    let text = String::from_utf8(output.stdout).expect("a digest is text");
+    text.split(' ')
+        .next()
+        .expect("the digest comes first")
+        .to_owned()
+}
+
+#[test]
+fn the_file_plugin_serves_its_store() {
+    let Some(go) = go_programs() else { return };
+    let home = Home::new();
+    let value = b"not\0a real\xff token";
+    let mut set = home.command(&keyway_interop::keyway());
+    set.args(["set", "team/api/token", "--store"])
+        .arg(home.path("store"));
+    let mut set = set
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("keyway can be started");
+    let mut stdin = set.stdin.take().expect("standard input is piped");
+    std::io::Write::write_all(&mut stdin, value).expect("keyway reads");
+    drop(stdin);
+    assert!(
+        set.wait().expect("a child of ours").success(),
+        "the secret was not stored"
+    );
+
+    let file = rust_program("keyway-plugin-file", "file");
+    let store = format!("KEYWAY_FILE_STORE={}", home.path("store").display());
+    let want = format!("team/api/token={}:{}", value.len(), sha256(value, &home));
+    let arguments = [
+        "-env",
+        &store,
+        "-want",
+        &want,
+        "-requests",
+        "20000",
+        "-callers",
+        "64",
+    ];
+    let report = launch(&go, &home, &file, &arguments);
+    assert_eq!(
+        report.event("load").expect("the load was reported")["failed"],
+        0
+    );
+    stopped_at_once(&report);
+}
+
+/// The reference hands a plugin the launch variable and nothing else, not even
+/// a home: that must not keep the plugin from finding its store.
+#[test]
+fn the_file_plugin_needs_no_environment() {
+    let file = rust_program("keyway-plugin-file", "file");
+    let output = Command::new(file)
+        .env_clear()
+        .env("KEYWAY_SOCKET", "/nonexistent/daemon.sock")
+        .output()
+        .expect("the plugin can be started");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("no daemon is listening"), "{errors}");
+}
