@@ -8,10 +8,7 @@ use crate::commands::{completions, get, ls, plugins, rm, run, set, version};
 #[derive(Debug, Parser)]
 #[command(
     name = "keyway",
-    version = concat!("v", env!("CARGO_PKG_VERSION")),
-    propagate_version = false,
-    disable_help_subcommand = true
-)]
+    version = concat!("v", env!("CARGO_PKG_VERSION")))]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use crate::exit::Exit;
+use crate::output::printable;
 
 /// An exit code, a sentence of what happened, and a sentence of what to do. Never a secret value.
 #[derive(Debug)]
@@ -76,12 +77,9 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The text without control characters, which could move the cursor of a terminal or pretend to be further lines.
+/// A sentence without its full stop.
 fn one_line(text: &str) -> String {
-    text.trim_end_matches('.')
-        .chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    printable(text.trim_end_matches('.'))
 }
 
 #[cfg(test)]

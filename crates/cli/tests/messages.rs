@@ -3,6 +3,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 
@@ -18,6 +19,9 @@ fn with_daemon(lines: &[&str]) -> String {
 #[test]
 fn what_is_typed_wrong() {
     let home = Home::new();
+    let not_utf8 = std::ffi::OsStr::from_bytes(b"web/\xff");
+    let output = support::home::feed(&mut home.keyway(["get".as_ref(), not_utf8]), b"");
+    insta::assert_snapshot!("an_argument_that_is_not_utf8", home.show(&output));
     insta::assert_snapshot!(home.transcript(&[
         "",
         "gett",
@@ -64,6 +68,8 @@ fn help() {
         "plugins enable --help",
         "version --help",
         "completions --help",
+        "help",
+        "help set",
     ]));
 }
 

@@ -313,3 +313,67 @@ fn a_child_that_a_signal_ends_is_128_and_its_number() {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(128 + 15));
 }
+
+/// Whether programs can be process 1 of something here; says so loudly when not.
+fn has_namespaces() -> bool {
+    let there = isolated("true")
+        .status()
+        .is_ok_and(|status| status.success());
+    if !there {
+        assert!(
+            std::env::var_os("KEYWAY_REQUIRE_ALL").is_none(),
+            "namespaces are missing"
+        );
+        eprintln!("skipped: needs `unshare` and namespaces for processes");
+    }
+    there
+}
+
+/// A shell script whose first program is process 1 of a namespace.
+fn isolated(script: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.args([
+        "--map-root-user",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "sh",
+        "-c",
+    ]);
+    command.arg(format!("exec {script}"));
+    command
+}
+
+#[test]
+fn process_1_reaps_what_its_child_leaves_behind_and_passes_signals_on() {
+    if !has_namespaces() {
+        return;
+    }
+    let keyway = env!("CARGO_BIN_EXE_keyway");
+    let count = "(sleep 0.05 &); (sleep 0.05 &); sleep 0.5; grep -l zombie /proc/[0-9]*/status | wc -l; echo \"from $PPID\"; kill -TERM 1; sleep 20";
+    let output = isolated(&format!("{keyway} run -- sh -c '{count}'"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(
+        (text.as_ref(), output.status.code()),
+        ("0\nfrom 1\n", Some(128 + 15))
+    );
+}
+
+#[test]
+fn without_a_terminal_the_child_has_a_group_of_its_own() {
+    let home = Home::new();
+    let script = "read -r _ _ _ _ group _ </proc/$$/stat; [ $group = $$ ] && echo own";
+    let mut command = Command::new("setsid");
+    command.args([
+        env!("CARGO_BIN_EXE_keyway"),
+        "run",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ]);
+    command.current_dir(home.path());
+    assert_eq!(feed(&mut command, b"").stdout, b"own\n");
+}

@@ -199,6 +199,7 @@ async fn trust(daemon: &Daemon, name: &str, json: bool) -> Result<Exit, Failure>
             sha256,
         }));
     }
+    let sha256 = output::printable(&sha256);
     output::print_text(format_args!("trusted {name} (sha256 {sha256})\n"))
 }
 
@@ -262,9 +263,11 @@ impl Reloaded {
             ("removed", &self.removed),
             ("restarted", &self.restarted),
         ];
-        let lines = changes
-            .iter()
-            .flat_map(|(what, names)| names.iter().map(move |name| format!("{what} {name}\n")));
+        let lines = changes.iter().flat_map(|(what, names)| {
+            names
+                .iter()
+                .map(move |name| format!("{what} {}\n", output::printable(name)))
+        });
         let lines: String = lines.collect();
         match lines.is_empty() && self.problems.is_empty() {
             true => "nothing has changed\n".to_owned(),

@@ -33,5 +33,6 @@ pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
         })
     })?;
     let own = env!("CARGO_PKG_VERSION");
+    let daemon = output::printable(&daemon);
     output::print_text(format_args!("keyway v{own}\ndaemon {daemon}\n"))
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::printable;
+
 /// Rows under a heading, in columns as wide as their longest cell. Without rows there is no heading either.
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
@@ -18,17 +20,12 @@ impl Table {
 
     /// Adds a row. An empty cell becomes `-`; control characters, which could drive a terminal, are replaced.
     pub(crate) fn push<const N: usize>(&mut self, cells: [&str; N]) {
-        self.rows.push(cells.map(printable).to_vec());
+        let cells = cells.map(|cell| match cell {
+            "" => "-".to_owned(),
+            text => printable(text),
+        });
+        self.rows.push(cells.to_vec());
     }
-}
-
-fn printable(cell: &str) -> String {
-    if cell.is_empty() {
-        return "-".to_owned();
-    }
-    cell.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
 }
 
 impl fmt::Display for Table {
