@@ -50,8 +50,10 @@ pub struct Config {
     pub(crate) keep_alive_timeout: Duration,
     pub(crate) max_buffered: usize,
     pub(crate) max_control_replies: usize,
+    pub(crate) max_stream_window: u32,
     pub(crate) max_streams: usize,
     pub(crate) max_unacknowledged: usize,
+    pub(crate) max_window_growth: usize,
     pub(crate) send_queue: usize,
     pub(crate) write_timeout: Duration,
 }
@@ -66,8 +68,10 @@ impl Default for Config {
             keep_alive_timeout: Duration::from_secs(10),
             max_buffered: 64 * 1024 * 1024,
             max_control_replies: 1024,
+            max_stream_window: 16 * 1024 * 1024,
             max_streams: 16 * 1024,
             max_unacknowledged: 256,
+            max_window_growth: 16 * 1024 * 1024,
             send_queue: 64 * 1024,
             write_timeout: Duration::from_secs(10),
         }
@@ -136,6 +140,15 @@ impl Config {
         self
     }
 
+    /// How large the receive window of one stream may grow. Windows begin with 256 KiB, as
+    /// the protocol fixes it, and double while a reader empties half of one in less than a round
+    /// trip. Default: 16 MiB; up to 256 KiB nothing grows.
+    #[must_use]
+    pub fn max_stream_window(mut self, bytes: u32) -> Self {
+        self.max_stream_window = bytes;
+        self
+    }
+
     /// How many streams the session may have at a time; a stream that the peer opens beyond it
     /// is refused with a reset, an own one with [`OpenError`](crate::OpenError).
     /// Default: 16,384. An idle stream costs less than 512 bytes.
@@ -150,6 +163,14 @@ impl Config {
     #[must_use]
     pub fn max_unacknowledged(mut self, streams: usize) -> Self {
         self.max_unacknowledged = streams;
+        self
+    }
+
+    /// By how much all receive windows of the session together may grow; with it the session's
+    /// readers can be owed at most 256 KiB for each stream and this. Default: 16 MiB.
+    #[must_use]
+    pub fn max_window_growth(mut self, bytes: usize) -> Self {
+        self.max_window_growth = bytes;
         self
     }
 

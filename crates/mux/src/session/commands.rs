@@ -147,10 +147,46 @@ impl Core {
             return;
         }
         entry.recv_window.assert_invariant_at_most(entry.recv.len());
-        if let Some(credit) = entry.recv_window.take_credit() {
+        if entry.recv_window.is_credit_due() {
+            self.give_credit(key);
+        }
+    }
+
+    fn give_credit(&mut self, key: Key) {
+        if let Some(value) = self.keep_alive.probe(self.now) {
+            self.push_frame(Header::ping(Flags::SYN, value));
+        }
+        self.grow_window(key);
+        let Some(entry) = self.store.get_mut(key) else {
+            return;
+        };
+        if let Some(credit) = entry.recv_window.take_credit(self.now) {
             let flags = entry.take_flags();
             self.push_frame(Header::window_update(key.id, flags, credit));
         }
+    }
+
+    /// Doubles the receive window of a stream that it slows down, as far as the stream's and the
+    /// session's limits allow.
+    fn grow_window(&mut self, key: Key) {
+        let Some(round_trip) = self.keep_alive.round_trip() else {
+            return;
+        };
+        let Some(entry) = self.store.get_mut(key) else {
+            return;
+        };
+        let window = &mut entry.recv_window;
+        if !window.is_too_small(self.now, round_trip) {
+            return;
+        }
+        let room = self.config.max_stream_window.saturating_sub(window.size());
+        let budget = self.config.max_window_growth.saturating_sub(self.grown);
+        let extra = window
+            .size()
+            .min(room)
+            .min(u32::try_from(budget).unwrap_or(u32::MAX));
+        window.grow(extra);
+        self.grown += extra as usize;
     }
 
     /// Queues bytes, one frame at most.

@@ -19,7 +19,7 @@ use std::{
 pub(crate) use self::{commands::Read, ending::Outcome, outbound::SendQueue};
 use self::{ending::Phase, keep_alive::KeepAlive};
 use crate::{
-    config::{Config, Role},
+    config::{Config, INITIAL_WINDOW, Role},
     error::SessionError,
     frame::{Decoder, HEADER_LEN},
     stats::Stats,
@@ -74,6 +74,7 @@ pub(crate) enum Event {
 /// - `unacknowledged` is the number of live streams whose handshake says so.
 /// - `buffered` is the number of unread bytes of all entries.
 /// - A live stream is not over; an entry that is neither live nor held by a handle is removed.
+/// - `grown` is by how much the receive windows of the live streams exceed the first size.
 /// - Each stream's receive window accounts for every byte (see `RecvWindow`).
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -118,6 +119,8 @@ pub(crate) struct Core {
     /// Unread bytes of all streams.
     buffered: usize,
     buffers: buffers::Buffers,
+    /// By how much all receive windows together are larger than at first.
+    grown: usize,
     stats: Stats,
 }
 
@@ -150,6 +153,7 @@ impl Core {
             sweep_at: None,
             buffered: 0,
             buffers: buffers::Buffers::default(),
+            grown: 0,
             stats: Stats::default(),
         }
     }
@@ -195,7 +199,11 @@ impl Core {
         };
         let handshake = std::mem::replace(&mut entry.handshake, Handshake::Done);
         let is_released = entry.released;
+        let growth = entry.recv_window.size().saturating_sub(INITIAL_WINDOW);
         let was_live = self.store.retire(key);
+        if was_live {
+            self.grown -= growth as usize;
+        }
         if was_live && handshake.is_unacknowledged() {
             self.forget_unacknowledged();
         }
@@ -242,6 +250,10 @@ impl Core {
             .iter()
             .filter(|entry| entry.handshake.is_unacknowledged());
         assert_eq!(self.unacknowledged, unacknowledged.count());
+        let growth = live
+            .iter()
+            .map(|entry| (entry.recv_window.size() - INITIAL_WINDOW) as usize);
+        assert_eq!(self.grown, growth.sum::<usize>());
         let offered = |entry: &&&crate::streams::StreamEntry| entry.handshake == Handshake::Offered;
         assert_eq!(self.offered, live.iter().filter(offered).count());
         for key in self.store.keys() {

@@ -1,5 +1,7 @@
 //! The arithmetic of the two windows of a stream, all of it checked, all of it here.
 
+use std::time::{Duration, Instant};
+
 /// How many bytes this end may still send on a stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SendWindow(u32);
@@ -46,6 +48,8 @@ pub(crate) struct RecvWindow {
     size: u32,
     available: u32,
     owed: u32,
+    /// When credit was given last.
+    credited_at: Option<Instant>,
 }
 
 /// Data beyond the window.
@@ -58,6 +62,7 @@ impl RecvWindow {
             size,
             available: size,
             owed: 0,
+            credited_at: None,
         }
     }
 
@@ -83,14 +88,38 @@ impl RecvWindow {
         debug_assert!(u64::from(self.available) + u64::from(self.owed) <= u64::from(self.size));
     }
 
-    /// The credit to send now, if at least half of the window is owed.
-    pub(crate) fn take_credit(&mut self) -> Option<u32> {
-        if self.owed < self.size.div_ceil(2) || self.owed == 0 {
+    /// Whether enough was read for a credit: at least half of the window.
+    pub(crate) const fn is_credit_due(self) -> bool {
+        self.owed >= self.size.div_ceil(2) && self.owed > 0
+    }
+
+    /// Whether the window is what slows the peer down: half of it was read in less than a round
+    /// trip, so the peer has waited for credit that was still under way.
+    pub(crate) fn is_too_small(self, now: Instant, round_trip: Duration) -> bool {
+        self.credited_at
+            .is_some_and(|at| now.saturating_duration_since(at) < round_trip)
+    }
+
+    /// Makes the window larger; the difference is part of the next credit.
+    pub(crate) fn grow(&mut self, extra: u32) {
+        self.size += extra;
+        self.owed += extra;
+    }
+
+    /// How large the window is.
+    pub(crate) const fn size(self) -> u32 {
+        self.size
+    }
+
+    /// The credit to send now, if it is due.
+    pub(crate) fn take_credit(&mut self, now: Instant) -> Option<u32> {
+        if !self.is_credit_due() {
             return None;
         }
         let credit = self.owed;
         self.available += credit;
         self.owed = 0;
+        self.credited_at = Some(now);
         Some(credit)
     }
 
@@ -149,13 +178,34 @@ mod tests {
     fn credit_is_given_for_what_was_read_once_it_is_half_the_window() {
         let mut window = RecvWindow::new(100);
         window.receive(100).unwrap();
-        assert_eq!(window.take_credit(), None);
+        assert_eq!(window.take_credit(Instant::now()), None);
         window.consume(49);
-        assert_eq!(window.take_credit(), None);
+        assert_eq!(window.take_credit(Instant::now()), None);
         window.consume(1);
-        assert_eq!(window.take_credit(), Some(50));
+        assert_eq!(window.take_credit(Instant::now()), Some(50));
         assert_eq!(window.available(), 50);
-        assert_eq!(window.take_credit(), None);
+        assert_eq!(window.take_credit(Instant::now()), None);
+    }
+
+    #[test]
+    fn a_window_that_is_emptied_within_a_round_trip_is_too_small() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut window = RecvWindow::new(100);
+        window.receive(100).unwrap();
+        window.consume(50);
+        assert!(
+            !window.is_too_small(start, second),
+            "nothing is known before the first credit"
+        );
+        assert_eq!(window.take_credit(start), Some(50));
+        window.consume(50);
+        assert!(!window.is_too_small(start + second, second));
+        assert!(window.is_too_small(start + second / 2, second));
+        window.grow(100);
+        assert_eq!(window.size(), 200);
+        assert_eq!(window.take_credit(start + second / 2), Some(150));
+        assert_eq!(window.available(), 200);
     }
 
     proptest! {
@@ -176,7 +226,7 @@ mod tests {
                     let read = unread.min(amount as usize);
                     unread -= read;
                     window.consume(read);
-                    if let Some(credit) = window.take_credit() {
+                    if let Some(credit) = window.take_credit(Instant::now()) {
                         peer.credit(credit).unwrap();
                     }
                 }
@@ -185,7 +235,7 @@ mod tests {
             }
             // A reader that reads everything never leaves the peer without credit.
             window.consume(unread);
-            if let Some(credit) = window.take_credit() {
+            if let Some(credit) = window.take_credit(Instant::now()) {
                 peer.credit(credit).unwrap();
             }
             prop_assert!(peer.available() > 0);

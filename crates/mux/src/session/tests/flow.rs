@@ -1,6 +1,6 @@
 //! Windows, turns and back-pressure.
 
-use std::task::Poll;
+use std::{task::Poll, time::Duration};
 
 use super::{pair::Pair, scripted::Scripted};
 use crate::{
@@ -57,9 +57,82 @@ fn m25_the_initial_window_is_exactly_256_kib_and_updates_come_at_half() {
     );
     assert_eq!(peer.headers(), []);
     assert_eq!(peer.side().read_at_most(key, 1).0.len(), 1);
+    let expected = [
+        Header::ping(Flags::SYN, 0),
+        Header::window_update(1, Flags::NONE, INITIAL_WINDOW / 2),
+    ];
+    assert_eq!(peer.headers(), expected);
+}
+
+/// A server that has measured a round trip of 100 ms and reads stream 1.
+fn bulk_reader(config: Config) -> (Scripted, crate::streams::Key) {
+    let mut peer = Scripted::new(config.keep_alive(None));
+    let key = peer.acknowledged(1);
+    peer.send_data(1, Flags::NONE, &vec![0; WINDOW / 2]);
+    assert_eq!(peer.side().read(key).len(), WINDOW / 2);
+    assert_eq!(peer.received().len(), 2);
+    peer.wait(Duration::from_millis(100));
+    peer.send(Header::ping(Flags::ACK, 0));
     assert_eq!(
-        peer.headers(),
-        [Header::window_update(1, Flags::NONE, INITIAL_WINDOW / 2)]
+        peer.core().stats().round_trip,
+        Some(Duration::from_millis(100))
+    );
+    (peer, key)
+}
+
+/// Sends and reads half a window and returns the credit for it.
+fn read_half(peer: &mut Scripted, key: crate::streams::Key, half: usize) -> u32 {
+    peer.send_data(key.id, Flags::NONE, &vec![0; half]);
+    assert_eq!(peer.side().read(key).len(), half);
+    let headers = peer.headers();
+    assert_eq!(headers.len(), 1);
+    headers[0].length
+}
+
+#[test]
+fn windows_grow_while_they_slow_the_peer_down() {
+    let (mut peer, key) = bulk_reader(Config::new().max_stream_window(1 << 20));
+    assert_eq!(
+        read_half(&mut peer, key, WINDOW / 2),
+        INITIAL_WINDOW / 2,
+        "100 ms have passed"
+    );
+    peer.wait(Duration::from_millis(99));
+    assert_eq!(
+        read_half(&mut peer, key, WINDOW / 2),
+        INITIAL_WINDOW / 2 + INITIAL_WINDOW
+    );
+    assert_eq!(
+        read_half(&mut peer, key, WINDOW),
+        INITIAL_WINDOW + 2 * INITIAL_WINDOW
+    );
+    assert_eq!(
+        read_half(&mut peer, key, 2 * WINDOW),
+        2 * INITIAL_WINDOW,
+        "the limit is 1 MiB"
+    );
+    assert!(peer.core().outcome().is_none());
+}
+
+#[test]
+fn the_growth_of_all_windows_is_limited_and_given_back() {
+    let config = Config::new().max_window_growth(WINDOW + 1000);
+    let (mut peer, key) = bulk_reader(config);
+    read_half(&mut peer, key, WINDOW / 2);
+    assert_eq!(
+        read_half(&mut peer, key, WINDOW / 2),
+        INITIAL_WINDOW / 2 + INITIAL_WINDOW
+    );
+    let other = peer.acknowledged(3);
+    assert_eq!(read_half(&mut peer, other, WINDOW / 2), INITIAL_WINDOW / 2);
+    assert_eq!(
+        read_half(&mut peer, other, WINDOW / 2),
+        INITIAL_WINDOW / 2 + 1000
+    );
+    peer.send(Header::window_update(1, Flags::RST, 0));
+    assert_eq!(
+        read_half(&mut peer, other, WINDOW),
+        (WINDOW + WINDOW) as u32
     );
 }
 
