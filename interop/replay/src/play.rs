@@ -83,6 +83,8 @@ pub struct Player {
     same: Same,
     optional: Optional,
     eager: bool,
+    /// The recorded peer ended the connection.
+    peer_ends: bool,
 }
 
 impl fmt::Debug for Player {
@@ -103,6 +105,8 @@ impl Player {
     pub fn new(recording: &Recording, side: Side) -> Result<Self, crate::ConversationError> {
         let conversation: Conversation = recording.conversation()?;
         let script = Script::of(side, &conversation)?;
+        let first = conversation.events.first();
+        let peer_ends = first.is_some_and(|(ended, _)| *ended == side.peer());
         let upgrade = conversation.upgrade.map(|(asked, answered)| match side {
             Side::Plugin => asked,
             _ => answered,
@@ -118,6 +122,7 @@ impl Player {
             ),
             optional: Box::new(|_| false),
             eager: false,
+            peer_ends,
         })
     }
 
@@ -500,13 +505,21 @@ impl Stage {
         format!("still missing: {}", missing.join(", "))
     }
 
-    /// Ends this side and hears the peer out.
+    /// Hears the peer out, and ends this side at the time when the recorded one
+    /// did.
     fn end(&mut self) -> Result<(), String> {
+        if self.player.peer_ends {
+            return self.hear_out();
+        }
         match self.socket.shutdown(Shutdown::Write) {
             Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::NotConnected => {}
             Err(e) => return Err(e.to_string()),
         }
+        self.hear_out()
+    }
+
+    fn hear_out(&mut self) -> Result<(), String> {
         while let Some(bytes) = self.read()? {
             self.hear(&bytes)?;
         }

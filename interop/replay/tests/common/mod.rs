@@ -2,8 +2,9 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use keyway_proto::resolver::v1::{GetSecretsResponse, get_secrets_response::Envelope};
-use keyway_replay::Message;
+use keyway_replay::{Cut, Message};
 use prost_types::Timestamp;
+use std::time::SystemTime;
 
 /// The times of the recorded secret, an hour apart, in seconds since 1970.
 pub(crate) const CREATED: i64 = 1_767_323_045;
@@ -75,4 +76,22 @@ pub(crate) fn hit(response: &Message) -> Envelope {
 
 pub(crate) fn proto_seconds(timestamp: Option<Timestamp>) -> Option<i64> {
     timestamp.map(|timestamp| timestamp.seconds)
+}
+
+/// The ways in which every recording is cut. Random ones take their seed from
+/// `KEYWAY_REPLAY_SEED`, or from the clock; a failure names it.
+pub(crate) fn cuts() -> [Cut; 4] {
+    let seed = std::env::var("KEYWAY_REPLAY_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let seed = seed.unwrap_or_else(|| u64::from(now.subsec_nanos()));
+    [
+        Cut::Whole,
+        Cut::Bytes,
+        Cut::Random(seed),
+        Cut::Random(seed + 1),
+    ]
 }
