@@ -123,8 +123,9 @@ where
             name: introduction.name.clone(),
             source: ended.err().map(Into::into),
         }),
-        () = connection.shutdown.requested() => Ok(Some(Ended::Asked)),
+        // Ahead of the request to stop: when both have arrived, calls that came between them wait for the gate.
         answer = connection.register(role, introduction) => answer.map(|()| None),
+        () = connection.shutdown.requested() => Ok(Some(Ended::Asked)),
     };
     let ended = match registered {
         Ok(None) => Ok(tokio::select! {
@@ -243,6 +244,8 @@ impl Connection {
     /// Tells the daemon that nothing new is accepted, lets running requests finish, and closes. Bounded by the
     /// session's drain time.
     async fn finish(mut self) {
+        // Calls that still wait for a registration are answered at once, and not waited for.
+        drop(self.key);
         if let Err(error) = self.session.close().await {
             tracing::debug!(%error, "the connection did not end cleanly");
         }
