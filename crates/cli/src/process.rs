@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::failure::Failure;
 
@@ -28,11 +28,11 @@ pub(crate) fn forbid_core_dumps() -> Result<(), Failure> {
     })
 }
 
-/// Gives a child the limit that it would have without us: whether it may leave core files is not ours to decide.
-pub(crate) fn restore_core_limit(child: i32) {
-    let Some((inherited, child)) = INHERITED.get().zip(Pid::from_raw(child)) else {
-        return;
-    };
-    // A child that has ended already, or has become another user, keeps what it has: no core file.
-    let _ = prlimit(Some(child), Resource::Core, *inherited);
+/// Takes back [`forbid_core_dumps`], for a process that holds no secret, or is about to become another program: whether
+/// that may leave core files is not ours to decide.
+pub(crate) fn restore_core_limit() {
+    if let Some(inherited) = INHERITED.get() {
+        // Where this fails there are no core files, which harms nobody.
+        let _ = setrlimit(Resource::Core, *inherited);
+    }
 }

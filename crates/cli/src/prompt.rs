@@ -6,8 +6,8 @@ use std::process;
 use std::thread;
 
 use keyway_secrets::SecretValue;
-use nix::sys::signal::Signal;
 use rustix::io::ioctl_fionread;
+use rustix::process::Signal;
 use rustix::termios::{
     LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr,
     tcsetattr,
@@ -93,12 +93,12 @@ fn restore_when_ended(terminal: File, shown: Termios) -> io::Result<()> {
     // The thread lives as long as the program, which ends soon after the answer.
     thread::spawn(move || {
         while let Ok(arrived) = signals.next() {
-            if matches!(arrived.signal, Signal::SIGCHLD | Signal::SIGWINCH) {
+            if matches!(arrived.signal, Signal::CHILD | Signal::WINCH) {
                 continue;
             }
             // A terminal that is gone needs nothing.
             let _ = tcsetattr(&terminal, OptionalActions::Now, &shown);
-            process::exit(128 + arrived.signal as i32);
+            process::exit(128 + arrived.signal.as_raw());
         }
     });
     Ok(())

@@ -9,17 +9,17 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::net::UnixStream;
 
-use nix::sys::signal::Signal;
+use rustix::process::Signal;
 
 /// What is caught. Signals that were ignored when the program started, as SIGHUP under `nohup`, stay ignored.
 const CAUGHT: [Signal; 7] = [
-    Signal::SIGHUP,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGTERM,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGWINCH,
+    Signal::HUP,
+    Signal::INT,
+    Signal::QUIT,
+    Signal::TERM,
+    Signal::USR1,
+    Signal::USR2,
+    Signal::WINCH,
 ];
 
 /// `si_code` of a signal that the kernel made, such as those of a terminal's keys (`SI_KERNEL`).
@@ -50,7 +50,7 @@ impl Signals {
         sender.set_nonblocking(true)?;
         let ignored = ignored_signals()?;
         let caught = CAUGHT.into_iter().filter(|signal| !is_in(*signal, ignored));
-        for signal in caught.chain([Signal::SIGCHLD]) {
+        for signal in caught.chain([Signal::CHILD]) {
             catch(signal, sender.try_clone()?)?;
         }
         Ok(Self { arrived })
@@ -61,8 +61,9 @@ impl Signals {
         let mut message = [0; 2];
         self.arrived.read_exact(&mut message)?;
         let [number, by_kernel] = message;
-        let signal = Signal::try_from(i32::from(number))?;
-        let keys = matches!(signal, Signal::SIGINT | Signal::SIGQUIT | Signal::SIGWINCH);
+        let signal = Signal::from_named_raw(number.into())
+            .ok_or_else(|| io::Error::other("a signal without a name was caught"))?;
+        let keys = matches!(signal, Signal::INT | Signal::QUIT | Signal::WINCH);
         Ok(Arrived {
             signal,
             by_terminal: keys && by_kernel == 1,
@@ -71,11 +72,11 @@ impl Signals {
 }
 
 fn catch(signal: Signal, sender: UnixStream) -> io::Result<()> {
-    let number = signal as u8;
+    let number = u8::try_from(signal.as_raw()).map_err(io::Error::other)?;
     // SAFETY: the handler runs at any moment, so it may only do what is async-signal-safe. It reads one field of its
     // argument and makes one system call that does not wait and leaves `errno` alone; it neither allocates nor locks.
     let registered = unsafe {
-        signal_hook_registry::register_sigaction(signal as i32, move |info| {
+        signal_hook_registry::register_sigaction(signal.as_raw(), move |info| {
             let message = [number, u8::from(info.si_code == FROM_KERNEL)];
             // There is nobody to tell, and no memory to tell it with.
             let _ = rustix::io::write(&sender, &message);
@@ -93,7 +94,7 @@ fn ignored_signals() -> io::Result<u64> {
 }
 
 fn is_in(signal: Signal, set: u64) -> bool {
-    set >> (signal as i32 - 1) & 1 == 1
+    set >> (signal.as_raw() - 1) & 1 == 1
 }
 
 #[cfg(test)]
@@ -102,7 +103,7 @@ mod tests {
 
     #[test]
     fn sets_of_signals_count_from_one() {
-        assert!(is_in(Signal::SIGHUP, 1));
-        assert!(is_in(Signal::SIGINT, 0b10) && !is_in(Signal::SIGINT, 0b101));
+        assert!(is_in(Signal::HUP, 1));
+        assert!(is_in(Signal::INT, 0b10) && !is_in(Signal::INT, 0b101));
     }
 }

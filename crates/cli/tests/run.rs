@@ -3,6 +3,7 @@
 mod support;
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Output, Stdio};
@@ -118,28 +119,62 @@ fn the_child_has_the_signals_that_it_would_have_without_us() {
 }
 
 #[test]
-fn the_child_may_leave_core_files_and_we_may_not() {
-    let home = Home::new();
-    let limits = "ulimit -Sc; grep 'Max core' /proc/$PPID/limits";
-    let script = format!(
-        "ulimit -Sc 0; ulimit -Sc \"$(ulimit -Hc)\"; exec {} run -- sh -c \"sleep 0; {}\"",
-        env!("CARGO_BIN_EXE_keyway"),
-        limits.replace('$', "\\$")
+fn the_child_may_leave_core_files_as_without_us() {
+    let limit = |command: &str| {
+        let script = format!("ulimit -Sc \"$(ulimit -Hc)\"; {command} sh -c 'ulimit -Sc'");
+        let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let direct = limit("exec");
+    assert_ne!(direct, "0\n");
+    assert_eq!(
+        limit(&format!("exec {} run --", env!("CARGO_BIN_EXE_keyway"))),
+        direct
     );
-    let output = Command::new("sh")
-        .args(["-c", &script])
-        .current_dir(home.path())
-        .output()
+}
+
+/// Whether any of the memory that a process can read holds this.
+fn is_in_memory(pid: rustix::process::Pid, text: &[u8]) -> bool {
+    use std::os::unix::fs::FileExt as _;
+    let pid = pid.as_raw_nonzero();
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    maps.lines().any(|line| {
+        let (range, rest) = line.split_once(' ').unwrap();
+        let (start, end) = range.split_once('-').unwrap();
+        let number = |text| u64::from_str_radix(text, 16).unwrap();
+        let (start, end) = (number(start), number(end));
+        let mut bytes = vec![0; usize::try_from(end - start).unwrap()];
+        // Some of the kernel's own pages cannot be read by anybody.
+        rest.starts_with('r')
+            && memory.read_exact_at(&mut bytes, start).is_ok()
+            && bytes.windows(text.len()).any(|window| window == text)
+    })
+}
+
+#[test]
+fn the_process_that_waits_holds_no_secret() {
+    let home = Home::new();
+    let _daemon = Daemon::serve(&home.socket(), full());
+    let mut command = script(&home, &[], "echo \"$A\"; echo $$; read line");
+    let mut child = command
+        .env("A", "se://web/token")
+        .env("MARK", "a-text-to-be-found")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
         .unwrap();
-    let hard = Command::new("sh")
-        .args(["-c", "ulimit -Hc"])
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let (child, parent) = text.split_once('\n').unwrap();
-    assert_eq!(child.as_bytes(), hard.stdout.trim_ascii_end());
-    let soft = parent.split_whitespace().nth(4);
-    assert_eq!(soft, Some("0"), "{parent}");
+    let mut lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    assert_eq!(lines.next().unwrap(), "dummy-token");
+    let inner = rustix::process::Pid::from_raw(lines.next().unwrap().parse().unwrap()).unwrap();
+    let outer = rustix::process::Pid::from_child(&child);
+    assert!(is_in_memory(outer, b"a-text-to-be-found"));
+    assert!(!is_in_memory(outer, b"dummy-token"));
+    assert!(is_in_memory(inner, b"dummy-token"));
+    drop(child.stdin.take());
+    child.wait().unwrap();
 }
 
 #[test]
@@ -289,9 +324,9 @@ fn a_signal_that_arrives_is_passed_on_once() {
         );
         let mut command = script(&home, &[], &text);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
-        std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
+        stdout.read_line(&mut line).unwrap();
         assert_eq!(line, "ready\n");
         let pid = rustix::process::Pid::from_child(&child);
         let signal = rustix::process::Signal::from_named_raw(number).unwrap();
@@ -306,9 +341,9 @@ fn a_child_that_a_signal_ends_is_128_and_its_number() {
     let home = Home::new();
     let mut command = script(&home, &[], "echo ready; exec sleep 1000");
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
-    std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
+    stdout.read_line(&mut line).unwrap();
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(128 + 15));

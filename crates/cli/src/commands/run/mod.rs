@@ -1,9 +1,13 @@
 //! `keyway run`: a command whose environment has secrets where ours has references to them.
+//!
+//! Two processes share the work. The first one passes signals on and waits, which may be for days, and never sees a
+//! secret. The second one resolves the references and then becomes the command, which leaves nothing of it in memory.
 
-mod child;
 mod env_file;
 mod plan;
+mod replace;
 mod resolve;
+mod supervise;
 
 use std::collections::BTreeMap;
 use std::env;
@@ -12,12 +16,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use self::child::Environment;
 use self::plan::Plan;
 use crate::daemon::DaemonOptions;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Table};
+
+/// The flag of [`Options::replace`].
+const REPLACE_FLAG: &str = "--replace";
 
 /// What to run, and with which environment.
 #[derive(Args, Debug)]
@@ -30,27 +36,36 @@ pub(crate) struct Options {
     /// Print which variables would become which secrets, and start nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Become the command instead of waiting for it; what the second process is told by the first one.
+    #[arg(long, hide = true)]
+    replace: bool,
     /// The command and its arguments; it gets stdin, stdout and stderr as they are.
     #[arg(required = true, last = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
 
-/// Resolves every reference, then starts the command, and ends as it ends.
+/// Lets a process resolve every reference and become the command, and ends as it ends.
 pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
-    let plan = Plan::new(env::vars_os(), &options.env_files)?;
     if options.dry_run {
-        return dry_run(&plan);
+        return dry_run(&options.plan()?);
     }
+    if !options.replace {
+        return supervise::supervise();
+    }
+    let plan = options.plan()?;
     let values = match plan.references().next() {
         None => BTreeMap::new(),
         Some(_) => options
             .daemon
-            .ask(async |resolver| resolve::resolve_all(&plan, &resolver).await)?,
+            .ask(async |daemon| resolve::resolve_all(&plan, &daemon).await)?,
     };
-    let environment = Environment::new(&plan, &values)?;
-    // The plan and the values are wiped before the command runs: it has its own copy then.
-    drop((values, plan));
-    child::run(&options.command, environment)
+    Err(replace::replace(&options.command, &plan, &values))
+}
+
+impl Options {
+    fn plan(&self) -> Result<Plan, Failure> {
+        Plan::new(env::vars_os(), &self.env_files)
+    }
 }
 
 fn dry_run(plan: &Plan) -> Result<Exit, Failure> {
