@@ -1,6 +1,6 @@
 //! The settings of a session, with their defaults and costs.
 
-use std::time::Duration;
+use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 /// Which side of the connection this end is. It decides nothing but the stream ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,12 +36,12 @@ pub(crate) const INITIAL_WINDOW: u32 = 256 * 1024;
 /// both ends of a mixed pair have the same expectations.
 ///
 /// ```
-/// use std::time::Duration;
+/// use std::{any::Any, fmt, sync::Arc, time::Duration};
 /// let config = keyway_mux::Config::default()
 ///     .accept_backlog(64)
 ///     .drain_timeout(Duration::from_secs(1));
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     pub(crate) accept_backlog: usize,
     pub(crate) close_timeout: Duration,
@@ -54,6 +54,7 @@ pub struct Config {
     pub(crate) max_streams: usize,
     pub(crate) max_unacknowledged: usize,
     pub(crate) max_window_growth: usize,
+    pub(crate) peer: Option<Arc<dyn Any + Send + Sync>>,
     pub(crate) send_queue: usize,
     pub(crate) write_timeout: Duration,
 }
@@ -72,6 +73,7 @@ impl Default for Config {
             max_streams: 16 * 1024,
             max_unacknowledged: 256,
             max_window_growth: 16 * 1024 * 1024,
+            peer: None,
             send_queue: 64 * 1024,
             write_timeout: Duration::from_secs(10),
         }
@@ -174,6 +176,15 @@ impl Config {
         self
     }
 
+    /// What is known of the other end, for instance the credentials that the kernel tells of it.
+    /// Request handlers find it with [`StreamInfo::peer`](crate::StreamInfo::peer).
+    /// Default: nothing.
+    #[must_use]
+    pub fn peer<T: Any + Send + Sync>(mut self, facts: T) -> Self {
+        self.peer = Some(Arc::new(facts));
+        self
+    }
+
     /// How many bytes may wait for a socket that is full; writers wait beyond it, in turns.
     /// One frame more may be queued. Default: 64 KiB.
     #[must_use]
@@ -188,5 +199,26 @@ impl Config {
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.write_timeout = timeout;
         self
+    }
+}
+
+/// Leaves out what was told of the peer, which may not be for everybody's eyes.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("accept_backlog", &self.accept_backlog)
+            .field("close_timeout", &self.close_timeout)
+            .field("drain_timeout", &self.drain_timeout)
+            .field("keep_alive", &self.keep_alive)
+            .field("keep_alive_timeout", &self.keep_alive_timeout)
+            .field("max_buffered", &self.max_buffered)
+            .field("max_control_replies", &self.max_control_replies)
+            .field("max_stream_window", &self.max_stream_window)
+            .field("max_streams", &self.max_streams)
+            .field("max_unacknowledged", &self.max_unacknowledged)
+            .field("max_window_growth", &self.max_window_growth)
+            .field("send_queue", &self.send_queue)
+            .field("write_timeout", &self.write_timeout)
+            .finish_non_exhaustive()
     }
 }

@@ -34,8 +34,16 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Features
+//!
+//! `hyper` (on by default) makes streams I/O objects of hyper, `futures` of the futures ecosystem;
+//! `hyper-util`, `axum` and `tonic` add the traits that hyper-util's pooled client, axum's and
+//! tonic's servers want; `backend-yamux` adds a second engine on the `yamux` crate.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "backend-yamux")]
+pub mod backend;
 mod config;
 mod connector;
 mod driver;
@@ -43,6 +51,8 @@ mod engine;
 mod error;
 mod frame;
 mod handle;
+mod info;
+mod integrations;
 mod io;
 mod listener;
 mod session;
@@ -57,6 +67,7 @@ pub use self::{
     engine::Engine,
     error::{AcceptError, OpenError, ProtocolError, SessionError, StreamError, StreamId},
     handle::{Accepting, Closed, Opening, PeerDraining, Session},
+    info::StreamInfo,
     io::Stream,
     listener::Listener,
     stats::Stats,

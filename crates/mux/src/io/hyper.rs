@@ -63,10 +63,3 @@ impl Write for Stream {
         AsyncWrite::poll_shutdown(self, cx)
     }
 }
-
-#[cfg(feature = "hyper-util")]
-impl hyper_util::client::legacy::connect::Connection for Stream {
-    fn connected(&self) -> hyper_util::client::legacy::connect::Connected {
-        hyper_util::client::legacy::connect::Connected::new()
-    }
-}

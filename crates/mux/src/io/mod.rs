@@ -1,5 +1,7 @@
 //! The byte streams of both ends: the connection below, and the streams above.
 
+#[cfg(feature = "futures")]
+mod futures;
 #[cfg(feature = "hyper")]
 mod hyper;
 mod stream;

@@ -6,6 +6,7 @@ use crate::{
     config::Role,
     driver::{Shared, State},
     error::StreamId,
+    info::StreamInfo,
     streams::Key,
 };
 
@@ -53,6 +54,18 @@ impl Stream {
     /// Which side of the session this end is.
     pub fn role(&self) -> Role {
         self.shared.with(|state| state.core.role())
+    }
+
+    /// The facts of the stream that request handlers want.
+    pub fn info(&self) -> StreamInfo {
+        let (role, peer) = self
+            .shared
+            .with(|state| (state.core.role(), state.core.peer()));
+        StreamInfo {
+            id: self.id(),
+            role,
+            peer,
+        }
     }
 
     /// Ends both directions at once. The peer's reads and writes fail, and so do ours; what

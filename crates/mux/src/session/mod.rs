@@ -12,7 +12,9 @@ mod timing;
 mod tests;
 
 use std::{
+    any::Any,
     collections::VecDeque,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -160,6 +162,11 @@ impl Core {
 
     pub(crate) const fn role(&self) -> Role {
         self.role
+    }
+
+    /// What the user told of the peer.
+    pub(crate) fn peer(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.config.peer.clone()
     }
 
     pub(crate) fn next_event(&mut self) -> Option<Event> {

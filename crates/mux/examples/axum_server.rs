@@ -1,0 +1,68 @@
+//! An axum router on the streams of a session. Handlers learn the stream and the peer.
+//!
+//! ```text
+//! cargo run -p keyway-mux --example axum_server --features axum,hyper-util
+//! ```
+
+use axum::{Router, extract::ConnectInfo, routing::get};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use keyway_mux::{Config, Connector, Listener, Role, Session, StreamInfo};
+use tokio::net::{UnixStream, unix::UCred};
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+async fn who(ConnectInfo(info): ConnectInfo<StreamInfo>) -> String {
+    let uid = info.peer::<UCred>().map(UCred::uid);
+    format!(
+        "stream {} of a {:?}, uid known: {}",
+        info.id(),
+        info.role(),
+        uid.is_some()
+    )
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let (near, far) = UnixStream::pair()?;
+    let config = Config::default().peer(far.peer_cred()?);
+    let (server, server_driver) = Session::new(far, Role::Server, config);
+    let (client, client_driver) = Session::new(near, Role::Client, Config::default());
+    let drivers = [tokio::spawn(server_driver), tokio::spawn(client_driver)];
+
+    let listener = Listener::new(server);
+    let closed = listener.closed();
+    let router = Router::new().route("/who", get(who));
+    let serving = tokio::spawn(
+        axum::serve(
+            listener,
+            router.into_make_service_with_connect_info::<StreamInfo>(),
+        )
+        .with_graceful_shutdown(async move {
+            if let Err(error) = closed.await {
+                print_line(&format!("the session failed: {error}"));
+            }
+        })
+        .into_future(),
+    );
+
+    let requests = Client::builder(TokioExecutor::new())
+        .build::<_, Empty<Bytes>>(Connector::new(client.clone()));
+    let response = requests.get("http://peer/who".parse()?).await?;
+    let body = response.into_body().collect().await?.to_bytes();
+    print_line(&String::from_utf8(body.to_vec())?);
+
+    drop(requests);
+    client.close().await?;
+    serving.await??;
+    for driver in drivers {
+        driver.await??;
+    }
+    Ok(())
+}
+
+#[allow(clippy::print_stdout, reason = "an example shows what it does")]
+fn print_line(line: &str) {
+    println!("{line}");
+}
