@@ -9,7 +9,7 @@ use keyway_plugin_sdk::{
     AccessControl, Decision, Envelope, ErrorKind, Listed, Pattern, ProviderError, Query, Requester,
     SecretsProvider,
 };
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, Semaphore};
 use tokio::time::Instant;
 
 /// Misbehaves as the id says.
@@ -226,6 +226,58 @@ async fn a_refused_plugin_says_what_the_daemon_said() {
         error.to_string(),
         "the daemon refused to register `moody`: the realm is taken (failed_precondition)"
     );
+}
+
+/// Says when a call begins, and when it is dropped.
+struct Watched {
+    begun: Arc<Semaphore>,
+    dropped: Arc<Semaphore>,
+}
+
+impl SecretsProvider for Watched {
+    fn pattern(&self) -> Pattern {
+        Pattern::everything()
+    }
+
+    async fn get_secrets(&self, _: &Query) -> Result<Vec<Envelope>, ProviderError> {
+        struct Tell(Arc<Semaphore>);
+        impl Drop for Tell {
+            fn drop(&mut self) {
+                self.0.add_permits(1);
+            }
+        }
+        let _tell = Tell(Arc::clone(&self.dropped));
+        self.begun.add_permits(1);
+        pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_waits_for_any_more_is_dropped() {
+    let (begun, dropped) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let provider = Watched {
+        begun: Arc::clone(&begun),
+        dropped: Arc::clone(&dropped),
+    };
+    let daemon = TestDaemon::start(provider).await.unwrap();
+    tokio::select! {
+        answer = daemon.get("a") => panic!("it never answers, and yet: {answer:?}"),
+        permit = begun.acquire() => permit.unwrap().forget(),
+    }
+    let told = tokio::time::timeout(Duration::from_secs(10), dropped.acquire()).await;
+    told.expect("the provider's future is dropped")
+        .unwrap()
+        .forget();
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_says_when_it_was_looked_up() {
+    let before = std::time::SystemTime::now();
+    let daemon = moody().await;
+    let found = daemon.get("moody/b/c").await.unwrap();
+    assert!(found[0].resolved_at.unwrap() >= before);
+    daemon.stop().await;
 }
 
 /// Trusts one program.

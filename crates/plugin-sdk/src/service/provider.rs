@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use keyway_proto::keyway::v1::{
     CatalogService, CatalogServiceServer, ListSecretsRequest, ListSecretsResponse, Secret,
@@ -12,7 +12,7 @@ use keyway_proto::resolver::v1::{
 };
 use keyway_proto::timestamp;
 use keyway_rpc::{Error, Request, Response, Router};
-use keyway_secrets::{Id, Pattern};
+use keyway_secrets::{Envelope, Id, Pattern};
 use tokio::time::{Instant, timeout_at};
 
 use crate::gate::Gate;
@@ -54,7 +54,11 @@ impl<P: SecretsProvider> ResolverService for Service<P> {
         if envelopes.is_empty() {
             return Err(nothing_matches(query.query.pattern()));
         }
-        let envelopes = envelopes.into_iter().map(Into::into).collect();
+        let envelopes = envelopes
+            .into_iter()
+            .map(resolved_now)
+            .map(Into::into)
+            .collect();
         Ok(Response::new(GetSecretsResponse { envelopes }))
     }
 }
@@ -135,6 +139,12 @@ impl<P: SecretsProvider> Service<P> {
         });
         found
     }
+}
+
+/// Peers expect to be told when a secret was looked up; a provider that knows better has said so.
+fn resolved_now(mut envelope: Envelope) -> Envelope {
+    envelope.resolved_at.get_or_insert_with(SystemTime::now);
+    envelope
 }
 
 fn nothing_matches(pattern: &Pattern) -> Error {
