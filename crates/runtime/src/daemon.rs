@@ -1,0 +1,183 @@
+//! The daemon as a whole: bound, running, stopped.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyway_proto::Address;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::config::{Config, ConfigError};
+use crate::engine::Engine;
+use crate::launch::{LaunchError, Spawner};
+use crate::listen::{ListenError, Socket};
+use crate::manager::{Manager, ManagerHandle, ReadConfig};
+use crate::plugin::STOP_BOUND;
+use crate::server::Server;
+use crate::services::Services;
+
+/// Why a daemon could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// No address to listen at was given.
+    #[error("there is no address to listen at")]
+    NoAddress,
+    /// An address cannot be had.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The thread or process that looks after plugins cannot be started.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+}
+
+/// A daemon that listens: clients that connect wait until it [runs](Self::run).
+///
+/// Dropped without running, it closes its sockets and removes their paths.
+pub struct Daemon {
+    engine: Arc<Engine>,
+    sockets: Vec<Socket>,
+    manager: Manager,
+    handle: ManagerHandle,
+    notes: Vec<String>,
+}
+
+impl std::fmt::Debug for Daemon {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Daemon")
+            .field("addresses", &self.addresses())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Daemon {
+    /// Binds the sockets. No plugin is started yet.
+    ///
+    /// Must be called within a tokio runtime with time and I/O enabled; one thread is enough.
+    ///
+    /// # Errors
+    ///
+    /// When an address of [`Config::listen`] cannot be had. One of [`Config::listen_also`] is only noted.
+    pub fn bind(config: Config) -> Result<Self, BindError> {
+        let mut sockets = config
+            .listen
+            .iter()
+            .map(Socket::bind)
+            .collect::<Result<Vec<_>, _>>()?;
+        if sockets.is_empty() {
+            return Err(BindError::NoAddress);
+        }
+        let mut notes = Vec::new();
+        for address in &config.listen_also {
+            match Socket::bind(address) {
+                Ok(socket) => sockets.push(socket),
+                Err(error) => notes.push(error.to_string()),
+            }
+        }
+        let (handle, requests) = ManagerHandle::new();
+        let engine = Engine::new(config.clone(), Spawner::start()?);
+        let read_config: ReadConfig = Box::new(move || Ok(config.clone()));
+        let manager = Manager::new(Arc::clone(&engine), read_config, requests);
+        Ok(Self {
+            engine,
+            sockets,
+            manager,
+            handle,
+            notes,
+        })
+    }
+
+    /// Sets how the configuration is read again by a reload. Without it, a reload only looks for changed plugins.
+    #[must_use]
+    pub fn on_reload(
+        mut self,
+        read: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
+    ) -> Self {
+        self.manager.set_read_config(Box::new(read));
+        self
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Vec<&Address> {
+        self.sockets.iter().map(Socket::address).collect()
+    }
+
+    /// What was passed over so far, a sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// For asking it to reload while it runs.
+    pub fn handle(&self) -> ManagerHandle {
+        self.handle.clone()
+    }
+
+    /// Starts the plugins and serves until `shutdown` resolves; then stops everything in order.
+    ///
+    /// Requests are answered at once; what a plugin that is still starting could know is waited for (see the crate's
+    /// documentation). The stop takes as long as the slowest plugin, and a bounded time in any case.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, connections are closed and plugin processes are killed.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self {
+            engine,
+            sockets,
+            mut manager,
+            handle,
+            ..
+        } = self;
+        for problem in manager.start() {
+            tracing::error!("{problem}");
+        }
+        if engine.registry.snapshot().is_empty() {
+            tracing::warn!(
+                "there is no plugin: nothing can be resolved until one is added or connects"
+            );
+        }
+        let (stop, stopped) = watch::channel(false);
+        let router = Services::new(Arc::clone(&engine), handle).into_router();
+        let server = Server::new(Arc::clone(&engine), router);
+        let mut servers = JoinSet::new();
+        for socket in sockets {
+            servers.spawn(Arc::clone(&server).serve(socket, stopped.clone()));
+        }
+        let shutdown = async {
+            shutdown.await;
+            tracing::info!("stopping");
+            engine.begin_to_stop();
+            stop.send_replace(true);
+        };
+        let (stopping, began) = oneshot::channel();
+        let work = async {
+            manager
+                .run(async {
+                    shutdown.await;
+                    drop(stopping)
+                })
+                .await;
+            while servers.join_next().await.is_some() {}
+        };
+        stop_within(work, began, STOP_BOUND).await;
+        engine.spawner.finish().await;
+    }
+}
+
+/// Runs `work`, which is dropped when it is not done `limit` after `began` was dropped.
+async fn stop_within(
+    work: impl Future<Output = ()>,
+    began: oneshot::Receiver<()>,
+    limit: Duration,
+) {
+    let limit = async {
+        // The sender is never used, so an error is the signal.
+        let _ = began.await;
+        tokio::time::sleep(limit).await;
+    };
+    tokio::select! {
+        () = work => {}
+        () = limit => tracing::error!("not everything stopped in time: what is left is killed"),
+    }
+}

@@ -1,0 +1,176 @@
+//! What all parts of a running daemon share.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use crate::config::{Config, PluginConfig};
+use crate::launch::{Environment, Spawner};
+use crate::name::PluginName;
+use crate::plugin::CommandSender;
+use crate::registry::{Kind, Registry};
+use crate::state::{PluginState, State, StateFile};
+
+/// The name by which the daemon introduces itself to plugins.
+const ENGINE_NAME: &str = "keyway";
+
+/// The shared parts of one daemon. Nothing in it is locked across an await.
+pub(crate) struct Engine {
+    config: ArcSwap<Config>,
+    /// Which plugins there are.
+    pub(crate) registry: Registry,
+    /// How to tell them something.
+    pub(crate) controls: Controls,
+    /// Starts processes.
+    pub(crate) spawner: Spawner,
+    /// What of the daemon's environment plugins may see.
+    pub(crate) environment: Environment,
+    memory: Memory,
+    stopping: AtomicBool,
+}
+
+impl Engine {
+    pub(crate) fn new(config: Config, spawner: Spawner) -> Arc<Self> {
+        Arc::new(Self {
+            registry: Registry::new(),
+            controls: Controls::default(),
+            spawner,
+            environment: Environment::new(config.environment.iter().cloned()),
+            memory: Memory::open(StateFile::new(&config.state_dir)),
+            stopping: AtomicBool::new(false),
+            config: ArcSwap::from_pointee(config),
+        })
+    }
+
+    /// The current configuration.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// Uses another configuration from now on.
+    pub(crate) fn set_config(&self, config: Config) {
+        self.config.store(Arc::new(config));
+    }
+
+    /// Name and version for a plugin that registered.
+    pub(crate) fn introduction(&self) -> (Option<String>, Option<String>) {
+        (
+            Some(ENGINE_NAME.into()),
+            Some(self.config.load().version.version.clone()),
+        )
+    }
+
+    /// Whether a plugin is kept from running: by configuration, else by what was asked for over RPC.
+    pub(crate) fn is_disabled(&self, name: &PluginName, config: &PluginConfig) -> bool {
+        config
+            .enabled
+            .map_or_else(|| self.memory.plugin(name).disabled, |enabled| !enabled)
+    }
+
+    /// Remembers what was asked for over RPC.
+    pub(crate) fn set_disabled(&self, name: &PluginName, disabled: bool) {
+        self.memory
+            .update(name, |plugin| plugin.disabled = disabled);
+    }
+
+    /// What the plugin was when it last registered, also in an earlier run of the daemon.
+    pub(crate) fn remembered_kind(&self, name: &PluginName) -> Option<Kind> {
+        let remembered = self.memory.plugin(name);
+        if remembered.access_control {
+            return Some(Kind::AccessControl);
+        }
+        remembered
+            .realm
+            .and_then(|realm| realm.parse().ok())
+            .map(Kind::Provider)
+    }
+
+    /// Remembers what a plugin registered as.
+    pub(crate) fn remember(&self, name: &PluginName, kind: &Kind) {
+        self.memory.update(name, |plugin| {
+            plugin.access_control = *kind == Kind::AccessControl;
+            plugin.realm = match kind {
+                Kind::Provider(pattern) => Some(pattern.to_string()),
+                Kind::AccessControl => None,
+            };
+        });
+    }
+
+    /// From now on no plugin may register.
+    pub(crate) fn begin_to_stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether the daemon is stopping.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}
+
+/// The state file and what it should hold.
+///
+/// It is written where it changes: rarely (a first registration, a person's command), and a few hundred bytes.
+struct Memory {
+    file: StateFile,
+    state: Mutex<State>,
+}
+
+impl Memory {
+    fn open(file: StateFile) -> Self {
+        Self {
+            state: Mutex::new(file.read()),
+            file,
+        }
+    }
+
+    fn plugin(&self, name: &PluginName) -> PluginState {
+        self.lock().plugin(name)
+    }
+
+    fn update(&self, name: &PluginName, change: impl FnOnce(&mut PluginState)) {
+        let mut state = self.lock();
+        // The lock is held while writing, so that an older state can never replace a newer one.
+        if state.update(name, change)
+            && let Err(error) = self.file.write(&state)
+        {
+            tracing::error!(%error, "the state file cannot be written: the daemon will not remember this after a restart");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change of the state is complete when a panic could happen.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The command channels of all plugins, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Controls(Mutex<BTreeMap<PluginName, CommandSender>>);
+
+impl Controls {
+    pub(crate) fn insert(&self, name: PluginName, sender: CommandSender) {
+        self.lock().insert(name, sender);
+    }
+
+    pub(crate) fn remove(&self, name: &PluginName) {
+        self.lock().remove(name);
+    }
+
+    pub(crate) fn get(&self, name: &PluginName) -> Option<CommandSender> {
+        self.lock().get(name).cloned()
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<(PluginName, CommandSender)> {
+        self.lock()
+            .iter()
+            .map(|(name, sender)| (name.clone(), sender.clone()))
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PluginName, CommandSender>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,109 @@
+//! What of the daemon's environment a plugin gets to see.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+
+/// The variables that every launched plugin gets, where the daemon has them.
+const PASSED: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "RUST_LOG",
+];
+
+/// The families of variables that every launched plugin gets.
+const PASSED_PREFIXES: &[&str] = &["LC_", "XDG_"];
+
+/// The environment that the daemon was started with, as far as plugins may ask for it.
+///
+/// The whole environment is never handed on: it may hold tokens that were meant for another program.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Environment(BTreeMap<OsString, OsString>);
+
+impl Environment {
+    /// Takes the daemon's variables.
+    pub(crate) fn new(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        Self(variables.into_iter().collect())
+    }
+
+    /// The environment of one plugin: the allow-listed variables, those named in `pass`, and `extra`, which wins.
+    pub(crate) fn for_plugin<'a>(
+        &self,
+        pass: &'a [String],
+        extra: impl IntoIterator<Item = (&'a String, &'a String)>,
+    ) -> BTreeMap<OsString, OsString> {
+        let passed = self.0.iter().filter(|(key, _)| is_passed(key, pass));
+        let mut environment: BTreeMap<OsString, OsString> = passed
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        environment.extend(
+            extra
+                .into_iter()
+                .map(|(key, value)| (key.into(), value.into())),
+        );
+        environment
+    }
+}
+
+fn is_passed(key: &OsStr, pass: &[String]) -> bool {
+    // A name that is not UTF-8 is on no list.
+    let Some(key) = key.to_str() else {
+        return false;
+    };
+    PASSED.contains(&key)
+        || PASSED_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+        || pass.iter().any(|name| name == key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment() -> Environment {
+        let variables = [
+            ("PATH", "/bin"),
+            ("LC_ALL", "C"),
+            ("XDG_RUNTIME_DIR", "/run"),
+            ("TOKEN", "t"),
+            ("LCX", "x"),
+        ];
+        Environment::new(variables.map(|(key, value)| (key.into(), value.into())))
+    }
+
+    fn keys(environment: &BTreeMap<OsString, OsString>) -> Vec<&str> {
+        environment.keys().filter_map(|key| key.to_str()).collect()
+    }
+
+    #[test]
+    fn only_the_allow_list_passes() {
+        let none: [(&String, &String); 0] = [];
+        assert_eq!(
+            keys(&environment().for_plugin(&[], none)),
+            ["LC_ALL", "PATH", "XDG_RUNTIME_DIR"]
+        );
+    }
+
+    #[test]
+    fn configuration_adds_by_name_and_by_value() {
+        let extra = BTreeMap::from([
+            ("PATH".to_owned(), "/only".to_owned()),
+            ("MODE".to_owned(), "dummy".to_owned()),
+        ]);
+        let environment =
+            environment().for_plugin(&["TOKEN".to_owned(), "ABSENT".to_owned()], &extra);
+        assert_eq!(
+            keys(&environment),
+            ["LC_ALL", "MODE", "PATH", "TOKEN", "XDG_RUNTIME_DIR"]
+        );
+        assert_eq!(
+            environment
+                .get(OsStr::new("PATH"))
+                .and_then(|value| value.to_str()),
+            Some("/only")
+        );
+    }
+}

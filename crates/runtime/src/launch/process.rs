@@ -1,0 +1,153 @@
+//! One plugin process.
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+use tokio::io::unix::AsyncFd;
+
+use super::spawner::Spawner;
+
+/// How long a process may take to end after SIGINT, before it is killed (protocol).
+pub(crate) const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// A running plugin process, held by its pidfd: signals can reach no other process, whatever number it has.
+///
+/// Dropped without [`stop`](Self::stop) or [`reap`](Self::reap), its process group is killed and it is reaped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pid: Pid,
+    pidfd: Arc<AsyncFd<OwnedFd>>,
+    /// `None` only once it was handed over to be reaped.
+    child: Option<Child>,
+    spawner: Spawner,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EndedProcess {
+    /// Its exit status.
+    pub(crate) status: ExitStatus,
+    /// Whether it had to be killed, because it did not end in time.
+    pub(crate) killed: bool,
+}
+
+impl EndedProcess {
+    /// An end of which nothing is known.
+    pub(crate) fn unknown() -> Self {
+        // Neither an exit code nor a signal: shown as "it ended".
+        Self {
+            status: ExitStatus::from_raw(0xffff),
+            killed: true,
+        }
+    }
+}
+
+impl fmt::Display for EndedProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.status.code(), self.status.signal()) {
+            (Some(code), _) => write!(f, "it exited with status {code}"),
+            (None, Some(signal)) => {
+                write!(f, "it was ended by signal {signal}{}", signal_name(signal))
+            }
+            (None, None) => f.write_str("it ended"),
+        }
+    }
+}
+
+fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        libc::SIGABRT => " (SIGABRT)",
+        libc::SIGBUS => " (SIGBUS)",
+        libc::SIGILL => " (SIGILL)",
+        libc::SIGINT => " (SIGINT)",
+        libc::SIGKILL => " (SIGKILL)",
+        libc::SIGSEGV => " (SIGSEGV)",
+        libc::SIGTERM => " (SIGTERM)",
+        _ => "",
+    }
+}
+
+impl Process {
+    /// Takes charge of `child`. On an error it is killed and reaped.
+    pub(super) fn new(child: Child, pidfd: OwnedFd, spawner: Spawner) -> io::Result<Self> {
+        let pid = Pid::from_child(&child);
+        match crate::sys::pidfd::watch(pidfd) {
+            Ok(pidfd) => Ok(Self {
+                pid,
+                pidfd: Arc::new(pidfd),
+                child: Some(child),
+                spawner,
+            }),
+            Err(error) => {
+                spawner.reap_later(child);
+                Err(error)
+            }
+        }
+    }
+
+    /// Its process id. For messages and for reading `/proc`; signals go through the pidfd.
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Resolves when the process has ended; it stays a zombie until it is reaped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub(crate) async fn exited(&self) -> io::Result<()> {
+        self.pidfd
+            .readable()
+            .await
+            .map(|mut guard| guard.retain_ready())
+    }
+
+    /// Ends what is left of its group and reaps it. To be called when it has [`exited`](Self::exited).
+    pub(crate) async fn reap(mut self) -> io::Result<EndedProcess> {
+        self.finish(false).await
+    }
+
+    /// Ends the process: SIGINT, then SIGKILL after `grace`. Its whole group is ended, and it is reaped.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped the process is killed and reaped at once.
+    pub(crate) async fn stop(mut self, grace: Duration) -> io::Result<EndedProcess> {
+        self.signal(Signal::INT);
+        let killed = tokio::time::timeout(grace, self.exited()).await.is_err();
+        if killed {
+            self.signal(Signal::KILL);
+            self.exited().await?;
+        }
+        self.finish(killed).await
+    }
+
+    async fn finish(&mut self, killed: bool) -> io::Result<EndedProcess> {
+        let child = self
+            .child
+            .take()
+            .expect("a process is reaped once: reap and stop consume it");
+        let status = self.spawner.reap(child).await?;
+        Ok(EndedProcess { status, killed })
+    }
+
+    fn signal(&self, signal: Signal) {
+        // A process that has ended cannot be signalled, and need not be.
+        let _ = rustix::process::pidfd_send_signal(self.pidfd.get_ref(), signal);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.take() {
+            self.signal(Signal::KILL);
+            self.spawner.reap_later(child);
+        }
+    }
+}

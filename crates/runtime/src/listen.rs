@@ -1,0 +1,275 @@
+//! The daemon's sockets.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
+use std::path::{Path, PathBuf};
+
+use keyway_proto::Address;
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::files::{UntrustedFile, check_trusted};
+
+/// Why the daemon cannot listen at an address.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// Another process listens there.
+    #[error("{address} is in use by {}: stop it, or choose another address with --listen", holder(*.pid, *.uid))]
+    InUse {
+        /// The address.
+        address: Address,
+        /// The process that listens there, when the kernel says.
+        pid: Option<i32>,
+        /// Its user.
+        uid: Option<u32>,
+    },
+    /// Something that is no socket is in the way.
+    #[error("{path} is not a socket and is left alone: remove it, or choose another address with --listen", path = .path.display())]
+    NotASocket {
+        /// What is in the way.
+        path: PathBuf,
+    },
+    /// The directory of the socket could be changed by others, who could then put their own socket in its place.
+    #[error("the socket's directory is not safe: {0}")]
+    Directory(UntrustedFile),
+    /// The operating system refused.
+    #[error("cannot listen at {address}: {what}: {source}")]
+    Io {
+        /// The address.
+        address: Address,
+        /// What was tried.
+        what: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+fn holder(pid: Option<i32>, uid: Option<u32>) -> String {
+    match (pid, uid) {
+        (Some(pid), Some(uid)) => format!("process {pid} of uid {uid}"),
+        _ => "another process".into(),
+    }
+}
+
+/// A listening socket. Its path, if it has one, is removed when the value is dropped.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    listener: UnixListener,
+    address: Address,
+    /// What the path was when we made it, so that another daemon's socket is not removed.
+    inode: Option<(u64, u64)>,
+}
+
+impl Socket {
+    /// Listens at `address`. A path's directory is made with mode 0700 where it is missing, the socket gets mode 0600, and a
+    /// path that nobody listens at any more is replaced.
+    pub(crate) fn bind(address: &Address) -> Result<Self, ListenError> {
+        let failed = |what| {
+            move |source| ListenError::Io {
+                address: address.clone(),
+                what,
+                source,
+            }
+        };
+        if let Some(path) = address.as_path() {
+            prepare_directory(address, path)?;
+            remove_stale(address, path)?;
+        }
+        let socket_address = address
+            .to_socket_addr()
+            .map_err(failed("the address is not valid"))?;
+        let listener = StdListener::bind_addr(&socket_address)
+            .map_err(|source| bind_error(address, source))?;
+        let inode = match address.as_path() {
+            Some(path) => Some(restrict(path).map_err(failed("set the socket's mode"))?),
+            None => None,
+        };
+        // From here on the path is removed when something fails.
+        listener
+            .set_nonblocking(true)
+            .map_err(failed("make the socket non-blocking"))?;
+        let listener = UnixListener::from_std(listener).map_err(failed("watch the socket"))?;
+        Ok(Self {
+            listener,
+            address: address.clone(),
+            inode,
+        })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The next connection. Cancel safe.
+    pub(crate) async fn accept(&self) -> io::Result<UnixStream> {
+        self.listener.accept().await.map(|(stream, _)| stream)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let Some(path) = self.address.as_path() else {
+            return;
+        };
+        let current = fs::symlink_metadata(path)
+            .ok()
+            .map(|metadata| (metadata.dev(), metadata.ino()));
+        if current.is_some() && current == self.inode {
+            // A file that stays is replaced by the next daemon.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn prepare_directory(address: &Address, path: &Path) -> Result<(), ListenError> {
+    let Some(directory) = path
+        .parent()
+        .filter(|directory| !directory.as_os_str().is_empty())
+    else {
+        return Ok(());
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|source| ListenError::Io {
+            address: address.clone(),
+            what: "make its directory",
+            source,
+        })?;
+    check_trusted(directory).map_err(ListenError::Directory)
+}
+
+/// Removes a socket that nobody listens at; anything else is an error.
+fn remove_stale(address: &Address, path: &Path) -> Result<(), ListenError> {
+    let failed = |what| {
+        move |source| ListenError::Io {
+            address: address.clone(),
+            what,
+            source,
+        }
+    };
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("examine what is there")(error)),
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(ListenError::NotASocket { path: path.into() });
+    }
+    match StdStream::connect(path) {
+        Ok(_) => Err(in_use(address)),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(failed("remove the stale socket"))
+        }
+        Err(error) => Err(failed("find out whether somebody listens there")(error)),
+    }
+}
+
+/// Makes the socket ours alone. Its directory is closed to others already, so nobody connects before that.
+fn restrict(path: &Path) -> io::Result<(u64, u64)> {
+    fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    let metadata = fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+fn bind_error(address: &Address, source: io::Error) -> ListenError {
+    if source.kind() == io::ErrorKind::AddrInUse {
+        return in_use(address);
+    }
+    ListenError::Io {
+        address: address.clone(),
+        what: "bind the socket",
+        source,
+    }
+}
+
+/// Says who has the address, as the kernel tells anybody who connects.
+fn in_use(address: &Address) -> ListenError {
+    let credentials = address
+        .to_socket_addr()
+        .and_then(|address| StdStream::connect_addr(&address))
+        .and_then(|stream| Ok(rustix::net::sockopt::socket_peercred(stream)?))
+        .ok();
+    ListenError::InUse {
+        address: address.clone(),
+        pid: credentials.map(|credentials| credentials.pid.as_raw_nonzero().get()),
+        uid: credentials.map(|credentials| credentials.uid.as_raw()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).expect("metadata").permissions().mode() & 0o777
+    }
+
+    #[tokio::test]
+    async fn a_path_lives_in_a_private_directory_and_goes_with_the_daemon() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let path = root.path().join("made/for/it/daemon.sock");
+        let socket = Socket::bind(&path.clone().into()).expect("listening");
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(mode(path.parent().expect("a directory")), 0o700);
+        drop(socket);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_stale_path_is_replaced_and_a_live_one_is_an_error_that_names_its_holder() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let path = root.path().join("daemon.sock");
+        drop(StdListener::bind(&path).expect("a socket that is left behind"));
+        let socket = Socket::bind(&path.clone().into()).expect("listening");
+        let error = Socket::bind(&path.clone().into())
+            .expect_err("in use")
+            .to_string();
+        assert!(
+            error.contains(&format!("process {} of uid", std::process::id())),
+            "{error}"
+        );
+        // The failed attempt has not taken the first one's path away.
+        StdStream::connect(&path).expect("still there");
+        drop(socket);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_is_left_alone() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let path = root.path().join("daemon.sock");
+        fs::write(&path, "precious").expect("a file");
+        assert!(matches!(
+            Socket::bind(&path.clone().into()),
+            Err(ListenError::NotASocket { .. })
+        ));
+        assert_eq!(fs::read_to_string(&path).expect("still there"), "precious");
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_others_can_write_is_refused() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        fs::set_permissions(root.path(), Permissions::from_mode(0o777)).expect("the mode");
+        let address = root.path().join("daemon.sock").into();
+        assert!(matches!(
+            Socket::bind(&address),
+            Err(ListenError::Directory(_))
+        ));
+    }
+
+    #[tokio::test]
+    async fn an_abstract_name_that_is_taken_says_by_whom() {
+        let name: Address = format!("@keyway-test-{}-{}", std::process::id(), line!())
+            .parse()
+            .expect("an address");
+        let _socket = Socket::bind(&name).expect("listening");
+        assert!(matches!(
+            Socket::bind(&name),
+            Err(ListenError::InUse { pid: Some(_), .. })
+        ));
+    }
+}

@@ -1,0 +1,278 @@
+//! Which plugins there should be: started at the beginning, and brought up to date by a reload.
+
+use std::collections::BTreeMap;
+use std::future::{Future, pending};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::config::{Config, ConfigError};
+use crate::discovery::discover;
+use crate::engine::Engine;
+use crate::name::PluginName;
+use crate::plugin::{COMMAND_QUEUE, Command, Fingerprint, LaunchSource, LaunchedPlugin};
+use crate::registry::Origin;
+
+/// Reads the configuration again, for a reload.
+pub(crate) type ReadConfig = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
+
+/// What a reload changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReloadReport {
+    /// Plugins that are new.
+    pub added: Vec<PluginName>,
+    /// Plugins that are gone.
+    pub removed: Vec<PluginName>,
+    /// Plugins that got a fresh process, because their file or settings changed.
+    pub restarted: Vec<PluginName>,
+    /// What could not be done, a sentence each.
+    pub problems: Vec<String>,
+}
+
+type Reply = oneshot::Sender<Result<ReloadReport, ConfigError>>;
+
+/// Asks the daemon to reload. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct ManagerHandle(mpsc::Sender<Reply>);
+
+impl ManagerHandle {
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Reply>) {
+        // One reload at a time; a second one waits.
+        let (sender, receiver) = mpsc::channel(1);
+        (Self(sender), receiver)
+    }
+
+    /// Reads the configuration and the plugin directories again and brings the plugins up to date. `None` when the daemon has
+    /// stopped.
+    ///
+    /// # Errors
+    ///
+    /// When the configuration holds an error; then the old one stays in force and nothing changes.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, a reload that has begun goes on.
+    pub async fn reload(&self) -> Option<Result<ReloadReport, ConfigError>> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(reply).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+/// Owns the tasks of the launched plugins.
+pub(crate) struct Manager {
+    engine: Arc<Engine>,
+    read_config: ReadConfig,
+    requests: mpsc::Receiver<Reply>,
+    /// What each launched plugin was started from.
+    sources: BTreeMap<PluginName, LaunchSource>,
+    tasks: JoinSet<()>,
+}
+
+impl Manager {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        read_config: ReadConfig,
+        requests: mpsc::Receiver<Reply>,
+    ) -> Self {
+        Self {
+            engine,
+            read_config,
+            requests,
+            sources: BTreeMap::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Sets how a reload reads the configuration.
+    pub(crate) fn set_read_config(&mut self, read_config: ReadConfig) {
+        self.read_config = read_config;
+    }
+
+    /// Starts every plugin that is found. Returns what was passed over.
+    pub(crate) fn start(&mut self) -> Vec<String> {
+        let (sources, problems) = wanted(&self.engine.config());
+        for (name, source) in sources {
+            self.add(name, source);
+        }
+        problems
+    }
+
+    /// Serves reloads until `stop` resolves, then stops all plugins, also those that were started by hand, at the same time.
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                Some(reply) = self.requests.recv() => {
+                    let report = self.reload().await;
+                    // Whoever asked may have stopped waiting.
+                    let _ = reply.send(report);
+                }
+                Some(ended) = self.tasks.join_next() => report_panic(ended),
+                else => pending().await,
+            }
+        }
+        for (_, control) in self.engine.controls.all() {
+            // A plugin whose task has ended is stopped.
+            let _ = control.send(Command::Stop).await;
+        }
+        while let Some(ended) = self.tasks.join_next().await {
+            report_panic(ended);
+        }
+    }
+
+    fn add(&mut self, name: PluginName, source: LaunchSource) {
+        let (sender, commands) = mpsc::channel(COMMAND_QUEUE);
+        let mut plugin = LaunchedPlugin::new(
+            name.clone(),
+            Arc::clone(&self.engine),
+            source.clone(),
+            commands,
+        );
+        self.engine.controls.insert(name.clone(), sender);
+        plugin.prepare();
+        self.sources.insert(name, source);
+        self.tasks.spawn(plugin.run());
+    }
+
+    async fn reload(&mut self) -> Result<ReloadReport, ConfigError> {
+        let config = (self.read_config)()?;
+        let mut report = ReloadReport::default();
+        let old = self.engine.config();
+        if (&config.listen, &config.listen_also) != (&old.listen, &old.listen_also) {
+            report
+                .problems
+                .push("a change of `listen` takes effect when the daemon is started again".into());
+        }
+        let (wanted, problems) = wanted(&config);
+        report.problems.extend(problems);
+        self.engine.set_config(config);
+        self.remove_missing(&wanted, &mut report).await;
+        for (name, source) in wanted {
+            self.bring_up_to_date(name, source, &mut report).await;
+        }
+        self.configure_manual().await;
+        tracing::info!(?report, "reloaded");
+        Ok(report)
+    }
+
+    async fn remove_missing(
+        &mut self,
+        wanted: &BTreeMap<PluginName, LaunchSource>,
+        report: &mut ReloadReport,
+    ) {
+        let missing: Vec<PluginName> = self
+            .sources
+            .keys()
+            .filter(|name| !wanted.contains_key(*name))
+            .cloned()
+            .collect();
+        for name in missing {
+            self.sources.remove(&name);
+            self.send(&name, Command::Stop).await;
+            self.engine.controls.remove(&name);
+            report.removed.push(name);
+        }
+    }
+
+    async fn bring_up_to_date(
+        &mut self,
+        name: PluginName,
+        source: LaunchSource,
+        report: &mut ReloadReport,
+    ) {
+        let Some(old) = self.sources.get(&name) else {
+            match self.engine.registry.snapshot().get(&name) {
+                None => {
+                    self.add(name.clone(), source);
+                    report.added.push(name);
+                }
+                Some(entry) if entry.origin == Origin::Manual => {
+                    report.problems.push(format!(
+                        "{name} is not launched while a plugin of that name, started by hand, runs"
+                    ));
+                }
+                Some(_) => report
+                    .problems
+                    .push(format!("{name} is still stopping: reload again")),
+            }
+            return;
+        };
+        if *old == source {
+            return;
+        }
+        if old.needs_fresh_process(&source) {
+            report.restarted.push(name.clone());
+        }
+        self.sources.insert(name.clone(), source.clone());
+        self.send(&name, Command::Replace(Box::new(source))).await;
+    }
+
+    /// Plugins that were started by hand have settings too.
+    async fn configure_manual(&self) {
+        let config = self.engine.config();
+        for entry in self.engine.registry.snapshot().values() {
+            if entry.origin == Origin::Manual {
+                self.send(
+                    &entry.name,
+                    Command::Configure(Arc::new(config.plugin(&entry.name))),
+                )
+                .await;
+            }
+        }
+    }
+
+    async fn send(&self, name: &PluginName, command: Command) {
+        if let Some(control) = self.engine.controls.get(name) {
+            // A task that has ended needs no command.
+            let _ = control.send(command).await;
+        }
+    }
+}
+
+fn report_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "the task of a plugin failed: that plugin is out of order until the daemon is started again");
+    }
+}
+
+/// The plugins that a configuration asks for, and what was passed over.
+fn wanted(config: &Config) -> (BTreeMap<PluginName, LaunchSource>, Vec<String>) {
+    let discovery = discover(&config.plugin_dirs);
+    let problems: Vec<String> = discovery.problems.iter().map(ToString::to_string).collect();
+    let mut sources = BTreeMap::new();
+    for (name, executable) in discovery.plugins {
+        let source = LaunchSource {
+            argv0: executable.as_os_str().to_owned(),
+            fingerprint: Fingerprint::of(&executable),
+            config: Arc::new(config.plugin(&name)),
+            // Who replaces a bundled plugin needs what that would have got.
+            pass_env: bundled_variables(config, &name),
+            executable,
+        };
+        sources.insert(name, source);
+    }
+    for bundled in &config.bundled {
+        sources
+            .entry(bundled.name.clone())
+            .or_insert_with(|| LaunchSource {
+                executable: bundled.executable.clone(),
+                argv0: bundled.argv0.clone(),
+                fingerprint: Fingerprint::of(&bundled.executable),
+                config: Arc::new(config.plugin(&bundled.name)),
+                pass_env: bundled.pass_env.clone(),
+            });
+    }
+    (sources, problems)
+}
+
+fn bundled_variables(config: &Config, name: &PluginName) -> Vec<String> {
+    let bundled = config.bundled.iter().find(|bundled| bundled.name == *name);
+    bundled
+        .map(|bundled| bundled.pass_env.clone())
+        .unwrap_or_default()
+}

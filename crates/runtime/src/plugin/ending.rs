@@ -1,0 +1,104 @@
+//! Ending a plugin in the protocol's order: Shutdown, GoAway and drain, close, SIGINT, SIGKILL; each step bounded.
+
+use std::time::Duration;
+
+use tokio::net::unix::pipe;
+use tokio::time::timeout;
+
+use crate::connection::PluginConnection;
+use crate::launch::{EndedProcess, Process, STOP_GRACE, StderrLog};
+use crate::name::PluginName;
+use crate::task::OwnedTask;
+
+/// How long `PluginService.Shutdown` may take, and how long the streams may take to finish after it (protocol).
+const STEP: Duration = Duration::from_secs(2);
+
+/// How long a process may take to end by itself once its connection has ended, before it gets a signal. A Go plugin looks for
+/// the end of its connection every 50 ms.
+const VOLUNTARY_EXIT: Duration = Duration::from_millis(500);
+
+/// How long the last of standard error is waited for after the process has ended.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// A launched process and the task that reads its standard error.
+#[derive(Debug)]
+pub(crate) struct ChildProcess {
+    process: Process,
+    stderr: OwnedTask<()>,
+}
+
+impl ChildProcess {
+    pub(crate) fn new(
+        process: Process,
+        stderr: pipe::Receiver,
+        log: StderrLog,
+        name: PluginName,
+    ) -> Self {
+        Self {
+            process,
+            stderr: OwnedTask::spawn(log.drain(name, stderr)),
+        }
+    }
+
+    /// Resolves when the process has ended. Cancel safe.
+    pub(crate) async fn exited(&self) {
+        if let Err(error) = self.process.exited().await {
+            // Without a way to see its end, the end of its connection has to do.
+            tracing::error!(%error, "a plugin process cannot be watched");
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits a moment for the process to end by itself, then ends it, reaps it, and reads its last words.
+    async fn finish(self, voluntary: Duration) -> EndedProcess {
+        let Self { process, stderr } = self;
+        let exited = matches!(timeout(voluntary, process.exited()).await, Ok(Ok(())));
+        let result = if exited {
+            process.reap().await
+        } else {
+            process.stop(STOP_GRACE).await
+        };
+        // Its group is dead, so the pipe ends at once, unless a process that left the group holds it open.
+        let _ = timeout(LAST_WORDS, stderr).await;
+        result.unwrap_or_else(|error| {
+            tracing::error!(%error, "a plugin process cannot be reaped");
+            EndedProcess::unknown()
+        })
+    }
+}
+
+/// Ends a plugin that works: it is told, its requests finish, then its connection ends and with it the process.
+pub(super) async fn end_gracefully(
+    child: ChildProcess,
+    connection: PluginConnection,
+) -> EndedProcess {
+    shut_down(connection).await;
+    child.finish(VOLUNTARY_EXIT).await
+}
+
+/// Ends what is left of a plugin that failed. Requests that a leaving plugin still works on are finished; then a process that
+/// sees its connection end is about to end by itself, with a status that tells more than our signal would.
+pub(super) async fn end_crashed(
+    child: ChildProcess,
+    connection: Option<PluginConnection>,
+) -> EndedProcess {
+    if let Some(connection) = connection {
+        connection.close(STEP).await;
+    }
+    child.finish(VOLUNTARY_EXIT).await
+}
+
+/// Ends a plugin that is not wanted any more and has not registered yet.
+pub(super) async fn end_unregistered(child: ChildProcess) -> EndedProcess {
+    child.finish(Duration::ZERO).await
+}
+
+/// Tells a plugin to end and closes its connection, when its requests are done or the time is up.
+pub(crate) async fn shut_down(connection: PluginConnection) {
+    let handle = connection.handle();
+    if let Err(error) = handle.shut_down(STEP).await {
+        // Its GoAway may overtake its answer, and a plugin may end without one: either way it is ending.
+        tracing::debug!(plugin = %handle.name(), %error, "no answer to Shutdown");
+    }
+    connection.close(STEP).await;
+}

@@ -1,0 +1,511 @@
+//! The life of a plugin that the daemon launches: one task owns it from its first start to its last.
+
+use std::ffi::OsString;
+use std::future::{Future, pending};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use keyway_proto::plugins::v1::RunStatus;
+use keyway_proto::{LAUNCH_VARIABLE, LaunchConfig};
+use tokio::sync::mpsc;
+
+use super::ending::{ChildProcess, end_crashed, end_gracefully, end_unregistered};
+use super::{Command, Handle};
+use crate::config::PluginConfig;
+use crate::connection::{self, OpenError, PluginConnection};
+use crate::engine::Engine;
+use crate::launch::{
+    EndedProcess, LaunchError, LaunchSpec, Launched, PLUGIN_DESCRIPTOR, StderrLog,
+};
+use crate::name::PluginName;
+use crate::realm::Realm;
+use crate::registration::{Registration, RegistrationError};
+use crate::registry::{Availability, Entry, Kind, Origin};
+use crate::supervisor::{Action, Event, State, Supervisor};
+
+/// What to launch, with the settings that apply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LaunchSource {
+    pub(crate) executable: PathBuf,
+    pub(crate) argv0: OsString,
+    /// Which file that is, to notice that it was replaced.
+    pub(crate) fingerprint: Option<Fingerprint>,
+    pub(crate) config: Arc<PluginConfig>,
+    /// Variables handed on besides those of the allow-list and the configuration.
+    pub(crate) pass_env: Vec<String>,
+}
+
+impl LaunchSource {
+    /// Whether a running process does not show what `other` says.
+    pub(crate) fn needs_fresh_process(&self, other: &Self) -> bool {
+        let at_start = |source: &Self| {
+            let PluginConfig {
+                env,
+                pass_env,
+                sha256,
+                concurrency,
+                ..
+            } = (*source.config).clone();
+            (env, pass_env, sha256, concurrency)
+        };
+        self.executable != other.executable
+            || self.fingerprint != other.fingerprint
+            || at_start(self) != at_start(other)
+    }
+}
+
+/// What tells one version of a file from another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fingerprint {
+    inode: (u64, u64),
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Fingerprint {
+    /// Of the file at `path`, links followed; `None` when it cannot be examined.
+    pub(crate) fn of(path: &std::path::Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = path.metadata().ok()?;
+        Some(Self {
+            inode: (metadata.dev(), metadata.ino()),
+            length: metadata.len(),
+            modified: metadata.modified().ok(),
+        })
+    }
+}
+
+type Job<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What the plugin's task is doing, with everything that this needs: no process or connection exists outside of its stage.
+enum Stage {
+    /// Nothing is there.
+    Idle,
+    /// The process is being started.
+    Launching(Job<Result<Launched, LaunchError>>),
+    /// The process runs, and its registration is awaited.
+    Registering {
+        child: ChildProcess,
+        opening: Job<Result<PluginConnection, OpenError>>,
+    },
+    /// It answers requests.
+    Running {
+        child: ChildProcess,
+        connection: PluginConnection,
+    },
+    /// It is being ended.
+    Ending(Job<EndedProcess>),
+}
+
+/// What happened in a stage.
+enum Outcome {
+    Launched(Result<Launched, LaunchError>),
+    Opened(Result<PluginConnection, OpenError>),
+    /// The process ended before it registered.
+    ExitedEarly,
+    /// A running plugin's connection or process ended.
+    Lost(String),
+    Over(EndedProcess),
+}
+
+impl Stage {
+    /// Resolves with the next thing that happens. Cancel safe: the state of every wait is in `self`.
+    async fn outcome(&mut self) -> Outcome {
+        match self {
+            Self::Idle => pending().await,
+            Self::Launching(job) => Outcome::Launched(job.await),
+            Self::Registering { child, opening } => tokio::select! {
+                // The end of the process closes the connection too; then the exit is the better story.
+                biased;
+                () = child.exited() => Outcome::ExitedEarly,
+                opened = opening => Outcome::Opened(opened),
+            },
+            Self::Running { child, connection } => tokio::select! {
+                biased;
+                () = child.exited() => Outcome::Lost("its process ended".into()),
+                reason = connection.ended() => Outcome::Lost(reason),
+            },
+            Self::Ending(job) => Outcome::Over(job.await),
+        }
+    }
+}
+
+/// The owner of one launched plugin.
+pub(crate) struct LaunchedPlugin {
+    name: PluginName,
+    engine: Arc<Engine>,
+    source: LaunchSource,
+    commands: mpsc::Receiver<Command>,
+    supervisor: Supervisor,
+    stage: Stage,
+    /// Whether it has registered or failed since it was last wanted; until then a query may wait for it.
+    settled: bool,
+    /// Whether the task ends when the plugin has stopped.
+    finishing: bool,
+    kind: Option<Kind>,
+    version: String,
+    /// Why it is not running, for people.
+    trouble: String,
+    stderr: StderrLog,
+}
+
+impl LaunchedPlugin {
+    /// A plugin that is not started yet, known from `state` or never seen.
+    pub(crate) fn new(
+        name: PluginName,
+        engine: Arc<Engine>,
+        source: LaunchSource,
+        commands: mpsc::Receiver<Command>,
+    ) -> Self {
+        let seed = seed(&name);
+        let kind = engine.remembered_kind(&name);
+        let supervisor = Supervisor::new(engine.config().restart, seed);
+        Self {
+            name,
+            engine,
+            source,
+            commands,
+            supervisor,
+            stage: Stage::Idle,
+            settled: false,
+            finishing: false,
+            kind,
+            version: String::new(),
+            trouble: String::new(),
+            stderr: StderrLog::default(),
+        }
+    }
+
+    /// Publishes the plugin and decides whether it starts. Called before [`run`](Self::run), so that no query comes before
+    /// the plugin is known.
+    pub(crate) fn prepare(&mut self) {
+        if self.engine.is_disabled(&self.name, &self.source.config) {
+            self.publish();
+        } else {
+            self.feed(Event::Enable);
+        }
+    }
+
+    /// Owns the plugin until it is told to [stop](Command::Stop) or its senders are gone.
+    pub(crate) async fn run(mut self) {
+        while !(self.finishing && self.supervisor.state() == State::Stopped) {
+            let timer = self.supervisor.next_timeout();
+            tokio::select! {
+                biased;
+                command = self.commands.recv(), if !self.finishing => self.on_command(command.unwrap_or(Command::Stop)),
+                outcome = self.stage.outcome() => self.on_outcome(outcome),
+                () = until(timer) => {
+                    let action = self.supervisor.handle_timeout(Instant::now());
+                    self.act(action);
+                }
+            }
+        }
+        self.engine.registry.remove(&self.name);
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Enable(done) => {
+                if !matches!(self.supervisor.state(), State::Running { .. }) {
+                    self.settled = false;
+                }
+                self.feed(Event::Enable);
+                // Whoever asked may have stopped waiting.
+                let _ = done.send(());
+            }
+            Command::Disable(done) => {
+                self.feed(Event::Disable);
+                let _ = done.send(());
+            }
+            Command::Configure(config) => self.replace(LaunchSource {
+                config,
+                ..self.source.clone()
+            }),
+            Command::Replace(source) => self.replace(*source),
+            Command::Stop => {
+                self.finishing = true;
+                self.feed(Event::Disable);
+            }
+        }
+    }
+
+    fn replace(&mut self, source: LaunchSource) {
+        let wanted = !self.engine.is_disabled(&self.name, &source.config);
+        // A new realm or time-out takes effect at once; a new environment or file needs a new process.
+        let fresh_process = self.source.needs_fresh_process(&source);
+        self.source = source;
+        let enabled = self.supervisor.state() != State::Stopped;
+        match (wanted, enabled) {
+            (false, _) => self.feed(Event::Disable),
+            (true, false) => {
+                self.settled = false;
+                self.feed(Event::Enable);
+            }
+            (true, true) if fresh_process => self.feed(Event::Restart),
+            (true, true) => self.publish(),
+        }
+    }
+
+    fn on_outcome(&mut self, outcome: Outcome) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Idle);
+        match (stage, outcome) {
+            (_, Outcome::Launched(Ok(launched))) => self.launched(launched),
+            (_, Outcome::Launched(Err(error))) => {
+                self.fail(error.to_string());
+                self.feed(Event::Failed);
+            }
+            (Stage::Registering { child, .. }, Outcome::Opened(Ok(connection))) => {
+                self.registered(connection.registration());
+                self.stage = Stage::Running { child, connection };
+                self.feed(Event::Registered);
+            }
+            (stage, Outcome::Opened(Err(error))) => self.crash(stage, error.to_string()),
+            (stage, Outcome::ExitedEarly) => {
+                self.crash(stage, "it ended before it registered".into())
+            }
+            (stage, Outcome::Lost(reason)) => self.crash(stage, reason),
+            (_, Outcome::Over(ended)) => self.over(ended),
+            (stage, Outcome::Opened(Ok(_))) => self.stage = stage,
+        }
+    }
+
+    fn launched(&mut self, launched: Launched) {
+        self.stderr = StderrLog::default();
+        let Launched {
+            process,
+            socket,
+            stderr,
+        } = launched;
+        tracing::info!(plugin = %self.name, pid = process.pid().as_raw_nonzero(), "plugin process started");
+        let child = ChildProcess::new(process, stderr, self.stderr.clone(), self.name.clone());
+        let admission = Admission {
+            name: self.name.clone(),
+            engine: Arc::clone(&self.engine),
+        };
+        let opening = connection::open(socket, Arc::new(admission), Arc::clone(&self.engine));
+        self.stage = Stage::Registering {
+            child,
+            opening: Box::pin(opening),
+        };
+        self.feed(Event::Started);
+    }
+
+    fn registered(&mut self, registration: &Registration) {
+        tracing::info!(plugin = %self.name, version = %registration.version, kind = ?registration.kind, "plugin registered");
+        self.settled = true;
+        self.trouble.clear();
+        self.kind = Some(registration.kind.clone());
+        self.version.clone_from(&registration.version);
+        self.engine.remember(&self.name, &registration.kind);
+        if let Kind::Provider(pattern) = &registration.kind {
+            let realm = Realm::new(pattern.clone(), self.source.config.realm.as_ref());
+            if realm.is_empty() {
+                tracing::error!(
+                    plugin = %self.name, registered = %pattern, configured = %realm,
+                    "the realm that configuration allows holds nothing of what the plugin registered for: it is never asked"
+                );
+            }
+        }
+    }
+
+    /// The plugin ended unasked. What is left of it stays in `stage` until the supervisor asks for it to be cleared away.
+    fn crash(&mut self, stage: Stage, reason: String) {
+        self.fail(reason);
+        self.stage = stage;
+        self.feed(Event::Ended);
+    }
+
+    fn fail(&mut self, reason: String) {
+        self.settled = true;
+        self.trouble = reason;
+    }
+
+    /// The process is gone, after a crash or a stop.
+    fn over(&mut self, ended: EndedProcess) {
+        if self.supervisor.state() == State::Crashed {
+            self.trouble = format!("{} ({ended})", self.trouble);
+            if let Some(line) = self.stderr.last_line() {
+                self.trouble = format!("{}; its last words: {line}", self.trouble);
+            }
+            tracing::error!(plugin = %self.name, "plugin failed: {}", self.trouble);
+            self.feed(Event::Cleaned);
+        } else {
+            tracing::info!(plugin = %self.name, forced = ended.killed, "plugin stopped: {ended}");
+            self.feed(Event::Drained);
+        }
+    }
+
+    fn feed(&mut self, event: Event) {
+        let action = self.supervisor.handle(event, Instant::now());
+        self.act(action);
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::None => {}
+            Action::Launch => self.launch(),
+            Action::Drain | Action::CleanUp => self.end(action == Action::Drain),
+        }
+        self.publish();
+    }
+
+    fn launch(&mut self) {
+        let spec = self.launch_spec();
+        let spawner = self.engine.spawner.clone();
+        self.stage = Stage::Launching(Box::pin(async move { spawner.launch(spec).await }));
+    }
+
+    fn launch_spec(&self) -> LaunchSpec {
+        let config = &self.source.config;
+        let passed: Vec<String> = self
+            .source
+            .pass_env
+            .iter()
+            .chain(&config.pass_env)
+            .cloned()
+            .collect();
+        let mut environment = self.engine.environment.for_plugin(&passed, &config.env);
+        let launch = LaunchConfig {
+            name: self.name.to_string(),
+            timeout: self.engine.config().registration_timeout,
+            fd: PLUGIN_DESCRIPTOR,
+        };
+        environment.insert(LAUNCH_VARIABLE.into(), launch.to_json().into());
+        LaunchSpec {
+            executable: self.source.executable.clone(),
+            argv0: self.source.argv0.clone(),
+            environment,
+            sha256: config.sha256,
+        }
+    }
+
+    /// Ends what the current stage holds.
+    fn end(&mut self, gracefully: bool) {
+        let job: Job<EndedProcess> = match std::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Running { child, connection } if gracefully => {
+                Box::pin(end_gracefully(child, connection))
+            }
+            Stage::Running { child, connection } => Box::pin(end_crashed(child, Some(connection))),
+            Stage::Registering { child, .. } if gracefully => Box::pin(end_unregistered(child)),
+            Stage::Registering { child, .. } => Box::pin(end_crashed(child, None)),
+            // The supervisor asks for an end only of what it was told has started.
+            stage @ (Stage::Idle | Stage::Launching(_) | Stage::Ending(_)) => {
+                debug_assert!(false, "nothing to end");
+                self.stage = stage;
+                return;
+            }
+        };
+        self.stage = Stage::Ending(job);
+    }
+
+    fn publish(&self) {
+        let (availability, run_status, status_message) = self.status();
+        self.engine.registry.publish(Entry {
+            name: self.name.clone(),
+            origin: Origin::Launched,
+            config: Arc::clone(&self.source.config),
+            availability,
+            kind: self.kind.clone(),
+            version: self.version.clone(),
+            run_status,
+            status_message,
+        });
+    }
+
+    fn status(&self) -> (Availability, RunStatus, String) {
+        let starting = if self.settled {
+            Availability::Down
+        } else {
+            Availability::Starting
+        };
+        let trouble = || self.trouble.clone();
+        match (self.supervisor.state(), &self.stage) {
+            (State::Running { .. }, Stage::Running { connection, .. }) => (
+                Availability::Running(connection.handle()),
+                RunStatus::Running,
+                String::new(),
+            ),
+            (State::Running { .. } | State::Launching | State::Registering, _)
+                if self.trouble.is_empty() =>
+            {
+                (starting, RunStatus::Unspecified, "starting".into())
+            }
+            (State::Running { .. } | State::Launching | State::Registering, _) => (
+                starting,
+                RunStatus::Crashed,
+                format!("starting again; before that, {}", self.trouble),
+            ),
+            (State::Draining, _) if self.finishing => (
+                Availability::Disabled,
+                RunStatus::Stopped,
+                "stopping".into(),
+            ),
+            (State::Draining, _) => (
+                Availability::Disabled,
+                RunStatus::Stopped,
+                "stopping or restarting".into(),
+            ),
+            (State::Stopped, _) => (
+                Availability::Disabled,
+                RunStatus::Stopped,
+                "disabled".into(),
+            ),
+            (State::Crashed, _) => (Availability::Down, RunStatus::Crashed, trouble()),
+            (State::Backoff { until }, _) => {
+                let delay = until.saturating_duration_since(Instant::now()).as_secs() + 1;
+                let message = format!("{}; it is started again within {delay} s", self.trouble);
+                (Availability::Down, RunStatus::Crashed, message)
+            }
+            (State::RetriesExceeded, _) => {
+                let message = format!(
+                    "{}; given up: mend it, then run `keyway plugins enable {}`",
+                    self.trouble, self.name
+                );
+                (Availability::Down, RunStatus::RetriesExceeded, message)
+            }
+        }
+    }
+}
+
+/// Lets the plugin register under the name that it was launched with, and no other. The name is its own already.
+struct Admission {
+    name: PluginName,
+    engine: Arc<Engine>,
+}
+
+impl connection::Admission for Admission {
+    fn launched_as(&self) -> Option<&PluginName> {
+        Some(&self.name)
+    }
+
+    fn admit(
+        &self,
+        _registration: &Registration,
+        _handle: &Arc<Handle>,
+    ) -> Result<(), RegistrationError> {
+        if self.engine.is_stopping() {
+            Err(RegistrationError::Stopping)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Resolves at `timer`, or never.
+async fn until(timer: Option<Instant>) {
+    match timer {
+        Some(instant) => tokio::time::sleep_until(instant.into()).await,
+        None => pending().await,
+    }
+}
+
+/// A seed for the random part of restart delays that differs from plugin to plugin and from run to run.
+fn seed(name: &PluginName) -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(name)
+}
+
+/// How long a stop may take at most: the protocol's three bounded steps and the time to notice.
+pub(crate) const STOP_BOUND: Duration = Duration::from_secs(8);

@@ -1,0 +1,22 @@
+//! Listing without values.
+
+use keyway_proto::keyway::v1 as keyway;
+use keyway_rpc::{Error, Request, Response};
+
+use super::{Services, caller, pattern};
+use crate::resolve::list_secrets;
+
+impl keyway::CatalogService for Services {
+    async fn list_secrets(
+        &self,
+        request: Request<keyway::ListSecretsRequest>,
+    ) -> Result<Response<keyway::ListSecretsResponse>, Error> {
+        let caller = caller(&request)?;
+        let query = pattern(request.message().pattern.as_deref())?;
+        // Names of secrets are told only to who could read them.
+        crate::access::check(&self.engine, &caller, &query).await?;
+        Ok(Response::new(
+            list_secrets(&self.engine, &query, request.deadline()).await,
+        ))
+    }
+}
