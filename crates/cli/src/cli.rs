@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completions, get, ls, plugins, rm, run, set, version};
+use crate::commands::{completions, get, ls, plugins, rm, run, serve, set, version};
 
 /// A local secrets engine: programs ask one daemon, and plugins answer for the stores that hold the secrets.
 #[derive(Debug, Parser)]
@@ -18,6 +18,8 @@ pub(crate) struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run the daemon: launch the plugins and answer programs that ask for secrets.
+    Serve(serve::Options),
     /// Print the value of a secret.
     Get(get::Options),
     /// List secrets and who provides them, never their values.

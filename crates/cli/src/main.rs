@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 mod app;
+mod bundled;
 mod cli;
 mod commands;
 mod daemon;

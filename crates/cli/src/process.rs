@@ -2,7 +2,9 @@
 
 use std::sync::OnceLock;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
+};
 
 use crate::failure::Failure;
 
@@ -35,4 +37,15 @@ pub(crate) fn restore_core_limit() {
         // Where this fails there are no core files, which harms nobody.
         let _ = setrlimit(Resource::Core, *inherited);
     }
+}
+
+/// Closes the process's memory and its entries in `/proc` to other programs of the same user. For the daemon, which sees
+/// every secret.
+pub(crate) fn forbid_inspection() -> Result<(), Failure> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|error| {
+        Failure::error(
+            format_args!("this process cannot be closed to debuggers: {error}"),
+            "Ask whoever confines this process to let it call prctl",
+        )
+    })
 }

@@ -6,6 +6,7 @@ pub(crate) mod ls;
 pub(crate) mod plugins;
 pub(crate) mod rm;
 pub(crate) mod run;
+pub(crate) mod serve;
 pub(crate) mod set;
 pub(crate) mod version;
 
@@ -16,6 +17,7 @@ use crate::failure::Failure;
 /// Does what the command line says.
 pub(crate) fn run(command: Command) -> Result<Exit, Failure> {
     match command {
+        Command::Serve(options) => serve::run(&options),
         Command::Get(options) => get::run(&options),
         Command::Ls(options) => ls::run(&options),
         Command::Run(options) => run::run(&options),

@@ -126,8 +126,8 @@ mod tests {
         guardian.watch(first_pid).expect("watched");
         rustix::process::kill_process(guardian.pid, rustix::process::Signal::KILL).expect("killed");
         // Its end of the pipe is closed once it can be reaped; leave it to `Guardian` to do that.
-        let seen = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
-        rustix::process::waitid(rustix::process::WaitId::Pid(guardian.pid), seen)
+        let seen = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        rustix::process::waitid(WaitId::Pid(guardian.pid), seen)
             .expect("a zombie");
         let (mut second, second_pid) = sleeper();
         guardian

@@ -1,0 +1,129 @@
+//! `keyway serve`: the daemon.
+
+mod logging;
+mod notify;
+mod settings;
+mod signals;
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
+use clap::{Args, ValueEnum};
+use keyway_proto::Address;
+use keyway_runtime::Daemon;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::process;
+use settings::Settings;
+
+/// What the daemon listens at and runs.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// Listen at this address instead of the default ones: a path, or @NAME for an abstract socket; can be repeated [env:
+    /// KEYWAY_SOCKET].
+    #[arg(long, visible_alias = "socket", value_name = "ADDR", value_parser = OsStringValueParser::new().try_map(parse))]
+    listen: Vec<Address>,
+    /// Also listen where plugins built before March 2026 look for a daemon.
+    #[arg(long)]
+    listen_older: bool,
+    /// Launch the plugins in this directory instead of the default ones; can be repeated.
+    #[arg(long, value_name = "DIR")]
+    plugin_dir: Vec<PathBuf>,
+    /// Read this file [default: `keyway/config.toml` in $XDG_CONFIG_HOME, where it exists].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How the log is written to stderr; RUST_LOG says how much of it.
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+fn parse(text: OsString) -> Result<Address, keyway_proto::ParseAddressError> {
+    Address::from_os_str(&text)
+}
+
+/// Serves until SIGINT or SIGTERM.
+pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
+    process::forbid_inspection()?;
+    logging::install(options.log_format);
+    let settings = Settings::new(options)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|error| {
+        Failure::error(
+            format_args!("the system gives no event queue: {error}"),
+            "Check how many files this process may open",
+        )
+    })?;
+    runtime.block_on(serve(settings))
+}
+
+async fn serve(settings: Settings) -> Result<Exit, Failure> {
+    let mut signals = signals::Signals::listen()?;
+    let config = settings.read().map_err(|error| settings::failure(&error))?;
+    let daemon = Daemon::bind(config).map_err(|error| bind_failure(&error))?;
+    for note in daemon.notes() {
+        tracing::warn!("{note}");
+    }
+    announce(&daemon);
+    let handle = daemon.handle();
+    let daemon = daemon.on_reload(move || settings.read());
+    let stop = async {
+        signals.serve_until_stop(&handle).await;
+        notify::send("STOPPING=1");
+    };
+    let running = daemon.run(stop);
+    let mut impatient = signals::second_stop()?;
+    tokio::select! {
+        () = running => Ok(Exit::Done),
+        () = impatient.wait() => Err(Failure::error(
+            "a second signal ended the daemon before its plugins had stopped",
+            "Nothing is left to do: what was left of the plugins has been killed",
+        )),
+    }
+}
+
+/// Says that clients can connect: one line on stderr, and a message to systemd.
+fn announce(daemon: &Daemon) {
+    let addresses: Vec<String> = daemon
+        .addresses()
+        .into_iter()
+        .map(ToString::to_string)
+        .collect();
+    // With stderr closed there is nobody to tell.
+    let _ = writeln!(io::stderr(), "keyway: ready at {}", addresses.join(", "));
+    notify::send("READY=1");
+}
+
+fn bind_failure(error: &keyway_runtime::BindError) -> Failure {
+    let text = error.to_string();
+    // These messages put what to do behind the last colon, where there is something to do.
+    match text.rsplit_once(": ") {
+        Some((what, advice)) if advice.contains("--listen") => {
+            Failure::error(what, capitalised(advice))
+        }
+        _ => Failure::error(
+            text,
+            "Repair what it names, or choose another address with --listen",
+        ),
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(characters).collect()
+}
