@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 
-use rustix::process::{Pid, WaitOptions};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions};
 
 use crate::sys::child::{GUARDIAN_CAPACITY, GuardianMessage, fork_guardian};
 
@@ -52,11 +52,21 @@ impl Guardian {
     }
 
     fn send(&mut self, message: i32) -> io::Result<()> {
-        let message: GuardianMessage = message.to_ne_bytes();
-        match self.pipe.write_all(&message) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.restart(),
-            result => result,
+        // Asked and not learnt from a failed write: a process that was forked a moment ago may hold a copy of the pipe's other
+        // end until it has called exec, and the write would succeed.
+        if !self.is_alive() {
+            return self.restart();
         }
+        let message: GuardianMessage = message.to_ne_bytes();
+        self.pipe.write_all(&message)
+    }
+
+    fn is_alive(&self) -> bool {
+        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        matches!(
+            rustix::process::waitid(WaitId::Pid(self.pid), ended),
+            Ok(None)
+        )
     }
 
     /// Replaces a guardian that somebody killed.
