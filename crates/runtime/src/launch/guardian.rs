@@ -137,8 +137,7 @@ mod tests {
         rustix::process::kill_process(guardian.pid, rustix::process::Signal::KILL).expect("killed");
         // Its end of the pipe is closed once it can be reaped; leave it to `Guardian` to do that.
         let seen = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        rustix::process::waitid(WaitId::Pid(guardian.pid), seen)
-            .expect("a zombie");
+        rustix::process::waitid(WaitId::Pid(guardian.pid), seen).expect("a zombie");
         let (mut second, second_pid) = sleeper();
         guardian
             .watch(second_pid)
