@@ -13,6 +13,8 @@ use tower_service::Service;
 
 use support::{Alive, Text, router};
 
+type Headers = &'static [(&'static str, &'static str)];
+
 /// `"hi"` as a message.
 const HI: &[u8] = b"\x0a\x02hi";
 
@@ -255,7 +257,7 @@ async fn an_incomplete_get_is_refused() {
 #[tokio::test]
 async fn responses_are_compressed_for_those_who_accept_it() {
     let router = test_router().compression(Compression::Gzip { min_size: 4 });
-    let cases: [(&[(&str, &str)], &'static [u8], bool); 6] = [
+    let cases: [(Headers, &'static [u8], bool); 6] = [
         (&[PROTO], HI, false),
         (&[PROTO, ("accept-encoding", "br, gzip")], HI, true),
         (
