@@ -1,0 +1,30 @@
+//! 64 bytes there and back on a socket pair: what the system itself costs.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::task::spawn_local;
+
+use super::Contender;
+
+/// A bare socket pair.
+pub struct RawEcho(UnixStream);
+
+impl Contender for RawEcho {
+    async fn start() -> Self {
+        let (near, mut far) = UnixStream::pair().expect("a socket pair");
+        spawn_local(async move {
+            let mut buffer = [0; 64];
+            while far.read_exact(&mut buffer).await.is_ok() {
+                far.write_all(&buffer).await.expect("the other end reads");
+            }
+        });
+        Self(near)
+    }
+
+    async fn call(&mut self) {
+        let mut buffer = [7; 64];
+        self.0.write_all(&buffer).await.expect("the other end reads");
+        self.0.read_exact(&mut buffer).await.expect("the other end answers");
+        assert_eq!(buffer, [7; 64]);
+    }
+}

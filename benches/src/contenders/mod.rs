@@ -1,0 +1,78 @@
+//! What is measured: calls of 64 bytes, by the crate and by others.
+
+mod echo;
+mod hyper_alone;
+mod message;
+mod rpc;
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::LocalSet;
+
+pub use self::echo::RawEcho;
+pub use self::hyper_alone::{HyperFreshStream, HyperKeptAlive};
+pub use self::message::Payload;
+pub use self::rpc::{RpcFreshStream, RpcKeptAlive};
+
+/// One way to make a call, with both of its ends on the current thread.
+pub trait Contender: Sized {
+    /// Connects both ends; servers run as local tasks.
+    fn start() -> impl Future<Output = Self>;
+
+    /// Makes one call and checks its answer.
+    fn call(&mut self) -> impl Future<Output = ()>;
+}
+
+/// A contender of any type, ready to be measured.
+pub struct Running {
+    /// What it is called in reports.
+    pub name: &'static str,
+    measure: Box<dyn FnMut(u64) -> Duration>,
+}
+
+impl Running {
+    /// Starts a contender on a thread-local runtime of its own.
+    ///
+    /// # Panics
+    ///
+    /// The runtime or the contender cannot be started.
+    #[must_use]
+    pub fn start<C: Contender + 'static>(name: &'static str) -> Self {
+        let runtime = runtime();
+        let tasks = LocalSet::new();
+        let mut contender = tasks.block_on(&runtime, C::start());
+        let measure = move |calls| {
+            tasks.block_on(&runtime, async {
+                let started = Instant::now();
+                for _ in 0..calls {
+                    contender.call().await;
+                }
+                started.elapsed()
+            })
+        };
+        Self { name, measure: Box::new(measure) }
+    }
+
+    /// Makes this many calls, one after the other, and returns how long they took together.
+    pub fn measure(&mut self, calls: u64) -> Duration {
+        (self.measure)(calls)
+    }
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().expect("a runtime can be started")
+}
+
+/// The contenders of the unary group, in the order in which they are reported.
+#[must_use]
+pub fn unary() -> Vec<Running> {
+    vec![
+        Running::start::<RawEcho>("raw 64-byte echo"),
+        Running::start::<HyperKeptAlive>("hyper alone, kept alive"),
+        Running::start::<RpcKeptAlive>("keyway-rpc, kept alive"),
+        Running::start::<HyperFreshStream>("hyper alone, fresh stream"),
+        Running::start::<RpcFreshStream>("keyway-rpc, fresh stream"),
+    ]
+}
