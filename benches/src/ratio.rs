@@ -4,32 +4,65 @@ use std::time::Duration;
 
 use crate::contenders::Running;
 
-/// What one contender needed, over all rounds.
-pub struct Row {
-    /// The contender.
-    pub name: &'static str,
-    /// The median time of one call.
-    pub median: Duration,
-    /// The fastest round's time of one call.
-    pub fastest: Duration,
+/// The times of all contenders: a row for each, a column for each round.
+pub struct Rounds {
+    names: Vec<&'static str>,
+    times: Vec<Vec<f64>>,
 }
 
-/// Measures all contenders in alternating rounds, so that what disturbs the machine disturbs all
-/// of them.
-#[must_use]
-pub fn compare(contenders: &mut [Running], rounds: usize, calls: u64) -> Vec<Row> {
-    let mut times = vec![Vec::with_capacity(rounds); contenders.len()];
-    for contender in &mut *contenders {
-        contender.measure(calls);
-    }
-    for _ in 0..rounds {
-        for (contender, times) in contenders.iter_mut().zip(&mut times) {
-            times.push(contender.measure(calls) / u32::try_from(calls).unwrap_or(u32::MAX));
+impl Rounds {
+    /// Measures all contenders in alternating rounds, so that what disturbs the machine disturbs
+    /// all of them.
+    #[must_use]
+    pub fn run(contenders: &mut [Running], rounds: usize, calls: u64) -> Self {
+        let mut times = vec![Vec::with_capacity(rounds); contenders.len()];
+        for contender in &mut *contenders {
+            contender.measure(calls);
         }
+        for _ in 0..rounds {
+            for (contender, times) in contenders.iter_mut().zip(&mut times) {
+                times.push(contender.measure(calls).as_secs_f64() / calls as f64);
+            }
+        }
+        let names = contenders.iter().map(|contender| contender.name).collect();
+        Self { names, times }
     }
-    let rows = contenders.iter().zip(times).map(|(contender, mut times)| {
-        times.sort_unstable();
-        Row { name: contender.name, median: times[times.len() / 2], fastest: times[0] }
-    });
-    rows.collect()
+
+    /// The names of the contenders.
+    #[must_use]
+    pub fn names(&self) -> &[&'static str] {
+        &self.names
+    }
+
+    /// The median time of one call.
+    ///
+    /// # Panics
+    ///
+    /// Nobody of this name was measured.
+    #[must_use]
+    pub fn time(&self, name: &str) -> Duration {
+        Duration::from_secs_f64(median(self.row(name).to_vec()))
+    }
+
+    /// How many times as long as `other` this contender needs: the median over the rounds, of which
+    /// each compares what was measured one after the other.
+    ///
+    /// # Panics
+    ///
+    /// Nobody of one of these names was measured.
+    #[must_use]
+    pub fn ratio(&self, name: &str, other: &str) -> f64 {
+        let pairs = self.row(name).iter().zip(self.row(other));
+        median(pairs.map(|(one, other)| one / other).collect())
+    }
+
+    fn row(&self, name: &str) -> &[f64] {
+        let index = self.names.iter().position(|known| *known == name);
+        &self.times[index.expect("the contender was measured")]
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }

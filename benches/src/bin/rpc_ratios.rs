@@ -1,38 +1,42 @@
 //! Prints how unary calls compare, and the ratios that the design promises.
 //!
-//! `rpc-ratios [ROUNDS [NAME]]`: 30 rounds of all contenders, or of one.
+//! `rpc-ratios [ROUNDS [NAME]]`: 300 rounds of all contenders, or of one for a profiler.
 #![allow(clippy::print_stdout, reason = "the table is what this program is for")]
 
 use keyway_benches::contenders::unary;
-use keyway_benches::ratio::{Row, compare};
+use keyway_benches::ratio::Rounds;
+
+/// Short rounds: what disturbs the machine then disturbs neighbours alike.
+const CALLS: u64 = 200;
+
+const PROMISED: [(&str, &str, f64); 3] = [
+    ("keyway-rpc, kept alive", "hyper alone, kept alive", 1.15),
+    ("keyway-rpc, fresh stream", "keyway-rpc, kept alive", 1.25),
+    ("keyway-rpc, fresh stream", "raw 64-byte echo", 3.5),
+];
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let rounds = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(30);
+    let rounds = arguments
+        .next()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(300);
+    let only = arguments.next();
     let mut contenders = unary();
-    if let Some(only) = arguments.next() {
-        // For a profiler, which should see one of them alone.
-        contenders.retain(|contender| contender.name == only);
+    contenders.retain(|contender| only.as_deref().is_none_or(|name| name == contender.name));
+    let measured = Rounds::run(&mut contenders, rounds, CALLS);
+    println!("{:<32} {:>8}", "one call of 64 bytes", "us");
+    for name in measured.names() {
+        println!(
+            "{name:<32} {:>8.2}",
+            measured.time(name).as_secs_f64() * 1e6
+        );
     }
-    let rows = compare(&mut contenders, rounds, 2000);
-    println!("{:<32} {:>10} {:>10}", "one call of 64 bytes", "median us", "fastest us");
-    for row in &rows {
-        let micros = |time: std::time::Duration| time.as_secs_f64() * 1e6;
-        println!("{:<32} {:>10.2} {:>10.2}", row.name, micros(row.median), micros(row.fastest));
+    if only.is_none() {
+        println!();
+        for (name, other, most) in PROMISED {
+            let ratio = measured.ratio(name, other);
+            println!("{name} / {other}: {ratio:.2} (at most {most})");
+        }
     }
-    println!();
-    let promised = [
-        ("keyway-rpc, kept alive", "hyper alone, kept alive", 1.15),
-        ("keyway-rpc, fresh stream", "keyway-rpc, kept alive", 1.25),
-        ("keyway-rpc, fresh stream", "raw 64-byte echo", 3.5),
-    ];
-    for (one, other, most) in promised {
-        let ratio = time(&rows, one) / time(&rows, other);
-        println!("{one} / {other}: {ratio:.2} (at most {most})");
-    }
-}
-
-fn time(rows: &[Row], name: &str) -> f64 {
-    let row = rows.iter().find(|row| row.name == name);
-    row.map_or(f64::NAN, |row| row.median.as_secs_f64())
 }

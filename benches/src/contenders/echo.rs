@@ -23,8 +23,14 @@ impl Contender for RawEcho {
 
     async fn call(&mut self) {
         let mut buffer = [7; 64];
-        self.0.write_all(&buffer).await.expect("the other end reads");
-        self.0.read_exact(&mut buffer).await.expect("the other end answers");
+        self.0
+            .write_all(&buffer)
+            .await
+            .expect("the other end reads");
+        self.0
+            .read_exact(&mut buffer)
+            .await
+            .expect("the other end answers");
         assert_eq!(buffer, [7; 64]);
     }
 }

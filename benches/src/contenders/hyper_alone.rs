@@ -36,7 +36,10 @@ impl Contender for HyperKeptAlive {
         let (near, far) = UnixStream::pair().expect("a socket pair");
         spawn_local(serve(TokioIo::new(far)));
         let sender = connect(TokioIo::new(near)).await;
-        Self { sender, message: Payload::sample().encode_to_vec().into() }
+        Self {
+            sender,
+            message: Payload::sample().encode_to_vec().into(),
+        }
     }
 
     async fn call(&mut self) {
@@ -53,7 +56,10 @@ impl Contender for HyperFreshStream {
                 spawn_local(serve(stream));
             }
         });
-        Self { session, message: Payload::sample().encode_to_vec().into() }
+        Self {
+            session,
+            message: Payload::sample().encode_to_vec().into(),
+        }
     }
 
     async fn call(&mut self) {
@@ -75,8 +81,9 @@ pub(super) fn sessions() -> (Session, Session) {
 }
 
 async fn connect(io: impl Read + Write + Unpin + 'static) -> SendRequest<Full<Bytes>> {
-    let (sender, connection) =
-        hyper::client::conn::http1::handshake(io).await.expect("a handshake sends nothing");
+    let (sender, connection) = hyper::client::conn::http1::handshake(io)
+        .await
+        .expect("a handshake sends nothing");
     spawn_local(connection);
     sender
 }
@@ -89,8 +96,16 @@ async fn exchange(sender: &mut SendRequest<Full<Bytes>>, message: Bytes) -> Byte
         .body(Full::new(message))
         .expect("a valid request");
     sender.ready().await.expect("the connection is open");
-    let response = sender.send_request(request).await.expect("the server answers");
-    response.into_body().collect().await.expect("the body is complete").to_bytes()
+    let response = sender
+        .send_request(request)
+        .await
+        .expect("the server answers");
+    response
+        .into_body()
+        .collect()
+        .await
+        .expect("the body is complete")
+        .to_bytes()
 }
 
 async fn serve(io: impl Read + Write + Unpin + 'static) {
@@ -101,7 +116,12 @@ async fn serve(io: impl Read + Write + Unpin + 'static) {
 }
 
 async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let message = request.into_body().collect().await.expect("the body is complete").to_bytes();
+    let message = request
+        .into_body()
+        .collect()
+        .await
+        .expect("the body is complete")
+        .to_bytes();
     let response = Response::builder()
         .header("content-type", "application/proto")
         .body(Full::new(message))

@@ -52,7 +52,10 @@ impl Running {
                 started.elapsed()
             })
         };
-        Self { name, measure: Box::new(measure) }
+        Self {
+            name,
+            measure: Box::new(measure),
+        }
     }
 
     /// Makes this many calls, one after the other, and returns how long they took together.
@@ -62,7 +65,10 @@ impl Running {
 }
 
 fn runtime() -> Runtime {
-    Builder::new_current_thread().enable_all().build().expect("a runtime can be started")
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be started")
 }
 
 /// The contenders of the unary group, in the order in which they are reported.

@@ -44,8 +44,9 @@ impl Contender for RpcKeptAlive {
             served.expect("the client is well-behaved");
         });
         let near = TokioIo::new(near);
-        let (sender, connection) =
-            hyper::client::conn::http1::handshake(near).await.expect("a handshake sends nothing");
+        let (sender, connection) = hyper::client::conn::http1::handshake(near)
+            .await
+            .expect("a handshake sends nothing");
         spawn_local(connection);
         Self(Client::new(KeptAlive::new(sender)))
     }
@@ -61,7 +62,13 @@ impl Contender for RpcFreshStream {
         let router = router();
         spawn_local(async move {
             let make_service = move |_: &_| router.clone();
-            serve(Listener::new(server), make_service, ServeConfig::default(), pending()).await
+            serve(
+                Listener::new(server),
+                make_service,
+                ServeConfig::default(),
+                pending(),
+            )
+            .await
         });
         Self(Client::new(Exchange::new(Connector::new(client))))
     }
@@ -73,7 +80,9 @@ impl Contender for RpcFreshStream {
 
 async fn echo<S: keyway_rpc::client::Transport>(client: &Client<S>) {
     let sent = Payload::sample();
-    let answer = client.unary::<Payload, Payload>(&ECHO, sent.clone().into()).await;
+    let answer = client
+        .unary::<Payload, Payload>(&ECHO, sent.clone().into())
+        .await;
     assert_eq!(answer.expect("the server answers").into_message(), sent);
 }
 

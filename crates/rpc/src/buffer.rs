@@ -150,6 +150,16 @@ where
     }
 }
 
+/// Whether anything comes before the end of a body.
+#[cfg(feature = "server")]
+pub(crate) async fn has_data<B>(body: Pin<&mut B>) -> bool
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    !body.is_end_stream() && !matches!(next_data(body).await, Ok(None))
+}
+
 /// Reads and discards the rest of a body, at most `limit` bytes of it.
 ///
 /// Answering while the peer still writes makes an HTTP/1.1 peer see a broken pipe in place of the

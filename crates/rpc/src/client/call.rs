@@ -27,7 +27,10 @@ where
     Out: Message + Name + Default,
 {
     let deadline = request.deadline();
-    let deadline = deadline.or_else(|| Instant::now().checked_add(config.timeout?));
+    let deadline = deadline.or_else(|| {
+        let timeout = config.timeout?;
+        Instant::now().checked_add(timeout)
+    });
     let request = encode(&config, spec, request, deadline)?;
     let exchange = exchange(transport, &config, spec, request);
     let response = match deadline {

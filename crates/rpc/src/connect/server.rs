@@ -53,7 +53,8 @@ impl From<Error> for Rejection {
 }
 
 /// Reads everything but the message. The order of the checks is that of connect-go: verb, content
-/// type, codings, version; a wrong time-out is told only when the rest is right.
+/// type, codings, version; a wrong time-out is told only when the rest is right. `has_body` is asked
+/// of a GET alone.
 pub(crate) fn negotiate(
     parts: &Parts,
     has_body: bool,

@@ -241,7 +241,8 @@ struct Tasks {
 impl Tasks {
     fn spawn(&mut self, task: impl Future<Output = Result<(), ServeError>> + Send + 'static) {
         self.served.accepted += 1;
-        self.set.spawn(task);
+        // tokio moves a task several times before it lies still; a box is moved cheaply.
+        self.set.spawn(Box::pin(task));
     }
 
     fn ended(&mut self, ended: Result<Result<(), ServeError>, tokio::task::JoinError>) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Method;
 use http::request::Parts;
 use http_body::Body as HttpBody;
 use tokio::time::{Instant, timeout};
@@ -12,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use super::guard::{CatchPanic, Expired, until};
 use super::route::{Handler, Route};
 use super::router::{Settings, Shared};
-use crate::buffer::{CollectError, collect, drain};
+use crate::buffer::{CollectError, collect, drain, has_data};
 use crate::compression::DecompressError;
 use crate::connect::server::{Negotiated, Rejection, failure, negotiate, too_large};
 use crate::{Body, BoxError, Error, MethodSpec, Request, Response};
@@ -40,7 +41,14 @@ where
     let route = route.expect("the router asks only for paths that it contains");
     let settings = &shared.settings;
     let required = settings.require_protocol_version;
-    let negotiated = match negotiate(&parts, !body.is_end_stream(), route.spec, required) {
+    // An HTTP/2 client may end an empty body by a frame of its own, so its end is waited for.
+    let has_body = parts.method == Method::GET && {
+        let reading = has_data(body.as_mut());
+        timeout(settings.read_timeout, reading)
+            .await
+            .unwrap_or(true)
+    };
+    let negotiated = match negotiate(&parts, has_body, route.spec, required) {
         Ok(negotiated) => negotiated,
         Err(rejection) => return refuse(rejection, body).await,
     };

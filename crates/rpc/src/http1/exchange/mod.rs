@@ -1,0 +1,157 @@
+//! [`Exchange`]: one connection for each request.
+//!
+//! The HTTP/1.1 here is written for this one use, without a general client's queues between a
+//! caller and its connection: together with the fresh stream below it, a call must cost hardly
+//! more than one on a connection that is kept open. It is also what lets every buffer that a
+//! message passed through be zeroed.
+
+mod body;
+mod chunked;
+mod error;
+mod head;
+mod outgoing;
+mod reader;
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::Uri;
+use hyper::rt::{Read, Write};
+use tower_service::Service;
+
+pub use self::body::ExchangeBody;
+pub use self::error::ExchangeError;
+use self::head::Head;
+use self::outgoing::{Outgoing, SendError};
+use self::reader::Reader;
+use crate::{Body, BoxError};
+
+/// A transport that opens a connection for each request, by a connector, and closes it afterwards.
+///
+/// It is made for connections that cost next to nothing, such as the streams of a multiplexed
+/// socket: there is no pool, and no task is spawned, since the connection is driven by the future
+/// of the request and then by the body of the response.
+///
+/// The write side stays open until the response was read to its end, because a peer may take an
+/// earlier close as "the caller is gone" (Go's HTTP server does), and is then always closed, because
+/// a peer may wait for that before it shuts down. Dropping the future, or the body before its end,
+/// drops the connection.
+///
+/// Responses may be HTTP/1.1 or 1.0; interim ones (status 1xx) are skipped, trailers are read and
+/// dropped, and switching protocols is an error. Heads may have 64 KiB and 100 fields. All buffers
+/// made here are zeroed before they are freed.
+///
+/// The connector is a `tower::Service<Uri>` whose I/O objects implement hyper's traits:
+///
+/// ```
+/// use keyway_rpc::http1::{Exchange, TokioIo};
+/// use tokio::net::UnixStream;
+///
+/// # #[derive(Clone)] struct Connector;
+/// # impl tower_service::Service<http::Uri> for Connector {
+/// #     type Response = TokioIo<UnixStream>;
+/// #     type Error = std::io::Error;
+/// #     type Future = std::pin::Pin<Box<dyn Future<Output = std::io::Result<Self::Response>> + Send>>;
+/// #     fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<std::io::Result<()>> {
+/// #         std::task::Poll::Ready(Ok(()))
+/// #     }
+/// #     fn call(&mut self, _: http::Uri) -> Self::Future {
+/// #         Box::pin(async { UnixStream::connect("/run/demo.sock").await.map(TokioIo::new) })
+/// #     }
+/// # }
+/// let transport = Exchange::new(Connector);
+/// let client = keyway_rpc::client::Client::new(transport);
+/// ```
+#[derive(Clone)]
+pub struct Exchange<C> {
+    connector: C,
+}
+
+impl<C> Exchange<C> {
+    /// A transport over the connections of `connector`.
+    #[must_use]
+    pub fn new(connector: C) -> Self {
+        Self { connector }
+    }
+
+    /// The connector.
+    #[must_use]
+    pub fn connector(&self) -> &C {
+        &self.connector
+    }
+}
+
+impl<C> fmt::Debug for Exchange<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").finish_non_exhaustive()
+    }
+}
+
+impl<C, I> Service<http::Request<Body>> for Exchange<C>
+where
+    C: Service<Uri, Response = I>,
+    C::Error: Into<BoxError>,
+    C::Future: Send + 'static,
+    I: Read + Write + Send + Unpin + 'static,
+{
+    type Response = http::Response<ExchangeBody<I>>;
+    type Error = ExchangeError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ExchangeError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
+        let ready = self.connector.poll_ready(cx);
+        ready.map_err(|error| ExchangeError::Connect(error.into()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let connecting = self.connector.call(request.uri().clone());
+        let expects_body = request.method() != http::Method::HEAD;
+        let mut outgoing = Outgoing::new(request);
+        Box::pin(async move {
+            let connected = connecting.await;
+            let mut io = connected.map_err(|error| ExchangeError::Connect(error.into()))?;
+            let mut reader = Reader::new();
+            let mut unsent = None;
+            let head = poll_fn(|cx| {
+                match outgoing.poll_send(&mut io, cx) {
+                    Poll::Ready(Err(SendError::Body(error))) => {
+                        return Poll::Ready(Err(ExchangeError::Body(error)));
+                    }
+                    Poll::Ready(Err(SendError::Io(error))) => unsent = Some(error),
+                    Poll::Ready(Ok(())) | Poll::Pending => {}
+                }
+                poll_head(&mut reader, &mut io, expects_body, cx)
+            });
+            let head = match (head.await, unsent) {
+                // A peer that stopped reading may have said why; only without an answer is the
+                // failed write what there is to tell.
+                (Err(ExchangeError::Closed), Some(error)) => return Err(error.into()),
+                (head, _) => head?,
+            };
+            Ok(ExchangeBody::response(head, io, reader, outgoing).await)
+        })
+    }
+}
+
+/// Reads the head of the final response.
+fn poll_head<I: Read + Unpin>(
+    reader: &mut Reader,
+    io: &mut I,
+    expects_body: bool,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Head, ExchangeError>> {
+    loop {
+        if let Some(head) = head::parse(reader, expects_body)? {
+            return Poll::Ready(Ok(head));
+        }
+        if std::task::ready!(reader.poll_fill(io, cx))? == 0 {
+            let error = match reader.is_empty() {
+                true => ExchangeError::Closed,
+                false => ExchangeError::Truncated,
+            };
+            return Poll::Ready(Err(error));
+        }
+    }
+}
