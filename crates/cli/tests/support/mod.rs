@@ -6,5 +6,6 @@
 )]
 
 pub mod daemon;
+pub mod engine;
 pub mod home;
 pub mod terminal;

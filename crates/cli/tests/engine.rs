@@ -1,0 +1,129 @@
+//! The installed program alone is a working engine: the daemon, the file provider in it, and the commands.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
+
+use support::daemon::binary;
+use support::engine::Engine;
+use support::home::{Home, feed};
+
+fn engine(home: &Home) -> Engine {
+    Engine::start(&mut home.keyway(["serve"]))
+}
+
+#[test]
+fn a_fresh_home_needs_nothing_but_the_daemon() {
+    let home = Home::new();
+    let engine = engine(&home);
+    let mut text = String::new();
+    text += &home.transcript(&["get web/token", "ls", "plugins"]);
+    let output = home.run("set web/token", b"dummy-token");
+    text += &format!(
+        "$ printf dummy-token | keyway set web/token\n{}\n",
+        home.show(&output)
+    );
+    text += &home.transcript(&[
+        "get web/token",
+        "ls",
+        "rm web/token",
+        "get web/token",
+        "version",
+    ]);
+    insta::assert_snapshot!(text);
+    let (status, rest) = engine.stop();
+    assert_eq!((status.code(), rest.as_str()), (Some(0), ""));
+    assert!(!home.socket().exists());
+}
+
+#[test]
+fn bytes_survive_the_whole_way() {
+    let home = Home::new();
+    let _engine = engine(&home);
+    for value in [
+        binary(),
+        Vec::new(),
+        b"line\n".to_vec(),
+        vec![b'x'; 3 << 20],
+    ] {
+        assert!(home.run("set bin/key", &value).status.success());
+        let output = home.run("get bin/key --value", b"");
+        assert_eq!(output.status.code(), Some(0), "{}", home.show(&output));
+        assert!(
+            output.stdout == value,
+            "{} bytes became {}",
+            value.len(),
+            output.stdout.len()
+        );
+    }
+}
+
+#[test]
+fn a_program_runs_with_secrets_of_the_store() {
+    let home = Home::new();
+    let _engine = engine(&home);
+    assert!(home.run("set web/token", b"dummy-token").status.success());
+    let mut command = home.keyway(["run", "--", "sh", "-c", "echo \"$TOKEN\""]);
+    let output = feed(command.env("TOKEN", "se://web/token"), b"");
+    assert_eq!(home.show(&output), "dummy-token\n");
+}
+
+#[test]
+fn a_provider_that_is_turned_off_answers_nothing_until_it_is_turned_on() {
+    let home = Home::new();
+    let _engine = engine(&home);
+    assert!(home.run("set web/token", b"dummy-token").status.success());
+    assert_eq!(home.run("plugins disable file", b"").status.code(), Some(0));
+    assert_ne!(home.run("get web/token", b"").status.code(), Some(0));
+    assert_eq!(home.run("plugins enable file", b"").status.code(), Some(0));
+    assert_eq!(home.run("get web/token", b"").stdout, b"dummy-token\n");
+}
+
+#[test]
+fn a_daemon_that_crashed_leaves_nothing_in_the_way_of_the_next() {
+    let home = Home::new();
+    engine(&home).kill();
+    assert!(home.socket().exists());
+    let engine = engine(&home);
+    assert!(home.run("set web/token", b"dummy-token").status.success());
+    assert_eq!(home.run("get web/token", b"").stdout, b"dummy-token\n");
+    assert_eq!(engine.stop().0.code(), Some(0));
+}
+
+#[test]
+fn what_keeps_a_daemon_from_starting() {
+    let home = Home::new();
+    let mut text = home.transcript(&[
+        "serve --config missing.toml",
+        "serve --listen",
+        "serve --listen @",
+        "serve --log-format yaml",
+        "serve now",
+    ]);
+    for (name, content) in [
+        ("unknown.toml", "lisen = [\"x\"]\n"),
+        ("syntax.toml", "listen = \n"),
+        ("type.toml", "listen = 3\n"),
+        ("plugin.toml", "[plugins.vault]\ntimeout = \"soon\"\n"),
+    ] {
+        fs::write(home.path().join(name), content).unwrap();
+        text += &home.transcript(&[&format!("serve --config {name}")]);
+    }
+    let shared = home.path().join("shared.toml");
+    fs::write(&shared, "").unwrap();
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o666)).unwrap();
+    text += &home.transcript(&["serve --config shared.toml"]);
+    let _taken = UnixListener::bind(home.path().join("taken.sock")).unwrap();
+    text += &home.transcript(&["serve --listen taken.sock"]);
+    fs::write(home.path().join("file.sock"), "").unwrap();
+    text += &home.transcript(&["serve --listen file.sock"]);
+    text += &home.transcript(&["serve --listen file.sock/daemon.sock"]);
+    let own = format!(
+        "process {} of uid {}",
+        std::process::id(),
+        rustix::process::geteuid().as_raw()
+    );
+    insta::assert_snapshot!(text.replace(&own, "process PID of uid UID"));
+}
