@@ -5,6 +5,7 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses its own part")]
 
 mod peer;
+mod random;
 mod wire;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tokio::{
 
 pub(crate) use self::{
     peer::{ACK, DATA, FIN, Frame, GO_AWAY, PING, Peer, RST, SYN, WINDOW_UPDATE},
+    random::Random,
     wire::{Wire, wire},
 };
 
