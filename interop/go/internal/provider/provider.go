@@ -54,6 +54,9 @@ func (p *Provider) CancelledEarly() int64 { return p.cancelled.Load() }
 // GetSecrets is the handler of ResolverService/GetSecrets.
 func (p *Provider) GetSecrets(ctx context.Context, request *resolverv1.GetSecretsRequest) (*resolverv1.GetSecretsResponse, error) {
 	p.Report.Request()
+	if strings.HasSuffix(request.GetPattern(), "/"+Slow) {
+		p.Report.Event("asked", report.Fields{"pattern": request.GetPattern()})
+	}
 	start := time.Now()
 	envelopes, err := p.resolve(ctx, request.GetPattern())
 	if ctx.Err() != nil {

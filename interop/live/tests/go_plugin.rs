@@ -1,0 +1,365 @@
+//! Go plugins under `keyway serve`, launched and by hand, asked by a Go client.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use keyway_interop::{Daemon, GoPrograms, Home, Peer, Report, go_programs, wait_until};
+
+/// A Go plugin that finds all streams closed at its first look, 50 ms after
+/// GoAway, is done then. The rest is room for a busy machine.
+const STOP: Duration = Duration::from_millis(900);
+
+/// The generations of the plugin SDK that ask for `GetSecrets`.
+const GENERATIONS: [&str; 4] = ["plugins", "register", "engine", "early-engine"];
+
+/// The configuration that hands settings to a launched Go program.
+fn settings(name: &str, report: &Path, more: &[(&str, &str)]) -> String {
+    let mut env = vec![
+        ("INTEROP_REPORT", report.to_str().expect("the path is text")),
+        ("INTEROP_STREAM_OPEN_TIMEOUT", "1s"),
+    ];
+    env.extend(more);
+    let pairs: Vec<String> = env
+        .iter()
+        .map(|(key, value)| format!("{key} = {value:?}"))
+        .collect();
+    format!("[plugins.{name}]\nenv = {{ {} }}\n", pairs.join(", "))
+}
+
+fn report_of(home: &Home, name: &str) -> PathBuf {
+    home.path(&format!("{name}.jsonl"))
+}
+
+/// A home with the Go plugin `demo` in its plugin directory.
+fn home_with_demo(go: &GoPrograms, more: &[(&str, &str)]) -> Home {
+    let home = Home::new();
+    home.install(&go.path("plugin"), "demo");
+    home.configure(&settings("demo", &report_of(&home, "demo"), more));
+    home
+}
+
+fn ask(go: &GoPrograms, home: &Home, arguments: &[&str]) -> Report {
+    let socket = home.socket();
+    let mut all = vec!["-socket", socket.to_str().expect("the path is text")];
+    all.extend(arguments);
+    Peer::start(go, "client", &home.path(""), &all).passed()
+}
+
+/// The plugin saw no fault: no handler lost its context, no stream was left
+/// open, and its drain took one look.
+fn plugin_passed(home: &Home, name: &str) -> Report {
+    let path = report_of(home, name);
+    let ended = || Report::read(&path).event("summary").map(|_| ());
+    wait_until(
+        &format!("the summary of {name}"),
+        Duration::from_secs(5),
+        ended,
+    );
+    let report = Report::read(&path);
+    let summary = report.passed();
+    assert_eq!(summary["cancelled"], 0, "{report}");
+    assert_eq!(summary["streams_left"], 0, "{report}");
+    let drain = summary["drain_ms"]
+        .as_u64()
+        .expect("the drain was measured");
+    assert!(drain < 500, "the drain took {drain} ms:\n{report}");
+    report
+}
+
+fn stop(daemon: Daemon<'_>) {
+    let ended = daemon.stop();
+    assert!(ended.took < STOP, "the stop took {:?}", ended.took);
+}
+
+#[test]
+fn a_launched_plugin_of_each_generation() {
+    let Some(go) = go_programs() else { return };
+    for generation in GENERATIONS {
+        let home = home_with_demo(&go, &[("INTEROP_GENERATION", generation)]);
+        let mut daemon = Daemon::start(&home);
+        daemon.wait_for_plugin("demo");
+        ask(
+            &go,
+            &home,
+            &[
+                "-each",
+                "-management",
+                "-old",
+                "-slow",
+                "64",
+                "-big",
+                "2",
+                "-requests",
+                "1000",
+            ],
+        );
+        stop(daemon);
+        let report = plugin_passed(&home, "demo");
+        assert_eq!(
+            report.event("registered").expect("it registered")["launched"],
+            true
+        );
+        assert_eq!(report.summary()["ended_by"], "shutdown", "{report}");
+    }
+}
+
+#[test]
+fn twenty_thousand_requests_of_64_callers() {
+    let Some(go) = go_programs() else { return };
+    let home = home_with_demo(&go, &[]);
+    let mut daemon = Daemon::start(&home);
+    daemon.wait_for_plugin("demo");
+    let report = ask(&go, &home, &["-requests", "20000", "-callers", "64"]);
+    assert_eq!(
+        report.event("load").expect("the load was reported")["failed"],
+        0
+    );
+    stop(daemon);
+    let plugin = plugin_passed(&home, "demo");
+    assert_eq!(plugin.summary()["requests"], 20_000, "{plugin}");
+}
+
+fn by_hand(go: &GoPrograms, home: &Home, arguments: &[&str]) -> Peer {
+    let mut plugin = Peer::start(go, "plugin", &home.path(""), arguments);
+    plugin.wait_for("runtime-probed");
+    plugin
+}
+
+#[test]
+fn a_plugin_by_hand_of_each_generation() {
+    let Some(go) = go_programs() else { return };
+    for generation in GENERATIONS {
+        let home = Home::new();
+        let daemon = Daemon::start(&home);
+        let socket = home.socket();
+        let at = socket.to_str().expect("the path is text");
+        let arguments = [
+            "-socket",
+            at,
+            "-name",
+            "demo",
+            "-generation",
+            generation,
+            "-stream-open-timeout",
+            "1s",
+            "-register-twice",
+        ];
+        let plugin = by_hand(&go, &home, &arguments);
+        ask(
+            &go,
+            &home,
+            &[
+                "-each",
+                "-management",
+                "-old",
+                "-slow",
+                "64",
+                "-requests",
+                "1000",
+            ],
+        );
+        stop(daemon);
+        let report = plugin.passed();
+        let second = report.event("second-registration").expect("it tried again");
+        assert_eq!(second["code"], "failed_precondition", "{report}");
+        assert_eq!(report.summary()["ended_by"], "shutdown", "{report}");
+    }
+}
+
+/// Peers built before March 2026 look for the daemon in other places.
+#[test]
+fn older_plugins_find_the_daemon_where_they_look() {
+    let Some(go) = go_programs() else { return };
+    for generation in ["register", "engine", "early-engine"] {
+        let home = Home::new();
+        let daemon = Daemon::start_with(&home, &["--listen-older"]);
+        let mut command: Command = home.command(&go.path("plugin"));
+        command.args(["-name", "demo", "-generation", generation]);
+        let mut plugin = Peer::start_in(command, "plugin", &home.path(""), &[]);
+        plugin.wait_for("runtime-probed");
+        ask(&go, &home, &["-each", "-old", "-requests", "100"]);
+        stop(daemon);
+        plugin.passed();
+    }
+}
+
+/// A plugin that ends while it serves calls says GoAway, answers them, and then
+/// closes: no call fails.
+#[test]
+fn go_away_of_the_plugin_in_the_middle_of_calls() {
+    let Some(go) = go_programs() else { return };
+    let home = Home::new();
+    let daemon = Daemon::start(&home);
+    let socket = home.socket();
+    let at = socket.to_str().expect("the path is text");
+    let arguments = ["-socket", at, "-name", "demo", "-drain-goal", "2s"];
+    let plugin = by_hand(&go, &home, &arguments);
+    let client = Peer::start(
+        &go,
+        "client",
+        &home.path(""),
+        &["-socket", at, "-slow", "8", "-requests", "0"],
+    );
+    wait_until("calls in flight", Duration::from_secs(10), || {
+        let served = plugin.report().events("asked").count();
+        (served == 8).then_some(())
+    });
+    plugin.terminate();
+    client.passed();
+    let report = plugin.passed();
+    assert_eq!(report.summary()["ended_by"], "terminated", "{report}");
+    stop(daemon);
+}
+
+/// The plugin answers Shutdown and stays, as SDKs of 2025 do: the daemon closes
+/// the connection.
+#[test]
+fn a_plugin_that_stays_is_left() {
+    let Some(go) = go_programs() else { return };
+    let home = home_with_demo(
+        &go,
+        &[("INTEROP_GENERATION", "engine"), ("INTEROP_STAY", "true")],
+    );
+    let mut daemon = Daemon::start(&home);
+    daemon.wait_for_plugin("demo");
+    ask(&go, &home, &["-requests", "10"]);
+    daemon.stop();
+    let report = plugin_passed(&home, "demo");
+    assert_eq!(report.summary()["ended_by"], "connection ended", "{report}");
+}
+
+#[test]
+fn a_taken_name_is_refused() {
+    let Some(go) = go_programs() else { return };
+    let home = Home::new();
+    let daemon = Daemon::start(&home);
+    let socket = home.socket();
+    let at = socket.to_str().expect("the path is text");
+    let first = by_hand(&go, &home, &["-socket", at, "-name", "demo"]);
+    let arguments = [
+        "-socket",
+        at,
+        "-name",
+        "demo",
+        "-expect-refusal",
+        "already_exists",
+    ];
+    let mut second = Peer::start(&go, "plugin", &home.path(""), &arguments);
+    let refusal = second.wait_for("registration-refused");
+    assert!(
+        refusal["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("demo")),
+        "{refusal}"
+    );
+    ask(&go, &home, &["-requests", "10"]);
+    stop(daemon);
+    first.passed();
+}
+
+#[test]
+fn what_cannot_be_registered_is_refused_with_its_code() {
+    let Some(go) = go_programs() else { return };
+    let home = Home::new();
+    let daemon = Daemon::start(&home);
+    let socket = home.socket();
+    let at = socket.to_str().expect("the path is text");
+    for (flag, value) in [
+        ("-version", "1.2.3"),
+        ("-pattern", "demo//**"),
+        ("-name", "no/name"),
+    ] {
+        let arguments = [
+            "-socket",
+            at,
+            flag,
+            value,
+            "-expect-refusal",
+            "invalid_argument",
+        ];
+        let mut plugin = Peer::start(&go, "plugin", &home.path(""), &arguments);
+        let refusal = plugin.wait_for("registration-refused");
+        assert!(
+            refusal["message"]
+                .as_str()
+                .is_some_and(|text| !text.is_empty()),
+            "{refusal}"
+        );
+    }
+    stop(daemon);
+}
+
+/// An id of another realm never reaches a client, whatever was asked.
+#[test]
+fn an_answer_for_another_realm_is_dropped() {
+    let Some(go) = go_programs() else { return };
+    let home = home_with_demo(&go, &[]);
+    let mut daemon = Daemon::start(&home);
+    daemon.wait_for_plugin("demo");
+    let got = daemon.run(&["get", "demo/outside", "--json"]);
+    assert_ne!(got.status.code(), Some(0));
+    assert!(
+        !String::from_utf8_lossy(&got.stdout).contains("elsewhere"),
+        "{got:?}"
+    );
+    daemon.wait_for_log("elsewhere/outside");
+    stop(daemon);
+    plugin_passed(&home, "demo");
+}
+
+#[test]
+fn an_access_control_module_decides() {
+    let Some(go) = go_programs() else { return };
+    let home = home_with_demo(&go, &[]);
+    home.install(&go.path("accesscontrol"), "guard");
+    let demo = settings("demo", &report_of(&home, "demo"), &[]);
+    let guard = settings("guard", &report_of(&home, "guard"), &[]);
+    home.configure(&format!("{demo}{guard}[access]\nmodules = [\"guard\"]\n"));
+    let mut daemon = Daemon::start(&home);
+    daemon.wait_for_plugin("guard");
+    daemon.wait_for_plugin("demo");
+    ask(&go, &home, &["-access", "-requests", "200"]);
+    stop(daemon);
+    plugin_passed(&home, "demo");
+    let guard = plugin_passed(&home, "guard");
+    assert!(guard.summary()["requests"].as_u64() > Some(200), "{guard}");
+    let client = guard.event("check-access").expect("it was asked");
+    assert_eq!(client["name"], "client", "{guard}");
+}
+
+/// A plugin of July 2025 knows only `GetSecret`. It cannot be served, and the
+/// daemon says what to do about it.
+#[test]
+fn the_oldest_plugin_is_stopped_with_a_reason() {
+    let Some(go) = go_programs() else { return };
+    let home = home_with_demo(
+        &go,
+        &[
+            ("INTEROP_GENERATION", "oldest"),
+            ("INTEROP_MIN_REQUESTS", "0"),
+        ],
+    );
+    let mut daemon = Daemon::start(&home);
+    daemon.wait_for_plugin("demo");
+    let got = daemon.run(&["get", "demo/hit"]);
+    assert_eq!(
+        got.status.code(),
+        Some(5),
+        "{}",
+        String::from_utf8_lossy(&got.stderr)
+    );
+    daemon.wait_for_log("rebuild it");
+    stop(daemon);
+}
+
+#[test]
+fn keep_alives_pass_in_both_directions() {
+    let Some(go) = go_programs() else { return };
+    let home = home_with_demo(&go, &[("INTEROP_KEEP_ALIVE", "50ms")]);
+    let mut daemon = Daemon::start(&home);
+    daemon.wait_for_plugin("demo");
+    ask(&go, &home, &["-slow", "1", "-requests", "10"]);
+    stop(daemon);
+    plugin_passed(&home, "demo");
+}
