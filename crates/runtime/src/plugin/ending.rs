@@ -93,6 +93,11 @@ pub(super) async fn end_unregistered(child: ChildProcess) -> EndedProcess {
     child.finish(Duration::ZERO).await
 }
 
+/// Lets a plugin that leaves by itself finish the requests that it still works on, and closes its connection.
+pub(super) async fn let_leave(connection: PluginConnection) {
+    connection.close(STEP).await;
+}
+
 /// Tells a plugin to end and closes its connection, when its requests are done or the time is up.
 pub(crate) async fn shut_down(connection: PluginConnection) {
     let handle = connection.handle();

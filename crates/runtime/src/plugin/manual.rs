@@ -6,7 +6,7 @@ use keyway_proto::plugins::v1::RunStatus;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
-use super::ending::shut_down;
+use super::ending::{let_leave, shut_down};
 use super::{COMMAND_QUEUE, Command, Handle};
 use crate::config::PluginConfig;
 use crate::connection::{self, PluginConnection};
@@ -68,6 +68,8 @@ async fn run(
             },
             reason = connection.ended() => {
                 tracing::info!(plugin = %name, "plugin started by hand has left: {reason}");
+                engine.registry.publish(leaving_entry(&connection));
+                let_leave(connection).await;
                 return;
             }
         }
@@ -85,6 +87,20 @@ fn disabled_entry(connection: &PluginConnection) -> Entry {
         availability: Availability::Disabled,
         run_status: RunStatus::Stopped,
         status_message: "disabled".into(),
+        ..running_entry(
+            connection.registration(),
+            connection.handle(),
+            Arc::default(),
+        )
+    }
+}
+
+/// What a plugin looks like that still answers what it was asked, and nothing more.
+fn leaving_entry(connection: &PluginConnection) -> Entry {
+    Entry {
+        availability: Availability::Down,
+        run_status: RunStatus::Stopped,
+        status_message: "leaving".into(),
         ..running_entry(
             connection.registration(),
             connection.handle(),
