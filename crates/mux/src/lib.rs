@@ -72,3 +72,8 @@ pub use self::{
     listener::Listener,
     stats::Stats,
 };
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExample;

@@ -44,6 +44,6 @@ async fn an_idle_stream_costs_at_most_512_bytes_an_end() {
     }
     assert_eq!(client.session.stats().open_streams, STREAMS);
     let each = (resident_bytes() - before) / (2 * STREAMS);
-    println!("an idle stream costs {each} bytes an end, handle included");
+    eprintln!("an idle stream costs {each} bytes an end, handle included");
     assert!(each <= 512, "{each} bytes an end");
 }
