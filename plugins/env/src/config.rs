@@ -155,6 +155,8 @@ fn is_variable(name: &str) -> bool {
 mod tests {
     use std::os::unix::ffi::OsStrExt;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn realm(text: &str) -> String {
@@ -216,5 +218,27 @@ mod tests {
         );
         assert!(values[&"empty".parse::<Id>().unwrap()].is_empty());
         assert_eq!((values.len(), missing), (2, vec!["NONE"]));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "[a-zA-Z_*/=, ]{0,40}") {
+            let _ = Config::parse(&text);
+        }
+
+        #[test]
+        fn the_realm_holds_every_id(ids in proptest::collection::btree_set("[ab](/[ab]){0,3}", 1..6)) {
+            let text: Vec<String> = ids.iter().map(|id| format!("{id}=V")).collect();
+            let realm = Config::parse(&text.join(",")).unwrap().pattern();
+            for id in &ids {
+                prop_assert!(realm.matches(&id.parse().unwrap()), "{realm} does not match {id}");
+            }
+        }
+
+        #[test]
+        fn no_message_shows_what_stands_behind_an_equals_sign(value in "canary[-+!?#]{1,5}") {
+            let error = Config::parse(&format!("db/password={value}")).unwrap_err().to_string();
+            prop_assert!(!error.contains("canary"), "{error}");
+        }
     }
 }
