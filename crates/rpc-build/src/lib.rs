@@ -34,3 +34,8 @@ mod source;
 
 pub use self::builder::{Builder, Emit, configure};
 pub use self::error::Error;
+
+/// The examples of the README are compiled with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

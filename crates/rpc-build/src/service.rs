@@ -249,6 +249,8 @@ impl Generator {
             ..
         } = method;
         let constant = constant(method);
+        // The client's own constructor has this name.
+        let name = if name == "new" { "new_" } else { name };
         format!(
             "///\n/// # Errors\n///\n\
              /// What the server answered, or what kept it from answering.\n\

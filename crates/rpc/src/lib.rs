@@ -1,4 +1,58 @@
 //! Connect RPC (unary) for prost over any tower service.
+//!
+//! A [`Router`] serves methods and is a `tower::Service` for HTTP requests with any body; a
+//! [`Client`](client::Client) calls methods and is generic over the tower service that carries its
+//! requests. Between them travel a [`Request`] and a [`Response`], or an [`Error`] with a [`Code`].
+//! All of it is proven by the official conformance suite of Connect.
+//!
+//! It has no streaming methods, and speaks neither gRPC nor TLS. It opens no sockets: the transports
+//! in [`http1`] work on any byte stream that somebody else opened.
+//!
+//! Most programs use generated code (`keyway-rpc-build`), where a service is a trait to implement
+//! and a client is a type with a method for each `rpc`. The parts that it is made of can be used
+//! directly, as in this program, which calls a router without any connection between:
+//!
+//! ```
+//! use keyway_rpc::client::Client;
+//! use keyway_rpc::{Code, Error, MethodSpec, Request, Response, Route, Router};
+//! use prost_types::Duration;
+//!
+//! static DOUBLE: MethodSpec = MethodSpec::unary("/demo.v1.Clock/Double");
+//!
+//! async fn double(request: Request<Duration>) -> Result<Response<Duration>, Error> {
+//!     let seconds = request.message().seconds.checked_mul(2);
+//!     let seconds = seconds.ok_or_else(|| Error::out_of_range("longer than time itself"))?;
+//!     Ok(Response::new(Duration { seconds, nanos: 0 }))
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Error> {
+//! let router = Router::new().add_route(Route::unary(&DOUBLE, double));
+//! let client = Client::new(router);
+//!
+//! let sent = Duration { seconds: 21, nanos: 0 };
+//! let answer = client.unary::<_, Duration>(&DOUBLE, sent.into()).await?;
+//! assert_eq!(answer.message().seconds, 42);
+//!
+//! let sent = Duration { seconds: i64::MAX, nanos: 0 };
+//! let error = client.unary::<_, Duration>(&DOUBLE, sent.into()).await.unwrap_err();
+//! assert_eq!(error.code(), Code::OutOfRange);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Cancelling
+//!
+//! Dropping the future of a call gives the call up. Dropping the future of a [`Router`]'s response,
+//! as hyper does when a client goes away, drops the handler; so does the deadline, which travels
+//! with the request.
+//!
+//! # Secrets
+//!
+//! Methods may be marked as [sensitive](MethodSpec::sensitive). The buffers that this crate makes
+//! for their messages are zeroed when they are dropped, and errors about a message say where it is
+//! wrong without quoting it. No `Debug` of this crate prints the values of metadata. What lies
+//! outside: the read buffers of hyper's server, and the fields of the messages themselves.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(all(feature = "client", feature = "server")),

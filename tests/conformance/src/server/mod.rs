@@ -62,6 +62,19 @@ pub async fn run(network: Network) -> Result<()> {
     }
 }
 
+/// The file with the encoded descriptors of the suite's service and messages.
+pub const DESCRIPTORS_PATH: &str = concat!(
+    env!("OUT_DIR"),
+    "/connectrpc.conformance.v1.descriptors.bin"
+);
+
+/// Serves the suite's service on a TCP port, with HTTP/1.1 and HTTP/2, until the future is
+/// dropped.
+pub async fn serve_listener(listener: TcpListener) {
+    let connections = TcpListenerStream::new(listener);
+    serve_all(HttpVersion::HttpVersion2, connections, WithQuery(router(0))).await;
+}
+
 fn router(limit: usize) -> Router {
     let router = Router::new()
         .add_service(ConformanceServiceServer::new(Conformance))

@@ -1,0 +1,207 @@
+//! What is generated from small files, and what is said about wrong ones.
+
+use std::fs;
+use std::path::Path;
+
+use keyway_rpc_build::{Builder, Emit, Error, configure};
+use tempfile::TempDir;
+
+const HEAD: &str = "syntax = \"proto3\";\npackage test.v1;\n";
+
+/// A folder with one `.proto` file and what is generated from it.
+struct Project(TempDir);
+
+impl Project {
+    fn new(proto: &str) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        fs::write(folder.path().join("test.proto"), proto).expect("the folder can be written");
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn compile(&self, builder: Builder) -> Result<(), Error> {
+        let out = self.path("out");
+        builder
+            .out_dir(out)
+            .compile(&[self.path("test.proto")], &[self.0.path()])
+    }
+
+    fn generate(&self, builder: Builder) -> String {
+        self.compile(builder).expect("the file is right");
+        fs::read_to_string(self.path("out/test.v1.rs")).expect("the file was written")
+    }
+}
+
+fn generate(proto: &str, builder: Builder) -> String {
+    Project::new(&format!("{HEAD}{proto}")).generate(builder)
+}
+
+fn error(proto: &str, builder: Builder) -> String {
+    let project = Project::new(&format!("{HEAD}{proto}"));
+    let error = project.compile(builder).expect_err("the file is wrong");
+    let shown = error.to_string();
+    assert_eq!(format!("{error:?}"), shown, "build scripts print Debug");
+    shown.replace(&format!("{}/", project.0.path().display()), "")
+}
+
+const SERVICE: &str = "service Shop { rpc Buy(Order) returns (Bill); }\n\
+    message Order { string item = 1; Card card = 2; }\n\
+    message Bill { int64 cents = 1; }\n\
+    message Card { string number = 1; string holder = 2; }\n";
+
+#[test]
+fn errors_of_the_syntax_name_the_line() {
+    let error = error("message A {\n  string a = 1\n}\n", configure());
+    assert!(error.starts_with("test.proto:5:1: expected"), "{error}");
+}
+
+#[test]
+fn errors_of_names_name_the_line() {
+    let error = error("message A {\n  Missing a = 1;\n}\n", configure());
+    assert!(error.starts_with("test.proto:4:3"), "{error}");
+    assert!(error.contains("'Missing'"), "{error}");
+}
+
+#[test]
+fn missing_imports_name_the_line() {
+    let error = error("import \"other.proto\";\n", configure());
+    assert!(
+        error.starts_with("test.proto:3:1: import 'other.proto' not found"),
+        "{error}"
+    );
+}
+
+#[test]
+fn streaming_methods_name_the_line_and_the_way_out() {
+    let proto = "message A {}\nservice S {\n  rpc One(A) returns (A);\n  rpc Many(A) returns (stream A);\n}\n";
+    let error = error(proto, configure());
+    assert!(
+        error.starts_with("test.proto:6:3: test.v1.S.Many is a streaming method"),
+        "{error}"
+    );
+    let code = generate(proto, configure().skip_streaming(true));
+    assert!(
+        code.contains("fn one(") && !code.contains("fn many("),
+        "{code}"
+    );
+}
+
+#[test]
+fn items_with_the_same_name_name_the_line() {
+    let proto = "message A {}\nmessage SServer {}\nservice S {\n  rpc One(A) returns (A);\n}\n";
+    let error = error(proto, configure());
+    assert!(
+        error.starts_with("test.proto:5:1: a part of the service S would be"),
+        "{error}"
+    );
+    let proto =
+        "message A {}\nservice S {\n  rpc GetA(A) returns (A);\n  rpc Get_A(A) returns (A);\n}\n";
+    let error = self::error(proto, configure());
+    assert!(
+        error.starts_with("test.proto:6:3: the method test.v1.S.Get_A"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_name_that_redacts_nothing_is_an_error() {
+    for name in ["test.v1.Crad", "test.v1.Card.pin", "Card", ""] {
+        let error = error(SERVICE, configure().redact([name]));
+        assert!(
+            error.contains("is neither a message nor a field"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let missing = folder.path().join("missing.proto");
+    let built = configure()
+        .out_dir(folder.path())
+        .compile(&[&missing], &[folder.path()]);
+    let error = built.expect_err("there is no such file").to_string();
+    assert!(error.contains("missing.proto"), "{error}");
+}
+
+#[test]
+fn hidden_fields_make_their_methods_sensitive() {
+    let code = generate(SERVICE, configure().redact(["test.v1.Card.number"]));
+    assert!(code.contains(".sensitive()"), "{code}");
+    assert!(
+        code.contains(r#".field("number", &format_args!("[redacted]"))"#),
+        "{code}"
+    );
+    assert!(code.contains(r#".field("holder", &self.holder)"#), "{code}");
+    assert!(!generate(SERVICE, configure()).contains("sensitive"));
+    let bill = generate(SERVICE, configure().redact(["test.v1.Bill"]));
+    assert!(
+        bill.contains(r#".field("cents", &format_args!("[redacted]"))"#),
+        "{bill}"
+    );
+}
+
+#[test]
+fn parts_can_be_left_out_or_depend_on_features() {
+    let messages = generate(SERVICE, configure().client(Emit::Never).server(Emit::Never));
+    assert!(!messages.contains("keyway_rpc"), "{messages}");
+    let feature = |name: &str| Emit::IfFeature(name.to_owned());
+    let both = generate(
+        SERVICE,
+        configure().client(feature("c")).server(feature("s")),
+    );
+    assert!(
+        both.contains(r#"#[cfg(any(feature = "c", feature = "s"))]"#),
+        "{both}"
+    );
+    let runtime = generate(SERVICE, configure().runtime_path("crate::rpc"));
+    assert!(runtime.contains("crate::rpc::Router") || runtime.contains("crate::rpc::Route"));
+    assert!(!runtime.contains("::keyway_rpc"), "{runtime}");
+}
+
+#[test]
+fn a_method_may_have_the_name_of_the_constructor() {
+    let code = generate(
+        "message A {}\nservice S { rpc New(A) returns (A); }\n",
+        configure(),
+    );
+    assert!(code.contains("pub async fn new_(") && code.contains("fn new(transport: S)"));
+}
+
+#[test]
+fn descriptors_lie_beside_the_code() {
+    let project = Project::new(&format!("{HEAD}{SERVICE}"));
+    let code = project.generate(configure().json(Emit::Always).include_file("mod.rs"));
+    assert!(
+        code.contains(r#"include_bytes!("test.v1.descriptors.bin")"#),
+        "{code}"
+    );
+    let descriptors = fs::read(project.path("out/test.v1.descriptors.bin"));
+    let descriptors = descriptors.expect("the descriptors were written");
+    assert!(descriptors.windows(4).any(|window| window == b"Card"));
+    let modules = fs::read_to_string(project.path("out/mod.rs")).expect("it was written");
+    assert!(
+        modules.contains("pub mod test {\n    pub mod v1 {\n        include!(\"test.v1.rs\");")
+    );
+}
+
+#[test]
+fn generated_files_say_so_and_are_left_alone_when_nothing_changed() {
+    let project = Project::new(&format!("{HEAD}{SERVICE}"));
+    let code = project.generate(configure());
+    assert!(
+        code.starts_with("// @generated by keyway-rpc-build"),
+        "{code}"
+    );
+    let modified = |path: &Path| {
+        let metadata = fs::metadata(path).expect("the file is there");
+        metadata.modified().expect("the system keeps times")
+    };
+    let before = modified(&project.path("out/test.v1.rs"));
+    project.generate(configure());
+    assert_eq!(modified(&project.path("out/test.v1.rs")), before);
+}
