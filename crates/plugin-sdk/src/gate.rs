@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn l3_the_earlier_of_both_time_outs_counts() {
+    async fn l03_the_earlier_of_both_time_outs_counts() {
         let (gate, key) = Gate::closed(5 * SECOND);
         key.open(10 * SECOND);
         let now = Instant::now();

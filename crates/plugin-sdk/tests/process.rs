@@ -138,7 +138,7 @@ async fn accept(listener: &UnixListener) -> TestDaemon {
 }
 
 #[tokio::test]
-async fn p1_a_launched_plugin_takes_its_name_answers_and_ends_with_its_daemon() {
+async fn l06_p01_a_launched_plugin_takes_its_name_answers_and_ends_with_its_daemon() {
     let (plugin, stream) = Plugin::launch("greeting", &config("hello"));
     let daemon = TestDaemon::builder().attach(stream).await.unwrap();
     assert_eq!(daemon.registration().name, "hello");
@@ -188,7 +188,7 @@ async fn l18_stdout_is_free() {
 }
 
 #[tokio::test]
-async fn sigint_and_sigterm_end_a_plugin_gracefully() {
+async fn l09_sigint_and_sigterm_end_a_plugin_gracefully() {
     for signal in ["-INT", "-TERM"] {
         let (plugin, stream) = Plugin::launch("greeting", &config("greeting"));
         let daemon = TestDaemon::builder().attach(stream).await.unwrap();
@@ -204,7 +204,7 @@ async fn sigint_and_sigterm_end_a_plugin_gracefully() {
 }
 
 #[tokio::test]
-async fn p2_what_is_wrong_with_a_launch_is_said() {
+async fn p02_what_is_wrong_with_a_launch_is_said() {
     for (config, expected) in [
         ("{}", "gives the plugin no name"),
         ("nonsense", "is not the expected JSON object"),
@@ -236,7 +236,7 @@ async fn a_daemon_that_never_answers_the_registration_is_left() {
 }
 
 #[tokio::test]
-async fn p1_a_plugin_that_is_started_by_hand_finds_its_daemon() {
+async fn p01_a_plugin_that_is_started_by_hand_finds_its_daemon() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("daemon.sock");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -254,7 +254,7 @@ async fn p1_a_plugin_that_is_started_by_hand_finds_its_daemon() {
 }
 
 #[tokio::test]
-async fn p2_without_a_daemon_a_plugin_says_where_it_looked() {
+async fn p02_without_a_daemon_a_plugin_says_where_it_looked() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("none.sock");
     let (status, _, stderr) = Plugin::by_hand("greeting", &socket).finish().await;
@@ -381,7 +381,7 @@ async fn l17_the_most_talkative_log_shows_no_value() {
 }
 
 #[tokio::test]
-async fn p3_the_test_kit_launches_an_executable() {
+async fn p03_the_test_kit_launches_an_executable() {
     let daemon = TestDaemon::builder()
         .name("kit")
         .launch(example("greeting"))

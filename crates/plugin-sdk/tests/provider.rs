@@ -128,7 +128,7 @@ async fn nothing_found_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_panic_fails_one_call_and_shows_no_value() {
+async fn l17_a_panic_fails_one_call_and_shows_no_value() {
     let daemon = moody().await;
     let error = daemon.get("moody/panic").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal);
@@ -138,7 +138,7 @@ async fn a_panic_fails_one_call_and_shows_no_value() {
 }
 
 #[tokio::test]
-async fn errors_arrive_with_kind_and_words() {
+async fn r06_errors_arrive_with_kind_and_words() {
     let daemon = moody().await;
     let locked = daemon.get("moody/locked").await.unwrap_err();
     assert_eq!(
@@ -162,7 +162,7 @@ async fn errors_arrive_with_kind_and_words() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn l1_l3_a_slow_call_ends_at_the_daemons_time_out_and_the_plugin_lives() {
+async fn l01_l03_a_slow_call_ends_at_the_daemons_time_out_and_the_plugin_lives() {
     let builder = TestDaemon::builder().request_timeout(Duration::from_secs(3));
     let daemon = builder.start(Moody::new()).await.unwrap();
     let started = Instant::now();
@@ -217,7 +217,7 @@ async fn a_provider_that_cannot_list_says_so() {
 }
 
 #[tokio::test]
-async fn a_refused_plugin_says_what_the_daemon_said() {
+async fn p02_a_refused_plugin_says_what_the_daemon_said() {
     let builder = TestDaemonBuilder::default()
         .name("moody")
         .refuse("the realm is taken");

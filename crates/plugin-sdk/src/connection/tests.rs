@@ -168,7 +168,7 @@ async fn a_call_before_the_registration_ends_at_its_own_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn health_and_shutdown_do_not_wait_for_the_registration() {
+async fn l20_health_and_shutdown_do_not_wait_for_the_registration() {
     let (daemon, plugin) = start(5 * SECOND);
     let started = Instant::now();
     let answer = daemon.health().await;
@@ -182,7 +182,7 @@ async fn health_and_shutdown_do_not_wait_for_the_registration() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plugin_that_gives_up_says_goodbye_and_is_gone_in_time() {
+async fn l09_a_plugin_that_gives_up_says_goodbye_and_is_gone_in_time() {
     let (daemon, plugin) = start(5 * SECOND);
     let started = Instant::now();
     daemon.session.peer_draining().await;
