@@ -35,6 +35,7 @@ impl SecretsProvider for Demo {
                     "failed to get secret \"demo/broken\": backend exploded",
                 ));
             }
+            "demo/down" => return Err(ProviderError::unavailable("the backend is down")),
             "demo/panic" => panic!("the provider was asked to panic"),
             "demo/slow" => {
                 tokio::time::sleep(SLOW).await;

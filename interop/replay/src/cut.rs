@@ -49,14 +49,18 @@ impl std::str::FromStr for Cut {
 }
 
 /// Writes pieces to a socket.
+///
+/// A peer that does not read while it writes would wait for ever, so such a
+/// wait ends with an error after 10 s.
 #[derive(Debug)]
-pub(crate) struct Cutter {
+pub struct Cutter {
     cut: Cut,
     state: u64,
 }
 
 impl Cutter {
-    pub(crate) fn new(cut: Cut) -> Self {
+    /// A writer that cuts in this way.
+    pub fn new(cut: Cut) -> Self {
         let seed = if let Cut::Random(seed) = cut { seed } else { 0 };
         // The generator below must not start at zero.
         Self {
@@ -65,7 +69,12 @@ impl Cutter {
         }
     }
 
-    pub(crate) fn write(&mut self, mut socket: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// When the socket fails, or the peer reads nothing for 10 s.
+    pub fn write(&mut self, mut socket: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let length = self.next_length().min(bytes.len());
             let (piece, rest) = bytes.split_at(length);

@@ -31,6 +31,8 @@ mod conversation;
 mod cut;
 mod frame;
 mod http;
+mod inherited;
+pub mod launched;
 mod outq;
 mod play;
 mod recording;
@@ -38,7 +40,7 @@ mod script;
 
 pub use audit::{Audit, Violation};
 pub use conversation::{Call, Conversation, ConversationError};
-pub use cut::Cut;
+pub use cut::{Cut, Cutter};
 pub use frame::{Frame, FrameError, FrameKind, Frames, flags};
 pub use http::{Message, MessageError};
 pub use play::{Exchange, Parted, Player, Transcript};

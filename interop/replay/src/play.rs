@@ -70,6 +70,7 @@ impl fmt::Display for Parted {
     }
 }
 
+type Watch = Box<dyn Fn(&Exchange) + Send>;
 type Same = Box<dyn Fn(&Call, &Message) -> bool + Send>;
 type Optional = Box<dyn Fn(&Call) -> bool + Send>;
 
@@ -82,6 +83,7 @@ pub struct Player {
     cut: Cut,
     same: Same,
     optional: Optional,
+    watch: Watch,
     eager: bool,
     /// The recorded peer ended the connection.
     peer_ends: bool,
@@ -121,6 +123,7 @@ impl Player {
                 |call, live| matches!((call.request.body(), live.body()), (Ok(recorded), Ok(live)) if recorded == live),
             ),
             optional: Box::new(|_| false),
+            watch: Box::new(|_| {}),
             eager: false,
             peer_ends,
         })
@@ -145,6 +148,13 @@ impl Player {
     #[must_use]
     pub fn optional(mut self, optional: impl Fn(&Call) -> bool + Send + 'static) -> Self {
         self.optional = Box::new(optional);
+        self
+    }
+
+    /// Is told of each exchange as soon as the live peer's part is complete.
+    #[must_use]
+    pub fn watch(mut self, watch: impl Fn(&Exchange) + Send + 'static) -> Self {
+        self.watch = Box::new(watch);
         self
     }
 
@@ -433,8 +443,13 @@ impl Stage {
         let recorded = recorded
             .ok_or_else(|| format!("an answer on stream {stream}, where nothing was asked"))?;
         self.complete.insert(stream);
-        self.transcript.exchanges.push(Exchange { recorded, live });
+        self.note(Exchange { recorded, live });
         Ok(())
+    }
+
+    fn note(&mut self, exchange: Exchange) {
+        (self.player.watch)(&exchange);
+        self.transcript.exchanges.push(exchange);
     }
 
     /// A request of the peer: the first of the recording that is the same.
@@ -451,7 +466,7 @@ impl Stage {
                 self.complete.insert(call.stream);
                 self.live_of.insert(call.stream, stream);
                 let recorded = call.clone();
-                self.transcript.exchanges.push(Exchange { recorded, live });
+                self.note(Exchange { recorded, live });
                 return Ok(());
             }
             if !(self.player.optional)(call) {

@@ -4,6 +4,9 @@
 use keyway_proto::resolver::v1::{GetSecretsResponse, get_secrets_response::Envelope};
 use keyway_replay::{Cut, Message};
 use prost_types::Timestamp;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::SystemTime;
 
 /// The times of the recorded secret, an hour apart, in seconds since 1970.
@@ -78,20 +81,38 @@ pub(crate) fn proto_seconds(timestamp: Option<Timestamp>) -> Option<i64> {
     timestamp.map(|timestamp| timestamp.seconds)
 }
 
-/// The ways in which every recording is cut. Random ones take their seed from
-/// `KEYWAY_REPLAY_SEED`, or from the clock; a failure names it.
-pub(crate) fn cuts() -> [Cut; 4] {
-    let seed = std::env::var("KEYWAY_REPLAY_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok());
+/// The seed of random cuts: `KEYWAY_REPLAY_SEED`, or the clock.
+fn seed() -> u64 {
+    let given = std::env::var("KEYWAY_REPLAY_SEED").ok();
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
-    let seed = seed.unwrap_or_else(|| u64::from(now.subsec_nanos()));
+    given
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| u64::from(now.subsec_nanos()))
+}
+
+/// The ways in which every recording is cut. A failure names the seed.
+pub(crate) fn cuts() -> [Cut; 4] {
+    let seed = seed();
     [
         Cut::Whole,
         Cut::Bytes,
         Cut::Random(seed),
         Cut::Random(seed + 1),
     ]
+}
+
+/// One JSON call on a connection of its own.
+pub(crate) fn http(socket: &Path, path: &str, body: &str) -> Message {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    Message::take(&mut bytes, true).unwrap().unwrap()
 }

@@ -1,0 +1,285 @@
+//! `keyway serve` against the recorded plugins: launched by it, and by hand.
+
+mod common;
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use common::{cuts, error_of, http};
+use keyway_interop::{Daemon, Home, wait_until};
+use keyway_proto::accesscontrol::v1 as access;
+use keyway_proto::plugins::v1 as plugins;
+use keyway_replay::launched::{self, Outcome, plugin_player};
+use keyway_replay::{Cut, Parted, Player, Recording, Transcript};
+use prost::Message as _;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The recordings with a hit, a missing and a broken secret.
+const LAUNCHED: [&str; 3] = [
+    "plugin-v0.3.2-launched",
+    "plugin-v0.0.22-launched",
+    "plugin-v0.0.19-launched",
+];
+const BY_HAND: [&str; 3] = [
+    "plugin-v0.3.2-hijack",
+    "plugin-v0.3.2-hijack-reference-acceptor",
+    "plugin-v0.0.22-hijack",
+];
+
+fn cut_text(cut: Cut) -> String {
+    match cut {
+        Cut::Whole => "whole".to_owned(),
+        Cut::Bytes => "bytes".to_owned(),
+        Cut::Random(seed) => format!("random:{seed}"),
+    }
+}
+
+/// A home whose plugin directory holds one recorded plugin.
+fn home_with(recording: &str, cut: Cut, more: &str) -> (Home, PathBuf) {
+    let home = Home::new();
+    home.install(Path::new(env!("CARGO_BIN_EXE_replay-plugin")), "demo");
+    let outcome = home.path("outcome.json");
+    let env = [
+        (launched::RECORDING, recording.to_owned()),
+        (launched::CUT, cut_text(cut)),
+        (launched::OUTCOME, outcome.display().to_string()),
+    ];
+    let env: Vec<String> = env
+        .iter()
+        .map(|(key, value)| format!("{key} = {value:?}"))
+        .collect();
+    home.configure(&format!(
+        "{more}[plugins.demo]\nenv = {{ {} }}\n",
+        env.join(", ")
+    ));
+    (home, outcome)
+}
+
+/// What the launched plugin wrote when it had played to the end.
+fn outcome(path: &Path) -> Outcome {
+    let text = wait_until("the end of the play", LIMIT, || std::fs::read(path).ok());
+    let outcome: Outcome = serde_json::from_slice(&text).unwrap();
+    assert_eq!(outcome.parted, None);
+    outcome
+}
+
+/// Asks for the three secrets of the recordings, in their order.
+fn ask_for_the_recorded(daemon: &Daemon<'_>) {
+    let hit = daemon.run(&["get", "demo/hit", "--json"]);
+    assert_eq!(
+        hit.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&hit.stderr)
+    );
+    let hit: serde_json::Value = serde_json::from_slice(&hit.stdout).unwrap();
+    let hit = hit.get(0).unwrap_or(&hit);
+    let text = hit.to_string();
+    assert_eq!(hit["id"], "demo/hit", "{text}");
+    assert_eq!(hit["provider"], "demo", "{text}");
+    assert_eq!(hit["version"], "v7", "{text}");
+    let missing = daemon.run(&["get", "demo/missing"]);
+    assert_eq!(
+        missing.status.code(),
+        Some(3),
+        "{}",
+        String::from_utf8_lossy(&missing.stderr)
+    );
+    let broken = daemon.run(&["get", "demo/broken"]);
+    assert_eq!(
+        broken.status.code(),
+        Some(5),
+        "{}",
+        String::from_utf8_lossy(&broken.stderr)
+    );
+}
+
+#[test]
+fn a_launched_plugin_of_each_generation_is_served() {
+    for name in LAUNCHED {
+        for cut in cuts() {
+            let (home, path) = home_with(name, cut, "");
+            let mut daemon = Daemon::start(&home);
+            daemon.wait_for_plugin("demo");
+            ask_for_the_recorded(&daemon);
+            daemon.stop();
+            let outcome = outcome(&path);
+            assert_eq!(outcome.exchanges.len(), 5, "{name} ({cut})");
+            check_accepted(&outcome.exchanges[0].body);
+            for asked in &outcome.exchanges[1..] {
+                let header = |wanted: &str| {
+                    let found = asked.headers.iter().find(|(have, _)| have == wanted);
+                    found.map(|(_, value)| value.as_str())
+                };
+                assert_eq!(header("content-type"), Some("application/proto"));
+                assert_eq!(header("connect-protocol-version"), Some("1"));
+            }
+        }
+    }
+}
+
+/// The answer to a registration, which is the same in every generation.
+fn check_accepted(body: &[u8]) {
+    let accepted = plugins::RegisterPluginResponse::decode(body).unwrap();
+    assert_eq!(accepted.engine_name.as_deref(), Some("keyway"));
+    assert!(
+        accepted
+            .engine_version
+            .is_some_and(|version| version.starts_with('v'))
+    );
+    assert!(
+        accepted
+            .request_timeout
+            .is_some_and(|timeout| timeout.seconds > 0)
+    );
+}
+
+#[test]
+fn a_silent_plugin_is_pinged_and_stopped() {
+    for cut in cuts() {
+        let (home, path) = home_with("plugin-v0.3.2-keepalive", cut, "");
+        let mut daemon = Daemon::start(&home);
+        daemon.wait_for_plugin("demo");
+        daemon.stop();
+        outcome(&path);
+    }
+}
+
+#[test]
+fn an_access_control_module_is_asked() {
+    for cut in cuts() {
+        let modules = "[access]\nmodules = [\"demo\"]\n";
+        let (home, path) = home_with("plugin-v0.3.2-accesscontrol", cut, modules);
+        let mut daemon = Daemon::start(&home);
+        daemon.wait_for_plugin("demo");
+        assert_eq!(daemon.run(&["get", "demo/hit"]).status.code(), Some(3));
+        assert_eq!(daemon.run(&["get", "demo/other"]).status.code(), Some(4));
+        let ask = "/resolver.v1.AuthorizerService/Authorize";
+        let allowed = http(
+            &daemon.socket(),
+            ask,
+            r#"{"patterns":["demo/hit","other/**"]}"#,
+        );
+        assert_eq!(allowed.status(), Some(200));
+        let empty = http(&daemon.socket(), ask, "{}");
+        assert_eq!(error_of(&empty).0, "invalid_argument");
+        daemon.stop();
+        let outcome = outcome(&path);
+        let asked = access::CheckAccessRequest::decode(outcome.exchanges[1].body.as_slice());
+        let requester = asked.unwrap().requester.unwrap();
+        assert!(requester.pid.is_some_and(|pid| pid > 0));
+        assert_eq!(requester.name.as_deref(), Some("keyway"));
+        assert!(
+            requester
+                .absolute_binary_path
+                .is_some_and(|path| path.ends_with("/keyway"))
+        );
+    }
+}
+
+/// A plugin that connects by itself, played in a thread of this process.
+struct ByHand {
+    playing: JoinHandle<Result<Transcript, Parted>>,
+    heard: mpsc::Receiver<String>,
+}
+
+impl ByHand {
+    /// Recordings of launched plugins get the upgrade of another one.
+    fn start(daemon: &Daemon<'_>, name: &str, cut: Cut) -> Self {
+        let mut player: Player = plugin_player(name, cut).unwrap();
+        if !name.contains("-hijack") {
+            let other = Recording::load("plugin-v0.3.2-hijack").unwrap();
+            let (upgrade, _) = other.conversation().unwrap().upgrade.unwrap();
+            player = player.by_hand(upgrade);
+        }
+        let (tell, heard) = mpsc::channel();
+        // Nobody listens any more once the test has what it waited for.
+        let player = player.watch(move |exchange| {
+            let _ = tell.send(exchange.recorded.request.path().to_owned());
+        });
+        let socket = UnixStream::connect(daemon.socket()).unwrap();
+        let playing = thread::spawn(move || player.play(socket));
+        Self { playing, heard }
+    }
+
+    fn wait_for(&self, path: &str) {
+        while self.heard.recv_timeout(LIMIT).unwrap() != path {}
+    }
+
+    fn finish(self) -> Transcript {
+        let played = self.playing.join().unwrap();
+        played.unwrap_or_else(|parted| panic!("{parted}"))
+    }
+}
+
+const REGISTER: &str = "/plugins.v1.RegisterService/RegisterPlugin";
+
+#[test]
+fn a_plugin_by_hand_is_served() {
+    for name in BY_HAND {
+        for cut in cuts() {
+            let home = Home::new();
+            let mut daemon = Daemon::start(&home);
+            let plugin = ByHand::start(&daemon, name, cut);
+            daemon.wait_for_plugin("demo");
+            ask_for_the_recorded(&daemon);
+            daemon.stop();
+            let transcript = plugin.finish();
+            let answer = transcript.upgrade.unwrap();
+            assert_eq!(answer.start, "HTTP/1.1 101 Switching Protocols");
+            assert!(
+                answer
+                    .header("upgrade")
+                    .is_some_and(|to| to.eq_ignore_ascii_case("tcp"))
+            );
+            check_accepted(&transcript.exchanges[0].live.body().unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_second_plugin_of_a_name_is_refused() {
+    for cut in cuts() {
+        let home = Home::new();
+        let mut daemon = Daemon::start(&home);
+        let first = ByHand::start(&daemon, "plugin-v0.3.2-keepalive", Cut::Whole);
+        daemon.wait_for_plugin("demo");
+        let second = ByHand::start(&daemon, "plugin-v0.3.2-registration-refused", cut);
+        let refused = second.finish();
+        let answer = &refused.at(REGISTER, 0).unwrap().live;
+        assert_eq!(answer.status(), Some(409));
+        assert_eq!(error_of(answer).0, "already_exists");
+        daemon.stop();
+        first.finish();
+    }
+}
+
+/// The plugin says GoAway at once and answers the call in flight afterwards.
+#[test]
+fn a_call_in_flight_at_shutdown_is_answered() {
+    for cut in cuts() {
+        let home = Home::new();
+        let mut daemon = Daemon::start(&home);
+        let plugin = ByHand::start(&daemon, "plugin-v0.3.2-shutdown-in-flight", cut);
+        daemon.wait_for_plugin("demo");
+        let mut get = daemon.command(&["get", "demo/slow", "--value"]);
+        let get = get.stdout(Stdio::piped()).spawn().unwrap();
+        plugin.wait_for("/resolver.v1.ResolverService/GetSecrets");
+        let disabled = daemon.run(&["plugins", "disable", "demo"]);
+        assert!(
+            disabled.status.success(),
+            "{}",
+            String::from_utf8_lossy(&disabled.stderr)
+        );
+        let got = get.wait_with_output().unwrap();
+        assert_eq!(got.status.code(), Some(0));
+        assert_eq!(got.stdout, b"s3cr3t-value");
+        plugin.finish();
+        daemon.stop();
+    }
+}
