@@ -155,10 +155,20 @@ pub(crate) fn unanswered(error: ResolveError) -> Failure {
             error,
             "Run `keyway plugins` to see whether a provider hangs, then try again",
         ),
-        ResolveError::Unavailable { .. } => Failure::new(
+        // Where the daemon names who failed, its words are complete.
+        ResolveError::Unavailable {
+            message,
+            failed_providers,
+            ..
+        } if !failed_providers.is_empty() => Failure::new(
             Exit::Unavailable,
-            format_args!("there is no answer: {error}"),
+            message,
             "Run `keyway plugins` to see what is wrong, then try again",
+        ),
+        ResolveError::Unavailable { message, .. } => Failure::new(
+            Exit::Unavailable,
+            format_args!("there is no answer: {message}"),
+            "Check with `keyway plugins` that the daemon is well, then try again",
         ),
         ResolveError::Unsupported { .. } => Failure::error(
             error,
