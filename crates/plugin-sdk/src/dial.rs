@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::io;
 
 use keyway_proto::{Address, ParseAddressError};
+use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use tokio::net::UnixStream;
 
 use crate::hijack::{self, HijackError};
@@ -67,7 +69,6 @@ pub(crate) async fn dial(
     let user = rustix::process::geteuid().as_raw();
     let mut attempts = Vec::new();
     for address in Address::candidates(environment, user)? {
-        // Connecting to a Unix socket does not wait for the other process, except when its queue is full.
         match connect(&address) {
             Ok(stream) => return adopt(stream, address, user).await,
             Err(error) => attempts.push((address, error)),
@@ -76,10 +77,25 @@ pub(crate) async fn dial(
     Err(DialError::NotListening { attempts })
 }
 
+/// Connects without waiting: a Unix socket answers at once, with an error when too many others wait to be accepted.
 fn connect(address: &Address) -> io::Result<UnixStream> {
-    let stream = std::os::unix::net::UnixStream::connect_addr(&address.to_socket_addr()?)?;
-    stream.set_nonblocking(true)?;
-    UnixStream::from_std(stream)
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let address = match address {
+        Address::Path(path) => SocketAddrUnix::new(path)?,
+        Address::Abstract(name) => SocketAddrUnix::new_abstract_name(name.as_bytes())?,
+    };
+    match rustix::net::connect(&socket, &address) {
+        Ok(()) => {}
+        Err(Errno::AGAIN) => {
+            return Err(io::Error::new(
+                io::ErrorKind::WouldBlock,
+                "it accepts no connections at the moment",
+            ));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    UnixStream::from_std(socket.into())
 }
 
 async fn adopt(
@@ -176,6 +192,34 @@ mod tests {
             stream.shutdown().await.unwrap();
             daemon.join().unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_accepts_nobody_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("daemon.sock");
+        let socket = socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        );
+        let socket = socket.unwrap();
+        rustix::net::bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&socket, 0).unwrap();
+        let address = Address::Path(path.clone());
+        let waiting: Vec<_> = std::iter::repeat_with(|| connect(&address))
+            .take_while(Result::is_ok)
+            .collect();
+        assert!(!waiting.is_empty(), "some may wait");
+        let error = dial(environment(path.to_str().unwrap())).await.unwrap_err();
+        assert!(error.is_temporary());
+        assert!(
+            error
+                .to_string()
+                .contains("it accepts no connections at the moment"),
+            "{error}"
+        );
     }
 
     #[tokio::test]

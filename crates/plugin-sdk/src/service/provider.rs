@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use keyway_proto::keyway::v1::{
@@ -24,6 +25,7 @@ pub(super) fn routes<P: SecretsProvider>(provider: Arc<P>, gate: Gate) -> Router
         provider,
         gate,
         realm,
+        warned: AtomicBool::new(false),
     });
     Router::new()
         .add_service(ResolverServiceServer::<Service<P>>::new(Arc::clone(
@@ -37,6 +39,8 @@ struct Service<P> {
     gate: Gate,
     /// As registered: asking the provider again could give another answer.
     realm: Pattern,
+    /// Whether the author was told of answers that nobody asked for. Once is enough.
+    warned: AtomicBool,
 }
 
 impl<P: SecretsProvider> ResolverService for Service<P> {
@@ -131,9 +135,9 @@ impl<P: SecretsProvider> Service<P> {
         found.retain(|item| {
             let id = id(item);
             let wanted = admitted.query.matches(id) && self.realm.matches(id);
-            if !wanted {
+            if !wanted && !self.warned.swap(true, Ordering::Relaxed) {
                 let (query, realm) = (admitted.query.pattern(), &self.realm);
-                tracing::warn!(%id, %query, %realm, "the provider returned a secret that was not asked for; it was dropped");
+                tracing::warn!(%id, %query, %realm, "the provider returned a secret that was not asked for; such secrets are dropped");
             }
             wanted
         });
