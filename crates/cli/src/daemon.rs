@@ -155,21 +155,11 @@ pub(crate) fn unanswered(error: ResolveError) -> Failure {
             error,
             "Run `keyway plugins` to see whether a provider hangs, then try again",
         ),
-        // Where the daemon names who failed, its words are complete.
         ResolveError::Unavailable {
             message,
             failed_providers,
             ..
-        } if !failed_providers.is_empty() => Failure::new(
-            Exit::Unavailable,
-            message,
-            "Run `keyway plugins` to see what is wrong, then try again",
-        ),
-        ResolveError::Unavailable { message, .. } => Failure::new(
-            Exit::Unavailable,
-            format_args!("there is no answer: {message}"),
-            "Check with `keyway plugins` that the daemon is well, then try again",
-        ),
+        } => unavailable(message, &failed_providers),
         ResolveError::Unsupported { .. } => Failure::error(
             error,
             "Compare both with `keyway version`: the daemon may be older than this program, or of another make",
@@ -183,4 +173,19 @@ pub(crate) fn unanswered(error: ResolveError) -> Failure {
             "Look at what it wrote to its log",
         ),
     }
+}
+
+fn unavailable(message: String, failed_providers: &[String]) -> Failure {
+    let (what, advice) = match failed_providers {
+        [] => (
+            format!("there is no answer: {message}"),
+            "Check with `keyway plugins` that the daemon is well, then try again",
+        ),
+        // Where the daemon names who failed, its words are complete.
+        _ => (
+            message,
+            "Run `keyway plugins` to see what is wrong, then try again",
+        ),
+    };
+    Failure::new(Exit::Unavailable, what, advice)
 }
