@@ -11,7 +11,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Instant,
 };
 
@@ -38,6 +38,8 @@ use crate::error::SessionError;
 pub struct Driver {
     shared: Arc<Shared>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Who the timer wakes.
+    waker: Option<Waker>,
 }
 
 impl Driver {
@@ -45,6 +47,7 @@ impl Driver {
         Self {
             shared,
             timer: None,
+            waker: None,
         }
     }
 
@@ -56,9 +59,17 @@ impl Driver {
         let timer = self
             .timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        let is_spent = timer.is_elapsed();
-        if is_spent || deadline < timer.deadline() {
+        let is_known = self
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()));
+        if timer.is_elapsed() || deadline < timer.deadline() {
             timer.as_mut().reset(deadline);
+        } else if is_known {
+            return;
+        }
+        if !is_known {
+            self.waker = Some(cx.waker().clone());
         }
         if timer.as_mut().poll(cx).is_ready() {
             // The deadline has come while it was armed.
@@ -72,7 +83,9 @@ impl Future for Driver {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let turn = this.shared.with(|state| state.turn(cx));
+        // Asking the clock costs more than most turns; the timer knows whether it is time.
+        let is_due = this.timer.as_ref().is_none_or(|timer| timer.is_elapsed());
+        let turn = this.shared.with(|state| state.turn(cx, is_due));
         match turn {
             turn::Turn::Over(outcome) => Poll::Ready(outcome),
             turn::Turn::Wait { deadline } => {

@@ -3,7 +3,10 @@
 use std::{
     fmt,
     io::{self, IoSlice},
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::Instant,
 };
@@ -36,9 +39,12 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(io: Box<dyn Connection>, role: Role, config: Config) -> Arc<Self> {
-        let now = tokio::time::Instant::now().into_std();
+        static SESSIONS: AtomicU64 = AtomicU64::new(1);
+        let session = SESSIONS.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(session, ?role, "a session begins");
+        let now = now();
         let state = State {
-            core: Core::new(role, config, now),
+            core: Core::new(session, role, config, now),
             socket: Socket::new(io),
             driver: None,
             is_scheduled: false,
@@ -65,9 +71,11 @@ impl Shared {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = action(&mut state);
         state.collect_events();
-        let wakes = std::mem::take(&mut state.wakes);
-        drop(state);
-        wakes.wake();
+        if state.wakes.len() > 0 {
+            let wakes = std::mem::take(&mut state.wakes);
+            drop(state);
+            wakes.wake();
+        }
         result
     }
 }
@@ -112,15 +120,15 @@ impl State {
     }
 
     fn wait_to_read(&mut self, key: Key, cx: &Context<'_>) {
-        let mut wakes = std::mem::take(&mut self.wakes);
-        store(&mut self.wakers(key).reader, cx, &mut wakes);
-        self.wakes = wakes;
+        if let Some(old) = store(&mut self.wakers(key).reader, cx) {
+            self.wakes.push(old);
+        }
     }
 
     fn wait_to_write(&mut self, key: Key, cx: &Context<'_>) {
-        let mut wakes = std::mem::take(&mut self.wakes);
-        store(&mut self.wakers(key).writer, cx, &mut wakes);
-        self.wakes = wakes;
+        if let Some(old) = store(&mut self.wakers(key).writer, cx) {
+            self.wakes.push(old);
+        }
     }
 
     /// Turns the core's events into wake-ups. Says how many tasks have work now, counting each
@@ -427,7 +435,7 @@ impl State {
     /// The connection failed in a write. What the peer sent before may still be read, so the
     /// driver reads on to the end.
     pub(super) fn write_failed(&mut self, error: io::Error) {
-        tracing::debug!(%error, "writing to the connection failed");
+        tracing::debug!(session = self.core.session(), %error, "writing to the connection failed");
         self.core.out.clear();
         self.core.stalled(now());
         self.socket.fail(error);

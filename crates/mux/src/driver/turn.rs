@@ -36,7 +36,7 @@ enum Input {
 
 impl State {
     /// Does what can be done now.
-    pub(super) fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
+    pub(super) fn turn(&mut self, cx: &mut Context<'_>, is_due: bool) -> Turn {
         self.remember_driver(cx);
         self.is_scheduled = false;
         let is_early = self.is_crowded || self.core.has_syn_due();
@@ -48,13 +48,16 @@ impl State {
         }
         self.has_yielded = false;
         self.is_crowded = false;
-        let now = now();
-        self.core.handle_timeout(now);
+        if is_due {
+            self.core.handle_timeout(now());
+        }
         if self.core.wants_to_send() || self.socket.is_blocked() {
             self.flush();
         }
-        self.core.call_writers();
-        let input = self.read(cx, now);
+        if self.core.owes_a_turn() {
+            self.core.call_writers();
+        }
+        let input = self.read(cx);
         if self.core.wants_to_send() && !self.socket.is_blocked() {
             self.flush();
         }
@@ -83,11 +86,11 @@ impl State {
     }
 
     /// Reads until the socket is empty or the budget spent.
-    fn read(&mut self, cx: &mut Context<'_>, now: Instant) -> Input {
+    fn read(&mut self, cx: &mut Context<'_>) -> Input {
         let mut total = 0;
         let mut woken = 0;
         while total < READ_BUDGET && !self.core.has_ended() {
-            match self.read_once(cx, now) {
+            match self.read_once(cx) {
                 Some(count) => total += count,
                 None => return Input::Drained,
             }
@@ -98,12 +101,12 @@ impl State {
     }
 
     /// Reads once and feeds the core; `None` if there is nothing to read.
-    fn read_once(&mut self, cx: &mut Context<'_>, now: Instant) -> Option<usize> {
+    fn read_once(&mut self, cx: &mut Context<'_>) -> Option<usize> {
         let io = self.socket.io()?;
         let mut block = self.core.take_block();
         match poll_read(io, cx, &mut block) {
             Poll::Ready(Ok(count)) if count > 0 => {
-                self.core.receive(now, &block, count);
+                self.core.receive(now(), &block, count);
                 self.core.give_back(block, count);
                 return Some(count);
             }
@@ -129,7 +132,7 @@ impl State {
             return;
         }
         if let Poll::Ready(Err(error)) = self.socket.poll_shutdown(cx) {
-            tracing::debug!(%error, "shutting the connection down failed");
+            tracing::debug!(session = self.core.session(), %error, "shutting the connection down failed");
             self.core.end(Ok(()));
         }
     }
@@ -137,7 +140,11 @@ impl State {
     fn over(&mut self) -> Turn {
         self.socket.close();
         let outcome = self.core.outcome().cloned().unwrap_or(Ok(()));
-        tracing::debug!(clean = outcome.is_ok(), "the session is over");
+        tracing::debug!(
+            session = self.core.session(),
+            clean = outcome.is_ok(),
+            "the session is over"
+        );
         Turn::Over(outcome)
     }
 }

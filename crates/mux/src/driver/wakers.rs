@@ -34,8 +34,13 @@ impl WakeList {
     }
 
     /// Wakes all of them.
-    pub(crate) fn wake(self) {
-        for waker in self.inline.into_iter().flatten().chain(self.more) {
+    pub(crate) fn wake(mut self) {
+        for slot in &mut self.inline[..self.len.min(INLINE)] {
+            if let Some(waker) = slot.take() {
+                waker.wake();
+            }
+        }
+        for waker in self.more {
             waker.wake();
         }
     }
@@ -49,16 +54,12 @@ pub(crate) struct StreamWakers {
     pub(crate) writer: Option<Waker>,
 }
 
-/// Stores the task's waker; the one it replaces goes to the list, to be dropped after the lock was
-/// released. A waker that is replaced belongs to the same user, so waking it harms nobody.
-pub(crate) fn store(slot: &mut Option<Waker>, cx: &Context<'_>, wakes: &mut WakeList) {
+/// Stores the task's waker. The one it replaces is returned, to be dropped after the lock was
+/// released; it belongs to the same user, so waking it harms nobody.
+pub(crate) fn store(slot: &mut Option<Waker>, cx: &Context<'_>) -> Option<Waker> {
     match slot {
-        Some(waker) if waker.will_wake(cx.waker()) => {}
-        _ => {
-            if let Some(old) = slot.replace(cx.waker().clone()) {
-                wakes.push(old);
-            }
-        }
+        Some(waker) if waker.will_wake(cx.waker()) => None,
+        _ => slot.replace(cx.waker().clone()),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
 ///
 /// It implements tokio's [`AsyncRead`](tokio::io::AsyncRead) and
 /// [`AsyncWrite`](tokio::io::AsyncWrite), and hyper's `Read` and `Write`. It is `Send + Sync`,
-/// and its halves ([`tokio::io::split`]) can live in two tasks.
+/// and its halves (`tokio::io::split`) can live in two tasks.
 ///
 /// # Sending
 ///

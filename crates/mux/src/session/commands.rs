@@ -372,7 +372,7 @@ impl Core {
     /// Finishes a stream whose user is gone, so that nobody can be told of a failure.
     fn finish_silently(&mut self, key: Key) {
         if let Err(error) = self.finish(key) {
-            tracing::trace!(stream = key.id, %error, "a dropped stream had failed before");
+            tracing::trace!(session = self.session, stream = key.id, %error, "a dropped stream had failed before");
         }
     }
 }

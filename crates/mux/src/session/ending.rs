@@ -95,6 +95,7 @@ impl Core {
     pub(super) fn abandon_streams(&mut self) {
         let keys: Vec<Key> = self.store.live_keys().collect();
         tracing::debug!(
+            session = self.session,
             streams = keys.len(),
             "reset the streams that did not finish in time"
         );
@@ -115,7 +116,7 @@ impl Core {
         if self.is_over() {
             return;
         }
-        tracing::debug!(%error, "the session failed");
+        tracing::debug!(session = self.session, %error, "the session failed");
         let deadline = now + FAREWELL;
         self.phase = Phase::Finishing {
             outcome: Err(error),
@@ -140,7 +141,7 @@ impl Core {
     pub(crate) fn connection_failed(&mut self, error: std::io::Error) {
         let is_closing = self.local_go_away || self.remote_go_away;
         if is_closing && self.streams_in_use() == 0 {
-            tracing::debug!(%error, "the peer closed the connection abruptly");
+            tracing::debug!(session = self.session, %error, "the peer closed the connection abruptly");
             self.end(Ok(()));
         } else {
             self.end(Err(error.into()));

@@ -27,6 +27,7 @@ impl Core {
         if filled == 0 || self.is_over() {
             return;
         }
+        self.now = now;
         self.keep_alive.heard(now);
         let mut input = &block.bytes()[..filled];
         while !self.is_over() {
@@ -47,7 +48,7 @@ impl Core {
     }
 
     fn receive_header(&mut self, now: Instant, header: Header) -> Result<(), ProtocolError> {
-        tracing::trace!(?header, "received a frame");
+        tracing::trace!(session = self.session, ?header, "received a frame");
         match header.kind {
             Kind::Data => self.receive_data(header),
             Kind::WindowUpdate => self.receive_window_update(header),
@@ -116,7 +117,11 @@ impl Core {
             || self.store.live() >= self.config.max_streams
         {
             self.stats.refused += 1;
-            tracing::debug!(stream = header.stream_id, "refused a stream");
+            tracing::debug!(
+                session = self.session,
+                stream = header.stream_id,
+                "refused a stream"
+            );
             self.push_reply(Header::window_update(header.stream_id, Flags::RST, 0))?;
             return Ok(None);
         }
@@ -164,7 +169,11 @@ impl Core {
             return Ok(None);
         }
         if !fits {
-            tracing::debug!(stream = key.id, "reset a stream: too many unread bytes");
+            tracing::debug!(
+                session = self.session,
+                stream = key.id,
+                "reset a stream: too many unread bytes"
+            );
             self.reset_stream(key, ResetBy::Local);
             return Ok(None);
         }
@@ -242,7 +251,12 @@ impl Core {
         } else {
             ResetBy::Remote
         });
-        tracing::debug!(stream = key.id, is_refusal, "the peer reset a stream");
+        tracing::debug!(
+            session = self.session,
+            stream = key.id,
+            is_refusal,
+            "the peer reset a stream"
+        );
         self.notify(key);
         self.retire(key);
     }
@@ -282,7 +296,7 @@ impl Core {
             self.fail(now, SessionError::RemoteGoAway { code });
             return;
         }
-        tracing::debug!("the peer accepts no new streams");
+        tracing::debug!(session = self.session, "the peer accepts no new streams");
         self.remote_go_away = true;
         self.events.push_back(Event::Openable);
         self.events.push_back(Event::PeerDraining);

@@ -80,6 +80,8 @@ pub(crate) enum Event {
 /// - Each stream's receive window accounts for every byte (see `RecvWindow`).
 #[derive(Debug)]
 pub(crate) struct Core {
+    /// The number of the session in logs.
+    session: u64,
     role: Role,
     config: Config,
     store: Store,
@@ -127,9 +129,10 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(role: Role, config: Config, now: Instant) -> Self {
+    pub(crate) fn new(session: u64, role: Role, config: Config, now: Instant) -> Self {
         let keep_alive = KeepAlive::new(&config, now);
         Self {
+            session,
             role,
             config,
             store: Store::default(),
@@ -158,6 +161,11 @@ impl Core {
             grown: 0,
             stats: Stats::default(),
         }
+    }
+
+    /// The number of the session in logs, unique in the process.
+    pub(crate) const fn session(&self) -> u64 {
+        self.session
     }
 
     pub(crate) const fn role(&self) -> Role {

@@ -22,14 +22,17 @@ impl Core {
             Phase::Finishing { deadline, .. } => return Some(*deadline),
             Phase::Ended(_) => return None,
         };
-        let deadlines = [
-            phase,
-            self.ack_deadline,
-            self.write_deadline,
-            self.sweep_at,
-            self.keep_alive.deadline(),
-        ];
-        deadlines.into_iter().flatten().min()
+        let sooner = |one: Option<Instant>, other: Option<Instant>| match (one, other) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        let mut deadline = sooner(phase, self.keep_alive.deadline());
+        for other in [self.ack_deadline, self.write_deadline, self.sweep_at] {
+            if other.is_some() {
+                deadline = sooner(deadline, other);
+            }
+        }
+        deadline
     }
 
     /// Tells the time and does what is due.
@@ -91,6 +94,7 @@ impl Core {
             entry.sweeps += 1;
             if entry.sweeps > SWEEPS {
                 tracing::debug!(
+                    session = self.session,
                     stream = key.id,
                     "reset a stream that the peer never finished"
                 );

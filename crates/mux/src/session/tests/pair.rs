@@ -24,7 +24,7 @@ pub(super) struct Side {
 impl Side {
     fn new(role: Role, config: Config, now: Instant) -> Self {
         Self {
-            core: Core::new(role, config, now),
+            core: Core::new(0, role, config, now),
             incoming: VecDeque::new(),
             events: Vec::new(),
         }
