@@ -1,0 +1,292 @@
+//! A plugin and a runtime of nothing but the multiplexer and the Connect layer,
+//! over either engine.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{MapOk, TryFutureExt as _};
+use futures::stream::TryStreamExt as _;
+use keyway_interop::demo_value as value;
+use keyway_mux::{Engine, Listener};
+use keyway_proto::{plugins::v1 as plugins, resolver::v1 as resolver};
+use keyway_rpc::client::Client;
+use keyway_rpc::http1::{Exchange, ServeConfig, TokioIo, serve};
+use keyway_rpc::{Error, MethodSpec, Request, Response, Route, Router};
+use resolver::get_secrets_response::Envelope;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+pub(crate) static REGISTER: MethodSpec =
+    MethodSpec::unary("/plugins.v1.RegisterService/RegisterPlugin");
+pub(crate) static SHUTDOWN: MethodSpec = MethodSpec::unary("/plugins.v1.PluginService/Shutdown");
+pub(crate) static GET_SECRETS: MethodSpec =
+    MethodSpec::unary("/resolver.v1.ResolverService/GetSecrets");
+
+/// Runs a test on one thread, as a plugin process does.
+pub(crate) fn block_on(test: impl Future<Output = ()>) {
+    value("demo/big");
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().expect("a runtime can be made");
+    runtime.block_on(async {
+        let limit = Duration::from_secs(120);
+        tokio::time::timeout(limit, test)
+            .await
+            .expect("the test comes to its end");
+    });
+}
+
+/// Reads an HTTP head byte for byte, so that nothing behind it is lost.
+pub(crate) async fn read_head(stream: &mut UnixStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.expect("the peer sends a head"));
+    }
+    String::from_utf8(head).expect("a head is text")
+}
+
+/// Serves routes and `/health` on every stream that the peer opens.
+pub(crate) fn spawn_server<E>(tasks: &mut JoinSet<()>, session: &E, router: Router)
+where
+    E: Engine,
+    E::Stream: AsyncRead + AsyncWrite,
+{
+    let service = router.with_fallback(Health);
+    let listener = Listener::new(session.clone()).map_ok(TokioIo::new);
+    let closed = session.closed();
+    tasks.spawn(async move {
+        let until = async {
+            // Why it closed is the driver's to tell.
+            let _ = closed.await;
+        };
+        serve(
+            listener,
+            move |_| service.clone(),
+            ServeConfig::default(),
+            until,
+        )
+        .await;
+    });
+}
+
+#[derive(Clone)]
+struct Health;
+
+impl<B> tower_service::Service<http::Request<B>> for Health {
+    type Response = http::Response<keyway_rpc::Body>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Infallible>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let found = request.uri().path() == "/health";
+        let body =
+            keyway_rpc::Body::from(bytes::Bytes::from_static(if found { b"ok" } else { b"" }));
+        let mut response = http::Response::new(body);
+        if !found {
+            *response.status_mut() = http::StatusCode::NOT_FOUND;
+        }
+        std::future::ready(Ok(response))
+    }
+}
+
+fn found(id: &str) -> resolver::GetSecretsResponse {
+    let mut envelope = Envelope::default();
+    envelope.id = Some(id.to_owned());
+    envelope.value = Some(value(id));
+    envelope.version = Some("v7".to_owned());
+    let seconds = |seconds| Some(prost_timestamp(seconds));
+    envelope.created_at = seconds(1_735_787_045);
+    envelope.expires_at = seconds(4_891_460_645);
+    envelope
+        .metadata
+        .insert("owner".to_owned(), "nobody".to_owned());
+    resolver::GetSecretsResponse {
+        envelopes: vec![envelope],
+    }
+}
+
+fn prost_timestamp(seconds: i64) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds, nanos: 0 }
+}
+
+async fn answer(
+    request: Request<resolver::GetSecretsRequest>,
+) -> Result<Response<resolver::GetSecretsResponse>, Error> {
+    let id = request.into_message().pattern.unwrap_or_default();
+    match id.as_str() {
+        "demo/hit" | "demo/big" => {}
+        "demo/slow" => tokio::time::sleep(Duration::from_millis(1500)).await,
+        _ => return Err(Error::not_found("secret not found")),
+    }
+    Ok(Response::new(found(&id)))
+}
+
+pub(crate) fn provider(stop: &Arc<Notify>) -> Router {
+    let stop = Arc::clone(stop);
+    let shutdown = move |_: Request<plugins::ShutdownRequest>| {
+        stop.notify_one();
+        std::future::ready(Ok(Response::new(plugins::ShutdownResponse {})))
+    };
+    Router::new()
+        .add_route(Route::unary(&GET_SECRETS, answer))
+        .add_route(Route::unary(&SHUTDOWN, shutdown))
+}
+
+/// Asks a daemon for an upgrade.
+pub(crate) async fn hijack(socket: &Path) -> UnixStream {
+    let mut stream = UnixStream::connect(socket)
+        .await
+        .expect("the runtime listens");
+    let ask =
+        "GET /hijack HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n";
+    stream
+        .write_all(ask.as_bytes())
+        .await
+        .expect("the runtime reads");
+    assert!(read_head(&mut stream).await.contains(" 101 "));
+    stream
+}
+
+/// Grants the upgrade that the next plugin asks for.
+pub(crate) async fn accept_hijack(listener: UnixListener) -> UnixStream {
+    let (mut stream, _) = listener.accept().await.expect("the plugin comes");
+    assert!(read_head(&mut stream).await.starts_with("GET /hijack "));
+    let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n";
+    stream
+        .write_all(answer.as_bytes())
+        .await
+        .expect("the plugin reads");
+    stream
+}
+
+/// Opens streams, whichever engine makes them.
+#[derive(Clone)]
+pub(crate) struct Dial<E>(E);
+
+type Wrap<S> = fn(S) -> TokioIo<S>;
+
+impl<E: Engine> tower_service::Service<http::Uri> for Dial<E> {
+    type Response = TokioIo<E::Stream>;
+    type Error = E::OpenError;
+    type Future = MapOk<E::Opening, Wrap<E::Stream>>;
+
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), E::OpenError>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Uri) -> Self::Future {
+        self.0.open().map_ok(TokioIo::new as Wrap<E::Stream>)
+    }
+}
+
+/// A client that opens a stream for each call.
+pub(crate) fn client<E: Engine>(session: &E) -> Client<Exchange<Dial<E>>> {
+    Client::new(Exchange::new(Dial(session.clone())))
+}
+
+/// Registers as the demo plugin, and gives the runtime's name.
+pub(crate) async fn register<E>(session: &E) -> String
+where
+    E: Engine,
+    E::Stream: AsyncRead + AsyncWrite,
+{
+    let provider = plugins::SecretsProvider {
+        pattern: Some("demo/**".to_owned()),
+    };
+    let metadata = plugins::register_plugin_request::Metadata::SecretsProvider(provider);
+    let request = Request::new(plugins::RegisterPluginRequest {
+        name: Some("demo".to_owned()),
+        version: Some("v1.2.3".to_owned()),
+        metadata: Some(metadata),
+    });
+    let accepted: Response<plugins::RegisterPluginResponse> = client(session)
+        .unary(&REGISTER, request)
+        .await
+        .expect("the runtime accepts");
+    accepted.into_message().engine_name.unwrap_or_default()
+}
+
+/// Takes one registration.
+pub(crate) fn registrar(registered: &Arc<Notify>) -> Router {
+    let tell = Arc::clone(registered);
+    let register = move |_: Request<plugins::RegisterPluginRequest>| {
+        tell.notify_one();
+        let accepted = plugins::RegisterPluginResponse {
+            engine_name: Some("bare".to_owned()),
+            engine_version: Some("v0.0.1".to_owned()),
+            request_timeout: Some(prost_types::Duration {
+                seconds: 10,
+                nanos: 0,
+            }),
+        };
+        std::future::ready(Ok(Response::new(accepted)))
+    };
+    Router::new().add_route(Route::unary(&REGISTER, register))
+}
+
+/// Asks for one secret.
+pub(crate) async fn get<E>(session: &E, id: &str) -> Result<Vec<u8>, Error>
+where
+    E: Engine,
+    E::Stream: AsyncRead + AsyncWrite,
+{
+    let request = Request::new(resolver::GetSecretsRequest {
+        pattern: Some(id.to_owned()),
+    });
+    let answer: Response<resolver::GetSecretsResponse> =
+        client(session).unary(&GET_SECRETS, request).await?;
+    let answer = answer.into_message();
+    assert_eq!(answer.envelopes.len(), 1);
+    Ok(answer.envelopes[0].value.clone().unwrap_or_default())
+}
+
+/// Makes calls of `callers` at a time until `total` were made.
+pub(crate) async fn load<E>(session: &E, total: usize, callers: usize, id: &'static str)
+where
+    E: Engine,
+    E::Stream: AsyncRead + AsyncWrite,
+{
+    let expected = Arc::new(value(id));
+    let mut tasks = JoinSet::new();
+    for _ in 0..callers {
+        let (session, expected) = (session.clone(), Arc::clone(&expected));
+        tasks.spawn(async move {
+            for _ in 0..total / callers {
+                assert_eq!(
+                    get(&session, id).await.expect("the plugin answers"),
+                    *expected
+                );
+            }
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.expect("every call is answered");
+    }
+}
+
+/// Tells a plugin to stop.
+pub(crate) async fn shut_down<E>(session: &E) -> Result<(), Error>
+where
+    E: Engine,
+    E::Stream: AsyncRead + AsyncWrite,
+{
+    let request = Request::new(plugins::ShutdownRequest {});
+    let answer: Response<plugins::ShutdownResponse> =
+        client(session).unary(&SHUTDOWN, request).await?;
+    let _ = answer.into_message();
+    Ok(())
+}

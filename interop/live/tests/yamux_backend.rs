@@ -1,0 +1,172 @@
+//! The second engine, on the `yamux` crate: a plugin on it under Keyway's
+//! runtime, a runtime on it with Keyway's plugin, and what it cannot do.
+
+mod bare;
+
+use std::path::Path;
+use std::process::Child;
+use std::sync::Arc;
+
+use bare::{
+    accept_hijack, block_on, get, hijack, load, provider, register, registrar, shut_down,
+    spawn_server,
+};
+use keyway_interop::{Daemon, Home, Peer, demo_value as value, go_programs};
+use keyway_mux::backend::YamuxSession;
+use keyway_mux::{Engine as _, Role};
+use keyway_resolver::{Address, DaemonSocket, Resolver};
+use keyway_rpc::Code;
+use tokio::net::UnixListener;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+/// A registered plugin on the second engine, for as long as its tasks live.
+async fn plugin(socket: &Path) -> (YamuxSession, Arc<Notify>, JoinSet<()>) {
+    let (session, driver) = YamuxSession::new(hijack(socket).await, Role::Client);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        // How it ends differs from test to test.
+        let _ = driver.await;
+    });
+    let stop = Arc::new(Notify::new());
+    spawn_server(&mut tasks, &session, provider(&stop));
+    register(&session).await;
+    (session, stop, tasks)
+}
+
+#[test]
+fn a_plugin_on_the_second_engine_serves_keyway() {
+    let home = Home::new();
+    let daemon = Daemon::start(&home);
+    block_on(async {
+        let (session, stop, mut tasks) = plugin(&home.socket()).await;
+        let resolver = Arc::new(Resolver::new(DaemonSocket::at(Address::from(
+            home.socket(),
+        ))));
+        let mut callers = JoinSet::new();
+        for _ in 0..16 {
+            let resolver = Arc::clone(&resolver);
+            callers.spawn(async move {
+                for _ in 0..50 {
+                    let id = "demo/hit".parse().expect("a constant id");
+                    let found = resolver.get_one(&id).await.expect("the daemon answers");
+                    assert_eq!(found.value.expose(), value("demo/hit"));
+                }
+            });
+        }
+        while let Some(ended) = callers.join_next().await {
+            ended.expect("every call is answered");
+        }
+        let mut disable = daemon.command(&["plugins", "disable", "demo"]);
+        let stopping = tokio::task::spawn_blocking(move || disable.status());
+        stop.notified().await;
+        // It has no close that waits; the daemon ends the connection.
+        let _ = session.closed().await;
+        assert!(
+            stopping
+                .await
+                .expect("no panic")
+                .expect("keyway runs")
+                .success()
+        );
+        tasks.shutdown().await;
+    });
+}
+
+/// A runtime on the second engine with one of Keyway's plugins.
+async fn runtime(home: &Home) -> (YamuxSession, JoinSet<()>, Child) {
+    let listener = UnixListener::bind(home.socket()).expect("the socket is ours");
+    let mut command = home.command(Path::new(env!("CARGO_BIN_EXE_demo")));
+    let child = command
+        .env("KEYWAY_SOCKET", home.socket())
+        .spawn()
+        .expect("it can be started");
+    let (session, driver) = YamuxSession::new(accept_hijack(listener).await, Role::Server);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        // How it ends differs from test to test.
+        let _ = driver.await;
+    });
+    let registered = Arc::new(Notify::new());
+    spawn_server(&mut tasks, &session, registrar(&registered));
+    registered.notified().await;
+    (session, tasks, child)
+}
+
+#[test]
+fn a_runtime_on_the_second_engine_asks_keyways_plugin() {
+    let home = Home::new();
+    block_on(async {
+        let (session, mut tasks, mut child) = runtime(&home).await;
+        load(&session, 1_000, 16, "demo/hit").await;
+        load(&session, 4, 4, "demo/big").await;
+        assert_eq!(
+            get(&session, "demo/missing").await.unwrap_err().code(),
+            Code::NotFound
+        );
+        // The answer may be overtaken by GoAway, which ends this engine.
+        let _ = shut_down(&session).await;
+        tasks.shutdown().await;
+        drop(session);
+        let ended = tokio::task::spawn_blocking(move || child.wait());
+        assert!(
+            ended
+                .await
+                .expect("no panic")
+                .expect("a child of ours")
+                .success()
+        );
+    });
+}
+
+/// What it cannot do: a peer that drains with GoAway(0) ends the session, and
+/// the call in flight is lost. Keyway's own engine lets it go on.
+#[test]
+fn the_second_engine_loses_calls_at_go_away() {
+    let home = Home::new();
+    block_on(async {
+        let (session, mut tasks, mut child) = runtime(&home).await;
+        // The slow call's stream is opened first, so its request arrives first.
+        let (lost, _) = tokio::join!(get(&session, "demo/slow"), shut_down(&session));
+        assert!(
+            lost.is_err(),
+            "the `yamux` crate now drains: say so in the documentation"
+        );
+        tasks.shutdown().await;
+        drop(session);
+        tokio::task::spawn_blocking(move || child.wait())
+            .await
+            .expect("no panic")
+            .expect("a child of ours");
+    });
+}
+
+/// What it cannot do: it acknowledges a stream with the first byte of the
+/// answer, so a Go runtime gives the whole session up when one call is slow.
+#[test]
+fn the_second_engine_acknowledges_too_late_for_a_go_runtime() {
+    let Some(go) = go_programs() else { return };
+    let home = Home::new();
+    let socket = home.socket();
+    let at = socket.to_str().expect("the path is text");
+    let arguments = [
+        "-listen",
+        at,
+        "-requests",
+        "1",
+        "-slow",
+        "1",
+        "-stream-open-timeout",
+        "1s",
+    ];
+    let mut peer = Peer::start(&go, "runtime", &home.path(""), &arguments);
+    peer.wait_for("ready");
+    block_on(async {
+        let (session, _stop, mut tasks) = plugin(&home.socket()).await;
+        let _ = session.closed().await;
+        tasks.shutdown().await;
+    });
+    let failure = peer.wait_for("failure");
+    let text = failure["message"].as_str().unwrap_or_default();
+    assert!(text.contains("concurrent calls failed"), "{failure}");
+}
