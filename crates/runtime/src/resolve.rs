@@ -36,6 +36,9 @@ pub(crate) struct Failure {
     pub(crate) reason: String,
     /// Whether an answer without this provider is none at all (`required`).
     required: bool,
+    /// Whether it never said what it provides. Then it matters only while nothing else was found: a broken plugin must not
+    /// spoil the answers of others.
+    is_unknown: bool,
 }
 
 impl Failure {
@@ -44,6 +47,7 @@ impl Failure {
             provider: entry.name.clone(),
             reason: reason.into(),
             required: entry.config.required,
+            is_unknown: entry.realm().is_none(),
         }
     }
 }
@@ -134,6 +138,9 @@ fn conclude(
     failed.sort_by(|a, b| a.provider.cmp(&b.provider));
     failed.dedup_by(|a, b| a.provider == b.provider);
     let envelopes = merge(answers);
+    if !envelopes.is_empty() {
+        failed.retain(|failure| failure.required || !failure.is_unknown);
+    }
     if envelopes.is_empty() && failed.is_empty() {
         return Err(Error::not_found(format!(
             "no provider has a secret that matches {query}"

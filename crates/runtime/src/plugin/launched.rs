@@ -116,16 +116,16 @@ impl Stage {
         match self {
             Self::Idle => pending().await,
             Self::Launching(job) => Outcome::Launched(job.await),
+            // Why a connection ended tells more than that the process did; how that ended is told in any case.
             Self::Registering { child, opening } => tokio::select! {
-                // The end of the process closes the connection too; then the exit is the better story.
                 biased;
-                () = child.exited() => Outcome::ExitedEarly,
                 opened = opening => Outcome::Opened(opened),
+                () = child.exited() => Outcome::ExitedEarly,
             },
             Self::Running { child, connection } => tokio::select! {
                 biased;
-                () = child.exited() => Outcome::Lost("its process ended".into()),
                 reason = connection.ended() => Outcome::Lost(reason),
+                () = child.exited() => Outcome::Lost("its process ended".into()),
             },
             Self::Ending(job) => Outcome::Over(job.await),
         }

@@ -1,0 +1,10 @@
+//! The descriptor that a launched plugin inherits. The only unsafe code of this crate.
+#![allow(unsafe_code)]
+
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+/// Takes over the descriptor that the launch variable names. To be called once, first thing in `main`.
+pub(crate) fn take(number: RawFd) -> OwnedFd {
+    // SAFETY: the runtime that started this process made the descriptor for it, and nothing else in the process uses it.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}

@@ -1,0 +1,90 @@
+//! That nothing is left of plugins that failed or were stopped. Apart from the other tests, because these count the children of
+//! their process.
+
+use std::time::Duration;
+
+use keyway_proto::plugins::v1::RunStatus;
+use keyway_tests::processes::children;
+use keyway_tests::{Behaviour, TestDaemon};
+
+const PLUGIN: &str = env!("CARGO_BIN_EXE_misbehaving-plugin");
+
+/// One test at a time.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+fn start(behaviours: &[(&str, Behaviour)]) -> TestDaemon {
+    TestDaemon::start(PLUGIN, behaviours)
+}
+
+fn own_pid() -> i32 {
+    i32::try_from(std::process::id()).expect("a pid")
+}
+
+#[tokio::test]
+async fn l07_a_failed_start_leaves_nothing_behind() {
+    let _alone = ALONE.lock().await;
+    let bad = [
+        ("early", Behaviour::ExitBeforeHello),
+        ("garbage", Behaviour::Garbage),
+        ("masked", Behaviour::WrongName),
+        ("version", Behaviour::WrongVersion),
+    ];
+    let daemon = start(&bad);
+    for (name, _) in bad {
+        daemon.wait_for(name, RunStatus::RetriesExceeded).await;
+    }
+    // The guardian is the only child left.
+    assert_eq!(children(own_pid()).len(), 1);
+    let message = |name| {
+        let daemon = &daemon;
+        async move {
+            daemon
+                .plugin(name)
+                .await
+                .expect("listed")
+                .status_message()
+                .to_owned()
+        }
+    };
+    let early = message("early").await;
+    assert!(
+        early.contains("it exited with status 3") && early.contains("the vault is not mounted"),
+        "{early}"
+    );
+    let garbage = message("garbage").await;
+    assert!(garbage.contains("violated the protocol"), "{garbage}");
+    let masked = message("masked").await;
+    assert!(
+        masked.contains(
+            "launched as \"masked\" and must register with that name, not as \"impostor\""
+        ),
+        "{masked}"
+    );
+    let version = message("version").await;
+    assert!(
+        version.contains("\"1.0\" is not a Go semantic version"),
+        "{version}"
+    );
+    daemon.stop().await;
+    assert!(children(own_pid()).is_empty());
+}
+
+#[tokio::test]
+async fn l09_all_plugins_stop_at_the_same_time_and_none_is_left() {
+    let _alone = ALONE.lock().await;
+    let daemon = start(&[
+        ("good", Behaviour::Good),
+        ("stubborn-1", Behaviour::IgnoreShutdown),
+        ("stubborn-2", Behaviour::IgnoreShutdown),
+    ]);
+    for name in ["good", "stubborn-1", "stubborn-2"] {
+        daemon.wait_for(name, RunStatus::Running).await;
+    }
+    let time = daemon.stop().await;
+    // Each stubborn one costs the time until it is killed; one after the other they would cost twice that.
+    assert!(
+        time > Duration::from_secs(2) && time < Duration::from_secs(4),
+        "{time:?}"
+    );
+    assert!(children(own_pid()).is_empty());
+}

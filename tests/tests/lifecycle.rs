@@ -1,0 +1,236 @@
+//! How launched plugins live and end, with real processes. Names that begin with `l` and a number are lessons of comparable
+//! systems: each was somebody's bug.
+
+use std::time::Duration;
+
+use keyway_proto::plugins::v1::RunStatus;
+use keyway_resolver::ResolveError;
+use keyway_tests::daemon::{Home, PATIENCE, behave, plugin};
+use keyway_tests::plugin::value_of;
+use keyway_tests::processes::{children, group, wait_until};
+use keyway_tests::{Behaviour, TestDaemon};
+
+const PLUGIN: &str = env!("CARGO_BIN_EXE_misbehaving-plugin");
+
+fn start(behaviours: &[(&str, Behaviour)]) -> TestDaemon {
+    TestDaemon::start(PLUGIN, behaviours)
+}
+
+#[tokio::test]
+async fn a_secret_is_there_as_soon_as_the_daemon_is() {
+    let daemon = start(&[("good", Behaviour::Good)]);
+    // No wait: the query waits for the plugin that is starting.
+    let secrets = daemon.get("good/key").await.expect("a secret");
+    assert_eq!(secrets.envelopes.len(), 1);
+    assert_eq!(secrets.envelopes[0].value.expose(), value_of("good/key"));
+    assert_eq!(secrets.envelopes[0].provider, "good");
+    assert!(secrets.envelopes[0].resolved_at.is_some());
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn l01_l03_a_slow_call_fails_alone_and_says_why() {
+    let home = Home::new(PLUGIN);
+    let mut config = home.config();
+    home.add("slow");
+    behave(&mut config, "slow", Behaviour::Slow);
+    plugin(&mut config, "slow").timeout = Some(Duration::from_millis(150));
+    let daemon = TestDaemon::with_config(home.into(), config);
+    let error = daemon.get("slow/slow").await.expect_err("too slow");
+    assert!(
+        matches!(error, ResolveError::Unavailable { .. }),
+        "{error:?}"
+    );
+    assert!(
+        error.to_string().contains("slow (no answer within 150ms)"),
+        "{error}"
+    );
+    assert_eq!(daemon.ids("slow/quick").await.len(), 1);
+    assert_eq!(
+        daemon.plugin("slow").await.expect("listed").run_status(),
+        RunStatus::Running
+    );
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn l05_who_does_not_register_is_closed_and_named() {
+    let home = Home::new(PLUGIN);
+    let mut config = home.config();
+    home.add("mute");
+    behave(&mut config, "mute", Behaviour::NeverRegister);
+    config.registration_timeout = Duration::from_millis(100);
+    let daemon = TestDaemon::with_config(home.into(), config);
+    // It might know the answer, so this is not "not found".
+    let error = daemon.get("any/thing").await.expect_err("unavailable");
+    assert!(
+        error
+            .to_string()
+            .contains("mute (it did not register within 100ms"),
+        "{error}"
+    );
+    let plugin = daemon.wait_for("mute", RunStatus::RetriesExceeded).await;
+    assert!(
+        plugin
+            .status_message()
+            .contains("keyway plugins enable mute"),
+        "{}",
+        plugin.status_message()
+    );
+    // It has failed, so it owns nothing any more.
+    let error = daemon.get("any/thing").await.expect_err("not found");
+    assert!(matches!(error, ResolveError::NotFound { .. }), "{error:?}");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn l06_plugins_die_with_the_runtime_and_so_do_their_helpers() {
+    let home = Home::new(PLUGIN);
+    home.add("helped");
+    let mut daemon = std::process::Command::new(env!("CARGO_BIN_EXE_test-daemon"))
+        .arg(home.path())
+        .spawn()
+        .expect("a daemon");
+    let daemon_pid = i32::try_from(daemon.id()).expect("a pid");
+    // The plugin leads its own group, in which its helper runs.
+    let leader = || {
+        children(daemon_pid)
+            .into_iter()
+            .find(|pid| group(*pid).len() >= 2)
+    };
+    assert!(
+        wait_until(PATIENCE, || leader().is_some()).await,
+        "the plugin and its helper never ran"
+    );
+    let leader = leader().expect("the plugin");
+    daemon.kill().and_then(|()| daemon.wait()).expect("killed");
+    let gone = wait_until(Duration::from_secs(1), || group(leader).is_empty()).await;
+    assert!(gone, "left after a second: {:?}", group(leader));
+}
+
+#[tokio::test]
+async fn l10_l11_a_crashed_plugin_comes_back_and_its_calls_fail_at_once() {
+    let daemon = start(&[("fragile", Behaviour::CrashOnRequest)]);
+    daemon.wait_for("fragile", RunStatus::Running).await;
+    let begin = std::time::Instant::now();
+    let error = daemon.get("fragile/crash").await.expect_err("it crashed");
+    assert!(
+        matches!(error, ResolveError::Unavailable { .. }),
+        "{error:?}"
+    );
+    assert!(
+        begin.elapsed() < Duration::from_secs(5),
+        "not at once: {:?}",
+        begin.elapsed()
+    );
+    daemon.wait_for("fragile", RunStatus::Running).await;
+    assert_eq!(daemon.ids("fragile/key").await.len(), 1);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn l12_bad_plugins_delay_nobody_else() {
+    let home = Home::new(PLUGIN);
+    let mut config = home.config();
+    for (name, behaviour) in [
+        ("bad-1", Behaviour::ExitBeforeHello),
+        ("bad-2", Behaviour::NeverRegister),
+        ("bad-3", Behaviour::Garbage),
+        ("good", Behaviour::Good),
+    ] {
+        home.add(name);
+        behave(&mut config, name, behaviour);
+    }
+    std::fs::write(home.path().join("plugins/not-a-program"), "text").expect("a file");
+    config.registration_timeout = PATIENCE;
+    let daemon = TestDaemon::with_config(home.into(), config);
+    let begin = std::time::Instant::now();
+    let secrets = daemon.get("good/key").await.expect("a secret");
+    assert!(secrets.is_complete());
+    assert!(
+        begin.elapsed() < PATIENCE / 2,
+        "waited for a bad plugin: {:?}",
+        begin.elapsed()
+    );
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn l12_a_daemon_without_plugins_runs() {
+    let daemon = start(&[]);
+    let error = daemon.get("any/thing").await.expect_err("nothing there");
+    assert!(matches!(error, ResolveError::NotFound { .. }), "{error:?}");
+    let time = daemon.stop().await;
+    assert!(time < Duration::from_secs(1), "{time:?}");
+}
+
+#[tokio::test]
+async fn l18_standard_error_is_drained_however_much_it_is() {
+    let daemon = start(&[("chatty", Behaviour::HugeStderr)]);
+    assert_eq!(daemon.ids("chatty/key").await.len(), 1);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_disabled_plugin_is_not_asked_and_stays_disabled() {
+    let home = std::sync::Arc::new(Home::new(PLUGIN));
+    home.add("good");
+    let daemon = TestDaemon::with_config(home.clone(), home.config());
+    assert_eq!(daemon.ids("good/key").await.len(), 1);
+    daemon.set_enabled("good", false).await.expect("disabled");
+    assert!(matches!(
+        daemon.get("good/key").await,
+        Err(ResolveError::NotFound { .. })
+    ));
+    let listed = daemon.plugin("good").await.expect("listed");
+    assert!(
+        listed.disabled() && listed.run_status() == RunStatus::Stopped,
+        "{listed:?}"
+    );
+    daemon.stop().await;
+
+    let daemon = TestDaemon::with_config(home.clone(), home.config());
+    assert!(
+        matches!(
+            daemon.get("good/key").await,
+            Err(ResolveError::NotFound { .. })
+        ),
+        "forgotten"
+    );
+    daemon.set_enabled("good", true).await.expect("enabled");
+    assert_eq!(daemon.ids("good/key").await.len(), 1);
+    let error = daemon
+        .set_enabled("unknown", true)
+        .await
+        .expect_err("unknown");
+    assert_eq!(error.code(), keyway_rpc::Code::NotFound);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_picks_up_plugins_that_come_and_go() {
+    let daemon = start(&[("one", Behaviour::Good)]);
+    assert_eq!(daemon.ids("one/key").await.len(), 1);
+    daemon.home.add("two");
+    let report = daemon
+        .handle
+        .reload()
+        .await
+        .expect("running")
+        .expect("reloaded");
+    assert_eq!(report.added, ["two".parse().expect("a name")]);
+    assert_eq!(daemon.ids("two/key").await.len(), 1);
+    daemon.home.remove("one");
+    let report = daemon
+        .handle
+        .reload()
+        .await
+        .expect("running")
+        .expect("reloaded");
+    assert_eq!(report.removed, ["one".parse().expect("a name")]);
+    assert!(matches!(
+        daemon.get("one/key").await,
+        Err(ResolveError::NotFound { .. })
+    ));
+    daemon.stop().await;
+}
