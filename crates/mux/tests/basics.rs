@@ -4,7 +4,7 @@ mod support;
 
 use std::io::ErrorKind;
 
-use keyway_mux::{AcceptError, OpenError, SessionError};
+use keyway_mux::{AcceptError, Config, OpenError, Role, SessionError};
 use support::{bounded, eventually, pair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -203,5 +203,46 @@ async fn dropping_all_handles_ends_the_session_after_its_streams() {
     assert_eq!(text, "xy");
     drop(far);
     bounded("the client", client.driver).await.unwrap().unwrap();
+    bounded("the server", server.driver).await.unwrap().unwrap();
+}
+
+#[test]
+fn handles_and_streams_can_go_anywhere() {
+    fn anywhere<T: Send + Sync + Unpin + 'static>() {}
+    anywhere::<keyway_mux::Stream>();
+    anywhere::<keyway_mux::Session>();
+    anywhere::<keyway_mux::Connector>();
+    fn elsewhere<T: Send + Unpin + 'static>() {}
+    elsewhere::<keyway_mux::Driver>();
+    elsewhere::<keyway_mux::Listener>();
+    elsewhere::<keyway_mux::Opening>();
+}
+
+#[tokio::test]
+async fn a_session_runs_on_a_stream_of_another() {
+    let (client, server) = pair();
+    let (near, far) = support::stream(&client.session, &server.session).await;
+    let inner_client = support::end(near, Role::Client, Config::default());
+    let inner_server = support::end(far, Role::Server, Config::default());
+    let (mut near, mut far) = support::stream(&inner_client.session, &inner_server.session).await;
+    let writing = tokio::spawn(async move {
+        near.write_all(&vec![3; 1 << 20]).await.unwrap();
+        near.shutdown().await.unwrap();
+    });
+    let mut bytes = Vec::new();
+    bounded("the transfer", far.read_to_end(&mut bytes))
+        .await
+        .unwrap();
+    assert!(bytes == vec![3; 1 << 20]);
+    writing.await.unwrap();
+    drop(far);
+    bounded("the inner close", inner_client.session.close())
+        .await
+        .unwrap();
+    bounded("the inner server", inner_server.driver)
+        .await
+        .unwrap()
+        .unwrap();
+    bounded("the close", client.session.close()).await.unwrap();
     bounded("the server", server.driver).await.unwrap().unwrap();
 }

@@ -330,13 +330,13 @@ impl State {
     ) -> Poll<Result<Key, OpenError>> {
         match self.core.open() {
             Poll::Pending => {
-                self.opening.wait(ticket, cx);
+                self.opening.wait(ticket, cx, &mut self.wakes);
                 // SYNs that nobody has sent yet would never be acknowledged.
                 self.flush_or_schedule();
                 Poll::Pending
             }
             ready @ Poll::Ready(_) => {
-                self.opening.leave(ticket);
+                self.opening.leave(ticket, &mut self.wakes);
                 ready
             }
         }
@@ -345,7 +345,7 @@ impl State {
     /// Stops waiting for [`poll_open`](Self::poll_open). All waiters are woken together, so there
     /// is no wake-up to pass on.
     pub(crate) fn leave_opening(&mut self, ticket: &mut Ticket) {
-        self.opening.leave(ticket);
+        self.opening.leave(ticket, &mut self.wakes);
     }
 
     /// Accepts a stream, or waits for one.
@@ -356,11 +356,11 @@ impl State {
     ) -> Poll<Result<Key, AcceptError>> {
         match self.core.accept(now) {
             Poll::Pending => {
-                self.accepting.wait(ticket, cx);
+                self.accepting.wait(ticket, cx, &mut self.wakes);
                 Poll::Pending
             }
             ready @ Poll::Ready(_) => {
-                self.accepting.leave(ticket);
+                self.accepting.leave(ticket, &mut self.wakes);
                 if self.core.wants_to_send() {
                     self.schedule();
                 }
@@ -373,7 +373,7 @@ impl State {
     /// Stops waiting for [`poll_accept`](Self::poll_accept); a wake-up that was not used goes to
     /// the next one.
     pub(crate) fn leave_accepting(&mut self, ticket: &mut Ticket) {
-        if self.accepting.leave(ticket) && self.core.has_offers() {
+        if self.accepting.leave(ticket, &mut self.wakes) && self.core.has_offers() {
             self.accepting.wake_one(&mut self.wakes);
         }
     }
@@ -408,7 +408,7 @@ impl State {
         {
             return Poll::Ready(outcome.clone());
         }
-        self.ending.wait(ticket, cx);
+        self.ending.wait(ticket, cx, &mut self.wakes);
         Poll::Pending
     }
 
@@ -417,19 +417,21 @@ impl State {
         if self.core.is_peer_draining() {
             return Poll::Ready(());
         }
-        self.ending.wait(ticket, cx);
+        self.ending.wait(ticket, cx, &mut self.wakes);
         Poll::Pending
     }
 
     pub(crate) fn leave_ending(&mut self, ticket: &mut Ticket) {
-        self.ending.leave(ticket);
+        self.ending.leave(ticket, &mut self.wakes);
     }
 
     /// The driver is gone: nothing will move any more.
     pub(super) fn abandon(&mut self) {
         self.core.end(Err(SessionError::DriverDropped));
         self.socket.close();
-        self.driver = None;
+        if let Some(driver) = self.driver.take() {
+            self.wakes.push(driver);
+        }
     }
 
     /// The connection failed in a write. What the peer sent before may still be read, so the

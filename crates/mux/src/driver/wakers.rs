@@ -10,7 +10,8 @@ use std::{
 const INLINE: usize = 4;
 
 /// Wakers to be woken once the session's lock is free. Waking under the lock could run foreign
-/// code that wants the same lock.
+/// code that wants the same lock, and so could dropping a waker; those that are only to be dropped
+/// are put here too, since a wake-up too many harms nobody.
 #[derive(Debug, Default)]
 pub(crate) struct WakeList {
     inline: [Option<Waker>; INLINE],
@@ -83,13 +84,15 @@ pub(crate) struct WaitSet {
 
 impl WaitSet {
     /// Waits, or goes on waiting at the same place.
-    pub(crate) fn wait(&mut self, ticket: &mut Ticket, cx: &Context<'_>) {
-        if let Some((_, waker)) = self
+    pub(crate) fn wait(&mut self, ticket: &mut Ticket, cx: &Context<'_>, wakes: &mut WakeList) {
+        let place = self
             .waiting
             .iter_mut()
-            .find(|(number, _)| *number == ticket.0)
-        {
-            waker.clone_from(cx.waker());
+            .find(|(number, _)| *number == ticket.0);
+        if let Some((_, waker)) = place {
+            if !waker.will_wake(cx.waker()) {
+                wakes.push(std::mem::replace(waker, cx.waker().clone()));
+            }
             return;
         }
         self.last += 1;
@@ -99,14 +102,18 @@ impl WaitSet {
 
     /// Stops waiting. Says whether the ticket had been woken and not used, in which case
     /// the wake-up belongs to the next one.
-    pub(crate) fn leave(&mut self, ticket: &mut Ticket) -> bool {
+    pub(crate) fn leave(&mut self, ticket: &mut Ticket, wakes: &mut WakeList) -> bool {
         let number = std::mem::take(&mut ticket.0);
         if number == 0 {
             return false;
         }
-        let before = self.waiting.len();
-        self.waiting.retain(|(other, _)| *other != number);
-        self.waiting.len() == before
+        let Some(at) = self.waiting.iter().position(|(other, _)| *other == number) else {
+            return true;
+        };
+        if let Some((_, waker)) = self.waiting.remove(at) {
+            wakes.push(waker);
+        }
+        false
     }
 
     /// Wakes who has waited longest.
