@@ -197,6 +197,10 @@ pub(crate) enum Step {
     /// Checks that the client's write side is open: nothing comes, not even an end.
     StillOpen,
     Send(Vec<u8>),
+    /// Sends in pieces of this many bytes, each of which arrives alone.
+    SendInPieces(Vec<u8>, usize),
+    /// Checks that exactly these bytes come next.
+    Expect(Vec<u8>),
     /// Waits until the client closes its write side.
     Closed,
     Close,
@@ -207,6 +211,7 @@ pub(crate) enum Step {
 #[derive(Clone)]
 pub(crate) struct Scripted {
     script: Vec<Step>,
+    capacity: usize,
     servers: Arc<Mutex<JoinSet<()>>>,
 }
 
@@ -214,8 +219,15 @@ impl Scripted {
     pub(crate) fn new(script: Vec<Step>) -> Self {
         Self {
             script,
+            capacity: 16 * 1024,
             servers: Arc::default(),
         }
+    }
+
+    /// Lets at most this many bytes be under way.
+    pub(crate) fn with_capacity(mut self, bytes: usize) -> Self {
+        self.capacity = bytes;
+        self
     }
 
     /// Waits until the script is at its end; panics if a step failed.
@@ -236,7 +248,7 @@ impl Service<Uri> for Scripted {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let (near, far) = tokio::io::duplex(16 * 1024);
+        let (near, far) = tokio::io::duplex(self.capacity);
         let server = follow(self.script.clone(), far);
         self.servers.lock().expect("not poisoned").spawn(server);
         std::future::ready(Ok(TokioIo::new(near)))
@@ -253,6 +265,24 @@ async fn follow(script: Vec<Step>, mut io: DuplexStream) {
             }
             // A client may have seen enough before all is sent.
             Step::Send(bytes) => drop(io.write_all(&bytes).await),
+            Step::SendInPieces(bytes, size) => {
+                for piece in bytes.chunks(size) {
+                    io.write_all(piece)
+                        .await
+                        .expect("the client reads to the end");
+                    tokio::task::yield_now().await;
+                }
+            }
+            Step::Expect(expected) => {
+                let mut read = vec![0; expected.len()];
+                io.read_exact(&mut read)
+                    .await
+                    .expect("the client sends as much");
+                assert_eq!(
+                    String::from_utf8_lossy(&read),
+                    String::from_utf8_lossy(&expected)
+                );
+            }
             Step::Closed => {
                 let mut rest = Vec::new();
                 let closed =

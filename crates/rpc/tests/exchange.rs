@@ -1,0 +1,196 @@
+//! The client's HTTP/1.1, byte by byte.
+
+mod support;
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body::Frame;
+use http_body_util::BodyExt;
+use keyway_rpc::client::Client;
+use keyway_rpc::http1::{Exchange, ExchangeError};
+use keyway_rpc::{Body, Code};
+use tower_service::Service;
+
+use support::{ECHO, Scripted, Step, Text};
+
+async fn get(script: Vec<Step>) -> Result<(StatusCode, Bytes), ExchangeError> {
+    let mut exchange = Exchange::new(Scripted::new(script));
+    let request = Request::get("http://x/")
+        .body(Body::empty())
+        .expect("a valid request");
+    let response = exchange.call(request).await?;
+    let status = response.status();
+    Ok((status, response.into_body().collect().await?.to_bytes()))
+}
+
+#[tokio::test]
+async fn answers_are_the_same_however_they_are_cut() {
+    let text = "0123456789".repeat(300);
+    let (first, second) = text.split_at(1000);
+    let answers = [
+        format!("HTTP/1.1 200 OK\r\ncontent-length: 3000\r\n\r\n{text}"),
+        format!(
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 3000\r\n\r\n{text}"
+        ),
+        format!(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n\
+             3e8;x=y\r\n{first}\r\n7D0\r\n{second}\r\n0\r\nx-after: 1\r\n\r\n"
+        ),
+        format!("HTTP/1.0 200 OK\r\n\r\n{text}"),
+    ];
+    for answer in answers {
+        for size in [1, 2, 3, 7, 100, 1023, 1024, 1025, 2048, 5000] {
+            let send = Step::SendInPieces(answer.clone().into_bytes(), size);
+            let (status, body) = get(vec![Step::Request, send, Step::Close])
+                .await
+                .expect("the answer is complete");
+            assert_eq!(status, StatusCode::OK);
+            assert_eq!(body, text, "{size}: {}", &answer[..60]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_large_body_with_a_length_is_read_in_blocks() {
+    let body = vec![b'x'; 3 * 1024 * 1024 + 17];
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+    let answer = [head.as_bytes(), &body].concat();
+    let (_, read) = get(vec![Step::Request, Step::Send(answer), Step::Closed])
+        .await
+        .expect("the answer is complete");
+    assert!(read == body, "{} bytes", read.len());
+}
+
+#[tokio::test]
+async fn switching_protocols_is_refused() {
+    let answer = b"HTTP/1.1 101 x\r\nupgrade: websocket\r\n\r\n".to_vec();
+    let refused = get(vec![Step::Request, Step::Send(answer), Step::Hang]).await;
+    assert!(
+        matches!(refused, Err(ExchangeError::Malformed { .. })),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_head_is_what_http_asks_for() {
+    // With gzip built in, silence would be taken as an offer.
+    let offer = if cfg!(feature = "gzip") {
+        "accept-encoding: identity\r\n"
+    } else {
+        ""
+    };
+    let expected = format!(
+        "POST /test.Echo/Echo HTTP/1.1\r\nhost: h:1\r\nx-mine: 1\r\n{offer}\
+         content-type: application/proto\r\nconnect-protocol-version: 1\r\n\
+         content-length: 4\r\n\r\n\x0a\x02hi"
+    );
+    let answer = b"HTTP/1.1 404 x\r\ncontent-length: 0\r\n\r\n".to_vec();
+    let script = vec![
+        Step::Expect(expected.into_bytes()),
+        Step::StillOpen,
+        Step::Send(answer),
+        Step::Closed,
+    ];
+    let scripted = Scripted::new(script);
+    let config = keyway_rpc::client::Config::default();
+    let origin = "http://user:password@h:1".parse().expect("a URI");
+    let client = Client::with_config(Exchange::new(scripted.clone()), config.origin(origin));
+    let mut request = keyway_rpc::Request::new(Text::from("hi"));
+    // What would break the message around it is not taken from an application.
+    for (name, value) in [
+        ("x-mine", "1"),
+        ("content-length", "99"),
+        ("connection", "close"),
+    ] {
+        request
+            .metadata_mut()
+            .insert(name, value.parse().expect("a value"));
+    }
+    let error = client.unary::<Text, Text>(&ECHO, request).await;
+    assert_eq!(error.expect_err("a 404").code(), Code::Unimplemented);
+    scripted.finished().await;
+}
+
+/// A body that does not know its length.
+struct Parts(Vec<&'static str>);
+
+impl http_body::Body for Parts {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = (!self.0.is_empty()).then(|| self.0.remove(0));
+        Poll::Ready(next.map(|part| Ok(Frame::data(Bytes::from_static(part.as_bytes())))))
+    }
+}
+
+#[tokio::test]
+async fn a_body_without_a_length_is_sent_in_chunks() {
+    const EXPECTED: &[u8] = b"PUT / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n\
+        3\r\nabc\r\n10\r\n0123456789abcdef\r\n0\r\n\r\n";
+    for capacity in [1, 2, 3, 5, 16, 4096] {
+        let answer = b"HTTP/1.1 204 x\r\n\r\n".to_vec();
+        let script = vec![
+            Step::Expect(EXPECTED.to_vec()),
+            Step::Send(answer),
+            Step::Closed,
+        ];
+        let scripted = Scripted::new(script).with_capacity(capacity);
+        let mut exchange = Exchange::new(scripted.clone());
+        let body = Body::new(Parts(vec!["abc", "", "0123456789abcdef"]));
+        let request = Request::put("http://x/")
+            .body(body)
+            .expect("a valid request");
+        let response = exchange.call(request).await.expect("the server answers");
+        assert_eq!(response.status(), StatusCode::NO_CONTENT);
+        scripted.finished().await;
+    }
+}
+
+#[tokio::test]
+async fn a_large_request_passes_a_narrow_pipe() {
+    for capacity in [64, 1000, 64 * 1024] {
+        let answer = b"HTTP/1.1 404 x\r\ncontent-length: 0\r\n\r\n".to_vec();
+        let script = vec![Step::Request, Step::Send(answer), Step::Closed];
+        let scripted = Scripted::new(script).with_capacity(capacity);
+        let client = Client::new(Exchange::new(scripted.clone()));
+        let text = "x".repeat(100_000);
+        let sent = client
+            .unary::<Text, Text>(&ECHO, Text::from(text.as_str()).into())
+            .await;
+        assert_eq!(sent.expect_err("a 404").code(), Code::Unimplemented);
+        scripted.finished().await;
+    }
+}
+
+/// A body that fails in the middle.
+struct Failing;
+
+impl http_body::Body for Failing {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
+        Poll::Ready(Some(Err(std::io::Error::other("no more"))))
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_fails_fails_the_exchange_at_once() {
+    let mut exchange = Exchange::new(Scripted::new(vec![Step::Hang]));
+    let request = Request::put("http://x/")
+        .body(Body::new(Failing))
+        .expect("a valid request");
+    let failed = exchange.call(request).await;
+    assert!(matches!(failed, Err(ExchangeError::Body(_))), "{failed:?}");
+}
