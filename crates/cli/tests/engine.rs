@@ -5,6 +5,7 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
 
 use support::daemon::binary;
 use support::engine::Engine;
@@ -90,6 +91,95 @@ fn a_daemon_that_crashed_leaves_nothing_in_the_way_of_the_next() {
     assert!(home.run("set web/token", b"dummy-token").status.success());
     assert_eq!(home.run("get web/token", b"").stdout, b"dummy-token\n");
     assert_eq!(engine.stop().0.code(), Some(0));
+}
+
+/// What `keyway plugins --json` says of one plugin.
+fn plugin(home: &Home, name: &str) -> serde_json::Value {
+    let output = home.run("plugins --json", b"");
+    let plugins: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let found = plugins.into_iter().find(|plugin| plugin["name"] == name);
+    found.unwrap_or_default()
+}
+
+/// Waits until a plugin has crashed, and gives the reason.
+fn crash(home: &Home, name: &str) -> String {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let plugin = plugin(home, name);
+        if plugin["status"] == "crashed" {
+            return plugin["message"].as_str().unwrap().to_owned();
+        }
+        assert!(Instant::now() < deadline, "{plugin}");
+    }
+}
+
+#[test]
+fn broken_plugins_are_reported_and_delay_nobody() {
+    let home = Home::new();
+    let plugins = home.path().join("plugins");
+    fs::create_dir(&plugins).unwrap();
+    for (name, mode, content) in [
+        ("garbage", 0o700, "not a program"),
+        ("crash", 0o700, "#!/bin/sh\necho no token >&2\nexit 3\n"),
+        ("silent", 0o700, "#!/bin/sh\nexec sleep 1000\n"),
+        ("text", 0o600, "#!/bin/sh\n"),
+    ] {
+        fs::write(plugins.join(name), content).unwrap();
+        fs::set_permissions(plugins.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let engine = Engine::start(&mut home.keyway(["serve", "--plugin-dir", "plugins"]));
+    assert!(home.run("set web/token", b"dummy-token").status.success());
+    let output = home.run("get web/token", b"");
+    assert_eq!(output.stdout, b"dummy-token\n", "{}", home.show(&output));
+
+    let reason = crash(&home, "garbage");
+    assert!(
+        reason.contains("neither a program for this machine nor a script"),
+        "{reason}"
+    );
+    let reason = crash(&home, "crash");
+    assert!(reason.contains("it exited with status 3"), "{reason}");
+    assert!(reason.contains("no token"), "{reason}");
+
+    // A plugin that has not said what it answers for may be the one that knows; its name is part of the answer.
+    let output = home.run("get nothing/here", b"");
+    let text = home.show(&output);
+    assert_eq!(output.status.code(), Some(5), "{text}");
+    assert!(text.contains("silent"), "{text}");
+
+    let (status, log) = engine.stop();
+    assert_eq!(status.code(), Some(0));
+    assert!(log.contains("did not register within"), "{log}");
+}
+
+#[test]
+fn values_are_in_no_log_of_any_level() {
+    let home = Home::new();
+    let mut command = home.keyway(["serve"]);
+    let engine = Engine::start(command.env("RUST_LOG", "trace"));
+    assert!(
+        home.run("set web/token", b"canary-of-a-value")
+            .status
+            .success()
+    );
+    for line in [
+        "get web/token",
+        "get web/token --json",
+        "ls",
+        "ls --fetch",
+        "get web/*",
+    ] {
+        let output = home.run(line, b"");
+        assert!(output.status.success(), "{line}: {}", home.show(&output));
+    }
+    let (_, log) = engine.stop();
+    assert!(
+        log.contains("received a frame"),
+        "the log says too little: {log}"
+    );
+    for form in ["canary-of-a-value", "Y2FuYXJ5", "99, 97, 110, 97, 114, 121"] {
+        assert!(!log.contains(form), "{form} is in the log");
+    }
 }
 
 #[test]
