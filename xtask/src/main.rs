@@ -9,6 +9,7 @@
 
 mod arrows;
 mod codegen;
+mod compatibility;
 mod conformance;
 mod demo;
 mod dist;
@@ -33,6 +34,8 @@ struct Arguments {
 enum Command {
     /// Write the committed code that is generated from .proto files; --check only compares.
     Codegen(codegen::Options),
+    /// Run the interop tests (needs Go) and write docs/compatibility.md from what they came to.
+    Compatibility(compatibility::Options),
     /// Run the official Connect conformance suite against keyway-rpc (needs Go).
     Conformance(conformance::Options),
     /// Start a real daemon with real plugins in a temporary home and walk a secret through it.
@@ -48,6 +51,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Codegen(options) => codegen::run(&options),
+        Command::Compatibility(options) => compatibility::run(&options),
         Command::Conformance(options) => conformance::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Dist(options) => dist::run(&options),

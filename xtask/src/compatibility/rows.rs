@@ -1,0 +1,208 @@
+//! The rows of the compatibility table, and the tests that each of them rests on.
+
+/// One pairing.
+pub(super) struct Row {
+    /// The other program.
+    pub(super) peer: &'static str,
+    /// Which versions of it.
+    pub(super) version: &'static str,
+    /// Who asks whom.
+    pub(super) direction: &'static str,
+    /// What was run.
+    pub(super) what: &'static str,
+    /// `FILE::TEST`, all of which must pass.
+    pub(super) tests: &'static [&'static str],
+}
+
+/// A program of `interop/go`.
+const LIVE: &str = "HashiCorp's yamux and connect-go";
+
+/// All rows.
+pub(super) const ROWS: &[Row] = &[
+    Row {
+        peer: "Go plugin, launched",
+        version: "SDK v0.0.9 to v0.3.x (each way to register)",
+        direction: "`keyway serve` asks it",
+        what: "every kind of answer, 64 slow calls at once with a stream-open time-out of 1 s, 8 MiB values, listing, disabling, enabling, stop in one drain poll",
+        tests: &[
+            "go_plugin::a_launched_plugin_of_each_generation",
+            "go_plugin::keep_alives_pass_in_both_directions",
+        ],
+    },
+    Row {
+        peer: "Go plugin, launched",
+        version: "SDK v0.3.x",
+        direction: "`keyway serve` asks it",
+        what: "20,000 requests of 64 callers without a failure",
+        tests: &["go_plugin::twenty_thousand_requests_of_64_callers"],
+    },
+    Row {
+        peer: "Go plugin, by hand",
+        version: "SDK v0.0.9 to v0.3.x (each way to register)",
+        direction: "`keyway serve` asks it",
+        what: "the same, a second registration, refusals with their codes, GoAway in the middle of calls",
+        tests: &[
+            "go_plugin::a_plugin_by_hand_of_each_generation",
+            "go_plugin::a_taken_name_is_refused",
+            "go_plugin::what_cannot_be_registered_is_refused_with_its_code",
+            "go_plugin::go_away_of_the_plugin_in_the_middle_of_calls",
+        ],
+    },
+    Row {
+        peer: "Go plugin, by hand",
+        version: "SDK v0.0.9 to v0.0.22, at the addresses of their time",
+        direction: "`keyway serve --listen-older` asks it",
+        what: "registration, every kind of answer, stop",
+        tests: &["go_plugin::older_plugins_find_the_daemon_where_they_look"],
+    },
+    Row {
+        peer: "Go plugin that stays after Shutdown",
+        version: "SDKs of 2025",
+        direction: "`keyway serve` asks it",
+        what: "the daemon closes the connection, and the plugin ends",
+        tests: &["go_plugin::a_plugin_that_stays_is_left"],
+    },
+    Row {
+        peer: "Go plugin that knows only `GetSecret`",
+        version: "SDK before v0.0.9",
+        direction: "not served",
+        what: "it is stopped, and the message says to rebuild it",
+        tests: &["go_plugin::the_oldest_plugin_is_stopped_with_a_reason"],
+    },
+    Row {
+        peer: "Go access-control module",
+        version: "SDK v0.3.x",
+        direction: "`keyway serve` asks it",
+        what: "CheckAccess and Authorize with the requester's process and executable, allowed and denied",
+        tests: &["go_plugin::an_access_control_module_decides"],
+    },
+    Row {
+        peer: "Go client",
+        version: "v0.0.30, and v0.0.25 for listing",
+        direction: "asks `keyway serve`",
+        what: "every call of the protocol, 64 callers on kept-alive connections",
+        tests: &[
+            "go_plugin::a_launched_plugin_of_each_generation",
+            "go_plugin::an_access_control_module_decides",
+        ],
+    },
+    Row {
+        peer: "Go runtime",
+        version: LIVE,
+        direction: "asks Keyway's plugins, launched and by hand (status lines HTTP/1.1 and HTTP/0.0)",
+        what: "every kind of answer, 20,000 requests of 64 callers, stream-open time-out of 1 s, 8 MiB values, GoAway in the middle of calls, shutdown with a call in flight, refusal, keep-alive, stop in one drain poll",
+        tests: &[
+            "go_runtime::a_launched_plugin_answers_everything",
+            "go_runtime::a_launched_plugin_answers_20_000_requests_of_64_callers",
+            "go_runtime::a_launched_plugin_sends_large_values",
+            "go_runtime::go_away_in_the_middle_of_calls_breaks_none",
+            "go_runtime::a_shutdown_waits_for_the_call_in_flight_and_no_longer",
+            "go_runtime::a_refused_plugin_leaves_at_once",
+            "go_runtime::a_runtime_that_goes_takes_its_plugin_along",
+            "go_runtime::keep_alives_are_answered",
+            "go_runtime::a_plugin_by_hand_takes_the_status_line_of_either_acceptor",
+        ],
+    },
+    Row {
+        peer: "Go runtime",
+        version: LIVE,
+        direction: "asks the `file` plugin and an access-control module of Keyway",
+        what: "20,000 requests of 64 callers for a stored secret; decisions",
+        tests: &[
+            "go_runtime::the_file_plugin_serves_its_store",
+            "go_runtime::an_access_control_module_is_asked",
+        ],
+    },
+    Row {
+        peer: "Go daemon",
+        version: LIVE,
+        direction: "is asked by Keyway's resolver and command line",
+        what: "every call, 64 callers, 8 MiB values, exit codes",
+        tests: &[
+            "go_daemon::the_resolver_asks_a_go_daemon",
+            "go_daemon::sixty_four_callers_share_a_resolver",
+            "go_daemon::the_command_line_asks_a_go_daemon",
+        ],
+    },
+    Row {
+        peer: "Go daemon and Go client",
+        version: LIVE,
+        direction: "ask Keyway's plugins, launched and by hand",
+        what: "every kind of answer, listing, disabling, enabling, stop in one drain poll",
+        tests: &[
+            "go_daemon::a_go_daemon_has_plugins_of_keyway_by_hand",
+            "go_daemon::a_go_daemon_launches_a_plugin_of_keyway",
+        ],
+    },
+    Row {
+        peer: "Recorded plugins",
+        version: "SDK v0.0.19, v0.0.22, v0.3.2",
+        direction: "played to `keyway serve`, launched and by hand",
+        what: "each recording whole, one byte at a time and cut at random: answers, access control, keep-alive, shutdown with a call in flight, refusal",
+        tests: &[
+            "runtime::a_launched_plugin_of_each_generation_is_served",
+            "runtime::a_plugin_by_hand_is_served",
+            "runtime::an_access_control_module_is_asked",
+            "runtime::a_silent_plugin_is_pinged_and_stopped",
+            "runtime::a_call_in_flight_at_shutdown_is_answered",
+            "runtime::a_second_plugin_of_a_name_is_refused",
+        ],
+    },
+    Row {
+        peer: "Recorded client",
+        version: "v0.0.30 plus Authorize",
+        direction: "played to `keyway serve`",
+        what: "twelve calls on one connection, call by call and all at once",
+        tests: &[
+            "client::call_by_call_in_every_cut",
+            "client::everything_at_once",
+        ],
+    },
+    Row {
+        peer: "Recorded runtime and acceptor",
+        version: "x v0.7.0 (`HTTP/0.0 101`)",
+        direction: "played to Keyway's plugins",
+        what: "each recording whole, one byte at a time and cut at random, gzip answers included",
+        tests: &[
+            "sdk::a_launched_plugin_follows_the_recording",
+            "sdk::a_plugin_by_hand_takes_both_status_lines",
+            "sdk::frames_behind_the_101_are_not_lost",
+            "sdk::an_access_control_module_follows_the_recording",
+            "sdk::a_call_in_flight_at_shutdown_is_answered",
+            "sdk::a_refused_plugin_gives_up",
+            "sdk::a_ping_is_answered",
+        ],
+    },
+    Row {
+        peer: "Recordings",
+        version: "all twelve, July 2025 to August 2026",
+        direction: "decoded",
+        what: "frames, HTTP, gzip and every field of every message",
+        tests: &[
+            "decode::every_plugin_recording_is_whole",
+            "decode::the_answers_of_a_provider",
+            "decode::the_oldest_plugin_knows_one_secret_at_a_time",
+            "decode::what_a_client_is_answered",
+        ],
+    },
+    Row {
+        peer: "`yamux` crate (feature `backend-yamux`)",
+        version: "0.14",
+        direction: "plugin under `keyway serve`, and runtime of Keyway's plugin",
+        what: "calls, 8 MiB values, stop",
+        tests: &[
+            "yamux_backend::a_plugin_on_the_second_engine_serves_keyway",
+            "yamux_backend::a_runtime_on_the_second_engine_asks_keyways_plugin",
+        ],
+    },
+    Row {
+        peer: "`yamux` crate (feature `backend-yamux`)",
+        version: "0.14",
+        direction: "what it cannot do",
+        what: "a call in flight is lost at GoAway(0); a Go runtime ends the session when an answer is slow, since the stream is acknowledged with its first byte",
+        tests: &[
+            "yamux_backend::the_second_engine_loses_calls_at_go_away",
+            "yamux_backend::the_second_engine_acknowledges_too_late_for_a_go_runtime",
+        ],
+    },
+];
