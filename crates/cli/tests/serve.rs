@@ -1,0 +1,384 @@
+//! `keyway serve` as a process: what it says, what it answers, and how it ends.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+const KEYWAY: &str = env!("CARGO_BIN_EXE_keyway");
+
+/// A fresh home.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Self {
+        let home = Self(tempfile::tempdir().expect("a temporary directory"));
+        fs::create_dir(home.path("run")).expect("a runtime directory");
+        home
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.0.path().join(below)
+    }
+
+    fn keyway(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(KEYWAY);
+        command
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.0.path())
+            .env("PATH", "/usr/bin:/bin")
+            .env("XDG_RUNTIME_DIR", self.path("run"))
+            .current_dir(self.0.path());
+        command
+    }
+
+    fn output(&self, arguments: &[&str]) -> Output {
+        self.keyway(arguments).output().expect("it runs")
+    }
+
+    fn set(&self, id: &str, value: &[u8]) {
+        let mut set = self
+            .keyway(&["set", id])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("it runs");
+        set.stdin
+            .take()
+            .expect("a pipe")
+            .write_all(value)
+            .expect("written");
+        assert!(set.wait().expect("it ends").success());
+    }
+
+    /// Starts the daemon at a path of its own and waits until it is ready. The second address that it has by default is one
+    /// for the whole machine.
+    fn serve(&self, arguments: &[&str]) -> Daemon {
+        let socket = self.path("daemon.sock");
+        let mut all = vec!["serve", "--listen", socket.to_str().expect("a path")];
+        all.extend(arguments);
+        Daemon::start(&mut self.keyway(&all), socket)
+    }
+}
+
+struct Daemon {
+    child: Child,
+    socket: PathBuf,
+    stderr: BufReader<Box<dyn Read + Send>>,
+    ready: String,
+}
+
+impl Daemon {
+    fn start(command: &mut Command, socket: PathBuf) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it runs");
+        let stderr: ChildStderr = child.stderr.take().expect("a pipe");
+        let mut stderr = BufReader::new(Box::new(stderr) as Box<dyn Read + Send>);
+        let mut ready = String::new();
+        stderr.read_line(&mut ready).expect("a line");
+        Self {
+            child,
+            socket,
+            stderr,
+            ready,
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("sent");
+    }
+
+    /// Stops it and returns its exit code and what else it wrote to stderr.
+    fn stop(mut self) -> (Option<i32>, String) {
+        self.signal(Signal::TERM);
+        let mut rest = String::new();
+        self.stderr.read_to_string(&mut rest).expect("text");
+        (self.child.wait().expect("it ends").code(), rest)
+    }
+
+    /// A request as `curl --unix-socket` sends it.
+    fn post(&self, path: &str, json: &str) -> String {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{json}",
+            json.len()
+        );
+        self.raw(&request)
+    }
+
+    fn raw(&self, request: &str) -> String {
+        let mut stream = UnixStream::connect(&self.socket).expect("connected");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .expect("a time-out");
+        stream.write_all(request.as_bytes()).expect("written");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // A test that failed leaves nothing running.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn serve_alone_in_a_fresh_home_is_a_working_engine() {
+    let home = Home::new();
+    let daemon = home.serve(&[]);
+    assert_eq!(
+        daemon.ready,
+        format!("keyway: ready at {}\n", daemon.socket.display())
+    );
+    home.set("web/token", b"not-a-real-token");
+    let answer = daemon.post(
+        "/resolver.v1.ResolverService/GetSecrets",
+        r#"{"pattern":"web/*"}"#,
+    );
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(
+        answer.contains(r#""id":"web/token","value":"bm90LWEtcmVhbC10b2tlbg==","provider":"file""#),
+        "{answer}"
+    );
+    assert!(
+        daemon
+            .raw("GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .ends_with("\r\n\r\nok")
+    );
+    let version = daemon.post("/health.v1.VersionService/GetVersion", "{}");
+    assert!(
+        version.contains(concat!(r#""version":"v"#, env!("CARGO_PKG_VERSION"), '"')),
+        "{version}"
+    );
+    let nothing = daemon.post(
+        "/resolver.v1.ResolverService/GetSecrets",
+        r#"{"pattern":"web/other"}"#,
+    );
+    assert!(
+        nothing.starts_with("HTTP/1.1 404 ") && nothing.contains("not_found"),
+        "{nothing}"
+    );
+    let malformed = daemon.post(
+        "/resolver.v1.ResolverService/GetSecrets",
+        r#"{"pattern":"a//b"}"#,
+    );
+    assert!(
+        malformed.starts_with("HTTP/1.1 400 ") && malformed.contains("invalid_argument"),
+        "{malformed}"
+    );
+    let socket = daemon.socket.clone();
+    assert_eq!(
+        daemon.stop(),
+        (Some(0), String::new()),
+        "it says one line and ends cleanly"
+    );
+    assert!(!socket.exists());
+}
+
+#[test]
+fn the_same_secret_comes_back_through_the_command_line() {
+    let home = Home::new();
+    let daemon = home.serve(&[]);
+    let value = [0_u8, 255, 10, 13, 0];
+    home.set("raw/bytes", &value);
+    let socket = daemon.socket.to_str().expect("a path").to_owned();
+    let got = home.output(&["get", "--socket", &socket, "--value", "raw/bytes"]);
+    assert_eq!(
+        (got.status.code(), got.stdout),
+        (Some(0), value.to_vec()),
+        "{}",
+        text(&got.stderr)
+    );
+    let missing = home.output(&["get", "--socket", &socket, "raw/missing"]);
+    assert_eq!(missing.status.code(), Some(3), "{}", text(&missing.stderr));
+    let listed = home.output(&["ls", "--socket", &socket]);
+    assert!(
+        listed.status.success() && text(&listed.stdout).contains("raw/bytes"),
+        "{}",
+        text(&listed.stdout)
+    );
+    let plugins = home.output(&["plugins", "--socket", &socket]);
+    assert!(
+        plugins.status.success() && text(&plugins.stdout).contains("file"),
+        "{}",
+        text(&plugins.stdout)
+    );
+    daemon.stop();
+}
+
+#[test]
+fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
+    let home = Home::new();
+    let notify = UnixDatagram::bind(home.path("notify")).expect("a socket");
+    notify
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .expect("a time-out");
+    let socket = home.path("daemon.sock");
+    let mut command = home.keyway(&["serve", "--socket", socket.to_str().expect("a path")]);
+    let daemon = Daemon::start(command.env("NOTIFY_SOCKET", home.path("notify")), socket);
+    let mut message = [0; 64];
+    let n_read = notify.recv(&mut message).expect("a message");
+    assert_eq!(&message[..n_read], b"READY=1");
+    daemon.stop();
+    let n_read = notify.recv(&mut message).expect("a message");
+    assert_eq!(&message[..n_read], b"STOPPING=1");
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_with_file_line_and_key() {
+    let home = Home::new();
+    fs::create_dir_all(home.path(".config/keyway")).expect("a directory");
+    let file = home.path(".config/keyway/config.toml");
+    fs::write(&file, "\n[plugins.pass]\ntimeout = \"soon\"\n").expect("written");
+    let refused = home.output(&["serve"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let expected = format!(
+        "keyway: {}:3: plugins.pass.timeout: \"soon\" is not a duration",
+        file.display()
+    );
+    assert!(
+        text(&refused.stderr).starts_with(&expected),
+        "{}",
+        text(&refused.stderr)
+    );
+}
+
+#[test]
+fn an_address_in_use_is_refused_with_its_holder() {
+    let home = Home::new();
+    let daemon = home.serve(&[]);
+    let socket = daemon.socket.to_str().expect("a path").to_owned();
+    let refused = home.output(&["serve", "--listen", &socket]);
+    assert_eq!(refused.status.code(), Some(1));
+    let expected = format!(
+        "keyway: {socket} is in use by process {} of uid",
+        daemon.child.id()
+    );
+    assert!(
+        text(&refused.stderr).starts_with(&expected),
+        "{}",
+        text(&refused.stderr)
+    );
+    daemon.stop();
+}
+
+#[test]
+fn sighup_reloads_and_a_mistake_changes_nothing() {
+    let home = Home::new();
+    let file = home.path("config.toml");
+    fs::write(&file, "").expect("written");
+    let mut daemon = home.serve(&["--config", file.to_str().expect("a path")]);
+    home.set("web/token", b"not-a-real-token");
+    let get = |daemon: &Daemon| {
+        daemon.post(
+            "/resolver.v1.ResolverService/GetSecrets",
+            r#"{"pattern":"web/token"}"#,
+        )
+    };
+    assert!(get(&daemon).starts_with("HTTP/1.1 200 "));
+    fs::write(&file, "unknown = 1").expect("written");
+    daemon.signal(Signal::HUP);
+    let mut line = String::new();
+    daemon.stderr.read_line(&mut line).expect("a line");
+    assert!(
+        line.contains("the old configuration stays in force") && line.contains("unknown"),
+        "{line}"
+    );
+    assert!(get(&daemon).starts_with("HTTP/1.1 200 "));
+    fs::write(&file, "[plugins.file]\nenabled = false").expect("written");
+    daemon.signal(Signal::HUP);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !get(&daemon).starts_with("HTTP/1.1 404 ") {
+        assert!(Instant::now() < deadline, "the plugin is still asked");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn a_plugin_directory_replaces_the_bundled_provider() {
+    let home = Home::new();
+    let plugins = home.path("plugins");
+    fs::create_dir(&plugins).expect("a directory");
+    // Not a plugin at all, but it has the name.
+    fs::copy("/bin/false", plugins.join("file")).expect("copied");
+    let daemon = home.serve(&["--plugin-dir", plugins.to_str().expect("a path")]);
+    let answer = daemon.post(
+        "/resolver.v1.ResolverService/GetSecrets",
+        r#"{"pattern":"web/token"}"#,
+    );
+    assert!(
+        answer.starts_with("HTTP/1.1 503 ") && answer.contains("it exited with status 1"),
+        "{answer}"
+    );
+    daemon.stop();
+}
+
+#[test]
+fn a_second_signal_does_not_wait() {
+    let home = Home::new();
+    let daemon = home.serve(&[]);
+    let pid = Pid::from_child(&daemon.child);
+    daemon.signal(Signal::INT);
+    // It may have ended between the two.
+    let _ = kill_process(pid, Signal::INT);
+    let begin = Instant::now();
+    let (code, _) = daemon.stop_without_signal();
+    assert!(matches!(code, Some(0 | 1)), "{code:?}");
+    assert!(begin.elapsed() < Duration::from_secs(5));
+}
+
+impl Daemon {
+    fn stop_without_signal(mut self) -> (Option<i32>, String) {
+        let mut rest = String::new();
+        self.stderr.read_to_string(&mut rest).expect("text");
+        (self.child.wait().expect("it ends").code(), rest)
+    }
+}
+
+#[test]
+fn secrets_are_in_no_log_however_much_is_logged() {
+    let home = Home::new();
+    let socket = home.path("daemon.sock");
+    let mut command = home.keyway(&[
+        "serve",
+        "--log-format",
+        "json",
+        "--listen",
+        socket.to_str().expect("a path"),
+    ]);
+    let mut daemon = Daemon::start(command.env("RUST_LOG", "trace"), socket);
+    home.set("canary/id", b"canary-dummy-value");
+    let mut stderr = std::mem::replace(
+        &mut daemon.stderr,
+        BufReader::new(Box::new(std::io::empty()) as _),
+    );
+    // Somebody has to read what it logs, or it would wait.
+    let reader = std::thread::spawn(move || {
+        let mut log = String::new();
+        stderr.read_to_string(&mut log).expect("text");
+        log
+    });
+    let answer = daemon.post(
+        "/resolver.v1.ResolverService/GetSecrets",
+        r#"{"pattern":"canary/*"}"#,
+    );
+    assert!(answer.contains("Y2FuYXJ5LWR1bW15LXZhbHVl"), "{answer}");
+    daemon.stop();
+    let drained = reader.join().expect("read");
+    assert!(drained.len() > 1000, "the log is on");
+    for canary in ["canary-dummy-value", "Y2FuYXJ5LWR1bW15LXZhbHVl"] {
+        assert!(!drained.contains(canary), "a value is in the log");
+    }
+}
