@@ -8,7 +8,7 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use keyway_rpc::http1::ServeConfig;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use support::{Alive, Memory, head, raw, read_raw, router};
@@ -251,4 +251,22 @@ async fn garbage_ends_the_connection_and_not_the_server() {
     )
     .await;
     assert_eq!(status(&answer), "HTTP/1.1 200 OK");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_call_is_not_idle_and_the_time_after_it_is() {
+    let config = ServeConfig::default().header_read_timeout(Duration::from_secs(5));
+    let router = router(&Alive::default()).max_timeout(Duration::from_secs(100));
+    let started = Instant::now();
+    let mut io = Memory::new(router).with_config(config).open();
+    let request = head("content-length: 0\r\n").replace("Echo/Echo", "Echo/Hang");
+    io.write_all(request.as_bytes())
+        .await
+        .expect("the server reads");
+    let mut first = [0; 12];
+    io.read_exact(&mut first).await.expect("the server answers");
+    assert_eq!(&first, b"HTTP/1.1 504");
+    assert_eq!(started.elapsed().as_secs(), 100);
+    read_raw(&mut io).await;
+    assert_eq!(started.elapsed().as_secs(), 105);
 }

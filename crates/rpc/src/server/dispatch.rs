@@ -10,7 +10,7 @@ use http::request::Parts;
 use http_body::Body as HttpBody;
 use tokio::time::{Instant, timeout};
 
-use super::guard::{CatchPanic, Expired, until};
+use super::guard::{CatchPanic, Expired, until, within};
 use super::route::{Handler, Route};
 use super::router::{Settings, Shared};
 use crate::buffer::{CollectError, collect, drain, has_data};
@@ -25,20 +25,18 @@ const DRAIN_LIMIT: usize = 1024 * 1024;
 /// How long a refused request may take to arrive.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Answers a request to a path that has a route.
+/// Answers a request to the path of `route`.
 pub(super) async fn respond<B>(
     shared: Arc<Shared>,
+    route: Route,
     request: http::Request<B>,
 ) -> http::Response<Body>
 where
     B: HttpBody,
     B::Error: Into<BoxError>,
 {
-    let arrived = Instant::now();
     let (parts, body) = request.into_parts();
     let mut body = pin!(body);
-    let route = shared.routes.get(parts.uri.path());
-    let route = route.expect("the router asks only for paths that it contains");
     let settings = &shared.settings;
     let required = settings.require_protocol_version;
     // An HTTP/2 client may end an empty body by a frame of its own, so its end is waited for.
@@ -53,8 +51,8 @@ where
         Err(rejection) => return refuse(rejection, body).await,
     };
     let answer = negotiated.answer();
-    let deadline = deadline(arrived, negotiated.timeout, settings.max_timeout);
-    let call = call(route, settings, negotiated, parts, body.as_mut(), deadline);
+    let deadline = deadline(negotiated.timeout, settings.max_timeout);
+    let call = call(&route, settings, negotiated, parts, body.as_mut(), deadline);
     match until(deadline, call).await {
         Ok(Ok(reply)) => answer.success(reply, settings.compression, route.spec),
         Ok(Err(Failure::Handler(error))) => failure(&error),
@@ -115,7 +113,7 @@ where
         Some(message) => message,
         None => {
             let reading = collect(body, encoding.body_limit(limit), spec.is_sensitive());
-            match timeout(settings.read_timeout, reading).await {
+            match within(settings.read_timeout, reading).await {
                 Ok(read) => read.map_err(|error| unread(error, limit))?,
                 Err(_) => return Err(too_slow(settings.read_timeout)),
             }
@@ -162,11 +160,11 @@ where
 }
 
 /// The earlier of what the client and what the server allow.
-fn deadline(arrived: Instant, asked: Option<Duration>, most: Option<Duration>) -> Option<Instant> {
+fn deadline(asked: Option<Duration>, most: Option<Duration>) -> Option<Instant> {
     let allowed = match (asked, most) {
         (Some(asked), Some(most)) => asked.min(most),
         (Some(one), None) | (None, Some(one)) => one,
         (None, None) => return None,
     };
-    arrived.checked_add(allowed)
+    Instant::now().checked_add(allowed)
 }

@@ -1,12 +1,13 @@
 //! What stands around a handler: its deadline, and a net below its panics.
 
 use std::any::Any;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 pin_project_lite::pin_project! {
     /// A future whose panic is its result.
@@ -33,6 +34,16 @@ impl<F: Future> Future for CatchPanic<F> {
             Ok(poll) => poll.map(Ok),
             Err(panic) => Poll::Ready(Err(panic)),
         }
+    }
+}
+
+/// Drives `future` for at most this long. A future that is ready at once, as the body of most
+/// requests is, costs no timer.
+pub(super) async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, Expired> {
+    let mut future = pin!(future);
+    match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+        Poll::Ready(output) => Ok(output),
+        Poll::Pending => timeout(limit, future).await.map_err(|_| Expired),
     }
 }
 

@@ -205,8 +205,9 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        if self.contains(request.uri().path()) {
-            let future = Box::pin(dispatch::respond(Arc::clone(&self.shared), request));
+        if let Some(route) = self.shared.routes.get(request.uri().path()) {
+            let (shared, route) = (Arc::clone(&self.shared), route.clone());
+            let future = Box::pin(dispatch::respond(shared, route, request));
             return ResponseFuture {
                 kind: Kind::Call { future },
             };

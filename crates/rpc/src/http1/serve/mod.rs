@@ -1,22 +1,27 @@
 //! Serving HTTP/1.1 on byte streams.
 
+mod adapter;
+mod idle;
+
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_core::Stream;
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper::server::conn::http1::Builder;
-use hyper_util::rt::TokioTimer;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
+use self::adapter::ToHyper;
+use self::idle::IdleClock;
 use crate::BoxError;
 
 /// Bounds and habits of HTTP/1.1 servers.
@@ -44,7 +49,8 @@ impl Default for ServeConfig {
 impl ServeConfig {
     /// Closes a connection that has not sent the whole head of a request within this time, counted
     /// from its start or from the end of the previous response; so it is also how long a
-    /// connection may be idle. Default: 30 s.
+    /// connection may be idle, and how long a peer may take to read the end of a response.
+    /// Default: 30 s.
     #[must_use]
     pub fn header_read_timeout(mut self, timeout: Duration) -> Self {
         self.header_read_timeout = timeout;
@@ -83,8 +89,8 @@ impl ServeConfig {
     fn builder(&self) -> Builder {
         let mut builder = Builder::new();
         builder
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.header_read_timeout)
+            // An idle clock of our own stands in for hyper's.
+            .header_read_timeout(None)
             .max_header_size(self.max_head_size)
             .auto_date_header(self.date_header);
         builder
@@ -93,9 +99,18 @@ impl ServeConfig {
 
 /// Why a connection ended early.
 #[derive(Debug, thiserror::Error)]
-#[error("HTTP/1.1 connection: {0}")]
 #[non_exhaustive]
-pub struct ServeError(#[from] hyper::Error);
+pub enum ServeError {
+    /// The peer broke the protocol or went away in the middle, or the I/O failed.
+    #[error("HTTP/1.1 connection: {0}")]
+    Http(#[from] hyper::Error),
+    /// No whole head of a request came in time.
+    #[error("no request came within {limit:?}")]
+    Idle {
+        /// How long was waited.
+        limit: Duration,
+    },
+}
 
 /// Serves one connection until the peer closes it, or until `shutdown` resolves and the request
 /// that is being answered then is done.
@@ -119,7 +134,10 @@ where
     B: http_body::Body + 'static,
     B::Error: Into<BoxError>,
 {
-    let mut connection = pin!(config.builder().serve_connection(io, ToHyper(service)));
+    let activity = Arc::default();
+    let mut idle = IdleClock::new(config.header_read_timeout, Arc::clone(&activity));
+    let service = ToHyper { service, activity };
+    let mut connection = pin!(config.builder().serve_connection(io, service));
     let mut shutdown = pin!(shutdown);
     let mut stopping = false;
     poll_fn(|cx| {
@@ -127,10 +145,13 @@ where
             stopping = true;
             connection.as_mut().graceful_shutdown();
         }
-        connection.as_mut().poll(cx)
+        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            return Poll::Ready(ended.map_err(ServeError::Http));
+        }
+        let limit = config.header_read_timeout;
+        idle.poll(cx).map(|()| Err(ServeError::Idle { limit }))
     })
     .await
-    .map_err(ServeError)
 }
 
 /// How a call of [`serve`] went.
@@ -273,54 +294,5 @@ impl Tasks {
             }
         }
         self.served
-    }
-}
-
-/// A tower service as hyper calls it.
-struct ToHyper<S>(S);
-
-impl<S, R> hyper::service::Service<http::Request<Incoming>> for ToHyper<S>
-where
-    S: Service<http::Request<Incoming>, Response = R, Error = Infallible> + Clone,
-{
-    type Response = R;
-    type Error = Infallible;
-    type Future = Oneshot<S, S::Future>;
-
-    fn call(&self, request: http::Request<Incoming>) -> Self::Future {
-        Oneshot::Waiting {
-            service: self.0.clone(),
-            request: Some(request),
-        }
-    }
-}
-
-pin_project_lite::pin_project! {
-    /// Waits until a service is ready, then calls it.
-    #[project = OneshotProjection]
-    enum Oneshot<S, F> {
-        Waiting { service: S, request: Option<http::Request<Incoming>> },
-        Called { #[pin] future: F },
-    }
-}
-
-impl<S, R> Future for Oneshot<S, S::Future>
-where
-    S: Service<http::Request<Incoming>, Response = R, Error = Infallible>,
-{
-    type Output = Result<R, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        loop {
-            let future = match self.as_mut().project() {
-                OneshotProjection::Called { future } => return future.poll(cx),
-                OneshotProjection::Waiting { service, request } => {
-                    ready!(service.poll_ready(cx))?;
-                    let request = request.take().expect("the request is taken once");
-                    service.call(request)
-                }
-            };
-            self.set(Self::Called { future });
-        }
     }
 }
