@@ -160,13 +160,23 @@ fn remove_stale(address: &Address, path: &Path) -> Result<(), ListenError> {
     if !metadata.file_type().is_socket() {
         return Err(ListenError::NotASocket { path: path.into() });
     }
-    match StdStream::connect(path) {
-        Ok(_) => Err(in_use(address)),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(failed("remove the stale socket"))
-        }
-        Err(error) => Err(failed("find out whether somebody listens there")(error)),
+    let stale = match StdStream::connect(path) {
+        Ok(stream) => listener_is_dead(&stream),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => true,
+        Err(error) => return Err(failed("find out whether somebody listens there")(error)),
+    };
+    if !stale {
+        return Err(in_use(address));
     }
+    fs::remove_file(path).map_err(failed("remove the stale socket"))
+}
+
+/// Whether the process that made the listening socket is gone. A child that a killed daemon was just starting holds a
+/// copy of the socket until it executes its program, and accepts nothing.
+fn listener_is_dead(stream: &StdStream) -> bool {
+    rustix::net::sockopt::socket_peercred(stream).is_ok_and(|credentials| {
+        rustix::process::test_kill_process(credentials.pid) == Err(rustix::io::Errno::SRCH)
+    })
 }
 
 /// Makes the socket ours alone. Its directory is closed to others already, so nobody connects before that.
@@ -207,6 +217,46 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).expect("metadata").permissions().mode() & 0o777
+    }
+
+    const HOLDER_VARIABLE: &str = "KEYWAY_TEST_SOCKET_TO_LEAVE";
+
+    /// Run as a process of its own by the test below: listens, leaves the socket to a child, and ends.
+    #[test]
+    fn a_process_that_leaves_its_socket_to_a_child() {
+        let Some(path) = std::env::var_os(HOLDER_VARIABLE) else {
+            return;
+        };
+        let listener = StdListener::bind(path).expect("listening");
+        std::process::Command::new("cat")
+            .arg("/proc/self/fd/2")
+            .stdin(std::os::fd::OwnedFd::from(listener))
+            .spawn()
+            .expect("a child");
+    }
+
+    #[tokio::test]
+    async fn a_socket_whose_maker_is_dead_is_stale_whoever_still_holds_it() {
+        use std::process::{Command, Stdio};
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let path = root.path().join("daemon.sock");
+        // The grandchild reads from this pipe, so it lives until the pipe is closed.
+        let (theirs, ours) = io::pipe().expect("a pipe");
+        let status = Command::new(std::env::current_exe().expect("this program"))
+            .args([
+                "--exact",
+                "listen::tests::a_process_that_leaves_its_socket_to_a_child",
+            ])
+            .env(HOLDER_VARIABLE, &path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(theirs)
+            .status()
+            .expect("a process");
+        assert!(status.success());
+        StdStream::connect(&path).expect("the child holds the socket");
+        Socket::bind(&path.clone().into()).expect("listening");
+        drop(ours);
     }
 
     #[tokio::test]
