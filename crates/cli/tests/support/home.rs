@@ -31,8 +31,10 @@ impl Home {
 
     /// `keyway` with these arguments, in this home and with an environment of its own.
     pub fn keyway(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_keyway"));
+        // Whoever starts the tests in the background has them ignore Ctrl-C, and ignoring is inherited.
+        let mut command = Command::new("env");
         command
+            .args(["--default-signal", env!("CARGO_BIN_EXE_keyway")])
             .args(arguments)
             .current_dir(self.path())
             .env_clear()
