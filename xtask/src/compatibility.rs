@@ -88,11 +88,8 @@ fn test(workspace: &Workspace) -> Result<Results> {
 
 /// `Running tests/NAME.rs (...)` and `Running unittests src/lib.rs (...)`, without their folder and ending.
 fn test_file(line: &str) -> Option<String> {
-    let path = line
-        .trim_start()
-        .strip_prefix("Running ")?
-        .strip_prefix("unittests ")
-        .map_or_else(|| line.trim_start().strip_prefix("Running "), Some)?;
+    let path = line.trim_start().strip_prefix("Running ")?;
+    let path = path.strip_prefix("unittests ").unwrap_or(path);
     let path = path.split(' ').next()?;
     Some(path.rsplit('/').next()?.trim_end_matches(".rs").to_owned())
 }
