@@ -196,3 +196,35 @@ async fn a_plugin_too_old_to_be_asked_is_stopped_with_advice() {
     assert!(error.to_string().contains("rebuild it"), "{error}");
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn the_audit_log_says_who_got_what_and_never_a_value() {
+    let home = Home::new(PLUGIN);
+    let mut config = home.config();
+    for (name, behaviour) in [
+        ("gate", Behaviour::AccessControl),
+        ("good", Behaviour::Good),
+    ] {
+        home.add(name);
+        behave(&mut config, name, behaviour);
+    }
+    let log = home.path().join("audit.jsonl");
+    config.audit = Some(keyway_runtime::AuditConfig::new(&log));
+    let daemon = TestDaemon::with_config(home.into(), config);
+    daemon.get("good/key").await.expect("a secret");
+    daemon.get("good/denied").await.expect_err("denied");
+    let text = std::fs::read_to_string(&log).expect("the log");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(
+        lines[0].contains(r#""patterns":["good/key"]"#)
+            && lines[0].contains(r#""providers":["good"]"#),
+        "{text}"
+    );
+    assert!(
+        lines[1].contains(r#""outcome":"permission_denied""#),
+        "{text}"
+    );
+    assert!(!text.contains("dummy-value-of"), "a value is in the log");
+    daemon.stop().await;
+}

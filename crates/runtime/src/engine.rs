@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
+use crate::audit::Audit;
 use crate::config::{Config, PluginConfig};
 use crate::launch::{Environment, Spawner};
 use crate::name::PluginName;
@@ -27,6 +28,8 @@ pub(crate) struct Engine {
     pub(crate) spawner: Spawner,
     /// What of the daemon's environment plugins may see.
     pub(crate) environment: Environment,
+    /// Records who asked for what.
+    pub(crate) audit: Audit,
     memory: Memory,
     stopping: AtomicBool,
 }
@@ -38,6 +41,7 @@ impl Engine {
             controls: Controls::default(),
             spawner,
             environment: Environment::new(config.environment.iter().cloned()),
+            audit: Audit::new(config.audit.clone()),
             memory: Memory::open(StateFile::new(&config.state_dir)),
             stopping: AtomicBool::new(false),
             config: ArcSwap::from_pointee(config),
@@ -51,6 +55,9 @@ impl Engine {
 
     /// Uses another configuration from now on.
     pub(crate) fn set_config(&self, config: Config) {
+        if config.audit != self.config.load().audit {
+            self.audit.configure(config.audit.clone());
+        }
         self.config.store(Arc::new(config));
     }
 

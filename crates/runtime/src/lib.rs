@@ -32,6 +32,7 @@
 struct Readme;
 
 mod access;
+mod audit;
 mod config;
 mod connection;
 mod daemon;

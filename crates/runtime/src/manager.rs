@@ -156,6 +156,15 @@ impl Manager {
             self.bring_up_to_date(name, source, &mut report).await;
         }
         self.configure_manual().await;
+        for handle in self
+            .engine
+            .registry
+            .snapshot()
+            .values()
+            .filter_map(|entry| entry.handle())
+        {
+            handle.forget_answers();
+        }
         tracing::info!(?report, "reloaded");
         Ok(report)
     }

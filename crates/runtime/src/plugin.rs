@@ -3,6 +3,7 @@
 //! Whatever a plugin came from, from its connection on it is the same: [`crate::connection::open`] turns any byte stream into
 //! a [`crate::connection::PluginConnection`], and a [`Handle`] calls it.
 
+mod cache;
 mod ending;
 mod handle;
 mod launched;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use keyway_mux::{Connector, Session};
 use keyway_proto::accesscontrol::v1 as access;
 use keyway_proto::keyway::v1 as catalog;
@@ -14,6 +15,7 @@ use keyway_rpc::{Code, Error, Request, Response};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::cache::{Cache, SharedAnswer};
 use crate::config::PluginConfig;
 use crate::name::PluginName;
 use crate::registration::{Generation, Registration};
@@ -30,6 +32,7 @@ pub(crate) struct Handle {
     name: PluginName,
     generation: Generation,
     permits: Semaphore,
+    cache: Cache,
     /// Told when the plugin turns out to be of no use.
     useless: Notify,
     resolver: resolver::ResolverServiceClient<Transport>,
@@ -110,6 +113,7 @@ impl Handle {
             name: registration.name.clone(),
             generation: registration.generation,
             permits: Semaphore::new(concurrency.unwrap_or(PluginConfig::DEFAULT_CONCURRENCY)),
+            cache: Cache::default(),
             useless: Notify::new(),
             resolver: client.clone().into(),
             catalog: client.clone().into(),
@@ -149,6 +153,26 @@ impl Handle {
             }
             result => result,
         }
+    }
+
+    /// As [`get_secrets`](Self::get_secrets), but an answer of the last `ttl` will do, and the same question of several callers
+    /// is asked once. The request itself may take `patience`, whoever waits for it.
+    pub(crate) async fn get_secrets_cached(
+        self: &Arc<Self>,
+        pattern: &str,
+        ttl: Duration,
+        patience: Duration,
+    ) -> SharedAnswer {
+        let ask = || {
+            let (handle, pattern) = (Arc::clone(self), pattern.to_owned());
+            async move { Arc::new(handle.get_secrets(&pattern, patience).await) }.boxed()
+        };
+        self.cache.get(pattern, ttl, ask).await
+    }
+
+    /// Forgets the answers that could be used again.
+    pub(crate) fn forget_answers(&self) {
+        self.cache.clear();
     }
 
     /// Asks a provider what it has, without values.

@@ -4,6 +4,7 @@ use keyway_proto::keyway::v1 as keyway;
 use keyway_rpc::{Error, Request, Response};
 
 use super::{Services, caller, pattern};
+use crate::audit::Outcome;
 use crate::resolve::list_secrets;
 
 impl keyway::CatalogService for Services {
@@ -14,7 +15,14 @@ impl keyway::CatalogService for Services {
         let caller = caller(&request)?;
         let query = pattern(request.message().pattern.as_deref())?;
         // Names of secrets are told only to who could read them.
-        crate::access::check(&self.engine, &caller, &query).await?;
+        let allowed = crate::access::check(&self.engine, &caller, &query).await;
+        let outcome = allowed
+            .as_ref()
+            .map_or_else(Outcome::failed, |()| Outcome::ok());
+        self.engine
+            .audit
+            .record("list", &[query.to_string()], &caller, &outcome)?;
+        allowed?;
         Ok(Response::new(
             list_secrets(&self.engine, &query, request.deadline()).await,
         ))

@@ -5,8 +5,12 @@ use keyway_proto::{FAILED_PROVIDERS_HEADER, timestamp};
 use keyway_rpc::{Error, Request, Response};
 use keyway_secrets::Pattern;
 
+use tokio::time::Instant;
+
 use super::{Services, caller, pattern};
-use crate::resolve::{failed_providers_header, resolve};
+use crate::audit::Outcome;
+use crate::identity::Peer;
+use crate::resolve::{Resolution, failed_providers_header, resolve};
 
 impl resolver::ResolverService for Services {
     async fn get_secrets(
@@ -15,8 +19,15 @@ impl resolver::ResolverService for Services {
     ) -> Result<Response<resolver::GetSecretsResponse>, Error> {
         let caller = caller(&request)?;
         let query = pattern(request.message().pattern.as_deref())?;
-        crate::access::check(&self.engine, &caller, &query).await?;
-        let resolution = resolve(&self.engine, &query, request.deadline()).await?;
+        let result = self.find(&caller, &query, request.deadline()).await;
+        let outcome = match &result {
+            Ok(resolution) => found(resolution),
+            Err(error) => Outcome::failed(error),
+        };
+        self.engine
+            .audit
+            .record("get", &[query.to_string()], &caller, &outcome)?;
+        let resolution = result?;
         let header = failed_providers_header(&resolution.failed);
         let mut response = Response::new(resolver::GetSecretsResponse {
             envelopes: resolution.envelopes,
@@ -27,6 +38,42 @@ impl resolver::ResolverService for Services {
                 .insert(FAILED_PROVIDERS_HEADER, names);
         }
         Ok(response)
+    }
+}
+
+impl Services {
+    async fn find(
+        &self,
+        caller: &Peer,
+        query: &Pattern,
+        deadline: Option<Instant>,
+    ) -> Result<Resolution, Error> {
+        crate::access::check(&self.engine, caller, query).await?;
+        resolve(&self.engine, query, deadline).await
+    }
+}
+
+/// What the audit log says of an answer.
+fn found(resolution: &Resolution) -> Outcome {
+    let mut providers: Vec<String> = resolution
+        .envelopes
+        .iter()
+        .map(|envelope| envelope.provider().to_owned())
+        .collect();
+    providers.dedup();
+    Outcome {
+        code: "ok".into(),
+        ids: resolution
+            .envelopes
+            .iter()
+            .map(|envelope| envelope.id().to_owned())
+            .collect(),
+        failed: resolution
+            .failed
+            .iter()
+            .map(|failure| failure.provider.to_string())
+            .collect(),
+        providers,
     }
 }
 
@@ -44,7 +91,15 @@ impl resolver::AuthorizerService for Services {
             .iter()
             .map(|text| pattern(Some(text)))
             .collect::<Result<_, _>>()?;
-        let expires_at = crate::access::authorize(&self.engine, &caller, &patterns).await?;
+        let result = crate::access::authorize(&self.engine, &caller, &patterns).await;
+        let outcome = result
+            .as_ref()
+            .map_or_else(Outcome::failed, |_| Outcome::ok());
+        let texts: Vec<String> = patterns.iter().map(Pattern::to_string).collect();
+        self.engine
+            .audit
+            .record("authorize", &texts, &caller, &outcome)?;
+        let expires_at = result?;
         Ok(Response::new(resolver::AuthorizeResponse {
             decision: Some(resolver::Decision::Allow.into()),
             expires_at: Some(timestamp::to_wire(expires_at)),
