@@ -271,3 +271,25 @@ impl tracing::Subscriber for Log {
 
     fn exit(&self, _: &tracing::span::Id) {}
 }
+
+#[tokio::test]
+async fn what_arrived_before_a_broken_pipe_can_still_be_read() {
+    let (near, mut far) = tokio::net::UnixStream::pair().unwrap();
+    let client = end(near, Role::Client, Config::default());
+    let mut stream = client.session.open().await.unwrap();
+    stream.write_all(b"question").await.unwrap();
+    stream.flush().await.unwrap();
+    let mut question = [0; 20];
+    far.read_exact(&mut question).await.unwrap();
+    // The peer answers and goes away, and this task writes before anybody has read the answer.
+    let answer = [&[0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 6][..], b"answer"].concat();
+    far.write_all(&answer).await.unwrap();
+    drop(far);
+    let _written = stream.write(&[0; 50_000]).await;
+    let mut text = [0; 6];
+    bounded("the answer", stream.read_exact(&mut text)).await.unwrap();
+    assert_eq!(&text, b"answer");
+    assert!(bounded("the end", stream.read_u8()).await.is_err());
+    let outcome = bounded("the driver", client.driver).await.unwrap();
+    assert!(matches!(outcome, Err(SessionError::Io(_) | SessionError::ConnectionLost { .. })));
+}
