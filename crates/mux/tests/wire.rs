@@ -287,9 +287,14 @@ async fn what_arrived_before_a_broken_pipe_can_still_be_read() {
     drop(far);
     let _written = stream.write(&[0; 50_000]).await;
     let mut text = [0; 6];
-    bounded("the answer", stream.read_exact(&mut text)).await.unwrap();
+    bounded("the answer", stream.read_exact(&mut text))
+        .await
+        .unwrap();
     assert_eq!(&text, b"answer");
     assert!(bounded("the end", stream.read_u8()).await.is_err());
     let outcome = bounded("the driver", client.driver).await.unwrap();
-    assert!(matches!(outcome, Err(SessionError::Io(_) | SessionError::ConnectionLost { .. })));
+    assert!(matches!(
+        outcome,
+        Err(SessionError::Io(_) | SessionError::ConnectionLost { .. })
+    ));
 }

@@ -1,8 +1,11 @@
 //! The async half: one lock around the core, the wakers of those who wait, and the task that
 //! reads the socket.
 
+#[cfg(all(test, keyway_loom))]
+mod interleavings;
 mod shared;
 mod socket;
+mod sync;
 mod turn;
 mod wakers;
 

@@ -4,7 +4,7 @@ use std::{
     fmt,
     io::{self, IoSlice},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -13,6 +13,7 @@ use std::{
 
 use super::{
     socket::{Direct, Socket},
+    sync::Mutex,
     wakers::{StreamWakers, Ticket, WaitSet, WakeList, store},
 };
 use crate::{

@@ -1,0 +1,201 @@
+//! Every interleaving of a waiting task with the driver's turn.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg keyway_loom" cargo test -p keyway-mux --lib interleavings
+//! ```
+//!
+//! A wake-up that could be lost is a deadlock, which loom reports with the schedule that led there.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use loom::{future::block_on, thread};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{Shared, Ticket, turn::Turn};
+use crate::{
+    config::{Config, Role},
+    frame::{Flags, Header},
+    streams::Key,
+};
+
+/// A connection on which the peer has said something, takes everything and says no more.
+struct Said(Vec<u8>);
+
+impl AsyncRead for Said {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.0.is_empty() {
+            return Poll::Pending;
+        }
+        buffer.put_slice(&std::mem::take(&mut self.0));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Said {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buffer.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A server whose peer has said `frames`, none of which was read yet.
+fn shared(frames: &[&[u8]]) -> Arc<Shared> {
+    let config = Config::new().max_unacknowledged(1);
+    Shared::new(Box::new(Said(frames.concat())), Role::Server, config)
+}
+
+/// The driver's next turns, as its task would take them until it waits.
+fn turn(shared: &Shared) {
+    let mut cx = Context::from_waker(Waker::noop());
+    while matches!(shared.with(|state| state.turn(&mut cx, false)), Turn::Again) {}
+}
+
+fn opened(shared: &Shared) -> Key {
+    let mut ticket = Ticket::default();
+    let mut cx = Context::from_waker(Waker::noop());
+    match shared.with(|state| state.poll_open(&mut cx, &mut ticket)) {
+        Poll::Ready(Ok(key)) => key,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn read(shared: &Shared, key: Key) -> Result<Vec<u8>, crate::StreamError> {
+    let mut bytes = Vec::new();
+    poll_fn(|cx| {
+        shared.with(|state| {
+            state.poll_read(key, cx, |front| {
+                bytes.extend_from_slice(front);
+                front.len()
+            })
+        })
+    })
+    .await
+    .map(|()| bytes)
+}
+
+#[test]
+fn interleavings_of_a_reader_and_the_turn_that_brings_its_bytes() {
+    loom::model(|| {
+        let shared = shared(&[&Header::data(2, Flags::ACK, 2).encode(), b"hi"]);
+        let key = opened(&shared);
+        let driver = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || turn(&shared))
+        };
+        assert_eq!(block_on(read(&shared, key)).unwrap(), b"hi");
+        driver.join().unwrap();
+    });
+}
+
+#[test]
+fn interleavings_of_a_reader_and_the_loss_of_the_driver() {
+    loom::model(|| {
+        let shared = shared(&[]);
+        let key = opened(&shared);
+        let driver = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || shared.with(|state| state.abandon()))
+        };
+        assert!(block_on(read(&shared, key)).is_err());
+        driver.join().unwrap();
+    });
+}
+
+#[test]
+fn interleavings_of_a_writer_without_window_and_the_turn_that_brings_credit() {
+    loom::model(|| {
+        let shared = shared(&[&Header::window_update(2, Flags::ACK, 5).encode()]);
+        let key = opened(&shared);
+        let write = |cx: &mut Context<'_>, bytes: &[u8]| {
+            shared.with(|state| state.poll_write(key, cx, &[io::IoSlice::new(bytes)]))
+        };
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(written) = write(&mut cx, &[0; 16_384]) {
+            written.unwrap();
+            shared.with(|state| state.core.out.clear());
+        }
+        let driver = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || turn(&shared))
+        };
+        assert_eq!(block_on(poll_fn(|cx| write(cx, b"on it goes"))).unwrap(), 5);
+        driver.join().unwrap();
+    });
+}
+
+#[test]
+fn interleavings_of_two_acceptors_one_of_whom_goes_away() {
+    // Three threads have too many schedules to try all; those with few switches find the bugs.
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let shared = shared(&[&Header::window_update(1, Flags::SYN, 0).encode()]);
+        let impatient = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let mut ticket = Ticket::default();
+                let mut cx = Context::from_waker(Waker::noop());
+                let accepted = shared.with(|state| state.poll_accept(&mut cx, &mut ticket));
+                shared.with(|state| state.leave_accepting(&mut ticket));
+                matches!(accepted, Poll::Ready(Ok(_)))
+            })
+        };
+        let driver = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                turn(&shared);
+                // Nothing else will come: whoever still waits is told so.
+                shared.with(|state| state.go_away());
+            })
+        };
+        let mut ticket = Ticket::default();
+        let accepted = block_on(poll_fn(|cx| {
+            shared.with(|state| state.poll_accept(cx, &mut ticket))
+        }))
+        .is_ok();
+        let was_taken = impatient.join().unwrap();
+        driver.join().unwrap();
+        assert!(accepted != was_taken, "the stream went to exactly one");
+    });
+}
+
+#[test]
+fn interleavings_of_opening_and_the_turn_that_brings_an_acknowledgement() {
+    loom::model(|| {
+        let shared = shared(&[&Header::window_update(2, Flags::ACK, 0).encode()]);
+        let key = opened(&shared);
+        // The peer answers a SYN that has been sent.
+        assert!(shared.with(|state| state.poll_flush(key, true)).is_ok());
+        let driver = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || turn(&shared))
+        };
+        let mut ticket = Ticket::default();
+        let second = block_on(poll_fn(|cx| {
+            shared.with(|state| state.poll_open(cx, &mut ticket))
+        }));
+        assert_eq!(second.unwrap().id, 4);
+        driver.join().unwrap();
+    });
+}
