@@ -1,6 +1,7 @@
 //! What is measured: calls of 64 bytes, by the crate and by others.
 
 mod echo;
+mod grpc;
 mod hyper_alone;
 mod message;
 mod rpc;
@@ -12,6 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 
 pub use self::echo::RawEcho;
+pub use self::grpc::Tonic;
 pub use self::hyper_alone::{HyperFreshStream, HyperKeptAlive};
 pub use self::message::Payload;
 pub use self::rpc::{RpcFreshStream, RpcKeptAlive};
@@ -80,5 +82,6 @@ pub fn unary() -> Vec<Running> {
         Running::start::<RpcKeptAlive>("keyway-rpc, kept alive"),
         Running::start::<HyperFreshStream>("hyper alone, fresh stream"),
         Running::start::<RpcFreshStream>("keyway-rpc, fresh stream"),
+        Running::start::<Tonic>("tonic over h2, kept alive"),
     ]
 }
