@@ -423,6 +423,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn l09_a_signal_that_the_daemon_ignores_still_reaches_a_plugin() {
+        crate::sys::child::ignore_user_signal();
+        let spawner = Spawner::start().expect("a spawner");
+        let (_directory, spec) = script("grep SigIgn /proc/self/status >&2");
+        let text = stderr_of(launch(&spawner, spec).await).await;
+        let mask = text.trim_start_matches("SigIgn:").trim();
+        let mask = u64::from_str_radix(mask, 16).expect("a mask of signals");
+        // The bits above are real-time signals, which the C library keeps for itself.
+        assert_eq!(mask & 0x7fff_ffff, 0, "{text}");
+    }
+
+    #[tokio::test]
     async fn l09_stop_is_graceful_first() {
         let spawner = Spawner::start().expect("a spawner");
         let (_directory, spec) =

@@ -87,7 +87,7 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
 }
 
 /// Arranges that the child of `command` becomes `image` with `socket` at descriptor 3, inherits nothing else beyond its
-/// standard streams, is killed by the kernel when the calling thread ends, and leaves no core file behind.
+/// standard streams, ignores no signal, is killed by the kernel when the calling thread ends, and leaves no core file behind.
 ///
 /// Program, arguments and environment of `command` itself are not used. `socket` must stay open until the command was
 /// spawned. The caller must be the thread that spawns.
@@ -110,6 +110,7 @@ fn enter(socket: RawFd, parent: Pid) -> io::Result<()> {
     if getppid() != Some(parent) {
         return Err(io::Error::from_raw_os_error(libc::ESRCH));
     }
+    reset_signals();
     setrlimit(
         Resource::Core,
         Rlimit {
@@ -119,6 +120,16 @@ fn enter(socket: RawFd, parent: Pid) -> io::Result<()> {
     )?;
     install_socket(socket)?;
     close_range_on_exec(PLUGIN_DESCRIPTOR + 1)
+}
+
+/// Gives every signal its default effect. `exec` does so for signals with a handler, but an ignored one stays ignored: a
+/// daemon that a shell started in the background ignores SIGINT, and its plugins could not be asked to end.
+fn reset_signals() {
+    const LAST_STANDARD_SIGNAL: libc::c_int = 31;
+    for signal in 1..=LAST_STANDARD_SIGNAL {
+        // SAFETY: the default effect runs no code of ours. SIGKILL and SIGSTOP refuse, and cannot be ignored anyway.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
 }
 
 /// Makes the descriptor 3 a copy of `socket` that survives `exec`.
@@ -235,6 +246,13 @@ fn note(groups: &mut [i32], message: i32) {
     if let Some(slot) = groups.iter_mut().find(|slot| **slot == wanted) {
         *slot = replacement;
     }
+}
+
+/// Has this process ignore a signal that nothing here uses, for a test of what children inherit.
+#[cfg(test)]
+pub(crate) fn ignore_user_signal() {
+    // SAFETY: ignoring a signal runs no code.
+    unsafe { libc::signal(libc::SIGUSR2, libc::SIG_IGN) };
 }
 
 #[cfg(test)]
