@@ -103,11 +103,8 @@ fn check_answers(transcript: &Transcript) {
         hit.envelopes[0].value,
         Some(keyway_interop::demo_value("demo/hit"))
     );
-    // A Go reader takes an absent time for 1970.
-    assert_eq!(
-        common::proto_seconds(hit.envelopes[0].resolved_at),
-        Some(-62_135_596_800)
-    );
+    // A Go reader takes an absent time for 1970; the SDK says when the value was looked up.
+    assert!(common::proto_seconds(hit.envelopes[0].resolved_at) > Some(0));
     let missing = &transcript.at(path, 1).unwrap().live;
     assert_eq!(
         (missing.status(), error_of(missing).0),

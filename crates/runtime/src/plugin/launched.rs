@@ -263,7 +263,10 @@ impl LaunchedPlugin {
             }
             (stage, Outcome::Opened(Err(error))) => self.crash(stage, error.to_string()),
             (stage, Outcome::ExitedEarly) => {
-                self.crash(stage, "it ended before it registered".into())
+                // How it ended is known at once, when it is reaped; queries that wait for it are told that too.
+                self.trouble = "it ended before it registered".into();
+                self.stage = stage;
+                self.feed(Event::Ended);
             }
             (stage, Outcome::Lost(reason)) => self.crash(stage, reason),
             (_, Outcome::Over(ended)) => self.over(ended),
@@ -324,6 +327,7 @@ impl LaunchedPlugin {
 
     /// The process is gone, after a crash or a stop.
     fn over(&mut self, ended: EndedProcess) {
+        self.settled = true;
         if self.supervisor.state() == State::Crashed {
             self.trouble = format!("{} ({ended})", self.trouble);
             if let Some(line) = self.stderr.last_line() {
@@ -452,7 +456,7 @@ impl LaunchedPlugin {
                 RunStatus::Stopped,
                 "disabled".into(),
             ),
-            (State::Crashed, _) => (Availability::Down, RunStatus::Crashed, trouble()),
+            (State::Crashed, _) => (starting, RunStatus::Crashed, trouble()),
             (State::Backoff { until }, _) => {
                 let delay = until.saturating_duration_since(Instant::now()).as_secs() + 1;
                 let message = format!("{}; it is started again within {delay} s", self.trouble);
