@@ -56,6 +56,7 @@ pub(crate) fn quick(workspace: &Workspace, stages: &mut Stages) -> Result<()> {
             "--locked",
             "--workspace",
             "--all-targets",
+            "--all-features",
             "--",
             "-Dwarnings",
         ]))
@@ -72,7 +73,13 @@ pub(crate) fn thorough(workspace: &Workspace, stages: &mut Stages) -> Result<()>
         shell::run(
             shell::cargo(&workspace.root)
                 .env("RUSTDOCFLAGS", "-Dwarnings")
-                .args(["doc", "--locked", "--workspace", "--no-deps"]),
+                .args([
+                    "doc",
+                    "--locked",
+                    "--workspace",
+                    "--all-features",
+                    "--no-deps",
+                ]),
         )
     })?;
     stages.run("each crate, each feature", || {

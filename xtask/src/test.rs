@@ -48,7 +48,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn tests(workspace: &Workspace, all: bool) -> Result<()> {
     let mut command = shell::cargo(&workspace.root);
-    command.args(["test", "--locked", "--workspace", "--no-fail-fast"]);
+    command.args([
+        "test",
+        "--locked",
+        "--workspace",
+        "--all-features",
+        "--no-fail-fast",
+    ]);
     if all {
         // The random tests read it and run more and longer scripts.
         command.env("KEYWAY_LONG_TESTS", "1");
