@@ -424,7 +424,7 @@ mod tests {
 
     #[tokio::test]
     async fn l09_a_signal_that_the_daemon_ignores_still_reaches_a_plugin() {
-        crate::sys::child::ignore_user_signal();
+        child::ignore_user_signal();
         let spawner = Spawner::start().expect("a spawner");
         let (_directory, spec) = script("grep SigIgn /proc/self/status >&2");
         let text = stderr_of(launch(&spawner, spec).await).await;
