@@ -83,6 +83,9 @@ fn test(workspace: &Workspace) -> Result<Results> {
         })
         .collect();
     ensure!(!results.is_empty(), "no test was run:\n{errors}");
+    if !output.status.success() {
+        println!("{text}");
+    }
     Ok(results)
 }
 

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 /// The daemon looks for open streams every 50 ms, and one that is left open
 /// costs 2 s. The rest is room for a busy machine.
-const STOP_MS: u64 = 500;
+const STOP_MS: u64 = 1000;
 
 fn start(go: &GoPrograms, home: &Home, arguments: &[&str]) -> Peer {
     let socket = home.socket();
