@@ -116,6 +116,11 @@ impl Supervisor {
         }
     }
 
+    /// Whether the plugin should run, even when it has to stop first.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
     /// The current state.
     pub(crate) fn state(&self) -> State {
         self.state

@@ -446,10 +446,14 @@ impl LaunchedPlugin {
                 RunStatus::Stopped,
                 "stopping".into(),
             ),
+            // Its end and its next start are one matter for those who ask: what it has is not absent.
+            (State::Draining, _) if self.supervisor.is_wanted() => {
+                (starting, RunStatus::Stopped, "restarting".into())
+            }
             (State::Draining, _) => (
                 Availability::Disabled,
                 RunStatus::Stopped,
-                "stopping or restarting".into(),
+                "stopping".into(),
             ),
             (State::Stopped, _) => (
                 Availability::Disabled,
