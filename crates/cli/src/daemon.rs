@@ -8,6 +8,7 @@ use keyway_resolver::{
     Address, ConnectError, DaemonSocket, DialError, GetOneError, Id, Pattern, ResolveError,
     Resolver,
 };
+use keyway_rpc::Code;
 use tokio::runtime::Builder;
 
 use crate::exit::Exit;
@@ -167,6 +168,10 @@ pub(crate) fn unanswered(error: ResolveError) -> Failure {
         ResolveError::Invalid { .. } => Failure::error(
             error,
             "Check what was asked for; `keyway version` tells whether the daemon is older than this program",
+        ),
+        ResolveError::Other(error) if error.code() == Code::FailedPrecondition => Failure::error(
+            format_args!("nothing was changed: {}", error.message()),
+            "Run `keyway plugins` to see how things are",
         ),
         error => Failure::error(
             format_args!("the daemon failed: {error}"),

@@ -153,6 +153,54 @@ fn broken_plugins_are_reported_and_delay_nobody() {
 }
 
 #[test]
+fn l16_with_pinning_on_a_new_plugin_waits_until_it_is_trusted() {
+    let home = Home::new();
+    let plugins = home.path().join("plugins");
+    fs::create_dir(&plugins).unwrap();
+    fs::copy("/bin/false", plugins.join("stranger")).unwrap();
+    let config = format!("[plugins.known]\nsha256 = \"{}\"\n", "00".repeat(32));
+    fs::write(home.path().join("config.toml"), config).unwrap();
+    let arguments = [
+        "serve",
+        "--plugin-dir",
+        "plugins",
+        "--config",
+        "config.toml",
+    ];
+    let engine = Engine::start(&mut home.keyway(arguments));
+
+    let listed = plugin(&home, "stranger");
+    let message = listed["message"].as_str().unwrap();
+    assert_eq!(listed["status"], "disabled", "{listed}");
+    assert!(
+        message.contains("keyway plugins trust stranger"),
+        "{message}"
+    );
+    let mut text = home.transcript(&["plugins enable stranger", "plugins trust file"]);
+    text += &home.transcript(&["plugins trust nobody", "plugins trust known"]);
+    insta::assert_snapshot!(text);
+    assert_eq!(plugin(&home, "stranger")["status"], "disabled");
+
+    let output = home.run("plugins trust stranger", b"");
+    let text = home.show(&output);
+    assert!(text.starts_with("trusted stranger (sha256 "), "{text}");
+    let reason = crash(&home, "stranger");
+    assert!(reason.contains("it exited with status 1"), "{reason}");
+
+    // Another file under the name is not the one that was trusted, and the next daemon remembers which one was.
+    assert_eq!(engine.stop().0.code(), Some(0));
+    fs::remove_file(plugins.join("stranger")).unwrap();
+    fs::copy("/bin/true", plugins.join("stranger")).unwrap();
+    let engine = Engine::start(&mut home.keyway(arguments));
+    let reason = crash(&home, "stranger");
+    assert!(reason.contains("is pinned"), "{reason}");
+    assert!(home.run("plugins trust stranger", b"").status.success());
+    let reason = crash(&home, "stranger");
+    assert!(reason.contains("ended before it registered"), "{reason}");
+    assert_eq!(engine.stop().0.code(), Some(0));
+}
+
+#[test]
 fn values_are_in_no_log_of_any_level() {
     let home = Home::new();
     let mut command = home.keyway(["serve"]);

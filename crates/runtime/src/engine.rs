@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 
 use crate::audit::Audit;
-use crate::config::{Config, PluginConfig};
+use crate::config::{Config, PluginConfig, Sha256};
 use crate::launch::{Environment, Spawner};
 use crate::name::PluginName;
 use crate::plugin::CommandSender;
@@ -80,6 +80,20 @@ impl Engine {
     pub(crate) fn set_disabled(&self, name: &PluginName, disabled: bool) {
         self.memory
             .update(name, |plugin| plugin.disabled = disabled);
+    }
+
+    /// The checksum that a person trusted. One that the state file holds in a form of its own counts as none.
+    pub(crate) fn trusted(&self, name: &PluginName) -> Option<Sha256> {
+        self.memory
+            .plugin(name)
+            .trusted
+            .and_then(|checksum| checksum.parse().ok())
+    }
+
+    /// Remembers that a person trusts the executable with this checksum.
+    pub(crate) fn trust(&self, name: &PluginName, checksum: Sha256) {
+        self.memory
+            .update(name, |plugin| plugin.trusted = Some(checksum.to_string()));
     }
 
     /// What the plugin was when it last registered, also in an earlier run of the daemon.

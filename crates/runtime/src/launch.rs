@@ -11,6 +11,7 @@ mod spawner;
 mod stderr;
 
 pub(crate) use environment::Environment;
+pub(crate) use pinned::checksum;
 pub(crate) use process::{EndedProcess, Process, STOP_GRACE};
 pub(crate) use spawner::{LaunchSpec, Launched, Spawner};
 pub(crate) use stderr::StderrLog;

@@ -55,6 +55,7 @@ mod state;
 mod supervisor;
 mod sys;
 mod task;
+mod trust;
 
 pub use config::{
     AuditConfig, AuditFailure, BundledPlugin, Config, ConfigError, ManualPlugins, PluginConfig,
@@ -68,3 +69,4 @@ pub use listen::ListenError;
 pub use manager::{ManagerHandle, ReloadReport};
 pub use name::{ParsePluginNameError, PluginName};
 pub use supervisor::RestartPolicy;
+pub use trust::TrustError;

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::future::{Future, pending};
+use std::io;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Sha256};
 use crate::discovery::discover;
 use crate::engine::Engine;
+use crate::launch::checksum;
 use crate::name::PluginName;
 use crate::plugin::{COMMAND_QUEUE, Command, Fingerprint, LaunchSource, LaunchedPlugin};
 use crate::registry::Origin;
+use crate::trust::{self, TrustError};
 
 /// Reads the configuration again, for a reload.
 pub(crate) type ReadConfig = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -31,15 +34,19 @@ pub struct ReloadReport {
     pub problems: Vec<String>,
 }
 
-type Reply = oneshot::Sender<Result<ReloadReport, ConfigError>>;
+/// What the manager can be asked for.
+pub(crate) enum Request {
+    Reload(oneshot::Sender<Result<ReloadReport, ConfigError>>),
+    Trust(PluginName, oneshot::Sender<Result<Sha256, TrustError>>),
+}
 
 /// Asks the daemon to reload. Cloning is cheap.
 #[derive(Debug, Clone)]
-pub struct ManagerHandle(mpsc::Sender<Reply>);
+pub struct ManagerHandle(mpsc::Sender<Request>);
 
 impl ManagerHandle {
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Reply>) {
-        // One reload at a time; a second one waits.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Request>) {
+        // One request at a time; a second one waits.
         let (sender, receiver) = mpsc::channel(1);
         (Self(sender), receiver)
     }
@@ -56,7 +63,22 @@ impl ManagerHandle {
     /// When the future is dropped, a reload that has begun goes on.
     pub async fn reload(&self) -> Option<Result<ReloadReport, ConfigError>> {
         let (reply, answer) = oneshot::channel();
-        self.0.send(reply).await.ok()?;
+        self.0.send(Request::Reload(reply)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Trusts the executable that a launched plugin has now, and starts it. `None` when the daemon has stopped.
+    ///
+    /// # Errors
+    ///
+    /// When there is nothing to trust, configuration decides, or the file cannot be read; nothing changes then.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, what has begun goes on.
+    pub async fn trust(&self, name: PluginName) -> Option<Result<Sha256, TrustError>> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Request::Trust(name, reply)).await.ok()?;
         answer.await.ok()
     }
 }
@@ -65,7 +87,7 @@ impl ManagerHandle {
 pub(crate) struct Manager {
     engine: Arc<Engine>,
     read_config: ReadConfig,
-    requests: mpsc::Receiver<Reply>,
+    requests: mpsc::Receiver<Request>,
     /// What each launched plugin was started from.
     sources: BTreeMap<PluginName, LaunchSource>,
     tasks: JoinSet<()>,
@@ -75,7 +97,7 @@ impl Manager {
     pub(crate) fn new(
         engine: Arc<Engine>,
         read_config: ReadConfig,
-        requests: mpsc::Receiver<Reply>,
+        requests: mpsc::Receiver<Request>,
     ) -> Self {
         Self {
             engine,
@@ -93,7 +115,7 @@ impl Manager {
 
     /// Starts every plugin that is found. Returns what was passed over.
     pub(crate) fn start(&mut self) -> Vec<String> {
-        let (sources, problems) = wanted(&self.engine.config());
+        let (sources, problems) = wanted(&self.engine);
         for (name, source) in sources {
             self.add(name, source);
         }
@@ -107,11 +129,7 @@ impl Manager {
             tokio::select! {
                 biased;
                 () = &mut stop => break,
-                Some(reply) = self.requests.recv() => {
-                    let report = self.reload().await;
-                    // Whoever asked may have stopped waiting.
-                    let _ = reply.send(report);
-                }
+                Some(request) = self.requests.recv() => self.serve(request).await,
                 Some(ended) = self.tasks.join_next() => report_panic(ended),
                 else => pending().await,
             }
@@ -123,6 +141,56 @@ impl Manager {
         while let Some(ended) = self.tasks.join_next().await {
             report_panic(ended);
         }
+    }
+
+    async fn serve(&mut self, request: Request) {
+        // Whoever asked may have stopped waiting.
+        match request {
+            Request::Reload(reply) => {
+                let _ = reply.send(self.reload().await);
+            }
+            Request::Trust(name, reply) => {
+                let _ = reply.send(self.trust(name).await);
+            }
+        }
+    }
+
+    async fn trust(&mut self, name: PluginName) -> Result<Sha256, TrustError> {
+        let config = self.engine.config();
+        let Some(source) = self.sources.get(&name) else {
+            return Err(TrustError::Unknown { name });
+        };
+        if config
+            .bundled
+            .iter()
+            .any(|bundled| bundled.name == name && bundled.executable == source.executable)
+        {
+            return Err(TrustError::Bundled { name });
+        }
+        if config.plugin(&name).sha256.is_some() {
+            return Err(TrustError::Configured { name });
+        }
+        let path = source.executable.clone();
+        let file = path.clone();
+        let checksum = tokio::task::spawn_blocking(move || checksum(&file))
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(|source| TrustError::Unreadable {
+                path: path.clone(),
+                source,
+            })?;
+        self.engine.trust(&name, checksum);
+        tracing::info!(plugin = %name, %checksum, "executable trusted");
+        let (settings, may_start) = trust::settings(&config, &name, Some(checksum));
+        let source = LaunchSource {
+            config: Arc::new(settings),
+            fingerprint: Fingerprint::of(&path),
+            may_start,
+            ..source.clone()
+        };
+        self.bring_up_to_date(name, source, &mut ReloadReport::default())
+            .await;
+        Ok(checksum)
     }
 
     fn add(&mut self, name: PluginName, source: LaunchSource) {
@@ -148,9 +216,9 @@ impl Manager {
                 .problems
                 .push("a change of `listen` takes effect when the daemon is started again".into());
         }
-        let (wanted, problems) = wanted(&config);
-        report.problems.extend(problems);
         self.engine.set_config(config);
+        let (wanted, problems) = wanted(&self.engine);
+        report.problems.extend(problems);
         self.remove_missing(&wanted, &mut report).await;
         for (name, source) in wanted {
             self.bring_up_to_date(name, source, &mut report).await;
@@ -249,16 +317,19 @@ fn report_panic(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// The plugins that a configuration asks for, and what was passed over.
-fn wanted(config: &Config) -> (BTreeMap<PluginName, LaunchSource>, Vec<String>) {
+/// The plugins that the configuration asks for, and what was passed over.
+fn wanted(engine: &Engine) -> (BTreeMap<PluginName, LaunchSource>, Vec<String>) {
+    let config = &*engine.config();
     let discovery = discover(&config.plugin_dirs);
     let problems: Vec<String> = discovery.problems.iter().map(ToString::to_string).collect();
     let mut sources = BTreeMap::new();
     for (name, executable) in discovery.plugins {
+        let (settings, may_start) = trust::settings(config, &name, engine.trusted(&name));
         let source = LaunchSource {
             argv0: executable.as_os_str().to_owned(),
             fingerprint: Fingerprint::of(&executable),
-            config: Arc::new(config.plugin(&name)),
+            config: Arc::new(settings),
+            may_start,
             // Who replaces a bundled plugin needs what that would have got.
             pass_env: bundled_variables(config, &name),
             executable,
@@ -274,6 +345,7 @@ fn wanted(config: &Config) -> (BTreeMap<PluginName, LaunchSource>, Vec<String>) 
                 fingerprint: Fingerprint::of(&bundled.executable),
                 config: Arc::new(config.plugin(&bundled.name)),
                 pass_env: bundled.pass_env.clone(),
+                may_start: true,
             });
     }
     (sources, problems)

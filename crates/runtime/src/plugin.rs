@@ -22,10 +22,10 @@ pub(crate) use manual::serve_manual;
 /// What the task that owns a plugin can be told.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Run; answered when that is under way.
-    Enable(oneshot::Sender<()>),
-    /// Stop and stay stopped; answered when it is no longer asked for secrets.
-    Disable(oneshot::Sender<()>),
+    /// Run; answered when that is under way, with `false` when the executable is not trusted and therefore stays stopped.
+    Enable(oneshot::Sender<bool>),
+    /// Stop and stay stopped; answered with `true` when it is no longer asked for secrets.
+    Disable(oneshot::Sender<bool>),
     /// Use other settings.
     Configure(Arc<PluginConfig>),
     /// For a launched plugin: use another file or other settings, and a fresh process where that makes a difference.

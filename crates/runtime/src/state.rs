@@ -27,6 +27,9 @@ pub(crate) struct PluginState {
     /// The pattern of its last registration as a secrets provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) realm: Option<String>,
+    /// The checksum of the executable that a person trusted, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trusted: Option<String>,
     /// Whether its last registration was as an access-control module.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) access_control: bool,

@@ -46,6 +46,15 @@ impl PinnedCopy {
     }
 }
 
+/// The checksum of the file at `path`. Blocks.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub(crate) fn checksum(path: &Path) -> io::Result<Sha256> {
+    hash(&mut File::open(path)?)
+}
+
 fn copy_and_hash(path: &Path) -> io::Result<(OwnedFd, Sha256)> {
     let mut source = File::open(path)?;
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -78,10 +87,6 @@ fn hash(file: &mut File) -> io::Result<Sha256> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn checksum(path: &Path) -> io::Result<Sha256> {
-        hash(&mut File::open(path)?)
-    }
 
     #[test]
     fn l16_only_the_pinned_content_runs() {

@@ -60,7 +60,7 @@ pub enum LaunchError {
         source: io::Error,
     },
     /// The file is not the one that was pinned.
-    #[error("{path} has the SHA-256 {actual}, but configuration pins {expected}: if the new file is wanted, change `sha256`", path = .path.display())]
+    #[error("{path} has the SHA-256 {actual}, but {expected} is pinned: if the new file is wanted, change `sha256` in the configuration, or run `keyway plugins trust` where it is not configured", path = .path.display())]
     Checksum {
         /// The executable.
         path: PathBuf,

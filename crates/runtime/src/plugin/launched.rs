@@ -35,6 +35,8 @@ pub(crate) struct LaunchSource {
     pub(crate) config: Arc<PluginConfig>,
     /// Variables handed on besides those of the allow-list and the configuration.
     pub(crate) pass_env: Vec<String>,
+    /// Whether it may be started: with pinning on, a file without a checksum may not.
+    pub(crate) may_start: bool,
 }
 
 impl LaunchSource {
@@ -181,11 +183,15 @@ impl LaunchedPlugin {
     /// Publishes the plugin and decides whether it starts. Called before [`run`](Self::run), so that no query comes before
     /// the plugin is known.
     pub(crate) fn prepare(&mut self) {
-        if self.engine.is_disabled(&self.name, &self.source.config) {
-            self.publish();
-        } else {
+        if self.is_wanted(&self.source) {
             self.feed(Event::Enable);
+        } else {
+            self.publish();
         }
+    }
+
+    fn is_wanted(&self, source: &LaunchSource) -> bool {
+        source.may_start && !self.engine.is_disabled(&self.name, &source.config)
     }
 
     /// Owns the plugin until it is told to [stop](Command::Stop) or its senders are gone.
@@ -207,17 +213,20 @@ impl LaunchedPlugin {
 
     fn on_command(&mut self, command: Command) {
         match command {
+            Command::Enable(done) if !self.source.may_start => {
+                let _ = done.send(false);
+            }
             Command::Enable(done) => {
                 if !matches!(self.supervisor.state(), State::Running { .. }) {
                     self.settled = false;
                 }
                 self.feed(Event::Enable);
                 // Whoever asked may have stopped waiting.
-                let _ = done.send(());
+                let _ = done.send(true);
             }
             Command::Disable(done) => {
                 self.feed(Event::Disable);
-                let _ = done.send(());
+                let _ = done.send(true);
             }
             Command::Configure(config) => self.replace(LaunchSource {
                 config,
@@ -232,7 +241,7 @@ impl LaunchedPlugin {
     }
 
     fn replace(&mut self, source: LaunchSource) {
-        let wanted = !self.engine.is_disabled(&self.name, &source.config);
+        let wanted = self.is_wanted(&source);
         // A new realm or time-out takes effect at once; a new environment or file needs a new process.
         let fresh_process = self.source.needs_fresh_process(&source);
         self.source = source;
@@ -454,6 +463,15 @@ impl LaunchedPlugin {
                 Availability::Disabled,
                 RunStatus::Stopped,
                 "stopping".into(),
+            ),
+            (State::Stopped, _) if !self.source.may_start => (
+                Availability::Disabled,
+                RunStatus::Stopped,
+                format!(
+                    "new and not trusted yet: look at {}, then run `keyway plugins trust {}`",
+                    self.source.executable.display(),
+                    self.name
+                ),
             ),
             (State::Stopped, _) => (
                 Availability::Disabled,

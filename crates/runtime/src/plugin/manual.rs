@@ -53,7 +53,7 @@ async fn run(
             command = commands.recv() => match command.unwrap_or(Command::Stop) {
                 Command::Enable(done) => {
                     // It runs already. Whoever asked may have stopped waiting.
-                    let _ = done.send(());
+                    let _ = done.send(true);
                 }
                 Command::Configure(config) => {
                     engine.registry.publish(running_entry(connection.registration(), connection.handle(), config));
@@ -61,7 +61,7 @@ async fn run(
                 Command::Replace(_) => debug_assert!(false, "it was not launched"),
                 Command::Disable(done) => {
                     engine.registry.publish(disabled_entry(&connection));
-                    let _ = done.send(());
+                    let _ = done.send(true);
                     break true;
                 }
                 Command::Stop => break false,

@@ -10,6 +10,7 @@ use super::Services;
 use crate::name::PluginName;
 use crate::plugin::Command;
 use crate::registry::{Availability, Entry, Kind, Origin};
+use crate::trust::TrustError;
 
 impl plugins::PluginManagementService for Services {
     async fn list_plugins(
@@ -89,6 +90,36 @@ impl keyway::ManagementService for Services {
             problems: report.problems,
         }))
     }
+
+    async fn trust_plugin(
+        &self,
+        request: Request<keyway::TrustPluginRequest>,
+    ) -> Result<Response<keyway::TrustPluginResponse>, Error> {
+        let name = request.message().name();
+        let name: PluginName = name
+            .parse()
+            .map_err(|_| Error::not_found(format!("there is no plugin {name:?}")))?;
+        let checksum = self
+            .manager
+            .trust(name)
+            .await
+            .ok_or_else(|| Error::unavailable("the daemon is stopping"))?
+            .map_err(trust_error)?;
+        Ok(Response::new(keyway::TrustPluginResponse {
+            sha256: Some(checksum.to_string()),
+        }))
+    }
+}
+
+fn trust_error(error: TrustError) -> Error {
+    let message = error.to_string();
+    match error {
+        TrustError::Unknown { .. } => Error::not_found(message),
+        TrustError::Bundled { .. } | TrustError::Configured { .. } => {
+            Error::failed_precondition(message)
+        }
+        TrustError::Unreadable { .. } => Error::internal(message),
+    }
 }
 
 impl Services {
@@ -116,8 +147,10 @@ impl Services {
             Command::Disable(done)
         };
         // A plugin that ended in the meantime needs no command.
-        if control.send(command).await.is_ok() {
-            let _ = finished.await;
+        if control.send(command).await.is_ok() && finished.await == Ok(false) {
+            return Err(Error::failed_precondition(format!(
+                "the executable of {name} is not trusted: look at it, then run `keyway plugins trust {name}`"
+            )));
         }
         tracing::info!(plugin = %name, "plugin {}", if enabled { "enabled" } else { "disabled" });
         Ok(())
