@@ -336,8 +336,8 @@ impl LaunchedPlugin {
 
     /// The process is gone, after a crash or a stop.
     fn over(&mut self, ended: EndedProcess) {
-        self.settled = true;
         if self.supervisor.state() == State::Crashed {
+            self.settled = true;
             self.trouble = format!("{} ({ended})", self.trouble);
             if let Some(line) = self.stderr.last_line() {
                 self.trouble = format!("{}; its last words: {line}", self.trouble);
