@@ -152,8 +152,9 @@ fn small_pattern(longest: usize) -> impl Strategy<Value = Pattern> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
+    // With six components the shortest id that two patterns share can be longer than the longest that is tried.
     #[test]
-    fn random_larger_pairs(p in small_pattern(6), q in small_pattern(6)) {
+    fn random_larger_pairs(p in small_pattern(5), q in small_pattern(5)) {
         check_pair(&p, &q, &language(&p, &LONG_IDS), &language(&q, &LONG_IDS), &LONG_IDS);
     }
 
