@@ -78,6 +78,8 @@ pub(crate) enum CollectError {
     TooLarge {
         size: u64,
     },
+    /// It ended, without an error, before it was as long as it said.
+    CutShort,
     Body(BoxError),
 }
 
@@ -98,10 +100,11 @@ where
         return Err(CollectError::TooLarge { size: announced });
     }
     let Some(mut first) = next_data(body.as_mut()).await? else {
-        return Ok(Bytes::new());
+        return complete(0, announced).map(|()| Bytes::new());
     };
     check(first.remaining(), limit)?;
     if body.is_end_stream() {
+        complete(first.remaining(), announced)?;
         return Ok(first.copy_to_bytes(first.remaining()));
     }
     let capacity = first
@@ -113,7 +116,17 @@ where
         check(whole.len().saturating_add(chunk.remaining()), limit)?;
         append(&mut whole, chunk);
     }
+    complete(whole.len(), announced)?;
     Ok(whole.freeze())
+}
+
+/// The beginning of a protobuf message is often a message as well, so a body that is shorter than
+/// announced must never be read as one.
+fn complete(size: usize, announced: u64) -> Result<(), CollectError> {
+    match size as u64 >= announced {
+        true => Ok(()),
+        false => Err(CollectError::CutShort),
+    }
 }
 
 fn check(size: usize, limit: usize) -> Result<(), CollectError> {
@@ -187,11 +200,12 @@ mod tests {
     use std::pin::pin;
     use std::task::{Context, Poll};
 
-    use http_body::Frame;
+    use http_body::{Frame, SizeHint};
 
     use super::*;
 
-    struct Chunks(VecDeque<&'static [u8]>);
+    /// A body of these chunks that says to be at least this long.
+    struct Chunks(VecDeque<&'static [u8]>, u64);
 
     impl Body for Chunks {
         type Data = Bytes;
@@ -204,10 +218,20 @@ mod tests {
             let next = self.0.pop_front();
             Poll::Ready(next.map(|chunk| Ok(Frame::data(Bytes::from_static(chunk)))))
         }
+
+        fn is_end_stream(&self) -> bool {
+            self.0.is_empty()
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            let mut hint = SizeHint::default();
+            hint.set_lower(self.1);
+            hint
+        }
     }
 
     async fn read(chunks: &[&'static [u8]], limit: usize) -> Result<Bytes, CollectError> {
-        let body = pin!(Chunks(chunks.iter().copied().collect()));
+        let body = pin!(Chunks(chunks.iter().copied().collect(), 0));
         collect(body, limit, true).await
     }
 
@@ -225,6 +249,15 @@ mod tests {
             "{over:?}"
         );
         assert_eq!(read(&[], 0).await.expect("empty"), "");
+    }
+
+    #[tokio::test]
+    async fn less_than_announced_is_no_message() {
+        for chunks in [vec![], vec![b"abc".as_slice()], vec![b"a", b"bc"]] {
+            let body = pin!(Chunks(chunks.into(), 4));
+            let read = collect(body, 9, false).await;
+            assert!(matches!(read, Err(CollectError::CutShort)), "{read:?}");
+        }
     }
 
     #[test]

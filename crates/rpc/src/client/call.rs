@@ -8,12 +8,13 @@ use bytes::Bytes;
 use prost::{Message, Name};
 use tokio::time::{Instant, timeout_at};
 
+use super::failure::{cut_short, transport_error};
 use super::{Config, Transport};
 use crate::buffer::{CollectError, collect};
 use crate::compression::DecompressError;
 use crate::connect::client::{Outgoing, Received};
 use crate::request::CallOptions;
-use crate::{Body, BoxError, Compression, Error, MethodSpec, Request, Response};
+use crate::{Body, Compression, Error, MethodSpec, Request, Response};
 
 pub(super) async fn unary<S, In, Out>(
     transport: S,
@@ -32,7 +33,7 @@ where
         Instant::now().checked_add(timeout)
     });
     let request = encode(&config, spec, request, deadline)?;
-    let exchange = exchange(transport, &config, spec, request);
+    let exchange = exchange(transport, &config, spec, request, deadline);
     let response = match deadline {
         None => exchange.await?,
         Some(at) if at <= Instant::now() => return Err(expired(spec)),
@@ -86,11 +87,14 @@ async fn exchange<S: Transport>(
     config: &Config,
     spec: &MethodSpec,
     request: http::Request<Body>,
+    deadline: Option<Instant>,
 ) -> Result<Response<Bytes>, Error> {
+    let has_expired = || deadline.is_some_and(|at| at <= Instant::now());
+    let failed = |error| transport_error(error, spec, has_expired());
     let ready = poll_fn(|cx| transport.poll_ready(cx)).await;
-    ready.map_err(|error| transport_error(error.into(), spec))?;
+    ready.map_err(|error| failed(error.into()))?;
     let response = transport.call(request).await;
-    let response = response.map_err(|error| transport_error(error.into(), spec))?;
+    let response = response.map_err(|error| failed(error.into()))?;
     let (parts, body) = response.into_parts();
     let received = Received::new(parts, config.codec, spec)?;
     let (encoding, limit) = (received.encoding(), config.max_message_size);
@@ -106,7 +110,8 @@ async fn exchange<S: Transport>(
                 }
             }),
         Err(CollectError::TooLarge { .. }) => Err(too_large(limit)),
-        Err(CollectError::Body(cause)) => Err(transport_error(cause, spec)),
+        Err(CollectError::Body(cause)) => Err(failed(cause)),
+        Err(CollectError::CutShort) => Err(cut_short(spec)),
     };
     received.finish(message)
 }
@@ -122,14 +127,4 @@ fn too_large(limit: usize) -> Error {
     Error::resource_exhausted(format!(
         "the response is larger than the configured max {limit}"
     ))
-}
-
-/// A transport may speak in this crate's own errors, as a tower layer that limits or authorizes
-/// does; anything else means that the service could not be reached.
-fn transport_error(cause: BoxError, spec: &MethodSpec) -> Error {
-    match cause.downcast::<Error>() {
-        Ok(error) => *error,
-        Err(cause) => Error::unavailable(format!("{} could not be reached: {cause}", spec.path()))
-            .with_source(cause),
-    }
 }

@@ -2,6 +2,7 @@
 
 mod call;
 mod config;
+mod failure;
 mod transport;
 
 use std::fmt;
@@ -76,6 +77,11 @@ impl<S: Transport> Client<S> {
     /// when the transport failed (its error is the [source](std::error::Error::source)),
     /// `internal` or `unknown` when the answer is not one of the protocol, `resource_exhausted`
     /// when it is larger than the client's [limit](Config::max_message_size).
+    ///
+    /// A peer that resets a stream of HTTP/2 says why. With the feature `http2`, `REFUSED_STREAM`
+    /// is `unavailable`, `CANCEL` is `canceled` (or `deadline_exceeded`, if the deadline has
+    /// passed), `ENHANCE_YOUR_CALM` is `resource_exhausted`, `INADEQUATE_SECURITY` is
+    /// `permission_denied`, and every other reason is `internal`; without it all are `unavailable`.
     ///
     /// # Cancel safety
     ///

@@ -132,10 +132,13 @@ where
 fn unread(error: CollectError, limit: usize) -> Error {
     match error {
         CollectError::TooLarge { size } => too_large(Some(size), limit),
-        CollectError::Body(cause) => {
-            Error::canceled("the request body ended before it was complete").with_source(cause)
-        }
+        CollectError::Body(cause) => incomplete().with_source(cause),
+        CollectError::CutShort => incomplete(),
     }
+}
+
+fn incomplete() -> Error {
+    Error::canceled("the request body ended before it was complete")
 }
 
 fn too_slow(limit: Duration) -> Error {

@@ -1,0 +1,247 @@
+//! Calls over HTTP/2: hyper on our side, and a peer made of bare `h2` that resets streams.
+
+mod support;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::Reason;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
+use hyper::rt::Executor;
+use keyway_rpc::client::Client;
+use keyway_rpc::http1::TokioIo;
+use keyway_rpc::{Body, BoxError, Code, Error, Request, Response, Route, Router};
+use tokio::io::DuplexStream;
+use tower_service::Service;
+
+use support::{ECHO, Text};
+
+/// Runs what hyper's HTTP/2 wants to have run.
+#[derive(Clone)]
+struct Spawn;
+
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Spawn {
+    fn execute(&self, future: F) {
+        tokio::spawn(future);
+    }
+}
+
+/// One more error above hyper's, as a pooled client has it.
+#[derive(Debug, thiserror::Error)]
+#[error("a pooled connection failed")]
+struct Pooled(#[source] hyper::Error);
+
+/// One HTTP/2 connection as a transport. `delay` is how much later the caller hears of a failure.
+#[derive(Clone)]
+struct Http2 {
+    sender: SendRequest<Body>,
+    delay: Duration,
+}
+
+impl Service<http::Request<Body>> for Http2 {
+    type Response = http::Response<Incoming>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.sender.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let (answer, delay) = (self.sender.send_request(request), self.delay);
+        Box::pin(async move {
+            let answer = answer.await;
+            if !delay.is_zero() {
+                tokio::time::advance(delay).await;
+            }
+            answer.map_err(|error| Pooled(error).into())
+        })
+    }
+}
+
+/// A client of a peer that does with each request what `serve` does.
+async fn client<F, R>(serve: F) -> Client<Http2>
+where
+    F: Fn(h2::server::SendResponse<Bytes>) -> R + Send + 'static,
+    R: Future<Output = ()> + Send,
+{
+    delayed_client(Duration::ZERO, serve).await
+}
+
+async fn delayed_client<F, R>(delay: Duration, serve: F) -> Client<Http2>
+where
+    F: Fn(h2::server::SendResponse<Bytes>) -> R + Send + 'static,
+    R: Future<Output = ()> + Send,
+{
+    let (near, far) = tokio::io::duplex(16 * 1024);
+    tokio::spawn(async move {
+        let mut connection = h2::server::handshake(far).await.expect("a client of h2");
+        while let Some(Ok((_request, respond))) = connection.accept().await {
+            serve(respond).await;
+        }
+    });
+    Client::new(Http2 {
+        sender: connect(near).await,
+        delay,
+    })
+}
+
+async fn connect(io: DuplexStream) -> SendRequest<Body> {
+    let (sender, connection) = hyper::client::conn::http2::handshake(Spawn, TokioIo::new(io))
+        .await
+        .expect("the peer speaks HTTP/2");
+    tokio::spawn(async move {
+        // What ends it is what the calls of the test report.
+        let _ = connection.await;
+    });
+    sender
+}
+
+async fn call(client: &Client<Http2>, request: impl Into<Request<Text>>) -> Error {
+    let answer = client.unary::<Text, Text>(&ECHO, request.into()).await;
+    answer.expect_err("the peer resets every stream")
+}
+
+fn reason_of(error: &Error) -> Option<Reason> {
+    error.cause::<h2::Error>().and_then(h2::Error::reason)
+}
+
+const CODES: [(Reason, Code); 14] = [
+    (Reason::REFUSED_STREAM, Code::Unavailable),
+    (Reason::CANCEL, Code::Canceled),
+    (Reason::ENHANCE_YOUR_CALM, Code::ResourceExhausted),
+    (Reason::INADEQUATE_SECURITY, Code::PermissionDenied),
+    (Reason::NO_ERROR, Code::Internal),
+    (Reason::PROTOCOL_ERROR, Code::Internal),
+    (Reason::INTERNAL_ERROR, Code::Internal),
+    (Reason::FLOW_CONTROL_ERROR, Code::Internal),
+    (Reason::SETTINGS_TIMEOUT, Code::Internal),
+    (Reason::FRAME_SIZE_ERROR, Code::Internal),
+    (Reason::COMPRESSION_ERROR, Code::Internal),
+    (Reason::CONNECT_ERROR, Code::Internal),
+    (Reason::STREAM_CLOSED, Code::Internal),
+    (Reason::HTTP_1_1_REQUIRED, Code::Internal),
+];
+
+#[tokio::test]
+async fn a_reset_before_the_answer_says_why() {
+    for (reason, code) in CODES {
+        let client = client(move |mut respond| async move { respond.send_reset(reason) }).await;
+        let error = call(&client, Text::from("hello")).await;
+        assert_eq!(error.code(), code, "{reason:?}: {error}");
+        assert_eq!(reason_of(&error), Some(reason), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_reset_in_the_middle_of_the_answer_says_why() {
+    for (reason, code) in CODES {
+        let client = client(move |respond| half_an_answer(respond, reason)).await;
+        let error = call(&client, Text::from("hello")).await;
+        assert_eq!(error.code(), code, "{reason:?}: {error}");
+        // hyper keeps this one reason to itself.
+        let told = (reason != Reason::NO_ERROR).then_some(reason);
+        assert_eq!(reason_of(&error), told, "{error:?}");
+    }
+}
+
+/// Begins an answer of 14 bytes, of which the first 7 are a whole message, and resets the stream.
+async fn half_an_answer(mut respond: h2::server::SendResponse<Bytes>, reason: Reason) {
+    let head = http::Response::builder()
+        .header("content-type", "application/proto")
+        .header("content-length", "14")
+        .body(())
+        .expect("a valid head");
+    let mut body = respond.send_response(head, false).expect("still open");
+    let half = Bytes::from_static(b"\n\x05hello");
+    body.send_data(half, false).expect("still open");
+    tokio::spawn(async move {
+        // Data that waits is thrown away by a reset, so it leaves first.
+        tokio::task::yield_now().await;
+        body.send_reset(reason);
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_after_the_deadline_is_the_deadline() {
+    let late = Duration::from_secs(3);
+    for (timeout, code) in [(2, Code::DeadlineExceeded), (4, Code::Canceled)] {
+        let reset = |mut respond: h2::server::SendResponse<Bytes>| async move {
+            respond.send_reset(Reason::CANCEL);
+        };
+        let client = delayed_client(late, reset).await;
+        let request = Request::new(Text::default()).with_timeout(Duration::from_secs(timeout));
+        let error = call(&client, request).await;
+        assert_eq!(error.code(), code, "{error}");
+        assert_eq!(reason_of(&error), Some(Reason::CANCEL), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_goes_away_is_unavailable() {
+    let (near, far) = tokio::io::duplex(16 * 1024);
+    tokio::spawn(async move {
+        let mut connection = h2::server::handshake(far).await.expect("a client of h2");
+        let _request = connection.accept().await;
+        connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        // Drives the connection until its end was sent.
+        while connection.accept().await.is_some() {}
+    });
+    let transport = Http2 {
+        sender: connect(near).await,
+        delay: Duration::ZERO,
+    };
+    let error = call(&Client::new(transport), Text::from("hello")).await;
+    assert_eq!(error.code(), Code::Unavailable, "{error}");
+    assert!(error.cause::<hyper::Error>().is_some(), "{error:?}");
+}
+
+/// The client sends half a message, which is a whole one as well, and gives up with this reason.
+async fn give_up(sender: &mut h2::client::SendRequest<Bytes>, reason: Reason) {
+    let head = request_head().header("content-length", "14");
+    let head = head.body(()).expect("a valid head");
+    let (_answer, mut body) = sender.send_request(head, false).expect("still open");
+    let half = Bytes::from_static(b"\n\x05hello");
+    body.send_data(half, false).expect("still open");
+    tokio::task::yield_now().await;
+    body.send_reset(reason);
+}
+
+fn request_head() -> http::request::Builder {
+    http::Request::post("http://localhost/test.Echo/Echo")
+        .header("content-type", "application/proto")
+}
+
+#[tokio::test]
+async fn half_a_request_reaches_no_handler() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let count = move |request: Request<Text>| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async { Ok::<_, Error>(Response::new(request.into_message())) }
+    };
+    let router = Router::new().add_route(Route::unary(&ECHO, count));
+    let (near, far) = tokio::io::duplex(16 * 1024);
+    tokio::spawn(async move {
+        let service = hyper::service::service_fn(move |request| router.clone().call(request));
+        let server = hyper::server::conn::http2::Builder::new(Spawn);
+        let _ = server.serve_connection(TokioIo::new(far), service).await;
+    });
+    let (mut sender, connection) = h2::client::handshake(near).await.expect("a server of h2");
+    tokio::spawn(connection);
+    for reason in [Reason::CANCEL, Reason::NO_ERROR, Reason::INTERNAL_ERROR] {
+        give_up(&mut sender, reason).await;
+    }
+    let whole = request_head().body(()).expect("a valid head");
+    let (answer, mut body) = sender.send_request(whole, false).expect("still open");
+    let message = Bytes::from_static(b"\n\x05hello");
+    body.send_data(message, true).expect("still open");
+    assert_eq!(answer.await.expect("an answer").status(), 200);
+    assert_eq!(calls.load(Ordering::SeqCst), 1, "only the whole one counts");
+}
