@@ -86,7 +86,8 @@ impl Config {
         Self::default()
     }
 
-    /// How many streams of the peer may wait to be accepted; one more is refused with a reset.
+    /// How many streams of the peer may wait to be accepted; one more is refused with a reset. Up
+    /// to 64 that arrive while a task waits in [`accept`](crate::Session::accept) are not counted.
     /// Default: 256. A waiting stream costs about 200 bytes plus what it sent, at most 256 KiB.
     #[must_use]
     pub fn accept_backlog(mut self, streams: usize) -> Self {

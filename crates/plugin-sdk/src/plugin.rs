@@ -213,11 +213,17 @@ async fn launched(
     Ok(())
 }
 
+/// How many tasks run before the sockets are looked at again; tokio's default is 61. While slow
+/// handlers keep the thread busy, a runtime that waits for its streams to be acknowledged should
+/// not wait for that many of them.
+const EVENT_INTERVAL: u32 = 16;
+
 /// One thread: a plugin mostly waits, and hundreds of plugins should fit on a machine.
 fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread()
         .enable_io()
         .enable_time()
+        .event_interval(EVENT_INTERVAL)
         .max_blocking_threads(MAX_BLOCKING)
         .thread_keep_alive(IDLE_THREAD)
         .build()

@@ -227,11 +227,7 @@ fn a_go_daemon_has_plugins_of_keyway_by_hand() {
     let Some(go) = go_programs() else { return };
     for acceptor in ["-reference-acceptor=false", "-reference-acceptor=true"] {
         let home = Home::new();
-        let mut daemon = start(
-            &go,
-            &home,
-            &[acceptor, "-min-plugins", "2", "-stream-open-timeout", "20s"],
-        );
+        let mut daemon = start(&go, &home, &[acceptor, "-min-plugins", "2"]);
         let mut demo = by_hand(&home, env!("CARGO_BIN_EXE_demo"));
         let mut guard = by_hand(&home, env!("CARGO_BIN_EXE_guard"));
         keyway_interop::wait_until("two registrations", Duration::from_secs(10), || {
@@ -259,15 +255,7 @@ fn a_go_daemon_launches_a_plugin_of_keyway() {
     let Some(go) = go_programs() else { return };
     let home = Home::new();
     let demo = env!("CARGO_BIN_EXE_demo");
-    // A load keeps the one thread of an unoptimised plugin busy.
-    let arguments = [
-        "-exec",
-        demo,
-        "-min-plugins",
-        "1",
-        "-stream-open-timeout",
-        "20s",
-    ];
+    let arguments = ["-exec", demo, "-min-plugins", "1"];
     let daemon = start(&go, &home, &arguments);
     client(
         &go,

@@ -45,20 +45,10 @@ fn a_launched_plugin_answers_everything() {
     stopped_at_once(&report);
 }
 
-/// Under a load the one thread of an unoptimised plugin on a busy machine may
-/// need more than a second for one round of all callers, so the limit for
-/// acknowledgements is wider here than for the slow calls above.
 #[test]
 fn a_launched_plugin_answers_20_000_requests_of_64_callers() {
     let Some(go) = go_programs() else { return };
-    let arguments = [
-        "-requests",
-        "20000",
-        "-callers",
-        "64",
-        "-stream-open-timeout",
-        "20s",
-    ];
+    let arguments = ["-requests", "20000", "-callers", "64"];
     let report = launch(&go, &Home::new(), demo(), &arguments);
     let load = report.event("load").expect("the load was reported");
     assert_eq!(load["failed"], 0);
@@ -66,19 +56,10 @@ fn a_launched_plugin_answers_20_000_requests_of_64_callers() {
     stopped_at_once(&report);
 }
 
-/// Large values keep the one thread of an unoptimised plugin busy for longer
-/// than a second, so the limit for acknowledgements is wider here.
 #[test]
 fn a_launched_plugin_sends_large_values() {
     let Some(go) = go_programs() else { return };
-    let arguments = [
-        "-big",
-        "8",
-        "-requests",
-        "64",
-        "-stream-open-timeout",
-        "20s",
-    ];
+    let arguments = ["-big", "8", "-requests", "64"];
     stopped_at_once(&launch(&go, &Home::new(), demo(), &arguments));
 }
 
@@ -238,8 +219,6 @@ fn the_file_plugin_serves_its_store() {
         "20000",
         "-callers",
         "64",
-        "-stream-open-timeout",
-        "20s",
     ];
     let report = launch(&go, &home, &file, &arguments);
     assert_eq!(

@@ -205,6 +205,9 @@ impl State {
         cx: &Context<'_>,
         copy: impl FnMut(&[u8]) -> usize,
     ) -> Poll<Result<(), StreamError>> {
+        if self.core.begins_late(key, now) {
+            self.stand_in();
+        }
         match self.core.read(key, copy) {
             Read::Bytes => {
                 if self.core.wants_to_send() {
@@ -376,6 +379,9 @@ impl State {
     pub(crate) fn leave_accepting(&mut self, ticket: &mut Ticket) {
         if self.accepting.leave(ticket, &mut self.wakes) && self.core.has_offers() {
             self.accepting.wake_one(&mut self.wakes);
+        }
+        if self.accepting.is_empty() {
+            self.core.nobody_accepts();
         }
     }
 

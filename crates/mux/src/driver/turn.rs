@@ -40,7 +40,7 @@ impl State {
         self.remember_driver(cx);
         self.is_scheduled = false;
         let is_early = self.is_crowded || self.core.has_syn_due();
-        if is_early && !self.has_yielded && self.core.wants_to_send() {
+        if is_early && !is_due && !self.has_yielded && self.core.wants_to_send() {
             // The others that were woken with the writer are still to run, or the one that opened a
             // stream is still to write: their frames travel in the same system call.
             self.has_yielded = true;
@@ -72,6 +72,22 @@ impl State {
         let deadline = self.core.deadline();
         self.armed_until = deadline;
         Turn::Wait { deadline }
+    }
+
+    /// Does in another task what the driver should have done by now: slow tasks keep it waiting, and
+    /// the peer waits for acknowledgements of streams that may not even have been read.
+    pub(super) fn stand_in(&mut self) {
+        let Some(driver) = self.driver.clone() else {
+            return;
+        };
+        if !self.core.is_over() {
+            self.read_once(&mut Context::from_waker(&driver));
+        }
+        self.core.stage();
+        if !self.socket.is_blocked() {
+            self.flush();
+        }
+        self.schedule();
     }
 
     fn remember_driver(&mut self, cx: &Context<'_>) {

@@ -2,12 +2,12 @@
 
 use std::{io::IoSlice, task::Poll, time::Instant};
 
-use super::{ACK_DELAY, Core, Event};
+use super::{ACK_DELAY, Core, Event, MAX_AHEAD};
 use crate::{
     config::INITIAL_WINDOW,
     error::{AcceptError, OpenError, StreamError},
     frame::{Flags, Header, MAX_PAYLOAD},
-    streams::{Handshake, Key, ResetBy, State, StreamEntry},
+    streams::{Handshake, Key, ResetBy, Service, State, StreamEntry},
 };
 
 /// The outcome of opening: pending while too many streams are unacknowledged.
@@ -69,7 +69,8 @@ impl Core {
     }
 
     /// Takes the next stream that the peer has opened, or is pending. Its acknowledgement leaves
-    /// with its first frame, with anything else that leaves, or after 5 ms.
+    /// with its first frame, with anything else that leaves, or after 5 ms. While it is pending, the
+    /// next streams are as good as accepted: theirs need not wait until the task comes for them.
     pub(crate) fn accept(
         &mut self,
         now: impl FnOnce() -> Instant,
@@ -81,10 +82,15 @@ impl Core {
             let Some(entry) = self.store.get_mut(key) else {
                 continue;
             };
-            entry.handshake = Handshake::AckDue;
+            entry.service = Service::Accepted;
             self.offered -= 1;
-            self.greetings.push_back(key);
-            self.ack_deadline.get_or_insert_with(|| now() + ACK_DELAY);
+            if entry.handshake == Handshake::Offered {
+                entry.handshake = Handshake::AckDue;
+                self.greetings.push_back(key);
+                self.ack_deadline.get_or_insert_with(|| now() + ACK_DELAY);
+            } else {
+                self.ahead -= 1;
+            }
             self.stats.accepted += 1;
             return Poll::Ready(Ok(key));
         }
@@ -92,8 +98,27 @@ impl Core {
             Some(Ok(())) => Poll::Ready(Err(AcceptError::Closed)),
             Some(Err(error)) => Poll::Ready(Err(AcceptError::Session(error.clone()))),
             None if self.local_go_away => Poll::Ready(Err(AcceptError::Closed)),
-            None => Poll::Pending,
+            None => {
+                self.expected = MAX_AHEAD;
+                Poll::Pending
+            }
         }
+    }
+
+    /// Nobody waits to accept any more.
+    pub(crate) fn nobody_accepts(&mut self) {
+        self.expected = 0;
+    }
+
+    /// Whether the application reads from a stream of the peer for the first time, and the last
+    /// bytes of the connection were received so long ago that acknowledgements are overdue. The
+    /// driver is late then: other tasks keep the thread from it.
+    pub(crate) fn begins_late(&mut self, key: Key, now: impl FnOnce() -> Instant) -> bool {
+        let Some(entry) = self.store.get_mut(key) else {
+            return false;
+        };
+        let before = std::mem::replace(&mut entry.service, Service::Begun);
+        before == Service::Accepted && now().saturating_duration_since(self.now) >= ACK_DELAY
     }
 
     /// Whether another stream waits to be accepted, so that one wake-up can be passed on.

@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use super::{Core, Event, SessionError};
+use super::{ACK_DELAY, Core, Event, MAX_AHEAD, SessionError};
 use crate::{
     config::INITIAL_WINDOW,
     error::{ProtocolError, StreamId},
     frame::{Flags, Header, Item, Kind},
-    streams::{Block, Handshake, Key, ResetBy, State, StreamEntry},
+    streams::{Block, Handshake, Key, ResetBy, Service, State, StreamEntry},
 };
 
 /// Where the payload of the current data frame goes.
@@ -113,7 +113,7 @@ impl Core {
             return Ok(None);
         }
         if self.local_go_away
-            || self.offered >= self.config.accept_backlog
+            || self.offered - self.ahead >= self.config.accept_backlog
             || self.store.live() >= self.config.max_streams
         {
             self.stats.refused += 1;
@@ -129,9 +129,20 @@ impl Core {
     }
 
     fn offer(&mut self, id: u32) -> Key {
-        let entry = StreamEntry::new(id, Handshake::Offered, INITIAL_WINDOW);
+        let mut entry = StreamEntry::new(id, Handshake::Offered, INITIAL_WINDOW);
+        entry.service = Service::Waiting;
+        let is_expected = self.expected > 0;
+        if is_expected {
+            entry.handshake = Handshake::AckDue;
+        }
         let key = self.store.insert(entry);
-        if self.backlog.len() > 2 * self.config.accept_backlog {
+        if is_expected {
+            self.expected -= 1;
+            self.ahead += 1;
+            self.greetings.push_back(key);
+            self.ack_deadline.get_or_insert(self.now + ACK_DELAY);
+        }
+        if self.backlog.len() > 2 * self.config.accept_backlog.max(MAX_AHEAD) {
             // Most were reset while they waited; without this they would pile up.
             let store = &self.store;
             self.backlog.retain(|key| store.find(key.id) == Some(*key));

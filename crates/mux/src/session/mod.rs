@@ -25,7 +25,7 @@ use crate::{
     error::SessionError,
     frame::{Decoder, HEADER_LEN},
     stats::Stats,
-    streams::{Handshake, Key, Store},
+    streams::{Handshake, Key, Service, Store},
 };
 
 /// How long an acknowledgement may wait for a frame to travel with. Far below what any peer
@@ -33,7 +33,13 @@ use crate::{
 const ACK_DELAY: Duration = Duration::from_millis(5);
 
 /// How many acknowledgements may wait. A Go peer stops opening at 256 unacknowledged streams.
-const MAX_GREETINGS: usize = 32;
+/// Beyond a few, a system call for all of them costs each stream little, and their handlers
+/// may keep the thread busy for long.
+const MAX_GREETINGS: usize = 8;
+
+/// How many streams may be acknowledged while they wait for a task that is known to come for them.
+/// They count as accepted, not as part of the backlog.
+const MAX_AHEAD: usize = 64;
 
 /// What has become possible for somebody who may be waiting for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +83,8 @@ pub(crate) enum Event {
 /// - `buffered` is the number of unread bytes of all entries.
 /// - A live stream is not over; an entry that is neither live nor held by a handle is removed.
 /// - `grown` is by how much the receive windows of the live streams exceed the first size.
+/// - `offered` is the number of live streams that wait in `backlog`, and `ahead` the number of
+///   these whose acknowledgement is due or sent.
 /// - Each stream's receive window accounts for every byte (see `RecvWindow`).
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -93,6 +101,10 @@ pub(crate) struct Core {
     backlog: VecDeque<Key>,
     /// How many of `backlog` are still live.
     offered: usize,
+    /// How many of these were acknowledged ahead of the task that accepts.
+    ahead: usize,
+    /// How many more may be, because a task has taken all there were and waits for the next.
+    expected: usize,
     decoder: Decoder,
     /// Where the payload of the current data frame goes, and whether the frame carries FIN.
     body: inbound::Body,
@@ -140,6 +152,8 @@ impl Core {
             unacknowledged: 0,
             backlog: VecDeque::new(),
             offered: 0,
+            ahead: 0,
+            expected: 0,
             decoder: Decoder::default(),
             body: inbound::Body::default(),
             out: SendQueue::default(),
@@ -214,6 +228,7 @@ impl Core {
         };
         let handshake = std::mem::replace(&mut entry.handshake, Handshake::Done);
         let is_released = entry.released;
+        let is_waiting = entry.service == Service::Waiting;
         let growth = entry.recv_window.size().saturating_sub(INITIAL_WINDOW);
         let was_live = self.store.retire(key);
         if was_live {
@@ -222,8 +237,9 @@ impl Core {
         if was_live && handshake.is_unacknowledged() {
             self.forget_unacknowledged();
         }
-        if was_live && handshake == Handshake::Offered {
+        if was_live && is_waiting {
             self.offered -= 1;
+            self.ahead -= usize::from(handshake != Handshake::Offered);
             // Nobody will ever hold a handle of it.
             self.drop_entry(key);
         } else if is_released {
@@ -269,8 +285,12 @@ impl Core {
             .iter()
             .map(|entry| (entry.recv_window.size() - INITIAL_WINDOW) as usize);
         assert_eq!(self.grown, growth.sum::<usize>());
-        let offered = |entry: &&&crate::streams::StreamEntry| entry.handshake == Handshake::Offered;
-        assert_eq!(self.offered, live.iter().filter(offered).count());
+        let waiting = live
+            .iter()
+            .filter(|entry| entry.service == Service::Waiting);
+        assert_eq!(self.offered, waiting.clone().count());
+        let ahead = waiting.filter(|entry| entry.handshake != Handshake::Offered);
+        assert_eq!(self.ahead, ahead.count());
         for key in self.store.keys() {
             let is_live = self.store.find(key.id) == Some(key);
             let is_held = self.store.get(key).is_some_and(|entry| !entry.released);

@@ -9,7 +9,7 @@ mod store;
 
 pub(crate) use flow::{RecvWindow, SendWindow};
 pub(crate) use recv::{Block, MIN_LENT, RecvQueue};
-pub(crate) use state::{Handshake, ResetBy, State};
+pub(crate) use state::{Handshake, ResetBy, Service, State};
 pub(crate) use store::{Key, Store};
 
 /// Everything the session knows about one stream.
@@ -18,6 +18,7 @@ pub(crate) struct StreamEntry {
     pub(crate) id: u32,
     pub(crate) state: State,
     pub(crate) handshake: Handshake,
+    pub(crate) service: Service,
     pub(crate) send_window: SendWindow,
     pub(crate) recv_window: RecvWindow,
     pub(crate) recv: RecvQueue,
@@ -39,6 +40,7 @@ impl StreamEntry {
             id,
             state: State::Open,
             handshake,
+            service: Service::Begun,
             send_window: SendWindow::new(window),
             recv_window: RecvWindow::new(window),
             recv: RecvQueue::default(),

@@ -67,7 +67,7 @@ impl Frame {
         }
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![0, self.kind];
         bytes.extend_from_slice(&self.flags.to_be_bytes());
         bytes.extend_from_slice(&self.stream.to_be_bytes());

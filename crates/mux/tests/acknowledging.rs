@@ -1,0 +1,233 @@
+//! Acknowledgements while handlers keep the only thread busy. A Go peer ends the session when one
+//! comes too late.
+//!
+//! Time is paused, and a handler that computes moves it without letting other tasks run, so what
+//! each acknowledgement waited for can be read from the clock.
+
+mod support;
+
+use std::{
+    future::Future,
+    io,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use keyway_mux::{Config, Listener, Role, Stream};
+use support::{ACK, Frame, SYN, bounded, end, eventually};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf},
+    time::Instant,
+};
+
+const HEADER: usize = 12;
+
+/// When which stream was acknowledged.
+type Acks = Arc<Mutex<Vec<(u32, Instant)>>>;
+
+/// A connection that notes when each acknowledgement leaves.
+struct Noted {
+    io: DuplexStream,
+    unread: Vec<u8>,
+    acks: Acks,
+}
+
+impl Noted {
+    fn note(&mut self, bytes: &[u8]) {
+        self.unread.extend_from_slice(bytes);
+        while self.unread.len() >= HEADER {
+            let number = |at| u32::from_be_bytes(self.unread[at..at + 4].try_into().unwrap());
+            let is_data = self.unread[1] == support::DATA;
+            let payload = if is_data { number(8) as usize } else { 0 };
+            if self.unread.len() < HEADER + payload {
+                return;
+            }
+            let flags = u16::from_be_bytes([self.unread[2], self.unread[3]]);
+            if flags & ACK != 0 {
+                let ack = (number(4), Instant::now());
+                self.acks.lock().unwrap().push(ack);
+            }
+            self.unread.drain(..HEADER + payload);
+        }
+    }
+}
+
+impl AsyncRead for Noted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Noted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, buffer);
+        if let Poll::Ready(Ok(count)) = written {
+            self.note(&buffer[..count]);
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// The peer's end, from which anybody can send at once.
+#[derive(Clone)]
+struct Sender(Arc<Mutex<DuplexStream>>);
+
+impl Sender {
+    /// Sends one question on each of the streams.
+    fn ask(&self, streams: impl IntoIterator<Item = u32>) {
+        let mut bytes = Vec::new();
+        for stream in streams {
+            bytes.extend(Frame::data(stream, SYN, b"question").encode());
+        }
+        let mut io = self.0.lock().unwrap();
+        let sent = pin!(io.write_all(&bytes)).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(sent, Poll::Ready(Ok(()))), "the wire is full");
+    }
+}
+
+/// Keeps the thread busy: time passes, and no other task runs.
+fn compute(duration: Duration) {
+    let advancing = pin!(tokio::time::advance(duration));
+    // The clock moves when it is polled first; the rest only lets others run.
+    let _ = advancing.poll(&mut Context::from_waker(Waker::noop()));
+}
+
+/// How a server is kept busy by each question, after reading it.
+type Work = Arc<dyn Fn(&Stream) + Send + Sync>;
+
+/// A server that answers every question after its work.
+fn serve(work: Work) -> (Sender, Acks, support::End) {
+    let (near, far) = tokio::io::duplex(1 << 20);
+    let acks = Acks::default();
+    let noted = Noted {
+        io: far,
+        unread: Vec::new(),
+        acks: Arc::clone(&acks),
+    };
+    let server = end(noted, Role::Server, Config::new().keep_alive(None));
+    let mut listener = Listener::new(server.session.clone());
+    tokio::spawn(async move {
+        while let Ok(mut stream) = listener.accept().await {
+            let work = Arc::clone(&work);
+            tokio::spawn(async move {
+                let mut question = [0; 8];
+                stream.read_exact(&mut question).await.unwrap();
+                work(&stream);
+                stream.write_all(b"answer").await.unwrap();
+                stream.shutdown().await.unwrap();
+            });
+        }
+    });
+    (Sender(Arc::new(Mutex::new(near))), acks, server)
+}
+
+async fn all_of(acks: &Acks, count: usize) -> Vec<(u32, Instant)> {
+    eventually("the acknowledgements", || {
+        acks.lock().unwrap().len() >= count
+    })
+    .await;
+    acks.lock().unwrap().clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn m01_a_burst_is_acknowledged_before_its_handlers_have_computed() {
+    let work: Work = Arc::new(|_| compute(Duration::from_millis(20)));
+    let (peer, acks, _server) = serve(work);
+    // The acceptor waits before anything arrives.
+    tokio::task::yield_now().await;
+    let start = Instant::now();
+    peer.ask((0..64).map(|index| 1 + 2 * index));
+    for (stream, at) in all_of(&acks, 64).await {
+        let waited = at - start;
+        assert!(waited <= Duration::from_millis(25), "{stream}: {waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn m01_few_acknowledgements_wait_for_one_computation_and_not_for_all() {
+    let work: Work = Arc::new(|_| compute(Duration::from_millis(300)));
+    let (peer, acks, _server) = serve(work);
+    tokio::task::yield_now().await;
+    let start = Instant::now();
+    peer.ask([1, 3, 5]);
+    for (stream, at) in all_of(&acks, 3).await {
+        let waited = at - start;
+        assert!(waited <= Duration::from_millis(305), "{stream}: {waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn m01_streams_that_arrive_while_handlers_compute_are_acknowledged_meanwhile() {
+    let sender: Arc<Mutex<Option<(Sender, Instant)>>> = Arc::default();
+    let late = Arc::clone(&sender);
+    let work: Work = Arc::new(move |stream| {
+        if stream.id().get() == 21
+            && let Some((sender, asked)) = late.lock().unwrap().as_mut()
+        {
+            sender.ask((0..16).map(|index| 201 + 2 * index));
+            *asked = Instant::now();
+        }
+        compute(Duration::from_millis(20));
+    });
+    let (peer, acks, _server) = serve(work);
+    *sender.lock().unwrap() = Some((peer.clone(), Instant::now()));
+    tokio::task::yield_now().await;
+    peer.ask((0..64).map(|index| 1 + 2 * index));
+    let acks = all_of(&acks, 80).await;
+    let asked = sender.lock().unwrap().as_ref().unwrap().1;
+    for (stream, at) in acks.into_iter().filter(|(stream, _)| *stream > 200) {
+        let waited = at - asked;
+        assert!(waited <= Duration::from_millis(45), "{stream}: {waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn m01_nobody_acknowledges_for_an_application_that_does_not_accept() {
+    let (near, far) = tokio::io::duplex(1 << 20);
+    let acks = Acks::default();
+    let noted = Noted {
+        io: far,
+        unread: Vec::new(),
+        acks: Arc::clone(&acks),
+    };
+    let server = end(noted, Role::Server, Config::new().keep_alive(None));
+    let peer = Sender(Arc::new(Mutex::new(near)));
+    // Somebody wanted a stream once and does not any more.
+    tokio::select! {
+        biased;
+        _ = server.session.accept() => panic!("there is no stream"),
+        () = tokio::task::yield_now() => {}
+    }
+    peer.ask([1, 3]);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(acks.lock().unwrap().len(), 0);
+    let stream = bounded("the accept", server.session.accept())
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(6)).await;
+    let acks: Vec<u32> = acks
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(stream, _)| *stream)
+        .collect();
+    assert_eq!(acks, [stream.id().get()]);
+}
