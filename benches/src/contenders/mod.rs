@@ -1,10 +1,13 @@
 //! What is measured: calls of 64 bytes, by the crate and by others.
 
+mod connectrpc;
 mod echo;
 mod grpc;
 mod hyper_alone;
+mod kept_alive;
 mod message;
 mod rpc;
+mod ttrpc;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -12,11 +15,13 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 
+pub use self::connectrpc::ConnectRpc;
 pub use self::echo::RawEcho;
 pub use self::grpc::Tonic;
 pub use self::hyper_alone::{HyperFreshStream, HyperKeptAlive};
 pub use self::message::Payload;
 pub use self::rpc::{RpcFreshStream, RpcKeptAlive};
+pub use self::ttrpc::Ttrpc;
 
 /// One way to make a call, with both of its ends on the current thread.
 pub trait Contender: Sized {
@@ -82,6 +87,8 @@ pub fn unary() -> Vec<Running> {
         Running::start::<RpcKeptAlive>("keyway-rpc, kept alive"),
         Running::start::<HyperFreshStream>("hyper alone, fresh stream"),
         Running::start::<RpcFreshStream>("keyway-rpc, fresh stream"),
+        Running::start::<ConnectRpc>("connectrpc, kept alive"),
+        Running::start::<Ttrpc>("ttrpc, kept alive"),
         Running::start::<Tonic>("tonic over h2, kept alive"),
     ]
 }
