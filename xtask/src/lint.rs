@@ -43,7 +43,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 pub(crate) fn quick(workspace: &Workspace, stages: &mut Stages) -> Result<()> {
     let root = &workspace.root;
     stages.run("format", || {
-        shell::run(shell::cargo(root).args(["fmt", "--all", "--check"]))
+        shell::run(shell::cargo(root).args(["fmt", "--all", "--check"]))?;
+        shell::run(shell::cargo(&root.join("fuzz")).args(["fmt", "--check"]))
     })?;
     stages.run("arrows", || arrows::check(workspace))?;
     stages.run("manifests", || manifests(workspace))?;
@@ -60,7 +61,25 @@ pub(crate) fn quick(workspace: &Workspace, stages: &mut Stages) -> Result<()> {
             "--",
             "-Dwarnings",
         ]))
-    })
+    })?;
+    stages.run("clippy, fuzz targets", || fuzz_targets(workspace))
+}
+
+/// Checks the crate of the fuzz targets, which is no member, as the fuzzer builds it but without the
+/// fuzzer itself.
+fn fuzz_targets(workspace: &Workspace) -> Result<()> {
+    shell::run(
+        shell::cargo(&workspace.root.join("fuzz"))
+            .env("RUSTFLAGS", "--cfg fuzzing")
+            .args([
+                "clippy",
+                "--locked",
+                "--no-default-features",
+                "--target-dir",
+            ])
+            .arg(workspace.target_directory.join("fuzz"))
+            .args(["--", "-Dwarnings"]),
+    )
 }
 
 /// The checks that build each published crate again.

@@ -13,6 +13,7 @@ mod compatibility;
 mod conformance;
 mod demo;
 mod dist;
+mod fuzz;
 mod lint;
 mod shell;
 mod test;
@@ -42,6 +43,8 @@ enum Command {
     Demo(demo::Options),
     /// Build stripped release binaries into target/dist/bin and target/dist/plugins.
     Dist(dist::Options),
+    /// Run the fuzz targets on a stable toolchain; --seconds says how long each.
+    Fuzz(fuzz::Options),
     /// Check formatting, clippy, the arrows between crates, generated code, docs, features, packages.
     Lint(lint::Options),
     /// Run what a change must pass; --all adds the long stages.
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Conformance(options) => conformance::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Dist(options) => dist::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Lint(options) => lint::run(&options),
         Command::Test(options) => test::run(&options),
     };

@@ -7,12 +7,12 @@ use clap::Args;
 
 use crate::shell::{self, Stages};
 use crate::workspace::Workspace;
-use crate::{conformance, demo, dist, lint};
+use crate::{conformance, demo, dist, fuzz, lint};
 
 /// Options of `cargo xtask test`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Add the long stages: single features, packages, longer random tests, the demo on release binaries.
+    /// Add the long stages: single features, packages, longer random tests, fuzzing, the demo on release binaries.
     #[arg(long)]
     pub(crate) all: bool,
 }
@@ -94,6 +94,7 @@ fn long(workspace: &Workspace, stages: &mut Stages) -> Result<()> {
     stages.run_with("conformance through the mux", ("go", "version"), || {
         conformance(true)
     })?;
+    stages.run_with("fuzz", ("c++", "--version"), fuzz::minutes)?;
     stages.run("dist", || dist::run(&dist::Options {}))?;
     stages.run("demo", || demo::run(&demo::Options {}))
 }

@@ -50,6 +50,9 @@ mod driver;
 mod engine;
 mod error;
 mod frame;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 mod info;
 mod integrations;

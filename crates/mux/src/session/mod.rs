@@ -3,6 +3,8 @@
 mod buffers;
 mod commands;
 mod ending;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod harness;
 mod inbound;
 mod keep_alive;
 mod outbound;

@@ -204,7 +204,7 @@ impl RecvQueue {
     }
 
     /// How many bytes of memory the chunks take.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn capacity(&self) -> usize {
         let chunks = std::iter::once(&self.head).chain(&self.tail);
         let own: usize = chunks.map(Chunk::capacity).sum();

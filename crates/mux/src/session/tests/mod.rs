@@ -4,7 +4,8 @@ mod closing;
 mod flow;
 mod hostile;
 mod opening;
-mod pair;
 mod random;
 mod scripted;
 mod timing;
+
+use super::harness::pair;

@@ -15,23 +15,40 @@ use crate::{
 };
 
 /// One end: a core, the bytes on their way to it, and the events nobody has looked at.
-pub(super) struct Side {
-    pub(super) core: Core,
+pub(crate) struct Side {
+    pub(crate) core: Core,
     incoming: VecDeque<u8>,
-    pub(super) events: Vec<Event>,
+    pub(crate) events: Vec<Event>,
+    /// Nothing more will arrive, and the core knows.
+    is_cut_off: bool,
 }
 
 impl Side {
-    fn new(role: Role, config: Config, now: Instant) -> Self {
+    pub(crate) fn new(role: Role, config: Config, now: Instant) -> Self {
         Self {
             core: Core::new(0, role, config, now),
             incoming: VecDeque::new(),
             events: Vec::new(),
+            is_cut_off: false,
+        }
+    }
+
+    /// Whether this end has sent its last byte and shut its side of the connection down.
+    fn is_shut(&self) -> bool {
+        self.core.has_ended() || (self.core.is_finishing() && self.core.out.is_empty())
+    }
+
+    /// Learns that the connection has no more bytes.
+    pub(crate) fn cut_off(&mut self) {
+        if !self.is_cut_off {
+            self.is_cut_off = true;
+            self.core.end_of_input();
+            self.collect();
         }
     }
 
     /// Feeds bytes as one chunk.
-    pub(super) fn feed(&mut self, now: Instant, bytes: &[u8]) {
+    pub(crate) fn feed(&mut self, now: Instant, bytes: &[u8]) {
         for chunk in bytes.chunks(4096) {
             let mut block = self.core.take_block();
             let Some(space) = block.unique() else {
@@ -44,7 +61,7 @@ impl Side {
         self.collect();
     }
 
-    pub(super) fn collect(&mut self) {
+    pub(crate) fn collect(&mut self) {
         self.core.check_invariants();
         while let Some(event) = self.core.next_event() {
             self.events.push(event);
@@ -52,35 +69,35 @@ impl Side {
     }
 
     /// Whether an event happened since the last question.
-    pub(super) fn happened(&mut self, event: Event) -> bool {
+    pub(crate) fn happened(&mut self, event: Event) -> bool {
         self.collect();
         let before = self.events.len();
         self.events.retain(|other| *other != event);
         self.events.len() < before
     }
 
-    pub(super) fn open(&mut self) -> Key {
+    pub(crate) fn open(&mut self) -> Key {
         match self.core.open() {
             Poll::Ready(Ok(key)) => key,
             other => panic!("opening: {other:?}"),
         }
     }
 
-    pub(super) fn open_error(&mut self) -> OpenError {
+    pub(crate) fn open_error(&mut self) -> OpenError {
         match self.core.open() {
             Poll::Ready(Err(error)) => error,
             other => panic!("opening: {other:?}"),
         }
     }
 
-    pub(super) fn write(&mut self, key: Key, bytes: &[u8]) -> Poll<Result<usize, StreamError>> {
+    pub(crate) fn write(&mut self, key: Key, bytes: &[u8]) -> Poll<Result<usize, StreamError>> {
         let written = self.core.write(key, &[IoSlice::new(bytes)]);
         self.collect();
         written
     }
 
     /// Writes everything, which must fit.
-    pub(super) fn write_all(&mut self, key: Key, mut bytes: &[u8]) {
+    pub(crate) fn write_all(&mut self, key: Key, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             match self.write(key, bytes) {
                 Poll::Ready(Ok(count)) => bytes = &bytes[count..],
@@ -90,11 +107,11 @@ impl Side {
     }
 
     /// Reads what has arrived.
-    pub(super) fn read(&mut self, key: Key) -> Vec<u8> {
+    pub(crate) fn read(&mut self, key: Key) -> Vec<u8> {
         self.read_at_most(key, usize::MAX).0
     }
 
-    pub(super) fn read_at_most(&mut self, key: Key, limit: usize) -> (Vec<u8>, Read) {
+    pub(crate) fn read_at_most(&mut self, key: Key, limit: usize) -> (Vec<u8>, Read) {
         let mut bytes = Vec::new();
         loop {
             let read = self.core.read(key, |front| {
@@ -110,34 +127,37 @@ impl Side {
     }
 
     /// The outcome of a read that must find no bytes.
-    pub(super) fn read_end(&mut self, key: Key) -> Read {
+    pub(crate) fn read_end(&mut self, key: Key) -> Read {
         let (bytes, read) = self.read_at_most(key, usize::MAX);
         assert_eq!(bytes, b"", "bytes before the end");
         read
     }
 
-    pub(super) fn open_streams(&self) -> usize {
+    pub(crate) fn open_streams(&self) -> usize {
         self.core.stats().open_streams
     }
 }
 
 /// A client and a server.
-pub(super) struct Pair {
-    pub(super) client: Side,
-    pub(super) server: Side,
-    pub(super) now: Instant,
+pub(crate) struct Pair {
+    pub(crate) client: Side,
+    pub(crate) server: Side,
+    pub(crate) now: Instant,
     /// How many bytes the wire holds in each direction.
-    pub(super) capacity: usize,
+    pub(crate) capacity: usize,
     /// How many bytes arrive at a time.
-    pub(super) chunk: usize,
+    pub(crate) chunk: usize,
+    /// Whether the connection ends when a session has, as it does under the driver. Otherwise a core
+    /// stays at its last frames, for tests to look at.
+    pub(crate) closes: bool,
 }
 
 impl Pair {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(Config::default(), Config::default())
     }
 
-    pub(super) fn with(client: Config, server: Config) -> Self {
+    pub(crate) fn with(client: Config, server: Config) -> Self {
         let now = Instant::now();
         Self {
             client: Side::new(Role::Client, client, now),
@@ -145,25 +165,28 @@ impl Pair {
             now,
             capacity: usize::MAX,
             chunk: 4096,
+            closes: false,
         }
     }
 
     /// Moves bytes both ways until nothing moves any more.
-    pub(super) fn drive(&mut self) {
+    pub(crate) fn drive(&mut self) {
         while self.step() {}
     }
 
     /// Moves what the wire holds once. Says whether anything moved.
-    pub(super) fn step(&mut self) -> bool {
+    pub(crate) fn step(&mut self) -> bool {
         let sent = send(&mut self.client, &mut self.server, self.capacity, self.now)
             | send(&mut self.server, &mut self.client, self.capacity, self.now);
         let client = arrive(&mut self.client, self.chunk, self.now);
         let server = arrive(&mut self.server, self.chunk, self.now);
-        sent || client || server
+        let ended = self.closes
+            && (cut_off(&self.client, &mut self.server) | cut_off(&self.server, &mut self.client));
+        sent || client || server || ended
     }
 
     /// Lets time pass, deadline by deadline.
-    pub(super) fn advance(&mut self, duration: Duration) {
+    pub(crate) fn advance(&mut self, duration: Duration) {
         let end = self.now + duration;
         self.drive();
         loop {
@@ -185,7 +208,7 @@ impl Pair {
     }
 
     /// A stream that both ends know.
-    pub(super) fn stream(&mut self) -> (Key, Key) {
+    pub(crate) fn stream(&mut self) -> (Key, Key) {
         let near = self.client.open();
         assert!(self.client.core.announce_soon(near));
         self.drive();
@@ -195,7 +218,7 @@ impl Pair {
     }
 
     /// Accepts what the client opened.
-    pub(super) fn accept(&mut self) -> Key {
+    pub(crate) fn accept(&mut self) -> Key {
         match self.server.core.accept(|| self.now) {
             Poll::Ready(Ok(key)) => key,
             other => panic!("accepting: {other:?}"),
@@ -221,6 +244,15 @@ fn send(from: &mut Side, to: &mut Side, capacity: usize, now: Instant) -> bool {
     from.core.call_writers();
     from.collect();
     moved
+}
+
+/// Tells `to` that `from` has ended the connection. Says whether that was new to it.
+fn cut_off(from: &Side, to: &mut Side) -> bool {
+    let is_new = from.is_shut() && to.incoming.is_empty() && !to.is_cut_off;
+    if is_new {
+        to.cut_off();
+    }
+    is_new
 }
 
 fn arrive(side: &mut Side, chunk: usize, now: Instant) -> bool {

@@ -1,0 +1,88 @@
+//! What the fuzz targets of the repository call, and nobody else.
+//!
+//! The session core is private, and it stays so: this module exists under `cfg(fuzzing)` alone, which
+//! cargo-fuzz sets for every crate it builds. A cargo feature would do as well, but whoever builds with
+//! all features would get it, and features are part of what a crate promises.
+//!
+//! What is promised, and how it is checked, is shared with the unit tests (`session/harness`).
+
+use crate::{
+    frame::{Decoder, HEADER_LEN, Header, Item},
+    session::harness::{exposed::Exposed, model::Model},
+};
+
+pub use crate::session::harness::step::{Limits, Script, Step};
+
+/// Decodes arbitrary bytes in arbitrary chunks: the first byte tells how long the chunks are.
+///
+/// # Panics
+///
+/// What was decoded does not encode to the same bytes, or depends on the chunks.
+pub fn frame_decoder(input: &[u8]) {
+    let Some((chunk, bytes)) = input.split_first() else {
+        return;
+    };
+    let whole = decode(bytes, bytes.len().max(1));
+    let pieces = decode(bytes, usize::from(*chunk).max(1));
+    assert_eq!(whole, pieces, "chunks of {chunk} change the meaning");
+    let (encoded, is_valid) = whole;
+    assert!(bytes.starts_with(&encoded), "frames encode to other bytes");
+    if is_valid {
+        let rest = bytes.len() - encoded.len();
+        assert!(rest < HEADER_LEN, "{rest} bytes were not understood");
+    }
+}
+
+/// Decodes and encodes again. Says whether all bytes were valid.
+fn decode(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool) {
+    let mut decoder = Decoder::default();
+    let mut encoded = Vec::new();
+    // What is still missing of the payload of the last header.
+    let mut missing = 0;
+    for mut input in bytes.chunks(chunk) {
+        loop {
+            match decoder.next(&mut input) {
+                Ok(Some(Item::Header(header))) => {
+                    assert_eq!(missing, 0, "a header inside of a payload");
+                    encoded.extend(header.encode());
+                    missing = payload_len(header);
+                }
+                Ok(Some(Item::Payload { bytes, last })) => {
+                    assert!(!bytes.is_empty());
+                    encoded.extend(bytes);
+                    missing -= bytes.len();
+                    assert_eq!(last, missing == 0);
+                }
+                Ok(None) => break,
+                Err(_) => return (encoded, false),
+            }
+        }
+        assert!(input.is_empty(), "the decoder wants more, and has some");
+    }
+    (encoded, true)
+}
+
+fn payload_len(header: Header) -> usize {
+    match header.kind {
+        crate::frame::Kind::Data => header.payload_len(),
+        _ => 0,
+    }
+}
+
+/// Plays arbitrary bytes to one session core; see `Exposed` for what the first bytes mean.
+///
+/// # Panics
+///
+/// The core breaks a promise that it makes whatever its peer sends.
+pub fn session_bytes(input: &[u8]) {
+    Exposed::play(input);
+}
+
+/// Plays a script on a pair of session cores.
+///
+/// # Panics
+///
+/// A promise is broken: bytes in order, wake-ups, an end of every stream, nothing left.
+pub fn session_pair(script: &Script) {
+    Model::play(script);
+}

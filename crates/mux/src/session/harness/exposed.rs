@@ -1,0 +1,285 @@
+//! One core exposed to a peer that may send anything, with a user who does what programs do.
+
+use std::{
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use super::{pair::Side, witness::Witness};
+use crate::{
+    config::{Config, INITIAL_WINDOW, Role},
+    frame::{HEADER_LEN, MAX_PAYLOAD},
+    session::{Core, Read},
+    streams::Key,
+};
+
+/// What a user writes at a time.
+const ANSWER: &[u8] = b"an answer of the program under test";
+
+/// How many handles the user holds before it drops the oldest.
+const MAX_HELD: usize = 12;
+
+/// Limits so small that short inputs meet them.
+const BACKLOG: usize = 4;
+const STREAMS: usize = 16;
+const REPLIES: usize = 8;
+const SEND_QUEUE: usize = 256;
+const BUFFERED: usize = 8 * 1024;
+
+/// How an input is played, cut off its front.
+struct Schedule<'a> {
+    role: Role,
+    is_limited: bool,
+    /// The connection ends with the input; else the peer falls silent.
+    ends: bool,
+    /// Pairs: the length of a chunk, 0 for all of the rest, and what the user does after it.
+    turns: &'a [[u8; 2]],
+    bytes: &'a [u8],
+}
+
+impl<'a> Schedule<'a> {
+    /// The first byte holds flags and the number of turns, then come the turns, then the peer's
+    /// bytes. Every input means something.
+    fn parse(input: &'a [u8]) -> Self {
+        let (flags, rest) = input
+            .split_first()
+            .map_or((0, input), |(flags, rest)| (*flags, rest));
+        let turns = rest.as_chunks::<2>().0;
+        let turns = &turns[..turns.len().min(usize::from(flags >> 3))];
+        Self {
+            role: if flags & 1 == 0 {
+                Role::Server
+            } else {
+                Role::Client
+            },
+            is_limited: flags & 2 != 0,
+            ends: flags & 4 != 0,
+            turns,
+            bytes: &rest[2 * turns.len()..],
+        }
+    }
+
+    fn config(&self) -> Config {
+        let config = Config::new();
+        if !self.is_limited {
+            return config;
+        }
+        config
+            .accept_backlog(BACKLOG)
+            .max_streams(STREAMS)
+            .max_control_replies(REPLIES)
+            .max_unacknowledged(BACKLOG)
+            .max_buffered(BUFFERED)
+            .max_window_growth(INITIAL_WINDOW as usize)
+            .send_queue(SEND_QUEUE)
+    }
+}
+
+/// A core, its user, and the peer that reads what the core sends.
+pub(crate) struct Exposed {
+    side: Side,
+    witness: Witness,
+    now: Instant,
+    held: Vec<Key>,
+    is_limited: bool,
+}
+
+impl Exposed {
+    /// Plays an input to a core.
+    ///
+    /// # Panics
+    ///
+    /// The core breaks a promise that it makes whatever its peer sends.
+    pub(crate) fn play(input: &[u8]) {
+        let schedule = Schedule::parse(input);
+        let now = Instant::now();
+        let mut exposed = Self {
+            side: Side::new(schedule.role, schedule.config(), now),
+            witness: Witness::new(schedule.role),
+            now,
+            held: Vec::new(),
+            is_limited: schedule.is_limited,
+        };
+        exposed.feed_all(&schedule);
+        exposed.end(schedule.ends);
+    }
+
+    fn feed_all(&mut self, schedule: &Schedule<'_>) {
+        let mut turns = schedule.turns.iter().cycle();
+        let mut bytes = schedule.bytes;
+        while !bytes.is_empty() {
+            let [length, action] = turns.next().copied().unwrap_or_default();
+            let length = match usize::from(length) {
+                0 => bytes.len(),
+                length => length.min(bytes.len()),
+            };
+            let (chunk, rest) = bytes.split_at(length);
+            bytes = rest;
+            self.side.feed(self.now, chunk);
+            self.act(action & 15, usize::from(action >> 4));
+            self.side.collect();
+            self.side.events.clear();
+            self.check_memory();
+        }
+    }
+
+    /// What the user does; `which` chooses a stream.
+    fn act(&mut self, action: u8, which: usize) {
+        match action {
+            1 => drop(self.accept()),
+            2 => self.with(which, |exposed, key| {
+                exposed.side.read(key);
+            }),
+            3 => self.with(which, |exposed, key| {
+                exposed.side.read_at_most(key, 100);
+            }),
+            4 => self.with(which, Self::write),
+            5 => self.with(which, |exposed, key| {
+                // Whether it fails is the peer's doing.
+                let _ = exposed.side.core.finish(key);
+            }),
+            6 => self.with(which, |exposed, key| exposed.side.core.reset(key)),
+            7 => self.with(which, Self::release),
+            8 => self.open(),
+            9 => self.wait(Duration::from_millis(5)),
+            10 => self.wait(Duration::from_secs(31)),
+            11 => self.drain(),
+            12 => self.side.core.go_away(),
+            13 => self.side.core.close(self.now, Some(Duration::from_secs(2))),
+            14 => self.handle_quickly(),
+            15 => self.echo(),
+            _ => {}
+        }
+    }
+
+    fn with(&mut self, which: usize, action: impl FnOnce(&mut Self, Key)) {
+        if !self.held.is_empty() {
+            action(self, self.held[which % self.held.len()]);
+        }
+    }
+
+    fn hold(&mut self, key: Key) {
+        if self.held.len() == MAX_HELD {
+            self.release(self.held[0]);
+        }
+        self.held.push(key);
+    }
+
+    fn accept(&mut self) -> Option<Key> {
+        let now = self.now;
+        let Poll::Ready(Ok(key)) = self.side.core.accept(|| now) else {
+            return None;
+        };
+        self.hold(key);
+        Some(key)
+    }
+
+    fn open(&mut self) {
+        if let Poll::Ready(Ok(key)) = self.side.core.open() {
+            self.hold(key);
+        }
+    }
+
+    fn write(&mut self, key: Key) {
+        // Whether it fails is the peer's doing.
+        let _ = self.side.write(key, ANSWER);
+    }
+
+    fn release(&mut self, key: Key) {
+        let now = self.now;
+        self.side.core.release(key, || now);
+        self.held.retain(|other| *other != key);
+    }
+
+    /// Accepts whatever was offered and drops it, as a server that is not interested.
+    fn handle_quickly(&mut self) {
+        while let Some(key) = self.accept() {
+            self.release(key);
+        }
+    }
+
+    /// Accepts whatever was offered, sends back what came, and hangs up.
+    fn echo(&mut self) {
+        while let Some(key) = self.accept() {
+            let bytes = self.side.read(key);
+            if !bytes.is_empty() {
+                let _ = self
+                    .side
+                    .write(key, &bytes[..bytes.len().min(ANSWER.len())]);
+            }
+            self.release(key);
+        }
+    }
+
+    fn wait(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while let Some(at) = self.side.core.deadline().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.side.core.handle_timeout(self.now);
+            self.side.collect();
+        }
+        self.now = end;
+    }
+
+    /// The peer reads everything that was sent.
+    fn drain(&mut self) {
+        while self.side.core.wants_to_send() {
+            self.side.core.stage();
+            let (front, back) = self.side.core.out.parts();
+            self.witness.check(front);
+            self.witness.check(back);
+            self.side.core.out.clear();
+            self.side.core.progressed();
+        }
+        self.side.core.call_writers();
+    }
+
+    fn check_memory(&self) {
+        if self.is_limited {
+            let (held, bound) = (self.side.core.footprint(), bound());
+            assert!(
+                held <= bound,
+                "{held} bytes are held, at most {bound} may be"
+            );
+        }
+    }
+
+    /// The peer is gone: the session ends by itself, and nothing is left of it.
+    fn end(mut self, connection_ends: bool) {
+        self.drain();
+        if connection_ends {
+            self.side.cut_off();
+        } else {
+            // A ping finds out.
+            self.wait(Duration::from_secs(3600));
+        }
+        assert!(self.side.core.has_ended(), "the session outlives its peer");
+        for key in std::mem::take(&mut self.held) {
+            self.read_to_the_end(key);
+            self.release(key);
+        }
+        self.side.collect();
+        assert_eq!(self.side.core.store.keys().count(), 0, "entries are left");
+        assert_eq!(self.side.core.stats().unread_bytes, 0);
+        assert!(!self.side.core.wants_to_send());
+    }
+
+    fn read_to_the_end(&mut self, key: Key) {
+        let (_, read) = self.side.read_at_most(key, usize::MAX);
+        assert!(
+            matches!(read, Read::End | Read::Failed(_)),
+            "a reader waits after the end: {read:?}"
+        );
+    }
+}
+
+/// How much a core with the small limits may hold: what its documentation promises.
+fn bound() -> usize {
+    // Unread bytes: in chunks of up to twice their size, some of them pinning a block of 4 KiB.
+    let unread = 2 * BUFFERED + BUFFERED / crate::streams::MIN_LENT * 64 * 1024;
+    let entries = (STREAMS + MAX_HELD) * (Core::ENTRY_COST + 64);
+    // Answers of the user to each of its streams are its own doing: ACK, window updates, FIN, RST.
+    let control = (REPLIES + 6 * (STREAMS + MAX_HELD + BACKLOG)) * HEADER_LEN;
+    let queue = SEND_QUEUE + MAX_PAYLOAD + HEADER_LEN + control;
+    unread + entries + 2 * queue + (2 * BACKLOG + STREAMS) * 64
+}

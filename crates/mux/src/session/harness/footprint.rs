@@ -1,0 +1,38 @@
+//! How much memory a core holds for its peer.
+
+use crate::{
+    frame::HEADER_LEN,
+    session::{Core, Event},
+    streams::{Key, StreamEntry},
+};
+
+/// The largest block that a payload can keep in use.
+const LARGEST_BLOCK: usize = 64 * 1024;
+
+impl Core {
+    /// What a stream costs without its unread bytes.
+    pub(crate) const ENTRY_COST: usize = size_of::<StreamEntry>();
+
+    /// The bytes that everything takes which grows by what a peer sends.
+    pub(crate) fn footprint(&self) -> usize {
+        let entries: usize = self
+            .store
+            .keys()
+            .filter_map(|key| self.store.get(key))
+            .map(|entry| {
+                Self::ENTRY_COST + entry.recv.capacity() + entry.recv.lent() * LARGEST_BLOCK
+            })
+            .sum();
+        entries + self.queued()
+    }
+
+    /// The same without the streams: frames that wait to leave, streams that wait for something,
+    /// events that nobody has looked at.
+    pub(crate) fn queued(&self) -> usize {
+        let waiting = self.backlog.len() + self.greetings.len() + self.line.len();
+        self.out.len()
+            + self.replies.len() * HEADER_LEN
+            + waiting * size_of::<Key>()
+            + self.events.len() * size_of::<Event>()
+    }
+}

@@ -1,0 +1,7 @@
+//! Any bytes, in chunks of any length: they decode the same way however they are cut, and encode to
+//! themselves.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| keyway_mux::fuzzing::frame_decoder(input));

@@ -1,0 +1,8 @@
+//! Two sessions and their users' scripts: bytes arrive in order, whoever waits is woken, every stream
+//! comes to its end, nothing is left.
+#![no_main]
+
+use keyway_mux::fuzzing::{Script, session_pair};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|script: Script| session_pair(&script));
