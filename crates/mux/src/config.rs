@@ -30,10 +30,14 @@ impl Role {
 /// yamux specification fixes it: 256 KiB.
 pub(crate) const INITIAL_WINDOW: u32 = 256 * 1024;
 
+/// As good as never. Beyond a few centuries the clock of some systems overflows.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// How a session behaves: limits, time-outs, keep-alive.
 ///
 /// The defaults are those of HashiCorp's implementation where it has the setting, so that
-/// both ends of a mixed pair have the same expectations.
+/// both ends of a mixed pair have the same expectations. Times beyond 100 years count as 100
+/// years, so [`Duration::MAX`] means never.
 ///
 /// ```
 /// use std::{any::Any, fmt, sync::Arc, time::Duration};
@@ -99,7 +103,7 @@ impl Config {
     /// nor resets it; then it is reset, at the latest after a quarter more. Default: 5 minutes.
     #[must_use]
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
-        self.close_timeout = timeout;
+        self.close_timeout = timeout.min(LONGEST);
         self
     }
 
@@ -107,7 +111,7 @@ impl Config {
     /// before it resets them. Default: 2 seconds.
     #[must_use]
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
-        self.drain_timeout = timeout;
+        self.drain_timeout = timeout.min(LONGEST);
         self
     }
 
@@ -115,7 +119,7 @@ impl Config {
     /// are answered all the same). Default: every 30 seconds.
     #[must_use]
     pub fn keep_alive(mut self, interval: Option<Duration>) -> Self {
-        self.keep_alive = interval;
+        self.keep_alive = interval.map(|interval| interval.min(LONGEST));
         self
     }
 
@@ -123,7 +127,7 @@ impl Config {
     /// Default: 10 seconds.
     #[must_use]
     pub fn keep_alive_timeout(mut self, timeout: Duration) -> Self {
-        self.keep_alive_timeout = timeout;
+        self.keep_alive_timeout = timeout.min(LONGEST);
         self
     }
 
@@ -136,7 +140,8 @@ impl Config {
     }
 
     /// How many answers to pings and refusals of streams may wait for the socket. A peer that
-    /// asks for more without reading ends its session. Default: 1024, 12 bytes each.
+    /// asks for more without reading ends its session; so does one that makes streams answer until
+    /// four frames for each of `max_streams` wait beyond it. Default: 1024, 12 bytes each.
     #[must_use]
     pub fn max_control_replies(mut self, frames: usize) -> Self {
         self.max_control_replies = frames;
@@ -187,10 +192,10 @@ impl Config {
     }
 
     /// How many bytes may wait for a socket that is full; writers wait beyond it, in turns.
-    /// One frame more may be queued. Default: 64 KiB.
+    /// What one write began may be queued beyond it, at most 64 KiB. Default: 64 KiB; 0 counts as 1.
     #[must_use]
     pub fn send_queue(mut self, bytes: usize) -> Self {
-        self.send_queue = bytes;
+        self.send_queue = bytes.max(1);
         self
     }
 
@@ -198,7 +203,7 @@ impl Config {
     /// Default: 10 seconds.
     #[must_use]
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
-        self.write_timeout = timeout;
+        self.write_timeout = timeout.min(LONGEST);
         self
     }
 }

@@ -12,12 +12,9 @@ use crate::{
     error::StreamError,
     frame::{HEADER_LEN, Header},
     io::Connection,
-    session::Core,
+    session::{BURST, Core},
     streams::Key,
 };
-
-/// How many frames of one large write go into one system call.
-const BURST: usize = 4;
 
 /// The connection and what is known of its write side.
 #[derive(Debug)]

@@ -237,7 +237,7 @@ impl Core {
         if let Some(error) = self.write_error(key) {
             return Poll::Ready(Err(error));
         }
-        let has_room = self.has_room();
+        let (has_room, has_line) = (self.has_room(), self.has_line());
         let Some(entry) = self.store.get_mut(key) else {
             return Poll::Ready(Err(StreamError::Closed));
         };
@@ -245,11 +245,12 @@ impl Core {
             self.stats.window_stalls += 1;
             return Poll::Pending;
         }
-        if !has_room && !entry.has_turn {
+        // A turn is worth nothing once others have filled the queue.
+        let has_turn = std::mem::take(&mut entry.has_turn);
+        if !has_room || (has_line && !has_turn) {
             self.stand_in_line(key);
             return Poll::Pending;
         }
-        entry.has_turn = false;
         let length = entry.send_window.take(wanted.min(MAX_PAYLOAD));
         let flags = entry.take_flags();
         self.stats.bytes_sent += u64::from(length);

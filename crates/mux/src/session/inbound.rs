@@ -13,7 +13,7 @@ use crate::{
 /// Where the payload of the current data frame goes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Body {
-    /// The stream, or nobody: the bytes are dropped.
+    /// The stream, or nobody: then the bytes are dropped, and so is the end.
     target: Option<Key>,
     /// The frame carries FIN, which counts once its payload is complete.
     has_fin: bool,
@@ -29,6 +29,10 @@ impl Core {
         }
         self.now = now;
         self.keep_alive.heard(now);
+        if self.is_flooded() {
+            let limit = self.config.max_control_replies;
+            self.fail_protocol(now, ProtocolError::TooManyReplies { limit });
+        }
         let mut input = &block.bytes()[..filled];
         while !self.is_over() {
             let outcome = match self.decoder.next(&mut input) {
@@ -153,7 +157,8 @@ impl Core {
         key
     }
 
-    /// Takes the payload's length out of the receive window and decides who gets the bytes.
+    /// Takes the payload's length out of the receive window and decides which stream the frame is
+    /// for. A stream that nobody reads gets no bytes, but its end counts all the same.
     fn reserve(&mut self, key: Key, length: u32) -> Result<Option<Key>, ProtocolError> {
         let fits = self.buffered.saturating_add(length as usize) <= self.config.max_buffered;
         let Some(entry) = self.store.get_mut(key) else {
@@ -177,7 +182,7 @@ impl Core {
             if entry.recv_window.available() == 0 {
                 self.reset_stream(key, ResetBy::Local);
             }
-            return Ok(None);
+            return Ok(Some(key));
         }
         if !fits {
             tracing::debug!(

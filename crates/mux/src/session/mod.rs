@@ -20,7 +20,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use self::{commands::Read, ending::Outcome, outbound::SendQueue};
+pub(crate) use self::{
+    commands::Read,
+    ending::Outcome,
+    outbound::{BURST, SendQueue},
+};
 use self::{ending::Phase, keep_alive::KeepAlive};
 use crate::{
     config::{Config, INITIAL_WINDOW, Role},

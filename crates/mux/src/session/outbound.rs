@@ -10,6 +10,9 @@ use crate::{
     wipe::wipe,
 };
 
+/// How many frames a large write may send past the queue.
+pub(crate) const BURST: usize = 4;
+
 /// How much memory an empty queue may keep for the next burst.
 const KEPT_CAPACITY: usize = 4 * 1024;
 
@@ -109,6 +112,18 @@ impl Core {
         Ok(())
     }
 
+    /// Whether more waits to leave than users alone can have queued: data up to the limit, one direct
+    /// write beyond it, and for each stream ACK or SYN, a window update, FIN and RST. The peer provokes
+    /// frames then and reads none.
+    pub(super) fn is_flooded(&self) -> bool {
+        let data = (MAX_PAYLOAD + HEADER_LEN) * BURST;
+        let streams = self.config.max_streams.saturating_mul(4);
+        let frames = self.config.max_control_replies.saturating_add(streams);
+        let control = frames.saturating_mul(HEADER_LEN);
+        let limit = self.config.send_queue.saturating_add(data);
+        self.out.len() > limit.saturating_add(control)
+    }
+
     /// Whether there is something that should leave soon. Acknowledgements wait for company.
     pub(crate) fn wants_to_send(&self) -> bool {
         !self.out.is_empty()
@@ -130,7 +145,7 @@ impl Core {
         }
         self.has_syn_due = false;
         self.ack_deadline = None;
-        while self.out.len() < self.config.send_queue {
+        while self.has_room() {
             let Some(reply) = self.replies.pop_front() else {
                 break;
             };
@@ -149,9 +164,14 @@ impl Core {
         }
     }
 
-    /// Whether a data frame may join the queue without waiting in line.
+    /// Whether a data frame may join the queue, for whoever has a turn or where nobody waits in line.
     pub(super) fn has_room(&self) -> bool {
-        self.line.is_empty() && self.out.len() < self.config.send_queue
+        self.out.len() < self.config.send_queue
+    }
+
+    /// Whether streams wait for a turn.
+    pub(super) fn has_line(&self) -> bool {
+        !self.line.is_empty()
     }
 
     /// Lets the stream wait for a turn to write.
@@ -182,7 +202,7 @@ impl Core {
     /// Whether writers wait although the queue has room: one who was called may never come, so
     /// the next must be called without waiting for bytes to leave.
     pub(crate) fn owes_a_turn(&self) -> bool {
-        !self.line.is_empty() && self.out.len() < self.config.send_queue
+        self.has_line() && self.has_room()
     }
 
     /// The connection takes nothing at the moment.

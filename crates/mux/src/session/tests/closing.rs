@@ -161,6 +161,21 @@ fn m21_a_dropped_stream_counts_until_the_peer_has_finished_it() {
 }
 
 #[test]
+fn m21_a_fin_on_data_forgets_a_dropped_stream_too() {
+    for length in [0, 5] {
+        let mut peer = Scripted::new(Config::default());
+        let key = peer.opened(1);
+        let now = peer.now();
+        peer.core().release(key, || now);
+        peer.send(Header::data(1, Flags::FIN, length));
+        assert_eq!(peer.side().open_streams(), (length > 0).into());
+        peer.send_bytes(&vec![7; length as usize]);
+        assert_eq!(peer.side().open_streams(), 0);
+        assert!(peer.core().outcome().is_none());
+    }
+}
+
+#[test]
 fn m21_a_dropped_stream_that_the_peer_never_finishes_is_reset_in_the_end() {
     let config = Config::new()
         .close_timeout(Duration::from_secs(100))

@@ -227,6 +227,42 @@ fn a_called_writer_that_does_not_come_blocks_nobody() {
 }
 
 #[test]
+fn writers_that_were_called_long_ago_do_not_overfill_the_queue() {
+    let mut pair = Pair::new();
+    let keys: Vec<_> = (0..20).map(|_| pair.client.open()).collect();
+    while let Poll::Ready(written) = pair.client.write(keys[0], &[0; MAX_PAYLOAD]) {
+        written.unwrap();
+    }
+    for key in &keys[1..] {
+        assert!(pair.client.write(*key, b"x").is_pending());
+    }
+    pair.client.core.out.clear();
+    while pair.client.core.owes_a_turn() {
+        pair.client.core.call_writers();
+    }
+    // They all come now, and nothing leaves.
+    for key in &keys {
+        // Whoever finds no room waits for the next turn.
+        let _ = pair.client.write(*key, &[0; MAX_PAYLOAD]);
+    }
+    let queued = pair.client.core.out.len();
+    assert!(
+        queued <= 64 * 1024 + MAX_PAYLOAD + HEADER_LEN,
+        "{queued} bytes are queued"
+    );
+    // Nobody is forgotten.
+    pair.client.collect();
+    pair.client.events.clear();
+    let late = keys[19];
+    pair.client.core.out.clear();
+    while pair.client.core.owes_a_turn() {
+        pair.client.core.call_writers();
+    }
+    assert!(pair.client.happened(Event::Writable(late)));
+    assert!(pair.client.write(late, b"x").is_ready());
+}
+
+#[test]
 fn m08_a_slow_reader_stops_its_own_stream_only() {
     let mut pair = Pair::new();
     let (slow, _slow_far) = pair.stream();

@@ -85,6 +85,64 @@ fn m07_a_flood_of_opened_and_reset_streams_costs_nothing() {
 }
 
 #[test]
+fn m07_a_flood_of_streams_that_are_served_is_bounded_and_then_ended() {
+    let mut peer = Scripted::new(Config::new().max_streams(100));
+    for index in 0..1_000_000u32 {
+        let id = 1 + 2 * index;
+        peer.send(Header::window_update(id, Flags::SYN.with(Flags::FIN), 0));
+        if peer.core().outcome().is_some() {
+            return;
+        }
+        // A program that has nothing to say: its ACK and FIN wait, because the peer reads nothing.
+        let key = peer.accept();
+        let now = peer.now();
+        peer.core().release(key, || now);
+        assert_eq!(peer.side().open_streams(), 0);
+        peer.side().collect();
+        peer.side().events.clear();
+        assert!(peer.core().queued() < 256 * 1024, "stream {id}");
+    }
+    panic!("the flood was never stopped");
+}
+
+#[test]
+fn m07_a_flood_of_data_that_finds_no_room_is_bounded_and_then_ended() {
+    let mut peer = Scripted::new(Config::new().max_buffered(10).max_streams(100));
+    let key = peer.acknowledged(1);
+    peer.send_data(1, Flags::NONE, &[0; 10]);
+    for index in 1..1_000_000u32 {
+        peer.send_data(1 + 2 * index, Flags::SYN, b"x");
+        peer.side().events.clear();
+        assert!(peer.core().queued() < 256 * 1024, "{index} streams");
+        if peer.core().outcome().is_some() {
+            assert_eq!(peer.side().read(key), [0; 10]);
+            return;
+        }
+    }
+    panic!("the flood was never stopped");
+}
+
+#[test]
+fn m07_a_flood_of_data_that_is_read_is_bounded_and_then_ended() {
+    let mut peer = Scripted::new(Config::new().max_streams(100));
+    let key = peer.acknowledged(1);
+    // The peer knows when it has credit again and does not read the updates that say so.
+    for round in 0..100_000 {
+        peer.send(Header::data(1, Flags::NONE, INITIAL_WINDOW / 2));
+        for _ in 0..INITIAL_WINDOW as usize / 2 / 4096 {
+            peer.send_bytes(&[0; 4096]);
+        }
+        peer.side().read(key);
+        peer.side().events.clear();
+        assert!(peer.core().queued() < 256 * 1024, "{round} windows");
+        if peer.core().outcome().is_some() {
+            return;
+        }
+    }
+    panic!("the flood was never stopped");
+}
+
+#[test]
 fn floods_of_frames_for_nobody_cost_nothing() {
     let mut peer = Scripted::new(Config::default());
     for index in 0..100_000u32 {

@@ -88,3 +88,39 @@ fn m23_a_slow_connection_that_moves_lives() {
     }
     assert!(pair.client.core.outcome().is_none());
 }
+
+#[test]
+fn the_longest_times_mean_never() {
+    let config = Config::new()
+        .close_timeout(Duration::MAX)
+        .drain_timeout(Duration::MAX)
+        .keep_alive(Some(Duration::MAX))
+        .keep_alive_timeout(Duration::MAX)
+        .write_timeout(Duration::MAX);
+    let mut peer = Scripted::new(config);
+    let key = peer.opened(1);
+    let now = peer.now();
+    peer.core().release(key, || now);
+    peer.opened(3);
+    let drain_timeout = peer.core().drain_timeout();
+    peer.core().close(now, Some(drain_timeout));
+    peer.core().stalled(now);
+    peer.received();
+    peer.wait(3600 * 24 * 365 * SECOND);
+    assert_eq!(peer.headers(), []);
+    assert_eq!(peer.side().open_streams(), 2);
+    assert!(peer.core().outcome().is_none());
+}
+
+#[test]
+fn a_queue_of_nothing_still_moves() {
+    let config = || Config::new().send_queue(0);
+    let mut pair = Pair::with(config(), config());
+    let (near, far) = pair.stream();
+    pair.client.write_all(near, b"x");
+    pair.drive();
+    assert_eq!(pair.server.read(far), b"x");
+    pair.server.write_all(far, b"y");
+    pair.drive();
+    assert_eq!(pair.client.read(near), b"y");
+}
