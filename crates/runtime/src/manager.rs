@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::{Future, pending};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -181,13 +182,7 @@ impl Manager {
             })?;
         self.engine.trust(&name, checksum);
         tracing::info!(plugin = %name, %checksum, "executable trusted");
-        let (settings, may_start) = trust::settings(&config, &name, Some(checksum));
-        let source = LaunchSource {
-            config: Arc::new(settings),
-            fingerprint: Fingerprint::of(&path),
-            may_start,
-            ..source.clone()
-        };
+        let source = found(&self.engine, &config, &name, path);
         self.bring_up_to_date(name, source, &mut ReloadReport::default())
             .await;
         Ok(checksum)
@@ -324,16 +319,7 @@ fn wanted(engine: &Engine) -> (BTreeMap<PluginName, LaunchSource>, Vec<String>) 
     let problems: Vec<String> = discovery.problems.iter().map(ToString::to_string).collect();
     let mut sources = BTreeMap::new();
     for (name, executable) in discovery.plugins {
-        let (settings, may_start) = trust::settings(config, &name, engine.trusted(&name));
-        let source = LaunchSource {
-            argv0: executable.as_os_str().to_owned(),
-            fingerprint: Fingerprint::of(&executable),
-            config: Arc::new(settings),
-            may_start,
-            // Who replaces a bundled plugin needs what that would have got.
-            pass_env: bundled_variables(config, &name),
-            executable,
-        };
+        let source = found(engine, config, &name, executable);
         sources.insert(name, source);
     }
     for bundled in &config.bundled {
@@ -349,6 +335,20 @@ fn wanted(engine: &Engine) -> (BTreeMap<PluginName, LaunchSource>, Vec<String>) 
             });
     }
     (sources, problems)
+}
+
+/// An executable of a plugin directory, with what configuration and persons have said about it.
+fn found(engine: &Engine, config: &Config, name: &PluginName, executable: PathBuf) -> LaunchSource {
+    let (settings, may_start) = trust::settings(config, name, engine.trusted(name));
+    LaunchSource {
+        argv0: executable.as_os_str().to_owned(),
+        fingerprint: Fingerprint::of(&executable),
+        config: Arc::new(settings),
+        may_start,
+        // Who replaces a bundled plugin needs what that would have got.
+        pass_env: bundled_variables(config, name),
+        executable,
+    }
 }
 
 fn bundled_variables(config: &Config, name: &PluginName) -> Vec<String> {
