@@ -1,15 +1,22 @@
 //! The daemon's sockets.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
+use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use keyway_proto::Address;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::files::{UntrustedFile, check_trusted};
+
+/// How long the start of another daemon in the same directory may take.
+const START_BOUND: Duration = Duration::from_secs(2);
 
 /// Why the daemon cannot listen at an address.
 #[derive(Debug, thiserror::Error)]
@@ -73,8 +80,10 @@ impl Socket {
                 source,
             }
         };
+        // Held until the socket exists, so that of two daemons that start together one finds the other.
+        let mut _directory = None;
         if let Some(path) = address.as_path() {
-            prepare_directory(address, path)?;
+            _directory = Some(prepare_directory(address, path)?);
             remove_stale(address, path)?;
         }
         let socket_address = address
@@ -124,23 +133,50 @@ impl Drop for Socket {
     }
 }
 
-fn prepare_directory(address: &Address, path: &Path) -> Result<(), ListenError> {
-    let Some(directory) = path
-        .parent()
-        .filter(|directory| !directory.as_os_str().is_empty())
-    else {
-        return Ok(());
-    };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(|source| ListenError::Io {
+/// Makes the directory where it is missing, and locks it against other daemons that start; one without a name is the
+/// working directory.
+fn prepare_directory(address: &Address, path: &Path) -> Result<File, ListenError> {
+    let failed = |what| {
+        move |source| ListenError::Io {
             address: address.clone(),
-            what: "make its directory",
+            what,
             source,
-        })?;
-    check_trusted(directory).map_err(ListenError::Directory)
+        }
+    };
+    let directory = match path.parent() {
+        Some(named) if !named.as_os_str().is_empty() => {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(named)
+                .map_err(failed("make its directory"))?;
+            check_trusted(named).map_err(ListenError::Directory)?;
+            named
+        }
+        _ => Path::new("."),
+    };
+    let directory = File::open(directory).map_err(failed("open its directory"))?;
+    lock(&directory, START_BOUND).map_err(failed("lock its directory"))?;
+    Ok(directory)
+}
+
+/// Locks a directory for as long as it stays open. The lock of another daemon is short, and that of
+/// anything else is waited for no longer than `bound`.
+fn lock(directory: &File, bound: Duration) -> io::Result<()> {
+    let started = Instant::now();
+    loop {
+        match directory.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if started.elapsed() >= bound => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "another process holds a lock on it",
+                ));
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
 }
 
 /// Removes a socket that nobody listens at; anything else is an error.
@@ -160,9 +196,11 @@ fn remove_stale(address: &Address, path: &Path) -> Result<(), ListenError> {
     if !metadata.file_type().is_socket() {
         return Err(ListenError::NotASocket { path: path.into() });
     }
-    let stale = match StdStream::connect(path) {
+    let stale = match probe(address) {
         Ok(stream) => listener_is_dead(&stream),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => true,
+        // Its queue is full: somebody listens, and is busy.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
         Err(error) => return Err(failed("find out whether somebody listens there")(error)),
     };
     if !stale {
@@ -171,9 +209,26 @@ fn remove_stale(address: &Address, path: &Path) -> Result<(), ListenError> {
     fs::remove_file(path).map_err(failed("remove the stale socket"))
 }
 
+/// Connects to see who listens, without waiting for a place in the queue of a daemon that hangs.
+fn probe(address: &Address) -> io::Result<OwnedFd> {
+    let path = match address.as_path() {
+        Some(path) => SocketAddrUnix::new(path)?,
+        None => SocketAddrUnix::new_abstract_name(
+            address
+                .to_socket_addr()?
+                .as_abstract_name()
+                .unwrap_or_default(),
+        )?,
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &path)?;
+    Ok(socket)
+}
+
 /// Whether the process that made the listening socket is gone. A child that a killed daemon was just starting holds a
 /// copy of the socket until it executes its program, and accepts nothing.
-fn listener_is_dead(stream: &StdStream) -> bool {
+fn listener_is_dead(stream: &OwnedFd) -> bool {
     rustix::net::sockopt::socket_peercred(stream).is_ok_and(|credentials| {
         rustix::process::test_kill_process(credentials.pid) == Err(rustix::io::Errno::SRCH)
     })
@@ -199,9 +254,7 @@ fn bind_error(address: &Address, source: io::Error) -> ListenError {
 
 /// Says who has the address, as the kernel tells anybody who connects.
 fn in_use(address: &Address) -> ListenError {
-    let credentials = address
-        .to_socket_addr()
-        .and_then(|address| StdStream::connect_addr(&address))
+    let credentials = probe(address)
         .and_then(|stream| Ok(rustix::net::sockopt::socket_peercred(stream)?))
         .ok();
     ListenError::InUse {
@@ -213,6 +266,8 @@ fn in_use(address: &Address) -> ListenError {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream as StdStream;
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {
@@ -234,7 +289,7 @@ mod tests {
         let listener = StdListener::bind(path).expect("listening");
         std::process::Command::new("cat")
             .arg("/proc/self/fd/2")
-            .stdin(std::os::fd::OwnedFd::from(listener))
+            .stdin(OwnedFd::from(listener))
             .spawn()
             .expect("a child");
     }
@@ -290,6 +345,76 @@ mod tests {
         // The failed attempt has not taken the first one's path away.
         StdStream::connect(&path).expect("still there");
         drop(socket);
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_hangs_with_a_full_queue_is_in_use() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let path = root.path().join("daemon.sock");
+        let address = Address::from(path.clone());
+        let hanging = socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        );
+        let hanging = hanging.expect("a socket");
+        let at = SocketAddrUnix::new(&path).expect("an address");
+        rustix::net::bind(&hanging, &at).expect("bound");
+        rustix::net::listen(&hanging, 0).expect("listening");
+        let mut queued = Vec::new();
+        while let Ok(stream) = probe(&address) {
+            queued.push(stream);
+        }
+        assert!(matches!(
+            Socket::bind(&address),
+            Err(ListenError::InUse { .. })
+        ));
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn of_daemons_that_start_together_on_a_stale_path_one_listens() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let address = Address::from(root.path().join("daemon.sock"));
+        for _ in 0..50 {
+            drop(StdListener::bind(address.as_path().expect("a path")).expect("left behind"));
+            let start = std::sync::Barrier::new(4);
+            let outcomes = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            let runtime = tokio::runtime::Builder::new_current_thread()
+                                .enable_io()
+                                .build()
+                                .expect("a runtime");
+                            let _context = runtime.enter();
+                            start.wait();
+                            let outcome = Socket::bind(&address);
+                            // Nobody leaves before everybody has tried.
+                            start.wait();
+                            outcome.map(drop)
+                        })
+                    })
+                    .collect();
+                let ended = threads.into_iter().map(|thread| thread.join());
+                ended
+                    .map(|outcome| outcome.expect("no panic"))
+                    .collect::<Vec<_>>()
+            });
+            let listening = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+            assert_eq!(listening, 1, "{outcomes:?}");
+        }
+    }
+
+    #[test]
+    fn a_lock_that_is_never_given_back_is_not_waited_for() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let holder = File::open(root.path()).expect("the directory");
+        holder.lock().expect("the lock");
+        let other = File::open(root.path()).expect("the directory");
+        let error = lock(&other, Duration::ZERO).expect_err("held");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]
