@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _};
 
 use clap::Args;
-use keyway_resolver::{Envelope, Id, Pattern, Secrets};
+use keyway_proto::plugins::v1::Plugin;
+use keyway_proto::plugins::v1::plugin::Metadata;
+use keyway_resolver::{Envelope, Id, Pattern, ResolveError, Secrets};
 use zeroize::Zeroizing;
 
-use crate::daemon::{self, DaemonOptions};
+use super::plugins;
+use crate::daemon::{self, Daemon, DaemonOptions};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, json};
@@ -30,10 +33,13 @@ pub(crate) struct Options {
 /// Prints the secret that the pattern matches.
 pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
     let pattern = &options.pattern;
-    let secrets = options.daemon.ask(async |daemon| {
-        let answer = daemon.get(pattern).await;
-        answer.map_err(|error| daemon::failure(pattern, error))
-    })?;
+    let secrets = options
+        .daemon
+        .ask(async |daemon| match daemon.get(pattern).await {
+            Ok(secrets) => Ok(secrets),
+            Err(ResolveError::NotFound { .. }) => Err(turned_off(&daemon, pattern).await),
+            Err(error) => Err(daemon::failure(pattern, error)),
+        })?;
     let envelope = only(pattern, &secrets)?;
     print(options, envelope)?;
     if let Some(rejected) = secrets.rejected.first() {
@@ -45,6 +51,49 @@ pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
         return Err(daemon::incomplete(&secrets.failed_providers));
     }
     Ok(Exit::Done)
+}
+
+/// Nothing was found; says so with the providers that might have it if they were turned on.
+async fn turned_off(daemon: &Daemon, pattern: &Pattern) -> Failure {
+    let failure = daemon::not_found(pattern);
+    // That nothing was found is certain; whoever is not told the reason is told that.
+    let Ok(plugins) = plugins::listed(daemon).await else {
+        return failure;
+    };
+    let off: Vec<String> = plugins
+        .into_iter()
+        .filter(|plugin| plugin.disabled() && may_answer(plugin, pattern))
+        .filter_map(|plugin| plugin.name)
+        .collect();
+    let (name, verb) = match off.as_slice() {
+        [] => return failure,
+        [name] => (name, "is"),
+        [name, ..] => (name, "are"),
+    };
+    Failure::new(
+        failure.exit(),
+        format_args!(
+            "{}, but {} {verb} turned off",
+            failure.what(),
+            off.join(", ")
+        ),
+        format_args!(
+            "Run `keyway plugins enable {name}` if it should be asked, or `keyway ls` to see what there is"
+        ),
+    )
+}
+
+/// Whether the plugin provides secrets that the pattern may match, as far as is known.
+fn may_answer(plugin: &Plugin, pattern: &Pattern) -> bool {
+    match &plugin.metadata {
+        Some(Metadata::SecretsProvider(provider)) => provider
+            .pattern
+            .as_deref()
+            .and_then(|realm| realm.parse::<Pattern>().ok())
+            .is_none_or(|realm| realm.overlaps(pattern)),
+        Some(Metadata::AccessControlModule(_)) => false,
+        None => true,
+    }
 }
 
 /// The secret, if there is one and no doubt which.

@@ -108,11 +108,15 @@ impl From<Plugin> for Shown {
     }
 }
 
-async fn list(daemon: &Daemon, json: bool) -> Result<Exit, Failure> {
+/// All plugins that the daemon knows.
+pub(super) async fn listed(daemon: &Daemon) -> Result<Vec<Plugin>, ResolveError> {
     let client = PluginManagementServiceClient::from(daemon.rpc());
-    let answer = client.list_plugins(ListPluginsRequest {}).await;
-    let answer = answer.map_err(|error| daemon::unanswered(error.into()))?;
-    let plugins = answer.into_message().plugins;
+    let answer = client.list_plugins(ListPluginsRequest {}).await?;
+    Ok(answer.into_message().plugins)
+}
+
+async fn list(daemon: &Daemon, json: bool) -> Result<Exit, Failure> {
+    let plugins = listed(daemon).await.map_err(daemon::unanswered)?;
     let plugins: Vec<Shown> = plugins.into_iter().map(Shown::from).collect();
     if json {
         return output::print_text(json::line(&plugins));
