@@ -122,6 +122,16 @@ fn curl(home: &Home) -> Result<()> {
     Ok(())
 }
 
+/// An argument as one writes it for a shell.
+fn quoted(argument: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@*".contains(c);
+    if argument.chars().all(is_plain) {
+        argument.to_owned()
+    } else {
+        format!("'{}'", argument.replace('\'', "'\\''"))
+    }
+}
+
 fn say(what: &str) {
     println!("\n# {what}");
 }
@@ -171,7 +181,8 @@ impl Home {
 
     /// Runs one command line, shows it with what it printed, and returns its stdout.
     fn keyway(&self, arguments: &[&str], input: Option<&str>) -> Result<String> {
-        let shown = arguments.join(" ");
+        let shown: Vec<String> = arguments.iter().map(|text| quoted(text)).collect();
+        let shown = shown.join(" ");
         match input {
             Some(_) => println!("$ printf %s ... | keyway {shown}"),
             None => println!("$ keyway {shown}"),
