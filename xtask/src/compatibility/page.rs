@@ -27,7 +27,7 @@ const DIFFERENCES: &str = "
 | a plugin's environment | the launch variable alone | an allow-list besides it | plugins find their home and their locale |
 | start | answers when every plugin has registered or timed out | answers at once | one bad file delays nobody |
 | compressed answers | every answer, however small | never; compressed ones are understood | it costs more than it saves on a local socket |
-| a disabled plugin that was started by hand | kept by the runtime | ends, and is listed so that it may come back | nobody but its user can start it again |
+| a disabled plugin that was started by hand | not known | ends, and is listed so that it may come back | nobody but its user can start it again |
 | plugins before SDK v0.0.9 | served at that time | stopped, with the advice to rebuild them | they know no patterns |
 ";
 
