@@ -270,12 +270,13 @@ impl LaunchedPlugin {
                 self.stage = Stage::Running { child, connection };
                 self.feed(Event::Registered);
             }
-            (stage, Outcome::Opened(Err(error))) => self.crash(stage, error.to_string()),
+            (stage, Outcome::Opened(Err(error))) => {
+                // One that closed its connection is about to end.
+                self.settled |= !matches!(error, OpenError::Ended(_));
+                self.crash(stage, error.to_string());
+            }
             (stage, Outcome::ExitedEarly) => {
-                // How it ended is known at once, when it is reaped; queries that wait for it are told that too.
-                self.trouble = "it ended before it registered".into();
-                self.stage = stage;
-                self.feed(Event::Ended);
+                self.crash(stage, "it ended before it registered".into());
             }
             (stage, Outcome::Lost(reason)) => self.crash(stage, reason),
             (_, Outcome::Over(ended)) => self.over(ended),
@@ -322,9 +323,10 @@ impl LaunchedPlugin {
         }
     }
 
-    /// The plugin ended unasked. What is left of it stays in `stage` until the supervisor asks for it to be cleared away.
+    /// The plugin ended unasked. What is left of it stays in `stage` until the supervisor asks for it to be cleared away. How
+    /// its process ended is known then, and queries that wait for a plugin that never registered are told that too.
     fn crash(&mut self, stage: Stage, reason: String) {
-        self.fail(reason);
+        self.trouble = reason;
         self.stage = stage;
         self.feed(Event::Ended);
     }
