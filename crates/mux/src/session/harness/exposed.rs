@@ -5,12 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{pair::Side, witness::Witness};
+use super::{pair::Side, witness::Witness, work};
 use crate::{
     config::{Config, INITIAL_WINDOW, Role},
     frame::{HEADER_LEN, MAX_PAYLOAD},
-    session::{Core, Read},
-    streams::Key,
+    session::{BURST, Core, MAX_AHEAD, MAX_GREETINGS, Read},
+    streams::{Key, MIN_LENT},
 };
 
 /// What a user writes at a time.
@@ -26,12 +26,20 @@ const REPLIES: usize = 8;
 const SEND_QUEUE: usize = 256;
 const BUFFERED: usize = 8 * 1024;
 
+/// How many bytes a peer sends that repeats itself.
+const FLOOD: usize = 128 * 1024;
+
+/// What a byte of the peer may cost: looks at streams. A frame has 12.
+const WORK_PER_BYTE: u64 = 8;
+
 /// How an input is played, cut off its front.
 struct Schedule<'a> {
     role: Role,
     is_limited: bool,
     /// The connection ends with the input; else the peer falls silent.
     ends: bool,
+    /// How often the peer says what it says.
+    repeats: usize,
     /// Pairs: the length of a chunk, 0 for all of the rest, and what the user does after it.
     turns: &'a [[u8; 2]],
     bytes: &'a [u8],
@@ -45,7 +53,8 @@ impl<'a> Schedule<'a> {
             .split_first()
             .map_or((0, input), |(flags, rest)| (*flags, rest));
         let turns = rest.as_chunks::<2>().0;
-        let turns = &turns[..turns.len().min(usize::from(flags >> 3))];
+        let turns = &turns[..turns.len().min(usize::from(flags >> 3 & 15))];
+        let bytes = &rest[2 * turns.len()..];
         Self {
             role: if flags & 1 == 0 {
                 Role::Server
@@ -54,8 +63,14 @@ impl<'a> Schedule<'a> {
             },
             is_limited: flags & 2 != 0,
             ends: flags & 4 != 0,
+            // Floods, as far as they cost the test no more than some milliseconds.
+            repeats: if flags & 128 == 0 {
+                1
+            } else {
+                (FLOOD / bytes.len().max(1)).max(1)
+            },
             turns,
-            bytes: &rest[2 * turns.len()..],
+            bytes,
         }
     }
 
@@ -106,21 +121,35 @@ impl Exposed {
 
     fn feed_all(&mut self, schedule: &Schedule<'_>) {
         let mut turns = schedule.turns.iter().cycle();
-        let mut bytes = schedule.bytes;
-        while !bytes.is_empty() {
-            let [length, action] = turns.next().copied().unwrap_or_default();
-            let length = match usize::from(length) {
-                0 => bytes.len(),
-                length => length.min(bytes.len()),
-            };
-            let (chunk, rest) = bytes.split_at(length);
-            bytes = rest;
-            self.side.feed(self.now, chunk);
-            self.act(action & 15, usize::from(action >> 4));
-            self.side.collect();
-            self.side.events.clear();
-            self.check_memory();
+        for _ in 0..schedule.repeats {
+            let mut bytes = schedule.bytes;
+            while !bytes.is_empty() && !self.side.core.has_ended() {
+                let [length, action] = turns.next().copied().unwrap_or_default();
+                let length = match usize::from(length) {
+                    0 => bytes.len(),
+                    length => length.min(bytes.len()),
+                };
+                let (chunk, rest) = bytes.split_at(length);
+                bytes = rest;
+                self.feed(chunk);
+                self.act(action & 15, usize::from(action >> 4));
+                self.side.collect();
+                self.side.events.clear();
+            }
         }
+    }
+
+    fn feed(&mut self, chunk: &[u8]) {
+        let before = work::looks();
+        self.side.feed(self.now, chunk);
+        let work = work::looks() - before;
+        // A session that ends looks at each of its streams.
+        let allowed = WORK_PER_BYTE * chunk.len() as u64 + 64 * (STREAMS + BACKLOG) as u64;
+        if self.is_limited {
+            assert!(work <= allowed, "{work} steps for {} bytes", chunk.len());
+        }
+        self.side.events.clear();
+        self.check_memory(chunk.len());
     }
 
     /// What the user does; `which` chooses a stream.
@@ -234,9 +263,9 @@ impl Exposed {
         self.side.core.call_writers();
     }
 
-    fn check_memory(&self) {
+    fn check_memory(&self, chunk: usize) {
         if self.is_limited {
-            let (held, bound) = (self.side.core.footprint(), bound());
+            let (held, bound) = (self.side.core.footprint(), bound(chunk));
             assert!(
                 held <= bound,
                 "{held} bytes are held, at most {bound} may be"
@@ -273,13 +302,17 @@ impl Exposed {
     }
 }
 
-/// How much a core with the small limits may hold: what its documentation promises.
-fn bound() -> usize {
-    // Unread bytes: in chunks of up to twice their size, some of them pinning a block of 4 KiB.
-    let unread = 2 * BUFFERED + BUFFERED / crate::streams::MIN_LENT * 64 * 1024;
-    let entries = (STREAMS + MAX_HELD) * (Core::ENTRY_COST + 64);
-    // Answers of the user to each of its streams are its own doing: ACK, window updates, FIN, RST.
-    let control = (REPLIES + 6 * (STREAMS + MAX_HELD + BACKLOG)) * HEADER_LEN;
-    let queue = SEND_QUEUE + MAX_PAYLOAD + HEADER_LEN + control;
-    unread + entries + 2 * queue + (2 * BACKLOG + STREAMS) * 64
+/// How much a core with the small limits may hold after a chunk of so many bytes: what its
+/// documentation promises.
+fn bound(chunk: usize) -> usize {
+    // Small payloads are copied into chunks of up to twice their size and at least 64 bytes; each
+    // large one may keep a whole block.
+    let blocks = BUFFERED / MIN_LENT + 1;
+    let unread = 2 * BUFFERED + (STREAMS + MAX_HELD) * 512 + blocks * 64 * 1024;
+    let entries = (STREAMS + MAX_HELD) * Core::ENTRY_COST;
+    // A session over its limit ends at the next chunk; until then each frame may have an answer.
+    let control = (2 * REPLIES + 4 * STREAMS) * HEADER_LEN;
+    let queue = SEND_QUEUE + BURST * (MAX_PAYLOAD + HEADER_LEN) + control + 2 * chunk;
+    let waiting = (STREAMS + MAX_HELD + 2 * MAX_AHEAD + 2 * MAX_GREETINGS) * 2 * size_of::<Key>();
+    unread + entries + queue + waiting
 }

@@ -10,3 +10,4 @@ pub(crate) mod model;
 pub(crate) mod pair;
 pub(crate) mod step;
 mod witness;
+pub(crate) mod work;
