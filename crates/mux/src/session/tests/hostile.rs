@@ -177,7 +177,7 @@ fn m07_a_flood_of_syns_is_bounded_and_then_ended() {
 #[test]
 fn m07_a_flood_of_opened_and_reset_streams_costs_nothing() {
     let mut flood = Flood::new(Config::default(), LITTLE);
-    for index in 0..20_000 {
+    for index in 0..5_000 {
         flood.send(Header::window_update(1 + 2 * index, Flags::SYN, 0));
         flood.send(Header::window_update(1 + 2 * index, Flags::RST, 0));
         assert_eq!(flood.peer.side().open_streams(), 0);
@@ -189,7 +189,7 @@ fn m07_a_flood_of_opened_and_reset_streams_costs_nothing() {
 #[test]
 fn m07_a_flood_of_resets_of_streams_in_use_costs_nothing() {
     let mut flood = Flood::new(Config::default(), LITTLE);
-    for index in 0..20_000 {
+    for index in 0..5_000 {
         let id = 1 + 2 * index;
         flood.send(Header::window_update(id, Flags::SYN, 0));
         let key = flood.peer.accept();
@@ -251,7 +251,7 @@ fn m07_a_flood_of_data_that_is_read_is_bounded_and_then_ended() {
     }
     let mut flood = Flood::of(peer, 128 * 1024);
     // The peer knows when it has credit again and does not read the updates that say so.
-    for _ in 0..20_000 {
+    for _ in 0..5_000 {
         flood
             .peer
             .send(Header::data(1, Flags::NONE, INITIAL_WINDOW / 2));
@@ -270,7 +270,7 @@ fn m07_a_flood_of_data_that_is_read_is_bounded_and_then_ended() {
 #[test]
 fn m18_floods_of_frames_for_nobody_cost_nothing() {
     let mut flood = Flood::new(Config::default(), 0);
-    for index in 0..20_000 {
+    for index in 0..5_000 {
         let id = 1 + 2 * (index % 1000);
         flood.send(Header::window_update(id, Flags::RST, 0));
         flood.send(Header::window_update(id, Flags::SYN.with(Flags::RST), 0));
@@ -288,7 +288,7 @@ fn m18_floods_of_frames_for_nobody_cost_nothing() {
 fn m07_floods_of_empty_data_and_credit_on_a_stream_cost_nothing() {
     let (peer, key, held) = idle_stream();
     let mut flood = Flood::of(peer, held);
-    for _ in 0..20_000 {
+    for _ in 0..5_000 {
         flood.send(Header::data(1, Flags::NONE, 0));
         flood.send(Header::data(1, Flags::ACK, 0));
         flood.send(Header::window_update(1, Flags::NONE, 0));
@@ -303,7 +303,7 @@ fn m07_floods_of_empty_data_and_credit_on_a_stream_cost_nothing() {
 fn m15_a_flood_of_go_aways_costs_nothing() {
     let (peer, _key, held) = idle_stream();
     let mut flood = Flood::of(peer, held);
-    for _ in 0..20_000 {
+    for _ in 0..5_000 {
         flood.send(Header::go_away(0));
     }
     flood.assert_harmless(held);
@@ -374,13 +374,13 @@ fn m07_a_frame_costs_the_same_beside_many_streams() {
 fn one_byte_frames_cost_about_their_bytes() {
     let mut peer = Scripted::new(Config::default());
     let key = peer.opened(1);
-    for _ in 0..INITIAL_WINDOW {
+    for _ in 0..INITIAL_WINDOW / 8 {
         peer.send_data(1, Flags::NONE, b"x");
         peer.side().events.clear();
     }
     let entry = peer.core().store.get(key).unwrap();
     assert!(
-        entry.recv.capacity() < 300 * 1024,
+        entry.recv.capacity() <= 66 * 1024,
         "{}",
         entry.recv.capacity()
     );
