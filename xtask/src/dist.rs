@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::shell;
@@ -27,7 +27,7 @@ pub(crate) struct Options {}
 ///
 /// # Errors
 ///
-/// When the build fails or a file cannot be written.
+/// When the build fails, a file cannot be written, or a binary is larger than its goal.
 pub(crate) fn run(_options: &Options) -> Result<()> {
     let workspace = Workspace::load()?;
     // One by one: built together, each would get the features that any of them needs.
@@ -65,21 +65,28 @@ fn copy(from: &Path, name: &str, folder: &Path) -> Result<PathBuf> {
     Ok(target)
 }
 
-/// Prints each size, and whether it is over the goal.
+/// Prints each size.
+///
+/// # Errors
+///
+/// A binary is larger than its goal.
 fn report(files: &[PathBuf]) -> Result<()> {
+    let mut too_large = Vec::new();
     for file in files {
         let size = fs::metadata(file)?.len();
+        println!("{size:>10} bytes  {}", file.display());
         let goal = if file.ends_with("bin/keyway") {
             KEYWAY_GOAL
         } else {
             PLUGIN_GOAL
         };
-        let verdict = if size > goal {
-            format!("  (over the goal of {goal} bytes)")
-        } else {
-            String::new()
-        };
-        println!("{size:>10} bytes  {}{verdict}", file.display());
+        if size > goal {
+            too_large.push(format!(
+                "{} has {size} bytes, and its goal is {goal}",
+                file.display()
+            ));
+        }
     }
+    ensure!(too_large.is_empty(), "{}", too_large.join("; "));
     Ok(())
 }
