@@ -7,4 +7,5 @@
 #![forbid(unsafe_code)]
 
 pub mod contenders;
+pub mod mux;
 pub mod ratio;

@@ -1,0 +1,175 @@
+//! Prints what streams cost beside the bare socket pair and other multiplexers, and the goals.
+//!
+//! `mux-ratios [ROUNDS [PART]]`: 100 rounds of all parts, or of one (`calls`, `bulk`, `idle`,
+//! `beside`, `counts`) for a profiler; `mux-ratios ROUNDS PART NAME` measures one contender alone.
+#![allow(
+    clippy::print_stdout,
+    reason = "the tables are what this program is for"
+)]
+
+mod allocations;
+
+use keyway_benches::contenders::Running;
+use keyway_benches::mux;
+use keyway_benches::ratio::Rounds;
+
+#[global_allocator]
+static ALLOCATOR: allocations::Counting = allocations::Counting;
+
+/// Short rounds: what disturbs the machine then disturbs neighbours alike.
+const CALLS: u64 = 200;
+const TRANSFERS: u64 = 2;
+
+/// What was asked for.
+struct Plan {
+    rounds: usize,
+    part: Option<String>,
+    name: Option<String>,
+}
+
+impl Plan {
+    fn has(&self, part: &str) -> bool {
+        self.part.as_deref().is_none_or(|asked| asked == part)
+    }
+
+    /// Measures the contenders, unless only others were asked for. Ratios make sense with all.
+    fn measure(&self, mut contenders: Vec<Running>, calls: u64) -> (Rounds, bool) {
+        let is_asked = |name| self.name.as_deref().is_none_or(|asked| asked == name);
+        contenders.retain(|contender| is_asked(contender.name));
+        let rounds = Rounds::run(&mut contenders, self.rounds, calls);
+        (rounds, self.name.is_none())
+    }
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let rounds = arguments.next().and_then(|text| text.parse().ok());
+    let plan = Plan {
+        rounds: rounds.unwrap_or(100),
+        part: arguments.next(),
+        name: arguments.next(),
+    };
+    if plan.has("calls") {
+        calls(&plan);
+    }
+    if plan.has("bulk") {
+        bulk(&plan);
+    }
+    if plan.has("idle") {
+        idle(&plan);
+    }
+    if plan.has("beside") {
+        beside(&plan);
+    }
+    if plan.has("counts") {
+        counts();
+    }
+}
+
+fn calls(plan: &Plan) {
+    let (measured, is_whole) = plan.measure(mux::calls(), CALLS);
+    print_times("open, echo 64 bytes, close", &measured);
+    if is_whole {
+        let raw = "raw 64-byte echo";
+        let ratio = measured.ratio("keyway-mux", raw);
+        println!("keyway-mux / {raw}: {ratio:.2} (at most 1.5)");
+        for other in ["yamux crate", "tokio-yamux", "dialling each time"] {
+            let ratio = measured.ratio(other, raw);
+            println!("{other} / {raw}: {ratio:.2}");
+        }
+    }
+    println!();
+}
+
+fn bulk(plan: &Plan) {
+    let (measured, is_whole) = plan.measure(mux::bulk(), TRANSFERS);
+    println!("{:<32} {:>8}", "4 MiB in one direction", "MiB/s");
+    for name in measured.names() {
+        let seconds = measured.time(name).as_secs_f64();
+        println!("{name:<32} {:>8.0}", 4.0 / seconds);
+    }
+    if is_whole {
+        for name in ["keyway-mux, one stream", "keyway-mux, eight streams"] {
+            let share = 100.0 * measured.ratio("raw 4 MiB", name);
+            println!("{name}: {share:.0} % of raw (at least 80 %)");
+        }
+        for name in ["yamux crate, one stream", "yamux crate, eight streams"] {
+            let share = 100.0 * measured.ratio("raw 4 MiB", name);
+            println!("{name}: {share:.0} % of raw");
+        }
+    }
+    println!();
+}
+
+fn idle(plan: &Plan) {
+    let (measured, is_whole) = plan.measure(mux::idle(), CALLS);
+    print_times("open, echo 64 bytes, close", &measured);
+    if is_whole {
+        let ratio = measured.ratio("beside 10,000 idle streams", "beside 1 idle stream");
+        println!("beside 10,000 idle streams / beside 1: {ratio:.2} (flat)");
+    }
+    println!();
+}
+
+fn beside(plan: &Plan) {
+    let latencies = mux::latencies(plan.rounds, 50);
+    let (idle, beside) = (latencies.idle, latencies.beside);
+    println!("{:<32} {:>8}", "a call of 64 bytes, p50", "us");
+    println!("{:<32} {:>8.1}", "alone", idle.as_secs_f64() * 1e6);
+    println!(
+        "{:<32} {:>8.1}",
+        "beside a bulk transfer",
+        beside.as_secs_f64() * 1e6
+    );
+    let ratio = beside.as_secs_f64() / idle.as_secs_f64();
+    println!("beside / alone: {ratio:.1} (at most 3)");
+    println!();
+}
+
+/// Why a call costs what it costs, on both ends together.
+const REASONS: [&str; 3] = [
+    "writes: the question; the answer with ACK and FIN. The client's FIN travels with the next question.",
+    "reads: one for each of them.",
+    "allocations: the task of the stream at the server; one buffer at each end for the bytes that \
+     arrived and are not read yet.",
+];
+
+fn counts() {
+    const CALLS: u64 = 10_000;
+    println!(
+        "{:<14} {:>7} {:>7} {:>7} {:>7} {:>12}",
+        "each call", "client", "", "server", "", "allocations"
+    );
+    println!(
+        "{:<14} {:>7} {:>7} {:>7} {:>7} {:>12}",
+        "", "reads", "writes", "reads", "writes", "both ends"
+    );
+    for callers in [1, 64] {
+        let calls = CALLS / callers * callers;
+        let mut marks = Vec::with_capacity(2);
+        let (client, server) =
+            mux::counted_calls(callers, calls, || marks.push(allocations::count()));
+        let each = |count: u64| count as f64 / calls as f64;
+        println!(
+            "{callers:>3} callers    {:>7.2} {:>7.2} {:>7.2} {:>7.2} {:>12.2}",
+            each(client.reads),
+            each(client.writes),
+            each(server.reads),
+            each(server.writes),
+            each(marks[1] - marks[0]),
+        );
+    }
+    for reason in REASONS {
+        println!("{reason}");
+    }
+}
+
+fn print_times(title: &str, measured: &Rounds) {
+    println!("{title:<32} {:>8}", "us");
+    for name in measured.names() {
+        println!(
+            "{name:<32} {:>8.2}",
+            measured.time(name).as_secs_f64() * 1e6
+        );
+    }
+}

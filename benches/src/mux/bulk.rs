@@ -1,0 +1,185 @@
+//! Many bytes in one direction.
+
+use std::num::NonZeroUsize;
+
+use keyway_mux::backend::YamuxSession;
+use keyway_mux::{Engine, Role};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio::task::{JoinSet, spawn_local};
+
+use super::sessions;
+use crate::contenders::{Contender, Running};
+
+/// How many bytes one transfer moves, over however many streams.
+pub const BULK: usize = 4 * 1024 * 1024;
+
+/// What sender and receiver hand over at a time.
+const PIECE: usize = 64 * 1024;
+
+/// Sends this many bytes and waits until they were all read.
+async fn send(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), bytes: usize) {
+    let piece = [7; PIECE];
+    let mut left = bytes;
+    while left > 0 {
+        let count = left.min(PIECE);
+        stream
+            .write_all(&piece[..count])
+            .await
+            .expect("the receiver reads");
+        left -= count;
+    }
+    stream.flush().await.expect("the receiver reads");
+    stream.read_u8().await.expect("the receiver has read");
+}
+
+/// Reads transfers of this many bytes, and says so after each.
+async fn receive(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: usize) {
+    let mut piece = vec![0; PIECE];
+    let mut total = 0;
+    while let Ok(count) = stream.read(&mut piece).await {
+        let Some(count) = NonZeroUsize::new(count) else {
+            return;
+        };
+        total += count.get();
+        assert_eq!(piece[0], 7);
+        if total == bytes {
+            total = 0;
+            stream.write_all(b"!").await.expect("the sender waits");
+            stream.flush().await.expect("the sender waits");
+        }
+    }
+}
+
+/// A sender that waits for its turn: the word to go on, and the word that it is done.
+struct Sender {
+    go: mpsc::UnboundedSender<()>,
+}
+
+/// Several streams, each of which carries its share.
+struct Transfers {
+    senders: Vec<Sender>,
+    done: mpsc::UnboundedReceiver<()>,
+}
+
+impl Transfers {
+    fn on<S>(streams: Vec<S>) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let share = BULK / streams.len();
+        let (finished, done) = mpsc::unbounded_channel();
+        let start = |mut stream: S| {
+            let (go, mut turns) = mpsc::unbounded_channel();
+            let finished = finished.clone();
+            spawn_local(async move {
+                while turns.recv().await.is_some() {
+                    send(&mut stream, share).await;
+                    if finished.send(()).is_err() {
+                        return;
+                    }
+                }
+            });
+            Sender { go }
+        };
+        let senders = streams.into_iter().map(start).collect();
+        Self { senders, done }
+    }
+
+    async fn transfer(&mut self) {
+        for sender in &self.senders {
+            sender.go.send(()).expect("the sender waits");
+        }
+        for _ in &self.senders {
+            self.done.recv().await.expect("every sender finishes");
+        }
+    }
+}
+
+/// The bare socket pair.
+struct Raw(Transfers);
+
+impl Contender for Raw {
+    async fn start() -> Self {
+        let (near, far) = UnixStream::pair().expect("a socket pair");
+        spawn_local(receive(far, BULK));
+        Self(Transfers::on(vec![near]))
+    }
+
+    async fn call(&mut self) {
+        self.0.transfer().await;
+    }
+}
+
+/// Streams of one session of ours.
+struct Keyway<const STREAMS: usize>(Transfers);
+
+impl<const STREAMS: usize> Contender for Keyway<STREAMS> {
+    async fn start() -> Self {
+        let (client, server) = sessions();
+        let mut streams = Vec::new();
+        for _ in 0..STREAMS {
+            streams.push(client.open().await.expect("the session is open"));
+        }
+        spawn_local(async move {
+            let mut receivers = JoinSet::new();
+            while let Ok(stream) = server.accept().await {
+                receivers.spawn_local(receive(stream, BULK / STREAMS));
+            }
+        });
+        // The session lives as long as its handle.
+        spawn_local(async move {
+            client.closed().await.expect("nobody ends the session");
+        });
+        Self(Transfers::on(streams))
+    }
+
+    async fn call(&mut self) {
+        self.0.transfer().await;
+    }
+}
+
+/// Streams of one session of the `yamux` crate.
+struct Yamux<const STREAMS: usize>(Transfers);
+
+impl<const STREAMS: usize> Contender for Yamux<STREAMS> {
+    async fn start() -> Self {
+        let (near, far) = UnixStream::pair().expect("a socket pair");
+        let (client, client_driver) = YamuxSession::new(near, Role::Client);
+        let (server, server_driver) = YamuxSession::new(far, Role::Server);
+        spawn_local(client_driver);
+        spawn_local(server_driver);
+        let mut streams = Vec::new();
+        for _ in 0..STREAMS {
+            streams.push(client.open().await.expect("the session is open"));
+        }
+        spawn_local(async move {
+            let mut receivers = JoinSet::new();
+            let mut accepting = server.accept();
+            while let Ok(stream) = (&mut accepting).await {
+                receivers.spawn_local(receive(stream, BULK / STREAMS));
+            }
+        });
+        spawn_local(async move {
+            client.closed().await.expect("nobody ends the session");
+        });
+        Self(Transfers::on(streams))
+    }
+
+    async fn call(&mut self) {
+        self.0.transfer().await;
+    }
+}
+
+/// The contenders, in the order in which they are reported.
+#[must_use]
+pub fn bulk() -> Vec<Running> {
+    vec![
+        Running::start::<Raw>("raw 4 MiB"),
+        Running::start::<Keyway<1>>("keyway-mux, one stream"),
+        Running::start::<Keyway<8>>("keyway-mux, eight streams"),
+        Running::start::<Yamux<1>>("yamux crate, one stream"),
+        Running::start::<Yamux<8>>("yamux crate, eight streams"),
+    ]
+}

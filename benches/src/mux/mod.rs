@@ -1,0 +1,71 @@
+//! The multiplexer beside the bare socket pair and other multiplexers.
+
+mod beside;
+mod bulk;
+mod calls;
+mod counted;
+mod idle;
+mod others;
+
+pub use self::beside::{Latencies, latencies};
+pub use self::bulk::{BULK, bulk};
+pub use self::calls::calls;
+pub use self::counted::{Counted, Counts, SystemCalls, counted_calls};
+pub use self::idle::idle;
+
+use keyway_mux::{Config, Role, Session};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::task::spawn_local;
+
+/// Both ends of a session on two connections, their drivers in local tasks.
+fn sessions_on<T>(near: T, far: T) -> (Session, Session)
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let config = || Config::default().max_streams(32 * 1024);
+    let (client, client_driver) = Session::new(near, Role::Client, config());
+    let (server, server_driver) = Session::new(far, Role::Server, config());
+    spawn_local(client_driver);
+    spawn_local(server_driver);
+    (client, server)
+}
+
+/// Both ends of a session over a socket pair.
+fn sessions() -> (Session, Session) {
+    let (near, far) = UnixStream::pair().expect("a socket pair");
+    sessions_on(near, far)
+}
+
+/// The server's half of one call: 64 bytes there and back, then the end.
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let mut buffer = [0; 64];
+    stream
+        .read_exact(&mut buffer)
+        .await
+        .expect("the client asks");
+    stream
+        .write_all(&buffer)
+        .await
+        .expect("the client waits for the answer");
+    stream.shutdown().await.expect("the stream can be ended");
+}
+
+/// The client's half.
+async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let mut buffer = [7; 64];
+    stream.write_all(&buffer).await.expect("the server reads");
+    stream
+        .read_exact(&mut buffer)
+        .await
+        .expect("the server answers");
+    assert_eq!(buffer, [7; 64]);
+    stream.shutdown().await.expect("the stream can be ended");
+}
+
+/// Answers every stream of a session in a task of its own.
+async fn serve(server: Session) {
+    while let Ok(stream) = server.accept().await {
+        spawn_local(answer(stream));
+    }
+}
