@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use crate::exit::Exit;
-use crate::output::printable;
+use crate::printable::printable;
 
 /// An exit code, a sentence of what happened, and a sentence of what to do. Never a secret value.
 #[derive(Debug)]

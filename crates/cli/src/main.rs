@@ -15,6 +15,7 @@ mod exit;
 mod failure;
 mod input;
 mod output;
+mod printable;
 mod process;
 mod prompt;
 mod signals;

@@ -16,6 +16,7 @@ use crate::daemon::{self, Daemon, DaemonOptions};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Table, json};
+use crate::printable::printable;
 
 /// What to do with the plugins.
 #[derive(Args, Debug)]
@@ -203,7 +204,7 @@ async fn trust(daemon: &Daemon, name: &str, json: bool) -> Result<Exit, Failure>
             sha256,
         }));
     }
-    let sha256 = output::printable(&sha256);
+    let sha256 = printable(&sha256);
     output::print_text(format_args!("trusted {name} (sha256 {sha256})\n"))
 }
 
@@ -270,7 +271,7 @@ impl Reloaded {
         let lines = changes.iter().flat_map(|(what, names)| {
             names
                 .iter()
-                .map(move |name| format!("{what} {}\n", output::printable(name)))
+                .map(move |name| format!("{what} {}\n", printable(name)))
         });
         let lines: String = lines.collect();
         match lines.is_empty() && self.problems.is_empty() {

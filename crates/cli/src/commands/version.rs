@@ -9,6 +9,7 @@ use crate::daemon::DaemonOptions;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
+use crate::printable::printable;
 
 /// A daemon that needs longer for this has other troubles than its version.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,6 +34,6 @@ pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
         })
     })?;
     let own = env!("CARGO_PKG_VERSION");
-    let daemon = output::printable(&daemon);
+    let daemon = printable(&daemon);
     output::print_text(format_args!("keyway v{own}\ndaemon {daemon}\n"))
 }

@@ -9,6 +9,7 @@ use std::io::{self, Write as _};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::printable::printable;
 
 pub(crate) use table::Table;
 pub(crate) use time::rfc3339;
@@ -37,11 +38,4 @@ pub(crate) fn print_text(text: impl fmt::Display) -> Result<Exit, Failure> {
 pub(crate) fn note(text: impl fmt::Display) {
     // Where stderr is closed nobody wants to know.
     let _ = writeln!(io::stderr(), "keyway: {}.", printable(&text.to_string()));
-}
-
-/// The text without control characters, which could move the cursor of a terminal or pretend to be further lines.
-/// Whatever a peer said goes through this before a person sees it.
-pub(crate) fn printable(text: &str) -> String {
-    let replace = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    text.chars().map(replace).collect()
 }

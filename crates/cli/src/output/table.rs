@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::printable;
+use crate::printable::printable;
 
 /// Rows under a heading, in columns as wide as their longest cell. Without rows there is no heading either.
 pub(crate) struct Table {
