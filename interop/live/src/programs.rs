@@ -12,8 +12,8 @@ pub struct GoPrograms {
 }
 
 impl GoPrograms {
-    /// The executable of `plugin`, `accesscontrol`, `runtime`, `daemon` or
-    /// `client`.
+    /// The executable of `plugin`, `accesscontrol`, `runtime`, `daemon`, `client`
+    /// or `actor`.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -70,11 +70,16 @@ fn build_go() -> Option<GoPrograms> {
     Some(GoPrograms { folder })
 }
 
-/// Where cargo puts what it builds: the folder above this test binary's `deps`.
+/// Where cargo puts what it builds: the folder of this program, or above this
+/// test binary's `deps`.
 fn profile_folder() -> PathBuf {
-    let test = std::env::current_exe().expect("a process knows its executable");
-    let deps = test.parent().expect("a test binary lies in a folder");
-    deps.parent()
+    let program = std::env::current_exe().expect("a process knows its executable");
+    let folder = program.parent().expect("a program lies in a folder");
+    if !folder.ends_with("deps") {
+        return folder.to_owned();
+    }
+    folder
+        .parent()
         .expect("`deps` lies in the profile's folder")
         .to_owned()
 }

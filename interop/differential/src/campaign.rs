@@ -1,0 +1,198 @@
+//! Many scripts with one pairing.
+
+use std::{collections::BTreeMap, fmt, io};
+
+use keyway_interop::{GoPrograms, go_programs};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::{
+    class::Class,
+    model::expect,
+    pairing::{Pairing, Stage},
+    play::play,
+    random::Random,
+    script::Script,
+    shrink::shrink,
+    transcript::Transcript,
+};
+
+/// A script that did not lead to what it should have.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Who played.
+    pub pairing: Pairing,
+    /// What was played.
+    pub script: Script,
+    /// What came of it.
+    pub transcript: Transcript,
+    /// The same with as few operations as could be found.
+    pub smallest: Option<Box<(Script, Transcript)>>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Script { class, seed, .. } = self.script;
+        writeln!(
+            f,
+            "KEYWAY_SEED={seed}, pairing {}, class {class} ({})",
+            self.pairing,
+            class.lessons()
+        )?;
+        writeln!(f, "{:?}\n{}", self.script.settings, self.transcript)?;
+        if let Some(smallest) = &self.smallest {
+            writeln!(f, "the same with fewer operations:\n{}", smallest.1)?;
+        }
+        Ok(())
+    }
+}
+
+/// What became of the scripts of a class.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// How many led to what they should.
+    pub passed: usize,
+    /// How many did not.
+    pub failed: usize,
+    /// The first that did not.
+    pub first: Option<Failure>,
+}
+
+/// The classes of a campaign.
+pub type Tallies = BTreeMap<Class, Tally>;
+
+/// Plays scripts with one pairing.
+pub struct Campaign {
+    pairing: Pairing,
+    // Dropped before the runtime that its sockets belong to.
+    stage: Stage,
+    runtime: Runtime,
+}
+
+impl fmt::Debug for Campaign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Campaign")
+            .field("pairing", &self.pairing)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The seeds of a campaign: so many, all classes in turn, or one class alone.
+pub fn seeds(base: u64, count: usize, class: Option<Class>) -> impl Iterator<Item = u64> {
+    let mut random = Random::new(base);
+    let classes = class.map_or(Class::ALL.to_vec(), |class| vec![class]);
+    // Short enough to be typed.
+    (0..count).map(move |number| classes[number % classes.len()].seed(random.bits() >> 24))
+}
+
+impl Campaign {
+    /// A campaign. `None` means that it needs Go, which is missing; that was said.
+    ///
+    /// # Panics
+    ///
+    /// When Go is missing and `KEYWAY_REQUIRE_ALL` is `1`, and when the Go programs do not build.
+    pub fn new(pairing: Pairing) -> Option<Self> {
+        let programs: Option<GoPrograms> = if pairing.needs_go() {
+            Some(go_programs()?)
+        } else {
+            None
+        };
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            // Without Go there is only memory: nothing happens while everybody waits, so the
+            // clock can jump to the next timer.
+            .start_paused(!pairing.needs_go())
+            .build()
+            .expect("a runtime needs a few descriptors");
+        Some(Self {
+            pairing,
+            stage: Stage::new(pairing, programs),
+            runtime,
+        })
+    }
+
+    /// Plays the script of a seed.
+    ///
+    /// # Errors
+    ///
+    /// It did not lead to what it should have.
+    ///
+    /// # Panics
+    ///
+    /// When the Go program cannot be started.
+    pub fn play_seed(&mut self, seed: u64) -> Result<Transcript, Box<Failure>> {
+        let drains = match self.pairing.drains() {
+            // The model alone is tested then.
+            drains if drains.is_empty() => crate::script::End::BOTH.to_vec(),
+            drains => drains,
+        };
+        let script = Script::from_seed(seed, &drains);
+        match self.play(&script) {
+            Ok(transcript) if transcript.parting().is_none() => Ok(transcript),
+            Ok(transcript) => Err(Box::new(Failure {
+                pairing: self.pairing,
+                script,
+                transcript,
+                smallest: None,
+            })),
+            Err(error) => panic!("{}: {error}", self.pairing),
+        }
+    }
+
+    /// Plays a script.
+    ///
+    /// # Errors
+    ///
+    /// The Go program cannot be started.
+    ///
+    /// # Panics
+    ///
+    /// When the script has no single outcome.
+    pub fn play(&mut self, script: &Script) -> io::Result<Transcript> {
+        let expected = expect(script).unwrap_or_else(|why| panic!("seed {}: {why}", script.seed));
+        let limit = self.pairing.limit(&script.settings);
+        let (stage, runtime) = (&mut self.stage, &self.runtime);
+        let transcript = runtime.block_on(async {
+            let pair = stage.pair(&script.settings).await?;
+            Ok::<_, io::Error>(play(script, &expected, &pair.actors, limit).await)
+        })?;
+        if transcript.parting().is_some() {
+            self.stage.clear();
+        }
+        Ok(transcript)
+    }
+
+    /// Plays the scripts of many seeds, and shrinks the first of each class that fails.
+    ///
+    /// # Panics
+    ///
+    /// When the Go program cannot be started.
+    pub fn run(&mut self, seeds: impl Iterator<Item = u64>) -> Tallies {
+        let mut tallies = Tallies::new();
+        for seed in seeds {
+            // A pairing without an end that drains has nothing to say about draining.
+            if Class::of_seed(seed) == Class::CloseDrains && self.pairing.drains().is_empty() {
+                continue;
+            }
+            let outcome = self.play_seed(seed);
+            let tally = tallies.entry(Class::of_seed(seed)).or_default();
+            match outcome {
+                Ok(_) => tally.passed += 1,
+                Err(failure) => {
+                    tally.failed += 1;
+                    tally.first.get_or_insert(*failure);
+                }
+            }
+        }
+        tallies
+    }
+
+    /// Finds fewer operations that fail in the same way.
+    pub fn shrink(&mut self, failure: &mut Failure) {
+        let symptom = failure.transcript.symptom();
+        failure.smallest = shrink(&failure.script, |script| {
+            let transcript = self.play(script).ok()?;
+            (transcript.symptom() == symptom).then_some(transcript)
+        })
+        .map(Box::new);
+    }
+}

@@ -1,0 +1,228 @@
+//! The classes of scripts.
+
+use std::{fmt, str::FromStr};
+
+use crate::{
+    draft::Draft,
+    random::Random,
+    script::{End, Script},
+};
+
+/// A kind of script, named after what it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Class {
+    /// Questions and answers.
+    Exchange,
+    /// The side that accepts speaks first.
+    AcceptorFirst,
+    /// A stream is dropped right after its last write.
+    WriteThenDrop,
+    /// One direction ends long before the other.
+    HalfClose,
+    /// Streams are reset, others go on.
+    Reset,
+    /// Transfers in one direction that exceed the window.
+    Bulk,
+    /// Transfers in both directions of a stream at once.
+    BulkBothWays,
+    /// One small stream after the other.
+    ManyStreams,
+    /// A stream that nobody reads beside busy ones.
+    SlowReader,
+    /// Exactly the first window, without a reader.
+    FullWindow,
+    /// Streams are used before they are accepted.
+    LateAccept,
+    /// More streams than the backlog takes.
+    Backlog,
+    /// GoAway while streams are in use.
+    GoAway,
+    /// The session is closed while its last bytes are on their way.
+    CloseInFlight,
+    /// The session is closed while streams are in use, which go on to their end.
+    CloseDrains,
+    /// The session is closed while streams are idle and somebody reads them.
+    CloseWakes,
+    /// One end goes on sending on a stream that the other has dropped.
+    LateFrames,
+    /// Many keep-alive pings among the data.
+    KeepAlive,
+    /// Receive windows and frames larger than the first window.
+    LargeWindows,
+    /// Everything that streams can do.
+    Mixed,
+}
+
+impl Class {
+    /// All of them. The place in this list is part of a script's seed.
+    pub const ALL: [Self; 20] = [
+        Self::Exchange,
+        Self::AcceptorFirst,
+        Self::WriteThenDrop,
+        Self::HalfClose,
+        Self::Reset,
+        Self::Bulk,
+        Self::BulkBothWays,
+        Self::ManyStreams,
+        Self::SlowReader,
+        Self::FullWindow,
+        Self::LateAccept,
+        Self::Backlog,
+        Self::GoAway,
+        Self::CloseInFlight,
+        Self::CloseDrains,
+        Self::CloseWakes,
+        Self::LateFrames,
+        Self::KeepAlive,
+        Self::LargeWindows,
+        Self::Mixed,
+    ];
+
+    /// Its name, as in the list of what an engine fails.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exchange => "exchange",
+            Self::AcceptorFirst => "acceptor-first",
+            Self::WriteThenDrop => "write-then-drop",
+            Self::HalfClose => "half-close",
+            Self::Reset => "reset",
+            Self::Bulk => "bulk",
+            Self::BulkBothWays => "bulk-both-ways",
+            Self::ManyStreams => "many-streams",
+            Self::SlowReader => "slow-reader",
+            Self::FullWindow => "full-window",
+            Self::LateAccept => "late-accept",
+            Self::Backlog => "backlog",
+            Self::GoAway => "go-away",
+            Self::CloseInFlight => "close-in-flight",
+            Self::CloseDrains => "close-drains",
+            Self::CloseWakes => "close-wakes",
+            Self::LateFrames => "late-frames",
+            Self::KeepAlive => "keep-alive",
+            Self::LargeWindows => "large-windows",
+            Self::Mixed => "mixed",
+        }
+    }
+
+    /// The failures of multiplexers that it looks for, by their ids in the mux's `TESTS.md`.
+    pub fn lessons(self) -> &'static str {
+        match self {
+            Self::Exchange | Self::Mixed => "",
+            Self::AcceptorFirst | Self::LateAccept => "M1",
+            Self::WriteThenDrop => "M17",
+            Self::HalfClose => "M19, M20",
+            Self::Reset => "M19",
+            Self::Bulk => "M2",
+            Self::BulkBothWays => "M3, M5",
+            Self::ManyStreams => "M21",
+            Self::SlowReader => "M8, M27",
+            Self::FullWindow => "M25",
+            Self::Backlog => "M11",
+            Self::GoAway => "M15",
+            Self::CloseInFlight => "M16",
+            Self::CloseDrains => "M15, M16",
+            Self::CloseWakes => "M4, M22",
+            Self::LateFrames => "M18",
+            Self::KeepAlive => "M24",
+            Self::LargeWindows => "M14",
+        }
+    }
+
+    /// The class that a seed belongs to.
+    pub fn of_seed(seed: u64) -> Self {
+        Self::ALL[(seed % Self::ALL.len() as u64) as usize]
+    }
+
+    /// The seed of this class that is nearest below a number.
+    pub fn seed(self, number: u64) -> u64 {
+        let count = Self::ALL.len() as u64;
+        let place = Self::ALL.iter().position(|class| *class == self);
+        number / count * count + place.unwrap_or_default() as u64
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Class {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|class| class.name() == name);
+        found.ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            format!("there is no class {name:?}; the classes are {names}")
+        })
+    }
+}
+
+impl Script {
+    /// The script of a seed. `drains` are the ends whose engine, when it closes a session, waits for
+    /// its streams; the class [`Class::CloseDrains`] lets only them close.
+    ///
+    /// # Panics
+    ///
+    /// When no end drains.
+    pub fn from_seed(seed: u64, drains: &[End]) -> Self {
+        let class = Class::of_seed(seed);
+        let mut draft = Draft::new(Random::new(seed));
+        match class {
+            Class::Exchange => draft.only(|strand| strand.exchange()),
+            Class::AcceptorFirst => draft.only(|strand| strand.acceptor_first()),
+            Class::WriteThenDrop => draft.only(|strand| strand.write_then_drop()),
+            Class::HalfClose => draft.only(|strand| strand.half_close()),
+            Class::Reset => draft.with_others(60, |strand| strand.reset()),
+            Class::Bulk => draft.with_others(30, |strand| strand.bulk()),
+            Class::BulkBothWays => draft.with_others(30, |strand| strand.bulk_both_ways()),
+            Class::ManyStreams => draft.many_streams(),
+            Class::SlowReader => draft.slow_reader(),
+            Class::FullWindow => draft.full_window(),
+            Class::LateAccept => draft.late_accept(),
+            Class::Backlog => draft.backlog(),
+            Class::GoAway => draft.go_away(),
+            Class::CloseInFlight => draft.close_in_flight(),
+            Class::CloseDrains => draft.close_drains(drains),
+            Class::CloseWakes => draft.close_wakes(),
+            Class::LateFrames => draft.with_others(70, |strand| strand.late_frames()),
+            Class::KeepAlive => draft.keep_alive(),
+            Class::LargeWindows => draft.large_windows(),
+            Class::Mixed => draft.only(|strand| strand.anything()),
+        }
+        draft.script(class, seed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::expect;
+
+    #[test]
+    fn every_script_has_one_outcome_and_about_50_operations() {
+        for number in 0..4000 {
+            let seed = Random::new(number).bits() >> 24;
+            let script = Script::from_seed(seed, &End::BOTH);
+            if let Err(why) = expect(&script) {
+                let ops: Vec<_> = script.ops.iter().map(ToString::to_string).collect();
+                panic!("{} {seed}: {why}\n{}", script.class, ops.join("\n"));
+            }
+            let count = script.ops.len();
+            assert!(
+                (40..=70).contains(&count),
+                "{} {seed}: {count} operations",
+                script.class
+            );
+        }
+    }
+
+    #[test]
+    fn a_seed_knows_its_class() {
+        for class in Class::ALL {
+            assert_eq!(Class::of_seed(class.seed(123_456_789)), class);
+            assert_eq!(class.name().parse(), Ok(class));
+        }
+    }
+}

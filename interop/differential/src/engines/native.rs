@@ -1,0 +1,102 @@
+//! Keyway's own engine.
+
+use std::{io, time::Duration};
+
+use keyway_mux::{Config, OpenError, Role, Session, SessionError, Stream, StreamError};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::{
+    engine::Engine,
+    local::Local,
+    outcome::{Outcome, Saw},
+    script::{End, Settings},
+};
+
+/// One end on a connection.
+pub(crate) fn native<T>(io: T, end: End, settings: &Settings) -> Local<Native>
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let role = match end {
+        End::Client => Role::Client,
+        End::Server => Role::Server,
+    };
+    let config = Config::new()
+        .accept_backlog(settings.backlog[end.index()])
+        .keep_alive(Some(Duration::from_millis(settings.keep_alive)))
+        .max_stream_window(settings.window)
+        .drain_timeout(Duration::from_millis(settings.drain));
+    let (session, driver) = Session::new(io, role, config);
+    Local::new(end, Native(session), async {
+        // `Session::closed` tells how it ended.
+        let _ = driver.await;
+    })
+}
+
+/// A session of `keyway-mux`.
+pub(crate) struct Native(Session);
+
+impl Engine for Native {
+    type Stream = Stream;
+
+    const FLUSHES: bool = false;
+
+    fn id(stream: &Stream) -> u32 {
+        stream.id().get()
+    }
+
+    async fn open(&self) -> Result<Stream, Outcome> {
+        self.0.open().await.map_err(|error| {
+            let saw = match &error {
+                OpenError::RemoteGoAway => Saw::Refused,
+                OpenError::Closed | OpenError::Session(_) => Saw::Lost,
+                _ => Saw::Other,
+            };
+            Outcome::of(saw).because(&error)
+        })
+    }
+
+    async fn accept(&self) -> Option<Stream> {
+        self.0.accept().await.ok()
+    }
+
+    fn reset(mut stream: Stream) -> Outcome {
+        stream.reset();
+        Outcome::of(Saw::Done)
+    }
+
+    fn go_away(&self) -> Outcome {
+        self.0.go_away();
+        Outcome::of(Saw::Done)
+    }
+
+    async fn close(&self) -> Outcome {
+        ending(self.0.close().await)
+    }
+
+    async fn ended(&self) -> Outcome {
+        ending(self.0.closed().await)
+    }
+
+    fn open_streams(&self) -> Option<usize> {
+        Some(self.0.stats().open_streams)
+    }
+
+    fn explain(error: &io::Error) -> Outcome {
+        let stream = error.get_ref().and_then(|error| error.downcast_ref());
+        let saw = match stream {
+            Some(StreamError::Reset | StreamError::Refused | StreamError::LocalReset) => Saw::Reset,
+            Some(StreamError::Closed | StreamError::Session(_)) => Saw::Lost,
+            Some(StreamError::WriteClosed) => Saw::Closed,
+            _ => Saw::Other,
+        };
+        Outcome::of(saw).because(error)
+    }
+}
+
+fn ending(result: Result<(), SessionError>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::of(Saw::Done),
+        Err(error) => Outcome::of(Saw::Lost).because(&error),
+    }
+}

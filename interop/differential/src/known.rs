@@ -1,0 +1,92 @@
+//! The classes that foreign engines are known to fail.
+
+use serde::Deserialize;
+
+use crate::{
+    campaign::Tallies,
+    class::Class,
+    pairing::{Engine, Pairing},
+    script::End,
+};
+
+/// The committed list.
+const LIST: &str = include_str!("../known-failures.toml");
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {
+    fails: Vec<Entry>,
+}
+
+/// One line of the list.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// The engine, as in the names of pairings.
+    pub engine: String,
+    /// The role in which it fails, if not in both.
+    pub role: Option<String>,
+    /// The class.
+    pub class: String,
+    /// The ids of the failures, as in the mux's `TESTS.md`.
+    pub lesson: String,
+    /// What goes wrong.
+    pub reason: String,
+}
+
+/// The list.
+///
+/// # Panics
+///
+/// When it cannot be read, or names what does not exist.
+pub fn entries() -> Vec<Entry> {
+    let list: List = toml::from_str(LIST).expect("known-failures.toml is a list of failures");
+    for entry in &list.fails {
+        let class: Result<Class, _> = entry.class.parse();
+        class.unwrap_or_else(|why| panic!("known-failures.toml: {why}"));
+        let known = [Engine::Yamux, Engine::TokioYamux].map(Engine::name);
+        assert!(
+            known.contains(&entry.engine.as_str()),
+            "known-failures.toml: no engine {:?}",
+            entry.engine
+        );
+        let roles = End::BOTH.map(|end| end.to_string());
+        let is_role = entry.role.as_ref().is_none_or(|role| roles.contains(role));
+        assert!(is_role, "known-failures.toml: {entry:?}");
+    }
+    list.fails
+}
+
+impl Entry {
+    fn is_about(&self, pairing: Pairing, class: Class) -> bool {
+        let is_engine = |end: &End| {
+            let role = end.to_string();
+            pairing.engine(*end).name() == self.engine
+                && self.role.as_ref().is_none_or(|of| *of == role)
+        };
+        self.class == class.name() && End::BOTH.iter().any(is_engine)
+    }
+}
+
+/// What is wrong with the results of a campaign: classes that fail and should not, and classes
+/// that no longer fail although the list says so.
+pub fn verdict(pairing: Pairing, tallies: &Tallies) -> Vec<String> {
+    let entries = entries();
+    let known = |class| entries.iter().find(|entry| entry.is_about(pairing, class));
+    let mut wrong = Vec::new();
+    for (class, tally) in tallies {
+        match (&tally.first, known(*class)) {
+            (Some(failure), None) => wrong.push(format!(
+                "{} of {} scripts of the class {class} failed; the first:\n{failure}",
+                tally.failed,
+                tally.failed + tally.passed
+            )),
+            (None, Some(entry)) => wrong.push(format!(
+                "{pairing} now passes the class {class}: remove its line from known-failures.toml ({}: {})",
+                entry.lesson, entry.reason
+            )),
+            _ => {}
+        }
+    }
+    wrong
+}

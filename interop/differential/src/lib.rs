@@ -1,0 +1,57 @@
+//! Differential tests of Keyway's multiplexer.
+//!
+//! A [`Script`] is a list of operations of two applications on one session: open, write, read,
+//! half-close, reset, drop, GoAway, close, in both directions. It follows from a seed, and
+//! belongs to a [`Class`] that looks for one kind of failure. [`expect`] says what each operation
+//! must lead to. A [`Campaign`] plays scripts with a [`Pairing`] of engines (Keyway's, HashiCorp's
+//! for Go, the crates `yamux` and `tokio-yamux`), each behind the trait [`Actor`], and compares
+//! what the applications saw with that.
+//!
+//! It tests what applications see, not which frames travel; the mux's own tests look at those.
+//!
+//! ```
+//! use keyway_differential::{Campaign, Pairing, seeds, verdict};
+//!
+//! let pairing: Pairing = "native-native".parse()?;
+//! let mut campaign = Campaign::new(pairing).ok_or("this pairing needs Go")?;
+//! let tallies = campaign.run(seeds(1, 20, None));
+//! assert!(verdict(pairing, &tallies).is_empty());
+//! # Ok::<(), String>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod actor;
+mod campaign;
+mod class;
+pub mod command;
+mod content;
+mod draft;
+mod engine;
+mod engines;
+mod go;
+mod known;
+mod local;
+mod model;
+mod outcome;
+mod pairing;
+mod play;
+mod random;
+mod script;
+mod shrink;
+mod strand;
+mod transcript;
+mod wire;
+
+pub use self::{
+    actor::{Act, Actor, Performed, Performing},
+    campaign::{Campaign, Failure, Tallies, Tally, seeds},
+    class::Class,
+    go::{GoEnd, GoPeer, Reply},
+    known::{Entry, entries, verdict},
+    model::{Expected, expect},
+    outcome::{Outcome, Saw},
+    pairing::{Engine, Pairing},
+    random::Random,
+    script::{End, Op, Pace, Script, Settings, Step, Wait},
+    transcript::{Line, Transcript},
+};

@@ -1,0 +1,216 @@
+//! Who plays against whom.
+
+use std::{fmt, io, str::FromStr, sync::Arc, time::Duration};
+
+use keyway_interop::GoPrograms;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, copy_bidirectional},
+    task::JoinSet,
+};
+
+use crate::{
+    actor::Actor,
+    engines,
+    go::GoPeer,
+    script::{End, Settings},
+    wire::wire,
+};
+
+/// The engines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// `keyway-mux`.
+    Native,
+    /// HashiCorp's library for Go.
+    Go,
+    /// The `yamux` crate.
+    Yamux,
+    /// The `tokio-yamux` crate.
+    TokioYamux,
+}
+
+impl Engine {
+    /// Its name in those of the pairings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Go => "go",
+            Self::Yamux => "yamux",
+            Self::TokioYamux => "tokio_yamux",
+        }
+    }
+
+    /// Whether it may fail classes, as the committed list says.
+    pub fn is_foreign(self) -> bool {
+        matches!(self, Self::Yamux | Self::TokioYamux)
+    }
+}
+
+/// The engines of the client and of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pairing {
+    /// The engine of the client.
+    pub client: Engine,
+    /// The engine of the server.
+    pub server: Engine,
+}
+
+impl Pairing {
+    /// All that are tested. Go against itself shows that the model is right.
+    pub const ALL: [Self; 8] = {
+        use Engine::{Go, Native, TokioYamux, Yamux};
+        const fn pairing(client: Engine, server: Engine) -> Pairing {
+            Pairing { client, server }
+        }
+        [
+            pairing(Native, Native),
+            pairing(Native, Go),
+            pairing(Go, Native),
+            pairing(Go, Go),
+            pairing(Native, Yamux),
+            pairing(Yamux, Native),
+            pairing(Native, TokioYamux),
+            pairing(TokioYamux, Native),
+        ]
+    };
+
+    /// The engine of an end.
+    pub fn engine(self, end: End) -> Engine {
+        match end {
+            End::Client => self.client,
+            End::Server => self.server,
+        }
+    }
+
+    /// Whether it needs the Go program, and with it real time.
+    pub fn needs_go(self) -> bool {
+        End::BOTH.map(|end| self.engine(end)).contains(&Engine::Go)
+    }
+
+    /// The ends that may close a session in which streams are to go on to their end. HashiCorp's
+    /// library cuts them off, so it does not close unless nobody else is there.
+    pub fn drains(self) -> Vec<End> {
+        let is_go = |end: &End| self.engine(*end) == Engine::Go;
+        End::BOTH.into_iter().filter(|end| !is_go(end)).collect()
+    }
+
+    /// How long a script may take: of the paused clock, or of the real one with Go. Pings often
+    /// are expensive for a clock that jumps from one to the next.
+    pub(crate) fn limit(self, settings: &Settings) -> Duration {
+        let often = settings.keep_alive < 1000;
+        Duration::from_secs(match (self.needs_go(), often) {
+            (true, _) => 20,
+            (false, true) => 5,
+            (false, false) => 60,
+        })
+    }
+}
+
+impl fmt::Display for Pairing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.client.name(), self.server.name())
+    }
+}
+
+impl FromStr for Pairing {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|it| it.to_string() == name);
+        found.ok_or_else(|| {
+            let names = Self::ALL.map(|pairing| pairing.to_string()).join(", ");
+            format!("there is no pairing {name:?}; the pairings are {names}")
+        })
+    }
+}
+
+/// Both ends of a session, and what runs between them.
+pub(crate) struct Pair {
+    pub(crate) actors: [Arc<dyn Actor>; 2],
+    _between: JoinSet<()>,
+}
+
+/// Makes sessions of one pairing. Its Go programs play many.
+pub(crate) struct Stage {
+    pairing: Pairing,
+    programs: Option<GoPrograms>,
+    go: [Option<GoPeer>; 2],
+}
+
+impl Stage {
+    pub(crate) fn new(pairing: Pairing, programs: Option<GoPrograms>) -> Self {
+        Self {
+            pairing,
+            programs,
+            go: [None, None],
+        }
+    }
+
+    /// Forgets the Go programs, which may be in any state after a failure.
+    pub(crate) fn clear(&mut self) {
+        self.go = [None, None];
+    }
+
+    /// A new session.
+    ///
+    /// # Errors
+    ///
+    /// The Go program cannot be started, or does not answer.
+    pub(crate) async fn pair(&mut self, settings: &Settings) -> io::Result<Pair> {
+        let mut between = JoinSet::new();
+        let (client, server) = (self.pairing.client, self.pairing.server);
+        let actors = if client == Engine::Go && server == Engine::Go {
+            let (mut near, client) = self.go_end(End::Client, settings).await?;
+            let (mut far, server) = self.go_end(End::Server, settings).await?;
+            between.spawn(async move {
+                // The sessions see how it ended.
+                let _ = copy_bidirectional(&mut near, &mut far).await;
+            });
+            [client, server]
+        } else if client == Engine::Go {
+            let (connection, client) = self.go_end(End::Client, settings).await?;
+            [client, rust_end(server, connection, End::Server, settings)]
+        } else if server == Engine::Go {
+            let (connection, server) = self.go_end(End::Server, settings).await?;
+            [rust_end(client, connection, End::Client, settings), server]
+        } else {
+            let (near, far) = wire(settings.capacity, settings.chunk);
+            [
+                rust_end(client, near, End::Client, settings),
+                rust_end(server, far, End::Server, settings),
+            ]
+        };
+        Ok(Pair {
+            actors,
+            _between: between,
+        })
+    }
+
+    async fn go_end(
+        &mut self,
+        end: End,
+        settings: &Settings,
+    ) -> io::Result<(tokio::net::UnixStream, Arc<dyn Actor>)> {
+        let peer = match &mut self.go[end.index()] {
+            Some(peer) => peer,
+            empty => {
+                let programs = self.programs.as_ref();
+                let programs = programs.ok_or_else(|| io::Error::other("there is no Go"))?;
+                empty.insert(GoPeer::start(programs).await?)
+            }
+        };
+        let (connection, actor) = peer.session(end, settings).await?;
+        Ok((connection, Arc::new(actor)))
+    }
+}
+
+fn rust_end<T>(engine: Engine, io: T, end: End, settings: &Settings) -> Arc<dyn Actor>
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    match engine {
+        Engine::Yamux => Arc::new(engines::yamux_crate(io, end, settings)),
+        Engine::TokioYamux => Arc::new(engines::tokio_yamux(io, end, settings)),
+        Engine::Native | Engine::Go => Arc::new(engines::native(io, end, settings)),
+    }
+}

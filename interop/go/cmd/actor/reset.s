@@ -1,0 +1,1 @@
+// Empty: it lets a function be declared whose body is in another package.
