@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::header::HOST;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, Uri};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -50,8 +50,8 @@ impl<B: Body + Send + 'static> Service<Request<B>> for KeptAlive<B> {
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let sender = Arc::clone(&self.0);
         Box::pin(async move {
-            let path = request.uri().path().parse().expect("a path is a URI");
-            *request.uri_mut() = path;
+            let path = request.uri().path_and_query().cloned();
+            *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
             let host = HeaderValue::from_static("localhost");
             request.headers_mut().insert(HOST, host);
             let mut sender = sender.lock().await;

@@ -52,7 +52,8 @@
 //! Methods may be marked as [sensitive](MethodSpec::sensitive). The buffers that this crate makes
 //! for their messages are zeroed when they are dropped, and errors about a message say where it is
 //! wrong without quoting it. No `Debug` of this crate prints the values of metadata. What lies
-//! outside: the read buffers of hyper's server, and the fields of the messages themselves.
+//! outside: the read buffers of hyper's server, which reads all but the plain first request of a
+//! connection, and the fields of the messages themselves.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(all(feature = "client", feature = "server")),

@@ -1,11 +1,16 @@
-//! Transports over HTTP/1.1, by way of hyper, on any byte stream.
+//! Transports over HTTP/1.1 on any byte stream.
 //!
 //! The client's is [`Exchange`]: a connection for each request. The server's are
-//! [`serve_connection`] for one byte stream and [`serve`] for a stream of them. Both take I/O
+//! [`serve_connection`] for one byte stream and [`serve`] for a stream of them; below them is
+//! hyper, but for the first request of a connection where that arrives in one piece. Both take I/O
 //! objects that implement hyper's traits; [`TokioIo`] makes one of any tokio I/O object.
 
 #[cfg(feature = "client")]
 mod exchange;
+#[cfg(any(feature = "client", feature = "server"))]
+mod outgoing;
+#[cfg(any(feature = "client", feature = "server"))]
+mod reader;
 #[cfg(feature = "server")]
 mod serve;
 

@@ -28,10 +28,10 @@ impl WithHealth {
     }
 }
 
-type RouterFuture = <Router as Service<Request<hyper::body::Incoming>>>::Future;
+type RouterFuture = <Router as Service<Request<Body>>>::Future;
 type Answer = futures::future::Either<Ready<Result<Response<Body>, Infallible>>, RouterFuture>;
 
-impl Service<Request<hyper::body::Incoming>> for WithHealth {
+impl Service<Request<Body>> for WithHealth {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Answer;
@@ -40,7 +40,7 @@ impl Service<Request<hyper::body::Incoming>> for WithHealth {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<hyper::body::Incoming>) -> Answer {
+    fn call(&mut self, request: Request<Body>) -> Answer {
         let is_health =
             request.uri().path() == PATH && matches!(*request.method(), Method::GET | Method::HEAD);
         if is_health {

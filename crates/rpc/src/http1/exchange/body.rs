@@ -13,8 +13,9 @@ use zeroize::Zeroizing;
 use super::chunked::{Chunked, Step};
 use super::error::ExchangeError;
 use super::head::{Framing, Head};
-use super::outgoing::Outgoing;
-use super::reader::{Reader, poll_read};
+use crate::Body;
+use crate::http1::outgoing::Outgoing;
+use crate::http1::reader::{Reader, poll_read};
 
 /// A body, or what is left of it, is read into one buffer of at most this size: whoever collects a
 /// body copies nothing up to here. It costs address space, not memory, until the bytes are there.
@@ -31,7 +32,7 @@ struct Connection<I> {
     io: I,
     reader: Reader,
     /// A server may answer before it has read the whole request.
-    outgoing: Outgoing,
+    outgoing: Outgoing<Body>,
     /// What is being read beyond the reader's buffer.
     block: Block,
 }
@@ -55,7 +56,7 @@ impl<I: Read + Write + Send + Unpin + 'static> ExchangeBody<I> {
         head: Head,
         io: I,
         reader: Reader,
-        outgoing: Outgoing,
+        outgoing: Outgoing<Body>,
     ) -> http::Response<Self> {
         let decoder = match head.framing {
             Framing::Length(remaining) => Decoder::Length { remaining },

@@ -9,8 +9,7 @@ mod body;
 mod chunked;
 mod error;
 mod head;
-mod outgoing;
-mod reader;
+mod request;
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -24,8 +23,8 @@ use tower_service::Service;
 pub use self::body::ExchangeBody;
 pub use self::error::ExchangeError;
 use self::head::Head;
-use self::outgoing::{Outgoing, SendError};
-use self::reader::Reader;
+use super::outgoing::SendError;
+use super::reader::Reader;
 use crate::{Body, BoxError};
 
 /// A transport that opens a connection for each request, by a connector, and closes it afterwards.
@@ -108,7 +107,7 @@ where
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let connecting = self.connector.call(request.uri().clone());
         let expects_body = request.method() != http::Method::HEAD;
-        let mut outgoing = Outgoing::new(request);
+        let mut outgoing = request::outgoing(request);
         Box::pin(async move {
             let connected = connecting.await;
             let mut io = connected.map_err(|error| ExchangeError::Connect(error.into()))?;

@@ -20,7 +20,8 @@ pub(super) struct ToHyper<S> {
 
 impl<S, B> hyper::service::Service<http::Request<Incoming>> for ToHyper<S>
 where
-    S: Service<http::Request<Incoming>, Response = http::Response<B>, Error = Infallible> + Clone,
+    S: Service<http::Request<crate::Body>, Response = http::Response<B>, Error = Infallible>
+        + Clone,
 {
     type Response = http::Response<Tracked<B>>;
     type Error = Infallible;
@@ -29,7 +30,7 @@ where
     fn call(&self, request: http::Request<Incoming>) -> Self::Future {
         let call = Call::Waiting {
             service: self.service.clone(),
-            request: Some(request),
+            request: Some(request.map(crate::Body::from)),
         };
         Answering {
             call,
@@ -51,14 +52,14 @@ pin_project_lite::pin_project! {
     /// Waits until a service is ready, then calls it.
     #[project = CallProjection]
     enum Call<S, F> {
-        Waiting { service: S, request: Option<http::Request<Incoming>> },
+        Waiting { service: S, request: Option<http::Request<crate::Body>> },
         Called { #[pin] future: F },
     }
 }
 
 impl<S, B> Future for Answering<S, S::Future>
 where
-    S: Service<http::Request<Incoming>, Response = http::Response<B>, Error = Infallible>,
+    S: Service<http::Request<crate::Body>, Response = http::Response<B>, Error = Infallible>,
 {
     type Output = Result<http::Response<Tracked<B>>, Infallible>;
 

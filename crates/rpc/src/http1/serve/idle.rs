@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::ServeError;
+
 /// What a connection is busy with. It is read and written by the task of the connection alone;
 /// the atomics are there because that task may move between threads.
 #[derive(Default)]
@@ -34,42 +36,44 @@ impl Drop for Busy {
     }
 }
 
-/// The clock that runs while no request is open.
+impl Activity {
+    fn is_busy(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > 0
+    }
+
+    fn started(&self) -> u64 {
+        self.started.load(Ordering::Relaxed)
+    }
+}
+
+/// The clock that runs while a connection waits for its peer.
 ///
-/// hyper's own starts a timer for each request. This one keeps the timer that it has: one that
-/// rings too early, because a request came in between, is set again then, so that a request on a
-/// busy connection costs a look at the clock.
-pub(super) struct IdleClock {
+/// It keeps the timer that it has: one that rings too early, because the clock was started again in
+/// between, is set again then, so that a request on a busy connection costs a look at the clock.
+pub(super) struct Idle {
     limit: Duration,
-    activity: Arc<Activity>,
-    /// How many requests there had been when the connection became idle, and when that was.
-    idle: Option<(u64, Instant)>,
+    /// When the wait began; nobody has waited since the clock was started, if it is `None`.
+    since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl IdleClock {
-    pub(super) fn new(limit: Duration, activity: Arc<Activity>) -> Self {
+impl Idle {
+    pub(super) fn new(limit: Duration) -> Self {
         Self {
             limit,
-            activity,
-            idle: None,
+            since: None,
             timer: None,
         }
     }
 
-    /// Ready when the connection has been idle for too long. To be asked whenever the connection
-    /// waits.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.activity.open.load(Ordering::Relaxed) > 0 {
-            self.idle = None;
-            return Poll::Pending;
-        }
-        let started = self.activity.started.load(Ordering::Relaxed);
-        let since = match self.idle {
-            Some((seen, since)) if seen == started => since,
-            _ => Instant::now(),
-        };
-        self.idle = Some((started, since));
+    /// Starts the clock again, with the next wait.
+    pub(super) fn restart(&mut self) {
+        self.since = None;
+    }
+
+    /// Ready when the peer was waited for too long. To be asked whenever it is waited for.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ServeError> {
+        let since = *self.since.get_or_insert_with(Instant::now);
         // A limit beyond the end of the clock is none.
         let Some(deadline) = since.checked_add(self.limit) else {
             return Poll::Pending;
@@ -80,9 +84,40 @@ impl IdleClock {
                 .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
             ready!(timer.as_mut().poll(cx));
             if deadline <= Instant::now() {
-                return Poll::Ready(());
+                return Poll::Ready(ServeError::Idle { limit: self.limit });
             }
             timer.as_mut().reset(deadline);
+        }
+    }
+}
+
+/// The clock of a connection whose requests hyper reads; hyper's own starts a timer for each.
+pub(super) struct BetweenRequests {
+    idle: Idle,
+    activity: Arc<Activity>,
+    /// How many requests there had been when it was looked last.
+    seen: u64,
+}
+
+impl BetweenRequests {
+    pub(super) fn new(idle: Idle, activity: Arc<Activity>) -> Self {
+        let seen = activity.started();
+        Self {
+            idle,
+            activity,
+            seen,
+        }
+    }
+
+    /// Ready when the connection was without a request for too long. To be asked whenever it waits.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ServeError> {
+        let started = self.activity.started();
+        if self.activity.is_busy() || std::mem::replace(&mut self.seen, started) != started {
+            self.idle.restart();
+        }
+        match self.activity.is_busy() {
+            true => Poll::Pending,
+            false => self.idle.poll(cx),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Serving HTTP/1.1 on byte streams.
 
 mod adapter;
+mod first;
 mod idle;
+mod rewound;
+mod stop;
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -12,7 +15,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_core::Stream;
-use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper::server::conn::http1::Builder;
 use tokio::sync::watch;
@@ -21,8 +23,11 @@ use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
 use self::adapter::ToHyper;
-use self::idle::IdleClock;
-use crate::BoxError;
+use self::first::{Next, first};
+use self::idle::{Activity, BetweenRequests, Idle};
+use self::rewound::Rewound;
+use self::stop::Stop;
+use crate::{Body, BoxError};
 
 /// Bounds and habits of HTTP/1.1 servers.
 #[derive(Clone, Debug)]
@@ -104,6 +109,15 @@ pub enum ServeError {
     /// The peer broke the protocol or went away in the middle, or the I/O failed.
     #[error("HTTP/1.1 connection: {0}")]
     Http(#[from] hyper::Error),
+    /// The I/O failed.
+    #[error("HTTP/1.1 connection: {0}")]
+    Io(#[from] io::Error),
+    /// The peer went away while its request was answered.
+    #[error("the peer went away before it was answered")]
+    Gone,
+    /// The body of a response failed.
+    #[error("the body of the response: {0}")]
+    Body(#[source] BoxError),
     /// No whole head of a request came in time.
     #[error("no request came within {limit:?}")]
     Idle {
@@ -130,26 +144,60 @@ pub async fn serve_connection<I, S, B>(
 ) -> Result<(), ServeError>
 where
     I: Read + Write + Unpin,
-    S: Service<http::Request<Incoming>, Response = http::Response<B>, Error = Infallible> + Clone,
+    S: Service<http::Request<Body>, Response = http::Response<B>, Error = Infallible> + Clone,
     B: http_body::Body + 'static,
     B::Error: Into<BoxError>,
 {
-    let activity = Arc::default();
-    let mut idle = IdleClock::new(config.header_read_timeout, Arc::clone(&activity));
+    let (mut io, mut service) = (io, service);
+    let mut idle = Idle::new(config.header_read_timeout);
+    let mut shutdown = pin!(shutdown);
+    let mut stop = Stop::new(shutdown.as_mut());
+    let mut read = None;
+    // Only hyper writes dates.
+    if !config.date_header {
+        let (size, service) = (config.max_head_size, &mut service);
+        match first(&mut io, service, size, &mut idle, &mut stop).await? {
+            Next::End => return Ok(()),
+            Next::Hyper(reader) => read = Some(reader),
+        }
+    }
+    let io = Rewound::new(io, read);
+    // Boxed, so that connections which never come here are small.
+    Box::pin(by_hyper(io, service, config, idle, stop)).await
+}
+
+/// Serves a connection to its end.
+async fn by_hyper<I, S, B, F>(
+    io: I,
+    service: S,
+    config: &ServeConfig,
+    idle: Idle,
+    mut stop: Stop<'_, F>,
+) -> Result<(), ServeError>
+where
+    I: Read + Write + Unpin,
+    S: Service<http::Request<Body>, Response = http::Response<B>, Error = Infallible> + Clone,
+    B: http_body::Body + 'static,
+    B::Error: Into<BoxError>,
+    F: Future<Output = ()>,
+{
+    let activity = Arc::<Activity>::default();
+    let mut idle = BetweenRequests::new(idle, Arc::clone(&activity));
     let service = ToHyper { service, activity };
     let mut connection = pin!(config.builder().serve_connection(io, service));
-    let mut shutdown = pin!(shutdown);
-    let mut stopping = false;
+    let mut told = false;
     poll_fn(|cx| {
-        if !stopping && shutdown.as_mut().poll(cx).is_ready() {
-            stopping = true;
+        loop {
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(ended.map_err(ServeError::Http));
+            }
+            // After the first poll, so that a request which has begun is known to hyper.
+            if told || !stop.poll(cx) {
+                return idle.poll(cx).map(Err);
+            }
+            told = true;
             connection.as_mut().graceful_shutdown();
         }
-        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-            return Poll::Ready(ended.map_err(ServeError::Http));
-        }
-        let limit = config.header_read_timeout;
-        idle.poll(cx).map(|()| Err(ServeError::Idle { limit }))
     })
     .await
 }
@@ -189,7 +237,7 @@ where
     L: Stream<Item = io::Result<I>>,
     I: Read + Write + Unpin + Send + 'static,
     M: FnMut(&I) -> S,
-    S: Service<http::Request<Incoming>, Response = http::Response<B>, Error = Infallible>
+    S: Service<http::Request<Body>, Response = http::Response<B>, Error = Infallible>
         + Clone
         + Send
         + 'static,
@@ -241,7 +289,7 @@ async fn connection<I, S, B>(
 ) -> Result<(), ServeError>
 where
     I: Read + Write + Unpin,
-    S: Service<http::Request<Incoming>, Response = http::Response<B>, Error = Infallible> + Clone,
+    S: Service<http::Request<Body>, Response = http::Response<B>, Error = Infallible> + Clone,
     B: http_body::Body + 'static,
     B::Error: Into<BoxError>,
 {

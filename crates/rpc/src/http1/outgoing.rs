@@ -1,35 +1,38 @@
-//! [`Outgoing`]: a request on its way.
+//! [`Outgoing`]: a request or a response on its way.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
-use http::Uri;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http_body::Body as _;
+use bytes::Buf;
+use http::HeaderMap;
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http_body::Body;
 use hyper::rt::Write;
 use zeroize::Zeroizing;
 
-use crate::{Body, BoxError};
+use crate::BoxError;
 
 /// A body up to this size is copied behind the head, so that both leave in one write.
 const COPY_LIMIT: usize = 4 * 1024;
 
-/// A request in the order in which it leaves: what is buffered, then the current chunk, then the
+/// A message in the order in which it leaves: what is buffered, then the current chunk, then the
 /// rest of the body.
-pub(super) struct Outgoing {
+pub(super) struct Outgoing<B: Body> {
     buffer: Zeroizing<Vec<u8>>,
     /// How much of `buffer` has left.
     sent: usize,
-    chunk: Bytes,
-    body: Body,
+    chunk: Option<B::Data>,
+    body: B,
     framing: Framing,
     state: State,
 }
 
+/// How the end of a body is told.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Framing {
+pub(super) enum Framing {
+    /// There is none, and nothing is said about it.
+    None,
     Length {
         remaining: u64,
     },
@@ -50,7 +53,7 @@ enum State {
     Failed,
 }
 
-/// Why a request could not be sent.
+/// Why a message could not be sent.
 pub(super) enum SendError {
     /// Its own body failed.
     Body(BoxError),
@@ -64,23 +67,49 @@ impl From<io::Error> for SendError {
     }
 }
 
-impl Outgoing {
-    pub(super) fn new(request: http::Request<Body>) -> Self {
-        let (parts, body) = request.into_parts();
-        let framing = match body.size_hint().exact() {
-            Some(remaining) => Framing::Length { remaining },
-            None => Framing::Chunked { started: false },
-        };
-        let mut buffer = Vec::with_capacity(capacity(&parts, framing));
-        write_head(&mut buffer, &parts, framing);
+impl Framing {
+    pub(super) fn of(body: &impl Body) -> Self {
+        match body.size_hint().exact() {
+            Some(remaining) => Self::Length { remaining },
+            None => Self::Chunked { started: false },
+        }
+    }
+}
+
+impl<B> Outgoing<B>
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
+    /// A message whose head begins with the lines in `start`, each with its CRLF. The fields that
+    /// say how this connection is used and how the body is framed are written here alone.
+    pub(super) fn new(start: &[&[u8]], headers: &HeaderMap, body: B, framing: Framing) -> Self {
+        let mut buffer = Vec::with_capacity(capacity(start, headers, framing));
+        put(&mut buffer, start);
+        for (name, value) in headers {
+            if ![CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name) {
+                let field = [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"];
+                put(&mut buffer, &field);
+            }
+        }
+        put_framing(&mut buffer, framing);
         Self {
             buffer: Zeroizing::new(buffer),
             sent: 0,
-            chunk: Bytes::new(),
+            chunk: None,
             body,
             framing,
-            state: State::Body,
+            state: match framing {
+                Framing::None => State::Flush,
+                Framing::Length { .. } | Framing::Chunked { .. } => State::Body,
+            },
         }
+    }
+
+    /// Whether the body was taken whole, so that only the peer is waited for.
+    #[cfg(feature = "server")]
+    pub(super) fn has_whole_body(&self) -> bool {
+        self.state != State::Body
     }
 
     /// Writes as much as the peer takes; ready when all has left.
@@ -132,36 +161,50 @@ impl Outgoing {
         };
         match frame {
             None => self.end()?,
-            Some(Err(error)) => return Poll::Ready(Err(SendError::Body(error))),
-            // Trailers would need the peer's consent, and Connect has none.
-            Some(Ok(frame)) => self.push(frame.into_data().unwrap_or_default())?,
+            Some(Err(error)) => return Poll::Ready(Err(SendError::Body(error.into()))),
+            Some(Ok(frame)) => {
+                // Trailers would need the peer's consent, and Connect has none.
+                if let Ok(data) = frame.into_data() {
+                    self.push(data)?;
+                }
+                if self.body.is_end_stream() {
+                    self.end()?;
+                }
+            }
         }
         Poll::Ready(Ok(()))
     }
 
-    fn push(&mut self, data: Bytes) -> Result<(), SendError> {
-        if data.is_empty() {
+    fn push(&mut self, mut data: B::Data) -> Result<(), SendError> {
+        let size = data.remaining();
+        if size == 0 {
             return Ok(());
         }
         match &mut self.framing {
+            Framing::None => {}
             Framing::Chunked { started } => {
                 let end_of_last = if std::mem::replace(started, true) {
                     "\r\n"
                 } else {
                     ""
                 };
-                let size = format!("{end_of_last}{:x}\r\n", data.len());
-                self.buffer.extend_from_slice(size.as_bytes());
-                self.chunk = data;
+                let line = format!("{end_of_last}{size:x}\r\n");
+                self.buffer.extend_from_slice(line.as_bytes());
+                self.chunk = Some(data);
             }
             Framing::Length { remaining } => {
-                let left = remaining.checked_sub(data.len() as u64);
+                let left = remaining.checked_sub(size as u64);
                 *remaining =
                     left.ok_or_else(|| SendError::Body("it is longer than it said".into()))?;
-                let fits = self.buffer.len() + data.len() <= self.buffer.capacity();
-                match fits {
-                    true => self.buffer.extend_from_slice(&data),
-                    false => self.chunk = data,
+                if self.buffer.len() + size > self.buffer.capacity() {
+                    self.chunk = Some(data);
+                    return Ok(());
+                }
+                while data.has_remaining() {
+                    let part = data.chunk();
+                    self.buffer.extend_from_slice(part);
+                    let length = part.len();
+                    data.advance(length);
                 }
             }
         }
@@ -172,7 +215,7 @@ impl Outgoing {
         match self.framing {
             Framing::Chunked { started: true } => self.buffer.extend_from_slice(b"\r\n0\r\n\r\n"),
             Framing::Chunked { started: false } => self.buffer.extend_from_slice(b"0\r\n\r\n"),
-            Framing::Length { remaining: 0 } => {}
+            Framing::None | Framing::Length { remaining: 0 } => {}
             Framing::Length { .. } => {
                 return Err(SendError::Body("it is shorter than it said".into()));
             }
@@ -187,7 +230,7 @@ impl Outgoing {
         io: &mut I,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.chunk.is_empty() && self.buffer.len() - self.sent < COPY_LIMIT {
+        if self.chunk.is_none() && self.buffer.len() - self.sent < COPY_LIMIT {
             return Poll::Ready(Ok(()));
         }
         self.poll_write(io, cx)
@@ -209,88 +252,72 @@ impl Outgoing {
     ) -> Poll<io::Result<()>> {
         loop {
             let buffered = &self.buffer[self.sent..];
-            let slices = [IoSlice::new(buffered), IoSlice::new(&self.chunk)];
-            let written = match (buffered.is_empty(), self.chunk.is_empty()) {
+            let chunk = self.chunk.as_ref().map_or(&b""[..], Buf::chunk);
+            let slices = [IoSlice::new(buffered), IoSlice::new(chunk)];
+            let written = match (buffered.is_empty(), chunk.is_empty()) {
                 (true, true) => {
                     self.buffer.clear();
                     self.sent = 0;
+                    self.chunk = None;
                     return Poll::Ready(Ok(()));
                 }
                 (false, true) => ready!(Pin::new(&mut *io).poll_write(cx, buffered))?,
-                (true, false) => ready!(Pin::new(&mut *io).poll_write(cx, &self.chunk))?,
+                (true, false) => ready!(Pin::new(&mut *io).poll_write(cx, chunk))?,
                 (false, false) => ready!(Pin::new(&mut *io).poll_write_vectored(cx, &slices))?,
             };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            let from_buffer = written.min(self.buffer.len() - self.sent);
+            let from_buffer = written.min(buffered.len());
             self.sent += from_buffer;
-            self.chunk.advance(written - from_buffer);
+            if let Some(chunk) = &mut self.chunk {
+                chunk.advance(written - from_buffer);
+            }
         }
     }
 }
 
 /// The exact room for head and body, so that the buffer never moves: if it did, it would leave a
 /// copy behind.
-fn capacity(parts: &http::request::Parts, framing: Framing) -> usize {
-    const REQUEST_LINE_AND_LENGTH: usize = 96;
-    let fields = parts.headers.iter();
+fn capacity(start: &[&[u8]], headers: &HeaderMap, framing: Framing) -> usize {
+    /// `transfer-encoding: chunked`, or a length of twenty digits, and the empty line.
+    const FRAMING: usize = 42;
+    let start: usize = start.iter().map(|part| part.len()).sum();
+    let fields = headers.iter();
     let fields: usize = fields
         .map(|(name, value)| name.as_str().len() + value.len() + 4)
         .sum();
-    let authority = parts
-        .uri
-        .authority()
-        .map_or(0, |authority| authority.as_str().len());
-    let path = parts
-        .uri
-        .path_and_query()
-        .map_or(0, |path| path.as_str().len());
     let body = match framing {
         Framing::Length { remaining } if remaining <= COPY_LIMIT as u64 => remaining as usize,
-        Framing::Length { .. } | Framing::Chunked { .. } => 0,
+        Framing::None | Framing::Length { .. } | Framing::Chunked { .. } => 0,
     };
-    REQUEST_LINE_AND_LENGTH + parts.method.as_str().len() + path + authority + fields + body
+    start + fields + FRAMING + body
 }
 
-fn write_head(head: &mut Vec<u8>, parts: &http::request::Parts, framing: Framing) {
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    put(
-        head,
-        &[
-            parts.method.as_str().as_bytes(),
-            b" ",
-            path.as_bytes(),
-            b" HTTP/1.1\r\n",
-        ],
-    );
-    if !parts.headers.contains_key(HOST) {
-        put(head, &[b"host: ", host(&parts.uri).as_bytes(), b"\r\n"]);
-    }
-    for (name, value) in &parts.headers {
-        // How this connection is used and how the body is framed is decided here.
-        if ![CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name) {
-            put(
-                head,
-                &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"],
-            );
-        }
-    }
+fn put_framing(head: &mut Vec<u8>, framing: Framing) {
     match framing {
-        Framing::Length { remaining: 0 } if parts.method == http::Method::GET => {}
+        Framing::None => {}
         Framing::Length { remaining } => {
-            put(
-                head,
-                &[
-                    b"content-length: ",
-                    remaining.to_string().as_bytes(),
-                    b"\r\n",
-                ],
-            );
+            let mut digits = [0; 20];
+            let digits = decimal(remaining, &mut digits);
+            put(head, &[b"content-length: ", digits, b"\r\n"]);
         }
         Framing::Chunked { .. } => put(head, &[b"transfer-encoding: chunked\r\n"]),
     }
     put(head, &[b"\r\n"]);
+}
+
+/// The digits of a number, without the formatting machinery that would be slower than the number.
+fn decimal(mut number: u64, buffer: &mut [u8; 20]) -> &[u8] {
+    let mut start = buffer.len();
+    loop {
+        start -= 1;
+        buffer[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return &buffer[start..];
+        }
+    }
 }
 
 fn put(head: &mut Vec<u8>, parts: &[&[u8]]) {
@@ -299,10 +326,15 @@ fn put(head: &mut Vec<u8>, parts: &[&[u8]]) {
     }
 }
 
-/// The authority without the user information, which has no place in a `host` field.
-fn host(uri: &Uri) -> &str {
-    let authority = uri
-        .authority()
-        .map_or("localhost", |authority| authority.as_str());
-    authority.rsplit('@').next().unwrap_or(authority)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_they_are_read() {
+        for number in [0, 7, 10, 99, 100, 65_536, u64::MAX] {
+            let mut buffer = [0; 20];
+            assert_eq!(decimal(number, &mut buffer), number.to_string().as_bytes());
+        }
+    }
 }

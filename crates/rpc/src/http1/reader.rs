@@ -1,0 +1,140 @@
+//! [`Reader`]: bytes that were read and not used yet.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::rt::{Read, ReadBuf};
+use zeroize::Zeroize;
+
+/// Room for the head and the body of most messages.
+const INITIAL: usize = 1024;
+
+/// Room for what comes after a message that left with its buffer, which is an end mostly.
+const AFTERWARDS: usize = 64;
+
+/// A buffer of which `[start, end)` holds what was read and not used yet.
+///
+/// ```text
+/// 0 ....... start ======== end ....... touched ....... buffer.len()
+///   used          unread       free    free, and never written to
+/// ```
+pub(super) struct Reader {
+    block: Block,
+    start: usize,
+    end: usize,
+}
+
+/// Bytes, of which those that were written to are zeroed in the end. The rest are zeros already,
+/// and zeroing is done byte by byte.
+#[derive(Default)]
+struct Block {
+    buffer: Vec<u8>,
+    touched: usize,
+}
+
+impl Block {
+    fn new(size: usize) -> Self {
+        Self {
+            buffer: vec![0; size],
+            touched: 0,
+        }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.buffer[..self.touched].zeroize();
+    }
+}
+
+impl AsRef<[u8]> for Block {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Reader {
+    pub(super) fn new() -> Self {
+        Self {
+            block: Block::new(INITIAL),
+            start: 0,
+            end: 0,
+        }
+    }
+
+    pub(super) fn unread(&self) -> &[u8] {
+        &self.block.buffer[self.start..self.end]
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    pub(super) fn consume(&mut self, bytes: usize) {
+        debug_assert!(
+            self.start + bytes <= self.end,
+            "only unread bytes can be used"
+        );
+        self.start += bytes;
+    }
+
+    /// Reads once, and returns how many bytes came: 0 at the end. A full buffer grows.
+    pub(super) fn poll_fill<I: Read + Unpin>(
+        &mut self,
+        io: &mut I,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if self.is_empty() {
+            (self.start, self.end) = (0, 0);
+        }
+        if self.end == self.block.buffer.len() {
+            self.make_room();
+        }
+        let read = ready!(poll_read(io, &mut self.block.buffer[self.end..], cx))?;
+        self.end += read;
+        self.block.touched = self.block.touched.max(self.end);
+        Poll::Ready(Ok(read))
+    }
+
+    fn make_room(&mut self) {
+        let unread = self.end - self.start;
+        let size = self.block.buffer.len();
+        if unread > 0 && self.start >= size / 2 {
+            self.block.buffer.copy_within(self.start..self.end, 0);
+        } else {
+            let mut larger = Block::new(AFTERWARDS.max(2 * size));
+            larger.buffer[..unread].copy_from_slice(self.unread());
+            larger.touched = unread;
+            self.block = larger;
+        }
+        (self.start, self.end) = (0, unread);
+    }
+
+    /// Takes `bytes` unread bytes out. When nothing else is unread, the buffer itself can leave,
+    /// without a copy; it does so if it is the `last` time that something is taken.
+    pub(super) fn take(&mut self, bytes: usize, last: bool) -> Bytes {
+        let taken = self.start..self.start + bytes;
+        self.consume(bytes);
+        if last && self.is_empty() {
+            (self.start, self.end) = (0, 0);
+            return Bytes::from_owner(std::mem::take(&mut self.block)).slice(taken);
+        }
+        let mut block = Block::new(bytes);
+        block.buffer.copy_from_slice(&self.block.buffer[taken]);
+        block.touched = bytes;
+        Bytes::from_owner(block)
+    }
+}
+
+/// Reads once into a slice, and returns how many bytes came.
+pub(super) fn poll_read<I: Read + Unpin>(
+    io: &mut I,
+    into: &mut [u8],
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut buffer = ReadBuf::new(into);
+    ready!(Pin::new(io).poll_read(cx, buffer.unfilled()))?;
+    Poll::Ready(Ok(buffer.filled().len()))
+}

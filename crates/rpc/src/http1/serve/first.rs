@@ -1,0 +1,280 @@
+//! The first request of a connection, where it is a plain one.
+//!
+//! Callers that open a connection for each request send all of it in one write. Such a request is
+//! answered here, without what a server needs for connections that stay: hyper's buffers, its
+//! channel for bodies, its state machine. Everything that is not plain goes to hyper, from the
+//! first byte on: a request that did not arrive at once, or whose head says anything about its own
+//! framing but one length, or about the connection; and so does every further request. What hyper
+//! would refuse is refused by hyper.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode, Uri, Version};
+use hyper::rt::{Read, Write};
+use tower_service::Service;
+
+use super::{Idle, ServeError, Stop};
+use crate::http1::outgoing::{Framing, Outgoing, SendError};
+use crate::http1::reader::Reader;
+use crate::{Body, BoxError};
+
+/// The most fields of a head, as hyper has it.
+const MAX_FIELDS: usize = 100;
+
+/// What is to be done with a connection now.
+pub(super) enum Next {
+    /// Nothing more: it ended as it should.
+    End,
+    /// Hyper takes it over, with these bytes before those that are still to come.
+    Hyper(Reader),
+}
+
+/// Answers the first request, if it is a plain one.
+pub(super) async fn first<I, S, B, F>(
+    io: &mut I,
+    service: &mut S,
+    max_head_size: usize,
+    idle: &mut Idle,
+    stop: &mut Stop<'_, F>,
+) -> Result<Next, ServeError>
+where
+    I: Read + Write + Unpin,
+    S: Service<http::Request<Body>, Response = http::Response<B>, Error = Infallible>,
+    B: http_body::Body,
+    B::Error: Into<BoxError>,
+    F: Future<Output = ()>,
+{
+    let mut reader = Reader::new();
+    if !wait(io, &mut reader, idle, stop).await? {
+        return Ok(Next::End);
+    }
+    let Some(request) = plain(&mut reader, max_head_size) else {
+        return Ok(Next::Hyper(reader));
+    };
+    let answer = answer(io, &mut reader, service, stop, request).await?;
+    if !send(io, answer, idle, stop).await? {
+        return Ok(Next::End);
+    }
+    if reader.is_empty() {
+        idle.restart();
+        if !wait(io, &mut reader, idle, stop).await? {
+            return Ok(Next::End);
+        }
+    }
+    Ok(Next::Hyper(reader))
+}
+
+/// Waits for bytes; `false` if the connection is at its end instead, or is to end.
+async fn wait<I, F>(
+    io: &mut I,
+    reader: &mut Reader,
+    idle: &mut Idle,
+    stop: &mut Stop<'_, F>,
+) -> Result<bool, ServeError>
+where
+    I: Read + Write + Unpin,
+    F: Future<Output = ()>,
+{
+    poll_fn(|cx| {
+        let came = match reader.poll_fill(io, cx)? {
+            Poll::Ready(bytes) => bytes > 0,
+            Poll::Pending if stop.poll(cx) => false,
+            Poll::Pending => return idle.poll(cx).map(Err),
+        };
+        if !came {
+            close(io, cx);
+        }
+        Poll::Ready(Ok(came))
+    })
+    .await
+}
+
+/// Closes the write side. A peer that does not take even that is not waited for; dropping the
+/// connection tells it as well.
+fn close<I: Write + Unpin>(io: &mut I, cx: &mut Context<'_>) {
+    // There is nothing left to say, so nobody misses it.
+    let _ = Pin::new(io).poll_shutdown(cx);
+}
+
+/// Takes a plain request out of the reader; `None`, and nothing is taken, if it is not one.
+fn plain(reader: &mut Reader, max_head_size: usize) -> Option<http::Request<Body>> {
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut head = httparse::Request::new(&mut []);
+    let unread = reader.unread();
+    let parsed = head.parse_with_uninit_headers(unread, &mut fields);
+    let Ok(httparse::Status::Complete(size)) = parsed else {
+        return None;
+    };
+    if size > max_head_size || head.version != Some(1) {
+        return None;
+    }
+    let method = match head.method? {
+        "POST" => Method::POST,
+        "GET" => Method::GET,
+        _ => return None,
+    };
+    let path = head.path.filter(|path| path.starts_with('/'))?;
+    let uri = Uri::try_from(path).ok()?;
+    let (headers, length) = headers(head.headers)?;
+    let length = match (length, &method) {
+        (Some(length), &Method::POST) => length,
+        (None, &Method::GET) => 0,
+        _ => return None,
+    };
+    // All of it has to be here, so its length is one of memory.
+    if length > unread.len() - size {
+        return None;
+    }
+    reader.consume(size);
+    let body = match length {
+        0 => Body::empty(),
+        length => Body::full(reader.take(length, true)),
+    };
+    let mut request = http::Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    *request.version_mut() = Version::HTTP_11;
+    *request.headers_mut() = headers;
+    Some(request)
+}
+
+/// The fields and the length of the body; `None` if one of them asks for more than an answer.
+fn headers(fields: &[httparse::Header<'_>]) -> Option<(HeaderMap, Option<usize>)> {
+    const NOT_PLAIN: [HeaderName; 6] = [
+        header::CONNECTION,
+        header::EXPECT,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        header::TE,
+        header::TRAILER,
+    ];
+    let mut headers = HeaderMap::with_capacity(fields.len());
+    let mut length = None;
+    for field in fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        if NOT_PLAIN.contains(&name) {
+            return None;
+        }
+        if name == header::CONTENT_LENGTH && length.replace(decimal(field.value)?).is_some() {
+            return None;
+        }
+        headers.append(name, HeaderValue::from_bytes(field.value).ok()?);
+    }
+    Some((headers, length))
+}
+
+/// Digits and nothing else, and no more of them than the length of what fits into a buffer has.
+fn decimal(text: &[u8]) -> Option<usize> {
+    let is_number = (1..=9).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
+    is_number
+        .then(|| std::str::from_utf8(text).ok()?.parse().ok())
+        .flatten()
+}
+
+/// Calls the service. A peer that closes its write side meanwhile is gone, as hyper has it, and
+/// its request is dropped; what it sends meanwhile waits.
+async fn answer<I, S, B, F>(
+    io: &mut I,
+    reader: &mut Reader,
+    service: &mut S,
+    stop: &mut Stop<'_, F>,
+    request: http::Request<Body>,
+) -> Result<http::Response<B>, ServeError>
+where
+    I: Read + Unpin,
+    S: Service<http::Request<Body>, Response = http::Response<B>, Error = Infallible>,
+    F: Future<Output = ()>,
+{
+    let call = async {
+        match poll_fn(|cx| service.poll_ready(cx)).await {
+            Ok(()) => service.call(request).await,
+            Err(never) => match never {},
+        }
+    };
+    let mut call = pin!(call);
+    poll_fn(|cx| {
+        if let Poll::Ready(answer) = call.as_mut().poll(cx) {
+            return Poll::Ready(answer.map_err(|never| match never {}));
+        }
+        stop.poll(cx);
+        if reader.is_empty() {
+            match reader.poll_fill(io, cx)? {
+                Poll::Ready(0) => return Poll::Ready(Err(ServeError::Gone)),
+                Poll::Ready(_) | Poll::Pending => {}
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Sends a response; `true` if the connection stays.
+async fn send<I, B, F>(
+    io: &mut I,
+    response: http::Response<B>,
+    idle: &mut Idle,
+    stop: &mut Stop<'_, F>,
+) -> Result<bool, ServeError>
+where
+    I: Write + Unpin,
+    B: http_body::Body,
+    B::Error: Into<BoxError>,
+    F: Future<Output = ()>,
+{
+    let (parts, body) = response.into_parts();
+    if parts.status.is_informational() {
+        return Err(ServeError::Body(
+            "it has the status of an interim one".into(),
+        ));
+    }
+    let mut body = pin!(body);
+    let framing = match parts.status {
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Framing::None,
+        _ => Framing::of(&*body),
+    };
+    let stays = !stop.is_stopping() && !parts.headers.contains_key(header::CONNECTION);
+    let reason = parts.status.canonical_reason().unwrap_or("<none>");
+    let close_line = match stays {
+        true => &b""[..],
+        false => b"connection: close\r\n",
+    };
+    let status = parts.status.as_str().as_bytes();
+    let start = [
+        b"HTTP/1.1 ",
+        status,
+        b" ",
+        reason.as_bytes(),
+        b"\r\n",
+        close_line,
+    ];
+    let mut outgoing = Outgoing::new(&start, &parts.headers, body.as_mut(), framing);
+    idle.restart();
+    poll_fn(|cx| match outgoing.poll_send(io, cx) {
+        Poll::Ready(sent) => Poll::Ready(sent.map_err(ServeError::from)),
+        Poll::Pending if outgoing.has_whole_body() => idle.poll(cx).map(Err),
+        Poll::Pending => Poll::Pending,
+    })
+    .await?;
+    if !stays {
+        poll_fn(|cx| {
+            close(io, cx);
+            Poll::Ready(())
+        })
+        .await;
+    }
+    Ok(stays)
+}
+
+impl From<SendError> for ServeError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Io(error) => Self::Io(error),
+            SendError::Body(error) => Self::Body(error),
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! The first request of a connection may be answered without hyper. Whether it is must not be seen.
+
+mod support;
+
+use std::future::pending;
+use std::time::Duration;
+
+use keyway_rpc::http1::{ServeConfig, ServeError, TokioIo, serve_connection};
+use keyway_rpc::{Body, Code, Error, Request, Response, Route, Router};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tower_service::Service;
+
+use support::{Alive, HANG, Memory, Text, head, router};
+
+/// Everything that comes back for these bytes, sent in pieces that arrive one after the other.
+async fn answer(pieces: &[&[u8]]) -> String {
+    let mut io = Memory::new(router(&Alive::default()).max_message_size(1000)).open();
+    for piece in pieces {
+        // A server may stop reading in the middle; then its answer is what counts.
+        let _ = io.write_all(piece).await;
+        for _ in 0..4 {
+            tokio::task::yield_now().await;
+        }
+    }
+    support::read_raw(&mut io).await
+}
+
+/// A POST of these bytes to the echo.
+fn post(lines: &str, body: &[u8]) -> Vec<u8> {
+    let length = format!("content-length: {}\r\n{lines}", body.len());
+    [head(&length).as_bytes(), body].concat()
+}
+
+fn requests() -> Vec<Vec<u8>> {
+    let message = b"\n\x05hello";
+    let get = |query: &str| format!("GET /test.Echo/Read?{query} HTTP/1.1\r\nhost: x\r\n\r\n");
+    vec![
+        post("", message),
+        post("x-one: 1\r\nX-One: 2\r\nx-two-bin: AQ\r\n", message),
+        post("", b""),
+        post("connect-timeout-ms: 0\r\n", message),
+        post("connect-timeout-ms: x\r\n", message),
+        post("connect-protocol-version: 2\r\n", message),
+        post("content-encoding: br\r\n", message),
+        post("", b"\n\xffhello"),
+        post("", &[b'a'; 2000]),
+        post("connection: close\r\n", message),
+        post("connection: keep-alive\r\n", message),
+        post("expect: 100-continue\r\n", message),
+        post("upgrade: h2c\r\nconnection: upgrade\r\n", message),
+        post("te: trailers\r\n", message),
+        post("content-length: 7\r\n", message),
+        post("content-length: 8\r\n", message),
+        post("transfer-encoding: chunked\r\n", b"0\r\n\r\n"),
+        [
+            head("content-length: 8\r\ncontent-length: 7\r\n").as_bytes(),
+            message,
+        ]
+        .concat(),
+        head("content-length: +7\r\n").into_bytes(),
+        head("content-length: 7, 7\r\n").into_bytes(),
+        head("content-length: 07\r\n").into_bytes(),
+        head("").into_bytes(),
+        head("x y: z\r\n").into_bytes(),
+        head("x: a\n b\r\n").into_bytes(),
+        head("transfer-encoding: chunked\r\n").into_bytes(),
+        get("connect=v1&encoding=proto&base64=1&message=CgVoZWxsbw").into_bytes(),
+        get("connect=v1&encoding=proto").into_bytes(),
+        b"GET /health HTTP/1.1\r\n\r\n".to_vec(),
+        b"GET health HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
+        b"GET http://x/health HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
+        b"GET /health HTTP/1.0\r\nhost: x\r\n\r\n".to_vec(),
+        b"HEAD /health HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
+        b"OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
+        b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
+        b"POST /test.Echo/Echo\r\n\r\n".to_vec(),
+    ]
+}
+
+/// Hyper answers what does not arrive at once, so the answer to one piece and the answer to two
+/// are those of two implementations.
+#[tokio::test(start_paused = true)]
+async fn hyper_would_have_answered_the_same() {
+    for request in requests() {
+        let shown = String::from_utf8_lossy(&request);
+        let whole = answer(&[&request]).await;
+        for cut in [1, request.len() / 2, request.len() - 1] {
+            let (front, rest) = request.split_at(cut);
+            assert_eq!(answer(&[front, rest]).await, whole, "{shown:?} at {cut}");
+        }
+        // The same again behind a request that hyper answered.
+        let before = post("", b"");
+        let (front, rest) = before.split_at(10);
+        let both = answer(&[front, rest, &request]).await;
+        let first = answer(&[front, rest]).await;
+        assert_eq!(both, format!("{first}{whole}"), "{shown:?}");
+    }
+}
+
+/// A plain request may be followed by any other, at once or later.
+#[tokio::test(start_paused = true)]
+async fn what_follows_the_first_request_is_answered_as_well() {
+    let first = post("x-one: 1\r\n", b"\n\x05hello");
+    let alone = answer(&[&first]).await;
+    assert!(alone.starts_with("HTTP/1.1 200 OK\r\n"), "{alone}");
+    for request in requests() {
+        let shown = String::from_utf8_lossy(&request);
+        let expected = format!("{alone}{}", answer(&[&request]).await);
+        let pipelined = [first.as_slice(), &request].concat();
+        assert_eq!(answer(&[&pipelined]).await, expected, "{shown:?}, at once");
+        assert_eq!(
+            answer(&[&first, &request]).await,
+            expected,
+            "{shown:?}, later"
+        );
+        let (front, rest) = request.split_at(request.len() / 2);
+        assert_eq!(
+            answer(&[&first, front, rest]).await,
+            expected,
+            "{shown:?}, in pieces"
+        );
+    }
+}
+
+/// A connection to this service, and how it ended.
+fn connection<S>(service: S, stop: oneshot::Receiver<()>) -> (DuplexStream, Ended)
+where
+    S: Service<
+            http::Request<Body>,
+            Response = http::Response<Body>,
+            Error = std::convert::Infallible,
+            Future: Send,
+        > + Clone
+        + Send
+        + 'static,
+{
+    let (near, far) = tokio::io::duplex(16 * 1024);
+    let config = ServeConfig::default().header_read_timeout(Duration::from_secs(5));
+    let served = tokio::spawn(async move {
+        let stop = async {
+            // Dropping the sender is no reason to stop.
+            if stop.await.is_err() {
+                pending().await
+            }
+        };
+        serve_connection(TokioIo::new(far), service, &config, stop).await
+    });
+    (near, served)
+}
+
+type Ended = JoinHandle<Result<(), ServeError>>;
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_drops_the_handler() {
+    let alive = Alive::default();
+    let (_stop, stopped) = oneshot::channel();
+    let (mut io, ended) = connection(router(&alive), stopped);
+    let request = head("content-length: 0\r\n").replace("Echo/Echo", "Echo/Hang");
+    io.write_all(request.as_bytes())
+        .await
+        .expect("the server reads");
+    while alive.count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    io.shutdown().await.expect("the server reads");
+    let ended = ended.await.expect("no panic");
+    assert!(matches!(ended, Err(ServeError::Gone)), "{ended:?}");
+    assert_eq!(alive.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_idle_before_and_after_its_first_request() {
+    for requests in [0, 1] {
+        let (_stop, stopped) = oneshot::channel();
+        let (mut io, ended) = connection(router(&Alive::default()), stopped);
+        let started = tokio::time::Instant::now();
+        for _ in 0..requests {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            io.write_all(&post("", b""))
+                .await
+                .expect("the server reads");
+        }
+        let ended = ended.await.expect("no panic");
+        assert!(matches!(ended, Err(ServeError::Idle { .. })), "{ended:?}");
+        let waited = started.elapsed().as_secs();
+        assert_eq!(waited, 4 * requests + 5);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_lets_the_first_request_finish_and_takes_no_other() {
+    let (go, gone) = oneshot::channel::<()>();
+    let gone = std::sync::Arc::new(tokio::sync::Mutex::new(Some(gone)));
+    let wait = move |_: Request<Text>| {
+        let gone = gone.clone();
+        async move {
+            let gone = gone.lock().await.take().expect("called once");
+            gone.await.map_err(|_| Error::new(Code::Aborted, "no go"))?;
+            Ok(Response::new(Text::from("done")))
+        }
+    };
+    let router = Router::new().add_route(Route::unary(&HANG, wait));
+    let (stop, stopped) = oneshot::channel();
+    let (mut io, ended) = connection(router, stopped);
+    let request = head("content-length: 0\r\n").replace("Echo/Echo", "Echo/Hang");
+    io.write_all(request.as_bytes())
+        .await
+        .expect("the server reads");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    stop.send(()).expect("the connection is there");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    go.send(()).expect("the handler waits");
+    io.write_all(&request.into_bytes())
+        .await
+        .expect("still open");
+    let answer = support::read_raw(&mut io).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+    ended.await.expect("no panic").expect("an orderly end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_ends_an_idle_connection_at_once() {
+    for requests in [0, 1] {
+        let (stop, stopped) = oneshot::channel();
+        let (mut io, ended) = connection(router(&Alive::default()), stopped);
+        for _ in 0..requests {
+            io.write_all(&post("", b""))
+                .await
+                .expect("the server reads");
+            let mut first = [0; 15];
+            io.read_exact(&mut first).await.expect("the server answers");
+        }
+        let started = tokio::time::Instant::now();
+        stop.send(()).expect("the connection is there");
+        ended.await.expect("no panic").expect("an orderly end");
+        support::read_raw(&mut io).await;
+        assert_eq!(started.elapsed(), Duration::ZERO);
+    }
+}
+
+/// A response in chunks, one without a body, and one that fails.
+#[tokio::test(start_paused = true)]
+async fn other_bodies_are_sent_as_hyper_sends_them() {
+    let service = tower_fn(|request: http::Request<Body>| {
+        let frames = ["a", "bc"].map(|text| {
+            let result: Result<_, std::io::Error> = Ok(http_body::Frame::data(
+                bytes::Bytes::from_static(text.as_bytes()),
+            ));
+            result
+        });
+        let streamed = http_body_util::StreamBody::new(Frames(frames.into_iter().collect()));
+        let response = http::Response::builder();
+        match request.uri().path() {
+            "/chunks" => response.body(Body::new(streamed)),
+            "/none" => response.status(204).body(Body::empty()),
+            "/close" => response.header("connection", "close").body(Body::full("x")),
+            _ => response.status(800).body(Body::full("x")),
+        }
+        .expect("a valid response")
+    });
+    for path in ["/chunks", "/none", "/close", "/other"] {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+        let mut answers = Vec::new();
+        for cut in [request.len(), 10] {
+            let (_stop, stopped) = oneshot::channel();
+            let (mut io, _ended) = connection(service.clone(), stopped);
+            for piece in [&request[..cut], &request[cut..]] {
+                io.write_all(piece.as_bytes())
+                    .await
+                    .expect("the server reads");
+                tokio::task::yield_now().await;
+            }
+            answers.push(support::read_raw(&mut io).await);
+        }
+        assert_eq!(answers[0], answers[1]);
+    }
+}
+
+/// A stream of what is there already.
+struct Frames<T>(std::collections::VecDeque<T>);
+
+impl<T: Unpin> futures_core::Stream for Frames<T> {
+    type Item = T;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<T>> {
+        std::task::Poll::Ready(self.0.pop_front())
+    }
+}
+
+/// A tower service of one function.
+fn tower_fn<F>(function: F) -> Function<F>
+where
+    F: Fn(http::Request<Body>) -> http::Response<Body> + Clone,
+{
+    Function(function)
+}
+
+#[derive(Clone)]
+struct Function<F>(F);
+
+impl<F> Service<http::Request<Body>> for Function<F>
+where
+    F: Fn(http::Request<Body>) -> http::Response<Body>,
+{
+    type Response = http::Response<Body>;
+    type Error = std::convert::Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Self::Error>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        std::future::ready(Ok((self.0)(request)))
+    }
+}
