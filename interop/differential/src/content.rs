@@ -30,7 +30,7 @@ fn pieces(stream: u32, sender: End, position: u64) -> impl Iterator<Item = &'sta
 }
 
 /// Fills a buffer with what `sender` sends on a stream from a position on.
-pub(crate) fn fill(buffer: &mut [u8], stream: u32, sender: End, position: u64) {
+pub fn fill(buffer: &mut [u8], stream: u32, sender: End, position: u64) {
     let mut rest = buffer;
     for piece in pieces(stream, sender, position) {
         let count = piece.len().min(rest.len());
@@ -44,7 +44,7 @@ pub(crate) fn fill(buffer: &mut [u8], stream: u32, sender: End, position: u64) {
 }
 
 /// Whether bytes are what `sender` sends on a stream from a position on.
-pub(crate) fn is_right(bytes: &[u8], stream: u32, sender: End, position: u64) -> bool {
+pub fn is_right(bytes: &[u8], stream: u32, sender: End, position: u64) -> bool {
     let mut rest = bytes;
     for piece in pieces(stream, sender, position) {
         let count = piece.len().min(rest.len());

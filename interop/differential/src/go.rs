@@ -116,6 +116,11 @@ impl GoPeer {
         })
     }
 
+    /// The id of the process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Begins a session with the settings of a script; the one before ends.
     ///
     /// # Errors

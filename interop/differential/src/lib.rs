@@ -24,7 +24,7 @@ mod actor;
 mod campaign;
 mod class;
 pub mod command;
-mod content;
+pub mod content;
 mod draft;
 mod engine;
 mod engines;
