@@ -6,5 +6,35 @@
 /// byte-wise volatile writes, which would cost more than the transfer itself.
 pub(crate) fn wipe(bytes: &mut [u8]) {
     bytes.fill(0);
-    std::hint::black_box(bytes);
+    std::hint::black_box(&mut *bytes);
+    #[cfg(test)]
+    tests::count(bytes.len());
+}
+
+/// Memory that is given back cannot be looked at, so tests count what was wiped before.
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::cell::Cell;
+
+    thread_local! {
+        static WIPED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(super) fn count(bytes: usize) {
+        WIPED.set(WIPED.get() + bytes);
+    }
+
+    /// How many bytes an action wipes.
+    pub(crate) fn wiped_by(action: impl FnOnce()) -> usize {
+        let before = WIPED.get();
+        action();
+        WIPED.get() - before
+    }
+
+    #[test]
+    fn nothing_is_left() {
+        let mut bytes = *b"secret";
+        assert_eq!(wiped_by(|| super::wipe(&mut bytes[1..])), 5);
+        assert_eq!(&bytes, b"s\0\0\0\0\0");
+    }
 }

@@ -155,6 +155,15 @@ mod tests {
     }
 
     #[test]
+    fn flags_are_a_set() {
+        let both = Flags::SYN.with(Flags::FIN);
+        assert_eq!(both.with(Flags::SYN), both);
+        assert!(both.contains(Flags::SYN) && both.contains(Flags::FIN) && both.contains(both));
+        assert!(!both.contains(Flags::ACK) && !both.contains(Flags::SYN.with(Flags::ACK)));
+        assert!(Flags::NONE.contains(Flags::NONE) && !Flags::NONE.contains(Flags::RST));
+    }
+
+    #[test]
     fn refuses_what_the_protocol_does_not_have() {
         let mut bytes = Header::go_away(0).encode();
         bytes[0] = 1;

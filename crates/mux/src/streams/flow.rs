@@ -208,6 +208,38 @@ mod tests {
         assert_eq!(window.available(), 200);
     }
 
+    /// A window of 100 bytes of which 60 were received.
+    fn partly_used() -> RecvWindow {
+        let mut window = RecvWindow::new(100);
+        window.receive(60).unwrap();
+        window
+    }
+
+    #[test]
+    fn as_much_as_the_invariant_allows_is_fine() {
+        let mut window = partly_used();
+        window.consume(20);
+        window.assert_invariant_at_most(39);
+        window.assert_invariant_at_most(40);
+        window.assert_invariant(40);
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "with 41 unread bytes")]
+    fn a_byte_too_many_is_noticed() {
+        let mut window = partly_used();
+        window.consume(20);
+        window.assert_invariant_at_most(41);
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "available")]
+    fn reading_more_than_was_received_is_noticed() {
+        partly_used().consume(61);
+    }
+
     proptest! {
         #[test]
         fn the_window_is_always_accounted_for(

@@ -224,7 +224,67 @@ impl fmt::Debug for RecvQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wipe::tests::wiped_by;
     use proptest::prelude::*;
+
+    /// The lengths of the pieces in which everything can be read.
+    fn pieces(queue: &mut RecvQueue) -> Vec<usize> {
+        let mut lengths = Vec::new();
+        while !queue.is_empty() {
+            lengths.push(queue.front().len());
+            queue.advance(queue.front().len());
+        }
+        lengths
+    }
+
+    #[test]
+    fn small_arrivals_share_chunks_that_double() {
+        let mut queue = RecvQueue::default();
+        for _ in 0..100_000 {
+            queue.push(&[1]);
+        }
+        let mut expected: Vec<usize> = (6..=15).map(|power| 1 << power).collect();
+        expected.push(32 * 1024);
+        expected.push(100_000 - expected.iter().sum::<usize>());
+        assert_eq!(pieces(&mut queue), expected);
+    }
+
+    #[test]
+    fn a_large_arrival_is_cut_into_the_largest_chunks() {
+        let mut queue = RecvQueue::default();
+        queue.push(&[1; 70_000]);
+        assert_eq!(pieces(&mut queue), [32 * 1024, 32 * 1024, 70_000 - 65_536]);
+    }
+
+    #[test]
+    fn copies_are_wiped_as_they_are_read_and_when_nobody_reads_them() {
+        let mut queue = RecvQueue::default();
+        queue.push(&[1; 50]);
+        assert_eq!(wiped_by(|| drop(queue.advance(20))), 20);
+        assert_eq!(wiped_by(|| drop(queue.advance(10))), 10);
+        queue.push(&[1; 40_000]);
+        assert_eq!(wiped_by(move || drop(queue)), 20 + 40_000);
+    }
+
+    #[test]
+    fn a_block_is_wiped_when_its_last_owner_is_gone() {
+        let block = Block::new(100);
+        let mut queue = RecvQueue::default();
+        queue.lend(&block, 10, 60);
+        assert_eq!(wiped_by(|| drop(block)), 0);
+        assert_eq!(wiped_by(|| drop(queue)), 100);
+    }
+
+    #[test]
+    fn debug_output_shows_no_payload() {
+        let mut block = Block::new(33);
+        block.unique().unwrap().fill(b'x');
+        let mut queue = RecvQueue::default();
+        queue.push(b"secret");
+        queue.lend(&block, 0, 11);
+        assert_eq!(format!("{block:?}"), "Block { len: 33, .. }");
+        assert_eq!(format!("{queue:?}"), "RecvQueue { len: 17, .. }");
+    }
 
     #[test]
     fn one_byte_frames_cost_about_twice_their_bytes() {

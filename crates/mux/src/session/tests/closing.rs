@@ -196,6 +196,31 @@ fn m21_a_dropped_stream_that_the_peer_never_finishes_is_reset_in_the_end() {
 }
 
 #[test]
+fn m21_a_stream_that_was_dropped_between_two_sweeps_has_all_of_its_time() {
+    let config = Config::new()
+        .close_timeout(Duration::from_secs(100))
+        .keep_alive(None);
+    let mut peer = Scripted::new(config);
+    let keys = [peer.opened(1), peer.opened(3)];
+    for key in keys {
+        let now = peer.now();
+        peer.core().release(key, || now);
+        // The first sweep comes 25 seconds after the first drop, one second after the second.
+        peer.wait(Duration::from_secs(24));
+    }
+    peer.received();
+    // 24 seconds have passed for the second stream; the first one is reset by its 125th.
+    for second in 24..125 {
+        let is_over = peer
+            .headers()
+            .contains(&Header::window_update(3, Flags::RST, 0));
+        assert!(!is_over || second >= 100, "reset after {second} seconds");
+        peer.wait(Duration::from_secs(1));
+    }
+    assert_eq!(peer.side().open_streams(), 0);
+}
+
+#[test]
 fn m21_a_half_closed_stream_in_use_is_never_swept() {
     let config = Config::new()
         .close_timeout(Duration::from_secs(1))

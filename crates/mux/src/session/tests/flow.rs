@@ -385,6 +385,18 @@ fn m05_reading_goes_on_while_replies_wait() {
 }
 
 #[test]
+fn payloads_from_4_kib_on_stay_where_they_arrived() {
+    let mut peer = Scripted::new(Config::default());
+    for (id, length, lent) in [(1, 4095, 0), (3, 4096, 1)] {
+        let key = peer.opened(id);
+        peer.send_data(id, Flags::NONE, &vec![7; length]);
+        let entry = peer.core().store.get(key).unwrap();
+        assert_eq!(entry.recv.lent(), lent, "{length} bytes");
+        assert_eq!(peer.side().read(key), vec![7; length]);
+    }
+}
+
+#[test]
 fn too_many_unread_bytes_reset_one_stream_and_not_the_session() {
     let mut peer = Scripted::new(Config::new().max_buffered(100_000));
     let greedy = peer.acknowledged(1);
