@@ -37,6 +37,8 @@ pub enum Act {
     Close,
     /// Wait for the end of the session; [`Saw::Done`](crate::outcome::Saw::Done) if it was clean.
     Ended,
+    /// Wait until accepting has come to its end, which it must after the session.
+    NoMoreStreams,
     /// Count the open streams, in [`Outcome::bytes`].
     OpenStreams,
 }

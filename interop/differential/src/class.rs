@@ -41,8 +41,10 @@ pub enum Class {
     CloseInFlight,
     /// The session is closed while streams are in use, which go on to their end.
     CloseDrains,
-    /// The session is closed while streams are idle and somebody reads them.
+    /// The session is closed while streams are idle and somebody reads or cannot write.
     CloseWakes,
+    /// Both ends close the session at the same time.
+    CloseBoth,
     /// One end goes on sending on a stream that the other has dropped.
     LateFrames,
     /// Many keep-alive pings among the data.
@@ -55,7 +57,7 @@ pub enum Class {
 
 impl Class {
     /// All of them. The place in this list is part of a script's seed.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Exchange,
         Self::AcceptorFirst,
         Self::WriteThenDrop,
@@ -72,6 +74,7 @@ impl Class {
         Self::CloseInFlight,
         Self::CloseDrains,
         Self::CloseWakes,
+        Self::CloseBoth,
         Self::LateFrames,
         Self::KeepAlive,
         Self::LargeWindows,
@@ -97,6 +100,7 @@ impl Class {
             Self::CloseInFlight => "close-in-flight",
             Self::CloseDrains => "close-drains",
             Self::CloseWakes => "close-wakes",
+            Self::CloseBoth => "close-both",
             Self::LateFrames => "late-frames",
             Self::KeepAlive => "keep-alive",
             Self::LargeWindows => "large-windows",
@@ -122,6 +126,7 @@ impl Class {
             Self::CloseInFlight => "M16",
             Self::CloseDrains => "M15, M16",
             Self::CloseWakes => "M4, M22",
+            Self::CloseBoth => "M22, M31",
             Self::LateFrames => "M18",
             Self::KeepAlive => "M24",
             Self::LargeWindows => "M14",
@@ -186,10 +191,11 @@ impl Script {
             Class::CloseInFlight => draft.close_in_flight(),
             Class::CloseDrains => draft.close_drains(drains),
             Class::CloseWakes => draft.close_wakes(),
+            Class::CloseBoth => draft.close_both(),
             Class::LateFrames => draft.with_others(70, |strand| strand.late_frames()),
             Class::KeepAlive => draft.keep_alive(),
             Class::LargeWindows => draft.large_windows(),
-            Class::Mixed => draft.only(|strand| strand.anything()),
+            Class::Mixed => draft.mixed(),
         }
         draft.script(class, seed)
     }

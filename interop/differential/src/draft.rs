@@ -320,6 +320,10 @@ impl Draft {
             self.ops.extend(ops);
         }
         self.session(leaver.other(), Step::OpenRefused, Wait::All);
+        if self.random.percent(30) {
+            self.session(leaver.other(), Step::GoAway, Wait::All);
+            self.session(leaver, Step::OpenRefused, Wait::All);
+        }
     }
 
     pub(crate) fn close_in_flight(&mut self) {
@@ -385,8 +389,15 @@ impl Draft {
                     strand.talk(2);
                 },
                 |strand| {
-                    for end in End::BOTH {
-                        strand.own(end, Step::ReadEnd(Pace::Fast));
+                    if strand.random.percent(70) {
+                        for end in End::BOTH {
+                            strand.own(end, Step::ReadEnd(Pace::Fast));
+                        }
+                    } else {
+                        // More than any window holds, and nobody reads it.
+                        let writer = strand.either();
+                        strand.own(writer, Step::Write(500_000));
+                        strand.own(writer, Step::ReadEnd(Pace::Fast));
                     }
                 },
             );
@@ -395,6 +406,21 @@ impl Draft {
         self.session(closer, Step::Close, Wait::All);
         self.weave(later);
         self.session(closer, Step::OpenRefused, Wait::All);
+    }
+
+    pub(crate) fn close_both(&mut self) {
+        self.only(|strand| strand.exchange());
+        for end in End::BOTH {
+            self.session(end, Step::Close, Wait::All);
+        }
+        for end in End::BOTH {
+            self.session(end, Step::OpenRefused, Wait::All);
+        }
+    }
+
+    pub(crate) fn mixed(&mut self) {
+        self.settings.window = self.random.pick(&[256 * 1024, 256 * 1024, 1 << 20]);
+        self.only(|strand| strand.anything());
     }
 
     pub(crate) fn keep_alive(&mut self) {

@@ -257,6 +257,7 @@ fn command(act: Act) -> Value {
         Act::GoAway => (json!({ "act": "go_away" }), Pace::Fast),
         Act::Close => (json!({ "act": "close" }), Pace::Fast),
         Act::Ended => (json!({ "act": "ended" }), Pace::Fast),
+        Act::NoMoreStreams => (json!({ "act": "no_more_streams" }), Pace::Fast),
         Act::OpenStreams => (json!({ "act": "count" }), Pace::Fast),
         Act::Accept(stream) => (on("accept", stream), Pace::Fast),
         Act::Write(stream, _) => (on("write", stream), Pace::Fast),

@@ -15,7 +15,7 @@ use tokio::{
 use crate::{
     actor::{Act, Actor, Performed, Performing},
     content,
-    engine::Engine,
+    multiplexer::Multiplexer,
     outcome::{Outcome, Saw},
     script::{End, Pace},
 };
@@ -43,7 +43,7 @@ struct Streams<S> {
     is_over: bool,
 }
 
-struct Shared<E: Engine> {
+struct Shared<E: Multiplexer> {
     engine: E,
     end: End,
     streams: Mutex<Streams<E::Stream>>,
@@ -51,13 +51,13 @@ struct Shared<E: Engine> {
 }
 
 /// One end of a session on `E`, with its driver.
-pub(crate) struct Local<E: Engine> {
+pub(crate) struct Local<E: Multiplexer> {
     shared: Arc<Shared<E>>,
     tasks: Mutex<JoinSet<()>>,
     driver: AbortHandle,
 }
 
-impl<E: Engine> Local<E> {
+impl<E: Multiplexer> Local<E> {
     /// Takes an engine and the future that runs it.
     pub(crate) fn new(
         end: End,
@@ -83,13 +83,13 @@ impl<E: Engine> Local<E> {
     }
 }
 
-impl<E: Engine> Drop for Local<E> {
+impl<E: Multiplexer> Drop for Local<E> {
     fn drop(&mut self) {
         self.driver.abort();
     }
 }
 
-impl<E: Engine> Actor for Local<E> {
+impl<E: Multiplexer> Actor for Local<E> {
     fn perform(&self, act: Act) -> Performing<'_> {
         if matches!(act, Act::Accepting) {
             let shared = Arc::clone(&self.shared);
@@ -105,6 +105,7 @@ impl<E: Engine> Actor for Local<E> {
                 Act::GoAway => shared.engine.go_away().into(),
                 Act::Close => shared.engine.close().await.into(),
                 Act::Ended => shared.engine.ended().await.into(),
+                Act::NoMoreStreams => shared.no_more_streams().await.into(),
                 Act::OpenStreams => shared.open_streams().into(),
                 act => shared.on_stream(act).await.into(),
             }
@@ -112,7 +113,7 @@ impl<E: Engine> Actor for Local<E> {
     }
 }
 
-impl<E: Engine> Shared<E> {
+impl<E: Multiplexer> Shared<E> {
     fn with<T>(&self, action: impl FnOnce(&mut Streams<E::Stream>) -> T) -> T {
         action(&mut self.streams.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -176,16 +177,27 @@ impl<E: Engine> Shared<E> {
     }
 
     async fn accept(&self, id: u32) -> Outcome {
+        self.arrival(|streams| {
+            if streams.held.contains_key(&id) {
+                return Some(Outcome::of(Saw::Done));
+            }
+            streams.is_over.then(|| Outcome::of(Saw::Lost))
+        })
+        .await
+    }
+
+    async fn no_more_streams(&self) -> Outcome {
+        self.arrival(|streams| streams.is_over.then(|| Outcome::of(Saw::Done)))
+            .await
+    }
+
+    /// Waits for something that the task which accepts brings about.
+    async fn arrival(&self, look: impl Fn(&Streams<E::Stream>) -> Option<Outcome>) -> Outcome {
         loop {
             let mut arrived = std::pin::pin!(self.arrived.notified());
             arrived.as_mut().enable();
-            let (is_there, is_over) =
-                self.with(|streams| (streams.held.contains_key(&id), streams.is_over));
-            if is_there {
-                return Outcome::of(Saw::Done);
-            }
-            if is_over {
-                return Outcome::of(Saw::Lost);
+            if let Some(outcome) = self.with(|streams| look(streams)) {
+                return outcome;
             }
             arrived.await;
         }
@@ -238,7 +250,7 @@ impl<E: Engine> Shared<E> {
     }
 }
 
-fn outcome<E: Engine>(result: std::io::Result<()>) -> Outcome {
+fn outcome<E: Multiplexer>(result: std::io::Result<()>) -> Outcome {
     match result {
         Ok(()) => Outcome::of(Saw::Done),
         Err(error) => E::explain(&error),
@@ -252,7 +264,12 @@ impl<T> Half<T> {
 }
 
 impl<S: tokio::io::AsyncWrite> Half<WriteHalf<S>> {
-    async fn write<E: Engine<Stream = S>>(&mut self, id: u32, end: End, bytes: usize) -> Outcome {
+    async fn write<E: Multiplexer<Stream = S>>(
+        &mut self,
+        id: u32,
+        end: End,
+        bytes: usize,
+    ) -> Outcome {
         let mut buffer = vec![0; bytes.min(WRITE)];
         let mut left = bytes;
         while left > 0 {
@@ -274,7 +291,7 @@ impl<S: tokio::io::AsyncWrite> Half<WriteHalf<S>> {
 
 impl<S: tokio::io::AsyncRead> Half<ReadHalf<S>> {
     /// Reads so many bytes, or everything up to the end.
-    async fn read<E: Engine<Stream = S>>(
+    async fn read<E: Multiplexer<Stream = S>>(
         &mut self,
         id: u32,
         end: End,

@@ -195,7 +195,7 @@ impl Model {
                 stream.is_accepted = true;
                 Ok(Outcome::of(Saw::Done))
             }
-            Step::Write(bytes) => Ok(stream.write(own, bytes as u64, is_closed)),
+            Step::Write(bytes) => stream.write(own, bytes as u64, is_closed),
             Step::Read(bytes, _) => stream.read(other, Some(bytes as u64), is_closed),
             Step::ReadEnd(_) => stream.read(other, None, is_closed),
             Step::Finish if is_closed || stream.is_reset => Err("nothing to finish".to_owned()),
@@ -222,19 +222,22 @@ impl Model {
 }
 
 impl Stream {
-    fn write(&mut self, own: usize, bytes: u64, is_closed: bool) -> Outcome {
+    fn write(&mut self, own: usize, bytes: u64, is_closed: bool) -> Result<Outcome, String> {
         let pipe = &mut self.pipes[own];
         if pipe.is_finished {
-            return Outcome::of(Saw::Closed);
+            return Ok(Outcome::of(Saw::Closed));
         }
         if self.is_reset {
-            return Outcome::of(Saw::Reset);
+            return Ok(Outcome::of(Saw::Reset));
+        }
+        if is_closed && bytes <= WINDOW {
+            return Err("it may be done before the session is closed".to_owned());
         }
         if is_closed {
-            return Outcome::of(Saw::Lost);
+            return Ok(Outcome::of(Saw::Cut));
         }
         pipe.written += bytes;
-        Outcome::of(Saw::Done)
+        Ok(Outcome::of(Saw::Done))
     }
 
     fn read(

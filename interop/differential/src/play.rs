@@ -154,6 +154,12 @@ async fn ending(
         let is_failure = may_fail && seen.saw == Saw::Lost;
         let saw = if is_failure { Saw::Lost } else { Saw::Done };
         lines.push(line(what, Outcome::of(saw), seen));
+        let accepts = |op: &Op| op.end == end && op.step == Step::Accepting;
+        if script.ops.iter().any(accepts) {
+            let seen = bounded(&*actors[end.index()], Act::NoMoreStreams, limit).await;
+            let what = format!("{end}: the end of accepting");
+            lines.push(line(what, Outcome::of(Saw::Done), seen));
+        }
     }
     lines
 }

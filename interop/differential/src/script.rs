@@ -101,7 +101,7 @@ pub enum Wait {
     Own,
     /// Everything before it on this stream, at both ends.
     Stream,
-    /// Everything before it.
+    /// Everything before it, but one close does not wait for the other.
     All,
 }
 
@@ -138,7 +138,8 @@ impl Op {
     /// Whether this operation has to wait for an earlier one.
     pub fn follows(&self, earlier: &Self) -> bool {
         match self.wait {
-            Wait::All => return true,
+            // Both ends may close at the same time.
+            Wait::All => return self.step != Step::Close || earlier.step != Step::Close,
             Wait::Stream if self.stream == earlier.stream => return true,
             Wait::Stream | Wait::Own => {}
         }

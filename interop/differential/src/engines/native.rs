@@ -6,8 +6,8 @@ use keyway_mux::{Config, OpenError, Role, Session, SessionError, Stream, StreamE
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    engine::Engine,
     local::Local,
+    multiplexer::Multiplexer,
     outcome::{Outcome, Saw},
     script::{End, Settings},
 };
@@ -36,7 +36,7 @@ where
 /// A session of `keyway-mux`.
 pub(crate) struct Native(Session);
 
-impl Engine for Native {
+impl Multiplexer for Native {
     type Stream = Stream;
 
     const FLUSHES: bool = false;

@@ -16,8 +16,8 @@ use tokio::{
 use tokio_yamux::{Config, Error, Session, StreamHandle, session::SessionType};
 
 use crate::{
-    engine::Engine,
     local::Local,
+    multiplexer::Multiplexer,
     outcome::{Outcome, Saw},
     script::{End, Settings},
 };
@@ -71,7 +71,7 @@ pub(crate) struct TokioYamux {
     ending: Mutex<watch::Receiver<Option<Outcome>>>,
 }
 
-impl Engine for TokioYamux {
+impl Multiplexer for TokioYamux {
     type Stream = StreamHandle;
 
     const FLUSHES: bool = true;

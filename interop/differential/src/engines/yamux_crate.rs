@@ -16,8 +16,8 @@ use tokio::{
 use yamux::{Connection, Mode};
 
 use crate::{
-    engine::Engine,
     local::Local,
+    multiplexer::Multiplexer,
     outcome::{Outcome, Saw},
     script::{End, Settings},
 };
@@ -65,7 +65,7 @@ pub(crate) struct YamuxCrate {
     ending: Mutex<watch::Receiver<Option<Outcome>>>,
 }
 
-impl Engine for YamuxCrate {
+impl Multiplexer for YamuxCrate {
     type Stream = YamuxStream;
 
     const FLUSHES: bool = true;

@@ -93,6 +93,8 @@ func (e *end) perform(c command) reply {
 		return outcome(0, e.session.GoAway())
 	case "close":
 		return outcome(0, e.session.Close())
+	case "no_more_streams":
+		return e.noMoreStreams()
 	case "ended":
 		<-e.session.CloseChan()
 		return saw("done")
@@ -176,6 +178,16 @@ func (e *end) accept(id uint32) reply {
 	return saw("done")
 }
 
+// noMoreStreams waits until accepting has come to its end.
+func (e *end) noMoreStreams() reply {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for !e.over {
+		e.arrived.Wait()
+	}
+	return saw("done")
+}
+
 func (e *end) open() reply {
 	stream, err := e.session.OpenStream()
 	if err != nil {
@@ -204,6 +216,10 @@ func (e *end) write(stream *held, bytes int) reply {
 		n, err := stream.Write(part)
 		stream.wrote += n
 		bytes -= n
+		if errors.Is(err, yamux.ErrStreamClosed) && e.session.IsClosed() {
+			// The library calls it closed, but nobody here closed the stream.
+			return reply{Saw: "lost", Text: err.Error()}
+		}
 		if err != nil {
 			return outcome(0, err)
 		}

@@ -1,4 +1,4 @@
-//! What an engine in this process has to offer to be an actor.
+//! What a multiplexer in this process has to offer to be an actor.
 
 use std::{future::Future, io};
 
@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::outcome::Outcome;
 
 /// A multiplexer on tokio. Each method says in the tests' words what went wrong.
-pub(crate) trait Engine: Send + Sync + 'static {
+pub(crate) trait Multiplexer: Send + Sync + 'static {
     /// Its streams.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
