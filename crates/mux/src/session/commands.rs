@@ -357,9 +357,14 @@ impl Core {
         entry.state.reset(by);
         entry.eof = false;
         let is_known = entry.handshake != Handshake::SynDue;
+        // Without ACK a reset says that nobody ever had the stream, so that it may be tried again.
+        let flags = match entry.service {
+            Service::Waiting => Flags::RST,
+            Service::Accepted | Service::Begun => entry.take_flags().with(Flags::RST),
+        };
         self.drop_unread(key);
         if is_known {
-            self.push_frame(Header::window_update(key.id, Flags::RST, 0));
+            self.push_frame(Header::window_update(key.id, flags, 0));
         }
         self.notify(key);
         self.retire(key);

@@ -247,12 +247,11 @@ impl Core {
         };
         // Data without ACK is an answer too.
         let is_answer = header.flags.contains(Flags::ACK) || header.length > 0;
-        let is_reset = header.flags.contains(Flags::RST);
-        if is_answer && !is_reset && entry.handshake == Handshake::SynSent {
+        if is_answer && entry.handshake == Handshake::SynSent {
             entry.handshake = Handshake::Done;
             self.forget_unacknowledged();
         }
-        if is_reset {
+        if header.flags.contains(Flags::RST) {
             self.receive_reset(key);
         }
     }

@@ -88,9 +88,9 @@ impl RecvWindow {
         debug_assert!(u64::from(self.available) + u64::from(self.owed) <= u64::from(self.size));
     }
 
-    /// Whether enough was read for a credit: at least half of the window.
+    /// Whether enough was read for a credit: at least half of the window, which is never empty.
     pub(crate) const fn is_credit_due(self) -> bool {
-        self.owed >= self.size.div_ceil(2) && self.owed > 0
+        self.owed >= self.size.div_ceil(2)
     }
 
     /// Whether the window is what slows the peer down: half of it was read in less than a round

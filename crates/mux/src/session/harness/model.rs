@@ -318,7 +318,7 @@ impl Model {
         let is_excused = near || other.was_reset || other.dropped || (!other.held && may_refuse);
         assert!(is_excused, "stream {}: {error}, with {other:?}", key.id);
         if matches!(error, StreamError::Refused) {
-            assert!(!other.held || other.was_reset || other.dropped, "{other:?}");
+            assert!(!other.held, "{other:?}");
         }
     }
 

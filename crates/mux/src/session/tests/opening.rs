@@ -189,6 +189,23 @@ fn m11_the_stream_beyond_the_backlog_is_refused_and_says_so() {
 }
 
 #[test]
+fn m11_a_stream_that_somebody_had_is_reset_and_not_refused() {
+    let mut pair = Pair::new();
+    let near = pair.client.open();
+    pair.client.write_all(near, b"pay the bill");
+    pair.drive();
+    let far = pair.accept();
+    assert_eq!(pair.server.read(far), b"pay the bill");
+    // Its acknowledgement is still waiting for company.
+    pair.server.core.reset(far);
+    pair.drive();
+    match pair.client.read_end(near) {
+        Read::Failed(StreamError::Reset) => {}
+        other => panic!("it would be tried again: {other:?}"),
+    }
+}
+
+#[test]
 fn m11_a_backlog_of_256_holds_by_default() {
     let mut peer = Scripted::new(Config::default());
     for index in 0..257 {
