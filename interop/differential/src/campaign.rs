@@ -96,13 +96,18 @@ impl Campaign {
         } else {
             None
         };
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            // Without Go there is only memory: nothing happens while everybody waits, so the
-            // clock can jump to the next timer.
-            .start_paused(!pairing.needs_go())
-            .build()
-            .expect("a runtime needs a few descriptors");
+        let mut builder = if pairing.is_threaded {
+            Builder::new_multi_thread()
+        } else {
+            Builder::new_current_thread()
+        };
+        builder.enable_all().worker_threads(2);
+        if !pairing.is_real() {
+            // There is only memory: nothing happens while everybody waits, so the clock can jump
+            // to the next timer.
+            builder.start_paused(true);
+        }
+        let runtime = builder.build().expect("a runtime needs a few descriptors");
         Some(Self {
             pairing,
             stage: Stage::new(pairing, programs),

@@ -444,8 +444,8 @@ impl Draft {
         self.with_others(30, |strand| {
             strand.open_with_message();
             let first = strand.either();
-            strand.bulk_from(first, 1_500_000);
-            strand.bulk_from(first, 1_500_000);
+            strand.bulk_from(first, 1_200_000);
+            strand.bulk_from(first, 1_200_000);
             strand.finish_both();
         });
     }

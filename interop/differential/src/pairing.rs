@@ -5,6 +5,7 @@ use std::{fmt, io, str::FromStr, sync::Arc, time::Duration};
 use keyway_interop::GoPrograms;
 use tokio::{
     io::{AsyncRead, AsyncWrite, copy_bidirectional},
+    net::UnixStream,
     task::JoinSet,
 };
 
@@ -46,31 +47,39 @@ impl Engine {
     }
 }
 
-/// The engines of the client and of the server.
+/// The engines of the client and of the server, and what runs those in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pairing {
     /// The engine of the client.
     pub client: Engine,
     /// The engine of the server.
     pub server: Engine,
+    /// Whether the runtime has two threads. Otherwise it has one.
+    pub is_threaded: bool,
 }
 
 impl Pairing {
     /// All that are tested. Go against itself shows that the model is right.
-    pub const ALL: [Self; 8] = {
+    pub const ALL: [Self; 10] = {
         use Engine::{Go, Native, TokioYamux, Yamux};
-        const fn pairing(client: Engine, server: Engine) -> Pairing {
-            Pairing { client, server }
+        const fn pairing(client: Engine, server: Engine, is_threaded: bool) -> Pairing {
+            Pairing {
+                client,
+                server,
+                is_threaded,
+            }
         }
         [
-            pairing(Native, Native),
-            pairing(Native, Go),
-            pairing(Go, Native),
-            pairing(Go, Go),
-            pairing(Native, Yamux),
-            pairing(Yamux, Native),
-            pairing(Native, TokioYamux),
-            pairing(TokioYamux, Native),
+            pairing(Native, Native, false),
+            pairing(Native, Native, true),
+            pairing(Native, Go, false),
+            pairing(Native, Go, true),
+            pairing(Go, Native, false),
+            pairing(Go, Go, false),
+            pairing(Native, Yamux, false),
+            pairing(Yamux, Native, false),
+            pairing(Native, TokioYamux, false),
+            pairing(TokioYamux, Native, false),
         ]
     };
 
@@ -82,7 +91,13 @@ impl Pairing {
         }
     }
 
-    /// Whether it needs the Go program, and with it real time.
+    /// Whether the clock is the real one and the connection a socket. Without, the clock is paused
+    /// and the connection in memory.
+    pub fn is_real(self) -> bool {
+        self.is_threaded || self.needs_go()
+    }
+
+    /// Whether it needs the Go program.
     pub fn needs_go(self) -> bool {
         End::BOTH.map(|end| self.engine(end)).contains(&Engine::Go)
     }
@@ -94,11 +109,11 @@ impl Pairing {
         End::BOTH.into_iter().filter(|end| !is_go(end)).collect()
     }
 
-    /// How long a script may take: of the paused clock, or of the real one with Go. Pings often
+    /// How long a script may take: of the paused clock, or of the real one. Pings often
     /// are expensive for a clock that jumps from one to the next.
     pub(crate) fn limit(self, settings: &Settings) -> Duration {
         let often = settings.keep_alive < 1000;
-        Duration::from_secs(match (self.needs_go(), often) {
+        Duration::from_secs(match (self.is_real(), often) {
             (true, _) => 20,
             (false, true) => 5,
             (false, false) => 60,
@@ -108,7 +123,8 @@ impl Pairing {
 
 impl fmt::Display for Pairing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.client.name(), self.server.name())
+        write!(f, "{}-{}", self.client.name(), self.server.name())?;
+        f.write_str(if self.is_threaded { "-threads" } else { "" })
     }
 }
 
@@ -173,6 +189,12 @@ impl Stage {
         } else if server == Engine::Go {
             let (connection, server) = self.go_end(End::Server, settings).await?;
             [rust_end(client, connection, End::Client, settings), server]
+        } else if self.pairing.is_real() {
+            let (near, far) = UnixStream::pair()?;
+            [
+                rust_end(client, near, End::Client, settings),
+                rust_end(server, far, End::Server, settings),
+            ]
         } else {
             let (near, far) = wire(settings.capacity, settings.chunk);
             [
@@ -190,7 +212,7 @@ impl Stage {
         &mut self,
         end: End,
         settings: &Settings,
-    ) -> io::Result<(tokio::net::UnixStream, Arc<dyn Actor>)> {
+    ) -> io::Result<(UnixStream, Arc<dyn Actor>)> {
         let peer = match &mut self.go[end.index()] {
             Some(peer) => peer,
             empty => {

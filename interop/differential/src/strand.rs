@@ -215,7 +215,7 @@ impl Strand<'_> {
     pub(crate) fn bulk(&mut self) {
         self.open_with_message();
         let from = self.either();
-        self.bulk_from(from, 1_200_000);
+        self.bulk_from(from, 900_000);
         self.finish_both();
     }
 
@@ -229,8 +229,8 @@ impl Strand<'_> {
     pub(crate) fn bulk_both_ways(&mut self) {
         self.open_with_message();
         let first = self.either();
-        self.bulk_from(first, 900_000);
-        self.bulk_from(first.other(), 900_000);
+        self.bulk_from(first, 700_000);
+        self.bulk_from(first.other(), 700_000);
         self.finish_both();
     }
 

@@ -66,6 +66,16 @@ fn native_native() {
 }
 
 #[test]
+fn native_native_threads() {
+    plays("native-native-threads");
+}
+
+#[test]
+fn native_go_threads() {
+    plays("native-go-threads");
+}
+
+#[test]
 fn native_go() {
     plays("native-go");
 }
