@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::witness::Witness;
 use crate::{
     config::{Config, Role},
     error::{OpenError, StreamError},
@@ -19,6 +20,8 @@ pub(crate) struct Side {
     pub(crate) core: Core,
     incoming: VecDeque<u8>,
     pub(crate) events: Vec<Event>,
+    /// Reads everything that the other end gets.
+    witness: Witness,
     /// Nothing more will arrive, and the core knows.
     is_cut_off: bool,
 }
@@ -29,6 +32,7 @@ impl Side {
             core: Core::new(0, role, config, now),
             incoming: VecDeque::new(),
             events: Vec::new(),
+            witness: Witness::of_honest(role),
             is_cut_off: false,
         }
     }
@@ -233,6 +237,7 @@ fn send(from: &mut Side, to: &mut Side, capacity: usize, now: Instant) -> bool {
         let (front, back) = from.core.out.parts();
         let room = capacity - to.incoming.len();
         let bytes: Vec<u8> = front.iter().chain(back).copied().take(room).collect();
+        from.witness.check(&bytes);
         to.incoming.extend(&bytes);
         from.core.out.consume(bytes.len());
         from.core.progressed();

@@ -7,10 +7,10 @@ use crate::{
     frame::{Decoder, Flags, Header, Item, Kind, MAX_PAYLOAD},
 };
 
-/// What a core has said about one of its own streams, whose ids are never used again.
+/// The last thing that a core has said about a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Said {
-    Syn,
+    Greeting,
     Fin,
     Rst,
 }
@@ -19,71 +19,93 @@ enum Said {
 pub(crate) struct Witness {
     role: Role,
     decoder: Decoder,
+    /// Streams of the core, whose ids are never used again.
     own: HashMap<u32, Said>,
+    /// Streams of the peer, while that never uses an id again.
+    foreign: Option<HashMap<u32, Said>>,
 }
 
 impl Witness {
+    /// Reads for a peer that may say anything, the same ids again and again too.
     pub(crate) fn new(role: Role) -> Self {
         Self {
             role,
             decoder: Decoder::default(),
             own: HashMap::new(),
+            foreign: None,
         }
     }
 
-    /// Checks bytes that the core has sent, in any chunks, and returns the headers in them.
+    /// Reads for a peer that is a core too.
+    pub(crate) fn of_honest(role: Role) -> Self {
+        Self {
+            foreign: Some(HashMap::new()),
+            ..Self::new(role)
+        }
+    }
+
+    /// Checks bytes that the core has sent, in any chunks.
     ///
     /// # Panics
     ///
     /// They are no frames, or not ones that a core may send.
-    pub(crate) fn check(&mut self, bytes: &[u8]) -> Vec<Header> {
-        let mut headers = Vec::new();
+    pub(crate) fn check(&mut self, bytes: &[u8]) {
         let mut input = bytes;
         while let Some(item) = self.decoder.next(&mut input).unwrap() {
             if let Item::Header(header) = item {
                 self.header(header);
-                headers.push(header);
             }
         }
-        headers
     }
 
     fn header(&mut self, header: Header) {
-        match header.kind {
-            Kind::Ping | Kind::GoAway => assert_eq!(header.stream_id, 0, "{header:?}"),
-            Kind::Data | Kind::WindowUpdate => {
-                assert_ne!(header.stream_id, 0, "{header:?}");
-                if header.kind == Kind::Data {
-                    assert!(header.payload_len() <= MAX_PAYLOAD, "{header:?}");
-                    assert!(header.length > 0, "an empty data frame: {header:?}");
-                    assert!(!header.flags.contains(Flags::FIN), "{header:?}");
-                }
-                if self.role.owns(header.stream_id) {
-                    self.own_stream(header);
-                } else {
-                    assert!(!header.flags.contains(Flags::SYN), "{header:?}");
-                }
-            }
+        if matches!(header.kind, Kind::Ping | Kind::GoAway) {
+            assert_eq!(header.stream_id, 0, "{header:?}");
+            return;
         }
-    }
-
-    fn own_stream(&mut self, header: Header) {
-        let before = self.own.get(&header.stream_id).copied();
-        assert!(!header.flags.contains(Flags::ACK), "{header:?}");
-        let is_syn = header.flags.contains(Flags::SYN);
-        assert_eq!(is_syn, before.is_none(), "{header:?} after {before:?}");
-        assert_ne!(before, Some(Said::Rst), "{header:?} after a reset");
-        if before == Some(Said::Fin) {
-            let is_fine = header.kind != Kind::Data && !header.flags.contains(Flags::FIN);
-            assert!(is_fine, "{header:?} after FIN");
+        assert_ne!(header.stream_id, 0, "{header:?}");
+        if header.kind == Kind::Data {
+            assert!(header.payload_len() <= MAX_PAYLOAD, "{header:?}");
+            assert!(header.length > 0, "an empty data frame: {header:?}");
+            assert!(!header.flags.contains(Flags::FIN), "{header:?}");
         }
-        let said = if header.flags.contains(Flags::RST) {
-            Said::Rst
-        } else if header.flags.contains(Flags::FIN) || before == Some(Said::Fin) {
-            Said::Fin
+        let (greeting, never) = if self.role.owns(header.stream_id) {
+            (Flags::SYN, Flags::ACK)
         } else {
-            Said::Syn
+            (Flags::ACK, Flags::SYN)
         };
-        self.own.insert(header.stream_id, said);
+        assert!(!header.flags.contains(never), "{header:?}");
+        let streams = if greeting == Flags::SYN {
+            &mut self.own
+        } else if let Some(foreign) = &mut self.foreign {
+            foreign
+        } else {
+            return;
+        };
+        let before = streams.get(&header.stream_id).copied();
+        // A stream that nobody accepted is reset without a greeting.
+        let is_refusal = greeting == Flags::ACK && header.flags == Flags::RST;
+        let is_greeting = header.flags.contains(greeting);
+        assert!(
+            is_greeting == before.is_none() || (is_refusal && before.is_none()),
+            "{header:?} after {before:?}"
+        );
+        streams.insert(header.stream_id, said(header, before));
+    }
+}
+
+/// What a stream has come to with this frame, which must be one that may follow.
+fn said(header: Header, before: Option<Said>) -> Said {
+    assert_ne!(before, Some(Said::Rst), "{header:?} after a reset");
+    if before == Some(Said::Fin) {
+        let is_fine = header.kind != Kind::Data && !header.flags.contains(Flags::FIN);
+        assert!(is_fine, "{header:?} after FIN");
+    }
+    if header.flags.contains(Flags::RST) {
+        Said::Rst
+    } else if header.flags.contains(Flags::FIN) || before == Some(Said::Fin) {
+        Said::Fin
+    } else {
+        Said::Greeting
     }
 }
