@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
     sync::{Mutex as AsyncMutex, Notify},
     task::{AbortHandle, JoinSet},
 };
@@ -30,6 +30,14 @@ const READ: usize = 1 << 16;
 struct Held<S> {
     reader: AsyncMutex<Half<ReadHalf<S>>>,
     writer: AsyncMutex<Half<WriteHalf<S>>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Held<S> {
+    /// The stream in one piece.
+    fn whole(self) -> S {
+        let (reader, writer) = (self.reader.into_inner(), self.writer.into_inner());
+        reader.io.unsplit(writer.io)
+    }
 }
 
 /// One half, and how many bytes went through it.
@@ -217,33 +225,26 @@ impl<E: Multiplexer> Shared<E> {
         let Some(held) = self.find(id) else {
             return Outcome::of(Saw::Unknown);
         };
+        let end = self.end;
         match act {
-            Act::Write(_, bytes) => {
-                let mut writer = held.writer.lock().await;
-                writer.write::<E>(id, self.end, bytes).await
-            }
+            Act::Write(_, bytes) => held.writer.lock().await.write::<E>(id, end, bytes).await,
             Act::Read(_, bytes, pace) => {
                 let mut reader = held.reader.lock().await;
-                reader.read::<E>(id, self.end, Some(bytes), pace).await
+                reader.read::<E>(id, end, Some(bytes), pace).await
             }
             Act::ReadEnd(_, pace) => {
                 let mut reader = held.reader.lock().await;
-                reader.read::<E>(id, self.end, None, pace).await
+                reader.read::<E>(id, end, None, pace).await
             }
-            Act::Finish(_) => {
-                let shut_down = held.writer.lock().await.io.shutdown().await;
-                outcome::<E>(shut_down)
-            }
+            Act::Finish(_) => outcome::<E>(held.writer.lock().await.io.shutdown().await),
             _ => {
                 self.with(|streams| streams.held.remove(&id));
-                let Some(held) = Arc::into_inner(held) else {
-                    return Outcome::of(Saw::Other).saying("the stream is in use");
-                };
-                let (reader, writer) = (held.reader.into_inner(), held.writer.into_inner());
-                let stream = reader.io.unsplit(writer.io);
-                match act {
-                    Act::Reset(_) => E::reset(stream),
-                    _ => Outcome::of(Saw::Done),
+                let is_reset = matches!(act, Act::Reset(_));
+                let stream = Arc::into_inner(held).map(Held::whole);
+                match stream {
+                    Some(stream) if is_reset => E::reset(stream),
+                    Some(_) => Outcome::of(Saw::Done),
+                    None => Outcome::of(Saw::Other).saying("the stream is in use"),
                 }
             }
         }
@@ -263,7 +264,7 @@ impl<T> Half<T> {
     }
 }
 
-impl<S: tokio::io::AsyncWrite> Half<WriteHalf<S>> {
+impl<S: AsyncWrite> Half<WriteHalf<S>> {
     async fn write<E: Multiplexer<Stream = S>>(
         &mut self,
         id: u32,
@@ -289,7 +290,7 @@ impl<S: tokio::io::AsyncWrite> Half<WriteHalf<S>> {
     }
 }
 
-impl<S: tokio::io::AsyncRead> Half<ReadHalf<S>> {
+impl<S: AsyncRead> Half<ReadHalf<S>> {
     /// Reads so many bytes, or everything up to the end.
     async fn read<E: Multiplexer<Stream = S>>(
         &mut self,

@@ -174,33 +174,34 @@ impl Stage {
     /// The Go program cannot be started, or does not answer.
     pub(crate) async fn pair(&mut self, settings: &Settings) -> io::Result<Pair> {
         let mut between = JoinSet::new();
-        let (client, server) = (self.pairing.client, self.pairing.server);
-        let actors = if client == Engine::Go && server == Engine::Go {
-            let (mut near, client) = self.go_end(End::Client, settings).await?;
-            let (mut far, server) = self.go_end(End::Server, settings).await?;
-            between.spawn(async move {
-                // The sessions see how it ended.
-                let _ = copy_bidirectional(&mut near, &mut far).await;
-            });
-            [client, server]
-        } else if client == Engine::Go {
-            let (connection, client) = self.go_end(End::Client, settings).await?;
-            [client, rust_end(server, connection, End::Server, settings)]
-        } else if server == Engine::Go {
-            let (connection, server) = self.go_end(End::Server, settings).await?;
-            [rust_end(client, connection, End::Client, settings), server]
-        } else if self.pairing.is_real() {
-            let (near, far) = UnixStream::pair()?;
-            [
-                rust_end(client, near, End::Client, settings),
-                rust_end(server, far, End::Server, settings),
-            ]
-        } else {
-            let (near, far) = wire(settings.capacity, settings.chunk);
-            [
-                rust_end(client, near, End::Client, settings),
-                rust_end(server, far, End::Server, settings),
-            ]
+        let Pairing { client, server, .. } = self.pairing;
+        let is_go = (client == Engine::Go, server == Engine::Go);
+        let actors = match is_go {
+            (true, true) => {
+                let (mut near, client) = self.go_end(End::Client, settings).await?;
+                let (mut far, server) = self.go_end(End::Server, settings).await?;
+                between.spawn(async move {
+                    // The sessions see how it ended.
+                    let _ = copy_bidirectional(&mut near, &mut far).await;
+                });
+                [client, server]
+            }
+            (true, false) => {
+                let (connection, client) = self.go_end(End::Client, settings).await?;
+                [client, rust_end(server, connection, End::Server, settings)]
+            }
+            (false, true) => {
+                let (connection, server) = self.go_end(End::Server, settings).await?;
+                [rust_end(client, connection, End::Client, settings), server]
+            }
+            (false, false) if self.pairing.is_real() => {
+                let (near, far) = UnixStream::pair()?;
+                rust_ends(self.pairing, near, far, settings)
+            }
+            (false, false) => {
+                let (near, far) = wire(settings.capacity, settings.chunk);
+                rust_ends(self.pairing, near, far, settings)
+            }
         };
         Ok(Pair {
             actors,
@@ -224,6 +225,16 @@ impl Stage {
         let (connection, actor) = peer.session(end, settings).await?;
         Ok((connection, Arc::new(actor)))
     }
+}
+
+fn rust_ends<T>(pairing: Pairing, near: T, far: T, settings: &Settings) -> [Arc<dyn Actor>; 2]
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    [
+        rust_end(pairing.client, near, End::Client, settings),
+        rust_end(pairing.server, far, End::Server, settings),
+    ]
 }
 
 fn rust_end<T>(engine: Engine, io: T, end: End, settings: &Settings) -> Arc<dyn Actor>
