@@ -68,7 +68,10 @@ fn shared(frames: &[&[u8]]) -> Arc<Shared> {
 /// The driver's next turns, as its task would take them until it waits.
 fn turn(shared: &Shared) {
     let mut cx = Context::from_waker(Waker::noop());
-    while matches!(shared.with(|state| state.turn(&mut cx, false)), Turn::Again) {}
+    while matches!(
+        shared.with(|state| state.turn(&mut cx, false)),
+        Turn::Again | Turn::Later
+    ) {}
 }
 
 fn opened(shared: &Shared) -> Key {

@@ -12,7 +12,7 @@ mod wakers;
 use std::{
     fmt,
     future::Future,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
     time::Instant,
@@ -99,7 +99,20 @@ impl Future for Driver {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
+            turn::Turn::Later => {
+                defer(cx);
+                Poll::Pending
+            }
         }
+    }
+}
+
+/// Wakes the task when all others that are ready, and those that they woke, have had their turn.
+fn defer(cx: &mut Context<'_>) {
+    // Its first poll arranges that; outside a runtime it wakes at once.
+    let yielding = pin!(tokio::task::yield_now());
+    if yielding.poll(cx).is_ready() {
+        cx.waker().wake_by_ref();
     }
 }
 

@@ -183,12 +183,15 @@ impl State {
         }
     }
 
-    /// Sends what is queued: at once if this task is the only busy one, else with the others.
+    /// Sends what is queued: at once if it is data and this task is the only busy one, else with what
+    /// the others have. Nobody waits for a control frame as for an answer, and one that leaves in this
+    /// scheduler's turn all the same may save a system call.
     pub(crate) fn flush_or_schedule(&mut self) {
         if !self.core.wants_to_send() {
             return;
         }
-        if self.is_crowded && self.core.out.len() < FLUSH_AT {
+        let is_worth_it = self.core.out.has_data() && !self.is_crowded;
+        if !is_worth_it && self.core.out.len() < FLUSH_AT {
             self.schedule();
         } else {
             self.flush();

@@ -222,7 +222,7 @@ fn queue_rest(core: &mut Core, written: usize, headers: &[[u8; HEADER_LEN]], par
         for bytes in [&header[..], part] {
             let gone = written.min(bytes.len());
             written -= gone;
-            core.out.push(&bytes[gone..]);
+            core.out.push_data(&bytes[gone..]);
         }
     }
 }

@@ -24,6 +24,8 @@ pub(super) enum Turn {
     Wait { deadline: Option<Instant> },
     /// There is more to do, after the tasks that are ready.
     Again,
+    /// A SYN is to be sent, after the tasks that are ready and those that they wake.
+    Later,
 }
 
 /// How a round of reading ended.
@@ -44,7 +46,11 @@ impl State {
             // The others that were woken with the writer are still to run, or the one that opened a
             // stream is still to write: their frames travel in the same system call.
             self.has_yielded = true;
-            return Turn::Again;
+            return if self.core.has_only_syn_due() {
+                Turn::Later
+            } else {
+                Turn::Again
+            };
         }
         self.has_yielded = false;
         self.is_crowded = false;

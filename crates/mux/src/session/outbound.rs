@@ -23,6 +23,8 @@ const KEPT_CAPACITY: usize = 4 * 1024;
 #[derive(Default)]
 pub(crate) struct SendQueue {
     bytes: VecDeque<u8>,
+    /// Payload is among them.
+    has_data: bool,
 }
 
 impl SendQueue {
@@ -39,8 +41,20 @@ impl SendQueue {
         self.bytes.as_slices()
     }
 
+    /// Whether payload may be among the bytes, and not control frames alone.
+    pub(crate) const fn has_data(&self) -> bool {
+        self.has_data
+    }
+
+    /// Appends control frames.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend(bytes);
+    }
+
+    /// Appends parts of data frames.
+    pub(crate) fn push_data(&mut self, bytes: &[u8]) {
+        self.has_data = true;
+        self.push(bytes);
     }
 
     /// The first `count` bytes have left. More than there are is as good as all: a writer that
@@ -52,6 +66,7 @@ impl SendQueue {
         wipe(&mut front[..in_front]);
         wipe(&mut back[..count - in_front]);
         self.bytes.drain(..count);
+        self.has_data &= !self.bytes.is_empty();
     }
 
     /// Gives the memory of a burst back.
@@ -92,7 +107,7 @@ impl Core {
         let mut left = header.length as usize;
         for slice in payload {
             let part = &slice[..slice.len().min(left)];
-            self.out.push(part);
+            self.out.push_data(part);
             left -= part.len();
         }
         debug_assert_eq!(left, 0, "a data frame without its payload");
@@ -135,6 +150,11 @@ impl Core {
     /// Whether a SYN waits for the data that its stream may be about to send.
     pub(crate) const fn has_syn_due(&self) -> bool {
         self.has_syn_due
+    }
+
+    /// Whether it is the reason to send: nothing else is waited for by the peer's users.
+    pub(crate) const fn has_only_syn_due(&self) -> bool {
+        self.has_syn_due && !self.out.has_data()
     }
 
     /// Moves replies and waiting acknowledgements into the queue, to be called right

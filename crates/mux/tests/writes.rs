@@ -1,0 +1,165 @@
+//! How many writes to the connection, each of which is a system call, the calls cost.
+
+mod support;
+
+use std::{
+    convert::Infallible,
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, Response, body::Incoming, service::service_fn};
+use keyway_mux::{Config, Role, Session, Stream};
+use support::{bounded, end};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
+
+const CALLS: usize = 50;
+
+/// A connection that counts its writes.
+struct Counted {
+    io: DuplexStream,
+    writes: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        Pin::new(&mut self.io).poll_write(cx, buffer)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// Client and server, each with the number of its writes.
+struct Pair {
+    client: support::End,
+    server: support::End,
+    writes: [Arc<AtomicUsize>; 2],
+}
+
+impl Pair {
+    fn new() -> Self {
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let writes = [Arc::default(), Arc::default()];
+        let on = |io, index: usize| Counted {
+            io,
+            writes: Arc::clone(&writes[index]),
+        };
+        let config = || Config::new().keep_alive(None);
+        Self {
+            client: end(on(near, 0), Role::Client, config()),
+            server: end(on(far, 1), Role::Server, config()),
+            writes: writes.clone(),
+        }
+    }
+
+    fn serve<F>(&self, handle: impl Fn(Stream) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let server: Session = self.server.session.clone();
+        tokio::spawn(async move {
+            while let Ok(stream) = server.accept().await {
+                tokio::spawn(handle(stream));
+            }
+        });
+    }
+
+    /// One write for each question and each answer. Now and then one more: the scheduler looks at
+    /// its timers before all tasks had their turn, and the last FIN has nothing to travel with.
+    fn assert_one_for_each_call(&self) {
+        for (end, count) in ["client", "server"].iter().zip(&self.writes) {
+            let count = count.load(Ordering::Relaxed);
+            assert!(
+                count <= CALLS * 6 / 5,
+                "{end}: {count} writes for {CALLS} calls"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_on_a_fresh_stream_costs_one_write_an_end() {
+    let pair = Pair::new();
+    pair.serve(|mut stream| async move {
+        let mut question = [0; 64];
+        stream.read_exact(&mut question).await.unwrap();
+        stream.write_all(&question).await.unwrap();
+        stream.shutdown().await.unwrap();
+    });
+    let client = pair.client.session.clone();
+    let calls = tokio::spawn(async move {
+        for _ in 0..CALLS {
+            let mut stream = client.open().await.unwrap();
+            stream.write_all(&[7; 64]).await.unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await.unwrap();
+            assert_eq!(answer, [7; 64]);
+        }
+    });
+    bounded("the calls", calls).await.unwrap();
+    pair.assert_one_for_each_call();
+}
+
+/// Hyper's connection reads before it has a request to write, and the server's before it has read
+/// one; neither may send a SYN, an ACK or the last stream's FIN alone.
+#[tokio::test(start_paused = true)]
+async fn an_http_exchange_on_a_fresh_stream_costs_one_write_an_end() {
+    async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        Ok(Response::new(Full::new(body)))
+    }
+    let pair = Pair::new();
+    pair.serve(|stream| async move {
+        let http = hyper::server::conn::http1::Builder::new();
+        http.serve_connection(stream, service_fn(echo))
+            .await
+            .unwrap();
+    });
+    let client = pair.client.session.clone();
+    let calls = tokio::spawn(async move {
+        for _ in 0..CALLS {
+            let stream = client.open().await.unwrap();
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(stream).await.unwrap();
+            tokio::spawn(connection);
+            let request = Request::post("/").header("host", "x");
+            let request = request
+                .body(Full::new(Bytes::from_static(&[7; 64])))
+                .unwrap();
+            sender.ready().await.unwrap();
+            let response = sender.send_request(request).await.unwrap();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(body[..], [7; 64]);
+        }
+    });
+    bounded("the calls", calls).await.unwrap();
+    pair.assert_one_for_each_call();
+}
