@@ -3,6 +3,7 @@
 
 #[cfg(all(test, keyway_loom))]
 mod interleavings;
+mod pace;
 mod shared;
 mod socket;
 mod sync;

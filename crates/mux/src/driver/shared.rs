@@ -12,6 +12,7 @@ use std::{
 };
 
 use super::{
+    pace::Pace,
     socket::{Direct, Socket},
     sync::Mutex,
     wakers::{StreamWakers, Ticket, WaitSet, WakeList, store},
@@ -20,13 +21,9 @@ use crate::{
     config::{Config, Role},
     error::{AcceptError, OpenError, SessionError, StreamError},
     io::Connection,
-    session::{Core, Event, Outcome, Read},
+    session::{Core, Event, LARGE_WRITE, Outcome, Read},
     streams::Key,
 };
-
-/// From this size on a write goes from the caller's buffer to the socket; smaller ones are
-/// copied, so that they travel together with what else the task is about to send.
-const DIRECT_WRITE: usize = 4 * 1024;
 
 /// How much may be queued before the writer itself flushes, however busy the session is.
 const FLUSH_AT: usize = 32 * 1024;
@@ -51,6 +48,7 @@ impl Shared {
             is_scheduled: false,
             is_crowded: false,
             has_yielded: false,
+            pace: Pace::default(),
             armed_until: None,
             streams: Vec::new(),
             accepting: WaitSet::default(),
@@ -100,6 +98,7 @@ pub(crate) struct State {
     pub(super) is_crowded: bool,
     /// The driver has let the others run once before it flushes.
     pub(super) has_yielded: bool,
+    pub(super) pace: Pace,
     /// Until when the driver's timer sleeps.
     pub(super) armed_until: Option<Instant>,
     /// The waiting tasks of each stream, by slot.
@@ -196,7 +195,7 @@ impl State {
         } else {
             self.flush();
         }
-        if self.core.is_over() || self.core.owes_a_turn() {
+        if self.core.is_over() || self.owes_a_turn() {
             self.schedule();
         }
     }
@@ -247,9 +246,13 @@ impl State {
                 None => Poll::Ready(Ok(0)),
             };
         };
-        let written = if first.len() >= DIRECT_WRITE && self.can_write_directly() {
+        let is_large = first.len() >= LARGE_WRITE;
+        let written = if is_large && (self.socket.is_blocked() || self.pace.is_resting()) {
+            self.core.wait_for_socket(key)
+        } else if is_large && self.can_write_directly() {
             self.write_directly(key, first)
         } else {
+            self.pace.small_write(key);
             self.core.write(key, buffers)
         };
         match written {
@@ -275,11 +278,17 @@ impl State {
             core: &mut self.core,
             key,
             payload,
+            frames: self.pace.frames(),
         };
         let written = self
             .socket
             .write_directly(&mut Context::from_waker(driver), direct);
         self.after_write();
+        if let Poll::Ready(Ok(count)) = written
+            && self.pace.large_write(key, count)
+        {
+            self.schedule();
+        }
         written
     }
 

@@ -35,6 +35,8 @@ pub(super) struct Direct<'a> {
     pub(super) core: &'a mut Core,
     pub(super) key: Key,
     pub(super) payload: &'a [u8],
+    /// How many frames may be written.
+    pub(super) frames: usize,
 }
 
 impl Socket {
@@ -129,20 +131,26 @@ impl Socket {
         result
     }
 
-    /// Writes up to four frames straight from the caller's buffer, behind what is queued. What the
-    /// socket does not take is copied to the queue.
+    /// Writes up to four frames straight from the caller's buffer, behind what is queued. The rest of
+    /// a frame that the socket takes only in part is copied to the queue; frames behind it are not
+    /// begun after all, unless there is none before it.
     pub(super) fn write_directly(
         &mut self,
         cx: &mut Context<'_>,
         direct: Direct<'_>,
     ) -> Poll<Result<usize, StreamError>> {
-        let Direct { core, key, payload } = direct;
+        let Direct {
+            core,
+            key,
+            payload,
+            frames,
+        } = direct;
         let mut headers = [[0; HEADER_LEN]; BURST];
         let mut parts: [&[u8]; BURST] = [&[]; BURST];
         let mut rest = payload;
         let mut count = 0;
-        while count < BURST && !rest.is_empty() {
-            let header = match core.begin_data(key, rest.len()) {
+        while count < frames.min(BURST) && !rest.is_empty() {
+            let header = match core.begin_data(key, rest.len(), count > 0) {
                 Poll::Ready(Ok(header)) => header,
                 other if count == 0 => return other.map_ok(Header::payload_len),
                 _ => break,
@@ -169,14 +177,22 @@ impl Socket {
             core.progressed();
             self.needs_flush = true;
         }
+        let mut taken = payload.len() - rest.len();
         match written {
-            Ok(written) => queue_rest(core, written, &headers[..count], &parts[..count]),
+            Ok(written) => {
+                let begun = begun(core.out.len(), written, &parts[..count]);
+                for part in &parts[begun..count] {
+                    core.take_back(key, part.len());
+                    taken -= part.len();
+                }
+                queue_rest(core, written, &headers[..begun], &parts[..begun]);
+            }
             Err(error) => self.fail(error),
         }
         if self.is_blocked {
             core.stalled(now());
         }
-        Poll::Ready(Ok(payload.len() - rest.len()))
+        Poll::Ready(Ok(taken))
     }
 }
 
@@ -211,6 +227,17 @@ impl<'a> Slices<'a> {
     fn get(&self) -> &[IoSlice<'a>] {
         &self.slices[..self.len]
     }
+}
+
+/// How many of the frames behind a queue of `queued` bytes have begun to leave, or the first.
+fn begun(queued: usize, written: usize, parts: &[&[u8]]) -> usize {
+    let mut end = queued;
+    let is_begun = |part: &&&[u8]| {
+        let start = end;
+        end += HEADER_LEN + part.len();
+        start < written
+    };
+    parts.iter().take_while(is_begun).count().max(1)
 }
 
 /// Queues what is left of queue and frames after `written` bytes of them have left.
@@ -249,7 +276,18 @@ impl State {
         if let Err(error) = self.socket.flush(&mut cx, &mut self.core) {
             self.write_failed(error);
         }
-        self.core.call_writers();
+        if self.takes_writers() {
+            self.core.call_writers();
+        }
+    }
+
+    /// Whether writers wait although there is room for them.
+    pub(super) fn owes_a_turn(&self) -> bool {
+        self.core.owes_a_turn() && self.takes_writers()
+    }
+
+    fn takes_writers(&self) -> bool {
+        !self.socket.is_blocked() && !self.pace.is_resting()
     }
 
     /// What a direct write leaves to do.

@@ -11,10 +11,14 @@ use std::{
 use tokio::io::ReadBuf;
 
 use super::shared::{State, now};
-use crate::{io::Connection, session::Outcome, streams::Block};
+use crate::{
+    io::Connection,
+    session::{MAX_BLOCK, Outcome},
+    streams::Block,
+};
 
 /// What one turn may read before the other tasks get theirs.
-const READ_BUDGET: usize = 256 * 1024;
+const READ_BUDGET: usize = MAX_BLOCK;
 
 /// How a turn ended.
 pub(super) enum Turn {
@@ -24,7 +28,7 @@ pub(super) enum Turn {
     Wait { deadline: Option<Instant> },
     /// There is more to do, after the tasks that are ready.
     Again,
-    /// A SYN is to be sent, after the tasks that are ready and those that they wake.
+    /// There is more to do, after the tasks that are ready and those that they or the sockets wake.
     Later,
 }
 
@@ -54,13 +58,14 @@ impl State {
         }
         self.has_yielded = false;
         self.is_crowded = false;
+        self.pace.begin_turn();
         if is_due {
             self.core.handle_timeout(now());
         }
         if self.core.wants_to_send() || self.socket.is_blocked() {
             self.flush();
         }
-        if self.core.owes_a_turn() {
+        if self.owes_a_turn() {
             self.core.call_writers();
         }
         let input = self.read(cx);
@@ -71,8 +76,10 @@ impl State {
         if self.core.has_ended() {
             return self.over();
         }
-        let owes_a_turn = self.core.owes_a_turn() && !self.socket.is_blocked();
-        if matches!(input, Input::More) || owes_a_turn {
+        if self.pace.end_turn() {
+            return Turn::Later;
+        }
+        if matches!(input, Input::More) || self.owes_a_turn() {
             return Turn::Again;
         }
         let deadline = self.core.deadline();

@@ -1,7 +1,8 @@
 //! The blocks that the connection is read into, and which payloads may stay in them.
 
-use super::Core;
+use super::{BURST, Core};
 use crate::{
+    frame::{HEADER_LEN, MAX_PAYLOAD},
     streams::{Block, Key, MIN_LENT},
     wipe::wipe,
 };
@@ -9,8 +10,9 @@ use crate::{
 /// The first block is small, because most sessions are mostly idle.
 const MIN_BLOCK: usize = 4 * 1024;
 
-/// Blocks double up to this size while the connection fills them.
-const MAX_BLOCK: usize = 64 * 1024;
+/// Blocks double up to this size while the connection fills them. It is that of the largest write of
+/// a peer like us, so that its frames arrive whole.
+pub(crate) const MAX_BLOCK: usize = BURST * (HEADER_LEN + MAX_PAYLOAD);
 
 /// How many payloads may keep their blocks. Each keeps at most one block of 64 KiB, so a peer that
 /// arranges its frames badly costs 4 MiB more than its windows and no more.
@@ -57,7 +59,7 @@ impl Core {
     pub(crate) fn give_back(&mut self, block: Block, filled: usize) {
         let len = block.bytes().len();
         if filled == len && len < MAX_BLOCK {
-            self.buffers.size = len * 2;
+            self.buffers.size = (len * 2).min(MAX_BLOCK);
             self.buffers.spare.clear();
         }
         self.buffers.keep(block, filled);

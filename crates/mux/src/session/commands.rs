@@ -10,6 +10,11 @@ use crate::{
     streams::{Handshake, Key, ResetBy, Service, State, StreamEntry},
 };
 
+/// From this size on a write goes from the caller's buffer to the socket, and waits in line for it
+/// where others write as well; smaller ones are copied to the queue, so that they travel together
+/// with what else the task is about to send.
+pub(crate) const LARGE_WRITE: usize = 4 * 1024;
+
 /// The outcome of opening: pending while too many streams are unacknowledged.
 pub(crate) type Opened = Poll<Result<Key, OpenError>>;
 
@@ -217,7 +222,7 @@ impl Core {
     /// Queues bytes, one frame at most.
     pub(crate) fn write(&mut self, key: Key, payload: &[IoSlice<'_>]) -> Written {
         let wanted = payload.iter().map(|slice| slice.len()).sum();
-        match self.begin_data(key, wanted) {
+        match self.begin_data(key, wanted, false) {
             Poll::Ready(Ok(header)) => {
                 self.push_data(header, payload);
                 Poll::Ready(Ok(header.length as usize))
@@ -228,11 +233,13 @@ impl Core {
     }
 
     /// Takes window and turn for a data frame of up to `wanted` bytes, at most 16 KiB. The caller
-    /// must send it, header and payload, behind everything that is queued.
+    /// must send it, header and payload, behind everything that is queued. `is_next` says that the
+    /// frame before it belongs to the same write and so to the same turn.
     pub(crate) fn begin_data(
         &mut self,
         key: Key,
         wanted: usize,
+        is_next: bool,
     ) -> Poll<Result<Header, StreamError>> {
         if let Some(error) = self.write_error(key) {
             return Poll::Ready(Err(error));
@@ -245,16 +252,45 @@ impl Core {
             self.stats.window_stalls += 1;
             return Poll::Pending;
         }
-        // A turn is worth nothing once others have filled the queue.
+        // A turn is worth nothing once others have filled the queue. Who writes little passes those
+        // who wait for the room of a whole frame.
         let has_turn = std::mem::take(&mut entry.has_turn);
-        if !has_room || (has_line && !has_turn) {
-            self.stand_in_line(key);
+        let may_pass = has_turn || is_next || wanted < LARGE_WRITE;
+        if !has_room || (has_line && !may_pass) {
+            self.stand_in_line(key, has_turn);
             return Poll::Pending;
         }
         let length = entry.send_window.take(wanted.min(MAX_PAYLOAD));
         let flags = entry.take_flags();
         self.stats.bytes_sent += u64::from(length);
         Poll::Ready(Ok(Header::data(key.id, flags, length)))
+    }
+
+    /// A data frame of `length` bytes that was begun without flags is not sent after all.
+    pub(crate) fn take_back(&mut self, key: Key, length: usize) {
+        if let Some(entry) = self.store.get_mut(key) {
+            // As many bytes were taken out of the window, so there is room for them.
+            entry.send_window.give_back(length as u32);
+            self.stats.bytes_sent -= length as u64;
+        }
+    }
+
+    /// A large write for which the socket has no room: it waits for it in line, because its bytes
+    /// would only be copied to the queue.
+    pub(crate) fn wait_for_socket(&mut self, key: Key) -> Written {
+        if let Some(error) = self.write_error(key) {
+            return Poll::Ready(Err(error));
+        }
+        let Some(entry) = self.store.get_mut(key) else {
+            return Poll::Ready(Err(StreamError::Closed));
+        };
+        if entry.send_window.available() == 0 {
+            self.stats.window_stalls += 1;
+            return Poll::Pending;
+        }
+        let has_turn = std::mem::take(&mut entry.has_turn);
+        self.stand_in_line(key, has_turn);
+        Poll::Pending
     }
 
     /// Why the stream cannot be written, if it cannot.

@@ -21,7 +21,8 @@ use std::{
 };
 
 pub(crate) use self::{
-    commands::Read,
+    buffers::MAX_BLOCK,
+    commands::{LARGE_WRITE, Read},
     ending::Outcome,
     outbound::{BURST, SendQueue},
 };

@@ -194,13 +194,18 @@ impl Core {
         !self.line.is_empty()
     }
 
-    /// Lets the stream wait for a turn to write.
-    pub(super) fn stand_in_line(&mut self, key: Key) {
+    /// Lets the stream wait for a turn to write. One that was called and found no room after all is
+    /// the next.
+    pub(super) fn stand_in_line(&mut self, key: Key, was_called: bool) {
         if let Some(entry) = self.store.get_mut(key)
             && !entry.in_line
         {
             entry.in_line = true;
-            self.line.push_back(key);
+            if was_called {
+                self.line.push_front(key);
+            } else {
+                self.line.push_back(key);
+            }
         }
     }
 

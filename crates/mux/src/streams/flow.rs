@@ -27,6 +27,11 @@ impl SendWindow {
         taken
     }
 
+    /// Returns what was taken and not used.
+    pub(crate) fn give_back(&mut self, unused: u32) {
+        self.0 = self.0.saturating_add(unused);
+    }
+
     /// Adds the credit of a window update.
     ///
     /// # Errors

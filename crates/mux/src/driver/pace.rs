@@ -1,0 +1,130 @@
+//! How much large writes may send before the tasks at both ends get their turn.
+
+use crate::{frame::MAX_PAYLOAD, streams::Key};
+
+/// What large writes send in one go while nothing else happens. A socket holds more, but what is in
+/// it delays whatever comes behind it, and a socket that is never full never stops in the middle of a frame.
+const ALONE: usize = 128 * 1024;
+
+/// The same while other streams write as well: theirs are small and somebody waits for them.
+const IN_COMPANY: usize = 16 * 1024;
+
+/// For how many goes a small write is remembered.
+const MEMORY: u8 = 64;
+
+/// How far the large writes of a session are with their go.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    sent: usize,
+    state: Go,
+    /// Who wrote much last.
+    large: Option<Key>,
+    /// How many goes are still to be small.
+    company: u8,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Go {
+    #[default]
+    On,
+    /// The go is used up; the driver does not know yet.
+    Used,
+    /// The driver lets everybody run before the next go.
+    Resting,
+}
+
+impl Pace {
+    /// A large write of the stream was sent. Says whether that was enough.
+    pub(super) fn large_write(&mut self, key: Key, sent: usize) -> bool {
+        self.large = Some(key);
+        self.sent += sent;
+        if self.state == Go::On && self.sent >= self.limit() {
+            self.state = Go::Used;
+        }
+        self.is_resting()
+    }
+
+    /// A small write of the stream was queued.
+    pub(super) fn small_write(&mut self, key: Key) {
+        if self.large.is_some_and(|large| large != key) {
+            self.company = MEMORY;
+        }
+    }
+
+    /// How many frames the next large write may have.
+    pub(super) fn frames(&self) -> usize {
+        let left = self.limit().saturating_sub(self.sent);
+        left.div_ceil(MAX_PAYLOAD).max(1)
+    }
+
+    fn limit(&self) -> usize {
+        if self.company > 0 { IN_COMPANY } else { ALONE }
+    }
+
+    /// Whether large writes are to wait for the driver.
+    pub(super) fn is_resting(&self) -> bool {
+        self.state != Go::On
+    }
+
+    /// The driver has a turn: the second one after a go was used up begins the next.
+    pub(super) fn begin_turn(&mut self) {
+        if self.state == Go::Resting {
+            self.state = Go::On;
+            self.sent = 0;
+            self.company = self.company.saturating_sub(1);
+        }
+    }
+
+    /// The driver's turn is over. Says whether the next one is to come after everybody has run.
+    pub(super) fn end_turn(&mut self) -> bool {
+        let is_used = self.state == Go::Used;
+        if is_used {
+            self.state = Go::Resting;
+        }
+        is_used
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LARGE: Key = Key { slot: 0, id: 1 };
+    const OTHER: Key = Key { slot: 1, id: 3 };
+
+    /// Writes bursts until the go is used up, lets the driver have its turns, and says how much it was.
+    fn go(pace: &mut Pace) -> usize {
+        let mut sent = 0;
+        while !pace.is_resting() {
+            let burst = pace.frames().min(4) * MAX_PAYLOAD;
+            sent += burst;
+            pace.large_write(LARGE, burst);
+        }
+        pace.begin_turn();
+        assert!(pace.is_resting(), "the driver has let nobody run yet");
+        assert!(pace.end_turn());
+        pace.begin_turn();
+        assert!(!pace.is_resting() && !pace.end_turn());
+        sent
+    }
+
+    #[test]
+    fn goes_are_small_for_a_while_after_another_stream_wrote() {
+        let mut pace = Pace::default();
+        assert_eq!(go(&mut pace), ALONE);
+        pace.small_write(LARGE);
+        assert_eq!(go(&mut pace), ALONE, "a head before a body is no company");
+        pace.small_write(OTHER);
+        for _ in 0..MEMORY {
+            assert_eq!(go(&mut pace), IN_COMPANY);
+        }
+        assert_eq!(go(&mut pace), ALONE);
+    }
+
+    #[test]
+    fn a_go_counts_what_all_streams_send() {
+        let mut pace = Pace::default();
+        assert!(!pace.large_write(LARGE, ALONE / 2));
+        assert!(pace.large_write(OTHER, ALONE / 2));
+    }
+}

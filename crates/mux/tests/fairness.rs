@@ -1,0 +1,81 @@
+//! A large transfer and small calls on the same session.
+
+mod support;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use keyway_mux::Stream;
+use support::{bounded, pair, stream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Reads for ever and counts.
+async fn count(mut stream: Stream, received: Arc<AtomicUsize>) {
+    let mut piece = vec![0; 64 * 1024];
+    while let Ok(count @ 1..) = stream.read(&mut piece).await {
+        received.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// What is in the socket already travels first, so no more than a little may be put there at a time.
+#[tokio::test]
+async fn m26_a_small_call_waits_for_little_of_a_large_transfer() {
+    let (client, server) = pair();
+    let (mut large, sink) = stream(&client.session, &server.session).await;
+    let (mut asking, mut answering) = stream(&client.session, &server.session).await;
+    let received = Arc::new(AtomicUsize::new(0));
+    tokio::spawn(count(sink, Arc::clone(&received)));
+    tokio::spawn(async move {
+        let piece = vec![7; 64 * 1024];
+        while large.write_all(&piece).await.is_ok() {}
+    });
+    tokio::spawn(async move {
+        let mut question = [0; 64];
+        while answering.read_exact(&mut question).await.is_ok() {
+            answering.write_all(&question).await.unwrap();
+        }
+    });
+    let mut transferred = Vec::new();
+    let calls = async {
+        for _ in 0..100 {
+            let before = received.load(Ordering::Relaxed);
+            asking.write_all(&[1; 64]).await.unwrap();
+            asking.read_exact(&mut [0; 64]).await.unwrap();
+            transferred.push(received.load(Ordering::Relaxed) - before);
+        }
+    };
+    bounded("the calls", calls).await;
+    transferred.sort_unstable();
+    let median = transferred[transferred.len() / 2];
+    assert!(median <= 96 * 1024, "a call waited for {median} bytes");
+    assert!(
+        received.load(Ordering::Relaxed) > 0,
+        "the transfer stood still"
+    );
+}
+
+/// Everybody who writes much gets as much.
+#[tokio::test]
+async fn m26_large_transfers_share_the_connection() {
+    const STREAMS: usize = 8;
+    let (client, server) = pair();
+    let received: Vec<Arc<AtomicUsize>> = (0..STREAMS).map(|_| Arc::default()).collect();
+    for received in &received {
+        let (mut large, sink) = stream(&client.session, &server.session).await;
+        tokio::spawn(count(sink, Arc::clone(received)));
+        tokio::spawn(async move {
+            let piece = vec![7; 64 * 1024];
+            while large.write_all(&piece).await.is_ok() {}
+        });
+    }
+    let amounts = || -> Vec<usize> {
+        let amounts = received.iter();
+        amounts.map(|one| one.load(Ordering::Relaxed)).collect()
+    };
+    support::eventually("a transfer", || amounts().iter().sum::<usize>() > 32 << 20).await;
+    let amounts = amounts();
+    let (least, most) = (amounts.iter().min().unwrap(), amounts.iter().max().unwrap());
+    assert!(2 * least > *most, "{amounts:?}");
+}
