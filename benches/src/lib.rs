@@ -4,8 +4,10 @@
 //! thread with both ends on it, in alternating rounds. What is claimed is the ratio between two of
 //! them. The same contenders serve the criterion groups in `benches/` and the programs in
 //! `src/bin/`, which print ratios.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+pub mod allocations;
 pub mod contenders;
+pub mod counts;
 pub mod mux;
 pub mod ratio;

@@ -7,8 +7,7 @@
     reason = "the tables are what this program is for"
 )]
 
-mod allocations;
-
+use keyway_benches::allocations;
 use keyway_benches::contenders::Running;
 use keyway_benches::mux;
 use keyway_benches::ratio::Rounds;

@@ -1,16 +1,22 @@
 //! Counting the allocations of the process.
+//!
+//! The only module with unsafe code: an allocator cannot be written without. It passes every call
+//! on unchanged.
 #![allow(unsafe_code, reason = "an allocator cannot be written without")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The system's allocator, with a counter.
-pub(crate) struct Counting;
+/// The system's allocator, with a counter. A program that counts makes it its
+/// `#[global_allocator]`.
+#[derive(Debug)]
+pub struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
-/// How many allocations the process has made.
-pub(crate) fn count() -> u64 {
+/// How many allocations the process has made, if its allocator is [`Counting`].
+#[must_use]
+pub fn count() -> u64 {
     ALLOCATIONS.load(Ordering::Relaxed)
 }
 
