@@ -180,13 +180,13 @@ impl<M> Request<M> {
     #[cfg(feature = "server")]
     pub(crate) fn received(
         message: M,
-        parts: http::request::Parts,
+        parts: &mut http::request::Parts,
         deadline: Option<Instant>,
     ) -> Self {
         Self {
             message,
-            metadata: parts.headers,
-            extensions: parts.extensions,
+            metadata: std::mem::take(&mut parts.headers),
+            extensions: std::mem::take(&mut parts.extensions),
             deadline,
             options: CallOptions::default(),
         }

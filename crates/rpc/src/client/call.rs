@@ -33,7 +33,8 @@ where
         Instant::now().checked_add(timeout)
     });
     let request = encode(&config, spec, request, deadline)?;
-    let exchange = exchange(transport, &config, spec, request, deadline);
+    // Pinned once, because it is large.
+    let exchange = pin!(exchange(transport, &config, spec, request, deadline));
     let response = match deadline {
         None => exchange.await?,
         Some(at) if at <= Instant::now() => return Err(expired(spec)),

@@ -16,6 +16,9 @@ use crate::compression::{Compression, Encoding};
 use crate::error::wire;
 use crate::{Body, Code, Codec, Error, MethodSpec, Response, metadata};
 
+/// How many fields the protocol may add to a request.
+const FIELDS: usize = 5;
+
 /// A call that is about to be sent.
 pub(crate) struct Outgoing<'a> {
     pub(crate) spec: &'a MethodSpec,
@@ -38,6 +41,7 @@ impl Outgoing<'_> {
         let message = encoding.compress(message, self.spec.is_sensitive());
         let mut headers = std::mem::take(&mut self.metadata);
         remove_reserved(&mut headers);
+        headers.reserve(FIELDS);
         self.write_common_headers(&mut headers);
         if let Some(limit) = max_get_url {
             let query = query::write(self.codec, encoding, &message);

@@ -70,32 +70,71 @@ pub(crate) fn negotiate(
     }
 }
 
+/// The fields of a request that the protocol reads, found in one pass: each look-up in a header
+/// map costs a hash. Of a field that is repeated, the first counts.
+#[derive(Default)]
+struct Fields<'a> {
+    content_type: Option<&'a HeaderValue>,
+    content_encoding: Option<&'a HeaderValue>,
+    version: Option<&'a HeaderValue>,
+    timeout: Option<&'a HeaderValue>,
+    /// Whether any coding was named, and whether gzip was.
+    accept_encoding: Option<bool>,
+}
+
+impl<'a> Fields<'a> {
+    fn read(headers: &'a HeaderMap) -> Self {
+        let mut fields = Self::default();
+        for (name, value) in headers {
+            let field = if name == CONTENT_TYPE {
+                &mut fields.content_type
+            } else if name == CONTENT_ENCODING {
+                &mut fields.content_encoding
+            } else if name == PROTOCOL_VERSION {
+                &mut fields.version
+            } else if name == TIMEOUT {
+                &mut fields.timeout
+            } else {
+                if name == ACCEPT_ENCODING {
+                    *fields.accept_encoding.get_or_insert(false) |= names_gzip(value);
+                }
+                continue;
+            };
+            field.get_or_insert(value);
+        }
+        fields
+    }
+
+    /// Without `accept-encoding` the client is assumed to read what it wrote.
+    fn accepts_gzip(&self, request: Encoding) -> bool {
+        self.accept_encoding
+            .unwrap_or(request != Encoding::Identity)
+    }
+}
+
+fn names_gzip(line: &HeaderValue) -> bool {
+    let mut names = line.as_bytes().split(|byte| *byte == b',');
+    names.any(|name| name.trim_ascii() == b"gzip")
+}
+
 fn negotiate_post(
     parts: &Parts,
     spec: &MethodSpec,
     require_version: bool,
 ) -> Result<Negotiated, Rejection> {
-    let content_type = parts
-        .headers
-        .get(CONTENT_TYPE)
-        .map_or(&b""[..], HeaderValue::as_bytes);
+    let fields = Fields::read(&parts.headers);
+    let content_type = fields.content_type.map_or(&b""[..], HeaderValue::as_bytes);
     let ContentType::Message(codec) = content_type::parse(content_type, spec) else {
         return Err(unsupported(spec));
     };
-    let encoding = encoding(
-        parts
-            .headers
-            .get(CONTENT_ENCODING)
-            .map(HeaderValue::as_bytes),
-    )?;
-    check_version(&parts.headers, require_version)?;
-    let gzip_accepted = accepts_gzip(&parts.headers, encoding);
+    let encoding = encoding(fields.content_encoding.map(HeaderValue::as_bytes))?;
+    check_version(fields.version, require_version)?;
     let answer = Answer {
         codec,
-        gzip_accepted,
+        gzip_accepted: fields.accepts_gzip(encoding),
         varies: false,
     };
-    let timeout = read_timeout(&parts.headers)?;
+    let timeout = read_timeout(fields.timeout)?;
     Ok(Negotiated {
         codec,
         timeout,
@@ -106,7 +145,8 @@ fn negotiate_post(
 }
 
 fn negotiate_get(parts: &Parts, spec: &MethodSpec) -> Result<Negotiated, Rejection> {
-    if parts.headers.contains_key(CONTENT_TYPE) {
+    let fields = Fields::read(&parts.headers);
+    if fields.content_type.is_some() {
         return Err(unsupported(spec));
     }
     let mut query = Query::parse(parts.uri.query().unwrap_or_default());
@@ -129,13 +169,12 @@ fn negotiate_get(parts: &Parts, spec: &MethodSpec) -> Result<Negotiated, Rejecti
     let message = query.message_bytes();
     let message = message
         .ok_or_else(|| Error::invalid_argument("the query parameter `message` is not base64"))?;
-    let gzip_accepted = accepts_gzip(&parts.headers, encoding);
     let answer = Answer {
         codec,
-        gzip_accepted,
+        gzip_accepted: fields.accepts_gzip(encoding),
         varies: true,
     };
-    let timeout = read_timeout(&parts.headers)?;
+    let timeout = read_timeout(fields.timeout)?;
     Ok(Negotiated {
         codec,
         timeout,
@@ -172,8 +211,8 @@ fn encoding(name: Option<&[u8]>) -> Result<Encoding, Error> {
     })
 }
 
-fn check_version(headers: &HeaderMap, required: bool) -> Result<(), Error> {
-    match headers.get(PROTOCOL_VERSION) {
+fn check_version(version: Option<&HeaderValue>, required: bool) -> Result<(), Error> {
+    match version {
         None if required => Err(Error::invalid_argument(
             "the header Connect-Protocol-Version is missing: set it to \"1\"",
         )),
@@ -185,19 +224,8 @@ fn check_version(headers: &HeaderMap, required: bool) -> Result<(), Error> {
     }
 }
 
-/// Without `accept-encoding` the client is assumed to read what it wrote.
-fn accepts_gzip(headers: &HeaderMap, request: Encoding) -> bool {
-    let mut lines = headers.get_all(ACCEPT_ENCODING).iter().peekable();
-    if lines.peek().is_none() {
-        return request != Encoding::Identity;
-    }
-    lines
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .any(|name| name.trim_ascii() == b"gzip")
-}
-
-fn read_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
-    let Some(value) = headers.get(TIMEOUT) else {
+fn read_timeout(value: Option<&HeaderValue>) -> Result<Option<Duration>, Error> {
+    let Some(value) = value else {
         return Ok(None);
     };
     let parsed = timeout::parse(value.as_bytes());

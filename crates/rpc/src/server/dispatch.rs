@@ -35,7 +35,7 @@ where
     B: HttpBody,
     B::Error: Into<BoxError>,
 {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let mut body = pin!(body);
     let settings = &shared.settings;
     let required = settings.require_protocol_version;
@@ -52,8 +52,13 @@ where
     };
     let answer = negotiated.answer();
     let deadline = deadline(negotiated.timeout, settings.max_timeout);
-    let call = call(&route, settings, negotiated, parts, body.as_mut(), deadline);
-    match until(deadline, call).await {
+    let called = {
+        let (parts, body) = (&mut parts, body.as_mut());
+        // Pinned once, because it is large.
+        let call = pin!(call(&route, settings, negotiated, parts, body, deadline));
+        until(deadline, call).await
+    };
+    match called {
         Ok(Ok(reply)) => answer.success(reply, settings.compression, route.spec),
         Ok(Err(Failure::Handler(error))) => failure(&error),
         Ok(Err(Failure::Request(error))) => refuse(error.into(), body).await,
@@ -72,7 +77,7 @@ async fn call<B>(
     route: &Route,
     settings: &Settings,
     negotiated: Negotiated,
-    parts: Parts,
+    parts: &mut Parts,
     body: Pin<&mut B>,
     deadline: Option<Instant>,
 ) -> Result<Response<Bytes>, Failure>
@@ -113,7 +118,7 @@ where
         Some(message) => message,
         None => {
             let reading = collect(body, encoding.body_limit(limit), spec.is_sensitive());
-            match within(settings.read_timeout, reading).await {
+            match within(settings.read_timeout, pin!(reading)).await {
                 Ok(read) => read.map_err(|error| unread(error, limit))?,
                 Err(_) => return Err(too_slow(settings.read_timeout)),
             }

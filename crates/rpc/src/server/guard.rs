@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -38,9 +38,12 @@ impl<F: Future> Future for CatchPanic<F> {
 }
 
 /// Drives `future` for at most this long. A future that is ready at once, as the body of most
-/// requests is, costs no timer.
-pub(super) async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, Expired> {
-    let mut future = pin!(future);
+/// requests is, costs no timer. It is borrowed, here and below, so that it is not moved: futures
+/// that hold a whole call are large.
+pub(super) async fn within<F: Future>(
+    limit: Duration,
+    mut future: Pin<&mut F>,
+) -> Result<F::Output, Expired> {
     match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
         Poll::Ready(output) => Ok(output),
         Poll::Pending => timeout(limit, future).await.map_err(|_| Expired),
@@ -54,7 +57,7 @@ pub(super) struct Expired;
 /// over a future that would be ready at once.
 pub(super) async fn until<F: Future>(
     deadline: Option<Instant>,
-    future: F,
+    future: Pin<&mut F>,
 ) -> Result<F::Output, Expired> {
     match deadline {
         None => Ok(future.await),
