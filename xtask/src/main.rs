@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod arrows;
+mod bench;
 mod codegen;
 mod compatibility;
 mod conformance;
@@ -33,6 +34,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure, print ratios beside their goals, and leave a report in target/bench.
+    Bench(bench::Options),
     /// Write the committed code that is generated from .proto files; --check only compares.
     Codegen(codegen::Options),
     /// Run the interop tests (needs Go) and write docs/compatibility.md from what they came to.
@@ -53,6 +56,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Bench(options) => bench::run(&options),
         Command::Codegen(options) => codegen::run(&options),
         Command::Compatibility(options) => compatibility::run(&options),
         Command::Conformance(options) => conformance::run(&options),

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::shell::{self, Stages};
 use crate::workspace::Workspace;
-use crate::{conformance, demo, dist, fuzz, lint};
+use crate::{bench, conformance, demo, dist, fuzz, lint};
 
 /// Options of `cargo xtask test`.
 #[derive(Args)]
@@ -94,6 +94,7 @@ fn long(workspace: &Workspace, stages: &mut Stages) -> Result<()> {
     stages.run_with("conformance through the mux", ("go", "version"), || {
         conformance(true)
     })?;
+    stages.run("benchmarks, once each", || bench::smoke(workspace))?;
     stages.run_with("fuzz", ("c++", "--version"), fuzz::minutes)?;
     stages.run("dist", || dist::run(&dist::Options {}))?;
     stages.run("demo", || demo::run(&demo::Options {}))
