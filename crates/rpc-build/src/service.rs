@@ -217,16 +217,25 @@ impl Generator {
                 "/// Calls `{full_name}` over the transport `S`.\n\
                  {cfg}#[derive(Clone, Debug)]\n\
                  pub struct {client}<S> {{ client: {runtime}::client::Client<S> }}\n\
-                 {cfg}impl<S> {client}<S> {{\n\
+                 {cfg}#[allow(dead_code, reason = \"not every program calls everything\")]\n\
+                 impl<S> {client}<S> {{\n\
                      /// A client over a transport, with the default settings.\n\
                      pub fn new(transport: S) -> Self {{\n\
                          Self {{ client: {runtime}::client::Client::new(transport) }}\n\
+                     }}\n\
+                     /// A client over a transport, with these settings.\n\
+                     pub fn with_config(\n\
+                         transport: S,\n\
+                         config: impl Into<::std::sync::Arc<{runtime}::client::Config>>,\n\
+                     ) -> Self {{\n\
+                         Self {{ client: {runtime}::client::Client::with_config(transport, config) }}\n\
                      }}\n\
                  }}\n\
                  {cfg}impl<S> From<{runtime}::client::Client<S>> for {client}<S> {{\n\
                      fn from(client: {runtime}::client::Client<S>) -> Self {{ Self {{ client }} }}\n\
                  }}\n\
-                 {cfg}impl<S: {runtime}::client::Transport> {client}<S> {{\n"
+                 {cfg}#[allow(dead_code, reason = \"not every program calls everything\")]\n\
+                 impl<S: {runtime}::client::Transport> {client}<S> {{\n"
             ),
         );
         for method in &service.methods {
@@ -249,8 +258,12 @@ impl Generator {
             ..
         } = method;
         let constant = constant(method);
-        // The client's own constructor has this name.
-        let name = if name == "new" { "new_" } else { name };
+        // The client's own constructors have these names.
+        let name = match name.as_str() {
+            "new" => "new_",
+            "with_config" => "with_config_",
+            name => name,
+        };
         format!(
             "///\n/// # Errors\n///\n\
              /// What the server answered, or what kept it from answering.\n\

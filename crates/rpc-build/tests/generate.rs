@@ -166,10 +166,11 @@ fn parts_can_be_left_out_or_depend_on_features() {
 #[test]
 fn a_method_may_have_the_name_of_the_constructor() {
     let code = generate(
-        "message A {}\nservice S { rpc New(A) returns (A); }\n",
+        "message A {}\nservice S { rpc New(A) returns (A); rpc WithConfig(A) returns (A); }\n",
         configure(),
     );
     assert!(code.contains("pub async fn new_(") && code.contains("fn new(transport: S)"));
+    assert!(code.contains("pub async fn with_config_(") && code.contains("fn with_config("));
 }
 
 #[test]

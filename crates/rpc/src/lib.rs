@@ -92,3 +92,8 @@ pub use self::request::Request;
 pub use self::response::Response;
 #[cfg(feature = "server")]
 pub use self::server::{IntoRoutes, NotFound, ResponseFuture, Route, Router};
+
+/// The recipes of the README are compiled with the documentation's examples.
+#[cfg(all(doctest, feature = "client", feature = "server", feature = "http1"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

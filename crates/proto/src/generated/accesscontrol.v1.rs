@@ -339,11 +339,21 @@ pub struct AccessControlServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S> AccessControlServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
+        }
+    }
+    /// A client over a transport, with these settings.
+    pub fn with_config(
+        transport: S,
+        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+    ) -> Self {
+        Self {
+            client: ::keyway_rpc::client::Client::with_config(transport, config),
         }
     }
 }
@@ -354,6 +364,7 @@ impl<S> From<::keyway_rpc::client::Client<S>> for AccessControlServiceClient<S> 
     }
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S: ::keyway_rpc::client::Transport> AccessControlServiceClient<S> {
     /// Calls `accesscontrol.v1.AccessControlService/CheckAccess`.
     ///

@@ -122,11 +122,21 @@ pub struct VersionServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S> VersionServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
+        }
+    }
+    /// A client over a transport, with these settings.
+    pub fn with_config(
+        transport: S,
+        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+    ) -> Self {
+        Self {
+            client: ::keyway_rpc::client::Client::with_config(transport, config),
         }
     }
 }
@@ -137,6 +147,7 @@ impl<S> From<::keyway_rpc::client::Client<S>> for VersionServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S: ::keyway_rpc::client::Transport> VersionServiceClient<S> {
     /// Calls `health.v1.VersionService/GetVersion`.
     ///

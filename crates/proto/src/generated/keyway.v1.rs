@@ -230,11 +230,21 @@ pub struct CatalogServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S> CatalogServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
+        }
+    }
+    /// A client over a transport, with these settings.
+    pub fn with_config(
+        transport: S,
+        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+    ) -> Self {
+        Self {
+            client: ::keyway_rpc::client::Client::with_config(transport, config),
         }
     }
 }
@@ -245,6 +255,7 @@ impl<S> From<::keyway_rpc::client::Client<S>> for CatalogServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S: ::keyway_rpc::client::Transport> CatalogServiceClient<S> {
     /// Calls `keyway.v1.CatalogService/ListSecrets`.
     ///
@@ -469,11 +480,21 @@ pub struct ManagementServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S> ManagementServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
+        }
+    }
+    /// A client over a transport, with these settings.
+    pub fn with_config(
+        transport: S,
+        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+    ) -> Self {
+        Self {
+            client: ::keyway_rpc::client::Client::with_config(transport, config),
         }
     }
 }
@@ -484,6 +505,7 @@ impl<S> From<::keyway_rpc::client::Client<S>> for ManagementServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S: ::keyway_rpc::client::Transport> ManagementServiceClient<S> {
     /// Calls `keyway.v1.ManagementService/Reload`.
     ///

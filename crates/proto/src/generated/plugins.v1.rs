@@ -383,11 +383,21 @@ pub struct RegisterServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S> RegisterServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
+        }
+    }
+    /// A client over a transport, with these settings.
+    pub fn with_config(
+        transport: S,
+        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+    ) -> Self {
+        Self {
+            client: ::keyway_rpc::client::Client::with_config(transport, config),
         }
     }
 }
@@ -398,6 +408,7 @@ impl<S> From<::keyway_rpc::client::Client<S>> for RegisterServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S: ::keyway_rpc::client::Transport> RegisterServiceClient<S> {
     /// Calls `plugins.v1.RegisterService/RegisterPlugin`.
     ///
@@ -505,11 +516,21 @@ pub struct PluginServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S> PluginServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
+        }
+    }
+    /// A client over a transport, with these settings.
+    pub fn with_config(
+        transport: S,
+        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+    ) -> Self {
+        Self {
+            client: ::keyway_rpc::client::Client::with_config(transport, config),
         }
     }
 }
@@ -520,6 +541,7 @@ impl<S> From<::keyway_rpc::client::Client<S>> for PluginServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S: ::keyway_rpc::client::Transport> PluginServiceClient<S> {
     /// Calls `plugins.v1.PluginService/Shutdown`.
     ///
@@ -717,11 +739,21 @@ pub struct PluginManagementServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S> PluginManagementServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
+        }
+    }
+    /// A client over a transport, with these settings.
+    pub fn with_config(
+        transport: S,
+        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+    ) -> Self {
+        Self {
+            client: ::keyway_rpc::client::Client::with_config(transport, config),
         }
     }
 }
@@ -732,6 +764,7 @@ impl<S> From<::keyway_rpc::client::Client<S>> for PluginManagementServiceClient<
     }
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S: ::keyway_rpc::client::Transport> PluginManagementServiceClient<S> {
     /// Calls `plugins.v1.PluginManagementService/ListPlugins`.
     ///

@@ -214,11 +214,21 @@ pub struct EngineServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S> EngineServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
+        }
+    }
+    /// A client over a transport, with these settings.
+    pub fn with_config(
+        transport: S,
+        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+    ) -> Self {
+        Self {
+            client: ::keyway_rpc::client::Client::with_config(transport, config),
         }
     }
 }
@@ -229,6 +239,7 @@ impl<S> From<::keyway_rpc::client::Client<S>> for EngineServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S: ::keyway_rpc::client::Transport> EngineServiceClient<S> {
     /// Calls `resolver.v1.EngineService/RegisterPlugin`.
     ///
@@ -338,11 +349,21 @@ pub struct RegisterServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S> RegisterServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
+        }
+    }
+    /// A client over a transport, with these settings.
+    pub fn with_config(
+        transport: S,
+        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+    ) -> Self {
+        Self {
+            client: ::keyway_rpc::client::Client::with_config(transport, config),
         }
     }
 }
@@ -353,6 +374,7 @@ impl<S> From<::keyway_rpc::client::Client<S>> for RegisterServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S: ::keyway_rpc::client::Transport> RegisterServiceClient<S> {
     /// Calls `resolver.v1.RegisterService/RegisterPlugin`.
     ///
@@ -462,11 +484,21 @@ pub struct PluginServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S> PluginServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
+        }
+    }
+    /// A client over a transport, with these settings.
+    pub fn with_config(
+        transport: S,
+        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+    ) -> Self {
+        Self {
+            client: ::keyway_rpc::client::Client::with_config(transport, config),
         }
     }
 }
@@ -477,6 +509,7 @@ impl<S> From<::keyway_rpc::client::Client<S>> for PluginServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S: ::keyway_rpc::client::Transport> PluginServiceClient<S> {
     /// Calls `resolver.v1.PluginService/Shutdown`.
     ///
@@ -586,11 +619,21 @@ pub struct ListServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S> ListServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
+        }
+    }
+    /// A client over a transport, with these settings.
+    pub fn with_config(
+        transport: S,
+        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+    ) -> Self {
+        Self {
+            client: ::keyway_rpc::client::Client::with_config(transport, config),
         }
     }
 }
@@ -601,6 +644,7 @@ impl<S> From<::keyway_rpc::client::Client<S>> for ListServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S: ::keyway_rpc::client::Transport> ListServiceClient<S> {
     /// Calls `resolver.v1.ListService/ListPlugins`.
     ///
@@ -856,11 +900,21 @@ pub struct ResolverServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S> ResolverServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
+        }
+    }
+    /// A client over a transport, with these settings.
+    pub fn with_config(
+        transport: S,
+        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+    ) -> Self {
+        Self {
+            client: ::keyway_rpc::client::Client::with_config(transport, config),
         }
     }
 }
@@ -871,6 +925,7 @@ impl<S> From<::keyway_rpc::client::Client<S>> for ResolverServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S: ::keyway_rpc::client::Transport> ResolverServiceClient<S> {
     /// Calls `resolver.v1.ResolverService/GetSecrets`.
     ///
@@ -980,11 +1035,21 @@ pub struct AuthorizerServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S> AuthorizerServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
+        }
+    }
+    /// A client over a transport, with these settings.
+    pub fn with_config(
+        transport: S,
+        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+    ) -> Self {
+        Self {
+            client: ::keyway_rpc::client::Client::with_config(transport, config),
         }
     }
 }
@@ -995,6 +1060,7 @@ impl<S> From<::keyway_rpc::client::Client<S>> for AuthorizerServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program calls everything")]
 impl<S: ::keyway_rpc::client::Transport> AuthorizerServiceClient<S> {
     /// Calls `resolver.v1.AuthorizerService/Authorize`.
     ///

@@ -13,13 +13,27 @@ pub(super) fn transport_error(cause: BoxError, spec: &MethodSpec, expired: bool)
         Ok(error) => return *error,
         Err(cause) => cause,
     };
-    let path = spec.path();
+    let (path, why) = (spec.path(), describe(&*cause));
     let (code, what) = match reset_code(&*cause) {
         Some(Code::Canceled) if expired => (Code::DeadlineExceeded, "was not answered in time"),
         Some(code) => (code, "was reset"),
         None => (Code::Unavailable, "could not be reached"),
     };
-    Error::new(code, format!("{path} {what}: {cause}")).with_source(cause)
+    Error::new(code, format!("{path} {what}: {why}")).with_source(cause)
+}
+
+/// The texts of all causes. Some errors repeat their source in their own text, and others, as those
+/// of `hyper_util`, do not even hint at it.
+fn describe(cause: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = cause.to_string();
+    for cause in std::iter::successors(cause.source(), |cause| cause.source()) {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+    }
+    text
 }
 
 /// The error of a call whose answer was shorter than it said, without a word from the transport:
@@ -54,5 +68,34 @@ fn code_for(reason: h2::Reason) -> Code {
         h2::Reason::ENHANCE_YOUR_CALM => Code::ResourceExhausted,
         h2::Reason::INADEQUATE_SECURITY => Code::PermissionDenied,
         _ => Code::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("client error")]
+    struct Silent(#[source] io::Error);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("no connection: {0}")]
+    struct Repeating(#[source] Silent);
+
+    #[test]
+    fn every_cause_is_told_once() {
+        static ECHO: MethodSpec = MethodSpec::unary("/test.Echo/Echo");
+        let refused = || Silent(io::Error::other("connection refused"));
+        let error = transport_error(refused().into(), &ECHO, false);
+        let text =
+            "unavailable: /test.Echo/Echo could not be reached: client error: connection refused";
+        assert_eq!(error.to_string(), text);
+        let error = transport_error(Repeating(refused()).into(), &ECHO, false);
+        let text = "no connection: client error: connection refused";
+        assert!(error.message().ends_with(text), "{error}");
+        assert_eq!(error.message().matches("refused").count(), 1, "{error}");
     }
 }
