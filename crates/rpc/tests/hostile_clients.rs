@@ -220,6 +220,64 @@ async fn broken_chunks_reach_no_handler() {
     }
 }
 
+/// A lone LF ends a line for some and not for others, and so does one inside an extension: where
+/// chunks are cut may not depend on it. An extension has no use, and so no right to be long.
+#[tokio::test(start_paused = true)]
+async fn chunks_that_could_be_cut_in_two_ways_reach_no_handler() {
+    let long = format!("5;{}\r\nhello\r\n0\r\n\r\n", "x".repeat(100_000));
+    let cases = [
+        "5\nhello\r\n0\r\n\r\n",
+        "5\r\nhello\n0\r\n\r\n",
+        "5\r\nhello\r\n0\n\n",
+        "5;x\ny\r\nhello\r\n0\r\n\r\n",
+        "5 5\r\nhello\r\n0\r\n\r\n",
+        long.as_str(),
+    ];
+    for chunks in cases {
+        let head = head("transfer-encoding: chunked\r\n");
+        let smuggled = "POST /test.Echo/Panic HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
+        let answer = raw(
+            &memory(),
+            &[head.as_bytes(), chunks.as_bytes(), smuggled.as_bytes()],
+        )
+        .await;
+        let shown = &chunks[..chunks.len().min(40)];
+        assert!(!answer.contains("HTTP/1.1 200"), "{shown:?}: {answer}");
+        assert!(
+            answer.matches("HTTP/1.1").count() <= 1,
+            "{shown:?}: {answer}"
+        );
+    }
+    // What is allowed is read, and what follows is another request.
+    let extended = "7;name=\"value\"\r\n\n\x05hello\r\n0\r\nx-after: 1\r\n\r\n";
+    let next = head("content-length: 0\r\n");
+    let head = head("transfer-encoding: chunked\r\n");
+    let pieces = [head.as_bytes(), extended.as_bytes(), next.as_bytes()];
+    let answer = raw(&memory(), &pieces).await;
+    assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2, "{answer}");
+}
+
+/// Lines may end in a lone LF (RFC 9112, 2.2), so both ends of a request must be seen where the
+/// lengths say, and nothing of its body may become a request.
+#[tokio::test(start_paused = true)]
+async fn lone_line_feeds_smuggle_nothing() {
+    let inner = "POST /test.Echo/Panic HTTP/1.1\nhost: x\ncontent-length: 0\n\n";
+    let length = inner.len();
+    for head in [
+        format!(
+            "POST /test.Echo/Echo HTTP/1.1\nhost: x\ncontent-type: application/proto\ncontent-length: {length}\n\n"
+        ),
+        format!(
+            "POST /test.Echo/Echo HTTP/1.1\r\nhost: x\ncontent-type: application/proto\r\ncontent-length: {length}\r\n\n"
+        ),
+    ] {
+        let answer = raw(&memory(), &[format!("{head}{inner}").as_bytes()]).await;
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+        // The inner request is an invalid message, and no more.
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn a_truncated_body_reaches_no_handler() {
     let mut io = memory().open();
