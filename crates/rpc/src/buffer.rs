@@ -1,11 +1,12 @@
 //! Buffers of whole messages: collected under a limit, and zeroed where they carried values.
 
 use std::future::poll_fn;
+use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 
 use bytes::{Buf, Bytes};
 use http_body::Body;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 use crate::BoxError;
 
@@ -16,9 +17,46 @@ const MAX_RESERVATION: usize = 64 * 1024;
 /// dropped.
 pub(crate) fn freeze(buffer: Vec<u8>, sensitive: bool) -> Bytes {
     if sensitive && !buffer.is_empty() {
-        Bytes::from_owner(Zeroizing::new(buffer))
+        Bytes::from_owner(Wiped(buffer))
     } else {
         Bytes::from(buffer)
+    }
+}
+
+/// Zeroes a buffer, all of its capacity, and leaves it empty.
+fn wipe(buffer: &mut Vec<u8>) {
+    // The elements of a `Vec` are zeroed one by one, its spare capacity at once.
+    buffer.clear();
+    buffer.zeroize();
+}
+
+/// A buffer that is zeroed when it is dropped.
+#[derive(Default)]
+pub(crate) struct Wiped(pub(crate) Vec<u8>);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
+impl Deref for Wiped {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl DerefMut for Wiped {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
+impl AsRef<[u8]> for Wiped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -54,7 +92,7 @@ impl Accumulator {
         }
         let mut larger = Vec::with_capacity(needed.max(2 * self.buffer.capacity()));
         larger.extend_from_slice(&self.buffer);
-        self.buffer.zeroize();
+        wipe(&mut self.buffer);
         self.buffer = larger;
     }
 
@@ -66,7 +104,7 @@ impl Accumulator {
 impl Drop for Accumulator {
     fn drop(&mut self) {
         if self.sensitive {
-            self.buffer.zeroize();
+            wipe(&mut self.buffer);
         }
     }
 }

@@ -131,10 +131,9 @@ mod gzip {
     use bytes::Bytes;
     use flate2::read::MultiGzDecoder;
     use flate2::write::GzEncoder;
-    use zeroize::Zeroizing;
 
     use super::DecompressError;
-    use crate::buffer::{Accumulator, freeze};
+    use crate::buffer::{Accumulator, Wiped, freeze};
 
     const CHUNK: usize = 8 * 1024;
 
@@ -160,11 +159,9 @@ mod gzip {
     ) -> Result<Bytes, DecompressError> {
         let mut decoder = MultiGzDecoder::new(body);
         let mut message = Accumulator::new(body.len().min(limit), sensitive);
-        let mut chunk = Zeroizing::new([0_u8; CHUNK]);
+        let mut chunk = Wiped(vec![0; CHUNK]);
         loop {
-            let read = decoder
-                .read(&mut *chunk)
-                .map_err(DecompressError::Corrupt)?;
+            let read = decoder.read(&mut chunk).map_err(DecompressError::Corrupt)?;
             if read == 0 {
                 return Ok(message.freeze());
             }

@@ -54,6 +54,8 @@ impl SecretValue {
 
 impl Zeroize for SecretValue {
     fn zeroize(&mut self) {
+        // The elements of a `Vec` are wiped one by one, its spare capacity at once.
+        self.0.clear();
         self.0.zeroize();
     }
 }

@@ -80,7 +80,11 @@ impl TryFrom<Wire> for Envelope {
 /// Wipes the value, so that a message that was decoded and thrown away leaves nothing behind.
 impl Drop for Wire {
     fn drop(&mut self) {
-        self.value.zeroize();
+        if let Some(value) = &mut self.value {
+            // The elements of a `Vec` are wiped one by one, its spare capacity at once.
+            value.clear();
+            value.zeroize();
+        }
     }
 }
 

@@ -9,9 +9,9 @@ use http::HeaderMap;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http_body::Body;
 use hyper::rt::Write;
-use zeroize::Zeroizing;
 
 use crate::BoxError;
+use crate::buffer::Wiped;
 
 /// A body up to this size is copied behind the head, so that both leave in one write.
 const COPY_LIMIT: usize = 4 * 1024;
@@ -19,7 +19,7 @@ const COPY_LIMIT: usize = 4 * 1024;
 /// A message in the order in which it leaves: what is buffered, then the current chunk, then the
 /// rest of the body.
 pub(super) struct Outgoing<B: Body> {
-    buffer: Zeroizing<Vec<u8>>,
+    buffer: Wiped,
     /// How much of `buffer` has left.
     sent: usize,
     chunk: Option<B::Data>,
@@ -94,7 +94,7 @@ where
         }
         put_framing(&mut buffer, framing);
         Self {
-            buffer: Zeroizing::new(buffer),
+            buffer: Wiped(buffer),
             sent: 0,
             chunk: None,
             body,

@@ -26,8 +26,7 @@ pub(super) struct Reader {
     end: usize,
 }
 
-/// Bytes, of which those that were written to are zeroed in the end. The rest are zeros already,
-/// and zeroing is done byte by byte.
+/// Bytes, of which those that were written to are zeroed in the end. The rest are zeros already.
 #[derive(Default)]
 struct Block {
     buffer: Vec<u8>,

@@ -8,12 +8,12 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::rt::{Read, Write};
-use zeroize::Zeroizing;
 
 use super::chunked::{Chunked, Step};
 use super::error::ExchangeError;
 use super::head::{Framing, Head};
 use crate::Body;
+use crate::buffer::Wiped;
 use crate::http1::outgoing::Outgoing;
 use crate::http1::reader::{Reader, poll_read};
 
@@ -40,7 +40,7 @@ struct Connection<I> {
 /// A buffer for the rest of a body, and how much of it is filled.
 #[derive(Default)]
 struct Block {
-    buffer: Zeroizing<Vec<u8>>,
+    buffer: Wiped,
     filled: usize,
 }
 
@@ -184,7 +184,7 @@ impl Block {
         buffer[..unread].copy_from_slice(reader.unread());
         reader.consume(unread);
         *self = Self {
-            buffer: Zeroizing::new(buffer),
+            buffer: Wiped(buffer),
             filled: unread,
         };
     }
