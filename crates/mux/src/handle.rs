@@ -113,7 +113,8 @@ impl Session {
     ///
     /// No stream will come any more: the session is over, or this end has closed it or sent
     /// [`go_away`](Self::go_away). That the *peer* accepts none is no reason, since it may still
-    /// open some.
+    /// open some. Streams that waited when the peer ended the session come first; what they sent can
+    /// be read.
     ///
     /// # Cancel safety
     ///

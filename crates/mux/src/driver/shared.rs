@@ -416,6 +416,9 @@ impl State {
     pub(crate) fn close(&mut self, is_bounded: bool) {
         let timeout = is_bounded.then(|| self.core.drain_timeout());
         self.core.close(now(), timeout);
+        if !is_bounded {
+            self.core.forget_backlog();
+        }
         self.schedule();
         self.wake_for_deadline();
     }

@@ -81,13 +81,19 @@ impl Core {
         now: impl FnOnce() -> Instant,
     ) -> Poll<Result<Key, AcceptError>> {
         while let Some(key) = self.backlog.pop_front() {
-            if self.store.find(key.id) != Some(key) {
-                continue;
-            }
+            let is_live = self.store.find(key.id) == Some(key);
             let Some(entry) = self.store.get_mut(key) else {
                 continue;
             };
+            if entry.service != Service::Waiting {
+                continue;
+            }
             entry.service = Service::Accepted;
+            self.stats.accepted += 1;
+            if !is_live {
+                // The session is over; what has arrived can be read all the same.
+                return Poll::Ready(Ok(key));
+            }
             self.offered -= 1;
             if entry.handshake == Handshake::Offered {
                 entry.handshake = Handshake::AckDue;
@@ -96,7 +102,6 @@ impl Core {
             } else {
                 self.ahead -= 1;
             }
-            self.stats.accepted += 1;
             return Poll::Ready(Ok(key));
         }
         match self.outcome() {

@@ -1,12 +1,15 @@
 //! The end of a session: GoAway, draining, failure.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::ErrorKind,
+    time::{Duration, Instant},
+};
 
 use super::{Core, Event};
 use crate::{
     error::{ProtocolError, SessionError},
     frame::Header,
-    streams::{Key, ResetBy},
+    streams::{Key, ResetBy, Service},
 };
 
 /// How a session ended.
@@ -137,10 +140,16 @@ impl Core {
         self.end(outcome);
     }
 
-    /// The connection failed. After GoAway with nothing in flight that is how some peers close.
+    /// The connection failed. With nothing in flight that is how some peers close: after GoAway, or
+    /// without a word where a frame of ours crossed the close.
     pub(crate) fn connection_failed(&mut self, error: std::io::Error) {
         let is_closing = self.local_go_away || self.remote_go_away;
-        if is_closing && self.streams_in_use() == 0 {
+        let is_gone = matches!(
+            error.kind(),
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+        );
+        let is_close = is_closing || (is_gone && self.decoder.is_at_boundary());
+        if is_close && self.streams_in_use() == 0 {
             tracing::debug!(session = self.session, %error, "the peer closed the connection abruptly");
             self.end(Ok(()));
         } else {
@@ -173,12 +182,27 @@ impl Core {
         for key in keys {
             self.retire(key);
         }
-        self.backlog.clear();
+        // Those that wait to be accepted may have bytes to read, as the accepted ones.
+        let store = &self.store;
+        self.backlog.retain(|key| store.get(*key).is_some());
         self.greetings.clear();
         self.has_syn_due = false;
         self.ack_deadline = None;
         self.line.clear();
         self.sweep_at = None;
+    }
+
+    /// Drops the streams that wait to be accepted when nobody can accept them any more.
+    pub(crate) fn forget_backlog(&mut self) {
+        if !self.is_over() {
+            return;
+        }
+        while let Some(key) = self.backlog.pop_front() {
+            let entry = self.store.get(key);
+            if entry.is_some_and(|entry| entry.service == Service::Waiting) {
+                self.drop_entry(key);
+            }
+        }
     }
 
     fn wake_everybody(&mut self) {

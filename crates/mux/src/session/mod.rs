@@ -247,8 +247,10 @@ impl Core {
         if was_live && is_waiting {
             self.offered -= 1;
             self.ahead -= usize::from(handshake != Handshake::Offered);
-            // Nobody will ever hold a handle of it.
-            self.drop_entry(key);
+            if !self.is_over() {
+                // Nobody will ever hold a handle of it.
+                self.drop_entry(key);
+            }
         } else if is_released {
             self.drop_entry(key);
         }

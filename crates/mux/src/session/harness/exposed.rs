@@ -287,6 +287,8 @@ impl Exposed {
             self.read_to_the_end(key);
             self.release(key);
         }
+        // The last handle of the session is gone, so that nobody can accept what waited.
+        self.side.core.forget_backlog();
         self.side.collect();
         assert_eq!(self.side.core.store.keys().count(), 0, "entries are left");
         assert_eq!(self.side.core.stats().unread_bytes, 0);

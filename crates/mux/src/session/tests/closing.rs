@@ -474,7 +474,78 @@ fn m31_a_reset_connection_after_go_away_is_a_clean_end() {
     peer.outcome().unwrap();
 
     let mut peer = Scripted::new(Config::default());
+    peer.opened(1);
     peer.core()
         .connection_failed(std::io::ErrorKind::ConnectionReset.into());
     assert!(matches!(peer.outcome(), Err(SessionError::Io(_))));
+}
+
+/// HashiCorp's `Session.Close` sends no GoAway. Where our ping crosses it, the system tells of a
+/// broken pipe or a reset instead of the end.
+#[test]
+fn m31_a_close_that_crosses_a_ping_is_a_clean_end() {
+    use std::io::ErrorKind;
+    for kind in [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset] {
+        let mut peer = Scripted::new(Config::default());
+        peer.core().connection_failed(kind.into());
+        peer.outcome().unwrap();
+    }
+    let mut peer = Scripted::new(Config::default());
+    peer.core().connection_failed(ErrorKind::TimedOut.into());
+    assert!(matches!(peer.outcome(), Err(SessionError::Io(_))));
+    // In the middle of a frame something was cut off.
+    let mut peer = Scripted::new(Config::default());
+    peer.send_bytes(&Header::ping(Flags::SYN, 1).encode()[..5]);
+    peer.core()
+        .connection_failed(ErrorKind::ConnectionReset.into());
+    assert!(matches!(peer.outcome(), Err(SessionError::Io(_))));
+}
+
+#[test]
+fn m16_streams_that_wait_when_the_peer_closes_are_still_accepted() {
+    let mut peer = Scripted::new(Config::default());
+    peer.send_data(1, Flags::SYN, b"one way");
+    peer.send(Header::window_update(1, Flags::FIN, 0));
+    peer.send_data(3, Flags::SYN, b"cut off");
+    peer.send_data(5, Flags::SYN, b"never mind");
+    peer.send(Header::window_update(5, Flags::RST, 0));
+    peer.core().end_of_input();
+    assert_eq!(peer.core().stats().open_streams, 0);
+    let key = peer.accept();
+    assert_eq!(key.id, 1);
+    let (bytes, end) = peer.side().read_at_most(key, usize::MAX);
+    assert_eq!(bytes, b"one way");
+    assert!(matches!(end, Read::End));
+    let now = peer.now();
+    peer.core().release(key, || now);
+    let key = peer.accept();
+    assert_eq!(key.id, 3);
+    let (bytes, end) = peer.side().read_at_most(key, usize::MAX);
+    assert_eq!(bytes, b"cut off");
+    assert!(matches!(end, Read::Failed(StreamError::Session(_))));
+    assert!(matches!(
+        peer.side().write(key, b"answer"),
+        Poll::Ready(Err(StreamError::Session(_)))
+    ));
+    peer.core().release(key, || now);
+    assert!(matches!(
+        peer.core().accept(|| now),
+        Poll::Ready(Err(AcceptError::Session(_)))
+    ));
+    assert_eq!(peer.core().stats().unread_bytes, 0);
+}
+
+#[test]
+fn streams_that_nobody_can_accept_any_more_are_forgotten() {
+    let mut peer = Scripted::new(Config::default());
+    peer.send_data(1, Flags::SYN, b"too late");
+    peer.core().end_of_input();
+    assert_eq!(peer.core().stats().unread_bytes, 8);
+    peer.core().forget_backlog();
+    assert_eq!(peer.core().stats().unread_bytes, 0);
+    let now = peer.now();
+    assert!(matches!(
+        peer.core().accept(|| now),
+        Poll::Ready(Err(AcceptError::Session(_)))
+    ));
 }
