@@ -68,17 +68,20 @@ pub(crate) fn quick(workspace: &Workspace, stages: &mut Stages) -> Result<()> {
 /// Checks the crate of the fuzz targets, which is no member, as the fuzzer builds it but without the
 /// fuzzer itself.
 fn fuzz_targets(workspace: &Workspace) -> Result<()> {
-    shell::run(
-        shell::cargo(&workspace.root.join("fuzz"))
-            .env("RUSTFLAGS", "--cfg fuzzing")
-            .args([
-                "clippy",
-                "--locked",
-                "--no-default-features",
-                "--target-dir",
-            ])
-            .arg(workspace.target_directory.join("fuzz"))
-            .args(["--", "-Dwarnings"]),
+    let folder = workspace.root.join("fuzz");
+    let mut clippy = shell::cargo(&folder);
+    clippy
+        .env("RUSTFLAGS", "--cfg fuzzing")
+        .args([
+            "clippy",
+            "--locked",
+            "--no-default-features",
+            "--target-dir",
+        ])
+        .arg(workspace.target_directory.join("fuzz"))
+        .args(["--", "-Dwarnings"]);
+    shell::run(&mut clippy).context(
+        "the fuzz targets; after a change of dependencies, `cargo metadata` in fuzz/ brings its lock file up to date",
     )
 }
 

@@ -27,7 +27,10 @@ const SEND_QUEUE: usize = 256;
 const BUFFERED: usize = 8 * 1024;
 
 /// How many bytes a peer sends that repeats itself.
-const FLOOD: usize = 128 * 1024;
+const FLOOD: usize = 96 * 1024;
+
+/// How many chunks are fed at most.
+const CHUNKS: usize = 2000;
 
 /// What a byte of the peer may cost: looks at streams. A frame has 12.
 const WORK_PER_BYTE: u64 = 8;
@@ -121,9 +124,14 @@ impl Exposed {
 
     fn feed_all(&mut self, schedule: &Schedule<'_>) {
         let mut turns = schedule.turns.iter().cycle();
+        let mut fed = 0;
         for _ in 0..schedule.repeats {
             let mut bytes = schedule.bytes;
             while !bytes.is_empty() && !self.side.core.has_ended() {
+                fed += 1;
+                if fed > CHUNKS {
+                    return;
+                }
                 let [length, action] = turns.next().copied().unwrap_or_default();
                 let length = match usize::from(length) {
                     0 => bytes.len(),
