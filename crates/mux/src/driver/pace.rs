@@ -1,13 +1,20 @@
 //! How much large writes may send before the tasks at both ends get their turn.
 
+use std::time::{Duration, Instant};
+
 use crate::{frame::MAX_PAYLOAD, streams::Key};
 
 /// What large writes send in one go while nothing else happens. A socket holds more, but what is in
 /// it delays whatever comes behind it, and a socket that is never full never stops in the middle of a frame.
 const ALONE: usize = 128 * 1024;
 
-/// The same while other streams write as well: theirs are small and somebody waits for them.
+/// The same, at the least, while other streams write as well: theirs are small and somebody waits
+/// for them.
 const IN_COMPANY: usize = 16 * 1024;
+
+/// How much may be sent for each microsecond since the last go began. Where busy tasks make goes rare,
+/// it is not large writes that keep anybody waiting.
+const BYTES_PER_MICROSECOND: u64 = 1024;
 
 /// For how many goes a small write is remembered.
 const MEMORY: u8 = 64;
@@ -21,6 +28,10 @@ pub(super) struct Pace {
     large: Option<Key>,
     /// How many goes are still to be small.
     company: u8,
+    /// When the go began, once there was one.
+    begun: Option<Instant>,
+    /// How long the one before it took, with the rest after it.
+    took: Duration,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +69,13 @@ impl Pace {
     }
 
     fn limit(&self) -> usize {
-        if self.company > 0 { IN_COMPANY } else { ALONE }
+        if self.company == 0 {
+            return ALONE;
+        }
+        let earned = self.took.as_micros() as u64 * BYTES_PER_MICROSECOND;
+        usize::try_from(earned)
+            .unwrap_or(ALONE)
+            .clamp(IN_COMPANY, ALONE)
     }
 
     /// Whether large writes are to wait for the driver.
@@ -67,10 +84,13 @@ impl Pace {
     }
 
     /// The driver has a turn: the second one after a go was used up begins the next.
-    pub(super) fn begin_turn(&mut self) {
+    pub(super) fn begin_turn(&mut self, now: impl FnOnce() -> Instant) {
         if self.state == Go::Resting {
             self.state = Go::On;
             self.sent = 0;
+            let now = now();
+            let before = self.begun.replace(now);
+            self.took = before.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
             self.company = self.company.saturating_sub(1);
         }
     }
@@ -93,17 +113,17 @@ mod tests {
     const OTHER: Key = Key { slot: 1, id: 3 };
 
     /// Writes bursts until the go is used up, lets the driver have its turns, and says how much it was.
-    fn go(pace: &mut Pace) -> usize {
+    fn go(pace: &mut Pace, now: Instant) -> usize {
         let mut sent = 0;
         while !pace.is_resting() {
             let burst = pace.frames().min(4) * MAX_PAYLOAD;
             sent += burst;
             pace.large_write(LARGE, burst);
         }
-        pace.begin_turn();
+        pace.begin_turn(|| now);
         assert!(pace.is_resting(), "the driver has let nobody run yet");
         assert!(pace.end_turn());
-        pace.begin_turn();
+        pace.begin_turn(|| now);
         assert!(!pace.is_resting() && !pace.end_turn());
         sent
     }
@@ -111,14 +131,35 @@ mod tests {
     #[test]
     fn goes_are_small_for_a_while_after_another_stream_wrote() {
         let mut pace = Pace::default();
-        assert_eq!(go(&mut pace), ALONE);
+        let now = Instant::now();
+        assert_eq!(go(&mut pace, now), ALONE);
         pace.small_write(LARGE);
-        assert_eq!(go(&mut pace), ALONE, "a head before a body is no company");
+        assert_eq!(
+            go(&mut pace, now),
+            ALONE,
+            "a head before a body is no company"
+        );
         pace.small_write(OTHER);
         for _ in 0..MEMORY {
-            assert_eq!(go(&mut pace), IN_COMPANY);
+            assert_eq!(go(&mut pace, now), IN_COMPANY);
         }
-        assert_eq!(go(&mut pace), ALONE);
+        assert_eq!(go(&mut pace, now), ALONE);
+    }
+
+    #[test]
+    fn goes_are_larger_where_busy_tasks_make_them_rare() {
+        let mut pace = Pace::default();
+        let mut now = Instant::now();
+        go(&mut pace, now);
+        pace.small_write(OTHER);
+        let mut next = |microseconds| {
+            now += Duration::from_micros(microseconds);
+            go(&mut pace, now)
+        };
+        next(32);
+        assert_eq!(next(5), 32 * 1024);
+        assert_eq!(next(64_000), IN_COMPANY);
+        assert_eq!(next(10), ALONE);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::io::ReadBuf;
@@ -19,6 +19,12 @@ use crate::{
 
 /// What one turn may read before the other tasks get theirs.
 const READ_BUDGET: usize = MAX_BLOCK;
+
+/// The same where turns are rare, because other tasks keep the thread busy.
+const RARE_READ_BUDGET: usize = 4 * MAX_BLOCK;
+
+/// How long after the last bytes a turn is rare.
+const RARE: Duration = Duration::from_millis(1);
 
 /// How a turn ended.
 pub(super) enum Turn {
@@ -58,7 +64,7 @@ impl State {
         }
         self.has_yielded = false;
         self.is_crowded = false;
-        self.pace.begin_turn();
+        self.pace.begin_turn(now);
         if is_due {
             self.core.handle_timeout(now());
         }
@@ -118,10 +124,15 @@ impl State {
     fn read(&mut self, cx: &mut Context<'_>) -> Input {
         let mut total = 0;
         let mut woken = 0;
-        while total < READ_BUDGET && !self.core.has_ended() {
+        let before = self.core.now();
+        let mut budget = READ_BUDGET;
+        while total < budget && !self.core.has_ended() {
             match self.read_once(cx) {
                 Some(count) => total += count,
                 None => return Input::Drained,
+            }
+            if self.core.now().saturating_duration_since(before) >= RARE {
+                budget = RARE_READ_BUDGET;
             }
             woken += self.collect_events();
             self.is_crowded = woken > 1;

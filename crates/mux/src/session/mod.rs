@@ -193,6 +193,11 @@ impl Core {
         self.role
     }
 
+    /// The latest time that was told: when bytes arrived last, or a deadline came.
+    pub(crate) const fn now(&self) -> Instant {
+        self.now
+    }
+
     /// What the user told of the peer.
     pub(crate) fn peer(&self) -> Option<Arc<dyn Any + Send + Sync>> {
         self.config.peer.clone()
