@@ -39,6 +39,7 @@ fn requests() -> Vec<Vec<u8>> {
     vec![
         post("", message),
         post("x-one: 1\r\nX-One: 2\r\nx-two-bin: AQ\r\n", message),
+        post("x-one:\r\nx-one: \r\nx-two-bin: \t AQ \t\r\n", message),
         post("", b""),
         post("connect-timeout-ms: 0\r\n", message),
         post("connect-timeout-ms: x\r\n", message),

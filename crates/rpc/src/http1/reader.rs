@@ -1,5 +1,6 @@
 //! [`Reader`]: bytes that were read and not used yet.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -35,16 +36,40 @@ struct Block {
 
 impl Block {
     fn new(size: usize) -> Self {
+        let spare = (size == INITIAL).then(Self::spare).flatten();
         Self {
-            buffer: vec![0; size],
+            buffer: spare.unwrap_or_else(|| vec![0; size]),
             touched: 0,
         }
     }
+
+    fn spare() -> Option<Vec<u8>> {
+        SPARE.try_with(|spare| spare.borrow_mut().pop()).ok()?
+    }
+}
+
+/// The most buffers that a thread keeps for connections to come.
+const MAX_SPARE: usize = 16;
+
+thread_local! {
+    /// Zeroed buffers of the initial size: a connection for each request would allocate and clear
+    /// two of them each time.
+    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
         self.buffer[..self.touched].zeroize();
+        if self.buffer.len() == INITIAL {
+            let buffer = std::mem::take(&mut self.buffer);
+            // A thread that is ending keeps nothing.
+            let _ = SPARE.try_with(|spare| {
+                let mut spare = spare.borrow_mut();
+                if spare.len() < MAX_SPARE {
+                    spare.push(buffer);
+                }
+            });
+        }
     }
 }
 
@@ -136,4 +161,26 @@ pub(super) fn poll_read<I: Read + Unpin>(
     let mut buffer = ReadBuf::new(into);
     ready!(Pin::new(io).poll_read(cx, buffer.unfilled()))?;
     Poll::Ready(Ok(buffer.filled().len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spare_buffer_holds_nothing_of_its_last_use() {
+        let mut block = Block::new(INITIAL);
+        block.buffer[..6].copy_from_slice(b"secret");
+        block.touched = 6;
+        drop(block);
+        let spare = Block::spare().expect("it was kept");
+        assert_eq!(spare, vec![0; INITIAL]);
+    }
+
+    #[test]
+    fn only_some_buffers_are_kept() {
+        drop(Vec::from_iter((0..50).map(|_| Block::new(INITIAL))));
+        drop(Block::new(AFTERWARDS));
+        assert_eq!(SPARE.with(|spare| spare.borrow().len()), MAX_SPARE);
+    }
 }

@@ -10,9 +10,11 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Uri, Version};
 use hyper::rt::{Read, Write};
@@ -120,7 +122,7 @@ fn plain(reader: &mut Reader, max_head_size: usize) -> Option<http::Request<Body
     };
     let path = head.path.filter(|path| path.starts_with('/'))?;
     let uri = Uri::try_from(path).ok()?;
-    let (headers, length) = headers(head.headers)?;
+    let (headers, length) = headers(head.headers, &unread[..size])?;
     let length = match (length, &method) {
         (Some(length), &Method::POST) => length,
         (None, &Method::GET) => 0,
@@ -143,8 +145,9 @@ fn plain(reader: &mut Reader, max_head_size: usize) -> Option<http::Request<Body
     Some(request)
 }
 
-/// The fields and the length of the body; `None` if one of them asks for more than an answer.
-fn headers(fields: &[httparse::Header<'_>]) -> Option<(HeaderMap, Option<usize>)> {
+/// The fields and the length of the body; `None` if one of them asks for more than an answer. The
+/// fields lie in `head`, of which their values share one copy.
+fn headers(fields: &[httparse::Header<'_>], head: &[u8]) -> Option<(HeaderMap, Option<usize>)> {
     const NOT_PLAIN: [HeaderName; 6] = [
         header::CONNECTION,
         header::EXPECT,
@@ -153,6 +156,7 @@ fn headers(fields: &[httparse::Header<'_>]) -> Option<(HeaderMap, Option<usize>)
         header::TE,
         header::TRAILER,
     ];
+    let copy = Bytes::copy_from_slice(head);
     let mut headers = HeaderMap::with_capacity(fields.len());
     let mut length = None;
     for field in fields {
@@ -163,9 +167,17 @@ fn headers(fields: &[httparse::Header<'_>]) -> Option<(HeaderMap, Option<usize>)
         if name == header::CONTENT_LENGTH && length.replace(decimal(field.value)?).is_some() {
             return None;
         }
-        headers.append(name, HeaderValue::from_bytes(field.value).ok()?);
+        let value = copy.slice(place(field.value, head)?);
+        headers.append(name, HeaderValue::from_maybe_shared(value).ok()?);
     }
     Some((headers, length))
+}
+
+/// Where `part` lies in `whole`.
+fn place(part: &[u8], whole: &[u8]) -> Option<Range<usize>> {
+    let start = part.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
+    let place = start..start.checked_add(part.len())?;
+    (whole.get(place.clone())? == part).then_some(place)
 }
 
 /// Digits and nothing else, and no more of them than the length of what fits into a buffer has.
