@@ -10,7 +10,6 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
     actor::{Act, Actor, Performed},
-    class::Class,
     model::Expected,
     outcome::{Outcome, Saw},
     script::{End, Op, Script, Step},
@@ -148,11 +147,12 @@ async fn ending(
     for end in End::BOTH {
         let seen = bounded(&*actors[end.index()], Act::Ended, limit).await;
         let what = format!("{end}: how the session ended");
-        // A session whose streams were cut off may end with an error, but it must end. So may one
-        // whose end crosses a ping: HashiCorp's library closes without a word.
-        let may_fail = !expected.is_finished || script.class == Class::KeepAlive;
-        let is_failure = may_fail && seen.saw == Saw::Lost;
-        let saw = if is_failure { Saw::Lost } else { Saw::Done };
+        // A session whose streams were cut off may end with an error, but it must end. One of them
+        // may be a stream that was about to be opened when the other end closed.
+        let opens = |op: &Op| op.step == Step::OpenRefused;
+        let opens_late = expected.is_closed && script.ops.iter().any(opens);
+        let is_cut = (!expected.is_finished || opens_late) && seen.saw == Saw::Lost;
+        let saw = if is_cut { Saw::Lost } else { Saw::Done };
         lines.push(line(what, Outcome::of(saw), seen));
         let accepts = |op: &Op| op.end == end && op.step == Step::Accepting;
         if script.ops.iter().any(accepts) {
