@@ -63,6 +63,8 @@ fn test(workspace: &Workspace) -> Result<Results> {
             "test",
             "--no-fail-fast",
             "--package",
+            "keyway-differential",
+            "--package",
             "keyway-interop",
             "--package",
             "keyway-replay",
