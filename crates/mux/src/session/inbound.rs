@@ -1,6 +1,6 @@
 //! What arrives: every frame of the peer, and what it does.
 
-use std::time::Instant;
+use std::{collections::HashSet, time::Instant};
 
 use super::{ACK_DELAY, Core, Event, MAX_AHEAD, SessionError};
 use crate::{
@@ -133,6 +133,7 @@ impl Core {
     }
 
     fn offer(&mut self, id: u32) -> Key {
+        self.tidy_backlog();
         let mut entry = StreamEntry::new(id, Handshake::Offered, INITIAL_WINDOW);
         entry.service = Service::Waiting;
         let is_expected = self.expected > 0;
@@ -146,15 +147,23 @@ impl Core {
             self.greetings.push_back(key);
             self.ack_deadline.get_or_insert(self.now + ACK_DELAY);
         }
-        if self.backlog.len() > 2 * self.config.accept_backlog.max(MAX_AHEAD) {
-            // Most were reset while they waited; without this they would pile up.
-            let store = &self.store;
-            self.backlog.retain(|key| store.find(key.id) == Some(*key));
-        }
         self.backlog.push_back(key);
         self.offered += 1;
         self.events.push_back(Event::Acceptable);
         key
+    }
+
+    /// Drops streams that were reset while they waited, before they pile up. The key of an id that
+    /// came again is that of the stream before, so this must be done before it is in use again, and
+    /// of several equal ones that are in use one stays.
+    fn tidy_backlog(&mut self) {
+        if self.backlog.len() <= 2 * self.config.accept_backlog.max(MAX_AHEAD) {
+            return;
+        }
+        let store = &self.store;
+        let mut seen = HashSet::new();
+        self.backlog
+            .retain(|key| store.find(key.id) == Some(*key) && seen.insert(key.id));
     }
 
     /// Takes the payload's length out of the receive window and decides which stream the frame is

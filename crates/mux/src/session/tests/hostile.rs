@@ -187,6 +187,34 @@ fn m07_a_flood_of_opened_and_reset_streams_costs_nothing() {
 }
 
 #[test]
+fn m07_a_flood_of_one_id_opened_and_reset_costs_nothing() {
+    let mut flood = Flood::new(Config::default(), LITTLE);
+    for _ in 0..5_000 {
+        flood.send(Header::window_update(1, Flags::SYN, 0));
+        flood.send(Header::window_update(1, Flags::RST, 0));
+        assert_eq!(flood.peer.side().open_streams(), 0);
+    }
+    assert!(flood.peer.nothing_to_accept());
+    flood.assert_harmless(LITTLE);
+}
+
+#[test]
+fn m07_an_id_that_came_often_is_one_stream_beside_a_flood_of_another() {
+    let mut flood = Flood::new(Config::default(), LITTLE);
+    for _ in 0..600 {
+        flood.send(Header::window_update(1, Flags::SYN, 0));
+        flood.send(Header::window_update(1, Flags::RST, 0));
+    }
+    flood.send(Header::window_update(1, Flags::SYN, 0));
+    for _ in 0..5_000 {
+        flood.send(Header::window_update(3, Flags::SYN, 0));
+        flood.send(Header::window_update(3, Flags::RST, 0));
+    }
+    assert_eq!(flood.peer.accept().id, 1);
+    assert!(flood.peer.nothing_to_accept());
+}
+
+#[test]
 fn m07_a_flood_of_resets_of_streams_in_use_costs_nothing() {
     let mut flood = Flood::new(Config::default(), LITTLE);
     for index in 0..5_000 {
