@@ -1,8 +1,9 @@
 //! `cargo xtask test`: what a change must pass, and with `--all` the long stages as well.
 
 use std::fs;
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::shell::{self, Stages};
@@ -37,6 +38,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     stages.run("unit, integration and interop tests", || {
         tests(&workspace, options.all)
     })?;
+    stages.run_with("Go programs", ("go", "version"), || go_programs(&workspace))?;
     stages.run("crates outside the workspace", || outside(&workspace))?;
     stages.run_with("conformance", ("go", "version"), || conformance(false))?;
     if options.all {
@@ -60,6 +62,25 @@ fn tests(workspace: &Workspace, all: bool) -> Result<()> {
         command.env("KEYWAY_LONG_TESTS", "1");
     }
     shell::run(&mut command)
+}
+
+/// Formats, vets and tests the peers in Go, against each other.
+fn go_programs(workspace: &Workspace) -> Result<()> {
+    let folder = workspace.root.join("interop/go");
+    let unformatted = shell::read(Command::new("gofmt").arg("-l").arg(&folder))?;
+    ensure!(
+        unformatted.is_empty(),
+        "these files are not as gofmt writes them:\n{unformatted}"
+    );
+    for command in ["vet", "test"] {
+        shell::run(
+            Command::new("go")
+                .arg(command)
+                .arg("./...")
+                .current_dir(&folder),
+        )?;
+    }
+    Ok(())
 }
 
 /// Builds and tests the crates below `examples`, which use ours as a stranger would.

@@ -287,6 +287,7 @@ func saw(what string) reply { return reply{Saw: what} }
 // outcome says what an error means, in the words of the tests.
 func outcome(bytes int, err error) reply {
 	r := reply{Saw: "other", Bytes: bytes}
+	var connection *net.OpError
 	switch {
 	case err == nil:
 		r.Saw = "done"
@@ -298,6 +299,9 @@ func outcome(bytes int, err error) reply {
 	case errors.Is(err, yamux.ErrStreamClosed):
 		r.Saw = "closed"
 	case errors.Is(err, yamux.ErrSessionShutdown):
+		r.Saw = "lost"
+	case errors.As(err, &connection):
+		// A write that meets the end of the connection before the session has noticed it.
 		r.Saw = "lost"
 	}
 	r.Text = err.Error()
