@@ -8,8 +8,7 @@ mod support;
 
 use std::{
     future::Future,
-    io,
-    pin::{Pin, pin},
+    pin::pin,
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
     time::Duration,
@@ -18,9 +17,10 @@ use std::{
 use keyway_mux::{Config, Listener, Role, Stream};
 use support::{ACK, Frame, SYN, bounded, end, eventually};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf},
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     time::Instant,
 };
+use tokio_util::io::InspectWriter;
 
 const HEADER: usize = 12;
 
@@ -28,61 +28,29 @@ const HEADER: usize = 12;
 type Acks = Arc<Mutex<Vec<(u32, Instant)>>>;
 
 /// A connection that notes when each acknowledgement leaves.
-struct Noted {
-    io: DuplexStream,
-    unread: Vec<u8>,
-    acks: Acks,
+fn noting(io: DuplexStream, acks: &Acks) -> InspectWriter<DuplexStream, impl FnMut(&[u8]) + use<>> {
+    let acks = Arc::clone(acks);
+    let mut unread = Vec::new();
+    InspectWriter::new(io, move |bytes| {
+        unread.extend_from_slice(bytes);
+        note(&mut unread, &acks);
+    })
 }
 
-impl Noted {
-    fn note(&mut self, bytes: &[u8]) {
-        self.unread.extend_from_slice(bytes);
-        while self.unread.len() >= HEADER {
-            let number = |at| u32::from_be_bytes(self.unread[at..at + 4].try_into().unwrap());
-            let is_data = self.unread[1] == support::DATA;
-            let payload = if is_data { number(8) as usize } else { 0 };
-            if self.unread.len() < HEADER + payload {
-                return;
-            }
-            let flags = u16::from_be_bytes([self.unread[2], self.unread[3]]);
-            if flags & ACK != 0 {
-                let ack = (number(4), Instant::now());
-                self.acks.lock().unwrap().push(ack);
-            }
-            self.unread.drain(..HEADER + payload);
+/// Takes the whole frames out of what was written.
+fn note(unread: &mut Vec<u8>, acks: &Acks) {
+    while unread.len() >= HEADER {
+        let number = |at| u32::from_be_bytes(unread[at..at + 4].try_into().unwrap());
+        let is_data = unread[1] == support::DATA;
+        let payload = if is_data { number(8) as usize } else { 0 };
+        if unread.len() < HEADER + payload {
+            return;
         }
-    }
-}
-
-impl AsyncRead for Noted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Noted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write(cx, buffer);
-        if let Poll::Ready(Ok(count)) = written {
-            self.note(&buffer[..count]);
+        let flags = u16::from_be_bytes([unread[2], unread[3]]);
+        if flags & ACK != 0 {
+            acks.lock().unwrap().push((number(4), Instant::now()));
         }
-        written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        unread.drain(..HEADER + payload);
     }
 }
 
@@ -117,12 +85,11 @@ type Work = Arc<dyn Fn(&Stream) + Send + Sync>;
 fn serve(work: Work) -> (Sender, Acks, support::End) {
     let (near, far) = tokio::io::duplex(1 << 20);
     let acks = Acks::default();
-    let noted = Noted {
-        io: far,
-        unread: Vec::new(),
-        acks: Arc::clone(&acks),
-    };
-    let server = end(noted, Role::Server, Config::new().keep_alive(None));
+    let server = end(
+        noting(far, &acks),
+        Role::Server,
+        Config::new().keep_alive(None),
+    );
     let mut listener = Listener::new(server.session.clone());
     tokio::spawn(async move {
         while let Ok(mut stream) = listener.accept().await {
@@ -203,12 +170,11 @@ async fn m01_streams_that_arrive_while_handlers_compute_are_acknowledged_meanwhi
 async fn m01_nobody_acknowledges_for_an_application_that_does_not_accept() {
     let (near, far) = tokio::io::duplex(1 << 20);
     let acks = Acks::default();
-    let noted = Noted {
-        io: far,
-        unread: Vec::new(),
-        acks: Arc::clone(&acks),
-    };
-    let server = end(noted, Role::Server, Config::new().keep_alive(None));
+    let server = end(
+        noting(far, &acks),
+        Role::Server,
+        Config::new().keep_alive(None),
+    );
     let peer = Sender(Arc::new(Mutex::new(near)));
     // Somebody wanted a stream once and does not any more.
     tokio::select! {

@@ -13,9 +13,9 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{Mutex, mpsc, oneshot, watch},
 };
+use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt as _, TokioAsyncReadCompatExt as _};
 use yamux::{Connection, ConnectionError, Mode};
 
-use super::io::Compat;
 use crate::{config::Role, engine::Engine};
 
 /// How many streams of the peer may wait to be accepted; more are dropped.
@@ -50,7 +50,15 @@ impl From<ConnectionError> for YamuxError {
 /// One stream of a [`YamuxSession`].
 #[derive(Debug)]
 pub struct YamuxStream {
-    pub(super) inner: yamux::Stream,
+    pub(super) inner: Compat<yamux::Stream>,
+}
+
+impl YamuxStream {
+    fn new(stream: yamux::Stream) -> Self {
+        Self {
+            inner: stream.compat(),
+        }
+    }
 }
 
 enum Command {
@@ -79,7 +87,7 @@ impl YamuxSession {
             Role::Client => Mode::Client,
             Role::Server => Mode::Server,
         };
-        let connection = Connection::new(Compat(io), yamux::Config::default(), mode);
+        let connection = Connection::new(io.compat(), yamux::Config::default(), mode);
         let (commands, inbox) = mpsc::channel(OPENS);
         let (offers, offered) = mpsc::channel(BACKLOG);
         let (ended, ending) = watch::channel(None);
@@ -270,9 +278,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Worker<T> {
             let Poll::Ready(opened) = self.connection.poll_new_outbound(cx) else {
                 return;
             };
-            let opened = opened
-                .map(|inner| YamuxStream { inner })
-                .map_err(Into::into);
+            let opened = opened.map(YamuxStream::new).map_err(Into::into);
             if let Some(answer) = self.opening.pop_front()
                 && answer.send(opened).is_err()
             {
@@ -291,8 +297,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Worker<T> {
                     let is_clean = matches!(error, YamuxError::Closed);
                     return Poll::Ready(if is_clean { Ok(()) } else { Err(error) });
                 }
-                Poll::Ready(Some(Ok(inner))) => {
-                    if self.offers.try_send(YamuxStream { inner }).is_err() {
+                Poll::Ready(Some(Ok(stream))) => {
+                    if self.offers.try_send(YamuxStream::new(stream)).is_err() {
                         tracing::debug!("dropped a stream: nobody accepts");
                     }
                 }

@@ -1,5 +1,6 @@
 //! The engines that play in this process.
 
+mod driven;
 mod native;
 mod tokio_yamux;
 mod yamux_crate;

@@ -1,0 +1,159 @@
+//! What the foreign engines share: one task polls the session, commands go to it and streams come from it.
+
+use std::{
+    io,
+    sync::{Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{Mutex as AsyncMutex, mpsc, oneshot, watch},
+};
+
+use crate::{
+    local::Local,
+    multiplexer::Multiplexer,
+    outcome::{Outcome, Saw},
+    script::End,
+};
+
+/// What the task is asked for.
+pub(super) enum Command<S> {
+    /// Open a stream.
+    Open(oneshot::Sender<Result<S, Outcome>>),
+    /// Tell the other end to open no more; only where [`ForeignStream::GOES_AWAY`].
+    GoAway,
+    /// Close the session.
+    Close,
+}
+
+/// A stream of a foreign engine, with what the engine can do and how it words its errors.
+pub(crate) trait ForeignStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// Whether its sessions can send a GoAway without closing.
+    const GOES_AWAY: bool;
+
+    /// Its number on the wire.
+    fn id(&self) -> u32;
+
+    /// What an error of it means.
+    fn explain(error: &io::Error) -> Saw;
+}
+
+/// The task's end of the channels.
+pub(super) struct Orders<S> {
+    /// The commands, to be polled by the session's task.
+    pub(super) commands: mpsc::UnboundedReceiver<Command<S>>,
+    offers: mpsc::UnboundedSender<S>,
+}
+
+impl<S> Orders<S> {
+    /// Hands a stream of the other end to whoever accepts.
+    pub(super) fn offer(&self, stream: S) {
+        // Without a receiver the stream is dropped, as it must be.
+        drop(self.offers.send(stream));
+    }
+}
+
+/// A session that one task polls.
+pub(super) trait Driver<S>: Send + 'static {
+    /// Carries out the orders and moves the session on, until it ends.
+    fn poll(&mut self, orders: &mut Orders<S>, cx: &mut Context<'_>) -> Poll<Outcome>;
+}
+
+/// The handle of a session that one task polls.
+pub(crate) struct Driven<S> {
+    commands: mpsc::UnboundedSender<Command<S>>,
+    offered: AsyncMutex<mpsc::UnboundedReceiver<S>>,
+    ending: Mutex<watch::Receiver<Option<Outcome>>>,
+}
+
+impl<S: ForeignStream> Driven<S> {
+    /// An actor whose task polls `driver`.
+    pub(super) fn local(end: End, mut driver: impl Driver<S>) -> Local<Self> {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let (offers, offered) = mpsc::unbounded_channel();
+        let (ended, ending) = watch::channel(None);
+        let mut orders = Orders {
+            commands: inbox,
+            offers,
+        };
+        let session = Self {
+            commands,
+            offered: AsyncMutex::new(offered),
+            ending: Mutex::new(ending),
+        };
+        Local::new(end, session, async move {
+            let outcome = std::future::poll_fn(|cx| driver.poll(&mut orders, cx)).await;
+            drop((driver, orders));
+            // Nobody may be left to hear it.
+            let _ = ended.send(Some(outcome));
+        })
+    }
+
+    fn order(&self, command: Command<S>) -> Outcome {
+        match self.commands.send(command) {
+            Ok(()) => Outcome::of(Saw::Done),
+            Err(_) => Outcome::of(Saw::Lost),
+        }
+    }
+}
+
+impl<S: ForeignStream> Multiplexer for Driven<S> {
+    type Stream = S;
+
+    const FLUSHES: bool = true;
+
+    fn id(stream: &S) -> u32 {
+        stream.id()
+    }
+
+    async fn open(&self) -> Result<S, Outcome> {
+        let (answer, opened) = oneshot::channel();
+        // A command that nobody takes drops its answer, which ends the wait.
+        self.order(Command::Open(answer));
+        opened.await.unwrap_or(Err(Outcome::of(Saw::Lost)))
+    }
+
+    async fn accept(&self) -> Option<S> {
+        self.offered.lock().await.recv().await
+    }
+
+    fn reset(_: S) -> Outcome {
+        Outcome::of(Saw::Unsupported)
+    }
+
+    fn go_away(&self) -> Outcome {
+        if S::GOES_AWAY {
+            self.order(Command::GoAway)
+        } else {
+            Outcome::of(Saw::Unsupported)
+        }
+    }
+
+    async fn close(&self) -> Outcome {
+        let ordered = self.order(Command::Close);
+        if ordered.saw == Saw::Lost {
+            return ordered;
+        }
+        self.ended().await
+    }
+
+    async fn ended(&self) -> Outcome {
+        let mut ending = {
+            let ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+            ending.clone()
+        };
+        let outcome = ending.wait_for(Option::is_some).await;
+        let outcome = outcome.map(|outcome| outcome.clone());
+        outcome.ok().flatten().unwrap_or(Outcome::of(Saw::Lost))
+    }
+
+    fn open_streams(&self) -> Option<usize> {
+        None
+    }
+
+    fn explain(error: &io::Error) -> Outcome {
+        Outcome::of(S::explain(error)).saying(error)
+    }
+}
