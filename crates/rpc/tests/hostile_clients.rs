@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use keyway_rpc::http1::ServeConfig;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 use support::{Alive, Memory, head, raw, read_raw, router};
@@ -23,33 +22,6 @@ fn status(answer: &str) -> &str {
 
 fn body(answer: &str) -> &str {
     answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_head_that_does_not_arrive_ends_the_connection() {
-    let config = ServeConfig::default().header_read_timeout(Duration::from_secs(5));
-    let memory = memory().with_config(config);
-    let started = Instant::now();
-    let mut io = memory.open();
-    for byte in b"POST /test.Echo/Echo HTTP/1.1\r\n" {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        if io.write_all(&[*byte]).await.is_err() {
-            break;
-        }
-    }
-    read_raw(&mut io).await;
-    assert!(
-        started.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        started.elapsed()
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_idle_connection_ends() {
-    let started = Instant::now();
-    assert_eq!(raw(&memory(), &[b""]).await, "");
-    assert_eq!(started.elapsed().as_secs(), 30);
 }
 
 #[tokio::test(start_paused = true)]
@@ -309,22 +281,4 @@ async fn garbage_ends_the_connection_and_not_the_server() {
     )
     .await;
     assert_eq!(status(&answer), "HTTP/1.1 200 OK");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_long_call_is_not_idle_and_the_time_after_it_is() {
-    let config = ServeConfig::default().header_read_timeout(Duration::from_secs(5));
-    let router = router(&Alive::default()).max_timeout(Duration::from_secs(100));
-    let started = Instant::now();
-    let mut io = Memory::new(router).with_config(config).open();
-    let request = head("content-length: 0\r\n").replace("Echo/Echo", "Echo/Hang");
-    io.write_all(request.as_bytes())
-        .await
-        .expect("the server reads");
-    let mut first = [0; 12];
-    io.read_exact(&mut first).await.expect("the server answers");
-    assert_eq!(&first, b"HTTP/1.1 504");
-    assert_eq!(started.elapsed().as_secs(), 100);
-    read_raw(&mut io).await;
-    assert_eq!(started.elapsed().as_secs(), 105);
 }

@@ -26,6 +26,10 @@ pub(super) struct Outgoing<B: Body> {
     body: B,
     framing: Framing,
     state: State,
+    /// How many bytes the peer took.
+    written: u64,
+    /// Whether it is the peer that does not take more.
+    blocked: bool,
 }
 
 /// How the end of a body is told.
@@ -103,13 +107,15 @@ where
                 Framing::None => State::Flush,
                 Framing::Length { .. } | Framing::Chunked { .. } => State::Body,
             },
+            written: 0,
+            blocked: false,
         }
     }
 
-    /// Whether the body was taken whole, so that only the peer is waited for.
+    /// How many bytes the peer took, if it is the peer that is waited for and not the body.
     #[cfg(feature = "server")]
-    pub(super) fn has_whole_body(&self) -> bool {
-        self.state != State::Body
+    pub(super) fn blocked_at(&self) -> Option<u64> {
+        self.blocked.then_some(self.written)
     }
 
     /// Writes as much as the peer takes; ready when all has left.
@@ -122,6 +128,7 @@ where
         io: &mut I,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
+        self.blocked = false;
         let result = ready!(self.try_send(io, cx));
         if result.is_err() {
             self.state = State::Failed;
@@ -242,7 +249,9 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_write(io, cx))?;
-        Pin::new(io).poll_flush(cx)
+        let flushed = Pin::new(io).poll_flush(cx);
+        self.blocked = flushed.is_pending();
+        flushed
     }
 
     fn poll_write<I: Write + Unpin>(
@@ -261,10 +270,13 @@ where
                     self.chunk = None;
                     return Poll::Ready(Ok(()));
                 }
-                (false, true) => ready!(Pin::new(&mut *io).poll_write(cx, buffered))?,
-                (true, false) => ready!(Pin::new(&mut *io).poll_write(cx, chunk))?,
-                (false, false) => ready!(Pin::new(&mut *io).poll_write_vectored(cx, &slices))?,
+                (false, true) => Pin::new(&mut *io).poll_write(cx, buffered),
+                (true, false) => Pin::new(&mut *io).poll_write(cx, chunk),
+                (false, false) => Pin::new(&mut *io).poll_write_vectored(cx, &slices),
             };
+            self.blocked = written.is_pending();
+            let written = ready!(written)?;
+            self.written += written as u64;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use http::Uri;
 use keyway_rpc::client::{Client, Config};
-use keyway_rpc::http1::{Exchange, ServeConfig, TokioIo, serve_connection};
-use keyway_rpc::{Error, Idempotency, MethodSpec, Request, Response, Route, Router};
+use keyway_rpc::http1::{Exchange, ServeConfig, ServeError, TokioIo, serve_connection};
+use keyway_rpc::{Body, Error, Idempotency, MethodSpec, Request, Response, Route, Router};
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio::task::JoinSet;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
 use tower_service::Service;
 
 /// A message with one string.
@@ -164,6 +165,38 @@ impl Service<Uri> for Memory {
     }
 }
 
+/// How the serving of a connection ended.
+pub(crate) type Ended = JoinHandle<Result<(), ServeError>>;
+
+/// A connection to this service, and how it ended.
+pub(crate) fn connection<S>(
+    config: ServeConfig,
+    service: S,
+    stop: oneshot::Receiver<()>,
+) -> (DuplexStream, Ended)
+where
+    S: Service<
+            http::Request<Body>,
+            Response = http::Response<Body>,
+            Error = Infallible,
+            Future: Send,
+        > + Clone
+        + Send
+        + 'static,
+{
+    let (near, far) = tokio::io::duplex(16 * 1024);
+    let served = tokio::spawn(async move {
+        let stop = async {
+            // Dropping the sender is no reason to stop.
+            if stop.await.is_err() {
+                pending().await
+            }
+        };
+        serve_connection(TokioIo::new(far), service, &config, stop).await
+    });
+    (near, served)
+}
+
 /// Sends raw bytes on a new connection and returns everything that comes back until the server
 /// closes it, or says nothing more for a minute.
 pub(crate) async fn raw(memory: &Memory, parts: &[&[u8]]) -> String {
@@ -311,4 +344,32 @@ async fn read_request(io: &mut DuplexStream) {
     let length: usize = length.map_or(0, |text| text.parse().expect("a number"));
     let mut body = vec![0; length];
     io.read_exact(&mut body).await.expect("a whole body");
+}
+
+/// A tower service of one function.
+pub(crate) fn tower_fn<F>(function: F) -> Function<F>
+where
+    F: Fn(http::Request<Body>) -> http::Response<Body> + Clone,
+{
+    Function(function)
+}
+
+#[derive(Clone)]
+pub(crate) struct Function<F>(F);
+
+impl<F> Service<http::Request<Body>> for Function<F>
+where
+    F: Fn(http::Request<Body>) -> http::Response<Body>,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        std::future::ready(Ok((self.0)(request)))
+    }
 }

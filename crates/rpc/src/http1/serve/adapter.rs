@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tower_service::Service;
 
-use super::idle::{Activity, Busy};
+use super::activity::{Activity, Busy};
 
 /// Clones the service for each request, and counts the requests.
 pub(super) struct ToHyper<S> {

@@ -20,7 +20,9 @@ use http::{Method, StatusCode, Uri, Version};
 use hyper::rt::{Read, Write};
 use tower_service::Service;
 
-use super::{Idle, ServeError, Stop};
+use super::ServeError;
+use super::clock::{Clock, Wait};
+use super::stop::Stop;
 use crate::http1::outgoing::{Framing, Outgoing, SendError};
 use crate::http1::reader::Reader;
 use crate::{Body, BoxError};
@@ -41,7 +43,7 @@ pub(super) async fn first<I, S, B, F>(
     io: &mut I,
     service: &mut S,
     max_head_size: usize,
-    idle: &mut Idle,
+    clock: &mut Clock,
     stop: &mut Stop<'_, F>,
 ) -> Result<Next, ServeError>
 where
@@ -52,30 +54,31 @@ where
     F: Future<Output = ()>,
 {
     let mut reader = Reader::new();
-    if !wait(io, &mut reader, idle, stop).await? {
+    if !wait(io, &mut reader, clock, stop).await? {
         return Ok(Next::End);
     }
     let Some(request) = plain(&mut reader, max_head_size) else {
         return Ok(Next::Hyper(reader));
     };
     let answer = answer(io, &mut reader, service, stop, request).await?;
-    if !send(io, answer, idle, stop).await? {
+    if !send(io, answer, clock, stop).await? {
         return Ok(Next::End);
     }
     if reader.is_empty() {
-        idle.restart();
-        if !wait(io, &mut reader, idle, stop).await? {
+        clock.restart();
+        if !wait(io, &mut reader, clock, stop).await? {
             return Ok(Next::End);
         }
     }
     Ok(Next::Hyper(reader))
 }
 
-/// Waits for bytes; `false` if the connection is at its end instead, or is to end.
+/// Waits for bytes; `false` if the connection is at its end instead, is to end, or was idle for too
+/// long.
 async fn wait<I, F>(
     io: &mut I,
     reader: &mut Reader,
-    idle: &mut Idle,
+    clock: &mut Clock,
     stop: &mut Stop<'_, F>,
 ) -> Result<bool, ServeError>
 where
@@ -86,7 +89,10 @@ where
         let came = match reader.poll_fill(io, cx)? {
             Poll::Ready(bytes) => bytes > 0,
             Poll::Pending if stop.poll(cx) => false,
-            Poll::Pending => return idle.poll(cx).map(Err),
+            Poll::Pending => match clock.poll(Wait::Request, cx)? {
+                Poll::Ready(()) => false,
+                Poll::Pending => return Poll::Pending,
+            },
         };
         if !came {
             close(io, cx);
@@ -229,7 +235,7 @@ where
 async fn send<I, B, F>(
     io: &mut I,
     response: http::Response<B>,
-    idle: &mut Idle,
+    clock: &mut Clock,
     stop: &mut Stop<'_, F>,
 ) -> Result<bool, ServeError>
 where
@@ -265,11 +271,13 @@ where
         close_line,
     ];
     let mut outgoing = Outgoing::new(&start, &parts.headers, body.as_mut(), framing);
-    idle.restart();
+    clock.restart();
     poll_fn(|cx| match outgoing.poll_send(io, cx) {
         Poll::Ready(sent) => Poll::Ready(sent.map_err(ServeError::from)),
-        Poll::Pending if outgoing.has_whole_body() => idle.poll(cx).map(Err),
-        Poll::Pending => Poll::Pending,
+        Poll::Pending => match outgoing.blocked_at() {
+            Some(written) => clock.poll(Wait::Reader { written }, cx),
+            None => Poll::Pending,
+        },
     })
     .await?;
     if !stays {
