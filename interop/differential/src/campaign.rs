@@ -175,7 +175,7 @@ impl Campaign {
         let mut tallies = Tallies::new();
         for seed in seeds {
             // A pairing without an end that drains has nothing to say about draining.
-            if Class::of_seed(seed) == Class::CloseDrains && self.pairing.drains().is_empty() {
+            if Class::of_seed(seed).needs_drain() && self.pairing.drains().is_empty() {
                 continue;
             }
             let outcome = self.play_seed(seed);

@@ -43,6 +43,8 @@ pub enum Class {
     CloseDrains,
     /// The session is closed while streams are idle and somebody reads or cannot write.
     CloseWakes,
+    /// The session is closed while streams wait to be accepted, which happens during or after the close.
+    CloseUnaccepted,
     /// Both ends close the session at the same time.
     CloseBoth,
     /// One end goes on sending on a stream that the other has dropped.
@@ -57,7 +59,7 @@ pub enum Class {
 
 impl Class {
     /// All of them. The place in this list is part of a script's seed.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Exchange,
         Self::AcceptorFirst,
         Self::WriteThenDrop,
@@ -74,6 +76,7 @@ impl Class {
         Self::CloseInFlight,
         Self::CloseDrains,
         Self::CloseWakes,
+        Self::CloseUnaccepted,
         Self::CloseBoth,
         Self::LateFrames,
         Self::KeepAlive,
@@ -100,6 +103,7 @@ impl Class {
             Self::CloseInFlight => "close-in-flight",
             Self::CloseDrains => "close-drains",
             Self::CloseWakes => "close-wakes",
+            Self::CloseUnaccepted => "close-unaccepted",
             Self::CloseBoth => "close-both",
             Self::LateFrames => "late-frames",
             Self::KeepAlive => "keep-alive",
@@ -124,13 +128,18 @@ impl Class {
             Self::Backlog => "M11",
             Self::GoAway => "M15",
             Self::CloseInFlight => "M16",
-            Self::CloseDrains => "M15, M16",
+            Self::CloseDrains | Self::CloseUnaccepted => "M15, M16",
             Self::CloseWakes => "M4, M22",
             Self::CloseBoth => "M22, M31",
             Self::LateFrames => "M18",
             Self::KeepAlive => "M24",
             Self::LargeWindows => "M14",
         }
+    }
+
+    /// Whether its scripts need an end whose engine, when it closes a session, waits for its streams.
+    pub fn needs_drain(self) -> bool {
+        matches!(self, Self::CloseDrains | Self::CloseUnaccepted)
     }
 
     /// The class that a seed belongs to.
@@ -166,7 +175,8 @@ impl FromStr for Class {
 
 impl Script {
     /// The script of a seed. `drains` are the ends whose engine, when it closes a session, waits for
-    /// its streams; the class [`Class::CloseDrains`] lets only them close.
+    /// its streams; the class [`Class::CloseDrains`] lets only them close. In
+    /// [`Class::CloseUnaccepted`] another end hangs up.
     ///
     /// # Panics
     ///
@@ -191,6 +201,7 @@ impl Script {
             Class::CloseInFlight => draft.close_in_flight(),
             Class::CloseDrains => draft.close_drains(drains),
             Class::CloseWakes => draft.close_wakes(),
+            Class::CloseUnaccepted => draft.close_unaccepted(drains),
             Class::CloseBoth => draft.close_both(),
             Class::LateFrames => draft.with_others(70, |strand| strand.late_frames()),
             Class::KeepAlive => draft.keep_alive(),

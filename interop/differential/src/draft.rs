@@ -416,6 +416,44 @@ impl Draft {
         self.open_late(closer);
     }
 
+    pub(crate) fn close_unaccepted(&mut self, drains: &[End]) {
+        let closer = self.end();
+        let acceptor = closer.other();
+        let is_drained = drains.contains(&closer);
+        self.session(closer, Step::Accepting, Wait::Own);
+        let mut later = Vec::new();
+        while self.ops.len() + later.iter().map(Vec::len).sum::<usize>() < LENGTH - 6 {
+            let is_finished = self.random.percent(50);
+            let ops = self.in_two(
+                closer,
+                |strand| strand.open_and_leave(is_finished),
+                |strand| {
+                    strand.own(acceptor, Step::Accept);
+                    if is_drained {
+                        strand.take_leave(is_finished);
+                    } else {
+                        let pace = strand.pace(30_000);
+                        strand.own(acceptor, Step::ReadEnd(pace));
+                    }
+                },
+            );
+            later.push(ops);
+        }
+        if self.random.percent(50) {
+            // The other end knows before it accepts.
+            self.session(closer, Step::GoAway, Wait::All);
+            self.session(acceptor, Step::OpenRefused, Wait::All);
+        }
+        let (step, is_after) = match is_drained {
+            true => (Step::Drain, false),
+            false => (Step::HangUp, self.random.percent(50)),
+        };
+        self.session(closer, step, Wait::All);
+        let wait = if is_after { Wait::All } else { Wait::Others };
+        self.session(acceptor, Step::Accepting, wait);
+        self.weave(later);
+    }
+
     pub(crate) fn close_both(&mut self) {
         self.only(|strand| strand.exchange());
         for end in End::BOTH {

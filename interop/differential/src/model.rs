@@ -66,6 +66,7 @@ struct Model {
     went_away: [bool; 2],
     is_closed: bool,
     is_draining: bool,
+    hung_up: Option<End>,
 }
 
 /// Finds what a script leads to.
@@ -83,7 +84,8 @@ pub fn expect(script: &Script) -> Result<Expected, String> {
     if !model.streams.values().all(Stream::must_fit) {
         return Err("a write is never done".to_owned());
     }
-    let is_finished = model.streams.values().all(Stream::is_over);
+    // Who hangs up does not learn how far the other end has come.
+    let is_finished = model.hung_up.is_none() && model.streams.values().all(Stream::is_over);
     if model.is_draining && !is_finished {
         return Err("a stream would be cut off".to_owned());
     }
@@ -124,6 +126,11 @@ impl Model {
                 self.is_draining = true;
                 Ok(Outcome::of(Saw::Done))
             }
+            Step::HangUp => {
+                self.is_closed = true;
+                self.hung_up = Some(op.end);
+                Ok(Outcome::of(Saw::Done))
+            }
             Step::OpenRefused if self.is_closed || self.is_draining => Ok(Outcome::of(Saw::Cut)),
             Step::OpenRefused if self.went_away[op.end.other().index()] => {
                 Ok(Outcome::of(Saw::Refused))
@@ -138,7 +145,7 @@ impl Model {
     fn check_waits(&self, op: &Op) -> Result<(), String> {
         let stream = op.stream.and_then(|stream| self.streams.get(&stream));
         let fits = match (op.wait, op.step) {
-            (Wait::All, _) => self.streams.values().all(Stream::must_fit),
+            (Wait::All | Wait::Others, _) => self.streams.values().all(Stream::must_fit),
             (Wait::Stream, _) | (_, Step::Reset | Step::Drop) => {
                 stream.is_none_or(Stream::must_fit)
             }
@@ -174,6 +181,7 @@ impl Model {
 
     fn on_stream(&mut self, op: &Op) -> Result<Outcome, String> {
         let is_closed = self.is_closed;
+        let hung_up = self.hung_up;
         let number = op.stream.ok_or("no stream")?;
         let stream = self.streams.get_mut(&number).ok_or("not open")?;
         if stream.dropped[op.end.index()] {
@@ -188,8 +196,12 @@ impl Model {
         }
         stream.is_announced |= op.step != Step::Drop;
         match op.step {
-            Step::Accept if !self.accepts[own] || stream.is_reset || is_closed => {
+            Step::Accept if !self.accepts[own] || stream.is_reset => {
                 Err("never accepted".to_owned())
+            }
+            // A close may reset the streams that wait. Who hangs up has left them at the other end.
+            Step::Accept if is_closed && hung_up != Some(stream.opener) => {
+                Err("it may be gone before it is accepted".to_owned())
             }
             Step::Accept => {
                 stream.is_accepted = true;

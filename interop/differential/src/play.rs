@@ -90,7 +90,7 @@ async fn perform(actor: &dyn Actor, op: &Op, ids: &Ids) -> Outcome {
         (Step::Accepting, _) => Act::Accepting,
         (Step::OpenRefused, _) => Act::OpenRefused,
         (Step::GoAway, _) => Act::GoAway,
-        (Step::Close | Step::Drain, _) => Act::Close,
+        (Step::Close | Step::Drain | Step::HangUp, _) => Act::Close,
         (Step::Open { flush }, _) => Act::Open { flush },
         (_, None) => return Outcome::of(Saw::Unknown),
         (Step::Accept, Some(id)) => Act::Accept(id),

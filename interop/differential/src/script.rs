@@ -90,6 +90,8 @@ pub enum Step {
     Close,
     /// Closes the session once its streams have come to their end.
     Drain,
+    /// Closes the session, and the connection behind everything that was sent.
+    HangUp,
 }
 
 /// What an operation waits for besides its own stream: the end that opens or accepts it, and
@@ -101,6 +103,8 @@ pub enum Wait {
     Own,
     /// Everything before it on this stream, at both ends.
     Stream,
+    /// Everything before it, but not that the session is closed.
+    Others,
     /// Everything before it, but one close does not wait for the other.
     All,
 }
@@ -135,11 +139,16 @@ impl Op {
         }
     }
 
+    fn closes(&self) -> bool {
+        matches!(self.step, Step::Close | Step::Drain | Step::HangUp)
+    }
+
     /// Whether this operation has to wait for an earlier one.
     pub fn follows(&self, earlier: &Self) -> bool {
         match self.wait {
             // Both ends may close at the same time.
             Wait::All => return self.step != Step::Close || earlier.step != Step::Close,
+            Wait::Others => return !earlier.closes(),
             Wait::Stream if self.stream == earlier.stream => return true,
             Wait::Stream | Wait::Own => {}
         }
@@ -180,10 +189,12 @@ impl fmt::Display for Op {
             Step::GoAway => write!(f, " sends GoAway"),
             Step::Close => write!(f, " closes the session"),
             Step::Drain => write!(f, " drains and closes the session"),
+            Step::HangUp => write!(f, " closes the session and hangs up"),
         }?;
         match self.wait {
             Wait::Own => Ok(()),
             Wait::Stream => write!(f, " (after all of #{})", self.stream.unwrap_or_default()),
+            Wait::Others => write!(f, " (after everything but the close)"),
             Wait::All => write!(f, " (after everything)"),
         }
     }

@@ -234,6 +234,32 @@ impl Strand<'_> {
         self.finish_both();
     }
 
+    /// Opens with bytes that nobody reads yet, perhaps none, and perhaps with their end.
+    pub(crate) fn open_and_leave(&mut self, is_finished: bool) {
+        let bytes = match self.random.below(8) {
+            0 => 256 * 1024,
+            1 => 0,
+            _ => self.random.between(1, 30_000),
+        };
+        let flush = bytes == 0 || self.random.percent(50);
+        self.own(self.opener, Step::Open { flush });
+        if bytes > 0 {
+            self.own(self.opener, Step::Write(bytes));
+        }
+        if is_finished {
+            self.own(self.opener, Step::Finish);
+        }
+    }
+
+    /// Reads what was left there, and ends the stream in both directions.
+    pub(crate) fn take_leave(&mut self, is_finished: bool) {
+        if !is_finished {
+            self.own(self.opener, Step::Finish);
+        }
+        self.own(self.acceptor(), Step::ReadEnd(Pace::Fast));
+        self.finish(self.acceptor());
+    }
+
     /// What arrives after the stream was dropped is nobody's business, and no error.
     pub(crate) fn late_frames(&mut self) {
         self.open_with_message();
