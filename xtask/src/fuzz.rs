@@ -35,6 +35,9 @@ pub(crate) struct Options {
     /// How many targets run at the same time.
     #[arg(long, default_value_t = 1)]
     pub(crate) jobs: usize,
+    /// Where the random changes of inputs begin: the same number tries the same inputs in the same order.
+    #[arg(long)]
+    pub(crate) seed: Option<u32>,
     /// Add the inputs that were found since to the kept corpus, without those that reach nothing new.
     #[arg(long)]
     pub(crate) keep: bool,
@@ -58,15 +61,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .into_iter()
         .map(|target| (target, options.seconds))
         .collect();
-    fuzzer.run_all(&plan, options.jobs)
+    fuzzer.run_all(&plan, options.jobs, options.seed)
 }
 
-/// What a change must survive: a minute of what any peer's bytes reach first, less of the others.
+/// What a change must survive: a minute of what any peer's bytes reach first, less of the others. The inputs are the same each
+/// time, so that a change is judged by what it does and not by luck; [`run`] looks for new ones.
 ///
 /// # Errors
 ///
 /// As [`run`].
 pub(crate) fn minutes() -> Result<()> {
+    const SEED: u32 = 2026;
     const LONG: [&str; 3] = ["frame_decoder", "session_bytes", "session_pair"];
     let fuzzer = Fuzzer::install()?;
     fuzzer.build()?;
@@ -85,7 +90,7 @@ pub(crate) fn minutes() -> Result<()> {
     // The long ones first, so that the short ones fill the gap at the end.
     plan.sort_by_key(|(_, seconds)| std::cmp::Reverse(*seconds));
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    fuzzer.run_all(&plan, cores.min(2))
+    fuzzer.run_all(&plan, cores.min(2), Some(SEED))
 }
 
 /// The installed tool and the folders that it works in.
@@ -156,7 +161,7 @@ impl Fuzzer {
     }
 
     /// Runs the targets, some of them at a time, and prints a line for each.
-    fn run_all(&self, plan: &[(String, u64)], jobs: usize) -> Result<()> {
+    fn run_all(&self, plan: &[(String, u64)], jobs: usize, seed: Option<u32>) -> Result<()> {
         let waiting: Mutex<VecDeque<_>> = Mutex::new(plan.iter().collect());
         let faults = Mutex::new(Vec::new());
         let work = || {
@@ -167,7 +172,7 @@ impl Fuzzer {
                     .pop_front()
             };
             while let Some((target, seconds)) = next() {
-                if let Err(fault) = self.run_one(target, *seconds) {
+                if let Err(fault) = self.run_one(target, *seconds, seed) {
                     let fault = format!("{fault:#}");
                     faults
                         .lock()
@@ -186,7 +191,7 @@ impl Fuzzer {
         Ok(())
     }
 
-    fn run_one(&self, target: &str, seconds: u64) -> Result<()> {
+    fn run_one(&self, target: &str, seconds: u64, seed: Option<u32>) -> Result<()> {
         let found = self.found(target)?;
         let mut command = self.fuzz(target);
         command.arg(&found).arg(self.corpus(target)).args([
@@ -196,6 +201,7 @@ impl Fuzzer {
             &format!("-timeout={SECONDS_PER_INPUT}"),
             &format!("-rss_limit_mb={MEGABYTES}"),
         ]);
+        command.args(seed.map(|seed| format!("-seed={seed}")));
         let output = command
             .output()
             .with_context(|| format!("cannot start {TOOL}"))?;
