@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod builder;
+mod comments;
 mod descriptors;
 mod error;
 mod message;

@@ -95,7 +95,8 @@ impl Redaction {
 
 fn debug(path: &str, body: &str) -> String {
     format!(
-        "impl ::core::fmt::Debug for {path} {{\n    \
+        "#[allow(deprecated, reason = \"the fields are shown all the same\")]\n\
+             impl ::core::fmt::Debug for {path} {{\n    \
              fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {{\n\
              {body}    }}\n}}\n"
     )

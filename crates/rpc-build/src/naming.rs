@@ -65,7 +65,7 @@ impl ServiceNames {
 /// Finds methods that cannot be generated, and items that would get the same name, while the
 /// lines to blame are still known.
 pub(crate) fn check(sources: &Sources, builder: &Builder) -> Result<(), Error> {
-    for file in sources.root_files() {
+    for file in &sources.files {
         let mut taken = taken_names(sources, file);
         for (index, service) in file.service.iter().enumerate() {
             let path = [field::FILE_SERVICE, index as i32];
@@ -116,6 +116,7 @@ fn check_methods(
         ];
         let place = || sources.place(file, &path);
         let method_name = format!("{}.{}.{}", file.package(), service.name(), method.name());
+        let method_name = method_name.trim_start_matches('.').to_owned();
         if method.client_streaming() || method.server_streaming() {
             if builder.skip_streaming {
                 continue;

@@ -10,6 +10,21 @@ use crate::message::Redaction;
 use crate::naming::ServiceNames;
 use crate::{Builder, Emit};
 
+// Messages may have the names of what every module can see otherwise.
+const SEND: &str = "::core::marker::Send";
+const SYNC: &str = "::core::marker::Sync";
+const INTO: &str = "::core::convert::Into";
+const FROM: &str = "::core::convert::From";
+const CLONE: &str = "::core::clone::Clone";
+
+/// Stands before all that a program may have no use for.
+const UNUSED: &str =
+    "#[allow(dead_code, reason = \"not every program uses every part of a service\")]\n";
+
+/// Stands before methods, which are called what the `.proto` file says.
+const NAMED: &str = "#[allow(clippy::wrong_self_convention, dead_code, \
+    reason = \"the names are those of the service, and not every program uses them all\")]\n";
+
 /// Writes the code of services into that of their package.
 pub(crate) struct Generator {
     client: Emit,
@@ -122,7 +137,7 @@ impl Generator {
         let (cfg, trait_name) = (self.server.attribute(), &names.service);
         push(
             buf,
-            &format!("{cfg}pub trait {trait_name}: Send + Sync + 'static {{\n"),
+            &format!("{cfg}{NAMED}pub trait {trait_name}: {SEND} + {SYNC} + 'static {{\n"),
         );
         for method in &service.methods {
             push(
@@ -137,20 +152,15 @@ impl Generator {
 
     fn trait_method(&self, names: &ServiceNames, method: &Method) -> String {
         let (runtime, module) = (&self.runtime, &names.methods);
-        let Method {
-            name,
-            input_type,
-            output_type,
-            ..
-        } = method;
-        let constant = constant(method);
+        let (name, constant) = (&method.name, constant(method));
+        let (input_type, output_type) = (&method.input_type, &method.output_type);
         format!(
             "fn {name}(&self, request: {runtime}::Request<{input_type}>)\n\
              -> impl ::core::future::Future<\n\
                  Output = ::core::result::Result<{runtime}::Response<{output_type}>, {runtime}::Error>,\n\
-             > + Send {{\n\
+             > + {SEND} {{\n\
                  let _ = request;\n\
-                 async {{ Err({runtime}::Error::method_unimplemented(&{module}::{constant})) }}\n\
+                 async {{ ::core::result::Result::Err({runtime}::Error::method_unimplemented(&{module}::{constant})) }}\n\
              }}\n"
         )
     }
@@ -162,7 +172,7 @@ impl Generator {
             server,
             ..
         } = names;
-        let full_name = full_name(service);
+        let (bound, full_name) = (item(trait_name, "T"), full_name(service));
         let routes: String = service
             .methods
             .iter()
@@ -172,18 +182,18 @@ impl Generator {
             buf,
             &format!(
                 "/// Serves `{full_name}` by an implementation of [`{trait_name}`], which its clones share.\n\
-                 {cfg}#[derive(Debug)]\n\
+                 {cfg}{UNUSED}#[derive(Debug)]\n\
                  pub struct {server}<T> {{ service: ::std::sync::Arc<T> }}\n\
-                 {cfg}impl<T: {trait_name}> {server}<T> {{\n\
+                 {cfg}{UNUSED}impl<T: {bound}> {server}<T> {{\n\
                      /// Makes a server of an implementation, owned or in an `Arc`.\n\
-                     pub fn new(service: impl Into<::std::sync::Arc<T>>) -> Self {{\n\
+                     pub fn new(service: impl {INTO}<::std::sync::Arc<T>>) -> Self {{\n\
                          Self {{ service: service.into() }}\n\
                      }}\n\
                  }}\n\
-                 {cfg}impl<T> Clone for {server}<T> {{\n\
+                 {cfg}impl<T> {CLONE} for {server}<T> {{\n\
                      fn clone(&self) -> Self {{ Self {{ service: ::std::sync::Arc::clone(&self.service) }} }}\n\
                  }}\n\
-                 {cfg}impl<T: {trait_name}> {runtime}::IntoRoutes for {server}<T> {{\n\
+                 {cfg}impl<T: {bound}> {runtime}::IntoRoutes for {server}<T> {{\n\
                      fn into_routes(self) -> ::std::vec::Vec<{runtime}::Route> {{\n\
                          ::std::vec::Vec::from([{routes}])\n\
                      }}\n\
@@ -195,7 +205,7 @@ impl Generator {
     fn route(&self, names: &ServiceNames, method: &Method) -> String {
         let (runtime, module) = (&self.runtime, &names.methods);
         let (name, constant) = (&method.name, constant(method));
-        let trait_name = &names.service;
+        let trait_name = item(&names.service, "T");
         format!(
             "{{\n\
                  let service = ::std::sync::Arc::clone(&self.service);\n\
@@ -215,10 +225,9 @@ impl Generator {
             buf,
             &format!(
                 "/// Calls `{full_name}` over the transport `S`.\n\
-                 {cfg}#[derive(Clone, Debug)]\n\
+                 {cfg}{UNUSED}#[derive(Clone, Debug)]\n\
                  pub struct {client}<S> {{ client: {runtime}::client::Client<S> }}\n\
-                 {cfg}#[allow(dead_code, reason = \"not every program calls everything\")]\n\
-                 impl<S> {client}<S> {{\n\
+                 {cfg}{UNUSED}impl<S> {client}<S> {{\n\
                      /// A client over a transport, with the default settings.\n\
                      pub fn new(transport: S) -> Self {{\n\
                          Self {{ client: {runtime}::client::Client::new(transport) }}\n\
@@ -226,16 +235,15 @@ impl Generator {
                      /// A client over a transport, with these settings.\n\
                      pub fn with_config(\n\
                          transport: S,\n\
-                         config: impl Into<::std::sync::Arc<{runtime}::client::Config>>,\n\
+                         config: impl {INTO}<::std::sync::Arc<{runtime}::client::Config>>,\n\
                      ) -> Self {{\n\
                          Self {{ client: {runtime}::client::Client::with_config(transport, config) }}\n\
                      }}\n\
                  }}\n\
-                 {cfg}impl<S> From<{runtime}::client::Client<S>> for {client}<S> {{\n\
+                 {cfg}impl<S> {FROM}<{runtime}::client::Client<S>> for {client}<S> {{\n\
                      fn from(client: {runtime}::client::Client<S>) -> Self {{ Self {{ client }} }}\n\
                  }}\n\
-                 {cfg}#[allow(dead_code, reason = \"not every program calls everything\")]\n\
-                 impl<S: {runtime}::client::Transport> {client}<S> {{\n"
+                 {cfg}{NAMED}impl<S: {runtime}::client::Transport> {client}<S> {{\n"
             ),
         );
         for method in &service.methods {
@@ -251,25 +259,28 @@ impl Generator {
 
     fn client_method(&self, names: &ServiceNames, method: &Method) -> String {
         let (runtime, module) = (&self.runtime, &names.methods);
-        let Method {
-            name,
-            input_type,
-            output_type,
-            ..
-        } = method;
-        let constant = constant(method);
-        // The client's own constructors have these names.
+        let (name, constant) = (&method.name, constant(method));
+        let input_type = item(&method.input_type, "S");
+        let output_type = item(&method.output_type, "S");
+        // The client's own constructors have these names, and so do methods of traits that would be
+        // called in the place of this one.
         let name = match name.as_str() {
             "new" => "new_",
             "with_config" => "with_config_",
+            "into" => "into_",
+            "try_into" => "try_into_",
             name => name,
+        };
+        let deprecated = match method.options.deprecated() {
+            true => "#[deprecated]\n",
+            false => "",
         };
         format!(
             "///\n/// # Errors\n///\n\
              /// What the server answered, or what kept it from answering.\n\
              ///\n/// # Cancel safety\n///\n\
              /// Dropping the future gives the call up; the server may have run it or not.\n\
-             pub async fn {name}(&self, request: impl Into<{runtime}::Request<{input_type}>>)\n\
+             {deprecated}pub async fn {name}(&self, request: impl {INTO}<{runtime}::Request<{input_type}>>)\n\
              -> ::core::result::Result<{runtime}::Response<{output_type}>, {runtime}::Error> {{\n\
                  self.client.unary(&{module}::{constant}, request.into()).await\n\
              }}\n"
@@ -292,6 +303,14 @@ fn full_name(service: &Service) -> String {
     match service.package.as_str() {
         "" => service.proto_name.clone(),
         package => format!("{package}.{}", service.proto_name),
+    }
+}
+
+/// An item of the package, where a type parameter may have its name.
+fn item(name: &str, parameter: &str) -> String {
+    match name == parameter {
+        true => format!("self::{name}"),
+        false => name.to_owned(),
     }
 }
 

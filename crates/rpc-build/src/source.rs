@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use prost_types::{DescriptorProto, FileDescriptorProto, FileDescriptorSet};
 use protox::Compiler;
 
-use crate::Error;
+use crate::{Error, comments};
 
 /// Numbers of fields in `google/protobuf/descriptor.proto`, of which paths to places are made.
 pub(crate) mod field {
@@ -17,8 +17,6 @@ pub(crate) mod field {
 /// All files, imports before those that import them.
 pub(crate) struct Sources {
     pub(crate) files: Vec<FileDescriptorProto>,
-    /// Names of the files that were asked for, not only imported.
-    roots: Vec<String>,
     paths: HashMap<String, PathBuf>,
 }
 
@@ -30,16 +28,13 @@ impl Sources {
         let mut compiler = Compiler::new(includes).map_err(Error::Proto)?;
         compiler.include_imports(true).include_source_info(true);
         compiler.open_files(protos).map_err(Error::Proto)?;
-        let FileDescriptorSet { file: files } = compiler.file_descriptor_set();
+        let FileDescriptorSet { file: mut files } = compiler.file_descriptor_set();
+        files.iter_mut().for_each(comments::mark_code);
         let mut sources = Self {
             files,
-            roots: Vec::new(),
             paths: HashMap::new(),
         };
         for file in compiler.files() {
-            if !file.is_import() {
-                sources.roots.push(file.name().to_owned());
-            }
             if let Some(path) = file.path() {
                 sources
                     .paths
@@ -47,15 +42,6 @@ impl Sources {
             }
         }
         Ok(sources)
-    }
-
-    /// The files that were asked for.
-    pub(crate) fn root_files(&self) -> impl Iterator<Item = &FileDescriptorProto> {
-        self.files.iter().filter(|file| self.is_root(file))
-    }
-
-    pub(crate) fn is_root(&self, file: &FileDescriptorProto) -> bool {
-        self.roots.iter().any(|root| root == file.name())
     }
 
     /// Asks Cargo to run the build script again when one of the files changes.

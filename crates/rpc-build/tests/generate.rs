@@ -206,3 +206,28 @@ fn generated_files_say_so_and_are_left_alone_when_nothing_changed() {
     project.generate(configure());
     assert_eq!(modified(&project.path("out/test.v1.rs")), before);
 }
+
+/// Other people's comments show all kinds of code, which is not to be run with the documentation.
+#[test]
+fn code_in_comments_is_text() {
+    let proto = "// A.\n//\n// ```\n// not Rust\n// ```\nmessage A {}\n\
+                 service S {\n  // One.\n  //\n  //     not Rust\n  rpc One(A) returns (A);\n}\n";
+    let code = generate(proto, configure());
+    assert_eq!(code.matches("/// ```text\n").count(), 3, "{code}");
+    assert_eq!(code.matches("/// ```\n").count(), 3, "{code}");
+}
+
+/// What is imported is generated as well, so nothing of it may be lost in silence.
+#[test]
+fn streaming_methods_of_imported_files_name_their_line() {
+    let project = Project::new(&format!("{HEAD}import \"other.proto\";\n"));
+    let other =
+        "syntax = \"proto3\";\nmessage A {}\nservice S { rpc Many(A) returns (stream A); }\n";
+    fs::write(project.path("other.proto"), other).expect("the folder can be written");
+    let error = project.compile(configure()).expect_err("it streams");
+    let error = error.to_string();
+    assert!(
+        error.contains("other.proto:3:13: S.Many is a streaming method"),
+        "{error}"
+    );
+}

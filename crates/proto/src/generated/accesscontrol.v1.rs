@@ -235,7 +235,12 @@ pub mod access_control_service_methods {
 ///
 /// Asked by the daemon.
 #[cfg(feature = "server")]
-pub trait AccessControlService: Send + Sync + 'static {
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
+pub trait AccessControlService: ::core::marker::Send + ::core::marker::Sync + 'static {
     /// Serves `accesscontrol.v1.AccessControlService/CheckAccess`.
     ///
     /// Decides about one request for secrets.
@@ -247,10 +252,10 @@ pub trait AccessControlService: Send + Sync + 'static {
             ::keyway_rpc::Response<CheckAccessResponse>,
             ::keyway_rpc::Error,
         >,
-    > + Send {
+    > + ::core::marker::Send {
         let _ = request;
         async {
-            Err(
+            ::core::result::Result::Err(
                 ::keyway_rpc::Error::method_unimplemented(
                     &access_control_service_methods::CHECK_ACCESS,
                 ),
@@ -268,10 +273,10 @@ pub trait AccessControlService: Send + Sync + 'static {
             ::keyway_rpc::Response<AuthorizeResponse>,
             ::keyway_rpc::Error,
         >,
-    > + Send {
+    > + ::core::marker::Send {
         let _ = request;
         async {
-            Err(
+            ::core::result::Result::Err(
                 ::keyway_rpc::Error::method_unimplemented(
                     &access_control_service_methods::AUTHORIZE,
                 ),
@@ -281,19 +286,21 @@ pub trait AccessControlService: Send + Sync + 'static {
 }
 /// Serves `accesscontrol.v1.AccessControlService` by an implementation of [`AccessControlService`], which its clones share.
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
 pub struct AccessControlServiceServer<T> {
     service: ::std::sync::Arc<T>,
 }
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: AccessControlService> AccessControlServiceServer<T> {
     /// Makes a server of an implementation, owned or in an `Arc`.
-    pub fn new(service: impl Into<::std::sync::Arc<T>>) -> Self {
+    pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
 }
 #[cfg(feature = "server")]
-impl<T> Clone for AccessControlServiceServer<T> {
+impl<T> ::core::clone::Clone for AccessControlServiceServer<T> {
     fn clone(&self) -> Self {
         Self {
             service: ::std::sync::Arc::clone(&self.service),
@@ -334,12 +341,13 @@ for AccessControlServiceServer<T> {
 }
 /// Calls `accesscontrol.v1.AccessControlService` over the transport `S`.
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Clone, Debug)]
 pub struct AccessControlServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> AccessControlServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
@@ -350,7 +358,9 @@ impl<S> AccessControlServiceClient<S> {
     /// A client over a transport, with these settings.
     pub fn with_config(
         transport: S,
-        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+        config: impl ::core::convert::Into<
+            ::std::sync::Arc<::keyway_rpc::client::Config>,
+        >,
     ) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::with_config(transport, config),
@@ -358,13 +368,18 @@ impl<S> AccessControlServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
-impl<S> From<::keyway_rpc::client::Client<S>> for AccessControlServiceClient<S> {
+impl<S> ::core::convert::From<::keyway_rpc::client::Client<S>>
+for AccessControlServiceClient<S> {
     fn from(client: ::keyway_rpc::client::Client<S>) -> Self {
         Self { client }
     }
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
 impl<S: ::keyway_rpc::client::Transport> AccessControlServiceClient<S> {
     /// Calls `accesscontrol.v1.AccessControlService/CheckAccess`.
     ///
@@ -379,7 +394,7 @@ impl<S: ::keyway_rpc::client::Transport> AccessControlServiceClient<S> {
     /// Dropping the future gives the call up; the server may have run it or not.
     pub async fn check_access(
         &self,
-        request: impl Into<::keyway_rpc::Request<CheckAccessRequest>>,
+        request: impl ::core::convert::Into<::keyway_rpc::Request<CheckAccessRequest>>,
     ) -> ::core::result::Result<
         ::keyway_rpc::Response<CheckAccessResponse>,
         ::keyway_rpc::Error,
@@ -401,7 +416,7 @@ impl<S: ::keyway_rpc::client::Transport> AccessControlServiceClient<S> {
     /// Dropping the future gives the call up; the server may have run it or not.
     pub async fn authorize(
         &self,
-        request: impl Into<::keyway_rpc::Request<AuthorizeRequest>>,
+        request: impl ::core::convert::Into<::keyway_rpc::Request<AuthorizeRequest>>,
     ) -> ::core::result::Result<
         ::keyway_rpc::Response<AuthorizeResponse>,
         ::keyway_rpc::Error,

@@ -52,7 +52,12 @@ pub mod version_service_methods {
 ///
 /// Served by the daemon.
 #[cfg(feature = "server")]
-pub trait VersionService: Send + Sync + 'static {
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
+pub trait VersionService: ::core::marker::Send + ::core::marker::Sync + 'static {
     /// Serves `health.v1.VersionService/GetVersion`.
     ///
     /// Returns the daemon's version.
@@ -64,10 +69,10 @@ pub trait VersionService: Send + Sync + 'static {
             ::keyway_rpc::Response<GetVersionResponse>,
             ::keyway_rpc::Error,
         >,
-    > + Send {
+    > + ::core::marker::Send {
         let _ = request;
         async {
-            Err(
+            ::core::result::Result::Err(
                 ::keyway_rpc::Error::method_unimplemented(
                     &version_service_methods::GET_VERSION,
                 ),
@@ -77,19 +82,21 @@ pub trait VersionService: Send + Sync + 'static {
 }
 /// Serves `health.v1.VersionService` by an implementation of [`VersionService`], which its clones share.
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
 pub struct VersionServiceServer<T> {
     service: ::std::sync::Arc<T>,
 }
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: VersionService> VersionServiceServer<T> {
     /// Makes a server of an implementation, owned or in an `Arc`.
-    pub fn new(service: impl Into<::std::sync::Arc<T>>) -> Self {
+    pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
 }
 #[cfg(feature = "server")]
-impl<T> Clone for VersionServiceServer<T> {
+impl<T> ::core::clone::Clone for VersionServiceServer<T> {
     fn clone(&self) -> Self {
         Self {
             service: ::std::sync::Arc::clone(&self.service),
@@ -117,12 +124,13 @@ impl<T: VersionService> ::keyway_rpc::IntoRoutes for VersionServiceServer<T> {
 }
 /// Calls `health.v1.VersionService` over the transport `S`.
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Clone, Debug)]
 pub struct VersionServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> VersionServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
@@ -133,7 +141,9 @@ impl<S> VersionServiceClient<S> {
     /// A client over a transport, with these settings.
     pub fn with_config(
         transport: S,
-        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+        config: impl ::core::convert::Into<
+            ::std::sync::Arc<::keyway_rpc::client::Config>,
+        >,
     ) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::with_config(transport, config),
@@ -141,13 +151,18 @@ impl<S> VersionServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
-impl<S> From<::keyway_rpc::client::Client<S>> for VersionServiceClient<S> {
+impl<S> ::core::convert::From<::keyway_rpc::client::Client<S>>
+for VersionServiceClient<S> {
     fn from(client: ::keyway_rpc::client::Client<S>) -> Self {
         Self { client }
     }
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
 impl<S: ::keyway_rpc::client::Transport> VersionServiceClient<S> {
     /// Calls `health.v1.VersionService/GetVersion`.
     ///
@@ -162,7 +177,7 @@ impl<S: ::keyway_rpc::client::Transport> VersionServiceClient<S> {
     /// Dropping the future gives the call up; the server may have run it or not.
     pub async fn get_version(
         &self,
-        request: impl Into<::keyway_rpc::Request<GetVersionRequest>>,
+        request: impl ::core::convert::Into<::keyway_rpc::Request<GetVersionRequest>>,
     ) -> ::core::result::Result<
         ::keyway_rpc::Response<GetVersionResponse>,
         ::keyway_rpc::Error,

@@ -160,7 +160,12 @@ pub mod catalog_service_methods {
 ///
 /// Lists secrets without their values.
 #[cfg(feature = "server")]
-pub trait CatalogService: Send + Sync + 'static {
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
+pub trait CatalogService: ::core::marker::Send + ::core::marker::Sync + 'static {
     /// Serves `keyway.v1.CatalogService/ListSecrets`.
     ///
     /// Lists the secrets whose ids the pattern matches. Nothing found is an empty list, not an error.
@@ -172,10 +177,10 @@ pub trait CatalogService: Send + Sync + 'static {
             ::keyway_rpc::Response<ListSecretsResponse>,
             ::keyway_rpc::Error,
         >,
-    > + Send {
+    > + ::core::marker::Send {
         let _ = request;
         async {
-            Err(
+            ::core::result::Result::Err(
                 ::keyway_rpc::Error::method_unimplemented(
                     &catalog_service_methods::LIST_SECRETS,
                 ),
@@ -185,19 +190,21 @@ pub trait CatalogService: Send + Sync + 'static {
 }
 /// Serves `keyway.v1.CatalogService` by an implementation of [`CatalogService`], which its clones share.
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
 pub struct CatalogServiceServer<T> {
     service: ::std::sync::Arc<T>,
 }
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: CatalogService> CatalogServiceServer<T> {
     /// Makes a server of an implementation, owned or in an `Arc`.
-    pub fn new(service: impl Into<::std::sync::Arc<T>>) -> Self {
+    pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
 }
 #[cfg(feature = "server")]
-impl<T> Clone for CatalogServiceServer<T> {
+impl<T> ::core::clone::Clone for CatalogServiceServer<T> {
     fn clone(&self) -> Self {
         Self {
             service: ::std::sync::Arc::clone(&self.service),
@@ -225,12 +232,13 @@ impl<T: CatalogService> ::keyway_rpc::IntoRoutes for CatalogServiceServer<T> {
 }
 /// Calls `keyway.v1.CatalogService` over the transport `S`.
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Clone, Debug)]
 pub struct CatalogServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> CatalogServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
@@ -241,7 +249,9 @@ impl<S> CatalogServiceClient<S> {
     /// A client over a transport, with these settings.
     pub fn with_config(
         transport: S,
-        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+        config: impl ::core::convert::Into<
+            ::std::sync::Arc<::keyway_rpc::client::Config>,
+        >,
     ) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::with_config(transport, config),
@@ -249,13 +259,18 @@ impl<S> CatalogServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
-impl<S> From<::keyway_rpc::client::Client<S>> for CatalogServiceClient<S> {
+impl<S> ::core::convert::From<::keyway_rpc::client::Client<S>>
+for CatalogServiceClient<S> {
     fn from(client: ::keyway_rpc::client::Client<S>) -> Self {
         Self { client }
     }
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
 impl<S: ::keyway_rpc::client::Transport> CatalogServiceClient<S> {
     /// Calls `keyway.v1.CatalogService/ListSecrets`.
     ///
@@ -270,7 +285,7 @@ impl<S: ::keyway_rpc::client::Transport> CatalogServiceClient<S> {
     /// Dropping the future gives the call up; the server may have run it or not.
     pub async fn list_secrets(
         &self,
-        request: impl Into<::keyway_rpc::Request<ListSecretsRequest>>,
+        request: impl ::core::convert::Into<::keyway_rpc::Request<ListSecretsRequest>>,
     ) -> ::core::result::Result<
         ::keyway_rpc::Response<ListSecretsResponse>,
         ::keyway_rpc::Error,
@@ -377,7 +392,12 @@ pub mod management_service_methods {
 ///
 /// What `plugins.v1.PluginManagementService` does not offer.
 #[cfg(feature = "server")]
-pub trait ManagementService: Send + Sync + 'static {
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
+pub trait ManagementService: ::core::marker::Send + ::core::marker::Sync + 'static {
     /// Serves `keyway.v1.ManagementService/Reload`.
     ///
     /// Reads the configuration and the plugin directories again.
@@ -389,10 +409,10 @@ pub trait ManagementService: Send + Sync + 'static {
             ::keyway_rpc::Response<ReloadResponse>,
             ::keyway_rpc::Error,
         >,
-    > + Send {
+    > + ::core::marker::Send {
         let _ = request;
         async {
-            Err(
+            ::core::result::Result::Err(
                 ::keyway_rpc::Error::method_unimplemented(
                     &management_service_methods::RELOAD,
                 ),
@@ -410,10 +430,10 @@ pub trait ManagementService: Send + Sync + 'static {
             ::keyway_rpc::Response<TrustPluginResponse>,
             ::keyway_rpc::Error,
         >,
-    > + Send {
+    > + ::core::marker::Send {
         let _ = request;
         async {
-            Err(
+            ::core::result::Result::Err(
                 ::keyway_rpc::Error::method_unimplemented(
                     &management_service_methods::TRUST_PLUGIN,
                 ),
@@ -423,19 +443,21 @@ pub trait ManagementService: Send + Sync + 'static {
 }
 /// Serves `keyway.v1.ManagementService` by an implementation of [`ManagementService`], which its clones share.
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
 pub struct ManagementServiceServer<T> {
     service: ::std::sync::Arc<T>,
 }
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: ManagementService> ManagementServiceServer<T> {
     /// Makes a server of an implementation, owned or in an `Arc`.
-    pub fn new(service: impl Into<::std::sync::Arc<T>>) -> Self {
+    pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
 }
 #[cfg(feature = "server")]
-impl<T> Clone for ManagementServiceServer<T> {
+impl<T> ::core::clone::Clone for ManagementServiceServer<T> {
     fn clone(&self) -> Self {
         Self {
             service: ::std::sync::Arc::clone(&self.service),
@@ -475,12 +497,13 @@ impl<T: ManagementService> ::keyway_rpc::IntoRoutes for ManagementServiceServer<
 }
 /// Calls `keyway.v1.ManagementService` over the transport `S`.
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Clone, Debug)]
 pub struct ManagementServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> ManagementServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
@@ -491,7 +514,9 @@ impl<S> ManagementServiceClient<S> {
     /// A client over a transport, with these settings.
     pub fn with_config(
         transport: S,
-        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+        config: impl ::core::convert::Into<
+            ::std::sync::Arc<::keyway_rpc::client::Config>,
+        >,
     ) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::with_config(transport, config),
@@ -499,13 +524,18 @@ impl<S> ManagementServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
-impl<S> From<::keyway_rpc::client::Client<S>> for ManagementServiceClient<S> {
+impl<S> ::core::convert::From<::keyway_rpc::client::Client<S>>
+for ManagementServiceClient<S> {
     fn from(client: ::keyway_rpc::client::Client<S>) -> Self {
         Self { client }
     }
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
 impl<S: ::keyway_rpc::client::Transport> ManagementServiceClient<S> {
     /// Calls `keyway.v1.ManagementService/Reload`.
     ///
@@ -520,7 +550,7 @@ impl<S: ::keyway_rpc::client::Transport> ManagementServiceClient<S> {
     /// Dropping the future gives the call up; the server may have run it or not.
     pub async fn reload(
         &self,
-        request: impl Into<::keyway_rpc::Request<ReloadRequest>>,
+        request: impl ::core::convert::Into<::keyway_rpc::Request<ReloadRequest>>,
     ) -> ::core::result::Result<
         ::keyway_rpc::Response<ReloadResponse>,
         ::keyway_rpc::Error,
@@ -540,7 +570,7 @@ impl<S: ::keyway_rpc::client::Transport> ManagementServiceClient<S> {
     /// Dropping the future gives the call up; the server may have run it or not.
     pub async fn trust_plugin(
         &self,
-        request: impl Into<::keyway_rpc::Request<TrustPluginRequest>>,
+        request: impl ::core::convert::Into<::keyway_rpc::Request<TrustPluginRequest>>,
     ) -> ::core::result::Result<
         ::keyway_rpc::Response<TrustPluginResponse>,
         ::keyway_rpc::Error,

@@ -313,7 +313,12 @@ pub mod register_service_methods {
 ///
 /// Served by the runtime on the connection of each plugin.
 #[cfg(feature = "server")]
-pub trait RegisterService: Send + Sync + 'static {
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
+pub trait RegisterService: ::core::marker::Send + ::core::marker::Sync + 'static {
     /// Serves `plugins.v1.RegisterService/RegisterPlugin`.
     ///
     /// Registers the calling plugin. Once per connection.
@@ -325,10 +330,10 @@ pub trait RegisterService: Send + Sync + 'static {
             ::keyway_rpc::Response<RegisterPluginResponse>,
             ::keyway_rpc::Error,
         >,
-    > + Send {
+    > + ::core::marker::Send {
         let _ = request;
         async {
-            Err(
+            ::core::result::Result::Err(
                 ::keyway_rpc::Error::method_unimplemented(
                     &register_service_methods::REGISTER_PLUGIN,
                 ),
@@ -338,19 +343,21 @@ pub trait RegisterService: Send + Sync + 'static {
 }
 /// Serves `plugins.v1.RegisterService` by an implementation of [`RegisterService`], which its clones share.
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
 pub struct RegisterServiceServer<T> {
     service: ::std::sync::Arc<T>,
 }
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: RegisterService> RegisterServiceServer<T> {
     /// Makes a server of an implementation, owned or in an `Arc`.
-    pub fn new(service: impl Into<::std::sync::Arc<T>>) -> Self {
+    pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
 }
 #[cfg(feature = "server")]
-impl<T> Clone for RegisterServiceServer<T> {
+impl<T> ::core::clone::Clone for RegisterServiceServer<T> {
     fn clone(&self) -> Self {
         Self {
             service: ::std::sync::Arc::clone(&self.service),
@@ -378,12 +385,13 @@ impl<T: RegisterService> ::keyway_rpc::IntoRoutes for RegisterServiceServer<T> {
 }
 /// Calls `plugins.v1.RegisterService` over the transport `S`.
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Clone, Debug)]
 pub struct RegisterServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> RegisterServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
@@ -394,7 +402,9 @@ impl<S> RegisterServiceClient<S> {
     /// A client over a transport, with these settings.
     pub fn with_config(
         transport: S,
-        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+        config: impl ::core::convert::Into<
+            ::std::sync::Arc<::keyway_rpc::client::Config>,
+        >,
     ) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::with_config(transport, config),
@@ -402,13 +412,18 @@ impl<S> RegisterServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
-impl<S> From<::keyway_rpc::client::Client<S>> for RegisterServiceClient<S> {
+impl<S> ::core::convert::From<::keyway_rpc::client::Client<S>>
+for RegisterServiceClient<S> {
     fn from(client: ::keyway_rpc::client::Client<S>) -> Self {
         Self { client }
     }
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
 impl<S: ::keyway_rpc::client::Transport> RegisterServiceClient<S> {
     /// Calls `plugins.v1.RegisterService/RegisterPlugin`.
     ///
@@ -423,7 +438,7 @@ impl<S: ::keyway_rpc::client::Transport> RegisterServiceClient<S> {
     /// Dropping the future gives the call up; the server may have run it or not.
     pub async fn register_plugin(
         &self,
-        request: impl Into<::keyway_rpc::Request<RegisterPluginRequest>>,
+        request: impl ::core::convert::Into<::keyway_rpc::Request<RegisterPluginRequest>>,
     ) -> ::core::result::Result<
         ::keyway_rpc::Response<RegisterPluginResponse>,
         ::keyway_rpc::Error,
@@ -448,7 +463,12 @@ pub mod plugin_service_methods {
 ///
 /// Served by every plugin.
 #[cfg(feature = "server")]
-pub trait PluginService: Send + Sync + 'static {
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
+pub trait PluginService: ::core::marker::Send + ::core::marker::Sync + 'static {
     /// Serves `plugins.v1.PluginService/Shutdown`.
     ///
     /// Tells the plugin that the runtime is going to close the connection.
@@ -460,10 +480,10 @@ pub trait PluginService: Send + Sync + 'static {
             ::keyway_rpc::Response<ShutdownResponse>,
             ::keyway_rpc::Error,
         >,
-    > + Send {
+    > + ::core::marker::Send {
         let _ = request;
         async {
-            Err(
+            ::core::result::Result::Err(
                 ::keyway_rpc::Error::method_unimplemented(
                     &plugin_service_methods::SHUTDOWN,
                 ),
@@ -473,19 +493,21 @@ pub trait PluginService: Send + Sync + 'static {
 }
 /// Serves `plugins.v1.PluginService` by an implementation of [`PluginService`], which its clones share.
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
 pub struct PluginServiceServer<T> {
     service: ::std::sync::Arc<T>,
 }
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: PluginService> PluginServiceServer<T> {
     /// Makes a server of an implementation, owned or in an `Arc`.
-    pub fn new(service: impl Into<::std::sync::Arc<T>>) -> Self {
+    pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
 }
 #[cfg(feature = "server")]
-impl<T> Clone for PluginServiceServer<T> {
+impl<T> ::core::clone::Clone for PluginServiceServer<T> {
     fn clone(&self) -> Self {
         Self {
             service: ::std::sync::Arc::clone(&self.service),
@@ -511,12 +533,13 @@ impl<T: PluginService> ::keyway_rpc::IntoRoutes for PluginServiceServer<T> {
 }
 /// Calls `plugins.v1.PluginService` over the transport `S`.
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Clone, Debug)]
 pub struct PluginServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> PluginServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
@@ -527,7 +550,9 @@ impl<S> PluginServiceClient<S> {
     /// A client over a transport, with these settings.
     pub fn with_config(
         transport: S,
-        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+        config: impl ::core::convert::Into<
+            ::std::sync::Arc<::keyway_rpc::client::Config>,
+        >,
     ) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::with_config(transport, config),
@@ -535,13 +560,18 @@ impl<S> PluginServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
-impl<S> From<::keyway_rpc::client::Client<S>> for PluginServiceClient<S> {
+impl<S> ::core::convert::From<::keyway_rpc::client::Client<S>>
+for PluginServiceClient<S> {
     fn from(client: ::keyway_rpc::client::Client<S>) -> Self {
         Self { client }
     }
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
 impl<S: ::keyway_rpc::client::Transport> PluginServiceClient<S> {
     /// Calls `plugins.v1.PluginService/Shutdown`.
     ///
@@ -556,7 +586,7 @@ impl<S: ::keyway_rpc::client::Transport> PluginServiceClient<S> {
     /// Dropping the future gives the call up; the server may have run it or not.
     pub async fn shutdown(
         &self,
-        request: impl Into<::keyway_rpc::Request<ShutdownRequest>>,
+        request: impl ::core::convert::Into<::keyway_rpc::Request<ShutdownRequest>>,
     ) -> ::core::result::Result<
         ::keyway_rpc::Response<ShutdownResponse>,
         ::keyway_rpc::Error,
@@ -599,7 +629,12 @@ pub mod plugin_management_service_methods {
 ///
 /// Served by the daemon.
 #[cfg(feature = "server")]
-pub trait PluginManagementService: Send + Sync + 'static {
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
+pub trait PluginManagementService: ::core::marker::Send + ::core::marker::Sync + 'static {
     /// Serves `plugins.v1.PluginManagementService/ListPlugins`.
     ///
     /// Lists all plugins that the daemon knows, running or not.
@@ -611,10 +646,10 @@ pub trait PluginManagementService: Send + Sync + 'static {
             ::keyway_rpc::Response<ListPluginsResponse>,
             ::keyway_rpc::Error,
         >,
-    > + Send {
+    > + ::core::marker::Send {
         let _ = request;
         async {
-            Err(
+            ::core::result::Result::Err(
                 ::keyway_rpc::Error::method_unimplemented(
                     &plugin_management_service_methods::LIST_PLUGINS,
                 ),
@@ -632,10 +667,10 @@ pub trait PluginManagementService: Send + Sync + 'static {
             ::keyway_rpc::Response<EnablePluginResponse>,
             ::keyway_rpc::Error,
         >,
-    > + Send {
+    > + ::core::marker::Send {
         let _ = request;
         async {
-            Err(
+            ::core::result::Result::Err(
                 ::keyway_rpc::Error::method_unimplemented(
                     &plugin_management_service_methods::ENABLE_PLUGIN,
                 ),
@@ -653,10 +688,10 @@ pub trait PluginManagementService: Send + Sync + 'static {
             ::keyway_rpc::Response<DisablePluginResponse>,
             ::keyway_rpc::Error,
         >,
-    > + Send {
+    > + ::core::marker::Send {
         let _ = request;
         async {
-            Err(
+            ::core::result::Result::Err(
                 ::keyway_rpc::Error::method_unimplemented(
                     &plugin_management_service_methods::DISABLE_PLUGIN,
                 ),
@@ -666,19 +701,21 @@ pub trait PluginManagementService: Send + Sync + 'static {
 }
 /// Serves `plugins.v1.PluginManagementService` by an implementation of [`PluginManagementService`], which its clones share.
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
 pub struct PluginManagementServiceServer<T> {
     service: ::std::sync::Arc<T>,
 }
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: PluginManagementService> PluginManagementServiceServer<T> {
     /// Makes a server of an implementation, owned or in an `Arc`.
-    pub fn new(service: impl Into<::std::sync::Arc<T>>) -> Self {
+    pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
 }
 #[cfg(feature = "server")]
-impl<T> Clone for PluginManagementServiceServer<T> {
+impl<T> ::core::clone::Clone for PluginManagementServiceServer<T> {
     fn clone(&self) -> Self {
         Self {
             service: ::std::sync::Arc::clone(&self.service),
@@ -734,12 +771,13 @@ for PluginManagementServiceServer<T> {
 }
 /// Calls `plugins.v1.PluginManagementService` over the transport `S`.
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Clone, Debug)]
 pub struct PluginManagementServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> PluginManagementServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
@@ -750,7 +788,9 @@ impl<S> PluginManagementServiceClient<S> {
     /// A client over a transport, with these settings.
     pub fn with_config(
         transport: S,
-        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+        config: impl ::core::convert::Into<
+            ::std::sync::Arc<::keyway_rpc::client::Config>,
+        >,
     ) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::with_config(transport, config),
@@ -758,13 +798,18 @@ impl<S> PluginManagementServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
-impl<S> From<::keyway_rpc::client::Client<S>> for PluginManagementServiceClient<S> {
+impl<S> ::core::convert::From<::keyway_rpc::client::Client<S>>
+for PluginManagementServiceClient<S> {
     fn from(client: ::keyway_rpc::client::Client<S>) -> Self {
         Self { client }
     }
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
 impl<S: ::keyway_rpc::client::Transport> PluginManagementServiceClient<S> {
     /// Calls `plugins.v1.PluginManagementService/ListPlugins`.
     ///
@@ -779,7 +824,7 @@ impl<S: ::keyway_rpc::client::Transport> PluginManagementServiceClient<S> {
     /// Dropping the future gives the call up; the server may have run it or not.
     pub async fn list_plugins(
         &self,
-        request: impl Into<::keyway_rpc::Request<ListPluginsRequest>>,
+        request: impl ::core::convert::Into<::keyway_rpc::Request<ListPluginsRequest>>,
     ) -> ::core::result::Result<
         ::keyway_rpc::Response<ListPluginsResponse>,
         ::keyway_rpc::Error,
@@ -801,7 +846,7 @@ impl<S: ::keyway_rpc::client::Transport> PluginManagementServiceClient<S> {
     /// Dropping the future gives the call up; the server may have run it or not.
     pub async fn enable_plugin(
         &self,
-        request: impl Into<::keyway_rpc::Request<EnablePluginRequest>>,
+        request: impl ::core::convert::Into<::keyway_rpc::Request<EnablePluginRequest>>,
     ) -> ::core::result::Result<
         ::keyway_rpc::Response<EnablePluginResponse>,
         ::keyway_rpc::Error,
@@ -823,7 +868,7 @@ impl<S: ::keyway_rpc::client::Transport> PluginManagementServiceClient<S> {
     /// Dropping the future gives the call up; the server may have run it or not.
     pub async fn disable_plugin(
         &self,
-        request: impl Into<::keyway_rpc::Request<DisablePluginRequest>>,
+        request: impl ::core::convert::Into<::keyway_rpc::Request<DisablePluginRequest>>,
     ) -> ::core::result::Result<
         ::keyway_rpc::Response<DisablePluginResponse>,
         ::keyway_rpc::Error,

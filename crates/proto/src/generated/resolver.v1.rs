@@ -144,7 +144,12 @@ pub mod engine_service_methods {
 ///
 /// Where plugins of 2025 register.
 #[cfg(feature = "server")]
-pub trait EngineService: Send + Sync + 'static {
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
+pub trait EngineService: ::core::marker::Send + ::core::marker::Sync + 'static {
     /// Serves `resolver.v1.EngineService/RegisterPlugin`.
     ///
     /// Registers the calling plugin as a secrets provider.
@@ -156,10 +161,10 @@ pub trait EngineService: Send + Sync + 'static {
             ::keyway_rpc::Response<RegisterPluginResponse>,
             ::keyway_rpc::Error,
         >,
-    > + Send {
+    > + ::core::marker::Send {
         let _ = request;
         async {
-            Err(
+            ::core::result::Result::Err(
                 ::keyway_rpc::Error::method_unimplemented(
                     &engine_service_methods::REGISTER_PLUGIN,
                 ),
@@ -169,19 +174,21 @@ pub trait EngineService: Send + Sync + 'static {
 }
 /// Serves `resolver.v1.EngineService` by an implementation of [`EngineService`], which its clones share.
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
 pub struct EngineServiceServer<T> {
     service: ::std::sync::Arc<T>,
 }
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: EngineService> EngineServiceServer<T> {
     /// Makes a server of an implementation, owned or in an `Arc`.
-    pub fn new(service: impl Into<::std::sync::Arc<T>>) -> Self {
+    pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
 }
 #[cfg(feature = "server")]
-impl<T> Clone for EngineServiceServer<T> {
+impl<T> ::core::clone::Clone for EngineServiceServer<T> {
     fn clone(&self) -> Self {
         Self {
             service: ::std::sync::Arc::clone(&self.service),
@@ -209,12 +216,13 @@ impl<T: EngineService> ::keyway_rpc::IntoRoutes for EngineServiceServer<T> {
 }
 /// Calls `resolver.v1.EngineService` over the transport `S`.
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Clone, Debug)]
 pub struct EngineServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> EngineServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
@@ -225,7 +233,9 @@ impl<S> EngineServiceClient<S> {
     /// A client over a transport, with these settings.
     pub fn with_config(
         transport: S,
-        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+        config: impl ::core::convert::Into<
+            ::std::sync::Arc<::keyway_rpc::client::Config>,
+        >,
     ) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::with_config(transport, config),
@@ -233,13 +243,18 @@ impl<S> EngineServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
-impl<S> From<::keyway_rpc::client::Client<S>> for EngineServiceClient<S> {
+impl<S> ::core::convert::From<::keyway_rpc::client::Client<S>>
+for EngineServiceClient<S> {
     fn from(client: ::keyway_rpc::client::Client<S>) -> Self {
         Self { client }
     }
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
 impl<S: ::keyway_rpc::client::Transport> EngineServiceClient<S> {
     /// Calls `resolver.v1.EngineService/RegisterPlugin`.
     ///
@@ -254,7 +269,7 @@ impl<S: ::keyway_rpc::client::Transport> EngineServiceClient<S> {
     /// Dropping the future gives the call up; the server may have run it or not.
     pub async fn register_plugin(
         &self,
-        request: impl Into<::keyway_rpc::Request<RegisterPluginRequest>>,
+        request: impl ::core::convert::Into<::keyway_rpc::Request<RegisterPluginRequest>>,
     ) -> ::core::result::Result<
         ::keyway_rpc::Response<RegisterPluginResponse>,
         ::keyway_rpc::Error,
@@ -279,7 +294,12 @@ pub mod register_service_methods {
 ///
 /// Where plugins of the first half of 2026 register.
 #[cfg(feature = "server")]
-pub trait RegisterService: Send + Sync + 'static {
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
+pub trait RegisterService: ::core::marker::Send + ::core::marker::Sync + 'static {
     /// Serves `resolver.v1.RegisterService/RegisterPlugin`.
     ///
     /// Registers the calling plugin as a secrets provider.
@@ -291,10 +311,10 @@ pub trait RegisterService: Send + Sync + 'static {
             ::keyway_rpc::Response<RegisterPluginResponse>,
             ::keyway_rpc::Error,
         >,
-    > + Send {
+    > + ::core::marker::Send {
         let _ = request;
         async {
-            Err(
+            ::core::result::Result::Err(
                 ::keyway_rpc::Error::method_unimplemented(
                     &register_service_methods::REGISTER_PLUGIN,
                 ),
@@ -304,19 +324,21 @@ pub trait RegisterService: Send + Sync + 'static {
 }
 /// Serves `resolver.v1.RegisterService` by an implementation of [`RegisterService`], which its clones share.
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
 pub struct RegisterServiceServer<T> {
     service: ::std::sync::Arc<T>,
 }
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: RegisterService> RegisterServiceServer<T> {
     /// Makes a server of an implementation, owned or in an `Arc`.
-    pub fn new(service: impl Into<::std::sync::Arc<T>>) -> Self {
+    pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
 }
 #[cfg(feature = "server")]
-impl<T> Clone for RegisterServiceServer<T> {
+impl<T> ::core::clone::Clone for RegisterServiceServer<T> {
     fn clone(&self) -> Self {
         Self {
             service: ::std::sync::Arc::clone(&self.service),
@@ -344,12 +366,13 @@ impl<T: RegisterService> ::keyway_rpc::IntoRoutes for RegisterServiceServer<T> {
 }
 /// Calls `resolver.v1.RegisterService` over the transport `S`.
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Clone, Debug)]
 pub struct RegisterServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> RegisterServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
@@ -360,7 +383,9 @@ impl<S> RegisterServiceClient<S> {
     /// A client over a transport, with these settings.
     pub fn with_config(
         transport: S,
-        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+        config: impl ::core::convert::Into<
+            ::std::sync::Arc<::keyway_rpc::client::Config>,
+        >,
     ) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::with_config(transport, config),
@@ -368,13 +393,18 @@ impl<S> RegisterServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
-impl<S> From<::keyway_rpc::client::Client<S>> for RegisterServiceClient<S> {
+impl<S> ::core::convert::From<::keyway_rpc::client::Client<S>>
+for RegisterServiceClient<S> {
     fn from(client: ::keyway_rpc::client::Client<S>) -> Self {
         Self { client }
     }
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
 impl<S: ::keyway_rpc::client::Transport> RegisterServiceClient<S> {
     /// Calls `resolver.v1.RegisterService/RegisterPlugin`.
     ///
@@ -389,7 +419,7 @@ impl<S: ::keyway_rpc::client::Transport> RegisterServiceClient<S> {
     /// Dropping the future gives the call up; the server may have run it or not.
     pub async fn register_plugin(
         &self,
-        request: impl Into<::keyway_rpc::Request<RegisterPluginRequest>>,
+        request: impl ::core::convert::Into<::keyway_rpc::Request<RegisterPluginRequest>>,
     ) -> ::core::result::Result<
         ::keyway_rpc::Response<RegisterPluginResponse>,
         ::keyway_rpc::Error,
@@ -416,7 +446,12 @@ pub mod plugin_service_methods {
 ///
 /// Served by those plugins.
 #[cfg(feature = "server")]
-pub trait PluginService: Send + Sync + 'static {
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
+pub trait PluginService: ::core::marker::Send + ::core::marker::Sync + 'static {
     /// Serves `resolver.v1.PluginService/Shutdown`.
     ///
     /// Tells the plugin that the runtime is going to close the connection.
@@ -428,10 +463,10 @@ pub trait PluginService: Send + Sync + 'static {
             ::keyway_rpc::Response<ShutdownResponse>,
             ::keyway_rpc::Error,
         >,
-    > + Send {
+    > + ::core::marker::Send {
         let _ = request;
         async {
-            Err(
+            ::core::result::Result::Err(
                 ::keyway_rpc::Error::method_unimplemented(
                     &plugin_service_methods::SHUTDOWN,
                 ),
@@ -441,19 +476,21 @@ pub trait PluginService: Send + Sync + 'static {
 }
 /// Serves `resolver.v1.PluginService` by an implementation of [`PluginService`], which its clones share.
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
 pub struct PluginServiceServer<T> {
     service: ::std::sync::Arc<T>,
 }
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: PluginService> PluginServiceServer<T> {
     /// Makes a server of an implementation, owned or in an `Arc`.
-    pub fn new(service: impl Into<::std::sync::Arc<T>>) -> Self {
+    pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
 }
 #[cfg(feature = "server")]
-impl<T> Clone for PluginServiceServer<T> {
+impl<T> ::core::clone::Clone for PluginServiceServer<T> {
     fn clone(&self) -> Self {
         Self {
             service: ::std::sync::Arc::clone(&self.service),
@@ -479,12 +516,13 @@ impl<T: PluginService> ::keyway_rpc::IntoRoutes for PluginServiceServer<T> {
 }
 /// Calls `resolver.v1.PluginService` over the transport `S`.
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Clone, Debug)]
 pub struct PluginServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> PluginServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
@@ -495,7 +533,9 @@ impl<S> PluginServiceClient<S> {
     /// A client over a transport, with these settings.
     pub fn with_config(
         transport: S,
-        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+        config: impl ::core::convert::Into<
+            ::std::sync::Arc<::keyway_rpc::client::Config>,
+        >,
     ) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::with_config(transport, config),
@@ -503,13 +543,18 @@ impl<S> PluginServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
-impl<S> From<::keyway_rpc::client::Client<S>> for PluginServiceClient<S> {
+impl<S> ::core::convert::From<::keyway_rpc::client::Client<S>>
+for PluginServiceClient<S> {
     fn from(client: ::keyway_rpc::client::Client<S>) -> Self {
         Self { client }
     }
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
 impl<S: ::keyway_rpc::client::Transport> PluginServiceClient<S> {
     /// Calls `resolver.v1.PluginService/Shutdown`.
     ///
@@ -524,7 +569,7 @@ impl<S: ::keyway_rpc::client::Transport> PluginServiceClient<S> {
     /// Dropping the future gives the call up; the server may have run it or not.
     pub async fn shutdown(
         &self,
-        request: impl Into<::keyway_rpc::Request<ShutdownRequest>>,
+        request: impl ::core::convert::Into<::keyway_rpc::Request<ShutdownRequest>>,
     ) -> ::core::result::Result<
         ::keyway_rpc::Response<ShutdownResponse>,
         ::keyway_rpc::Error,
@@ -549,7 +594,12 @@ pub mod list_service_methods {
 ///
 /// Where clients of that time list plugins.
 #[cfg(feature = "server")]
-pub trait ListService: Send + Sync + 'static {
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
+pub trait ListService: ::core::marker::Send + ::core::marker::Sync + 'static {
     /// Serves `resolver.v1.ListService/ListPlugins`.
     ///
     /// Lists the registered plugins.
@@ -561,10 +611,10 @@ pub trait ListService: Send + Sync + 'static {
             ::keyway_rpc::Response<ListPluginsResponse>,
             ::keyway_rpc::Error,
         >,
-    > + Send {
+    > + ::core::marker::Send {
         let _ = request;
         async {
-            Err(
+            ::core::result::Result::Err(
                 ::keyway_rpc::Error::method_unimplemented(
                     &list_service_methods::LIST_PLUGINS,
                 ),
@@ -574,19 +624,21 @@ pub trait ListService: Send + Sync + 'static {
 }
 /// Serves `resolver.v1.ListService` by an implementation of [`ListService`], which its clones share.
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
 pub struct ListServiceServer<T> {
     service: ::std::sync::Arc<T>,
 }
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: ListService> ListServiceServer<T> {
     /// Makes a server of an implementation, owned or in an `Arc`.
-    pub fn new(service: impl Into<::std::sync::Arc<T>>) -> Self {
+    pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
 }
 #[cfg(feature = "server")]
-impl<T> Clone for ListServiceServer<T> {
+impl<T> ::core::clone::Clone for ListServiceServer<T> {
     fn clone(&self) -> Self {
         Self {
             service: ::std::sync::Arc::clone(&self.service),
@@ -614,12 +666,13 @@ impl<T: ListService> ::keyway_rpc::IntoRoutes for ListServiceServer<T> {
 }
 /// Calls `resolver.v1.ListService` over the transport `S`.
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Clone, Debug)]
 pub struct ListServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> ListServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
@@ -630,7 +683,9 @@ impl<S> ListServiceClient<S> {
     /// A client over a transport, with these settings.
     pub fn with_config(
         transport: S,
-        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+        config: impl ::core::convert::Into<
+            ::std::sync::Arc<::keyway_rpc::client::Config>,
+        >,
     ) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::with_config(transport, config),
@@ -638,13 +693,17 @@ impl<S> ListServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
-impl<S> From<::keyway_rpc::client::Client<S>> for ListServiceClient<S> {
+impl<S> ::core::convert::From<::keyway_rpc::client::Client<S>> for ListServiceClient<S> {
     fn from(client: ::keyway_rpc::client::Client<S>) -> Self {
         Self { client }
     }
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
 impl<S: ::keyway_rpc::client::Transport> ListServiceClient<S> {
     /// Calls `resolver.v1.ListService/ListPlugins`.
     ///
@@ -659,7 +718,7 @@ impl<S: ::keyway_rpc::client::Transport> ListServiceClient<S> {
     /// Dropping the future gives the call up; the server may have run it or not.
     pub async fn list_plugins(
         &self,
-        request: impl Into<::keyway_rpc::Request<ListPluginsRequest>>,
+        request: impl ::core::convert::Into<::keyway_rpc::Request<ListPluginsRequest>>,
     ) -> ::core::result::Result<
         ::keyway_rpc::Response<ListPluginsResponse>,
         ::keyway_rpc::Error,
@@ -830,7 +889,12 @@ pub mod resolver_service_methods {
 ///
 /// Resolves patterns to secrets.
 #[cfg(feature = "server")]
-pub trait ResolverService: Send + Sync + 'static {
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
+pub trait ResolverService: ::core::marker::Send + ::core::marker::Sync + 'static {
     /// Serves `resolver.v1.ResolverService/GetSecrets`.
     ///
     /// Returns every secret whose id the pattern matches; `not_found` when there is none.
@@ -842,10 +906,10 @@ pub trait ResolverService: Send + Sync + 'static {
             ::keyway_rpc::Response<GetSecretsResponse>,
             ::keyway_rpc::Error,
         >,
-    > + Send {
+    > + ::core::marker::Send {
         let _ = request;
         async {
-            Err(
+            ::core::result::Result::Err(
                 ::keyway_rpc::Error::method_unimplemented(
                     &resolver_service_methods::GET_SECRETS,
                 ),
@@ -855,19 +919,21 @@ pub trait ResolverService: Send + Sync + 'static {
 }
 /// Serves `resolver.v1.ResolverService` by an implementation of [`ResolverService`], which its clones share.
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
 pub struct ResolverServiceServer<T> {
     service: ::std::sync::Arc<T>,
 }
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: ResolverService> ResolverServiceServer<T> {
     /// Makes a server of an implementation, owned or in an `Arc`.
-    pub fn new(service: impl Into<::std::sync::Arc<T>>) -> Self {
+    pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
 }
 #[cfg(feature = "server")]
-impl<T> Clone for ResolverServiceServer<T> {
+impl<T> ::core::clone::Clone for ResolverServiceServer<T> {
     fn clone(&self) -> Self {
         Self {
             service: ::std::sync::Arc::clone(&self.service),
@@ -895,12 +961,13 @@ impl<T: ResolverService> ::keyway_rpc::IntoRoutes for ResolverServiceServer<T> {
 }
 /// Calls `resolver.v1.ResolverService` over the transport `S`.
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Clone, Debug)]
 pub struct ResolverServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> ResolverServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
@@ -911,7 +978,9 @@ impl<S> ResolverServiceClient<S> {
     /// A client over a transport, with these settings.
     pub fn with_config(
         transport: S,
-        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+        config: impl ::core::convert::Into<
+            ::std::sync::Arc<::keyway_rpc::client::Config>,
+        >,
     ) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::with_config(transport, config),
@@ -919,13 +988,18 @@ impl<S> ResolverServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
-impl<S> From<::keyway_rpc::client::Client<S>> for ResolverServiceClient<S> {
+impl<S> ::core::convert::From<::keyway_rpc::client::Client<S>>
+for ResolverServiceClient<S> {
     fn from(client: ::keyway_rpc::client::Client<S>) -> Self {
         Self { client }
     }
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
 impl<S: ::keyway_rpc::client::Transport> ResolverServiceClient<S> {
     /// Calls `resolver.v1.ResolverService/GetSecrets`.
     ///
@@ -940,7 +1014,7 @@ impl<S: ::keyway_rpc::client::Transport> ResolverServiceClient<S> {
     /// Dropping the future gives the call up; the server may have run it or not.
     pub async fn get_secrets(
         &self,
-        request: impl Into<::keyway_rpc::Request<GetSecretsRequest>>,
+        request: impl ::core::convert::Into<::keyway_rpc::Request<GetSecretsRequest>>,
     ) -> ::core::result::Result<
         ::keyway_rpc::Response<GetSecretsResponse>,
         ::keyway_rpc::Error,
@@ -965,7 +1039,12 @@ pub mod authorizer_service_methods {
 ///
 /// Asks ahead of use. Served by the daemon only.
 #[cfg(feature = "server")]
-pub trait AuthorizerService: Send + Sync + 'static {
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
+pub trait AuthorizerService: ::core::marker::Send + ::core::marker::Sync + 'static {
     /// Serves `resolver.v1.AuthorizerService/Authorize`.
     ///
     /// Says whether the caller may read what the patterns match.
@@ -977,10 +1056,10 @@ pub trait AuthorizerService: Send + Sync + 'static {
             ::keyway_rpc::Response<AuthorizeResponse>,
             ::keyway_rpc::Error,
         >,
-    > + Send {
+    > + ::core::marker::Send {
         let _ = request;
         async {
-            Err(
+            ::core::result::Result::Err(
                 ::keyway_rpc::Error::method_unimplemented(
                     &authorizer_service_methods::AUTHORIZE,
                 ),
@@ -990,19 +1069,21 @@ pub trait AuthorizerService: Send + Sync + 'static {
 }
 /// Serves `resolver.v1.AuthorizerService` by an implementation of [`AuthorizerService`], which its clones share.
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
 pub struct AuthorizerServiceServer<T> {
     service: ::std::sync::Arc<T>,
 }
 #[cfg(feature = "server")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: AuthorizerService> AuthorizerServiceServer<T> {
     /// Makes a server of an implementation, owned or in an `Arc`.
-    pub fn new(service: impl Into<::std::sync::Arc<T>>) -> Self {
+    pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
 }
 #[cfg(feature = "server")]
-impl<T> Clone for AuthorizerServiceServer<T> {
+impl<T> ::core::clone::Clone for AuthorizerServiceServer<T> {
     fn clone(&self) -> Self {
         Self {
             service: ::std::sync::Arc::clone(&self.service),
@@ -1030,12 +1111,13 @@ impl<T: AuthorizerService> ::keyway_rpc::IntoRoutes for AuthorizerServiceServer<
 }
 /// Calls `resolver.v1.AuthorizerService` over the transport `S`.
 #[cfg(feature = "client")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Clone, Debug)]
 pub struct AuthorizerServiceClient<S> {
     client: ::keyway_rpc::client::Client<S>,
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> AuthorizerServiceClient<S> {
     /// A client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
@@ -1046,7 +1128,9 @@ impl<S> AuthorizerServiceClient<S> {
     /// A client over a transport, with these settings.
     pub fn with_config(
         transport: S,
-        config: impl Into<::std::sync::Arc<::keyway_rpc::client::Config>>,
+        config: impl ::core::convert::Into<
+            ::std::sync::Arc<::keyway_rpc::client::Config>,
+        >,
     ) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::with_config(transport, config),
@@ -1054,13 +1138,18 @@ impl<S> AuthorizerServiceClient<S> {
     }
 }
 #[cfg(feature = "client")]
-impl<S> From<::keyway_rpc::client::Client<S>> for AuthorizerServiceClient<S> {
+impl<S> ::core::convert::From<::keyway_rpc::client::Client<S>>
+for AuthorizerServiceClient<S> {
     fn from(client: ::keyway_rpc::client::Client<S>) -> Self {
         Self { client }
     }
 }
 #[cfg(feature = "client")]
-#[allow(dead_code, reason = "not every program calls everything")]
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
 impl<S: ::keyway_rpc::client::Transport> AuthorizerServiceClient<S> {
     /// Calls `resolver.v1.AuthorizerService/Authorize`.
     ///
@@ -1075,7 +1164,7 @@ impl<S: ::keyway_rpc::client::Transport> AuthorizerServiceClient<S> {
     /// Dropping the future gives the call up; the server may have run it or not.
     pub async fn authorize(
         &self,
-        request: impl Into<::keyway_rpc::Request<AuthorizeRequest>>,
+        request: impl ::core::convert::Into<::keyway_rpc::Request<AuthorizeRequest>>,
     ) -> ::core::result::Result<
         ::keyway_rpc::Response<AuthorizeResponse>,
         ::keyway_rpc::Error,
@@ -1083,6 +1172,7 @@ impl<S: ::keyway_rpc::client::Transport> AuthorizerServiceClient<S> {
         self.client.unary(&authorizer_service_methods::AUTHORIZE, request.into()).await
     }
 }
+#[allow(deprecated, reason = "the fields are shown all the same")]
 impl ::core::fmt::Debug for get_secrets_response::Envelope {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.debug_struct("Envelope")
