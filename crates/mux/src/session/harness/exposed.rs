@@ -5,7 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{pair::Side, witness::Witness, work};
+use super::{
+    pair::{Patience, Side},
+    witness::Witness,
+    work,
+};
 use crate::{
     config::{Config, INITIAL_WINDOW, Role},
     frame::{HEADER_LEN, MAX_PAYLOAD},
@@ -250,7 +254,9 @@ impl Exposed {
 
     fn wait(&mut self, duration: Duration) {
         let end = self.now + duration;
+        let mut patience = Patience::default();
         while let Some(at) = self.side.core.deadline().filter(|at| *at <= end) {
+            patience.deadline(self.now, at);
             self.now = self.now.max(at);
             self.side.core.handle_timeout(self.now);
             self.side.collect();

@@ -15,6 +15,26 @@ use crate::{
     streams::Key,
 };
 
+/// How often the wire may move before time has to pass, and how many bytes it may move more often
+/// for, if it is narrow. Beyond that two cores talk for ever.
+const MAX_STEPS: usize = 200_000;
+const MAX_MOVED: usize = 64 << 20;
+
+/// How often deadlines may come while no time passes.
+const MAX_DEADLINES: usize = 10;
+
+/// Notices a core that asks for a time at which it does nothing.
+#[derive(Default)]
+pub(crate) struct Patience(usize);
+
+impl Patience {
+    /// A deadline has come, after some time or at once.
+    pub(crate) fn deadline(&mut self, now: Instant, at: Instant) {
+        self.0 = if at > now { 0 } else { self.0 + 1 };
+        assert!(self.0 < MAX_DEADLINES, "what is due is never done");
+    }
+}
+
 /// One end: a core, the bytes on their way to it, and the events nobody has looked at.
 pub(crate) struct Side {
     pub(crate) core: Core,
@@ -175,7 +195,11 @@ impl Pair {
 
     /// Moves bytes both ways until nothing moves any more.
     pub(crate) fn drive(&mut self) {
-        while self.step() {}
+        let mut left = MAX_STEPS + MAX_MOVED / self.capacity.min(self.chunk).max(1);
+        while self.step() {
+            left -= 1;
+            assert!(left > 0, "the wire moves for ever");
+        }
     }
 
     /// Moves what the wire holds once. Says whether anything moved.
@@ -193,6 +217,7 @@ impl Pair {
     pub(crate) fn advance(&mut self, duration: Duration) {
         let end = self.now + duration;
         self.drive();
+        let mut patience = Patience::default();
         loop {
             let deadlines = [self.client.core.deadline(), self.server.core.deadline()];
             let next = deadlines
@@ -201,6 +226,7 @@ impl Pair {
                 .min()
                 .filter(|at| *at <= end);
             let Some(next) = next else { break };
+            patience.deadline(self.now, next);
             self.now = self.now.max(next);
             for side in [&mut self.client, &mut self.server] {
                 side.core.handle_timeout(self.now);

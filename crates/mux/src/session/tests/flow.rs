@@ -36,6 +36,30 @@ fn m02_a_writer_goes_on_when_only_the_peer_reads() {
 }
 
 #[test]
+fn m02_frames_that_do_not_leave_cost_no_window() {
+    let mut peer = Scripted::new(Config::default());
+    let key = peer.acknowledged(1);
+    for is_next in [false, true, true] {
+        let begun = peer.core().begin_data(key, 10_000, is_next);
+        assert!(
+            matches!(begun, Poll::Ready(Ok(header)) if header.payload_len() == 10_000),
+            "{begun:?}"
+        );
+    }
+    for _ in 0..3 {
+        peer.core().take_back(key, 10_000);
+    }
+    assert_eq!(peer.core().stats().bytes_sent, 0);
+    let mut sent = 0;
+    while let Poll::Ready(written) = peer.side().write(key, &[0; 100_000]) {
+        sent += written.unwrap();
+        peer.received();
+    }
+    assert_eq!(sent, WINDOW);
+    assert_eq!(peer.core().stats().bytes_sent, WINDOW as u64);
+}
+
+#[test]
 fn m25_the_initial_window_is_exactly_256_kib_and_updates_come_at_half() {
     let mut peer = Scripted::new(Config::default());
     let key = peer.side().open();
