@@ -55,6 +55,10 @@ behaviours! {
     WrongName,
     /// Answers every query with an error whose text is in the answer only.
     Fail,
+    /// Answers every query at once with the deadline of a backend of its own.
+    BackendTimedOut,
+    /// Gives each secret twice, with times that are none.
+    Careless,
     /// Registers at the path of plugin SDKs of 2025 and knows only their method.
     TooOld,
     /// Registers a realm that is everything.

@@ -12,6 +12,8 @@ use keyway_proto::plugins::v1::{
 use keyway_resolver::{DaemonSocket, ResolveError, Resolver, Secrets};
 use keyway_runtime::{Config, Daemon, ManagerHandle, PluginConfig, RestartPolicy};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -144,6 +146,21 @@ impl TestDaemon {
         self.resolver
             .get(&pattern.parse().expect("a pattern"))
             .await
+    }
+
+    /// What the daemon answers to a JSON request of a client that knows nothing but HTTP.
+    pub async fn post(&self, path: &str, json: &str) -> String {
+        let address = self.address.as_path().expect("tests listen at paths");
+        let mut socket = UnixStream::connect(address).await.expect("a connection");
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{json}",
+            json.len()
+        );
+        socket.write_all(request.as_bytes()).await.expect("written");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.expect("an answer");
+        answer
     }
 
     /// The ids that a query finds, with their providers.

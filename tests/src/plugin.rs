@@ -7,6 +7,7 @@ use keyway_mux::{Connector, Listener, Role, Session};
 use keyway_proto::accesscontrol::v1 as access;
 use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
+use keyway_proto::timestamp::Timestamp;
 use keyway_proto::{Address, LAUNCH_VARIABLE, LaunchConfig};
 use keyway_rpc::client::Client;
 use keyway_rpc::http1::{Exchange, ServeConfig, serve};
@@ -299,6 +300,9 @@ impl resolver::ResolverService for Service {
             Behaviour::CrashOnRequest if pattern.ends_with("crash") => std::process::exit(4),
             Behaviour::Slow if pattern.ends_with("slow") => std::future::pending::<()>().await,
             Behaviour::Fail => return Err(Error::internal("backend exploded")),
+            Behaviour::BackendTimedOut => {
+                return Err(Error::deadline_exceeded("the \x1b[31mvault\x1b[0m slept"));
+            }
             _ => {}
         }
         let mut ids: Vec<String> = vec![format!("{}/a", self.name), format!("{}/b", self.name)];
@@ -319,11 +323,18 @@ impl resolver::ResolverService for Service {
         if ids.is_empty() {
             return Err(Error::not_found("nothing"));
         }
+        if self.behaviour == Behaviour::Careless {
+            ids.extend(ids.clone());
+        }
         let envelopes = ids.into_iter().map(|id| {
             let mut envelope = resolver::get_secrets_response::Envelope::default();
             envelope.value = Some(value_of(&id));
             envelope.id = Some(id);
             envelope.provider = Some("somebody else".into());
+            if self.behaviour == Behaviour::Careless {
+                let seconds = i64::MAX;
+                envelope.expires_at = Some(Timestamp { seconds, nanos: -1 });
+            }
             envelope
         });
         Ok(Response::new(resolver::GetSecretsResponse {

@@ -107,6 +107,44 @@ async fn a_partial_answer_names_who_failed_and_an_empty_one_is_unavailable() {
     daemon.stop().await;
 }
 
+/// One plugin's carelessness must not cost the callers what the others answered, nor a plain JSON client its answer.
+#[tokio::test]
+async fn what_a_careless_provider_answers_can_be_read_by_everybody() {
+    let daemon = TestDaemon::start(
+        PLUGIN,
+        &[("careless", Behaviour::Careless), ("good", Behaviour::Good)],
+    );
+    settle(&daemon, &["careless", "good"]).await;
+    let expected = pairs(&[("careless/a", "careless"), ("good/a", "good")]);
+    assert_eq!(daemon.ids("*/a").await, expected);
+    let json = daemon
+        .post(
+            "/resolver.v1.ResolverService/GetSecrets",
+            r#"{"pattern":"*/a"}"#,
+        )
+        .await;
+    assert!(json.starts_with("HTTP/1.1 200 "), "{json}");
+    assert!(
+        json.contains(r#""expiresAt":"9999-12-31T23:59:59Z""#),
+        "{json}"
+    );
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_deadline_of_the_providers_own_is_not_taken_for_ours() {
+    let daemon = TestDaemon::start(PLUGIN, &[("remote", Behaviour::BackendTimedOut)]);
+    settle(&daemon, &["remote"]).await;
+    let error = daemon.get("remote/key").await.expect_err("unavailable");
+    assert!(
+        error
+            .to_string()
+            .ends_with("remote (deadline_exceeded: the vault slept)"),
+        "{error}"
+    );
+    daemon.stop().await;
+}
+
 #[tokio::test]
 async fn a_required_provider_makes_the_whole_answer_unavailable() {
     let home = Home::new(PLUGIN);

@@ -6,10 +6,13 @@
 
 use std::time::SystemTime;
 
-use prost_types::Timestamp;
+pub use prost_types::Timestamp;
 
 /// The seconds of 0001-01-01T00:00:00Z, counted from 1970.
 const YEAR_1: i64 = -62_135_596_800;
+
+/// The seconds of 9999-12-31T23:59:59Z, the end of what protobuf and RFC 3339 can express.
+const END_OF_9999: i64 = 253_402_300_799;
 
 /// Writes a time; "none" becomes year 1.
 pub fn to_wire(time: Option<SystemTime>) -> Timestamp {
@@ -36,7 +39,7 @@ pub fn from_wire(timestamp: Option<Timestamp>) -> Result<Option<SystemTime>, Inv
         }) => Ok(None),
         Some(Timestamp { seconds, nanos }) => {
             let invalid = InvalidTimestamp { seconds, nanos };
-            if !(0..1_000_000_000).contains(&nanos) {
+            if !is_valid(&Timestamp { seconds, nanos }) {
                 return Err(invalid);
             }
             SystemTime::try_from(Timestamp { seconds, nanos })
@@ -44,6 +47,24 @@ pub fn from_wire(timestamp: Option<Timestamp>) -> Result<Option<SystemTime>, Inv
                 .map_err(|_| invalid)
         }
     }
+}
+
+/// The nearest time that every peer can read: a timestamp that is none would fail the whole message in JSON. What lies
+/// before year 1 becomes 1970, which is as long past and does not mean "none". `None` when the timestamp is valid.
+pub fn repaired(timestamp: &Timestamp) -> Option<Timestamp> {
+    let (seconds, nanos) = match timestamp.seconds {
+        _ if is_valid(timestamp) => return None,
+        ..YEAR_1 => (0, 0),
+        YEAR_1..=END_OF_9999 => (timestamp.seconds, timestamp.nanos.clamp(0, 999_999_999)),
+        _ => (END_OF_9999, 0),
+    };
+    Some(Timestamp { seconds, nanos })
+}
+
+/// Whether it is a time of the years 1 to 9999, as protobuf demands.
+fn is_valid(timestamp: &Timestamp) -> bool {
+    (YEAR_1..=END_OF_9999).contains(&timestamp.seconds)
+        && (0..1_000_000_000).contains(&timestamp.nanos)
 }
 
 /// A timestamp that means no time.
@@ -101,16 +122,29 @@ mod tests {
     }
 
     #[test]
-    fn times_too_far_away_for_the_system_are_errors_and_never_panic() {
-        for seconds in [i64::MAX, i64::MIN] {
-            let read = from_wire(Some(Timestamp {
-                seconds,
-                nanos: 999_999_999,
-            }));
-            assert!(
-                matches!(read, Err(InvalidTimestamp { .. }) | Ok(Some(_))),
-                "{read:?}"
-            );
+    fn times_that_json_cannot_express_are_refused() {
+        for seconds in [i64::MAX, i64::MIN, YEAR_1 - 1, END_OF_9999 + 1] {
+            let nanos = 999_999_999;
+            let read = from_wire(Some(Timestamp { seconds, nanos }));
+            assert_eq!(read, Err(InvalidTimestamp { seconds, nanos }));
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_becomes_the_nearest_one() {
+        let time = |seconds, nanos| Timestamp { seconds, nanos };
+        for (wrong, near) in [
+            (time(1 << 60, -5), time(END_OF_9999, 0)),
+            (time(END_OF_9999 + 1, 7), time(END_OF_9999, 0)),
+            (time(i64::MIN, 0), time(0, 0)),
+            (time(5, -1), time(5, 0)),
+            (time(5, i32::MAX), time(5, 999_999_999)),
+        ] {
+            assert_eq!(repaired(&wrong), Some(near));
+            assert!(from_wire(Some(near)).is_ok(), "{near:?}");
+        }
+        for right in [time(YEAR_1, 0), time(0, 0), time(END_OF_9999, 999_999_999)] {
+            assert_eq!(repaired(&right), None);
         }
     }
 }

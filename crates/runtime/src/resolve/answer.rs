@@ -1,11 +1,11 @@
 //! What of a provider's answer counts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use keyway_proto::resolver::v1::get_secrets_response::Envelope;
-use keyway_proto::timestamp;
+use keyway_proto::timestamp::{self, Timestamp};
 use keyway_secrets::{Id, Pattern};
 
 use super::Failure;
@@ -52,11 +52,35 @@ pub(super) fn admit(
     envelopes: Vec<Envelope>,
     now: SystemTime,
 ) -> Vec<Envelope> {
-    envelopes
+    let admissible = envelopes
         .into_iter()
         .filter(|envelope| is_admissible(entry, realm, query, envelope.id()))
         .map(|envelope| stamp(entry, envelope, now))
-        .collect()
+        .collect();
+    without_repetitions(entry, admissible, Envelope::id)
+}
+
+/// The first of each id: an id names one secret, so what a provider says of it again cannot be told apart by anybody.
+pub(super) fn without_repetitions<T>(
+    entry: &Entry,
+    mut answers: Vec<T>,
+    id: impl Fn(&T) -> &str,
+) -> Vec<T> {
+    if answers.len() < 2 {
+        return answers;
+    }
+    let mut seen = HashSet::with_capacity(answers.len());
+    let is_first: Vec<bool> = answers
+        .iter()
+        .map(|answer| seen.insert(id(answer)))
+        .collect();
+    let repeated = answers.len() - seen.len();
+    if repeated > 0 {
+        tracing::warn!(plugin = %entry.name, repeated, "the answer held ids more than once; the first of each counts");
+        let mut is_first = is_first.into_iter();
+        answers.retain(|_| is_first.next().unwrap_or(true));
+    }
+    answers
 }
 
 pub(super) fn is_admissible(entry: &Entry, realm: &Realm, query: &Pattern, id: &str) -> bool {
@@ -78,14 +102,19 @@ fn stamp(entry: &Entry, mut envelope: Envelope, now: SystemTime) -> Envelope {
         .take()
         .and_then(|time| timestamp::from_wire(Some(time)).ok().flatten());
     envelope.resolved_at = Some(timestamp::to_wire(Some(resolved_at.unwrap_or(now))));
+    envelope.created_at = Some(legible(entry, "created_at", envelope.created_at.take()));
+    envelope.expires_at = Some(legible(entry, "expires_at", envelope.expires_at.take()));
+    envelope
+}
+
+/// The time as every peer can read it, so that one provider's mistake does not cost the caller the answers of all.
+fn legible(entry: &Entry, field: &str, time: Option<Timestamp>) -> Timestamp {
     // Go peers read an absent time as 1970 and so as expired; "none" has to be said.
-    envelope
-        .created_at
-        .get_or_insert_with(|| timestamp::to_wire(None));
-    envelope
-        .expires_at
-        .get_or_insert_with(|| timestamp::to_wire(None));
-    envelope
+    let time = time.unwrap_or_else(|| timestamp::to_wire(None));
+    timestamp::repaired(&time).map_or(time, |near| {
+        tracing::warn!(plugin = %entry.name, field, "the answer held an impossible time; it became the nearest one");
+        near
+    })
 }
 
 /// All envelopes in the order of the answers. Where several providers have one id, those of the highest rank stay; of equal

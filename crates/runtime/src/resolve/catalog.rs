@@ -5,10 +5,11 @@ use std::sync::Arc;
 use futures::future::join_all;
 use keyway_proto::keyway::v1::unlisted::Reason;
 use keyway_proto::keyway::v1::{ListSecretsResponse, Secret, Unlisted};
+use keyway_proto::timestamp::repaired;
 use keyway_secrets::Pattern;
 use tokio::time::Instant;
 
-use super::answer::is_admissible;
+use super::answer::{is_admissible, without_repetitions};
 use super::{Candidates, ask};
 use crate::engine::Engine;
 use crate::plugin::CallError;
@@ -76,13 +77,19 @@ async fn one(
         .secrets;
     let admitted = secrets
         .into_iter()
-        .filter(|secret| is_admissible(entry, &realm, query, secret.id()));
-    Ok(admitted
+        .filter(|secret| is_admissible(entry, &realm, query, secret.id()))
         .map(|secret| Secret {
             provider: Some(entry.name.to_string()),
+            created_at: secret
+                .created_at
+                .map(|time| repaired(&time).unwrap_or(time)),
+            expires_at: secret
+                .expires_at
+                .map(|time| repaired(&time).unwrap_or(time)),
             ..secret
         })
-        .collect())
+        .collect();
+    Ok(without_repetitions(entry, admitted, Secret::id))
 }
 
 fn cannot_list(entry: &Entry, error: &CallError) -> Unlisted {
