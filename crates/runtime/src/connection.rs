@@ -1,9 +1,10 @@
 //! A plugin's connection: the one function that makes it from any byte stream, and what it is once it exists.
 
-use std::future::{Future, pending};
+use std::future::{Future, pending, ready};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use keyway_mux::{Listener, Role, Session};
 use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
@@ -139,6 +140,7 @@ fn describe_end(
 ) -> String {
     match ended {
         Ok(Ok(())) => "it closed its connection".into(),
+        Ok(Err(keyway_mux::SessionError::Io(error))) => format!("its connection failed: {error}"),
         Ok(Err(error)) => format!("its connection failed: {error}"),
         Err(error) => format!("its connection failed: {error}"),
     }
@@ -147,8 +149,10 @@ fn describe_end(
 /// Answers the calls of one plugin until its session ends.
 async fn serve_plugin(session: Session, router: Router) {
     let service = health::WithHealth::new(router);
+    // That the session failed is told by who waits for its end, with the plugin's name.
+    let streams = Listener::new(session).take_while(|stream| ready(stream.is_ok()));
     let served = serve(
-        Listener::new(session),
+        streams,
         |_| service.clone(),
         ServeConfig::default(),
         pending(),

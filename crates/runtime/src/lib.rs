@@ -45,6 +45,7 @@ mod listen;
 mod manager;
 mod name;
 mod plugin;
+mod printable;
 mod realm;
 mod registration;
 mod registry;

@@ -1,26 +1,69 @@
-//! A plugin's standard error: always drained, cut into lines, made harmless, logged, and the last of it kept.
+//! A plugin's standard error: always drained, cut into lines, made harmless, logged, and what tells of its end kept.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::name::PluginName;
+use crate::printable::printable;
 
 /// The longest line that is logged in one piece, in bytes; a longer one is cut there, and the rest of it is dropped.
 const MAX_LINE: usize = 2048;
 
-/// How many lines are kept for the plugin's status.
-const KEPT_LINES: usize = 8;
+/// How many lines a crash may write after the line that says why: a stack, of which the end says little.
+const LONGEST_STACK: usize = 400;
 
-/// The last lines that a plugin wrote to standard error. Cheap to clone; all clones see the same lines.
+/// What of a plugin's standard error is kept. Cheap to clone; all clones see the same.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct StderrLog(Arc<Mutex<VecDeque<String>>>);
+pub(crate) struct StderrLog(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// The last line that was not empty.
+    last: Option<String>,
+    /// The line with which the last crash began, and how many lines came after it.
+    crash: Option<(String, usize)>,
+}
+
+impl Kept {
+    fn push(&mut self, line: &str) {
+        match &mut self.crash {
+            _ if begins_crash(line) => self.crash = Some((line.to_owned(), 0)),
+            // `thread 'main' panicked at src/main.rs:1:2:` has the reason on the next line.
+            Some((crash, n_lines @ 0)) if crash.ends_with(':') => {
+                crash.push(' ');
+                crash.push_str(line);
+                *n_lines = 1;
+            }
+            Some((_, n_lines)) => *n_lines += 1,
+            None => {}
+        }
+        self.last = Some(line.to_owned());
+    }
+}
+
+/// Whether Go's or Rust's runtime says with this line that the program crashes.
+fn begins_crash(line: &str) -> bool {
+    [
+        "panic: ",
+        "fatal error: ",
+        "runtime error: ",
+        "SIGSEGV: ",
+        "SIGBUS: ",
+    ]
+    .iter()
+    .any(|beginning| line.starts_with(beginning))
+        || (line.starts_with("thread '") && line.contains(" panicked at "))
+}
 
 impl StderrLog {
-    /// The last line that was not empty.
-    pub(crate) fn last_line(&self) -> Option<String> {
-        self.lines().back().cloned()
+    /// The line that best says why the process has ended: the beginning of its crash, else the last line that was not empty.
+    pub(crate) fn last_words(&self) -> Option<String> {
+        let kept = self.kept();
+        match &kept.crash {
+            Some((line, n_lines)) if *n_lines <= LONGEST_STACK => Some(line.clone()),
+            _ => kept.last.clone(),
+        }
     }
 
     /// Reads `stderr` to its end, logs each line under the plugin's name and keeps the last ones.
@@ -42,15 +85,11 @@ impl StderrLog {
 
     fn keep(&self, plugin: &PluginName, line: &str) {
         tracing::info!(target: "keyway::plugin", plugin = %plugin, "{line}");
-        let mut lines = self.lines();
-        if lines.len() == KEPT_LINES {
-            lines.pop_front();
-        }
-        lines.push_back(line.to_owned());
+        self.kept().push(line);
     }
 
-    fn lines(&self) -> std::sync::MutexGuard<'_, VecDeque<String>> {
-        // A panic between two operations on a queue of strings leaves a good queue.
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        // A panic between two assignments of texts leaves good texts.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -80,38 +119,12 @@ impl LineCutter {
 
     /// Ends the current line. An empty one is not worth a log entry.
     fn finish(&mut self, mut emit: impl FnMut(&str)) {
-        let printable = printable(&self.line);
+        let printable = printable(&String::from_utf8_lossy(&self.line));
         self.line.clear();
         if !printable.is_empty() {
             emit(&printable);
         }
     }
-}
-
-/// The text of a line without what could steer a terminal or forge a log entry: escape sequences and control characters.
-fn printable(line: &[u8]) -> String {
-    let text = String::from_utf8_lossy(line);
-    let mut output = String::with_capacity(text.len());
-    let mut characters = text.chars().peekable();
-    while let Some(character) = characters.next() {
-        match character {
-            // `ESC [ ... letter`: a colour or cursor sequence goes as a whole.
-            '\u{1b}' if characters.peek() == Some(&'[') => {
-                characters.next();
-                characters.find(|c| ('@'..='~').contains(c));
-            }
-            '\t' => output.push(' '),
-            c if c.is_control() || is_direction_mark(c) => {}
-            c => output.push(c),
-        }
-    }
-    output.truncate(output.trim_end().len());
-    output
-}
-
-/// Characters that reorder the text around them, so that a log line reads as something else.
-fn is_direction_mark(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -158,13 +171,34 @@ mod tests {
         assert_eq!(lines, ["x".repeat(MAX_LINE), "next".to_owned()]);
     }
 
-    #[tokio::test]
-    async fn the_last_lines_are_kept() {
+    async fn last_words(text: &str) -> Option<String> {
         let log = StderrLog::default();
-        let text: String = (0..100).map(|n| format!("line {n}\n")).collect();
         let name: PluginName = "chatty".parse().expect("a name");
         log.clone().drain(name, text.as_bytes()).await;
-        assert_eq!(log.last_line().as_deref(), Some("line 99"));
-        assert_eq!(log.lines().len(), KEPT_LINES);
+        log.last_words()
+    }
+
+    #[tokio::test]
+    async fn the_last_line_is_kept() {
+        let text: String = (0..100).map(|n| format!("line {n}\n\n")).collect();
+        assert_eq!(last_words(&text).await.as_deref(), Some("line 99"));
+        assert_eq!(last_words("\n").await, None);
+    }
+
+    #[tokio::test]
+    async fn a_crash_is_told_by_its_beginning_and_not_by_the_end_of_its_stack() {
+        let stack =
+            "\ngoroutine 1 [running]:\nmain.main()\n\t/src/main.go:106 +0x1538\n".repeat(30);
+        let go = format!("starting\npanic: boom in main\n{stack}");
+        assert_eq!(
+            last_words(&go).await.as_deref(),
+            Some("panic: boom in main")
+        );
+        let rust = "starting\n\nthread 'main' (7) panicked at src/main.rs:4:5:\nno store\n\
+            note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n";
+        let reason = "thread 'main' (7) panicked at src/main.rs:4:5: no store";
+        assert_eq!(last_words(rust).await.as_deref(), Some(reason));
+        let survived = format!("{rust}{}", "working\n".repeat(LONGEST_STACK + 10));
+        assert_eq!(last_words(&survived).await.as_deref(), Some("working"));
     }
 }

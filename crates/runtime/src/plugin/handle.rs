@@ -18,10 +18,14 @@ use tokio::time::{Instant, timeout_at};
 use super::cache::{Cache, SharedAnswer};
 use crate::config::PluginConfig;
 use crate::name::PluginName;
+use crate::printable::printable;
 use crate::registration::{Generation, Registration};
 
 /// The largest answer of a plugin: room for a few values of 8 MiB.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// How much earlier than ours a plugin's deadline may pass: it counts in whole milliseconds.
+const DEADLINE_SLACK: Duration = Duration::from_millis(5);
 
 type Transport = Exchange<Connector>;
 
@@ -47,10 +51,10 @@ pub(crate) struct Handle {
 #[non_exhaustive]
 pub(crate) enum CallError {
     /// So many calls wait for it that this one did not get its turn.
-    #[error("busy: no turn within {0:?}")]
+    #[error("busy: no turn within {}", brief(*.0))]
     Busy(Duration),
     /// It took too long.
-    #[error("no answer within {0:?}")]
+    #[error("no answer within {}", brief(*.0))]
     TimedOut(Duration),
     /// It is too old to be asked.
     #[error(
@@ -62,14 +66,23 @@ pub(crate) enum CallError {
     Rpc(Error),
 }
 
+/// A time for people: what is left of a caller's deadline counts nanoseconds.
+fn brief(time: Duration) -> String {
+    let unit = if time < Duration::from_secs(1) {
+        1
+    } else {
+        100
+    };
+    let millis = (time.as_millis() + unit / 2) / unit * unit;
+    format!(
+        "{:?}",
+        Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+    )
+}
+
 /// An error of a provider for the caller who asked: the code, and the provider's own words, made harmless.
 fn describe(error: &Error) -> String {
-    let words: String = error
-        .message()
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(200)
-        .collect();
+    let words: String = printable(error.message()).chars().take(200).collect();
     if words.is_empty() {
         error.code().to_string()
     } else {
@@ -238,8 +251,28 @@ impl Handle {
         request.set_deadline(deadline);
         match method(request).await {
             Ok(response) => Ok(response.into_message()),
-            Err(error) if error.code() == Code::DeadlineExceeded => Err(CallError::TimedOut(limit)),
+            // Who answers so in good time speaks of a deadline of its own.
+            Err(error)
+                if error.code() == Code::DeadlineExceeded
+                    && Instant::now() + DEADLINE_SLACK >= deadline =>
+            {
+                Err(CallError::TimedOut(limit))
+            }
             Err(error) => Err(CallError::Rpc(error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_as_people_would() {
+        let told = |nanos| brief(Duration::from_nanos(nanos));
+        assert_eq!(told(299_230_670), "299ms");
+        assert_eq!(told(9_998_765_432), "10s");
+        assert_eq!(told(1_500_000_001), "1.5s");
+        assert_eq!(told(0), "0ns");
     }
 }

@@ -341,7 +341,7 @@ impl LaunchedPlugin {
         if self.supervisor.state() == State::Crashed {
             self.settled = true;
             self.trouble = format!("{} ({ended})", self.trouble);
-            if let Some(line) = self.stderr.last_line() {
+            if let Some(line) = self.stderr.last_words() {
                 self.trouble = format!("{}; its last words: {line}", self.trouble);
             }
             tracing::error!(plugin = %self.name, "plugin failed: {}", self.trouble);
