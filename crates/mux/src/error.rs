@@ -85,7 +85,10 @@ pub enum ProtocolError {
 #[non_exhaustive]
 pub enum SessionError {
     /// The connection ended while streams were in use, or in the middle of a frame.
-    #[error("the peer closed the connection with {streams} streams in use")]
+    #[error(
+        "the peer closed the connection while {streams} {} in use",
+        if *streams == 1 { "stream was" } else { "streams were" }
+    )]
     ConnectionLost {
         /// How many streams were neither finished nor dropped here.
         streams: usize,

@@ -7,7 +7,7 @@ use crate::{BoxError, Code, Error, MethodSpec};
 /// A transport may speak in this crate's own errors, as a tower layer that limits or authorizes
 /// does. A stream of HTTP/2 that was reset carries a code of its own; `expired` says that the
 /// deadline has passed, of which a peer speaks as of any other end of a call. Anything else means
-/// that the service could not be reached.
+/// that the service is not available, which may be known only after the request was sent.
 pub(super) fn transport_error(cause: BoxError, spec: &MethodSpec, expired: bool) -> Error {
     let cause = match cause.downcast::<Error>() {
         Ok(error) => return *error,
@@ -17,7 +17,7 @@ pub(super) fn transport_error(cause: BoxError, spec: &MethodSpec, expired: bool)
     let (code, what) = match reset_code(&*cause) {
         Some(Code::Canceled) if expired => (Code::DeadlineExceeded, "was not answered in time"),
         Some(code) => (code, "was reset"),
-        None => (Code::Unavailable, "could not be reached"),
+        None => (Code::Unavailable, "failed"),
     };
     Error::new(code, format!("{path} {what}: {why}")).with_source(cause)
 }
@@ -90,8 +90,7 @@ mod tests {
         static ECHO: MethodSpec = MethodSpec::unary("/test.Echo/Echo");
         let refused = || Silent(io::Error::other("connection refused"));
         let error = transport_error(refused().into(), &ECHO, false);
-        let text =
-            "unavailable: /test.Echo/Echo could not be reached: client error: connection refused";
+        let text = "unavailable: /test.Echo/Echo failed: client error: connection refused";
         assert_eq!(error.to_string(), text);
         let error = transport_error(Repeating(refused()).into(), &ECHO, false);
         let text = "no connection: client error: connection refused";
