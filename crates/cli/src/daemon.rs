@@ -113,8 +113,16 @@ pub(crate) fn one_failure(id: &Id, error: GetOneError) -> Failure {
     }
 }
 
-/// More than one provider has the id.
+/// More than one provider has the id, or one has it more than once, which only daemons of another make let through.
 pub(crate) fn ambiguous(id: &Id, providers: &[String]) -> Failure {
+    if let [first, others @ ..] = providers
+        && others.iter().all(|other| other == first)
+    {
+        return Failure::error(
+            format_args!("{first} gives {} secrets with the id {id}", providers.len()),
+            "Nobody can tell which is meant: ask whoever makes that provider to give one of them",
+        );
+    }
     Failure::error(
         format_args!("{id} is provided by {}", providers.join(" and by ")),
         "Give one of them a `priority` in the daemon's configuration, or turn one off with `keyway plugins disable NAME`",

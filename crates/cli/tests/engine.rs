@@ -158,6 +158,28 @@ fn broken_plugins_are_reported_and_delay_nobody() {
     assert!(log.contains("did not register within"), "{log}");
 }
 
+/// What they would have answered for is not known, so they are not counted as failed; whoever misses a secret is told.
+#[test]
+fn a_secret_that_is_missing_names_the_plugins_that_never_started() {
+    let home = Home::new();
+    let plugins = home.path().join("plugins");
+    fs::create_dir(&plugins).unwrap();
+    fs::copy("/bin/false", plugins.join("vault")).unwrap();
+    let _engine = Engine::start(&mut home.keyway(["serve", "--plugin-dir", "plugins"]));
+    crash(&home, "vault", "it exited with status 1");
+    insta::assert_snapshot!(home.transcript(&["get web/token", "get web/*"]), @r"
+    $ keyway get web/token
+    ! keyway: there is no secret web/token, but vault has never started.
+    ! Run `keyway plugins` to see why, or `keyway ls` to see what there is.
+    [exit status: 3]
+
+    $ keyway get web/*
+    ! keyway: no secret matches web/*, but vault has never started.
+    ! Run `keyway plugins` to see why, or `keyway ls` to see what there is.
+    [exit status: 3]
+    ");
+}
+
 #[test]
 fn l16_with_pinning_on_a_new_plugin_waits_until_it_is_trusted() {
     let home = Home::new();

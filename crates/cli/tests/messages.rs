@@ -94,6 +94,7 @@ fn a_value_is_not_to_be_had() {
         "get web/* --json",
         "get twice/id",
         "get twice/id --value",
+        "get repeated/id",
         "get partial/id",
         "get partial/id --json",
         "get foreign/id",

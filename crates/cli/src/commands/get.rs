@@ -37,7 +37,7 @@ pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
         .daemon
         .ask(async |daemon| match daemon.get(pattern).await {
             Ok(secrets) => Ok(secrets),
-            Err(ResolveError::NotFound { .. }) => Err(turned_off(&daemon, pattern).await),
+            Err(ResolveError::NotFound { .. }) => Err(not_asked(&daemon, pattern).await),
             Err(error) => Err(daemon::failure(pattern, error)),
         })?;
     let envelope = only(pattern, &secrets)?;
@@ -53,33 +53,45 @@ pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Nothing was found; says so with the providers that might have it if they were turned on.
-async fn turned_off(daemon: &Daemon, pattern: &Pattern) -> Failure {
+/// Nothing was found; says so with the providers that might have it if they ran: those that are turned off, and those that
+/// have never said what they provide.
+async fn not_asked(daemon: &Daemon, pattern: &Pattern) -> Failure {
     let failure = daemon::not_found(pattern);
     // That nothing was found is certain; whoever is not told the reason is told that.
     let Ok(plugins) = plugins::listed(daemon).await else {
         return failure;
     };
-    let off: Vec<String> = plugins
-        .into_iter()
-        .filter(|plugin| plugin.disabled() && may_answer(plugin, pattern))
-        .filter_map(|plugin| plugin.name)
-        .collect();
-    let (name, verb) = match off.as_slice() {
-        [] => return failure,
-        [name] => (name, "is"),
-        [name, ..] => (name, "are"),
+    let names = |wanted: &dyn Fn(&Plugin) -> bool| -> Vec<String> {
+        let found = plugins.iter().filter(|plugin| wanted(plugin));
+        found.filter_map(|plugin| plugin.name.clone()).collect()
     };
+    let off = names(&|plugin| plugin.disabled() && may_answer(plugin, pattern));
+    if let Some(first) = off.first() {
+        let advice = format!(
+            "Run `keyway plugins enable {first}` if it should be asked, or `keyway ls` to see what there is"
+        );
+        return but(&failure, &off, ["is turned off", "are turned off"], &advice);
+    }
+    let unknown = names(&|plugin| plugin.metadata.is_none());
+    if unknown.is_empty() {
+        return failure;
+    }
+    but(
+        &failure,
+        &unknown,
+        ["has never started", "have never started"],
+        "Run `keyway plugins` to see why, or `keyway ls` to see what there is",
+    )
+}
+
+/// The failure with some plugins that might have prevented it; `verb` is for one and for several.
+fn but(failure: &Failure, plugins: &[String], verb: [&str; 2], advice: &str) -> Failure {
+    let verb = verb[usize::from(plugins.len() > 1)];
+    let plugins = plugins.join(", ");
     Failure::new(
         failure.exit(),
-        format_args!(
-            "{}, but {} {verb} turned off",
-            failure.what(),
-            off.join(", ")
-        ),
-        format_args!(
-            "Run `keyway plugins enable {name}` if it should be asked, or `keyway ls` to see what there is"
-        ),
+        format_args!("{}, but {plugins} {verb}", failure.what()),
+        advice,
     )
 }
 

@@ -42,7 +42,10 @@ impl fmt::Display for Table {
         for row in &self.rows {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
-                line.push_str(&format!("{cell:width$}  "));
+                line.push_str(cell);
+                // The width of a format string ends at 65,535, and an id may be longer.
+                let padding = width - cell.chars().count() + 2;
+                line.extend(std::iter::repeat_n(' ', padding));
             }
             writeln!(f, "{}", line.trim_end())?;
         }
@@ -53,6 +56,17 @@ impl fmt::Display for Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cell_may_be_longer_than_a_format_string_can_pad() {
+        let mut table = Table::new(["ID", "PROVIDER"]);
+        let id = "z".repeat(70_000);
+        table.push([&id, "file"]);
+        table.push(["a", "env"]);
+        let text = table.to_string();
+        assert!(text.contains(&format!("{id}  file\n")));
+        assert!(text.lines().all(|line| line.len() > 70_000));
+    }
 
     #[test]
     fn columns_are_as_wide_as_they_need_to_be() {

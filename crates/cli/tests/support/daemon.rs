@@ -71,6 +71,10 @@ impl ResolverService for Script {
                 envelope("twice/id", b"dummy-1", "file"),
                 envelope("twice/id", b"dummy-2", "vault"),
             ],
+            "repeated/id" => vec![
+                envelope("repeated/id", b"dummy-1", "file"),
+                envelope("repeated/id", b"dummy-2", "file"),
+            ],
             "vault/**" => vec![envelope("vault/root", b"dummy-root", "vault")],
             "partial/id" => return Ok(partial(&["vault", "keyring"])),
             "foreign/id" => vec![envelope("other/id", b"dummy", "file")],
