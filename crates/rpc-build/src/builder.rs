@@ -135,7 +135,8 @@ impl Builder {
 
     /// Changes what prost does with the messages: other types for `bytes` or maps, attributes,
     /// types from other crates. By default maps are `BTreeMap`, because the same message must
-    /// always become the same bytes, and every message has its `prost::Name`.
+    /// always become the same bytes, and every message has its `prost::Name`, with the type URL
+    /// that all implementations of `Any` know (`type.googleapis.com/` and the full name).
     #[must_use]
     pub fn prost(mut self, change: impl FnOnce(&mut prost_build::Config) + 'static) -> Self {
         self.prost.push(Box::new(change));
@@ -165,6 +166,7 @@ impl Builder {
         let mut prost = prost_build::Config::new();
         prost
             .enable_type_names()
+            .type_name_domain(["."], "type.googleapis.com")
             .btree_map(["."])
             .skip_debug(redaction.messages());
         for change in self.prost.drain(..) {

@@ -53,6 +53,13 @@ impl names::Names for Named {
     }
 }
 
+/// Some implementations of `Any` read no other URL.
+#[test]
+fn type_urls_are_those_of_everybody() {
+    let url = <names::Card as prost::Name>::type_url();
+    assert_eq!(url, "type.googleapis.com/names.v1.Card");
+}
+
 #[tokio::test]
 async fn a_service_with_such_names_can_be_called() {
     let server = names::NamesServer::new(Named);

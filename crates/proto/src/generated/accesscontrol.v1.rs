@@ -16,7 +16,7 @@ impl ::prost::Name for CheckAccessRequest {
         "accesscontrol.v1.CheckAccessRequest".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/accesscontrol.v1.CheckAccessRequest".into()
+        "type.googleapis.com/accesscontrol.v1.CheckAccessRequest".into()
     }
 }
 /// Who would like to read what.
@@ -36,7 +36,7 @@ impl ::prost::Name for AuthorizeRequest {
         "accesscontrol.v1.AuthorizeRequest".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/accesscontrol.v1.AuthorizeRequest".into()
+        "type.googleapis.com/accesscontrol.v1.AuthorizeRequest".into()
     }
 }
 /// The answer for all patterns together.
@@ -56,7 +56,7 @@ impl ::prost::Name for AuthorizeResponse {
         "accesscontrol.v1.AuthorizeResponse".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/accesscontrol.v1.AuthorizeResponse".into()
+        "type.googleapis.com/accesscontrol.v1.AuthorizeResponse".into()
     }
 }
 /// The answer for one request.
@@ -73,7 +73,7 @@ impl ::prost::Name for CheckAccessResponse {
         "accesscontrol.v1.CheckAccessResponse".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/accesscontrol.v1.CheckAccessResponse".into()
+        "type.googleapis.com/accesscontrol.v1.CheckAccessResponse".into()
     }
 }
 /// The program that asks, as far as the daemon could find out. Path and name are advisory: a program of the same user
@@ -113,7 +113,7 @@ impl ::prost::Name for Requester {
         "accesscontrol.v1.Requester".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/accesscontrol.v1.Requester".into()
+        "type.googleapis.com/accesscontrol.v1.Requester".into()
     }
 }
 /// Who signed an executable on Linux.
@@ -166,7 +166,7 @@ pub mod linux_signing_info {
             "accesscontrol.v1.LinuxSigningInfo.Signer".into()
         }
         fn type_url() -> ::prost::alloc::string::String {
-            "/accesscontrol.v1.LinuxSigningInfo.Signer".into()
+            "type.googleapis.com/accesscontrol.v1.LinuxSigningInfo.Signer".into()
         }
     }
 }
@@ -177,7 +177,7 @@ impl ::prost::Name for LinuxSigningInfo {
         "accesscontrol.v1.LinuxSigningInfo".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/accesscontrol.v1.LinuxSigningInfo".into()
+        "type.googleapis.com/accesscontrol.v1.LinuxSigningInfo".into()
     }
 }
 /// Whether something may be read.

@@ -9,7 +9,7 @@ impl ::prost::Name for GetVersionRequest {
         "health.v1.GetVersionRequest".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/health.v1.GetVersionRequest".into()
+        "type.googleapis.com/health.v1.GetVersionRequest".into()
     }
 }
 /// The daemon's version.
@@ -32,7 +32,7 @@ impl ::prost::Name for GetVersionResponse {
         "health.v1.GetVersionResponse".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/health.v1.GetVersionResponse".into()
+        "type.googleapis.com/health.v1.GetVersionResponse".into()
     }
 }
 /// The methods of `health.v1.VersionService`.

@@ -13,7 +13,7 @@ impl ::prost::Name for ListSecretsRequest {
         "keyway.v1.ListSecretsRequest".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/keyway.v1.ListSecretsRequest".into()
+        "type.googleapis.com/keyway.v1.ListSecretsRequest".into()
     }
 }
 /// What there is.
@@ -33,7 +33,7 @@ impl ::prost::Name for ListSecretsResponse {
         "keyway.v1.ListSecretsResponse".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/keyway.v1.ListSecretsResponse".into()
+        "type.googleapis.com/keyway.v1.ListSecretsResponse".into()
     }
 }
 /// One secret without its value. A time of year 1, or an absent one, means "none".
@@ -68,7 +68,7 @@ impl ::prost::Name for Secret {
         "keyway.v1.Secret".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/keyway.v1.Secret".into()
+        "type.googleapis.com/keyway.v1.Secret".into()
     }
 }
 /// A provider whose secrets are not in the list.
@@ -140,7 +140,7 @@ impl ::prost::Name for Unlisted {
         "keyway.v1.Unlisted".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/keyway.v1.Unlisted".into()
+        "type.googleapis.com/keyway.v1.Unlisted".into()
     }
 }
 /// The methods of `keyway.v1.CatalogService`.
@@ -303,7 +303,7 @@ impl ::prost::Name for ReloadRequest {
         "keyway.v1.ReloadRequest".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/keyway.v1.ReloadRequest".into()
+        "type.googleapis.com/keyway.v1.ReloadRequest".into()
     }
 }
 /// What the reload changed.
@@ -329,7 +329,7 @@ impl ::prost::Name for ReloadResponse {
         "keyway.v1.ReloadResponse".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/keyway.v1.ReloadResponse".into()
+        "type.googleapis.com/keyway.v1.ReloadResponse".into()
     }
 }
 /// Which plugin to trust.
@@ -346,7 +346,7 @@ impl ::prost::Name for TrustPluginRequest {
         "keyway.v1.TrustPluginRequest".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/keyway.v1.TrustPluginRequest".into()
+        "type.googleapis.com/keyway.v1.TrustPluginRequest".into()
     }
 }
 /// What is trusted now.
@@ -363,7 +363,7 @@ impl ::prost::Name for TrustPluginResponse {
         "keyway.v1.TrustPluginResponse".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/keyway.v1.TrustPluginResponse".into()
+        "type.googleapis.com/keyway.v1.TrustPluginResponse".into()
     }
 }
 /// The methods of `keyway.v1.ManagementService`.

@@ -32,7 +32,7 @@ impl ::prost::Name for RegisterPluginRequest {
         "plugins.v1.RegisterPluginRequest".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/plugins.v1.RegisterPluginRequest".into()
+        "type.googleapis.com/plugins.v1.RegisterPluginRequest".into()
     }
 }
 /// The runtime introduces itself.
@@ -55,7 +55,7 @@ impl ::prost::Name for RegisterPluginResponse {
         "plugins.v1.RegisterPluginResponse".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/plugins.v1.RegisterPluginResponse".into()
+        "type.googleapis.com/plugins.v1.RegisterPluginResponse".into()
     }
 }
 /// Carries nothing.
@@ -68,7 +68,7 @@ impl ::prost::Name for ShutdownRequest {
         "plugins.v1.ShutdownRequest".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/plugins.v1.ShutdownRequest".into()
+        "type.googleapis.com/plugins.v1.ShutdownRequest".into()
     }
 }
 /// Carries nothing.
@@ -81,7 +81,7 @@ impl ::prost::Name for ShutdownResponse {
         "plugins.v1.ShutdownResponse".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/plugins.v1.ShutdownResponse".into()
+        "type.googleapis.com/plugins.v1.ShutdownResponse".into()
     }
 }
 /// A plugin that provides secrets.
@@ -98,7 +98,7 @@ impl ::prost::Name for SecretsProvider {
         "plugins.v1.SecretsProvider".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/plugins.v1.SecretsProvider".into()
+        "type.googleapis.com/plugins.v1.SecretsProvider".into()
     }
 }
 /// A plugin that decides who may read secrets.
@@ -111,7 +111,7 @@ impl ::prost::Name for AccessControlModule {
         "plugins.v1.AccessControlModule".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/plugins.v1.AccessControlModule".into()
+        "type.googleapis.com/plugins.v1.AccessControlModule".into()
     }
 }
 /// One plugin as the daemon sees it.
@@ -162,7 +162,7 @@ impl ::prost::Name for Plugin {
         "plugins.v1.Plugin".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/plugins.v1.Plugin".into()
+        "type.googleapis.com/plugins.v1.Plugin".into()
     }
 }
 /// Carries nothing.
@@ -175,7 +175,7 @@ impl ::prost::Name for ListPluginsRequest {
         "plugins.v1.ListPluginsRequest".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/plugins.v1.ListPluginsRequest".into()
+        "type.googleapis.com/plugins.v1.ListPluginsRequest".into()
     }
 }
 /// All plugins that the daemon knows.
@@ -192,7 +192,7 @@ impl ::prost::Name for ListPluginsResponse {
         "plugins.v1.ListPluginsResponse".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/plugins.v1.ListPluginsResponse".into()
+        "type.googleapis.com/plugins.v1.ListPluginsResponse".into()
     }
 }
 /// Which plugin to enable.
@@ -209,7 +209,7 @@ impl ::prost::Name for EnablePluginRequest {
         "plugins.v1.EnablePluginRequest".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/plugins.v1.EnablePluginRequest".into()
+        "type.googleapis.com/plugins.v1.EnablePluginRequest".into()
     }
 }
 /// Carries nothing.
@@ -222,7 +222,7 @@ impl ::prost::Name for EnablePluginResponse {
         "plugins.v1.EnablePluginResponse".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/plugins.v1.EnablePluginResponse".into()
+        "type.googleapis.com/plugins.v1.EnablePluginResponse".into()
     }
 }
 /// Which plugin to disable.
@@ -239,7 +239,7 @@ impl ::prost::Name for DisablePluginRequest {
         "plugins.v1.DisablePluginRequest".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/plugins.v1.DisablePluginRequest".into()
+        "type.googleapis.com/plugins.v1.DisablePluginRequest".into()
     }
 }
 /// Carries nothing.
@@ -252,7 +252,7 @@ impl ::prost::Name for DisablePluginResponse {
         "plugins.v1.DisablePluginResponse".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/plugins.v1.DisablePluginResponse".into()
+        "type.googleapis.com/plugins.v1.DisablePluginResponse".into()
     }
 }
 /// What a plugin is doing.

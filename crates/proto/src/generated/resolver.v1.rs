@@ -19,7 +19,7 @@ impl ::prost::Name for RegisterPluginRequest {
         "resolver.v1.RegisterPluginRequest".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/resolver.v1.RegisterPluginRequest".into()
+        "type.googleapis.com/resolver.v1.RegisterPluginRequest".into()
     }
 }
 /// The runtime introduces itself.
@@ -42,7 +42,7 @@ impl ::prost::Name for RegisterPluginResponse {
         "resolver.v1.RegisterPluginResponse".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/resolver.v1.RegisterPluginResponse".into()
+        "type.googleapis.com/resolver.v1.RegisterPluginResponse".into()
     }
 }
 /// Carries nothing.
@@ -55,7 +55,7 @@ impl ::prost::Name for ShutdownRequest {
         "resolver.v1.ShutdownRequest".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/resolver.v1.ShutdownRequest".into()
+        "type.googleapis.com/resolver.v1.ShutdownRequest".into()
     }
 }
 /// Carries nothing.
@@ -68,7 +68,7 @@ impl ::prost::Name for ShutdownResponse {
         "resolver.v1.ShutdownResponse".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/resolver.v1.ShutdownResponse".into()
+        "type.googleapis.com/resolver.v1.ShutdownResponse".into()
     }
 }
 /// Carries nothing.
@@ -81,7 +81,7 @@ impl ::prost::Name for ListPluginsRequest {
         "resolver.v1.ListPluginsRequest".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/resolver.v1.ListPluginsRequest".into()
+        "type.googleapis.com/resolver.v1.ListPluginsRequest".into()
     }
 }
 /// The registered plugins.
@@ -98,7 +98,7 @@ impl ::prost::Name for ListPluginsResponse {
         "resolver.v1.ListPluginsResponse".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/resolver.v1.ListPluginsResponse".into()
+        "type.googleapis.com/resolver.v1.ListPluginsResponse".into()
     }
 }
 /// One registered plugin.
@@ -124,7 +124,7 @@ impl ::prost::Name for Plugin {
         "resolver.v1.Plugin".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/resolver.v1.Plugin".into()
+        "type.googleapis.com/resolver.v1.Plugin".into()
     }
 }
 /// The methods of `resolver.v1.EngineService`.
@@ -740,7 +740,7 @@ impl ::prost::Name for GetSecretsRequest {
         "resolver.v1.GetSecretsRequest".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/resolver.v1.GetSecretsRequest".into()
+        "type.googleapis.com/resolver.v1.GetSecretsRequest".into()
     }
 }
 /// The secrets found.
@@ -791,7 +791,7 @@ pub mod get_secrets_response {
             "resolver.v1.GetSecretsResponse.Envelope".into()
         }
         fn type_url() -> ::prost::alloc::string::String {
-            "/resolver.v1.GetSecretsResponse.Envelope".into()
+            "type.googleapis.com/resolver.v1.GetSecretsResponse.Envelope".into()
         }
     }
 }
@@ -802,7 +802,7 @@ impl ::prost::Name for GetSecretsResponse {
         "resolver.v1.GetSecretsResponse".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/resolver.v1.GetSecretsResponse".into()
+        "type.googleapis.com/resolver.v1.GetSecretsResponse".into()
     }
 }
 /// What the caller would like to read.
@@ -819,7 +819,7 @@ impl ::prost::Name for AuthorizeRequest {
         "resolver.v1.AuthorizeRequest".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/resolver.v1.AuthorizeRequest".into()
+        "type.googleapis.com/resolver.v1.AuthorizeRequest".into()
     }
 }
 /// The answer for all patterns together.
@@ -839,7 +839,7 @@ impl ::prost::Name for AuthorizeResponse {
         "resolver.v1.AuthorizeResponse".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/resolver.v1.AuthorizeResponse".into()
+        "type.googleapis.com/resolver.v1.AuthorizeResponse".into()
     }
 }
 /// Whether something may be read.

@@ -20,7 +20,7 @@ impl ::prost::Name for Send {
         "names.v1.Send".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/names.v1.Send".into()
+        "type.googleapis.com/names.v1.Send".into()
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -32,7 +32,7 @@ impl ::prost::Name for Sync {
         "names.v1.Sync".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/names.v1.Sync".into()
+        "type.googleapis.com/names.v1.Sync".into()
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -44,7 +44,7 @@ impl ::prost::Name for Clone {
         "names.v1.Clone".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/names.v1.Clone".into()
+        "type.googleapis.com/names.v1.Clone".into()
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -56,7 +56,7 @@ impl ::prost::Name for Default {
         "names.v1.Default".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/names.v1.Default".into()
+        "type.googleapis.com/names.v1.Default".into()
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -68,7 +68,7 @@ impl ::prost::Name for Debug {
         "names.v1.Debug".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/names.v1.Debug".into()
+        "type.googleapis.com/names.v1.Debug".into()
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -80,7 +80,7 @@ impl ::prost::Name for Into {
         "names.v1.Into".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/names.v1.Into".into()
+        "type.googleapis.com/names.v1.Into".into()
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -92,7 +92,7 @@ impl ::prost::Name for From {
         "names.v1.From".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/names.v1.From".into()
+        "type.googleapis.com/names.v1.From".into()
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -104,7 +104,7 @@ impl ::prost::Name for Future {
         "names.v1.Future".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/names.v1.Future".into()
+        "type.googleapis.com/names.v1.Future".into()
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -119,7 +119,7 @@ impl ::prost::Name for Option {
         "names.v1.Option".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/names.v1.Option".into()
+        "type.googleapis.com/names.v1.Option".into()
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -131,7 +131,7 @@ impl ::prost::Name for Some {
         "names.v1.Some".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/names.v1.Some".into()
+        "type.googleapis.com/names.v1.Some".into()
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -143,7 +143,7 @@ impl ::prost::Name for None {
         "names.v1.None".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/names.v1.None".into()
+        "type.googleapis.com/names.v1.None".into()
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -155,7 +155,7 @@ impl ::prost::Name for Result {
         "names.v1.Result".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/names.v1.Result".into()
+        "type.googleapis.com/names.v1.Result".into()
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -167,7 +167,7 @@ impl ::prost::Name for Ok {
         "names.v1.Ok".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/names.v1.Ok".into()
+        "type.googleapis.com/names.v1.Ok".into()
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -179,7 +179,7 @@ impl ::prost::Name for Err {
         "names.v1.Err".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/names.v1.Err".into()
+        "type.googleapis.com/names.v1.Err".into()
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -194,7 +194,7 @@ impl ::prost::Name for Error {
         "names.v1.Error".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/names.v1.Error".into()
+        "type.googleapis.com/names.v1.Error".into()
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -209,7 +209,7 @@ impl ::prost::Name for Box {
         "names.v1.Box".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/names.v1.Box".into()
+        "type.googleapis.com/names.v1.Box".into()
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -221,7 +221,7 @@ impl ::prost::Name for Vec {
         "names.v1.Vec".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/names.v1.Vec".into()
+        "type.googleapis.com/names.v1.Vec".into()
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -239,7 +239,7 @@ impl ::prost::Name for String {
         "names.v1.String".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/names.v1.String".into()
+        "type.googleapis.com/names.v1.String".into()
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -251,7 +251,7 @@ impl ::prost::Name for Request {
         "names.v1.Request".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/names.v1.Request".into()
+        "type.googleapis.com/names.v1.Request".into()
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -263,7 +263,7 @@ impl ::prost::Name for Response {
         "names.v1.Response".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/names.v1.Response".into()
+        "type.googleapis.com/names.v1.Response".into()
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -275,7 +275,7 @@ impl ::prost::Name for Self_ {
         "names.v1.Self".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/names.v1.Self".into()
+        "type.googleapis.com/names.v1.Self".into()
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -287,7 +287,7 @@ impl ::prost::Name for S {
         "names.v1.S".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/names.v1.S".into()
+        "type.googleapis.com/names.v1.S".into()
     }
 }
 /// Old, and hidden from `Debug`.
@@ -349,7 +349,7 @@ impl ::prost::Name for Card {
         "names.v1.Card".into()
     }
     fn type_url() -> ::prost::alloc::string::String {
-        "/names.v1.Card".into()
+        "type.googleapis.com/names.v1.Card".into()
     }
 }
 /// The methods of `names.v1.Names`.
