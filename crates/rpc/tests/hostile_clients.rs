@@ -175,9 +175,78 @@ async fn two_kinds_of_length_end_the_connection() {
     assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
 }
 
+/// What stands before `chunked` is ignored by some, and taken for the whole by others.
+#[tokio::test(start_paused = true)]
+async fn a_second_transfer_coding_is_refused() {
+    let smuggled = "0\r\n\r\nPOST /test.Echo/Panic HTTP/1.1\r\nhost: x\r\n\r\n";
+    let cases = [
+        "transfer-encoding: identity, chunked\r\n",
+        "transfer-encoding: gzip, chunked\r\n",
+        "transfer-encoding: chunked, chunked\r\n",
+        "transfer-encoding: ,chunked\r\n",
+        "transfer-encoding: identity\r\ntransfer-encoding: chunked\r\n",
+    ];
+    for lines in cases {
+        let answer = raw(&memory(), &[head(lines).as_bytes(), smuggled.as_bytes()]).await;
+        assert_eq!(status(&answer), "HTTP/1.1 400 Bad Request", "{lines:?}");
+        assert!(answer.contains("connection: close"), "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{lines:?}: {answer}");
+    }
+    let end = b"0\r\n\r\n".as_slice();
+    for lines in [
+        "transfer-encoding: chunked\r\n",
+        "Transfer-Encoding: \tCHUNKED \r\n",
+    ] {
+        let answer = raw(&memory(), &[head(lines).as_bytes(), end]).await;
+        assert_eq!(status(&answer), "HTTP/1.1 200 OK", "{lines:?}");
+    }
+}
+
+/// A client that is still sending does not see an answer in front of the end of its connection.
+#[tokio::test(start_paused = true)]
+async fn a_large_request_to_nowhere_is_read_and_refused() {
+    let long = vec![b'a'; 200_000];
+    let first = head(&format!("content-length: {}\r\n", long.len()));
+    let first = first.replace("Echo/Echo", "Echo/Nowhere");
+    let next = head("content-length: 0\r\nconnection: close\r\n");
+    let mut io = memory().open();
+    for part in [first.as_bytes(), &long, next.as_bytes()] {
+        io.write_all(part).await.expect("the server reads");
+    }
+    let answer = read_raw(&mut io).await;
+    assert_eq!(status(&answer), "HTTP/1.1 404 Not Found", "{answer}");
+    assert!(answer.contains("HTTP/1.1 200 OK"), "{answer}");
+}
+
+/// It asked whether to send, so it is not told to.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_asks_first_is_refused_without_its_body() {
+    for (path, expected) in [
+        ("Echo/Nowhere", "404 Not Found"),
+        ("Echo/Echo", "400 Bad Request"),
+    ] {
+        let lines = "expect: 100-continue\r\ncontent-length: 9\r\nconnect-timeout-ms: x\r\n";
+        let started = Instant::now();
+        let answer = raw(
+            &memory(),
+            &[head(lines).replace("Echo/Echo", path).as_bytes()],
+        )
+        .await;
+        assert_eq!(status(&answer), format!("HTTP/1.1 {expected}"), "{answer}");
+        assert_eq!(started.elapsed().as_secs(), 0, "the connection is closed");
+    }
+}
+
 #[tokio::test]
 async fn broken_chunks_reach_no_handler() {
-    for chunk in ["zz\r\n", "5\r\nab", "ffffffffffffffffff\r\n", "-1\r\n"] {
+    let cases = [
+        ("zz\r\n", "400"),
+        ("5\r\nab", "499"),
+        ("5\r\nhello!", "400"),
+        ("ffffffffffffffffff\r\n", "400"),
+        ("-1\r\n", "400"),
+    ];
+    for (chunk, expected) in cases {
         let mut io = memory().open();
         let head = head("transfer-encoding: chunked\r\n");
         io.write_all(head.as_bytes())
@@ -188,7 +257,8 @@ async fn broken_chunks_reach_no_handler() {
             .expect("the server reads");
         io.shutdown().await.expect("the server reads");
         let answer = read_raw(&mut io).await;
-        assert!(!answer.starts_with("HTTP/1.1 200"), "{chunk:?}: {answer}");
+        let expected = format!("HTTP/1.1 {expected} ");
+        assert!(answer.starts_with(&expected), "{chunk:?}: {answer}");
     }
 }
 

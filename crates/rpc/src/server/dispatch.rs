@@ -1,11 +1,13 @@
 //! One request, from its head to the response.
 
+use std::io::{self, ErrorKind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
+use http::header::EXPECT;
 use http::request::Parts;
 use http_body::Body as HttpBody;
 use tokio::time::{Instant, timeout};
@@ -48,6 +50,8 @@ where
     };
     let negotiated = match negotiate(&parts, has_body, route.spec, required) {
         Ok(negotiated) => negotiated,
+        // A client that asks before it sends has its answer, and sends nothing then.
+        Err(rejection) if parts.headers.contains_key(EXPECT) => return rejection.into_response(),
         Err(rejection) => return refuse(rejection, body).await,
     };
     let answer = negotiated.answer();
@@ -137,9 +141,31 @@ where
 fn unread(error: CollectError, limit: usize) -> Error {
     match error {
         CollectError::TooLarge { size } => too_large(Some(size), limit),
+        CollectError::Body(cause) if is_malformed(&*cause) => {
+            let text = format!("the request body is malformed: {}", innermost(&*cause));
+            Error::invalid_argument(text).with_source(cause)
+        }
         CollectError::Body(cause) => incomplete().with_source(cause),
         CollectError::CutShort => incomplete(),
     }
+}
+
+/// Whether the framing of a body was wrong, and it did not just end: hyper says so in the kind of
+/// the I/O error at the end of the chain.
+fn is_malformed(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let error = innermost(cause).downcast_ref::<io::Error>();
+    error.is_some_and(|error| {
+        matches!(
+            error.kind(),
+            ErrorKind::InvalidData | ErrorKind::InvalidInput
+        )
+    })
+}
+
+fn innermost<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> &'a (dyn std::error::Error + 'static) {
+    error.source().map_or(error, innermost)
 }
 
 fn incomplete() -> Error {
@@ -154,17 +180,27 @@ fn expired(spec: &MethodSpec) -> Error {
     Error::deadline_exceeded(format!("{} was not done within the deadline", spec.path()))
 }
 
-/// Reads what is left of the request, within bounds, and refuses it.
+/// Refuses a request when all of it was read.
 async fn refuse<B>(rejection: Rejection, body: Pin<&mut B>) -> http::Response<Body>
 where
     B: HttpBody,
     B::Error: Into<BoxError>,
 {
+    read_rest(body).await;
+    rejection.into_response()
+}
+
+/// Reads what is left of a request, within bounds: a client that is still sending when the
+/// connection closes misses the answer.
+pub(super) async fn read_rest<B>(body: Pin<&mut B>)
+where
+    B: HttpBody,
+    B::Error: Into<BoxError>,
+{
     if !body.is_end_stream() {
-        // A client that is slower than this misses the answer; it was told how to ask.
+        // A client that is slower than this was told how to ask.
         let _ = timeout(DRAIN_TIMEOUT, drain(body, DRAIN_LIMIT)).await;
     }
-    rejection.into_response()
 }
 
 /// The earlier of what the client and what the server allow.

@@ -2,8 +2,10 @@
 
 mod dispatch;
 mod guard;
+mod not_found;
 mod route;
 mod router;
 
+pub use self::not_found::NotFound;
 pub use self::route::{IntoRoutes, Route};
-pub use self::router::{NotFound, ResponseFuture, Router};
+pub use self::router::{ResponseFuture, Router};

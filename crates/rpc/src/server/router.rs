@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::StatusCode;
 use tower_service::Service;
 
 use super::dispatch;
+use super::not_found::NotFound;
 use super::route::{IntoRoutes, Route};
 use crate::{Body, BoxError, Compression};
 
@@ -256,27 +256,5 @@ where
 impl<F> fmt::Debug for ResponseFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
-    }
-}
-
-/// The fallback of a [`Router`] without another: 404 and no body, which clients read as
-/// `unimplemented`.
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct NotFound;
-
-impl<B> Service<http::Request<B>> for NotFound {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = std::future::Ready<Result<http::Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: http::Request<B>) -> Self::Future {
-        let mut response = http::Response::new(Body::empty());
-        *response.status_mut() = StatusCode::NOT_FOUND;
-        std::future::ready(Ok(response))
     }
 }
