@@ -206,31 +206,3 @@ async fn a_disabled_plugin_is_not_asked_and_stays_disabled() {
     assert_eq!(error.code(), keyway_rpc::Code::NotFound);
     daemon.stop().await;
 }
-
-#[tokio::test]
-async fn a_reload_picks_up_plugins_that_come_and_go() {
-    let daemon = start(&[("one", Behaviour::Good)]);
-    assert_eq!(daemon.ids("one/key").await.len(), 1);
-    daemon.home.add("two");
-    let report = daemon
-        .handle
-        .reload()
-        .await
-        .expect("running")
-        .expect("reloaded");
-    assert_eq!(report.added, ["two".parse().expect("a name")]);
-    assert_eq!(daemon.ids("two/key").await.len(), 1);
-    daemon.home.remove("one");
-    let report = daemon
-        .handle
-        .reload()
-        .await
-        .expect("running")
-        .expect("reloaded");
-    assert_eq!(report.removed, ["one".parse().expect("a name")]);
-    assert!(matches!(
-        daemon.get("one/key").await,
-        Err(ResolveError::NotFound { .. })
-    ));
-    daemon.stop().await;
-}

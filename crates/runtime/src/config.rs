@@ -27,6 +27,8 @@ pub struct Config {
     pub listen_also: Vec<Address>,
     /// Directories whose executables are launched as plugins; the first one that has a name wins it.
     pub plugin_dirs: Vec<PathBuf>,
+    /// Whether changes in those directories are picked up by themselves (default: yes), or by a reload only.
+    pub watch: bool,
     /// Users that may connect besides our own.
     pub allow_uids: BTreeSet<u32>,
     /// Which plugins may be started by hand.
@@ -60,6 +62,7 @@ impl Config {
             listen: vec![listen],
             listen_also: Vec::new(),
             plugin_dirs: Vec::new(),
+            watch: true,
             allow_uids: BTreeSet::new(),
             manual: ManualPlugins::Any,
             access_modules: BTreeSet::new(),

@@ -129,9 +129,7 @@ impl Daemon {
             handle,
             ..
         } = self;
-        for problem in manager.start() {
-            tracing::error!("{problem}");
-        }
+        manager.start();
         if engine.registry.snapshot().is_empty() {
             tracing::warn!(
                 "there is no plugin: nothing can be resolved until one is added or connects"

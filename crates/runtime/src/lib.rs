@@ -19,7 +19,8 @@
 //!
 //! One task owns one plugin. A launched one is started by a thread that does nothing else, and is started again when it ends
 //! unasked, after growing delays, until it is given up. Where a plugin comes from matters only until it has a connection; one
-//! function makes a plugin of any byte stream.
+//! function makes a plugin of any byte stream. The plugin directories are watched: files that come, change or go there are
+//! plugins that are started, restarted or stopped a moment later ([`Config::watch`]).
 //!
 //! A query is sent to every provider whose realm overlaps it, at the same time, each with its own deadline. What comes back is
 //! cut to realm and query, stamped and merged in the order of names. A plugin that was never seen counts as owning everything
@@ -56,7 +57,9 @@ mod state;
 mod supervisor;
 mod sys;
 mod task;
+mod timer;
 mod trust;
+mod watch;
 
 pub use config::{
     AuditConfig, AuditFailure, BundledPlugin, Config, ConfigError, ManualPlugins, PluginConfig,

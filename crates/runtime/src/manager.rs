@@ -17,6 +17,7 @@ use crate::name::PluginName;
 use crate::plugin::{COMMAND_QUEUE, Command, Fingerprint, LaunchSource, LaunchedPlugin};
 use crate::registry::Origin;
 use crate::trust::{self, TrustError};
+use crate::watch::Watch;
 
 /// Reads the configuration again, for a reload.
 pub(crate) type ReadConfig = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -91,7 +92,12 @@ pub(crate) struct Manager {
     requests: mpsc::Receiver<Request>,
     /// What each launched plugin was started from.
     sources: BTreeMap<PluginName, LaunchSource>,
+    /// Plugins that came back while their former process had not ended yet.
+    returning: BTreeMap<PluginName, LaunchSource>,
     tasks: JoinSet<()>,
+    watch: Option<Watch>,
+    /// What was passed over when it was looked last.
+    problems: Vec<String>,
 }
 
 impl Manager {
@@ -105,7 +111,10 @@ impl Manager {
             read_config,
             requests,
             sources: BTreeMap::new(),
+            returning: BTreeMap::new(),
             tasks: JoinSet::new(),
+            watch: None,
+            problems: Vec::new(),
         }
     }
 
@@ -114,13 +123,31 @@ impl Manager {
         self.read_config = read_config;
     }
 
-    /// Starts every plugin that is found. Returns what was passed over.
-    pub(crate) fn start(&mut self) -> Vec<String> {
-        let (sources, problems) = wanted(&self.engine);
+    /// Starts every plugin that is found, and logs what was passed over.
+    pub(crate) fn start(&mut self) {
+        let sources = self.look();
+        for problem in &self.problems {
+            tracing::error!("{problem}");
+        }
         for (name, source) in sources {
             self.add(name, source);
         }
-        problems
+    }
+
+    /// The plugins that the configuration asks for now. What changes later is noticed, and what was passed over kept.
+    fn look(&mut self) -> BTreeMap<PluginName, LaunchSource> {
+        let config = self.engine.config();
+        let watched = config.watch.then(|| Watch::start(&config.plugin_dirs));
+        self.watch = watched.and_then(|watch| {
+            watch
+                .inspect_err(|error| {
+                    tracing::warn!("{error}: run `keyway plugins reload` after a change of plugins")
+                })
+                .ok()
+        });
+        let (sources, problems) = wanted(&self.engine);
+        self.problems = problems;
+        sources
     }
 
     /// Serves reloads until `stop` resolves, then stops all plugins, also those that were started by hand, at the same time.
@@ -131,8 +158,11 @@ impl Manager {
                 biased;
                 () = &mut stop => break,
                 Some(request) = self.requests.recv() => self.serve(request).await,
-                Some(ended) = self.tasks.join_next() => report_panic(ended),
-                else => pending().await,
+                Some(ended) = self.tasks.join_next() => {
+                    report_panic(ended);
+                    self.start_returning();
+                }
+                changed = changed(&mut self.watch) => self.follow(changed).await,
             }
         }
         for (_, control) in self.engine.controls.all() {
@@ -212,12 +242,8 @@ impl Manager {
                 .push("a change of `listen` takes effect when the daemon is started again".into());
         }
         self.engine.set_config(config);
-        let (wanted, problems) = wanted(&self.engine);
-        report.problems.extend(problems);
-        self.remove_missing(&wanted, &mut report).await;
-        for (name, source) in wanted {
-            self.bring_up_to_date(name, source, &mut report).await;
-        }
+        self.update(&mut report).await;
+        report.problems.extend(self.problems.iter().cloned());
         self.configure_manual().await;
         for handle in self
             .engine
@@ -232,11 +258,55 @@ impl Manager {
         Ok(report)
     }
 
+    /// Follows a change in the plugin directories; the configuration stays what it is.
+    async fn follow(&mut self, changed: io::Result<()>) {
+        if let Err(error) = changed {
+            tracing::warn!(%error, "changes of plugins are not noticed for now");
+        }
+        let known = std::mem::take(&mut self.problems);
+        let mut report = ReloadReport::default();
+        self.update(&mut report).await;
+        let new = self
+            .problems
+            .iter()
+            .filter(|problem| !known.contains(problem));
+        report.problems.extend(new.cloned());
+        for problem in &report.problems {
+            tracing::error!("{problem}");
+        }
+        if report != ReloadReport::default() {
+            tracing::info!(?report, "the plugins on disk have changed");
+        }
+    }
+
+    /// Makes the plugins those that are wanted.
+    async fn update(&mut self, report: &mut ReloadReport) {
+        let wanted = self.look();
+        self.remove_missing(&wanted, report).await;
+        for (name, source) in wanted {
+            self.bring_up_to_date(name, source, report).await;
+        }
+    }
+
+    /// Starts the plugins that waited for the end of their former process.
+    fn start_returning(&mut self) {
+        let known = self.engine.registry.snapshot();
+        let (waiting, free) = std::mem::take(&mut self.returning)
+            .into_iter()
+            .partition(|(name, _)| known.contains_key(name));
+        self.returning = waiting;
+        let free: BTreeMap<_, _> = free;
+        for (name, source) in free {
+            self.add(name, source);
+        }
+    }
+
     async fn remove_missing(
         &mut self,
         wanted: &BTreeMap<PluginName, LaunchSource>,
         report: &mut ReloadReport,
     ) {
+        self.returning.retain(|name, _| wanted.contains_key(name));
         let missing: Vec<PluginName> = self
             .sources
             .keys()
@@ -268,9 +338,11 @@ impl Manager {
                         "{name} is not launched while a plugin of that name, started by hand, runs"
                     ));
                 }
-                Some(_) => report
-                    .problems
-                    .push(format!("{name} is still stopping: reload again")),
+                Some(_) => {
+                    if self.returning.insert(name.clone(), source).is_none() {
+                        report.added.push(name);
+                    }
+                }
             }
             return;
         };
@@ -303,6 +375,14 @@ impl Manager {
             // A task that has ended needs no command.
             let _ = control.send(command).await;
         }
+    }
+}
+
+/// Resolves when something that matters has changed on disk; never, where nothing is watched.
+async fn changed(watch: &mut Option<Watch>) -> io::Result<()> {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => pending().await,
     }
 }
 

@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal};
 use tokio::io::unix::AsyncFd;
 
 use super::spawner::Spawner;
+use crate::sys::readable::readable;
 
 /// How long a process may take to end after SIGINT, before it is killed (protocol).
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(2);
@@ -77,7 +78,7 @@ impl Process {
     /// Takes charge of `child`. On an error it is killed and reaped.
     pub(super) fn new(child: Child, pidfd: OwnedFd, spawner: Spawner) -> io::Result<Self> {
         let pid = Pid::from_child(&child);
-        match crate::sys::pidfd::watch(pidfd) {
+        match readable(pidfd) {
             Ok(pidfd) => Ok(Self {
                 pid,
                 pidfd: Arc::new(pidfd),

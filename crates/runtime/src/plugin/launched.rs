@@ -24,6 +24,7 @@ use crate::realm::Realm;
 use crate::registration::{Registration, RegistrationError};
 use crate::registry::{Availability, Entry, Kind, Origin};
 use crate::supervisor::{Action, Event, State, Supervisor};
+use crate::timer::until;
 
 /// What to launch, with the settings that apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -518,14 +519,6 @@ impl connection::Admission for Admission {
         } else {
             Ok(())
         }
-    }
-}
-
-/// Resolves at `timer`, or never.
-async fn until(timer: Option<Instant>) {
-    match timer {
-        Some(instant) => tokio::time::sleep_until(instant.into()).await,
-        None => pending().await,
     }
 }
 

@@ -1,10 +1,7 @@
-//! pidfds: of the process at the other end of a Unix socket, and waiting for the end of one.
+//! The pidfd of the process at the other end of a Unix socket.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 /// The pidfd of the peer of `socket` (Linux 6.5 and later). Unlike a process id it cannot come to mean another process.
 ///
@@ -29,15 +26,4 @@ pub(crate) fn of_peer(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel made this descriptor for us, close-on-exec, and nobody else knows its number.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
-}
-
-/// Watches a pidfd, which becomes readable when its process has ended.
-///
-/// # Errors
-///
-/// When the system has no room for another watched descriptor; the pidfd is closed then.
-pub(crate) fn watch(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` stays the same open descriptor for as long as it lives, and `AsyncFd` owns it.
-    let watched = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) };
-    Ok(watched?)
 }

@@ -1,0 +1,127 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use tokio::time::timeout;
+
+use super::*;
+
+/// What should come comes at once; this only ends a test that fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Longer than a change that matters takes to be told.
+const LONG_ENOUGH: Duration = Duration::from_secs(1);
+
+struct Place {
+    directory: tempfile::TempDir,
+    watch: Watch,
+}
+
+impl Place {
+    /// Watches `plugins`, after `prepare` has put there what there was before.
+    fn prepared(prepare: impl FnOnce(&Path)) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        prepare(directory.path());
+        let watch = Watch::start(&[directory.path().join("plugins")]).expect("watched");
+        Self { directory, watch }
+    }
+
+    fn with_plugins() -> Self {
+        Self::prepared(|path| fs::create_dir(path.join("plugins")).expect("a directory"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    async fn assert_changed(&mut self) {
+        let changed = timeout(PATIENCE, self.watch.changed()).await;
+        changed.expect("a change").expect("events");
+    }
+
+    async fn assert_unchanged(&mut self) {
+        let changed = timeout(LONG_ENOUGH, self.watch.changed()).await;
+        assert!(changed.is_err(), "nothing of interest happened");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_comes_changes_and_goes_is_noticed() {
+    let mut place = Place::with_plugins();
+    let file = place.path("plugins/one");
+    fs::write(&file, "first").expect("written");
+    place.assert_changed().await;
+    fs::write(&file, "second").expect("written");
+    place.assert_changed().await;
+    fs::rename(&file, place.path("elsewhere")).expect("moved");
+    place.assert_changed().await;
+    fs::rename(place.path("elsewhere"), &file).expect("moved");
+    place.assert_changed().await;
+    fs::remove_file(&file).expect("removed");
+    place.assert_changed().await;
+}
+
+#[tokio::test]
+async fn changes_that_follow_each_other_are_told_once() {
+    let mut place = Place::with_plugins();
+    for name in ["one", "two", "three"] {
+        fs::write(place.path("plugins").join(name), "text").expect("written");
+    }
+    place.assert_changed().await;
+    place.assert_unchanged().await;
+}
+
+#[tokio::test]
+async fn waits_that_are_given_up_lose_no_change() {
+    let mut place = Place::with_plugins();
+    fs::write(place.path("plugins/one"), "text").expect("written");
+    let told = async {
+        // Less than a change takes to come to rest.
+        while timeout(Duration::from_millis(20), place.watch.changed())
+            .await
+            .is_err()
+        {}
+    };
+    timeout(PATIENCE, told).await.expect("a change");
+}
+
+#[tokio::test]
+async fn hidden_files_and_neighbours_are_nobodys_business() {
+    let mut place = Place::with_plugins();
+    fs::write(place.path("plugins/.one.swp"), "text").expect("written");
+    fs::write(place.path("neighbour"), "text").expect("written");
+    place.assert_unchanged().await;
+}
+
+#[tokio::test]
+async fn a_directory_that_comes_to_be_is_noticed_at_each_step() {
+    let mut place = Place::prepared(|_| {});
+    fs::create_dir(place.path("plugins")).expect("a directory");
+    place.assert_changed().await;
+
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let deep = directory.path().join("share/keyway/plugins");
+    let mut watch = Watch::start(std::slice::from_ref(&deep)).expect("watched");
+    fs::create_dir_all(&deep).expect("directories");
+    let changed = timeout(PATIENCE, watch.changed()).await;
+    changed.expect("a change").expect("events");
+}
+
+#[tokio::test]
+async fn a_directory_that_is_replaced_is_noticed() {
+    let mut place = Place::with_plugins();
+    fs::rename(place.path("plugins"), place.path("old")).expect("moved");
+    place.assert_changed().await;
+}
+
+#[tokio::test]
+async fn the_file_behind_a_link_is_watched_and_its_neighbours_are_not() {
+    let mut place = Place::prepared(|path| {
+        fs::create_dir(path.join("plugins")).expect("a directory");
+        fs::create_dir(path.join("build")).expect("a directory");
+        symlink("../build/one", path.join("plugins/one")).expect("a link");
+    });
+    fs::write(place.path("build/other"), "text").expect("written");
+    place.assert_unchanged().await;
+    fs::write(place.path("build/one"), "text").expect("written");
+    place.assert_changed().await;
+}
