@@ -4,6 +4,7 @@
 //! which process is meant; [`StderrLog`] keeps what it wrote to standard error.
 
 mod environment;
+mod error;
 mod guardian;
 mod pinned;
 mod process;
@@ -16,7 +17,7 @@ pub(crate) use process::{EndedProcess, Process, STOP_GRACE};
 pub(crate) use spawner::{LaunchSpec, Launched, Spawner};
 pub(crate) use stderr::StderrLog;
 
-pub use spawner::LaunchError;
+pub use error::LaunchError;
 
 /// The descriptor at which a plugin finds its end of the connection (protocol: any number above 2).
 pub(crate) const PLUGIN_DESCRIPTOR: i32 = 3;

@@ -1,139 +1,31 @@
 //! The life of a plugin that the daemon launches: one task owns it from its first start to its last.
 
-use std::ffi::OsString;
-use std::future::{Future, pending};
-use std::path::PathBuf;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+mod source;
+mod stage;
+mod status;
 
-use keyway_proto::plugins::v1::RunStatus;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use keyway_proto::{LAUNCH_VARIABLE, LaunchConfig};
 use tokio::sync::mpsc;
 
 use super::ending::{ChildProcess, end_crashed, end_gracefully, end_unregistered};
 use super::{Command, Handle};
-use crate::config::PluginConfig;
-use crate::connection::{self, OpenError, PluginConnection};
+use crate::connection::{self, OpenError};
 use crate::engine::Engine;
-use crate::launch::{
-    EndedProcess, LaunchError, LaunchSpec, Launched, PLUGIN_DESCRIPTOR, StderrLog,
-};
+use crate::launch::{EndedProcess, LaunchSpec, Launched, PLUGIN_DESCRIPTOR, StderrLog};
 use crate::name::PluginName;
 use crate::realm::Realm;
 use crate::registration::{Registration, RegistrationError};
-use crate::registry::{Availability, Entry, Kind, Origin};
+use crate::registry::{Entry, Kind, Origin};
 use crate::supervisor::{Action, Event, State, Supervisor};
 use crate::timer::until;
 
-/// What to launch, with the settings that apply.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LaunchSource {
-    pub(crate) executable: PathBuf,
-    pub(crate) argv0: OsString,
-    /// Which file that is, to notice that it was replaced.
-    pub(crate) fingerprint: Option<Fingerprint>,
-    pub(crate) config: Arc<PluginConfig>,
-    /// Variables handed on besides those of the allow-list and the configuration.
-    pub(crate) pass_env: Vec<String>,
-    /// Whether it may be started: with pinning on, a file without a checksum may not.
-    pub(crate) may_start: bool,
-}
+use self::stage::{Job, Outcome, Stage};
+use self::status::Status;
 
-impl LaunchSource {
-    /// Whether a running process does not show what `other` says.
-    pub(crate) fn needs_fresh_process(&self, other: &Self) -> bool {
-        let at_start = |source: &Self| {
-            let PluginConfig {
-                env,
-                pass_env,
-                sha256,
-                concurrency,
-                ..
-            } = (*source.config).clone();
-            (env, pass_env, sha256, concurrency)
-        };
-        self.executable != other.executable
-            || self.fingerprint != other.fingerprint
-            || at_start(self) != at_start(other)
-    }
-}
-
-/// What tells one version of a file from another.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fingerprint {
-    inode: (u64, u64),
-    length: u64,
-    modified: Option<SystemTime>,
-}
-
-impl Fingerprint {
-    /// Of the file at `path`, links followed; `None` when it cannot be examined.
-    pub(crate) fn of(path: &std::path::Path) -> Option<Self> {
-        use std::os::unix::fs::MetadataExt;
-        let metadata = path.metadata().ok()?;
-        Some(Self {
-            inode: (metadata.dev(), metadata.ino()),
-            length: metadata.len(),
-            modified: metadata.modified().ok(),
-        })
-    }
-}
-
-type Job<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// What the plugin's task is doing, with everything that this needs: no process or connection exists outside of its stage.
-enum Stage {
-    /// Nothing is there.
-    Idle,
-    /// The process is being started.
-    Launching(Job<Result<Launched, LaunchError>>),
-    /// The process runs, and its registration is awaited.
-    Registering {
-        child: ChildProcess,
-        opening: Job<Result<PluginConnection, OpenError>>,
-    },
-    /// It answers requests.
-    Running {
-        child: ChildProcess,
-        connection: PluginConnection,
-    },
-    /// It is being ended.
-    Ending(Job<EndedProcess>),
-}
-
-/// What happened in a stage.
-enum Outcome {
-    Launched(Result<Launched, LaunchError>),
-    Opened(Result<PluginConnection, OpenError>),
-    /// The process ended before it registered.
-    ExitedEarly,
-    /// A running plugin's connection or process ended.
-    Lost(String),
-    Over(EndedProcess),
-}
-
-impl Stage {
-    /// Resolves with the next thing that happens. Cancel safe: the state of every wait is in `self`.
-    async fn outcome(&mut self) -> Outcome {
-        match self {
-            Self::Idle => pending().await,
-            Self::Launching(job) => Outcome::Launched(job.await),
-            // Why a connection ended tells more than that the process did; how that ended is told in any case.
-            Self::Registering { child, opening } => tokio::select! {
-                biased;
-                opened = opening => Outcome::Opened(opened),
-                () = child.exited() => Outcome::ExitedEarly,
-            },
-            Self::Running { child, connection } => tokio::select! {
-                biased;
-                reason = connection.ended() => Outcome::Lost(reason),
-                () = child.exited() => Outcome::Lost("its process ended".into()),
-            },
-            Self::Ending(job) => Outcome::Over(job.await),
-        }
-    }
-}
+pub(crate) use self::source::{Fingerprint, LaunchSource};
 
 /// The owner of one launched plugin.
 pub(crate) struct LaunchedPlugin {
@@ -417,7 +309,11 @@ impl LaunchedPlugin {
     }
 
     fn publish(&self) {
-        let (availability, run_status, status_message) = self.status();
+        let Status {
+            availability,
+            run_status,
+            message,
+        } = self.status();
         self.engine.registry.publish(Entry {
             name: self.name.clone(),
             origin: Origin::Launched,
@@ -426,75 +322,8 @@ impl LaunchedPlugin {
             kind: self.kind.clone(),
             version: self.version.clone(),
             run_status,
-            status_message,
+            status_message: message,
         });
-    }
-
-    fn status(&self) -> (Availability, RunStatus, String) {
-        let starting = if self.settled {
-            Availability::Down
-        } else {
-            Availability::Starting
-        };
-        let trouble = || self.trouble.clone();
-        match (self.supervisor.state(), &self.stage) {
-            (State::Running { .. }, Stage::Running { connection, .. }) => (
-                Availability::Running(connection.handle()),
-                RunStatus::Running,
-                String::new(),
-            ),
-            (State::Running { .. } | State::Launching | State::Registering, _)
-                if self.trouble.is_empty() =>
-            {
-                (starting, RunStatus::Unspecified, "starting".into())
-            }
-            (State::Running { .. } | State::Launching | State::Registering, _) => (
-                starting,
-                RunStatus::Crashed,
-                format!("starting again; before that, {}", self.trouble),
-            ),
-            (State::Draining, _) if self.finishing => (
-                Availability::Disabled,
-                RunStatus::Stopped,
-                "stopping".into(),
-            ),
-            // Its end and its next start are one matter for those who ask: what it has is not absent.
-            (State::Draining, _) if self.supervisor.is_wanted() => {
-                (starting, RunStatus::Stopped, "restarting".into())
-            }
-            (State::Draining, _) => (
-                Availability::Disabled,
-                RunStatus::Stopped,
-                "stopping".into(),
-            ),
-            (State::Stopped, _) if !self.source.may_start => (
-                Availability::Disabled,
-                RunStatus::Stopped,
-                format!(
-                    "new and not trusted yet: look at {}, then run `keyway plugins trust {}`",
-                    self.source.executable.display(),
-                    self.name
-                ),
-            ),
-            (State::Stopped, _) => (
-                Availability::Disabled,
-                RunStatus::Stopped,
-                "disabled".into(),
-            ),
-            (State::Crashed, _) => (starting, RunStatus::Crashed, trouble()),
-            (State::Backoff { until }, _) => {
-                let delay = until.saturating_duration_since(Instant::now()).as_secs() + 1;
-                let message = format!("{}; it is started again within {delay} s", self.trouble);
-                (Availability::Down, RunStatus::Crashed, message)
-            }
-            (State::RetriesExceeded, _) => {
-                let message = format!(
-                    "{}; given up: mend it, then run `keyway plugins enable {}`",
-                    self.trouble, self.name
-                );
-                (Availability::Down, RunStatus::RetriesExceeded, message)
-            }
-        }
     }
 }
 
