@@ -180,6 +180,48 @@ fn a_secret_that_is_missing_names_the_plugins_that_never_started() {
     ");
 }
 
+/// Everything that gives out a secret ends with 4 while a listed module does not decide, and nothing is started.
+#[test]
+fn without_its_access_control_module_the_daemon_denies_everything() {
+    let home = Home::new();
+    fs::write(
+        home.path().join("config.toml"),
+        "[access]\nmodules = [\"guard\"]\n",
+    )
+    .unwrap();
+    let engine = Engine::start(&mut home.keyway(["serve", "--config", "config.toml"]));
+    assert!(home.run("set web/token", b"dummy-token").status.success());
+    let mut text = home.transcript(&["get web/token", "get nothing/here", "ls", "ls --fetch"]);
+    let mut command = home.keyway(["run", "--", "sh", "-c", "echo started"]);
+    let output = feed(command.env("TOKEN", "se://web/token"), b"");
+    text += &format!(
+        "$ TOKEN=se://web/token keyway run ...\n{}",
+        home.show(&output)
+    );
+    insta::assert_snapshot!(text);
+    let (status, log) = engine.stop();
+    assert_eq!(status.code(), Some(0));
+    assert!(
+        log.contains("the access-control module guard is in no plugin directory"),
+        "{log}"
+    );
+
+    // A provider of that name decides about nothing.
+    fs::write(
+        home.path().join("config.toml"),
+        "[access]\nmodules = [\"file\"]\n",
+    )
+    .unwrap();
+    let _engine = Engine::start(&mut home.keyway(["serve", "--config", "config.toml"]));
+    let output = home.run("get web/token", b"");
+    let text = home.show(&output);
+    assert_eq!(output.status.code(), Some(4), "{text}");
+    assert!(
+        text.contains("file is listed in `[access] modules` and is a secrets provider"),
+        "{text}"
+    );
+}
+
 #[test]
 fn l16_with_pinning_on_a_new_plugin_waits_until_it_is_trusted() {
     let home = Home::new();

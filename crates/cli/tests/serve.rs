@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
@@ -337,6 +338,63 @@ fn a_second_signal_does_not_wait() {
     let (code, _) = daemon.stop_without_signal();
     assert!(matches!(code, Some(0 | 1)), "{code:?}");
     assert!(begin.elapsed() < Duration::from_secs(5));
+}
+
+/// A plugin directory with one that cannot be stopped but by force, which takes seconds.
+fn stubborn_plugin(home: &Home) -> PathBuf {
+    let plugins = home.path("plugins");
+    fs::create_dir(&plugins).expect("a directory");
+    let script = "#!/bin/sh\ntrap '' INT TERM\necho trapped >&2\nwhile :; do sleep 1; done\n";
+    fs::write(plugins.join("stubborn"), script).expect("written");
+    fs::set_permissions(plugins.join("stubborn"), fs::Permissions::from_mode(0o700))
+        .expect("executable");
+    plugins
+}
+
+/// As `timeout` does, which signals its child and then the group of both.
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    let home = Home::new();
+    let plugins = stubborn_plugin(&home);
+    let mut daemon = home.serve(&["--plugin-dir", plugins.to_str().expect("a path")]);
+    let mut line = String::new();
+    while !line.contains("trapped") {
+        daemon.stderr.read_line(&mut line).expect("a line");
+    }
+    daemon.signal(Signal::TERM);
+    daemon.signal(Signal::INT);
+    let (code, rest) = daemon.stop_without_signal();
+    assert_eq!(code, Some(0), "{rest}");
+}
+
+#[test]
+fn a_signal_that_comes_again_ends_the_daemon_at_once() {
+    let home = Home::new();
+    let plugins = stubborn_plugin(&home);
+    let mut daemon = home.serve(&["--plugin-dir", plugins.to_str().expect("a path")]);
+    let mut line = String::new();
+    while !line.contains("trapped") {
+        daemon.stderr.read_line(&mut line).expect("a line");
+    }
+    let ended = loop {
+        daemon.signal(Signal::INT);
+        if let Some(ended) = daemon.child.try_wait().expect("it is a child") {
+            break ended;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(ended.code(), Some(1));
+}
+
+#[test]
+fn a_plugin_directory_that_was_named_and_is_missing_is_told() {
+    let home = Home::new();
+    let mut daemon = home.serve(&["--plugin-dir", "/nonexistent/plugins"]);
+    let mut line = String::new();
+    daemon.stderr.read_line(&mut line).expect("a line");
+    let note = "the plugin directory /nonexistent/plugins does not exist\n";
+    assert!(line.ends_with(note), "{line}");
+    daemon.stop();
 }
 
 impl Daemon {

@@ -1,5 +1,6 @@
 //! Asking the access-control modules. Whatever goes wrong, the answer is no.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -90,10 +91,7 @@ async fn modules(engine: &Engine) -> Result<Vec<Arc<Handle>>, Error> {
         };
         let is_over = !missing.is_starting || timeout_at(until, changes.changed()).await.is_err();
         if is_over {
-            return Err(Error::permission_denied(format!(
-                "the access-control module {} must be running and is not: no secret is given out until it is",
-                missing.name
-            )));
+            return Err(Error::permission_denied(missing.to_string()));
         }
     }
 }
@@ -102,6 +100,38 @@ async fn modules(engine: &Engine) -> Result<Vec<Arc<Handle>>, Error> {
 struct Missing {
     name: PluginName,
     is_starting: bool,
+    /// What has its name decides about nothing.
+    is_provider: bool,
+}
+
+impl Missing {
+    fn new(name: &PluginName, entry: Option<&Entry>) -> Self {
+        Self {
+            name: name.clone(),
+            is_starting: entry
+                .is_some_and(|entry| matches!(entry.availability, Availability::Starting)),
+            is_provider: entry.is_some_and(|entry| {
+                entry.handle().is_some() && matches!(entry.kind, Some(Kind::Provider(_)))
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.name;
+        if self.is_provider {
+            write!(
+                f,
+                "{name} is listed in `[access] modules` and is a secrets provider: no secret is given out until that is mended"
+            )
+        } else {
+            write!(
+                f,
+                "the access-control module {name} must be running and is not: no secret is given out until it is"
+            )
+        }
+    }
 }
 
 fn running_modules(engine: &Engine) -> Result<Vec<Arc<Handle>>, Missing> {
@@ -110,29 +140,15 @@ fn running_modules(engine: &Engine) -> Result<Vec<Arc<Handle>>, Missing> {
     for name in &engine.config().access_modules {
         let entry = snapshot.get(name);
         if !entry.is_some_and(|entry| is_module(entry) && entry.handle().is_some()) {
-            let is_starting =
-                entry.is_some_and(|entry| matches!(entry.availability, Availability::Starting));
-            return Err(Missing {
-                name: name.clone(),
-                is_starting,
-            });
+            return Err(Missing::new(name, entry.map(Arc::as_ref)));
         }
     }
     let mut running = Vec::new();
     for entry in snapshot.values().filter(|entry| is_module(entry)) {
         match &entry.availability {
             Availability::Running(handle) => running.push(Arc::clone(handle)),
-            Availability::Starting => {
-                return Err(Missing {
-                    name: entry.name.clone(),
-                    is_starting: true,
-                });
-            }
-            Availability::Down => {
-                return Err(Missing {
-                    name: entry.name.clone(),
-                    is_starting: false,
-                });
+            Availability::Starting | Availability::Down => {
+                return Err(Missing::new(&entry.name, Some(entry)));
             }
             Availability::Disabled => {}
         }

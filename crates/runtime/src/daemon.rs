@@ -130,6 +130,13 @@ impl Daemon {
             ..
         } = self;
         manager.start();
+        for name in &engine.config().access_modules {
+            if !engine.registry.snapshot().contains_key(name) {
+                tracing::warn!(
+                    "the access-control module {name} is in no plugin directory: no secret is given out until somebody starts it"
+                );
+            }
+        }
         if engine.registry.snapshot().is_empty() {
             tracing::warn!(
                 "there is no plugin: nothing can be resolved until one is added or connects"

@@ -74,11 +74,15 @@ pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
 async fn serve(settings: Settings) -> Result<Exit, Failure> {
     let mut signals = signals::Signals::listen()?;
     let config = settings.read().map_err(|error| settings::failure(&error))?;
+    let missing = settings.missing_plugin_dirs(&config);
     let daemon = Daemon::bind(config).map_err(|error| bind_failure(&error))?;
     for note in daemon.notes() {
         tracing::warn!("{note}");
     }
     announce(&daemon);
+    for path in missing {
+        tracing::warn!("the plugin directory {} does not exist", path.display());
+    }
     let handle = daemon.handle();
     let daemon = daemon.on_reload(move || settings.read());
     let stop = async {

@@ -92,6 +92,15 @@ impl Settings {
         Ok(config)
     }
 
+    /// The plugin directories that somebody named and that do not exist, which may be a slip. The default ones need not.
+    pub(super) fn missing_plugin_dirs(&self, config: &Config) -> Vec<PathBuf> {
+        let named = config
+            .plugin_dirs
+            .iter()
+            .filter(|path| !self.default_plugin_dirs.contains(path));
+        named.filter(|path| !path.exists()).cloned().collect()
+    }
+
     /// The file provider that comes with this program.
     fn bundled(&self) -> Option<BundledPlugin> {
         let name = bundled::NAME

@@ -1,9 +1,11 @@
 //! The signals that the daemon knows: SIGTERM and SIGINT stop it, SIGHUP makes it reload.
 
 use std::io;
+use std::time::Duration;
 
 use keyway_runtime::ManagerHandle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
 
 use crate::failure::Failure;
 
@@ -64,16 +66,32 @@ pub(super) fn second_stop() -> Result<SecondStop, Failure> {
 }
 
 impl SecondStop {
-    /// Resolves at the second signal of the two kinds together.
+    /// Resolves at the second signal of the two kinds together. What comes right after the first one is no second wish:
+    /// `timeout` and wrappers of all kinds signal the process and then its group.
     pub(super) async fn wait(&mut self) {
-        for _ in 0..2 {
+        self.next().await;
+        let echo = sleep(ECHO);
+        tokio::pin!(echo);
+        loop {
             tokio::select! {
-                _ = self.terminate.recv() => {}
-                _ = self.interrupt.recv() => {}
+                biased;
+                () = &mut echo => break,
+                () = self.next() => {}
             }
+        }
+        self.next().await;
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }
+
+/// Faster than a person presses a key again.
+const ECHO: Duration = Duration::from_millis(150);
 
 fn listen(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|error: io::Error| {
