@@ -80,21 +80,34 @@ async fn a_message_over_the_limit_is_refused_however_it_comes() {
     }
 }
 
+/// Otherwise it would see its connection break, and try again.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_sent_far_too_much_sees_why() {
+    let long = vec![b'a'; 20 * 1024 * 1024];
+    let mut io = memory().open();
+    let head = head(&format!("content-length: {}\r\n", long.len()));
+    for part in [head.as_bytes(), &long] {
+        io.write_all(part).await.expect("the server reads");
+    }
+    let answer = read_raw(&mut io).await;
+    assert_eq!(status(&answer), "HTTP/1.1 429 Too Many Requests");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_endless_body_is_cut() {
     let mut io = memory().open();
     io.write_all(head("transfer-encoding: chunked\r\n").as_bytes())
         .await
         .expect("the server reads");
-    let chunk = [b"1000\r\n".as_slice(), &[b'a'; 4096], b"\r\n"].concat();
+    let chunk = [b"10000\r\n".as_slice(), &[b'a'; 0x10000], b"\r\n"].concat();
     let mut sent = 0_usize;
-    while sent < 64 * 1024 * 1024 {
+    while sent < 256 * 1024 * 1024 {
         match tokio::time::timeout(Duration::from_secs(30), io.write_all(&chunk)).await {
             Ok(Ok(())) => sent += chunk.len(),
             Ok(Err(_)) | Err(_) => break,
         }
     }
-    assert!(sent < 4 * 1024 * 1024, "{sent} bytes were taken");
+    assert!(sent < 66 * 1024 * 1024, "{sent} bytes were taken");
 }
 
 #[tokio::test]

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
 use http::header::EXPECT;
 use http::request::Parts;
+use http::{Method, Version};
 use http_body::Body as HttpBody;
 use tokio::time::{Instant, timeout};
 
@@ -21,8 +21,13 @@ use crate::connect::server::{Negotiated, Rejection, failure, negotiate, too_larg
 use crate::{Body, BoxError, Error, MethodSpec, Request, Response};
 
 /// Of a request that is refused, at most this much is read before it is answered. Most clients
-/// have sent all of theirs by then, and none can send for ever.
-const DRAIN_LIMIT: usize = 1024 * 1024;
+/// have sent all of theirs by then, and none can send for ever. Reading costs nothing but the time
+/// that is limited as well, and a client that sees its connection break in place of the answer
+/// takes the server for unavailable and tries again.
+const DRAIN_LIMIT: usize = 64 * 1024 * 1024;
+
+/// The same where a stream can end without its connection, so that the answer arrives anyway.
+const STREAM_DRAIN_LIMIT: usize = 1024 * 1024;
 
 /// How long a refused request may take to arrive.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -52,7 +57,7 @@ where
         Ok(negotiated) => negotiated,
         // A client that asks before it sends has its answer, and sends nothing then.
         Err(rejection) if parts.headers.contains_key(EXPECT) => return rejection.into_response(),
-        Err(rejection) => return refuse(rejection, body).await,
+        Err(rejection) => return refuse(rejection, parts.version, body).await,
     };
     let answer = negotiated.answer();
     let deadline = deadline(negotiated.timeout, settings.max_timeout);
@@ -65,8 +70,8 @@ where
     match called {
         Ok(Ok(reply)) => answer.success(reply, settings.compression, route.spec),
         Ok(Err(Failure::Handler(error))) => failure(&error),
-        Ok(Err(Failure::Request(error))) => refuse(error.into(), body).await,
-        Err(Expired) => refuse(expired(route.spec).into(), body).await,
+        Ok(Err(Failure::Request(error))) => refuse(error.into(), parts.version, body).await,
+        Err(Expired) => refuse(expired(route.spec).into(), parts.version, body).await,
     }
 }
 
@@ -181,25 +186,33 @@ fn expired(spec: &MethodSpec) -> Error {
 }
 
 /// Refuses a request when all of it was read.
-async fn refuse<B>(rejection: Rejection, body: Pin<&mut B>) -> http::Response<Body>
+async fn refuse<B>(
+    rejection: Rejection,
+    version: Version,
+    body: Pin<&mut B>,
+) -> http::Response<Body>
 where
     B: HttpBody,
     B::Error: Into<BoxError>,
 {
-    read_rest(body).await;
+    read_rest(version, body).await;
     rejection.into_response()
 }
 
 /// Reads what is left of a request, within bounds: a client that is still sending when the
 /// connection closes misses the answer.
-pub(super) async fn read_rest<B>(body: Pin<&mut B>)
+pub(super) async fn read_rest<B>(version: Version, body: Pin<&mut B>)
 where
     B: HttpBody,
     B::Error: Into<BoxError>,
 {
+    let limit = match version {
+        Version::HTTP_2 | Version::HTTP_3 => STREAM_DRAIN_LIMIT,
+        _ => DRAIN_LIMIT,
+    };
     if !body.is_end_stream() {
         // A client that is slower than this was told how to ask.
-        let _ = timeout(DRAIN_TIMEOUT, drain(body, DRAIN_LIMIT)).await;
+        let _ = timeout(DRAIN_TIMEOUT, drain(body, limit)).await;
     }
 }
 

@@ -13,7 +13,7 @@ use super::dispatch;
 use crate::{Body, BoxError};
 
 /// The fallback of a [`Router`](crate::Router) without another: 404 and no body, which clients read
-/// as `unimplemented`. A request is read before it is answered, up to 1 MiB of it for at most 2 s,
+/// as `unimplemented`. A request is read before it is answered, up to 64 MiB of it (1 MiB over HTTP/2) for at most 2 s,
 /// so that the client is there to see the answer.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
@@ -37,7 +37,7 @@ where
         Box::pin(async {
             // A client that asks before it sends has its answer, and sends nothing then.
             if !request.headers().contains_key(EXPECT) {
-                dispatch::read_rest(pin!(request.into_body())).await;
+                dispatch::read_rest(request.version(), pin!(request.into_body())).await;
             }
             let mut response = http::Response::new(Body::empty());
             *response.status_mut() = StatusCode::NOT_FOUND;
