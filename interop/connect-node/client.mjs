@@ -1,10 +1,10 @@
 // The stock Connect clients of Node (`connect-node`) and of browsers (`connect-web`, over fetch)
 // against a server that serves the conformance suite's service.
 //
-//   node client.mjs http://127.0.0.1:PORT DESCRIPTORS
+//   node client.mjs http://127.0.0.1:PORT DESCRIPTORS [1.1]
 //
-// DESCRIPTORS is an encoded google.protobuf.FileDescriptorSet with that service. The program ends
-// with an error at the first difference.
+// DESCRIPTORS is an encoded google.protobuf.FileDescriptorSet with that service. With `1.1`, only
+// the transports over HTTP/1.1 are used. The program ends with an error at the first difference.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -14,7 +14,7 @@ import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createConnectTransport as createNodeTransport } from "@connectrpc/connect-node";
 import { createConnectTransport as createWebTransport } from "@connectrpc/connect-web";
 
-const [baseUrl, descriptors] = process.argv.slice(2);
+const [baseUrl, descriptors, onlyVersion] = process.argv.slice(2);
 const registry = createFileRegistry(
   fromBinary(FileDescriptorSetSchema, readFileSync(descriptors)),
 );
@@ -123,7 +123,7 @@ for (const useBinaryFormat of [true, false]) {
   // `Any` needs to know the types in it.
   const jsonOptions = { registry };
   transports[`fetch, ${codec}`] = createWebTransport({ ...common, jsonOptions });
-  for (const httpVersion of ["1.1", "2"]) {
+  for (const httpVersion of onlyVersion ? [onlyVersion] : ["1.1", "2"]) {
     // With gzip in both directions, as Node's transport offers it by itself.
     const options = { ...common, httpVersion, jsonOptions, compressMinBytes: 0 };
     transports[`node, HTTP/${httpVersion}, ${codec}`] = createNodeTransport(options);

@@ -68,11 +68,18 @@ pub const DESCRIPTORS_PATH: &str = concat!(
     "/connectrpc.conformance.v1.descriptors.bin"
 );
 
-/// Serves the suite's service on a TCP port, with HTTP/1.1 and HTTP/2, until the future is
-/// dropped.
+/// Serves the suite's service on a TCP port, with HTTP/1.1 and HTTP/2 by `hyper_util`'s server,
+/// until the future is dropped.
 pub async fn serve_listener(listener: TcpListener) {
     let connections = TcpListenerStream::new(listener);
     serve_all(HttpVersion::HttpVersion2, connections, WithQuery(router(0))).await;
+}
+
+/// Serves the suite's service on a TCP port, with HTTP/1.1 by this workspace's own server, until
+/// the future is dropped.
+pub async fn serve_listener_http1(listener: TcpListener) {
+    let connections = TcpListenerStream::new(listener);
+    serve_all(HttpVersion::HttpVersion1, connections, WithQuery(router(0))).await;
 }
 
 fn router(limit: usize) -> Router {
