@@ -125,11 +125,11 @@ impl Campaign {
     ///
     /// When the Go program cannot be started.
     pub fn play_seed(&mut self, seed: u64) -> Result<Transcript, Box<Failure>> {
-        let drains = match self.pairing.drains() {
+        let mut drains = self.pairing.drains();
+        if drains.is_empty() && Class::of_seed(seed).needs_drain() {
             // The model alone is tested then.
-            drains if drains.is_empty() => crate::script::End::BOTH.to_vec(),
-            drains => drains,
-        };
+            drains = crate::script::End::BOTH.to_vec();
+        }
         let script = Script::from_seed(seed, &drains);
         match self.play(&script) {
             Ok(transcript) if transcript.parting().is_none() => Ok(transcript),

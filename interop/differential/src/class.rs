@@ -176,11 +176,12 @@ impl FromStr for Class {
 impl Script {
     /// The script of a seed. `drains` are the ends whose engine, when it closes a session, waits for
     /// its streams; the class [`Class::CloseDrains`] lets only them close. In
-    /// [`Class::CloseUnaccepted`] another end hangs up.
+    /// [`Class::CloseUnaccepted`] another end hangs up. The others are HashiCorp's, which have nothing
+    /// to send once the connection is closed.
     ///
     /// # Panics
     ///
-    /// When no end drains.
+    /// When no end drains and the [class needs one](Class::needs_drain).
     pub fn from_seed(seed: u64, drains: &[End]) -> Self {
         let class = Class::of_seed(seed);
         let mut draft = Draft::new(Random::new(seed));
@@ -198,7 +199,7 @@ impl Script {
             Class::LateAccept => draft.late_accept(),
             Class::Backlog => draft.backlog(),
             Class::GoAway => draft.go_away(),
-            Class::CloseInFlight => draft.close_in_flight(),
+            Class::CloseInFlight => draft.close_in_flight(drains),
             Class::CloseDrains => draft.close_drains(drains),
             Class::CloseWakes => draft.close_wakes(),
             Class::CloseUnaccepted => draft.close_unaccepted(drains),
@@ -221,7 +222,12 @@ mod tests {
     fn every_script_has_one_outcome_and_about_50_operations() {
         for number in 0..4000 {
             let seed = Random::new(number).bits() >> 24;
-            let script = Script::from_seed(seed, &End::BOTH);
+            let drains: &[End] = match number % 3 {
+                0 => &End::BOTH,
+                1 => &[End::Client],
+                _ => &[End::Server],
+            };
+            let script = Script::from_seed(seed, drains);
             if let Err(why) = expect(&script) {
                 let ops: Vec<_> = script.ops.iter().map(ToString::to_string).collect();
                 panic!("{} {seed}: {why}\n{}", script.class, ops.join("\n"));

@@ -115,6 +115,16 @@ impl Strand<'_> {
         self.own(end.other(), Step::ReadEnd(Pace::Fast));
     }
 
+    /// Ends the write side of the end whose peer closes the session then. Unless it drains, it may
+    /// have nothing to send after that, not even credit, so it has read everything.
+    pub(crate) fn finish_last(&mut self, drains: bool, end: End) {
+        let first = self.ops.len();
+        self.finish(end);
+        if !drains {
+            self.ops[first].wait = Wait::Stream;
+        }
+    }
+
     /// Finishes both directions, and sometimes lets go of the stream at once.
     pub(crate) fn finish_both(&mut self) {
         let first = self.either();
@@ -252,12 +262,12 @@ impl Strand<'_> {
     }
 
     /// Reads what was left there, and ends the stream in both directions.
-    pub(crate) fn take_leave(&mut self, is_finished: bool) {
+    pub(crate) fn take_leave(&mut self, is_finished: bool, drains: bool) {
         if !is_finished {
             self.own(self.opener, Step::Finish);
         }
         self.own(self.acceptor(), Step::ReadEnd(Pace::Fast));
-        self.finish(self.acceptor());
+        self.finish_last(drains, self.acceptor());
     }
 
     /// What arrives after the stream was dropped is nobody's business, and no error.
