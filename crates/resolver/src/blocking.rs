@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keyway_proto::ParseAddressError;
 use keyway_secrets::{Envelope, Id, Pattern};
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::{Authorization, Catalog, DaemonSocket, GetOneError, ResolveError, Secrets};
 
@@ -14,7 +14,7 @@ use crate::{Authorization, Catalog, DaemonSocket, GetOneError, ResolveError, Sec
 ///
 /// It does what [`crate::Resolver`] over a [`DaemonSocket`] does, with the same errors, and needs no async runtime: it
 /// has a small one of its own, which runs on the calling thread while a method is called and starts no thread. It may
-/// be shared between threads.
+/// be shared between threads, and used by async programs where they may block (tokio's `spawn_blocking`).
 ///
 /// ```no_run
 /// use keyway_resolver::blocking::Resolver;
@@ -26,7 +26,19 @@ use crate::{Authorization, Catalog, DaemonSocket, GetOneError, ResolveError, Sec
 /// ```
 pub struct Resolver {
     resolver: crate::Resolver<DaemonSocket>,
-    runtime: Runtime,
+    runtime: Background,
+}
+
+/// A runtime that may be dropped anywhere. It has no thread that could be waited for, and to wait would not be allowed
+/// in async code, which may be the last owner of something that is used elsewhere.
+struct Background(Option<Runtime>);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Resolver {
@@ -39,7 +51,7 @@ impl Resolver {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         Ok(Self {
             resolver: crate::Resolver::new(socket),
-            runtime,
+            runtime: Background(Some(runtime)),
         })
     }
 
@@ -67,7 +79,7 @@ impl Resolver {
     ///
     /// # Panics
     ///
-    /// Called from async code, which it would block; use [`crate::Resolver`] there.
+    /// Called from async code, which it would block: use [`crate::Resolver`] there, or `spawn_blocking`.
     pub fn get(&self, pattern: &Pattern) -> Result<Secrets, ResolveError> {
         self.wait(self.resolver.get(pattern))
     }
@@ -80,7 +92,7 @@ impl Resolver {
     ///
     /// # Panics
     ///
-    /// Called from async code, which it would block; use [`crate::Resolver`] there.
+    /// Called from async code, which it would block: use [`crate::Resolver`] there, or `spawn_blocking`.
     pub fn get_one(&self, id: &Id) -> Result<Envelope, GetOneError> {
         self.wait(self.resolver.get_one(id))
     }
@@ -93,7 +105,7 @@ impl Resolver {
     ///
     /// # Panics
     ///
-    /// Called from async code, which it would block; use [`crate::Resolver`] there.
+    /// Called from async code, which it would block: use [`crate::Resolver`] there, or `spawn_blocking`.
     pub fn authorize(&self, patterns: &[Pattern]) -> Result<Authorization, ResolveError> {
         self.wait(self.resolver.authorize(patterns))
     }
@@ -106,7 +118,7 @@ impl Resolver {
     ///
     /// # Panics
     ///
-    /// Called from async code, which it would block; use [`crate::Resolver`] there.
+    /// Called from async code, which it would block: use [`crate::Resolver`] there, or `spawn_blocking`.
     pub fn list(&self, pattern: &Pattern) -> Result<Catalog, ResolveError> {
         self.wait(self.resolver.list(pattern))
     }
@@ -119,17 +131,14 @@ impl Resolver {
     ///
     /// # Panics
     ///
-    /// Called from async code, which it would block; use [`crate::Resolver`] there.
+    /// Called from async code, which it would block: use [`crate::Resolver`] there, or `spawn_blocking`.
     pub fn version(&self) -> Result<String, ResolveError> {
         self.wait(self.resolver.version())
     }
 
     fn wait<T>(&self, future: impl Future<Output = T>) -> T {
-        assert!(
-            Handle::try_current().is_err(),
-            "keyway_resolver::blocking would block async code: use keyway_resolver::Resolver there"
-        );
-        self.runtime.block_on(future)
+        let runtime = self.runtime.0.as_ref().expect("it is there until the drop");
+        runtime.block_on(future)
     }
 }
 

@@ -218,6 +218,18 @@ async fn a_daemon_whose_queue_is_full_is_waited_for_until_the_limit() {
     drop(listener);
 }
 
+#[tokio::test]
+async fn a_daemon_may_be_waited_for_without_end() {
+    let folder = folder();
+    let path = folder.path().join("s");
+    let (listener, waiting) = full_listener(&path);
+    let socket = DaemonSocket::at(path.into()).connect_timeout(Duration::MAX);
+    let resolver = Resolver::new(socket).with_timeout(Duration::from_millis(30));
+    let error = resolver.version().await.unwrap_err();
+    assert!(matches!(error, ResolveError::TimedOut { .. }), "{error:?}");
+    drop((listener, waiting));
+}
+
 /// A listener that accepts nobody, with as many waiting as it lets wait.
 fn full_listener(path: &Path) -> (std::os::fd::OwnedFd, Vec<std::os::fd::OwnedFd>) {
     use rustix::net::{
@@ -305,10 +317,21 @@ mod blocking {
     }
 
     #[tokio::test]
-    #[should_panic(expected = "would block async code")]
+    #[should_panic(expected = "attempted to block the current thread")]
     async fn it_refuses_to_block_async_code() {
         let resolver =
             blocking::Resolver::new(DaemonSocket::at("@nobody".parse().unwrap())).unwrap();
         let _ = resolver.version();
+    }
+
+    #[tokio::test]
+    async fn async_code_may_block_elsewhere_and_drop_it_here() {
+        let folder = folder();
+        let daemon = Daemon::listen(folder.path().join("s"));
+        let resolver = blocking::Resolver::new(DaemonSocket::at(daemon.address())).unwrap();
+        let asking = tokio::task::spawn_blocking(move || (resolver.version().unwrap(), resolver));
+        let (version, resolver) = asking.await.unwrap();
+        assert_eq!(version, "v1.2.3");
+        drop(resolver);
     }
 }

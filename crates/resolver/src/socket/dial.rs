@@ -14,6 +14,9 @@ use super::Settings;
 /// The first pause before a full queue is tried again; each pause is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
 /// No daemon was reached at any address.
 #[derive(Clone, Debug)]
 pub struct ConnectError {
@@ -135,18 +138,22 @@ fn is_acceptable(uid: u32, own: u32, allow_root: bool) -> bool {
 
 /// Connects, and while the listener's queue is full tries again: on Unix sockets the system does not wait for it.
 async fn connect(address: &Address, limit: Duration) -> Result<UnixStream, DialError> {
-    let deadline = Instant::now() + limit;
+    // A limit beyond the end of the clock is none.
+    let deadline = Instant::now().checked_add(limit);
     let mut pause = FIRST_PAUSE;
     loop {
         match connect_once(address) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             other => return Ok(other?),
         }
-        if Instant::now() >= deadline {
-            return Err(DialError::TimedOut { after: limit });
-        }
-        sleep_until(deadline.min(Instant::now() + pause)).await;
-        pause *= 2;
+        let now = Instant::now();
+        let next = match deadline {
+            Some(deadline) if now >= deadline => return Err(DialError::TimedOut { after: limit }),
+            Some(deadline) => deadline.min(now + pause),
+            None => now + pause,
+        };
+        sleep_until(next).await;
+        pause = LONGEST_PAUSE.min(2 * pause);
     }
 }
 
