@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Write as _};
+use std::num::NonZeroUsize;
 use std::os::unix::net::UnixStream;
 
 use crate::outq;
@@ -13,6 +14,8 @@ use crate::outq;
 pub enum Cut {
     /// One byte at a time.
     Bytes,
+    /// Pieces of so many bytes: 11 and 13 move through the frames by one byte less and more than the header of one.
+    Every(NonZeroUsize),
     /// Pieces of random length up to 64 bytes, from this seed.
     Random(u64),
     /// Everything at once.
@@ -23,6 +26,7 @@ impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bytes => f.write_str("one byte at a time"),
+            Self::Every(length) => write!(f, "{length} bytes at a time"),
             Self::Random(seed) => write!(f, "cut at random with seed {seed}"),
             Self::Whole => f.write_str("whole"),
         }
@@ -32,11 +36,17 @@ impl fmt::Display for Cut {
 impl std::str::FromStr for Cut {
     type Err = String;
 
-    /// `whole`, `bytes` or `random:SEED`.
+    /// `whole`, `bytes`, `every:LENGTH` or `random:SEED`.
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             None if text == "whole" => Ok(Self::Whole),
             None if text == "bytes" => Ok(Self::Bytes),
+            Some(("every", length)) => {
+                let length = length
+                    .parse()
+                    .map_err(|e| format!("the length {length:?}: {e}"))?;
+                Ok(Self::Every(length))
+            }
             Some(("random", seed)) => {
                 let seed = seed
                     .parse()
@@ -91,6 +101,7 @@ impl Cutter {
         match self.cut {
             Cut::Whole => usize::MAX,
             Cut::Bytes => 1,
+            Cut::Every(length) => length.get(),
             Cut::Random(_) => {
                 // Xorshift: small, and the same everywhere for one seed.
                 self.state ^= self.state << 13;
@@ -136,6 +147,9 @@ mod tests {
         assert_eq!("whole".parse(), Ok(Cut::Whole));
         assert_eq!("bytes".parse(), Ok(Cut::Bytes));
         assert_eq!("random:5".parse(), Ok(Cut::Random(5)));
+        let eleven = NonZeroUsize::new(11).unwrap();
+        assert_eq!("every:11".parse(), Ok(Cut::Every(eleven)));
+        assert!("every:0".parse::<Cut>().is_err());
         assert!("random".parse::<Cut>().is_err());
     }
 }

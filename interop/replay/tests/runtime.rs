@@ -35,6 +35,7 @@ fn cut_text(cut: Cut) -> String {
     match cut {
         Cut::Whole => "whole".to_owned(),
         Cut::Bytes => "bytes".to_owned(),
+        Cut::Every(length) => format!("every:{length}"),
         Cut::Random(seed) => format!("random:{seed}"),
     }
 }

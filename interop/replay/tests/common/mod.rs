@@ -5,6 +5,7 @@ use keyway_proto::resolver::v1::{GetSecretsResponse, get_secrets_response::Envel
 use keyway_replay::{Cut, Message};
 use prost_types::Timestamp;
 use std::io::{Read as _, Write as _};
+use std::num::NonZeroUsize;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::SystemTime;
@@ -92,12 +93,20 @@ fn seed() -> u64 {
         .unwrap_or_else(|| u64::from(now.subsec_nanos()))
 }
 
-/// The ways in which every recording is cut. A failure names the seed.
-pub(crate) fn cuts() -> [Cut; 4] {
+/// The ways in which every recording is cut: those that `KEYWAY_REPLAY_CUTS` names, separated by commas, or a choice in
+/// which pieces end before, at and behind each part of a frame. A failure names its cut.
+pub(crate) fn cuts() -> Vec<Cut> {
+    if let Ok(names) = std::env::var("KEYWAY_REPLAY_CUTS") {
+        let cuts = names.split(',').map(|name| name.parse().unwrap());
+        return cuts.collect();
+    }
     let seed = seed();
-    [
+    let every = |length| Cut::Every(NonZeroUsize::new(length).unwrap());
+    vec![
         Cut::Whole,
         Cut::Bytes,
+        every(11),
+        every(13),
         Cut::Random(seed),
         Cut::Random(seed + 1),
     ]
