@@ -63,6 +63,16 @@ pub(super) const ROWS: &[Row] = &[
         tests: &["go_plugin::a_plugin_that_stays_is_left"],
     },
     Row {
+        peer: "Go plugin that answers wrongly, or breaks off",
+        version: "SDK v0.3.x",
+        direction: "`keyway serve` asks it",
+        what: "HTTP that is odd, broken or hostile, messages that hold what cannot be, the process's end in the middle of a call: each is told, and harms no other call",
+        tests: &[
+            "go_faults::each_fault_is_told_and_harms_nobody_else",
+            "go_faults::a_crash_in_the_middle_of_a_call_fails_that_call_and_the_plugin_comes_back",
+        ],
+    },
+    Row {
         peer: "Go plugin that knows only `GetSecret`",
         version: "SDK before v0.0.9",
         direction: "not served",

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keyway-secrets/keyway/interop/go/internal/faults"
 	"github.com/keyway-secrets/keyway/interop/go/internal/plugin"
 	"github.com/keyway-secrets/keyway/interop/go/internal/provider"
 	"github.com/keyway-secrets/keyway/interop/go/internal/report"
@@ -25,6 +26,7 @@ func run() int {
 	flags := flag.NewFlagSet("plugin", flag.ContinueOnError)
 	program.Settings.AddFlags(flags)
 	pattern := flags.String("pattern", "demo/**", "pattern to register; its first component is the realm of the ids")
+	faulty := flags.Bool("faulty", false, "answer ids like demo/html, of the package faults, as no provider should")
 	slowFor := flags.Duration("slow-for", 1500*time.Millisecond, "how long the slow secret takes")
 	if err := settings.Parse(flags, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "plugin:", err)
@@ -45,7 +47,11 @@ func run() int {
 			service.Handle(mux, service.LegacyGetSecret, secrets.GetSecret)
 			return
 		}
-		service.Handle(mux, service.GetSecrets, secrets.GetSecrets)
+		answers := service.Handler(service.GetSecrets, secrets.GetSecrets)
+		if *faulty {
+			answers = faults.Wrap(answers)
+		}
+		mux.Handle(service.GetSecrets, answers)
 	}
 	return program.Run()
 }

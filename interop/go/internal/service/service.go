@@ -52,14 +52,19 @@ func Call[I, O any](ctx context.Context, client *http.Client, procedure string, 
 
 // Handle serves one procedure.
 func Handle[I, O any](mux *http.ServeMux, procedure string, answer func(context.Context, *I) (*O, error)) {
-	mux.Handle(procedure, connect.NewUnaryHandler(procedure,
+	mux.Handle(procedure, Handler(procedure, answer))
+}
+
+// Handler is what Handle serves.
+func Handler[I, O any](procedure string, answer func(context.Context, *I) (*O, error)) http.Handler {
+	return connect.NewUnaryHandler(procedure,
 		func(ctx context.Context, request *connect.Request[I]) (*connect.Response[O], error) {
 			message, err := answer(ctx, request.Msg)
 			if err != nil {
 				return nil, err
 			}
 			return connect.NewResponse(message), nil
-		}))
+		})
 }
 
 // Health serves GET /health.

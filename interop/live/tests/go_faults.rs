@@ -1,0 +1,128 @@
+//! A Go plugin that answers as no provider should: the daemon says what was wrong, and goes on.
+
+use std::time::Duration;
+
+use keyway_interop::{Daemon, GoPrograms, Home, Report, go_programs, wait_until};
+
+/// What `keyway get` makes of an answer.
+enum Outcome {
+    /// Exit code 0 and this line.
+    Value(&'static str),
+    /// Exit code 3.
+    Missing,
+    /// Exit code 5 and these words in the reason.
+    Unavailable(&'static str),
+}
+
+use Outcome::{Missing, Unavailable, Value};
+
+/// The ids of `interop/go/internal/faults`.
+const FAULTS: [(&str, Outcome); 27] = [
+    ("http10", Value("odd")),
+    ("unsized", Value("odd")),
+    ("early", Value("odd")),
+    ("drip", Value("odd")),
+    ("gzip", Value("odd")),
+    ("unknown", Value("known")),
+    ("twice", Value("first")),
+    ("timeless", Value("timeless")),
+    ("invalid", Value("valid")),
+    ("valueless", Value("")),
+    ("html", Unavailable("invalid content-type: \"text/html\"")),
+    ("unavailable", Unavailable("HTTP status 503")),
+    ("empty204", Unavailable("HTTP status 204")),
+    (
+        "json",
+        Unavailable("invalid content-type: \"application/json\""),
+    ),
+    ("brotli", Unavailable("unknown encoding \"br\"")),
+    ("notgzip", Unavailable("decompress response")),
+    ("bomb", Unavailable("larger than the configured max")),
+    (
+        "notproto",
+        Unavailable("not a resolver.v1.GetSecretsResponse"),
+    ),
+    ("cut", Unavailable("in the middle of its answer")),
+    ("cutchunk", Unavailable("in the middle of its answer")),
+    ("nothing", Unavailable("without an answer")),
+    ("nothttp", Unavailable("not HTTP/1.1")),
+    ("longhead", Unavailable("its head is too long")),
+    (
+        "deadline",
+        Unavailable("deadline_exceeded: the backend slept"),
+    ),
+    ("forbidden", Unavailable("permission_denied: red tape")),
+    ("missing", Missing),
+    ("hit", Value("s3cr3t-value of demo/hit")),
+];
+
+fn faulty(go: &GoPrograms) -> Home {
+    let home = Home::new();
+    home.install(&go.path("plugin"), "demo");
+    let report = home.path("demo.jsonl");
+    let report = report.to_str().expect("the path is text");
+    home.configure(&format!(
+        "[plugins.demo]\nenv = {{ INTEROP_REPORT = {report:?}, INTEROP_FAULTY = \"true\", INTEROP_STREAM_OPEN_TIMEOUT = \"1s\" }}\n"
+    ));
+    home
+}
+
+fn check(daemon: &Daemon<'_>, id: &str, outcome: &Outcome) {
+    let got = daemon.run(&["get", &format!("demo/{id}")]);
+    let (output, errors) = (
+        String::from_utf8_lossy(&got.stdout),
+        String::from_utf8_lossy(&got.stderr),
+    );
+    match outcome {
+        Value(value) => {
+            assert_eq!(got.status.code(), Some(0), "{id}: {errors}");
+            assert_eq!(output, format!("{value}\n"), "{id}");
+        }
+        Missing => assert_eq!(got.status.code(), Some(3), "{id}: {errors}"),
+        Unavailable(reason) => {
+            assert_eq!(got.status.code(), Some(5), "{id}: {errors}");
+            assert!(errors.contains(reason), "{id}: {errors}");
+            assert_eq!(output, "", "{id}");
+        }
+    }
+    assert!(!errors.contains("s3cr3t"), "{id}: {errors}");
+}
+
+/// No fault costs another call, the connection, or an open stream when the plugin stops.
+#[test]
+fn each_fault_is_told_and_harms_nobody_else() {
+    let Some(go) = go_programs() else { return };
+    let home = faulty(&go);
+    let mut daemon = Daemon::start(&home);
+    daemon.wait_for_plugin("demo");
+    for (id, outcome) in &FAULTS {
+        check(&daemon, id, outcome);
+    }
+    assert!(!daemon.log().contains("s3cr3t"), "a value is in the log");
+    daemon.stop();
+    let path = home.path("demo.jsonl");
+    wait_until("the plugin's summary", Duration::from_secs(20), || {
+        Report::read(&path).event("summary").map(|_| ())
+    });
+    let report = Report::read(&path);
+    let summary = report.passed();
+    assert_eq!(summary["streams_left"], 0, "{report}");
+    assert_eq!(summary["ended_by"], "shutdown", "{report}");
+}
+
+#[test]
+fn a_crash_in_the_middle_of_a_call_fails_that_call_and_the_plugin_comes_back() {
+    let Some(go) = go_programs() else { return };
+    let home = faulty(&go);
+    let mut daemon = Daemon::start(&home);
+    daemon.wait_for_plugin("demo");
+    check(
+        &daemon,
+        "crash",
+        &Unavailable("the peer closed the connection while 1 stream was in use"),
+    );
+    daemon.wait_for_log("it exited with status 3");
+    daemon.wait_for_plugin("demo");
+    check(&daemon, "hit", &Value("s3cr3t-value of demo/hit"));
+    daemon.stop();
+}
