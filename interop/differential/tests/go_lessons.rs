@@ -359,7 +359,12 @@ fn m24_pings_are_answered_idle_and_busy() {
         let pair = pair(&mut peer, End::Client, config, settings).await;
         let echoing = pair.echo();
         tokio::time::sleep(Duration::from_millis(200)).await;
-        assert!(pair.session.stats().round_trip.is_some());
+        bounded("the answer to a ping", async {
+            while pair.session.stats().round_trip.is_none() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
         pair.they_echo().await;
         let pings = async {
             for _ in 0..50 {
