@@ -50,12 +50,7 @@ fn m02_frames_that_do_not_leave_cost_no_window() {
         peer.core().take_back(key, 10_000);
     }
     assert_eq!(peer.core().stats().bytes_sent, 0);
-    let mut sent = 0;
-    while let Poll::Ready(written) = peer.side().write(key, &[0; 100_000]) {
-        sent += written.unwrap();
-        peer.received();
-    }
-    assert_eq!(sent, WINDOW);
+    assert_eq!(peer.fill_window(key), WINDOW);
     assert_eq!(peer.core().stats().bytes_sent, WINDOW as u64);
 }
 
@@ -63,12 +58,7 @@ fn m02_frames_that_do_not_leave_cost_no_window() {
 fn m25_the_initial_window_is_exactly_256_kib_and_updates_come_at_half() {
     let mut peer = Scripted::new(Config::default());
     let key = peer.side().open();
-    let mut sent = 0;
-    while let Poll::Ready(written) = peer.side().write(key, &[0; 100_000]) {
-        sent += written.unwrap();
-        peer.received();
-    }
-    assert_eq!(sent, 262_144);
+    assert_eq!(peer.fill_window(key), 262_144);
     assert_eq!(peer.core().stats().window_stalls, 1);
 
     let key = peer.acknowledged(1);
@@ -356,12 +346,7 @@ fn a_larger_window_of_the_opener_counts_from_the_start() {
     let mut peer = Scripted::new(Config::default());
     peer.send(Header::window_update(1, Flags::SYN, 1000));
     let key = peer.accept();
-    let mut sent = 0;
-    while let Poll::Ready(written) = peer.side().write(key, &[0; MAX_PAYLOAD]) {
-        sent += written.unwrap();
-        peer.received();
-    }
-    assert_eq!(sent, WINDOW + 1000);
+    assert_eq!(peer.fill_window(key), WINDOW + 1000);
 }
 
 #[test]

@@ -98,6 +98,17 @@ impl Scripted {
         frames
     }
 
+    /// Writes until the window of a stream is used up, and says how much.
+    pub(super) fn fill_window(&mut self, key: Key) -> usize {
+        let mut sent = 0;
+        while let Poll::Ready(written) = self.side().write(key, &[0; 100_000]) {
+            sent += written.unwrap();
+            assert!(sent < 1 << 20, "no window ends");
+            self.received();
+        }
+        sent
+    }
+
     /// The headers alone.
     pub(super) fn headers(&mut self) -> Vec<Header> {
         self.received()
