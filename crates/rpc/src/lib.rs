@@ -91,7 +91,9 @@ pub use self::method::{Idempotency, MethodSpec};
 pub use self::request::Request;
 pub use self::response::Response;
 #[cfg(feature = "server")]
-pub use self::server::{IntoRoutes, NotFound, ResponseFuture, Route, Router};
+pub use self::server::{
+    AnswerErrors, AnswerFuture, IntoRoutes, NotFound, ResponseFuture, Route, Router,
+};
 
 /// The recipes of the README are compiled with the documentation's examples.
 #[cfg(all(doctest, feature = "client", feature = "server", feature = "http1"))]

@@ -58,7 +58,7 @@ pub enum BinaryMetadataError {
 
 impl BinaryMetadata for HeaderMap {
     fn append_binary(&mut self, name: &str, value: &[u8]) -> Result<(), BinaryMetadataError> {
-        if !name.ends_with("-bin") {
+        if !name.to_ascii_lowercase().ends_with("-bin") {
             return Err(BinaryMetadataError::Name {
                 name: name.to_owned(),
             });
@@ -180,8 +180,9 @@ mod tests {
         map.append_binary("key-bin", &[1]).expect("a valid name");
         assert_eq!(map["key-bin"], "AQ");
         map.append("key-bin", HeaderValue::from_static("AQ==, AgM"));
+        map.append_binary("Key-Bin", &[4]).expect("in any case");
         let values = map.get_binary("key-bin").expect("all are base64");
-        assert_eq!(values, [vec![1], vec![1], vec![2, 3]]);
+        assert_eq!(values, [vec![1], vec![1], vec![2, 3], vec![4]]);
     }
 
     #[test]

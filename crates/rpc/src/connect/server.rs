@@ -278,7 +278,9 @@ pub(crate) fn failure(error: &Error) -> http::Response<Body> {
     *response.status_mut() = error.code().http_status();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    metadata::append_application(headers, error.metadata());
+    if let Some(metadata) = error.own_metadata() {
+        metadata::append_application(headers, metadata);
+    }
     response
 }
 

@@ -42,6 +42,8 @@ struct Inner {
     message: Cow<'static, str>,
     details: Vec<ErrorDetail>,
     metadata: HeaderMap,
+    /// Whether the metadata is that of a response, which is nothing to tell others.
+    received: bool,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -89,6 +91,7 @@ impl Error {
                 message: message.into(),
                 details: Vec::new(),
                 metadata: HeaderMap::new(),
+                received: false,
                 source: None,
             }),
         }
@@ -129,14 +132,42 @@ impl Error {
 
     /// The error's metadata. On a client these are all headers of the response, and what it sent
     /// as trailing metadata; on a server, what goes out as headers.
+    ///
+    /// A handler that returns the error of another call passes code, message and details on, and
+    /// the metadata only if it asked for [it to be changed](Self::metadata_mut): what a server
+    /// behind sends in its headers is not meant for callers in front.
     #[must_use]
     pub fn metadata(&self) -> &HeaderMap {
         &self.inner.metadata
     }
 
-    /// The error's metadata, to change it.
+    /// The error's metadata, to change it. Names that belong to HTTP or to the protocol
+    /// (`content-type`, `connect-*` and their like) are not sent.
     pub fn metadata_mut(&mut self) -> &mut HeaderMap {
+        self.inner.received = false;
         &mut self.inner.metadata
+    }
+
+    /// The metadata that a server sends.
+    #[cfg(feature = "server")]
+    pub(crate) fn own_metadata(&self) -> Option<&HeaderMap> {
+        (!self.inner.received).then_some(&self.inner.metadata)
+    }
+
+    /// The error as a response of the protocol, for tower layers that answer a call themselves:
+    /// the HTTP status of its [code](Code::http_status) and a JSON object, whatever the codec of
+    /// the call is.
+    ///
+    /// ```
+    /// use keyway_rpc::Error;
+    ///
+    /// let response = Error::unauthenticated("who are you?").into_response();
+    /// assert_eq!(response.status(), 401);
+    /// ```
+    #[cfg(feature = "server")]
+    #[must_use]
+    pub fn into_response(self) -> http::Response<crate::Body> {
+        crate::connect::server::failure(&self)
     }
 
     /// Attaches the local cause; it is never sent.
@@ -172,6 +203,7 @@ impl Error {
 
     pub(crate) fn set_metadata(&mut self, metadata: HeaderMap) {
         self.inner.metadata = metadata;
+        self.inner.received = true;
     }
 }
 
