@@ -256,20 +256,7 @@ where
         _ => Framing::of(&*body),
     };
     let stays = !stop.is_stopping() && !parts.headers.contains_key(header::CONNECTION);
-    let reason = parts.status.canonical_reason().unwrap_or("<none>");
-    let close_line = match stays {
-        true => &b""[..],
-        false => b"connection: close\r\n",
-    };
-    let status = parts.status.as_str().as_bytes();
-    let start = [
-        b"HTTP/1.1 ",
-        status,
-        b" ",
-        reason.as_bytes(),
-        b"\r\n",
-        close_line,
-    ];
+    let start = start(&parts.status, stays);
     let mut outgoing = Outgoing::new(&start, &parts.headers, body.as_mut(), framing);
     clock.restart();
     poll_fn(|cx| match outgoing.poll_send(io, cx) {
@@ -288,6 +275,24 @@ where
         .await;
     }
     Ok(stays)
+}
+
+/// The status line, and what is said about the connection.
+fn start(status: &StatusCode, stays: bool) -> [&[u8]; 6] {
+    let reason = status.canonical_reason().unwrap_or("<none>");
+    let connection = match stays {
+        true => &b""[..],
+        false => b"connection: close\r\n",
+    };
+    let code = status.as_str().as_bytes();
+    [
+        b"HTTP/1.1 ",
+        code,
+        b" ",
+        reason.as_bytes(),
+        b"\r\n",
+        connection,
+    ]
 }
 
 impl From<SendError> for ServeError {
