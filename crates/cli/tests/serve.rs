@@ -340,6 +340,30 @@ fn a_second_signal_does_not_wait() {
     assert!(begin.elapsed() < Duration::from_secs(5));
 }
 
+/// As `printf ... | nc -U` does: the end of what it sends is not the end of its interest.
+#[test]
+fn a_client_that_ends_its_sending_half_is_answered() {
+    let home = Home::new();
+    let daemon = home.serve(&[]);
+    home.set("web/token", b"not-a-real-token");
+    for request in [
+        "GET /health HTTP/1.1\r\nHost: x\r\n\r\n",
+        "POST /resolver.v1.ResolverService/GetSecrets HTTP/1.1\r\nHost: x\r\n\
+         Content-Type: application/json\r\nContent-Length: 23\r\n\r\n{\"pattern\":\"web/token\"}",
+    ] {
+        let mut stream = UnixStream::connect(&daemon.socket).expect("connected");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .expect("a time-out");
+        stream.write_all(request.as_bytes()).expect("written");
+        stream.shutdown(std::net::Shutdown::Write).expect("ended");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{request}: {answer}");
+    }
+    daemon.stop();
+}
+
 /// A plugin directory with one that cannot be stopped but by force, which takes seconds.
 fn stubborn_plugin(home: &Home) -> PathBuf {
     let plugins = home.path("plugins");

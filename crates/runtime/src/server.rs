@@ -1,5 +1,6 @@
 //! The daemon socket's HTTP: who may connect, and what is served at which path.
 
+mod half_close;
 pub(crate) mod health;
 mod hijack;
 
@@ -11,7 +12,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Method, Request, Response};
+use futures::future::Either;
+use http::header::CONNECTION;
+use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -96,9 +99,12 @@ impl Server {
             return;
         };
         let (hijacked, mut hijack) = tokio::sync::mpsc::channel(1);
+        let client = Arc::new(half_close::Client::default());
+        let stream = half_close::Connection::new(stream, Arc::clone(&client));
         let service = DaemonService {
             router: self.router.clone(),
             peer: Arc::clone(&peer),
+            client,
             hijacked,
         };
         // The upgraded stream can only be had after the connection has done with it, and the task that owns the connection
@@ -140,7 +146,7 @@ impl Server {
 
     async fn serve_http(
         &self,
-        stream: UnixStream,
+        stream: half_close::Connection,
         service: DaemonService,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -176,6 +182,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 struct DaemonService {
     router: Router,
     peer: Arc<Peer>,
+    client: Arc<half_close::Client>,
     /// Takes the connection when it is to become a plugin connection.
     hijacked: tokio::sync::mpsc::Sender<hyper::upgrade::OnUpgrade>,
 }
@@ -190,22 +197,28 @@ impl Service<Request<Incoming>> for DaemonService {
     }
 
     fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
-        match (request.method(), request.uri().path()) {
-            (&Method::GET | &Method::HEAD, health::PATH) => ready(health::response()),
-            (_, hijack::PATH) => ready(hijack::answer(&mut request, &self.hijacked)),
+        let call = self.client.call();
+        let is_http1 = request.version() < Version::HTTP_2;
+        let response = match (request.method(), request.uri().path()) {
+            (&Method::GET | &Method::HEAD, health::PATH) => Either::Left(health::response()),
+            (_, hijack::PATH) => Either::Left(hijack::answer(&mut request, &self.hijacked)),
             _ => {
                 request
                     .extensions_mut()
                     .insert(Caller(Arc::clone(&self.peer)));
-                let response = Service::call(&mut self.router, request);
-                Box::pin(response)
+                Either::Right(Service::call(&mut self.router, request))
             }
-        }
+        };
+        Box::pin(async move {
+            let mut response = match response {
+                Either::Left(response) => response,
+                Either::Right(response) => response.await?,
+            };
+            if is_http1 && call.is_last() {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
+            Ok(response)
+        })
     }
-}
-
-fn ready(
-    response: Response<Body>,
-) -> Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>> {
-    Box::pin(std::future::ready(Ok(response)))
 }
