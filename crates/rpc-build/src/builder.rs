@@ -7,7 +7,7 @@ use crate::message::Redaction;
 use crate::output::Output;
 use crate::service::Generator;
 use crate::source::Sources;
-use crate::{Error, naming};
+use crate::{Error, naming, types};
 
 /// Makes a [`Builder`] with the default settings.
 #[must_use]
@@ -161,6 +161,7 @@ impl Builder {
         if in_build_script {
             sources.tell_cargo();
         }
+        types::check(&sources, self.prost.is_empty())?;
         naming::check(&sources, &self)?;
         let redaction = Redaction::new(&sources, &self.redact)?;
         let mut prost = prost_build::Config::new();

@@ -12,9 +12,28 @@ use std::path::PathBuf;
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A `.proto` file is missing or wrong.
+    /// A file to compile, or a folder to look in, does not exist.
+    #[error("{}: there is no such {what}", path.display())]
+    Missing {
+        /// What was looked for.
+        what: &'static str,
+        /// Its path, as it was given.
+        path: PathBuf,
+    },
+    /// A `.proto` file is wrong, or it imports one that is missing.
     #[error("{0:?}")]
     Proto(#[source] protox::Error),
+    /// A `.proto` file has an edition.
+    #[error(
+        "{place}: files with an edition cannot be read: write the proto3 twin of this one, in which every \
+         field with explicit presence is `optional`; the wire is the same"
+    )]
+    Edition {
+        /// File, line and column.
+        place: String,
+        /// What the compiler says.
+        source: protox::Error,
+    },
     /// The service has a method that cannot be generated.
     #[error(
         "{place}: {method} is a streaming method, and only unary ones can be generated; \
@@ -56,6 +75,20 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+}
+
+impl Error {
+    /// The compiler takes an edition for something that it does not expect.
+    pub(crate) fn from_compiler(source: protox::Error) -> Self {
+        let text = format!("{source:?}");
+        match text.split_once(": expected ") {
+            Some((place, rest)) if rest.ends_with("but found 'edition'") => Self::Edition {
+                place: place.to_owned(),
+                source,
+            },
+            _ => Self::Proto(source),
+        }
+    }
 }
 
 impl fmt::Debug for Error {

@@ -32,6 +32,7 @@ mod naming;
 mod output;
 mod service;
 mod source;
+mod types;
 
 pub use self::builder::{Builder, Emit, configure};
 pub use self::error::Error;

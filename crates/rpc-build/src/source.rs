@@ -10,7 +10,12 @@ use crate::{Error, comments};
 
 /// Numbers of fields in `google/protobuf/descriptor.proto`, of which paths to places are made.
 pub(crate) mod field {
+    pub(crate) const FILE_MESSAGE: i32 = 4;
+    pub(crate) const FILE_ENUM: i32 = 5;
     pub(crate) const FILE_SERVICE: i32 = 6;
+    pub(crate) const MESSAGE_NESTED: i32 = 3;
+    pub(crate) const MESSAGE_ENUM: i32 = 4;
+    pub(crate) const ENUM_VALUE: i32 = 2;
     pub(crate) const SERVICE_METHOD: i32 = 2;
 }
 
@@ -25,9 +30,10 @@ impl Sources {
         protos: &[impl AsRef<Path>],
         includes: &[impl AsRef<Path>],
     ) -> Result<Self, Error> {
+        missing(protos, includes)?;
         let mut compiler = Compiler::new(includes).map_err(Error::Proto)?;
         compiler.include_imports(true).include_source_info(true);
-        compiler.open_files(protos).map_err(Error::Proto)?;
+        compiler.open_files(protos).map_err(Error::from_compiler)?;
         let FileDescriptorSet { file: mut files } = compiler.file_descriptor_set();
         files.iter_mut().for_each(comments::mark_code);
         let mut sources = Self {
@@ -76,6 +82,31 @@ impl Sources {
             collect_messages(file.package(), Vec::new(), message, &mut found);
         }
         found
+    }
+}
+
+/// A file that is nowhere, and a folder to look in that is none, are told apart from a file in the
+/// wrong place, which the compiler would take all of them for.
+fn missing(protos: &[impl AsRef<Path>], includes: &[impl AsRef<Path>]) -> Result<(), Error> {
+    let includes = includes.iter().map(AsRef::as_ref);
+    if let Some(path) = includes.clone().find(|include| !include.is_dir()) {
+        return Err(Error::Missing {
+            what: "folder to look for files in",
+            path: path.to_owned(),
+        });
+    }
+    let is_missing = |proto: &&Path| {
+        !proto.is_file()
+            && !includes
+                .clone()
+                .any(|include| include.join(proto).is_file())
+    };
+    match protos.iter().map(AsRef::as_ref).find(is_missing) {
+        Some(path) => Err(Error::Missing {
+            what: "file",
+            path: path.to_owned(),
+        }),
+        None => Ok(()),
     }
 }
 

@@ -107,6 +107,50 @@ fn items_with_the_same_name_name_the_line() {
 }
 
 #[test]
+fn types_and_values_with_the_same_name_name_the_line() {
+    let cases = [
+        (
+            "message foo_bar {}\nmessage FooBar {}\n",
+            "4:1: the message FooBar",
+        ),
+        ("message Foo {}\nenum foo { A = 0; }\n", "4:1: the enum foo"),
+        (
+            "message A {\n  message b {}\n  enum B { C = 0; }\n}\n",
+            "5:3: the enum B",
+        ),
+        (
+            "enum Color {\n  COLOR_RED = 0;\n  RED = 1;\n}\n",
+            "5:3: the value RED",
+        ),
+    ];
+    for (proto, expected) in cases {
+        let error = error(proto, configure());
+        assert!(
+            error.starts_with(&format!("test.proto:{expected}")),
+            "{error}"
+        );
+    }
+    // A second name of the same value is none, and prost may be told to keep the prefix.
+    let alias = "enum Color { option allow_alias = true; COLOR_RED = 0; RED = 0; }\n";
+    generate(alias, configure());
+    let kept = configure().prost(|config| {
+        config.retain_enum_prefix();
+    });
+    generate(cases[3].0, kept);
+}
+
+#[test]
+fn editions_name_the_line_and_the_way_out() {
+    let project = Project::new("edition = \"2023\";\npackage test.v1;\n");
+    let error = project.compile(configure()).expect_err("it has an edition");
+    let error = error.to_string();
+    assert!(
+        error.contains("test.proto:1:1: files with an edition"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_name_that_redacts_nothing_is_an_error() {
     for name in ["test.v1.Crad", "test.v1.Card.pin", "Card", ""] {
         let error = error(SERVICE, configure().redact([name]));
@@ -125,7 +169,16 @@ fn a_missing_file_is_named() {
         .out_dir(folder.path())
         .compile(&[&missing], &[folder.path()]);
     let error = built.expect_err("there is no such file").to_string();
-    assert!(error.contains("missing.proto"), "{error}");
+    assert!(
+        error.ends_with("missing.proto: there is no such file"),
+        "{error}"
+    );
+    let project = Project::new(HEAD);
+    let built = configure()
+        .out_dir(folder.path())
+        .compile(&[project.path("test.proto")], &[folder.path().join("none")]);
+    let error = built.expect_err("there is no such folder").to_string();
+    assert!(error.contains("none: there is no such folder"), "{error}");
 }
 
 #[test]
