@@ -35,6 +35,10 @@ pub struct Served {
 /// `make_service` is asked for the service of each connection, and can look at the I/O object to
 /// know who is calling.
 ///
+/// A connection beyond [`ServeConfig::max_connections`] waits for its turn, and so that there is
+/// one, those before it are told to end: the idle ones at once, the others behind what they are
+/// answering. Nobody can keep the others out by doing nothing.
+///
 /// An error from `connections` is logged and accepting goes on a moment later, since such errors
 /// pass (too many open files, a connection that was closed before it was accepted).
 ///
@@ -62,29 +66,32 @@ where
 {
     let mut connections = pin!(connections);
     let mut shutdown = pin!(shutdown);
-    let (stop, stopped) = watch::channel(false);
     let mut tasks = Tasks::default();
+    let mut waiting = None;
     loop {
+        if tasks.set.len() < config.max_connections
+            && let Some(io) = waiting.take()
+        {
+            let service = make_service(&io);
+            tasks.spawn(connection(io, service, config.clone(), tasks.stopped()));
+        }
         tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(ended) = tasks.set.join_next() => tasks.ended(ended),
-            next = next(connections.as_mut()), if tasks.set.len() < config.max_connections => {
-                match next {
-                    Some(Ok(io)) => {
-                        let service = make_service(&io);
-                        tasks.spawn(connection(io, service, config.clone(), stopped.clone()));
-                    }
-                    Some(Err(error)) => {
-                        tracing::warn!(%error, "accepting a connection failed");
-                        sleep(ACCEPT_PAUSE).await;
-                    }
-                    None => break,
+            next = next(connections.as_mut()), if waiting.is_none() => match next {
+                Some(Ok(io)) => waiting = Some(io),
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "accepting a connection failed");
+                    sleep(ACCEPT_PAUSE).await;
                 }
+                None => break,
             }
         }
+        if waiting.is_some() && tasks.set.len() >= config.max_connections {
+            tasks.make_room();
+        }
     }
-    stop.send_replace(true);
     tasks.drain(config.drain_timeout).await
 }
 
@@ -118,6 +125,8 @@ where
 #[derive(Default)]
 struct Tasks {
     set: JoinSet<Result<(), ServeError>>,
+    /// Tells the connections that were made since it last told that they are to end.
+    stop: watch::Sender<bool>,
     served: Served,
 }
 
@@ -126,6 +135,15 @@ impl Tasks {
         self.served.accepted += 1;
         // tokio moves a task several times before it lies still; a box is moved cheaply.
         self.set.spawn(Box::pin(task));
+    }
+
+    fn stopped(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    /// Tells all connections to end, and later ones nothing.
+    fn make_room(&mut self) {
+        std::mem::take(&mut self.stop).send_replace(true);
     }
 
     fn ended(&mut self, ended: Result<Result<(), ServeError>, tokio::task::JoinError>) {
@@ -144,6 +162,7 @@ impl Tasks {
     }
 
     async fn drain(mut self, limit: Duration) -> Served {
+        self.make_room();
         let drained = timeout(limit, async {
             while let Some(ended) = self.set.join_next().await {
                 self.ended(ended);

@@ -68,8 +68,8 @@ impl ServeConfig {
         self
     }
 
-    /// How many connections [`serve`](super::serve) holds open at most; more wait to be accepted.
-    /// At least 1. Default: 1024.
+    /// How many connections [`serve`](super::serve) holds open at most; when another comes, idle
+    /// ones end to make room. At least 1. Default: 1024.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections.max(1);
