@@ -75,6 +75,26 @@ async fn switching_protocols_is_refused() {
     );
 }
 
+/// A server that has always more to announce is not waited for without end.
+#[tokio::test]
+async fn interim_answers_are_passed_over_as_long_as_they_are_few() {
+    let last = "HTTP/1.1 204 No Content\r\n\r\n";
+    for (interim, is_answer) in [(100, true), (101, false)] {
+        let answer = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(interim) + last;
+        for size in [7, answer.len()] {
+            let send = Step::SendInPieces(answer.clone().into_bytes(), size);
+            let read = match is_answer {
+                true => get(vec![Step::Request, send, Step::Closed]).await,
+                false => {
+                    let send = Step::Send(answer.clone().into_bytes());
+                    get(vec![Step::Request, send, Step::Hang]).await
+                }
+            };
+            assert_eq!(read.is_ok(), is_answer, "{interim}: {read:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_head_is_what_http_asks_for() {
     // With gzip built in, silence would be taken as an offer.

@@ -14,6 +14,10 @@ const MAX_SIZE: usize = 64 * 1024;
 /// The most fields that the head of a response may have.
 const MAX_FIELDS: usize = 100;
 
+/// The most interim responses before the final one: each is forgotten when it was read, but they
+/// must not go on without end.
+const MAX_INTERIM: usize = 100;
+
 /// A head, and how the body behind it is framed.
 pub(super) struct Head {
     pub(super) status: StatusCode,
@@ -31,9 +35,11 @@ pub(super) enum Framing {
 }
 
 /// Takes the head of the final response out of the reader; `None` if it has not all arrived.
+/// `interim` counts those before it.
 pub(super) fn parse(
     reader: &mut Reader,
     expects_body: bool,
+    interim: &mut usize,
 ) -> Result<Option<Head>, ExchangeError> {
     loop {
         let Some((head, size)) = parse_one(reader.unread(), expects_body)? else {
@@ -44,8 +50,11 @@ pub(super) fn parse(
             StatusCode::SWITCHING_PROTOCOLS => {
                 return Err(ExchangeError::malformed("it switches protocols"));
             }
-            status if status.is_informational() => {}
+            status if status.is_informational() => *interim += 1,
             _ => return Ok(Some(head)),
+        }
+        if *interim > MAX_INTERIM {
+            return Err(ExchangeError::malformed("it only ever announces itself"));
         }
     }
 }

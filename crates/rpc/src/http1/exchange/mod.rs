@@ -112,7 +112,7 @@ where
             let connected = connecting.await;
             let mut io = connected.map_err(|error| ExchangeError::Connect(error.into()))?;
             let mut reader = Reader::new();
-            let mut unsent = None;
+            let (mut unsent, mut interim) = (None, 0);
             let head = poll_fn(|cx| {
                 match outgoing.poll_send(&mut io, cx) {
                     Poll::Ready(Err(SendError::Body(error))) => {
@@ -121,7 +121,7 @@ where
                     Poll::Ready(Err(SendError::Io(error))) => unsent = Some(error),
                     Poll::Ready(Ok(())) | Poll::Pending => {}
                 }
-                poll_head(&mut reader, &mut io, expects_body, cx)
+                poll_head(&mut reader, &mut io, expects_body, &mut interim, cx)
             });
             let head = match (head.await, unsent) {
                 // A peer that stopped reading may have said why; only without an answer is the
@@ -139,10 +139,11 @@ fn poll_head<I: Read + Unpin>(
     reader: &mut Reader,
     io: &mut I,
     expects_body: bool,
+    interim: &mut usize,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Head, ExchangeError>> {
     loop {
-        if let Some(head) = head::parse(reader, expects_body)? {
+        if let Some(head) = head::parse(reader, expects_body, interim)? {
             return Poll::Ready(Ok(head));
         }
         if std::task::ready!(reader.poll_fill(io, cx))? == 0 {
