@@ -9,7 +9,6 @@ use std::future::Future;
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::Either;
@@ -18,7 +17,6 @@ use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use keyway_rpc::{Body, Router};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, watch};
@@ -160,7 +158,6 @@ impl Server {
             .http2()
             .timer(TokioTimer::new())
             .auto_date_header(false);
-        let service = TowerToHyperService::new(service);
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
@@ -187,16 +184,13 @@ struct DaemonService {
     hijacked: tokio::sync::mpsc::Sender<hyper::upgrade::OnUpgrade>,
 }
 
-impl Service<Request<Incoming>> for DaemonService {
+impl hyper::service::Service<Request<Incoming>> for DaemonService {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        // Counted at once: hyper looks for the client's end before it polls what is returned here.
         let call = self.client.call();
         let is_http1 = request.version() < Version::HTTP_2;
         let response = match (request.method(), request.uri().path()) {
@@ -206,7 +200,7 @@ impl Service<Request<Incoming>> for DaemonService {
                 request
                     .extensions_mut()
                     .insert(Caller(Arc::clone(&self.peer)));
-                Either::Right(Service::call(&mut self.router, request))
+                Either::Right(self.router.clone().call(request))
             }
         };
         Box::pin(async move {
