@@ -1,10 +1,10 @@
 //! The life of a plugin that somebody started by hand: as long as its connection.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use keyway_proto::plugins::v1::RunStatus;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::ending::{let_leave, shut_down};
 use super::{COMMAND_QUEUE, Command, Handle};
@@ -25,7 +25,7 @@ where
     let admission = Arc::new(Admission {
         engine: Arc::clone(&engine),
         commands: sender,
-        admitted: OnceLock::new(),
+        admitted: Mutex::default(),
     });
     match connection::open(io, Arc::clone(&admission) as _, engine).await {
         Ok(connection) => run(connection, commands, &admission, &peer).await,
@@ -75,9 +75,45 @@ async fn run(
         }
     };
     shut_down(connection).await;
-    if disabled {
-        admission.keep_listed();
+    let leftover = Leftover::of(commands, disabled).await;
+    if leftover.disabled {
         tracing::info!(plugin = %name, "plugin started by hand was disabled");
+    }
+    admission.release(leftover.disabled);
+    leftover.answer();
+}
+
+/// What came while the plugin was leaving. It is answered when the name is free: whoever enables the plugin may start it at
+/// once.
+struct Leftover {
+    disabled: bool,
+    waiting: Vec<oneshot::Sender<bool>>,
+}
+
+impl Leftover {
+    async fn of(mut commands: mpsc::Receiver<Command>, disabled: bool) -> Self {
+        let mut leftover = Self {
+            disabled,
+            waiting: Vec::new(),
+        };
+        commands.close();
+        while let Some(command) = commands.recv().await {
+            let (disabled, done) = match command {
+                Command::Enable(done) => (false, done),
+                Command::Disable(done) => (true, done),
+                Command::Configure(_) | Command::Replace(_) | Command::Stop => continue,
+            };
+            leftover.disabled = disabled;
+            leftover.waiting.push(done);
+        }
+        leftover
+    }
+
+    fn answer(self) {
+        for done in self.waiting {
+            // Whoever asked may have stopped waiting.
+            let _ = done.send(true);
+        }
     }
 }
 
@@ -130,20 +166,19 @@ fn running_entry(
 struct Admission {
     engine: Arc<Engine>,
     commands: mpsc::Sender<Command>,
-    admitted: OnceLock<Admitted>,
-}
-
-struct Admitted {
-    name: PluginName,
-    keep_listed: std::sync::atomic::AtomicBool,
+    /// The name that it holds.
+    admitted: Mutex<Option<PluginName>>,
 }
 
 impl Admission {
-    fn keep_listed(&self) {
-        if let Some(admitted) = self.admitted.get() {
-            admitted
-                .keep_listed
-                .store(true, std::sync::atomic::Ordering::Relaxed);
+    /// Gives the name back. One that is disabled stays listed, so that it can be enabled again.
+    fn release(&self, keep_listed: bool) {
+        let mut admitted = self.admitted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(name) = admitted.take() {
+            self.engine.controls.remove(&name);
+            if !keep_listed {
+                self.engine.registry.remove(&name);
+            }
         }
     }
 }
@@ -184,26 +219,13 @@ impl connection::Admission for Admission {
         }
         engine.controls.insert(name.clone(), self.commands.clone());
         engine.remember(name, &registration.kind);
-        let admitted = Admitted {
-            name: name.clone(),
-            keep_listed: false.into(),
-        };
-        // One connection registers once, so this is set once.
-        let _ = self.admitted.set(admitted);
+        *self.admitted.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.clone());
         Ok(())
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        if let Some(admitted) = self.admitted.get() {
-            self.engine.controls.remove(&admitted.name);
-            if !admitted
-                .keep_listed
-                .load(std::sync::atomic::Ordering::Relaxed)
-            {
-                self.engine.registry.remove(&admitted.name);
-            }
-        }
+        self.release(false);
     }
 }

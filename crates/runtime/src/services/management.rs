@@ -122,6 +122,15 @@ fn trust_error(error: TrustError) -> Error {
     }
 }
 
+fn untrusted(name: &PluginName) -> Error {
+    Error::failed_precondition(format!(
+        "the executable of {name} is not trusted: look at it, then run `keyway plugins trust {name}`"
+    ))
+}
+
+/// How often a plugin that is just ending is looked at again.
+const TRIES: usize = 100;
+
 impl Services {
     async fn set_enabled(&self, name: &str, enabled: bool) -> Result<(), Error> {
         let not_found = || Error::not_found(format!("there is no plugin {name:?}"));
@@ -130,30 +139,42 @@ impl Services {
         let entry = snapshot.get(&name).ok_or_else(not_found)?;
         self.check_configurable(entry, enabled)?;
         self.engine.set_disabled(&name, !enabled);
-        let Some(control) = self.engine.controls.get(&name) else {
-            // A plugin that was started by hand and disabled is only a name; whoever starts it again may.
-            if enabled
-                && entry.origin == Origin::Manual
-                && matches!(entry.availability, Availability::Disabled)
-            {
-                self.engine.registry.remove(&name);
+        for _ in 0..TRIES {
+            let Some(control) = self.engine.controls.get(&name) else {
+                if enabled {
+                    self.forget_disabled(&name);
+                }
+                break;
+            };
+            let (done, finished) = oneshot::channel();
+            let command = if enabled {
+                Command::Enable(done)
+            } else {
+                Command::Disable(done)
+            };
+            if control.send(command).await.is_ok() {
+                match finished.await {
+                    Ok(true) => break,
+                    Ok(false) => return Err(untrusted(&name)),
+                    Err(_) => {}
+                }
             }
-            return Ok(());
-        };
-        let (done, finished) = oneshot::channel();
-        let command = if enabled {
-            Command::Enable(done)
-        } else {
-            Command::Disable(done)
-        };
-        // A plugin that ended in the meantime needs no command.
-        if control.send(command).await.is_ok() && finished.await == Ok(false) {
-            return Err(Error::failed_precondition(format!(
-                "the executable of {name} is not trusted: look at it, then run `keyway plugins trust {name}`"
-            )));
+            // It ended in the meantime, and is about to give its name back.
+            tokio::task::yield_now().await;
         }
         tracing::info!(plugin = %name, "plugin {}", if enabled { "enabled" } else { "disabled" });
         Ok(())
+    }
+
+    /// A plugin that was started by hand and disabled is only a name; whoever starts it again may.
+    fn forget_disabled(&self, name: &PluginName) {
+        let registry = &self.engine.registry;
+        let is_disabled = registry.snapshot().get(name).is_some_and(|entry| {
+            entry.origin == Origin::Manual && matches!(entry.availability, Availability::Disabled)
+        });
+        if is_disabled {
+            registry.remove(name);
+        }
     }
 
     /// What configuration decides cannot be decided over RPC.
