@@ -76,14 +76,22 @@ async fn l09_all_plugins_stop_at_the_same_time_and_none_is_left() {
         ("good", Behaviour::Good),
         ("stubborn-1", Behaviour::IgnoreShutdown),
         ("stubborn-2", Behaviour::IgnoreShutdown),
+        ("stubborn-3", Behaviour::IgnoreShutdown),
+        ("stubborn-4", Behaviour::IgnoreShutdown),
     ]);
-    for name in ["good", "stubborn-1", "stubborn-2"] {
+    for name in [
+        "good",
+        "stubborn-1",
+        "stubborn-2",
+        "stubborn-3",
+        "stubborn-4",
+    ] {
         daemon.wait_for(name, RunStatus::Running).await;
     }
     let time = daemon.stop().await;
-    // Each stubborn one costs the time until it is killed; one after the other they would cost twice that.
+    // Each stubborn one costs the two seconds until it is killed; one after the other they would cost four times that.
     assert!(
-        time > Duration::from_secs(2) && time < Duration::from_secs(4),
+        time > Duration::from_secs(2) && time < Duration::from_secs(7),
         "{time:?}"
     );
     assert!(children(own_pid()).is_empty());

@@ -104,8 +104,9 @@ async fn l06_plugins_die_with_the_runtime_and_so_do_their_helpers() {
     );
     let leader = leader().expect("the plugin");
     daemon.kill().and_then(|()| daemon.wait()).expect("killed");
-    let gone = wait_until(Duration::from_secs(1), || group(leader).is_empty()).await;
-    assert!(gone, "left after a second: {:?}", group(leader));
+    // On an idle machine that takes milliseconds; what is not ended stays for minutes.
+    let gone = wait_until(PATIENCE, || group(leader).is_empty()).await;
+    assert!(gone, "left: {:?}", group(leader));
 }
 
 #[tokio::test]
@@ -160,8 +161,9 @@ async fn l12_a_daemon_without_plugins_runs() {
     let daemon = start(&[]);
     let error = daemon.get("any/thing").await.expect_err("nothing there");
     assert!(matches!(error, ResolveError::NotFound { .. }), "{error:?}");
+    // Less than any of the times that a stop gives to plugins.
     let time = daemon.stop().await;
-    assert!(time < Duration::from_secs(1), "{time:?}");
+    assert!(time < Duration::from_secs(2), "{time:?}");
 }
 
 #[tokio::test]

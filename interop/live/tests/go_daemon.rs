@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 /// The daemon looks for open streams every 50 ms, and one that is left open
 /// costs 2 s. The rest is room for a busy machine.
-const STOP_MS: u64 = 1000;
+const STOP_MS: u64 = 1500;
 
 fn start(go: &GoPrograms, home: &Home, arguments: &[&str]) -> Peer {
     let socket = home.socket();
@@ -230,7 +230,7 @@ fn a_go_daemon_has_plugins_of_keyway_by_hand() {
         let mut daemon = start(&go, &home, &[acceptor, "-min-plugins", "2"]);
         let mut demo = by_hand(&home, env!("CARGO_BIN_EXE_demo"));
         let mut guard = by_hand(&home, env!("CARGO_BIN_EXE_guard"));
-        keyway_interop::wait_until("two registrations", Duration::from_secs(10), || {
+        keyway_interop::wait_until("two registrations", Duration::from_secs(30), || {
             (daemon.report().events("registration").count() == 2).then_some(())
         });
         daemon.wait_for("registration");

@@ -7,8 +7,12 @@ use std::time::Duration;
 use keyway_interop::{Daemon, GoPrograms, Home, Peer, Report, go_programs, wait_until};
 
 /// A Go plugin that finds all streams closed at its first look, 50 ms after
-/// GoAway, is done then. The rest is room for a busy machine.
-const STOP: Duration = Duration::from_millis(900);
+/// GoAway, is done then; one stream that is left open costs it 2 s. What is
+/// between the two is room for a busy machine.
+const STOP: Duration = Duration::from_millis(1500);
+
+/// Long enough for what comes at once on any machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The generations of the plugin SDK that ask for `GetSecrets`.
 const GENERATIONS: [&str; 4] = ["plugins", "register", "engine", "early-engine"];
@@ -51,11 +55,7 @@ fn ask(go: &GoPrograms, home: &Home, arguments: &[&str]) -> Report {
 fn plugin_passed(home: &Home, name: &str) -> Report {
     let path = report_of(home, name);
     let ended = || Report::read(&path).event("summary").map(|_| ());
-    wait_until(
-        &format!("the summary of {name}"),
-        Duration::from_secs(5),
-        ended,
-    );
+    wait_until(&format!("the summary of {name}"), PATIENCE, ended);
     let report = Report::read(&path);
     let summary = report.passed();
     assert_eq!(summary["cancelled"], 0, "{report}");
@@ -63,7 +63,7 @@ fn plugin_passed(home: &Home, name: &str) -> Report {
     let drain = summary["drain_ms"]
         .as_u64()
         .expect("the drain was measured");
-    assert!(drain < 500, "the drain took {drain} ms:\n{report}");
+    assert!(drain < 1500, "the drain took {drain} ms:\n{report}");
     report
 }
 
@@ -193,7 +193,7 @@ fn go_away_of_the_plugin_in_the_middle_of_calls() {
         &home.path(""),
         &["-socket", at, "-slow", "8", "-requests", "0"],
     );
-    wait_until("calls in flight", Duration::from_secs(10), || {
+    wait_until("calls in flight", PATIENCE, || {
         let served = plugin.report().events("asked").count();
         (served == 8).then_some(())
     });

@@ -18,7 +18,7 @@ use keyway_proto::resolver::v1 as resolver;
 use keyway_replay::{Cut, Player, Recording, Side, Transcript};
 
 /// How long a plugin may take to end after its connection has.
-const END: Duration = Duration::from_secs(2);
+const END: Duration = Duration::from_secs(20);
 
 fn program(name: &str) -> PathBuf {
     static DEMO: OnceLock<PathBuf> = OnceLock::new();

@@ -116,7 +116,7 @@ func (k *caller) listed(disabled bool) error {
 
 // enabledAgain waits for the plugin: enabling may have to start it.
 func (k *caller) enabledAgain() error {
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for {
 		err := k.askOne(provider.Hit)
 		if err == nil || time.Now().After(deadline) {

@@ -30,7 +30,7 @@ import (
 type envelope = resolverv1.GetSecretsResponse_Envelope
 
 // stopGoal is how long the stop of one plugin's connection may take.
-const stopGoal = time.Second
+const stopGoal = 1500 * time.Millisecond
 
 // engine holds the connected plugins and answers clients.
 type engine struct {

@@ -24,7 +24,7 @@ import (
 // stopGoal is how long a whole stop may take: one drain poll on each side and
 // the end of the process, with room for a busy machine, but never the 2 s that
 // one forgotten stream costs.
-const stopGoal = time.Second
+const stopGoal = 1500 * time.Millisecond
 
 // processGrace is the wait for a process at each step of its end.
 const processGrace = 2 * time.Second

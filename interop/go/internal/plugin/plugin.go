@@ -60,7 +60,7 @@ func (s *Settings) AddFlags(flags *flag.FlagSet) {
 	flags.BoolVar(&s.AllowCancelled, "allow-cancelled", false, "do not fail when a handler's context ended early")
 	// One poll of 50 ms is enough when the other side closed its streams; the
 	// rest is room for a busy machine.
-	flags.DurationVar(&s.DrainGoal, "drain-goal", time.Second, "fail when the drain at the end took longer")
+	flags.DurationVar(&s.DrainGoal, "drain-goal", 1500*time.Millisecond, "fail when the drain at the end took longer")
 	flags.DurationVar(&s.Options.StreamOpenTimeout, "stream-open-timeout", 0, "end the session when a stream is not acknowledged in time")
 	flags.DurationVar(&s.Options.KeepAliveInterval, "keep-alive", 0, "time between two pings")
 }
