@@ -9,6 +9,8 @@ mod socket;
 mod sync;
 mod turn;
 mod wakers;
+#[cfg(all(test, not(keyway_loom)))]
+mod wiping;
 
 use std::{
     fmt,

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{frame::MAX_PAYLOAD, streams::Key};
+use crate::{frame::MAX_PAYLOAD, session::GO, streams::Key};
 
 /// What large writes send in one go while nothing else happens. A socket holds more, but what is in
 /// it delays whatever comes behind it, and a socket that is never full never stops in the middle of a frame.
-const ALONE: usize = 128 * 1024;
+const ALONE: usize = GO * MAX_PAYLOAD;
 
 /// The same, at the least, while other streams write as well: theirs are small and somebody waits
 /// for them.

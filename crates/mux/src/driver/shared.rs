@@ -215,6 +215,9 @@ impl State {
                 if self.core.wants_to_send() {
                     self.schedule();
                 }
+                if self.core.wipe_deadline().is_some() {
+                    self.wake_for_deadline();
+                }
                 Poll::Ready(Ok(()))
             }
             Read::End => Poll::Ready(Ok(())),

@@ -21,7 +21,7 @@ use crate::{
 const READ_BUDGET: usize = MAX_BLOCK;
 
 /// The same where turns are rare, because other tasks keep the thread busy.
-const RARE_READ_BUDGET: usize = 4 * MAX_BLOCK;
+const RARE_READ_BUDGET: usize = 2 * MAX_BLOCK;
 
 /// How long after the last bytes a turn is rare.
 const RARE: Duration = Duration::from_millis(1);
@@ -146,7 +146,7 @@ impl State {
         let mut block = self.core.take_block();
         match poll_read(io, cx, &mut block) {
             Poll::Ready(Ok(count)) if count > 0 => {
-                self.core.receive(now(), &block, count);
+                self.core.receive(now(), &mut block, count);
                 self.core.give_back(block, count);
                 return Some(count);
             }

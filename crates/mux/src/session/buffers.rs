@@ -1,25 +1,34 @@
 //! The blocks that the connection is read into, and which payloads may stay in them.
 
-use super::{BURST, Core};
+use std::time::{Duration, Instant};
+
+use super::{Core, GO};
 use crate::{
     frame::{HEADER_LEN, MAX_PAYLOAD},
     streams::{Block, Key, MIN_LENT},
-    wipe::wipe,
 };
 
 /// The first block is small, because most sessions are mostly idle.
 const MIN_BLOCK: usize = 4 * 1024;
 
-/// Blocks double up to this size while the connection fills them. It is that of the largest write of
-/// a peer like us, so that its frames arrive whole.
-pub(crate) const MAX_BLOCK: usize = BURST * (HEADER_LEN + MAX_PAYLOAD);
+/// Blocks double up to this size while the connection fills them. It is what the large writes of a
+/// peer like us send in one go, and a little more: a block that was not filled shows that the
+/// connection is empty, without another look at it.
+pub(crate) const MAX_BLOCK: usize = GO * (HEADER_LEN + MAX_PAYLOAD) + 4 * 1024;
 
-/// How many payloads may keep their blocks. Each keeps at most one block of 64 KiB, so a peer that
-/// arranges its frames badly costs 4 MiB more than its windows and no more.
-const MAX_LENT: usize = 64;
+/// How many payloads may keep their blocks. Each keeps at most one block of the largest size, so a
+/// peer that arranges its frames badly costs 4 MiB more than its windows and no more.
+pub(super) const MAX_LENT: usize = 32;
 
 /// How many unused blocks are kept for the next reads.
-const MAX_SPARE: usize = 4;
+const MAX_SPARE: usize = 2;
+
+/// Up to how many bytes a block is wiped as soon as they were read. More arrive at once only while
+/// a large transfer goes on, and then the next read overwrites them.
+const WIPED_AT_ONCE: usize = 64 * 1024;
+
+/// How long what was read may stay in a block otherwise.
+const WIPE_DELAY: Duration = Duration::from_millis(5);
 
 /// The blocks of one session.
 #[derive(Debug, Default)]
@@ -28,23 +37,43 @@ pub(super) struct Buffers {
     spare: Vec<Block>,
     /// How many payloads of all streams are in blocks.
     lent: usize,
+    /// When the spare blocks are to be wiped, where they hold anything.
+    wipe_at: Option<Instant>,
 }
 
 impl Buffers {
-    /// Keeps a block for the next read, wiped, unless somebody still uses it or there are enough.
-    fn keep(&mut self, mut block: Block, used: usize) {
-        if block.bytes().len() != self.size || self.spare.len() >= MAX_SPARE {
+    /// Keeps a block for the next read, unless somebody still uses it or there are enough. `now` may
+    /// be in the past.
+    fn keep(&mut self, mut block: Block, now: Instant) {
+        let is_fit = block.bytes().len() == self.size && self.spare.len() < MAX_SPARE;
+        if !is_fit || block.unique().is_none() {
             return;
         }
-        if let Some(bytes) = block.unique() {
-            wipe(&mut bytes[..used]);
-            self.spare.push(block);
+        if block.used() <= WIPED_AT_ONCE {
+            block.wipe();
+        } else {
+            self.wipe_at.get_or_insert(now + WIPE_DELAY);
         }
+        self.spare.push(block);
+    }
+
+    /// Wipes the spare blocks.
+    fn wipe(&mut self) {
+        self.wipe_at = None;
+        for block in &mut self.spare {
+            block.wipe();
+        }
+    }
+
+    /// Drops the spare blocks, which wipes them.
+    fn clear(&mut self) {
+        self.wipe_at = None;
+        self.spare.clear();
     }
 }
 
 impl Core {
-    /// A zeroed block to read into. It comes back with [`give_back`](Self::give_back).
+    /// A block to read into. It comes back with [`give_back`](Self::give_back).
     pub(crate) fn take_block(&mut self) -> Block {
         let buffers = &mut self.buffers;
         buffers.size = buffers.size.max(MIN_BLOCK);
@@ -60,15 +89,39 @@ impl Core {
         let len = block.bytes().len();
         if filled == len && len < MAX_BLOCK {
             self.buffers.size = (len * 2).min(MAX_BLOCK);
-            self.buffers.spare.clear();
+            self.buffers.clear();
         }
-        self.buffers.keep(block, filled);
+        self.keep_block(block);
+    }
+
+    fn keep_block(&mut self, block: Block) {
+        // Nothing would ask for it, nor for the time, once the session is over.
+        if !self.is_over() {
+            self.buffers.keep(block, self.now);
+        }
+    }
+
+    /// When blocks are to be wiped that still hold what was read from them.
+    pub(crate) const fn wipe_deadline(&self) -> Option<Instant> {
+        self.buffers.wipe_at
+    }
+
+    /// Wipes them if it is time.
+    pub(super) fn wipe_blocks(&mut self, now: Instant) {
+        if self.buffers.wipe_at.is_some_and(|at| at <= now) {
+            self.buffers.wipe();
+        }
+    }
+
+    /// The session is over: nothing will be kept.
+    pub(super) fn drop_blocks(&mut self) {
+        self.buffers.clear();
     }
 
     /// Gives the memory of a burst back. Called at keep-alive time, when a session looks idle.
     pub(super) fn trim_buffers(&mut self) {
         self.buffers.size = MIN_BLOCK;
-        self.buffers.spare.clear();
+        self.buffers.clear();
         self.out.trim();
     }
 
@@ -89,9 +142,7 @@ impl Core {
     /// A reader has read the last byte of a payload in a block.
     pub(super) fn payload_read(&mut self, block: Block) {
         self.buffers.lent -= 1;
-        // How much of it was filled is not known any more; all of it is wiped.
-        let len = block.bytes().len();
-        self.buffers.keep(block, len);
+        self.keep_block(block);
     }
 
     /// Drops the unread bytes of a stream.

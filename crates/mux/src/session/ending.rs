@@ -90,6 +90,7 @@ impl Core {
                 outcome: Ok(()),
                 deadline,
             };
+            self.drop_blocks();
             self.wake_everybody();
         }
     }
@@ -125,6 +126,7 @@ impl Core {
             outcome: Err(error),
             deadline,
         };
+        self.drop_blocks();
         self.forget_streams();
         self.wake_everybody();
     }
@@ -172,6 +174,7 @@ impl Core {
         });
         self.out.clear();
         self.replies.clear();
+        self.drop_blocks();
         self.forget_streams();
         self.wake_everybody();
     }

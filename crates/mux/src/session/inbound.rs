@@ -23,7 +23,9 @@ impl Core {
     /// The peer's next bytes, in any chunks. Bytes after the session's end are dropped.
     ///
     /// A violation of the protocol starts the end of the session.
-    pub(crate) fn receive(&mut self, now: Instant, block: &Block, filled: usize) {
+    pub(crate) fn receive(&mut self, now: Instant, block: &mut Block, filled: usize) {
+        block.mark_used(filled);
+        let block = &*block;
         if filled == 0 || self.is_over() {
             return;
         }
@@ -213,7 +215,9 @@ impl Core {
             && entry.state.can_recv()
         {
             self.store_payload(key, block, start, end);
-            self.events.push_back(Event::Readable(key));
+            if self.events.back() != Some(&Event::Readable(key)) {
+                self.events.push_back(Event::Readable(key));
+            }
         }
     }
 

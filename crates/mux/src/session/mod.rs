@@ -24,7 +24,7 @@ pub(crate) use self::{
     buffers::MAX_BLOCK,
     commands::{LARGE_WRITE, Read},
     ending::Outcome,
-    outbound::{BURST, SendQueue},
+    outbound::{BURST, GO, SendQueue},
 };
 use self::{ending::Phase, keep_alive::KeepAlive};
 use crate::{

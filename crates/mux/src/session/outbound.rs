@@ -13,6 +13,9 @@ use crate::{
 /// How many frames a large write may send past the queue.
 pub(crate) const BURST: usize = 4;
 
+/// How many frames large writes send in one go while nothing else happens.
+pub(crate) const GO: usize = 2 * BURST;
+
 /// How much memory an empty queue may keep for the next burst.
 const KEPT_CAPACITY: usize = 4 * 1024;
 

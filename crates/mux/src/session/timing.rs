@@ -27,7 +27,13 @@ impl Core {
             (one, other) => one.or(other),
         };
         let mut deadline = sooner(phase, self.keep_alive.deadline());
-        for other in [self.ack_deadline, self.write_deadline, self.sweep_at] {
+        let others = [
+            self.ack_deadline,
+            self.write_deadline,
+            self.sweep_at,
+            self.wipe_deadline(),
+        ];
+        for other in others {
             if other.is_some() {
                 deadline = sooner(deadline, other);
             }
@@ -39,6 +45,7 @@ impl Core {
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
         self.check_invariants();
+        self.wipe_blocks(now);
         match &self.phase {
             Phase::Ended(_) => return,
             Phase::Finishing { deadline, .. } => {

@@ -14,28 +14,53 @@ pub(crate) const MIN_LENT: usize = 4 * 1024;
 /// A buffer that the socket is read into. Large payloads are handed to their streams inside of it
 /// instead of being copied; it is wiped and used again when the last of them was read.
 #[derive(Clone)]
-pub(crate) struct Block(Arc<Box<[u8]>>);
+pub(crate) struct Block {
+    bytes: Arc<Box<[u8]>>,
+    /// How many of the first bytes may be other than zero.
+    used: usize,
+}
 
 impl Block {
     pub(crate) fn new(size: usize) -> Self {
-        Self(Arc::new(vec![0; size].into_boxed_slice()))
+        Self {
+            bytes: Arc::new(vec![0; size].into_boxed_slice()),
+            used: 0,
+        }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 
-    /// The bytes for writing, unless a stream still has some of them.
+    /// The bytes for writing, unless a stream still has some of them. Who writes says so with
+    /// [`mark_used`](Self::mark_used).
     pub(crate) fn unique(&mut self) -> Option<&mut [u8]> {
-        Arc::get_mut(&mut self.0).map(|bytes| &mut bytes[..])
+        Arc::get_mut(&mut self.bytes).map(|bytes| &mut bytes[..])
+    }
+
+    /// The first `count` bytes were written.
+    pub(crate) fn mark_used(&mut self, count: usize) {
+        self.used = self.used.max(count.min(self.bytes.len()));
+    }
+
+    /// How many bytes there are to wipe.
+    pub(crate) const fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Overwrites what was written, unless a stream still has some of it.
+    pub(crate) fn wipe(&mut self) {
+        let used = self.used;
+        if let Some(bytes) = self.unique() {
+            wipe(&mut bytes[..used]);
+            self.used = 0;
+        }
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        if let Some(bytes) = self.unique() {
-            wipe(bytes);
-        }
+        self.wipe();
     }
 }
 
@@ -43,15 +68,28 @@ impl Drop for Block {
 impl fmt::Debug for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Block")
-            .field("len", &self.0.len())
+            .field("len", &self.bytes.len())
             .finish_non_exhaustive()
+    }
+}
+
+/// Bytes that were copied together from small arrivals: `start` of them were read.
+#[derive(Default)]
+struct Copies {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        wipe(&mut self.bytes[self.start..]);
     }
 }
 
 /// Some bytes of a stream.
 enum Chunk {
-    /// Copied together from small arrivals: `start` of them were read.
-    Own { bytes: Vec<u8>, start: usize },
+    /// Copied from where the socket put them.
+    Own(Copies),
     /// Where the socket put them: the unread range.
     Lent {
         block: Block,
@@ -62,24 +100,21 @@ enum Chunk {
 
 impl Default for Chunk {
     fn default() -> Self {
-        Self::Own {
-            bytes: Vec::new(),
-            start: 0,
-        }
+        Self::Own(Copies::default())
     }
 }
 
 impl Chunk {
     fn unread(&self) -> &[u8] {
         match self {
-            Self::Own { bytes, start } => &bytes[*start..],
+            Self::Own(copies) => &copies.bytes[copies.start..],
             Self::Lent { block, start, end } => &block.bytes()[*start..*end],
         }
     }
 
     /// Copies as much as the allocation has room for and returns the rest.
     fn fill<'a>(&mut self, arrived: &'a [u8]) -> &'a [u8] {
-        let Self::Own { bytes, .. } = self else {
+        let Self::Own(Copies { bytes, .. }) = self else {
             return arrived;
         };
         let (fitting, rest) = arrived.split_at(arrived.len().min(bytes.capacity() - bytes.len()));
@@ -89,26 +124,18 @@ impl Chunk {
 
     fn capacity(&self) -> usize {
         match self {
-            Self::Own { bytes, .. } => bytes.capacity(),
+            Self::Own(copies) => copies.bytes.capacity(),
             Self::Lent { .. } => 0,
         }
     }
 
     fn advance(&mut self, count: usize) {
         match self {
-            Self::Own { bytes, start } => {
+            Self::Own(Copies { bytes, start }) => {
                 wipe(&mut bytes[*start..*start + count]);
                 *start += count;
             }
             Self::Lent { start, .. } => *start += count,
-        }
-    }
-}
-
-impl Drop for Chunk {
-    fn drop(&mut self) {
-        if let Self::Own { bytes, start } = self {
-            wipe(&mut bytes[*start..]);
         }
     }
 }
@@ -141,10 +168,10 @@ impl RecvQueue {
         bytes = self.last().fill(bytes);
         while !bytes.is_empty() {
             let capacity = bytes.len().max(self.last().capacity() * 2);
-            let mut chunk = Chunk::Own {
+            let mut chunk = Chunk::Own(Copies {
                 bytes: Vec::with_capacity(capacity.clamp(MIN_CHUNK, MAX_CHUNK)),
                 start: 0,
-            };
+            });
             bytes = chunk.fill(bytes);
             self.append(chunk);
         }
@@ -189,9 +216,9 @@ impl RecvQueue {
         if self.tail.is_empty() && self.tail.capacity() > 0 {
             self.tail = VecDeque::new();
         }
-        match &std::mem::replace(&mut self.head, next) {
-            Chunk::Lent { block, .. } => Some(block.clone()),
-            Chunk::Own { .. } => None,
+        match std::mem::replace(&mut self.head, next) {
+            Chunk::Lent { block, .. } => Some(block),
+            Chunk::Own(_) => None,
         }
     }
 
@@ -270,11 +297,13 @@ mod tests {
 
     #[test]
     fn a_block_is_wiped_when_its_last_owner_is_gone() {
-        let block = Block::new(100);
+        let mut block = Block::new(100);
+        block.mark_used(70);
         let mut queue = RecvQueue::default();
         queue.lend(&block, 10, 60);
+        assert_eq!(wiped_by(|| block.wipe()), 0);
         assert_eq!(wiped_by(|| drop(block)), 0);
-        assert_eq!(wiped_by(|| drop(queue)), 100);
+        assert_eq!(wiped_by(|| drop(queue)), 70);
     }
 
     #[test]

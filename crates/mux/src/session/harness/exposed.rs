@@ -13,7 +13,7 @@ use super::{
 use crate::{
     config::{Config, INITIAL_WINDOW, Role},
     frame::{HEADER_LEN, MAX_PAYLOAD},
-    session::{BURST, Core, MAX_AHEAD, MAX_GREETINGS, Read},
+    session::{BURST, Core, MAX_AHEAD, MAX_BLOCK, MAX_GREETINGS, Read},
     streams::{Key, MIN_LENT},
 };
 
@@ -324,7 +324,7 @@ fn bound(chunk: usize) -> usize {
     // Small payloads are copied into chunks of up to twice their size and at least 64 bytes; each
     // large one may keep a whole block.
     let blocks = BUFFERED / MIN_LENT + 1;
-    let unread = 2 * BUFFERED + (STREAMS + MAX_HELD) * 512 + blocks * 64 * 1024;
+    let unread = 2 * BUFFERED + (STREAMS + MAX_HELD) * 512 + blocks * MAX_BLOCK;
     let entries = (STREAMS + MAX_HELD) * Core::ENTRY_COST;
     // A session over its limit ends at the next chunk; until then each frame may have an answer.
     let control = (2 * REPLIES + 4 * STREAMS) * HEADER_LEN;

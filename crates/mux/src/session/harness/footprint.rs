@@ -2,12 +2,9 @@
 
 use crate::{
     frame::HEADER_LEN,
-    session::{Core, Event},
+    session::{Core, Event, MAX_BLOCK},
     streams::{Key, StreamEntry},
 };
-
-/// The largest block that a payload can keep in use.
-const LARGEST_BLOCK: usize = 64 * 1024;
 
 impl Core {
     /// What a stream costs without its unread bytes.
@@ -19,9 +16,7 @@ impl Core {
             .store
             .keys()
             .filter_map(|key| self.store.get(key))
-            .map(|entry| {
-                Self::ENTRY_COST + entry.recv.capacity() + entry.recv.lent() * LARGEST_BLOCK
-            })
+            .map(|entry| Self::ENTRY_COST + entry.recv.capacity() + entry.recv.lent() * MAX_BLOCK)
             .sum();
         entries + self.queued()
     }

@@ -73,14 +73,17 @@ impl Side {
 
     /// Feeds bytes as one chunk.
     pub(crate) fn feed(&mut self, now: Instant, bytes: &[u8]) {
-        for chunk in bytes.chunks(4096) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
             let mut block = self.core.take_block();
             let Some(space) = block.unique() else {
                 panic!("a spare block was in use")
             };
-            space[..chunk.len()].copy_from_slice(chunk);
-            self.core.receive(now, &block, chunk.len());
-            self.core.give_back(block, chunk.len());
+            let count = rest.len().min(space.len());
+            space[..count].copy_from_slice(&rest[..count]);
+            self.core.receive(now, &mut block, count);
+            self.core.give_back(block, count);
+            rest = &rest[count..];
         }
         self.collect();
     }

@@ -1,5 +1,6 @@
 //! Whole sessions without sockets, in virtual time.
 
+mod blocks;
 mod closing;
 mod flow;
 mod hostile;
