@@ -251,7 +251,7 @@ impl State {
         };
         let is_large = first.len() >= LARGE_WRITE;
         let written = if is_large && (self.socket.is_blocked() || self.pace.is_resting()) {
-            self.core.wait_for_socket(key)
+            self.core.wait_for_socket(key, first.len())
         } else if is_large && self.can_write_directly() {
             self.write_directly(key, first)
         } else {

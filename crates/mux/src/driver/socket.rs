@@ -277,8 +277,13 @@ impl State {
             self.write_failed(error);
         }
         if self.takes_writers() {
-            self.core.call_writers();
+            self.call_writers();
         }
+    }
+
+    /// Calls those who wait to write, as far as the go has room for them.
+    pub(super) fn call_writers(&mut self) {
+        self.core.call_writers(self.pace.frames());
     }
 
     /// Whether writers wait although there is room for them.

@@ -70,9 +70,8 @@ impl State {
         }
         if self.core.wants_to_send() || self.socket.is_blocked() {
             self.flush();
-        }
-        if self.owes_a_turn() {
-            self.core.call_writers();
+        } else if self.owes_a_turn() {
+            self.call_writers();
         }
         let input = self.read(cx);
         if self.core.wants_to_send() && !self.socket.is_blocked() {

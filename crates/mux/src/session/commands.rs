@@ -262,7 +262,7 @@ impl Core {
         let has_turn = std::mem::take(&mut entry.has_turn);
         let may_pass = has_turn || is_next || wanted < LARGE_WRITE;
         if !has_room || (has_line && !may_pass) {
-            self.stand_in_line(key, has_turn);
+            self.stand_in_line(key, wanted, has_turn);
             return Poll::Pending;
         }
         let length = entry.send_window.take(wanted.min(MAX_PAYLOAD));
@@ -280,9 +280,9 @@ impl Core {
         }
     }
 
-    /// A large write for which the socket has no room: it waits for it in line, because its bytes
-    /// would only be copied to the queue.
-    pub(crate) fn wait_for_socket(&mut self, key: Key) -> Written {
+    /// A large write of `wanted` bytes for which the socket has no room: it waits for it in line,
+    /// because its bytes would only be copied to the queue.
+    pub(crate) fn wait_for_socket(&mut self, key: Key, wanted: usize) -> Written {
         if let Some(error) = self.write_error(key) {
             return Poll::Ready(Err(error));
         }
@@ -294,7 +294,7 @@ impl Core {
             return Poll::Pending;
         }
         let has_turn = std::mem::take(&mut entry.has_turn);
-        self.stand_in_line(key, has_turn);
+        self.stand_in_line(key, wanted, has_turn);
         Poll::Pending
     }
 

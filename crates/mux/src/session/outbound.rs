@@ -197,13 +197,14 @@ impl Core {
         !self.line.is_empty()
     }
 
-    /// Lets the stream wait for a turn to write. One that was called and found no room after all is
-    /// the next.
-    pub(super) fn stand_in_line(&mut self, key: Key, was_called: bool) {
+    /// Lets the stream wait for a turn to write `wanted` bytes. One that was called and found no room
+    /// after all is the next.
+    pub(super) fn stand_in_line(&mut self, key: Key, wanted: usize, was_called: bool) {
         if let Some(entry) = self.store.get_mut(key)
             && !entry.in_line
         {
             entry.in_line = true;
+            entry.wants_much = wanted >= BURST * MAX_PAYLOAD;
             if was_called {
                 self.line.push_front(key);
             } else {
@@ -212,14 +213,19 @@ impl Core {
         }
     }
 
-    /// Calls as many waiting writers as the queue has room for, first come, first served.
-    pub(crate) fn call_writers(&mut self) {
+    /// Calls as many waiting writers as the queue has room for, first come, first served. `frames` are
+    /// left for them: one for each, a burst for one who wants to write much.
+    pub(crate) fn call_writers(&mut self, mut frames: usize) {
         let room = self.config.send_queue.saturating_sub(self.out.len());
         for _ in 0..room.div_ceil(MAX_PAYLOAD + HEADER_LEN) {
+            if frames == 0 {
+                break;
+            }
             let Some(key) = self.line.pop_front() else {
                 break;
             };
             if let Some(entry) = self.store.get_mut(key) {
+                frames = frames.saturating_sub(if entry.wants_much { BURST } else { 1 });
                 entry.in_line = false;
                 entry.has_turn = true;
                 self.events.push_back(Event::Writable(key));

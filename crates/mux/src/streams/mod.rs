@@ -30,6 +30,8 @@ pub(crate) struct StreamEntry {
     pub(crate) sweeps: u8,
     /// The stream waits in the queue for a turn to write.
     pub(crate) in_line: bool,
+    /// To write much, when it came to stand there.
+    pub(crate) wants_much: bool,
     /// The stream was called from the queue and may write without queueing again.
     pub(crate) has_turn: bool,
 }
@@ -48,6 +50,7 @@ impl StreamEntry {
             released: false,
             sweeps: 0,
             in_line: false,
+            wants_much: false,
             has_turn: false,
         }
     }

@@ -274,7 +274,7 @@ impl Exposed {
             self.side.core.out.clear();
             self.side.core.progressed();
         }
-        self.side.core.call_writers();
+        self.side.core.call_writers(usize::MAX);
     }
 
     fn check_memory(&self, chunk: usize) {

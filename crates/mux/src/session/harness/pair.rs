@@ -277,7 +277,7 @@ fn send(from: &mut Side, to: &mut Side, capacity: usize, now: Instant) -> bool {
     if from.core.wants_to_send() {
         from.core.stalled(now);
     }
-    from.core.call_writers();
+    from.core.call_writers(usize::MAX);
     from.collect();
     moved
 }

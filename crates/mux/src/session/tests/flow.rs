@@ -7,7 +7,7 @@ use crate::{
     config::{Config, INITIAL_WINDOW},
     error::{ProtocolError, SessionError, StreamError},
     frame::{Flags, HEADER_LEN, Header, Kind, MAX_PAYLOAD},
-    session::{Event, Read},
+    session::{BURST, Event, GO, Read},
 };
 
 const WINDOW: usize = INITIAL_WINDOW as usize;
@@ -203,10 +203,10 @@ fn m26_a_small_call_waits_for_one_frame_of_each_large_one() {
     assert!(pair.client.write(small, b"small").is_pending());
     // One frame leaves: the large one was first in line, then the small one has its turn.
     pair.client.core.out.consume(MAX_PAYLOAD + 2 * HEADER_LEN);
-    pair.client.core.call_writers();
+    pair.client.core.call_writers(usize::MAX);
     assert!(pair.client.happened(Event::Writable(large)));
     pair.client.core.out.consume(MAX_PAYLOAD);
-    pair.client.core.call_writers();
+    pair.client.core.call_writers(usize::MAX);
     assert!(pair.client.happened(Event::Writable(small)));
     assert!(matches!(
         pair.client.write(small, b"small"),
@@ -230,13 +230,39 @@ fn a_called_writer_that_does_not_come_blocks_nobody() {
     }
     // Nobody comes, and nothing more leaves; still everybody is called in the end.
     pair.client.core.out.clear();
-    pair.client.core.call_writers();
+    pair.client.core.call_writers(usize::MAX);
     while pair.client.core.owes_a_turn() {
-        pair.client.core.call_writers();
+        pair.client.core.call_writers(usize::MAX);
     }
     for key in keys {
         assert!(pair.client.happened(Event::Writable(key)));
     }
+}
+
+#[test]
+fn no_more_writers_are_called_than_a_go_has_room_for() {
+    let mut pair = Pair::new();
+    let keys: Vec<_> = (0..8).map(|_| pair.client.open()).collect();
+    let burst = BURST * MAX_PAYLOAD;
+    let wanted = [burst, burst, burst, burst - 1, 1, 1, 1, 1];
+    for (key, wanted) in keys.iter().zip(wanted) {
+        let written = pair.client.core.wait_for_socket(*key, wanted);
+        assert!(written.is_pending());
+    }
+    let mut called = |frames| {
+        pair.client.core.call_writers(frames);
+        pair.client.collect();
+        std::mem::take(&mut pair.client.events)
+    };
+    let writable = |range: std::ops::Range<usize>| -> Vec<_> {
+        keys[range]
+            .iter()
+            .map(|key| Event::Writable(*key))
+            .collect()
+    };
+    assert_eq!(called(GO), writable(0..2), "two bursts are a go");
+    assert_eq!(called(GO), writable(2..6), "the queue has room for no more");
+    assert_eq!(called(1), writable(6..7));
 }
 
 #[test]
@@ -251,7 +277,7 @@ fn writers_that_were_called_long_ago_do_not_overfill_the_queue() {
     }
     pair.client.core.out.clear();
     while pair.client.core.owes_a_turn() {
-        pair.client.core.call_writers();
+        pair.client.core.call_writers(usize::MAX);
     }
     // They all come now, and nothing leaves.
     for key in &keys {
@@ -269,7 +295,7 @@ fn writers_that_were_called_long_ago_do_not_overfill_the_queue() {
     let late = keys[19];
     pair.client.core.out.clear();
     while pair.client.core.owes_a_turn() {
-        pair.client.core.call_writers();
+        pair.client.core.call_writers(usize::MAX);
     }
     assert!(pair.client.happened(Event::Writable(late)));
     assert!(pair.client.write(late, b"x").is_ready());
