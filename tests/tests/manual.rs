@@ -124,6 +124,46 @@ async fn a_plugin_by_hand_can_be_disabled_and_enabled_again() {
     daemon.stop().await;
 }
 
+/// Who is told to enable it can do so, though nothing of that name is there.
+#[tokio::test]
+async fn a_disabled_plugin_by_hand_can_be_enabled_after_the_daemon_was_started_again() {
+    let home = std::sync::Arc::new(Home::new(PLUGIN));
+    let daemon = TestDaemon::with_config(home.clone(), home.config());
+    let socket = hijack(daemon.address()).await.expect("hijacked");
+    let plugin = connect("by-hand", Behaviour::Good, socket)
+        .await
+        .expect("registered");
+    daemon
+        .set_enabled("by-hand", false)
+        .await
+        .expect("disabled");
+    plugin.ended().await;
+    daemon.stop().await;
+
+    let daemon = TestDaemon::with_config(home.clone(), home.config());
+    let socket = hijack(daemon.address()).await.expect("hijacked");
+    let error = connect("by-hand", Behaviour::Good, socket)
+        .await
+        .expect_err("still disabled");
+    assert!(
+        error.message().contains("keyway plugins enable by-hand"),
+        "{error}"
+    );
+    daemon.set_enabled("by-hand", true).await.expect("enabled");
+    let socket = hijack(daemon.address()).await.expect("hijacked");
+    connect("by-hand", Behaviour::Good, socket)
+        .await
+        .expect("registered")
+        .leave()
+        .await;
+    let error = daemon
+        .set_enabled("nobody", true)
+        .await
+        .expect_err("unknown");
+    assert_eq!(error.code(), keyway_rpc::Code::NotFound);
+    daemon.stop().await;
+}
+
 /// Enabling it while it is still leaving must not leave its name taken for ever.
 #[tokio::test]
 async fn a_plugin_by_hand_can_come_back_however_quickly_it_was_enabled() {

@@ -136,7 +136,15 @@ impl Services {
         let not_found = || Error::not_found(format!("there is no plugin {name:?}"));
         let name: PluginName = name.parse().map_err(|_| not_found())?;
         let snapshot = self.engine.registry.snapshot();
-        let entry = snapshot.get(&name).ok_or_else(not_found)?;
+        let Some(entry) = snapshot.get(&name) else {
+            // It was started by hand and disabled, and then it left or the daemon was started again.
+            let config = self.engine.config().plugin(&name);
+            if enabled && config.enabled.is_none() && self.engine.is_disabled(&name, &config) {
+                self.engine.set_disabled(&name, false);
+                return Ok(());
+            }
+            return Err(not_found());
+        };
         self.check_configurable(entry, enabled)?;
         self.engine.set_disabled(&name, !enabled);
         for _ in 0..TRIES {
