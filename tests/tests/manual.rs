@@ -160,7 +160,7 @@ async fn a_disabled_plugin_by_hand_can_be_enabled_after_the_daemon_was_started_a
         .set_enabled("nobody", true)
         .await
         .expect_err("unknown");
-    assert_eq!(error.code(), keyway_rpc::Code::NotFound);
+    assert_eq!(error.code(), Code::NotFound);
     daemon.stop().await;
 }
 
