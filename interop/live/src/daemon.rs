@@ -1,7 +1,6 @@
 //! A running `keyway serve`.
 
 use std::io::{BufRead as _, BufReader};
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -65,9 +64,10 @@ impl<'a> Daemon<'a> {
             }
         });
         let mut daemon = Self { home, child, log };
-        wait_until("the daemon's socket", LIMIT, || {
+        // Its own socket alone does not tell that it listens at the others.
+        wait_until("the daemon to be ready", LIMIT, || {
             daemon.must_run();
-            UnixStream::connect(daemon.home.socket()).ok()
+            daemon.log().contains("keyway: ready").then_some(())
         });
         daemon
     }
