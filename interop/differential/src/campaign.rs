@@ -7,6 +7,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     class::Class,
+    known::{ENOUGH, doubtful},
     model::expect,
     pairing::{Pairing, Stage},
     play::play,
@@ -189,6 +190,28 @@ impl Campaign {
             }
         }
         tallies
+    }
+
+    /// Plays more of the classes that passed although they are known to fail, until they do or enough
+    /// have passed to say that they do not any more.
+    ///
+    /// # Panics
+    ///
+    /// When the Go program cannot be started.
+    pub fn insist(&mut self, base: u64, tallies: &mut Tallies) {
+        for class in doubtful(self.pairing, tallies) {
+            let tally = tallies.entry(class).or_default();
+            for seed in seeds(base, ENOUGH, Some(class)) {
+                match self.play_seed(seed) {
+                    Ok(_) => tally.passed += 1,
+                    Err(failure) => {
+                        tally.failed += 1;
+                        tally.first = Some(*failure);
+                        break;
+                    }
+                }
+            }
+        }
     }
 
     /// Finds fewer operations that fail in the same way.

@@ -42,6 +42,7 @@ fn plays(name: &str) {
     let count = number("KEYWAY_SCRIPTS").unwrap_or(SCRIPTS) as usize;
     say(&format!("{pairing}: {count} scripts, --seed {BASE}"));
     let mut tallies = campaign.run(seeds(BASE, count, None));
+    campaign.insist(BASE + 1, &mut tallies);
     if !verdict(pairing, &tallies).is_empty() && !pairing_is_foreign(pairing) {
         let failures = tallies
             .values_mut()
