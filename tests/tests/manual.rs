@@ -5,23 +5,26 @@ use std::os::unix::net::UnixStream as StdStream;
 
 use keyway_proto::plugins::v1::RunStatus;
 use keyway_resolver::ResolveError;
-use keyway_rpc::Code;
+use keyway_rpc::{Code, Error};
 use keyway_runtime::ManualPlugins;
 use keyway_tests::daemon::Home;
-use keyway_tests::plugin::{connect, hijack};
+use keyway_tests::plugin::{Plugin, connect, hijack};
 use keyway_tests::{Behaviour, TestDaemon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 const PLUGIN: &str = env!("CARGO_BIN_EXE_misbehaving-plugin");
 
+/// Starts a plugin by hand that behaves.
+async fn by_hand(daemon: &TestDaemon, name: &str) -> Result<Plugin, Error> {
+    let socket = hijack(daemon.address()).await.expect("hijacked");
+    connect(name, Behaviour::Good, socket).await
+}
+
 #[tokio::test]
 async fn a_plugin_by_hand_answers_for_as_long_as_it_is_connected() {
     let daemon = TestDaemon::start(PLUGIN, &[]);
-    let socket = hijack(daemon.address()).await.expect("hijacked");
-    let plugin = connect("by-hand", Behaviour::Good, socket)
-        .await
-        .expect("registered");
+    let plugin = by_hand(&daemon, "by-hand").await.expect("registered");
     assert_eq!(
         daemon.ids("by-hand/key").await,
         [("by-hand/key".to_owned(), "by-hand".to_owned())]
@@ -71,14 +74,10 @@ async fn configuration_can_refuse_plugins_by_hand() {
     let mut config = home.config();
     config.manual = ManualPlugins::Named(BTreeSet::from(["welcome".parse().expect("a name")]));
     let daemon = TestDaemon::with_config(home.into(), config);
-    let socket = hijack(daemon.address()).await.expect("hijacked");
-    let error = connect("stranger", Behaviour::Good, socket)
-        .await
-        .expect_err("refused");
+    let error = by_hand(&daemon, "stranger").await.expect_err("refused");
     assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
     assert!(error.message().contains("[manual] allow"), "{error}");
-    let socket = hijack(daemon.address()).await.expect("hijacked");
-    connect("welcome", Behaviour::Good, socket)
+    by_hand(&daemon, "welcome")
         .await
         .expect("registered")
         .leave()
@@ -89,20 +88,14 @@ async fn configuration_can_refuse_plugins_by_hand() {
 #[tokio::test]
 async fn a_plugin_by_hand_can_be_disabled_and_enabled_again() {
     let daemon = TestDaemon::start(PLUGIN, &[]);
-    let socket = hijack(daemon.address()).await.expect("hijacked");
-    let plugin = connect("by-hand", Behaviour::Good, socket)
-        .await
-        .expect("registered");
+    let plugin = by_hand(&daemon, "by-hand").await.expect("registered");
     daemon
         .set_enabled("by-hand", false)
         .await
         .expect("disabled");
     // The daemon ends the connection.
     plugin.ended().await;
-    let socket = hijack(daemon.address()).await.expect("hijacked");
-    let error = connect("by-hand", Behaviour::Good, socket)
-        .await
-        .expect_err("disabled");
+    let error = by_hand(&daemon, "by-hand").await.expect_err("disabled");
     assert!(
         error.message().contains("keyway plugins enable by-hand"),
         "{error}"
@@ -115,8 +108,7 @@ async fn a_plugin_by_hand_can_be_disabled_and_enabled_again() {
             .disabled()
     );
     daemon.set_enabled("by-hand", true).await.expect("enabled");
-    let socket = hijack(daemon.address()).await.expect("hijacked");
-    connect("by-hand", Behaviour::Good, socket)
+    by_hand(&daemon, "by-hand")
         .await
         .expect("registered")
         .leave()
@@ -129,10 +121,7 @@ async fn a_plugin_by_hand_can_be_disabled_and_enabled_again() {
 async fn a_disabled_plugin_by_hand_can_be_enabled_after_the_daemon_was_started_again() {
     let home = std::sync::Arc::new(Home::new(PLUGIN));
     let daemon = TestDaemon::with_config(home.clone(), home.config());
-    let socket = hijack(daemon.address()).await.expect("hijacked");
-    let plugin = connect("by-hand", Behaviour::Good, socket)
-        .await
-        .expect("registered");
+    let plugin = by_hand(&daemon, "by-hand").await.expect("registered");
     daemon
         .set_enabled("by-hand", false)
         .await
@@ -141,8 +130,7 @@ async fn a_disabled_plugin_by_hand_can_be_enabled_after_the_daemon_was_started_a
     daemon.stop().await;
 
     let daemon = TestDaemon::with_config(home.clone(), home.config());
-    let socket = hijack(daemon.address()).await.expect("hijacked");
-    let error = connect("by-hand", Behaviour::Good, socket)
+    let error = by_hand(&daemon, "by-hand")
         .await
         .expect_err("still disabled");
     assert!(
@@ -150,8 +138,7 @@ async fn a_disabled_plugin_by_hand_can_be_enabled_after_the_daemon_was_started_a
         "{error}"
     );
     daemon.set_enabled("by-hand", true).await.expect("enabled");
-    let socket = hijack(daemon.address()).await.expect("hijacked");
-    connect("by-hand", Behaviour::Good, socket)
+    by_hand(&daemon, "by-hand")
         .await
         .expect("registered")
         .leave()
@@ -169,10 +156,7 @@ async fn a_disabled_plugin_by_hand_can_be_enabled_after_the_daemon_was_started_a
 async fn a_plugin_by_hand_can_come_back_however_quickly_it_was_enabled() {
     let daemon = TestDaemon::start(PLUGIN, &[]);
     for _ in 0..10 {
-        let socket = hijack(daemon.address()).await.expect("hijacked");
-        let plugin = connect("by-hand", Behaviour::Good, socket)
-            .await
-            .expect("registered");
+        let plugin = by_hand(&daemon, "by-hand").await.expect("registered");
         for enabled in [false, true] {
             daemon
                 .set_enabled("by-hand", enabled)
@@ -187,10 +171,7 @@ async fn a_plugin_by_hand_can_come_back_however_quickly_it_was_enabled() {
 #[tokio::test]
 async fn the_stop_of_the_daemon_ends_plugins_by_hand_quickly() {
     let daemon = TestDaemon::start(PLUGIN, &[]);
-    let socket = hijack(daemon.address()).await.expect("hijacked");
-    let plugin = connect("by-hand", Behaviour::Good, socket)
-        .await
-        .expect("registered");
+    let plugin = by_hand(&daemon, "by-hand").await.expect("registered");
     let (time, ()) = tokio::join!(daemon.stop(), plugin.ended());
     // A stream that is left open, or a plugin that is waited for in vain, costs two seconds.
     assert!(time < std::time::Duration::from_secs(2), "{time:?}");
