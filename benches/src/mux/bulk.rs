@@ -13,29 +13,28 @@ use super::sessions;
 use crate::contenders::{Contender, Running};
 
 /// How many bytes one transfer moves, over however many streams.
-pub const BULK: usize = 4 * 1024 * 1024;
+pub const BULK: usize = PORTIONS * PORTION;
+
+/// In how many portions, of which each stream carries as many, one after the other.
+const PORTIONS: usize = 8;
+
+/// What a stream carries before it waits until all of it was read.
+const PORTION: usize = 4 * 1024 * 1024;
 
 /// What sender and receiver hand over at a time.
 const PIECE: usize = 64 * 1024;
 
-/// Sends this many bytes and waits until they were all read.
-async fn send(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), bytes: usize) {
-    let piece = [7; PIECE];
-    let mut left = bytes;
-    while left > 0 {
-        let count = left.min(PIECE);
-        stream
-            .write_all(&piece[..count])
-            .await
-            .expect("the receiver reads");
-        left -= count;
+/// Sends a portion in pieces and waits until they were all read.
+async fn send(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), piece: &[u8]) {
+    for _ in 0..PORTION / PIECE {
+        stream.write_all(piece).await.expect("the receiver reads");
     }
     stream.flush().await.expect("the receiver reads");
     stream.read_u8().await.expect("the receiver has read");
 }
 
-/// Reads transfers of this many bytes, and says so after each.
-async fn receive(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: usize) {
+/// Reads portions, and says so after each.
+async fn receive(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let mut piece = vec![0; PIECE];
     let mut total = 0;
     while let Ok(count) = stream.read(&mut piece).await {
@@ -44,7 +43,7 @@ async fn receive(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: usize) 
         };
         total += count.get();
         assert_eq!(piece[0], 7);
-        if total == bytes {
+        if total == PORTION {
             total = 0;
             stream.write_all(b"!").await.expect("the sender waits");
             stream.flush().await.expect("the sender waits");
@@ -57,7 +56,7 @@ struct Sender {
     go: mpsc::UnboundedSender<()>,
 }
 
-/// Several streams, each of which carries its share.
+/// Several streams, each of which carries its portions.
 struct Transfers {
     senders: Vec<Sender>,
     done: mpsc::UnboundedReceiver<()>,
@@ -68,14 +67,17 @@ impl Transfers {
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let share = BULK / streams.len();
+        let portions = PORTIONS / streams.len();
         let (finished, done) = mpsc::unbounded_channel();
         let start = |mut stream: S| {
             let (go, mut turns) = mpsc::unbounded_channel();
             let finished = finished.clone();
             spawn_local(async move {
+                let piece = vec![7; PIECE];
                 while turns.recv().await.is_some() {
-                    send(&mut stream, share).await;
+                    for _ in 0..portions {
+                        send(&mut stream, &piece).await;
+                    }
                     if finished.send(()).is_err() {
                         return;
                     }
@@ -103,7 +105,7 @@ struct Raw(Transfers);
 impl Contender for Raw {
     async fn start() -> Self {
         let (near, far) = UnixStream::pair().expect("a socket pair");
-        spawn_local(receive(far, BULK));
+        spawn_local(receive(far));
         Self(Transfers::on(vec![near]))
     }
 
@@ -125,7 +127,7 @@ impl<const STREAMS: usize> Contender for Keyway<STREAMS> {
         spawn_local(async move {
             let mut receivers = JoinSet::new();
             while let Ok(stream) = server.accept().await {
-                receivers.spawn_local(receive(stream, BULK / STREAMS));
+                receivers.spawn_local(receive(stream));
             }
         });
         // The session lives as long as its handle.
@@ -158,7 +160,7 @@ impl<const STREAMS: usize> Contender for Yamux<STREAMS> {
             let mut receivers = JoinSet::new();
             let mut accepting = server.accept();
             while let Ok(stream) = (&mut accepting).await {
-                receivers.spawn_local(receive(stream, BULK / STREAMS));
+                receivers.spawn_local(receive(stream));
             }
         });
         spawn_local(async move {
@@ -176,7 +178,7 @@ impl<const STREAMS: usize> Contender for Yamux<STREAMS> {
 #[must_use]
 pub fn bulk() -> Vec<Running> {
     vec![
-        Running::start::<Raw>("raw 4 MiB"),
+        Running::start::<Raw>("raw socket pair"),
         Running::start::<Keyway<1>>("keyway-mux, one stream"),
         Running::start::<Keyway<8>>("keyway-mux, eight streams"),
         Running::start::<Yamux<1>>("yamux crate, one stream"),
