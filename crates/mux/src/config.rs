@@ -149,8 +149,8 @@ impl Config {
     }
 
     /// How large the receive window of one stream may grow. Windows begin with 256 KiB, as
-    /// the protocol fixes it, and double while a reader empties half of one in less than a round
-    /// trip. Default: 16 MiB; up to 256 KiB nothing grows.
+    /// the protocol fixes it, and double while a reader empties half of one in less than four
+    /// round trips. Default: 16 MiB; up to 256 KiB nothing grows.
     #[must_use]
     pub fn max_stream_window(mut self, bytes: u32) -> Self {
         self.max_stream_window = bytes;

@@ -98,11 +98,11 @@ impl RecvWindow {
         self.owed >= self.size.div_ceil(2)
     }
 
-    /// Whether the window is what slows the peer down: half of it was read in less than a round
-    /// trip, so the peer has waited for credit that was still under way.
+    /// Whether the window may slow the peer down: where half of it is read in a round trip, the peer
+    /// waits for credit that is still under way. Four of them leave room for trips that take longer.
     pub(crate) fn is_too_small(self, now: Instant, round_trip: Duration) -> bool {
         self.credited_at
-            .is_some_and(|at| now.saturating_duration_since(at) < round_trip)
+            .is_some_and(|at| now.saturating_duration_since(at) < 4 * round_trip)
     }
 
     /// Makes the window larger; the difference is part of the next credit.
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_is_emptied_within_a_round_trip_is_too_small() {
+    fn a_window_that_is_emptied_within_four_round_trips_is_too_small() {
         let start = Instant::now();
         let second = Duration::from_secs(1);
         let mut window = RecvWindow::new(100);
@@ -205,8 +205,8 @@ mod tests {
         );
         assert_eq!(window.take_credit(start), Some(50));
         window.consume(50);
-        assert!(!window.is_too_small(start + second, second));
-        assert!(window.is_too_small(start + second / 2, second));
+        assert!(!window.is_too_small(start + 4 * second, second));
+        assert!(window.is_too_small(start + 4 * second - Duration::from_nanos(1), second));
         window.grow(100);
         assert_eq!(window.size(), 200);
         assert_eq!(window.take_credit(start + second / 2), Some(150));

@@ -87,6 +87,7 @@ fn bulk_reader(config: Config) -> (Scripted, crate::streams::Key) {
     assert_eq!(peer.received().len(), 2);
     peer.wait(Duration::from_millis(100));
     peer.send(Header::ping(Flags::ACK, 0));
+    peer.wait(Duration::from_millis(300));
     assert_eq!(
         peer.core().stats().round_trip,
         Some(Duration::from_millis(100))
@@ -109,9 +110,9 @@ fn windows_grow_while_they_slow_the_peer_down() {
     assert_eq!(
         read_half(&mut peer, key, WINDOW / 2),
         INITIAL_WINDOW / 2,
-        "100 ms have passed"
+        "400 ms have passed"
     );
-    peer.wait(Duration::from_millis(99));
+    peer.wait(Duration::from_millis(399));
     assert_eq!(
         read_half(&mut peer, key, WINDOW / 2),
         INITIAL_WINDOW / 2 + INITIAL_WINDOW
