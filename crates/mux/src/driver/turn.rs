@@ -197,7 +197,7 @@ fn poll_read(
     if block.unique().is_none() {
         // Spare blocks belong to nobody else; an empty buffer would look like the end.
         debug_assert!(false, "a spare block was in use");
-        *block = Block::new(block.bytes().len());
+        *block = Block::new(block.len());
     }
     let mut buffer = ReadBuf::new(block.unique().unwrap_or_default());
     io.poll_read(cx, &mut buffer)

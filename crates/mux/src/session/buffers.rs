@@ -39,14 +39,17 @@ pub(super) struct Buffers {
     lent: usize,
     /// When the spare blocks are to be wiped, where they hold anything.
     wipe_at: Option<Instant>,
+    /// Nobody will ask for a block, nor for the time to wipe it.
+    is_over: bool,
 }
 
 impl Buffers {
     /// Keeps a block for the next read, unless somebody still uses it or there are enough. `now` may
     /// be in the past.
     fn keep(&mut self, mut block: Block, now: Instant) {
-        let is_fit = block.bytes().len() == self.size && self.spare.len() < MAX_SPARE;
-        if !is_fit || block.unique().is_none() {
+        // Of most blocks other streams have more, or the same stream.
+        let is_wanted = !block.is_shared() && !self.is_over && block.len() == self.size;
+        if !is_wanted || self.spare.len() >= MAX_SPARE {
             return;
         }
         if block.used() <= WIPED_AT_ONCE {
@@ -55,6 +58,12 @@ impl Buffers {
             self.wipe_at.get_or_insert(now + WIPE_DELAY);
         }
         self.spare.push(block);
+    }
+
+    /// A reader has read the last byte of a payload in a block.
+    pub(super) fn payload_read(&mut self, block: Block, now: Instant) {
+        self.lent -= 1;
+        self.keep(block, now);
     }
 
     /// Wipes the spare blocks.
@@ -86,19 +95,12 @@ impl Core {
     /// Takes back a block of which `filled` bytes were used, unless a stream has part of it: then
     /// the stream's reader gives it back.
     pub(crate) fn give_back(&mut self, block: Block, filled: usize) {
-        let len = block.bytes().len();
+        let len = block.len();
         if filled == len && len < MAX_BLOCK {
             self.buffers.size = (len * 2).min(MAX_BLOCK);
             self.buffers.clear();
         }
-        self.keep_block(block);
-    }
-
-    fn keep_block(&mut self, block: Block) {
-        // Nothing would ask for it, nor for the time, once the session is over.
-        if !self.is_over() {
-            self.buffers.keep(block, self.now);
-        }
+        self.buffers.keep(block, self.now);
     }
 
     /// When blocks are to be wiped that still hold what was read from them.
@@ -115,6 +117,7 @@ impl Core {
 
     /// The session is over: nothing will be kept.
     pub(super) fn drop_blocks(&mut self) {
+        self.buffers.is_over = true;
         self.buffers.clear();
     }
 
@@ -125,11 +128,21 @@ impl Core {
         self.out.trim();
     }
 
-    /// Stores a payload of a stream: inside its block if it is large, else as a copy.
-    pub(super) fn store_payload(&mut self, key: Key, block: &Block, start: usize, end: usize) {
+    /// Stores a payload of a stream that is still read: inside its block if it is large, else as a copy.
+    /// Says whether there was one.
+    pub(super) fn store_payload(
+        &mut self,
+        key: Key,
+        block: &Block,
+        start: usize,
+        end: usize,
+    ) -> bool {
         let Some(entry) = self.store.get_mut(key) else {
-            return;
+            return false;
         };
+        if entry.released || !entry.state.can_recv() {
+            return false;
+        }
         self.buffered += end - start;
         if end - start >= MIN_LENT && self.buffers.lent < MAX_LENT {
             entry.recv.lend(block, start, end);
@@ -137,12 +150,7 @@ impl Core {
         } else {
             entry.recv.push(&block.bytes()[start..end]);
         }
-    }
-
-    /// A reader has read the last byte of a payload in a block.
-    pub(super) fn payload_read(&mut self, block: Block) {
-        self.buffers.lent -= 1;
-        self.keep_block(block);
+        true
     }
 
     /// Drops the unread bytes of a stream.

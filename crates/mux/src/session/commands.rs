@@ -139,16 +139,16 @@ impl Core {
     /// What a reader gets, given a function that copies and says how much it took.
     pub(crate) fn read(&mut self, key: Key, mut copy: impl FnMut(&[u8]) -> usize) -> Read {
         let mut total = 0;
-        while let Some(entry) = self.store.get_mut(key)
-            && !entry.recv.is_empty()
-        {
-            let count = copy(entry.recv.front());
-            if count == 0 {
-                break;
-            }
-            total += count;
-            if let Some(block) = entry.recv.advance(count) {
-                self.payload_read(block);
+        if let Some(entry) = self.store.get_mut(key) {
+            while !entry.recv.is_empty() {
+                let count = copy(entry.recv.front());
+                if count == 0 {
+                    break;
+                }
+                total += count;
+                if let Some(block) = entry.recv.advance(count) {
+                    self.buffers.payload_read(block, self.now);
+                }
             }
         }
         if total > 0 {

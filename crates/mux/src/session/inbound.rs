@@ -210,14 +210,10 @@ impl Core {
     fn receive_payload(&mut self, block: &Block, start: usize, end: usize) {
         self.stats.bytes_received += (end - start) as u64;
         if let Some(key) = self.body.target
-            && let Some(entry) = self.store.get(key)
-            && !entry.released
-            && entry.state.can_recv()
+            && self.store_payload(key, block, start, end)
+            && self.events.back() != Some(&Event::Readable(key))
         {
-            self.store_payload(key, block, start, end);
-            if self.events.back() != Some(&Event::Readable(key)) {
-                self.events.push_back(Event::Readable(key));
-            }
+            self.events.push_back(Event::Readable(key));
         }
     }
 

@@ -2,13 +2,15 @@
 
 use crate::frame::Flags;
 
+mod block;
 mod flow;
 mod recv;
 mod state;
 mod store;
 
+pub(crate) use block::Block;
 pub(crate) use flow::{RecvWindow, SendWindow};
-pub(crate) use recv::{Block, MIN_LENT, RecvQueue};
+pub(crate) use recv::{MIN_LENT, RecvQueue};
 pub(crate) use state::{Handshake, ResetBy, Service, State};
 pub(crate) use store::{Key, Store};
 

@@ -1,7 +1,8 @@
 //! The bytes of one stream that have arrived and were not read yet.
 
-use std::{collections::VecDeque, fmt, sync::Arc};
+use std::{collections::VecDeque, fmt};
 
+use super::Block;
 use crate::wipe::wipe;
 
 /// The smallest and the largest allocation for arrived bytes.
@@ -10,68 +11,6 @@ const MAX_CHUNK: usize = 32 * 1024;
 
 /// From this size on a payload may stay where the socket put it.
 pub(crate) const MIN_LENT: usize = 4 * 1024;
-
-/// A buffer that the socket is read into. Large payloads are handed to their streams inside of it
-/// instead of being copied; it is wiped and used again when the last of them was read.
-#[derive(Clone)]
-pub(crate) struct Block {
-    bytes: Arc<Box<[u8]>>,
-    /// How many of the first bytes may be other than zero.
-    used: usize,
-}
-
-impl Block {
-    pub(crate) fn new(size: usize) -> Self {
-        Self {
-            bytes: Arc::new(vec![0; size].into_boxed_slice()),
-            used: 0,
-        }
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// The bytes for writing, unless a stream still has some of them. Who writes says so with
-    /// [`mark_used`](Self::mark_used).
-    pub(crate) fn unique(&mut self) -> Option<&mut [u8]> {
-        Arc::get_mut(&mut self.bytes).map(|bytes| &mut bytes[..])
-    }
-
-    /// The first `count` bytes were written.
-    pub(crate) fn mark_used(&mut self, count: usize) {
-        self.used = self.used.max(count.min(self.bytes.len()));
-    }
-
-    /// How many bytes there are to wipe.
-    pub(crate) const fn used(&self) -> usize {
-        self.used
-    }
-
-    /// Overwrites what was written, unless a stream still has some of it.
-    pub(crate) fn wipe(&mut self) {
-        let used = self.used;
-        if let Some(bytes) = self.unique() {
-            wipe(&mut bytes[..used]);
-            self.used = 0;
-        }
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        self.wipe();
-    }
-}
-
-/// Says how large it is, never what is in it: payload may be secret.
-impl fmt::Debug for Block {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Block")
-            .field("len", &self.bytes.len())
-            .finish_non_exhaustive()
-    }
-}
 
 /// Bytes that were copied together from small arrivals: `start` of them were read.
 #[derive(Default)]
@@ -179,12 +118,12 @@ impl RecvQueue {
 
     /// Appends bytes where they are: `block[start..end]`.
     pub(crate) fn lend(&mut self, block: &Block, start: usize, end: usize) {
-        self.len += end - start;
         self.append(Chunk::Lent {
             block: block.clone(),
             start,
             end,
         });
+        self.len += end - start;
     }
 
     fn last(&mut self) -> &mut Chunk {
@@ -308,12 +247,9 @@ mod tests {
 
     #[test]
     fn debug_output_shows_no_payload() {
-        let mut block = Block::new(33);
-        block.unique().unwrap().fill(b'x');
         let mut queue = RecvQueue::default();
         queue.push(b"secret");
-        queue.lend(&block, 0, 11);
-        assert_eq!(format!("{block:?}"), "Block { len: 33, .. }");
+        queue.lend(&Block::new(33), 0, 11);
         assert_eq!(format!("{queue:?}"), "RecvQueue { len: 17, .. }");
     }
 

@@ -37,7 +37,7 @@ fn busy() -> (Scripted, Key) {
     peer.send_bytes(&frames(window / MAX_PAYLOAD));
     assert_eq!(peer.side().read(key).len(), window);
     let block = peer.core().take_block();
-    assert_eq!(block.bytes().len(), MAX_BLOCK);
+    assert_eq!(block.len(), MAX_BLOCK);
     peer.core().give_back(block, 0);
     assert_eq!(peer.core().wipe_deadline(), None);
     assert_eq!(credit(&mut peer), window);

@@ -1,0 +1,177 @@
+//! What the socket is read into.
+
+use std::{fmt, sync::Arc};
+
+use crate::wipe::wipe;
+
+/// How systems cut memory, and where in such a page large buffers of readers mostly begin: at its
+/// start. Processors copy at a fraction of their speed, some at a twentieth, where the bytes come from a
+/// little before the place in a page that they go to, so large blocks begin in the middle of one.
+const PAGE: usize = 4 * 1024;
+
+/// From this size on a block is large.
+const LARGE: usize = 16 * PAGE;
+
+/// A buffer that the socket is read into. Large payloads are handed to their streams inside of it
+/// instead of being copied; it is wiped and used again when the last of them was read.
+#[derive(Clone)]
+pub(crate) struct Block {
+    memory: Arc<Memory>,
+    /// How many of the first bytes may be other than zero.
+    used: usize,
+}
+
+/// Bytes that begin at a good address.
+struct Memory {
+    /// A little more than asked for.
+    all: Box<[u8]>,
+    start: usize,
+    size: usize,
+}
+
+impl Memory {
+    fn new(size: usize) -> Self {
+        if size < LARGE {
+            let all = vec![0; size].into_boxed_slice();
+            return Self {
+                all,
+                start: 0,
+                size,
+            };
+        }
+        let all = vec![0; size + PAGE].into_boxed_slice();
+        // Where nothing is known of addresses, any will do.
+        let next_page = all.as_ptr().align_offset(PAGE).min(PAGE);
+        let start = (next_page + PAGE / 2) % PAGE;
+        Self { all, start, size }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.all[self.start..][..self.size]
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.all[self.start..][..self.size]
+    }
+}
+
+impl Block {
+    pub(crate) fn new(size: usize) -> Self {
+        Self {
+            memory: Arc::new(Memory::new(size)),
+            used: 0,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.memory.bytes()
+    }
+
+    /// How many bytes it has room for.
+    pub(crate) fn len(&self) -> usize {
+        self.memory.size
+    }
+
+    /// Whether somebody else has it as well.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.memory) != 1
+    }
+
+    /// The bytes for writing, unless a stream still has some of them. Who writes says so with
+    /// [`mark_used`](Self::mark_used).
+    pub(crate) fn unique(&mut self) -> Option<&mut [u8]> {
+        // `get_mut` asks the same in a dearer way, and mostly in vain.
+        if self.is_shared() {
+            return None;
+        }
+        Arc::get_mut(&mut self.memory).map(Memory::bytes_mut)
+    }
+
+    /// The first `count` bytes were written.
+    pub(crate) fn mark_used(&mut self, count: usize) {
+        self.used = self.used.max(count.min(self.len()));
+    }
+
+    /// How many bytes there are to wipe.
+    pub(crate) const fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Overwrites what was written, unless a stream still has some of it.
+    pub(crate) fn wipe(&mut self) {
+        let used = self.used;
+        if let Some(bytes) = self.unique() {
+            wipe(&mut bytes[..used]);
+            self.used = 0;
+        }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.wipe();
+    }
+}
+
+/// Says how large it is, never what is in it: payload may be secret.
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Block")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wipe::tests::wiped_by;
+
+    #[test]
+    fn large_blocks_begin_in_the_middle_of_a_page() {
+        for size in [1, 4096, LARGE - 1, LARGE, LARGE + 1, 200_000] {
+            let mut block = Block::new(size);
+            assert_eq!((block.len(), block.bytes().len()), (size, size));
+            let start = block.bytes().as_ptr();
+            if size >= LARGE {
+                assert_eq!(start.addr() % PAGE, PAGE / 2);
+            }
+            let slack = block.memory.all.len() - size;
+            assert_eq!(slack, if size < LARGE { 0 } else { PAGE });
+            let bytes = block.unique().unwrap();
+            assert_eq!((bytes.as_ptr(), bytes.len()), (start, size));
+        }
+    }
+
+    #[test]
+    fn what_was_used_is_wiped_once() {
+        let mut block = Block::new(100);
+        block.mark_used(70);
+        block.mark_used(30);
+        assert_eq!(block.used(), 70);
+        assert_eq!(wiped_by(|| block.wipe()), 70);
+        assert_eq!(wiped_by(|| block.wipe()), 0);
+        block.mark_used(1000);
+        assert_eq!(block.used(), 100);
+        assert_eq!(wiped_by(|| drop(block)), 100);
+    }
+
+    #[test]
+    fn only_the_last_owner_may_write() {
+        let mut block = Block::new(100);
+        block.unique().unwrap().fill(7);
+        let mut other = block.clone();
+        assert!(block.is_shared() && block.unique().is_none());
+        assert!(other.is_shared() && other.unique().is_none());
+        drop(block);
+        assert!(!other.is_shared());
+        assert_eq!(other.unique().unwrap(), [7; 100]);
+    }
+
+    #[test]
+    fn debug_output_shows_no_payload() {
+        let mut block = Block::new(33);
+        block.unique().unwrap().fill(b'x');
+        assert_eq!(format!("{block:?}"), "Block { len: 33, .. }");
+    }
+}
