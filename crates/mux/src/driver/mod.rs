@@ -1,6 +1,7 @@
 //! The async half: one lock around the core, the wakers of those who wait, and the task that
 //! reads the socket.
 
+mod burst;
 #[cfg(all(test, keyway_loom))]
 mod interleavings;
 mod pace;

@@ -12,6 +12,11 @@ const ALONE: usize = GO * MAX_PAYLOAD;
 /// for them.
 const IN_COMPANY: usize = 16 * 1024;
 
+/// How much a stream may send in one turn while others want to send much as well, as far as its window
+/// lasts and the connection takes all at once. What it sends next is in the processor's caches then, like
+/// the buffer that its reader reads into; streams that take turns for less push each other's out.
+const TURN: usize = 1024 * 1024;
+
 /// How much may be sent for each microsecond since the last go began. Where busy tasks make goes rare,
 /// it is not large writes that keep anybody waiting.
 const BYTES_PER_MICROSECOND: u64 = 1024;
@@ -26,6 +31,8 @@ pub(super) struct Pace {
     state: Go,
     /// Who wrote much last.
     large: Option<Key>,
+    /// How much it has sent of its turn.
+    turn: usize,
     /// How many goes are still to be small.
     company: u8,
     /// When the go began, once there was one.
@@ -47,12 +54,20 @@ enum Go {
 impl Pace {
     /// A large write of the stream was sent. Says whether that was enough.
     pub(super) fn large_write(&mut self, key: Key, sent: usize) -> bool {
-        self.large = Some(key);
+        if self.large.replace(key) != Some(key) || self.turn >= TURN {
+            self.turn = 0;
+        }
+        self.turn += sent;
         self.sent += sent;
         if self.state == Go::On && self.sent >= self.limit() {
             self.state = Go::Used;
         }
         self.is_resting()
+    }
+
+    /// Whether the stream's turn is not over with its last write, and others wait on.
+    pub(super) fn keeps_turn(&self, key: Key) -> bool {
+        self.large == Some(key) && self.turn < TURN && self.company == 0
     }
 
     /// A small write of the stream was queued.
@@ -160,6 +175,25 @@ mod tests {
         assert_eq!(next(5), 32 * 1024);
         assert_eq!(next(64_000), IN_COMPANY);
         assert_eq!(next(10), ALONE);
+    }
+
+    #[test]
+    fn a_turn_is_a_mebibyte_of_one_stream() {
+        let mut pace = Pace::default();
+        assert!(!pace.keeps_turn(LARGE), "it has none");
+        for _ in 0..3 {
+            pace.large_write(LARGE, ALONE);
+            assert!(pace.keeps_turn(LARGE) && !pace.keeps_turn(OTHER));
+            pace.large_write(LARGE, TURN - ALONE - 1);
+            assert!(pace.keeps_turn(LARGE));
+            pace.large_write(LARGE, 1);
+            assert!(!pace.keeps_turn(LARGE));
+        }
+        pace.large_write(LARGE, 1);
+        pace.large_write(OTHER, 1);
+        assert!(pace.keeps_turn(OTHER) && !pace.keeps_turn(LARGE));
+        pace.small_write(LARGE);
+        assert!(!pace.keeps_turn(OTHER), "others wait for small writes");
     }
 
     #[test]

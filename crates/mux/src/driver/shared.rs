@@ -12,8 +12,9 @@ use std::{
 };
 
 use super::{
+    burst::Direct,
     pace::Pace,
-    socket::{Direct, Socket},
+    socket::Socket,
     sync::Mutex,
     wakers::{StreamWakers, Ticket, WaitSet, WakeList, store},
 };
@@ -251,7 +252,9 @@ impl State {
         };
         let is_large = first.len() >= LARGE_WRITE;
         let written = if is_large && (self.socket.is_blocked() || self.pace.is_resting()) {
-            self.core.wait_for_socket(key, first.len())
+            // A connection that is slow is everybody's: turns are for those that take all at once.
+            let keeps_turn = self.pace.keeps_turn(key) && !self.socket.is_blocked();
+            self.core.wait_for_socket(key, first.len(), keeps_turn)
         } else if is_large && self.can_write_directly() {
             self.write_directly(key, first)
         } else {
@@ -278,14 +281,13 @@ impl State {
             return Poll::Pending;
         };
         let direct = Direct {
-            core: &mut self.core,
             key,
             payload,
             frames: self.pace.frames(),
+            keeps_turn: self.pace.keeps_turn(key),
         };
-        let written = self
-            .socket
-            .write_directly(&mut Context::from_waker(driver), direct);
+        let mut cx = Context::from_waker(driver);
+        let written = self.socket.write_directly(&mut cx, &mut self.core, &direct);
         self.after_write();
         if let Poll::Ready(Ok(count)) = written
             && self.pace.large_write(key, count)

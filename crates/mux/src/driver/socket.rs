@@ -4,17 +4,14 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-use super::shared::{State, now};
-use crate::{
-    error::StreamError,
-    frame::{HEADER_LEN, Header},
-    io::Connection,
-    session::{BURST, Core},
-    streams::Key,
+use super::{
+    burst::{Burst, Direct},
+    shared::{State, now},
 };
+use crate::{error::StreamError, io::Connection, session::Core};
 
 /// The connection and what is known of its write side.
 #[derive(Debug)]
@@ -28,15 +25,6 @@ pub(super) struct Socket {
     error: Option<io::Error>,
     /// The write side was shut down.
     is_shut: bool,
-}
-
-/// A write from the caller's buffer.
-pub(super) struct Direct<'a> {
-    pub(super) core: &'a mut Core,
-    pub(super) key: Key,
-    pub(super) payload: &'a [u8],
-    /// How many frames may be written.
-    pub(super) frames: usize,
 }
 
 impl Socket {
@@ -131,126 +119,40 @@ impl Socket {
         result
     }
 
-    /// Writes up to four frames straight from the caller's buffer, behind what is queued. The rest of
-    /// a frame that the socket takes only in part is copied to the queue; frames behind it are not
-    /// begun after all, unless there is none before it.
+    /// Writes up to four frames straight from the caller's buffer, behind what is queued, and says how
+    /// much of it was taken.
     pub(super) fn write_directly(
         &mut self,
         cx: &mut Context<'_>,
-        direct: Direct<'_>,
+        core: &mut Core,
+        direct: &Direct<'_>,
     ) -> Poll<Result<usize, StreamError>> {
-        let Direct {
-            core,
-            key,
-            payload,
-            frames,
-        } = direct;
-        let mut headers = [[0; HEADER_LEN]; BURST];
-        let mut parts: [&[u8]; BURST] = [&[]; BURST];
-        let mut rest = payload;
-        let mut count = 0;
-        while count < frames.min(BURST) && !rest.is_empty() {
-            let header = match core.begin_data(key, rest.len(), count > 0) {
-                Poll::Ready(Ok(header)) => header,
-                other if count == 0 => return other.map_ok(Header::payload_len),
-                _ => break,
-            };
-            headers[count] = header.encode();
-            (parts[count], rest) = rest.split_at(header.payload_len());
-            count += 1;
-        }
+        let burst = ready!(Burst::begin(core, direct))?;
         core.stage();
-        let slices = Slices::new(core.out.parts(), &headers[..count], &parts[..count]);
         let Some(io) = self.io() else {
             return Poll::Ready(Err(StreamError::Closed));
         };
-        let written = match io.poll_write_vectored(cx, slices.get()) {
-            Poll::Ready(Ok(0)) => Err(io::ErrorKind::WriteZero.into()),
-            Poll::Ready(Ok(written)) => Ok(written),
-            Poll::Ready(Err(error)) => Err(error),
+        let taken = match io.poll_write_vectored(cx, burst.behind(core.out.parts()).get()) {
+            Poll::Ready(Ok(written @ 1..)) => {
+                core.progressed();
+                self.needs_flush = true;
+                burst.settle(core, direct.key, written)
+            }
+            Poll::Ready(Ok(0)) => {
+                self.fail(io::ErrorKind::WriteZero.into());
+                burst.len()
+            }
+            Poll::Ready(Err(error)) => {
+                self.fail(error);
+                burst.len()
+            }
             Poll::Pending => {
                 self.is_blocked = true;
-                Ok(0)
+                core.stalled(now());
+                burst.settle(core, direct.key, 0)
             }
         };
-        if written.as_ref().is_ok_and(|written| *written > 0) {
-            core.progressed();
-            self.needs_flush = true;
-        }
-        let mut taken = payload.len() - rest.len();
-        match written {
-            Ok(written) => {
-                let begun = begun(core.out.len(), written, &parts[..count]);
-                for part in &parts[begun..count] {
-                    core.take_back(key, part.len());
-                    taken -= part.len();
-                }
-                queue_rest(core, written, &headers[..begun], &parts[..begun]);
-            }
-            Err(error) => self.fail(error),
-        }
-        if self.is_blocked {
-            core.stalled(now());
-        }
         Poll::Ready(Ok(taken))
-    }
-}
-
-/// The queue and up to four frames as one list of buffers.
-struct Slices<'a> {
-    slices: [IoSlice<'a>; 2 * BURST + 2],
-    len: usize,
-}
-
-impl<'a> Slices<'a> {
-    fn new(
-        queue: (&'a [u8], &'a [u8]),
-        headers: &'a [[u8; HEADER_LEN]],
-        parts: &[&'a [u8]],
-    ) -> Self {
-        let mut slices = [IoSlice::new(&[]); 2 * BURST + 2];
-        let mut len = 0;
-        for part in [queue.0, queue.1] {
-            if !part.is_empty() {
-                slices[len] = IoSlice::new(part);
-                len += 1;
-            }
-        }
-        for (header, part) in headers.iter().zip(parts) {
-            slices[len] = IoSlice::new(header);
-            slices[len + 1] = IoSlice::new(part);
-            len += 2;
-        }
-        Self { slices, len }
-    }
-
-    fn get(&self) -> &[IoSlice<'a>] {
-        &self.slices[..self.len]
-    }
-}
-
-/// How many of the frames behind a queue of `queued` bytes have begun to leave, or the first.
-fn begun(queued: usize, written: usize, parts: &[&[u8]]) -> usize {
-    let mut end = queued;
-    let is_begun = |part: &&&[u8]| {
-        let start = end;
-        end += HEADER_LEN + part.len();
-        start < written
-    };
-    parts.iter().take_while(is_begun).count().max(1)
-}
-
-/// Queues what is left of queue and frames after `written` bytes of them have left.
-fn queue_rest(core: &mut Core, written: usize, headers: &[[u8; HEADER_LEN]], parts: &[&[u8]]) {
-    let queued = core.out.len();
-    core.out.consume(written.min(queued));
-    let mut written = written.saturating_sub(queued);
-    for (header, part) in headers.iter().zip(parts) {
-        for bytes in [&header[..], part] {
-            let gone = written.min(bytes.len());
-            written -= gone;
-            core.out.push_data(&bytes[gone..]);
-        }
     }
 }
 

@@ -17,7 +17,7 @@ const MIN_BLOCK: usize = 4 * 1024;
 pub(crate) const MAX_BLOCK: usize = GO * (HEADER_LEN + MAX_PAYLOAD) + 4 * 1024;
 
 /// How many payloads may keep their blocks. Each keeps at most one block of the largest size, so a
-/// peer that arranges its frames badly costs 4 MiB more than its windows and no more.
+/// peer that arranges its frames badly costs 6.5 MiB more than its windows and no more.
 pub(super) const MAX_LENT: usize = 32;
 
 /// How many unused blocks are kept for the next reads.

@@ -1,6 +1,10 @@
 //! What users of the session do: open, accept, read, write, finish, reset, release.
 
-use std::{io::IoSlice, task::Poll, time::Instant};
+use std::{
+    io::IoSlice,
+    task::{Poll, ready},
+    time::Instant,
+};
 
 use super::{ACK_DELAY, Core, Event, MAX_AHEAD};
 use crate::{
@@ -14,6 +18,34 @@ use crate::{
 /// where others write as well; smaller ones are copied to the queue, so that they travel together
 /// with what else the task is about to send.
 pub(crate) const LARGE_WRITE: usize = 4 * 1024;
+
+/// What a stream may send now: window and turn are taken for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grant {
+    stream: u32,
+    /// Those of the first frame.
+    flags: Flags,
+    length: u32,
+}
+
+impl Grant {
+    /// How many bytes of payload.
+    pub(crate) const fn len(self) -> usize {
+        self.length as usize
+    }
+
+    /// The headers of the frames for it, each of at most 16 KiB.
+    pub(crate) fn headers(self) -> impl Iterator<Item = Header> {
+        let mut left = self.length;
+        let mut flags = self.flags;
+        std::iter::from_fn(move || {
+            let length = left.min(MAX_PAYLOAD as u32);
+            left -= length;
+            let flags = std::mem::replace(&mut flags, Flags::NONE);
+            (length > 0).then(|| Header::data(self.stream, flags, length))
+        })
+    }
+}
 
 /// The outcome of opening: pending while too many streams are unacknowledged.
 pub(crate) type Opened = Poll<Result<Key, OpenError>>;
@@ -226,26 +258,24 @@ impl Core {
 
     /// Queues bytes, one frame at most.
     pub(crate) fn write(&mut self, key: Key, payload: &[IoSlice<'_>]) -> Written {
-        let wanted = payload.iter().map(|slice| slice.len()).sum();
-        match self.begin_data(key, wanted, false) {
-            Poll::Ready(Ok(header)) => {
-                self.push_data(header, payload);
-                Poll::Ready(Ok(header.length as usize))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => Poll::Pending,
+        let wanted: usize = payload.iter().map(|slice| slice.len()).sum();
+        let grant = ready!(self.begin_data(key, wanted, 1, false))?;
+        for header in grant.headers() {
+            self.push_data(header, payload);
         }
+        Poll::Ready(Ok(grant.len()))
     }
 
-    /// Takes window and turn for a data frame of up to `wanted` bytes, at most 16 KiB. The caller
-    /// must send it, header and payload, behind everything that is queued. `is_next` says that the
-    /// frame before it belongs to the same write and so to the same turn.
+    /// Takes window and turn for `wanted` bytes, as far as they fit into `frames`. The caller must send
+    /// these, headers and payloads, behind everything that is queued. `keeps_turn` says that the turn of
+    /// the stream's last write goes on.
     pub(crate) fn begin_data(
         &mut self,
         key: Key,
         wanted: usize,
-        is_next: bool,
-    ) -> Poll<Result<Header, StreamError>> {
+        frames: usize,
+        keeps_turn: bool,
+    ) -> Poll<Result<Grant, StreamError>> {
         if let Some(error) = self.write_error(key) {
             return Poll::Ready(Err(error));
         }
@@ -260,18 +290,23 @@ impl Core {
         // A turn is worth nothing once others have filled the queue. Who writes little passes those
         // who wait for the room of a whole frame.
         let has_turn = std::mem::take(&mut entry.has_turn);
-        let may_pass = has_turn || is_next || wanted < LARGE_WRITE;
+        let may_pass = has_turn || keeps_turn || wanted < LARGE_WRITE;
         if !has_room || (has_line && !may_pass) {
             self.stand_in_line(key, wanted, has_turn);
             return Poll::Pending;
         }
-        let length = entry.send_window.take(wanted.min(MAX_PAYLOAD));
+        let length = entry.send_window.take(wanted.min(frames * MAX_PAYLOAD));
         let flags = entry.take_flags();
         self.stats.bytes_sent += u64::from(length);
-        Poll::Ready(Ok(Header::data(key.id, flags, length)))
+        let stream = key.id;
+        Poll::Ready(Ok(Grant {
+            stream,
+            flags,
+            length,
+        }))
     }
 
-    /// A data frame of `length` bytes that was begun without flags is not sent after all.
+    /// The last `length` bytes of those that were begun, in frames without flags, are not sent after all.
     pub(crate) fn take_back(&mut self, key: Key, length: usize) {
         if let Some(entry) = self.store.get_mut(key) {
             // As many bytes were taken out of the window, so there is room for them.
@@ -281,8 +316,8 @@ impl Core {
     }
 
     /// A large write of `wanted` bytes for which the socket has no room: it waits for it in line,
-    /// because its bytes would only be copied to the queue.
-    pub(crate) fn wait_for_socket(&mut self, key: Key, wanted: usize) -> Written {
+    /// because its bytes would only be copied to the queue. A stream that keeps its turn is the next.
+    pub(crate) fn wait_for_socket(&mut self, key: Key, wanted: usize, keeps_turn: bool) -> Written {
         if let Some(error) = self.write_error(key) {
             return Poll::Ready(Err(error));
         }
@@ -294,7 +329,7 @@ impl Core {
             return Poll::Pending;
         }
         let has_turn = std::mem::take(&mut entry.has_turn);
-        self.stand_in_line(key, wanted, has_turn);
+        self.stand_in_line(key, wanted, has_turn || keeps_turn);
         Poll::Pending
     }
 

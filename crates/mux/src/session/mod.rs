@@ -81,8 +81,8 @@ pub(crate) enum Event {
 /// [`is_finishing`](Self::is_finishing) and `out` is empty, it shuts the connection down and
 /// calls [`end`](Self::end).
 ///
-/// *Data frames of large writes* may bypass the queue: `begin_data` gives a header, and the
-/// caller writes header and payload behind everything in `out`, or queues what is left.
+/// *Data frames of large writes* may bypass the queue: `begin_data` gives their headers, and the
+/// caller writes headers and payloads behind everything in `out`, or queues what is left.
 ///
 /// # Invariants
 ///

@@ -14,7 +14,7 @@ use crate::{
 pub(crate) const BURST: usize = 4;
 
 /// How many frames large writes send in one go while nothing else happens.
-pub(crate) const GO: usize = 2 * BURST;
+pub(crate) const GO: usize = 3 * BURST;
 
 /// How much memory an empty queue may keep for the next burst.
 const KEPT_CAPACITY: usize = 4 * 1024;
@@ -56,7 +56,7 @@ impl SendQueue {
 
     /// Appends parts of data frames.
     pub(crate) fn push_data(&mut self, bytes: &[u8]) {
-        self.has_data = true;
+        self.has_data |= !bytes.is_empty();
         self.push(bytes);
     }
 
@@ -197,15 +197,15 @@ impl Core {
         !self.line.is_empty()
     }
 
-    /// Lets the stream wait for a turn to write `wanted` bytes. One that was called and found no room
-    /// after all is the next.
-    pub(super) fn stand_in_line(&mut self, key: Key, wanted: usize, was_called: bool) {
+    /// Lets the stream wait for a turn to write `wanted` bytes. One that has a turn and found no room
+    /// all the same is the next.
+    pub(super) fn stand_in_line(&mut self, key: Key, wanted: usize, has_turn: bool) {
         if let Some(entry) = self.store.get_mut(key)
             && !entry.in_line
         {
             entry.in_line = true;
             entry.wants_much = wanted >= BURST * MAX_PAYLOAD;
-            if was_called {
+            if has_turn {
                 self.line.push_front(key);
             } else {
                 self.line.push_back(key);
@@ -214,21 +214,20 @@ impl Core {
     }
 
     /// Calls as many waiting writers as the queue has room for, first come, first served. `frames` are
-    /// left for them: one for each, a burst for one who wants to write much.
-    pub(crate) fn call_writers(&mut self, mut frames: usize) {
+    /// left for them: one for each, and all for one who wants to write much.
+    pub(crate) fn call_writers(&mut self, frames: usize) {
         let room = self.config.send_queue.saturating_sub(self.out.len());
-        for _ in 0..room.div_ceil(MAX_PAYLOAD + HEADER_LEN) {
-            if frames == 0 {
-                break;
-            }
+        for _ in 0..room.div_ceil(MAX_PAYLOAD + HEADER_LEN).min(frames) {
             let Some(key) = self.line.pop_front() else {
                 break;
             };
             if let Some(entry) = self.store.get_mut(key) {
-                frames = frames.saturating_sub(if entry.wants_much { BURST } else { 1 });
                 entry.in_line = false;
                 entry.has_turn = true;
                 self.events.push_back(Event::Writable(key));
+                if entry.wants_much {
+                    break;
+                }
             }
         }
     }
@@ -274,6 +273,19 @@ mod tests {
         let expected: Vec<u8> = (0u8..50).flat_map(|round| [round; 100]).collect();
         assert_eq!(sent, expected);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_queue_has_data_until_it_has_left() {
+        let mut queue = SendQueue::default();
+        queue.push(b"control");
+        queue.push_data(b"");
+        assert!(!queue.has_data());
+        queue.push_data(b"data");
+        queue.consume(10);
+        assert!(queue.has_data());
+        queue.consume(1);
+        assert!(!queue.has_data());
     }
 
     #[test]

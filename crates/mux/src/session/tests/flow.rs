@@ -40,9 +40,9 @@ fn m02_frames_that_do_not_leave_cost_no_window() {
     let mut peer = Scripted::new(Config::default());
     let key = peer.acknowledged(1);
     for is_next in [false, true, true] {
-        let begun = peer.core().begin_data(key, 10_000, is_next);
+        let begun = peer.core().begin_data(key, 10_000, 1, is_next);
         assert!(
-            matches!(begun, Poll::Ready(Ok(header)) if header.payload_len() == 10_000),
+            matches!(begun, Poll::Ready(Ok(grant)) if grant.len() == 10_000),
             "{begun:?}"
         );
     }
@@ -243,11 +243,11 @@ fn a_called_writer_that_does_not_come_blocks_nobody() {
 #[test]
 fn no_more_writers_are_called_than_a_go_has_room_for() {
     let mut pair = Pair::new();
-    let keys: Vec<_> = (0..8).map(|_| pair.client.open()).collect();
+    let keys: Vec<_> = (0..9).map(|_| pair.client.open()).collect();
     let burst = BURST * MAX_PAYLOAD;
-    let wanted = [burst, burst, burst, burst - 1, 1, 1, 1, 1];
+    let wanted = [burst, burst, burst, burst - 1, 1, 1, 1, 1, 1];
     for (key, wanted) in keys.iter().zip(wanted) {
-        let written = pair.client.core.wait_for_socket(*key, wanted);
+        let written = pair.client.core.wait_for_socket(*key, wanted, false);
         assert!(written.is_pending());
     }
     let mut called = |frames| {
@@ -261,9 +261,41 @@ fn no_more_writers_are_called_than_a_go_has_room_for() {
             .map(|key| Event::Writable(*key))
             .collect()
     };
-    assert_eq!(called(GO), writable(0..2), "two bursts are a go");
-    assert_eq!(called(GO), writable(2..6), "the queue has room for no more");
-    assert_eq!(called(1), writable(6..7));
+    for large in 0..3 {
+        assert_eq!(called(GO), writable(large..large + 1), "a go is for one");
+    }
+    assert_eq!(called(GO), writable(3..7), "the queue has room for no more");
+    assert_eq!(called(1), writable(7..8));
+}
+
+#[test]
+fn a_stream_that_keeps_its_turn_is_called_before_those_who_wait() {
+    let mut pair = Pair::new();
+    let (waiting, writing) = (pair.client.open(), pair.client.open());
+    let burst = BURST * MAX_PAYLOAD;
+    let mut wait = |key, keeps_turn| {
+        let core = &mut pair.client.core;
+        assert!(core.wait_for_socket(key, burst, keeps_turn).is_pending());
+    };
+    wait(waiting, false);
+    wait(writing, true);
+    let core = &mut pair.client.core;
+    core.call_writers(GO);
+    pair.client.collect();
+    assert_eq!(pair.client.events, [Event::Writable(writing)]);
+    let core = &mut pair.client.core;
+    assert!(core.begin_data(writing, burst, BURST, false).is_ready());
+    assert!(
+        core.begin_data(writing, burst, BURST, true).is_ready(),
+        "still its turn"
+    );
+    assert!(
+        core.begin_data(writing, burst, BURST, false).is_pending(),
+        "another's"
+    );
+    core.call_writers(GO);
+    pair.client.collect();
+    assert_eq!(pair.client.events[1..], [Event::Writable(waiting)]);
 }
 
 #[test]
