@@ -124,3 +124,98 @@ impl<'a> Slices<'a> {
         &self.slices[..self.len]
     }
 }
+
+#[cfg(all(test, not(keyway_loom)))]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Config, INITIAL_WINDOW, Role},
+        driver::shared::now,
+    };
+
+    const QUEUED: &[u8] = b"what was queued";
+
+    fn core() -> (Core, Key) {
+        let mut core = Core::new(1, Role::Client, Config::default(), now());
+        let Poll::Ready(Ok(key)) = core.open() else {
+            panic!("a new session opens streams");
+        };
+        core.out.push(QUEUED);
+        (core, key)
+    }
+
+    fn direct(key: Key, payload: &[u8], frames: usize) -> Direct<'_> {
+        Direct {
+            key,
+            payload,
+            frames,
+            keeps_turn: false,
+        }
+    }
+
+    fn begin<'a>(core: &mut Core, direct: &Direct<'a>) -> Burst<'a> {
+        match Burst::begin(core, direct) {
+            Poll::Ready(Ok(burst)) => burst,
+            _ => panic!("the stream can be written"),
+        }
+    }
+
+    fn wire(core: &Core, burst: &Burst<'_>) -> Vec<u8> {
+        let slices = burst.behind(core.out.parts());
+        slices
+            .get()
+            .iter()
+            .flat_map(|slice| slice.to_vec())
+            .collect()
+    }
+
+    /// How much of the window is taken.
+    fn used(core: &mut Core, key: Key) -> usize {
+        let all = INITIAL_WINDOW as usize;
+        match core.begin_data(key, all, all, true) {
+            Poll::Ready(Ok(grant)) => all - grant.len(),
+            _ => panic!("the window is larger than a burst"),
+        }
+    }
+
+    #[test]
+    fn a_burst_has_at_most_four_frames_and_no_more_than_asked_for() {
+        let payload = vec![7; 100_000];
+        for (frames, expected) in [(1, 16_384), (3, 49_152), (4, 65_536), (9, 65_536)] {
+            let (mut core, key) = core();
+            let burst = begin(&mut core, &direct(key, &payload, frames));
+            assert_eq!(burst.len(), expected);
+            assert_eq!(burst.frames().count(), expected / 16_384);
+            let headers = burst.len() / 16_384 * HEADER_LEN;
+            assert_eq!(wire(&core, &burst).len(), QUEUED.len() + headers + expected);
+        }
+    }
+
+    #[test]
+    fn whatever_the_socket_takes_the_wire_carries_whole_frames() {
+        let payload: Vec<u8> = (0u32..50_000).map(|byte| byte as u8).collect();
+        let frame = HEADER_LEN + 16_384;
+        let borders = (0..4).map(|index| QUEUED.len() + index * frame);
+        let places = borders.flat_map(|at| [at - 1, at, at + 1, at + HEADER_LEN, at + 9_000]);
+        let end = QUEUED.len() + 4 * HEADER_LEN + payload.len();
+        for written in places.chain([0, 5, end - 1, end, usize::MAX]) {
+            let (mut core, key) = core();
+            let burst = begin(&mut core, &direct(key, &payload, 4));
+            let all = wire(&core, &burst);
+            assert_eq!(all.len(), end);
+            let taken = burst.settle(&mut core, key, written);
+            let mut sent = all[..written.min(end)].to_vec();
+            let (front, back) = core.out.parts();
+            sent.extend_from_slice(front);
+            sent.extend_from_slice(back);
+            let begun = written
+                .saturating_sub(QUEUED.len())
+                .div_ceil(frame)
+                .clamp(1, 4);
+            assert_eq!(taken, (begun * 16_384).min(payload.len()), "{written}");
+            let expected = QUEUED.len() + begun * HEADER_LEN + taken;
+            assert!(sent == all[..expected], "{written} bytes were taken");
+            assert_eq!(used(&mut core, key), taken);
+        }
+    }
+}
