@@ -17,7 +17,7 @@ use crate::{error::StreamError, io::Connection, session::Core};
 #[derive(Debug)]
 pub(super) struct Socket {
     io: Option<Box<dyn Connection>>,
-    /// The socket took no more bytes; it will wake the driver.
+    /// The socket took no more bytes, or has not passed on what it took; it will wake the driver.
     is_blocked: bool,
     /// Bytes were written that the connection may be holding back.
     needs_flush: bool,
@@ -87,23 +87,31 @@ impl Socket {
                 Poll::Pending => self.is_blocked = true,
             }
         }
-        if self.needs_flush && !self.is_blocked {
-            self.flush_connection(cx)?;
-        }
         if self.is_blocked {
             core.stalled(now());
+        }
+        if self.needs_flush && !self.is_blocked {
+            self.flush_connection(cx, core)?;
         }
         Ok(())
     }
 
-    /// Lets the connection pass on what it may have buffered.
-    fn flush_connection(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    /// Lets the connection pass on what it may have buffered. One that cannot is blocked as one that
+    /// takes nothing: what it holds would stay there if it were not asked again.
+    fn flush_connection(&mut self, cx: &mut Context<'_>, core: &mut Core) -> io::Result<()> {
         let Some(io) = self.io() else { return Ok(()) };
-        if let Poll::Ready(result) = io.poll_flush(cx) {
-            self.needs_flush = false;
-            result?;
+        match io.poll_flush(cx) {
+            Poll::Ready(result) => {
+                self.needs_flush = false;
+                core.progressed();
+                result
+            }
+            Poll::Pending => {
+                self.is_blocked = true;
+                core.stalled(now());
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// Shuts the write side down, once.
@@ -210,10 +218,8 @@ impl State {
 
     fn flush_connection(&mut self) {
         let Some(driver) = &self.driver else { return };
-        if let Err(error) = self
-            .socket
-            .flush_connection(&mut Context::from_waker(driver))
-        {
+        let mut cx = Context::from_waker(driver);
+        if let Err(error) = self.socket.flush_connection(&mut cx, &mut self.core) {
             self.write_failed(error);
         }
     }

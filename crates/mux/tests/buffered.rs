@@ -1,0 +1,83 @@
+//! Connections that hold back what they took until they are flushed, as TLS and buffers do.
+
+mod support;
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use keyway_mux::{Config, Role, SessionError};
+use support::{bounded, end, stream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
+
+/// The peer's end takes 64 bytes at a time, so that flushing has to wait for it again and again.
+#[tokio::test(start_paused = true)]
+async fn what_a_connection_holds_back_leaves_when_it_can() {
+    let (near, far) = tokio::io::duplex(64);
+    let near = BufWriter::with_capacity(100_000, near);
+    let far = BufWriter::with_capacity(100_000, far);
+    let client = end(near, Role::Client, Config::default());
+    let server = end(far, Role::Server, Config::default());
+    let (mut near, mut far) = stream(&client.session, &server.session).await;
+    for len in [100, 5_000, 90_000] {
+        let sent = vec![7; len];
+        let mut received = vec![0; len];
+        let writing = async {
+            near.write_all(&sent).await.unwrap();
+            near.flush().await.unwrap();
+        };
+        let exchange = async { tokio::join!(writing, far.read_exact(&mut received)) };
+        bounded("a transfer", exchange).await.1.unwrap();
+        assert_eq!(received, sent);
+    }
+}
+
+/// Takes everything and passes nothing on.
+struct NeverFlushed;
+
+impl AsyncRead for NeverFlushed {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for NeverFlushed {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buffer.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn m23_a_connection_that_is_never_flushed_ends_the_session() {
+    let config = Config::new()
+        .keep_alive(None)
+        .write_timeout(Duration::from_secs(3));
+    let client = end(NeverFlushed, Role::Client, config);
+    let mut stream = client.session.open().await.unwrap();
+    stream.write_all(b"is anybody there?").await.unwrap();
+    stream.flush().await.unwrap();
+    let outcome = bounded("the driver", client.driver).await.unwrap();
+    assert!(
+        matches!(outcome, Err(SessionError::WriteTimeout { .. })),
+        "{outcome:?}"
+    );
+}
