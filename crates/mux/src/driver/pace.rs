@@ -31,14 +31,23 @@ pub(super) struct Pace {
     state: Go,
     /// Who wrote much last.
     large: Option<Key>,
-    /// How much it has sent of its turn.
-    turn: usize,
+    /// How much each stream has sent of its turn, by slot. Others write while it has no window, so the
+    /// turns of several streams may go on; none begins anew before it has ended.
+    turns: Vec<Taken>,
     /// How many goes are still to be small.
     company: u8,
     /// When the go began, once there was one.
     begun: Option<Instant>,
     /// How long the one before it took, with the rest after it.
     took: Duration,
+}
+
+/// How much a stream has sent of its turn.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    /// Which stream of those that have had the slot.
+    id: u32,
+    bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,10 +63,17 @@ enum Go {
 impl Pace {
     /// A large write of the stream was sent. Says whether that was enough.
     pub(super) fn large_write(&mut self, key: Key, sent: usize) -> bool {
-        if self.large.replace(key) != Some(key) || self.turn >= TURN {
-            self.turn = 0;
+        self.large = Some(key);
+        let taken = self.taken(key);
+        let before = if taken < TURN { taken } else { 0 };
+        let slot = key.slot as usize;
+        if slot >= self.turns.len() {
+            self.turns.resize_with(slot + 1, Taken::default);
         }
-        self.turn += sent;
+        self.turns[slot] = Taken {
+            id: key.id,
+            bytes: before + sent,
+        };
         self.sent += sent;
         if self.state == Go::On && self.sent >= self.limit() {
             self.state = Go::Used;
@@ -67,7 +83,12 @@ impl Pace {
 
     /// Whether the stream's turn is not over with its last write, and others wait on.
     pub(super) fn keeps_turn(&self, key: Key) -> bool {
-        self.large == Some(key) && self.turn < TURN && self.company == 0
+        (1..TURN).contains(&self.taken(key)) && self.company == 0
+    }
+
+    fn taken(&self, key: Key) -> usize {
+        let taken = self.turns.get(key.slot as usize);
+        taken.map_or(0, |taken| if taken.id == key.id { taken.bytes } else { 0 })
     }
 
     /// A small write of the stream was queued.
@@ -190,10 +211,27 @@ mod tests {
             assert!(!pace.keeps_turn(LARGE));
         }
         pace.large_write(LARGE, 1);
-        pace.large_write(OTHER, 1);
-        assert!(pace.keeps_turn(OTHER) && !pace.keeps_turn(LARGE));
-        pace.small_write(LARGE);
-        assert!(!pace.keeps_turn(OTHER), "others wait for small writes");
+        pace.small_write(OTHER);
+        assert!(!pace.keeps_turn(LARGE), "others wait for small writes");
+    }
+
+    #[test]
+    fn a_turn_goes_on_after_others_wrote_and_does_not_begin_anew() {
+        let mut pace = Pace::default();
+        for _ in 0..2 {
+            pace.large_write(LARGE, TURN / 3);
+            pace.large_write(OTHER, TURN / 3);
+            assert!(pace.keeps_turn(LARGE) && pace.keeps_turn(OTHER));
+        }
+        pace.large_write(LARGE, TURN / 2);
+        pace.large_write(OTHER, TURN / 2);
+        assert!(!pace.keeps_turn(LARGE) && !pace.keeps_turn(OTHER));
+        let next = Key {
+            slot: OTHER.slot,
+            id: OTHER.id + 2,
+        };
+        pace.large_write(next, TURN - 1);
+        assert!(pace.keeps_turn(next), "it has the slot of another stream");
     }
 
     #[test]
