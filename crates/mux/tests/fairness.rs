@@ -93,3 +93,30 @@ async fn send(mut stream: Stream, piece: usize, total: usize, sent: Arc<AtomicUs
         sent.fetch_add(piece.len(), Ordering::Relaxed);
     }
 }
+
+/// The task that runs the test comes last in each of the scheduler's rounds.
+#[tokio::test]
+async fn m26_a_task_that_always_comes_last_gets_its_turns() {
+    const MIB: usize = 1 << 20;
+    for (own, others) in [(64, 4_095), (64 * 1024, 64 * 1024), (64, 16 * 1024)] {
+        let (client, server) = pair();
+        let sent = Arc::<AtomicUsize>::default();
+        for _ in 0..2 {
+            let (large, sink) = stream(&client.session, &server.session).await;
+            tokio::spawn(count(sink, Arc::default()));
+            tokio::spawn(send(large, others, 64 * MIB, Arc::clone(&sent)));
+        }
+        let (mut late, sink) = stream(&client.session, &server.session).await;
+        tokio::spawn(count(sink, Arc::default()));
+        let piece = vec![7; own];
+        let writing = async {
+            for _ in 0..20 {
+                late.write_all(&piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        bounded("the writes", writing).await;
+        let sent = sent.load(Ordering::Relaxed);
+        assert!(sent < 32 * MIB, "{sent} bytes of others passed {own}");
+    }
+}

@@ -84,8 +84,12 @@ impl State {
         if self.pace.end_turn() {
             return Turn::Later;
         }
-        if matches!(input, Input::More) || self.owes_a_turn() {
+        if matches!(input, Input::More) {
             return Turn::Again;
+        }
+        if self.owes_a_turn() {
+            // Whoever was called comes before the next is: the last of those that are ready, too.
+            return Turn::Later;
         }
         let deadline = self.core.deadline();
         self.armed_until = deadline;

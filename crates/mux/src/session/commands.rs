@@ -279,7 +279,8 @@ impl Core {
         if let Some(error) = self.write_error(key) {
             return Poll::Ready(Err(error));
         }
-        let (has_room, has_line) = (self.has_room(), self.has_line());
+        let (has_room, has_reserve) = (self.has_room(), self.has_reserve());
+        let has_line = self.has_line();
         let Some(entry) = self.store.get_mut(key) else {
             return Poll::Ready(Err(StreamError::Closed));
         };
@@ -287,10 +288,12 @@ impl Core {
             self.stats.window_stalls += 1;
             return Poll::Pending;
         }
-        // A turn is worth nothing once others have filled the queue. Who writes little passes those
-        // who wait for the room of a whole frame.
+        // Who writes little passes those who wait for the room of a whole frame, and with a turn finds
+        // room although others have filled the queue since.
         let has_turn = std::mem::take(&mut entry.has_turn);
-        let may_pass = has_turn || keeps_turn || wanted < LARGE_WRITE;
+        let is_small = wanted < LARGE_WRITE;
+        let may_pass = has_turn || keeps_turn || is_small;
+        let has_room = has_room || (is_small && has_turn && has_reserve);
         if !has_room || (has_line && !may_pass) {
             self.stand_in_line(key, wanted, has_turn);
             return Poll::Pending;

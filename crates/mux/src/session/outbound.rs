@@ -16,6 +16,11 @@ pub(crate) const BURST: usize = 4;
 /// How many frames large writes send in one go while nothing else happens.
 pub(crate) const GO: usize = 3 * BURST;
 
+/// How far beyond its limit the queue is open to small writes of streams that have a turn: others, who may
+/// go beyond it by a frame, have perhaps filled it between the call and the moment when the one who was called
+/// came, and would do so each time.
+const RESERVED: usize = 2 * (MAX_PAYLOAD + HEADER_LEN);
+
 /// How much memory an empty queue may keep for the next burst.
 const KEPT_CAPACITY: usize = 4 * 1024;
 
@@ -130,9 +135,9 @@ impl Core {
         Ok(())
     }
 
-    /// Whether more waits to leave than users alone can have queued: data up to the limit, one direct
-    /// write beyond it, and for each stream ACK or SYN, a window update, FIN and RST. The peer provokes
-    /// frames then and reads none.
+    /// Whether more waits to leave than users alone can have queued: data up to the limit and beyond it a
+    /// frame and what is reserved, and for each stream ACK or SYN, a window update, FIN and RST. The peer
+    /// provokes frames then and reads none.
     pub(super) fn is_flooded(&self) -> bool {
         let data = (MAX_PAYLOAD + HEADER_LEN) * BURST;
         let streams = self.config.max_streams.saturating_mul(4);
@@ -187,9 +192,14 @@ impl Core {
         }
     }
 
-    /// Whether a data frame may join the queue, for whoever has a turn or where nobody waits in line.
+    /// Whether a data frame may join the queue where nobody waits in line.
     pub(super) fn has_room(&self) -> bool {
         self.out.len() < self.config.send_queue
+    }
+
+    /// Whether a small write of a stream that has a turn may join the queue.
+    pub(super) fn has_reserve(&self) -> bool {
+        self.out.len() < self.config.send_queue.saturating_add(RESERVED)
     }
 
     /// Whether streams wait for a turn.
