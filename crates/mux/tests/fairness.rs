@@ -2,9 +2,12 @@
 
 mod support;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    io::IoSlice,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use keyway_mux::{Config, Stream};
@@ -23,6 +26,17 @@ async fn count(mut stream: Stream, received: Arc<AtomicUsize>) {
 /// The clock stands still, as on a machine where nothing else keeps the tasks waiting.
 #[tokio::test(start_paused = true)]
 async fn m26_a_small_call_waits_for_little_of_a_large_transfer() {
+    small_calls_beside(b"").await;
+}
+
+/// The same where each piece comes with its length, as an HTTP body of chunks does.
+#[tokio::test(start_paused = true)]
+async fn m26_a_small_call_waits_for_little_of_a_transfer_in_chunks() {
+    small_calls_beside(b"10000\r\n").await;
+}
+
+/// Small calls beside a transfer whose pieces are written together with a prefix.
+async fn small_calls_beside(prefix: &'static [u8]) {
     let (client, server) = wired_pair(1 << 20, 1 << 20);
     let (mut large, sink) = stream(&client.session, &server.session).await;
     let (mut asking, mut answering) = stream(&client.session, &server.session).await;
@@ -30,7 +44,8 @@ async fn m26_a_small_call_waits_for_little_of_a_large_transfer() {
     tokio::spawn(count(sink, Arc::clone(&received)));
     tokio::spawn(async move {
         let piece = vec![7; 64 * 1024];
-        while large.write_all(&piece).await.is_ok() {}
+        let slices = [IoSlice::new(prefix), IoSlice::new(&piece)];
+        while large.write_vectored(&slices).await.is_ok() {}
     });
     tokio::spawn(async move {
         let mut question = [0; 64];

@@ -250,16 +250,19 @@ impl State {
                 None => Poll::Ready(Ok(0)),
             };
         };
-        let is_large = first.len() >= LARGE_WRITE;
-        let written = if is_large && (self.socket.is_blocked() || self.pace.is_resting()) {
+        // A large one may begin with little: the length of a chunk, or the head of a message.
+        let wanted = buffers.iter().map(|buffer| buffer.len()).sum();
+        let written = if wanted < LARGE_WRITE {
+            self.pace.small_write(key);
+            self.core.write(key, buffers, false)
+        } else if self.socket.is_blocked() || self.pace.is_resting() {
             // A connection that is slow is everybody's: turns are for those that take all at once.
             let keeps_turn = self.pace.keeps_turn(key) && !self.socket.is_blocked();
-            self.core.wait_for_socket(key, first.len(), keeps_turn)
-        } else if is_large && self.can_write_directly() {
+            self.core.wait_for_socket(key, wanted, keeps_turn)
+        } else if first.len() >= LARGE_WRITE && self.can_write_directly() {
             self.write_directly(key, first)
         } else {
-            self.pace.small_write(key);
-            self.core.write(key, buffers)
+            self.write_copied(key, buffers)
         };
         match written {
             Poll::Ready(_) if self.core.out.len() >= FLUSH_AT => self.flush(),
@@ -289,6 +292,22 @@ impl State {
         let mut cx = Context::from_waker(driver);
         let written = self.socket.write_directly(&mut cx, &mut self.core, &direct);
         self.after_write();
+        if let Poll::Ready(Ok(count)) = written
+            && self.pace.large_write(key, count)
+        {
+            self.schedule();
+        }
+        written
+    }
+
+    /// Queues a frame of a large write that cannot go to the socket from the caller's buffer.
+    fn write_copied(
+        &mut self,
+        key: Key,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, StreamError>> {
+        let keeps_turn = self.pace.keeps_turn(key);
+        let written = self.core.write(key, buffers, keeps_turn);
         if let Poll::Ready(Ok(count)) = written
             && self.pace.large_write(key, count)
         {

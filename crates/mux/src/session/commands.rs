@@ -256,10 +256,10 @@ impl Core {
         self.grown += extra as usize;
     }
 
-    /// Queues bytes, one frame at most.
-    pub(crate) fn write(&mut self, key: Key, payload: &[IoSlice<'_>]) -> Written {
+    /// Queues bytes, one frame at most. `keeps_turn` says that the turn of the stream's last write goes on.
+    pub(crate) fn write(&mut self, key: Key, payload: &[IoSlice<'_>], keeps_turn: bool) -> Written {
         let wanted: usize = payload.iter().map(|slice| slice.len()).sum();
-        let grant = ready!(self.begin_data(key, wanted, 1, false))?;
+        let grant = ready!(self.begin_data(key, wanted, 1, keeps_turn))?;
         for header in grant.headers() {
             self.push_data(header, payload);
         }

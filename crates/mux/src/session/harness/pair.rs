@@ -118,7 +118,7 @@ impl Side {
     }
 
     pub(crate) fn write(&mut self, key: Key, bytes: &[u8]) -> Poll<Result<usize, StreamError>> {
-        let written = self.core.write(key, &[IoSlice::new(bytes)]);
+        let written = self.core.write(key, &[IoSlice::new(bytes)], false);
         self.collect();
         let is_nothing = matches!(written, Poll::Ready(Ok(0))) && !bytes.is_empty();
         assert!(!is_nothing, "a write that takes nothing never ends");
