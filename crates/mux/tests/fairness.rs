@@ -76,21 +76,28 @@ async fn small_calls_beside(prefix: &'static [u8]) {
 /// all others wait for credit goes on, so it is not exactly as much.
 #[tokio::test]
 async fn m26_large_transfers_share_the_connection() {
-    for window in [256 * 1024, 16 * 1024 * 1024] {
-        let amounts = share(Config::new().max_stream_window(window)).await;
-        let (least, most) = (amounts.iter().min().unwrap(), amounts.iter().max().unwrap());
-        assert!(3 * least > *most, "{amounts:?} with {window}");
+    for prefix in ["", "10000\r\n"] {
+        for window in [256 * 1024, 16 * 1024 * 1024] {
+            let config = Config::new().max_stream_window(window);
+            let amounts = share(config, prefix.as_bytes()).await;
+            let (least, most) = (amounts.iter().min().unwrap(), amounts.iter().max().unwrap());
+            assert!(3 * least > *most, "{amounts:?} with {window}, {prefix:?}");
+        }
     }
 }
 
-/// What eight large transfers have got of 128 MiB.
-async fn share(config: Config) -> Vec<usize> {
+/// What eight large transfers, whose pieces are written together with a prefix, have got of 128 MiB.
+async fn share(config: Config, prefix: &'static [u8]) -> Vec<usize> {
     let (client, server) = support::pair_with(config.clone(), config);
     let received: Vec<Arc<AtomicUsize>> = (0..8).map(|_| Arc::default()).collect();
     for received in &received {
-        let (large, sink) = stream(&client.session, &server.session).await;
+        let (mut large, sink) = stream(&client.session, &server.session).await;
         tokio::spawn(count(sink, Arc::clone(received)));
-        tokio::spawn(send(large, 64 * 1024, usize::MAX, Arc::default()));
+        tokio::spawn(async move {
+            let piece = vec![7; 64 * 1024];
+            let slices = [IoSlice::new(prefix), IoSlice::new(&piece)];
+            while large.write_vectored(&slices).await.is_ok() {}
+        });
     }
     let amounts = || -> Vec<usize> {
         let amounts = received.iter();

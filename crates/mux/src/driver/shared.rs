@@ -49,6 +49,7 @@ impl Shared {
             is_scheduled: false,
             is_crowded: false,
             has_yielded: false,
+            has_called: false,
             pace: Pace::default(),
             armed_until: None,
             streams: Vec::new(),
@@ -99,6 +100,8 @@ pub(crate) struct State {
     pub(super) is_crowded: bool,
     /// The driver has let the others run once before it flushes.
     pub(super) has_yielded: bool,
+    /// Writers were called since the driver's last turn began.
+    pub(super) has_called: bool,
     pub(super) pace: Pace,
     /// Until when the driver's timer sleeps.
     pub(super) armed_until: Option<Instant>,

@@ -191,9 +191,16 @@ impl State {
         }
     }
 
-    /// Calls those who wait to write, as far as the go has room for them.
+    /// Calls those who wait to write, as far as the go has room for them: once in each turn of the driver.
+    /// More would come while the go is used up already, and go back to the front of the line in
+    /// another order.
     pub(super) fn call_writers(&mut self) {
-        self.core.call_writers(self.pace.frames());
+        if !self.has_called {
+            self.has_called = self.core.has_line();
+            self.core.call_writers(self.pace.frames());
+        } else if self.core.owes_a_turn() {
+            self.schedule();
+        }
     }
 
     /// Whether writers wait although there is room for them.

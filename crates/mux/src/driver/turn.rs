@@ -64,6 +64,7 @@ impl State {
         }
         self.has_yielded = false;
         self.is_crowded = false;
+        self.has_called = false;
         self.pace.begin_turn(now);
         if is_due {
             self.core.handle_timeout(now());

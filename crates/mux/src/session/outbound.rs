@@ -203,7 +203,7 @@ impl Core {
     }
 
     /// Whether streams wait for a turn.
-    pub(super) fn has_line(&self) -> bool {
+    pub(crate) fn has_line(&self) -> bool {
         !self.line.is_empty()
     }
 
