@@ -71,5 +71,5 @@ pub use backoff::Backoff;
 pub use blocking::blocking;
 pub use connection::RegisterError;
 pub use error::{ErrorKind, ProviderError};
-pub use plugin::{MAX_BLOCKING, Plugin, run, run_access_control};
+pub use plugin::{DEFAULT_ANSWER_MEMORY, MAX_BLOCKING, Plugin, run, run_access_control};
 pub use provider::{Listed, Query, SecretsProvider};

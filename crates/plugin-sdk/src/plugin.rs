@@ -23,6 +23,8 @@ use crate::{AccessControl, Backoff, ProviderError, SecretsProvider, log, process
 
 /// How many threads [`blocking`](crate::blocking) uses at most.
 pub const MAX_BLOCKING: usize = 16;
+/// How many bytes the large answers of a provider may have together: 64 MiB.
+pub const DEFAULT_ANSWER_MEMORY: u64 = 64 * 1024 * 1024;
 /// How long such a thread waits for more work before it ends.
 const IDLE_THREAD: Duration = Duration::from_secs(5);
 /// A connection that lived so long counts as a success: the next one is tried after a short delay again.
@@ -66,10 +68,21 @@ pub fn run_access_control(module: impl AccessControl) -> ExitCode {
 ///
 /// The exit code is 0 after any of those ends, and 1 with a message on stderr when the plugin could not start or was
 /// refused.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Plugin {
     name: Option<String>,
     reconnect: Option<Backoff>,
+    answer_memory: u64,
+}
+
+impl Default for Plugin {
+    fn default() -> Self {
+        Self {
+            name: None,
+            reconnect: None,
+            answer_memory: DEFAULT_ANSWER_MEMORY,
+        }
+    }
 }
 
 impl Plugin {
@@ -79,7 +92,7 @@ impl Plugin {
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: Some(name.into()),
-            reconnect: None,
+            ..Self::default()
         }
     }
 
@@ -89,6 +102,16 @@ impl Plugin {
     #[must_use]
     pub fn reconnect(mut self, backoff: Backoff) -> Self {
         self.reconnect = Some(backoff);
+        self
+    }
+
+    /// How many bytes the answers for which the provider [reserves](crate::Query::reserve) room may have together while they
+    /// are made and sent; others wait for their turn. Default: [`DEFAULT_ANSWER_MEMORY`].
+    ///
+    /// A value is in memory twice while it is encoded, so the process may need twice as much.
+    #[must_use]
+    pub fn answer_memory(mut self, bytes: u64) -> Self {
+        self.answer_memory = bytes;
         self
     }
 
@@ -103,7 +126,8 @@ impl Plugin {
         self,
         make: impl FnOnce() -> Result<P, ProviderError>,
     ) -> ExitCode {
-        self.main(|| Ok(Box::new(Provider(Arc::new(make()?)))))
+        let memory = self.answer_memory;
+        self.main(|| Ok(Box::new(Provider::new(make()?, memory))))
     }
 
     /// Runs an access-control module; see [`Plugin`].

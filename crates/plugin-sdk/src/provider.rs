@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::{Duration, SystemTime};
 
+use keyway_rpc::Claim;
 use keyway_secrets::{Envelope, Id, Pattern};
 use tokio::time::Instant;
 
@@ -72,6 +73,8 @@ pub trait SecretsProvider: Send + Sync + 'static {
 pub struct Query {
     pattern: Pattern,
     deadline: Instant,
+    /// What the answer takes of the memory that is set aside; nothing is counted in a test of the author's own.
+    claim: Option<Claim>,
 }
 
 impl Query {
@@ -83,11 +86,32 @@ impl Query {
         Self {
             pattern,
             deadline: Instant::now() + time,
+            claim: None,
         }
     }
 
-    pub(crate) fn until(pattern: Pattern, deadline: Instant) -> Self {
-        Self { pattern, deadline }
+    pub(crate) fn until(pattern: Pattern, deadline: Instant, claim: Claim) -> Self {
+        Self {
+            pattern,
+            deadline,
+            claim: Some(claim),
+        }
+    }
+
+    /// Waits until there is room for values of so many bytes. Call it before large values are made, so that many large
+    /// answers at once cannot fill the memory; what was reserved is free again when the answer was sent.
+    ///
+    /// Up to 64 KiB nothing is counted. The room of all answers together is that of
+    /// [`Plugin::answer_memory`](crate::Plugin::answer_memory); who wants more than that waits for all of it. The wait ends
+    /// with the call, which is given up when its time is over. Only the first reservation of a query waits.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, nothing was reserved.
+    pub async fn reserve(&self, bytes: u64) {
+        if let Some(claim) = &self.claim {
+            claim.take(bytes).await;
+        }
     }
 
     /// The ids that are asked for: one id, or many at once.

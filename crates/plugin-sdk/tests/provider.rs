@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use keyway_plugin_sdk::testing::{TestDaemon, TestDaemonBuilder};
@@ -53,6 +54,28 @@ impl SecretsProvider for Moody {
                 .map(secret)
                 .into()),
         }
+    }
+}
+
+/// Makes answers of two mebibytes, as it says, and counts how many at once.
+#[derive(Clone, Default)]
+struct Large {
+    now: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+}
+
+impl SecretsProvider for Large {
+    fn pattern(&self) -> Pattern {
+        Pattern::everything()
+    }
+
+    async fn get_secrets(&self, query: &Query) -> Result<Vec<Envelope>, ProviderError> {
+        query.reserve(2 << 20).await;
+        let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most.fetch_max(now, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        self.now.fetch_sub(1, Ordering::Relaxed);
+        Ok(vec![Envelope::new("large".parse()?, vec![b'x'; 2 << 20])])
     }
 }
 
@@ -159,6 +182,24 @@ async fn r06_errors_arrive_with_kind_and_words() {
         "{invalid}"
     );
     daemon.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_answers_are_made_as_room_allows() {
+    let provider = Large::default();
+    let builder = TestDaemon::builder().answer_memory(5 << 20);
+    let daemon = builder.start(provider.clone()).await.unwrap();
+    let daemon = Arc::new(daemon);
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let daemon = Arc::clone(&daemon);
+        calls.spawn(async move { daemon.get("large").await.unwrap()[0].value.len() });
+    }
+    while let Some(length) = calls.join_next().await {
+        assert_eq!(length.unwrap(), 2 << 20);
+    }
+    assert_eq!(provider.most.load(Ordering::Relaxed), 2);
+    Arc::into_inner(daemon).unwrap().stop().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ use http_body::Body;
 use zeroize::Zeroize;
 
 use crate::BoxError;
+use crate::budget::Tally;
 
 /// No body announces its length so credibly that more than this is reserved before it arrives.
 const MAX_RESERVATION: usize = 64 * 1024;
@@ -121,13 +122,15 @@ pub(crate) enum CollectError {
     Body(BoxError),
 }
 
-/// Reads a whole body of at most `limit` bytes. A body of one chunk is not copied.
+/// Reads a whole body of at most `limit` bytes, which `tally` has to agree to. A body of one chunk
+/// is not copied.
 ///
 /// The body is borrowed so that the caller can drain the rest of one that is too large.
 pub(crate) async fn collect<B>(
     mut body: Pin<&mut B>,
     limit: usize,
     sensitive: bool,
+    mut tally: Tally<'_>,
 ) -> Result<Bytes, CollectError>
 where
     B: Body,
@@ -137,6 +140,7 @@ where
     if announced > limit as u64 {
         return Err(CollectError::TooLarge { size: announced });
     }
+    tally.announce(announced).await;
     let Some(mut first) = next_data(body.as_mut()).await? else {
         return complete(0, announced).map(|()| Bytes::new());
     };
@@ -150,11 +154,14 @@ where
         .max((announced as usize).min(MAX_RESERVATION));
     let mut whole = Accumulator::new(capacity, sensitive);
     append(&mut whole, first);
+    tally.reach(whole.len() as u64).await;
     while let Some(chunk) = next_data(body.as_mut()).await? {
         check(whole.len().saturating_add(chunk.remaining()), limit)?;
         append(&mut whole, chunk);
+        tally.reach(whole.len() as u64).await;
     }
     complete(whole.len(), announced)?;
+    tally.settle(whole.len() as u64);
     Ok(whole.freeze())
 }
 
@@ -270,7 +277,7 @@ mod tests {
 
     async fn read(chunks: &[&'static [u8]], limit: usize) -> Result<Bytes, CollectError> {
         let body = pin!(Chunks(chunks.iter().copied().collect(), 0));
-        collect(body, limit, true).await
+        collect(body, limit, true, Tally::default()).await
     }
 
     #[tokio::test]
@@ -293,7 +300,7 @@ mod tests {
     async fn less_than_announced_is_no_message() {
         for chunks in [vec![], vec![b"abc".as_slice()], vec![b"a", b"bc"]] {
             let body = pin!(Chunks(chunks.into(), 4));
-            let read = collect(body, 9, false).await;
+            let read = collect(body, 9, false, Tally::default()).await;
             assert!(matches!(read, Err(CollectError::CutShort)), "{read:?}");
         }
     }

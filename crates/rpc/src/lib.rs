@@ -61,6 +61,7 @@
 )]
 
 mod body;
+mod budget;
 mod buffer;
 #[cfg(feature = "client")]
 pub mod client;
@@ -80,6 +81,7 @@ mod response;
 mod server;
 
 pub use self::body::Body;
+pub use self::budget::{Budget, Claim};
 pub use self::code::{Code, ParseCodeError};
 pub use self::codec::Codec;
 #[cfg(feature = "json")]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{Extensions, HeaderMap};
 use tokio::time::Instant;
 
+use crate::Claim;
 use crate::metadata::Names;
 
 /// A request: the message, its metadata, its deadline, and local extensions.
@@ -30,6 +31,7 @@ pub struct Request<M> {
     extensions: Extensions,
     deadline: Option<Instant>,
     options: CallOptions,
+    claim: Option<Claim>,
 }
 
 /// What one call may ask of the client, against the client's own settings.
@@ -49,6 +51,7 @@ impl<M> Request<M> {
             extensions: Extensions::new(),
             deadline: None,
             options: CallOptions::default(),
+            claim: None,
         }
     }
 
@@ -137,6 +140,20 @@ impl<M> Request<M> {
         self
     }
 
+    /// Counts the response against this claim: one that is large is read when there is room for it,
+    /// within the deadline of the call. What it took is held until the claim is dropped. A
+    /// compressed response is counted as it travels.
+    #[must_use]
+    pub fn with_claim(mut self, claim: Claim) -> Self {
+        self.claim = Some(claim);
+        self
+    }
+
+    #[cfg(feature = "client")]
+    pub(crate) fn claim(&self) -> Option<&Claim> {
+        self.claim.as_ref()
+    }
+
     /// The same request with another message.
     pub fn map<N>(self, change: impl FnOnce(M) -> N) -> Request<N> {
         let Self {
@@ -145,6 +162,7 @@ impl<M> Request<M> {
             extensions,
             deadline,
             options,
+            claim,
         } = self;
         Request {
             message: change(message),
@@ -152,6 +170,7 @@ impl<M> Request<M> {
             extensions,
             deadline,
             options,
+            claim,
         }
     }
 
@@ -166,6 +185,7 @@ impl<M> Request<M> {
             extensions,
             deadline,
             options,
+            claim,
         } = self;
         let message = change(message)?;
         Ok(Request {
@@ -174,6 +194,7 @@ impl<M> Request<M> {
             extensions,
             deadline,
             options,
+            claim,
         })
     }
 
@@ -189,6 +210,7 @@ impl<M> Request<M> {
             extensions: std::mem::take(&mut parts.extensions),
             deadline,
             options: CallOptions::default(),
+            claim: None,
         }
     }
 

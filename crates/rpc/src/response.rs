@@ -1,6 +1,8 @@
 //! [`Response`]: a message with the metadata around it.
 
+use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 
 use http::HeaderMap;
 
@@ -21,7 +23,11 @@ pub struct Response<M> {
     message: M,
     headers: HeaderMap,
     trailers: HeaderMap,
+    kept: Option<Kept>,
 }
+
+/// What lives until a message has left.
+pub(crate) type Kept = Arc<dyn Any + Send + Sync>;
 
 impl<M> Response<M> {
     /// A response without metadata.
@@ -31,6 +37,7 @@ impl<M> Response<M> {
             message,
             headers: HeaderMap::new(),
             trailers: HeaderMap::new(),
+            kept: None,
         }
     }
 
@@ -76,17 +83,26 @@ impl<M> Response<M> {
         &mut self.trailers
     }
 
+    /// Keeps `guard` until the encoded message was handed to the connection, or was given up; a
+    /// second guard replaces the first. A [`Claim`](crate::Claim) kept so says how long the message
+    /// is in memory. A client does nothing with it.
+    pub fn keep_until_sent(&mut self, guard: impl Send + Sync + 'static) {
+        self.kept = Some(Arc::new(guard));
+    }
+
     /// The same response with another message.
     pub fn map<N>(self, change: impl FnOnce(M) -> N) -> Response<N> {
         let Self {
             message,
             headers,
             trailers,
+            kept,
         } = self;
         Response {
             message: change(message),
             headers,
             trailers,
+            kept,
         }
     }
 
@@ -95,11 +111,18 @@ impl<M> Response<M> {
             message,
             headers,
             trailers,
+            kept: None,
         }
     }
 
     pub(crate) fn into_parts(self) -> (M, HeaderMap, HeaderMap) {
         (self.message, self.headers, self.trailers)
+    }
+
+    /// The guard of [`keep_until_sent`](Self::keep_until_sent).
+    #[cfg(feature = "server")]
+    pub(crate) fn take_kept(&mut self) -> Option<Kept> {
+        self.kept.take()
     }
 }
 

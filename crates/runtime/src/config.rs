@@ -51,11 +51,18 @@ pub struct Config {
     pub registration_timeout: Duration,
     /// How long one request to a plugin may take where nothing else is configured (default: 10 s).
     pub request_timeout: Duration,
+    /// How many bytes the answers of providers may have together while they are read and sent on, counting those above
+    /// 64 KiB (default: [`Config::DEFAULT_ANSWER_MEMORY`]). Answers that find no room wait for it, as long as their request
+    /// may take.
+    pub answer_memory: u64,
     /// How plugins that ended unasked are started again.
     pub restart: RestartPolicy,
 }
 
 impl Config {
+    /// How much memory large answers share where nothing is configured: 256 MiB.
+    pub const DEFAULT_ANSWER_MEMORY: u64 = 256 * 1024 * 1024;
+
     /// The configuration of a daemon that listens at `listen`, keeps its state in `state_dir`, and has no plugins.
     pub fn new(listen: Address, state_dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -74,6 +81,7 @@ impl Config {
             version: VersionInfo::default(),
             registration_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(10),
+            answer_memory: Self::DEFAULT_ANSWER_MEMORY,
             restart: RestartPolicy::default(),
         }
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use keyway_rpc::Budget;
 
 use crate::audit::Audit;
 use crate::config::{Config, PluginConfig, Sha256};
@@ -20,6 +21,8 @@ const ENGINE_NAME: &str = "keyway";
 /// The shared parts of one daemon. Nothing in it is locked across an await.
 pub(crate) struct Engine {
     config: ArcSwap<Config>,
+    /// What large answers share.
+    answer_memory: ArcSwap<Budget>,
     /// Which plugins there are.
     pub(crate) registry: Registry,
     /// How to tell them something.
@@ -44,6 +47,7 @@ impl Engine {
             audit: Audit::new(config.audit.clone()),
             memory: Memory::open(StateFile::new(&config.state_dir)),
             stopping: AtomicBool::new(false),
+            answer_memory: ArcSwap::from_pointee(Budget::new(config.answer_memory)),
             config: ArcSwap::from_pointee(config),
         })
     }
@@ -58,7 +62,17 @@ impl Engine {
         if config.audit != self.config.load().audit {
             self.audit.configure(config.audit.clone());
         }
+        if config.answer_memory != self.config.load().answer_memory {
+            // Answers that are on their way are counted where they were.
+            let budget = Budget::new(config.answer_memory);
+            self.answer_memory.store(Arc::new(budget));
+        }
         self.config.store(Arc::new(config));
+    }
+
+    /// The memory that large answers share.
+    pub(crate) fn answer_memory(&self) -> Arc<Budget> {
+        self.answer_memory.load_full()
     }
 
     /// Name and version for a plugin that registered.

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::PluginConfig;
 
+pub(crate) use cache::{SharedAnswer, size};
 pub(crate) use handle::{CallError, Handle};
 pub(crate) use launched::{Fingerprint, LaunchSource, LaunchedPlugin, STOP_BOUND};
 pub(crate) use manual::serve_manual;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use keyway_proto::FAILED_PROVIDERS_HEADER;
 use keyway_proto::resolver::v1::get_secrets_response::Envelope;
-use keyway_rpc::{Code, Error};
+use keyway_rpc::{Claim, Code, Error};
 use keyway_secrets::Pattern;
 use tokio::time::Instant;
 
@@ -27,6 +27,16 @@ pub(crate) struct Resolution {
     pub(crate) envelopes: Vec<Envelope>,
     /// The providers that should have been asked and gave no answer.
     pub(crate) failed: Vec<Failure>,
+}
+
+/// What a caller wants to know.
+#[derive(Debug)]
+pub(crate) struct Question<'a> {
+    pub(crate) query: &'a Pattern,
+    /// How long the caller waits.
+    pub(crate) deadline: Option<Instant>,
+    /// What the answers take of the memory that is set aside for them.
+    pub(crate) claim: Claim,
 }
 
 /// A provider that gave no answer, and why.
@@ -52,7 +62,7 @@ impl Failure {
     }
 }
 
-/// Asks every provider whose realm overlaps `query`, concurrently, each under its own deadline.
+/// Asks every provider whose realm overlaps the query, concurrently, each under its own deadline.
 ///
 /// When nothing was found and a provider that may know more is just starting, waits for it, at most for the time that it has
 /// to register.
@@ -63,15 +73,15 @@ impl Failure {
 /// nothing was found and one gave no answer, or when a required one gave none.
 pub(crate) async fn resolve(
     engine: &Arc<Engine>,
-    query: &Pattern,
-    deadline: Option<Instant>,
+    question: &Question<'_>,
 ) -> Result<Resolution, Error> {
+    let query = question.query;
     // Subscribed before the first look, so that no registration falls between the two.
     let mut changes = engine.registry.subscribe();
     let mut candidates = Candidates::among(&engine.registry.snapshot(), query);
-    let mut answers = ask::all(engine, &candidates.running, query, deadline).await;
+    let mut answers = ask::all(engine, &candidates.running, question).await;
     let mut failed = candidates.failed;
-    let until = wait_limit(engine, deadline);
+    let until = wait_limit(engine, question.deadline);
     while answers.iter().all(Answer::is_empty) && !candidates.starting.is_empty() {
         let waited = tokio::time::timeout_at(until, changes.changed()).await;
         let is_over = waited.is_err();
@@ -85,7 +95,7 @@ pub(crate) async fn resolve(
             query,
             is_over,
         );
-        answers.extend(ask::all(engine, &running, query, deadline).await);
+        answers.extend(ask::all(engine, &running, question).await);
         failed.extend(fallen);
         candidates.starting = starting;
     }

@@ -12,10 +12,12 @@ use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver_v1;
 use keyway_rpc::{Error, Request, Response, Router};
 use keyway_secrets::Pattern;
+use tokio::time::Instant;
 
 use crate::engine::Engine;
 use crate::identity::Peer;
 use crate::manager::ManagerHandle;
+use crate::resolve::Question;
 use crate::server::Caller;
 
 /// Implements all services of the daemon socket.
@@ -28,6 +30,15 @@ pub(crate) struct Services {
 impl Services {
     pub(crate) fn new(engine: Arc<Engine>, manager: ManagerHandle) -> Self {
         Self { engine, manager }
+    }
+
+    /// A question whose answers are counted against the memory that the configuration sets aside.
+    fn question<'a>(&self, query: &'a Pattern, deadline: Option<Instant>) -> Question<'a> {
+        Question {
+            query,
+            deadline,
+            claim: self.engine.answer_memory().claim(),
+        }
     }
 
     /// The services under their paths.

@@ -9,7 +9,10 @@ use keyway_plugin_sdk::{
     Envelope, ErrorKind, Listed, Pattern, Plugin, ProviderError, Query, SecretsProvider, blocking,
 };
 
-use crate::{Store, StoreConfig, StoreError};
+use crate::{MAX_ANSWER_LEN, Store, StoreConfig, StoreError};
+
+/// Answers up to this length need no reservation.
+const SMALL_ANSWER: u64 = 64 * 1024;
 
 /// Serves a [`Store`]: every id is in its realm, and it can list.
 #[derive(Debug)]
@@ -40,8 +43,20 @@ impl SecretsProvider for FileProvider {
         if let Some(cached) = self.store.get_cached(query.pattern()).map_err(explain)? {
             return Ok(cached);
         }
-        let (store, pattern) = (Arc::clone(&self.store), query.pattern().clone());
-        blocking(move || store.get(&pattern).map_err(explain)).await
+        let get = |limit| {
+            let (store, pattern) = (Arc::clone(&self.store), query.pattern().clone());
+            blocking(move || store.get_up_to(limit, &pattern).map_err(explain))
+        };
+        match get(SMALL_ANSWER).await? {
+            Ok(found) => Ok(found),
+            Err(bytes) => {
+                // A value is in memory twice: encrypted and decrypted, then decrypted and encoded.
+                query.reserve(2 * bytes).await;
+                // Should it have grown meanwhile, so little counts for more.
+                let found = get(MAX_ANSWER_LEN).await?;
+                Ok(found.expect("what is longer is an error"))
+            }
+        }
     }
 
     async fn list_secrets(&self, query: &Query) -> Result<Vec<Listed>, ProviderError> {

@@ -129,15 +129,32 @@ impl Store {
     /// When the store cannot be read in full, see [`StoreError`]; [`StoreError::AnswerTooLarge`] when the values
     /// together exceed [`MAX_ANSWER_LEN`].
     pub fn get(&self, pattern: &Pattern) -> Result<Vec<Envelope>, StoreError> {
+        let found = self.get_up_to(MAX_ANSWER_LEN, pattern)?;
+        Ok(found.expect("what is longer is an error"))
+    }
+
+    /// As [`get`](Self::get), but decrypts nothing when the answer would be longer than `limit` bytes: `Err` has its length
+    /// then, ids and what belongs to them included.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](Self::get).
+    pub fn get_up_to(
+        &self,
+        limit: u64,
+        pattern: &Pattern,
+    ) -> Result<Result<Vec<Envelope>, u64>, StoreError> {
         self.with_index(|loaded| {
             let matches = loaded.matching(pattern);
-            check_size(&matches)?;
-            matches
-                .into_iter()
-                .map(|(id, record)| self.envelope(loaded, id, record))
-                .collect()
+            let bytes = check_size(&matches)?;
+            if bytes > limit {
+                return Ok(Err(bytes));
+            }
+            let envelopes = matches.into_iter();
+            let envelopes = envelopes.map(|(id, record)| self.envelope(loaded, id, record));
+            envelopes.collect::<Result<_, _>>().map(Ok)
         })
-        .map(Option::unwrap_or_default)
+        .map(|found| found.unwrap_or(Ok(Vec::new())))
     }
 
     /// As [`get`](Self::get), if that needs no decryption because all values were asked for lately; else `None`.
@@ -276,13 +293,14 @@ fn finish(id: &Id, record: &Record, value: SecretValue) -> Envelope {
     envelope
 }
 
-fn check_size(matches: &[(&Id, &Record)]) -> Result<(), StoreError> {
+/// The length of an answer, which must not be too long.
+fn check_size(matches: &[(&Id, &Record)]) -> Result<u64, StoreError> {
     let sizes = matches
         .iter()
         .map(|(_, record)| record.len.saturating_add(OVERHEAD));
     let bytes = sizes.fold(0, u64::saturating_add);
     if bytes <= MAX_ANSWER_LEN {
-        return Ok(());
+        return Ok(bytes);
     }
     Err(StoreError::AnswerTooLarge {
         count: matches.len(),

@@ -24,6 +24,11 @@ impl Engine {
         Self { child, stderr }
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks it to stop, and gives what it still wrote to stderr and how it ended.
     pub fn stop(mut self) -> (ExitStatus, String) {
         self.signal(Signal::TERM);

@@ -129,7 +129,7 @@ fn start(timeout: Duration) -> (Daemon, tokio::task::JoinHandle<Outcome>) {
         };
         run(
             far,
-            &Provider(Arc::new(Hello)),
+            &Provider::new(Hello, u64::MAX),
             &introduction,
             std::future::pending(),
         )
@@ -234,7 +234,7 @@ async fn a_request_that_is_being_answered_is_finished_at_the_end() {
         let stop = async {
             let _ = stopped.await;
         };
-        run(far, &Provider(Arc::new(provider)), &introduction, stop).await
+        run(far, &Provider::new(provider, u64::MAX), &introduction, stop).await
     });
     let daemon = Daemon::start(near);
     daemon.permits.add_permits(1);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use keyway_proto::plugins::v1::PluginServiceServer;
 use keyway_proto::plugins::v1::register_plugin_request::Metadata;
-use keyway_rpc::Router;
+use keyway_rpc::{Budget, Router};
 
 pub(crate) use self::health::Health;
 pub(crate) use self::shutdown::{ShutdownRequested, shutdown_switch};
@@ -32,23 +32,36 @@ pub(crate) trait Role: Send + Sync + 'static {
 }
 
 /// A provider of secrets, as a role.
-pub(crate) struct Provider<P>(pub(crate) Arc<P>);
+pub(crate) struct Provider<P> {
+    provider: Arc<P>,
+    answers: Budget,
+}
+
+impl<P> Provider<P> {
+    /// `answer_memory`: how many bytes its large answers may have together.
+    pub(crate) fn new(provider: P, answer_memory: u64) -> Self {
+        Self {
+            provider: Arc::new(provider),
+            answers: Budget::new(answer_memory),
+        }
+    }
+}
 
 /// An access-control module, as a role.
 pub(crate) struct Access<A>(pub(crate) Arc<A>);
 
 impl<P: SecretsProvider> Role for Provider<P> {
     fn version(&self) -> String {
-        self.0.version().to_owned()
+        self.provider.version().to_owned()
     }
 
     fn metadata(&self) -> Metadata {
-        let pattern = Some(self.0.pattern().to_string());
+        let pattern = Some(self.provider.pattern().to_string());
         Metadata::SecretsProvider(keyway_proto::plugins::v1::SecretsProvider { pattern })
     }
 
     fn routes(&self, gate: Gate) -> Router {
-        provider::routes(Arc::clone(&self.0), gate)
+        provider::routes(Arc::clone(&self.provider), self.answers.clone(), gate)
     }
 }
 

@@ -12,17 +12,18 @@ use keyway_proto::resolver::v1::{
     GetSecretsRequest, GetSecretsResponse, ResolverService, ResolverServiceServer,
 };
 use keyway_proto::timestamp;
-use keyway_rpc::{Error, Request, Response, Router};
+use keyway_rpc::{Budget, Claim, Error, Request, Response, Router};
 use keyway_secrets::{Envelope, Id, Pattern};
 use tokio::time::{Instant, timeout_at};
 
 use crate::gate::Gate;
 use crate::{Listed, ProviderError, Query, SecretsProvider};
 
-pub(super) fn routes<P: SecretsProvider>(provider: Arc<P>, gate: Gate) -> Router {
+pub(super) fn routes<P: SecretsProvider>(provider: Arc<P>, answers: Budget, gate: Gate) -> Router {
     let realm = provider.pattern();
     let service = Arc::new(Service {
         provider,
+        answers,
         gate,
         realm,
         warned: AtomicBool::new(false),
@@ -36,6 +37,8 @@ pub(super) fn routes<P: SecretsProvider>(provider: Arc<P>, gate: Gate) -> Router
 
 struct Service<P> {
     provider: Arc<P>,
+    /// What the answers that providers announce as large share.
+    answers: Budget,
     gate: Gate,
     /// As registered: asking the provider again could give another answer.
     realm: Pattern,
@@ -63,7 +66,11 @@ impl<P: SecretsProvider> ResolverService for Service<P> {
             .map(resolved_now)
             .map(Into::into)
             .collect();
-        Ok(Response::new(GetSecretsResponse { envelopes }))
+        let mut response = Response::new(GetSecretsResponse { envelopes });
+        if query.claim.holds() {
+            response.keep_until_sent(query.claim);
+        }
+        Ok(response)
     }
 }
 
@@ -80,16 +87,22 @@ impl<P: SecretsProvider> CatalogService for Service<P> {
             .await?;
         let listed = self.select(&query, found, |listed| &listed.id);
         let secrets = listed.into_iter().map(to_wire).collect();
-        Ok(Response::new(ListSecretsResponse {
+        let mut response = Response::new(ListSecretsResponse {
             secrets,
             unlisted: Vec::new(),
-        }))
+        });
+        if query.claim.holds() {
+            response.keep_until_sent(query.claim);
+        }
+        Ok(response)
     }
 }
 
 /// A query that came through the gate.
 struct Admitted {
     query: Query,
+    /// What its answer takes.
+    claim: Claim,
     until: Instant,
     allowed: Duration,
 }
@@ -107,9 +120,11 @@ impl<P: SecretsProvider> Service<P> {
         let pattern: Pattern = text.parse().map_err(|error| {
             Error::invalid_argument(format!("`{text}` is not an id or a pattern: {error}"))
         })?;
-        let query = Query::until(pattern, until);
+        let claim = self.answers.claim();
+        let query = Query::until(pattern, until, claim.clone());
         Ok(Admitted {
             query,
+            claim,
             until,
             allowed: until - arrived,
         })

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use super::{Registration, TestDaemon};
 use crate::connection::{self, Introduction, RegisterError};
+use crate::plugin::DEFAULT_ANSWER_MEMORY;
 use crate::service::{Access, Provider, Role};
 use crate::{AccessControl, SecretsProvider};
 
@@ -26,6 +27,7 @@ pub struct TestDaemonBuilder {
     pub(super) name: String,
     request_timeout: Duration,
     refusal: Option<String>,
+    answer_memory: u64,
     pub(super) variables: Vec<(OsString, OsString)>,
 }
 
@@ -35,6 +37,7 @@ impl Default for TestDaemonBuilder {
             name: "test".to_owned(),
             request_timeout: Duration::from_secs(10),
             refusal: None,
+            answer_memory: DEFAULT_ANSWER_MEMORY,
             variables: Vec::new(),
         }
     }
@@ -55,6 +58,13 @@ impl TestDaemonBuilder {
         self
     }
 
+    /// How much memory the plugin's large answers share, as [`Plugin::answer_memory`](crate::Plugin::answer_memory).
+    #[must_use]
+    pub fn answer_memory(mut self, bytes: u64) -> Self {
+        self.answer_memory = bytes;
+        self
+    }
+
     /// Refuses the registration with this reason.
     #[must_use]
     pub fn refuse(mut self, reason: impl Into<String>) -> Self {
@@ -68,7 +78,8 @@ impl TestDaemonBuilder {
     ///
     /// The registration's.
     pub async fn start(self, provider: impl SecretsProvider) -> Result<TestDaemon, RegisterError> {
-        self.register(Box::new(Provider(Arc::new(provider)))).await
+        let role = Provider::new(provider, self.answer_memory);
+        self.register(Box::new(role)).await
     }
 
     /// Starts the daemon with an access-control module.

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::failure::{cut_short, transport_error};
 use super::{Config, Transport};
+use crate::budget::Tally;
 use crate::buffer::{CollectError, collect};
 use crate::compression::DecompressError;
 use crate::connect::client::{Outgoing, Received};
@@ -32,9 +33,11 @@ where
         let timeout = config.timeout?;
         Instant::now().checked_add(timeout)
     });
+    let claim = request.claim().cloned();
     let request = encode(&config, spec, request, deadline)?;
     // Pinned once, because it is large.
-    let exchange = pin!(exchange(transport, &config, spec, request, deadline));
+    let tally = Tally::new(claim.as_ref());
+    let exchange = pin!(exchange(transport, &config, spec, request, deadline, tally));
     let response = match deadline {
         None => exchange.await?,
         Some(at) if at <= Instant::now() => return Err(expired(spec)),
@@ -89,6 +92,7 @@ async fn exchange<S: Transport>(
     spec: &MethodSpec,
     request: http::Request<Body>,
     deadline: Option<Instant>,
+    tally: Tally<'_>,
 ) -> Result<Response<Bytes>, Error> {
     let has_expired = || deadline.is_some_and(|at| at <= Instant::now());
     let failed = |error| transport_error(error, spec, has_expired());
@@ -100,7 +104,7 @@ async fn exchange<S: Transport>(
     let received = Received::new(parts, config.codec, spec)?;
     let (encoding, limit) = (received.encoding(), config.max_message_size);
     let sensitive = spec.is_sensitive();
-    let packed = collect(pin!(body), encoding.body_limit(limit), sensitive).await;
+    let packed = collect(pin!(body), encoding.body_limit(limit), sensitive, tally).await;
     let message = match packed {
         Ok(packed) => encoding
             .decompress(packed, limit, sensitive)

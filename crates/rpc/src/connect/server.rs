@@ -14,6 +14,7 @@ use super::content_type::{self, ContentType};
 use super::query::Query;
 use super::{PROTOCOL_VERSION, TIMEOUT, timeout};
 use crate::compression::{Compression, Encoding};
+use crate::response::Kept;
 use crate::{Body, Codec, Error, MethodSpec, Response, metadata};
 
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
@@ -247,16 +248,24 @@ impl Answer {
     /// The response of a call that succeeded.
     pub(crate) fn success(
         self,
-        reply: Response<Bytes>,
+        mut reply: Response<Bytes>,
         compression: Compression,
         spec: &MethodSpec,
     ) -> http::Response<Body> {
+        let kept = reply.take_kept();
         let (message, headers, trailers) = reply.into_parts();
         let encoding = match self.gzip_accepted {
             true => compression.encoding_for(message.len()),
             false => Encoding::Identity,
         };
         let message = encoding.compress(message, spec.is_sensitive());
+        let message = match kept {
+            Some(kept) => Bytes::from_owner(Keeping {
+                message,
+                _kept: kept,
+            }),
+            None => message,
+        };
         let mut response = http::Response::new(Body::full(message));
         let to = response.headers_mut();
         to.insert(CONTENT_TYPE, self.codec.content_type());
@@ -269,6 +278,18 @@ impl Answer {
         metadata::append_application(to, &headers);
         metadata::append_trailers(to, &trailers);
         response
+    }
+}
+
+/// A message, and what lives as long as its bytes.
+struct Keeping {
+    message: Bytes,
+    _kept: Kept,
+}
+
+impl AsRef<[u8]> for Keeping {
+    fn as_ref(&self) -> &[u8] {
+        &self.message
     }
 }
 

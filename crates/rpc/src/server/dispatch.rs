@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::guard::{CatchPanic, Expired, until, within};
 use super::route::{Handler, Route};
 use super::router::{Settings, Shared};
+use crate::budget::Tally;
 use crate::buffer::{CollectError, collect, drain, has_data};
 use crate::compression::DecompressError;
 use crate::connect::server::{Negotiated, Rejection, failure, negotiate, too_large};
@@ -126,7 +127,13 @@ where
         }
         Some(message) => message,
         None => {
-            let reading = collect(body, encoding.body_limit(limit), spec.is_sensitive());
+            let sensitive = spec.is_sensitive();
+            let reading = collect(
+                body,
+                encoding.body_limit(limit),
+                sensitive,
+                Tally::default(),
+            );
             match within(settings.read_timeout, pin!(reading)).await {
                 Ok(read) => read.map_err(|error| unread(error, limit))?,
                 Err(_) => return Err(too_slow(settings.read_timeout)),

@@ -61,10 +61,10 @@ impl Route {
                 let request = request.try_map(|bytes| codec.decode(spec, bytes));
                 let request =
                     request.map_err(|error| Error::invalid_argument(error.to_string()))?;
-                let (message, headers, trailers) = handler(request).await?.into_parts();
-                let bytes = codec.encode(spec, &message);
+                let response = handler(request).await?;
+                let bytes = codec.encode(spec, response.message());
                 let bytes = bytes.map_err(|error| Error::internal(error.to_string()))?;
-                Ok(Response::from_parts(bytes, headers, trailers))
+                Ok(response.map(|_| bytes))
             };
             Box::pin(call) as BoxFuture<_>
         };

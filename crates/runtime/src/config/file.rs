@@ -76,6 +76,7 @@ struct File {
     listen: Option<Vec<Parsed<Address>>>,
     plugin_dirs: Option<Vec<AbsolutePath>>,
     allow_uids: Option<BTreeSet<u32>>,
+    answer_memory: Option<Size>,
     manual: Option<Manual>,
     access: Option<Access>,
     audit: Option<Audit>,
@@ -139,6 +140,9 @@ impl File {
         }
         if let Some(allow_uids) = self.allow_uids {
             config.allow_uids = allow_uids;
+        }
+        if let Some(answer_memory) = self.answer_memory {
+            config.answer_memory = answer_memory.0;
         }
         if let Some(manual) = self.manual {
             config.manual = manual.allow.into();
@@ -270,6 +274,33 @@ fn parse_duration(text: &str) -> Option<Duration> {
     let duration = Duration::from_millis(number.parse::<u64>().ok()?.checked_mul(milliseconds)?);
     // A day is longer than any request or cache entry should live, and keeps sums of times far from overflow.
     (!duration.is_zero() && duration <= Duration::from_secs(24 * 3600)).then_some(duration)
+}
+
+/// A number of bytes as a number and a unit: `64KiB`, `256MiB`, `1GiB`.
+struct Size(u64);
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse_size(&text).map(Self).ok_or_else(|| {
+            D::Error::custom(format!(
+                "{text:?} is not a size like \"64KiB\", \"256MiB\" or \"1GiB\""
+            ))
+        })
+    }
+}
+
+fn parse_size(text: &str) -> Option<u64> {
+    let end_of_number = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(end_of_number);
+    let bytes: u64 = match unit {
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    let size = number.parse::<u64>().ok()?.checked_mul(bytes)?;
+    (size > 0).then_some(size)
 }
 
 /// Says where the error is: file, line and key.

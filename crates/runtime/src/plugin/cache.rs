@@ -15,12 +15,17 @@ use super::CallError;
 /// How many answers are kept for one plugin. Their values are in the daemon's memory for that long.
 const MAX_ANSWERS: usize = 256;
 
+/// How many bytes their values have together; an answer that is larger by itself is not kept.
+const MAX_BYTES: u64 = 32 * 1024 * 1024;
+
 /// An answer that several callers share.
 pub(crate) type SharedAnswer = Arc<Result<GetSecretsResponse, CallError>>;
 
 type Flight = BoxFuture<'static, SharedAnswer>;
 
 /// The answers of one plugin by question. It is dropped with the plugin's registration, and the values in it are wiped then.
+///
+/// Where there is no room for another answer, all are forgotten.
 ///
 /// Callers that ask the same at the same time share one request; it is given up when the last of them has left.
 #[derive(Debug, Default)]
@@ -49,14 +54,7 @@ impl Cache {
         };
         let answer = flight.await;
         if let Some(lifetime) = lifetime(&answer, ttl, SystemTime::now()) {
-            let until = Instant::now() + lifetime;
-            self.insert(
-                question,
-                Slot::Answered {
-                    answer: Arc::clone(&answer),
-                    until,
-                },
-            );
+            self.insert(question, &answer, Instant::now() + lifetime);
         }
         answer
     }
@@ -85,16 +83,22 @@ impl Cache {
         }
         let flight = ask().shared();
         if let Some(weak) = flight.downgrade() {
-            make_room(&mut slots);
+            make_room(&mut slots, 0);
             slots.insert(question.to_owned(), Slot::Asked(weak));
         }
         Err(flight)
     }
 
-    fn insert(&self, question: &str, slot: Slot) {
+    fn insert(&self, question: &str, answer: &SharedAnswer, until: Instant) {
+        let size = answer.as_ref().as_ref().map_or(0, size);
         let mut slots = self.lock();
-        make_room(&mut slots);
-        slots.insert(question.to_owned(), slot);
+        slots.remove(question);
+        if size > MAX_BYTES {
+            return;
+        }
+        make_room(&mut slots, size);
+        let answer = Arc::clone(answer);
+        slots.insert(question.to_owned(), Slot::Answered { answer, until });
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Slot>> {
@@ -102,8 +106,26 @@ impl Cache {
     }
 }
 
-fn make_room(slots: &mut HashMap<String, Slot>) {
-    if slots.len() < MAX_ANSWERS {
+/// How many bytes the values of an answer have.
+pub(crate) fn size(response: &GetSecretsResponse) -> u64 {
+    let values = response.envelopes.iter();
+    values.map(|envelope| envelope.value().len() as u64).sum()
+}
+
+fn kept(slots: &HashMap<String, Slot>) -> u64 {
+    let sizes = slots.values().map(|slot| match slot {
+        Slot::Asked(_) => 0,
+        Slot::Answered { answer, .. } => answer.as_ref().as_ref().map_or(0, size),
+    });
+    sizes.sum()
+}
+
+/// Makes room for one more answer of `size` bytes.
+fn make_room(slots: &mut HashMap<String, Slot>, size: u64) {
+    let is_full = |slots: &HashMap<_, _>| {
+        slots.len() >= MAX_ANSWERS || (size > 0 && kept(slots) + size > MAX_BYTES)
+    };
+    if !is_full(slots) {
         return;
     }
     let now = Instant::now();
@@ -111,7 +133,7 @@ fn make_room(slots: &mut HashMap<String, Slot>) {
         Slot::Asked(flight) => flight.upgrade().is_some(),
         Slot::Answered { until, .. } => now < *until,
     });
-    if slots.len() >= MAX_ANSWERS {
+    if is_full(slots) {
         slots.clear();
     }
 }
@@ -203,6 +225,34 @@ mod tests {
         // Nobody waits for that request any more, so the next caller makes another.
         asked.get(answer(None)).await;
         assert_eq!(asked.count(), 3);
+    }
+
+    fn large(mebibytes: usize) -> SharedAnswer {
+        let mut response = GetSecretsResponse::default();
+        let mut envelope = keyway_proto::resolver::v1::get_secrets_response::Envelope::default();
+        envelope.value = Some(vec![0; mebibytes << 20]);
+        response.envelopes.push(envelope);
+        Arc::new(Ok(response))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_kept_has_a_limit() {
+        let asked = Asked::default();
+        for (answer, kept_then) in [
+            (large(20), 20),
+            (large(10), 30),
+            (large(20), 20),
+            (large(33), 20),
+        ] {
+            let question = format!("a/{}", asked.count());
+            let flight = || async { answer }.boxed();
+            asked
+                .0
+                .get(&question, Duration::from_secs(60), flight)
+                .await;
+            asked.1.fetch_add(1, Ordering::Relaxed);
+            assert_eq!(kept(&asked.0.lock()) >> 20, kept_then);
+        }
     }
 
     #[test]

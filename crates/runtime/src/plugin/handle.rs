@@ -11,7 +11,7 @@ use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
 use keyway_rpc::client::{self, Client};
 use keyway_rpc::http1::Exchange;
-use keyway_rpc::{Code, Error, Request, Response};
+use keyway_rpc::{Budget, Claim, Code, Error, Request, Response};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
@@ -53,6 +53,9 @@ pub(crate) enum CallError {
     /// So many calls wait for it that this one did not get its turn.
     #[error("busy: no turn within {}", brief(*.0))]
     Busy(Duration),
+    /// There was no room for its answer.
+    #[error("no room for its answer within {}: other large answers fill `answer_memory`", brief(*.0))]
+    NoRoom(Duration),
     /// It took too long.
     #[error("no answer within {}", brief(*.0))]
     TimedOut(Duration),
@@ -147,17 +150,20 @@ impl Handle {
         CallError::TooOld
     }
 
-    /// Asks a provider for secrets.
+    /// Asks a provider for secrets. The answer is counted against `claim`.
     pub(crate) async fn get_secrets(
         &self,
         pattern: &str,
         limit: Duration,
+        claim: &Claim,
     ) -> Result<resolver::GetSecretsResponse, CallError> {
         let message = resolver::GetSecretsRequest {
             pattern: Some(pattern.into()),
         };
         let result = self
-            .call(message, limit, |request| self.resolver.get_secrets(request))
+            .counted(message, limit, claim, |request| {
+                self.resolver.get_secrets(request)
+            })
             .await;
         match result {
             Err(error) if self.generation == Generation::Engine && error.is_unimplemented() => {
@@ -169,16 +175,20 @@ impl Handle {
     }
 
     /// As [`get_secrets`](Self::get_secrets), but an answer of the last `ttl` will do, and the same question of several callers
-    /// is asked once. The request itself may take `patience`, whoever waits for it.
+    /// is asked once. The request itself may take `patience`, whoever waits for it; while its answer is read, that is counted
+    /// against `budget`.
     pub(crate) async fn get_secrets_cached(
         self: &Arc<Self>,
         pattern: &str,
         ttl: Duration,
         patience: Duration,
+        budget: &Budget,
     ) -> SharedAnswer {
         let ask = || {
             let (handle, pattern) = (Arc::clone(self), pattern.to_owned());
-            async move { Arc::new(handle.get_secrets(&pattern, patience).await) }.boxed()
+            // Who waits for the answer may change, so the request has a claim of its own until it is complete.
+            let claim = budget.claim();
+            async move { Arc::new(handle.get_secrets(&pattern, patience, &claim).await) }.boxed()
         };
         self.cache.get(pattern, ttl, ask).await
     }
@@ -188,17 +198,20 @@ impl Handle {
         self.cache.clear();
     }
 
-    /// Asks a provider what it has, without values.
+    /// Asks a provider what it has, without values. The answer is counted against `claim`.
     pub(crate) async fn list_secrets(
         &self,
         pattern: &str,
         limit: Duration,
+        claim: &Claim,
     ) -> Result<catalog::ListSecretsResponse, CallError> {
         let message = catalog::ListSecretsRequest {
             pattern: Some(pattern.into()),
         };
-        self.call(message, limit, |request| self.catalog.list_secrets(request))
-            .await
+        self.counted(message, limit, claim, |request| {
+            self.catalog.list_secrets(request)
+        })
+        .await
     }
 
     /// Asks an access-control module about a query.
@@ -229,6 +242,24 @@ impl Handle {
         } else {
             let request = Request::new(resolver::ShutdownRequest {}).with_timeout(limit);
             self.legacy_plugin.shutdown(request).await.map(drop)
+        }
+    }
+
+    /// As [`call`](Self::call); the answer is counted against `claim`, and read when there is room for it.
+    async fn counted<In, Out, F>(
+        &self,
+        message: In,
+        limit: Duration,
+        claim: &Claim,
+        method: impl FnOnce(Request<In>) -> F,
+    ) -> Result<Out, CallError>
+    where
+        F: Future<Output = Result<Response<Out>, Error>>,
+    {
+        let method = |request: Request<In>| method(request.with_claim(claim.clone()));
+        match self.call(message, limit, method).await {
+            Err(CallError::TimedOut(limit)) if claim.is_crowded() => Err(CallError::NoRoom(limit)),
+            result => result,
         }
     }
 

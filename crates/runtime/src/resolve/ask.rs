@@ -5,55 +5,49 @@ use std::time::{Duration, SystemTime};
 
 use futures::future::join_all;
 use keyway_proto::resolver::v1::get_secrets_response::Envelope;
-use keyway_secrets::Pattern;
+use keyway_rpc::Claim;
 use tokio::time::{Instant, timeout};
 
-use super::Failure;
 use super::answer::{Answer, admit};
+use super::{Failure, Question};
 use crate::engine::Engine;
-use crate::plugin::{CallError, Handle};
+use crate::plugin::{CallError, SharedAnswer, size};
 use crate::registry::Entry;
 
 /// Asks all of `entries` at the same time; the answers come in their order.
 pub(super) async fn all(
     engine: &Arc<Engine>,
     entries: &[Arc<Entry>],
-    query: &Pattern,
-    deadline: Option<Instant>,
+    question: &Question<'_>,
 ) -> Vec<Answer> {
-    join_all(
-        entries
-            .iter()
-            .map(|entry| one(engine, entry, query, deadline)),
-    )
-    .await
+    join_all(entries.iter().map(|entry| one(engine, entry, question))).await
 }
 
-async fn one(
-    engine: &Arc<Engine>,
-    entry: &Arc<Entry>,
-    query: &Pattern,
-    deadline: Option<Instant>,
-) -> Answer {
+async fn one(engine: &Arc<Engine>, entry: &Arc<Entry>, asked: &Question<'_>) -> Answer {
     let (Some(handle), Some(realm)) = (entry.handle(), entry.realm()) else {
         return Answer::failed(entry, Failure::new(entry, "it is not running"));
     };
-    let question = realm.narrow(query);
-    let limit = limit(engine, entry, deadline);
+    let question = realm.narrow(asked.query);
+    let limit = limit(engine, entry, asked.deadline);
     let answer = match cache_ttl(entry) {
-        None => match handle.get_secrets(question.as_str(), limit).await {
+        None => match handle
+            .get_secrets(question.as_str(), limit, &asked.claim)
+            .await
+        {
             Ok(mut response) => Ok(std::mem::take(&mut response.envelopes)),
             Err(error) => Err(Unanswered::new(&error)),
         },
         Some(ttl) => {
             let patience = engine.config().timeout_of(&entry.name);
-            cached(handle, question.as_str(), ttl, patience, limit).await
+            let budget = engine.answer_memory();
+            let answer = handle.get_secrets_cached(question.as_str(), ttl, patience, &budget);
+            copied(answer, limit, &asked.claim).await
         }
     };
     match answer {
         Ok(envelopes) => Answer::found(
             entry,
-            admit(entry, &realm, query, envelopes, SystemTime::now()),
+            admit(entry, &realm, asked.query, envelopes, SystemTime::now()),
         ),
         Err(failure) if failure.is_not_found => Answer::found(entry, Vec::new()),
         Err(failure) => {
@@ -88,21 +82,26 @@ fn cache_ttl(entry: &Entry) -> Option<Duration> {
         .filter(|_| entry.name.as_str() != "file")
 }
 
-/// An answer from the cache, or a shared one that this caller waits for no longer than `limit`.
-async fn cached(
-    handle: &Arc<Handle>,
-    question: &str,
-    ttl: Duration,
-    patience: Duration,
+/// A copy of an answer from the cache, or of a shared one, that this caller waits for no longer than `limit`. The copy is
+/// counted against `claim`.
+async fn copied(
+    answer: impl Future<Output = SharedAnswer>,
     limit: Duration,
+    claim: &Claim,
 ) -> Result<Vec<Envelope>, Unanswered> {
-    match timeout(limit, handle.get_secrets_cached(question, ttl, patience)).await {
-        Ok(answer) => match answer.as_ref() {
-            Ok(response) => Ok(response.envelopes.clone()),
-            Err(error) => Err(Unanswered::new(error)),
-        },
-        Err(_) => Err(Unanswered::new(&CallError::TimedOut(limit))),
-    }
+    let copied = timeout(limit, async {
+        let answer = answer.await;
+        let response = answer.as_ref().as_ref().map_err(Unanswered::new)?;
+        claim.take(size(response)).await;
+        Ok(response.envelopes.clone())
+    });
+    copied.await.unwrap_or_else(|_| {
+        let error = match claim.is_crowded() {
+            true => CallError::NoRoom(limit),
+            false => CallError::TimedOut(limit),
+        };
+        Err(Unanswered::new(&error))
+    })
 }
 
 /// How long one provider may take: what is configured, or less when the caller waits less.

@@ -6,29 +6,27 @@ use futures::future::join_all;
 use keyway_proto::keyway::v1::unlisted::Reason;
 use keyway_proto::keyway::v1::{ListSecretsResponse, Secret, Unlisted};
 use keyway_proto::timestamp::repaired;
-use keyway_secrets::Pattern;
-use tokio::time::Instant;
 
 use super::answer::{is_admissible, without_repetitions};
-use super::{Candidates, ask};
+use super::{Candidates, Question, ask};
 use crate::engine::Engine;
 use crate::plugin::CallError;
 use crate::registry::Entry;
 
-/// Asks every provider whose realm overlaps `query` for its list. A provider that has none, or fails, is named in the answer.
+/// Asks every provider whose realm overlaps the query for its list. A provider that has none, or fails, is named in the answer.
 pub(crate) async fn list_secrets(
     engine: &Arc<Engine>,
-    query: &Pattern,
-    deadline: Option<Instant>,
+    question: &Question<'_>,
 ) -> ListSecretsResponse {
-    super::wait_for_starting(engine, query, deadline).await;
+    let query = question.query;
+    super::wait_for_starting(engine, query, question.deadline).await;
     let snapshot = engine.registry.snapshot();
     let candidates = Candidates::among(&snapshot, query);
     let asked = join_all(
         candidates
             .running
             .iter()
-            .map(|entry| one(engine, entry, query, deadline)),
+            .map(|entry| one(engine, entry, question)),
     )
     .await;
     let mut response = ListSecretsResponse::default();
@@ -62,15 +60,15 @@ pub(crate) async fn list_secrets(
 async fn one(
     engine: &Arc<Engine>,
     entry: &Arc<Entry>,
-    query: &Pattern,
-    deadline: Option<Instant>,
+    question: &Question<'_>,
 ) -> Result<Vec<Secret>, Unlisted> {
+    let query = question.query;
     let (Some(handle), Some(realm)) = (entry.handle(), entry.realm()) else {
         return Err(unlisted(entry, Reason::Failed, "it is not running".into()));
     };
-    let limit = ask::limit(engine, entry, deadline);
+    let limit = ask::limit(engine, entry, question.deadline);
     let response = handle
-        .list_secrets(realm.narrow(query).as_str(), limit)
+        .list_secrets(realm.narrow(query).as_str(), limit, &question.claim)
         .await;
     let secrets = response
         .map_err(|error| cannot_list(entry, &error))?

@@ -9,10 +9,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
+use tokio::time::Sleep;
+
+/// How long a client may take nothing of what it is sent.
+const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the connection and the service on it know of their client.
 #[derive(Debug, Default)]
@@ -53,11 +58,35 @@ impl Drop for Call {
 pub(super) struct Connection {
     stream: UnixStream,
     client: Arc<Client>,
+    /// Runs while the client takes nothing of what it is sent.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Connection {
     pub(super) fn new(stream: UnixStream, client: Arc<Client>) -> Self {
-        Self { stream, client }
+        Self {
+            stream,
+            client,
+            stalled: None,
+        }
+    }
+
+    /// Ends a write that the client does not take: what it does not read stays in memory.
+    fn with_patience<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let patience = || Box::pin(tokio::time::sleep(WRITE_PATIENCE));
+        let stalled = self.stalled.get_or_insert_with(patience);
+        stalled.as_mut().poll(cx).map(|()| {
+            let text = format!("the client has read nothing for {WRITE_PATIENCE:?}");
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        })
     }
 
     /// Whether the end that was read is to be hidden.
@@ -103,7 +132,8 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.with_patience(written, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -119,7 +149,8 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.with_patience(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -158,6 +189,27 @@ mod tests {
         theirs.read_exact(&mut answer).await.expect("the answer");
         drop(call);
         assert_eq!(read(&mut connection).await, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_not_waited_for_without_end() {
+        let (mut connection, _client, mut theirs) = pair();
+        let answer = vec![0; 4 << 20];
+        let mut taken = vec![0; 1 << 20];
+        let started = tokio::time::Instant::now();
+        let (written, ()) = tokio::join!(connection.write_all(&answer), async {
+            // Slow is not the same as never.
+            for _ in 0..3 {
+                tokio::time::sleep(WRITE_PATIENCE - Duration::from_secs(1)).await;
+                theirs
+                    .read_exact(&mut taken[..300_000])
+                    .await
+                    .expect("some of it");
+            }
+        });
+        let error = written.expect_err("nobody reads the rest");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(started.elapsed() >= 4 * WRITE_PATIENCE - Duration::from_secs(3));
     }
 
     #[tokio::test]

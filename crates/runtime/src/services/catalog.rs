@@ -23,8 +23,11 @@ impl keyway::CatalogService for Services {
             .audit
             .record("list", &[query.to_string()], &caller, &outcome)?;
         allowed?;
-        Ok(Response::new(
-            list_secrets(&self.engine, &query, request.deadline()).await,
-        ))
+        let question = self.question(&query, request.deadline());
+        let mut response = Response::new(list_secrets(&self.engine, &question).await);
+        if question.claim.holds() {
+            response.keep_until_sent(question.claim);
+        }
+        Ok(response)
     }
 }

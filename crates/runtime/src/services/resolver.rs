@@ -5,12 +5,10 @@ use keyway_proto::{FAILED_PROVIDERS_HEADER, timestamp};
 use keyway_rpc::{Error, Request, Response};
 use keyway_secrets::Pattern;
 
-use tokio::time::Instant;
-
 use super::{Services, caller, pattern};
 use crate::audit::Outcome;
 use crate::identity::Peer;
-use crate::resolve::{Resolution, failed_providers_header, resolve};
+use crate::resolve::{Question, Resolution, failed_providers_header, resolve};
 
 impl resolver::ResolverService for Services {
     async fn get_secrets(
@@ -19,7 +17,8 @@ impl resolver::ResolverService for Services {
     ) -> Result<Response<resolver::GetSecretsResponse>, Error> {
         let caller = caller(&request)?;
         let query = pattern(request.message().pattern.as_deref())?;
-        let result = self.find(&caller, &query, request.deadline()).await;
+        let question = self.question(&query, request.deadline());
+        let result = self.find(&caller, &question).await;
         let outcome = match &result {
             Ok(resolution) => found(resolution),
             Err(error) => Outcome::failed(error),
@@ -37,19 +36,17 @@ impl resolver::ResolverService for Services {
                 .headers_mut()
                 .insert(FAILED_PROVIDERS_HEADER, names);
         }
+        if question.claim.holds() {
+            response.keep_until_sent(question.claim);
+        }
         Ok(response)
     }
 }
 
 impl Services {
-    async fn find(
-        &self,
-        caller: &Peer,
-        query: &Pattern,
-        deadline: Option<Instant>,
-    ) -> Result<Resolution, Error> {
-        crate::access::check(&self.engine, caller, query).await?;
-        resolve(&self.engine, query, deadline).await
+    async fn find(&self, caller: &Peer, question: &Question<'_>) -> Result<Resolution, Error> {
+        crate::access::check(&self.engine, caller, question.query).await?;
+        resolve(&self.engine, question).await
     }
 }
 

@@ -28,6 +28,7 @@ fn every_key_is_read() {
         listen = ["/tmp/one.sock", "@two"]
         plugin_dirs = ["/opt/plugins"]
         allow_uids = [1001]
+        answer_memory = "64MiB"
         [manual]
         allow = ["pass", "vault"]
         [access]
@@ -56,6 +57,7 @@ fn every_key_is_read() {
     );
     assert_eq!(config.plugin_dirs, [PathBuf::from("/opt/plugins")]);
     assert_eq!(config.allow_uids, BTreeSet::from([1001]));
+    assert_eq!(config.answer_memory, 64 << 20);
     assert_eq!(
         config.manual,
         ManualPlugins::Named(["pass", "vault"].map(name).into())
@@ -242,5 +244,24 @@ fn durations_have_a_number_and_a_unit() {
         "18446744073709551615h",
     ] {
         assert_eq!(parse_duration(text), None, "{text}");
+    }
+}
+
+#[test]
+fn sizes_have_a_number_and_a_unit() {
+    for (text, bytes) in [("1KiB", 1 << 10), ("256MiB", 256 << 20), ("2GiB", 2 << 30)] {
+        assert_eq!(parse_size(text), Some(bytes), "{text}");
+    }
+    for text in [
+        "",
+        "1",
+        "1MB",
+        "0MiB",
+        "-1MiB",
+        "1.5GiB",
+        "MiB",
+        "99999999999999GiB",
+    ] {
+        assert_eq!(parse_size(text), None, "{text}");
     }
 }
