@@ -181,13 +181,19 @@ pub struct PluginConfig {
     pub pass_env: Vec<String>,
     /// The SHA-256 that its executable must have.
     pub sha256: Option<Sha256>,
-    /// How long its answers may be reused. `None`: never.
+    /// How long its answers may be reused. `None`: never. For `file` it has no effect, and a configuration file is refused
+    /// that sets it.
     pub cache_ttl: Option<Duration>,
 }
 
 impl PluginConfig {
     /// How many requests a plugin gets at once where nothing is configured.
     pub const DEFAULT_CONCURRENCY: usize = 64;
+}
+
+/// Whether answers of this plugin may be used again: not those of `file`, where what was just stored must be found.
+pub(crate) fn may_be_cached(name: &PluginName) -> bool {
+    name.as_str() != "file"
 }
 
 /// A SHA-256 checksum, written as 64 hexadecimal digits.

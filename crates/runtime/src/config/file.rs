@@ -9,8 +9,11 @@ use std::time::Duration;
 use keyway_proto::Address;
 use keyway_secrets::Pattern;
 use serde::{Deserialize, Deserializer, de::Error as _};
+use toml::Spanned;
 
-use super::{AuditConfig, AuditFailure, Config, ManualPlugins, PluginConfig, Sha256};
+use super::{
+    AuditConfig, AuditFailure, Config, ManualPlugins, PluginConfig, Sha256, may_be_cached,
+};
 use crate::files::{UntrustedFile, check_trusted};
 use crate::name::PluginName;
 
@@ -65,6 +68,7 @@ impl Config {
     /// When the text holds an error. The configuration is unchanged then.
     pub fn read_text(&mut self, text: &str, path: &Path) -> Result<(), ConfigError> {
         let file: File = toml::from_str(text).map_err(|error| invalid(text, path, &error))?;
+        file.check(text, path)?;
         file.apply(self);
         Ok(())
     }
@@ -127,10 +131,25 @@ struct Plugin {
     #[serde(default)]
     pass_env: Vec<VariableName>,
     sha256: Option<Parsed<Sha256>>,
-    cache_ttl: Option<PositiveDuration>,
+    cache_ttl: Option<Spanned<PositiveDuration>>,
 }
 
 impl File {
+    /// Refuses what is well written and would have no effect.
+    fn check(&self, text: &str, path: &Path) -> Result<(), ConfigError> {
+        for (name, plugin) in &self.plugins {
+            if let Some(ttl) = &plugin.cache_ttl
+                && !may_be_cached(name)
+            {
+                let message = format!(
+                    "the answers of `{name}` are never reused, since what was just stored must be found: take this line out"
+                );
+                return Err(invalid_at(text, path, ttl.span().start, message));
+            }
+        }
+        Ok(())
+    }
+
     fn apply(self, config: &mut Config) {
         if let Some(listen) = self.listen {
             config.listen = listen.into_iter().map(|address| address.0).collect();
@@ -196,7 +215,7 @@ impl From<Plugin> for PluginConfig {
                 .collect(),
             pass_env: plugin.pass_env.into_iter().map(|name| name.0).collect(),
             sha256: plugin.sha256.map(|checksum| checksum.0),
-            cache_ttl: plugin.cache_ttl.map(|ttl| ttl.0),
+            cache_ttl: plugin.cache_ttl.map(|ttl| ttl.into_inner().0),
         }
     }
 }
@@ -305,14 +324,18 @@ fn parse_size(text: &str) -> Option<u64> {
 
 /// Says where the error is: file, line and key.
 fn invalid(text: &str, path: &Path, error: &toml::de::Error) -> ConfigError {
-    let offset = error.span().map_or(0, |span| span.start).min(text.len());
-    let before = text.get(..offset).unwrap_or_default();
+    let offset = error.span().map_or(0, |span| span.start);
+    invalid_at(text, path, offset, error.message().to_owned())
+}
+
+fn invalid_at(text: &str, path: &Path, offset: usize, message: String) -> ConfigError {
+    let before = text.get(..offset.min(text.len())).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     ConfigError::Invalid {
         path: path.into(),
         line,
         key: key_at(text, line),
-        message: error.message().to_owned(),
+        message,
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::answer::{Answer, admit};
 use super::{Failure, Question};
+use crate::config::may_be_cached;
 use crate::engine::Engine;
 use crate::plugin::{CallError, SharedAnswer, size};
 use crate::registry::Entry;
@@ -74,12 +75,12 @@ impl Unanswered {
     }
 }
 
-/// How long the answers of a plugin may be used again. The file store is always read: what was just written must be found.
+/// How long the answers of a plugin may be used again.
 fn cache_ttl(entry: &Entry) -> Option<Duration> {
     entry
         .config
         .cache_ttl
-        .filter(|_| entry.name.as_str() != "file")
+        .filter(|_| may_be_cached(&entry.name))
 }
 
 /// A copy of an answer from the cache, or of a shared one, that this caller waits for no longer than `limit`. The copy is

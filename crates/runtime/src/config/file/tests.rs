@@ -171,6 +171,10 @@ fn errors_name_file_line_and_key() {
             "[manual]\nallow = 3",
             "config.toml:2: manual.allow: expected true, false or a list of plugin names",
         ),
+        (
+            "[plugins.file]\npriority = 1\ncache_ttl = \"1m\"",
+            "config.toml:3: plugins.file.cache_ttl: the answers of `file` are never reused",
+        ),
         ("listen = [", "config.toml:1: listen: "),
     ];
     for (text, expected) in cases {
