@@ -83,6 +83,15 @@ fn a_provider_that_is_turned_off_answers_nothing_until_it_is_turned_on() {
     ! Run `keyway plugins enable file` if it should be asked, or `keyway ls` to see what there is.
     [exit status: 3]
     ");
+    insta::assert_snapshot!(home.transcript(&["ls", "ls --json"]), @r#"
+    $ keyway ls
+    ID  PROVIDER  VERSION
+    **  file      turned off
+    ! keyway: no secret matches **.
+
+    $ keyway ls --json
+    {"secrets":[],"unlisted":[{"provider":"file","realm":"**","reason":"turned_off","message":""}]}
+    "#);
     assert_eq!(home.run("plugins enable file", b"").status.code(), Some(0));
     assert_eq!(home.run("get web/token", b"").stdout, b"dummy-token\n");
 }

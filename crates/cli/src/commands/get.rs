@@ -5,7 +5,6 @@ use std::io::{self, IsTerminal as _};
 
 use clap::Args;
 use keyway_proto::plugins::v1::Plugin;
-use keyway_proto::plugins::v1::plugin::Metadata;
 use keyway_resolver::{Envelope, Id, Pattern, ResolveError, Secrets};
 use zeroize::Zeroizing;
 
@@ -65,7 +64,7 @@ async fn not_asked(daemon: &Daemon, pattern: &Pattern) -> Failure {
         let found = plugins.iter().filter(|plugin| wanted(plugin));
         found.filter_map(|plugin| plugin.name.clone()).collect()
     };
-    let off = names(&|plugin| plugin.disabled() && may_answer(plugin, pattern));
+    let off = names(&|plugin| plugin.disabled() && plugins::may_answer(plugin, pattern));
     if let Some(first) = off.first() {
         let advice = format!(
             "Run `keyway plugins enable {first}` if it should be asked, or `keyway ls` to see what there is"
@@ -93,19 +92,6 @@ fn but(failure: &Failure, plugins: &[String], verb: [&str; 2], advice: &str) -> 
         format_args!("{}, but {plugins} {verb}", failure.what()),
         advice,
     )
-}
-
-/// Whether the plugin provides secrets that the pattern may match, as far as is known.
-fn may_answer(plugin: &Plugin, pattern: &Pattern) -> bool {
-    match &plugin.metadata {
-        Some(Metadata::SecretsProvider(provider)) => provider
-            .pattern
-            .as_deref()
-            .and_then(|realm| realm.parse::<Pattern>().ok())
-            .is_none_or(|realm| realm.overlaps(pattern)),
-        Some(Metadata::AccessControlModule(_)) => false,
-        None => true,
-    }
 }
 
 /// The secret, if there is one and no doubt which.

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use futures::future::join_all;
-use keyway_proto::plugins::v1::{
-    ListPluginsRequest, PluginManagementServiceClient, plugin::Metadata,
-};
+use keyway_proto::plugins::v1::Plugin;
+use keyway_proto::plugins::v1::plugin::Metadata;
 use keyway_resolver::{
     Catalog, Entry, Envelope, Pattern, ResolveError, Secrets, Unlisted, UnlistedReason,
 };
 use serde::Serialize;
 
+use super::plugins;
 use crate::daemon::{self, Daemon, DaemonOptions};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -42,7 +42,8 @@ pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
         output::print_text(json::line(&listing))?;
     } else {
         output::print_text(listing.table())?;
-        if listing.secrets.is_empty() && listing.unlisted.is_empty() {
+        let is_off = |unlisted: &NotListed| unlisted.reason == "turned_off";
+        if listing.secrets.is_empty() && listing.unlisted.iter().all(is_off) {
             output::note(format_args!("no secret matches {}", options.pattern));
         }
     }
@@ -82,20 +83,51 @@ struct Listed {
 struct NotListed {
     provider: String,
     realm: Option<String>,
+    /// `cannot_list`, `failed` or `turned_off`.
     reason: &'static str,
     message: String,
 }
 
+impl NotListed {
+    fn new(plugin: &Plugin, reason: &'static str) -> Self {
+        Self {
+            provider: plugin.name().to_owned(),
+            realm: plugins::realm(plugin).map(|realm| realm.to_string()),
+            reason,
+            message: String::new(),
+        }
+    }
+}
+
 impl Listing {
     async fn ask(daemon: &Daemon, pattern: &Pattern, fetch: bool) -> Result<Self, Failure> {
-        match daemon.list(pattern).await {
-            Ok(catalog) => Ok(Self::of(daemon, pattern, catalog, fetch).await),
+        let mut listing = match daemon.list(pattern).await {
+            Ok(catalog) => Self::of(daemon, pattern, catalog, fetch).await,
             // A daemon of another make has no catalog.
-            Err(ResolveError::Unsupported { .. }) if fetch => Self::fetched(daemon, pattern).await,
-            Err(ResolveError::Unsupported { .. }) => Self::realms(daemon, pattern).await,
-            Err(ResolveError::NotFound { .. }) => Ok(Self::default()),
-            Err(error) => Err(daemon::failure(pattern, error)),
+            Err(ResolveError::Unsupported { .. }) if fetch => {
+                Self::fetched(daemon, pattern).await?
+            }
+            Err(ResolveError::Unsupported { .. }) => return Self::realms(daemon, pattern).await,
+            Err(ResolveError::NotFound { .. }) => Self::default(),
+            Err(error) => return Err(daemon::failure(pattern, error)),
+        };
+        match plugins::listed(daemon).await {
+            Ok(plugins) => listing.add_turned_off(&plugins, pattern),
+            Err(error) => {
+                let note = format!("whether a provider is turned off is not known: {error}");
+                listing.notes.push(note);
+            }
         }
+        Ok(listing)
+    }
+
+    /// The providers that are not asked because somebody turned them off.
+    fn add_turned_off(&mut self, plugins: &[Plugin], pattern: &Pattern) {
+        let off = plugins.iter().filter(|plugin| plugin.disabled());
+        let off = off.filter(|plugin| plugins::may_answer(plugin, pattern));
+        self.unlisted
+            .extend(off.map(|plugin| NotListed::new(plugin, "turned_off")));
+        self.unlisted.sort_by(|a, b| a.provider.cmp(&b.provider));
     }
 
     /// What the catalog says, completed with what can be fetched.
@@ -152,26 +184,16 @@ impl Listing {
 
     /// What each provider answers for, where a daemon can say no more.
     async fn realms(daemon: &Daemon, pattern: &Pattern) -> Result<Self, Failure> {
-        let client = PluginManagementServiceClient::from(daemon.rpc());
-        let answer = client.list_plugins(ListPluginsRequest {}).await;
-        let answer = answer.map_err(|error| daemon::unanswered(error.into()))?;
+        let plugins = plugins::listed(daemon).await;
+        let plugins = plugins.map_err(daemon::unanswered)?;
         let mut listing = Self::default();
-        for plugin in answer.into_message().plugins {
-            let Some(Metadata::SecretsProvider(provider)) = plugin.metadata else {
-                continue;
-            };
-            let realm = provider
-                .pattern
-                .and_then(|realm| realm.parse::<Pattern>().ok());
-            if realm.as_ref().is_none_or(|realm| realm.overlaps(pattern)) {
-                listing.unlisted.push(NotListed {
-                    provider: plugin.name.unwrap_or_default(),
-                    realm: realm.map(|realm| realm.to_string()),
-                    reason: "cannot_list",
-                    message: String::new(),
-                });
-            }
-        }
+        let providers = plugins.iter().filter(|plugin| {
+            let is_provider = matches!(plugin.metadata, Some(Metadata::SecretsProvider(_)));
+            is_provider && !plugin.disabled() && plugins::may_answer(plugin, pattern)
+        });
+        let unlisted = providers.map(|plugin| NotListed::new(plugin, "cannot_list"));
+        listing.unlisted.extend(unlisted);
+        listing.add_turned_off(&plugins, pattern);
         Ok(listing)
     }
 
@@ -203,6 +225,7 @@ impl Listing {
             let said = match (unlisted.reason, unlisted.message.as_str()) {
                 ("failed", "") => "failed".to_owned(),
                 ("failed", message) => format!("failed: {message}"),
+                ("turned_off", _) => "turned off".to_owned(),
                 _ => "cannot list".to_owned(),
             };
             table.push([realm, &unlisted.provider, &said]);

@@ -9,7 +9,7 @@ use keyway_proto::plugins::v1::{
     DisablePluginRequest, EnablePluginRequest, ListPluginsRequest, Plugin,
     PluginManagementServiceClient, RunStatus,
 };
-use keyway_resolver::ResolveError;
+use keyway_resolver::{Pattern, ResolveError};
 use serde::Serialize;
 
 use crate::daemon::{self, Daemon, DaemonOptions};
@@ -114,6 +114,22 @@ pub(super) async fn listed(daemon: &Daemon) -> Result<Vec<Plugin>, ResolveError>
     let client = PluginManagementServiceClient::from(daemon.rpc());
     let answer = client.list_plugins(ListPluginsRequest {}).await?;
     Ok(answer.into_message().plugins)
+}
+
+/// Whether the plugin provides secrets that the pattern may match, as far as is known.
+pub(super) fn may_answer(plugin: &Plugin, pattern: &Pattern) -> bool {
+    match &plugin.metadata {
+        Some(Metadata::AccessControlModule(_)) => false,
+        _ => realm(plugin).is_none_or(|realm| realm.overlaps(pattern)),
+    }
+}
+
+/// What the plugin answers for, where it provides secrets and has said so.
+pub(super) fn realm(plugin: &Plugin) -> Option<Pattern> {
+    match &plugin.metadata {
+        Some(Metadata::SecretsProvider(provider)) => provider.pattern.as_deref()?.parse().ok(),
+        _ => None,
+    }
 }
 
 async fn list(daemon: &Daemon, json: bool) -> Result<Exit, Failure> {
