@@ -143,11 +143,13 @@ where
     ended
 }
 
-/// A daemon that goes is no fault. One that breaks the protocol, or falls silent, is.
+/// A daemon that goes when nobody waits for an answer is no fault. One that is killed in the middle of requests, breaks the
+/// protocol, or falls silent, is worth a line.
 fn tell(error: Option<SessionError>) {
     match error {
-        None | Some(SessionError::ConnectionLost { .. } | SessionError::Io(_)) => {
-            tracing::debug!("the daemon closed the connection");
+        None => tracing::debug!("the daemon closed the connection"),
+        Some(SessionError::ConnectionLost { .. }) => {
+            tracing::warn!("the daemon is gone, and requests that were being answered with it");
         }
         Some(error) => tracing::warn!(
             "the connection to the daemon broke: {}",

@@ -135,6 +135,58 @@ impl Visit for Line {
     }
 }
 
+/// What was logged, for tests.
+#[cfg(test)]
+pub(crate) mod kept {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// Keeps the lines instead of writing them.
+    struct Kept(Stderr, Arc<Mutex<Vec<String>>>);
+
+    impl Subscriber for Kept {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            self.0.enabled(metadata)
+        }
+        fn event(&self, event: &Event<'_>) {
+            let mut line = Line::default();
+            event.record(&mut line);
+            self.1.lock().unwrap().push(line.finish(event.metadata()));
+        }
+        fn new_span(&self, span: &Attributes<'_>) -> Id {
+            self.0.new_span(span)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    /// The lines of this thread, until it is dropped.
+    pub(crate) struct Lines {
+        lines: Arc<Mutex<Vec<String>>>,
+        _guard: tracing::subscriber::DefaultGuard,
+    }
+
+    impl Lines {
+        /// Those that the filter allows.
+        pub(crate) fn keep(filter: &str) -> Self {
+            let filter = Filter::parse(filter);
+            let lines = Arc::default();
+            let kept = Kept(Stderr { filter }, Arc::clone(&lines));
+            Self {
+                lines,
+                _guard: tracing::subscriber::set_default(kept),
+            }
+        }
+
+        pub(crate) fn get(&self) -> Vec<String> {
+            self.lines.lock().unwrap().clone()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,42 +211,11 @@ mod tests {
 
     #[test]
     fn a_message_cannot_forge_a_line() {
-        use std::sync::{Arc, Mutex};
-
-        /// Keeps the lines instead of writing them.
-        struct Kept(Stderr, Arc<Mutex<Vec<String>>>);
-
-        impl Subscriber for Kept {
-            fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-                self.0.enabled(metadata)
-            }
-            fn event(&self, event: &Event<'_>) {
-                let mut line = Line::default();
-                event.record(&mut line);
-                self.1.lock().unwrap().push(line.finish(event.metadata()));
-            }
-            fn new_span(&self, span: &Attributes<'_>) -> Id {
-                self.0.new_span(span)
-            }
-            fn record(&self, _: &Id, _: &Record<'_>) {}
-            fn record_follows_from(&self, _: &Id, _: &Id) {}
-            fn enter(&self, _: &Id) {}
-            fn exit(&self, _: &Id) {}
-        }
-
-        let lines = Arc::default();
-        let subscriber = Kept(
-            Stderr {
-                filter: Filter::parse("info"),
-            },
-            Arc::clone(&lines),
-        );
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(target: "t", count = 3, name = %"a\nb", "one\nERROR two\u{1b}[2J");
-            tracing::debug!(target: "t", "not shown");
-        });
+        let lines = kept::Lines::keep("info");
+        tracing::info!(target: "t", count = 3, name = %"a\nb", "one\nERROR two\u{1b}[2J");
+        tracing::debug!(target: "t", "not shown");
         assert_eq!(
-            *lines.lock().unwrap(),
+            lines.get(),
             ["INFO t: one ERROR two [2J count=3 name=a b\n"]
         );
     }

@@ -131,3 +131,37 @@ async fn what_does_not_end_in_time_is_aborted() {
     assert_eq!(read_raw(&mut busy).await, "");
     assert_eq!(read_raw(&mut idle).await, "");
 }
+
+#[tokio::test(start_paused = true)]
+async fn errors_that_pass_are_waited_out_and_the_end_of_the_source_is_an_end() {
+    struct Errors(Vec<io::ErrorKind>);
+
+    impl futures_core::Stream for Errors {
+        type Item = io::Result<TokioIo<DuplexStream>>;
+
+        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            match self.0.pop() {
+                Some(kind) => Poll::Ready(Some(Err(kind.into()))),
+                // Nothing comes any more, and nobody says so.
+                None => Poll::Pending,
+            }
+        }
+    }
+
+    let started = Instant::now();
+    let errors = Errors(vec![
+        io::ErrorKind::NotConnected,
+        io::ErrorKind::ConnectionAborted,
+    ]);
+    let router = router(&Alive::default());
+    let never = std::future::pending();
+    let serving = serve(
+        errors,
+        |_: &_| router.clone(),
+        ServeConfig::default(),
+        never,
+    );
+    let served = tokio::time::timeout(Duration::from_secs(60), serving).await;
+    assert_eq!(served.expect("it has ended").accepted, 0);
+    assert!(started.elapsed() < Duration::from_secs(1));
+}

@@ -1,10 +1,9 @@
 //! A plugin's connection: the one function that makes it from any byte stream, and what it is once it exists.
 
-use std::future::{Future, pending, ready};
+use std::future::{Future, pending};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use keyway_mux::{Listener, Role, Session};
 use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
@@ -150,9 +149,8 @@ fn describe_end(
 async fn serve_plugin(session: Session, router: Router) {
     let service = health::WithHealth::new(router);
     // That the session failed is told by who waits for its end, with the plugin's name.
-    let streams = Listener::new(session).take_while(|stream| ready(stream.is_ok()));
     let served = serve(
-        streams,
+        Listener::new(session),
         |_| service.clone(),
         ServeConfig::default(),
         pending(),

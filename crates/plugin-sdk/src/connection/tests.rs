@@ -249,6 +249,65 @@ async fn a_request_that_is_being_answered_is_finished_at_the_end() {
     assert_eq!(plugin.await.unwrap().unwrap(), Ended::Stopped);
 }
 
+/// How the connection of a plugin ends that is asked something, when its daemon goes so; and what it says of that.
+async fn lines_at_the_end(go: impl AsyncFnOnce(Daemon, Arc<Semaphore>)) -> (Ended, Vec<String>) {
+    let lines = crate::log::kept::Lines::keep("info");
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let begun = Arc::new(Semaphore::new(0));
+    let finish = Arc::new(Semaphore::new(0));
+    let provider = Held {
+        begun: Arc::clone(&begun),
+        finish: Arc::clone(&finish),
+    };
+    let plugin = tokio::spawn(async move {
+        let introduction = Introduction {
+            name: "p".to_owned(),
+            registration_timeout: SECOND,
+        };
+        let provider = Provider::new(provider, u64::MAX);
+        run(far, &provider, &introduction, std::future::pending()).await
+    });
+    let daemon = Daemon::start(near);
+    daemon.permits.add_permits(1);
+    let client = ResolverServiceClient::new(daemon.transport());
+    let asking = tokio::spawn(async move {
+        let pattern = Some("hello".to_owned());
+        client.get_secrets(GetSecretsRequest { pattern }).await
+    });
+    begun.acquire().await.unwrap().forget();
+    go(daemon, finish).await;
+    let ended = plugin.await.unwrap().unwrap();
+    // How the call ended is not what is looked at.
+    let _ = asking.await.unwrap();
+    (ended, lines.get())
+}
+
+#[tokio::test]
+async fn m31_a_clean_end_says_nothing_and_a_break_one_line() {
+    let (ended, lines) = lines_at_the_end(async |daemon, finish| {
+        let (_, _) = tokio::join!(daemon.shut_down(), async { finish.add_permits(1) });
+        daemon.session.closed().await.unwrap();
+    })
+    .await;
+    assert_eq!((ended, lines), (Ended::Asked, Vec::new()));
+
+    let (ended, lines) = lines_at_the_end(async |daemon, finish| {
+        finish.add_permits(1);
+        daemon.session.close().await.unwrap();
+    })
+    .await;
+    assert_eq!((ended, lines), (Ended::Lost, Vec::new()));
+
+    let (ended, lines) = lines_at_the_end(async |daemon, _| drop(daemon)).await;
+    assert_eq!(ended, Ended::Lost);
+    assert_eq!(
+        lines,
+        [
+            "WARN keyway_plugin_sdk::connection: the daemon is gone, and requests that were being answered with it\n"
+        ]
+    );
+}
+
 /// Says when it was asked, and answers when it may.
 struct Held {
     begun: Arc<Semaphore>,

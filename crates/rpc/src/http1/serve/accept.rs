@@ -40,7 +40,10 @@ pub struct Served {
 /// answering. Nobody can keep the others out by doing nothing.
 ///
 /// An error from `connections` is logged and accepting goes on a moment later, since such errors
-/// pass (too many open files, a connection that was closed before it was accepted).
+/// pass (too many open files, a connection that was closed before it was accepted). One of the kind
+/// [`NotConnected`](io::ErrorKind::NotConnected) does not: whatever the connections came from is
+/// gone, and serving ends as if they had ended. Its owner knows more about that, so it is only
+/// logged for debugging.
 ///
 /// # Cancel safety
 ///
@@ -81,6 +84,10 @@ where
             Some(ended) = tasks.set.join_next() => tasks.ended(ended),
             next = next(connections.as_mut()), if waiting.is_none() => match next {
                 Some(Ok(io)) => waiting = Some(io),
+                Some(Err(error)) if error.kind() == io::ErrorKind::NotConnected => {
+                    tracing::debug!(%error, "no more connections come");
+                    break;
+                }
                 Some(Err(error)) => {
                     tracing::warn!(%error, "accepting a connection failed");
                     sleep(ACCEPT_PAUSE).await;
