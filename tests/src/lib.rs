@@ -10,6 +10,7 @@ struct Readme;
 pub mod behaviour;
 pub mod daemon;
 mod inherited;
+pub mod log;
 pub mod plugin;
 pub mod processes;
 

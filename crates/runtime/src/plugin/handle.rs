@@ -107,6 +107,11 @@ impl CallError {
         matches!(self, Self::Rpc(error) if error.code() == Code::NotFound)
     }
 
+    /// Whether the time was over before there was an answer.
+    pub(crate) fn is_late(&self) -> bool {
+        matches!(self, Self::Busy(_) | Self::NoRoom(_) | Self::TimedOut(_))
+    }
+
     /// Whether the plugin does not know the method.
     pub(crate) fn is_unimplemented(&self) -> bool {
         matches!(self, Self::Rpc(error) if error.code() == Code::Unimplemented)

@@ -52,7 +52,12 @@ async fn one(engine: &Arc<Engine>, entry: &Arc<Entry>, asked: &Question<'_>) -> 
         ),
         Err(failure) if failure.is_not_found => Answer::found(entry, Vec::new()),
         Err(failure) => {
-            tracing::warn!(plugin = %entry.name, "a request failed: {}", failure.for_log);
+            // A caller that waits less than the plugin may take says nothing about the plugin.
+            if failure.is_late && limit < engine.config().timeout_of(&entry.name) {
+                tracing::debug!(plugin = %entry.name, "a caller gave up: {}", failure.for_log);
+            } else {
+                tracing::warn!(plugin = %entry.name, "a request failed: {}", failure.for_log);
+            }
             Answer::failed(entry, Failure::new(entry, failure.for_caller))
         }
     }
@@ -61,6 +66,8 @@ async fn one(engine: &Arc<Engine>, entry: &Arc<Entry>, asked: &Question<'_>) -> 
 /// Why there is no answer, in the words for each reader.
 struct Unanswered {
     is_not_found: bool,
+    /// Whether the time was over.
+    is_late: bool,
     for_log: String,
     for_caller: String,
 }
@@ -69,6 +76,7 @@ impl Unanswered {
     fn new(error: &CallError) -> Self {
         Self {
             is_not_found: error.is_not_found(),
+            is_late: error.is_late(),
             for_log: error.for_log(),
             for_caller: error.to_string(),
         }

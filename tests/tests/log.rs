@@ -1,0 +1,45 @@
+//! What the daemon's log says of callers.
+
+use std::time::Duration;
+
+use keyway_proto::plugins::v1::RunStatus;
+use keyway_proto::resolver::v1::{GetSecretsRequest, ResolverServiceClient};
+use keyway_rpc::{Code, Request};
+use keyway_tests::daemon::{Home, behave, plugin};
+use keyway_tests::log::Log;
+use keyway_tests::{Behaviour, TestDaemon};
+
+const PLUGIN: &str = env!("CARGO_BIN_EXE_misbehaving-plugin");
+
+#[tokio::test]
+async fn who_gives_up_is_no_warning_and_a_slow_provider_is_one() {
+    let log = Log::keep();
+    let home = Home::new(PLUGIN);
+    let mut config = home.config();
+    home.add("slow");
+    behave(&mut config, "slow", Behaviour::Slow);
+    plugin(&mut config, "slow").timeout = Some(Duration::from_millis(700));
+    let daemon = TestDaemon::with_config(home.into(), config);
+    daemon.wait_for("slow", RunStatus::Running).await;
+    let ask = || {
+        let pattern = Some("slow/slow".to_owned());
+        Request::new(GetSecretsRequest { pattern })
+    };
+    let client = ResolverServiceClient::from(daemon.resolver.rpc());
+
+    let hasty = ask().with_timeout(Duration::from_millis(100));
+    client
+        .get_secrets(hasty)
+        .await
+        .expect_err("its time is over");
+    let leaving = tokio::time::timeout(Duration::from_millis(100), client.get_secrets(ask()));
+    leaving.await.expect_err("it has left");
+
+    let patient = client.get_secrets(ask()).await;
+    assert_eq!(patient.expect_err("nothing").code(), Code::Unavailable);
+    // The daemon has seen the end of the others by now.
+    let warnings = log.with("WARN");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("plugin=slow") && warnings[0].contains("no answer within 700ms"));
+    daemon.stop().await;
+}
