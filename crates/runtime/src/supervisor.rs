@@ -64,7 +64,8 @@ pub(crate) enum Event {
     Enable,
     /// Somebody wants it not to run: `DisablePlugin`, a reload that removed it, the daemon stopping.
     Disable,
-    /// Somebody wants a fresh process: its file or configuration changed.
+    /// Somebody wants a fresh process: its file or configuration changed. A second one that follows sooner than
+    /// [`RestartPolicy::initial`] waits until that time has passed.
     Restart,
     /// The process was started.
     Started,
@@ -104,6 +105,9 @@ pub(crate) struct Supervisor {
     state: State,
     wanted: bool,
     backoff: Backoff,
+    last_restart: Option<Instant>,
+    /// When a restart is due that was asked for and has to wait.
+    restart_at: Option<Instant>,
 }
 
 impl Supervisor {
@@ -113,6 +117,8 @@ impl Supervisor {
             state: State::Stopped,
             wanted: false,
             backoff: Backoff::new(policy, seed),
+            last_restart: None,
+            restart_at: None,
         }
     }
 
@@ -129,15 +135,22 @@ impl Supervisor {
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         match self.state {
-            State::Backoff { until } => Some(until),
-            _ => None,
+            State::Backoff { until } => Some(self.restart_at.map_or(until, |at| at.min(until))),
+            State::Registering | State::Running { .. } | State::RetriesExceeded => self.restart_at,
+            State::Launching | State::Draining | State::Stopped | State::Crashed => None,
         }
     }
 
-    /// Starts the plugin again when its delay has passed.
+    /// Starts the plugin again when its delay has passed, or a restart is due.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Action {
         match self.state {
-            State::Backoff { until } if until <= now => self.launch(),
+            _ if self.restart_at.is_some_and(|at| at <= now) => self.restart(now),
+            State::Backoff { until } if until <= now => {
+                if self.restart_at.is_some() {
+                    self.last_restart = Some(now);
+                }
+                self.launch()
+            }
             _ => Action::None,
         }
     }
@@ -147,7 +160,7 @@ impl Supervisor {
         match event {
             Event::Enable => self.enable(),
             Event::Disable => self.disable(),
-            Event::Restart => self.restart(),
+            Event::Restart => self.restart(now),
             Event::Started => self.started(),
             Event::Failed => self.failed(now),
             Event::Registered => self.registered(now),
@@ -170,6 +183,7 @@ impl Supervisor {
 
     fn disable(&mut self) -> Action {
         self.wanted = false;
+        self.restart_at = None;
         match self.state {
             State::Registering | State::Running { .. } => self.drain(),
             State::Backoff { .. } | State::RetriesExceeded => {
@@ -181,15 +195,32 @@ impl Supervisor {
         }
     }
 
-    /// A plugin that nobody wants is not started by this.
-    fn restart(&mut self) -> Action {
+    /// A plugin that nobody wants is not started by this. Restarts keep a distance, as starts after a failure do: a plugin that
+    /// changes its own file at each start would be restarted without end and without a pause.
+    fn restart(&mut self, now: Instant) -> Action {
+        match self.state {
+            // What is launched afterwards is fresh.
+            State::Draining | State::Stopped | State::Crashed => return Action::None,
+            State::Launching
+            | State::Registering
+            | State::Running { .. }
+            | State::Backoff { .. }
+            | State::RetriesExceeded => {}
+        }
+        let earliest = self.last_restart.map(|last| last + self.backoff.initial());
+        let at = earliest.map_or(now, |earliest| earliest.max(now));
+        if at > now || self.state == State::Launching {
+            self.restart_at = Some(at);
+            return Action::None;
+        }
+        self.last_restart = Some(now);
+        self.restart_at = None;
         match self.state {
             State::Registering | State::Running { .. } => self.drain(),
-            State::Backoff { .. } | State::RetriesExceeded => {
+            _ => {
                 self.backoff.forgive();
                 self.launch()
             }
-            State::Launching | State::Draining | State::Stopped | State::Crashed => Action::None,
         }
     }
 
@@ -260,6 +291,7 @@ impl Supervisor {
     }
 
     fn launch(&mut self) -> Action {
+        self.restart_at = None;
         self.state = State::Launching;
         Action::Launch
     }

@@ -23,6 +23,9 @@ const SETTLE: Duration = Duration::from_millis(250);
 /// A file that never comes to rest delays the others no longer than this.
 const AT_MOST: Duration = Duration::from_secs(2);
 
+/// How long a failure is kept back: whoever then watches anew may fail again, and should not do so all the time.
+const FAILURE_PAUSE: Duration = Duration::from_secs(5);
+
 /// Enough for many events at once; what does not fit is read next.
 const BUFFER: usize = 4096;
 
@@ -110,7 +113,7 @@ impl Watch {
     ///
     /// # Errors
     ///
-    /// When the operating system takes the events away.
+    /// When the operating system takes the events away; told after a pause.
     ///
     /// # Cancel safety
     ///
@@ -125,7 +128,7 @@ impl Watch {
                     self.unrest = None;
                     return Ok(());
                 }
-                relevant = next(&self.events, &self.interests) => if relevant? {
+                relevant = next(&self.events, &self.interests) => if after_pause(relevant).await? {
                     let now = Instant::now();
                     let first = self.unrest.map_or(now, |(first, _)| first);
                     self.unrest = Some((first, now));
@@ -133,6 +136,13 @@ impl Watch {
             }
         }
     }
+}
+
+async fn after_pause<T>(result: io::Result<T>) -> io::Result<T> {
+    if result.is_err() {
+        tokio::time::sleep(FAILURE_PAUSE).await;
+    }
+    result
 }
 
 /// Takes all events that are there, waiting for one. Whether one of them matters.

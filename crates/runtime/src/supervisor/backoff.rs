@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct RestartPolicy {
-    /// The delay after the first failure (default: 2 s).
+    /// The delay after the first failure, and the least time between two restarts because of changes on disk or of the
+    /// configuration (default: 2 s).
     pub initial: Duration,
     /// The longest delay (default: 30 s).
     pub maximum: Duration,
@@ -60,6 +61,11 @@ impl Backoff {
             n_failures: 0,
             first_failure: None,
         }
+    }
+
+    /// The shortest delay.
+    pub(super) fn initial(&self) -> Duration {
+        self.policy.initial
     }
 
     /// Forgets all failures, because a person asked for another try.

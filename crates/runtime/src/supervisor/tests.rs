@@ -172,6 +172,60 @@ fn a_restart_is_a_drain_and_a_launch() {
 }
 
 #[test]
+fn restarts_that_follow_each_other_keep_a_distance() {
+    // A plugin that writes to its own file at each start, say.
+    for crashes in [false, true] {
+        let mut life = Life::running();
+        let mut launches = Vec::new();
+        let begin = life.now;
+        for _ in 0..5 {
+            if crashes {
+                life.crash();
+            }
+            life.now += Duration::from_millis(250);
+            let mut action = life.on(Event::Restart);
+            if action == Action::None {
+                life.now = life.supervisor.next_timeout().expect("it is not forgotten");
+                action = life.supervisor.handle_timeout(life.now);
+            }
+            if action == Action::Drain {
+                action = life.on(Event::Drained);
+            }
+            assert_eq!(action, Action::Launch);
+            launches.push((life.now - begin).as_millis());
+            life.register();
+        }
+        assert_eq!(launches, [250, 2250, 4250, 6250, 8250]);
+    }
+}
+
+#[test]
+fn a_change_during_a_launch_is_not_forgotten() {
+    let mut life = Life::new();
+    assert_eq!(life.on(Event::Enable), Action::Launch);
+    assert_eq!(life.on(Event::Restart), Action::None);
+    assert_eq!(life.supervisor.next_timeout(), None);
+    assert_eq!(life.on(Event::Started), Action::None);
+    assert_eq!(life.supervisor.next_timeout(), Some(life.now));
+    assert_eq!(life.supervisor.handle_timeout(life.now), Action::Drain);
+    assert_eq!(life.on(Event::Drained), Action::Launch);
+    life.register();
+    assert_eq!(life.supervisor.next_timeout(), None);
+}
+
+#[test]
+fn a_restart_that_waits_ends_with_the_plugin() {
+    let mut life = Life::running();
+    assert_eq!(life.on(Event::Restart), Action::Drain);
+    assert_eq!(life.on(Event::Drained), Action::Launch);
+    life.register();
+    assert_eq!(life.on(Event::Restart), Action::None);
+    assert_eq!(life.on(Event::Disable), Action::Drain);
+    assert_eq!(life.on(Event::Drained), Action::None);
+    assert_eq!(life.supervisor.next_timeout(), None);
+}
+
+#[test]
 fn disabled_while_launching_it_is_stopped_as_soon_as_it_runs() {
     let mut life = Life::new();
     assert_eq!(life.on(Event::Enable), Action::Launch);

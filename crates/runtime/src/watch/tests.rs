@@ -125,3 +125,23 @@ async fn the_file_behind_a_link_is_watched_and_its_neighbours_are_not() {
     fs::write(place.path("build/one"), "text").expect("written");
     place.assert_changed().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_fails_does_not_do_so_all_the_time() {
+    // Reading a socket that was never connected is an error, at once and each time.
+    let socket = rustix::net::socket(
+        rustix::net::AddressFamily::UNIX,
+        rustix::net::SocketType::STREAM,
+        None,
+    );
+    let mut watch = Watch {
+        events: readable(socket.expect("a socket")).expect("registered"),
+        interests: HashMap::new(),
+        unrest: None,
+    };
+    let begin = Instant::now();
+    for _ in 0..3 {
+        watch.changed().await.expect_err("nothing can be read");
+    }
+    assert_eq!(begin.elapsed().as_secs(), 3 * FAILURE_PAUSE.as_secs());
+}
