@@ -31,19 +31,15 @@ async fn main() -> Result<(), Error> {
     let (client, client_driver) = Session::new(near, Role::Client, Config::default());
     let drivers = [tokio::spawn(server_driver), tokio::spawn(client_driver)];
 
-    let listener = Listener::new(server);
-    let closed = listener.closed();
+    // Ends connections that are idle when the client closes the session.
+    let leaving = server.peer_draining();
     let router = Router::new().route("/who", get(who));
     let serving = tokio::spawn(
         axum::serve(
-            listener,
+            Listener::new(server),
             router.into_make_service_with_connect_info::<StreamInfo>(),
         )
-        .with_graceful_shutdown(async move {
-            if let Err(error) = closed.await {
-                print_line(&format!("the session failed: {error}"));
-            }
-        })
+        .with_graceful_shutdown(leaving)
         .into_future(),
     );
 
@@ -53,7 +49,6 @@ async fn main() -> Result<(), Error> {
     let body = response.into_body().collect().await?.to_bytes();
     print_line(&String::from_utf8(body.to_vec())?);
 
-    drop(requests);
     client.close().await?;
     serving.await??;
     for driver in drivers {

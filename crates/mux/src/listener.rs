@@ -15,7 +15,8 @@ use crate::{engine::Engine, handle::Session};
 ///
 /// It is a [`futures` `Stream`](futures_core::Stream) that ends when no stream will come any
 /// more: cleanly with `None`, or with one error when the session failed. Dropping it accepts no more; streams
-/// that were accepted go on.
+/// that were accepted go on. New ones are not refused, because there may be other listeners: they wait, up
+/// to [`Config::accept_backlog`](crate::Config::accept_backlog). [`Session::go_away`] refuses them.
 #[derive(Debug)]
 pub struct Listener<E: Engine = Session> {
     engine: E,
@@ -54,7 +55,10 @@ impl<E: Engine> Listener<E> {
         &mut self.accepting
     }
 
-    /// Waits for the end of the session, for instance to tell a server to stop serving.
+    /// Waits for the end of the session.
+    ///
+    /// It is no good signal for the graceful shutdown of a server: the session of a peer that closes it waits
+    /// for the connections that are idle at the server. [`Session::peer_draining`] comes before.
     ///
     /// # Errors
     ///

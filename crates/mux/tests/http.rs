@@ -1,4 +1,4 @@
-//! HTTP on the streams, as hyper, hyper-util, axum and tonic do it.
+//! HTTP on the streams, as hyper, hyper-util and axum do it.
 
 mod support;
 
@@ -145,6 +145,27 @@ async fn m30_an_idle_http_connection_does_not_hold_a_close_up() {
         start.elapsed()
     );
     assert_eq!(bounded("the server", serving).await.unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn m30_a_pooled_connection_does_not_hold_a_close_up_if_the_server_watches() {
+    let (client, server) = support::wired_pair(1 << 16, 1 << 16);
+    let draining = server.session.peer_draining();
+    let router = Router::new().route("/", get(async || "here"));
+    let serving = axum::serve(Listener::new(server.session.clone()), router)
+        .with_graceful_shutdown(draining)
+        .into_future();
+    let serving = tokio::spawn(serving);
+    let requests = Client::builder(TokioExecutor::new())
+        .build::<_, Empty<Bytes>>(Connector::new(client.session.clone()));
+    let response = bounded("a response", requests.get("http://peer/".parse().unwrap())).await;
+    let body = response.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(body.to_bytes(), "here");
+    let start = tokio::time::Instant::now();
+    bounded("the close", client.session.close()).await.unwrap();
+    assert!(start.elapsed() < Duration::from_millis(100));
+    bounded("the server", serving).await.unwrap().unwrap();
+    assert_eq!(server.session.stats().open_streams, 0);
 }
 
 #[tokio::test]
