@@ -1,4 +1,5 @@
-//! gRPC on one stream of a session: tonic's server takes the listener, its channel the connector.
+//! gRPC on the streams of a session, in both directions: tonic's server takes the listener, its channels the
+//! connector.
 //!
 //! The service is written by hand and only knows its path, so that nothing has to be generated.
 //!
@@ -8,27 +9,35 @@
 
 use std::{
     convert::Infallible,
-    future::{Ready, ready},
+    future::{Ready, poll_fn, ready},
     task::{Context, Poll},
 };
 
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response};
 use keyway_mux::{Config, Connector, Listener, Role, Session, StreamInfo};
-use tokio::net::UnixStream;
-use tonic::{body::Body, server::NamedService, transport::Endpoint};
+use tokio::{
+    net::{UnixStream, unix::UCred},
+    sync::oneshot,
+    task::JoinSet,
+};
+use tonic::{
+    body::Body,
+    server::NamedService,
+    transport::{Channel, Endpoint, Server},
+};
 use tower_service::Service;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Answers every call with status OK and the number of its stream.
+/// Answers every call with status OK, the number of its stream, and whether the caller is known.
 #[derive(Clone)]
-struct WhichStream;
+struct WhoCalls;
 
-impl NamedService for WhichStream {
-    const NAME: &'static str = "example.WhichStream";
+impl NamedService for WhoCalls {
+    const NAME: &'static str = "example.WhoCalls";
 }
 
-impl Service<Request<Body>> for WhichStream {
+impl Service<Request<Body>> for WhoCalls {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Ready<Result<Self::Response, Infallible>>;
@@ -38,42 +47,86 @@ impl Service<Request<Body>> for WhichStream {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // Methods of generated services find it in the extensions of their `tonic::Request`.
         let info = request.extensions().get::<StreamInfo>();
         let stream = info.map_or(0, |info| info.id().get());
+        let is_known = info.and_then(|info| info.peer::<UCred>()).is_some();
+        let known = if is_known { "yes" } else { "no" };
         let mut response = Response::new(Body::default());
-        let headers: &mut HeaderMap = response.headers_mut();
+        let headers = response.headers_mut();
         headers.insert("content-type", HeaderValue::from_static("application/grpc"));
         headers.insert("grpc-status", HeaderValue::from_static("0"));
         headers.insert("stream", stream.into());
+        headers.insert("known", HeaderValue::from_static(known));
         ready(Ok(response))
     }
+}
+
+/// Answers the other end's calls until it is told to stop, or the other end leaves.
+async fn serve(
+    session: Session,
+    stopped: oneshot::Receiver<()>,
+) -> Result<(), tonic::transport::Error> {
+    let listener = Listener::new(session.clone());
+    let last_call = async move {
+        tokio::select! {
+            _ = stopped => {}
+            // The other end's close waits for the connections that its channels keep.
+            () = session.peer_draining() => {}
+        }
+        // Later calls are refused at once, instead of waiting for a server that has left.
+        session.go_away();
+    };
+    Server::builder()
+        // HTTP/2 ends a connection whose callers give up more calls than this before they were begun.
+        .http2_max_pending_accept_reset_streams(Some(200))
+        .add_service(WhoCalls)
+        .serve_with_incoming_shutdown(listener, last_call)
+        .await
+}
+
+/// A channel is one stream; it can make many calls at a time.
+async fn channel(session: &Session) -> Result<Channel, Error> {
+    // Nobody looks at the name.
+    let endpoint = Endpoint::from_static("http://peer");
+    let connector = Connector::new(session.clone());
+    Ok(endpoint.connect_with_connector(connector).await?)
+}
+
+/// What the clients of generated services do.
+async fn call(mut channel: Channel) -> Result<String, Error> {
+    poll_fn(|cx| channel.poll_ready(cx)).await?;
+    let call = Request::post("/example.WhoCalls/Ask").body(Body::default())?;
+    let response = channel.call(call).await?;
+    let [stream, known] = ["stream", "known"].map(|name| &response.headers()[name]);
+    Ok(format!(
+        "answered on stream {stream:?}, caller known: {known:?}"
+    ))
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let (near, far) = UnixStream::pair()?;
-    let (client, client_driver) = Session::new(near, Role::Client, Config::default());
-    let (server, server_driver) = Session::new(far, Role::Server, Config::default());
-    let drivers = [tokio::spawn(client_driver), tokio::spawn(server_driver)];
-    let router = tonic::transport::Server::builder().add_service(WhichStream);
-    let serving = tokio::spawn(router.serve_with_incoming(Listener::new(server)));
+    let left = Config::default().peer(near.peer_cred()?);
+    let right = Config::default().peer(far.peer_cred()?);
+    let (left, left_driver) = Session::new(near, Role::Client, left);
+    let (right, right_driver) = Session::new(far, Role::Server, right);
+    let drivers = [tokio::spawn(left_driver), tokio::spawn(right_driver)];
+    let (stop, stopped) = oneshot::channel();
+    // The left end stops when the right one does.
+    let (_never, not_stopped) = oneshot::channel();
+    let mut servers = JoinSet::new();
+    servers.spawn(serve(left.clone(), not_stopped));
+    servers.spawn(serve(right.clone(), stopped));
 
-    let connector = Connector::new(client.clone());
-    let mut channel = Endpoint::from_static("http://peer")
-        .connect_with_connector(connector)
-        .await?;
-    std::future::poll_fn(|cx| channel.poll_ready(cx)).await?;
-    let call = Request::post("/example.WhichStream/Ask").body(Body::default())?;
-    let response = channel.call(call).await?;
-    print_line(&format!(
-        "answered on stream {:?}",
-        response.headers()["stream"]
-    ));
+    print_line(&call(channel(&left).await?).await?);
+    print_line(&call(channel(&right).await?).await?);
 
-    drop(response);
-    drop(channel);
-    client.close().await?;
-    serving.await??;
+    let _ = stop.send(());
+    while let Some(served) = servers.join_next().await {
+        served??;
+    }
+    right.close().await?;
     for driver in drivers {
         driver.await??;
     }
