@@ -1,20 +1,22 @@
 //! Starting plugin processes, and making sure that none outlives its welcome.
 //!
-//! [`Spawner`] owns the thread that starts every process; [`Process`] is one of them, with the pidfd that proves
-//! which process is meant; [`StderrLog`] keeps what it wrote to standard error.
+//! [`Spawner`] owns the thread that starts every process; [`Launched`] is what comes of it: a [`Process`], with the pidfd
+//! that proves which process is meant; [`StderrLog`] keeps what it wrote to standard error.
 
 mod environment;
 mod error;
 mod guardian;
+mod launched;
 mod pinned;
 mod process;
 mod spawner;
 mod stderr;
 
 pub(crate) use environment::Environment;
+pub(crate) use launched::Launched;
 pub(crate) use pinned::checksum;
 pub(crate) use process::{EndedProcess, Process, STOP_GRACE};
-pub(crate) use spawner::{LaunchSpec, Launched, Spawner};
+pub(crate) use spawner::{LaunchSpec, Spawner};
 pub(crate) use stderr::StderrLog;
 
 pub use error::LaunchError;

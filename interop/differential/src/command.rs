@@ -10,10 +10,11 @@ use anyhow::Result;
 use clap::Parser;
 
 use crate::{
-    campaign::{Campaign, Tallies, seeds},
+    campaign::{Campaign, seeds},
     class::Class,
     known::verdict,
     pairing::Pairing,
+    tally::Tallies,
 };
 
 /// Plays random scripts on pairs of multiplexers and compares what the applications saw.

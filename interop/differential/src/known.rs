@@ -3,10 +3,10 @@
 use serde::Deserialize;
 
 use crate::{
-    campaign::Tallies,
     class::Class,
     pairing::{Engine, Pairing},
     script::End,
+    tally::Tallies,
 };
 
 /// The committed list.

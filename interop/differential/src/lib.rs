@@ -39,12 +39,13 @@ mod random;
 mod script;
 mod shrink;
 mod strand;
+mod tally;
 mod transcript;
 mod wire;
 
 pub use self::{
     actor::{Act, Actor, Performed, Performing},
-    campaign::{Campaign, Failure, Tallies, Tally, seeds},
+    campaign::{Campaign, seeds},
     class::Class,
     go::{GoEnd, GoPeer, Reply},
     known::{Entry, entries, verdict},
@@ -53,5 +54,6 @@ pub use self::{
     pairing::{Engine, Pairing},
     random::Random,
     script::{End, Op, Pace, Script, Settings, Step, Wait},
+    tally::{Failure, Tallies, Tally},
     transcript::{Line, Transcript},
 };

@@ -1,9 +1,8 @@
 //! `keyway completions`: what a shell needs to complete our command lines.
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::cli::Cli;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
@@ -15,9 +14,9 @@ pub(crate) struct Options {
     shell: Shell,
 }
 
-/// Prints the script.
-pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
+/// Prints the script for this command line.
+pub(crate) fn run(options: &Options, mut command_line: Command) -> Result<Exit, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(options.shell, &mut Cli::command(), "keyway", &mut script);
+    clap_complete::generate(options.shell, &mut command_line, "keyway", &mut script);
     output::print(&script)
 }

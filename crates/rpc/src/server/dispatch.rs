@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use super::guard::{CatchPanic, Expired, until, within};
 use super::route::{Handler, Route};
-use super::router::{Settings, Shared};
+use super::shared::{Settings, Shared};
 use crate::budget::Tally;
 use crate::buffer::{CollectError, collect, drain, has_data};
 use crate::compression::DecompressError;

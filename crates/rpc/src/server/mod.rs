@@ -6,6 +6,7 @@ mod guard;
 mod not_found;
 mod route;
 mod router;
+mod shared;
 
 pub use self::answer_errors::{AnswerErrors, AnswerFuture};
 pub use self::not_found::NotFound;

@@ -14,6 +14,7 @@ use tower_service::Service;
 use super::dispatch;
 use super::not_found::NotFound;
 use super::route::{IntoRoutes, Route};
+use super::shared::{Settings, Shared};
 use crate::{Body, BoxError, Compression};
 
 /// Serves methods over HTTP: a `tower::Service` for requests with any body.
@@ -38,34 +39,6 @@ use crate::{Body, BoxError, Compression};
 pub struct Router<F = NotFound> {
     shared: Arc<Shared>,
     fallback: F,
-}
-
-/// What all clones of a router share.
-#[derive(Clone)]
-pub(super) struct Shared {
-    pub(super) routes: HashMap<&'static str, Route>,
-    pub(super) settings: Settings,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) max_message_size: usize,
-    pub(super) read_timeout: Duration,
-    pub(super) max_timeout: Option<Duration>,
-    pub(super) compression: Compression,
-    pub(super) require_protocol_version: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            max_message_size: 16 * 1024 * 1024,
-            read_timeout: Duration::from_secs(30),
-            max_timeout: None,
-            compression: Compression::Never,
-            require_protocol_version: false,
-        }
-    }
 }
 
 impl Router {

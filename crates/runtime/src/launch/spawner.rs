@@ -13,14 +13,12 @@ use std::sync::mpsc;
 use std::thread;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
-use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
 use super::PLUGIN_DESCRIPTOR;
 use super::error::LaunchError;
 use super::guardian::Guardian;
 use super::pinned::PinnedCopy;
-use super::process::Process;
 use crate::config::Sha256;
 use crate::sys::child;
 
@@ -37,18 +35,7 @@ pub(crate) struct LaunchSpec {
     pub(crate) sha256: Option<Sha256>,
 }
 
-/// A process that was started, with our end of its connection.
-#[derive(Debug)]
-pub(crate) struct Launched {
-    /// The process.
-    pub(crate) process: Process,
-    /// Our end of the socket pair.
-    pub(crate) socket: tokio::net::UnixStream,
-    /// What it writes to standard error.
-    pub(crate) stderr: pipe::Receiver,
-}
-
-fn prepare_error(what: &'static str) -> impl FnOnce(io::Error) -> LaunchError {
+pub(super) fn prepare_error(what: &'static str) -> impl FnOnce(io::Error) -> LaunchError {
     move |source| LaunchError::Prepare { what, source }
 }
 
@@ -67,11 +54,11 @@ enum Request {
 
 /// What the thread hands back, before it is tied to the async runtime.
 #[derive(Debug)]
-struct Started {
-    child: Child,
-    pidfd: OwnedFd,
-    socket: UnixStream,
-    stderr: ChildStderr,
+pub(super) struct Started {
+    pub(super) child: Child,
+    pub(super) pidfd: OwnedFd,
+    pub(super) socket: UnixStream,
+    pub(super) stderr: ChildStderr,
 }
 
 /// A handle on the thread that starts processes. Cloning is cheap.
@@ -100,7 +87,7 @@ impl Spawner {
         Ok(Self { requests })
     }
 
-    /// Starts a process.
+    /// Starts a process, which the caller has to reap. It is [`Launched`](super::Launched) that takes charge of it.
     ///
     /// # Errors
     ///
@@ -109,30 +96,12 @@ impl Spawner {
     /// # Cancel safety
     ///
     /// When the future is dropped, a process that was started in the meantime is killed and reaped.
-    pub(crate) async fn launch(&self, spec: LaunchSpec) -> Result<Launched, LaunchError> {
+    pub(super) async fn start_process(&self, spec: LaunchSpec) -> Result<Started, LaunchError> {
         let (reply, answer) = oneshot::channel();
         self.requests
             .send(Request::Launch(Box::new(spec), reply))
             .map_err(|_| LaunchError::Stopping)?;
-        let started = answer.await.map_err(|_| LaunchError::Stopping)??;
-        let Started {
-            child,
-            pidfd,
-            socket,
-            stderr,
-        } = started;
-        // From here on the process is killed and reaped when anything fails.
-        let process =
-            Process::new(child, pidfd, self.clone()).map_err(prepare_error("watch the process"))?;
-        let socket = tokio::net::UnixStream::from_std(socket)
-            .map_err(prepare_error("use the socket pair"))?;
-        let stderr = pipe::Receiver::from_owned_fd(stderr.into())
-            .map_err(prepare_error("read standard error"))?;
-        Ok(Launched {
-            process,
-            socket,
-            stderr,
-        })
+        answer.await.map_err(|_| LaunchError::Stopping)?
     }
 
     /// Ends what is left of the process's group and reaps the process.
@@ -277,6 +246,3 @@ fn reap(mut child: Child, guardian: &mut Guardian) -> io::Result<ExitStatus> {
     }
     child.wait()
 }
-
-#[cfg(test)]
-mod tests;

@@ -262,7 +262,9 @@ impl LaunchedPlugin {
     fn launch(&mut self) {
         let spec = self.launch_spec();
         let spawner = self.engine.spawner.clone();
-        self.stage = Stage::Launching(Box::pin(async move { spawner.launch(spec).await }));
+        self.stage = Stage::Launching(Box::pin(
+            async move { Launched::start(&spawner, spec).await },
+        ));
     }
 
     fn launch_spec(&self) -> LaunchSpec {

@@ -1,5 +1,12 @@
-use super::*;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Command;
+
 use tokio::io::AsyncReadExt;
+
+use super::*;
+use crate::sys::child;
 
 fn specification(executable: PathBuf) -> LaunchSpec {
     LaunchSpec {
@@ -33,7 +40,7 @@ fn script(body: &str) -> (tempfile::TempDir, LaunchSpec) {
 }
 
 async fn launch(spawner: &Spawner, spec: LaunchSpec) -> Launched {
-    spawner.launch(spec).await.expect("launched")
+    Launched::start(spawner, spec).await.expect("launched")
 }
 
 async fn stderr_of(launched: Launched) -> String {
@@ -179,13 +186,15 @@ async fn l07_a_dropped_process_is_killed_and_reaped() {
 async fn a_file_that_cannot_run_is_an_error_with_advice() {
     let spawner = Spawner::start().expect("a spawner");
     let (_directory, spec) = executable("no program\n");
-    let message = spawner.launch(spec).await.expect_err("refused").to_string();
+    let message = Launched::start(&spawner, spec)
+        .await
+        .expect_err("refused")
+        .to_string();
     assert!(
         message.contains("neither a program for this machine nor a script"),
         "{message}"
     );
-    let message = spawner
-        .launch(specification("/nowhere/plugin".into()))
+    let message = Launched::start(&spawner, specification("/nowhere/plugin".into()))
         .await
         .expect_err("refused")
         .to_string();
