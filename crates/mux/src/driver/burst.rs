@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use crate::{
         config::{Config, INITIAL_WINDOW, Role},
-        driver::shared::now,
+        driver::clock::now,
     };
 
     const QUEUED: &[u8] = b"what was queued";

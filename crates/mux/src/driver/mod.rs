@@ -2,6 +2,7 @@
 //! reads the socket.
 
 mod burst;
+mod clock;
 #[cfg(all(test, keyway_loom))]
 mod interleavings;
 mod pace;
@@ -12,6 +13,7 @@ mod turn;
 mod wakers;
 #[cfg(all(test, not(keyway_loom)))]
 mod wiping;
+mod writing;
 
 use std::{
     fmt,

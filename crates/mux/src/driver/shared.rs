@@ -13,6 +13,7 @@ use std::{
 
 use super::{
     burst::Direct,
+    clock::now,
     pace::Pace,
     socket::Socket,
     sync::Mutex,
@@ -492,9 +493,4 @@ impl State {
         self.socket.fail(error);
         self.schedule();
     }
-}
-
-/// The runtime's time, which tests may control.
-pub(super) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

@@ -1,5 +1,4 @@
-//! Writing: the socket is written by whoever has something to send, always with the driver's
-//! waker, since a socket keeps one waker for each direction.
+//! The connection: what it takes, and what it may be holding back.
 
 use std::{
     io::{self, IoSlice},
@@ -9,7 +8,7 @@ use std::{
 
 use super::{
     burst::{Burst, Direct},
-    shared::{State, now},
+    clock::now,
 };
 use crate::{error::StreamError, io::Connection, session::Core};
 
@@ -60,12 +59,13 @@ impl Socket {
         self.is_blocked
     }
 
-    fn can_write(&self) -> bool {
+    /// Whether there is a write side that may still be used.
+    pub(super) fn can_write(&self) -> bool {
         self.io.is_some() && self.error.is_none() && !self.is_shut
     }
 
     /// Writes what is queued until the queue is empty or the socket full.
-    fn flush(&mut self, cx: &mut Context<'_>, core: &mut Core) -> io::Result<()> {
+    pub(super) fn flush(&mut self, cx: &mut Context<'_>, core: &mut Core) -> io::Result<()> {
         self.is_blocked = false;
         while core.wants_to_send() && !self.is_blocked {
             core.stage();
@@ -90,15 +90,24 @@ impl Socket {
         if self.is_blocked {
             core.stalled(now());
         }
-        if self.needs_flush && !self.is_blocked {
+        if self.holds_back() {
             self.flush_connection(cx, core)?;
         }
         Ok(())
     }
 
+    /// Whether the connection may be holding back what it took, and could pass it on.
+    pub(super) const fn holds_back(&self) -> bool {
+        self.needs_flush && !self.is_blocked
+    }
+
     /// Lets the connection pass on what it may have buffered. One that cannot is blocked as one that
     /// takes nothing: what it holds would stay there if it were not asked again.
-    fn flush_connection(&mut self, cx: &mut Context<'_>, core: &mut Core) -> io::Result<()> {
+    pub(super) fn flush_connection(
+        &mut self,
+        cx: &mut Context<'_>,
+        core: &mut Core,
+    ) -> io::Result<()> {
         let Some(io) = self.io() else { return Ok(()) };
         match io.poll_flush(cx) {
             Poll::Ready(result) => {
@@ -161,73 +170,5 @@ impl Socket {
             }
         };
         Poll::Ready(Ok(taken))
-    }
-}
-
-impl State {
-    /// Whether a large write may go to the socket past the queue.
-    pub(super) fn can_write_directly(&self) -> bool {
-        self.driver.is_some()
-            && self.socket.can_write()
-            && !self.socket.is_blocked()
-            && !self.core.is_over()
-    }
-
-    /// Writes what is queued, with the driver's waker; before the driver's first poll there is
-    /// none, and its first turn will flush.
-    pub(super) fn flush(&mut self) {
-        let Some(driver) = &self.driver else { return };
-        if !self.socket.can_write() {
-            // Nothing will ever leave; the driver is reading what the peer sent before.
-            self.core.out.clear();
-            return;
-        }
-        let mut cx = Context::from_waker(driver);
-        if let Err(error) = self.socket.flush(&mut cx, &mut self.core) {
-            self.write_failed(error);
-        }
-        if self.takes_writers() {
-            self.call_writers();
-        }
-    }
-
-    /// Calls those who wait to write, as far as the go has room for them: once in each turn of the driver.
-    /// More would come while the go is used up already, and go back to the front of the line in
-    /// another order.
-    pub(super) fn call_writers(&mut self) {
-        if !self.has_called {
-            self.has_called = self.core.has_line();
-            self.core.call_writers(self.pace.frames());
-        } else if self.core.owes_a_turn() {
-            self.schedule();
-        }
-    }
-
-    /// Whether writers wait although there is room for them.
-    pub(super) fn owes_a_turn(&self) -> bool {
-        self.core.owes_a_turn() && self.takes_writers()
-    }
-
-    fn takes_writers(&self) -> bool {
-        !self.socket.is_blocked() && !self.pace.is_resting()
-    }
-
-    /// What a direct write leaves to do.
-    pub(super) fn after_write(&mut self) {
-        if let Some(error) = self.socket.take_error() {
-            self.write_failed(error);
-        } else if !self.core.out.is_empty() && !self.socket.is_blocked() {
-            self.flush();
-        } else if self.socket.needs_flush && !self.socket.is_blocked() {
-            self.flush_connection();
-        }
-    }
-
-    fn flush_connection(&mut self) {
-        let Some(driver) = &self.driver else { return };
-        let mut cx = Context::from_waker(driver);
-        if let Err(error) = self.socket.flush_connection(&mut cx, &mut self.core) {
-            self.write_failed(error);
-        }
     }
 }

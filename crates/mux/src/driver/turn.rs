@@ -10,7 +10,7 @@ use std::{
 
 use tokio::io::ReadBuf;
 
-use super::shared::{State, now};
+use super::{clock::now, shared::State};
 use crate::{
     io::Connection,
     session::{MAX_BLOCK, Outcome},
