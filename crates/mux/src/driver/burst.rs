@@ -16,10 +16,6 @@ use crate::{
 pub(super) struct Direct<'a> {
     pub(super) key: Key,
     pub(super) payload: &'a [u8],
-    /// How many frames may be written.
-    pub(super) frames: usize,
-    /// The turn of the stream's last write goes on.
-    pub(super) keeps_turn: bool,
 }
 
 /// Up to four frames, begun and not yet written.
@@ -42,9 +38,7 @@ impl<'a> Burst<'a> {
             len: 0,
         };
         let mut rest = direct.payload;
-        let frames = direct.frames.min(BURST);
-        let grant = core.begin_data(direct.key, rest.len(), frames, direct.keeps_turn);
-        let grant = ready!(grant)?;
+        let grant = ready!(core.begin_data(direct.key, rest.len(), BURST))?;
         for header in grant.headers() {
             burst.headers[burst.count] = header.encode();
             (burst.payloads[burst.count], rest) = rest.split_at(header.payload_len());
@@ -144,17 +138,8 @@ mod tests {
         (core, key)
     }
 
-    fn direct(key: Key, payload: &[u8], frames: usize) -> Direct<'_> {
-        Direct {
-            key,
-            payload,
-            frames,
-            keeps_turn: false,
-        }
-    }
-
-    fn begin<'a>(core: &mut Core, direct: &Direct<'a>) -> Burst<'a> {
-        match Burst::begin(core, direct) {
+    fn begin<'a>(core: &mut Core, key: Key, payload: &'a [u8]) -> Burst<'a> {
+        match Burst::begin(core, &Direct { key, payload }) {
             Poll::Ready(Ok(burst)) => burst,
             _ => panic!("the stream can be written"),
         }
@@ -169,21 +154,13 @@ mod tests {
             .collect()
     }
 
-    /// How much of the window is taken.
-    fn used(core: &mut Core, key: Key) -> usize {
-        let all = INITIAL_WINDOW as usize;
-        match core.begin_data(key, all, all, true) {
-            Poll::Ready(Ok(grant)) => all - grant.len(),
-            _ => panic!("the window is larger than a burst"),
-        }
-    }
-
     #[test]
-    fn a_burst_has_at_most_four_frames_and_no_more_than_asked_for() {
+    fn a_burst_has_at_most_four_frames_and_no_more_than_the_go_has_left() {
         let payload = vec![7; 100_000];
-        for (frames, expected) in [(1, 16_384), (3, 49_152), (4, 65_536), (9, 65_536)] {
+        for (before, expected) in [(16_384, 65_536), (131_072, 65_536), (180_224, 16_384)] {
             let (mut core, key) = core();
-            let burst = begin(&mut core, &direct(key, &payload, frames));
+            assert!(core.begin_data(key, before, usize::MAX).is_ready());
+            let burst = begin(&mut core, key, &payload);
             assert_eq!(burst.len(), expected);
             assert_eq!(burst.frames().count(), expected / 16_384);
             let headers = burst.len() / 16_384 * HEADER_LEN;
@@ -200,7 +177,7 @@ mod tests {
         let end = QUEUED.len() + 4 * HEADER_LEN + payload.len();
         for written in places.chain([0, 5, end - 1, end, usize::MAX]) {
             let (mut core, key) = core();
-            let burst = begin(&mut core, &direct(key, &payload, 4));
+            let burst = begin(&mut core, key, &payload);
             let all = wire(&core, &burst);
             assert_eq!(all.len(), end);
             let taken = burst.settle(&mut core, key, written);
@@ -215,7 +192,7 @@ mod tests {
             assert_eq!(taken, (begun * 16_384).min(payload.len()), "{written}");
             let expected = QUEUED.len() + begun * HEADER_LEN + taken;
             assert!(sent == all[..expected], "{written} bytes were taken");
-            assert_eq!(used(&mut core, key), taken);
+            assert_eq!(core.use_up_window(key), INITIAL_WINDOW as usize - taken);
         }
     }
 }

@@ -5,7 +5,6 @@ mod burst;
 mod clock;
 #[cfg(all(test, keyway_loom))]
 mod interleavings;
-mod pace;
 mod shared;
 mod socket;
 mod sync;

@@ -14,7 +14,6 @@ use std::{
 use super::{
     burst::Direct,
     clock::now,
-    pace::Pace,
     socket::Socket,
     sync::Mutex,
     wakers::{StreamWakers, Ticket, WaitSet, WakeList, store},
@@ -23,8 +22,8 @@ use crate::{
     config::{Config, Role},
     error::{AcceptError, OpenError, SessionError, StreamError},
     io::Connection,
-    session::{Core, Event, LARGE_WRITE, Outcome, Read},
-    streams::Key,
+    session::{Core, Event, Outcome, Read},
+    streams::{Key, LARGE_WRITE},
 };
 
 /// How much may be queued before the writer itself flushes, however busy the session is.
@@ -50,8 +49,6 @@ impl Shared {
             is_scheduled: false,
             is_crowded: false,
             has_yielded: false,
-            has_called: false,
-            pace: Pace::default(),
             armed_until: None,
             streams: Vec::new(),
             accepting: WaitSet::default(),
@@ -101,9 +98,6 @@ pub(crate) struct State {
     pub(super) is_crowded: bool,
     /// The driver has let the others run once before it flushes.
     pub(super) has_yielded: bool,
-    /// Writers were called since the driver's last turn began.
-    pub(super) has_called: bool,
-    pub(super) pace: Pace,
     /// Until when the driver's timer sleeps.
     pub(super) armed_until: Option<Instant>,
     /// The waiting tasks of each stream, by slot.
@@ -200,7 +194,7 @@ impl State {
         } else {
             self.flush();
         }
-        if self.core.is_over() || self.owes_a_turn() {
+        if self.core.is_over() || self.core.owes_a_turn() {
             self.schedule();
         }
     }
@@ -254,20 +248,14 @@ impl State {
                 None => Poll::Ready(Ok(0)),
             };
         };
-        // A large one may begin with little: the length of a chunk, or the head of a message.
-        let wanted = buffers.iter().map(|buffer| buffer.len()).sum();
-        let written = if wanted < LARGE_WRITE {
-            self.pace.small_write(key);
-            self.core.write(key, buffers, false)
-        } else if self.socket.is_blocked() || self.pace.is_resting() {
-            // A connection that is slow is everybody's: turns are for those that take all at once.
-            let keeps_turn = self.pace.keeps_turn(key) && !self.socket.is_blocked();
-            self.core.wait_for_socket(key, wanted, keeps_turn)
-        } else if first.len() >= LARGE_WRITE && self.can_write_directly() {
+        let written = if first.len() >= LARGE_WRITE && self.can_write_directly() {
             self.write_directly(key, first)
         } else {
-            self.write_copied(key, buffers)
+            self.core.write(key, buffers)
         };
+        if self.core.has_used_go() {
+            self.schedule();
+        }
         match written {
             Poll::Ready(_) if self.core.out.len() >= FLUSH_AT => self.flush(),
             Poll::Ready(_) => {
@@ -287,35 +275,11 @@ impl State {
         let Some(driver) = &self.driver else {
             return Poll::Pending;
         };
-        let direct = Direct {
-            key,
-            payload,
-            frames: self.pace.frames(),
-            keeps_turn: self.pace.keeps_turn(key),
-        };
+        let direct = Direct { key, payload };
         let mut cx = Context::from_waker(driver);
         let written = self.socket.write_directly(&mut cx, &mut self.core, &direct);
-        self.after_write();
-        if let Poll::Ready(Ok(count)) = written
-            && self.pace.large_write(key, count)
-        {
-            self.schedule();
-        }
-        written
-    }
-
-    /// Queues a frame of a large write that cannot go to the socket from the caller's buffer.
-    fn write_copied(
-        &mut self,
-        key: Key,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<Result<usize, StreamError>> {
-        let keeps_turn = self.pace.keeps_turn(key);
-        let written = self.core.write(key, buffers, keeps_turn);
-        if let Poll::Ready(Ok(count)) = written
-            && self.pace.large_write(key, count)
-        {
-            self.schedule();
+        if written.is_ready() {
+            self.after_write();
         }
         written
     }

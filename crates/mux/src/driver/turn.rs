@@ -64,14 +64,13 @@ impl State {
         }
         self.has_yielded = false;
         self.is_crowded = false;
-        self.has_called = false;
-        self.pace.begin_turn(now);
+        self.core.begin_turn(now);
         if is_due {
             self.core.handle_timeout(now());
         }
         if self.core.wants_to_send() || self.socket.is_blocked() {
             self.flush();
-        } else if self.owes_a_turn() {
+        } else {
             self.call_writers();
         }
         let input = self.read(cx);
@@ -82,13 +81,13 @@ impl State {
         if self.core.has_ended() {
             return self.over();
         }
-        if self.pace.end_turn() {
+        if self.core.end_turn() {
             return Turn::Later;
         }
         if matches!(input, Input::More) {
             return Turn::Again;
         }
-        if self.owes_a_turn() {
+        if self.core.owes_a_turn() {
             // Whoever was called comes before the next is: the last of those that are ready, too.
             return Turn::Later;
         }

@@ -27,30 +27,14 @@ impl State {
         if let Err(error) = self.socket.flush(&mut cx, &mut self.core) {
             self.write_failed(error);
         }
-        if self.takes_writers() {
-            self.call_writers();
-        }
+        self.call_writers();
     }
 
-    /// Calls those who wait to write, as far as the go has room for them: once in each turn of the driver.
-    /// More would come while the go is used up already, and go back to the front of the line in
-    /// another order.
+    /// Calls those who wait to write, as far as there is room for them.
     pub(super) fn call_writers(&mut self) {
-        if !self.has_called {
-            self.has_called = self.core.has_line();
-            self.core.call_writers(self.pace.frames());
-        } else if self.core.owes_a_turn() {
+        if self.core.call_writers() {
             self.schedule();
         }
-    }
-
-    /// Whether writers wait although there is room for them.
-    pub(super) fn owes_a_turn(&self) -> bool {
-        self.core.owes_a_turn() && self.takes_writers()
-    }
-
-    fn takes_writers(&self) -> bool {
-        !self.socket.is_blocked() && !self.pace.is_resting()
     }
 
     /// What a direct write leaves to do.

@@ -1,57 +1,17 @@
-//! What users of the session do: open, accept, read, write, finish, reset, release.
+//! What users of the session do: open, accept, read, finish, reset, release.
 
-use std::{
-    io::IoSlice,
-    task::{Poll, ready},
-    time::Instant,
-};
+use std::{task::Poll, time::Instant};
 
 use super::{ACK_DELAY, Core, Event, MAX_AHEAD};
 use crate::{
     config::INITIAL_WINDOW,
     error::{AcceptError, OpenError, StreamError},
-    frame::{Flags, Header, MAX_PAYLOAD},
-    streams::{Handshake, Key, ResetBy, Service, State, StreamEntry},
+    frame::{Flags, Header},
+    streams::{Handshake, Key, ResetBy, Service, StreamEntry},
 };
-
-/// From this size on a write goes from the caller's buffer to the socket, and waits in line for it
-/// where others write as well; smaller ones are copied to the queue, so that they travel together
-/// with what else the task is about to send.
-pub(crate) const LARGE_WRITE: usize = 4 * 1024;
-
-/// What a stream may send now: window and turn are taken for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Grant {
-    stream: u32,
-    /// Those of the first frame.
-    flags: Flags,
-    length: u32,
-}
-
-impl Grant {
-    /// How many bytes of payload.
-    pub(crate) const fn len(self) -> usize {
-        self.length as usize
-    }
-
-    /// The headers of the frames for it, each of at most 16 KiB.
-    pub(crate) fn headers(self) -> impl Iterator<Item = Header> {
-        let mut left = self.length;
-        let mut flags = self.flags;
-        std::iter::from_fn(move || {
-            let length = left.min(MAX_PAYLOAD as u32);
-            left -= length;
-            let flags = std::mem::replace(&mut flags, Flags::NONE);
-            (length > 0).then(|| Header::data(self.stream, flags, length))
-        })
-    }
-}
 
 /// The outcome of opening: pending while too many streams are unacknowledged.
 pub(crate) type Opened = Poll<Result<Key, OpenError>>;
-
-/// The outcome of writing: how many bytes were taken, or pending for a window or a turn.
-pub(crate) type Written = Poll<Result<usize, StreamError>>;
 
 /// The outcome of reading.
 #[derive(Debug)]
@@ -254,112 +214,6 @@ impl Core {
             .min(u32::try_from(budget).unwrap_or(u32::MAX));
         window.grow(extra);
         self.grown += extra as usize;
-    }
-
-    /// Queues bytes, one frame at most. `keeps_turn` says that the turn of the stream's last write goes on.
-    pub(crate) fn write(&mut self, key: Key, payload: &[IoSlice<'_>], keeps_turn: bool) -> Written {
-        let wanted: usize = payload.iter().map(|slice| slice.len()).sum();
-        let grant = ready!(self.begin_data(key, wanted, 1, keeps_turn))?;
-        for header in grant.headers() {
-            self.push_data(header, payload);
-        }
-        Poll::Ready(Ok(grant.len()))
-    }
-
-    /// Takes window and turn for `wanted` bytes, as far as they fit into `frames`. The caller must send
-    /// these, headers and payloads, behind everything that is queued. `keeps_turn` says that the turn of
-    /// the stream's last write goes on.
-    pub(crate) fn begin_data(
-        &mut self,
-        key: Key,
-        wanted: usize,
-        frames: usize,
-        keeps_turn: bool,
-    ) -> Poll<Result<Grant, StreamError>> {
-        if let Some(error) = self.write_error(key) {
-            return Poll::Ready(Err(error));
-        }
-        let (has_room, has_reserve) = (self.has_room(), self.has_reserve());
-        let has_line = self.has_line();
-        let Some(entry) = self.store.get_mut(key) else {
-            return Poll::Ready(Err(StreamError::Closed));
-        };
-        if entry.send_window.available() == 0 {
-            self.stats.window_stalls += 1;
-            return Poll::Pending;
-        }
-        // Who writes little passes those who wait for the room of a whole frame, and with a turn finds
-        // room although others have filled the queue since.
-        let has_turn = std::mem::take(&mut entry.has_turn);
-        let is_small = wanted < LARGE_WRITE;
-        let may_pass = has_turn || keeps_turn || is_small;
-        let has_room = has_room || (is_small && has_turn && has_reserve);
-        if !has_room || (has_line && !may_pass) {
-            self.stand_in_line(key, wanted, has_turn);
-            return Poll::Pending;
-        }
-        let length = entry.send_window.take(wanted.min(frames * MAX_PAYLOAD));
-        let flags = entry.take_flags();
-        self.stats.bytes_sent += u64::from(length);
-        let stream = key.id;
-        Poll::Ready(Ok(Grant {
-            stream,
-            flags,
-            length,
-        }))
-    }
-
-    /// The last `length` bytes of those that were begun, in frames without flags, are not sent after all.
-    pub(crate) fn take_back(&mut self, key: Key, length: usize) {
-        if let Some(entry) = self.store.get_mut(key) {
-            // As many bytes were taken out of the window, so there is room for them.
-            entry.send_window.give_back(length as u32);
-            self.stats.bytes_sent -= length as u64;
-        }
-    }
-
-    /// A large write of `wanted` bytes for which the socket has no room: it waits for it in line,
-    /// because its bytes would only be copied to the queue. A stream that keeps its turn is the next.
-    pub(crate) fn wait_for_socket(&mut self, key: Key, wanted: usize, keeps_turn: bool) -> Written {
-        if let Some(error) = self.write_error(key) {
-            return Poll::Ready(Err(error));
-        }
-        let Some(entry) = self.store.get_mut(key) else {
-            return Poll::Ready(Err(StreamError::Closed));
-        };
-        if entry.send_window.available() == 0 {
-            self.stats.window_stalls += 1;
-            return Poll::Pending;
-        }
-        let has_turn = std::mem::take(&mut entry.has_turn);
-        self.stand_in_line(key, wanted, has_turn || keeps_turn);
-        Poll::Pending
-    }
-
-    /// Why the stream cannot be written, if it cannot.
-    pub(crate) fn write_error(&self, key: Key) -> Option<StreamError> {
-        let Some(entry) = self.store.get(key) else {
-            return Some(StreamError::Closed);
-        };
-        if let Some(error) = self.stream_error(entry.state) {
-            return Some(error);
-        }
-        (!entry.state.can_send()).then_some(StreamError::WriteClosed)
-    }
-
-    /// Why the stream failed, if it did.
-    fn stream_error(&self, state: State) -> Option<StreamError> {
-        match state {
-            State::Reset(ResetBy::Local) => return Some(StreamError::LocalReset),
-            State::Reset(ResetBy::Refusal) => return Some(StreamError::Refused),
-            State::Reset(ResetBy::Remote) => return Some(StreamError::Reset),
-            State::Closed => return None,
-            State::Open | State::LocalDone | State::RemoteDone => {}
-        }
-        match self.outcome()? {
-            Ok(()) => Some(StreamError::Closed),
-            Err(error) => Some(StreamError::Session(error.clone())),
-        }
     }
 
     /// Sends SYN before the queue is written next, unless data takes it along: the peer may have

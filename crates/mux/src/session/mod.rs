@@ -7,8 +7,11 @@ mod ending;
 pub(crate) mod harness;
 mod inbound;
 mod keep_alive;
+mod line;
 mod outbound;
+mod pace;
 mod timing;
+mod writing;
 
 #[cfg(test)]
 mod tests;
@@ -21,12 +24,9 @@ use std::{
 };
 
 pub(crate) use self::{
-    buffers::MAX_BLOCK,
-    commands::{LARGE_WRITE, Read},
-    ending::Outcome,
-    outbound::{BURST, GO, SendQueue},
+    buffers::MAX_BLOCK, commands::Read, ending::Outcome, outbound::SendQueue, writing::BURST,
 };
-use self::{ending::Phase, keep_alive::KeepAlive};
+use self::{ending::Phase, keep_alive::KeepAlive, line::Line, pace::Pace};
 use crate::{
     config::{Config, INITIAL_WINDOW, Role},
     error::SessionError,
@@ -76,7 +76,8 @@ pub(crate) enum Event {
 /// *Outputs.* After inputs, the caller takes [`next_event`](Self::next_event) until `None` and wakes who waits;
 /// calls [`stage`](Self::stage) and writes the bytes of [`out`](Self::out) to the connection,
 /// telling how far it came with `out.consume`, or [`stalled`](Self::stalled) when the connection
-/// takes nothing; calls [`call_writers`](Self::call_writers) when bytes have left; and calls
+/// takes nothing; calls [`call_writers`](Self::call_writers) when bytes have left; tells when each of its
+/// turns begins and ends (`begin_turn`, `end_turn`); and calls
 /// `handle_timeout` when [`deadline`](Self::deadline) has come. When
 /// [`is_finishing`](Self::is_finishing) and `out` is empty, it shuts the connection down and
 /// calls [`end`](Self::end).
@@ -125,7 +126,8 @@ pub(crate) struct Core {
     has_syn_due: bool,
     ack_deadline: Option<Instant>,
     /// Streams that wait for a turn to write.
-    line: VecDeque<Key>,
+    line: Line,
+    pace: Pace,
     events: VecDeque<Event>,
     phase: Phase,
     /// The latest time that was told.
@@ -168,7 +170,8 @@ impl Core {
             greetings: VecDeque::new(),
             has_syn_due: false,
             ack_deadline: None,
-            line: VecDeque::new(),
+            line: Line::default(),
+            pace: Pace::default(),
             events: VecDeque::new(),
             phase: Phase::Running,
             now,

@@ -2,24 +2,13 @@
 
 use std::{collections::VecDeque, fmt, io::IoSlice, time::Instant};
 
-use super::{Core, Event, MAX_GREETINGS};
+use super::{BURST, Core, MAX_GREETINGS};
 use crate::{
     error::ProtocolError,
     frame::{HEADER_LEN, Header, MAX_PAYLOAD},
     streams::{Handshake, Key},
     wipe::wipe,
 };
-
-/// How many frames a large write may send past the queue.
-pub(crate) const BURST: usize = 4;
-
-/// How many frames large writes send in one go while nothing else happens.
-pub(crate) const GO: usize = 3 * BURST;
-
-/// How far beyond its limit the queue is open to small writes of streams that have a turn: others, who may
-/// go beyond it by a frame, have perhaps filled it between the call and the moment when the one who was called
-/// came, and would do so each time.
-const RESERVED: usize = 2 * (MAX_PAYLOAD + HEADER_LEN);
 
 /// How much memory an empty queue may keep for the next burst.
 const KEPT_CAPACITY: usize = 4 * 1024;
@@ -192,60 +181,9 @@ impl Core {
         }
     }
 
-    /// Whether a data frame may join the queue where nobody waits in line.
-    pub(super) fn has_room(&self) -> bool {
-        self.out.len() < self.config.send_queue
-    }
-
-    /// Whether a small write of a stream that has a turn may join the queue.
-    pub(super) fn has_reserve(&self) -> bool {
-        self.out.len() < self.config.send_queue.saturating_add(RESERVED)
-    }
-
-    /// Whether streams wait for a turn.
-    pub(crate) fn has_line(&self) -> bool {
-        !self.line.is_empty()
-    }
-
-    /// Lets the stream wait for a turn to write `wanted` bytes. One that has a turn and found no room
-    /// all the same is the next.
-    pub(super) fn stand_in_line(&mut self, key: Key, wanted: usize, has_turn: bool) {
-        if let Some(entry) = self.store.get_mut(key)
-            && !entry.in_line
-        {
-            entry.in_line = true;
-            entry.wants_much = wanted >= BURST * MAX_PAYLOAD;
-            if has_turn {
-                self.line.push_front(key);
-            } else {
-                self.line.push_back(key);
-            }
-        }
-    }
-
-    /// Calls as many waiting writers as the queue has room for, first come, first served. `frames` are
-    /// left for them: one for each, and all for one who wants to write much.
-    pub(crate) fn call_writers(&mut self, frames: usize) {
-        let room = self.config.send_queue.saturating_sub(self.out.len());
-        for _ in 0..room.div_ceil(MAX_PAYLOAD + HEADER_LEN).min(frames) {
-            let Some(key) = self.line.pop_front() else {
-                break;
-            };
-            if let Some(entry) = self.store.get_mut(key) {
-                entry.in_line = false;
-                entry.has_turn = true;
-                self.events.push_back(Event::Writable(key));
-                if entry.wants_much {
-                    break;
-                }
-            }
-        }
-    }
-
-    /// Whether writers wait although the queue has room: one who was called may never come, so
-    /// the next must be called without waiting for bytes to leave.
-    pub(crate) fn owes_a_turn(&self) -> bool {
-        self.has_line() && self.has_room()
+    /// Whether the connection takes nothing at the moment.
+    pub(super) const fn is_stalled(&self) -> bool {
+        self.write_deadline.is_some()
     }
 
     /// The connection takes nothing at the moment.

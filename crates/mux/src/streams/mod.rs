@@ -5,12 +5,14 @@ use crate::frame::Flags;
 mod block;
 mod flow;
 mod recv;
+mod share;
 mod state;
 mod store;
 
 pub(crate) use block::Block;
 pub(crate) use flow::{RecvWindow, SendWindow};
 pub(crate) use recv::{MIN_LENT, RecvQueue};
+pub(crate) use share::{LARGE_WRITE, Share};
 pub(crate) use state::{Handshake, ResetBy, Service, State};
 pub(crate) use store::{Key, Store};
 
@@ -30,12 +32,8 @@ pub(crate) struct StreamEntry {
     pub(crate) released: bool,
     /// How many sweeps have found the stream dropped and not finished by the peer.
     pub(crate) sweeps: u8,
-    /// The stream waits in the queue for a turn to write.
-    pub(crate) in_line: bool,
-    /// To write much, when it came to stand there.
-    pub(crate) wants_much: bool,
-    /// The stream was called from the queue and may write without queueing again.
-    pub(crate) has_turn: bool,
+    /// What it has of the connection.
+    pub(crate) share: Share,
 }
 
 impl StreamEntry {
@@ -51,9 +49,7 @@ impl StreamEntry {
             eof: false,
             released: false,
             sweeps: 0,
-            in_line: false,
-            wants_much: false,
-            has_turn: false,
+            share: Share::default(),
         }
     }
 

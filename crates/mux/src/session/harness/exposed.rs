@@ -266,6 +266,7 @@ impl Exposed {
 
     /// The peer reads everything that was sent.
     fn drain(&mut self) {
+        self.side.core.begin_turn(|| self.now);
         while self.side.core.wants_to_send() {
             self.side.core.stage();
             let (front, back) = self.side.core.out.parts();
@@ -274,7 +275,7 @@ impl Exposed {
             self.side.core.out.clear();
             self.side.core.progressed();
         }
-        self.side.core.call_writers(usize::MAX);
+        self.side.end_turn();
     }
 
     fn check_memory(&self, chunk: usize) {

@@ -9,5 +9,6 @@ mod footprint;
 pub(crate) mod model;
 pub(crate) mod pair;
 pub(crate) mod step;
+mod window;
 mod witness;
 pub(crate) mod work;

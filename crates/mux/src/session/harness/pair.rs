@@ -118,7 +118,7 @@ impl Side {
     }
 
     pub(crate) fn write(&mut self, key: Key, bytes: &[u8]) -> Poll<Result<usize, StreamError>> {
-        let written = self.core.write(key, &[IoSlice::new(bytes)], false);
+        let written = self.core.write(key, &[IoSlice::new(bytes)]);
         self.collect();
         let is_nothing = matches!(written, Poll::Ready(Ok(0))) && !bytes.is_empty();
         assert!(!is_nothing, "a write that takes nothing never ends");
@@ -133,6 +133,19 @@ impl Side {
                 other => panic!("{} bytes left: {other:?}", bytes.len()),
             }
         }
+    }
+
+    /// Has a turn in which nothing leaves and nothing arrives. Says whether the next one is to come.
+    pub(crate) fn turn(&mut self, now: Instant) -> bool {
+        self.core.begin_turn(|| now);
+        self.end_turn()
+    }
+
+    /// Calls those who wait to write.
+    pub(crate) fn end_turn(&mut self) -> bool {
+        let is_owed = self.core.call_writers();
+        self.collect();
+        self.core.end_turn() || is_owed || self.core.owes_a_turn()
     }
 
     /// Reads what has arrived.
@@ -263,6 +276,7 @@ impl Pair {
 
 fn send(from: &mut Side, to: &mut Side, capacity: usize, now: Instant) -> bool {
     let mut moved = false;
+    from.core.begin_turn(|| now);
     while from.core.wants_to_send() && to.incoming.len() < capacity {
         from.core.stage();
         let (front, back) = from.core.out.parts();
@@ -277,9 +291,7 @@ fn send(from: &mut Side, to: &mut Side, capacity: usize, now: Instant) -> bool {
     if from.core.wants_to_send() {
         from.core.stalled(now);
     }
-    from.core.call_writers(usize::MAX);
-    from.collect();
-    moved
+    from.end_turn() || moved
 }
 
 /// Tells `to` that `from` has ended the connection. Says whether that was new to it.

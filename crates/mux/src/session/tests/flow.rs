@@ -7,7 +7,7 @@ use crate::{
     config::{Config, INITIAL_WINDOW},
     error::{ProtocolError, SessionError, StreamError},
     frame::{Flags, HEADER_LEN, Header, Kind, MAX_PAYLOAD},
-    session::{BURST, Event, GO, Read},
+    session::{Event, Read},
 };
 
 const WINDOW: usize = INITIAL_WINDOW as usize;
@@ -39,8 +39,8 @@ fn m02_a_writer_goes_on_when_only_the_peer_reads() {
 fn m02_frames_that_do_not_leave_cost_no_window() {
     let mut peer = Scripted::new(Config::default());
     let key = peer.acknowledged(1);
-    for is_next in [false, true, true] {
-        let begun = peer.core().begin_data(key, 10_000, 1, is_next);
+    for _ in 0..3 {
+        let begun = peer.core().begin_data(key, 10_000, 1);
         assert!(
             matches!(begun, Poll::Ready(Ok(grant)) if grant.len() == 10_000),
             "{begun:?}"
@@ -204,10 +204,10 @@ fn m26_a_small_call_waits_for_one_frame_of_each_large_one() {
     assert!(pair.client.write(small, b"small").is_pending());
     // One frame leaves: the large one was first in line, then the small one has its turn.
     pair.client.core.out.consume(MAX_PAYLOAD + 2 * HEADER_LEN);
-    pair.client.core.call_writers(usize::MAX);
+    pair.client.turn(pair.now);
     assert!(pair.client.happened(Event::Writable(large)));
     pair.client.core.out.consume(MAX_PAYLOAD);
-    pair.client.core.call_writers(usize::MAX);
+    pair.client.turn(pair.now);
     assert!(pair.client.happened(Event::Writable(small)));
     assert!(matches!(
         pair.client.write(small, b"small"),
@@ -231,71 +231,10 @@ fn a_called_writer_that_does_not_come_blocks_nobody() {
     }
     // Nobody comes, and nothing more leaves; still everybody is called in the end.
     pair.client.core.out.clear();
-    pair.client.core.call_writers(usize::MAX);
-    while pair.client.core.owes_a_turn() {
-        pair.client.core.call_writers(usize::MAX);
-    }
+    while pair.client.turn(pair.now) {}
     for key in keys {
         assert!(pair.client.happened(Event::Writable(key)));
     }
-}
-
-#[test]
-fn no_more_writers_are_called_than_a_go_has_room_for() {
-    let mut pair = Pair::new();
-    let keys: Vec<_> = (0..9).map(|_| pair.client.open()).collect();
-    let burst = BURST * MAX_PAYLOAD;
-    let wanted = [burst, burst, burst, burst - 1, 1, 1, 1, 1, 1];
-    for (key, wanted) in keys.iter().zip(wanted) {
-        let written = pair.client.core.wait_for_socket(*key, wanted, false);
-        assert!(written.is_pending());
-    }
-    let mut called = |frames| {
-        pair.client.core.call_writers(frames);
-        pair.client.collect();
-        std::mem::take(&mut pair.client.events)
-    };
-    let writable = |range: std::ops::Range<usize>| -> Vec<_> {
-        keys[range]
-            .iter()
-            .map(|key| Event::Writable(*key))
-            .collect()
-    };
-    for large in 0..3 {
-        assert_eq!(called(GO), writable(large..large + 1), "a go is for one");
-    }
-    assert_eq!(called(GO), writable(3..7), "the queue has room for no more");
-    assert_eq!(called(1), writable(7..8));
-}
-
-#[test]
-fn a_stream_that_keeps_its_turn_is_called_before_those_who_wait() {
-    let mut pair = Pair::new();
-    let (waiting, writing) = (pair.client.open(), pair.client.open());
-    let burst = BURST * MAX_PAYLOAD;
-    let mut wait = |key, keeps_turn| {
-        let core = &mut pair.client.core;
-        assert!(core.wait_for_socket(key, burst, keeps_turn).is_pending());
-    };
-    wait(waiting, false);
-    wait(writing, true);
-    let core = &mut pair.client.core;
-    core.call_writers(GO);
-    pair.client.collect();
-    assert_eq!(pair.client.events, [Event::Writable(writing)]);
-    let core = &mut pair.client.core;
-    assert!(core.begin_data(writing, burst, BURST, false).is_ready());
-    assert!(
-        core.begin_data(writing, burst, BURST, true).is_ready(),
-        "still its turn"
-    );
-    assert!(
-        core.begin_data(writing, burst, BURST, false).is_pending(),
-        "another's"
-    );
-    core.call_writers(GO);
-    pair.client.collect();
-    assert_eq!(pair.client.events[1..], [Event::Writable(waiting)]);
 }
 
 #[test]
@@ -309,14 +248,10 @@ fn writers_that_were_called_long_ago_do_not_overfill_the_queue() {
         assert!(pair.client.write(*key, b"x").is_pending());
     }
     pair.client.core.out.clear();
-    while pair.client.core.owes_a_turn() {
-        pair.client.core.call_writers(usize::MAX);
-    }
+    while pair.client.turn(pair.now) {}
     // They all come now, and nothing leaves.
-    for key in &keys {
-        // Whoever finds no room waits for the next turn.
-        let _ = pair.client.write(*key, &[0; MAX_PAYLOAD]);
-    }
+    let mut waiting = keys;
+    waiting.retain(|key| pair.client.write(*key, &[0; MAX_PAYLOAD]).is_pending());
     let queued = pair.client.core.out.len();
     assert!(
         queued <= 64 * 1024 + MAX_PAYLOAD + HEADER_LEN,
@@ -325,13 +260,13 @@ fn writers_that_were_called_long_ago_do_not_overfill_the_queue() {
     // Nobody is forgotten.
     pair.client.collect();
     pair.client.events.clear();
-    let late = keys[19];
     pair.client.core.out.clear();
-    while pair.client.core.owes_a_turn() {
-        pair.client.core.call_writers(usize::MAX);
+    while pair.client.turn(pair.now) {}
+    assert!(waiting.len() >= 15, "{waiting:?}");
+    for key in waiting {
+        assert!(pair.client.happened(Event::Writable(key)));
+        assert!(pair.client.write(key, b"x").is_ready());
     }
-    assert!(pair.client.happened(Event::Writable(late)));
-    assert!(pair.client.write(late, b"x").is_ready());
 }
 
 #[test]

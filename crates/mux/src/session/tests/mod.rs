@@ -8,5 +8,6 @@ mod opening;
 mod random;
 mod scripted;
 mod timing;
+mod turns;
 
 use super::harness::pair;

@@ -9,7 +9,7 @@ use super::pair::Pair;
 use crate::{
     config::Config,
     frame::{Decoder, Flags, Header, Item, Kind},
-    session::{Core, Outcome},
+    session::{Core, Event, Outcome},
     streams::Key,
 };
 
@@ -101,12 +101,20 @@ impl Scripted {
     /// Writes until the window of a stream is used up, and says how much.
     pub(super) fn fill_window(&mut self, key: Key) -> usize {
         let mut sent = 0;
-        while let Poll::Ready(written) = self.side().write(key, &[0; 100_000]) {
-            sent += written.unwrap();
+        loop {
+            match self.side().write(key, &[0; 100_000]) {
+                Poll::Ready(written) => sent += written.unwrap(),
+                Poll::Pending => {
+                    let now = self.pair.now;
+                    while self.side().turn(now) {}
+                    if !self.side().happened(Event::Writable(key)) {
+                        return sent;
+                    }
+                }
+            }
             assert!(sent < 1 << 20, "no window ends");
             self.received();
         }
-        sent
     }
 
     /// The headers alone.

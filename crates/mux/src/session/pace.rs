@@ -2,24 +2,23 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{frame::MAX_PAYLOAD, session::GO, streams::Key};
+use super::writing::BURST;
+use crate::{frame::MAX_PAYLOAD, streams::Key};
 
-/// What large writes send in one go while nothing else happens. A socket holds more, but what is in
+/// How many frames large writes send in one go while nothing else happens. A socket holds more, but what is in
 /// it delays whatever comes behind it, and a socket that is never full never stops in the middle of a frame.
+pub(super) const GO: usize = 3 * BURST;
+
+/// The same in bytes.
 const ALONE: usize = GO * MAX_PAYLOAD;
 
 /// The same, at the least, while other streams write as well: theirs are small and somebody waits
 /// for them.
 const IN_COMPANY: usize = 16 * 1024;
 
-/// How much a stream may send in one turn while others want to send much as well, as far as its window
-/// lasts and the connection takes all at once. What it sends next is in the processor's caches then, like
-/// the buffer that its reader reads into; streams that take turns for less push each other's out.
-const TURN: usize = 1024 * 1024;
-
 /// How much may be sent for each microsecond since the last go began. Where busy tasks make goes rare,
 /// it is not large writes that keep anybody waiting.
-const BYTES_PER_MICROSECOND: u64 = 1024;
+const BYTES_PER_MICROSECOND: u64 = 512;
 
 /// For how many goes a small write is remembered.
 const MEMORY: u8 = 64;
@@ -29,25 +28,16 @@ const MEMORY: u8 = 64;
 pub(super) struct Pace {
     sent: usize,
     state: Go,
-    /// Who wrote much last.
-    large: Option<Key>,
-    /// How much each stream has sent of its turn, by slot. Others write while it has no window, so the
-    /// turns of several streams may go on; none begins anew before it has ended.
-    turns: Vec<Taken>,
+    /// The number of the go; after the last one numbers begin anew.
+    go: u32,
     /// How many goes are still to be small.
     company: u8,
+    /// Who wrote little last.
+    companion: Option<Key>,
     /// When the go began, once there was one.
     begun: Option<Instant>,
     /// How long the one before it took, with the rest after it.
     took: Duration,
-}
-
-/// How much a stream has sent of its turn.
-#[derive(Clone, Copy, Debug, Default)]
-struct Taken {
-    /// Which stream of those that have had the slot.
-    id: u32,
-    bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,41 +51,33 @@ enum Go {
 }
 
 impl Pace {
-    /// A large write of the stream was sent. Says whether that was enough.
-    pub(super) fn large_write(&mut self, key: Key, sent: usize) -> bool {
-        self.large = Some(key);
-        let taken = self.taken(key);
-        let before = if taken < TURN { taken } else { 0 };
-        let slot = key.slot as usize;
-        if slot >= self.turns.len() {
-            self.turns.resize_with(slot + 1, Taken::default);
+    /// The number of the go.
+    pub(super) const fn go(&self) -> u32 {
+        self.go
+    }
+
+    /// The stream sends a large write.
+    pub(super) fn large_write(&mut self, key: Key, length: u32) {
+        if self.companion == Some(key) {
+            // What it wrote before was the head of this.
+            self.companion = None;
+            self.company = 0;
         }
-        self.turns[slot] = Taken {
-            id: key.id,
-            bytes: before + sent,
-        };
-        self.sent += sent;
+        self.sent += length as usize;
         if self.state == Go::On && self.sent >= self.limit() {
             self.state = Go::Used;
         }
-        self.is_resting()
     }
 
-    /// Whether the stream's turn is not over with its last write, and others wait on.
-    pub(super) fn keeps_turn(&self, key: Key) -> bool {
-        (1..TURN).contains(&self.taken(key)) && self.company == 0
+    /// A stream that does not write much writes little, and somebody may wait for it.
+    pub(super) const fn small_write(&mut self, key: Key) {
+        self.companion = Some(key);
+        self.company = MEMORY;
     }
 
-    fn taken(&self, key: Key) -> usize {
-        let taken = self.turns.get(key.slot as usize);
-        taken.map_or(0, |taken| if taken.id == key.id { taken.bytes } else { 0 })
-    }
-
-    /// A small write of the stream was queued.
-    pub(super) fn small_write(&mut self, key: Key) {
-        if self.large.is_some_and(|large| large != key) {
-            self.company = MEMORY;
-        }
+    /// Whether somebody may wait for small writes, so that no turn goes on after a go.
+    pub(super) const fn has_company(&self) -> bool {
+        self.company > 0
     }
 
     /// How many frames the next large write may have.
@@ -105,7 +87,7 @@ impl Pace {
     }
 
     fn limit(&self) -> usize {
-        if self.company == 0 {
+        if !self.has_company() {
             return ALONE;
         }
         let earned = self.took.as_micros() as u64 * BYTES_PER_MICROSECOND;
@@ -119,10 +101,16 @@ impl Pace {
         self.state != Go::On
     }
 
+    /// Whether the driver is to know that the go is used up.
+    pub(super) fn has_used_go(&self) -> bool {
+        self.state == Go::Used
+    }
+
     /// The driver has a turn: the second one after a go was used up begins the next.
     pub(super) fn begin_turn(&mut self, now: impl FnOnce() -> Instant) {
         if self.state == Go::Resting {
             self.state = Go::On;
+            self.go = self.go.wrapping_add(1);
             self.sent = 0;
             let now = now();
             let before = self.begun.replace(now);
@@ -151,16 +139,20 @@ mod tests {
     /// Writes bursts until the go is used up, lets the driver have its turns, and says how much it was.
     fn go(pace: &mut Pace, now: Instant) -> usize {
         let mut sent = 0;
+        let number = pace.go();
         while !pace.is_resting() {
-            let burst = pace.frames().min(4) * MAX_PAYLOAD;
+            let burst = pace.frames().min(BURST) * MAX_PAYLOAD;
             sent += burst;
-            pace.large_write(LARGE, burst);
+            pace.large_write(LARGE, burst as u32);
         }
+        assert!(pace.has_used_go());
         pace.begin_turn(|| now);
         assert!(pace.is_resting(), "the driver has let nobody run yet");
         assert!(pace.end_turn());
+        assert!(pace.is_resting() && !pace.has_used_go() && pace.go() == number);
         pace.begin_turn(|| now);
         assert!(!pace.is_resting() && !pace.end_turn());
+        assert_eq!(pace.go(), number + 1);
         sent
     }
 
@@ -169,17 +161,29 @@ mod tests {
         let mut pace = Pace::default();
         let now = Instant::now();
         assert_eq!(go(&mut pace, now), ALONE);
-        pace.small_write(LARGE);
-        assert_eq!(
-            go(&mut pace, now),
-            ALONE,
-            "a head before a body is no company"
-        );
+        assert!(!pace.has_company());
         pace.small_write(OTHER);
         for _ in 0..MEMORY {
+            assert!(pace.has_company());
             assert_eq!(go(&mut pace, now), IN_COMPANY);
         }
+        assert!(!pace.has_company());
         assert_eq!(go(&mut pace, now), ALONE);
+    }
+
+    #[test]
+    fn a_head_before_a_body_is_no_company() {
+        let mut pace = Pace::default();
+        let now = Instant::now();
+        pace.small_write(LARGE);
+        assert_eq!(go(&mut pace, now), ALONE);
+        for company in [LARGE, OTHER] {
+            pace.small_write(LARGE);
+            pace.small_write(OTHER);
+            pace.small_write(company);
+            let expected = if company == LARGE { ALONE } else { IN_COMPANY };
+            assert_eq!(go(&mut pace, now), expected);
+        }
     }
 
     #[test]
@@ -192,52 +196,18 @@ mod tests {
             now += Duration::from_micros(microseconds);
             go(&mut pace, now)
         };
-        next(32);
+        next(64);
         assert_eq!(next(5), 32 * 1024);
         assert_eq!(next(64_000), IN_COMPANY);
         assert_eq!(next(10), ALONE);
     }
 
     #[test]
-    fn a_turn_is_a_mebibyte_of_one_stream() {
-        let mut pace = Pace::default();
-        assert!(!pace.keeps_turn(LARGE), "it has none");
-        for _ in 0..3 {
-            pace.large_write(LARGE, ALONE);
-            assert!(pace.keeps_turn(LARGE) && !pace.keeps_turn(OTHER));
-            pace.large_write(LARGE, TURN - ALONE - 1);
-            assert!(pace.keeps_turn(LARGE));
-            pace.large_write(LARGE, 1);
-            assert!(!pace.keeps_turn(LARGE));
-        }
-        pace.large_write(LARGE, 1);
-        pace.small_write(OTHER);
-        assert!(!pace.keeps_turn(LARGE), "others wait for small writes");
-    }
-
-    #[test]
-    fn a_turn_goes_on_after_others_wrote_and_does_not_begin_anew() {
-        let mut pace = Pace::default();
-        for _ in 0..2 {
-            pace.large_write(LARGE, TURN / 3);
-            pace.large_write(OTHER, TURN / 3);
-            assert!(pace.keeps_turn(LARGE) && pace.keeps_turn(OTHER));
-        }
-        pace.large_write(LARGE, TURN / 2);
-        pace.large_write(OTHER, TURN / 2);
-        assert!(!pace.keeps_turn(LARGE) && !pace.keeps_turn(OTHER));
-        let next = Key {
-            slot: OTHER.slot,
-            id: OTHER.id + 2,
-        };
-        pace.large_write(next, TURN - 1);
-        assert!(pace.keeps_turn(next), "it has the slot of another stream");
-    }
-
-    #[test]
     fn a_go_counts_what_all_streams_send() {
         let mut pace = Pace::default();
-        assert!(!pace.large_write(LARGE, ALONE / 2));
-        assert!(pace.large_write(OTHER, ALONE / 2));
+        for (key, is_over) in [(LARGE, false), (OTHER, true)] {
+            pace.large_write(key, ALONE as u32 / 2);
+            assert_eq!(pace.is_resting(), is_over);
+        }
     }
 }

@@ -1,0 +1,246 @@
+//! Writing: who may send how much now, and who waits for what.
+
+use std::{
+    io::IoSlice,
+    task::{Poll, ready},
+    time::Instant,
+};
+
+use super::{Core, Event};
+use crate::{
+    error::StreamError,
+    frame::{Flags, HEADER_LEN, Header, MAX_PAYLOAD},
+    streams::{Key, LARGE_WRITE, ResetBy, State},
+};
+
+/// How many frames a large write may send past the queue.
+pub(crate) const BURST: usize = 4;
+
+/// How far beyond its limit the queue is open to small writes of streams that were called: others, who may
+/// go beyond it by a frame, have perhaps filled it between the call and the moment when the one who was called
+/// came, and would do so each time.
+const RESERVED: usize = 2 * (MAX_PAYLOAD + HEADER_LEN);
+
+/// What a stream may send now: window and turn are taken for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grant {
+    stream: u32,
+    /// Those of the first frame.
+    flags: Flags,
+    length: u32,
+}
+
+impl Grant {
+    /// How many bytes of payload.
+    pub(crate) const fn len(self) -> usize {
+        self.length as usize
+    }
+
+    /// The headers of the frames for it, each of at most 16 KiB.
+    pub(crate) fn headers(self) -> impl Iterator<Item = Header> {
+        let mut left = self.length;
+        let mut flags = self.flags;
+        std::iter::from_fn(move || {
+            let length = left.min(MAX_PAYLOAD as u32);
+            left -= length;
+            let flags = std::mem::replace(&mut flags, Flags::NONE);
+            (length > 0).then(|| Header::data(self.stream, flags, length))
+        })
+    }
+}
+
+/// The outcome of writing: how many bytes were taken, or pending for a window or a turn.
+pub(crate) type Written = Poll<Result<usize, StreamError>>;
+
+impl Core {
+    /// Queues bytes, one frame at most.
+    pub(crate) fn write(&mut self, key: Key, payload: &[IoSlice<'_>]) -> Written {
+        let wanted = payload.iter().map(|slice| slice.len()).sum();
+        let grant = ready!(self.begin_data(key, wanted, 1))?;
+        for header in grant.headers() {
+            self.push_data(header, payload);
+        }
+        Poll::Ready(Ok(grant.len()))
+    }
+
+    /// Takes window and turn for `wanted` bytes, as far as they fit into `frames`. The caller must send
+    /// these, headers and payloads, behind everything that is queued.
+    pub(crate) fn begin_data(
+        &mut self,
+        key: Key,
+        wanted: usize,
+        frames: usize,
+    ) -> Poll<Result<Grant, StreamError>> {
+        let is_small = ready!(self.poll_turn(key, wanted))?;
+        let frames = frames.min(self.pace.frames());
+        let go = self.pace.go();
+        let Some(entry) = self.store.get_mut(key) else {
+            return Poll::Ready(Err(StreamError::Closed));
+        };
+        let length = entry.send_window.take(wanted.min(frames * MAX_PAYLOAD));
+        let flags = entry.take_flags();
+        entry.share.send(length, wanted, go);
+        if !is_small {
+            self.pace.large_write(key, length);
+        }
+        self.stats.bytes_sent += u64::from(length);
+        let stream = key.id;
+        Poll::Ready(Ok(Grant {
+            stream,
+            flags,
+            length,
+        }))
+    }
+
+    /// Whether the stream may write now, and then whether what it writes counts as little. Else it waits: for its
+    /// window, or in line.
+    fn poll_turn(&mut self, key: Key, wanted: usize) -> Poll<Result<bool, StreamError>> {
+        if let Some(error) = self.write_error(key) {
+            return Poll::Ready(Err(error));
+        }
+        let (has_room, has_reserve, has_line) =
+            (self.has_room(), self.has_reserve(), self.has_line());
+        // A connection that is slow is everybody's: turns are for those that take all at once.
+        let is_quick = has_room && !self.is_stalled();
+        let go = self.pace.go();
+        let Some(entry) = self.store.get_mut(key) else {
+            return Poll::Ready(Err(StreamError::Closed));
+        };
+        if entry.send_window.available() == 0 {
+            self.stats.window_stalls += 1;
+            return Poll::Pending;
+        }
+        let was_called = entry.share.take_call();
+        let keeps_turn = entry.share.has_turn() && !self.pace.has_company();
+        let has_turn = was_called || keeps_turn;
+        let is_small = entry.share.is_small(wanted, go, self.pace.has_company());
+        if is_small && !entry.share.writes_much(go) {
+            self.pace.small_write(key);
+        }
+        let may_write = if is_small {
+            // It passes those who wait for the room of a whole frame, and when it was called finds room
+            // although others have filled the queue since.
+            has_room || (was_called && has_reserve)
+        } else {
+            // Who waited for its window meanwhile passes those who wait. Who has been called before and came
+            // when others had used the go up may write all the same: it may always be the last to run.
+            let is_next = !self.pace.is_resting() || (was_called && entry.share.is_late());
+            is_quick && is_next && (has_turn || !has_line)
+        };
+        if may_write {
+            return Poll::Ready(Ok(is_small));
+        }
+        let wanted = wanted.max(if is_small { 0 } else { LARGE_WRITE });
+        let has_turn = was_called || (has_turn && is_quick);
+        if let Some(turn) = entry.share.wait(wanted, was_called, has_turn) {
+            self.line.stand(key, turn);
+        }
+        Poll::Pending
+    }
+
+    /// The last `length` bytes of those that were begun, in frames without flags, are not sent after all.
+    pub(crate) fn take_back(&mut self, key: Key, length: usize) {
+        if let Some(entry) = self.store.get_mut(key) {
+            // As many bytes were taken out of the window, so there is room for them.
+            entry.send_window.give_back(length as u32);
+            self.stats.bytes_sent -= length as u64;
+        }
+    }
+
+    /// Why the stream cannot be written, if it cannot.
+    pub(crate) fn write_error(&self, key: Key) -> Option<StreamError> {
+        let Some(entry) = self.store.get(key) else {
+            return Some(StreamError::Closed);
+        };
+        if let Some(error) = self.stream_error(entry.state) {
+            return Some(error);
+        }
+        (!entry.state.can_send()).then_some(StreamError::WriteClosed)
+    }
+
+    /// Why the stream failed, if it did.
+    pub(super) fn stream_error(&self, state: State) -> Option<StreamError> {
+        match state {
+            State::Reset(ResetBy::Local) => return Some(StreamError::LocalReset),
+            State::Reset(ResetBy::Refusal) => return Some(StreamError::Refused),
+            State::Reset(ResetBy::Remote) => return Some(StreamError::Reset),
+            State::Closed => return None,
+            State::Open | State::LocalDone | State::RemoteDone => {}
+        }
+        match self.outcome()? {
+            Ok(()) => Some(StreamError::Closed),
+            Err(error) => Some(StreamError::Session(error.clone())),
+        }
+    }
+
+    /// The caller's turn begins; those who were called have run since the last one.
+    pub(crate) fn begin_turn(&mut self, now: impl FnOnce() -> Instant) {
+        self.pace.begin_turn(now);
+        self.line.has_called = false;
+    }
+
+    /// The caller's turn is over. Says whether everybody is to run before the next one, because large writes
+    /// have sent enough.
+    pub(crate) fn end_turn(&mut self) -> bool {
+        self.pace.end_turn()
+    }
+
+    /// Whether large writes have sent enough, and the caller is to have a turn.
+    pub(crate) fn has_used_go(&self) -> bool {
+        self.pace.has_used_go()
+    }
+
+    /// Calls waiting writers, as many as there is room for, and one of those who want to write much: it may use
+    /// all there is. Once in each of the caller's turns, so that whoever was called comes before the next is.
+    /// Says whether the next turn must come soon, because there is room for more.
+    pub(crate) fn call_writers(&mut self) -> bool {
+        if self.line.has_called || !self.owes_a_turn() {
+            return self.owes_a_turn();
+        }
+        let go = self.pace.go();
+        let mut room = self.config.send_queue.saturating_sub(self.out.len());
+        while room > 0 {
+            let Some((key, number)) = self.line.call() else {
+                break;
+            };
+            if let Some(entry) = self.store.get_mut(key) {
+                self.events.push_back(Event::Writable(key));
+                let wanted = entry.share.call(go, number);
+                if wanted >= LARGE_WRITE {
+                    break;
+                }
+                room = room.saturating_sub(HEADER_LEN + wanted);
+            }
+        }
+        false
+    }
+
+    /// Whether writers wait although there is room for them: one who was called may never come, so the next
+    /// must be called without waiting for bytes to leave.
+    pub(crate) fn owes_a_turn(&self) -> bool {
+        self.has_line() && self.has_room() && !self.is_stalled() && !self.pace.is_resting()
+    }
+
+    /// Whether streams wait for a turn.
+    fn has_line(&self) -> bool {
+        !self.line.is_empty()
+    }
+
+    /// Whether the stream waits for a turn.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn is_in_line(&self, key: Key) -> bool {
+        self.store
+            .get(key)
+            .is_some_and(|entry| entry.share.is_in_line())
+    }
+
+    /// Whether frames may join the queue.
+    pub(super) fn has_room(&self) -> bool {
+        self.out.len() < self.config.send_queue
+    }
+
+    /// Whether a small write of a stream that was called may join the queue.
+    fn has_reserve(&self) -> bool {
+        self.out.len() < self.config.send_queue.saturating_add(RESERVED)
+    }
+}
