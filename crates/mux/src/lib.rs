@@ -46,6 +46,7 @@
 pub mod backend;
 mod config;
 mod connector;
+mod copying;
 mod driver;
 mod engine;
 mod error;

@@ -10,6 +10,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use tokio::io::AsyncWrite as TokioWrite;
 
 use super::Stream;
+use crate::copying::pieces;
 
 impl AsyncRead for Stream {
     fn poll_read(
@@ -21,8 +22,10 @@ impl AsyncRead for Stream {
         let read = self.with(|state, key| {
             state.poll_read(key, cx, |bytes| {
                 let count = bytes.len().min(buffer.len() - filled);
-                buffer[filled..filled + count].copy_from_slice(&bytes[..count]);
-                filled += count;
+                for piece in pieces(&bytes[..count]) {
+                    buffer[filled..filled + piece.len()].copy_from_slice(piece);
+                    filled += piece.len();
+                }
                 count
             })
         });

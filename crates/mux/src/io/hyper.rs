@@ -10,6 +10,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::AsyncWrite;
 
 use super::Stream;
+use crate::copying::pieces;
 
 impl Read for Stream {
     fn poll_read(
@@ -20,7 +21,7 @@ impl Read for Stream {
         let read = self.with(|state, key| {
             state.poll_read(key, cx, |bytes| {
                 let count = bytes.len().min(buffer.remaining());
-                buffer.put_slice(&bytes[..count]);
+                pieces(&bytes[..count]).for_each(|piece| buffer.put_slice(piece));
                 count
             })
         });

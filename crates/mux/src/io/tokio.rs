@@ -9,6 +9,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Stream;
+use crate::copying::pieces;
 
 impl AsyncRead for Stream {
     fn poll_read(
@@ -19,7 +20,7 @@ impl AsyncRead for Stream {
         let read = self.with(|state, key| {
             state.poll_read(key, cx, |bytes| {
                 let count = bytes.len().min(buffer.remaining());
-                buffer.put_slice(&bytes[..count]);
+                pieces(&bytes[..count]).for_each(|piece| buffer.put_slice(piece));
                 count
             })
         });

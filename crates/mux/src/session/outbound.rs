@@ -4,6 +4,7 @@ use std::{collections::VecDeque, fmt, io::IoSlice, time::Instant};
 
 use super::{BURST, Core, MAX_GREETINGS};
 use crate::{
+    copying::pieces,
     error::ProtocolError,
     frame::{HEADER_LEN, Header, MAX_PAYLOAD},
     streams::{Handshake, Key},
@@ -51,7 +52,7 @@ impl SendQueue {
     /// Appends parts of data frames.
     pub(crate) fn push_data(&mut self, bytes: &[u8]) {
         self.has_data |= !bytes.is_empty();
-        self.push(bytes);
+        pieces(bytes).for_each(|piece| self.push(piece));
     }
 
     /// The first `count` bytes have left. More than there are is as good as all: a writer that
