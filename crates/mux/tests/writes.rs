@@ -163,3 +163,26 @@ async fn an_http_exchange_on_a_fresh_stream_costs_one_write_an_end() {
     bounded("the calls", calls).await.unwrap();
     pair.assert_one_for_each_call();
 }
+
+/// The connection takes one buffer at a time, so that a header of its own would be a write; and pieces that are
+/// smaller than a frame are not worth one each.
+#[tokio::test(start_paused = true)]
+async fn a_large_transfer_costs_a_write_for_two_frames() {
+    for piece in [4_096, 64 * 1024] {
+        let pair = Pair::new();
+        let (mut near, mut far) = support::stream(&pair.client.session, &pair.server.session).await;
+        let before = pair.writes[0].load(Ordering::Relaxed);
+        let sent = vec![7; piece];
+        let pieces = (1 << 20) / piece;
+        let writing = async {
+            for _ in 0..pieces {
+                near.write_all(&sent).await.unwrap();
+            }
+        };
+        let mut received = vec![0; 1 << 20];
+        let transfer = async { tokio::join!(writing, far.read_exact(&mut received)) };
+        bounded("the transfer", transfer).await.1.unwrap();
+        let writes = pair.writes[0].load(Ordering::Relaxed) - before;
+        assert!(writes <= 40, "{writes} writes in pieces of {piece}");
+    }
+}

@@ -21,10 +21,15 @@ use super::{
 use crate::{
     config::{Config, Role},
     error::{AcceptError, OpenError, SessionError, StreamError},
+    frame::MAX_PAYLOAD,
     io::Connection,
     session::{Core, Event, Outcome, Read},
-    streams::{Key, LARGE_WRITE},
+    streams::Key,
 };
+
+/// From this size on a write goes to the socket from the caller's buffer. Up to a frame, the copy costs less than
+/// a system call for each.
+const DIRECT_WRITE: usize = MAX_PAYLOAD;
 
 /// How much may be queued before the writer itself flushes, however busy the session is.
 const FLUSH_AT: usize = 32 * 1024;
@@ -248,7 +253,7 @@ impl State {
                 None => Poll::Ready(Ok(0)),
             };
         };
-        let written = if first.len() >= LARGE_WRITE && self.can_write_directly() {
+        let written = if first.len() >= DIRECT_WRITE && self.can_write_directly() {
             self.write_directly(key, first)
         } else {
             self.core.write(key, buffers)

@@ -123,6 +123,12 @@ impl Socket {
         }
     }
 
+    /// Whether one write takes several buffers. Where it does not, each header would be a write of its own, and
+    /// copying costs less.
+    pub(super) fn is_vectored(&self) -> bool {
+        self.io.as_ref().is_some_and(|io| io.is_write_vectored())
+    }
+
     /// Shuts the write side down, once.
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.is_shut {

@@ -10,6 +10,7 @@ impl State {
     pub(super) fn can_write_directly(&self) -> bool {
         self.driver.is_some()
             && self.socket.can_write()
+            && self.socket.is_vectored()
             && !self.socket.is_blocked()
             && !self.core.is_over()
     }
