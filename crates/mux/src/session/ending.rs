@@ -104,7 +104,7 @@ impl Core {
             "reset the streams that did not finish in time"
         );
         for key in keys {
-            self.reset_stream(key, ResetBy::Local);
+            self.reset_stream(key, ResetBy::Close);
         }
     }
 

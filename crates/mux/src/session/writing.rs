@@ -162,6 +162,7 @@ impl Core {
     pub(super) fn stream_error(&self, state: State) -> Option<StreamError> {
         match state {
             State::Reset(ResetBy::Local) => return Some(StreamError::LocalReset),
+            State::Reset(ResetBy::Close) => return Some(StreamError::Closed),
             State::Reset(ResetBy::Refusal) => return Some(StreamError::Refused),
             State::Reset(ResetBy::Remote) => return Some(StreamError::Reset),
             State::Closed => return None,

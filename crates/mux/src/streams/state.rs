@@ -54,6 +54,8 @@ pub(crate) enum Service {
 pub(crate) enum ResetBy {
     /// This end.
     Local,
+    /// This end, because the session closed and the stream did not finish in time.
+    Close,
     /// The peer, before it accepted the stream.
     Refusal,
     /// The peer.

@@ -369,7 +369,7 @@ fn m15_a_close_that_the_peer_ignores_ends_all_the_same() {
     assert!(headers.contains(&Header::window_update(1, Flags::RST, 0)));
     assert!(matches!(
         peer.side().read_end(key),
-        Read::Failed(StreamError::LocalReset)
+        Read::Failed(StreamError::Closed)
     ));
     peer.wait(Duration::from_secs(1));
     assert!(peer.core().has_ended());
