@@ -62,7 +62,7 @@ async fn m04_close_wakes_blocked_readers() {
     tokio::task::yield_now().await;
     let closing = client.session.close();
     let error = bounded("the reader here", near).await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
+    assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
     let error = bounded("the reader there", far).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     bounded("the close", closing).await.unwrap();
