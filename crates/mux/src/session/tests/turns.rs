@@ -37,14 +37,20 @@ fn write(pair: &mut Pair, key: Key, wanted: usize) -> bool {
 
 /// Who is called in the next turn, or the one after it if nobody was to come before.
 fn call(pair: &mut Pair) -> Vec<Key> {
+    pair.client.collect();
     pair.client.events.clear();
-    while pair.client.turn(pair.now) && pair.client.events.is_empty() {}
-    let events = pair.client.events.iter();
-    let writable = events.filter_map(|event| match event {
-        Event::Writable(key) => Some(*key),
-        _ => None,
-    });
-    writable.collect()
+    loop {
+        let is_next_due = pair.client.turn(pair.now);
+        let events = std::mem::take(&mut pair.client.events).into_iter();
+        let called = events.filter_map(|event| match event {
+            Event::Writable(key) => Some(key),
+            _ => None,
+        });
+        let called: Vec<_> = called.collect();
+        if !called.is_empty() || !is_next_due {
+            return called;
+        }
+    }
 }
 
 /// Serves those who are called, each with a piece when it comes, until so many bytes were sent. Says how many
@@ -110,5 +116,64 @@ fn a_turn_is_a_mebibyte_if_others_wait() {
             called = call(&mut pair);
         }
         assert_eq!(sent, MIB);
+    }
+}
+
+#[test]
+fn who_is_gone_keeps_nobody_waiting() {
+    let (mut pair, keys) = resting(3);
+    for key in &keys {
+        assert!(!write(&mut pair, *key, PIECE));
+    }
+    let core = &mut pair.client.core;
+    core.release(keys[0], || pair.now);
+    assert_eq!(call(&mut pair), [keys[1]]);
+    assert!(write(&mut pair, keys[1], PIECE));
+    pair.client.core.reset(keys[1]);
+    assert_eq!(
+        call(&mut pair),
+        [keys[2]],
+        "in the middle of another's turn"
+    );
+}
+
+#[test]
+fn on_a_slow_connection_nobody_keeps_its_turn() {
+    let (mut pair, keys) = resting(3);
+    for key in &keys {
+        assert!(!write(&mut pair, *key, PIECE));
+    }
+    let mut called = Vec::new();
+    for _ in 0..6 {
+        let [key] = call(&mut pair)[..] else {
+            panic!("one is called at a time");
+        };
+        assert!(write(&mut pair, key, PIECE));
+        pair.client.core.stalled(pair.now);
+        assert!(!write(&mut pair, key, PIECE), "the socket is full");
+        assert_eq!(call(&mut pair), [], "nobody can write");
+        pair.client.core.progressed();
+        called.push(key);
+    }
+    assert_eq!(called, [&keys[..], &keys[..]].concat());
+}
+
+#[test]
+fn who_comes_too_late_twice_may_write_all_the_same() {
+    let (mut pair, keys) = resting(3);
+    let [late, others @ ..] = &keys[..] else {
+        panic!("there are three");
+    };
+    for key in &keys {
+        assert!(!write(&mut pair, *key, PIECE));
+    }
+    for is_served in [false, true] {
+        // While it is called, another that was called before uses the go up.
+        assert_eq!(call(&mut pair), [*late]);
+        let core = &mut pair.client.core;
+        core.begin_turn(|| pair.now);
+        core.call_writers();
+        while write(&mut pair, others[0], PIECE) {}
+        assert_eq!(write(&mut pair, *late, PIECE), is_served);
     }
 }
