@@ -1,9 +1,18 @@
-//! [`Activity`]: what a connection is doing while hyper serves it.
+//! [`Activity`]: what a connection is doing while hyper serves it, and what it waits for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::clock::Wait;
+/// What a connection expects of its peer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// The first byte of a request, which need not come.
+    Request,
+    /// The rest of the head of a request that has begun.
+    Head,
+    /// That it takes a response, of which so many bytes were written.
+    Reader { written: u64 },
+}
 
 /// What hyper asked for on a connection and has not told anybody. It is read and written by the
 /// task of the connection alone; the atomics are there because that task may move between threads.

@@ -7,24 +7,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::activity::Activity;
+use super::activity::{Activity, Wait};
 use super::{ServeConfig, ServeError};
 
 /// A peer that reads slowly has this much longer than [`ServeConfig::write_timeout`] each time
 /// that it took as many bytes: the time of a large response depends on its size, and one that is
 /// read byte by byte still has an end.
 const PROGRESS: u64 = 64 * 1024;
-
-/// What a connection expects of its peer.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wait {
-    /// The first byte of a request, which need not come.
-    Request,
-    /// The rest of the head of a request that has begun.
-    Head,
-    /// That it takes a response, of which so many bytes were written.
-    Reader { written: u64 },
-}
 
 /// The clock that runs while a connection waits for its peer.
 ///

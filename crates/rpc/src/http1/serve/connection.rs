@@ -9,9 +9,9 @@ use std::task::{Poll, ready};
 use hyper::rt::{Read, Write};
 use tower_service::Service;
 
-use super::activity::Activity;
+use super::activity::{Activity, Wait};
 use super::adapter::ToHyper;
-use super::clock::{Clock, Wait};
+use super::clock::Clock;
 use super::first::{Next, first};
 use super::stop::Stop;
 use super::wire::Wire;

@@ -21,7 +21,8 @@ use hyper::rt::{Read, Write};
 use tower_service::Service;
 
 use super::ServeError;
-use super::clock::{Clock, Wait};
+use super::activity::Wait;
+use super::clock::Clock;
 use super::stop::Stop;
 use crate::http1::outgoing::{Framing, Outgoing, SendError};
 use crate::http1::reader::Reader;
