@@ -35,7 +35,7 @@ impl Line {
             self.keys.push_back(key);
             return;
         };
-        let is_earlier = |other: &u32| turn.wrapping_sub(*other) < u32::MAX / 2;
+        let is_earlier = |other: &u32| turn.wrapping_sub(*other).cast_signed() >= 0;
         let place = self.turns.partition_point(is_earlier);
         self.turns.insert(place, turn);
         self.keys.insert(place, key);
