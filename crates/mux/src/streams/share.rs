@@ -140,18 +140,18 @@ mod tests {
     #[test]
     fn small_writes_are_large_when_there_are_many() {
         let mut share = Share::default();
-        assert!(!share.is_small(LARGE_WRITE, 0, false) && share.is_small(LARGE_WRITE - 1, 0, true));
-        share.send(SMALL_WRITES - 1, 1, 0);
+        assert!(!share.is_small(4_096, 0, false) && share.is_small(4_095, 0, true));
+        share.send(16_383, 1, 0);
         assert!(share.is_small(1, 0, true), "there is one byte left");
         share.send(1, 1, 0);
         for go in 0..10 {
             assert!(!share.is_small(1, go, false));
             assert!(share.is_small(1, go + 1, true));
-            share.send(SMALL_WRITES_IN_A_GO - 1, 1, go + 1);
+            share.send(4_095, 1, go + 1);
             assert!(share.is_small(1, go + 1, true));
             share.send(1, 1, go + 1);
         }
-        share.send(SMALL_WRITES - 1, 1, 14);
+        share.send(16_383, 1, 14);
         assert!(share.is_small(1, 14, true), "all has come back");
         assert!(!share.writes_much(14));
     }
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn who_waits_with_the_rest_of_something_large_is_not_small_when_it_is_called() {
         let mut share = Share::default();
-        share.send(SMALL_WRITES, 1, 3);
+        share.send(16_384, 1, 3);
         assert_eq!(share.wait(1, false, false), Some(None));
         assert_eq!(share.call(40, 1), 1);
         assert!(!share.is_small(1, 40, false) && share.is_small(1, 41, false));
@@ -172,7 +172,7 @@ mod tests {
         let mut share = Share::default();
         share.send(1, 1, 0);
         assert!(!share.writes_much(0) && !share.writes_much(u32::MAX));
-        share.send(1, LARGE_WRITE, u32::MAX);
+        share.send(1, 4_096, u32::MAX);
         for go in [u32::MAX, 63] {
             assert!(share.writes_much(go));
             assert!(share.is_small(1, go, false) && !share.is_small(1, go, true));
@@ -189,7 +189,7 @@ mod tests {
         for turn in [5, 6] {
             assert_eq!(share.wait(usize::MAX, false, false), Some(None));
             assert_eq!(share.call(0, turn), u32::MAX as usize);
-            share.send(TURN - 1, usize::MAX, 0);
+            share.send((1 << 20) - 1, usize::MAX, 0);
             assert!(share.has_turn());
         }
         assert_eq!(share.wait(1, false, true), Some(Some(6)));
