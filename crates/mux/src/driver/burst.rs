@@ -195,4 +195,17 @@ mod tests {
             assert_eq!(core.use_up_window(key), INITIAL_WINDOW as usize - taken);
         }
     }
+
+    #[test]
+    fn what_is_taken_back_is_not_counted_in_the_go() {
+        let payload = vec![7; 100_000];
+        let (mut core, key) = core();
+        let mut sent = 0;
+        while !core.has_used_go() {
+            let burst = begin(&mut core, key, &payload);
+            let written = core.out.len() + HEADER_LEN + 16_384;
+            sent += burst.settle(&mut core, key, written);
+        }
+        assert_eq!(sent, 192 * 1024);
+    }
 }

@@ -27,8 +27,8 @@ use crate::{
     streams::Key,
 };
 
-/// From this size on a write goes to the socket from the caller's buffer. Up to a frame, the copy costs less than
-/// a system call for each.
+/// From this size on a write goes to the socket from the caller's buffer. Below that, the copy costs less than a
+/// system call for each.
 const DIRECT_WRITE: usize = MAX_PAYLOAD;
 
 /// How much may be queued before the writer itself flushes, however busy the session is.

@@ -77,7 +77,8 @@ pub(crate) enum Event {
 /// calls [`stage`](Self::stage) and writes the bytes of [`out`](Self::out) to the connection,
 /// telling how far it came with `out.consume`, or [`stalled`](Self::stalled) when the connection
 /// takes nothing; calls [`call_writers`](Self::call_writers) when bytes have left; tells when each of its
-/// turns begins and ends (`begin_turn`, `end_turn`); and calls
+/// turns begins and ends (`begin_turn`, `end_turn`), and has another one without waiting for anything where
+/// `end_turn`, `has_used_go`, `owes_a_turn` or `call_writers` say so; and calls
 /// `handle_timeout` when [`deadline`](Self::deadline) has come. When
 /// [`is_finishing`](Self::is_finishing) and `out` is empty, it shuts the connection down and
 /// calls [`end`](Self::end).

@@ -16,8 +16,8 @@ const ALONE: usize = GO * MAX_PAYLOAD;
 /// for them.
 const IN_COMPANY: usize = 16 * 1024;
 
-/// How much may be sent for each microsecond since the last go began. Where busy tasks make goes rare,
-/// it is not large writes that keep anybody waiting.
+/// How much may be sent in company for each microsecond that the last go and the rest after it took. Where
+/// busy tasks make goes rare, it is not large writes that keep anybody waiting.
 const BYTES_PER_MICROSECOND: u64 = 512;
 
 /// For how many goes a small write is remembered.
@@ -69,6 +69,14 @@ impl Pace {
         }
     }
 
+    /// So much of the last large write was not sent after all.
+    pub(super) fn take_back(&mut self, length: usize) {
+        self.sent = self.sent.saturating_sub(length);
+        if self.state == Go::Used && self.sent < self.limit() {
+            self.state = Go::On;
+        }
+    }
+
     /// A stream that does not write much writes little, and somebody may wait for it.
     pub(super) const fn small_write(&mut self, key: Key) {
         self.companion = Some(key);
@@ -116,6 +124,13 @@ impl Pace {
             let before = self.begun.replace(now);
             self.took = before.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
             self.company = self.company.saturating_sub(1);
+        }
+    }
+
+    /// Nothing waits to leave: a go as good as over.
+    pub(super) fn idle(&mut self) {
+        if self.state == Go::On {
+            self.go = self.go.wrapping_add(1);
         }
     }
 
@@ -209,5 +224,29 @@ mod tests {
             pace.large_write(key, ALONE as u32 / 2);
             assert_eq!(pace.is_resting(), is_over);
         }
+    }
+
+    #[test]
+    fn what_is_taken_back_can_be_sent_in_the_same_go() {
+        let mut pace = Pace::default();
+        pace.large_write(LARGE, ALONE as u32);
+        pace.take_back(MAX_PAYLOAD);
+        assert!(!pace.is_resting() && !pace.end_turn() && pace.frames() == 1);
+        pace.large_write(LARGE, MAX_PAYLOAD as u32 + 1);
+        pace.take_back(1);
+        assert!(pace.is_resting(), "a go was sent");
+        assert!(pace.end_turn());
+        pace.take_back(MAX_PAYLOAD);
+        assert!(pace.is_resting(), "the rest goes on");
+    }
+
+    #[test]
+    fn idle_turns_are_goes() {
+        let mut pace = Pace::default();
+        pace.idle();
+        assert_eq!(pace.go(), 1);
+        pace.large_write(LARGE, ALONE as u32);
+        pace.idle();
+        assert_eq!(pace.go(), 1, "this one is not over");
     }
 }

@@ -10,7 +10,7 @@ use super::{Core, Event};
 use crate::{
     error::StreamError,
     frame::{Flags, HEADER_LEN, Header, MAX_PAYLOAD},
-    streams::{Key, LARGE_WRITE, ResetBy, State},
+    streams::{Key, ResetBy, State},
 };
 
 /// How many frames a large write may send past the queue.
@@ -72,7 +72,13 @@ impl Core {
         frames: usize,
     ) -> Poll<Result<Grant, StreamError>> {
         let is_small = ready!(self.poll_turn(key, wanted))?;
-        let frames = frames.min(self.pace.frames());
+        let is_shared = self.pace.has_company() && self.line.has_large();
+        // In company a turn is a frame, and whoever has one is not to send more for being asked for more at once.
+        let frames = if is_shared {
+            1
+        } else {
+            frames.min(self.pace.frames())
+        };
         let go = self.pace.go();
         let Some(entry) = self.store.get_mut(key) else {
             return Poll::Ready(Err(StreamError::Closed));
@@ -80,7 +86,9 @@ impl Core {
         let length = entry.send_window.take(wanted.min(frames * MAX_PAYLOAD));
         let flags = entry.take_flags();
         entry.share.send(length, wanted, go);
-        if !is_small {
+        if is_small {
+            self.line.pass(length);
+        } else {
             self.pace.large_write(key, length);
         }
         self.stats.bytes_sent += u64::from(length);
@@ -99,7 +107,7 @@ impl Core {
             return Poll::Ready(Err(error));
         }
         let (has_room, has_reserve, has_line) =
-            (self.has_room(), self.has_reserve(), self.has_line());
+            (self.has_room(), self.has_reserve(), self.line.has_large());
         // A connection that is slow is everybody's: turns are for those that take all at once.
         let is_quick = has_room && !self.is_stalled();
         let go = self.pace.go();
@@ -111,7 +119,11 @@ impl Core {
             return Poll::Pending;
         }
         let was_called = entry.share.take_call();
-        let keeps_turn = entry.share.has_turn() && !self.pace.has_company();
+        if self.pace.has_company() {
+            entry.share.shorten_turn();
+        }
+        // Who stands in line has given up the rest of its turn, or goes on with it when it is called.
+        let keeps_turn = entry.share.has_turn() && !entry.share.is_in_line();
         let has_turn = was_called || keeps_turn;
         let is_small = entry.share.is_small(wanted, go, self.pace.has_company());
         if is_small && !entry.share.writes_much(go) {
@@ -125,15 +137,21 @@ impl Core {
             // Who waited for its window meanwhile passes those who wait. Who has been called before and came
             // when others had used the go up may write all the same: it may always be the last to run.
             let is_next = !self.pace.is_resting() || (was_called && entry.share.is_late());
-            is_quick && is_next && (has_turn || !has_line)
+            (is_quick || (was_called && has_room)) && is_next && (has_turn || !has_line)
         };
         if may_write {
             return Poll::Ready(Ok(is_small));
         }
-        let wanted = wanted.max(if is_small { 0 } else { LARGE_WRITE });
         let has_turn = was_called || (has_turn && is_quick);
         if let Some(turn) = entry.share.wait(wanted, was_called, has_turn) {
-            self.line.stand(key, turn);
+            if is_small {
+                self.line.stand_for_room(key, was_called);
+            } else {
+                self.line.stand(key, turn);
+            }
+            if self.line.is_stale(self.store.live()) {
+                self.line.retain(|key| self.store.get(key).is_some());
+            }
         }
         Poll::Pending
     }
@@ -144,6 +162,8 @@ impl Core {
             // As many bytes were taken out of the window, so there is room for them.
             entry.send_window.give_back(length as u32);
             self.stats.bytes_sent -= length as u64;
+            entry.share.take_back(length as u32);
+            self.pace.take_back(length);
         }
     }
 
@@ -178,6 +198,10 @@ impl Core {
     pub(crate) fn begin_turn(&mut self, now: impl FnOnce() -> Instant) {
         self.pace.begin_turn(now);
         self.line.has_called = false;
+        if self.out.is_empty() && self.line.is_empty() {
+            // Everything has left and nobody waits: what was written before delays nobody.
+            self.pace.idle();
+        }
     }
 
     /// The caller's turn is over. Says whether everybody is to run before the next one, because large writes
@@ -191,40 +215,48 @@ impl Core {
         self.pace.has_used_go()
     }
 
-    /// Calls waiting writers, as many as there is room for, and one of those who want to write much: it may use
-    /// all there is. Once in each of the caller's turns, so that whoever was called comes before the next is.
+    /// Calls waiting writers: those who want to write little as far as there is room, then one of those who want
+    /// to write much, who may use all there is. Once in each of the caller's turns, so that whoever was called
+    /// has time to come before the next is.
     /// Says whether the next turn must come soon, because there is room for more.
     pub(crate) fn call_writers(&mut self) -> bool {
         if self.line.has_called || !self.owes_a_turn() {
             return self.owes_a_turn();
         }
-        let go = self.pace.go();
         let mut room = self.config.send_queue.saturating_sub(self.out.len());
-        while room > 0 {
-            let Some((key, number)) = self.line.call() else {
-                break;
-            };
+        while room > 0
+            && let Some(key) = self.line.call_small()
+        {
             if let Some(entry) = self.store.get_mut(key) {
+                room = room.saturating_sub(HEADER_LEN + entry.share.call_small());
                 self.events.push_back(Event::Writable(key));
-                let wanted = entry.share.call(go, number);
-                if wanted >= LARGE_WRITE {
-                    break;
-                }
-                room = room.saturating_sub(HEADER_LEN + wanted);
+            }
+        }
+        while room > 0
+            && self.takes_large()
+            && let Some((key, turn)) = self.line.call()
+        {
+            if let Some(entry) = self.store.get_mut(key) {
+                entry.share.call(self.pace.go(), turn);
+                self.events.push_back(Event::Writable(key));
+                break;
             }
         }
         false
     }
 
+    /// Whether somebody who wants to write much may be called. On a slow connection those who write little are
+    /// enough to fill the queue again and again, and are not to keep the others waiting for ever.
+    fn takes_large(&self) -> bool {
+        let is_quick = !self.is_stalled() || self.line.passed() >= self.config.send_queue;
+        is_quick && !self.pace.is_resting()
+    }
+
     /// Whether writers wait although there is room for them: one who was called may never come, so the next
     /// must be called without waiting for bytes to leave.
     pub(crate) fn owes_a_turn(&self) -> bool {
-        self.has_line() && self.has_room() && !self.is_stalled() && !self.pace.is_resting()
-    }
-
-    /// Whether streams wait for a turn.
-    fn has_line(&self) -> bool {
-        !self.line.is_empty()
+        let has_large = self.line.has_large() && self.takes_large();
+        self.has_room() && (has_large || self.line.has_small())
     }
 
     /// Whether the stream waits for a turn.

@@ -12,7 +12,9 @@ mod store;
 pub(crate) use block::Block;
 pub(crate) use flow::{RecvWindow, SendWindow};
 pub(crate) use recv::{MIN_LENT, RecvQueue};
-pub(crate) use share::{LARGE_WRITE, Share};
+#[cfg(test)]
+pub(crate) use share::LARGE_WRITE;
+pub(crate) use share::Share;
 pub(crate) use state::{Handshake, ResetBy, Service, State};
 pub(crate) use store::{Key, Store};
 

@@ -1,5 +1,7 @@
 //! What a stream has of the connection: its place among those who wait, its turn, and how much it writes.
 
+use crate::frame::MAX_PAYLOAD;
+
 /// From this size on a write waits in line where others write as well. Smaller ones are what asks and answers.
 pub(crate) const LARGE_WRITE: usize = 4 * 1024;
 
@@ -28,14 +30,14 @@ pub(crate) struct Share {
     is_called: bool,
     /// It was called the last time as well, but came too late.
     is_late: bool,
-    /// How many bytes it wanted to write when it came to stand there.
+    /// How many bytes it wanted to write when it came to wait.
     wanted: u32,
     /// How many bytes it may send before its turn is another's. Others write while it has no window, so the
     /// turns of several streams may go on; none begins anew before it has ended.
     left: u32,
     /// The number of its last turn.
     turn: u32,
-    /// In which go it wrote little last, or was called.
+    /// In which go it wrote little last, or was called to write much.
     go: u32,
     /// How much it had sent then by small writes, without what has come back.
     small: u32,
@@ -71,8 +73,19 @@ impl Share {
         self.left > 0
     }
 
+    /// Where others write little, a turn is a frame, in whatever pieces.
+    pub(crate) fn shorten_turn(&mut self) {
+        self.left = self.left.min(MAX_PAYLOAD as u32);
+    }
+
+    /// `length` bytes of its last write were not sent after all. A turn that has ended stays so.
+    pub(crate) const fn take_back(&mut self, length: u32) {
+        if self.left > 0 {
+            self.left += length;
+        }
+    }
+
     /// Whether it waits in the line.
-    #[cfg(any(test, fuzzing))]
     pub(crate) const fn is_in_line(&self) -> bool {
         self.in_line
     }
@@ -106,16 +119,22 @@ impl Share {
         Some(has_turn.then_some(self.turn))
     }
 
-    /// It is the next, and what it waits with is as large as it was then. Says how much it wanted. A turn that
-    /// begins has the number `turn`.
-    pub(crate) const fn call(&mut self, go: u32, turn: u32) -> usize {
+    /// It is the next to write much. A turn that begins has the number `turn`.
+    pub(crate) const fn call(&mut self, go: u32, turn: u32) {
         self.in_line = false;
         self.is_called = true;
+        // What it waits with stays what it was, so nothing comes back for it.
         self.go = go;
         if self.left == 0 {
             self.left = TURN;
             self.turn = turn;
         }
+    }
+
+    /// There is room for the little that it wants to write. Says how much that is.
+    pub(crate) const fn call_small(&mut self) -> usize {
+        self.in_line = false;
+        self.is_called = true;
         self.wanted as usize
     }
 
@@ -157,14 +176,53 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_with_the_rest_of_something_large_is_not_small_when_it_is_called() {
+    fn the_rest_of_something_large_is_not_small_when_its_stream_is_called() {
         let mut share = Share::default();
         share.send(16_384, 1, 3);
         assert_eq!(share.wait(1, false, false), Some(None));
-        assert_eq!(share.call(40, 1), 1);
+        share.call(40, 1);
         assert!(!share.is_small(1, 40, false) && share.is_small(1, 41, false));
         share.send(1, 1, 40);
         assert!(share.writes_much(40));
+    }
+
+    #[test]
+    fn who_waits_for_room_gets_back_what_each_go_gives() {
+        let mut share = Share::default();
+        for go in 0..1000 {
+            assert_eq!(share.wait(64, false, false), Some(None));
+            assert_eq!(share.call_small(), 64);
+            assert!(share.is_small(64, go, false) && !share.has_turn());
+            assert!(share.take_call());
+            share.send(64, 64, go);
+        }
+    }
+
+    #[test]
+    fn what_was_taken_back_can_be_sent_in_the_same_turn() {
+        let mut share = Share::default();
+        share.call(0, 1);
+        share.send(1 << 19, usize::MAX, 0);
+        share.take_back(1 << 18);
+        share.send((1 << 18) + (1 << 19) - 1, usize::MAX, 0);
+        assert!(share.has_turn());
+        share.send(1, usize::MAX, 0);
+        share.take_back(1);
+        assert!(!share.has_turn(), "it has ended");
+    }
+
+    #[test]
+    fn a_turn_can_be_shortened_to_a_frame() {
+        let mut share = Share::default();
+        share.shorten_turn();
+        assert!(!share.has_turn());
+        share.call(0, 1);
+        for _ in 0..2 {
+            share.shorten_turn();
+            assert!(share.has_turn());
+            share.send(8_192, 8_192, 0);
+        }
+        assert!(!share.has_turn());
     }
 
     #[test]
@@ -188,12 +246,12 @@ mod tests {
         assert!(!share.has_turn());
         for turn in [5, 6] {
             assert_eq!(share.wait(usize::MAX, false, false), Some(None));
-            assert_eq!(share.call(0, turn), u32::MAX as usize);
+            share.call(0, turn);
             share.send((1 << 20) - 1, usize::MAX, 0);
             assert!(share.has_turn());
         }
         assert_eq!(share.wait(1, false, true), Some(Some(6)));
-        assert_eq!(share.call(0, 7), 1);
+        share.call(0, 7);
         share.send(1, usize::MAX, 0);
         assert!(!share.has_turn(), "it was called to go on");
         assert_eq!(share.wait(1, false, true), Some(Some(6)));
@@ -207,7 +265,7 @@ mod tests {
         let mut share = Share::default();
         assert!(!share.take_call());
         assert!(share.wait(1, false, false).is_some() && share.wait(2, false, false).is_none());
-        assert_eq!(share.call(0, 1), 1, "it came for that");
+        share.call(0, 1);
         assert!(share.take_call() && !share.take_call());
         assert!(!share.is_late());
         assert!(share.wait(2, true, true).is_some());

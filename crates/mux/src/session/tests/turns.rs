@@ -1,12 +1,12 @@
 //! Who writes when several streams want to write much.
 
-use std::task::Poll;
+use std::{task::Poll, time::Duration};
 
 use super::pair::Pair;
 use crate::{
-    frame::MAX_PAYLOAD,
+    frame::{HEADER_LEN, MAX_PAYLOAD},
     session::{BURST, Event},
-    streams::{Key, LARGE_WRITE},
+    streams::{Key, LARGE_WRITE, Share},
 };
 
 const PIECE: usize = BURST * MAX_PAYLOAD;
@@ -176,4 +176,182 @@ fn who_comes_too_late_twice_may_write_all_the_same() {
         while write(&mut pair, others[0], PIECE) {}
         assert_eq!(write(&mut pair, *late, PIECE), is_served);
     }
+}
+
+/// Sends `count` bytes of the queue to a connection that then takes no more, and has a turn.
+fn trickle(pair: &mut Pair, count: usize) {
+    let now = pair.now;
+    let core = &mut pair.client.core;
+    core.begin_turn(|| now);
+    core.out.consume(count);
+    core.progressed();
+    if core.wants_to_send() {
+        core.stalled(now);
+    }
+    pair.client.end_turn();
+}
+
+/// Fills the queue of a slow connection by small writes, each few of them of another stream. Says who waits then.
+fn fill(pair: &mut Pair, piece: &[u8]) -> Key {
+    pair.client.core.stalled(pair.now);
+    loop {
+        let key = pair.client.open();
+        for _ in 0..4 {
+            if pair.client.write(key, piece).is_pending() {
+                return key;
+            }
+        }
+    }
+}
+
+/// Lets streams that are opened later write little whenever there is room, on a slow connection. Says how
+/// much they have written when `waiting` is called, or after 200 frames.
+fn passed(pair: &mut Pair, waiting: Key, piece: &[u8]) -> Option<usize> {
+    pair.client.events.clear();
+    let mut passed = 0;
+    for _ in 0..200 {
+        trickle(pair, HEADER_LEN + piece.len());
+        if pair.client.happened(Event::Writable(waiting)) {
+            return Some(passed);
+        }
+        let newcomer = pair.client.open();
+        while pair.client.core.has_room() && pair.client.write(newcomer, piece).is_ready() {
+            passed += piece.len();
+        }
+    }
+    None
+}
+
+#[test]
+fn who_waits_for_room_on_a_slow_connection_is_not_passed() {
+    let mut pair = Pair::new();
+    let piece = [7; 4_000];
+    let waiting = fill(&mut pair, &piece);
+    assert!(pair.client.core.is_in_line(waiting) && !pair.client.core.has_room());
+    assert_eq!(passed(&mut pair, waiting, &piece), Some(0));
+    assert!(pair.client.write(waiting, &piece).is_ready());
+}
+
+#[test]
+fn a_large_write_is_passed_by_a_queue_of_small_ones_and_no_more() {
+    let mut pair = Pair::new();
+    let piece = [7; 4_000];
+    let large = pair.client.open();
+    fill(&mut pair, &piece);
+    assert!(pair.client.write(large, &[7; 8192]).is_pending());
+    let queue = pair.client.core.config.send_queue;
+    let passed = passed(&mut pair, large, &piece).expect("it is called");
+    assert!(
+        (queue..queue + 3 * piece.len()).contains(&passed),
+        "{passed}"
+    );
+    assert!(pair.client.write(large, &[7; 8192]).is_ready());
+}
+
+#[test]
+fn in_company_a_turn_is_a_frame_in_whatever_pieces() {
+    for pieces in [
+        [8 * 1024, PIECE],
+        [1_000, PIECE],
+        [100, 16 * 1024],
+        [4_095, 5_000],
+    ] {
+        let (mut pair, keys) = resting(3);
+        let (large, asking) = (&keys[..2], keys[2]);
+        for (key, piece) in large.iter().zip(pieces) {
+            while write(&mut pair, *key, piece) {}
+        }
+        let mut sent = [0; 2];
+        while sent.iter().sum::<usize>() < MIB {
+            let entry = pair.client.core.store.get_mut(asking).unwrap();
+            entry.share = Share::default();
+            assert!(
+                write(&mut pair, asking, 64),
+                "somebody asks, again and again"
+            );
+            for key in call(&mut pair) {
+                let at = large.iter().position(|other| *other == key).unwrap();
+                while write(&mut pair, key, pieces[at]) {
+                    sent[at] += pieces[at].min(MAX_PAYLOAD);
+                }
+            }
+        }
+        // The last piece of a turn may exceed it.
+        let most = sent[0].max(sent[1]);
+        assert!(
+            sent.iter().all(|sent| *sent * 3 >= most * 2),
+            "{pieces:?}: {sent:?}"
+        );
+    }
+}
+
+#[test]
+fn no_turn_begins_anew_before_everybody_had_one() {
+    let (mut pair, keys) = resting(3);
+    let mut sent = [0, 0];
+    for key in &keys {
+        assert!(!write(&mut pair, *key, PIECE));
+    }
+    let (both, last) = (&keys[..2], keys[2]);
+    // The first begins its turn, and waits for its window.
+    assert_eq!(call(&mut pair), [both[0]]);
+    for _ in 0..2 {
+        assert!(write(&mut pair, both[0], PIECE));
+        sent[0] += PIECE;
+    }
+    // The second has nearly ended its turn when it does the same.
+    assert_eq!(call(&mut pair), [both[1]]);
+    while sent[1] < MIB - PIECE {
+        if write(&mut pair, both[1], PIECE) {
+            sent[1] += PIECE;
+        } else {
+            assert_eq!(call(&mut pair), [both[1]]);
+        }
+    }
+    // Both windows come, and one task writes both: it comes whenever one of them is called.
+    loop {
+        for (key, sent) in both.iter().zip(&mut sent) {
+            while write(&mut pair, *key, PIECE) {
+                *sent += PIECE;
+            }
+        }
+        if call(&mut pair) == [last] {
+            break;
+        }
+    }
+    assert_eq!(sent, [MIB; 2]);
+}
+
+#[test]
+fn small_calls_far_apart_stay_small() {
+    let mut pair = Pair::new();
+    let (asking, far) = pair.stream();
+    let others: Vec<_> = (0..8).map(|_| pair.client.open()).collect();
+    for _ in 0..300 {
+        pair.client.write_all(asking, &[1; 64]);
+        pair.advance(Duration::from_secs(60));
+        pair.server.read(far);
+    }
+    for key in &others {
+        while write(&mut pair, *key, PIECE) {}
+    }
+    assert!(write(&mut pair, asking, 64), "it waits for nobody");
+}
+
+#[test]
+fn streams_that_gave_up_do_not_fill_the_line() {
+    let mut pair = Pair::new();
+    pair.client.core.out.push(&[0; 20_000]);
+    pair.client.core.stalled(pair.now);
+    let now = pair.now;
+    for _ in 0..10_000 {
+        let key = pair.client.open();
+        assert!(!write(&mut pair, key, PIECE));
+        pair.client.core.release(key, || now);
+        pair.client.collect();
+        pair.client.events.clear();
+        trickle(&mut pair, 1);
+        assert!(pair.client.core.line.len() <= 64 + 2);
+    }
+    assert_eq!(pair.client.open_streams(), 0);
 }
