@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -69,6 +69,16 @@ impl Home {
         fs::write(self.path("config/keyway/config.toml"), toml).expect("the folder is ours");
     }
 
+    /// Where a program's standard error goes: a file that is shown when the test fails. Plugins that are told to
+    /// fail complain loudly, and nobody is to take that for a failure of the test.
+    ///
+    /// # Panics
+    ///
+    /// When the file cannot be made.
+    pub fn log(&self, name: &str) -> Stdio {
+        log(self.folder.path(), name)
+    }
+
     /// A command whose environment points into this home and knows nothing
     /// else but where programs lie.
     pub fn command(&self, program: &Path) -> Command {
@@ -86,8 +96,15 @@ impl Home {
     }
 }
 
+/// A file for a program's standard error.
+pub(crate) fn log(folder: &Path, name: &str) -> Stdio {
+    let path = folder.join(format!("{name}.log"));
+    let file = fs::OpenOptions::new().create(true).append(true).open(path);
+    file.expect("the folder is ours").into()
+}
+
 impl Drop for Home {
-    /// A failing test shows what the Go programs reported.
+    /// A failing test shows what the Go programs reported, and what programs printed.
     fn drop(&mut self) {
         if !std::thread::panicking() {
             return;
@@ -97,10 +114,8 @@ impl Drop for Home {
             .flatten()
             .flatten();
         for path in entries.map(|entry| entry.path()) {
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "jsonl")
-            {
+            let extension = path.extension().unwrap_or_default();
+            if extension == "jsonl" || extension == "log" {
                 let text = fs::read_to_string(&path).unwrap_or_default();
                 eprintln!("{}:\n{text}", path.display());
             }

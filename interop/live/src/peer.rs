@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::home::log;
 use crate::programs::GoPrograms;
 use crate::wait::{wait_for_end, wait_until};
 
@@ -112,6 +113,7 @@ impl Peer {
             .arg(&report)
             .args(arguments)
             .stdin(Stdio::null())
+            .stderr(log(folder, name))
             .spawn()
             .unwrap_or_else(|e| panic!("{name} cannot be started: {e}"));
         let name = name.to_owned();

@@ -199,6 +199,7 @@ fn by_hand(home: &Home, executable: &str) -> Child {
     let mut command = home.command(Path::new(executable));
     command
         .env("KEYWAY_SOCKET", home.socket())
+        .stderr(home.log("plugin"))
         .spawn()
         .expect("the plugin can be started")
 }

@@ -140,6 +140,7 @@ fn a_plugin_by_hand_takes_the_status_line_of_either_acceptor() {
         let mut plugin = home.command(demo());
         let mut plugin = plugin
             .env("KEYWAY_SOCKET", &socket)
+            .stderr(home.log("plugin"))
             .spawn()
             .expect("it can be started");
         let report = runtime.passed();

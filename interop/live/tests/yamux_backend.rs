@@ -79,6 +79,7 @@ async fn runtime(home: &Home) -> (YamuxSession, JoinSet<()>, Child) {
     let mut command = home.command(Path::new(env!("CARGO_BIN_EXE_demo")));
     let child = command
         .env("KEYWAY_SOCKET", home.socket())
+        .stderr(home.log("plugin"))
         .spawn()
         .expect("it can be started");
     let (session, driver) = YamuxSession::new(accept_hijack(listener).await, Role::Server);
