@@ -192,7 +192,8 @@ impl Config {
     }
 
     /// How many bytes may wait for a socket that is full; writers wait beyond it, in turns.
-    /// What one write began may be queued beyond it, at most 64 KiB. Default: 64 KiB; 0 counts as 1.
+    /// What writers began before that, or were called to write, may be queued beyond it, at most 64 KiB.
+    /// Default: 64 KiB; 0 counts as 1.
     #[must_use]
     pub fn send_queue(mut self, bytes: usize) -> Self {
         self.send_queue = bytes.max(1);

@@ -22,6 +22,7 @@ impl State {
         if !self.socket.can_write() {
             // Nothing will ever leave; the driver is reading what the peer sent before.
             self.core.out.clear();
+            self.call_writers();
             return;
         }
         let mut cx = Context::from_waker(driver);

@@ -1,19 +1,19 @@
-//! Who waits for a turn to write.
+//! Who waits to write, for a turn or for room.
 
 use std::collections::VecDeque;
 
 use crate::streams::Key;
 
-/// How many may stand in the line who are gone, beyond as many as are there.
+/// How many may wait here who are gone, beyond as many as are there.
 const GONE: usize = 64;
 
-/// Streams that wait: first those whose turn goes on, in the order in which their turns began, then the others,
-/// first come, first served. Those who want to write little stand beside them and wait for nothing but room.
+/// Streams that wait: in line those who want to write much, each for its turn, and beside it those who want to
+/// write little and need nothing but room.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    large: VecDeque<Place>,
-    small: VecDeque<Key>,
-    /// How many bytes of small writes have passed those who want to write much, since one of them was called.
+    large: Queue,
+    small: Queue,
+    /// How many bytes of small writes have passed the line since somebody was called from it.
     passed: usize,
     /// How many were called; after the largest number it begins anew.
     calls: u32,
@@ -21,59 +21,64 @@ pub(super) struct Line {
     pub(super) has_called: bool,
 }
 
+/// First those who were called before and go on with that, in the order of their numbers, which begin anew after
+/// the last one; then the others, first come, first served.
+#[derive(Debug, Default)]
+struct Queue(VecDeque<Place>);
+
 #[derive(Debug)]
 struct Place {
     key: Key,
-    /// The number of the turn that goes on. Those who have one stand first.
-    turn: Option<u32>,
+    number: Option<u32>,
+}
+
+impl Queue {
+    fn stand(&mut self, key: Key, number: Option<u32>) {
+        let place = Place { key, number };
+        let Some(number) = number else {
+            self.0.push_back(place);
+            return;
+        };
+        let is_earlier = |other: &Place| {
+            let other = other.number;
+            other.is_some_and(|other| number.wrapping_sub(other).cast_signed() >= 0)
+        };
+        let at = self.0.partition_point(is_earlier);
+        self.0.insert(at, place);
+    }
 }
 
 impl Line {
-    /// Whether somebody waits to write much.
+    /// Whether somebody waits for a turn.
     pub(super) fn has_large(&self) -> bool {
-        !self.large.is_empty()
+        !self.large.0.is_empty()
     }
 
-    /// Whether somebody waits to write little.
+    /// Whether somebody waits for room.
     pub(super) fn has_small(&self) -> bool {
-        !self.small.is_empty()
+        !self.small.0.is_empty()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.large.is_empty() && self.small.is_empty()
+        !self.has_large() && !self.has_small()
     }
 
     /// How many wait.
     pub(super) fn len(&self) -> usize {
-        self.large.len() + self.small.len()
+        self.large.0.len() + self.small.0.len()
     }
 
-    /// A stream waits for a turn, or for room to go on with the one that it has. Numbers of turns begin anew
-    /// after the last one.
+    /// A stream waits for a turn, or to go on with the one that has this number.
     pub(super) fn stand(&mut self, key: Key, turn: Option<u32>) {
-        let place = Place { key, turn };
-        let Some(turn) = turn else {
-            self.large.push_back(place);
-            return;
-        };
-        let is_earlier = |other: &Place| {
-            let other = other.turn;
-            other.is_some_and(|other| turn.wrapping_sub(other).cast_signed() >= 0)
-        };
-        let at = self.large.partition_point(is_earlier);
-        self.large.insert(at, place);
+        self.large.stand(key, turn);
     }
 
-    /// A stream waits for room to write little. One that was called and found none is the next.
-    pub(super) fn stand_for_room(&mut self, key: Key, was_called: bool) {
-        if was_called {
-            self.small.push_front(key);
-        } else {
-            self.small.push_back(key);
-        }
+    /// A stream waits for room to write little. One that was called and found none has the number of its call.
+    pub(super) fn stand_for_room(&mut self, key: Key, call: Option<u32>) {
+        self.small.stand(key, call);
     }
 
-    /// A small write passes those who want to write much.
+    /// A small write passes those who stand in line.
     pub(super) fn pass(&mut self, length: u32) {
         if self.has_large() {
             self.passed = self.passed.saturating_add(length as usize);
@@ -85,37 +90,40 @@ impl Line {
         self.passed
     }
 
-    /// The next stream, which waits no more, and the number of the turn that it has now unless it has one.
+    /// The next of those who stand in line, who does so no more, and the number of the call.
     pub(super) fn call(&mut self) -> Option<(Key, u32)> {
-        let place = self.large.pop_front()?;
-        self.has_called = true;
+        let place = self.large.0.pop_front()?;
         self.passed = 0;
-        self.calls = self.calls.wrapping_add(1);
-        Some((place.key, self.calls))
+        Some((place.key, self.count()))
     }
 
-    /// The next of those who want to write little.
-    pub(super) fn call_small(&mut self) -> Option<Key> {
-        let key = self.small.pop_front()?;
+    /// The next of those who wait for room.
+    pub(super) fn call_small(&mut self) -> Option<(Key, u32)> {
+        let place = self.small.0.pop_front()?;
+        Some((place.key, self.count()))
+    }
+
+    fn count(&mut self) -> u32 {
         self.has_called = true;
-        Some(key)
+        self.calls = self.calls.wrapping_add(1);
+        self.calls
     }
 
-    /// Whether most of those who stand here are gone, where there are `streams` of them.
+    /// Whether most of those who wait here are gone, where there are `streams` of them.
     pub(super) fn is_stale(&self, streams: usize) -> bool {
         self.len() > 2 * streams + GONE
     }
 
     /// Only those stay for whom `is_there` says so.
     pub(super) fn retain(&mut self, is_there: impl Fn(Key) -> bool) {
-        self.large.retain(|place| is_there(place.key));
-        self.small.retain(|key| is_there(*key));
+        for queue in [&mut self.large, &mut self.small] {
+            queue.0.retain(|place| is_there(place.key));
+        }
     }
 
     /// Nobody waits any more.
     pub(super) fn clear(&mut self) {
-        self.large.clear();
-        self.small.clear();
+        self.retain(|_| false);
         self.passed = 0;
     }
 }
@@ -174,14 +182,18 @@ mod tests {
     #[test]
     fn who_waits_for_room_stands_beside_the_others() {
         let mut line = Line::default();
-        for (id, was_called) in [(1, false), (2, false), (3, true)] {
-            line.stand_for_room(key(id), was_called);
+        for (id, call) in [(1, None), (2, Some(8)), (3, None), (4, Some(7))] {
+            line.stand_for_room(key(id), call);
         }
-        line.stand(key(4), None);
-        assert!(line.has_small() && line.has_large() && line.len() == 4);
+        line.stand(key(5), None);
+        assert!(line.has_small() && line.has_large() && line.len() == 5);
         let small: Vec<_> = std::iter::from_fn(|| line.call_small()).collect();
-        assert_eq!(small, [3, 1, 2].map(key));
+        assert_eq!(
+            small,
+            [(4, 1), (2, 2), (1, 3), (3, 4)].map(|(id, call)| (key(id), call))
+        );
         assert!(line.has_called && !line.has_small() && !line.is_empty());
+        assert_eq!(line.call(), Some((key(5), 5)));
     }
 
     #[test]
@@ -206,14 +218,14 @@ mod tests {
         let mut line = Line::default();
         for id in 0..50 {
             line.stand(key(id), (id < 20).then_some(id));
-            line.stand_for_room(key(id), false);
+            line.stand_for_room(key(id), None);
         }
         assert!(line.is_stale(17) && !line.is_stale(18));
         line.retain(|key| key.id % 20 == 5);
         line.stand(key(1), Some(1));
         let rest: Vec<_> = std::iter::from_fn(|| called(&mut line)).collect();
         assert_eq!(rest, [1, 5, 25, 45].map(key));
-        let small: Vec<_> = std::iter::from_fn(|| line.call_small()).collect();
+        let small: Vec<_> = std::iter::from_fn(|| line.call_small().map(|(key, _)| key)).collect();
         assert_eq!(small, [5, 25, 45].map(key));
     }
 }

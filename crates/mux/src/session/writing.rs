@@ -10,15 +10,15 @@ use super::{Core, Event};
 use crate::{
     error::StreamError,
     frame::{Flags, HEADER_LEN, Header, MAX_PAYLOAD},
-    streams::{Key, ResetBy, State},
+    streams::{Key, ResetBy, State, StreamEntry},
 };
 
 /// How many frames a large write may send past the queue.
 pub(crate) const BURST: usize = 4;
 
-/// How far beyond its limit the queue is open to small writes of streams that were called: others, who may
-/// go beyond it by a frame, have perhaps filled it between the call and the moment when the one who was called
-/// came, and would do so each time.
+/// How far beyond its limit the queue is open to streams that were called: others, who may go beyond it by a frame,
+/// have perhaps filled it between the call and the moment when the one who was called came, and would do so
+/// each time.
 const RESERVED: usize = 2 * (MAX_PAYLOAD + HEADER_LEN);
 
 /// What a stream may send now: window and turn are taken for it.
@@ -72,9 +72,7 @@ impl Core {
         frames: usize,
     ) -> Poll<Result<Grant, StreamError>> {
         let is_small = ready!(self.poll_turn(key, wanted))?;
-        let is_shared = self.pace.has_company() && self.line.has_large();
-        // In company a turn is a frame, and whoever has one is not to send more for being asked for more at once.
-        let frames = if is_shared {
+        let frames = if self.has_short_turns() && self.line.has_large() {
             1
         } else {
             frames.min(self.pace.frames())
@@ -106,10 +104,10 @@ impl Core {
         if let Some(error) = self.write_error(key) {
             return Poll::Ready(Err(error));
         }
-        let (has_room, has_reserve, has_line) =
-            (self.has_room(), self.has_reserve(), self.line.has_large());
-        // A connection that is slow is everybody's: turns are for those that take all at once.
-        let is_quick = has_room && !self.is_stalled();
+        let (has_room, has_reserve) = (self.has_room(), self.has_reserve());
+        // A connection that is slow is everybody's.
+        let needs_turn = self.line.has_large() || self.is_stalled();
+        let (has_company, has_short_turns) = (self.pace.has_company(), self.has_short_turns());
         let go = self.pace.go();
         let Some(entry) = self.store.get_mut(key) else {
             return Poll::Ready(Err(StreamError::Closed));
@@ -118,40 +116,30 @@ impl Core {
             self.stats.window_stalls += 1;
             return Poll::Pending;
         }
-        let was_called = entry.share.take_call();
-        if self.pace.has_company() {
-            entry.share.shorten_turn();
-        }
-        // Who stands in line has given up the rest of its turn, or goes on with it when it is called.
-        let keeps_turn = entry.share.has_turn() && !entry.share.is_in_line();
-        let has_turn = was_called || keeps_turn;
-        let is_small = entry.share.is_small(wanted, go, self.pace.has_company());
+        let is_small = entry.share.is_small(wanted, go, has_company);
+        let was_called = entry.share.take_call(is_small);
         if is_small && !entry.share.writes_much(go) {
             self.pace.small_write(key);
         }
-        let may_write = if is_small {
-            // It passes those who wait for the room of a whole frame, and when it was called finds room
-            // although others have filled the queue since.
-            has_room || (was_called && has_reserve)
-        } else {
-            // Who waited for its window meanwhile passes those who wait. Who has been called before and came
-            // when others had used the go up may write all the same: it may always be the last to run.
-            let is_next = !self.pace.is_resting() || (was_called && entry.share.is_late());
-            (is_quick || (was_called && has_room)) && is_next && (has_turn || !has_line)
-        };
-        if may_write {
+        let has_turn = entry.share.keeps_turn(has_short_turns) || was_called;
+        // Others, who may write as long as there is room, have perhaps filled the queue since the call.
+        let may_join = has_room || (was_called && has_reserve);
+        // Who waited for its window meanwhile passes those who wait. Who has been called before and came
+        // when others had used the go up may write all the same: it may always be the last to run.
+        let is_next = (!self.pace.is_resting() || (was_called && entry.share.is_late()))
+            && (has_turn || !needs_turn);
+        if may_join && (is_small || is_next) {
             return Poll::Ready(Ok(is_small));
         }
-        let has_turn = was_called || (has_turn && is_quick);
-        if let Some(turn) = entry.share.wait(wanted, was_called, has_turn) {
-            if is_small {
-                self.line.stand_for_room(key, was_called);
-            } else {
-                self.line.stand(key, turn);
+        if is_small {
+            if let Some(call) = entry.share.wait_for_room(wanted, was_called) {
+                self.line.stand_for_room(key, call);
             }
-            if self.line.is_stale(self.store.live()) {
-                self.line.retain(|key| self.store.get(key).is_some());
-            }
+        } else if let Some(turn) = entry.share.wait(was_called) {
+            self.line.stand(key, turn);
+        }
+        if self.line.is_stale(self.store.live()) {
+            self.line.retain(|key| self.store.get(key).is_some());
         }
         Poll::Pending
     }
@@ -224,32 +212,57 @@ impl Core {
             return self.owes_a_turn();
         }
         let mut room = self.config.send_queue.saturating_sub(self.out.len());
+        let is_overdue = self.is_overdue();
+        if is_overdue && self.takes_large() {
+            room = room.saturating_sub(self.call_large());
+        }
         while room > 0
-            && let Some(key) = self.line.call_small()
+            && let Some((key, number)) = self.line.call_small()
         {
-            if let Some(entry) = self.store.get_mut(key) {
-                room = room.saturating_sub(HEADER_LEN + entry.share.call_small());
+            if let Some(entry) = self.writer(key) {
+                room = room.saturating_sub(HEADER_LEN + entry.share.call_small(number));
                 self.events.push_back(Event::Writable(key));
             }
         }
-        while room > 0
-            && self.takes_large()
-            && let Some((key, turn)) = self.line.call()
-        {
-            if let Some(entry) = self.store.get_mut(key) {
-                entry.share.call(self.pace.go(), turn);
-                self.events.push_back(Event::Writable(key));
-                break;
-            }
+        if room > 0 && !is_overdue && self.takes_large() {
+            self.call_large();
         }
         false
     }
 
-    /// Whether somebody who wants to write much may be called. On a slow connection those who write little are
-    /// enough to fill the queue again and again, and are not to keep the others waiting for ever.
+    /// Calls the next of those who want to write much, and says how much room one write of it takes.
+    fn call_large(&mut self) -> usize {
+        let go = self.pace.go();
+        while let Some((key, number)) = self.line.call() {
+            if let Some(entry) = self.writer(key) {
+                entry.share.call(go, number);
+                self.events.push_back(Event::Writable(key));
+                return HEADER_LEN + MAX_PAYLOAD;
+            }
+        }
+        0
+    }
+
+    /// A stream that waits to write, unless it is gone.
+    fn writer(&mut self, key: Key) -> Option<&mut StreamEntry> {
+        let entry = self.store.get_mut(key)?;
+        entry.state.can_send().then_some(entry)
+    }
+
+    /// Whether somebody who wants to write much may be called.
     fn takes_large(&self) -> bool {
-        let is_quick = !self.is_stalled() || self.line.passed() >= self.config.send_queue;
-        is_quick && !self.pace.is_resting()
+        (!self.is_stalled() || self.is_overdue()) && !self.pace.is_resting()
+    }
+
+    /// Whether enough has passed those who stand in line: on a slow connection, small writes can fill the queue
+    /// again and again.
+    fn is_overdue(&self) -> bool {
+        self.line.passed() >= self.config.send_queue
+    }
+
+    /// Whether a turn is a frame, because somebody waits for what others send.
+    fn has_short_turns(&self) -> bool {
+        self.pace.has_company() || self.is_stalled()
     }
 
     /// Whether writers wait although there is room for them: one who was called may never come, so the next
@@ -264,7 +277,7 @@ impl Core {
     pub(crate) fn is_in_line(&self, key: Key) -> bool {
         self.store
             .get(key)
-            .is_some_and(|entry| entry.share.is_in_line())
+            .is_some_and(|entry| entry.share.is_in_line() || entry.share.waits_for_room())
     }
 
     /// Whether frames may join the queue.
@@ -272,7 +285,7 @@ impl Core {
         self.out.len() < self.config.send_queue
     }
 
-    /// Whether a small write of a stream that was called may join the queue.
+    /// Whether a write of a stream that was called may join the queue.
     fn has_reserve(&self) -> bool {
         self.out.len() < self.config.send_queue.saturating_add(RESERVED)
     }

@@ -103,6 +103,16 @@ impl Side {
         self.events.len() < before
     }
 
+    /// Who may write, and forgets all other events.
+    pub(crate) fn called(&mut self) -> Vec<Key> {
+        self.collect();
+        let called = self.events.drain(..).filter_map(|event| match event {
+            Event::Writable(key) => Some(key),
+            _ => None,
+        });
+        called.collect()
+    }
+
     pub(crate) fn open(&mut self) -> Key {
         match self.core.open() {
             Poll::Ready(Ok(key)) => key,

@@ -6,6 +6,7 @@ mod flow;
 mod hostile;
 mod opening;
 mod random;
+mod room;
 mod scripted;
 mod timing;
 mod turns;

@@ -4,8 +4,8 @@ use std::{task::Poll, time::Duration};
 
 use super::pair::Pair;
 use crate::{
-    frame::{HEADER_LEN, MAX_PAYLOAD},
-    session::{BURST, Event},
+    frame::MAX_PAYLOAD,
+    session::BURST,
     streams::{Key, LARGE_WRITE, Share},
 };
 
@@ -37,16 +37,10 @@ fn write(pair: &mut Pair, key: Key, wanted: usize) -> bool {
 
 /// Who is called in the next turn, or the one after it if nobody was to come before.
 fn call(pair: &mut Pair) -> Vec<Key> {
-    pair.client.collect();
-    pair.client.events.clear();
+    pair.client.called();
     loop {
         let is_next_due = pair.client.turn(pair.now);
-        let events = std::mem::take(&mut pair.client.events).into_iter();
-        let called = events.filter_map(|event| match event {
-            Event::Writable(key) => Some(key),
-            _ => None,
-        });
-        let called: Vec<_> = called.collect();
+        let called = pair.client.called();
         if !called.is_empty() || !is_next_due {
             return called;
         }
@@ -178,76 +172,6 @@ fn who_comes_too_late_twice_may_write_all_the_same() {
     }
 }
 
-/// Sends `count` bytes of the queue to a connection that then takes no more, and has a turn.
-fn trickle(pair: &mut Pair, count: usize) {
-    let now = pair.now;
-    let core = &mut pair.client.core;
-    core.begin_turn(|| now);
-    core.out.consume(count);
-    core.progressed();
-    if core.wants_to_send() {
-        core.stalled(now);
-    }
-    pair.client.end_turn();
-}
-
-/// Fills the queue of a slow connection by small writes, each few of them of another stream. Says who waits then.
-fn fill(pair: &mut Pair, piece: &[u8]) -> Key {
-    pair.client.core.stalled(pair.now);
-    loop {
-        let key = pair.client.open();
-        for _ in 0..4 {
-            if pair.client.write(key, piece).is_pending() {
-                return key;
-            }
-        }
-    }
-}
-
-/// Lets streams that are opened later write little whenever there is room, on a slow connection. Says how
-/// much they have written when `waiting` is called, or after 200 frames.
-fn passed(pair: &mut Pair, waiting: Key, piece: &[u8]) -> Option<usize> {
-    pair.client.events.clear();
-    let mut passed = 0;
-    for _ in 0..200 {
-        trickle(pair, HEADER_LEN + piece.len());
-        if pair.client.happened(Event::Writable(waiting)) {
-            return Some(passed);
-        }
-        let newcomer = pair.client.open();
-        while pair.client.core.has_room() && pair.client.write(newcomer, piece).is_ready() {
-            passed += piece.len();
-        }
-    }
-    None
-}
-
-#[test]
-fn who_waits_for_room_on_a_slow_connection_is_not_passed() {
-    let mut pair = Pair::new();
-    let piece = [7; 4_000];
-    let waiting = fill(&mut pair, &piece);
-    assert!(pair.client.core.is_in_line(waiting) && !pair.client.core.has_room());
-    assert_eq!(passed(&mut pair, waiting, &piece), Some(0));
-    assert!(pair.client.write(waiting, &piece).is_ready());
-}
-
-#[test]
-fn a_large_write_is_passed_by_a_queue_of_small_ones_and_no_more() {
-    let mut pair = Pair::new();
-    let piece = [7; 4_000];
-    let large = pair.client.open();
-    fill(&mut pair, &piece);
-    assert!(pair.client.write(large, &[7; 8192]).is_pending());
-    let queue = pair.client.core.config.send_queue;
-    let passed = passed(&mut pair, large, &piece).expect("it is called");
-    assert!(
-        (queue..queue + 3 * piece.len()).contains(&passed),
-        "{passed}"
-    );
-    assert!(pair.client.write(large, &[7; 8192]).is_ready());
-}
-
 #[test]
 fn in_company_a_turn_is_a_frame_in_whatever_pieces() {
     for pieces in [
@@ -339,19 +263,96 @@ fn small_calls_far_apart_stay_small() {
 }
 
 #[test]
-fn streams_that_gave_up_do_not_fill_the_line() {
+fn the_head_of_a_known_transfer_does_not_end_the_company_of_others() {
     let mut pair = Pair::new();
-    pair.client.core.out.push(&[0; 20_000]);
-    pair.client.core.stalled(pair.now);
-    let now = pair.now;
-    for _ in 0..10_000 {
-        let key = pair.client.open();
-        assert!(!write(&mut pair, key, PIECE));
-        pair.client.core.release(key, || now);
-        pair.client.collect();
-        pair.client.events.clear();
-        trickle(&mut pair, 1);
-        assert!(pair.client.core.line.len() <= 64 + 2);
+    let keys: Vec<_> = (0..2).map(|_| pair.client.open()).collect();
+    let (asking, large) = (keys[0], keys[1]);
+    let mut most = 0;
+    for round in 0..10 {
+        // A question, and somebody waits for the answer.
+        assert!(pair.client.write(asking, &[1; 64]).is_ready());
+        for _ in 0..100 {
+            // Meanwhile the driver reads what others send.
+            pair.drive();
+        }
+        assert!(pair.client.core.pace.has_company());
+        // A response: its head, and a mebibyte.
+        assert!(pair.client.write(large, &[1; 200]).is_ready());
+        let mut go = 0;
+        while !pair.client.core.has_used_go() {
+            let core = &mut pair.client.core;
+            let Poll::Ready(Ok(grant)) = core.begin_data(large, PIECE, BURST) else {
+                break;
+            };
+            go += grant.len();
+            let entry = core.store.get_mut(large).unwrap();
+            entry.send_window.give_back(grant.len() as u32);
+        }
+        if round > 0 {
+            // The first was a stranger.
+            most = most.max(go);
+        }
+        call(&mut pair);
+        pair.drive();
     }
-    assert_eq!(pair.client.open_streams(), 0);
+    assert!(
+        most <= PIECE,
+        "a go of {most} bytes beside somebody who asks"
+    );
+}
+
+#[test]
+fn in_company_pieces_of_nearly_a_frame_get_no_more_than_others() {
+    let (mut pair, keys) = resting(3);
+    let pieces = [MAX_PAYLOAD - 1, PIECE];
+    let (large, asking) = (&keys[..2], keys[2]);
+    for (key, piece) in large.iter().zip(pieces) {
+        while write(&mut pair, *key, piece) {}
+    }
+    let mut sent = [0; 2];
+    while sent.iter().sum::<usize>() < 4 * MIB {
+        let entry = pair.client.core.store.get_mut(asking).unwrap();
+        entry.share = Share::default();
+        assert!(write(&mut pair, asking, 64), "somebody asks");
+        for key in call(&mut pair) {
+            let at = large.iter().position(|other| *other == key).unwrap();
+            loop {
+                let core = &mut pair.client.core;
+                let Poll::Ready(Ok(grant)) = core.begin_data(key, pieces[at], BURST) else {
+                    break;
+                };
+                sent[at] += grant.len();
+                let entry = core.store.get_mut(key).unwrap();
+                entry.send_window.give_back(grant.len() as u32);
+            }
+        }
+    }
+    let (least, most) = (sent[0].min(sent[1]), sent[0].max(sent[1]));
+    assert!(most <= least + 2 * MAX_PAYLOAD, "{sent:?}");
+}
+
+#[test]
+fn a_call_for_little_is_no_place_at_the_head_of_the_line() {
+    let (mut pair, keys) = resting(4);
+    let (waiting, grown) = (&keys[..3], keys[3]);
+    for key in waiting {
+        assert!(!write(&mut pair, *key, PIECE));
+    }
+    // For a moment the queue is full.
+    let full = pair.client.core.config.send_queue;
+    pair.client.core.out.push(&vec![0; full]);
+    assert!(!write(&mut pair, grown, 200));
+    pair.client.core.out.consume(full);
+    let now = pair.now;
+    pair.client.core.call_writers();
+    assert!(pair.client.called().contains(&grown));
+    // The go is still used up; its head has found its body.
+    assert!(!write(&mut pair, grown, PIECE));
+    pair.client.turn(now);
+    let mut order = pair.client.called();
+    for _ in 0..20 {
+        pair.client.turn(now);
+        order.extend(pair.client.called());
+    }
+    assert_eq!(order, [waiting, &[grown]].concat());
 }

@@ -1,0 +1,330 @@
+//! Who writes when a connection is slow: its queue is full, and room in it is rare.
+
+use std::task::Poll;
+
+use super::pair::Pair;
+use crate::{
+    config::Config,
+    frame::{HEADER_LEN, MAX_PAYLOAD},
+    session::Event,
+    streams::{Key, LARGE_WRITE},
+};
+
+/// A pair whose client may open any number of streams.
+fn many() -> Pair {
+    let config = Config::new().max_unacknowledged(100_000);
+    Pair::with(config, Config::new())
+}
+
+/// Sends `count` bytes of the queue to a connection that then takes no more, and has a turn.
+fn trickle(pair: &mut Pair, count: usize) {
+    let now = pair.now;
+    let core = &mut pair.client.core;
+    core.begin_turn(|| now);
+    core.out.consume(count);
+    core.progressed();
+    if core.wants_to_send() {
+        core.stalled(now);
+    }
+    pair.client.end_turn();
+}
+
+/// Fills the queue of a slow connection by small writes, each few of them of another stream. Says who waits then.
+fn fill(pair: &mut Pair, piece: &[u8]) -> Key {
+    pair.client.core.stalled(pair.now);
+    loop {
+        let key = pair.client.open();
+        for _ in 0..4 {
+            if pair.client.write(key, piece).is_pending() {
+                return key;
+            }
+        }
+    }
+}
+
+/// Lets streams that are opened later write little whenever there is room, on a slow connection. Says how
+/// much they have written when `waiting` is called, or after 200 frames.
+fn passed(pair: &mut Pair, waiting: Key, piece: &[u8]) -> Option<usize> {
+    pair.client.called();
+    let mut passed = 0;
+    for _ in 0..200 {
+        trickle(pair, HEADER_LEN + piece.len());
+        if pair.client.happened(Event::Writable(waiting)) {
+            return Some(passed);
+        }
+        let newcomer = pair.client.open();
+        while pair.client.core.has_room() && pair.client.write(newcomer, piece).is_ready() {
+            passed += piece.len();
+        }
+    }
+    None
+}
+
+#[test]
+fn who_waits_for_room_on_a_slow_connection_is_not_passed() {
+    let mut pair = many();
+    let piece = [7; 4_000];
+    let waiting = fill(&mut pair, &piece);
+    assert!(pair.client.core.is_in_line(waiting) && !pair.client.core.has_room());
+    assert_eq!(passed(&mut pair, waiting, &piece), Some(0));
+    assert!(pair.client.write(waiting, &piece).is_ready());
+}
+
+#[test]
+fn a_large_write_is_passed_by_a_queue_of_small_ones_and_no_more() {
+    let mut pair = many();
+    let piece = [7; 4_000];
+    let large = pair.client.open();
+    fill(&mut pair, &piece);
+    assert!(pair.client.write(large, &[7; 8192]).is_pending());
+    let queue = pair.client.core.config.send_queue;
+    let passed = passed(&mut pair, large, &piece).expect("it is called");
+    assert!(
+        (queue..queue + 3 * piece.len()).contains(&passed),
+        "{passed}"
+    );
+    assert!(pair.client.write(large, &[7; 8192]).is_ready());
+}
+
+#[test]
+fn a_large_write_is_called_though_small_ones_wait_for_all_the_room() {
+    let mut pair = many();
+    let piece = [7; 4_000];
+    let large = pair.client.open();
+    fill(&mut pair, &piece);
+    assert!(pair.client.write(large, &[7; 8192]).is_pending());
+    for _ in 0..4 {
+        let key = pair.client.open();
+        assert!(pair.client.write(key, &piece).is_pending());
+    }
+    pair.client.called();
+    let mut passed = 0;
+    for _ in 0..200 {
+        trickle(&mut pair, HEADER_LEN + piece.len());
+        let called = pair.client.called();
+        if called.contains(&large) {
+            break;
+        }
+        for key in called {
+            assert!(pair.client.write(key, &piece).is_ready());
+            passed += piece.len();
+            let newcomer = pair.client.open();
+            assert!(pair.client.write(newcomer, &piece).is_pending());
+        }
+    }
+    let queue = pair.client.core.config.send_queue;
+    assert!(
+        passed <= 2 * queue,
+        "{passed} bytes passed, and it is not called"
+    );
+}
+
+#[test]
+fn a_large_write_that_was_called_finds_room_although_others_came_first() {
+    let mut pair = many();
+    let piece = [7; 4_000];
+    let large = pair.client.open();
+    fill(&mut pair, &piece);
+    assert!(pair.client.write(large, &[7; 8192]).is_pending());
+    pair.client.called();
+    let (mut passed, mut calls) = (0, 0);
+    for _ in 0..200 {
+        trickle(&mut pair, HEADER_LEN + piece.len());
+        let called = pair.client.called();
+        // A request that came meanwhile is answered first.
+        let newcomer = pair.client.open();
+        while pair.client.core.has_room() && pair.client.write(newcomer, &piece).is_ready() {
+            passed += piece.len();
+        }
+        if called.contains(&large) {
+            calls += 1;
+            if pair.client.write(large, &[7; 8192]).is_ready() {
+                break;
+            }
+        }
+    }
+    let queue = pair.client.core.config.send_queue;
+    assert!(
+        passed <= 2 * queue,
+        "{passed} bytes passed, and {calls} calls"
+    );
+}
+
+#[test]
+fn a_large_write_behind_others_that_are_gone_is_passed_by_a_queue_and_no_more() {
+    let mut pair = many();
+    let piece = [7; 4_000];
+    let gone: Vec<_> = (0..40).map(|_| pair.client.open()).collect();
+    let large = pair.client.open();
+    fill(&mut pair, &piece);
+    let now = pair.now;
+    for key in gone {
+        assert!(pair.client.write(key, &[7; 8192]).is_pending());
+        pair.client.core.release(key, || now);
+    }
+    assert!(pair.client.write(large, &[7; 8192]).is_pending());
+    let queue = pair.client.core.config.send_queue;
+    let mut all = 0;
+    for _ in 0..10 {
+        match passed(&mut pair, large, &piece) {
+            Some(passed) => {
+                all += passed;
+                break;
+            }
+            None => all += 200 * piece.len(),
+        }
+    }
+    assert!(all <= 2 * queue, "{all}");
+}
+
+#[test]
+fn a_small_write_that_has_grown_is_counted_or_stands_in_line() {
+    let mut pair = many();
+    let large = pair.client.open();
+    fill(&mut pair, &[7; 4_000]);
+    assert!(pair.client.write(large, &[7; 8192]).is_pending());
+    let newcomer = pair.client.open();
+    assert!(pair.client.write(newcomer, &[7; 100]).is_pending());
+    pair.client.called();
+    let mut passed = 0;
+    for _ in 0..200 {
+        // The go is over, and a little leaves.
+        trickle(&mut pair, 0);
+        trickle(&mut pair, 0);
+        let full = pair.client.core.out.len();
+        let full = full.saturating_sub(pair.client.core.config.send_queue);
+        trickle(&mut pair, full + 100);
+        let called = pair.client.called();
+        if called.contains(&large) {
+            break;
+        }
+        for key in called {
+            // The head has found its body.
+            if let Poll::Ready(Ok(length)) = pair.client.write(key, &[7; 8_000]) {
+                passed += length;
+            }
+        }
+        // Others begin while the queue is full.
+        while !pair.client.core.has_room() && !pair.client.core.line.has_small() {
+            let newcomer = pair.client.open();
+            assert!(pair.client.write(newcomer, &[7; 100]).is_pending());
+        }
+    }
+    let queue = pair.client.core.config.send_queue;
+    assert!(passed <= 2 * queue, "{passed}");
+}
+
+#[test]
+fn small_writes_that_found_no_room_keep_their_order() {
+    let mut pair = many();
+    let piece = [7; 4_000];
+    let first = fill(&mut pair, &piece);
+    let mut waiting = vec![first];
+    for _ in 0..15 {
+        let key = pair.client.open();
+        assert!(pair.client.write(key, &piece).is_pending());
+        waiting.push(key);
+    }
+    pair.client.called();
+    // Nearly all leaves at once, so all of them are called.
+    let nearly_all = pair.client.core.out.len() - 1;
+    trickle(&mut pair, nearly_all);
+    let called = pair.client.called();
+    assert_eq!(called, waiting);
+    // Requests that came meanwhile are answered first.
+    while pair.client.core.has_room() {
+        let key = pair.client.open();
+        while pair.client.write(key, &piece).is_ready() {}
+        pair.client.core.reset(key);
+    }
+    pair.client.called();
+    let mut late = Vec::new();
+    for key in called {
+        if pair.client.write(key, &piece).is_pending() {
+            late.push(key);
+        }
+    }
+    assert!(late.len() > 1, "{late:?}");
+    let mut order = Vec::new();
+    while order.len() < late.len() {
+        trickle(&mut pair, HEADER_LEN + piece.len());
+        for key in pair.client.called() {
+            assert!(pair.client.write(key, &piece).is_ready());
+            order.push(key);
+        }
+    }
+    let order: Vec<_> = order.into_iter().filter(|key| late.contains(key)).collect();
+    assert_eq!(order, late);
+}
+
+#[test]
+fn a_small_write_of_a_stream_that_stands_in_line_gets_room_as_others_do() {
+    let mut pair = many();
+    let piece = [7; 4_000];
+    let keys: Vec<_> = (0..4).map(|_| pair.client.open()).collect();
+    fill(&mut pair, &piece);
+    for key in &keys {
+        assert!(pair.client.write(*key, &[7; 8192]).is_pending());
+    }
+    // The last one's caller has given up, and says so.
+    assert!(pair.client.write(keys[3], &[7; 64]).is_pending());
+    let newcomer = pair.client.open();
+    assert!(pair.client.write(newcomer, &[7; 64]).is_pending());
+    pair.client.called();
+    let mut called = Vec::new();
+    while !called.contains(&newcomer) {
+        trickle(&mut pair, 2 * (HEADER_LEN + piece.len()));
+        called.extend(pair.client.called());
+    }
+    assert!(
+        called.contains(&keys[3]),
+        "a newcomer passes it: {called:?}"
+    );
+}
+
+#[test]
+fn on_a_slow_connection_too_each_gets_as_much_in_whatever_pieces() {
+    let mut pair = many();
+    let keys: Vec<_> = (0..2).map(|_| pair.client.open()).collect();
+    let pieces = [vec![7; LARGE_WRITE], vec![7; MAX_PAYLOAD]];
+    pair.client.core.out.push(&[0; 80_000]);
+    pair.client.core.stalled(pair.now);
+    for (key, piece) in keys.iter().zip(&pieces) {
+        assert!(pair.client.write(*key, piece).is_pending());
+    }
+    let mut sent = [0; 2];
+    for _ in 0..200 {
+        // It takes all, but not at once.
+        let all = pair.client.core.out.len();
+        trickle(&mut pair, all);
+        for key in pair.client.called() {
+            let at = keys.iter().position(|other| *other == key).unwrap();
+            while let Poll::Ready(Ok(length)) = pair.client.write(key, &pieces[at]) {
+                sent[at] += length;
+                let entry = pair.client.core.store.get_mut(key).unwrap();
+                entry.send_window.give_back(length as u32);
+                pair.client.core.stalled(pair.now);
+            }
+        }
+    }
+    let [least, most] = [sent[0].min(sent[1]), sent[0].max(sent[1])];
+    assert!(most <= least + 2 * MAX_PAYLOAD, "{sent:?}");
+}
+
+#[test]
+fn streams_that_gave_up_do_not_fill_the_line() {
+    let mut pair = many();
+    pair.client.core.out.push(&[0; 20_000]);
+    pair.client.core.stalled(pair.now);
+    let now = pair.now;
+    for _ in 0..10_000 {
+        let key = pair.client.open();
+        assert!(pair.client.write(key, &[7; LARGE_WRITE]).is_pending());
+        pair.client.core.release(key, || now);
+        pair.client.collect();
+        pair.client.events.clear();
+        trickle(&mut pair, 1);
+        assert!(pair.client.core.line.len() <= 64 + 2);
+    }
+    assert_eq!(pair.client.open_streams(), 0);
+}
