@@ -11,7 +11,7 @@ use std::{
 };
 
 use keyway_mux::{Config, Stream};
-use support::{bounded, pair, stream, wired_pair};
+use support::{bounded, pair, patiently, stream, wired_pair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Reads for ever and counts.
@@ -178,7 +178,7 @@ async fn m26_a_task_that_always_comes_last_gets_its_turns() {
                 tokio::task::yield_now().await;
             }
         };
-        bounded("the writes", writing).await;
+        patiently("the writes", writing).await;
         let sent = sent.load(Ordering::Relaxed);
         assert!(sent < 32 * MIB, "{sent} bytes of others passed {own}");
     }

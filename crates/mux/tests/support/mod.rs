@@ -98,15 +98,24 @@ pub(crate) async fn stream(client: &Session, server: &Session) -> (Stream, Strea
 
 /// Fails a test that hangs, long before anybody gives up on it.
 pub(crate) async fn bounded<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(Duration::from_secs(20), future).await {
+    within(Duration::from_secs(20), what, future).await
+}
+
+/// The same for a test that computes for so long that a busy machine needs more.
+pub(crate) async fn patiently<T>(what: &str, future: impl Future<Output = T>) -> T {
+    within(Duration::from_secs(300), what, future).await
+}
+
+async fn within<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(limit, future).await {
         Ok(value) => value,
-        Err(_) => panic!("{what} did not end within 20 seconds"),
+        Err(_) => panic!("{what} did not end within {limit:?}"),
     }
 }
 
 /// Waits until a condition holds that other tasks bring about.
 pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    bounded(what, async {
+    patiently(what, async {
         while !condition() {
             tokio::task::yield_now().await;
         }

@@ -188,8 +188,8 @@ pub(crate) async fn ask(session: &Session, bytes: usize) {
 
 /// Fails a test that hangs.
 pub(crate) async fn bounded<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(Duration::from_secs(120), future).await {
+    match tokio::time::timeout(Duration::from_secs(600), future).await {
         Ok(value) => value,
-        Err(_) => panic!("{what} did not end within 120 seconds"),
+        Err(_) => panic!("{what} did not end within 10 minutes"),
     }
 }

@@ -33,7 +33,7 @@ pub(crate) fn block_on(test: impl Future<Output = ()>) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build().expect("a runtime can be made");
     runtime.block_on(async {
-        let limit = Duration::from_secs(120);
+        let limit = Duration::from_secs(600);
         tokio::time::timeout(limit, test)
             .await
             .expect("the test comes to its end");
