@@ -2,10 +2,16 @@
 
 mod support;
 
-use std::{io, pin::Pin, task::Poll, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::Pin,
+    task::Poll,
+    time::Duration,
+};
 
 use keyway_mux::{Config, ProtocolError, Role, SessionError};
-use support::{ACK, FIN, Frame, PING, Peer, RST, SYN, bounded, end};
+use support::{ACK, FIN, Frame, PING, Peer, RST, SYN, bounded, end, stream, wired_pair};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     time::Instant,
@@ -232,7 +238,7 @@ async fn m31_a_clean_life_logs_nothing_above_debug() {
     let _guard = tracing::subscriber::set_default(log.clone());
     let (client, server) = support::pair();
     for _ in 0..3 {
-        let (near, far) = support::stream(&client.session, &server.session).await;
+        let (near, far) = stream(&client.session, &server.session).await;
         drop((near, far));
     }
     bounded("the close", client.session.close()).await.unwrap();
@@ -297,4 +303,25 @@ async fn what_arrived_before_a_broken_pipe_can_still_be_read() {
         outcome,
         Err(SessionError::Io(_) | SessionError::ConnectionLost { .. })
     ));
+}
+
+/// A reader who gives up before its stream was announced leaves nothing to send, and a connection that is asked to
+/// take nothing says that it took nothing, which is not its end.
+#[tokio::test]
+async fn a_read_that_is_given_up_before_its_stream_was_announced_harms_nobody() {
+    let (client, server) = wired_pair(1 << 20, 1 << 20);
+    for _ in 0..20 {
+        let mut stream = client.session.open().await.unwrap();
+        let mut byte = [0];
+        let mut reading = Box::pin(stream.read(&mut byte));
+        let is_pending = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx).is_pending())).await;
+        assert!(is_pending);
+        drop(reading);
+        drop(stream);
+        tokio::task::yield_now().await;
+    }
+    let (near, far) = bounded("a stream", stream(&client.session, &server.session)).await;
+    drop((near, far));
+    bounded("the close", client.session.close()).await.unwrap();
+    bounded("the client", client.driver).await.unwrap().unwrap();
 }

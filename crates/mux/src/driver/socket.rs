@@ -69,6 +69,10 @@ impl Socket {
         self.is_blocked = false;
         while core.wants_to_send() && !self.is_blocked {
             core.stage();
+            if core.out.is_empty() {
+                // Whoever had something due is gone. A write of nothing would look as if the connection had ended.
+                break;
+            }
             let Some(io) = self.io() else { return Ok(()) };
             let (front, back) = core.out.parts();
             let written = if back.is_empty() {
