@@ -59,6 +59,12 @@ impl Line {
         !self.small.0.is_empty()
     }
 
+    /// Whether the next of them was called before, and found none.
+    pub(super) fn has_late(&self) -> bool {
+        let next = self.small.0.front();
+        next.is_some_and(|place| place.number.is_some())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         !self.has_large() && !self.has_small()
     }
@@ -187,13 +193,17 @@ mod tests {
         }
         line.stand(key(5), None);
         assert!(line.has_small() && line.has_large() && line.len() == 5);
+        assert!(line.has_late());
         let small: Vec<_> = std::iter::from_fn(|| line.call_small()).collect();
         assert_eq!(
             small,
             [(4, 1), (2, 2), (1, 3), (3, 4)].map(|(id, call)| (key(id), call))
         );
         assert!(line.has_called && !line.has_small() && !line.is_empty());
-        assert_eq!(line.call(), Some((key(5), 5)));
+        line.stand_for_room(key(1), None);
+        assert!(!line.has_late());
+        line.call_small();
+        assert_eq!(line.call(), Some((key(5), 6)));
     }
 
     #[test]

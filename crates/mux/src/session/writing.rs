@@ -85,7 +85,7 @@ impl Core {
         let flags = entry.take_flags();
         entry.share.send(length, wanted, go);
         if is_small {
-            self.line.pass(length);
+            self.line.pass(HEADER_LEN as u32 + length);
         } else {
             self.pace.large_write(key, length);
         }
@@ -214,7 +214,12 @@ impl Core {
         let mut room = self.config.send_queue.saturating_sub(self.out.len());
         let is_overdue = self.is_overdue();
         if is_overdue && self.takes_large() {
-            room = room.saturating_sub(self.call_large());
+            // Whoever waits for room is called all the same, however small the queue is.
+            room = room.saturating_sub(self.call_large()).max(1);
+        }
+        if is_overdue || self.line.has_late() {
+            // Whoever always comes last finds a place although all others have filled the queue before.
+            room = room.min(RESERVED / 2);
         }
         while room > 0
             && let Some((key, number)) = self.line.call_small()

@@ -12,7 +12,12 @@ use crate::{
 
 /// A pair whose client may open any number of streams.
 fn many() -> Pair {
-    let config = Config::new().max_unacknowledged(100_000);
+    queue_of(64 * 1024)
+}
+
+/// The same with a smaller queue.
+fn queue_of(bytes: usize) -> Pair {
+    let config = Config::new().max_unacknowledged(100_000).send_queue(bytes);
     Pair::with(config, Config::new())
 }
 
@@ -327,4 +332,161 @@ fn streams_that_gave_up_do_not_fill_the_line() {
         assert!(pair.client.core.line.len() <= 64 + 2);
     }
     assert_eq!(pair.client.open_streams(), 0);
+}
+
+/// Writes little on new streams while there is room.
+fn newcomers(pair: &mut Pair, piece: &[u8]) -> usize {
+    let mut passed = 0;
+    while pair.client.core.has_room() {
+        let key = pair.client.open();
+        for _ in 0..4 {
+            if !pair.client.core.has_room() {
+                break;
+            }
+            assert!(pair.client.write(key, piece).is_ready());
+            passed += piece.len();
+        }
+    }
+    passed
+}
+
+/// Streams that begin to wait for room with the queue full.
+fn waiters(pair: &mut Pair, count: usize, piece: &[u8]) {
+    for _ in 0..count {
+        let key = pair.client.open();
+        assert!(pair.client.write(key, piece).is_pending());
+    }
+}
+
+/// Lets a write come last whenever it is called. Says how many bytes passed it before it was served.
+fn served_last(is_large: bool) -> usize {
+    let mut pair = many();
+    let piece = [7; 4_000];
+    let wanted = if is_large { 8_192 } else { 64 };
+    let last = pair.client.open();
+    pair.client.core.stalled(pair.now);
+    newcomers(&mut pair, &piece);
+    assert!(pair.client.write(last, &vec![7; wanted]).is_pending());
+    waiters(&mut pair, 12, &piece);
+    pair.client.called();
+    let mut passed = 0;
+    let mut calls = 0;
+    for _ in 0..100 {
+        // Most of the queue leaves; the driver has as many turns as it likes before that.
+        trickle(&mut pair, 0);
+        trickle(&mut pair, 0);
+        let most = pair.client.core.out.len() - 1_000;
+        trickle(&mut pair, most);
+        let called = pair.client.called();
+        passed += newcomers(&mut pair, &piece);
+        for key in called.iter().filter(|key| **key != last) {
+            if pair.client.write(*key, &piece).is_ready() {
+                passed += piece.len();
+            }
+        }
+        if called.contains(&last) {
+            calls += 1;
+            if pair.client.write(last, &vec![7; wanted]).is_ready() {
+                return passed;
+            }
+        }
+        if !pair.client.core.has_room() {
+            waiters(&mut pair, 12, &piece);
+        }
+    }
+    panic!("{passed} bytes passed, and {calls} calls");
+}
+
+#[test]
+fn a_large_write_that_always_runs_last_is_served() {
+    let passed = served_last(true);
+    assert!(passed < 5 * 64 * 1024, "{passed}");
+}
+
+#[test]
+fn a_small_write_that_always_runs_last_is_served() {
+    let passed = served_last(false);
+    assert!(passed < 5 * 64 * 1024, "{passed}");
+}
+
+/// A small write waits while large ones are overdue, which newcomers see to.
+fn small_queue(queue: usize) {
+    let mut pair = queue_of(queue);
+    let piece = [7; 1_000];
+    let large: Vec<_> = (0..2).map(|_| pair.client.open()).collect();
+    let small = pair.client.open();
+    pair.client.core.stalled(pair.now);
+    newcomers(&mut pair, &piece);
+    assert!(pair.client.write(small, &[7; 64]).is_pending());
+    for key in &large {
+        assert!(pair.client.write(*key, &[7; MAX_PAYLOAD]).is_pending());
+    }
+    pair.client.called();
+    let mut passed = 0;
+    let mut larges = 0;
+    for round in 0..200 {
+        // The socket is full while the go ends.
+        trickle(&mut pair, 0);
+        trickle(&mut pair, 0);
+        let all = pair.client.core.out.len();
+        trickle(&mut pair, all);
+        let called = pair.client.called();
+        if called.contains(&small) && round > 0 {
+            return;
+        }
+        passed += newcomers(&mut pair, &piece);
+        for key in called {
+            if key == small {
+                // It always comes with something else before: leave the first call aside.
+                assert!(pair.client.write(small, &[7; 64]).is_ready());
+                assert!(pair.client.write(small, &[7; 64]).is_pending());
+                continue;
+            }
+            while pair.client.write(key, &[7; MAX_PAYLOAD]).is_ready() {
+                larges += 1;
+                let entry = pair.client.core.store.get_mut(key).unwrap();
+                entry.send_window.give_back(MAX_PAYLOAD as u32);
+            }
+        }
+    }
+    panic!("{passed} bytes of newcomers and {larges} frames passed");
+}
+
+#[test]
+fn a_small_write_is_called_though_larges_are_overdue_with_a_queue_of_8k() {
+    small_queue(8 * 1024);
+}
+
+#[test]
+fn a_small_write_is_called_though_larges_are_overdue_with_a_queue_of_1() {
+    small_queue(1);
+}
+
+#[test]
+fn tiny_writes_pass_by_what_they_cost() {
+    let mut pair = many();
+    let large = pair.client.open();
+    pair.client.core.stalled(pair.now);
+    newcomers(&mut pair, &[7; 4_000]);
+    assert!(pair.client.write(large, &[7; 8192]).is_pending());
+    pair.client.called();
+    let mut wire = 0;
+    let mut newcomer = pair.client.open();
+    let mut count = 0;
+    for _ in 0..10_000 {
+        trickle(&mut pair, 4_000);
+        if pair.client.called().contains(&large) {
+            assert!(wire < 2 * 64 * 1024, "{wire} bytes passed");
+            return;
+        }
+        while pair.client.core.has_room() {
+            if count % 4000 == 3999 {
+                newcomer = pair.client.open();
+            }
+            count += 1;
+            assert!(pair.client.write(newcomer, &[7; 1]).is_ready());
+            wire += HEADER_LEN + 1;
+        }
+    }
+    panic!("{wire} bytes passed");
 }
