@@ -3,7 +3,7 @@
 mod support;
 
 use std::{
-    io,
+    io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -57,6 +57,18 @@ impl AsyncWrite for NeverFlushed {
         Poll::Ready(Ok(buffer.len()))
     }
 
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buffers.iter().map(|buffer| buffer.len()).sum()))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Pending
     }
@@ -80,4 +92,23 @@ async fn m23_a_connection_that_is_never_flushed_ends_the_session() {
         matches!(outcome, Err(SessionError::WriteTimeout { .. })),
         "{outcome:?}"
     );
+}
+
+/// What goes to the connection past the queue leaves nothing there that the driver would come for.
+#[tokio::test(start_paused = true)]
+async fn m23_a_connection_that_never_passes_a_large_write_on_ends_the_session() {
+    let config = Config::new()
+        .keep_alive(None)
+        .write_timeout(Duration::from_secs(3));
+    let client = end(NeverFlushed, Role::Client, config);
+    let mut stream = client.session.open().await.unwrap();
+    tokio::task::yield_now().await;
+    stream.write_all(&[7; 65_536]).await.unwrap();
+    let waiting = tokio::spawn(async move { stream.write_all(&[7; 65_536]).await });
+    let outcome = bounded("the driver", client.driver).await.unwrap();
+    assert!(
+        matches!(outcome, Err(SessionError::WriteTimeout { .. })),
+        "{outcome:?}"
+    );
+    bounded("the write", waiting).await.unwrap().unwrap_err();
 }

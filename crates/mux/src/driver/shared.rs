@@ -395,7 +395,7 @@ impl State {
     }
 
     /// A new deadline may be earlier than the driver's timer.
-    fn wake_for_deadline(&mut self) {
+    pub(super) fn wake_for_deadline(&mut self) {
         if let Some(deadline) = self.core.deadline()
             && self.armed_until.is_none_or(|armed| deadline < armed)
         {

@@ -47,6 +47,10 @@ impl State {
             self.flush();
         } else if self.socket.holds_back() {
             self.flush_connection();
+            if self.socket.is_blocked() {
+                // Nothing is queued that the driver would come for, but it has to keep the time.
+                self.wake_for_deadline();
+            }
         }
     }
 
