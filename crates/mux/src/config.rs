@@ -193,6 +193,7 @@ impl Config {
 
     /// How many bytes may wait for a socket that is full; writers wait beyond it, in turns.
     /// What writers began before that, or were called to write, may be queued beyond it, at most 64 KiB.
+    /// Below 32 KiB a turn is one frame, which makes large transfers slower beside each other.
     /// Default: 64 KiB; 0 counts as 1.
     #[must_use]
     pub fn send_queue(mut self, bytes: usize) -> Self {
@@ -200,7 +201,9 @@ impl Config {
         self
     }
 
-    /// How long the socket may take no byte while some are waiting before the session ends.
+    /// How long the socket may take no byte while some are waiting before the session ends. A connection
+    /// with a buffer of its own has taken them when it is flushed, so its buffer must not hold more than
+    /// the slowest network that is to be served carries in this time.
     /// Default: 10 seconds.
     #[must_use]
     pub fn write_timeout(mut self, timeout: Duration) -> Self {

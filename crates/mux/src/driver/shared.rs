@@ -23,16 +23,13 @@ use crate::{
     error::{AcceptError, OpenError, SessionError, StreamError},
     frame::MAX_PAYLOAD,
     io::Connection,
-    session::{Core, Event, Outcome, Read},
+    session::{Core, Event, FLUSH_AT, Outcome, Read},
     streams::Key,
 };
 
 /// From this size on a write goes to the socket from the caller's buffer. Below that, the copy costs less than a
 /// system call for each.
 const DIRECT_WRITE: usize = MAX_PAYLOAD;
-
-/// How much may be queued before the writer itself flushes, however busy the session is.
-const FLUSH_AT: usize = 32 * 1024;
 
 /// A session as all its handles share it.
 pub(crate) struct Shared {

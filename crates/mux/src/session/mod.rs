@@ -24,7 +24,11 @@ use std::{
 };
 
 pub(crate) use self::{
-    buffers::MAX_BLOCK, commands::Read, ending::Outcome, outbound::SendQueue, writing::BURST,
+    buffers::MAX_BLOCK,
+    commands::Read,
+    ending::Outcome,
+    outbound::SendQueue,
+    writing::{BURST, FLUSH_AT},
 };
 use self::{ending::Phase, keep_alive::KeepAlive, line::Line, pace::Pace};
 use crate::{

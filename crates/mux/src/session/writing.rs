@@ -16,6 +16,9 @@ use crate::{
 /// How many frames a large write may send past the queue.
 pub(crate) const BURST: usize = 4;
 
+/// How much may be queued before the writer itself asks the connection to take it, however busy the session is.
+pub(crate) const FLUSH_AT: usize = 32 * 1024;
+
 /// How far beyond its limit the queue is open to streams that were called: others, who may go beyond it by a frame,
 /// have perhaps filled it between the call and the moment when the one who was called came, and would do so
 /// each time.
@@ -265,9 +268,10 @@ impl Core {
         self.line.passed() >= self.config.send_queue
     }
 
-    /// Whether a turn is a frame, because somebody waits for what others send.
+    /// Whether a turn is a frame, because somebody waits for what others send: or may do so unseen, where writers fill
+    /// the queue and have to wait before anybody finds the connection slow.
     fn has_short_turns(&self) -> bool {
-        self.pace.has_company() || self.is_stalled()
+        self.pace.has_company() || self.is_stalled() || self.config.send_queue < FLUSH_AT
     }
 
     /// Whether writers wait although there is room for them: one who was called may never come, so the next

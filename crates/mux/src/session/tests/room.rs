@@ -316,6 +316,34 @@ fn on_a_slow_connection_too_each_gets_as_much_in_whatever_pieces() {
     assert!(most <= least + 2 * MAX_PAYLOAD, "{sent:?}");
 }
 
+/// Who fills a queue that is smaller than what writers flush by themselves has to wait before the connection is asked.
+#[test]
+fn on_a_slow_connection_a_turn_is_a_frame_with_a_small_queue_too() {
+    let mut pair = queue_of(5_000);
+    let keys: Vec<_> = (0..2).map(|_| pair.client.open()).collect();
+    let pieces = [vec![7; LARGE_WRITE], vec![7; MAX_PAYLOAD]];
+    pair.client.core.out.push(&[0; 80_000]);
+    pair.client.core.stalled(pair.now);
+    for (key, piece) in keys.iter().zip(&pieces) {
+        assert!(pair.client.write(*key, piece).is_pending());
+    }
+    let mut sent = [0_usize; 2];
+    for _ in 0..200 {
+        let all = pair.client.core.out.len();
+        trickle(&mut pair, all);
+        for key in pair.client.called() {
+            let at = keys.iter().position(|other| *other == key).unwrap();
+            while let Poll::Ready(Ok(length)) = pair.client.write(key, &pieces[at]) {
+                sent[at] += length;
+                let entry = pair.client.core.store.get_mut(key).unwrap();
+                entry.send_window.give_back(length as u32);
+            }
+            pair.client.core.stalled(pair.now);
+        }
+        assert!(sent[0].abs_diff(sent[1]) <= 2 * MAX_PAYLOAD, "{sent:?}");
+    }
+}
+
 #[test]
 fn streams_that_gave_up_do_not_fill_the_line() {
     let mut pair = many();
