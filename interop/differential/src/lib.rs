@@ -37,6 +37,7 @@ mod pairing;
 mod play;
 mod random;
 mod script;
+mod seed;
 mod shrink;
 mod strand;
 mod tally;
