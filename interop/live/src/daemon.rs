@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::home::Home;
 use crate::programs::keyway;
-use crate::wait::{Ended, wait_for_end, wait_until};
+use crate::wait::{wait_for_end, wait_until};
 
 /// How long the daemon may take to answer, or to end.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -152,21 +152,19 @@ impl<'a> Daemon<'a> {
     /// # Panics
     ///
     /// When the daemon does not end, or not with 0.
-    pub fn stop(mut self) -> Ended {
+    pub fn stop(mut self) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status();
         assert!(
             sent.expect("`kill` exists").success(),
             "the daemon is gone already"
         );
-        let ended = wait_for_end("the daemon", &mut self.child, LIMIT);
+        let status = wait_for_end("the daemon", &mut self.child, LIMIT);
         assert!(
-            ended.status.success(),
-            "the daemon ended with {}:\n{}",
-            ended.status,
+            status.success(),
+            "the daemon ended with {status}:\n{}",
             self.log()
         );
-        ended
     }
 }
 

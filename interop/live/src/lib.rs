@@ -22,4 +22,4 @@ pub use guard::Guard;
 pub use home::Home;
 pub use peer::{Peer, Report};
 pub use programs::{GoPrograms, go_programs, keyway, rust_program};
-pub use wait::{Ended, wait_for_end, wait_until};
+pub use wait::{wait_for_end, wait_until};

@@ -174,13 +174,12 @@ impl Peer {
     ///
     /// When a check of the program failed, or nothing was asked.
     pub fn passed(mut self) -> Report {
-        let ended = wait_for_end(&self.name, &mut self.child, LIMIT);
+        let status = wait_for_end(&self.name, &mut self.child, LIMIT);
         let report = self.report();
         assert!(
-            ended.status.success(),
-            "{} ended with {}:\n{report}",
-            self.name,
-            ended.status
+            status.success(),
+            "{} ended with {status}:\n{report}",
+            self.name
         );
         report.passed();
         report

@@ -7,15 +7,6 @@ use std::time::{Duration, Instant};
 /// How often is looked.
 const POLL: Duration = Duration::from_millis(5);
 
-/// How a process ended.
-#[derive(Debug, Clone, Copy)]
-pub struct Ended {
-    /// Its exit status.
-    pub status: ExitStatus,
-    /// How long the wait was.
-    pub took: Duration,
-}
-
 /// Waits until `what` gives something.
 ///
 /// # Panics
@@ -37,12 +28,11 @@ pub fn wait_until<T>(name: &str, limit: Duration, mut what: impl FnMut() -> Opti
 /// # Panics
 ///
 /// After `limit`; the process is killed before.
-pub fn wait_for_end(name: &str, child: &mut Child, limit: Duration) -> Ended {
+pub fn wait_for_end(name: &str, child: &mut Child, limit: Duration) -> ExitStatus {
     let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait().expect("a child of ours can be waited for") {
-            let took = start.elapsed();
-            return Ended { status, took };
+            return status;
         }
         if start.elapsed() > limit {
             // It may end in this very moment, which is too late as well.

@@ -6,11 +6,6 @@ use std::time::Duration;
 
 use keyway_interop::{Daemon, GoPrograms, Home, Peer, Report, go_programs, wait_until};
 
-/// A Go plugin that finds all streams closed at its first look, 50 ms after
-/// GoAway, is done then; one stream that is left open costs it 2 s. What is
-/// between the two is room for a busy machine.
-const STOP: Duration = Duration::from_millis(1500);
-
 /// Long enough for what comes at once on any machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -50,8 +45,8 @@ fn ask(go: &GoPrograms, home: &Home, arguments: &[&str]) -> Report {
     Peer::start(go, "client", &home.path(""), &all).passed()
 }
 
-/// The plugin saw no fault: no handler lost its context, no stream was left
-/// open, and its drain took one look.
+/// The plugin saw no fault: no handler lost its context, and no stream was left
+/// open when it had waited for that.
 fn plugin_passed(home: &Home, name: &str) -> Report {
     let path = report_of(home, name);
     let ended = || Report::read(&path).event("summary").map(|_| ());
@@ -60,16 +55,7 @@ fn plugin_passed(home: &Home, name: &str) -> Report {
     let summary = report.passed();
     assert_eq!(summary["cancelled"], 0, "{report}");
     assert_eq!(summary["streams_left"], 0, "{report}");
-    let drain = summary["drain_ms"]
-        .as_u64()
-        .expect("the drain was measured");
-    assert!(drain < 1500, "the drain took {drain} ms:\n{report}");
     report
-}
-
-fn stop(daemon: Daemon<'_>) {
-    let ended = daemon.stop();
-    assert!(ended.took < STOP, "the stop took {:?}", ended.took);
 }
 
 #[test]
@@ -94,7 +80,7 @@ fn a_launched_plugin_of_each_generation() {
                 "1000",
             ],
         );
-        stop(daemon);
+        daemon.stop();
         let report = plugin_passed(&home, "demo");
         assert_eq!(
             report.event("registered").expect("it registered")["launched"],
@@ -115,7 +101,7 @@ fn twenty_thousand_requests_of_64_callers() {
         report.event("load").expect("the load was reported")["failed"],
         0
     );
-    stop(daemon);
+    daemon.stop();
     let plugin = plugin_passed(&home, "demo");
     assert_eq!(plugin.summary()["requests"], 20_000, "{plugin}");
 }
@@ -151,7 +137,7 @@ fn a_plugin_by_hand_of_each_generation() {
             &home,
             &["-each", "-old", "-slow", "64", "-requests", "1000"],
         );
-        stop(daemon);
+        daemon.stop();
         let report = plugin.passed();
         let second = report.event("second-registration").expect("it tried again");
         assert_eq!(second["code"], "failed_precondition", "{report}");
@@ -171,7 +157,7 @@ fn older_plugins_find_the_daemon_where_they_look() {
         let mut plugin = Peer::start_in(command, "plugin", &home.path(""), &[]);
         plugin.wait_for("runtime-probed");
         ask(&go, &home, &["-each", "-old", "-requests", "100"]);
-        stop(daemon);
+        daemon.stop();
         plugin.passed();
     }
 }
@@ -185,7 +171,7 @@ fn go_away_of_the_plugin_in_the_middle_of_calls() {
     let daemon = Daemon::start(&home);
     let socket = home.socket();
     let at = socket.to_str().expect("the path is text");
-    let arguments = ["-socket", at, "-name", "demo", "-drain-goal", "2s"];
+    let arguments = ["-socket", at, "-name", "demo"];
     let plugin = by_hand(&go, &home, &arguments);
     let client = Peer::start(
         &go,
@@ -201,7 +187,7 @@ fn go_away_of_the_plugin_in_the_middle_of_calls() {
     client.passed();
     let report = plugin.passed();
     assert_eq!(report.summary()["ended_by"], "terminated", "{report}");
-    stop(daemon);
+    daemon.stop();
 }
 
 /// The plugin answers Shutdown and stays, as SDKs of 2025 do: the daemon closes
@@ -246,7 +232,7 @@ fn a_taken_name_is_refused() {
         "{refusal}"
     );
     ask(&go, &home, &["-requests", "10"]);
-    stop(daemon);
+    daemon.stop();
     first.passed();
 }
 
@@ -279,7 +265,7 @@ fn what_cannot_be_registered_is_refused_with_its_code() {
             "{refusal}"
         );
     }
-    stop(daemon);
+    daemon.stop();
 }
 
 /// An id of another realm never reaches a client, whatever was asked.
@@ -296,7 +282,7 @@ fn an_answer_for_another_realm_is_dropped() {
         "{got:?}"
     );
     daemon.wait_for_log("realm violation");
-    stop(daemon);
+    daemon.stop();
     plugin_passed(&home, "demo");
 }
 
@@ -312,7 +298,7 @@ fn an_access_control_module_decides() {
     daemon.wait_for_plugin("guard");
     daemon.wait_for_plugin("demo");
     ask(&go, &home, &["-access", "-requests", "200"]);
-    stop(daemon);
+    daemon.stop();
     plugin_passed(&home, "demo");
     let guard = plugin_passed(&home, "guard");
     assert!(guard.summary()["requests"].as_u64() > Some(200), "{guard}");
@@ -342,7 +328,7 @@ fn the_oldest_plugin_is_stopped_with_a_reason() {
         String::from_utf8_lossy(&got.stderr)
     );
     daemon.wait_for_log("rebuild it");
-    stop(daemon);
+    daemon.stop();
 }
 
 #[test]
@@ -352,6 +338,6 @@ fn keep_alives_pass_in_both_directions() {
     let mut daemon = Daemon::start(&home);
     daemon.wait_for_plugin("demo");
     ask(&go, &home, &["-slow", "1", "-requests", "10"]);
-    stop(daemon);
+    daemon.stop();
     plugin_passed(&home, "demo");
 }

@@ -4,7 +4,6 @@
 mod bare;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bare::{
     accept_hijack, block_on, get, hijack, load, provider, register, registrar, shut_down,
@@ -66,10 +65,7 @@ fn a_plugin_on_the_bare_layers_serves_a_go_runtime() {
     );
     block_on(be_a_plugin(&home));
     let report = runtime.passed();
-    let stop = report.summary()["stop_ms"]
-        .as_u64()
-        .expect("the stop was measured");
-    assert!(stop < 500, "the stop took {stop} ms");
+    assert_eq!(report.summary()["streams_left"], 0, "{report}");
 }
 
 #[test]
@@ -149,12 +145,8 @@ async fn be_a_runtime(listener: UnixListener) {
     load(&session, 4, 4, "demo/big").await;
     go_away_in_the_middle(&session).await;
 
-    let started = Instant::now();
     shut_down(&session).await.expect("the plugin answers");
     session.close().await.expect("the session closes cleanly");
-    let took = started.elapsed();
-    // A stream that is left open costs the Go side 2 s.
-    assert!(took < Duration::from_millis(1500), "the stop took {took:?}");
     while let Some(ended) = tasks.join_next().await {
         ended.expect("no task panics");
     }
@@ -176,8 +168,5 @@ fn a_runtime_on_the_bare_layers_asks_a_go_plugin() {
     });
     let report = plugin.expect("it was started").passed();
     assert_eq!(report.summary()["cancelled"], 0);
-    let drain = report.summary()["drain_ms"]
-        .as_u64()
-        .expect("the drain was measured");
-    assert!(drain < 1500, "the plugin's drain took {drain} ms");
+    assert_eq!(report.summary()["streams_left"], 0, "{report}");
 }

@@ -73,8 +73,8 @@ fn play((mut child, socket): (Child, UnixStream), player: Player, code: i32) -> 
     let transcript = player
         .play(socket)
         .unwrap_or_else(|parted| panic!("{parted}"));
-    let ended = wait_for_end("the plugin", &mut child, END);
-    assert_eq!(ended.status.code(), Some(code));
+    let status = wait_for_end("the plugin", &mut child, END);
+    assert_eq!(status.code(), Some(code));
     assert!(transcript.went_away, "the plugin did not say GoAway");
     transcript
 }

