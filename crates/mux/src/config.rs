@@ -193,7 +193,7 @@ impl Config {
 
     /// How many bytes may wait for a socket that is full; writers wait beyond it, in turns.
     /// What writers began before that, or were called to write, may be queued beyond it, at most 64 KiB.
-    /// Below 32 KiB a turn is one frame, which makes large transfers slower beside each other.
+    /// Below 32 KiB a turn is one frame, and large transfers beside each other are half as fast.
     /// Default: 64 KiB; 0 counts as 1.
     #[must_use]
     pub fn send_queue(mut self, bytes: usize) -> Self {
