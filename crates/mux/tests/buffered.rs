@@ -10,7 +10,7 @@ use std::{
 };
 
 use keyway_mux::{Config, Role, SessionError};
-use support::{bounded, end, stream};
+use support::{End, bounded, end, stream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 
 /// The peer's end takes 64 bytes at a time, so that flushing has to wait for it again and again.
@@ -78,15 +78,15 @@ impl AsyncWrite for NeverFlushed {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn m23_a_connection_that_is_never_flushed_ends_the_session() {
+fn never_flushed() -> End {
     let config = Config::new()
         .keep_alive(None)
         .write_timeout(Duration::from_secs(3));
-    let client = end(NeverFlushed, Role::Client, config);
-    let mut stream = client.session.open().await.unwrap();
-    stream.write_all(b"is anybody there?").await.unwrap();
-    stream.flush().await.unwrap();
+    end(NeverFlushed, Role::Client, config)
+}
+
+/// The session ends at the write time-out.
+async fn times_out(client: End) {
     let outcome = bounded("the driver", client.driver).await.unwrap();
     assert!(
         matches!(outcome, Err(SessionError::WriteTimeout { .. })),
@@ -94,21 +94,23 @@ async fn m23_a_connection_that_is_never_flushed_ends_the_session() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn m23_a_connection_that_is_never_flushed_ends_the_session() {
+    let client = never_flushed();
+    let mut stream = client.session.open().await.unwrap();
+    stream.write_all(b"is anybody there?").await.unwrap();
+    stream.flush().await.unwrap();
+    times_out(client).await;
+}
+
 /// What goes to the connection past the queue leaves nothing there that the driver would come for.
 #[tokio::test(start_paused = true)]
 async fn m23_a_connection_that_never_passes_a_large_write_on_ends_the_session() {
-    let config = Config::new()
-        .keep_alive(None)
-        .write_timeout(Duration::from_secs(3));
-    let client = end(NeverFlushed, Role::Client, config);
+    let client = never_flushed();
     let mut stream = client.session.open().await.unwrap();
     tokio::task::yield_now().await;
     stream.write_all(&[7; 65_536]).await.unwrap();
     let waiting = tokio::spawn(async move { stream.write_all(&[7; 65_536]).await });
-    let outcome = bounded("the driver", client.driver).await.unwrap();
-    assert!(
-        matches!(outcome, Err(SessionError::WriteTimeout { .. })),
-        "{outcome:?}"
-    );
+    times_out(client).await;
     bounded("the write", waiting).await.unwrap().unwrap_err();
 }
