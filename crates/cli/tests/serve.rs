@@ -327,7 +327,7 @@ fn a_plugin_directory_replaces_the_bundled_provider() {
 }
 
 #[test]
-fn a_second_signal_does_not_wait() {
+fn a_second_signal_right_after_the_first_is_no_crash() {
     let home = Home::new();
     let daemon = home.serve(&[]);
     let pid = Pid::from_child(&daemon.child);
