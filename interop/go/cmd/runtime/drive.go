@@ -181,16 +181,15 @@ func (d *driver) refused() int {
 	case <-time.After(processGrace):
 		d.report.Fail("the refused plugin stayed")
 	}
-	return d.finish(host.Stopped{}, time.Now())
+	return d.finish(host.Stopped{})
 }
 
 // end stops the plugin in the way that was asked for.
 func (d *driver) end() int {
-	start := time.Now()
 	switch d.config.end {
 	case "eof":
 		_ = d.plugin.Peer.Session.Close()
-		return d.finish(host.Stopped{}, start)
+		return d.finish(host.Stopped{})
 	case "interrupt":
 		d.verify(d.child.Cmd.Process.Signal(syscall.SIGINT))
 		select {
@@ -198,12 +197,12 @@ func (d *driver) end() int {
 		case <-time.After(processGrace):
 			d.report.Fail("the interrupted plugin stayed")
 		}
-		return d.finish(host.Stopped{}, start)
+		return d.finish(host.Stopped{})
 	case "shutdown-in-flight":
 		return d.shutdownInFlight()
 	}
 	stopped := d.plugin.Stop()
-	return d.finish(stopped, start)
+	return d.finish(stopped)
 }
 
 // shutdownInFlight asks the plugin to stop while it serves a call, which must
@@ -218,13 +217,12 @@ func (d *driver) shutdownInFlight() int {
 		time.Sleep(time.Millisecond)
 	}
 	time.Sleep(200 * time.Millisecond)
-	start := time.Now()
 	stopped := d.plugin.Stop()
 	d.verify(<-answered)
-	return d.finish(stopped, start)
+	return d.finish(stopped)
 }
 
-func (d *driver) finish(stopped host.Stopped, start time.Time) int {
+func (d *driver) finish(stopped host.Stopped) int {
 	d.report.Check(stopped.Asked == nil, "Shutdown: %v", stopped.Asked)
 	d.report.Check(stopped.Drain.StreamsLeft == 0, "%d streams were still open after the drain", stopped.Drain.StreamsLeft)
 	if cause := d.plugin.Peer.Cause(); cause != nil {
@@ -235,7 +233,7 @@ func (d *driver) finish(stopped host.Stopped, start time.Time) int {
 		"streams_left": stopped.Drain.StreamsLeft, "problems": d.plugin.Peer.Problems(),
 	}
 	if d.child != nil {
-		d.waitForChild(start, facts)
+		d.waitForChild(facts)
 	}
 	if d.handOver != nil {
 		close(d.handOver)
@@ -244,9 +242,8 @@ func (d *driver) finish(stopped host.Stopped, start time.Time) int {
 }
 
 // waitForChild checks that the process ended by itself.
-func (d *driver) waitForChild(start time.Time, facts report.Fields) {
+func (d *driver) waitForChild(facts report.Fields) {
 	byItself, err := d.child.Wait(processGrace)
-	facts["process_ms"] = time.Since(start).Milliseconds()
 	d.report.Check(byItself, "the plugin process had to be killed")
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
