@@ -146,8 +146,8 @@ impl Socket {
         result
     }
 
-    /// Writes up to four frames straight from the caller's buffer, behind what is queued, and says how
-    /// much of it was taken.
+    /// Writes some frames straight from the caller's buffer, behind what is queued, and says how much of it was
+    /// taken.
     pub(super) fn write_directly(
         &mut self,
         cx: &mut Context<'_>,

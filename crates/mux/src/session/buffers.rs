@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Core, pace::GO};
+use super::{Core, GO};
 use crate::{
     frame::{HEADER_LEN, MAX_PAYLOAD},
     streams::{Block, Key, MIN_LENT},

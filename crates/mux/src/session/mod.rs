@@ -28,7 +28,8 @@ pub(crate) use self::{
     commands::Read,
     ending::Outcome,
     outbound::SendQueue,
-    writing::{BURST, FLUSH_AT},
+    pace::GO,
+    writing::{BEYOND, FLUSH_AT},
 };
 use self::{ending::Phase, keep_alive::KeepAlive, line::Line, pace::Pace};
 use crate::{

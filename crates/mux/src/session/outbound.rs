@@ -2,11 +2,11 @@
 
 use std::{collections::VecDeque, fmt, io::IoSlice, time::Instant};
 
-use super::{BURST, Core, MAX_GREETINGS};
+use super::{BEYOND, Core, MAX_GREETINGS};
 use crate::{
     copying::pieces,
     error::ProtocolError,
-    frame::{HEADER_LEN, Header, MAX_PAYLOAD},
+    frame::{HEADER_LEN, Header},
     streams::{Handshake, Key},
     wipe::wipe,
 };
@@ -125,15 +125,14 @@ impl Core {
         Ok(())
     }
 
-    /// Whether more waits to leave than users alone can have queued: data up to the limit and beyond it a
-    /// frame and what is reserved, and for each stream ACK or SYN, a window update, FIN and RST. The peer
-    /// provokes frames then and reads none.
+    /// Whether more waits to leave than users alone can have queued: data up to the limit and as far beyond it as
+    /// they can come, and for each stream ACK or SYN, a window update, FIN and RST. The peer provokes frames then
+    /// and reads none.
     pub(super) fn is_flooded(&self) -> bool {
-        let data = (MAX_PAYLOAD + HEADER_LEN) * BURST;
         let streams = self.config.max_streams.saturating_mul(4);
         let frames = self.config.max_control_replies.saturating_add(streams);
         let control = frames.saturating_mul(HEADER_LEN);
-        let limit = self.config.send_queue.saturating_add(data);
+        let limit = self.config.send_queue.saturating_add(BEYOND);
         self.out.len() > limit.saturating_add(control)
     }
 

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::writing::BURST;
 use crate::{frame::MAX_PAYLOAD, streams::Key};
 
 /// How many frames large writes send in one go while nothing else happens. A socket holds more, but what is in
 /// it delays whatever comes behind it, and a socket that is never full never stops in the middle of a frame.
-pub(super) const GO: usize = 3 * BURST;
+pub(crate) const GO: usize = 12;
 
 /// The same in bytes.
 const ALONE: usize = GO * MAX_PAYLOAD;
@@ -162,7 +161,7 @@ mod tests {
         let mut sent = 0;
         let number = pace.go();
         while !pace.is_resting() {
-            let burst = pace.frames().min(BURST) * MAX_PAYLOAD;
+            let burst = pace.frames().min(4) * MAX_PAYLOAD;
             sent += burst;
             pace.large_write(LARGE, burst as u32);
         }

@@ -13,9 +13,6 @@ use crate::{
     streams::{Key, ResetBy, State, StreamEntry},
 };
 
-/// How many frames a large write may send past the queue.
-pub(crate) const BURST: usize = 4;
-
 /// How much may be queued before the writer itself asks the connection to take it, however busy the session is.
 pub(crate) const FLUSH_AT: usize = 32 * 1024;
 
@@ -23,6 +20,10 @@ pub(crate) const FLUSH_AT: usize = 32 * 1024;
 /// have perhaps filled it between the call and the moment when the one who was called came, and would do so
 /// each time.
 const RESERVED: usize = 2 * (MAX_PAYLOAD + HEADER_LEN);
+
+/// How far beyond its limit data can fill the queue at the most: others by a frame, those who were called by what
+/// is reserved for them, and a large write by the rest of a frame of which the connection took a part.
+pub(crate) const BEYOND: usize = RESERVED + 2 * (MAX_PAYLOAD + HEADER_LEN);
 
 /// What a stream may send now: window and turn are taken for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     config::{Config, INITIAL_WINDOW, Role},
-    frame::{HEADER_LEN, MAX_PAYLOAD},
-    session::{BURST, Core, MAX_AHEAD, MAX_BLOCK, MAX_GREETINGS, Read},
+    frame::HEADER_LEN,
+    session::{BEYOND, Core, MAX_AHEAD, MAX_BLOCK, MAX_GREETINGS, Read},
     streams::{Key, MIN_LENT},
 };
 
@@ -329,7 +329,7 @@ fn bound(chunk: usize) -> usize {
     let entries = (STREAMS + MAX_HELD) * Core::ENTRY_COST;
     // A session over its limit ends at the next chunk; until then each frame may have an answer.
     let control = (2 * REPLIES + 4 * STREAMS) * HEADER_LEN;
-    let queue = SEND_QUEUE + BURST * (MAX_PAYLOAD + HEADER_LEN) + control + 2 * chunk;
+    let queue = SEND_QUEUE + BEYOND + control + 2 * chunk;
     let waiting = (STREAMS + MAX_HELD + 2 * MAX_AHEAD + 2 * MAX_GREETINGS) * 2 * size_of::<Key>();
     unread + entries + queue + waiting
 }

@@ -4,7 +4,7 @@ use std::{task::Poll, time::Instant};
 
 use crate::{
     frame::MAX_PAYLOAD,
-    session::{BURST, Core},
+    session::{Core, GO},
     streams::Key,
 };
 
@@ -15,7 +15,7 @@ impl Core {
         while self.window(key) > 0 {
             self.begin_turn(Instant::now);
             self.call_writers();
-            if let Poll::Ready(grant) = self.begin_data(key, BURST * MAX_PAYLOAD, BURST) {
+            if let Poll::Ready(grant) = self.begin_data(key, GO * MAX_PAYLOAD, GO) {
                 sent += grant.unwrap().len();
             }
             self.end_turn();

@@ -5,11 +5,11 @@ use std::{task::Poll, time::Duration};
 use super::pair::Pair;
 use crate::{
     frame::MAX_PAYLOAD,
-    session::BURST,
     streams::{Key, LARGE_WRITE, Share},
 };
 
-const PIECE: usize = BURST * MAX_PAYLOAD;
+const FRAMES: usize = 4;
+const PIECE: usize = FRAMES * MAX_PAYLOAD;
 const MIB: usize = 1 << 20;
 
 /// A pair whose client waits for the next go, and has streams to write on.
@@ -25,7 +25,7 @@ fn resting(streams: usize) -> (Pair, Vec<Key>) {
 /// Writes past the queue, and says whether it was possible. The peer reads all of it.
 fn write(pair: &mut Pair, key: Key, wanted: usize) -> bool {
     let core = &mut pair.client.core;
-    let Poll::Ready(grant) = core.begin_data(key, wanted, BURST) else {
+    let Poll::Ready(grant) = core.begin_data(key, wanted, FRAMES) else {
         return false;
     };
     let length = grant.unwrap().len();
@@ -281,7 +281,7 @@ fn the_head_of_a_known_transfer_does_not_end_the_company_of_others() {
         let mut go = 0;
         while !pair.client.core.has_used_go() {
             let core = &mut pair.client.core;
-            let Poll::Ready(Ok(grant)) = core.begin_data(large, PIECE, BURST) else {
+            let Poll::Ready(Ok(grant)) = core.begin_data(large, PIECE, FRAMES) else {
                 break;
             };
             go += grant.len();
@@ -318,7 +318,7 @@ fn in_company_pieces_of_nearly_a_frame_get_no_more_than_others() {
             let at = large.iter().position(|other| *other == key).unwrap();
             loop {
                 let core = &mut pair.client.core;
-                let Poll::Ready(Ok(grant)) = core.begin_data(key, pieces[at], BURST) else {
+                let Poll::Ready(Ok(grant)) = core.begin_data(key, pieces[at], FRAMES) else {
                     break;
                 };
                 sent[at] += grant.len();
