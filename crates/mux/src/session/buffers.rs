@@ -16,7 +16,7 @@ const MIN_BLOCK: usize = 4 * 1024;
 /// connection is empty, without another look at it.
 pub(crate) const MAX_BLOCK: usize = GO * (HEADER_LEN + MAX_PAYLOAD) + 4 * 1024;
 
-/// How many payloads may keep their blocks. Each keeps at most one block of the largest size, so a
+/// How often streams may keep a block, for a payload or for whole frames one behind the other. Each time keeps at most one block of the largest size, so a
 /// peer that arranges its frames badly costs 6.5 MiB more than its windows and no more.
 pub(super) const MAX_LENT: usize = 32;
 
@@ -35,7 +35,7 @@ const WIPE_DELAY: Duration = Duration::from_millis(5);
 pub(super) struct Buffers {
     size: usize,
     spare: Vec<Block>,
-    /// How many payloads of all streams are in blocks.
+    /// How often streams keep one.
     lent: usize,
     /// When the spare blocks are to be wiped, where they hold anything.
     wipe_at: Option<Instant>,
@@ -60,7 +60,7 @@ impl Buffers {
         self.spare.push(block);
     }
 
-    /// A reader has read the last byte of a payload in a block.
+    /// A reader has read the last byte of what kept a block.
     pub(super) fn payload_read(&mut self, block: Block, now: Instant) {
         self.lent -= 1;
         self.keep(block, now);
@@ -145,8 +145,8 @@ impl Core {
         }
         self.buffered += end - start;
         if end - start >= MIN_LENT && self.buffers.lent < MAX_LENT {
-            entry.recv.lend(block, start, end);
-            self.buffers.lent += 1;
+            let is_kept_anew = entry.recv.lend(block, start, end);
+            self.buffers.lent += usize::from(is_kept_anew);
         } else {
             entry.recv.push(&block.bytes()[start..end]);
         }

@@ -72,6 +72,11 @@ impl Block {
         self.memory.size
     }
 
+    /// Whether this is the other one's memory.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.memory, &other.memory)
+    }
+
     /// Whether somebody else has it as well.
     pub(crate) fn is_shared(&self) -> bool {
         Arc::strong_count(&self.memory) != 1

@@ -3,7 +3,10 @@
 use std::{collections::VecDeque, fmt};
 
 use super::Block;
-use crate::wipe::wipe;
+use crate::{
+    frame::{HEADER_LEN, MAX_PAYLOAD},
+    wipe::wipe,
+};
 
 /// The smallest and the largest allocation for arrived bytes.
 const MIN_CHUNK: usize = 64;
@@ -29,11 +32,12 @@ impl Drop for Copies {
 enum Chunk {
     /// Copied from where the socket put them.
     Own(Copies),
-    /// Where the socket put them: the unread range.
+    /// Where the socket put them: the unread range, and how many whole frames of the stream follow it.
     Lent {
         block: Block,
         start: usize,
         end: usize,
+        frames: usize,
     },
 }
 
@@ -47,7 +51,9 @@ impl Chunk {
     fn unread(&self) -> &[u8] {
         match self {
             Self::Own(copies) => &copies.bytes[copies.start..],
-            Self::Lent { block, start, end } => &block.bytes()[*start..*end],
+            Self::Lent {
+                block, start, end, ..
+            } => &block.bytes()[*start..*end],
         }
     }
 
@@ -74,8 +80,31 @@ impl Chunk {
                 wipe(&mut bytes[*start..*start + count]);
                 *start += count;
             }
-            Self::Lent { start, .. } => *start += count,
+            Self::Lent {
+                start, end, frames, ..
+            } => {
+                *start += count;
+                if start == end && *frames > 0 {
+                    *frames -= 1;
+                    *start = *end + HEADER_LEN;
+                    *end = *start + MAX_PAYLOAD;
+                }
+            }
         }
+    }
+
+    /// Makes this chunk the longer by a whole frame right behind it, if that is what `block[start..end]` is.
+    fn join(&mut self, other: &Block, from: usize, to: usize) -> bool {
+        let Self::Lent {
+            block, end, frames, ..
+        } = self
+        else {
+            return false;
+        };
+        let last = *end + *frames * (HEADER_LEN + MAX_PAYLOAD);
+        let is_next = from == last + HEADER_LEN && to == from + MAX_PAYLOAD && block.is(other);
+        *frames += usize::from(is_next);
+        is_next
     }
 }
 
@@ -116,14 +145,20 @@ impl RecvQueue {
         }
     }
 
-    /// Appends bytes where they are: `block[start..end]`.
-    pub(crate) fn lend(&mut self, block: &Block, start: usize, end: usize) {
+    /// Appends bytes where they are: `block[start..end]`. Says whether that keeps the block once more: whole
+    /// frames, one behind the other, are kept together.
+    pub(crate) fn lend(&mut self, block: &Block, start: usize, end: usize) -> bool {
+        self.len += end - start;
+        if self.last().join(block, start, end) {
+            return false;
+        }
         self.append(Chunk::Lent {
             block: block.clone(),
             start,
             end,
+            frames: 0,
         });
-        self.len += end - start;
+        true
     }
 
     fn last(&mut self) -> &mut Chunk {
@@ -161,7 +196,7 @@ impl RecvQueue {
         }
     }
 
-    /// How many pieces of blocks are waiting.
+    /// How often blocks are kept.
     pub(crate) fn lent(&self) -> usize {
         let chunks = std::iter::once(&self.head).chain(&self.tail);
         chunks
@@ -192,6 +227,9 @@ mod tests {
     use super::*;
     use crate::wipe::tests::wiped_by;
     use proptest::prelude::*;
+
+    /// How many bytes a whole frame has.
+    const FRAME: usize = HEADER_LEN + MAX_PAYLOAD;
 
     /// The lengths of the pieces in which everything can be read.
     fn pieces(queue: &mut RecvQueue) -> Vec<usize> {
@@ -243,6 +281,65 @@ mod tests {
         assert_eq!(wiped_by(|| block.wipe()), 0);
         assert_eq!(wiped_by(|| drop(block)), 0);
         assert_eq!(wiped_by(|| drop(queue)), 70);
+    }
+
+    /// A block of whole frames that are numbered.
+    fn frames(count: usize) -> Block {
+        let mut block = Block::new(count * FRAME);
+        let frames = block.unique().unwrap().chunks_mut(FRAME).zip(1..);
+        frames.for_each(|(frame, number)| frame.fill(number));
+        block
+    }
+
+    /// Lends the payload of one of them.
+    fn lend(queue: &mut RecvQueue, block: &Block, frame: usize) -> bool {
+        let start = frame * FRAME + HEADER_LEN;
+        queue.lend(block, start, start + MAX_PAYLOAD)
+    }
+
+    #[test]
+    fn whole_frames_one_behind_the_other_are_kept_together() {
+        let block = frames(4);
+        let mut queue = RecvQueue::default();
+        // The block begins in the middle of the first one.
+        assert!(queue.lend(&block, 100, FRAME));
+        let is_kept_anew: Vec<_> = (1..4).map(|at| lend(&mut queue, &block, at)).collect();
+        assert_eq!((is_kept_anew, queue.lent()), (vec![false; 3], 1));
+        assert_eq!(queue.front(), [1; FRAME - 100]);
+        assert!(queue.advance(FRAME - 101).is_none());
+        assert_eq!(queue.front(), [1]);
+        assert!(queue.advance(1).is_none());
+        assert_eq!(queue.front(), [2; MAX_PAYLOAD]);
+        assert_eq!(pieces(&mut queue), [MAX_PAYLOAD; 3]);
+        assert_eq!((queue.len(), queue.lent()), (0, 0));
+    }
+
+    #[test]
+    fn other_payloads_are_kept_for_themselves() {
+        let (block, other) = (frames(4), frames(4));
+        let mut queue = RecvQueue::default();
+        assert!(lend(&mut queue, &block, 0));
+        // A frame of another stream is between them, or none at all.
+        assert!(lend(&mut queue, &block, 2));
+        assert!(lend(&mut queue, &block, 2));
+        assert!(lend(&mut queue, &other, 3), "of another block");
+        queue.push(&[9]);
+        assert!(lend(&mut queue, &block, 1), "behind a copy");
+        let start = 2 * FRAME + HEADER_LEN;
+        assert!(
+            queue.lend(&block, start, start + MAX_PAYLOAD - 1),
+            "shorter"
+        );
+        assert_eq!(queue.lent(), 6);
+        let mut firsts = Vec::new();
+        while !queue.is_empty() {
+            firsts.push((queue.front()[0], queue.front().len()));
+            queue.advance(queue.front().len());
+        }
+        let whole = |number| (number, MAX_PAYLOAD);
+        let expected = [whole(1), whole(3), whole(3), whole(4), (9, 1), whole(2)];
+        assert_eq!(firsts[..6], expected);
+        assert_eq!(firsts[6..], [(3, MAX_PAYLOAD - 1)]);
     }
 
     #[test]

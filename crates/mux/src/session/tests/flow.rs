@@ -396,6 +396,11 @@ fn payloads_from_4_kib_on_stay_where_they_arrived() {
         assert_eq!(entry.recv.lent(), lent, "{length} bytes");
         assert_eq!(peer.side().read(key), vec![7; length]);
     }
+    // Where in a block it is makes no difference.
+    let key = peer.opened(5);
+    let header = Header::data(5, Flags::NONE, 4080).encode();
+    peer.send_bytes(&[&header[..], &[7; 4080]].concat());
+    assert_eq!(peer.core().store.get(key).unwrap().recv.lent(), 0);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::{
     config::{Config, INITIAL_WINDOW},
     error::{ProtocolError, SessionError},
     frame::{Flags, Header},
-    session::harness::work,
+    session::{buffers::MAX_LENT, harness::work},
     streams::Key,
 };
 
@@ -428,7 +428,7 @@ fn frames_that_pin_blocks_are_bounded() {
         .filter_map(|key| store.get(key))
         .map(|entry| entry.recv.lent())
         .sum();
-    assert!(lent <= 64, "{lent} blocks are pinned");
+    assert_eq!(lent, MAX_LENT);
 }
 
 #[test]
