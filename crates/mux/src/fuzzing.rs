@@ -64,7 +64,7 @@ fn decode(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool) {
 
 fn payload_len(header: Header) -> usize {
     match header.kind {
-        crate::frame::Kind::Data => header.payload_len(),
+        crate::frame::Kind::Data => header.length as usize,
         _ => 0,
     }
 }

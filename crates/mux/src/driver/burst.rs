@@ -2,6 +2,7 @@
 
 use std::{
     io::IoSlice,
+    iter,
     task::{Poll, ready},
 };
 
@@ -24,7 +25,7 @@ pub(super) struct Direct<'a> {
 
 impl Direct<'_> {
     /// How many frames the connection is to take at once: of much as many as there may be.
-    fn frames(&self) -> usize {
+    fn at_once(&self) -> usize {
         if self.payload.len() > IN_PAIRS * MAX_PAYLOAD {
             GO
         } else {
@@ -36,41 +37,33 @@ impl Direct<'_> {
 /// Frames of a large write, begun and not yet written: a go at the most.
 pub(super) struct Burst<'a> {
     headers: [[u8; HEADER_LEN]; GO],
-    payloads: [&'a [u8]; GO],
-    /// How many there are.
-    count: usize,
-    /// How many bytes of payload they have.
-    len: usize,
+    payload: &'a [u8],
+    /// How many frames the connection is to take at once.
+    at_once: usize,
 }
 
 impl<'a> Burst<'a> {
     /// Begins as many frames as the stream may send now.
     pub(super) fn begin(core: &mut Core, direct: &Direct<'a>) -> Poll<Result<Self, StreamError>> {
-        let mut burst = Self {
-            headers: [[0; HEADER_LEN]; GO],
-            payloads: [&[]; GO],
-            count: 0,
-            len: 0,
-        };
-        let mut rest = direct.payload;
-        let grant = ready!(core.begin_data(direct.key, rest.len(), direct.frames()))?;
-        for header in grant.headers() {
-            burst.headers[burst.count] = header.encode();
-            (burst.payloads[burst.count], rest) = rest.split_at(header.payload_len());
-            burst.count += 1;
+        let grant = ready!(core.begin_data(direct.key, direct.payload.len(), GO))?;
+        let mut headers = [[0; HEADER_LEN]; GO];
+        for (bytes, header) in headers.iter_mut().zip(grant.headers()) {
+            *bytes = header.encode();
         }
-        burst.len = grant.len();
-        Poll::Ready(Ok(burst))
+        Poll::Ready(Ok(Self {
+            headers,
+            payload: &direct.payload[..grant.len()],
+            at_once: direct.at_once(),
+        }))
     }
 
-    fn frames(&self) -> impl Iterator<Item = (&[u8; HEADER_LEN], &'a [u8])> {
-        let payloads = self.payloads[..self.count].iter().copied();
-        self.headers.iter().zip(payloads)
+    fn frames(&self) -> impl ExactSizeIterator<Item = (&[u8; HEADER_LEN], &'a [u8])> {
+        self.headers.iter().zip(self.payload.chunks(MAX_PAYLOAD))
     }
 
     /// How many bytes of payload there are.
-    pub(super) const fn len(&self) -> usize {
-        self.len
+    const fn len(&self) -> usize {
+        self.payload.len()
     }
 
     /// What is queued and the frames, as one list of buffers.
@@ -78,9 +71,12 @@ impl<'a> Burst<'a> {
         let mut slices = Slices {
             slices: [IoSlice::new(&[]); 2 * GO + 2],
             len: 0,
+            queued: 0,
+            at_once: 2 * self.at_once,
         };
         slices.push(queue.0);
         slices.push(queue.1);
+        slices.queued = slices.len;
         for (header, payload) in self.frames() {
             slices.push(header);
             slices.push(payload);
@@ -95,8 +91,8 @@ impl<'a> Burst<'a> {
         let queued = core.out.len();
         core.out.consume(written);
         let mut left = written.saturating_sub(queued);
-        if left >= self.len + self.count * HEADER_LEN {
-            return self.len;
+        if left >= self.len() + self.frames().len() * HEADER_LEN {
+            return self.len();
         }
         let mut taken = 0;
         for (header, payload) in self.frames() {
@@ -110,7 +106,7 @@ impl<'a> Burst<'a> {
                 core.out.push_data(&bytes[gone..]);
             }
         }
-        core.take_back(key, self.len - taken);
+        core.take_back(key, self.len() - taken);
         taken
     }
 }
@@ -119,6 +115,10 @@ impl<'a> Burst<'a> {
 pub(super) struct Slices<'a> {
     slices: [IoSlice<'a>; 2 * GO + 2],
     len: usize,
+    /// How many of the first are what was queued.
+    queued: usize,
+    /// How many of the others the connection is to take at once.
+    at_once: usize,
 }
 
 impl<'a> Slices<'a> {
@@ -129,8 +129,11 @@ impl<'a> Slices<'a> {
         }
     }
 
-    pub(super) fn get(&self) -> &[IoSlice<'a>] {
-        &self.slices[..self.len]
+    /// What the connection is to take at once: what was queued with the first.
+    pub(super) fn portions(&self) -> impl Iterator<Item = &[IoSlice<'a>]> {
+        let first = self.len.min(self.queued + self.at_once);
+        let (first, others) = self.slices[..self.len].split_at(first);
+        iter::once(first).chain(others.chunks(self.at_once))
     }
 }
 
@@ -162,54 +165,67 @@ mod tests {
 
     fn wire(core: &Core, burst: &Burst<'_>) -> Vec<u8> {
         let slices = burst.behind(core.out.parts());
-        slices
-            .get()
-            .iter()
+        let portions = slices.portions();
+        portions
+            .flatten()
             .flat_map(|slice| slice.to_vec())
             .collect()
     }
 
-    /// How many bytes of a write of this length are given to the connection at once after so many others.
-    fn burst_of(length: usize, before: usize) -> usize {
+    /// How many bytes of a write of this length are sent after so many others, and in which portions with their
+    /// headers.
+    fn burst_of(length: usize, before: usize) -> (usize, Vec<usize>) {
         let payload = vec![7; length];
         let (mut core, key) = core();
         assert!(before == 0 || core.begin_data(key, before, usize::MAX).is_ready());
         let burst = begin(&mut core, key, &payload);
-        let frames = burst.len().div_ceil(16_384);
-        assert_eq!(burst.frames().count(), frames);
-        let sent = QUEUED.len() + frames * HEADER_LEN + burst.len();
-        assert_eq!(wire(&core, &burst).len(), sent);
-        burst.len()
+        let slices = burst.behind(core.out.parts());
+        let portions = slices.portions();
+        let portions = portions.map(|portion| portion.iter().map(|slice| slice.len()).sum());
+        (burst.len(), portions.collect())
     }
 
     #[test]
-    fn a_burst_is_a_pair_of_frames_or_all_that_is_much() {
-        for length in [1, 16_384, 20_000, 32_768] {
-            assert_eq!(burst_of(length, 0), length);
-        }
-        for length in [32_769, 65_536] {
-            assert_eq!(burst_of(length, 0), 32_768);
-        }
-        for length in [65_537, 100_000, 196_608] {
-            assert_eq!(burst_of(length, 0), length);
+    fn little_is_given_to_the_connection_in_pairs_of_frames_and_much_at_once() {
+        let queued = QUEUED.len();
+        let (frame, pair) = (12 + 16_384, 2 * (12 + 16_384));
+        for (length, portions) in [
+            (1, vec![queued + 13]),
+            (16_384, vec![queued + frame]),
+            (20_000, vec![queued + 20_024]),
+            (32_768, vec![queued + pair]),
+            (32_769, vec![queued + pair, 13]),
+            (65_536, vec![queued + pair, pair]),
+            (65_537, vec![queued + 65_537 + 5 * 12]),
+            (196_608, vec![queued + 6 * pair]),
+        ] {
+            assert_eq!(burst_of(length, 0), (length, portions));
         }
     }
 
     #[test]
     fn a_burst_is_no_more_than_the_go_has_left() {
         for (before, expected) in [(0, 196_608), (131_072, 65_536), (180_224, 16_384)] {
-            assert_eq!(burst_of(250_000, before), expected);
+            assert_eq!(burst_of(250_000, before).0, expected);
         }
-        assert_eq!(burst_of(65_536, 180_224), 16_384);
+        assert_eq!(burst_of(65_536, 180_224).0, 16_384);
     }
 
     #[test]
     fn whatever_the_socket_takes_the_wire_carries_whole_frames() {
-        let payload: Vec<u8> = (0u32..70_000).map(|byte| byte as u8).collect();
+        // One write at once, and one in pairs of frames.
+        for length in [70_000, 65_000] {
+            whole_frames(length);
+        }
+    }
+
+    fn whole_frames(length: u32) {
+        let payload: Vec<u8> = (0..length).map(|byte| byte as u8).collect();
+        let frames = payload.len().div_ceil(16_384);
         let frame = HEADER_LEN + 16_384;
-        let borders = (0..5).map(|index| QUEUED.len() + index * frame);
+        let borders = (0..frames).map(|index| QUEUED.len() + index * frame);
         let places = borders.flat_map(|at| [at - 1, at, at + 1, at + HEADER_LEN, at + 9_000]);
-        let end = QUEUED.len() + 5 * HEADER_LEN + payload.len();
+        let end = QUEUED.len() + frames * HEADER_LEN + payload.len();
         for written in places.chain([0, 5, end - 1, end, usize::MAX]) {
             let (mut core, key) = core();
             let burst = begin(&mut core, key, &payload);
@@ -223,7 +239,7 @@ mod tests {
             let begun = written
                 .saturating_sub(QUEUED.len())
                 .div_ceil(frame)
-                .clamp(1, 5);
+                .clamp(1, frames);
             assert_eq!(taken, (begun * 16_384).min(payload.len()), "{written}");
             let expected = QUEUED.len() + begun * HEADER_LEN + taken;
             assert!(sent == all[..expected], "{written} bytes were taken");

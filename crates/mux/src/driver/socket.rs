@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    burst::{Burst, Direct},
+    burst::{Burst, Direct, Slices},
     clock::now,
 };
 use crate::{error::StreamError, io::Connection, session::Core};
@@ -156,29 +156,206 @@ impl Socket {
     ) -> Poll<Result<usize, StreamError>> {
         let burst = ready!(Burst::begin(core, direct))?;
         core.stage();
-        let Some(io) = self.io() else {
-            return Poll::Ready(Err(StreamError::Closed));
+        let written = self.write_portions(cx, &burst.behind(core.out.parts()));
+        if written > 0 {
+            core.progressed();
+        }
+        if self.is_blocked {
+            core.stalled(now());
+        }
+        Poll::Ready(Ok(burst.settle(core, direct.key, written)))
+    }
+
+    /// Writes one portion after the other until the connection takes less than one, and says how many bytes it took:
+    /// of one that failed, more than there are.
+    fn write_portions(&mut self, cx: &mut Context<'_>, slices: &Slices<'_>) -> usize {
+        let mut written = 0_usize;
+        for portion in slices.portions() {
+            let Some(io) = self.io() else { break };
+            match io.poll_write_vectored(cx, portion) {
+                Poll::Ready(Ok(0)) => {
+                    self.fail(io::ErrorKind::WriteZero.into());
+                    return usize::MAX;
+                }
+                Poll::Ready(Ok(count)) => {
+                    written = written.saturating_add(count);
+                    self.needs_flush = true;
+                    if count < portion.iter().map(|slice| slice.len()).sum() {
+                        break;
+                    }
+                }
+                Poll::Ready(Err(error)) => {
+                    self.fail(error);
+                    return usize::MAX;
+                }
+                Poll::Pending => {
+                    self.is_blocked = true;
+                    break;
+                }
+            }
+        }
+        written
+    }
+}
+
+#[cfg(all(test, not(keyway_loom)))]
+mod tests {
+    use std::{
+        collections::VecDeque,
+        sync::{Arc, Mutex},
+        task::Waker,
+    };
+
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+    use super::*;
+    use crate::config::{Config, Role};
+
+    /// What a connection answers to each write, as far as that is known before; then it takes everything.
+    type Answers = VecDeque<Poll<io::Result<usize>>>;
+
+    /// A connection that several buffers can be written to at once.
+    struct Taking {
+        answers: Answers,
+        taken: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl AsyncRead for Taking {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Taking {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buffer: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(cx, &[IoSlice::new(buffer)])
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffers: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let mut bytes: Vec<u8> = buffers.iter().flat_map(|buffer| buffer.to_vec()).collect();
+            let limit = self.answers.pop_front();
+            let limit = ready!(limit.unwrap_or(Poll::Ready(Ok(usize::MAX))))?;
+            bytes.truncate(limit);
+            let mut taken = self.taken.lock().unwrap();
+            taken.extend_from_slice(&bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// What became of a write.
+    struct Outcome {
+        /// How much of the payload was taken.
+        count: usize,
+        /// What the connection has.
+        taken: Vec<u8>,
+        /// The same, with what is queued behind it.
+        wire: Vec<u8>,
+        socket: Socket,
+        core: Core,
+    }
+
+    /// Writes to a connection that answers like this.
+    fn write(payload: &[u8], answers: impl Into<Answers>) -> Outcome {
+        let taken = Arc::default();
+        let mut socket = Socket::new(Box::new(Taking {
+            answers: answers.into(),
+            taken: Arc::clone(&taken),
+        }));
+        let config = Config::new().keep_alive(None);
+        let mut core = Core::new(1, Role::Client, config, now());
+        let Poll::Ready(Ok(key)) = core.open() else {
+            panic!("a new session opens streams");
         };
-        let taken = match io.poll_write_vectored(cx, burst.behind(core.out.parts()).get()) {
-            Poll::Ready(Ok(written @ 1..)) => {
-                core.progressed();
-                self.needs_flush = true;
-                burst.settle(core, direct.key, written)
-            }
-            Poll::Ready(Ok(0)) => {
-                self.fail(io::ErrorKind::WriteZero.into());
-                burst.len()
-            }
-            Poll::Ready(Err(error)) => {
-                self.fail(error);
-                burst.len()
-            }
-            Poll::Pending => {
-                self.is_blocked = true;
-                core.stalled(now());
-                burst.settle(core, direct.key, 0)
-            }
+        let direct = Direct { key, payload };
+        let mut cx = Context::from_waker(Waker::noop());
+        let Poll::Ready(Ok(count)) = socket.write_directly(&mut cx, &mut core, &direct) else {
+            panic!("the stream can be written");
         };
-        Poll::Ready(Ok(taken))
+        let taken = std::mem::take(&mut *taken.lock().unwrap());
+        let (front, back) = core.out.parts();
+        Outcome {
+            count,
+            wire: [&taken, front, back].concat(),
+            taken,
+            socket,
+            core,
+        }
+    }
+
+    const FRAME: usize = 12 + 16_384;
+
+    #[test]
+    fn what_follows_a_short_write_is_not_written_before_the_rest() {
+        let payload: Vec<u8> = (0..65_536_u32).map(|byte| (byte / 7) as u8).collect();
+        let all = write(&payload, []);
+        assert_eq!(all.count, payload.len());
+        assert!(all.taken == all.wire && all.wire.len() == 4 * FRAME);
+        for (answers, taken, frames) in [
+            (vec![1], 1, 1),
+            (vec![FRAME], FRAME, 1),
+            (vec![2 * FRAME - 1], 2 * FRAME - 1, 2),
+            (vec![2 * FRAME, 1], 2 * FRAME + 1, 3),
+            (vec![2 * FRAME, 2 * FRAME - 1], 4 * FRAME - 1, 4),
+        ] {
+            let answers: Vec<_> = answers
+                .into_iter()
+                .map(|count| Poll::Ready(Ok(count)))
+                .collect();
+            let some = write(&payload, answers);
+            assert_eq!((some.taken.len(), some.count), (taken, frames * 16_384));
+            assert!(
+                some.wire == all.wire[..frames * FRAME],
+                "after {taken} bytes"
+            );
+            assert!(!some.socket.is_blocked() && some.core.deadline().is_none());
+        }
+    }
+
+    #[test]
+    fn a_connection_that_stops_between_two_portions_is_blocked() {
+        let payload = [7; 65_536];
+        for (answers, frames) in [
+            (vec![Poll::Pending], 1),
+            (vec![Poll::Ready(Ok(2 * FRAME)), Poll::Pending], 2),
+        ] {
+            let some = write(&payload, answers);
+            assert_eq!(some.count, frames * 16_384);
+            assert_eq!(some.wire.len(), frames * FRAME);
+            assert!(some.socket.is_blocked(), "it will wake the driver");
+            assert!(some.core.deadline().is_some(), "for as long as it may take");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_fails_has_taken_everything() {
+        for failure in [Ok(0), Err(io::ErrorKind::BrokenPipe.into())] {
+            let answers = vec![Poll::Ready(Ok(2 * FRAME)), Poll::Ready(failure)];
+            let mut some = write(&[7; 65_536], answers);
+            assert_eq!(
+                some.count, 65_536,
+                "the stream learns of it from the session"
+            );
+            assert!(some.socket.take_error().is_some());
+        }
     }
 }

@@ -92,11 +92,6 @@ impl Header {
         }
     }
 
-    /// How many payload bytes follow a data header.
-    pub(crate) const fn payload_len(self) -> usize {
-        self.length as usize
-    }
-
     /// The header as it travels, big-endian.
     pub(crate) fn encode(self) -> [u8; HEADER_LEN] {
         let [f0, f1] = self.flags.0.to_be_bytes();

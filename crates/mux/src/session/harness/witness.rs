@@ -65,7 +65,7 @@ impl Witness {
         }
         assert_ne!(header.stream_id, 0, "{header:?}");
         if header.kind == Kind::Data {
-            assert!(header.payload_len() <= MAX_PAYLOAD, "{header:?}");
+            assert!(header.length as usize <= MAX_PAYLOAD, "{header:?}");
             assert!(header.length > 0, "an empty data frame: {header:?}");
             assert!(!header.flags.contains(Flags::FIN), "{header:?}");
         }
