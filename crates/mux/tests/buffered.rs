@@ -109,7 +109,7 @@ async fn m23_a_connection_that_never_passes_a_large_write_on_ends_the_session() 
     let client = never_flushed();
     let mut stream = client.session.open().await.unwrap();
     tokio::task::yield_now().await;
-    stream.write_all(&[7; 32_768]).await.unwrap();
+    stream.write_all(&[7; 65_536]).await.unwrap();
     let waiting = tokio::spawn(async move { stream.write_all(&[7; 65_536]).await });
     times_out(client).await;
     bounded("the write", waiting).await.unwrap().unwrap_err();
