@@ -132,10 +132,8 @@ impl<S: ForeignStream> Multiplexer for Driven<S> {
     }
 
     async fn close(&self) -> Outcome {
-        let ordered = self.order(Command::Close);
-        if ordered.saw == Saw::Lost {
-            return ordered;
-        }
+        // The other end may have closed before: what counts then is how that ended, too.
+        self.order(Command::Close);
         self.ended().await
     }
 
@@ -155,5 +153,39 @@ impl<S: ForeignStream> Multiplexer for Driven<S> {
 
     fn explain(error: &io::Error) -> Outcome {
         Outcome::of(S::explain(error)).saying(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        actor::{Act, Actor},
+        engines::{native, tokio_yamux, yamux_crate},
+        script::Settings,
+        wire::wire,
+    };
+
+    async fn saw(actor: &dyn Actor, act: Act) -> Saw {
+        actor.perform(act).await.outcome.saw
+    }
+
+    /// Closes the session from Keyway's end, waits until the other has seen it, and closes that one.
+    async fn closes_behind_the_other(other: &dyn Actor, own: &dyn Actor) {
+        assert_eq!(saw(own, Act::Close).await, Saw::Done);
+        assert_eq!(saw(other, Act::Ended).await, Saw::Done);
+        assert_eq!(saw(other, Act::Close).await, Saw::Done);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_close_behind_that_of_the_other_end_is_done() {
+        let settings = Settings::default();
+        let pair = || wire(settings.capacity, settings.chunk);
+        let (near, far) = pair();
+        let own = native(near, End::Client, &settings);
+        closes_behind_the_other(&yamux_crate(far, End::Server, &settings), &own).await;
+        let (near, far) = pair();
+        let own = native(near, End::Client, &settings);
+        closes_behind_the_other(&tokio_yamux(far, End::Server, &settings), &own).await;
     }
 }
