@@ -99,14 +99,18 @@ impl Transfers {
     }
 }
 
-/// The bare socket pair.
-struct Raw(Transfers);
+/// Bare socket pairs: one, or as many as there are streams beside it.
+struct Raw<const PAIRS: usize>(Transfers);
 
-impl Contender for Raw {
+impl<const PAIRS: usize> Contender for Raw<PAIRS> {
     async fn start() -> Self {
-        let (near, far) = UnixStream::pair().expect("a socket pair");
-        spawn_local(receive(far));
-        Self(Transfers::on(vec![near]))
+        let mut senders = Vec::new();
+        for _ in 0..PAIRS {
+            let (near, far) = UnixStream::pair().expect("a socket pair");
+            spawn_local(receive(far));
+            senders.push(near);
+        }
+        Self(Transfers::on(senders))
     }
 
     async fn call(&mut self) {
@@ -178,7 +182,8 @@ impl<const STREAMS: usize> Contender for Yamux<STREAMS> {
 #[must_use]
 pub fn bulk() -> Vec<Running> {
     vec![
-        Running::start::<Raw>("raw socket pair"),
+        Running::start::<Raw<1>>("raw socket pair"),
+        Running::start::<Raw<8>>("eight raw socket pairs"),
         Running::start::<Keyway<1>>("keyway-mux, one stream"),
         Running::start::<Keyway<8>>("keyway-mux, eight streams"),
         Running::start::<Yamux<1>>("yamux crate, one stream"),
