@@ -35,6 +35,8 @@ const TARGETS: &[Target] = &[Target {
         "accesscontrol/v1/accesscontrol.proto",
         "health/v1/health.proto",
         "keyway/v1/catalog.proto",
+        "keyway/v1/describe.proto",
+        "keyway/v1/failure.proto",
         "keyway/v1/management.proto",
         "plugins/v1/plugins.proto",
         "resolver/v1/legacy.proto",

@@ -31,11 +31,16 @@ struct Readme;
 
 mod address;
 mod convert;
+mod failure;
 mod launch;
 mod packages;
 
 pub use address::{Address, MAX_ADDRESS_LENGTH, ParseAddressError, SOCKET_VARIABLE};
 pub use convert::{InvalidEnvelope, timestamp};
+pub use failure::{
+    DESCRIBE_HEADER, FAILURES_HEADER, INCOMPLETE_HEADER, MAX_REMEDY_LEN, MAX_RETRY_AFTER,
+    MAY_ASK_USER_HEADER, REQUEST_ID_HEADER,
+};
 pub use launch::{LAUNCH_VARIABLE, LaunchConfig, LaunchConfigError};
 pub use packages::{accesscontrol, health, keyway, plugins, resolver};
 

@@ -293,6 +293,203 @@ impl<S: ::keyway_rpc::client::Transport> CatalogServiceClient<S> {
         self.client.unary(&catalog_service_methods::LIST_SECRETS, request.into()).await
     }
 }
+/// The header `keyway-describe-bin` of `RegisterPlugin`, at most 8 KiB.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PluginDescription {
+    /// The realm: these patterns, each within the registered one. At most 64. Default: the registered pattern.
+    #[prost(string, repeated, tag = "1")]
+    pub patterns: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The most requests in flight, 1 to 1,024; configuration may lower it. Default: 64.
+    #[prost(uint32, optional, tag = "2")]
+    pub concurrency: ::core::option::Option<u32>,
+    /// Whether one response may serve several callers of the same request in flight. Default: false.
+    #[prost(bool, optional, tag = "3")]
+    pub shareable: ::core::option::Option<bool>,
+    /// Whether answering may ask the user, or has an effect such as a lease, a quota or a charge. Default: false.
+    #[prost(bool, optional, tag = "4")]
+    pub interactive: ::core::option::Option<bool>,
+    /// Whether the plugin serves `CatalogService`. Default: found out by asking.
+    #[prost(bool, optional, tag = "5")]
+    pub lists: ::core::option::Option<bool>,
+    /// Whether the plugin serves `keyway.store.v1.StoreService`. Default: false.
+    #[prost(bool, optional, tag = "6")]
+    pub stores: ::core::option::Option<bool>,
+    /// What the plugin provides, for the user; at most 256 bytes.
+    #[prost(string, optional, tag = "7")]
+    pub description: ::core::option::Option<::prost::alloc::string::String>,
+    /// Where to read more; at most 256 bytes.
+    #[prost(string, optional, tag = "8")]
+    pub homepage: ::core::option::Option<::prost::alloc::string::String>,
+}
+impl ::prost::Name for PluginDescription {
+    const NAME: &'static str = "PluginDescription";
+    const PACKAGE: &'static str = "keyway.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "keyway.v1.PluginDescription".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/keyway.v1.PluginDescription".into()
+    }
+}
+/// A detail of the error with which a plugin answers the daemon. As the header `keyway-incomplete-bin` beside a result: the
+/// result lacks some of what it should hold.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Failure {
+    /// The kind.
+    #[prost(enumeration = "FailureKind", optional, tag = "1")]
+    pub kind: ::core::option::Option<i32>,
+    /// How long a retry is pointless; at most 1 h.
+    #[prost(message, optional, tag = "2")]
+    pub retry_after: ::core::option::Option<::prost_types::Duration>,
+    /// One sentence for the user that says what helps: at most 256 bytes, no secret.
+    #[prost(string, optional, tag = "3")]
+    pub remedy: ::core::option::Option<::prost::alloc::string::String>,
+}
+impl ::prost::Name for Failure {
+    const NAME: &'static str = "Failure";
+    const PACKAGE: &'static str = "keyway.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "keyway.v1.Failure".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/keyway.v1.Failure".into()
+    }
+}
+/// A detail of the error with which the daemon answers a client. As the header `keyway-failures-bin` beside a partial result.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Failures {
+    /// The failed providers in rank order, at most 32 and at most 4 KiB in all; the last entry then says how many more failed.
+    #[prost(message, repeated, tag = "1")]
+    pub providers: ::prost::alloc::vec::Vec<ProviderFailure>,
+}
+impl ::prost::Name for Failures {
+    const NAME: &'static str = "Failures";
+    const PACKAGE: &'static str = "keyway.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "keyway.v1.Failures".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/keyway.v1.Failures".into()
+    }
+}
+/// One failed provider.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProviderFailure {
+    /// The plugin's name.
+    #[prost(string, optional, tag = "1")]
+    pub name: ::core::option::Option<::prost::alloc::string::String>,
+    /// The kind of its failure.
+    #[prost(enumeration = "FailureKind", optional, tag = "2")]
+    pub kind: ::core::option::Option<i32>,
+    /// What happened, for the user.
+    #[prost(string, optional, tag = "3")]
+    pub message: ::core::option::Option<::prost::alloc::string::String>,
+    /// What helps, in the provider's own words; empty for an external plugin.
+    #[prost(string, optional, tag = "4")]
+    pub remedy: ::core::option::Option<::prost::alloc::string::String>,
+    /// How long a retry is pointless.
+    #[prost(message, optional, tag = "5")]
+    pub retry_after: ::core::option::Option<::prost_types::Duration>,
+}
+impl ::prost::Name for ProviderFailure {
+    const NAME: &'static str = "ProviderFailure";
+    const PACKAGE: &'static str = "keyway.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "keyway.v1.ProviderFailure".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/keyway.v1.ProviderFailure".into()
+    }
+}
+/// The kind of a failure. The code of the Connect error that carries it stands in brackets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FailureKind {
+    /// Not stated, or a kind that this peer does not know.
+    Unspecified = 0,
+    /// The store is locked (failed_precondition).
+    Locked = 1,
+    /// The provider could ask the user and was not allowed to (failed_precondition).
+    NeedsUser = 2,
+    /// The store does not give this id to this user (permission_denied).
+    Denied = 3,
+    /// The store cannot be reached (unavailable).
+    Unavailable = 4,
+    /// The store or the provider took too long (deadline_exceeded).
+    TimedOut = 5,
+    /// A quota of the store is used up; the provider is not called before `retry_after` (resource_exhausted).
+    Quota = 6,
+    /// The store cannot hold this id: no matching secret. For a query of one id only (invalid_argument).
+    Invalid = 7,
+    /// The provider is set up wrongly (internal).
+    Fatal = 8,
+    /// The provider is not logged in at its store (unauthenticated).
+    Unauthenticated = 9,
+    /// The provider answers single ids only; the response to a pattern (unimplemented).
+    CannotList = 10,
+    /// The provider failed (internal).
+    Internal = 11,
+    /// The plugin is being started. From the daemon only.
+    Starting = 16,
+    /// The plugin is not running. From the daemon only.
+    Down = 17,
+    /// The plugin has as many calls in flight as it takes. From the daemon only.
+    Busy = 18,
+    /// Providers of equal rank returned different values. From the daemon only.
+    Conflict = 19,
+    /// The plugin's executable is not the one that may run. From the daemon only.
+    Refused = 20,
+}
+impl FailureKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FAILURE_KIND_UNSPECIFIED",
+            Self::Locked => "FAILURE_KIND_LOCKED",
+            Self::NeedsUser => "FAILURE_KIND_NEEDS_USER",
+            Self::Denied => "FAILURE_KIND_DENIED",
+            Self::Unavailable => "FAILURE_KIND_UNAVAILABLE",
+            Self::TimedOut => "FAILURE_KIND_TIMED_OUT",
+            Self::Quota => "FAILURE_KIND_QUOTA",
+            Self::Invalid => "FAILURE_KIND_INVALID",
+            Self::Fatal => "FAILURE_KIND_FATAL",
+            Self::Unauthenticated => "FAILURE_KIND_UNAUTHENTICATED",
+            Self::CannotList => "FAILURE_KIND_CANNOT_LIST",
+            Self::Internal => "FAILURE_KIND_INTERNAL",
+            Self::Starting => "FAILURE_KIND_STARTING",
+            Self::Down => "FAILURE_KIND_DOWN",
+            Self::Busy => "FAILURE_KIND_BUSY",
+            Self::Conflict => "FAILURE_KIND_CONFLICT",
+            Self::Refused => "FAILURE_KIND_REFUSED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FAILURE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "FAILURE_KIND_LOCKED" => Some(Self::Locked),
+            "FAILURE_KIND_NEEDS_USER" => Some(Self::NeedsUser),
+            "FAILURE_KIND_DENIED" => Some(Self::Denied),
+            "FAILURE_KIND_UNAVAILABLE" => Some(Self::Unavailable),
+            "FAILURE_KIND_TIMED_OUT" => Some(Self::TimedOut),
+            "FAILURE_KIND_QUOTA" => Some(Self::Quota),
+            "FAILURE_KIND_INVALID" => Some(Self::Invalid),
+            "FAILURE_KIND_FATAL" => Some(Self::Fatal),
+            "FAILURE_KIND_UNAUTHENTICATED" => Some(Self::Unauthenticated),
+            "FAILURE_KIND_CANNOT_LIST" => Some(Self::CannotList),
+            "FAILURE_KIND_INTERNAL" => Some(Self::Internal),
+            "FAILURE_KIND_STARTING" => Some(Self::Starting),
+            "FAILURE_KIND_DOWN" => Some(Self::Down),
+            "FAILURE_KIND_BUSY" => Some(Self::Busy),
+            "FAILURE_KIND_CONFLICT" => Some(Self::Conflict),
+            "FAILURE_KIND_REFUSED" => Some(Self::Refused),
+            _ => None,
+        }
+    }
+}
 /// Carries nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReloadRequest {}
@@ -321,6 +518,15 @@ pub struct ReloadResponse {
     /// What could not be loaded, a sentence each.
     #[prost(string, repeated, tag = "4")]
     pub problems: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Settings that changed, as `priority of env: 1 -> 5`.
+    #[prost(string, repeated, tag = "5")]
+    pub changed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Settings that take effect when the daemon is started again.
+    #[prost(string, repeated, tag = "6")]
+    pub needs_restart: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What is probably a mistake, a sentence each.
+    #[prost(string, repeated, tag = "7")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 impl ::prost::Name for ReloadResponse {
     const NAME: &'static str = "ReloadResponse";
@@ -355,6 +561,9 @@ pub struct TrustPluginResponse {
     /// The SHA-256 of the executable, in lower-case hex.
     #[prost(string, optional, tag = "1")]
     pub sha256: ::core::option::Option<::prost::alloc::string::String>,
+    /// The interpreter that a pinned script is run by; empty for any other executable.
+    #[prost(string, optional, tag = "2")]
+    pub interpreter: ::core::option::Option<::prost::alloc::string::String>,
 }
 impl ::prost::Name for TrustPluginResponse {
     const NAME: &'static str = "TrustPluginResponse";
@@ -364,6 +573,525 @@ impl ::prost::Name for TrustPluginResponse {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "type.googleapis.com/keyway.v1.TrustPluginResponse".into()
+    }
+}
+/// Whose pin to take back.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UntrustPluginRequest {
+    /// The plugin's name.
+    #[prost(string, optional, tag = "1")]
+    pub name: ::core::option::Option<::prost::alloc::string::String>,
+}
+impl ::prost::Name for UntrustPluginRequest {
+    const NAME: &'static str = "UntrustPluginRequest";
+    const PACKAGE: &'static str = "keyway.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "keyway.v1.UntrustPluginRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/keyway.v1.UntrustPluginRequest".into()
+    }
+}
+/// Carries nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UntrustPluginResponse {}
+impl ::prost::Name for UntrustPluginResponse {
+    const NAME: &'static str = "UntrustPluginResponse";
+    const PACKAGE: &'static str = "keyway.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "keyway.v1.UntrustPluginResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/keyway.v1.UntrustPluginResponse".into()
+    }
+}
+/// Carries nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListPluginsRequest {}
+impl ::prost::Name for ListPluginsRequest {
+    const NAME: &'static str = "ListPluginsRequest";
+    const PACKAGE: &'static str = "keyway.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "keyway.v1.ListPluginsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/keyway.v1.ListPluginsRequest".into()
+    }
+}
+/// The plugins in rank order: providers first, then access-control modules, then what is of no known kind.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListPluginsResponse {
+    /// The plugins.
+    #[prost(message, repeated, tag = "1")]
+    pub plugins: ::prost::alloc::vec::Vec<PluginStatus>,
+}
+impl ::prost::Name for ListPluginsResponse {
+    const NAME: &'static str = "ListPluginsResponse";
+    const PACKAGE: &'static str = "keyway.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "keyway.v1.ListPluginsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/keyway.v1.ListPluginsResponse".into()
+    }
+}
+/// One plugin.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PluginStatus {
+    /// Its name.
+    #[prost(string, optional, tag = "1")]
+    pub name: ::core::option::Option<::prost::alloc::string::String>,
+    /// Its version; empty before it has registered.
+    #[prost(string, optional, tag = "2")]
+    pub version: ::core::option::Option<::prost::alloc::string::String>,
+    /// What it is.
+    #[prost(enumeration = "PluginKind", optional, tag = "3")]
+    pub kind: ::core::option::Option<i32>,
+    /// The patterns of its effective realm; empty where it is not known.
+    #[prost(string, repeated, tag = "4")]
+    pub realm: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Its place among the providers: 1 first, equal places are equal ranks. Absent for what is no provider.
+    #[prost(uint32, optional, tag = "5")]
+    pub rank: ::core::option::Option<u32>,
+    /// The priority in force.
+    #[prost(int64, optional, tag = "6")]
+    pub priority: ::core::option::Option<i64>,
+    /// Where it comes from.
+    #[prost(enumeration = "PluginClass", optional, tag = "7")]
+    pub class: ::core::option::Option<i32>,
+    /// Its process; absent while it has none.
+    #[prost(int32, optional, tag = "8")]
+    pub pid: ::core::option::Option<i32>,
+    /// The path of its executable; empty where it is not known.
+    #[prost(string, optional, tag = "9")]
+    pub executable: ::core::option::Option<::prost::alloc::string::String>,
+    /// Its state.
+    #[prost(enumeration = "PluginState", optional, tag = "10")]
+    pub state: ::core::option::Option<i32>,
+    /// Why it is in this state; empty while it runs.
+    #[prost(string, optional, tag = "11")]
+    pub message: ::core::option::Option<::prost::alloc::string::String>,
+    /// Its last failed request; absent while none has failed.
+    #[prost(message, optional, tag = "12")]
+    pub last_failed_request: ::core::option::Option<FailedRequest>,
+    /// Requests that it was sent.
+    #[prost(uint64, optional, tag = "13")]
+    pub requests: ::core::option::Option<u64>,
+    /// Requests of these that failed.
+    #[prost(uint64, optional, tag = "14")]
+    pub failures: ::core::option::Option<u64>,
+    /// Starts after the first.
+    #[prost(uint64, optional, tag = "15")]
+    pub restarts: ::core::option::Option<u64>,
+    /// What `enabled` in the configuration says; absent where it says nothing.
+    #[prost(bool, optional, tag = "16")]
+    pub configured_enabled: ::core::option::Option<bool>,
+    /// Whether answering may ask the user.
+    #[prost(bool, optional, tag = "17")]
+    pub interactive: ::core::option::Option<bool>,
+    /// Whether a failure of it fails every pattern query in its realm.
+    #[prost(bool, optional, tag = "18")]
+    pub required: ::core::option::Option<bool>,
+    /// The checksum that its executable must have, in lower-case hex; empty without a pin.
+    #[prost(string, optional, tag = "19")]
+    pub sha256: ::core::option::Option<::prost::alloc::string::String>,
+    /// What it says that it provides.
+    #[prost(string, optional, tag = "20")]
+    pub description: ::core::option::Option<::prost::alloc::string::String>,
+    /// Where to read more about it.
+    #[prost(string, optional, tag = "21")]
+    pub homepage: ::core::option::Option<::prost::alloc::string::String>,
+}
+impl ::prost::Name for PluginStatus {
+    const NAME: &'static str = "PluginStatus";
+    const PACKAGE: &'static str = "keyway.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "keyway.v1.PluginStatus".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/keyway.v1.PluginStatus".into()
+    }
+}
+/// A request that a plugin failed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FailedRequest {
+    /// When.
+    #[prost(message, optional, tag = "1")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The kind of failure.
+    #[prost(enumeration = "FailureKind", optional, tag = "2")]
+    pub kind: ::core::option::Option<i32>,
+    /// What happened, for the user.
+    #[prost(string, optional, tag = "3")]
+    pub message: ::core::option::Option<::prost::alloc::string::String>,
+}
+impl ::prost::Name for FailedRequest {
+    const NAME: &'static str = "FailedRequest";
+    const PACKAGE: &'static str = "keyway.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "keyway.v1.FailedRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/keyway.v1.FailedRequest".into()
+    }
+}
+/// What to explain.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainRequest {
+    /// An id, or a pattern with `*` and `**`.
+    #[prost(string, optional, tag = "1")]
+    pub pattern: ::core::option::Option<::prost::alloc::string::String>,
+}
+impl ::prost::Name for ExplainRequest {
+    const NAME: &'static str = "ExplainRequest";
+    const PACKAGE: &'static str = "keyway.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "keyway.v1.ExplainRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/keyway.v1.ExplainRequest".into()
+    }
+}
+/// How a query was resolved.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainResponse {
+    /// For an id: that one. For a pattern: each returned id, in order.
+    #[prost(message, repeated, tag = "1")]
+    pub ids: ::prost::alloc::vec::Vec<ExplainedId>,
+    /// The providers that failed, in rank order.
+    #[prost(message, repeated, tag = "2")]
+    pub failed: ::prost::alloc::vec::Vec<ProviderFailure>,
+}
+impl ::prost::Name for ExplainResponse {
+    const NAME: &'static str = "ExplainResponse";
+    const PACKAGE: &'static str = "keyway.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "keyway.v1.ExplainResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/keyway.v1.ExplainResponse".into()
+    }
+}
+/// How one id was resolved.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainedId {
+    /// The id.
+    #[prost(string, optional, tag = "1")]
+    pub id: ::core::option::Option<::prost::alloc::string::String>,
+    /// What came of it.
+    #[prost(enumeration = "Outcome", optional, tag = "2")]
+    pub outcome: ::core::option::Option<i32>,
+    /// The provider whose value counts, for OUTCOME_VALUE.
+    #[prost(string, optional, tag = "3")]
+    pub provider: ::core::option::Option<::prost::alloc::string::String>,
+    /// The providers in rank order, those that were not candidates last.
+    #[prost(message, repeated, tag = "4")]
+    pub providers: ::prost::alloc::vec::Vec<ExplainedProvider>,
+}
+impl ::prost::Name for ExplainedId {
+    const NAME: &'static str = "ExplainedId";
+    const PACKAGE: &'static str = "keyway.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "keyway.v1.ExplainedId".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/keyway.v1.ExplainedId".into()
+    }
+}
+/// One provider and one id.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainedProvider {
+    /// The plugin's name.
+    #[prost(string, optional, tag = "1")]
+    pub name: ::core::option::Option<::prost::alloc::string::String>,
+    /// Its place: 1 first, equal places are equal ranks. Absent for a provider that was no candidate.
+    #[prost(uint32, optional, tag = "2")]
+    pub rank: ::core::option::Option<u32>,
+    /// What it did.
+    #[prost(enumeration = "Outcome", optional, tag = "3")]
+    pub outcome: ::core::option::Option<i32>,
+    /// The kind of failure, for OUTCOME_FAILED.
+    #[prost(enumeration = "FailureKind", optional, tag = "4")]
+    pub kind: ::core::option::Option<i32>,
+    /// More about the outcome, for the user.
+    #[prost(string, optional, tag = "5")]
+    pub message: ::core::option::Option<::prost::alloc::string::String>,
+    /// The provider's version of the secret, for OUTCOME_VALUE.
+    #[prost(string, optional, tag = "6")]
+    pub version: ::core::option::Option<::prost::alloc::string::String>,
+}
+impl ::prost::Name for ExplainedProvider {
+    const NAME: &'static str = "ExplainedProvider";
+    const PACKAGE: &'static str = "keyway.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "keyway.v1.ExplainedProvider".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/keyway.v1.ExplainedProvider".into()
+    }
+}
+/// Carries nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StatusRequest {}
+impl ::prost::Name for StatusRequest {
+    const NAME: &'static str = "StatusRequest";
+    const PACKAGE: &'static str = "keyway.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "keyway.v1.StatusRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/keyway.v1.StatusRequest".into()
+    }
+}
+/// The running daemon.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StatusResponse {
+    /// Its version.
+    #[prost(string, optional, tag = "1")]
+    pub version: ::core::option::Option<::prost::alloc::string::String>,
+    /// Its process.
+    #[prost(int32, optional, tag = "2")]
+    pub pid: ::core::option::Option<i32>,
+    /// When it started.
+    #[prost(message, optional, tag = "3")]
+    pub started_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The SHA-256 of the configuration in force, in lower-case hex: of the file's bytes, or of nothing without a file.
+    #[prost(string, optional, tag = "4")]
+    pub configuration_hash: ::core::option::Option<::prost::alloc::string::String>,
+    /// The addresses that it listens at; an abstract one begins with `@`.
+    #[prost(string, repeated, tag = "5")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The configuration file; empty without one.
+    #[prost(string, optional, tag = "6")]
+    pub configuration_file: ::core::option::Option<::prost::alloc::string::String>,
+    /// The audit log; empty without one.
+    #[prost(string, optional, tag = "7")]
+    pub audit: ::core::option::Option<::prost::alloc::string::String>,
+    /// The uids besides its own that may connect.
+    #[prost(uint32, repeated, tag = "8")]
+    pub allow_uids: ::prost::alloc::vec::Vec<u32>,
+    /// Its own uid.
+    #[prost(uint32, optional, tag = "9")]
+    pub uid: ::core::option::Option<u32>,
+}
+impl ::prost::Name for StatusResponse {
+    const NAME: &'static str = "StatusResponse";
+    const PACKAGE: &'static str = "keyway.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "keyway.v1.StatusResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/keyway.v1.StatusResponse".into()
+    }
+}
+/// Carries nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StopRequest {}
+impl ::prost::Name for StopRequest {
+    const NAME: &'static str = "StopRequest";
+    const PACKAGE: &'static str = "keyway.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "keyway.v1.StopRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/keyway.v1.StopRequest".into()
+    }
+}
+/// Carries nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StopResponse {}
+impl ::prost::Name for StopResponse {
+    const NAME: &'static str = "StopResponse";
+    const PACKAGE: &'static str = "keyway.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "keyway.v1.StopResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/keyway.v1.StopResponse".into()
+    }
+}
+/// What a plugin is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PluginKind {
+    /// Not known yet.
+    Unspecified = 0,
+    /// A secrets provider.
+    Provider = 1,
+    /// An access-control module.
+    AccessControl = 2,
+}
+impl PluginKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PLUGIN_KIND_UNSPECIFIED",
+            Self::Provider => "PLUGIN_KIND_PROVIDER",
+            Self::AccessControl => "PLUGIN_KIND_ACCESS_CONTROL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PLUGIN_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "PLUGIN_KIND_PROVIDER" => Some(Self::Provider),
+            "PLUGIN_KIND_ACCESS_CONTROL" => Some(Self::AccessControl),
+            _ => None,
+        }
+    }
+}
+/// Where a plugin comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PluginClass {
+    /// Not known.
+    Unspecified = 0,
+    /// The daemon launches it.
+    Launched = 1,
+    /// It connects by itself.
+    External = 2,
+}
+impl PluginClass {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PLUGIN_CLASS_UNSPECIFIED",
+            Self::Launched => "PLUGIN_CLASS_LAUNCHED",
+            Self::External => "PLUGIN_CLASS_EXTERNAL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PLUGIN_CLASS_UNSPECIFIED" => Some(Self::Unspecified),
+            "PLUGIN_CLASS_LAUNCHED" => Some(Self::Launched),
+            "PLUGIN_CLASS_EXTERNAL" => Some(Self::External),
+            _ => None,
+        }
+    }
+}
+/// The state of a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PluginState {
+    /// Not known.
+    Unspecified = 0,
+    /// It is being started and has not registered yet.
+    Starting = 1,
+    /// The daemon replaces its process.
+    Restarting = 2,
+    /// It has registered and is sent requests.
+    Running = 3,
+    /// It has failed and is started again after a delay.
+    Crashed = 4,
+    /// It has failed too often in a row and is started again every few minutes.
+    RetriesExceeded = 5,
+    /// It ended with a status that says that another start is pointless.
+    Failed = 6,
+    /// Its executable may not run: pin, owner or mode.
+    Refused = 7,
+    /// The configuration names it, and there is neither file nor process.
+    Absent = 8,
+    /// Its executable is new, while pinning is on.
+    Untrusted = 9,
+    /// It can be enabled.
+    Available = 10,
+    /// It is disabled.
+    Disabled = 11,
+}
+impl PluginState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PLUGIN_STATE_UNSPECIFIED",
+            Self::Starting => "PLUGIN_STATE_STARTING",
+            Self::Restarting => "PLUGIN_STATE_RESTARTING",
+            Self::Running => "PLUGIN_STATE_RUNNING",
+            Self::Crashed => "PLUGIN_STATE_CRASHED",
+            Self::RetriesExceeded => "PLUGIN_STATE_RETRIES_EXCEEDED",
+            Self::Failed => "PLUGIN_STATE_FAILED",
+            Self::Refused => "PLUGIN_STATE_REFUSED",
+            Self::Absent => "PLUGIN_STATE_ABSENT",
+            Self::Untrusted => "PLUGIN_STATE_UNTRUSTED",
+            Self::Available => "PLUGIN_STATE_AVAILABLE",
+            Self::Disabled => "PLUGIN_STATE_DISABLED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PLUGIN_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "PLUGIN_STATE_STARTING" => Some(Self::Starting),
+            "PLUGIN_STATE_RESTARTING" => Some(Self::Restarting),
+            "PLUGIN_STATE_RUNNING" => Some(Self::Running),
+            "PLUGIN_STATE_CRASHED" => Some(Self::Crashed),
+            "PLUGIN_STATE_RETRIES_EXCEEDED" => Some(Self::RetriesExceeded),
+            "PLUGIN_STATE_FAILED" => Some(Self::Failed),
+            "PLUGIN_STATE_REFUSED" => Some(Self::Refused),
+            "PLUGIN_STATE_ABSENT" => Some(Self::Absent),
+            "PLUGIN_STATE_UNTRUSTED" => Some(Self::Untrusted),
+            "PLUGIN_STATE_AVAILABLE" => Some(Self::Available),
+            "PLUGIN_STATE_DISABLED" => Some(Self::Disabled),
+            _ => None,
+        }
+    }
+}
+/// What came of a query for one id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Outcome {
+    /// Not known.
+    Unspecified = 0,
+    /// A value.
+    Value = 1,
+    /// No matching secret.
+    Nothing = 2,
+    /// A provider failed; of the id as a whole: it is uncertain.
+    Failed = 3,
+    /// Not called, because a higher rank decided.
+    NotCalled = 4,
+    /// No candidate: disabled, available or untrusted.
+    Excluded = 5,
+    /// Providers of equal rank returned different values.
+    Conflict = 6,
+}
+impl Outcome {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OUTCOME_UNSPECIFIED",
+            Self::Value => "OUTCOME_VALUE",
+            Self::Nothing => "OUTCOME_NOTHING",
+            Self::Failed => "OUTCOME_FAILED",
+            Self::NotCalled => "OUTCOME_NOT_CALLED",
+            Self::Excluded => "OUTCOME_EXCLUDED",
+            Self::Conflict => "OUTCOME_CONFLICT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OUTCOME_UNSPECIFIED" => Some(Self::Unspecified),
+            "OUTCOME_VALUE" => Some(Self::Value),
+            "OUTCOME_NOTHING" => Some(Self::Nothing),
+            "OUTCOME_FAILED" => Some(Self::Failed),
+            "OUTCOME_NOT_CALLED" => Some(Self::NotCalled),
+            "OUTCOME_EXCLUDED" => Some(Self::Excluded),
+            "OUTCOME_CONFLICT" => Some(Self::Conflict),
+            _ => None,
+        }
     }
 }
 /// The methods of `keyway.v1.ManagementService`.
@@ -387,6 +1115,49 @@ pub mod management_service_methods {
         let spec = spec.with_descriptors(&super::DESCRIPTORS);
         spec
     };
+    /// `keyway.v1.ManagementService/UntrustPlugin`.
+    pub static UNTRUST_PLUGIN: ::keyway_rpc::MethodSpec = {
+        let spec = ::keyway_rpc::MethodSpec::unary(
+            "/keyway.v1.ManagementService/UntrustPlugin",
+        );
+        #[cfg(feature = "json")]
+        let spec = spec.with_descriptors(&super::DESCRIPTORS);
+        spec
+    };
+    /// `keyway.v1.ManagementService/ListPlugins`.
+    pub static LIST_PLUGINS: ::keyway_rpc::MethodSpec = {
+        let spec = ::keyway_rpc::MethodSpec::unary(
+            "/keyway.v1.ManagementService/ListPlugins",
+        );
+        #[cfg(feature = "json")]
+        let spec = spec.with_descriptors(&super::DESCRIPTORS);
+        spec
+    };
+    /// `keyway.v1.ManagementService/Explain`.
+    pub static EXPLAIN: ::keyway_rpc::MethodSpec = {
+        let spec = ::keyway_rpc::MethodSpec::unary(
+            "/keyway.v1.ManagementService/Explain",
+        );
+        #[cfg(feature = "json")]
+        let spec = spec.with_descriptors(&super::DESCRIPTORS);
+        spec
+    };
+    /// `keyway.v1.ManagementService/Status`.
+    pub static STATUS: ::keyway_rpc::MethodSpec = {
+        let spec = ::keyway_rpc::MethodSpec::unary(
+            "/keyway.v1.ManagementService/Status",
+        );
+        #[cfg(feature = "json")]
+        let spec = spec.with_descriptors(&super::DESCRIPTORS);
+        spec
+    };
+    /// `keyway.v1.ManagementService/Stop`.
+    pub static STOP: ::keyway_rpc::MethodSpec = {
+        let spec = ::keyway_rpc::MethodSpec::unary("/keyway.v1.ManagementService/Stop");
+        #[cfg(feature = "json")]
+        let spec = spec.with_descriptors(&super::DESCRIPTORS);
+        spec
+    };
 }
 /// The service `keyway.v1.ManagementService`, to be implemented.
 ///
@@ -400,7 +1171,7 @@ pub mod management_service_methods {
 pub trait ManagementService: ::core::marker::Send + ::core::marker::Sync + 'static {
     /// Serves `keyway.v1.ManagementService/Reload`.
     ///
-    /// Reads the configuration and the plugin directories again.
+    /// Reads the configuration and the plugin directories again. Returns when restarted plugins have registered or failed.
     fn reload(
         &self,
         request: ::keyway_rpc::Request<ReloadRequest>,
@@ -421,7 +1192,7 @@ pub trait ManagementService: ::core::marker::Send + ::core::marker::Sync + 'stat
     }
     /// Serves `keyway.v1.ManagementService/TrustPlugin`.
     ///
-    /// Lets a new or changed executable of a plugin directory run, as it is now.
+    /// Pins the executable that a plugin has now and lets it run.
     fn trust_plugin(
         &self,
         request: ::keyway_rpc::Request<TrustPluginRequest>,
@@ -436,6 +1207,111 @@ pub trait ManagementService: ::core::marker::Send + ::core::marker::Sync + 'stat
             ::core::result::Result::Err(
                 ::keyway_rpc::Error::method_unimplemented(
                     &management_service_methods::TRUST_PLUGIN,
+                ),
+            )
+        }
+    }
+    /// Serves `keyway.v1.ManagementService/UntrustPlugin`.
+    ///
+    /// Takes back the pin of a plugin.
+    fn untrust_plugin(
+        &self,
+        request: ::keyway_rpc::Request<UntrustPluginRequest>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<UntrustPluginResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(
+                    &management_service_methods::UNTRUST_PLUGIN,
+                ),
+            )
+        }
+    }
+    /// Serves `keyway.v1.ManagementService/ListPlugins`.
+    ///
+    /// Lists the plugins in rank order.
+    fn list_plugins(
+        &self,
+        request: ::keyway_rpc::Request<ListPluginsRequest>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<ListPluginsResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(
+                    &management_service_methods::LIST_PLUGINS,
+                ),
+            )
+        }
+    }
+    /// Serves `keyway.v1.ManagementService/Explain`.
+    ///
+    /// Resolves a query and says how: ranks, calls and outcomes, never values.
+    fn explain(
+        &self,
+        request: ::keyway_rpc::Request<ExplainRequest>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<ExplainResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(
+                    &management_service_methods::EXPLAIN,
+                ),
+            )
+        }
+    }
+    /// Serves `keyway.v1.ManagementService/Status`.
+    ///
+    /// Describes the running daemon.
+    fn status(
+        &self,
+        request: ::keyway_rpc::Request<StatusRequest>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<StatusResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(
+                    &management_service_methods::STATUS,
+                ),
+            )
+        }
+    }
+    /// Serves `keyway.v1.ManagementService/Stop`.
+    ///
+    /// Stops the daemon, as SIGTERM does.
+    fn stop(
+        &self,
+        request: ::keyway_rpc::Request<StopRequest>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<StopResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(
+                    &management_service_methods::STOP,
                 ),
             )
         }
@@ -492,6 +1368,64 @@ impl<T: ManagementService> ::keyway_rpc::IntoRoutes for ManagementServiceServer<
                     },
                 )
             },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &management_service_methods::UNTRUST_PLUGIN,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            ManagementService::untrust_plugin(&*service, request).await
+                        }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &management_service_methods::LIST_PLUGINS,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            ManagementService::list_plugins(&*service, request).await
+                        }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &management_service_methods::EXPLAIN,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            ManagementService::explain(&*service, request).await
+                        }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &management_service_methods::STATUS,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            ManagementService::status(&*service, request).await
+                        }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &management_service_methods::STOP,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { ManagementService::stop(&*service, request).await }
+                    },
+                )
+            },
         ])
     }
 }
@@ -539,7 +1473,7 @@ for ManagementServiceClient<S> {
 impl<S: ::keyway_rpc::client::Transport> ManagementServiceClient<S> {
     /// Calls `keyway.v1.ManagementService/Reload`.
     ///
-    /// Reads the configuration and the plugin directories again.
+    /// Reads the configuration and the plugin directories again. Returns when restarted plugins have registered or failed.
     ///
     /// # Errors
     ///
@@ -559,7 +1493,7 @@ impl<S: ::keyway_rpc::client::Transport> ManagementServiceClient<S> {
     }
     /// Calls `keyway.v1.ManagementService/TrustPlugin`.
     ///
-    /// Lets a new or changed executable of a plugin directory run, as it is now.
+    /// Pins the executable that a plugin has now and lets it run.
     ///
     /// # Errors
     ///
@@ -578,6 +1512,110 @@ impl<S: ::keyway_rpc::client::Transport> ManagementServiceClient<S> {
         self.client
             .unary(&management_service_methods::TRUST_PLUGIN, request.into())
             .await
+    }
+    /// Calls `keyway.v1.ManagementService/UntrustPlugin`.
+    ///
+    /// Takes back the pin of a plugin.
+    ///
+    /// # Errors
+    ///
+    /// What the server answered, or what kept it from answering.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives the call up; the server may have run it or not.
+    pub async fn untrust_plugin(
+        &self,
+        request: impl ::core::convert::Into<::keyway_rpc::Request<UntrustPluginRequest>>,
+    ) -> ::core::result::Result<
+        ::keyway_rpc::Response<UntrustPluginResponse>,
+        ::keyway_rpc::Error,
+    > {
+        self.client
+            .unary(&management_service_methods::UNTRUST_PLUGIN, request.into())
+            .await
+    }
+    /// Calls `keyway.v1.ManagementService/ListPlugins`.
+    ///
+    /// Lists the plugins in rank order.
+    ///
+    /// # Errors
+    ///
+    /// What the server answered, or what kept it from answering.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives the call up; the server may have run it or not.
+    pub async fn list_plugins(
+        &self,
+        request: impl ::core::convert::Into<::keyway_rpc::Request<ListPluginsRequest>>,
+    ) -> ::core::result::Result<
+        ::keyway_rpc::Response<ListPluginsResponse>,
+        ::keyway_rpc::Error,
+    > {
+        self.client
+            .unary(&management_service_methods::LIST_PLUGINS, request.into())
+            .await
+    }
+    /// Calls `keyway.v1.ManagementService/Explain`.
+    ///
+    /// Resolves a query and says how: ranks, calls and outcomes, never values.
+    ///
+    /// # Errors
+    ///
+    /// What the server answered, or what kept it from answering.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives the call up; the server may have run it or not.
+    pub async fn explain(
+        &self,
+        request: impl ::core::convert::Into<::keyway_rpc::Request<ExplainRequest>>,
+    ) -> ::core::result::Result<
+        ::keyway_rpc::Response<ExplainResponse>,
+        ::keyway_rpc::Error,
+    > {
+        self.client.unary(&management_service_methods::EXPLAIN, request.into()).await
+    }
+    /// Calls `keyway.v1.ManagementService/Status`.
+    ///
+    /// Describes the running daemon.
+    ///
+    /// # Errors
+    ///
+    /// What the server answered, or what kept it from answering.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives the call up; the server may have run it or not.
+    pub async fn status(
+        &self,
+        request: impl ::core::convert::Into<::keyway_rpc::Request<StatusRequest>>,
+    ) -> ::core::result::Result<
+        ::keyway_rpc::Response<StatusResponse>,
+        ::keyway_rpc::Error,
+    > {
+        self.client.unary(&management_service_methods::STATUS, request.into()).await
+    }
+    /// Calls `keyway.v1.ManagementService/Stop`.
+    ///
+    /// Stops the daemon, as SIGTERM does.
+    ///
+    /// # Errors
+    ///
+    /// What the server answered, or what kept it from answering.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives the call up; the server may have run it or not.
+    pub async fn stop(
+        &self,
+        request: impl ::core::convert::Into<::keyway_rpc::Request<StopRequest>>,
+    ) -> ::core::result::Result<
+        ::keyway_rpc::Response<StopResponse>,
+        ::keyway_rpc::Error,
+    > {
+        self.client.unary(&management_service_methods::STOP, request.into()).await
     }
 }
 /// The descriptors of this package's messages and of all that they refer to, for JSON.

@@ -1,0 +1,224 @@
+//! Kinds of failure: their Connect codes, and how an error is read with and without the detail.
+
+use std::time::Duration;
+
+#[cfg(any(feature = "client", feature = "server"))]
+use keyway_rpc::{Code, Error, ErrorDetail};
+
+use crate::keyway::v1::{Failure, FailureKind};
+
+/// The request header of `RegisterPlugin` in which a plugin describes itself: a [`crate::keyway::v1::PluginDescription`].
+pub const DESCRIBE_HEADER: &str = "keyway-describe-bin";
+
+/// The response header with which a plugin says that its result is incomplete: a [`Failure`].
+pub const INCOMPLETE_HEADER: &str = "keyway-incomplete-bin";
+
+/// The response header in which the daemon describes the providers that failed beside a partial result: a
+/// [`crate::keyway::v1::Failures`].
+pub const FAILURES_HEADER: &str = "keyway-failures-bin";
+
+/// The header that names a request in the daemon's log, the audit log and at the plugin: 16 hex digits.
+pub const REQUEST_ID_HEADER: &str = "keyway-request-id";
+
+/// The request header that forbids prompts if its value is `0`.
+pub const MAY_ASK_USER_HEADER: &str = "keyway-may-ask-user";
+
+/// The longest `retry_after`: 1 h. A longer one is read as this.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// The longest remedy in bytes. A longer one is cut.
+pub const MAX_REMEDY_LEN: usize = 256;
+
+impl FailureKind {
+    /// Whether a plugin may report this kind; the others are the daemon's own.
+    #[must_use]
+    pub fn is_of_plugin(self) -> bool {
+        (1..16).contains(&i32::from(self))
+    }
+
+    /// The name without its prefix, as in `LOCKED`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.as_str_name()
+            .strip_prefix("FAILURE_KIND_")
+            .unwrap_or("UNSPECIFIED")
+    }
+
+    /// The Connect code of an error of this kind.
+    #[cfg(any(feature = "client", feature = "server"))]
+    #[must_use]
+    pub fn code(self) -> Code {
+        match self {
+            Self::Locked | Self::NeedsUser | Self::Conflict => Code::FailedPrecondition,
+            Self::Denied => Code::PermissionDenied,
+            Self::Unavailable | Self::Starting | Self::Down | Self::Busy | Self::Refused => {
+                Code::Unavailable
+            }
+            Self::TimedOut => Code::DeadlineExceeded,
+            Self::Quota => Code::ResourceExhausted,
+            Self::Invalid => Code::InvalidArgument,
+            Self::Unauthenticated => Code::Unauthenticated,
+            Self::CannotList => Code::Unimplemented,
+            Self::Fatal | Self::Internal | Self::Unspecified => Code::Internal,
+        }
+    }
+}
+
+impl Failure {
+    /// A failure of this kind, without advice.
+    #[must_use]
+    pub fn of_kind(kind: FailureKind) -> Self {
+        Self {
+            kind: Some(kind.into()),
+            ..Self::default()
+        }
+    }
+
+    /// Brings what a peer sent within the limits: a kind of the daemon's own or an unknown one counts as unspecified, a
+    /// negative or too long `retry_after` and a too long remedy are cut.
+    #[must_use]
+    pub fn within_limits(mut self) -> Self {
+        if !self.kind().is_of_plugin() {
+            self.kind = None;
+        }
+        self.retry_after = self.retry_after().map(|time| prost_types::Duration {
+            seconds: time.as_secs().try_into().unwrap_or(i64::MAX),
+            nanos: time.subsec_nanos().try_into().unwrap_or_default(),
+        });
+        if let Some(remedy) = &mut self.remedy {
+            let mut end = remedy.len().min(MAX_REMEDY_LEN);
+            while !remedy.is_char_boundary(end) {
+                end -= 1;
+            }
+            remedy.truncate(end);
+        }
+        self
+    }
+
+    /// How long a retry is pointless, at most [`MAX_RETRY_AFTER`]. A negative time counts as none.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        let time = Duration::try_from(self.retry_after?).ok()?;
+        Some(time.min(MAX_RETRY_AFTER))
+    }
+
+    /// Reads why a plugin failed a request; `None` if its error says that no secret matches. `is_single` states whether the
+    /// query was for one id.
+    ///
+    /// The detail decides. Without one the code does, as the protocol says for plugins that know no details; text never does.
+    #[cfg(any(feature = "client", feature = "server"))]
+    #[must_use]
+    pub fn of_error(error: &Error, is_single: bool) -> Option<Self> {
+        if error.code() == Code::NotFound {
+            return None;
+        }
+        let detail = error.details().iter().find_map(ErrorDetail::decode::<Self>);
+        let mut failure = detail
+            .and_then(Result::ok)
+            .unwrap_or_default()
+            .within_limits();
+        match failure.kind() {
+            FailureKind::Unspecified => {
+                failure.kind = Some(kind_of_code(error.code(), is_single).into());
+                Some(failure)
+            }
+            FailureKind::Invalid if is_single => None,
+            _ => Some(failure),
+        }
+    }
+
+    /// The error that carries this failure as its detail, with `message` for the caller.
+    #[cfg(any(feature = "client", feature = "server"))]
+    #[must_use]
+    pub fn into_error(self, message: impl Into<String>) -> Error {
+        Error::new(self.kind().code(), message.into()).with_detail(ErrorDetail::new(&self))
+    }
+}
+
+#[cfg(any(feature = "client", feature = "server"))]
+fn kind_of_code(code: Code, is_single: bool) -> FailureKind {
+    match code {
+        Code::FailedPrecondition => FailureKind::Locked,
+        Code::PermissionDenied => FailureKind::Denied,
+        Code::Unavailable => FailureKind::Unavailable,
+        Code::DeadlineExceeded => FailureKind::TimedOut,
+        Code::ResourceExhausted => FailureKind::Quota,
+        Code::Unauthenticated => FailureKind::Unauthenticated,
+        Code::Unimplemented if !is_single => FailureKind::CannotList,
+        _ => FailureKind::Internal,
+    }
+}
+
+#[cfg(all(test, feature = "client"))]
+mod tests {
+    use super::*;
+
+    fn kind(error: &Error, is_single: bool) -> Option<FailureKind> {
+        Failure::of_error(error, is_single).map(|failure| failure.kind())
+    }
+
+    #[test]
+    fn the_detail_decides_and_the_code_without_one() {
+        let fatal = Failure::of_kind(FailureKind::Fatal).into_error("no settings");
+        assert_eq!(fatal.code(), Code::Internal);
+        assert_eq!(kind(&fatal, true), Some(FailureKind::Fatal));
+        for (code, expected) in [
+            (Code::FailedPrecondition, FailureKind::Locked),
+            (Code::PermissionDenied, FailureKind::Denied),
+            (Code::Unavailable, FailureKind::Unavailable),
+            (Code::DeadlineExceeded, FailureKind::TimedOut),
+            (Code::ResourceExhausted, FailureKind::Quota),
+            (Code::Unauthenticated, FailureKind::Unauthenticated),
+            (Code::InvalidArgument, FailureKind::Internal),
+            (Code::Unknown, FailureKind::Internal),
+        ] {
+            assert_eq!(
+                kind(&Error::new(code, ""), true),
+                Some(expected),
+                "{code:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_code_that_depends_on_the_query() {
+        let unimplemented = Error::unimplemented("");
+        assert_eq!(kind(&unimplemented, false), Some(FailureKind::CannotList));
+        assert_eq!(kind(&unimplemented, true), Some(FailureKind::Internal));
+        let invalid = Failure::of_kind(FailureKind::Invalid).into_error("");
+        assert_eq!(kind(&invalid, true), None);
+        assert_eq!(kind(&invalid, false), Some(FailureKind::Invalid));
+        assert_eq!(kind(&Error::not_found(""), true), None);
+    }
+
+    #[test]
+    fn a_plugin_cannot_claim_a_kind_of_the_daemon() {
+        let busy = Failure::of_kind(FailureKind::Busy).into_error("");
+        assert_eq!(kind(&busy, true), Some(FailureKind::Unavailable));
+    }
+
+    #[test]
+    fn limits_cut_what_a_peer_sent() {
+        let failure = Failure {
+            kind: Some(99),
+            retry_after: Some(prost_types::Duration {
+                seconds: 1 << 40,
+                nanos: 0,
+            }),
+            remedy: Some("ä".repeat(200)),
+        };
+        let failure = failure.within_limits();
+        assert_eq!(failure.kind(), FailureKind::Unspecified);
+        assert_eq!(failure.retry_after(), Some(MAX_RETRY_AFTER));
+        assert_eq!(failure.remedy().len(), MAX_REMEDY_LEN);
+        let negative = prost_types::Duration {
+            seconds: -1,
+            nanos: 0,
+        };
+        let failure = Failure {
+            retry_after: Some(negative),
+            ..Failure::default()
+        };
+        assert_eq!(failure.within_limits().retry_after, None);
+    }
+}
