@@ -10,21 +10,34 @@ use crate::workspace::Workspace;
 /// What each member may depend on directly. Dev-dependencies are free.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("keyway-secrets", &[]),
+    ("keyway-local", &[]),
     ("keyway-mux", &[]),
     ("keyway-rpc", &[]),
     ("keyway-rpc-build", &[]),
     ("keyway-proto", &["keyway-rpc", "keyway-secrets"]),
     (
         "keyway-resolver",
-        &["keyway-proto", "keyway-rpc", "keyway-secrets"],
+        &[
+            "keyway-local",
+            "keyway-proto",
+            "keyway-rpc",
+            "keyway-secrets",
+        ],
     ),
     (
         "keyway-plugin-sdk",
-        &["keyway-mux", "keyway-proto", "keyway-rpc", "keyway-secrets"],
+        &[
+            "keyway-local",
+            "keyway-mux",
+            "keyway-proto",
+            "keyway-rpc",
+            "keyway-secrets",
+        ],
     ),
     (
         "keyway-runtime",
         &[
+            "keyway-local",
             "keyway-mux",
             "keyway-proto",
             "keyway-resolver",
@@ -35,11 +48,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("keyway-plugin-env", &["keyway-plugin-sdk"]),
     (
         "keyway-plugin-file",
-        &["keyway-plugin-sdk", "keyway-secrets"],
+        &["keyway-local", "keyway-plugin-sdk", "keyway-secrets"],
     ),
     (
         "keyway",
         &[
+            "keyway-local",
             "keyway-plugin-file",
             "keyway-plugin-sdk",
             "keyway-proto",

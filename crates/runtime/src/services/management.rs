@@ -88,6 +88,7 @@ impl keyway::ManagementService for Services {
             removed: texts(report.removed),
             restarted: texts(report.restarted),
             problems: report.problems,
+            ..keyway::ReloadResponse::default()
         }))
     }
 
@@ -107,6 +108,7 @@ impl keyway::ManagementService for Services {
             .map_err(trust_error)?;
         Ok(Response::new(keyway::TrustPluginResponse {
             sha256: Some(checksum.to_string()),
+            ..keyway::TrustPluginResponse::default()
         }))
     }
 }
