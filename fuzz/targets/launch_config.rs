@@ -3,7 +3,8 @@
 
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt, str};
 
-use keyway_proto::{Address, LaunchConfig};
+use keyway_local::Address;
+use keyway_proto::LaunchConfig;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyway_proto::Address;
+use keyway_local::Address;
 use keyway_proto::plugins::v1::{
     DisablePluginRequest, EnablePluginRequest, ListPluginsRequest, Plugin,
     PluginManagementServiceClient, RunStatus,

@@ -3,12 +3,13 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use keyway_local::Address;
 use keyway_mux::{Connector, Listener, Role, Session};
 use keyway_proto::accesscontrol::v1 as access;
 use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
 use keyway_proto::timestamp::Timestamp;
-use keyway_proto::{Address, LAUNCH_VARIABLE, LaunchConfig};
+use keyway_proto::{LAUNCH_VARIABLE, LaunchConfig};
 use keyway_rpc::client::Client;
 use keyway_rpc::http1::{Exchange, ServeConfig, serve};
 use keyway_rpc::{Error, Request, Response, Router};

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 
-use keyway_proto::{Address, ParseAddressError};
+use keyway_local::{Address, ParseAddressError};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};

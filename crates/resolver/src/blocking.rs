@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use keyway_proto::ParseAddressError;
+use keyway_local::ParseAddressError;
 use keyway_secrets::{Envelope, Id, Pattern};
 use tokio::runtime::{Builder, Runtime};
 

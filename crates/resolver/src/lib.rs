@@ -43,5 +43,5 @@ pub use error::{GetOneError, ResolveError};
 #[cfg(feature = "socket")]
 pub use socket::{Attempt, ConnectError, DaemonSocket, DialError, ResponseBody, SocketError};
 
-pub use keyway_proto::{Address, ParseAddressError};
+pub use keyway_local::{Address, ParseAddressError};
 pub use keyway_secrets::{Envelope, Id, Pattern, SecretValue};

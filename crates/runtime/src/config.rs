@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use keyway_proto::Address;
+use keyway_local::Address;
 use keyway_secrets::Pattern;
 
 use crate::name::PluginName;

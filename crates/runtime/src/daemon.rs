@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyway_proto::Address;
+use keyway_local::Address;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 

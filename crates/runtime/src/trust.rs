@@ -61,7 +61,7 @@ pub(crate) fn settings(
 
 #[cfg(test)]
 mod tests {
-    use keyway_proto::Address;
+    use keyway_local::Address;
 
     use super::*;
 

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyway_proto::Address;
+use keyway_local::Address;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep_until};
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use keyway_proto::{Address, ParseAddressError};
+use keyway_local::{Address, ParseAddressError};
 use keyway_rpc::{Body, BoxError};
 use tower_service::Service;
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use keyway_proto::Address;
+use keyway_local::Address;
 use keyway_proto::health::v1::{
     GetVersionRequest, GetVersionResponse, VersionService, VersionServiceServer,
 };

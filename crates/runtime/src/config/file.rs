@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use keyway_proto::Address;
+use keyway_local::Address;
 use keyway_secrets::Pattern;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::Spanned;

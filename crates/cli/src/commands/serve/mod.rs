@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
-use keyway_proto::Address;
+use keyway_local::Address;
 use keyway_runtime::Daemon;
 
 use crate::exit::Exit;
@@ -50,7 +50,7 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-fn parse(text: OsString) -> Result<Address, keyway_proto::ParseAddressError> {
+fn parse(text: OsString) -> Result<Address, keyway_local::ParseAddressError> {
     Address::from_os_str(&text)
 }
 

@@ -4,8 +4,8 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use keyway_local::{Address, SOCKET_VARIABLE};
 use keyway_plugin_file::{IDENTITY_VARIABLE, PASSPHRASE_FILE_VARIABLE, STORE_VARIABLE};
-use keyway_proto::{Address, SOCKET_VARIABLE};
 use keyway_runtime::{BundledPlugin, Config, ConfigError, VersionInfo};
 
 use super::Options;

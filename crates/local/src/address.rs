@@ -25,13 +25,13 @@ pub const MAX_ADDRESS_LENGTH: usize = 107;
 /// programs pass `|name| std::env::var_os(name)` and tests what they like.
 ///
 /// ```
-/// use keyway_proto::Address;
+/// use keyway_local::Address;
 ///
 /// let path: Address = "/run/user/1000/keyway/daemon.sock".parse()?;
 /// let name: Address = "@docker-secrets-engine/1000/daemon.sock".parse()?;
 /// assert_eq!(name, Address::reference(1000));
 /// assert_eq!(path.to_string(), "/run/user/1000/keyway/daemon.sock");
-/// # Ok::<(), keyway_proto::ParseAddressError>(())
+/// # Ok::<(), keyway_local::ParseAddressError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(
