@@ -44,6 +44,7 @@ mod identity;
 mod launch;
 mod listen;
 mod manager;
+mod model;
 mod name;
 mod plugin;
 mod printable;

@@ -1,0 +1,87 @@
+//! What a plugin does, how it is started, and which provider goes before which.
+
+use std::cmp::Reverse;
+
+use keyway_secrets::Pattern;
+
+/// What a plugin does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Provides the secrets of these patterns, as registered or described, before the configuration cuts them.
+    Provider(Vec<Pattern>),
+    /// Decides who may resolve, list and manage.
+    AccessControl,
+}
+
+/// How the process of a plugin is started. The greater class goes first: launched before external.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Class {
+    /// Started by the user; it connected to the daemon.
+    External,
+    /// Started by the daemon.
+    Launched,
+}
+
+impl Class {
+    /// The word that users read.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::External => "external",
+            Self::Launched => "launched",
+        }
+    }
+}
+
+/// Where a provider stands among the providers. The greater rank goes first; equal ranks decide together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Rank {
+    /// `priority` of the configuration.
+    pub(crate) priority: i64,
+    /// Launched before external.
+    pub(crate) class: Class,
+    /// Whether a response may ask the user or has an effect. Such a provider goes behind the others of its priority and class.
+    pub(crate) interactive: bool,
+}
+
+impl Rank {
+    fn key(self) -> (i64, Class, Reverse<bool>) {
+        (self.priority, self.class, Reverse(self.interactive))
+    }
+}
+
+impl Ord for Rank {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl PartialOrd for Rank {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn priority_outranks_class_and_class_outranks_interactive() {
+        let rank = |priority, class, interactive| Rank {
+            priority,
+            class,
+            interactive,
+        };
+        let descending = [
+            rank(1, Class::External, true),
+            rank(0, Class::Launched, false),
+            rank(0, Class::Launched, true),
+            rank(0, Class::External, false),
+            rank(0, Class::External, true),
+            rank(-1, Class::Launched, false),
+        ];
+        for pair in descending.windows(2) {
+            assert!(pair[0] > pair[1], "{pair:?}");
+        }
+    }
+}
