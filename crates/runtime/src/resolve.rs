@@ -3,6 +3,7 @@
 mod answer;
 mod ask;
 mod catalog;
+mod rank;
 
 use std::sync::Arc;
 use std::time::Duration;
