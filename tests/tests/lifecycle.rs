@@ -59,7 +59,7 @@ async fn l05_who_does_not_register_is_closed_and_named() {
     let mut config = home.config();
     home.add("mute");
     behave(&mut config, "mute", Behaviour::NeverRegister);
-    config.registration_timeout = Duration::from_millis(100);
+    config.start_timeout = Duration::from_millis(100);
     let daemon = TestDaemon::with_config(home.into(), config);
     // It might know the answer, so this is not "not found".
     let error = daemon.get("any/thing").await.expect_err("unavailable");
@@ -140,7 +140,7 @@ async fn l12_bad_plugins_delay_nobody_else() {
     }
     std::fs::write(home.path().join("plugins/not-a-program"), "text").expect("a file");
     // Who waits for a bad plugin exceeds all patience.
-    config.registration_timeout = 10 * PATIENCE;
+    config.start_timeout = 10 * PATIENCE;
     let daemon = TestDaemon::with_config(home.into(), config);
     let answer = tokio::time::timeout(3 * PATIENCE, daemon.get("good/key")).await;
     let secrets = answer.expect("it waits for no bad plugin");

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream as StdStream;
 use keyway_proto::plugins::v1::RunStatus;
 use keyway_resolver::ResolveError;
 use keyway_rpc::{Code, Error};
-use keyway_runtime::ManualPlugins;
+use keyway_runtime::ExternalPlugins;
 use keyway_tests::daemon::Home;
 use keyway_tests::plugin::{Plugin, connect, hijack};
 use keyway_tests::{Behaviour, TestDaemon};
@@ -72,7 +72,7 @@ async fn l05_names_are_taken_once_and_launched_ones_are_reserved() {
 async fn configuration_can_refuse_plugins_by_hand() {
     let home = Home::new(PLUGIN);
     let mut config = home.config();
-    config.manual = ManualPlugins::Named(BTreeSet::from(["welcome".parse().expect("a name")]));
+    config.external = ExternalPlugins::Named(BTreeSet::from(["welcome".parse().expect("a name")]));
     let daemon = TestDaemon::with_config(home.into(), config);
     let error = by_hand(&daemon, "stranger").await.expect_err("refused");
     assert_eq!(error.code(), Code::FailedPrecondition, "{error}");

@@ -73,7 +73,7 @@ async fn configuration_cuts_a_realm() {
     let mut config = home.config();
     home.add("wide");
     behave(&mut config, "wide", Behaviour::OwnEverything);
-    plugin(&mut config, "wide").realm = Some("team/**".parse().expect("a pattern"));
+    plugin(&mut config, "wide").realm = Some(vec!["team/**".parse().expect("a pattern")]);
     let daemon = TestDaemon::with_config(home.into(), config);
     assert_eq!(daemon.ids("team/key").await, pairs(&[("team/key", "wide")]));
     assert!(matches!(

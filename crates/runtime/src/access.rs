@@ -83,7 +83,7 @@ pub(crate) async fn authorize(
 /// that are not disabled. Waits for one that is just starting.
 async fn modules(engine: &Engine) -> Result<Vec<Arc<Handle>>, Error> {
     let mut changes = engine.registry.subscribe();
-    let until = Instant::now() + engine.config().registration_timeout;
+    let until = Instant::now() + engine.config().start_timeout;
     loop {
         let missing = match running_modules(engine) {
             Ok(modules) => return Ok(modules),

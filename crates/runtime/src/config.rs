@@ -1,6 +1,8 @@
-//! What the daemon is told: a plain structure, and the configuration file that fills it.
+//! The configuration of the daemon: a plain structure, the file that fills it, and what is in force because of it.
 
 mod file;
+#[allow(dead_code, reason = "the plugin tasks take it over step by step")]
+mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -10,36 +12,53 @@ use std::time::Duration;
 use keyway_local::Address;
 use keyway_secrets::Pattern;
 
-use crate::name::PluginName;
+use crate::model::PluginName;
+pub(crate) use crate::model::Sha256;
 use crate::supervisor::RestartPolicy;
 
 pub use file::ConfigError;
+#[allow(
+    unused_imports,
+    reason = "the plugin tasks take them over step by step"
+)]
+pub(crate) use settings::{PluginSettings, Settings};
 
 /// Everything that the daemon needs to know. Start from [`Config::new`], then set what differs.
 ///
 /// It knows neither the command line nor the environment of this process, so that tests can run many daemons side by side.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where programs and hand-started plugins connect. The first is the daemon's own address.
+    /// Where clients and external plugins connect. The first is the daemon's own address.
     pub listen: Vec<Address>,
-    /// Further addresses, for peers that look elsewhere. One that cannot be had is reported and passed over.
+    /// Further addresses, for peers that look elsewhere. One that is taken or cannot be bound is logged.
     pub listen_also: Vec<Address>,
-    /// Directories whose executables are launched as plugins; the first one that has a name wins it.
+    /// Whether the daemon also listens at the abstract name of the protocol's reference implementation, unless addresses were
+    /// given (`abstract`, default: true). Who fills [`listen_also`](Self::listen_also) reads it.
+    pub abstract_socket: bool,
+    /// Whether the daemon also listens at Docker's `engine.sock` where that is free, unless addresses were given
+    /// (`docker_socket`, default: true). Who fills [`listen_also`](Self::listen_also) reads it.
+    pub docker_socket: bool,
+    /// Directories whose executables are launched as they appear; the first one that has a name wins it.
     pub plugin_dirs: Vec<PathBuf>,
-    /// Whether changes in those directories are picked up by themselves (default: yes), or by a reload only.
+    /// Directories whose executables are launched if the configuration mentions their name or the user enabled them. They are
+    /// looked at before [`plugin_dirs`](Self::plugin_dirs).
+    pub available_dirs: Vec<PathBuf>,
+    /// Whether changes in those directories are noticed at once (default: true), or by a reload only.
     pub watch: bool,
     /// Users that may connect besides our own.
     pub allow_uids: BTreeSet<u32>,
-    /// Which plugins may be started by hand.
-    pub manual: ManualPlugins,
+    /// Which external plugins may register (`[external] allow`).
+    pub external: ExternalPlugins,
     /// Access-control modules that must be running for any secret to be given out.
     pub access_modules: BTreeSet<PluginName>,
+    /// Whether callers in other pid namespaces may resolve at abstract addresses (`[access] contained`).
+    pub access_contained: bool,
     /// The audit log; none unless configured.
     pub audit: Option<AuditConfig>,
     /// What is configured for single plugins.
     pub plugins: BTreeMap<PluginName, PluginConfig>,
-    /// Where the daemon remembers which plugins are disabled and what realms they had.
+    /// Where the daemon remembers decisions, pins and registrations.
     pub state_dir: PathBuf,
     /// The environment that plugins may be given parts of.
     pub environment: Vec<(OsString, OsString)>,
@@ -47,16 +66,24 @@ pub struct Config {
     pub bundled: Vec<BundledPlugin>,
     /// What the daemon says about itself.
     pub version: VersionInfo,
-    /// How long a plugin may take to register (default: 5 s).
-    pub registration_timeout: Duration,
+    /// How long a start may take where nothing else is configured (default: 5 s).
+    pub start_timeout: Duration,
     /// How long one request to a plugin may take where nothing else is configured (default: 10 s).
     pub request_timeout: Duration,
+    /// How long one request may take that may ask the user, where nothing else is configured (default: 2 min).
+    pub user_timeout: Duration,
     /// How many bytes the answers of providers may have together while they are read and sent on, counting those above
     /// 64 KiB (default: [`Config::DEFAULT_ANSWER_MEMORY`]). Answers that find no room wait for it, as long as their request
     /// may take.
     pub answer_memory: u64,
     /// How plugins that ended unasked are started again.
     pub restart: RestartPolicy,
+    /// The file that was read last into this configuration, if any.
+    pub file: Option<PathBuf>,
+    /// The SHA-256 of the bytes of that file, or of nothing.
+    pub hash: Sha256,
+    /// What in that file deserves attention although it is valid, a sentence each.
+    pub warnings: Vec<String>,
 }
 
 impl Config {
@@ -68,21 +95,29 @@ impl Config {
         Self {
             listen: vec![listen],
             listen_also: Vec::new(),
+            abstract_socket: true,
+            docker_socket: true,
             plugin_dirs: Vec::new(),
+            available_dirs: Vec::new(),
             watch: true,
             allow_uids: BTreeSet::new(),
-            manual: ManualPlugins::Any,
+            external: ExternalPlugins::Any,
             access_modules: BTreeSet::new(),
+            access_contained: false,
             audit: None,
             plugins: BTreeMap::new(),
             state_dir: state_dir.into(),
             environment: Vec::new(),
             bundled: Vec::new(),
             version: VersionInfo::default(),
-            registration_timeout: Duration::from_secs(5),
+            start_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(10),
+            user_timeout: Duration::from_secs(120),
             answer_memory: Self::DEFAULT_ANSWER_MEMORY,
             restart: RestartPolicy::default(),
+            file: None,
+            hash: Sha256::of(b""),
+            warnings: Vec::new(),
         }
     }
 
@@ -100,10 +135,10 @@ impl Config {
     }
 }
 
-/// Which plugins may be started by hand (`[manual] allow`).
+/// Which external plugins may register (`[external] allow`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub enum ManualPlugins {
+pub enum ExternalPlugins {
     /// Any name that no launched plugin has (`true`, the default).
     #[default]
     Any,
@@ -113,14 +148,24 @@ pub enum ManualPlugins {
     Named(BTreeSet<PluginName>),
 }
 
-impl ManualPlugins {
-    /// Whether a plugin of this name may be started by hand.
+impl ExternalPlugins {
+    /// Returns whether an external plugin of this name may register.
     pub fn allows(&self, name: &PluginName) -> bool {
         match self {
             Self::Any => true,
             Self::None => false,
             Self::Named(names) => names.contains(name),
         }
+    }
+
+    /// Returns the names of a list; none unless there is one.
+    pub fn names(&self) -> impl Iterator<Item = &PluginName> {
+        match self {
+            Self::Named(names) => Some(names),
+            Self::Any | Self::None => None,
+        }
+        .into_iter()
+        .flatten()
     }
 }
 
@@ -132,6 +177,8 @@ pub struct AuditConfig {
     pub path: PathBuf,
     /// The size at which the file is renamed to `PATH.1` and begun anew (default: 1 MiB).
     pub max_bytes: u64,
+    /// How many former files are kept, `PATH.1` being the newest (default: 5).
+    pub keep: u32,
     /// What happens to a request that cannot be recorded.
     pub on_failure: AuditFailure,
 }
@@ -142,6 +189,7 @@ impl AuditConfig {
         Self {
             path: path.into(),
             max_bytes: 1024 * 1024,
+            keep: 5,
             on_failure: AuditFailure::default(),
         }
     }
@@ -159,21 +207,25 @@ pub enum AuditFailure {
     Refuse,
 }
 
-/// What is configured for one plugin (`[plugins.NAME]`).
+/// What is configured for one plugin (`[plugins.NAME]`). `None` and empty collections stand for the default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PluginConfig {
     /// Whether it runs. `None`: unless it was disabled with `keyway plugins disable`.
     pub enabled: Option<bool>,
-    /// The realm that its registered pattern is cut to.
-    pub realm: Option<Pattern>,
-    /// Whose answer counts when two providers answer one id: the higher number. `None`: launched beats hand-started.
+    /// The patterns that its realm is cut to; 1 to 64. `None`: the realm is what it registers.
+    pub realm: Option<Vec<Pattern>>,
+    /// The rank among providers, higher first (default: 0; `file`: -1).
     pub priority: Option<i64>,
-    /// Whether its failure makes the whole answer `unavailable` instead of partial.
+    /// Whether its failure fails every pattern query that overlaps its realm.
     pub required: bool,
-    /// How long one request to it may take.
+    /// How long one request to it may take (default: [`Config::request_timeout`]).
     pub timeout: Option<Duration>,
-    /// How many requests it gets at once (default: [`PluginConfig::DEFAULT_CONCURRENCY`]); others wait their turn.
+    /// How long a start may take, from the fork to the answered registration (default: [`Config::start_timeout`]).
+    pub start_timeout: Option<Duration>,
+    /// How long one request may take that may ask the user (default: [`Config::user_timeout`]).
+    pub user_timeout: Option<Duration>,
+    /// The most calls in flight, 1 to [`PluginConfig::MAX_CONCURRENCY`]. `None`: what the plugin's description says.
     pub concurrency: Option<usize>,
     /// Variables set in its environment.
     pub env: BTreeMap<String, String>,
@@ -184,49 +236,32 @@ pub struct PluginConfig {
     /// How long its answers may be reused. `None`: never. For `file` it has no effect, and a configuration file is refused
     /// that sets it.
     pub cache_ttl: Option<Duration>,
+    /// Exit statuses after which a restart is pointless (default: 78).
+    pub fatal_exit: Option<BTreeSet<i32>>,
+    /// What its processes may resolve (default: nothing).
+    pub may_resolve: Vec<Pattern>,
+    /// Whether answering may ask the user; wins over the plugin's description.
+    pub interactive: Option<bool>,
+    /// Whether equal requests may share one answer; wins over the plugin's description.
+    pub shareable: Option<bool>,
+    /// Whether it can answer patterns; wins over the plugin's description.
+    pub lists: Option<bool>,
 }
 
 impl PluginConfig {
-    /// How many requests a plugin gets at once where nothing is configured.
+    /// How many calls a plugin gets at once where neither configuration nor its description says it.
     pub const DEFAULT_CONCURRENCY: usize = 64;
+
+    /// The most calls that a plugin can be given at once.
+    pub const MAX_CONCURRENCY: usize = 1024;
+
+    /// The exit status after which a restart is pointless where nothing is configured.
+    pub const DEFAULT_FATAL_EXIT: i32 = 78;
 }
 
 /// Whether answers of this plugin may be used again: not those of `file`, where what was just stored must be found.
 pub(crate) fn may_be_cached(name: &PluginName) -> bool {
     name.as_str() != "file"
-}
-
-/// A SHA-256 checksum, written as 64 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Sha256(pub [u8; 32]);
-
-impl std::fmt::Display for Sha256 {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl std::fmt::Debug for Sha256 {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{self}")
-    }
-}
-
-impl std::str::FromStr for Sha256 {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || format!("a SHA-256 checksum has 64 hexadecimal digits: {text:?} is none");
-        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(wrong());
-        }
-        let mut checksum = [0; 32];
-        for (byte, digits) in checksum.iter_mut().zip(text.as_bytes().chunks(2)) {
-            let digits = std::str::from_utf8(digits).map_err(|_| wrong())?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong())?;
-        }
-        Ok(Self(checksum))
-    }
 }
 
 /// A plugin that comes with the program (`bundled`).

@@ -72,7 +72,7 @@ pub(crate) async fn open<I>(
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let limit = engine.config().registration_timeout;
+    let limit = engine.config().start_timeout;
     let (session, driver) = Session::new(io, Role::Server, keyway_mux::Config::default());
     let mut driver = OwnedTask::spawn(driver);
     let (service, registered) = RegistrationService::new(session.clone(), admission, engine);

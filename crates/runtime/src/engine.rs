@@ -10,10 +10,11 @@ use keyway_rpc::Budget;
 use crate::audit::Audit;
 use crate::config::{Config, PluginConfig, Sha256};
 use crate::launch::{Environment, Spawner};
+use crate::model::state::{PluginState, RememberedKind, RememberedRegistration, State};
 use crate::name::PluginName;
 use crate::plugin::CommandSender;
 use crate::registry::{Kind, Registry};
-use crate::state::{PluginState, State, StateFile};
+use crate::state::StateFile;
 
 /// The name by which the daemon introduces itself to plugins.
 const ENGINE_NAME: &str = "keyway";
@@ -85,51 +86,48 @@ impl Engine {
 
     /// Whether a plugin is kept from running: by configuration, else by what was asked for over RPC.
     pub(crate) fn is_disabled(&self, name: &PluginName, config: &PluginConfig) -> bool {
-        config
-            .enabled
-            .map_or_else(|| self.memory.plugin(name).disabled, |enabled| !enabled)
+        config.enabled.map_or_else(
+            || self.memory.plugin(name).decision() == Some(false),
+            |enabled| !enabled,
+        )
     }
 
     /// Remembers what was asked for over RPC.
     pub(crate) fn set_disabled(&self, name: &PluginName, disabled: bool) {
         self.memory
-            .update(name, |plugin| plugin.disabled = disabled);
+            .update(name, |plugin| plugin.set_decision(Some(!disabled)));
     }
 
     /// The checksum that a person trusted. One that the state file holds in a form of its own counts as none.
     pub(crate) fn trusted(&self, name: &PluginName) -> Option<Sha256> {
-        self.memory
-            .plugin(name)
-            .trusted
-            .and_then(|checksum| checksum.parse().ok())
+        self.memory.plugin(name).trusted
     }
 
     /// Remembers that a person trusts the executable with this checksum.
     pub(crate) fn trust(&self, name: &PluginName, checksum: Sha256) {
         self.memory
-            .update(name, |plugin| plugin.trusted = Some(checksum.to_string()));
+            .update(name, |plugin| plugin.trusted = Some(checksum));
     }
 
     /// What the plugin was when it last registered, also in an earlier run of the daemon.
     pub(crate) fn remembered_kind(&self, name: &PluginName) -> Option<Kind> {
-        let remembered = self.memory.plugin(name);
-        if remembered.access_control {
-            return Some(Kind::AccessControl);
-        }
-        remembered
-            .realm
-            .and_then(|realm| realm.parse().ok())
-            .map(Kind::Provider)
+        let remembered = self.memory.plugin(name).registration?;
+        Some(match remembered.kind {
+            RememberedKind::AccessControl => Kind::AccessControl,
+            RememberedKind::Provider(patterns) => Kind::Provider(patterns.first()?.clone()),
+        })
     }
 
     /// Remembers what a plugin registered as.
     pub(crate) fn remember(&self, name: &PluginName, kind: &Kind) {
         self.memory.update(name, |plugin| {
-            plugin.access_control = *kind == Kind::AccessControl;
-            plugin.realm = match kind {
-                Kind::Provider(pattern) => Some(pattern.to_string()),
-                Kind::AccessControl => None,
-            };
+            plugin.registration = Some(RememberedRegistration {
+                kind: match kind {
+                    Kind::Provider(pattern) => RememberedKind::Provider(vec![pattern.clone()]),
+                    Kind::AccessControl => RememberedKind::AccessControl,
+                },
+                file: None,
+            });
         });
     }
 
@@ -167,9 +165,12 @@ impl Memory {
     fn update(&self, name: &PluginName, change: impl FnOnce(&mut PluginState)) {
         let mut state = self.lock();
         // The lock is held while writing, so that an older state can never replace a newer one.
-        if state.update(name, change)
-            && let Err(error) = self.file.write(&state)
-        {
+        let written = match state.update(name, change) {
+            Ok(true) => self.file.write(&state),
+            Ok(false) => Ok(()),
+            Err(error) => Err(std::io::Error::other(error)),
+        };
+        if let Err(error) = written {
             tracing::error!(%error, "the state file cannot be written: the daemon will not remember this after a restart");
         }
     }

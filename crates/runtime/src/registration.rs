@@ -317,7 +317,7 @@ mod tests {
                 assert_eq!(Error::from(error).code(), keyway_rpc::Code::InvalidArgument);
             };
         check(provider("", "v1", "**"), None, "names no plugin");
-        check(provider("a b", "v1", "**"), None, "not valid");
+        check(provider(&"a".repeat(257), "v1", "**"), None, "not valid");
         check(
             provider("other", "v1", "**"),
             Some(&name("demo")),

@@ -70,15 +70,16 @@ impl Entry {
     /// The ids it may answer for, when it is known to be a provider.
     pub(crate) fn realm(&self) -> Option<Realm> {
         match &self.kind {
-            Some(Kind::Provider(pattern)) => {
-                Some(Realm::new(pattern.clone(), self.config.realm.as_ref()))
-            }
+            Some(Kind::Provider(pattern)) => Some(Realm::new(
+                pattern.clone(),
+                self.config.realm.as_ref().and_then(|realm| realm.first()),
+            )),
             // Configuration may know the realm of a plugin that was never seen.
             None => self
                 .config
                 .realm
                 .clone()
-                .map(|limit| Realm::new(limit, None)),
+                .and_then(|limit| Some(Realm::new(limit.into_iter().next()?, None))),
             Some(Kind::AccessControl) => None,
         }
     }

@@ -132,7 +132,7 @@ async fn wait_for_starting(engine: &Arc<Engine>, query: &Pattern, deadline: Opti
 /// Until when a query waits for starting plugins.
 fn wait_limit(engine: &Engine, deadline: Option<Instant>) -> Instant {
     // A little more than the plugin has, so that its own time-out comes first and is what the caller reads.
-    let limit = Instant::now() + engine.config().registration_timeout + Duration::from_millis(100);
+    let limit = Instant::now() + engine.config().start_timeout + Duration::from_millis(100);
     deadline.map_or(limit, |deadline| deadline.min(limit))
 }
 

@@ -1,58 +1,12 @@
-//! What the daemon remembers from one run to the next: which plugins are disabled, and the realm of each.
+//! The state file: what the daemon remembers from one run to the next, on disk.
 
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use crate::files::check_trusted;
-use crate::name::PluginName;
-
-/// The state file's content.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct State {
-    #[serde(default)]
-    plugins: BTreeMap<PluginName, PluginState>,
-}
-
-/// What is remembered of one plugin.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct PluginState {
-    /// Set by `DisablePlugin`, cleared by `EnablePlugin`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) disabled: bool,
-    /// The pattern of its last registration as a secrets provider.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) realm: Option<String>,
-    /// The checksum of the executable that a person trusted, in hexadecimal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) trusted: Option<String>,
-    /// Whether its last registration was as an access-control module.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) access_control: bool,
-}
-
-impl State {
-    /// What is remembered of `name`.
-    pub(crate) fn plugin(&self, name: &PluginName) -> PluginState {
-        self.plugins.get(name).cloned().unwrap_or_default()
-    }
-
-    /// Changes what is remembered of `name`; tells whether anything is different now.
-    pub(crate) fn update(
-        &mut self,
-        name: &PluginName,
-        change: impl FnOnce(&mut PluginState),
-    ) -> bool {
-        let entry = self.plugins.entry(name.clone()).or_default();
-        let before = entry.clone();
-        change(entry);
-        *entry != before
-    }
-}
+pub(crate) use crate::model::state::State;
 
 /// The state file: `state.json` in the state directory.
 #[derive(Debug, Clone)]
@@ -133,6 +87,8 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
+    use crate::model::PluginName;
+
     fn name() -> PluginName {
         "pass".parse().expect("a name")
     }
@@ -143,8 +99,8 @@ mod tests {
         let file = StateFile::new(&directory.path().join("below"));
         assert_eq!(file.read(), State::default());
         let mut state = State::default();
-        assert!(state.update(&name(), |plugin| plugin.realm = Some("pass/**".into())));
-        assert!(!state.update(&name(), |plugin| plugin.realm = Some("pass/**".into())));
+        let updated = state.update(&name(), |plugin| plugin.set_decision(Some(false)));
+        assert_eq!(updated, Ok(true));
         file.write(&state).expect("written");
         assert_eq!(file.read(), state);
         let mode = fs::metadata(&file.path)
@@ -168,8 +124,8 @@ mod tests {
         fs::write(&file.path, "{ damaged").expect("written");
         assert_eq!(file.read(), State::default());
         fs::write(&file.path, r#"{"plugins":{"pass":{"disabled":true}}}"#).expect("written");
-        assert!(file.read().plugin(&name()).disabled);
+        assert_eq!(file.read().plugin(&name()).decision(), Some(false));
         fs::set_permissions(&file.path, fs::Permissions::from_mode(0o666)).expect("the mode");
-        assert!(!file.read().plugin(&name()).disabled);
+        assert_eq!(file.read().plugin(&name()).decision(), None);
     }
 }

@@ -12,10 +12,10 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::Spanned;
 
 use super::{
-    AuditConfig, AuditFailure, Config, ManualPlugins, PluginConfig, Sha256, may_be_cached,
+    AuditConfig, AuditFailure, Config, ExternalPlugins, PluginConfig, Sha256, may_be_cached,
 };
 use crate::files::{UntrustedFile, check_trusted};
-use crate::name::PluginName;
+use crate::model::PluginName;
 
 /// Why a configuration file was not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +81,8 @@ struct File {
     plugin_dirs: Option<Vec<AbsolutePath>>,
     allow_uids: Option<BTreeSet<u32>>,
     answer_memory: Option<Size>,
-    manual: Option<Manual>,
+    #[serde(alias = "manual")]
+    external: Option<Manual>,
     access: Option<Access>,
     audit: Option<Audit>,
     #[serde(default)]
@@ -163,8 +164,8 @@ impl File {
         if let Some(answer_memory) = self.answer_memory {
             config.answer_memory = answer_memory.0;
         }
-        if let Some(manual) = self.manual {
-            config.manual = manual.allow.into();
+        if let Some(manual) = self.external {
+            config.external = manual.allow.into();
         }
         if let Some(access) = self.access {
             config.access_modules = access.modules;
@@ -180,7 +181,7 @@ impl File {
     }
 }
 
-impl From<Allow> for ManualPlugins {
+impl From<Allow> for ExternalPlugins {
     fn from(allow: Allow) -> Self {
         match allow {
             Allow::All(true) => Self::Any,
@@ -203,7 +204,7 @@ impl From<Plugin> for PluginConfig {
     fn from(plugin: Plugin) -> Self {
         Self {
             enabled: plugin.enabled,
-            realm: plugin.realm.map(|realm| realm.0),
+            realm: plugin.realm.map(|realm| vec![realm.0]),
             priority: plugin.priority,
             required: plugin.required,
             timeout: plugin.timeout.map(|timeout| timeout.0),
@@ -216,6 +217,7 @@ impl From<Plugin> for PluginConfig {
             pass_env: plugin.pass_env.into_iter().map(|name| name.0).collect(),
             sha256: plugin.sha256.map(|checksum| checksum.0),
             cache_ttl: plugin.cache_ttl.map(|ttl| ttl.into_inner().0),
+            ..Self::default()
         }
     }
 }

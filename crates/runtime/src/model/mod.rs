@@ -1,7 +1,14 @@
-//! What the daemon knows about plugins in its own terms: pure data, without I/O and without async.
+//! What the daemon knows about plugins in its own terms: pure data, without async and without the state of any connection.
 
+mod file_identity;
 mod kind;
+pub(crate) mod name;
 mod realm;
+mod sha256;
+pub(crate) mod state;
 
+pub(crate) use file_identity::FileIdentity;
 pub(crate) use kind::{Class, Kind, Rank};
+pub(crate) use name::PluginName;
 pub(crate) use realm::Realm;
+pub use sha256::Sha256;

@@ -206,7 +206,14 @@ impl LaunchedPlugin {
         self.version.clone_from(&registration.version);
         self.engine.remember(&self.name, &registration.kind);
         if let Kind::Provider(pattern) = &registration.kind {
-            let realm = Realm::new(pattern.clone(), self.source.config.realm.as_ref());
+            let realm = Realm::new(
+                pattern.clone(),
+                self.source
+                    .config
+                    .realm
+                    .as_ref()
+                    .and_then(|realm| realm.first()),
+            );
             if realm.is_empty() {
                 tracing::error!(
                     plugin = %self.name, registered = %pattern, configured = %realm,
@@ -279,7 +286,7 @@ impl LaunchedPlugin {
         let mut environment = self.engine.environment.for_plugin(&passed, &config.env);
         let launch = LaunchConfig {
             name: self.name.to_string(),
-            timeout: self.engine.config().registration_timeout,
+            timeout: self.engine.config().start_timeout,
             fd: PLUGIN_DESCRIPTOR,
         };
         environment.insert(LAUNCH_VARIABLE.into(), launch.to_json().into());

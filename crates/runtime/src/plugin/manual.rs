@@ -198,7 +198,7 @@ impl connection::Admission for Admission {
         if engine.is_stopping() {
             return Err(RegistrationError::Stopping);
         }
-        if !config.manual.allows(name) {
+        if !config.external.allows(name) {
             return Err(RegistrationError::ManualRefused(name.clone()));
         }
         let plugin = Arc::new(config.plugin(name));

@@ -191,7 +191,7 @@ fn a_failure_of_one_who_never_registered_does_not_spoil_the_answers_of_others() 
 fn plugins_are_sorted_by_what_can_be_expected_of_them() {
     let default = PluginConfig::default;
     let limited = PluginConfig {
-        realm: Some(pattern("team/**")),
+        realm: Some(vec![pattern("team/**")]),
         ..default()
     };
     let entries = [

@@ -1,0 +1,273 @@
+//! What the daemon remembers from one run to the next, as data.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use keyway_secrets::Pattern;
+use serde::{Deserialize, Serialize};
+
+use super::{FileIdentity, PluginName, Sha256};
+
+/// What the daemon remembers from one run to the next.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// The configuration file that was read last; `None`: the daemon ran without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) configuration: Option<PathBuf>,
+    #[serde(default)]
+    plugins: BTreeMap<PluginName, PluginState>,
+}
+
+/// What is remembered of one plugin.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PluginState {
+    /// Set by `DisablePlugin`, cleared by `EnablePlugin`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    disabled: bool,
+    /// Set by `EnablePlugin`, cleared by `DisablePlugin`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    enabled: bool,
+    /// The checksum of the executable that the user trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trusted: Option<Sha256>,
+    /// What the plugin registered as last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) registration: Option<RememberedRegistration>,
+    /// The file whose first registration failed; queries do not wait for it at the next start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failed_file: Option<FileIdentity>,
+}
+
+/// The last registration of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RememberedRegistration {
+    /// What it registered as.
+    pub(crate) kind: RememberedKind,
+    /// The executable that registered so; `None` for an external plugin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<FileIdentity>,
+}
+
+/// What a plugin registered as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RememberedKind {
+    /// An access-control module.
+    AccessControl,
+    /// A secrets provider with these patterns.
+    #[serde(with = "patterns")]
+    Provider(Vec<Pattern>),
+}
+
+/// The state has no space for another name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the state remembers at most {} plugins", State::MAX_NAMES)]
+pub(crate) struct StateFull;
+
+impl PluginState {
+    /// What the user decided with `keyway plugins enable` or `disable`; `None`: nothing.
+    pub(crate) fn decision(&self) -> Option<bool> {
+        match (self.disabled, self.enabled) {
+            (true, _) => Some(false),
+            (false, true) => Some(true),
+            (false, false) => None,
+        }
+    }
+
+    /// Records or forgets what the user decided.
+    pub(crate) fn set_decision(&mut self, enabled: Option<bool>) {
+        self.disabled = enabled == Some(false);
+        self.enabled = enabled == Some(true);
+    }
+
+    /// What `file` registered as last; `None` for any other file.
+    pub(crate) fn registration_of(&self, file: &FileIdentity) -> Option<&RememberedKind> {
+        let registration = self.registration.as_ref()?;
+        (registration.file.as_ref() == Some(file)).then_some(&registration.kind)
+    }
+}
+
+impl State {
+    /// The most names that are remembered; beyond it, registrations of further names are not.
+    pub(crate) const MAX_NAMES: usize = 1024;
+
+    /// Returns what is remembered of `name`.
+    pub(crate) fn plugin(&self, name: &PluginName) -> PluginState {
+        self.plugins.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Returns every name with what is remembered of it.
+    pub(crate) fn plugins(&self) -> impl Iterator<Item = (&PluginName, &PluginState)> {
+        self.plugins.iter()
+    }
+
+    /// Changes what is remembered of `name`; returns whether anything differs.
+    ///
+    /// With [`MAX_NAMES`](Self::MAX_NAMES) names remembered, a new name takes the place of one of which only a registration
+    /// is known: decisions and pins of the user are never dropped.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`StateFull`] if `name` is new and every name that is remembered has a decision or a pin; nothing is changed.
+    pub(crate) fn update(
+        &mut self,
+        name: &PluginName,
+        change: impl FnOnce(&mut PluginState),
+    ) -> Result<bool, StateFull> {
+        let before = self.plugin(name);
+        let mut after = before.clone();
+        change(&mut after);
+        if after == before {
+            return Ok(false);
+        }
+        if after == PluginState::default() {
+            self.plugins.remove(name);
+            return Ok(true);
+        }
+        if !self.plugins.contains_key(name) {
+            self.make_space()?;
+        }
+        self.plugins.insert(name.clone(), after);
+        Ok(true)
+    }
+
+    /// Makes space for one more name.
+    fn make_space(&mut self) -> Result<(), StateFull> {
+        if self.plugins.len() < Self::MAX_NAMES {
+            return Ok(());
+        }
+        let dispensable = self
+            .plugins
+            .iter()
+            .find(|(_, plugin)| plugin.decision().is_none() && plugin.trusted.is_none());
+        let name = dispensable.map(|(name, _)| name.clone()).ok_or(StateFull)?;
+        self.plugins.remove(&name);
+        Ok(())
+    }
+}
+
+/// Patterns as their texts.
+mod patterns {
+    use keyway_secrets::Pattern;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(
+        patterns: &[Pattern],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(patterns.iter().map(Pattern::as_str))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Pattern>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        let patterns = texts.iter().map(|text| text.parse());
+        patterns.collect::<Result<_, _>>().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> PluginName {
+        text.parse().expect("a name")
+    }
+
+    fn file(inode: u64) -> FileIdentity {
+        FileIdentity {
+            device: 1,
+            inode,
+            size: 3,
+            modified_ns: 4,
+        }
+    }
+
+    fn registered(patterns: &[&str], file: Option<FileIdentity>) -> RememberedRegistration {
+        let patterns = patterns.iter().map(|text| text.parse().expect("a pattern"));
+        RememberedRegistration {
+            kind: RememberedKind::Provider(patterns.collect()),
+            file,
+        }
+    }
+
+    #[test]
+    fn a_state_reads_what_it_writes() {
+        let mut state = State {
+            configuration: Some("/home/demo/config.toml".into()),
+            ..State::default()
+        };
+        let pass = state.update(&name("pass"), |plugin| {
+            plugin.set_decision(Some(true));
+            plugin.trusted = Some(Sha256([7; 32]));
+            plugin.registration = Some(registered(&["pass/**", "shared/*"], Some(file(2))));
+        });
+        let policy = state.update(&name("policy"), |plugin| {
+            plugin.failed_file = Some(file(3));
+            plugin.registration = Some(RememberedRegistration {
+                kind: RememberedKind::AccessControl,
+                file: None,
+            });
+        });
+        assert_eq!((pass, policy), (Ok(true), Ok(true)));
+        let text = serde_json::to_string(&state).expect("JSON");
+        assert_eq!(
+            serde_json::from_str::<State>(&text).expect("a state"),
+            state
+        );
+    }
+
+    #[test]
+    fn a_decision_to_disable_is_read_from_earlier_state_files() {
+        let text = r#"{"plugins":{"pass":{"disabled":true,"realm":"pass/**"}}}"#;
+        let state: State = serde_json::from_str(text).expect("a state");
+        assert_eq!(state.plugin(&name("pass")).decision(), Some(false));
+        assert_eq!(state.plugin(&name("other")).decision(), None);
+    }
+
+    #[test]
+    fn a_registration_is_known_of_its_file_only() {
+        let mut state = State::default();
+        let updated = state.update(&name("pass"), |plugin| {
+            plugin.registration = Some(registered(&["pass/**"], Some(file(2))));
+        });
+        assert_eq!(updated, Ok(true));
+        let pass = state.plugin(&name("pass"));
+        assert!(pass.registration_of(&file(2)).is_some());
+        assert!(pass.registration_of(&file(3)).is_none());
+    }
+
+    #[test]
+    fn a_plugin_without_anything_remembered_takes_no_space() {
+        let mut state = State::default();
+        let mut decide =
+            |enabled| state.update(&name("pass"), |plugin| plugin.set_decision(enabled));
+        assert_eq!(decide(Some(false)), Ok(true));
+        assert_eq!(decide(Some(false)), Ok(false));
+        assert_eq!(decide(None), Ok(true));
+        assert_eq!(state, State::default());
+    }
+
+    #[test]
+    fn a_full_state_drops_registrations_and_never_a_decision_or_a_pin() {
+        let mut state = State::default();
+        for number in 0..State::MAX_NAMES {
+            let changed = state.update(
+                &name(&format!("plugin-{number:04}")),
+                |plugin| match number {
+                    500 => plugin.registration = Some(registered(&["a/*"], None)),
+                    _ if number % 2 == 0 => plugin.set_decision(Some(false)),
+                    _ => plugin.trusted = Some(Sha256([1; 32])),
+                },
+            );
+            assert_eq!(changed, Ok(true));
+        }
+        let disable = |plugin: &mut PluginState| plugin.set_decision(Some(false));
+        assert_eq!(state.update(&name("new"), disable), Ok(true));
+        assert_eq!(state.plugins().count(), State::MAX_NAMES);
+        assert_eq!(state.plugin(&name("plugin-0500")), PluginState::default());
+        assert_eq!(state.update(&name("newer"), disable), Err(StateFull));
+        assert_eq!(state.plugins().count(), State::MAX_NAMES);
+    }
+}
