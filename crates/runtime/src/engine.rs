@@ -10,7 +10,8 @@ use keyway_rpc::Budget;
 use crate::audit::Audit;
 use crate::config::{Config, PluginConfig, Sha256};
 use crate::launch::{Environment, Spawner};
-use crate::model::state::{PluginState, RememberedKind, RememberedRegistration, State};
+use crate::model;
+use crate::model::state::{PluginState, RememberedRegistration, State};
 use crate::name::PluginName;
 use crate::plugin::CommandSender;
 use crate::registry::{Kind, Registry};
@@ -113,8 +114,8 @@ impl Engine {
     pub(crate) fn remembered_kind(&self, name: &PluginName) -> Option<Kind> {
         let remembered = self.memory.plugin(name).registration?;
         Some(match remembered.kind {
-            RememberedKind::AccessControl => Kind::AccessControl,
-            RememberedKind::Provider(patterns) => Kind::Provider(patterns.first()?.clone()),
+            model::Kind::AccessControl => Kind::AccessControl,
+            model::Kind::Provider(patterns) => Kind::Provider(patterns.first()?.clone()),
         })
     }
 
@@ -123,8 +124,8 @@ impl Engine {
         self.memory.update(name, |plugin| {
             plugin.registration = Some(RememberedRegistration {
                 kind: match kind {
-                    Kind::Provider(pattern) => RememberedKind::Provider(vec![pattern.clone()]),
-                    Kind::AccessControl => RememberedKind::AccessControl,
+                    Kind::Provider(pattern) => model::Kind::Provider(vec![pattern.clone()]),
+                    Kind::AccessControl => model::Kind::AccessControl,
                 },
                 file: None,
             });

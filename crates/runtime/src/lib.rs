@@ -44,7 +44,11 @@ mod identity;
 mod launch;
 mod listen;
 mod manager;
-#[allow(dead_code, unused_imports, reason = "the plugin tasks take it over step by step")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the plugin tasks take it over step by step"
+)]
 mod model;
 mod plugin;
 mod printable;

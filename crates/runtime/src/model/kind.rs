@@ -3,14 +3,38 @@
 use std::cmp::Reverse;
 
 use keyway_secrets::Pattern;
+use serde::{Deserialize, Serialize};
 
 /// What a plugin does.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Kind {
     /// Provides the secrets of these patterns, as registered or described, before the configuration cuts them.
+    #[serde(with = "patterns")]
     Provider(Vec<Pattern>),
     /// Decides who may resolve, list and manage.
     AccessControl,
+}
+
+/// Patterns as their texts.
+mod patterns {
+    use keyway_secrets::Pattern;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(
+        patterns: &[Pattern],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(patterns.iter().map(Pattern::as_str))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Pattern>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        let patterns = texts.iter().map(|text| text.parse());
+        patterns.collect::<Result<_, _>>().map_err(D::Error::custom)
+    }
 }
 
 /// How the process of a plugin is started. The greater class goes first: launched before external.

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use keyway_secrets::Pattern;
 use serde::{Deserialize, Serialize};
 
-use super::{FileIdentity, PluginName, Sha256};
+use super::{FileIdentity, Kind, PluginName, Sha256};
 
 /// What the daemon remembers from one run to the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,21 +41,10 @@ pub(crate) struct PluginState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RememberedRegistration {
     /// What it registered as.
-    pub(crate) kind: RememberedKind,
+    pub(crate) kind: Kind,
     /// The executable that registered so; `None` for an external plugin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) file: Option<FileIdentity>,
-}
-
-/// What a plugin registered as.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum RememberedKind {
-    /// An access-control module.
-    AccessControl,
-    /// A secrets provider with these patterns.
-    #[serde(with = "patterns")]
-    Provider(Vec<Pattern>),
 }
 
 /// The state has no space for another name.
@@ -81,7 +69,7 @@ impl PluginState {
     }
 
     /// What `file` registered as last; `None` for any other file.
-    pub(crate) fn registration_of(&self, file: &FileIdentity) -> Option<&RememberedKind> {
+    pub(crate) fn registration_of(&self, file: &FileIdentity) -> Option<&Kind> {
         let registration = self.registration.as_ref()?;
         (registration.file.as_ref() == Some(file)).then_some(&registration.kind)
     }
@@ -146,27 +134,6 @@ impl State {
     }
 }
 
-/// Patterns as their texts.
-mod patterns {
-    use keyway_secrets::Pattern;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
-
-    pub(super) fn serialize<S: Serializer>(
-        patterns: &[Pattern],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(patterns.iter().map(Pattern::as_str))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<Pattern>, D::Error> {
-        let texts = Vec::<String>::deserialize(deserializer)?;
-        let patterns = texts.iter().map(|text| text.parse());
-        patterns.collect::<Result<_, _>>().map_err(D::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,7 +154,7 @@ mod tests {
     fn registered(patterns: &[&str], file: Option<FileIdentity>) -> RememberedRegistration {
         let patterns = patterns.iter().map(|text| text.parse().expect("a pattern"));
         RememberedRegistration {
-            kind: RememberedKind::Provider(patterns.collect()),
+            kind: Kind::Provider(patterns.collect()),
             file,
         }
     }
@@ -206,7 +173,7 @@ mod tests {
         let policy = state.update(&name("policy"), |plugin| {
             plugin.failed_file = Some(file(3));
             plugin.registration = Some(RememberedRegistration {
-                kind: RememberedKind::AccessControl,
+                kind: Kind::AccessControl,
                 file: None,
             });
         });
