@@ -1,11 +1,13 @@
 //! The only `unsafe` code of this crate: system calls that have no safe wrapper.
 //!
 //! - [`child`]: `fork`, `execve`, `dup2` to a fixed number and `close_range`, for starting processes;
+//! - [`clock`]: the clock that goes on while the machine sleeps;
 //! - [`pidfd`]: the socket option `SO_PEERPIDFD`;
 //! - [`readable`]: the registration of a descriptor with the async runtime.
 
 #![allow(unsafe_code, reason = "each block states why it is sound")]
 
 pub(crate) mod child;
+pub(crate) mod clock;
 pub(crate) mod pidfd;
 pub(crate) mod readable;
