@@ -5,6 +5,7 @@
 
 mod cache;
 mod ending;
+mod flight;
 mod handle;
 mod launched;
 mod manual;

@@ -1,0 +1,347 @@
+//! Calls of one plugin that several callers share, and responses that are used again (`shareable`, `cache_ttl`).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared, WeakShared};
+use keyway_proto::resolver::v1::GetSecretsResponse;
+use keyway_proto::resolver::v1::get_secrets_response::Envelope;
+use keyway_proto::timestamp;
+use keyway_secrets::Pattern;
+
+use super::CallError;
+use crate::sys::clock::boot_time;
+
+/// The most responses that are kept for one plugin. Their values are in the daemon's memory for that long.
+const MAX_RESPONSES: usize = 256;
+
+/// The most bytes that their values have together. A response that is larger by itself is not kept.
+const MAX_BYTES: u64 = 32 * 1024 * 1024;
+
+/// A response that several callers share.
+pub(crate) type SharedResponse = Arc<Result<GetSecretsResponse, CallError>>;
+
+/// What has to be known of a response in order to keep it.
+pub(crate) trait Keep: Clone + Send + Sync + 'static {
+    /// The bytes of its values.
+    fn values_len(&self) -> u64;
+
+    /// Whether and how long it may be used again.
+    fn freshness(&self) -> Freshness;
+}
+
+/// Whether and how long a response may be used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    /// Not at all: it is a failure.
+    Never,
+    /// As long as the settings say.
+    Unlimited,
+    /// Until the first secret in it expires.
+    Until(SystemTime),
+}
+
+/// What makes two calls of one plugin equal.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    /// The query as sent to the plugin.
+    pub(crate) query: Pattern,
+    /// Whether the call may ask the user. A failure for want of a prompt must not reach a caller that allows one.
+    pub(crate) may_ask_user: bool,
+}
+
+/// How responses of a plugin may serve several callers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sharing {
+    /// Whether equal calls in flight are one call. Implied by `keep`.
+    pub(crate) share: bool,
+    /// How long a response is used again; `None`: not at all. "Not found" is kept as long as a value, so a secret that is added to
+    /// a store may be missing for this long.
+    pub(crate) keep: Option<Duration>,
+}
+
+/// One moment by two clocks that both go on while the machine sleeps.
+///
+/// The wall clock can be set; the boot clock cannot. An age is the larger of the two differences, so neither setting the wall clock
+/// back nor suspending the machine makes a response younger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moment {
+    pub(crate) wall: SystemTime,
+    /// Since the machine started, sleep included.
+    pub(crate) boot: Duration,
+}
+
+impl Moment {
+    /// The present.
+    pub(crate) fn now() -> Self {
+        Self {
+            wall: SystemTime::now(),
+            boot: boot_time(),
+        }
+    }
+
+    fn since(&self, earlier: &Self) -> Duration {
+        let by_wall = self.wall.duration_since(earlier.wall).unwrap_or_default();
+        by_wall.max(self.boot.saturating_sub(earlier.boot))
+    }
+}
+
+type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
+
+type Flight<R> = BoxFuture<'static, R>;
+
+/// The calls in flight and the kept responses of one plugin. It is dropped with the plugin's registration, and the values in it
+/// are zeroed then.
+///
+/// A call is cancelled when the last caller that waits for it has left. Each call keeps its response at most once, and only if its
+/// entry is still there: [`clear`](Self::clear) takes it away, so a call that began before is neither kept nor joined afterwards.
+pub(crate) struct Flights<R> {
+    table: Arc<Mutex<Table<R>>>,
+    clock: Clock,
+}
+
+struct Table<R> {
+    slots: HashMap<Key, Slot<R>>,
+    /// The number of the next call. A number is never used again.
+    next: u64,
+}
+
+enum Slot<R> {
+    InFlight {
+        number: u64,
+        call: WeakShared<Flight<R>>,
+    },
+    Kept {
+        response: R,
+        since: Moment,
+        lifetime: Duration,
+    },
+}
+
+impl<R: Keep> Flights<R> {
+    /// Nothing in flight, nothing kept.
+    pub(crate) fn new() -> Self {
+        Self::with_clock(Arc::new(Moment::now))
+    }
+
+    fn with_clock(clock: Clock) -> Self {
+        let table = Table {
+            slots: HashMap::new(),
+            next: 0,
+        };
+        Self {
+            table: Arc::new(Mutex::new(table)),
+            clock,
+        }
+    }
+
+    /// The response to an equal call that is kept or in flight if `sharing` allows that, else the response to `call`.
+    ///
+    /// A shared call goes on when this caller leaves and another one waits, so it must not depend on this caller's deadline.
+    /// Cancel safe.
+    pub(crate) async fn get(
+        &self,
+        key: Key,
+        sharing: Sharing,
+        call: impl FnOnce() -> Flight<R>,
+    ) -> R {
+        if !sharing.share && sharing.keep.is_none() {
+            return call().await;
+        }
+        let found = self.look_up(key, sharing.keep, call);
+        match found {
+            Found::Kept(response) => response,
+            Found::InFlight(flight) => flight.await,
+        }
+    }
+
+    /// Drops every kept response. Calls in flight go on for those that wait for them already.
+    pub(crate) fn clear(&self) {
+        lock(&self.table).slots.clear();
+    }
+
+    /// As [`clear`](Self::clear), for the ids of `patterns` alone.
+    pub(crate) fn clear_matching(&self, patterns: &[Pattern]) {
+        let is_untouched = |key: &Key| !patterns.iter().any(|pattern| pattern.overlaps(&key.query));
+        lock(&self.table).slots.retain(|key, _| is_untouched(key));
+    }
+
+    fn look_up(
+        &self,
+        key: Key,
+        keep: Option<Duration>,
+        call: impl FnOnce() -> Flight<R>,
+    ) -> Found<R> {
+        let now = (self.clock)();
+        let mut table = lock(&self.table);
+        if let Some(found) = table.find(&key, keep, &now) {
+            return found;
+        }
+        let number = table.next;
+        table.next += 1;
+        let flight = self.flight(key.clone(), number, keep, call()).shared();
+        table.slots.remove(&key);
+        table.make_space(0, &now);
+        // With as many calls in flight as there are slots, this one is not shared.
+        if let Some(call) = flight.downgrade().filter(|_| table.has_free_slot()) {
+            table.slots.insert(key, Slot::InFlight { number, call });
+        }
+        Found::InFlight(flight)
+    }
+
+    /// The call, which replaces its own slot by the response when it ends.
+    fn flight(&self, key: Key, number: u64, keep: Option<Duration>, call: Flight<R>) -> Flight<R> {
+        let (table, clock) = (Arc::clone(&self.table), Arc::clone(&self.clock));
+        async move {
+            let response = call.await;
+            let now = clock();
+            lock(&table).finish(key, number, &response, keep, now);
+            response
+        }
+        .boxed()
+    }
+}
+
+enum Found<R> {
+    Kept(R),
+    InFlight(Shared<Flight<R>>),
+}
+
+impl<R: Keep> Table<R> {
+    fn find(&self, key: &Key, keep: Option<Duration>, now: &Moment) -> Option<Found<R>> {
+        match self.slots.get(key)? {
+            Slot::InFlight { call, .. } => call.upgrade().map(Found::InFlight),
+            Slot::Kept {
+                response,
+                since,
+                lifetime,
+            } => {
+                let age = now.since(since);
+                (age < *lifetime && age < keep?).then(|| Found::Kept(response.clone()))
+            }
+        }
+    }
+
+    fn finish(&mut self, key: Key, number: u64, response: &R, keep: Option<Duration>, now: Moment) {
+        let is_own = matches!(self.slots.get(&key), Some(Slot::InFlight { number: own, .. }) if *own == number);
+        if !is_own {
+            return;
+        }
+        self.slots.remove(&key);
+        let Some(lifetime) = keep.and_then(|keep| lifetime(response.freshness(), keep, now.wall))
+        else {
+            return;
+        };
+        let values_len = response.values_len();
+        if values_len > MAX_BYTES {
+            return;
+        }
+        self.make_space(values_len, &now);
+        if self.has_free_slot() {
+            let response = response.clone();
+            let kept = Slot::Kept {
+                response,
+                since: now,
+                lifetime,
+            };
+            self.slots.insert(key, kept);
+        }
+    }
+
+    /// Makes space for one more slot with `len` bytes: drops what is of no further use, and every kept response if that is not
+    /// enough.
+    fn make_space(&mut self, len: u64, now: &Moment) {
+        if self.has_space(len) {
+            return;
+        }
+        self.slots.retain(|_, slot| match slot {
+            Slot::InFlight { call, .. } => call.upgrade().is_some(),
+            Slot::Kept {
+                since, lifetime, ..
+            } => now.since(since) < *lifetime,
+        });
+        if !self.has_space(len) {
+            self.slots
+                .retain(|_, slot| matches!(slot, Slot::InFlight { .. }));
+        }
+    }
+
+    fn has_free_slot(&self) -> bool {
+        self.slots.len() < MAX_RESPONSES
+    }
+
+    fn has_space(&self, len: u64) -> bool {
+        self.has_free_slot() && (len == 0 || self.kept_len() + len <= MAX_BYTES)
+    }
+
+    fn kept_len(&self) -> u64 {
+        let lengths = self.slots.values().map(|slot| match slot {
+            Slot::InFlight { .. } => 0,
+            Slot::Kept { response, .. } => response.values_len(),
+        });
+        lengths.sum()
+    }
+}
+
+fn lock<R>(table: &Mutex<Table<R>>) -> MutexGuard<'_, Table<R>> {
+    // A panic in a call happens outside of the lock, so the table is whole.
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn lifetime(freshness: Freshness, keep: Duration, now: SystemTime) -> Option<Duration> {
+    let lifetime = match freshness {
+        Freshness::Never => return None,
+        Freshness::Unlimited => keep,
+        Freshness::Until(expiry) => expiry.duration_since(now).unwrap_or_default().min(keep),
+    };
+    Some(lifetime).filter(|lifetime| !lifetime.is_zero())
+}
+
+impl Keep for SharedResponse {
+    fn values_len(&self) -> u64 {
+        self.as_ref().as_ref().map_or(0, values_len)
+    }
+
+    fn freshness(&self) -> Freshness {
+        let response = match self.as_ref() {
+            Ok(response) => response,
+            // That there is no matching secret is an answer, too.
+            Err(error) if error.is_not_found() => return Freshness::Unlimited,
+            Err(_) => return Freshness::Never,
+        };
+        let expiries = response.envelopes.iter().filter_map(expiry);
+        expiries
+            .min()
+            .map_or(Freshness::Unlimited, Freshness::Until)
+    }
+}
+
+/// When a secret expires. An invalid time counts as past, so that nothing is kept because of it.
+fn expiry(envelope: &Envelope) -> Option<SystemTime> {
+    let expiry = timestamp::from_wire(envelope.expires_at);
+    match expiry {
+        // Go peers write 1970 where they mean "none".
+        Ok(expiry) => expiry.filter(|expiry| *expiry != SystemTime::UNIX_EPOCH),
+        Err(_) => Some(SystemTime::UNIX_EPOCH),
+    }
+}
+
+/// The bytes of all values of a response.
+pub(crate) fn values_len(response: &GetSecretsResponse) -> u64 {
+    let values = response.envelopes.iter();
+    values.map(|envelope| envelope.value().len() as u64).sum()
+}
+
+impl<R> fmt::Debug for Flights<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flights")
+            .field("slots", &lock(&self.table).slots.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
