@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use keyway_plugin_sdk::{AccessControl, Decision, Pattern, ProviderError, Requester};
+use keyway_plugin_sdk::{AccessControl, Decision, Pattern, ProviderError, Requester, ResultExt};
 
 struct OfficeHours;
 
@@ -18,7 +18,8 @@ impl AccessControl for OfficeHours {
             return Ok(Decision::Allow);
         }
         let seconds = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)?
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .or_internal("the clock is before 1970")?
             .as_secs();
         let hour = seconds / 3600 % 24;
         let installed = requester

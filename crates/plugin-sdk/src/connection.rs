@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use crate::error::with_causes;
+use crate::causes::with_causes;
 use crate::gate::{Gate, Key};
 use crate::service::{self, PluginRouter, Role, ShutdownRequested};
 

@@ -1,160 +1,232 @@
-//! What a plugin says when it cannot answer.
+//! Why a plugin gives no result.
 
+mod context;
+mod convert;
+
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
-use keyway_rpc::Code;
+use keyway_proto::keyway::v1::{Failure, FailureKind};
+use keyway_proto::{MAX_REMEDY_LEN, MAX_RETRY_AFTER};
 
-/// Why a provider (or an access-control module) has no answer.
+pub use self::context::ResultExt;
+use crate::causes::with_causes;
+
+/// Why a provider or an access-control module gives no result.
 ///
-/// Kind and message travel to the program that asked, and into the daemon's logs: **never put a value into a message.**
-/// One constructor for each kind that a caller can tell apart; `?` on any other error makes an
-/// [`internal`](Self::internal) one with that error's text. (For the sake of that `?` this type does not implement
-/// [`std::error::Error`] itself.)
+/// Kind, message, remedy and `retry_after` travel to the program that asked, so **never put a value into a message.**
+/// There is one constructor for each [`ErrorKind`].
+///
+/// No text of another library travels. `?` converts the errors that authors meet most (ids, patterns, [`std::io::Error`],
+/// UTF-8, integers) into a fixed sentence; [`ResultExt`] gives any other error a kind and a message of the author's. The
+/// original error is the [`source`](StdError::source), which is written to the plugin's own log at DEBUG.
 ///
 /// ```
-/// use keyway_plugin_sdk::{ErrorKind, ProviderError};
+/// use keyway_plugin_sdk::{ErrorKind, ProviderError, ResultExt};
 ///
 /// fn port(text: &str) -> Result<u16, ProviderError> {
 ///     if text.is_empty() {
-///         return Err(ProviderError::unavailable("the vault does not listen; start it with `vault up`"));
+///         return Err(ProviderError::unavailable("the vault is not running").with_remedy("start it with `vault up`"));
 ///     }
-///     Ok(text.parse::<u16>()?)
+///     text.parse::<u16>().or_fatal("the setting `port` is not a port number")
 /// }
-/// assert_eq!(port("").unwrap_err().kind(), ErrorKind::Unavailable);
-/// assert_eq!(port("x").unwrap_err().to_string(), "invalid digit found in string");
+/// assert_eq!(port("").unwrap_err().remedy(), Some("start it with `vault up`"));
+/// assert_eq!(port("x").unwrap_err().kind(), ErrorKind::Fatal);
+/// assert_eq!(port("x").unwrap_err().to_string(), "the setting `port` is not a port number");
 /// ```
+#[derive(Clone)]
 pub struct ProviderError {
     kind: ErrorKind,
-    message: String,
+    message: Cow<'static, str>,
+    remedy: Option<Cow<'static, str>>,
+    retry_after: Option<Duration>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
-/// What kind of failure it is; decides what a caller can do about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The store took too long. Trying again may help.
-    DeadlineExceeded,
-    /// A bug, or something that nobody foresaw.
-    Internal,
-    /// The question makes no sense to this provider.
-    InvalidArgument,
-    /// The store is locked, or needs its user to do something first.
-    Locked,
-    /// There is no such secret.
-    NotFound,
-    /// The store refuses to hand the secret to this caller.
-    PermissionDenied,
-    /// The store's quota is used up.
-    ResourceExhausted,
-    /// The provider's credentials at its store are missing or wrong.
-    Unauthenticated,
-    /// The store cannot be reached now. Trying again may help.
-    Unavailable,
-    /// The provider does not offer this.
-    Unimplemented,
-}
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])* $kind:ident, $constructor:ident, $wire:expr;)*) => {
+        /// The kind of a failure. The daemon decides by it what it tells the user, and a program what it can do.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum ErrorKind {
+            $($(#[doc = $doc])* $kind,)*
+        }
 
-macro_rules! constructors {
-    ($($(#[doc = $doc:literal])* $name:ident => $kind:ident),* $(,)?) => {
+        impl ErrorKind {
+            /// The kind of the wire; `None` for what is not a failure.
+            fn to_wire(self) -> Option<FailureKind> {
+                match self {
+                    $(Self::$kind => $wire,)*
+                }
+            }
+
+            #[cfg(feature = "test-kit")]
+            fn from_wire(kind: FailureKind) -> Option<Self> {
+                [$(Self::$kind),*].into_iter().find(|known| known.to_wire() == Some(kind))
+            }
+        }
+
         impl ProviderError {
             $(
                 $(#[doc = $doc])*
                 #[must_use]
-                pub fn $name(message: impl Into<String>) -> Self {
-                    Self { kind: ErrorKind::$kind, message: message.into() }
+                pub fn $constructor(message: impl Into<Cow<'static, str>>) -> Self {
+                    Self::new(ErrorKind::$kind, message)
                 }
             )*
         }
     };
 }
 
-constructors! {
+kinds! {
+    /// The provider cannot enumerate its secrets: the result for a pattern, never an empty list.
+    CannotList, cannot_list, Some(FailureKind::CannotList);
+    /// The store does not give this secret to this user.
+    Denied, denied, Some(FailureKind::Denied);
+    /// The provider is set up wrongly. As the result of the set-up it ends the process with status 78, and the daemon does not
+    /// start it again before something has changed.
+    Fatal, fatal, Some(FailureKind::Fatal);
+    /// The provider failed.
+    Internal, internal, Some(FailureKind::Internal);
+    /// The store cannot hold a secret with this id, which counts as "no matching secret". For a query of one id.
+    Invalid, invalid, Some(FailureKind::Invalid);
+    /// The store is locked.
+    Locked, locked, Some(FailureKind::Locked);
+    /// The provider would have to ask the user, and [may not](crate::Query::may_ask_user).
+    NeedsUser, needs_user, Some(FailureKind::NeedsUser);
+    /// There is no such secret, as an empty list says, too. It is not a failure: lower ranks are asked.
+    NotFound, not_found, None;
+    /// The store's quota is used up; see [`with_retry_after`](ProviderError::with_retry_after).
+    Quota, quota, Some(FailureKind::Quota);
     /// The store took too long.
-    deadline_exceeded => DeadlineExceeded,
-    /// A bug, or something that nobody foresaw.
-    internal => Internal,
-    /// The question makes no sense to this provider.
-    invalid_argument => InvalidArgument,
-    /// The store is locked, or needs its user to do something first; the message says what.
-    locked => Locked,
-    /// There is no such secret. An empty list says the same.
-    not_found => NotFound,
-    /// The store refuses to hand the secret out.
-    permission_denied => PermissionDenied,
-    /// The store's quota is used up.
-    resource_exhausted => ResourceExhausted,
-    /// The provider's credentials at its store are missing or wrong.
-    unauthenticated => Unauthenticated,
+    TimedOut, timed_out, Some(FailureKind::TimedOut);
+    /// The provider is not logged in at its store.
+    Unauthenticated, unauthenticated, Some(FailureKind::Unauthenticated);
     /// The store cannot be reached now.
-    unavailable => Unavailable,
-    /// The provider does not offer this.
-    unimplemented => Unimplemented,
+    Unavailable, unavailable, Some(FailureKind::Unavailable);
 }
 
 impl ProviderError {
-    /// What kind of failure it is.
-    #[must_use]
-    pub fn kind(&self) -> ErrorKind {
-        self.kind
+    fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            remedy: None,
+            retry_after: None,
+            source: None,
+        }
     }
 
-    /// The same failure, said to be of another kind.
+    /// Returns this error with another kind.
     #[must_use]
     pub fn with_kind(mut self, kind: ErrorKind) -> Self {
         self.kind = kind;
         self
     }
 
-    /// What goes to the caller.
+    /// Adds one sentence that tells the user what helps, such as "unlock it with `vault unlock`". It is shown behind the
+    /// plugin's name; more than 256 bytes are cut.
+    #[must_use]
+    pub fn with_remedy(mut self, remedy: impl Into<Cow<'static, str>>) -> Self {
+        let remedy = remedy.into();
+        let end = remedy.floor_char_boundary(MAX_REMEDY_LEN);
+        self.remedy = Some(match remedy {
+            Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
+            Cow::Owned(mut text) => {
+                text.truncate(end);
+                Cow::Owned(text)
+            }
+        });
+        self
+    }
+
+    /// Adds how long another try is pointless, at most 1 h. The daemon does not call a provider whose quota is used up before
+    /// that time has passed.
+    #[must_use]
+    pub fn with_retry_after(mut self, time: Duration) -> Self {
+        self.retry_after = Some(time.min(MAX_RETRY_AFTER));
+        self
+    }
+
+    /// Adds the error behind this one, for the plugin's own log. It never leaves the plugin.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(Arc::from(source.into()));
+        self
+    }
+
+    /// The kind.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// What happened, in the author's words.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// What a call was answered with, for the test daemon.
-    #[cfg(feature = "test-kit")]
-    pub(crate) fn from_rpc(error: keyway_rpc::Error) -> Self {
-        Self {
-            kind: ErrorKind::of(error.code()),
-            message: error.message().to_owned(),
-        }
+    /// What helps.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&str> {
+        self.remedy.as_deref()
     }
 
+    /// How long another try is pointless.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// The failure without its message; `None` for [`ErrorKind::NotFound`].
+    fn to_failure(&self) -> Option<Failure> {
+        let mut failure = Failure::of_kind(self.kind.to_wire()?);
+        failure.remedy = self.remedy.as_deref().map(str::to_owned);
+        failure.retry_after = self
+            .retry_after
+            .and_then(|time| prost_types::Duration::try_from(time).ok());
+        Some(failure)
+    }
+
+    /// The error of the wire. What is behind it goes to the log.
     pub(crate) fn into_rpc(self) -> keyway_rpc::Error {
-        keyway_rpc::Error::new(self.kind.code(), self.message)
+        self.log_source();
+        match self.to_failure() {
+            Some(failure) => failure.into_error(self.message.into_owned()),
+            None => keyway_rpc::Error::not_found(self.message),
+        }
     }
-}
 
-impl ErrorKind {
-    fn code(self) -> Code {
-        match self {
-            Self::DeadlineExceeded => Code::DeadlineExceeded,
-            Self::Internal => Code::Internal,
-            Self::InvalidArgument => Code::InvalidArgument,
-            Self::Locked => Code::FailedPrecondition,
-            Self::NotFound => Code::NotFound,
-            Self::PermissionDenied => Code::PermissionDenied,
-            Self::ResourceExhausted => Code::ResourceExhausted,
-            Self::Unauthenticated => Code::Unauthenticated,
-            Self::Unavailable => Code::Unavailable,
-            Self::Unimplemented => Code::Unimplemented,
+    /// Writes the error behind this one to the plugin's own log.
+    pub(crate) fn log_source(&self) {
+        if let Some(source) = &self.source {
+            let (message, cause) = (&self.message, with_causes(&**source));
+            tracing::debug!(kind = ?self.kind, %cause, "{message}");
+        }
+    }
+
+    /// Reads the error of a call as a daemon does. `is_single` states whether the query was for one id.
+    #[cfg(feature = "test-kit")]
+    pub(crate) fn from_rpc(error: &keyway_rpc::Error, is_single: bool) -> Self {
+        let message = error.message().to_owned();
+        match Failure::of_error(error, is_single) {
+            Some(failure) => Self::from_failure(failure, message),
+            None if error.code() == keyway_rpc::Code::NotFound => Self::not_found(message),
+            None => Self::invalid(message),
         }
     }
 
     #[cfg(feature = "test-kit")]
-    fn of(code: Code) -> Self {
-        match code {
-            Code::DeadlineExceeded => Self::DeadlineExceeded,
-            Code::FailedPrecondition => Self::Locked,
-            Code::InvalidArgument => Self::InvalidArgument,
-            Code::NotFound => Self::NotFound,
-            Code::PermissionDenied => Self::PermissionDenied,
-            Code::ResourceExhausted => Self::ResourceExhausted,
-            Code::Unauthenticated => Self::Unauthenticated,
-            Code::Unavailable => Self::Unavailable,
-            Code::Unimplemented => Self::Unimplemented,
-            _ => Self::Internal,
+    pub(crate) fn from_failure(failure: Failure, message: String) -> Self {
+        let kind = ErrorKind::from_wire(failure.kind()).unwrap_or(ErrorKind::Internal);
+        Self {
+            retry_after: failure.retry_after(),
+            remedy: failure.remedy.map(Cow::Owned),
+            ..Self::new(kind, message)
         }
     }
 }
@@ -165,63 +237,139 @@ impl fmt::Display for ProviderError {
     }
 }
 
+/// Without the error behind it, whose text may hold a value.
 impl fmt::Debug for ProviderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ProviderError({:?}: {})", self.kind, self.message)
+        f.debug_struct("ProviderError")
+            .field("kind", &self.kind)
+            .field("message", &self.message)
+            .field("remedy", &self.remedy)
+            .field("retry_after", &self.retry_after)
+            .finish_non_exhaustive()
     }
 }
 
-impl<E: StdError> From<E> for ProviderError {
-    fn from(error: E) -> Self {
-        Self::internal(with_causes(&error))
+impl StdError for ProviderError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
     }
-}
-
-/// The text of an error and of all its causes, in one line.
-pub(crate) fn with_causes(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        // Many errors repeat their cause in their own text.
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
 mod tests {
+    use keyway_rpc::Code;
+
     use super::*;
 
-    #[derive(Debug, thiserror::Error)]
-    #[error("cannot read the list")]
-    struct Outer(#[source] std::io::Error);
-
-    fn fails() -> Result<(), ProviderError> {
-        Err(Outer(std::io::Error::other("disk on fire")))?;
-        Ok(())
+    #[test]
+    fn each_kind_travels_as_its_code_with_the_detail() {
+        type Make = fn(&'static str) -> ProviderError;
+        let rows: [(Make, Code, FailureKind); 11] = [
+            (
+                ProviderError::locked,
+                Code::FailedPrecondition,
+                FailureKind::Locked,
+            ),
+            (
+                ProviderError::needs_user,
+                Code::FailedPrecondition,
+                FailureKind::NeedsUser,
+            ),
+            (
+                ProviderError::denied,
+                Code::PermissionDenied,
+                FailureKind::Denied,
+            ),
+            (
+                ProviderError::unavailable,
+                Code::Unavailable,
+                FailureKind::Unavailable,
+            ),
+            (
+                ProviderError::timed_out,
+                Code::DeadlineExceeded,
+                FailureKind::TimedOut,
+            ),
+            (
+                ProviderError::quota,
+                Code::ResourceExhausted,
+                FailureKind::Quota,
+            ),
+            (
+                ProviderError::invalid,
+                Code::InvalidArgument,
+                FailureKind::Invalid,
+            ),
+            (ProviderError::fatal, Code::Internal, FailureKind::Fatal),
+            (
+                ProviderError::unauthenticated,
+                Code::Unauthenticated,
+                FailureKind::Unauthenticated,
+            ),
+            (
+                ProviderError::cannot_list,
+                Code::Unimplemented,
+                FailureKind::CannotList,
+            ),
+            (
+                ProviderError::internal,
+                Code::Internal,
+                FailureKind::Internal,
+            ),
+        ];
+        for (make, code, kind) in rows {
+            let error = make("words").into_rpc();
+            assert_eq!((error.code(), error.message()), (code, "words"));
+            let failure = Failure::of_error(&error, false).expect("a failure");
+            assert_eq!(failure.kind(), kind);
+        }
+        let missing = ProviderError::not_found("no such entry").into_rpc();
+        assert_eq!(
+            (missing.code(), missing.details().len()),
+            (Code::NotFound, 0)
+        );
     }
 
     #[test]
-    fn the_question_mark_keeps_all_causes() {
-        let error = fails().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Internal);
-        assert_eq!(error.message(), "cannot read the list: disk on fire");
+    fn remedy_and_retry_after_travel_within_their_limits() {
+        let error = ProviderError::quota("the quota is used up")
+            .with_remedy("ä".repeat(200))
+            .with_retry_after(Duration::from_secs(7200));
+        assert_eq!(error.remedy().map(str::len), Some(MAX_REMEDY_LEN));
+        assert_eq!(error.retry_after(), Some(MAX_RETRY_AFTER));
+        let failure = Failure::of_error(&error.into_rpc(), true).expect("a failure");
+        assert_eq!(failure.remedy().len(), MAX_REMEDY_LEN);
+        assert_eq!(failure.retry_after(), Some(MAX_RETRY_AFTER));
     }
 
     #[test]
-    fn the_kind_decides_the_code() {
-        let error = ProviderError::locked("unlock the keyring first").into_rpc();
-        assert_eq!(error.code(), Code::FailedPrecondition);
-        assert_eq!(error.message(), "unlock the keyring first");
-        let other = fails()
-            .unwrap_err()
-            .with_kind(ErrorKind::Unavailable)
-            .into_rpc();
-        assert_eq!(other.code(), Code::Unavailable);
+    fn the_error_behind_is_neither_sent_nor_shown() {
+        let error = ProviderError::internal("cannot parse the index").with_source("canary-value");
+        assert_eq!(
+            error.source().map(ToString::to_string).as_deref(),
+            Some("canary-value")
+        );
+        let shown = format!("{error} {error:?} {:?}", error.clone().into_rpc());
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+
+    #[test]
+    fn the_error_behind_is_in_the_log_at_debug_alone() {
+        let send = || {
+            let error = ProviderError::internal("cannot parse the index");
+            error.with_source("expected a list").into_rpc()
+        };
+        let quiet = crate::log::kept::Lines::keep("info");
+        send();
+        assert_eq!(quiet.get(), Vec::<String>::new());
+        drop(quiet);
+        let verbose = crate::log::kept::Lines::keep("debug");
+        send();
+        let lines = verbose.get();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(
+            lines[0].contains("cannot parse the index") && lines[0].contains("expected a list"),
+            "{lines:?}"
+        );
     }
 }

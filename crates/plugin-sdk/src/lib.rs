@@ -6,7 +6,7 @@
 //!
 //! - [`SecretsProvider`] is what you implement: which ids you answer for, and the secrets that match a query.
 //! - [`run`] is what your `main` calls; [`Plugin`] has the settings.
-//! - [`ProviderError`] says why there is no answer. `?` works on any error.
+//! - [`ProviderError`] says why there is no result: a kind, and the author's words. [`ResultExt`] makes one of any error.
 //! - [`AccessControl`] is the other kind of plugin: it decides who may read.
 //!
 //! A whole plugin:
@@ -46,6 +46,7 @@ struct Readme;
 mod access;
 mod backoff;
 mod blocking;
+mod causes;
 mod connection;
 mod dial;
 mod error;
@@ -70,6 +71,6 @@ pub use access::{AccessControl, Authorization, Decision, Requester};
 pub use backoff::Backoff;
 pub use blocking::blocking;
 pub use connection::RegisterError;
-pub use error::{ErrorKind, ProviderError};
+pub use error::{ErrorKind, ProviderError, ResultExt};
 pub use plugin::{DEFAULT_ANSWER_MEMORY, MAX_BLOCKING, Plugin, run, run_access_control};
 pub use provider::{Listed, Query, SecretsProvider};

@@ -61,7 +61,7 @@ pub trait SecretsProvider: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Listed>, ProviderError>> + Send {
         let _ = query;
         async {
-            Err(ProviderError::unimplemented(
+            Err(ProviderError::cannot_list(
                 "this provider cannot list its secrets",
             ))
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use keyway_plugin_sdk::testing::{TestDaemon, TestDaemonBuilder};
 use keyway_plugin_sdk::{
     AccessControl, Decision, Envelope, ErrorKind, Listed, Pattern, ProviderError, Query, Requester,
-    SecretsProvider,
+    ResultExt, SecretsProvider,
 };
 use tokio::sync::{Barrier, Semaphore};
 use tokio::time::Instant;
@@ -40,8 +40,14 @@ impl SecretsProvider for Moody {
         match query.pattern().as_str() {
             "moody/panic" => panic!("canary-value"),
             "moody/hang" => pending().await,
-            "moody/locked" => Err(ProviderError::locked("unlock it with `moody unlock`")),
-            "moody/io" => Err(std::io::Error::other("the disk is on fire"))?,
+            "moody/locked" => Err(ProviderError::locked("the store is locked")
+                .with_remedy("unlock it with `moody unlock`")
+                .with_retry_after(Duration::from_secs(2))),
+            "moody/foreign" => "\"canary-value\""
+                .parse::<u32>()
+                .or_internal("cannot parse the store's index")
+                .map(|_| vec![]),
+            "moody/io" => Err(std::io::Error::other("canary-value"))?,
             "moody/meet" => {
                 self.meeting.wait().await;
                 Ok(vec![secret("moody/meet")])
@@ -166,15 +172,25 @@ async fn r06_errors_arrive_with_kind_and_words() {
     let locked = daemon.get("moody/locked").await.unwrap_err();
     assert_eq!(
         (locked.kind(), locked.message()),
-        (ErrorKind::Locked, "unlock it with `moody unlock`")
+        (ErrorKind::Locked, "the store is locked")
     );
+    assert_eq!(locked.remedy(), Some("unlock it with `moody unlock`"));
+    assert_eq!(locked.retry_after(), Some(Duration::from_secs(2)));
     let io = daemon.get("moody/io").await.unwrap_err();
     assert_eq!(
         (io.kind(), io.message()),
-        (ErrorKind::Internal, "the disk is on fire")
+        (
+            ErrorKind::Internal,
+            "an input or output operation failed: other error"
+        )
+    );
+    let foreign = daemon.get("moody/foreign").await.unwrap_err();
+    assert_eq!(
+        (foreign.kind(), foreign.message()),
+        (ErrorKind::Internal, "cannot parse the store's index")
     );
     let invalid = daemon.get("a//b").await.unwrap_err();
-    assert_eq!(invalid.kind(), ErrorKind::InvalidArgument);
+    assert_eq!(invalid.kind(), ErrorKind::Internal);
     assert!(
         invalid
             .message()
@@ -208,7 +224,7 @@ async fn l01_l03_a_slow_call_ends_at_the_daemons_time_out_and_the_plugin_lives()
     let daemon = builder.start(Moody::new()).await.unwrap();
     let started = Instant::now();
     let error = daemon.get("moody/hang").await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert_eq!(error.message(), "the provider did not answer within 3.0 s");
     assert_eq!(started.elapsed().as_secs(), 3);
     let left = daemon.get("moody/time").await.unwrap();
@@ -252,7 +268,7 @@ async fn a_listing_has_everything_but_values() {
 async fn a_provider_that_cannot_list_says_so() {
     let daemon = moody().await;
     let error = daemon.list("**").await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unimplemented);
+    assert_eq!(error.kind(), ErrorKind::CannotList);
     assert_eq!(error.message(), "this provider cannot list its secrets");
     daemon.stop().await;
 }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use keyway_plugin_sdk::{
-    Envelope, Id, Pattern, Plugin, ProviderError, Query, SecretsProvider, blocking, version,
+    Envelope, Id, Pattern, Plugin, ProviderError, Query, ResultExt, SecretsProvider, blocking,
+    version,
 };
 
 struct Notes {
@@ -28,7 +29,9 @@ impl SecretsProvider for Notes {
 
 fn read(dir: &Path, wanted: &Pattern) -> Result<Vec<Envelope>, ProviderError> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
+    let entries =
+        std::fs::read_dir(dir).or_unavailable("cannot read the directory with the notes")?;
+    for entry in entries {
         let path = entry?.path();
         let name = path
             .file_stem()
@@ -39,7 +42,10 @@ fn read(dir: &Path, wanted: &Pattern) -> Result<Vec<Envelope>, ProviderError> {
             continue;
         };
         if path.extension().is_some_and(|ending| ending == "txt") && wanted.matches(&id) {
-            found.push(Envelope::new(id, std::fs::read(&path)?));
+            found.push(Envelope::new(
+                id,
+                std::fs::read(&path).or_unavailable("cannot read a note")?,
+            ));
         }
     }
     Ok(found)
@@ -48,7 +54,8 @@ fn read(dir: &Path, wanted: &Pattern) -> Result<Vec<Envelope>, ProviderError> {
 fn main() -> ExitCode {
     Plugin::new("notes").run_with(|| {
         let dir = std::env::var_os("NOTES_DIR").ok_or_else(|| {
-            ProviderError::locked("set NOTES_DIR to the directory with the notes")
+            ProviderError::fatal("NOTES_DIR is not set")
+                .with_remedy("set it to the directory with the notes")
         })?;
         Ok(Notes { dir: dir.into() })
     })

@@ -3,7 +3,7 @@
 use std::env;
 use std::process::ExitCode;
 
-use keyway_plugin_sdk::{Plugin, tracing};
+use keyway_plugin_sdk::{Plugin, ProviderError, tracing};
 
 use crate::{Config, EnvProvider, config::SECRETS_VARIABLE};
 
@@ -11,7 +11,8 @@ use crate::{Config, EnvProvider, config::SECRETS_VARIABLE};
 pub fn run() -> ExitCode {
     Plugin::new("env").run_with(|| {
         let text = env::var(SECRETS_VARIABLE).unwrap_or_default();
-        let config = Config::parse(&text)?;
+        let config =
+            Config::parse(&text).map_err(|error| ProviderError::fatal(error.to_string()))?;
         if config.is_empty() {
             tracing::info!(
                 "no secrets are configured; name them in {SECRETS_VARIABLE}, for example \

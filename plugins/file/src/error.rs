@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use keyway_secrets::Id;
 
+use crate::PASSPHRASE_FILE_VARIABLE;
+
 /// Why an operation on a [`Store`](crate::Store) failed.
 ///
 /// Every message names the file and says what to do; none holds a value.
@@ -59,6 +61,15 @@ pub enum StoreError {
         path: PathBuf,
         /// What is wrong, and what to do.
         reason: String,
+    },
+    /// The identity file is protected by a passphrase, and none is configured.
+    #[error(
+        "the identity file {} cannot be used: it is protected by a passphrase; name the file that holds the passphrase in {PASSPHRASE_FILE_VARIABLE}",
+        path.display()
+    )]
+    IdentityProtected {
+        /// The identity file.
+        path: PathBuf,
     },
     /// The store holds secrets, but the identity that can read them is gone.
     #[error("the store in {} holds secrets, but its identity file {} is missing; restore that file from a backup", dir.display(), path.display())]

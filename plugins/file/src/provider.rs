@@ -9,7 +9,7 @@ use keyway_plugin_sdk::{
     Envelope, ErrorKind, Listed, Pattern, Plugin, ProviderError, Query, SecretsProvider, blocking,
 };
 
-use crate::{MAX_ANSWER_LEN, Store, StoreConfig, StoreError};
+use crate::{MAX_ANSWER_LEN, PASSPHRASE_FILE_VARIABLE, Store, StoreConfig, StoreError};
 
 /// Answers up to this length need no reservation.
 const SMALL_ANSWER: u64 = 64 * 1024;
@@ -72,19 +72,41 @@ impl SecretsProvider for FileProvider {
     }
 }
 
-/// The message is the store's; the kind tells whether a person has to do something first.
+/// The words are the store's, which put what to do behind the last semicolon. The kind tells whether the user has to do
+/// something first.
 fn explain(error: StoreError) -> ProviderError {
     let kind = match &error {
-        StoreError::AnswerTooLarge { .. } => ErrorKind::ResourceExhausted,
         StoreError::Exposed { .. }
         | StoreError::ForeignOwner { .. }
         | StoreError::Identity { .. }
         | StoreError::IdentityMissing { .. }
+        | StoreError::IdentityProtected { .. }
         | StoreError::Passphrase { .. } => ErrorKind::Locked,
         StoreError::Io { .. } | StoreError::Locked { .. } => ErrorKind::Unavailable,
+        StoreError::NoLocation | StoreError::RelativePath { .. } => ErrorKind::Fatal,
         _ => ErrorKind::Internal,
     };
-    ProviderError::from(error).with_kind(kind)
+    let text = error.to_string();
+    let (message, advice) = match text.rsplit_once("; ") {
+        Some((message, advice)) => (message, Some(advice.to_owned())),
+        None => (text.as_str(), None),
+    };
+    let remedy = match &error {
+        // A variable of the user's shell does not reach the plugin of a daemon that runs already.
+        StoreError::IdentityProtected { .. } => Some(format!(
+            "give {PASSPHRASE_FILE_VARIABLE}, the path of a file with the passphrase, in `env` of [plugins.file], and run \
+             `keyway plugins reload`"
+        )),
+        StoreError::Passphrase { .. } => Some(
+            "put the passphrase on the first line of that file, readable by you alone".to_owned(),
+        ),
+        _ => advice,
+    };
+    let failure = ProviderError::internal(message.to_owned()).with_kind(kind);
+    match remedy {
+        Some(remedy) => failure.with_remedy(remedy),
+        None => failure,
+    }
 }
 
 /// Runs the plugin process on the store that the environment names. Call it from a plain `main`, before anything
@@ -93,7 +115,7 @@ fn explain(error: StoreError) -> ProviderError {
 /// `keyway` calls this when it starts itself as the plugin that it bundles.
 pub fn run() -> ExitCode {
     Plugin::new("file").run_with(|| {
-        let config = StoreConfig::from_env(variable)?;
+        let config = StoreConfig::from_env(variable).map_err(explain)?;
         Ok(FileProvider::new(Store::new(config)))
     })
 }
@@ -162,6 +184,74 @@ mod tests {
         });
     }
 
+    /// The failure of a query for everything, after `change` to a store with one secret.
+    fn failure(change: impl FnOnce(&Store)) -> ProviderError {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(StoreConfig::new(dir.path().join("store")));
+        let id = "web/token".parse().unwrap();
+        store.set(&id, &"not-a-real-token".into()).unwrap();
+        change(&store);
+        let store = Store::new(StoreConfig::new(store.dir()));
+        block_on(async {
+            let daemon = TestDaemon::start(FileProvider::new(store)).await.unwrap();
+            let error = daemon.get("**").await.unwrap_err();
+            daemon.stop().await;
+            error
+        })
+    }
+
+    #[test]
+    fn a_protected_identity_is_locked_and_the_remedy_works_in_the_daemon() {
+        let error = failure(|store| {
+            let path = store.dir().join("identity.txt");
+            std::fs::write(&path, "age-encryption.org/v1\n").unwrap();
+        });
+        assert_eq!(error.kind(), ErrorKind::Locked);
+        assert!(
+            error
+                .message()
+                .ends_with("identity.txt cannot be used: it is protected by a passphrase"),
+            "{error}"
+        );
+        assert_eq!(
+            error.remedy(),
+            Some(
+                "give KEYWAY_FILE_PASSPHRASE_FILE, the path of a file with the passphrase, in `env` of [plugins.file], and run \
+                 `keyway plugins reload`"
+            )
+        );
+    }
+
+    #[test]
+    fn a_lost_identity_is_locked_and_asks_for_a_backup() {
+        let error = failure(|store| {
+            std::fs::remove_file(store.dir().join("identity.txt")).unwrap();
+        });
+        assert_eq!(error.kind(), ErrorKind::Locked);
+        let message = error.message();
+        assert!(
+            message.contains("holds secrets, but its identity file ")
+                && message.ends_with(" is missing"),
+            "{message}"
+        );
+        assert_eq!(error.remedy(), Some("restore that file from a backup"));
+    }
+
+    #[test]
+    fn a_damaged_store_is_an_internal_failure() {
+        let error = failure(|store| {
+            std::fs::write(store.dir().join("index.age"), "not age").unwrap();
+        });
+        assert_eq!(error.kind(), ErrorKind::Internal);
+        assert!(
+            error
+                .message()
+                .ends_with("index.age is damaged: it does not start like an age file"),
+            "{error}"
+        );
+        assert_eq!(error.remedy(), Some("restore it from a backup"));
+    }
+
     #[test]
     fn an_exposed_store_is_an_error_and_not_an_empty_store() {
         let dir = tempfile::tempdir().unwrap();
@@ -178,10 +268,12 @@ mod tests {
             assert_eq!(
                 error.message(),
                 format!(
-                    "{0} has mode 0644, so that other users can read it; run `chmod 600 {0}`",
+                    "{} has mode 0644, so that other users can read it",
                     identity.display()
                 )
             );
+            let remedy = format!("run `chmod 600 {}`", identity.display());
+            assert_eq!(error.remedy(), Some(remedy.as_str()));
             daemon.stop().await;
         });
     }

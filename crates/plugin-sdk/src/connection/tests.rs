@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::service::Provider;
-use crate::{ProviderError, Query, SecretsProvider};
+use crate::{ProviderError, Query, ResultExt, SecretsProvider};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -321,7 +321,8 @@ impl SecretsProvider for Held {
 
     async fn get_secrets(&self, query: &Query) -> Result<Vec<Envelope>, ProviderError> {
         self.begun.add_permits(1);
-        self.finish.acquire().await?.forget();
+        let finish = self.finish.acquire().await;
+        finish.or_internal("the test is over")?.forget();
         Hello.get_secrets(query).await
     }
 }

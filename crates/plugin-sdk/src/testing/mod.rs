@@ -40,14 +40,14 @@ use keyway_proto::plugins::v1::{PluginServiceClient, ShutdownRequest};
 use keyway_proto::resolver::v1::{GetSecretsRequest, ResolverServiceClient};
 use keyway_proto::timestamp;
 use keyway_rpc::http1::Exchange;
-use keyway_secrets::Envelope;
+use keyway_secrets::{Envelope, Pattern};
 use tokio::task::{JoinHandle, JoinSet};
 
 pub use self::builder::TestDaemonBuilder;
 pub use self::launch::LaunchError;
 use self::launch::Process;
 use crate::connection::{Ended, RegisterError};
-use crate::{Decision, Listed, ProviderError, Requester, SecretsProvider};
+use crate::{Decision, Listed, ProviderError, Requester, ResultExt, SecretsProvider};
 
 /// Runs a test's future on an event loop of its own.
 ///
@@ -122,10 +122,10 @@ impl TestDaemon {
         let response = client
             .get_secrets(request)
             .await
-            .map_err(ProviderError::from_rpc)?;
+            .map_err(|error| from_rpc(&error, pattern))?;
         let envelopes = response.into_message().envelopes.into_iter();
         envelopes
-            .map(|envelope| Ok(Envelope::try_from(envelope)?))
+            .map(|envelope| Envelope::try_from(envelope).or_internal("an envelope is invalid"))
             .collect()
     }
 
@@ -133,7 +133,7 @@ impl TestDaemon {
     ///
     /// # Errors
     ///
-    /// What the plugin answered; [`Unimplemented`](crate::ErrorKind::Unimplemented) when it cannot list.
+    /// What the plugin answered; [`CannotList`](crate::ErrorKind::CannotList) when it cannot list.
     pub async fn list(&self, pattern: &str) -> Result<Vec<Listed>, ProviderError> {
         let request = ListSecretsRequest {
             pattern: Some(pattern.to_owned()),
@@ -142,7 +142,7 @@ impl TestDaemon {
         let response = client
             .list_secrets(request)
             .await
-            .map_err(ProviderError::from_rpc)?;
+            .map_err(|error| from_rpc(&error, pattern))?;
         response
             .into_message()
             .secrets
@@ -169,7 +169,7 @@ impl TestDaemon {
         let response = client
             .check_access(request)
             .await
-            .map_err(ProviderError::from_rpc)?;
+            .map_err(|error| from_rpc(&error, pattern))?;
         Ok(match response.into_message().decision() {
             access::Decision::Allow => Decision::Allow,
             access::Decision::Deny => Decision::Deny,
@@ -207,11 +207,20 @@ impl TestDaemon {
     }
 }
 
+/// Reads an error as a daemon does. A text that is not a pattern is not a single id either.
+fn from_rpc(error: &keyway_rpc::Error, query: &str) -> ProviderError {
+    let is_single = query
+        .parse::<Pattern>()
+        .is_ok_and(|pattern| pattern.as_id().is_some());
+    ProviderError::from_rpc(error, is_single)
+}
+
 fn to_listed(secret: keyway_proto::keyway::v1::Secret) -> Result<Listed, ProviderError> {
     let mut listed = Listed::new(secret.id.unwrap_or_default().parse()?);
     listed.version = secret.version.unwrap_or_default();
-    listed.created_at = timestamp::from_wire(secret.created_at)?;
-    listed.expires_at = timestamp::from_wire(secret.expires_at)?;
+    let time = |wire| timestamp::from_wire(wire).or_internal("a time is invalid");
+    listed.created_at = time(secret.created_at)?;
+    listed.expires_at = time(secret.expires_at)?;
     listed.metadata = secret.metadata;
     Ok(listed)
 }

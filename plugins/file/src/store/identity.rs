@@ -32,10 +32,7 @@ impl Identity {
         let text = match config.passphrase_path() {
             Some(passphrase) => open_protected(&path, &content, passphrase)?,
             None if content.starts_with(b"age-encryption.org/") => {
-                return Err(invalid(
-                    &path,
-                    "it is protected by a passphrase; name the file that holds the passphrase in KEYWAY_FILE_PASSPHRASE_FILE",
-                ));
+                return Err(StoreError::IdentityProtected { path });
             }
             None => content,
         };
@@ -146,16 +143,14 @@ fn refuse_the_other_kind(config: &StoreConfig) -> Result<Option<Identity>, Store
     if private::open(&other)?.is_none() {
         return Ok(None);
     }
-    let reason = match config.passphrase_path() {
-        None => {
-            "it is protected by a passphrase; name the file that holds the passphrase in KEYWAY_FILE_PASSPHRASE_FILE"
-        }
-        Some(_) => {
-            "it is not protected, but a passphrase is configured; protect it with `age -p -o identity.age identity.txt` \
-             and remove it, or unset KEYWAY_FILE_PASSPHRASE_FILE"
-        }
-    };
-    Err(invalid(&other, reason))
+    if config.passphrase_path().is_none() {
+        return Err(StoreError::IdentityProtected { path: other });
+    }
+    Err(invalid(
+        &other,
+        "it is not protected, but a passphrase is configured; protect it with `age -p -o identity.age identity.txt` \
+         and remove it, or unset KEYWAY_FILE_PASSPHRASE_FILE",
+    ))
 }
 
 fn open_protected(
