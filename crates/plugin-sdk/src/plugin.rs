@@ -19,12 +19,14 @@ use crate::dial::{DialError, dial};
 use crate::service::{Access, Provider, Role};
 use crate::signals::Signals;
 use crate::start::{self, Start, StartError};
-use crate::{AccessControl, Backoff, ProviderError, SecretsProvider, log, process};
+use crate::{AccessControl, Backoff, ErrorKind, ProviderError, SecretsProvider, log, process};
 
 /// How many threads [`blocking`](crate::blocking) uses at most.
 pub const MAX_BLOCKING: usize = 16;
 /// How many bytes the large answers of a provider may have together: 64 MiB.
 pub const DEFAULT_ANSWER_MEMORY: u64 = 64 * 1024 * 1024;
+/// The exit status of a plugin that is set up wrongly: `EX_CONFIG` of `sysexits.h`.
+const SETUP_FAILED: u8 = 78;
 /// How long such a thread waits for more work before it ends.
 const IDLE_THREAD: Duration = Duration::from_secs(5);
 /// A connection that lived so long counts as a success: the next one is tried after a short delay again.
@@ -66,8 +68,9 @@ pub fn run_access_control(module: impl AccessControl) -> ExitCode {
 /// - registers, answers until the connection ends, the daemon asks for the end, or SIGINT or SIGTERM arrives, and lets
 ///   running requests finish, for at most two seconds.
 ///
-/// The exit code is 0 after any of those ends, and 1 with a message on stderr when the plugin could not start or was
-/// refused.
+/// The exit status is 0 after any of those ends. It is 78 if the plugin is set up wrongly (a launch variable that is wrong,
+/// no name, [`ProviderError::fatal`] from the set-up), so that the daemon does not start it again before something has
+/// changed, and 1 for any other failure. Both come with a message on stderr.
 #[derive(Clone, Debug)]
 pub struct Plugin {
     name: Option<String>,
@@ -142,7 +145,7 @@ impl Plugin {
                 // Written and not logged, so that no filter can hide why the plugin ended. With stderr gone there is
                 // nobody to tell.
                 let _ = writeln!(io::stderr(), "ERROR {error}");
-                ExitCode::FAILURE
+                error.exit_code()
             }
         }
     }
@@ -157,7 +160,10 @@ impl Plugin {
         if let Err(error) = process::harden() {
             tracing::warn!(%error, "this process can be dumped: the system did not allow to forbid it");
         }
-        let role = make().map_err(RunError::Provider)?;
+        let role = make().map_err(|error| {
+            error.log_source();
+            RunError::Provider(error)
+        })?;
         let runtime = runtime().map_err(RunError::Runtime)?;
         let result = runtime.block_on(async {
             let mut signals = Signals::listen().map_err(RunError::Runtime)?;
@@ -263,7 +269,7 @@ fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// Why a plugin ended with exit code 1.
+/// Why a plugin ended with another exit status than 0.
 #[derive(Debug)]
 #[non_exhaustive]
 enum RunError {
@@ -283,6 +289,19 @@ impl RunError {
             Self::NoName | Self::Provider(_) | Self::Runtime(_) | Self::Start(_) => false,
         }
     }
+
+    /// 78 if another start cannot succeed before something has changed.
+    fn exit_code(&self) -> ExitCode {
+        let is_setup = match self {
+            Self::Dial(DialError::Address(_)) | Self::NoName | Self::Start(_) => true,
+            Self::Provider(error) => error.kind() == ErrorKind::Fatal,
+            Self::Dial(_) | Self::Register(_) | Self::Runtime(_) => false,
+        };
+        match is_setup {
+            true => ExitCode::from(SETUP_FAILED),
+            false => ExitCode::FAILURE,
+        }
+    }
 }
 
 impl fmt::Display for RunError {
@@ -290,7 +309,10 @@ impl fmt::Display for RunError {
         match self {
             Self::Dial(error) => error.fmt(f),
             Self::NoName => f.write_str("the plugin has no name; give it one with Plugin::new"),
-            Self::Provider(error) => error.fmt(f),
+            Self::Provider(error) => match error.remedy() {
+                Some(remedy) => write!(f, "{error}; {remedy}"),
+                None => error.fmt(f),
+            },
             Self::Register(error) => error.fmt(f),
             Self::Runtime(error) => write!(f, "the system gave the plugin no event loop: {error}"),
             Self::Start(error) => error.fmt(f),

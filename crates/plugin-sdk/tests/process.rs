@@ -215,7 +215,7 @@ async fn p02_what_is_wrong_with_a_launch_is_said() {
     ] {
         let (plugin, _stream) = Plugin::launch("greeting", config);
         let (status, _, stderr) = plugin.finish().await;
-        assert_eq!(status.code(), Some(1));
+        assert_eq!(status.code(), Some(78));
         assert!(
             stderr.starts_with("ERROR ") && stderr.contains(expected),
             "{stderr}"

@@ -41,7 +41,7 @@ fn without_a_place_for_the_store_it_says_what_to_set() {
             .env("KEYWAY_FILE_STORE", "relative")
             .output()
             .unwrap();
-        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(output.status.code(), Some(78));
         assert_eq!(
             String::from_utf8(output.stderr).unwrap(),
             "ERROR KEYWAY_FILE_STORE is `relative`, which is a relative path; give an absolute one\n"
