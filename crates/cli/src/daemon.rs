@@ -164,11 +164,8 @@ pub(crate) fn unanswered(error: ResolveError) -> Failure {
             error,
             "Run `keyway plugins` to see whether a provider hangs, then try again",
         ),
-        ResolveError::Unavailable {
-            message,
-            failed_providers,
-            ..
-        } => unavailable(message, &failed_providers),
+        ResolveError::Unavailable { message, .. } => unavailable(message, false),
+        ResolveError::Uncertain { message, .. } => unavailable(message, true),
         ResolveError::Unsupported { .. } => Failure::error(
             error,
             "Compare both with `keyway version`: the daemon may be older than this program, or of another make",
@@ -188,14 +185,14 @@ pub(crate) fn unanswered(error: ResolveError) -> Failure {
     }
 }
 
-fn unavailable(message: String, failed_providers: &[String]) -> Failure {
-    let (what, advice) = match failed_providers {
-        [] => (
+fn unavailable(message: String, names_providers: bool) -> Failure {
+    let (what, advice) = match names_providers {
+        false => (
             format!("there is no answer: {message}"),
             "Check with `keyway plugins` that the daemon is well, then try again",
         ),
         // Where the daemon names who failed, its words are complete.
-        _ => (
+        true => (
             message,
             "Run `keyway plugins` to see what is wrong, then try again",
         ),

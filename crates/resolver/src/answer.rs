@@ -6,14 +6,16 @@ use std::time::SystemTime;
 use keyway_proto::InvalidEnvelope;
 use keyway_secrets::{Envelope, Id, Pattern};
 
-/// The secrets that a pattern matches, as far as the daemon could get them.
+use crate::ProviderFailure;
+
+/// The secrets that a pattern matches, as far as they are certain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Secrets {
     /// The secrets, in the order of provider names. Two providers may both have the same id.
     pub envelopes: Vec<Envelope>,
-    /// The providers that failed while others answered: what they have is missing here.
-    pub failed_providers: Vec<String>,
+    /// The providers that failed while others answered: what they hold, and what they could have overruled, is missing here.
+    pub failures: Vec<ProviderFailure>,
     /// What was in the answer and is not one of the secrets asked for.
     pub rejected: Vec<Rejected>,
 }
@@ -21,7 +23,13 @@ pub struct Secrets {
 impl Secrets {
     /// Whether every provider that was asked has answered, with nothing but secrets that were asked for.
     pub fn is_complete(&self) -> bool {
-        self.failed_providers.is_empty() && self.rejected.is_empty()
+        self.failures.is_empty() && self.rejected.is_empty()
+    }
+
+    /// The names of the providers that failed.
+    pub fn failed_providers(&self) -> Vec<String> {
+        let names = self.failures.iter().map(|failure| failure.name.clone());
+        names.filter(|name| !name.is_empty()).collect()
     }
 }
 

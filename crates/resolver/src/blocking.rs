@@ -71,6 +71,20 @@ impl Resolver {
         self
     }
 
+    /// As [`crate::Resolver::with_may_ask_user`].
+    #[must_use]
+    pub fn with_may_ask_user(mut self, allowed: bool) -> Self {
+        self.resolver = self.resolver.with_may_ask_user(allowed);
+        self
+    }
+
+    /// As [`crate::Resolver::with_retry`].
+    #[must_use]
+    pub fn with_retry(mut self, retry: bool) -> Self {
+        self.resolver = self.resolver.with_retry(retry);
+        self
+    }
+
     /// As [`crate::Resolver::get`].
     ///
     /// # Errors

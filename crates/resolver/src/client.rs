@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
-use keyway_proto::FAILED_PROVIDERS_HEADER;
+use http::HeaderValue;
+use keyway_proto::MAY_ASK_USER_HEADER;
 use keyway_proto::health::v1::{GetVersionRequest, VersionServiceClient};
 use keyway_proto::keyway::v1::{CatalogServiceClient, ListSecretsRequest};
 use keyway_proto::resolver::v1::{
@@ -12,10 +12,11 @@ use keyway_proto::resolver::v1::{
 use keyway_rpc::Request;
 use keyway_rpc::client::{Client, Config, Transport};
 use keyway_secrets::{Envelope, Id, Pattern};
+use tokio::time::{Instant, sleep_until};
 
-use crate::{Authorization, Catalog, GetOneError, ResolveError, Secrets, read};
+use crate::{Authorization, Catalog, GetOneError, ResolveError, Secrets, failure, read, retry};
 
-/// The default of [`Resolver::with_timeout`]: long enough for a person who is asked by a provider.
+/// The default of [`Resolver::with_timeout`]: long enough for a provider that asks the user.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The default of [`Resolver::with_max_answer`].
@@ -35,8 +36,8 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 /// assert!(!token.value.is_empty());
 ///
 /// let all = resolver.get(&"database/**".parse()?).await?;
-/// for provider in &all.failed_providers {
-///     eprintln!("{provider} did not answer: some secrets may be missing");
+/// for failure in &all.failures {
+///     eprintln!("{} failed ({}): some secrets may be missing", failure.name, failure.kind.name());
 /// }
 /// # Ok(())
 /// # }
@@ -44,37 +45,69 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct Resolver<S> {
     client: Client<S>,
+    options: Options,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Options {
     timeout: Duration,
     max_answer: usize,
+    may_ask_user: bool,
+    retry: bool,
 }
 
 impl<S: Transport> Resolver<S> {
     /// A client over a transport, such as a [`DaemonSocket`](crate::DaemonSocket).
     pub fn new(transport: S) -> Self {
-        Self::configured(transport, TIMEOUT, MAX_ANSWER)
+        let options = Options {
+            timeout: TIMEOUT,
+            max_answer: MAX_ANSWER,
+            may_ask_user: true,
+            retry: false,
+        };
+        Self::configured(transport, options)
     }
 
     /// How long one request may take; the daemon is told, so that it gives up at the same time. Default: 5 minutes,
-    /// because a provider may have to ask a person. The daemon has its own, shorter bound for each provider.
+    /// because a provider may have to ask the user. The daemon has its own, shorter bound for each provider.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
-        Self::configured(self.client.transport().clone(), timeout, self.max_answer)
+        self.change(|options| options.timeout = timeout)
     }
 
     /// Refuses answers of more than `bytes` bytes. Default: 64 MiB.
     #[must_use]
     pub fn with_max_answer(self, bytes: usize) -> Self {
-        Self::configured(self.client.transport().clone(), self.timeout, bytes)
+        self.change(|options| options.max_answer = bytes)
     }
 
-    fn configured(transport: S, timeout: Duration, max_answer: usize) -> Self {
+    /// Whether providers may ask the user. If not, a provider that would have to fails with
+    /// [`FailureKind::NeedsUser`](crate::FailureKind::NeedsUser). Default: `true`. A [listing](Self::list) never asks.
+    #[must_use]
+    pub fn with_may_ask_user(self, allowed: bool) -> Self {
+        self.change(|options| options.may_ask_user = allowed)
+    }
+
+    /// Whether [`get`](Self::get) and [`get_one`](Self::get_one) ask once more after providers that were just being started: if
+    /// every failed provider gave a `retry_after` and the largest is at most 2 s, they wait that long, provided that the
+    /// timeout allows it. Default: `false`.
+    #[must_use]
+    pub fn with_retry(self, retry: bool) -> Self {
+        self.change(|options| options.retry = retry)
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Options)) -> Self {
+        change(&mut self.options);
+        Self::configured(self.client.transport().clone(), self.options)
+    }
+
+    fn configured(transport: S, options: Options) -> Self {
         let config = Config::default()
-            .timeout(timeout)
-            .max_message_size(max_answer);
+            .timeout(options.timeout)
+            .max_message_size(options.max_answer);
         Self {
             client: Client::with_config(transport, config),
-            timeout,
-            max_answer,
+            options,
         }
     }
 
@@ -87,33 +120,53 @@ impl<S: Transport> Resolver<S> {
     ///
     /// # Errors
     ///
-    /// [`ResolveError::NotFound`] when there is none and every provider that could have one has answered;
-    /// [`ResolveError::Unavailable`], naming the providers that failed, when there is none and some have not. With at
-    /// least one secret found, failed providers are in [`Secrets::failed_providers`].
+    /// Returns [`ResolveError::NotFound`] if there is none and every provider that could hold one has answered,
+    /// [`ResolveError::Uncertain`] if providers failed and no id is certain, and [`ResolveError::Conflict`] if providers of
+    /// equal rank disagree about every id. With at least one certain secret, the others are in [`Secrets::failures`].
     ///
     /// # Cancel safety
     ///
     /// Dropping the future gives the request up and changes nothing.
     pub async fn get(&self, pattern: &Pattern) -> Result<Secrets, ResolveError> {
-        let request = GetSecretsRequest {
-            pattern: Some(pattern.to_string()),
+        let deadline = Instant::now().checked_add(self.options.timeout);
+        let first = self.get_once(pattern, deadline).await;
+        let Some(wait) = retry::wait(&first).filter(|_| self.options.retry) else {
+            return first;
         };
-        let response = ResolverServiceClient::from(self.rpc())
-            .get_secrets(Request::new(request))
-            .await?;
-        let failed_providers = failed_providers(response.headers());
-        Ok(read::secrets(
-            pattern,
-            response.into_message(),
-            failed_providers,
-        ))
+        let again = Instant::now() + wait;
+        if deadline.is_some_and(|deadline| deadline <= again) {
+            return first;
+        }
+        sleep_until(again).await;
+        self.get_once(pattern, deadline).await
     }
 
-    /// Gets the one secret with this id.
+    async fn get_once(
+        &self,
+        pattern: &Pattern,
+        deadline: Option<Instant>,
+    ) -> Result<Secrets, ResolveError> {
+        let mut request = Request::new(GetSecretsRequest {
+            pattern: Some(pattern.to_string()),
+        });
+        request.set_deadline(deadline);
+        if !self.options.may_ask_user {
+            forbid_prompts(&mut request);
+        }
+        let response = ResolverServiceClient::from(self.rpc())
+            .get_secrets(request)
+            .await?;
+        let failures = failure::of_headers(response.headers());
+        Ok(read::secrets(pattern, response.into_message(), failures))
+    }
+
+    /// Gets the one secret with this id, if it is certain.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get), and [`GetOneError::Ambiguous`] when several providers have it and none has priority.
+    /// As [`get`](Self::get). Also returns [`ResolveError::Uncertain`] if the response names a failed provider beside a value,
+    /// [`ResolveError::InvalidResponse`] if it holds anything that was not asked for or cannot be read, and
+    /// [`GetOneError::Ambiguous`] if it holds several values.
     ///
     /// # Cancel safety
     ///
@@ -153,11 +206,12 @@ impl<S: Transport> Resolver<S> {
     ///
     /// Dropping the future gives the request up and changes nothing.
     pub async fn list(&self, pattern: &Pattern) -> Result<Catalog, ResolveError> {
-        let request = ListSecretsRequest {
+        let mut request = Request::new(ListSecretsRequest {
             pattern: Some(pattern.to_string()),
-        };
+        });
+        forbid_prompts(&mut request);
         let response = CatalogServiceClient::from(self.rpc())
-            .list_secrets(Request::new(request))
+            .list_secrets(request)
             .await?;
         Ok(read::catalog(response.into_message()))
     }
@@ -179,29 +233,7 @@ impl<S: Transport> Resolver<S> {
     }
 }
 
-/// The providers that a daemon names as failed, in its order.
-pub(crate) fn failed_providers(headers: &HeaderMap) -> Vec<String> {
-    let lines = headers
-        .get_all(FAILED_PROVIDERS_HEADER)
-        .iter()
-        .filter_map(|line| line.to_str().ok());
-    let names = lines.flat_map(|line| line.split(',')).map(str::trim);
-    names
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failed_providers_may_share_a_line_or_not() {
-        let mut headers = HeaderMap::new();
-        assert!(failed_providers(&headers).is_empty());
-        headers.append(FAILED_PROVIDERS_HEADER, "a, b,,".parse().unwrap());
-        headers.append(FAILED_PROVIDERS_HEADER, "c".parse().unwrap());
-        assert_eq!(failed_providers(&headers), ["a", "b", "c"]);
-    }
+fn forbid_prompts<M>(request: &mut Request<M>) {
+    let headers = request.metadata_mut();
+    headers.insert(MAY_ASK_USER_HEADER, HeaderValue::from_static("0"));
 }

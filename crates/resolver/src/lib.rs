@@ -8,8 +8,9 @@
 //!   socket, refuses a daemon of another user, keeps connections, and finds the daemon again after a restart.
 //! - [`blocking::Resolver`] (feature `blocking`) is both in one for programs without an async runtime.
 //!
-//! Answers say what they lack: [`Secrets::failed_providers`] names the providers that could not be asked.
-//! Errors tell apart what a program has to tell apart: not found, denied, unavailable, ambiguous, no daemon.
+//! A program gets the right value or none: [`Resolver::get_one`] never returns a value while a provider that could overrule it
+//! failed. [`Secrets::failures`] and [`ResolveError::Uncertain`] describe those providers. Errors tell apart what a program
+//! has to tell apart: not found, denied, uncertain, conflict, unavailable, no daemon.
 //!
 #![cfg_attr(feature = "socket", doc = "```no_run")]
 #![cfg_attr(not(feature = "socket"), doc = "```ignore")]
@@ -33,13 +34,16 @@ mod answer;
 pub mod blocking;
 mod client;
 mod error;
+mod failure;
 mod read;
+mod retry;
 #[cfg(feature = "socket")]
 mod socket;
 
 pub use answer::{Authorization, Catalog, Entry, Rejected, Secrets, Unlisted, UnlistedReason};
 pub use client::Resolver;
 pub use error::{GetOneError, ResolveError};
+pub use failure::{FailureKind, ProviderFailure};
 #[cfg(feature = "socket")]
 pub use socket::{Attempt, ConnectError, DaemonSocket, DialError, ResponseBody, SocketError};
 

@@ -7,18 +7,18 @@ use keyway_proto::timestamp;
 use keyway_secrets::{Envelope, Id, Pattern};
 
 use crate::{
-    Authorization, Catalog, Entry, GetOneError, Rejected, ResolveError, Secrets, Unlisted,
-    UnlistedReason,
+    Authorization, Catalog, Entry, GetOneError, ProviderFailure, Rejected, ResolveError, Secrets,
+    Unlisted, UnlistedReason,
 };
 
 /// Reads envelopes and sorts out what was not asked for.
 pub(crate) fn secrets(
     query: &Pattern,
     response: GetSecretsResponse,
-    failed_providers: Vec<String>,
+    failures: Vec<ProviderFailure>,
 ) -> Secrets {
     let mut secrets = Secrets {
-        failed_providers,
+        failures,
         ..Secrets::default()
     };
     for envelope in response.envelopes {
@@ -33,8 +33,20 @@ pub(crate) fn secrets(
     secrets
 }
 
-/// The only secret of an answer.
+/// The only secret of an answer, if it is certain.
 pub(crate) fn only(id: &Id, mut secrets: Secrets) -> Result<Envelope, GetOneError> {
+    if let Some(rejected) = secrets.rejected.first() {
+        let message = format!("beside {id}, {rejected}");
+        return Err(ResolveError::InvalidResponse { message }.into());
+    }
+    if !secrets.failures.is_empty() {
+        let failed = secrets.failed_providers().join(", ");
+        return Err(ResolveError::Uncertain {
+            message: format!("{id} is uncertain, because these providers failed: {failed}"),
+            failures: secrets.failures,
+        }
+        .into());
+    }
     if secrets.envelopes.len() > 1 {
         let providers = secrets
             .envelopes
@@ -46,21 +58,11 @@ pub(crate) fn only(id: &Id, mut secrets: Secrets) -> Result<Envelope, GetOneErro
             providers,
         });
     }
-    secrets
-        .envelopes
-        .pop()
-        .ok_or_else(|| nothing(id, &secrets).into())
-}
-
-/// A daemon says `not_found` by itself; a success without a secret means the same.
-fn nothing(id: &Id, secrets: &Secrets) -> ResolveError {
-    let message = match secrets.rejected.first() {
-        None => format!("there is no secret {id}"),
-        Some(rejected) => {
-            format!("there is no secret {id}; the answer held something else: {rejected}")
-        }
-    };
-    ResolveError::NotFound { message }
+    // A daemon says `not_found` by itself; a success without a secret means the same.
+    secrets.envelopes.pop().ok_or_else(|| {
+        let message = format!("there is no secret {id}");
+        ResolveError::NotFound { message }.into()
+    })
 }
 
 pub(crate) fn authorization(response: AuthorizeResponse) -> Authorization {

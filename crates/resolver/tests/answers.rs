@@ -4,7 +4,9 @@ mod support;
 
 use std::time::Duration;
 
-use keyway_resolver::{GetOneError, Pattern, ResolveError, Resolver, UnlistedReason};
+use keyway_resolver::{
+    Envelope, FailureKind, GetOneError, Pattern, ResolveError, Resolver, UnlistedReason,
+};
 use keyway_rpc::Router;
 
 fn resolver() -> Resolver<Router> {
@@ -40,7 +42,7 @@ async fn a_partial_answer_names_who_failed() {
         .await
         .unwrap();
     assert_eq!(secrets.envelopes.len(), 1);
-    assert_eq!(secrets.failed_providers, ["slow", "broken"]);
+    assert_eq!(secrets.failed_providers(), ["slow", "broken"]);
     assert!(!secrets.is_complete());
 }
 
@@ -76,20 +78,95 @@ async fn each_failure_has_its_kind() {
         ResolveError::Other(_)
     ));
     match fault("demo/broken").await {
-        ResolveError::Unavailable {
-            failed_providers, ..
-        } => assert_eq!(failed_providers, ["broken"]),
+        ResolveError::Uncertain { failures, .. } => {
+            assert_eq!(failures.len(), 1);
+            assert_eq!(
+                (failures[0].name.as_str(), failures[0].kind),
+                ("broken", FailureKind::Unknown)
+            );
+        }
         other => panic!("{other:?}"),
     }
+    match fault("demo/conflict").await {
+        ResolveError::Conflict { failures, .. } => {
+            assert_eq!(failures[0].kind, FailureKind::Conflict);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(
+        matches!(fault("demo/state").await, ResolveError::Other(_)),
+        "the state of something else is not a conflict"
+    );
+}
+
+#[tokio::test]
+async fn a_failed_provider_is_described() {
+    let fault = fault("demo/locked").await;
+    let [failure] = fault.failures() else {
+        panic!("{fault:?}")
+    };
+    assert_eq!(failure.name, "vault");
+    assert_eq!(failure.kind, FailureKind::Locked);
+    assert_eq!(failure.message, "vault is locked");
+    assert_eq!(failure.remedy, "unlock it with `vault unlock`");
+    assert_eq!(failure.retry_after, None);
+    assert!(fault.is_transient());
+
+    let pattern = "demo/described".parse().unwrap();
+    let secrets = resolver().get(&pattern).await.unwrap();
+    assert_eq!(secrets.failures[0].kind, FailureKind::Quota);
+    assert_eq!(secrets.failures[0].remedy, "unlock it with `vault unlock`");
+}
+
+#[tokio::test]
+async fn a_value_beside_a_failed_provider_or_a_foreign_envelope_is_not_returned() {
+    for id in ["demo/partial", "demo/described"] {
+        let fault = resolver().get_one(&id.parse().unwrap()).await.unwrap_err();
+        assert!(
+            matches!(
+                fault,
+                GetOneError::Resolve(ResolveError::Uncertain { ref failures, .. }) if !failures.is_empty()
+            ),
+            "{id}: {fault:?}"
+        );
+    }
+    let fault = resolver()
+        .get_one(&"demo/foreign".parse().unwrap())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            fault,
+            GetOneError::Resolve(ResolveError::InvalidResponse { .. })
+        ),
+        "{fault:?}"
+    );
+}
+
+#[tokio::test]
+async fn prompts_are_forbidden_on_request() {
+    let id = "demo/prompt".parse().unwrap();
+    let value = |envelope: Envelope| envelope.value.expose().to_vec();
+    let allowed = resolver().get_one(&id).await.unwrap();
+    assert_eq!(value(allowed), b"absent");
+    let forbidden = resolver().with_may_ask_user(false).get_one(&id).await;
+    assert_eq!(value(forbidden.unwrap()), b"0");
 }
 
 #[tokio::test]
 async fn the_words_of_each_failure() {
     let mut words = String::new();
-    for pattern in ["demo/none", "demo/denied", "demo/internal", "demo/broken"] {
+    for pattern in [
+        "demo/none",
+        "demo/denied",
+        "demo/internal",
+        "demo/broken",
+        "demo/locked",
+        "demo/conflict",
+    ] {
         words += &format!("{pattern}: {}\n", fault(pattern).await);
     }
-    for id in ["demo/twice", "demo/foreign"] {
+    for id in ["demo/twice", "demo/foreign", "demo/partial"] {
         words += &format!(
             "{id}: {}\n",
             resolver().get_one(&id.parse().unwrap()).await.unwrap_err()
@@ -100,8 +177,11 @@ async fn the_words_of_each_failure() {
     demo/denied: access was denied: `guard` does not allow it
     demo/internal: internal: it broke
     demo/broken: `broken` failed and nobody else has demo/broken
+    demo/locked: vault is locked
+    demo/conflict: vault and env disagree
     demo/twice: demo/twice is provided by first and by second
-    demo/foreign: no secret was found: there is no secret demo/foreign; the answer held something else: other/id was sent but not asked for
+    demo/foreign: the response of the daemon is invalid: beside demo/foreign, other/id was sent but not asked for
+    demo/partial: demo/partial is uncertain, because these providers failed: slow, broken
     ");
 }
 
@@ -128,7 +208,7 @@ async fn one_secret_by_its_id() {
         Err(GetOneError::Ambiguous { providers, .. }) => assert_eq!(providers, ["first", "second"]),
         other => panic!("{other:?}"),
     }
-    let missing = resolver().get_one(&"demo/foreign".parse().unwrap()).await;
+    let missing = resolver().get_one(&"demo/none".parse().unwrap()).await;
     assert!(matches!(
         missing,
         Err(GetOneError::Resolve(ResolveError::NotFound { .. }))

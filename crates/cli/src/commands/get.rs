@@ -46,8 +46,8 @@ pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
             "a part of the answer was left out: {rejected}"
         ));
     }
-    if !secrets.failed_providers.is_empty() {
-        return Err(daemon::incomplete(&secrets.failed_providers));
+    if !secrets.failures.is_empty() {
+        return Err(daemon::incomplete(&secrets.failed_providers()));
     }
     Ok(Exit::Done)
 }
@@ -111,7 +111,7 @@ fn nothing(pattern: &Pattern, secrets: &Secrets) -> Failure {
             "Run `keyway plugins` to see who answers",
         );
     }
-    match secrets.failed_providers.as_slice() {
+    match secrets.failed_providers().as_slice() {
         [] => daemon::not_found(pattern),
         failed => daemon::incomplete(failed),
     }

@@ -174,8 +174,8 @@ impl Listing {
             Err(error) => return Err(daemon::failure(pattern, error)),
         };
         let mut listing = Self {
+            failed: secrets.failed_providers(),
             secrets: secrets.envelopes.into_iter().map(Listed::from).collect(),
-            failed: secrets.failed_providers,
             ..Self::default()
         };
         listing.sort();

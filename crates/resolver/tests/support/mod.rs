@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::HeaderValue;
 use keyway_local::Address;
 use keyway_proto::health::v1::{
     GetVersionRequest, GetVersionResponse, VersionService, VersionServiceServer,
 };
 use keyway_proto::keyway::v1::{
-    CatalogService, CatalogServiceServer, ListSecretsRequest, ListSecretsResponse, Secret,
-    Unlisted, unlisted,
+    CatalogService, CatalogServiceServer, FailureKind, Failures, ListSecretsRequest,
+    ListSecretsResponse, ProviderFailure, Secret, Unlisted, unlisted,
 };
 use keyway_proto::resolver::v1::{
     AuthorizeRequest, AuthorizeResponse, AuthorizerService, AuthorizerServiceServer, Decision,
@@ -24,8 +25,9 @@ use keyway_proto::resolver::v1::{
     get_secrets_response,
 };
 use keyway_rpc::http1::{ServeConfig, TokioIo, serve_connection};
-use keyway_rpc::{Error, Request, Response, Router};
+use keyway_rpc::{BinaryMetadata as _, Error, ErrorDetail, Request, Response, Router};
 use keyway_secrets::Envelope;
+use prost::Message as _;
 use tokio::net::UnixListener;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -37,6 +39,20 @@ pub fn envelope(id: &str, value: &str, provider: &str) -> get_secrets_response::
     let mut envelope = Envelope::new(id.parse().unwrap(), value);
     envelope.provider = provider.to_owned();
     envelope.into()
+}
+
+/// One failed provider.
+pub fn failures(kind: FailureKind, retry_after: Option<Duration>) -> Failures {
+    let failure = ProviderFailure {
+        name: Some("vault".to_owned()),
+        kind: Some(kind.into()),
+        message: Some("vault is locked".to_owned()),
+        remedy: Some("unlock it with `vault unlock`".to_owned()),
+        retry_after: retry_after.map(|time| time.try_into().unwrap()),
+    };
+    Failures {
+        providers: vec![failure],
+    }
 }
 
 fn found(
@@ -82,6 +98,33 @@ impl ResolverService for Script {
                     .insert("keyway-failed-providers", "broken".parse().unwrap());
                 Err(error)
             }
+            "demo/locked" => {
+                let failures = failures(FailureKind::Locked, None);
+                let error = Error::unavailable("vault is locked");
+                Err(error.with_detail(ErrorDetail::new(&failures)))
+            }
+            "demo/conflict" => {
+                let failures = failures(FailureKind::Conflict, None);
+                let error = Error::failed_precondition("vault and env disagree");
+                Err(error.with_detail(ErrorDetail::new(&failures)))
+            }
+            "demo/state" => Err(Error::failed_precondition("guard cannot be turned off")),
+            "demo/described" => {
+                let mut response = found(vec![envelope("demo/described", "dummy", "demo")])?;
+                let failures = failures(FailureKind::Quota, None);
+                response
+                    .headers_mut()
+                    .append_binary("keyway-failures-bin", &failures.encode_to_vec())
+                    .unwrap();
+                Ok(response)
+            }
+            "demo/prompt" => {
+                let value = match request.metadata().get("keyway-may-ask-user") {
+                    Some(value) => value.to_str().unwrap(),
+                    None => "absent",
+                };
+                found(vec![envelope("demo/prompt", value, "demo")])
+            }
             "demo/never" => std::future::pending().await,
             "demo/internal" => Err(Error::internal("it broke")),
             other => Err(Error::not_found(format!("no provider has {other}"))),
@@ -113,8 +156,11 @@ impl AuthorizerService for Script {
 impl CatalogService for Script {
     async fn list_secrets(
         &self,
-        _: Request<ListSecretsRequest>,
+        request: Request<ListSecretsRequest>,
     ) -> Result<Response<ListSecretsResponse>, Error> {
+        if request.metadata().get("keyway-may-ask-user") != Some(&HeaderValue::from_static("0")) {
+            return Err(Error::internal("a listing did not forbid prompts"));
+        }
         let secret = |id: &str| Secret {
             id: Some(id.to_owned()),
             provider: Some("demo".to_owned()),

@@ -1,0 +1,244 @@
+//! Which providers failed, and why: read from a response or from an error of the daemon.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use keyway_proto::keyway::v1 as wire;
+use keyway_proto::{FAILED_PROVIDERS_HEADER, FAILURES_HEADER, MAX_RETRY_AFTER};
+use keyway_rpc::{BinaryMetadata as _, Error, ErrorDetail};
+use percent_encoding::percent_decode_str;
+use prost::Message as _;
+
+/// A provider that failed a query.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProviderFailure {
+    /// The plugin's name. Empty in the last entry if more providers failed than are listed; its message then says how many.
+    pub name: String,
+    /// The kind of the failure.
+    pub kind: FailureKind,
+    /// What happened, for the user; empty if the daemon does not say. It may hold control characters.
+    pub message: String,
+    /// What helps, in the provider's own words; empty if it has no advice. It may hold control characters.
+    pub remedy: String,
+    /// How long another try is pointless, at most 1 h.
+    pub retry_after: Option<Duration>,
+}
+
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])* $kind:ident,)*) => {
+        /// The kind of a provider's failure.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum FailureKind {
+            $($(#[doc = $doc])* $kind,)*
+            /// The daemon does not say, or names a kind that this crate does not know.
+            #[default]
+            Unknown,
+        }
+
+        impl From<wire::FailureKind> for FailureKind {
+            fn from(kind: wire::FailureKind) -> Self {
+                match kind {
+                    $(wire::FailureKind::$kind => Self::$kind,)*
+                    wire::FailureKind::Unspecified => Self::Unknown,
+                }
+            }
+        }
+
+        impl FailureKind {
+            /// The name on the wire without its prefix, as in `LOCKED`.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => wire::FailureKind::$kind.name(),)*
+                    Self::Unknown => wire::FailureKind::Unspecified.name(),
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The plugin has as many calls in flight as it takes.
+    Busy,
+    /// The provider answers single ids only.
+    CannotList,
+    /// Providers of equal rank returned different values.
+    Conflict,
+    /// The store does not give this id to this user.
+    Denied,
+    /// The plugin is not running.
+    Down,
+    /// The provider is set up wrongly.
+    Fatal,
+    /// The provider failed.
+    Internal,
+    /// The store cannot hold such an id.
+    Invalid,
+    /// The store is locked.
+    Locked,
+    /// The provider would have to ask the user, and was not allowed to.
+    NeedsUser,
+    /// A quota of the store is used up.
+    Quota,
+    /// The plugin's executable is not the one that may run.
+    Refused,
+    /// The plugin is being started.
+    Starting,
+    /// The store or the provider took too long.
+    TimedOut,
+    /// The provider is not logged in at its store.
+    Unauthenticated,
+    /// The store cannot be reached.
+    Unavailable,
+}
+
+impl From<wire::ProviderFailure> for ProviderFailure {
+    fn from(failure: wire::ProviderFailure) -> Self {
+        let retry_after = failure
+            .retry_after
+            .and_then(|time| Duration::try_from(time).ok());
+        Self {
+            kind: failure.kind().into(),
+            retry_after: retry_after.map(|time| time.min(MAX_RETRY_AFTER)),
+            name: failure.name.unwrap_or_default(),
+            message: failure.message.unwrap_or_default(),
+            remedy: failure.remedy.unwrap_or_default(),
+        }
+    }
+}
+
+/// Reads the failures that an error carries.
+pub(crate) fn of_error(error: &Error) -> Vec<ProviderFailure> {
+    let detail = error
+        .details()
+        .iter()
+        .find_map(ErrorDetail::decode::<wire::Failures>);
+    match detail.and_then(Result::ok) {
+        Some(failures) => with_names(failures, error.metadata()),
+        None => of_headers(error.metadata()),
+    }
+}
+
+/// Reads the failures beside a partial result.
+pub(crate) fn of_headers(headers: &HeaderMap) -> Vec<ProviderFailure> {
+    let binary = headers.get_binary(FAILURES_HEADER).unwrap_or_default();
+    let failures = binary
+        .first()
+        .and_then(|bytes| wire::Failures::decode(bytes.as_ref()).ok());
+    with_names(failures.unwrap_or_default(), headers)
+}
+
+/// Adds what the header of names has beyond the described failures: daemons that describe none, and long lists. A failure that
+/// cannot be read must not make a result look complete.
+fn with_names(failures: wire::Failures, headers: &HeaderMap) -> Vec<ProviderFailure> {
+    let mut failures: Vec<ProviderFailure> =
+        failures.providers.into_iter().map(Into::into).collect();
+    for name in names(headers) {
+        if !failures.iter().any(|failure| failure.name == name) {
+            failures.push(ProviderFailure {
+                name,
+                ..ProviderFailure::default()
+            });
+        }
+    }
+    failures
+}
+
+/// The percent-encoded names of failed providers, in the daemon's order.
+fn names(headers: &HeaderMap) -> impl Iterator<Item = String> {
+    let lines = headers.get_all(FAILED_PROVIDERS_HEADER).iter();
+    let names = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    names
+        .map(|name| String::from_utf8_lossy(name.trim_ascii()).into_owned())
+        .filter(|name| !name.is_empty())
+        .map(|name| percent_decode_str(&name).decode_utf8_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(name: &str, kind: wire::FailureKind) -> wire::ProviderFailure {
+        wire::ProviderFailure {
+            name: Some(name.to_owned()),
+            kind: Some(kind.into()),
+            ..wire::ProviderFailure::default()
+        }
+    }
+
+    fn names_of(failures: &[ProviderFailure]) -> Vec<&str> {
+        failures
+            .iter()
+            .map(|failure| failure.name.as_str())
+            .collect()
+    }
+
+    #[test]
+    fn names_may_share_a_line_or_not_and_are_decoded() {
+        let mut headers = HeaderMap::new();
+        assert!(of_headers(&headers).is_empty());
+        headers.append(FAILED_PROVIDERS_HEADER, "a, b,,".parse().unwrap());
+        headers.append(FAILED_PROVIDERS_HEADER, "c%2Cd%20%C3%A4".parse().unwrap());
+        let failures = of_headers(&headers);
+        assert_eq!(names_of(&failures), ["a", "b", "c,d ä"]);
+        assert_eq!(failures[0].kind, FailureKind::Unknown);
+    }
+
+    #[test]
+    fn the_detail_describes_what_the_header_names() {
+        let failures = wire::Failures {
+            providers: vec![failure("vault", wire::FailureKind::Locked)],
+        };
+        let mut error = Error::unavailable("").with_detail(ErrorDetail::new(&failures));
+        let header = "vault,later".parse().unwrap();
+        error.metadata_mut().insert(FAILED_PROVIDERS_HEADER, header);
+        let failures = of_error(&error);
+        assert_eq!(names_of(&failures), ["vault", "later"]);
+        assert_eq!(failures[0].kind, FailureKind::Locked);
+    }
+
+    #[test]
+    fn a_header_that_cannot_be_read_leaves_the_names() {
+        let mut headers = HeaderMap::new();
+        headers.insert(FAILURES_HEADER, "!!".parse().unwrap());
+        headers.insert(FAILED_PROVIDERS_HEADER, "vault".parse().unwrap());
+        assert_eq!(names_of(&of_headers(&headers)), ["vault"]);
+    }
+
+    #[test]
+    fn unknown_kinds_and_impossible_times_are_read_as_unknown() {
+        let failure = wire::ProviderFailure {
+            kind: Some(99),
+            retry_after: Some(prost_types::Duration {
+                seconds: -1,
+                nanos: 0,
+            }),
+            ..wire::ProviderFailure::default()
+        };
+        let failure = ProviderFailure::from(failure);
+        assert_eq!(failure, ProviderFailure::default());
+        let long = wire::ProviderFailure {
+            retry_after: Some(prost_types::Duration {
+                seconds: i64::MAX,
+                nanos: 0,
+            }),
+            ..wire::ProviderFailure::default()
+        };
+        assert_eq!(
+            ProviderFailure::from(long).retry_after,
+            Some(MAX_RETRY_AFTER)
+        );
+    }
+
+    #[test]
+    fn each_kind_has_the_name_of_the_wire() {
+        for number in 0..=20 {
+            let Ok(kind) = wire::FailureKind::try_from(number) else {
+                continue;
+            };
+            assert_eq!(FailureKind::from(kind).name(), kind.name());
+        }
+    }
+}
