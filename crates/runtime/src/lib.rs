@@ -34,6 +34,7 @@ struct Readme;
 
 mod access;
 mod audit;
+mod authority;
 mod config;
 mod connection;
 mod daemon;

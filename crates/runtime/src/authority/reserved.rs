@@ -1,0 +1,68 @@
+//! The ids that stand for management and writes towards access-control modules, and so never name a secret.
+
+use std::sync::LazyLock;
+
+use keyway_secrets::{Id, Pattern};
+
+static RESERVED: LazyLock<[Pattern; 2]> = LazyLock::new(|| {
+    ["keyway/manage/*/**", "keyway/write/*/**"]
+        .map(|pattern| pattern.parse().expect("a constant pattern is valid"))
+});
+
+/// Whether `id` is never resolved, listed or stored.
+pub(crate) fn is_reserved(id: &Id) -> bool {
+    RESERVED.iter().any(|pattern| pattern.matches(id))
+}
+
+/// Whether `pattern` matches a reserved id, so that returned ids have to be looked at.
+pub(crate) fn overlaps_reserved(pattern: &Pattern) -> bool {
+    RESERVED.iter().any(|reserved| reserved.overlaps(pattern))
+}
+
+/// Whether `pattern` matches reserved ids only, so that there is nothing to resolve.
+pub(crate) fn is_within_reserved(pattern: &Pattern) -> bool {
+    RESERVED.iter().any(|reserved| reserved.covers(pattern))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_below_the_two_prefixes_are_reserved() {
+        for (id, expected) in [
+            ("keyway/manage/stop", true),
+            ("keyway/manage/enable/vault", true),
+            ("keyway/write/db/password", true),
+            ("keyway/write/keyway/write/a", true),
+            ("keyway/manage", false),
+            ("keyway/write", false),
+            ("keyway", false),
+            ("keyway/other/a", false),
+            ("a/keyway/write/b", false),
+        ] {
+            assert_eq!(is_reserved(&id.parse().expect("an id")), expected, "{id}");
+            let pattern: Pattern = id.parse().expect("a pattern");
+            assert_eq!(overlaps_reserved(&pattern), expected, "{id}");
+            assert_eq!(is_within_reserved(&pattern), expected, "{id}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_may_match_some_reserved_ids_or_only_those() {
+        for (pattern, overlaps, is_within) in [
+            ("**", true, false),
+            ("keyway/**", true, false),
+            ("*/*/stop", true, false),
+            ("keyway/manage/**", true, false),
+            ("keyway/manage/*", true, true),
+            ("keyway/write/a/**", true, true),
+            ("db/**", false, false),
+            ("*/*", false, false),
+        ] {
+            let parsed: Pattern = pattern.parse().expect("a pattern");
+            assert_eq!(overlaps_reserved(&parsed), overlaps, "{pattern}");
+            assert_eq!(is_within_reserved(&parsed), is_within, "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+use std::collections::BTreeSet;
+
+use super::*;
+
+fn facts(plugin: Option<&str>) -> CallerFacts {
+    CallerFacts {
+        user: User::Own,
+        is_contained: false,
+        connection: Connection::Path,
+        plugin: plugin.map(|name| name.parse().expect("a name")),
+        is_descendant: false,
+    }
+}
+
+fn provisional(facts: &CallerFacts, action: &Action<'_>) -> Provisional {
+    let modules = BTreeSet::new();
+    let rules = Rules {
+        is_contained_allowed: false,
+        is_external_allowed: true,
+        may_resolve: vec!["db/*".parse().expect("a pattern")],
+        listed_modules: &modules,
+    };
+    judge(facts, action, &rules).expect("permitted")
+}
+
+#[tokio::test]
+async fn a_permit_is_given_if_the_modules_allow_what_they_are_asked() {
+    let reload = Action::Manage(Manage::Reload);
+    let denied = provisional(&facts(None), &reload)
+        .consult(async |asked| {
+            let reload = "keyway/manage/reload".parse().expect("a pattern");
+            assert_eq!(asked, &Consultation::CheckAccess(vec![reload]));
+            Err("denied")
+        })
+        .await;
+    assert_eq!(denied.expect_err("denied"), "denied");
+    let permit = provisional(&facts(None), &reload)
+        .consult(async |_| Ok::<(), &str>(()))
+        .await
+        .expect("allowed");
+    assert_eq!(permit.purpose(), Purpose::Manage);
+}
+
+#[tokio::test]
+async fn modules_are_not_asked_where_the_table_decides_alone() {
+    let permit = provisional(&facts(None), &Action::Inspect)
+        .consult(async |_| Err("asked"))
+        .await
+        .expect("allowed");
+    assert_eq!(permit.purpose(), Purpose::Inspect);
+    assert!(!permit.hides_status() && permit.excluded_plugin().is_none());
+}
+
+#[tokio::test]
+async fn a_permit_covers_what_is_neither_reserved_nor_beyond_the_limit() {
+    let query = ["**".parse().expect("a pattern")];
+    let action = Action::Resolve(&query);
+    let covers = |permit: &Permit, id: &str| permit.covers(&id.parse().expect("an id"));
+    let allow = async |_: &Consultation| Ok::<(), &str>(());
+    let own = provisional(&facts(None), &action).consult(allow).await;
+    let own = own.expect("allowed");
+    assert!(covers(&own, "db/password") && covers(&own, "web/token"));
+    assert!(!covers(&own, "keyway/write/db/password"));
+    assert_eq!(own.narrow(&query[0]), query[0]);
+    let plugin = provisional(&facts(Some("vault")), &action);
+    assert_eq!(
+        plugin.excluded_plugin().map(PluginName::as_str),
+        Some("vault")
+    );
+    let plugin = plugin.consult(allow).await.expect("allowed");
+    assert!(covers(&plugin, "db/password") && !covers(&plugin, "web/token"));
+    assert_eq!(plugin.narrow(&query[0]).as_str(), "db/*");
+    assert_eq!(
+        plugin.excluded_plugin().map(PluginName::as_str),
+        Some("vault")
+    );
+}
