@@ -47,6 +47,12 @@ struct Fixture {
 /// Counts the calls that are dropped before they end.
 struct Cancelled(Option<Arc<AtomicUsize>>);
 
+impl Cancelled {
+    fn disarm(&mut self) {
+        self.0 = None;
+    }
+}
+
 impl Drop for Cancelled {
     fn drop(&mut self) {
         if let Some(n_cancelled) = &self.0 {
@@ -111,7 +117,7 @@ impl Fixture {
         let mut cancelled = Cancelled(Some(Arc::clone(&self.n_cancelled)));
         async move {
             sleep(Duration::from_secs(1)).await;
-            cancelled.0 = None;
+            cancelled.disarm();
             Reply {
                 call,
                 len,
