@@ -8,5 +8,7 @@
 struct Readme;
 
 mod address;
+pub mod file;
+pub mod uid;
 
 pub use address::{Address, MAX_ADDRESS_LENGTH, ParseAddressError, SOCKET_VARIABLE};

@@ -1,0 +1,17 @@
+//! Files that a program of secrets reads, runs and writes: opened without blocking, and checked for who could have
+//! written them.
+
+mod directory;
+mod lock;
+mod open;
+mod owners;
+mod quote;
+mod replace;
+mod way;
+
+pub use self::directory::{PrivateDirectoryError, create_private_directory};
+pub use self::lock::lock_within;
+pub use self::open::{FileKind, OpenError, open_regular, read_opened, read_regular};
+pub use self::owners::{Offence, Offences, check_opened, check_owners};
+pub use self::quote::shell_quote;
+pub use self::replace::replace;
