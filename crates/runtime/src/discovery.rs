@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::files::{UntrustedFile, check_trusted};
+use keyway_local::file::{Offences, check_owners};
+
 use crate::name::{ParsePluginNameError, PluginName};
 
 /// What a look into the plugin directories found.
@@ -35,7 +36,7 @@ pub enum DiscoveryProblem {
         /// What was passed over.
         path: PathBuf,
         /// Which permission is too wide.
-        source: UntrustedFile,
+        source: Offences,
     },
     /// A file that no permission bit lets us execute.
     #[error("{path} is not executable: run `chmod u+x {path}` or take it out of the plugin directory", path = .path.display())]
@@ -91,7 +92,7 @@ fn scan_directory(directory: &Path, found: &mut Discovery) {
             });
         }
     };
-    if let Err(source) = check_trusted(directory) {
+    if let Err(source) = check_owners(directory) {
         return found.problems.push(DiscoveryProblem::Untrusted {
             path: directory.into(),
             source,
@@ -147,7 +148,7 @@ fn examine(path: &Path) -> Result<Option<PluginName>, DiscoveryProblem> {
         path: path.into(),
         source,
     })?;
-    check_trusted(path).map_err(|source| DiscoveryProblem::Untrusted {
+    check_owners(path).map_err(|source| DiscoveryProblem::Untrusted {
         path: path.into(),
         source,
     })?;

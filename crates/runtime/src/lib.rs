@@ -40,7 +40,6 @@ mod connection;
 mod daemon;
 mod discovery;
 mod engine;
-mod files;
 mod identity;
 mod launch;
 mod listen;
@@ -75,7 +74,6 @@ pub use config::{
 };
 pub use daemon::{BindError, Daemon};
 pub use discovery::{Discovery, DiscoveryProblem, discover};
-pub use files::UntrustedFile;
 pub use launch::LaunchError;
 pub use listen::ListenError;
 pub use manager::{ManagerHandle, ReloadReport};

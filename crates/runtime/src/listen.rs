@@ -1,19 +1,18 @@
 //! The daemon's sockets.
 
-use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use keyway_local::Address;
+use keyway_local::file::{Offences, check_owners, lock_within};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use tokio::net::{UnixListener, UnixStream};
-
-use crate::files::{UntrustedFile, check_trusted};
 
 /// How long the start of another daemon in the same directory may take.
 const START_BOUND: Duration = Duration::from_secs(2);
@@ -40,7 +39,7 @@ pub enum ListenError {
     },
     /// The directory of the socket could be changed by others, who could then put their own socket in its place.
     #[error("the socket's directory is not safe: {0}")]
-    Directory(UntrustedFile),
+    Directory(Offences),
     /// The operating system refused.
     #[error("cannot listen at {address}: {what}: {source}")]
     Io {
@@ -150,33 +149,14 @@ fn prepare_directory(address: &Address, path: &Path) -> Result<File, ListenError
                 .mode(0o700)
                 .create(named)
                 .map_err(failed("make its directory"))?;
-            check_trusted(named).map_err(ListenError::Directory)?;
+            check_owners(named).map_err(ListenError::Directory)?;
             named
         }
         _ => Path::new("."),
     };
     let directory = File::open(directory).map_err(failed("open its directory"))?;
-    lock(&directory, START_BOUND).map_err(failed("lock its directory"))?;
+    lock_within(&directory, START_BOUND).map_err(failed("lock its directory"))?;
     Ok(directory)
-}
-
-/// Locks a directory for as long as it stays open. The lock of another daemon is short, and that of
-/// anything else is waited for no longer than `bound`.
-fn lock(directory: &File, bound: Duration) -> io::Result<()> {
-    let started = Instant::now();
-    loop {
-        match directory.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if started.elapsed() >= bound => {
-                return Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "another process holds a lock on it",
-                ));
-            }
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
-        }
-    }
 }
 
 /// Removes a socket that nobody listens at; anything else is an error.
@@ -405,16 +385,6 @@ mod tests {
             let listening = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
             assert_eq!(listening, 1, "{outcomes:?}");
         }
-    }
-
-    #[test]
-    fn a_lock_that_is_never_given_back_is_not_waited_for() {
-        let root = tempfile::tempdir().expect("a temporary directory");
-        let holder = File::open(root.path()).expect("the directory");
-        holder.lock().expect("the lock");
-        let other = File::open(root.path()).expect("the directory");
-        let error = lock(&other, Duration::ZERO).expect_err("held");
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::files::check_trusted;
+use keyway_local::file::check_owners;
+
 pub(crate) use crate::model::state::State;
 
 /// The state file: `state.json` in the state directory.
@@ -29,7 +30,7 @@ impl StateFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return State::default(),
             Err(error) => return self.ignored(&error),
         };
-        if let Err(error) = check_trusted(&self.path) {
+        if let Err(error) = check_owners(&self.path) {
             return self.ignored(&error);
         }
         serde_json::from_str(&text).unwrap_or_else(|error| self.ignored(&error))

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use keyway_local::Address;
+use keyway_local::file::{Offences, check_owners};
 use keyway_secrets::Pattern;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::Spanned;
@@ -14,7 +15,6 @@ use toml::Spanned;
 use super::{
     AuditConfig, AuditFailure, Config, ExternalPlugins, PluginConfig, Sha256, may_be_cached,
 };
-use crate::files::{UntrustedFile, check_trusted};
 use crate::model::PluginName;
 
 /// Why a configuration file was not accepted.
@@ -31,7 +31,7 @@ pub enum ConfigError {
     },
     /// Somebody else could have written it.
     #[error("the configuration is not used: {0}")]
-    Untrusted(UntrustedFile),
+    Untrusted(Offences),
     /// Its text is not a configuration.
     #[error("{path}:{line}: {}{message}", key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default(), path = .path.display())]
     Invalid {
@@ -57,7 +57,7 @@ impl Config {
             path: path.into(),
             source,
         })?;
-        check_trusted(path).map_err(ConfigError::Untrusted)?;
+        check_owners(path).map_err(ConfigError::Untrusted)?;
         self.read_text(&text, path)
     }
 
