@@ -1,25 +1,39 @@
-//! Starting plugin processes, and making sure that none outlives its welcome.
+//! Starting plugin processes, and making sure that each one ends.
 //!
-//! [`Spawner`] owns the thread that starts every process; [`Launched`] is what comes of it: a [`Process`], with the pidfd
-//! that proves which process is meant; [`StderrLog`] keeps what it wrote to standard error.
+//! [`Launched::start`] opens, checks and hashes an executable on a blocking thread; [`Spawner`] owns the thread that forks and
+//! reaps every process; what results is a [`Process`], held by its pidfd. [`StderrLog`] keeps what it wrote to standard error.
 
+use std::time::Duration;
+
+mod bound;
+mod checksum;
 mod environment;
 mod error;
+mod executable;
 mod guardian;
 mod launched;
-mod pinned;
+mod memory;
 mod process;
+mod program;
+mod script;
 mod spawner;
+mod spec;
 mod stderr;
 
+pub(crate) use checksum::{Checksum, checksum};
 pub(crate) use environment::Environment;
+pub(crate) use error::LaunchErrorClass;
 pub(crate) use launched::Launched;
-pub(crate) use pinned::checksum;
 pub(crate) use process::{EndedProcess, Process, STOP_GRACE};
-pub(crate) use spawner::{LaunchSpec, Spawner};
+pub(crate) use spawner::Spawner;
+pub(crate) use spec::LaunchSpec;
 pub(crate) use stderr::StderrLog;
 
-pub use error::LaunchError;
+pub(crate) use crate::sys::child::PLUGIN_DESCRIPTOR;
 
-/// The descriptor at which a plugin finds its end of the connection (protocol: any number above 2).
-pub(crate) const PLUGIN_DESCRIPTOR: i32 = 3;
+pub use error::{LaunchError, Refusal};
+pub use spec::PinnedBy;
+
+/// How long it may take to read, check, copy and execute a file. It does not count against the time that the plugin has to
+/// register.
+pub(crate) const LAUNCH_BOUND: Duration = Duration::from_secs(10);

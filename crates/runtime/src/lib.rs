@@ -74,7 +74,7 @@ pub use config::{
 };
 pub use daemon::{BindError, Daemon};
 pub use discovery::{Discovery, DiscoveryProblem, discover};
-pub use launch::LaunchError;
+pub use launch::{LaunchError, PinnedBy, Refusal};
 pub use listen::ListenError;
 pub use manager::{ManagerHandle, ReloadReport};
 pub use model::Sha256;

@@ -202,14 +202,7 @@ impl Manager {
             return Err(TrustError::Configured { name });
         }
         let path = source.executable.clone();
-        let file = path.clone();
-        let checksum = tokio::task::spawn_blocking(move || checksum(&file))
-            .await
-            .unwrap_or_else(|error| Err(io::Error::other(error)))
-            .map_err(|source| TrustError::Unreadable {
-                path: path.clone(),
-                source,
-            })?;
+        let checksum = checksum(&path).await?.sha256;
         self.engine.trust(&name, checksum);
         tracing::info!(plugin = %name, %checksum, "executable trusted");
         let source = found(&self.engine, &config, &name, path);

@@ -1,7 +1,9 @@
 //! The only `unsafe` code of this crate: system calls that have no safe wrapper.
 //!
-//! - [`child`]: `fork`, `execve`, `dup2` to a fixed number and `close_range`, for starting processes;
+//! - [`child`]: `fork`, `dup2` to a fixed number and `close_range`, for starting processes;
 //! - [`clock`]: the clock that goes on while the machine sleeps;
+//! - [`guardian`]: the process that outlives the daemon for a moment;
+//! - [`image`]: `execve` and `execveat`;
 //! - [`pidfd`]: the socket option `SO_PEERPIDFD`;
 //! - [`readable`]: the registration of a descriptor with the async runtime.
 
@@ -9,5 +11,7 @@
 
 pub(crate) mod child;
 pub(crate) mod clock;
+pub(crate) mod guardian;
+pub(crate) mod image;
 pub(crate) mod pidfd;
 pub(crate) mod readable;

@@ -1,9 +1,7 @@
 //! Which executables may run: with pinning on, only those whose checksum is configured or was trusted by a person.
 
-use std::io;
-use std::path::PathBuf;
-
 use crate::config::{Config, PluginConfig, Sha256};
+use crate::launch::LaunchError;
 use crate::name::PluginName;
 
 /// Why an executable was not trusted.
@@ -28,14 +26,9 @@ pub enum TrustError {
         /// The plugin.
         name: PluginName,
     },
-    /// The executable cannot be read.
-    #[error("{path} cannot be read: {source}", path = .path.display())]
-    Unreadable {
-        /// The executable.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
+    /// The executable cannot be read, or must not run whatever its checksum is.
+    #[error(transparent)]
+    Executable(#[from] LaunchError),
 }
 
 /// Whether executables need a checksum: as soon as configuration gives one for any plugin.
@@ -61,6 +54,8 @@ pub(crate) fn settings(
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use keyway_local::Address;
 
     use super::*;

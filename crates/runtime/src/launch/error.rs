@@ -2,42 +2,141 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use keyway_local::file::{Offence, Offences, OpenError};
+
+use super::spec::PinnedBy;
 use crate::config::Sha256;
+use crate::name::PluginName;
 
 /// Why a plugin could not be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LaunchError {
-    /// The operating system refused to run the file.
+    /// The operating system did not run the file.
     #[error("{path} cannot be run: {source}{}", advice(.source), path = .path.display())]
     Execute {
         /// The executable.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The file is not the one that was pinned.
-    #[error("{path} has the SHA-256 {actual}, but {expected} is pinned: if the new file is wanted, change `sha256` in the configuration, or run `keyway plugins trust` where it is not configured", path = .path.display())]
-    Checksum {
-        /// The executable.
-        path: PathBuf,
-        /// What configuration says.
-        expected: Sha256,
-        /// What the file has.
-        actual: Sha256,
-    },
-    /// A descriptor or process that starting needs could not be had.
+    /// The file could not be read.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A step before the execution of the file failed.
     #[error("cannot prepare to start a plugin: {what}: {source}")]
     Prepare {
-        /// What was tried.
+        /// The step.
         what: &'static str,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
+    /// The file must not run as this plugin.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// The thread that starts processes has ended, because the daemon is stopping.
     #[error("the daemon is stopping and starts no more plugins")]
     Stopping,
+    /// The file was not read, checked and executed in time.
+    #[error("starting {path} took longer than {limit:?}: look whether its file system answers", path = .path.display())]
+    TimedOut {
+        /// The executable.
+        path: PathBuf,
+        /// The limit.
+        limit: Duration,
+    },
+}
+
+/// Why a file must not run as a plugin, until it or the configuration is changed. The text is short enough for a table.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Other users could have written the file.
+    #[error("its executable is not trusted: {0}")]
+    Owners(Offences),
+    /// The file is not the pinned one.
+    #[error("its executable is not the one that is pinned: {}", remedy(.name, *.pinned_by))]
+    Pin {
+        /// The plugin.
+        name: PluginName,
+        /// Where the pin comes from.
+        pinned_by: PinnedBy,
+        /// The pinned checksum.
+        expected: Sha256,
+        /// The checksum of the file.
+        actual: Sha256,
+    },
+    /// The file is larger than a pinned file may be.
+    #[error("its executable has more than {} MiB and cannot be pinned: take back the pin, or make the file smaller", .max_len >> 20)]
+    TooLarge {
+        /// The limit in bytes.
+        max_len: u64,
+    },
+}
+
+fn remedy(name: &PluginName, pinned_by: PinnedBy) -> String {
+    match pinned_by {
+        PinnedBy::Configuration => {
+            format!("change `sha256` in `[plugins.{name}]` if you replaced it")
+        }
+        PinnedBy::Trust => format!("run `keyway plugins trust {name}` if you replaced it"),
+    }
+}
+
+/// What follows from a failed start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LaunchErrorClass {
+    /// The file was open for writing for longer than a start waits for that.
+    Busy,
+    /// The plugin failed.
+    Failed,
+    /// The file must not run; it is not tried again until it or the configuration changes.
+    Refused,
+    /// The daemon or the machine lacks descriptors, memory or processes; that is not a failure of the plugin.
+    Shortage,
+}
+
+impl LaunchError {
+    /// Returns what follows from the error.
+    pub(crate) fn class(&self) -> LaunchErrorClass {
+        match self {
+            // A file that vanished while it was checked was not judged at all.
+            Self::Refused(Refusal::Owners(offences)) if offences.iter().all(is_unreadable) => {
+                LaunchErrorClass::Failed
+            }
+            Self::Refused(_) => LaunchErrorClass::Refused,
+            Self::Execute { source, .. }
+            | Self::Prepare { source, .. }
+            | Self::Open(OpenError::Io { source, .. }) => class_of(source),
+            Self::Open(_) | Self::Stopping | Self::TimedOut { .. } => LaunchErrorClass::Failed,
+        }
+    }
+}
+
+fn is_unreadable(offence: &Offence) -> bool {
+    matches!(offence, Offence::Unreadable { .. })
+}
+
+fn class_of(error: &io::Error) -> LaunchErrorClass {
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::EMFILE | libc::ENFILE | libc::ENOMEM) => {
+            LaunchErrorClass::Shortage
+        }
+        Some(libc::ETXTBSY) => LaunchErrorClass::Busy,
+        _ => LaunchErrorClass::Failed,
+    }
+}
+
+/// Returns a function that names the step `what` in an error.
+pub(super) fn prepare_error<E: Into<io::Error>>(
+    what: &'static str,
+) -> impl FnOnce(E) -> LaunchError {
+    move |source| LaunchError::Prepare {
+        what,
+        source: source.into(),
+    }
 }
 
 /// The next step for the common reasons why a file cannot be run.
@@ -52,6 +151,89 @@ fn advice(error: &io::Error) -> &'static str {
         Some(libc::EACCES) => {
             " (it is not executable for us, or lies on a file system mounted `noexec`)"
         }
+        Some(libc::ETXTBSY) => " (another process has it open for writing)",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The longest message that a refusal may have, without paths.
+    const MAX_MESSAGE_LEN: usize = 160;
+
+    fn pin(pinned_by: PinnedBy, name: &str) -> Refusal {
+        Refusal::Pin {
+            name: name.parse().expect("a name"),
+            pinned_by,
+            expected: Sha256([1; 32]),
+            actual: Sha256([2; 32]),
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_one_short_sentence_with_the_next_step() {
+        assert_eq!(
+            pin(PinnedBy::Trust, "vault").to_string(),
+            "its executable is not the one that is pinned: run `keyway plugins trust vault` if you replaced it"
+        );
+        assert_eq!(
+            pin(PinnedBy::Configuration, "vault").to_string(),
+            "its executable is not the one that is pinned: change `sha256` in `[plugins.vault]` if you replaced it"
+        );
+        let too_large = Refusal::TooLarge { max_len: 256 << 20 };
+        assert_eq!(
+            too_large.to_string(),
+            "its executable has more than 256 MiB and cannot be pinned: take back the pin, or make the file smaller"
+        );
+        let longest_name = "n".repeat(64);
+        for refusal in [
+            pin(PinnedBy::Trust, &longest_name),
+            pin(PinnedBy::Configuration, &longest_name),
+            too_large,
+        ] {
+            let message = LaunchError::from(refusal).to_string();
+            assert!(
+                message.len() <= MAX_MESSAGE_LEN,
+                "{}: {message}",
+                message.len()
+            );
+        }
+    }
+
+    #[test]
+    fn the_class_follows_from_the_step_and_the_error_of_the_system() {
+        let execute = |code| LaunchError::Execute {
+            path: "/x".into(),
+            source: io::Error::from_raw_os_error(code),
+        };
+        let prepare = |code| prepare_error("x")(io::Error::from_raw_os_error(code));
+        for code in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN] {
+            assert_eq!(execute(code).class(), LaunchErrorClass::Shortage);
+            assert_eq!(prepare(code).class(), LaunchErrorClass::Shortage);
+        }
+        assert_eq!(execute(libc::ETXTBSY).class(), LaunchErrorClass::Busy);
+        for code in [libc::ENOENT, libc::EACCES, libc::ENOEXEC] {
+            assert_eq!(execute(code).class(), LaunchErrorClass::Failed);
+        }
+        let refused = LaunchError::from(pin(PinnedBy::Trust, "x"));
+        assert_eq!(refused.class(), LaunchErrorClass::Refused);
+        assert_eq!(LaunchError::Stopping.class(), LaunchErrorClass::Failed);
+    }
+
+    #[test]
+    fn owners_are_a_refusal_unless_the_file_vanished() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let owners = |name: &str| {
+            let offences = keyway_local::file::check_owners(&directory.path().join(name));
+            LaunchError::from(Refusal::Owners(offences.expect_err("refused")))
+        };
+        assert_eq!(owners("absent").class(), LaunchErrorClass::Failed);
+        let path = directory.path().join("shared");
+        std::fs::create_dir(&path).expect("a directory");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions(&path, mode).expect("the mode");
+        assert_eq!(owners("shared").class(), LaunchErrorClass::Refused);
     }
 }

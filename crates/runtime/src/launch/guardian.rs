@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
 
-use crate::sys::child::{GUARDIAN_CAPACITY, GuardianMessage, fork_guardian};
+use crate::sys::guardian::{GUARDIAN_CAPACITY, GuardianMessage, fork_guardian};
+
+/// How long the guardian may take to end after its pipe was closed.
+const END_BOUND: Duration = Duration::from_millis(500);
 
 /// A guardian process and the pipe to it. When this end of the pipe closes, for whatever reason, the guardian kills the
 /// groups that are still watched and ends.
@@ -69,16 +73,16 @@ impl Guardian {
         )
     }
 
-    /// Replaces a guardian that somebody killed.
+    /// Replaces a guardian that was killed. On an error the groups are kept for the next attempt.
     fn restart(&mut self) -> io::Result<()> {
-        tracing::warn!(guardian = %self.pid.as_raw_nonzero(), "the guardian process was killed: starting another");
-        let groups = std::mem::take(&mut self.groups);
-        // Assigning drops the old value, which closes its pipe and reaps the dead process.
-        *self = Self::start()?;
-        for group in groups {
-            self.groups.insert(group);
-            self.pipe.write_all(&group.to_ne_bytes())?;
+        tracing::warn!(guardian = %self.pid.as_raw_nonzero(), "guardian process was killed: starting another");
+        let mut next = Self::start()?;
+        for group in &self.groups {
+            next.pipe.write_all(&group.to_ne_bytes())?;
         }
+        next.groups = std::mem::take(&mut self.groups);
+        // Assigning drops the old value, which closes its pipe and reaps the dead process.
+        *self = next;
         Ok(())
     }
 }
@@ -88,10 +92,29 @@ impl Drop for Guardian {
         // The file is closed by swapping in another one, because fields are dropped only after this function.
         if let Ok(null) = std::fs::File::open("/dev/null") {
             drop(std::mem::replace(&mut self.pipe, null));
-            // The guardian ends within microseconds of the close; without the wait it would stay as a zombie. An error means
-            // that it was reaped already.
-            let _ = rustix::process::waitpid(Some(self.pid), WaitOptions::empty());
+            // The guardian ends within microseconds of the close; without the wait it would stay as a zombie.
+            self.wait_for_its_end();
         }
+    }
+}
+
+impl Guardian {
+    /// Waits for the end of the guardian. One that was stopped does not end by itself: it is killed, and its work is done here.
+    fn wait_for_its_end(&self) {
+        let started = Instant::now();
+        while self.is_alive() {
+            if started.elapsed() >= END_BOUND {
+                for group in self.groups.iter().copied().filter_map(Pid::from_raw) {
+                    // A group whose last process has ended is no error.
+                    let _ = rustix::process::kill_process_group(group, Signal::KILL);
+                }
+                let _ = rustix::process::kill_process(self.pid, Signal::KILL);
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // After SIGKILL the end takes no more than a moment. An error means that it was reaped already.
+        let _ = rustix::process::waitpid(Some(self.pid), WaitOptions::empty());
     }
 }
 
@@ -130,11 +153,22 @@ mod tests {
     }
 
     #[test]
+    fn a_stopped_guardian_delays_the_end_no_longer_than_its_bound_and_its_groups_end_all_the_same()
+    {
+        let mut guardian = Guardian::start().expect("a guardian");
+        let (mut watched, watched_pid) = sleeper();
+        guardian.watch(watched_pid).expect("watched");
+        rustix::process::kill_process(guardian.pid, Signal::STOP).expect("stopped");
+        drop(guardian);
+        assert_eq!(watched.wait().expect("ended").signal(), Some(9));
+    }
+
+    #[test]
     fn a_killed_guardian_is_replaced_and_knows_what_the_first_knew() {
         let mut guardian = Guardian::start().expect("a guardian");
         let (mut first, first_pid) = sleeper();
         guardian.watch(first_pid).expect("watched");
-        rustix::process::kill_process(guardian.pid, rustix::process::Signal::KILL).expect("killed");
+        rustix::process::kill_process(guardian.pid, Signal::KILL).expect("killed");
         // Its end of the pipe is closed once it can be reaped; leave it to `Guardian` to do that.
         let seen = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         rustix::process::waitid(WaitId::Pid(guardian.pid), seen).expect("a zombie");

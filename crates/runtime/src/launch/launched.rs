@@ -1,10 +1,32 @@
 //! Launching: a process that was started, tied to the async runtime.
 
-use tokio::net::unix::pipe;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::error::LaunchError;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::LAUNCH_BOUND;
+use super::bound::Bound;
+use super::error::{LaunchError, LaunchErrorClass, prepare_error};
+use super::memory::{CreateMemoryFile, create_memory_file};
 use super::process::Process;
-use super::spawner::{LaunchSpec, Spawner, Started, prepare_error};
+use super::program::{Program, prepare};
+use super::spawner::{Forked, Spawner};
+use super::spec::LaunchSpec;
+use crate::sys::child::{ChildFailure, ChildReport, ChildStep};
+use crate::sys::image::Image;
+
+/// How long a file that is open for writing is tried again.
+const BUSY_BOUND: Duration = Duration::from_secs(1);
+
+/// The first pause before it is tried again; each one is twice the one before.
+const FIRST_BUSY_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest pause.
+const LONGEST_BUSY_PAUSE: Duration = Duration::from_millis(200);
 
 /// A process that was started, with our end of its connection.
 #[derive(Debug)]
@@ -18,34 +40,137 @@ pub(crate) struct Launched {
 }
 
 impl Launched {
-    /// Starts a process.
+    /// Starts a process. A file that is open for writing is tried again for a second.
     ///
     /// # Errors
     ///
-    /// When the file cannot be run. Then nothing is left of the attempt.
+    /// Returns [`LaunchError::Refused`] if the file must not run as this plugin, [`LaunchError::TimedOut`] if it was not
+    /// executed within [`LAUNCH_BOUND`], and the error of the first step that failed otherwise. Then nothing is left of the
+    /// attempt.
     ///
     /// # Cancel safety
     ///
     /// When the future is dropped, a process that was started in the meantime is killed and reaped.
     pub(crate) async fn start(spawner: &Spawner, spec: LaunchSpec) -> Result<Self, LaunchError> {
-        let Started {
-            child,
-            pidfd,
-            socket,
-            stderr,
-        } = spawner.start_process(spec).await?;
-        // From here on the process is killed and reaped when anything fails.
-        let process = Process::new(child, pidfd, spawner.clone())
-            .map_err(prepare_error("watch the process"))?;
-        let socket = tokio::net::UnixStream::from_std(socket)
-            .map_err(prepare_error("use the socket pair"))?;
-        let stderr = pipe::Receiver::from_owned_fd(stderr.into())
-            .map_err(prepare_error("read standard error"))?;
-        Ok(Self {
+        Self::start_with(spawner, spec, create_memory_file).await
+    }
+
+    async fn start_with(
+        spawner: &Spawner,
+        spec: LaunchSpec,
+        create: CreateMemoryFile,
+    ) -> Result<Self, LaunchError> {
+        let spec = Arc::new(spec);
+        timeout(LAUNCH_BOUND, start_unless_busy(spawner, &spec, create))
+            .await
+            .unwrap_or_else(|_| {
+                Err(LaunchError::TimedOut {
+                    path: spec.executable.clone(),
+                    limit: LAUNCH_BOUND,
+                })
+            })
+    }
+}
+
+async fn start_unless_busy(
+    spawner: &Spawner,
+    spec: &Arc<LaunchSpec>,
+    create: CreateMemoryFile,
+) -> Result<Launched, LaunchError> {
+    let started = Instant::now();
+    let mut pause = FIRST_BUSY_PAUSE;
+    loop {
+        let result = start_once(spawner, Arc::clone(spec), create).await;
+        match result {
+            Err(error)
+                if error.class() == LaunchErrorClass::Busy && started.elapsed() < BUSY_BOUND =>
+            {
+                sleep(pause).await;
+                pause = LONGEST_BUSY_PAUSE.min(pause * 2);
+            }
+            result => return result,
+        }
+    }
+}
+
+async fn start_once(
+    spawner: &Spawner,
+    spec: Arc<LaunchSpec>,
+    create: CreateMemoryFile,
+) -> Result<Launched, LaunchError> {
+    let path = spec.executable.clone();
+    let (bound, cancel_on_drop) = Bound::new(std::time::Instant::now() + LAUNCH_BOUND);
+    let Program { image, fallback } =
+        tokio::task::spawn_blocking(move || prepare(&spec, &bound, create))
+            .await
+            .map_err(prepare_error("check the executable"))??;
+    drop(cancel_on_drop);
+    let failure = match execute(spawner, image).await? {
+        Ok(launched) => return Ok(launched),
+        Err(failure) => failure,
+    };
+    let image = match failure.step {
+        ChildStep::Execute => Program::after(fallback, &failure.source),
+        _ => None,
+    };
+    let Some(image) = image else {
+        return Err(child_error(&path, failure));
+    };
+    execute(spawner, image)
+        .await?
+        .map_err(|failure| child_error(&path, failure))
+}
+
+/// Forks a process and waits until it has executed `image`, or has failed to.
+async fn execute(
+    spawner: &Spawner,
+    image: Image,
+) -> Result<Result<Launched, ChildFailure>, LaunchError> {
+    let Forked {
+        pid,
+        pidfd,
+        socket,
+        stderr,
+        report,
+    } = spawner.fork(image).await?;
+    // From here on the process is killed and reaped when anything fails.
+    let process =
+        Process::new(pid, pidfd, spawner.clone()).map_err(prepare_error("watch the process"))?;
+    let socket =
+        tokio::net::UnixStream::from_std(socket).map_err(prepare_error("use the socket pair"))?;
+    let stderr =
+        pipe::Receiver::from_owned_fd(stderr).map_err(prepare_error("read standard error"))?;
+    let report =
+        pipe::Receiver::from_owned_fd(report).map_err(prepare_error("read the child's report"))?;
+    Ok(match read_report(report).await? {
+        Some(failure) => Err(failure),
+        None => Ok(Launched {
             process,
             socket,
             stderr,
-        })
+        }),
+    })
+}
+
+/// Returns the failure that a child reported; `None` if it closed the pipe by executing its image, or by being killed.
+async fn read_report(mut report: pipe::Receiver) -> Result<Option<ChildFailure>, LaunchError> {
+    let mut bytes = Vec::with_capacity(size_of::<ChildReport>());
+    report
+        .read_to_end(&mut bytes)
+        .await
+        .map_err(prepare_error("read the child's report"))?;
+    Ok(ChildReport::try_from(bytes)
+        .ok()
+        .and_then(ChildFailure::from_report))
+}
+
+fn child_error(path: &Path, failure: ChildFailure) -> LaunchError {
+    match failure.step {
+        ChildStep::Execute => LaunchError::Execute {
+            path: path.into(),
+            source: failure.source,
+        },
+        step => prepare_error(step.what())(failure.source),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitStatus};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,9 @@ use crate::sys::readable::readable;
 /// How long a process may take to end after SIGINT, before it is killed (protocol).
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(2);
 
+/// How long a process may take to end after SIGKILL before it is left to be reaped later.
+const KILL_BOUND: Duration = Duration::from_secs(2);
+
 /// A running plugin process, held by its pidfd: signals can reach no other process, whatever number it has.
 ///
 /// Dropped without [`stop`](Self::stop) or [`reap`](Self::reap), its process group is killed and it is reaped.
@@ -24,8 +27,8 @@ pub(crate) const STOP_GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Process {
     pid: Pid,
     pidfd: Arc<AsyncFd<OwnedFd>>,
-    /// `None` only once it was handed over to be reaped.
-    child: Option<Child>,
+    /// `true` once it was handed over to be reaped.
+    is_handed_over: bool,
     spawner: Spawner,
 }
 
@@ -75,26 +78,31 @@ fn signal_name(signal: i32) -> &'static str {
 }
 
 impl Process {
-    /// Takes charge of `child`. On an error it is killed and reaped.
-    pub(super) fn new(child: Child, pidfd: OwnedFd, spawner: Spawner) -> io::Result<Self> {
-        let pid = Pid::from_child(&child);
+    /// Takes charge of a child. On an error it is killed and reaped.
+    pub(super) fn new(pid: Pid, pidfd: OwnedFd, spawner: Spawner) -> io::Result<Self> {
         match readable(pidfd) {
             Ok(pidfd) => Ok(Self {
                 pid,
                 pidfd: Arc::new(pidfd),
-                child: Some(child),
+                is_handed_over: false,
                 spawner,
             }),
             Err(error) => {
-                spawner.reap_later(child);
+                spawner.reap_later(pid);
                 Err(error)
             }
         }
     }
 
-    /// Its process id. For messages and for reading `/proc`; signals go through the pidfd.
+    /// Returns its process id, which is also the number of its process group. It cannot become another process's before the
+    /// process is reaped. For messages and for reading `/proc`; signals go through the pidfd.
     pub(crate) fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// Returns its pidfd, by which a peer is compared with it.
+    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.get_ref().as_fd()
     }
 
     /// Resolves when the process has ended; it stays a zombie until it is reaped.
@@ -124,17 +132,20 @@ impl Process {
         let killed = tokio::time::timeout(grace, self.exited()).await.is_err();
         if killed {
             self.signal(Signal::KILL);
-            self.exited().await?;
+            // A process in an uninterruptible system call is reaped when it leaves that.
+            if tokio::time::timeout(KILL_BOUND, self.exited())
+                .await
+                .is_err()
+            {
+                return Ok(EndedProcess::unknown());
+            }
         }
         self.finish(killed).await
     }
 
     async fn finish(&mut self, killed: bool) -> io::Result<EndedProcess> {
-        let child = self
-            .child
-            .take()
-            .expect("a process is reaped once: reap and stop consume it");
-        let status = self.spawner.reap(child).await?;
+        self.is_handed_over = true;
+        let status = self.spawner.reap(self.pid).await?;
         Ok(EndedProcess { status, killed })
     }
 
@@ -146,9 +157,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if let Some(child) = self.child.take() {
+        if !self.is_handed_over {
             self.signal(Signal::KILL);
-            self.spawner.reap_later(child);
+            self.spawner.reap_later(self.pid);
         }
     }
 }

@@ -1,67 +1,56 @@
 //! The thread that starts and reaps every plugin process.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, waitpid};
 use tokio::sync::oneshot;
 
-use super::PLUGIN_DESCRIPTOR;
-use super::error::LaunchError;
+use super::error::{LaunchError, prepare_error};
 use super::guardian::Guardian;
-use super::pinned::PinnedCopy;
-use crate::config::Sha256;
-use crate::sys::child;
+use crate::sys::child::{self, Descriptors};
+use crate::sys::image::Image;
 
-/// What to start.
-#[derive(Debug)]
-pub(crate) struct LaunchSpec {
-    /// The executable.
-    pub(crate) executable: PathBuf,
-    /// What the process sees as its own name.
-    pub(crate) argv0: OsString,
-    /// The whole environment of the process.
-    pub(crate) environment: BTreeMap<OsString, OsString>,
-    /// The checksum that the executable must have.
-    pub(crate) sha256: Option<Sha256>,
-}
+/// How often a process that was killed and has not ended yet is looked at.
+const REAP_INTERVAL: Duration = Duration::from_millis(10);
 
-pub(super) fn prepare_error(what: &'static str) -> impl FnOnce(io::Error) -> LaunchError {
-    move |source| LaunchError::Prepare { what, source }
-}
+/// How long processes that were killed may take to end when the thread finishes. A process in an uninterruptible system call
+/// takes longer; the kernel reaps it after us.
+const FINISH_BOUND: Duration = Duration::from_secs(1);
 
 /// What the thread is asked to do.
 #[derive(Debug)]
 enum Request {
-    Launch(
-        Box<LaunchSpec>,
-        oneshot::Sender<Result<Started, LaunchError>>,
-    ),
-    /// Ends the process's group and reaps it; waits for its end where it has not ended yet.
-    Reap(Child, Option<oneshot::Sender<io::Result<ExitStatus>>>),
+    Fork(Image, oneshot::Sender<Result<Forked, LaunchError>>),
+    /// Kills the process's group and reaps the process as soon as it has ended.
+    Reap(Pid, ReapReply),
     /// Ends the thread; the sender is dropped when the guardian has ended too.
     Finish(oneshot::Sender<()>),
 }
 
-/// What the thread hands back, before it is tied to the async runtime.
+/// Where the exit status goes; `None` if no task waits for it.
+type ReapReply = Option<oneshot::Sender<io::Result<ExitStatus>>>;
+
+/// A process that was forked, before it is tied to the async runtime.
 #[derive(Debug)]
-pub(super) struct Started {
-    pub(super) child: Child,
+pub(super) struct Forked {
+    pub(super) pid: Pid,
     pub(super) pidfd: OwnedFd,
     pub(super) socket: UnixStream,
-    pub(super) stderr: ChildStderr,
+    pub(super) stderr: OwnedFd,
+    /// The read end of the pipe that tells whether the file was executed.
+    pub(super) report: OwnedFd,
 }
 
-/// A handle on the thread that starts processes. Cloning is cheap.
+/// A handle on the thread that starts processes. Cloning is cheap. The thread never waits for a file or a process.
 ///
 /// It must be one thread that lives as long as the daemon, because the kernel ties the parent-death signal to the *thread*
 /// that forked: a plugin started by a worker thread would die with the worker. When the last handle is dropped, or
@@ -82,48 +71,50 @@ impl Spawner {
         let (requests, receiver) = mpsc::channel();
         thread::Builder::new()
             .name("keyway-spawner".into())
-            .spawn(move || serve(&receiver, guardian))
+            .spawn(move || Thread::new(guardian).serve(&receiver))
             .map_err(prepare_error("start the spawner thread"))?;
         Ok(Self { requests })
     }
 
-    /// Starts a process, which the caller has to reap. It is [`Launched`](super::Launched) that takes charge of it.
+    /// Forks a process that executes `image`. The caller has to reap it, and learns from the [report](Forked::report) whether
+    /// the image was executed.
     ///
     /// # Errors
     ///
-    /// When the file cannot be run. Then nothing is left of the attempt.
+    /// Returns [`LaunchError::Prepare`] if the system has no room for the process or its descriptors, and
+    /// [`LaunchError::Stopping`] if the thread has ended. Then nothing is left of the attempt.
     ///
     /// # Cancel safety
     ///
     /// When the future is dropped, a process that was started in the meantime is killed and reaped.
-    pub(super) async fn start_process(&self, spec: LaunchSpec) -> Result<Started, LaunchError> {
+    pub(super) async fn fork(&self, image: Image) -> Result<Forked, LaunchError> {
         let (reply, answer) = oneshot::channel();
         self.requests
-            .send(Request::Launch(Box::new(spec), reply))
+            .send(Request::Fork(image, reply))
             .map_err(|_| LaunchError::Stopping)?;
         answer.await.map_err(|_| LaunchError::Stopping)?
     }
 
-    /// Ends what is left of the process's group and reaps the process.
-    pub(super) async fn reap(&self, child: Child) -> io::Result<ExitStatus> {
+    /// Kills what is left of the process's group and reaps the process.
+    pub(super) async fn reap(&self, pid: Pid) -> io::Result<ExitStatus> {
         let (reply, answer) = oneshot::channel();
         self.requests
-            .send(Request::Reap(child, Some(reply)))
+            .send(Request::Reap(pid, Some(reply)))
             .map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
 
-    /// As [`reap`](Self::reap), for whom nobody waits.
-    pub(super) fn reap_later(&self, child: Child) {
+    /// As [`reap`](Self::reap), if no task waits for the status.
+    pub(super) fn reap_later(&self, pid: Pid) {
         // Without the thread the kernel has killed the process already, and init reaps it after us.
-        let _ = self.requests.send(Request::Reap(child, None));
+        let _ = self.requests.send(Request::Reap(pid, None));
     }
 
-    /// Ends the thread when it has done what was asked before, and waits for that.
+    /// Ends the thread when it has done what was requested before, and waits for that, for little more than a second at most.
     pub(crate) async fn finish(&self) {
         let (sender, ended) = oneshot::channel();
         if self.requests.send(Request::Finish(sender)).is_ok() {
-            // The sender is dropped, never used: an error is the end.
+            // The sender is dropped, never used, so the end is an error.
             let _ = ended.await;
         }
     }
@@ -133,116 +124,147 @@ fn stopped() -> io::Error {
     io::Error::other("the thread that owns the plugin processes has ended")
 }
 
-/// The thread's loop.
-fn serve(requests: &mpsc::Receiver<Request>, mut guardian: Guardian) {
-    let mut reserved = None;
-    for request in requests {
-        match request {
-            Request::Launch(spec, reply) => {
-                reserve_descriptor(&mut reserved);
-                let result = start(&spec, &mut guardian);
-                if let Err(Ok(started)) = reply.send(result) {
-                    // Whoever asked for it is gone.
-                    let _ = reap(started.child, &mut guardian);
+/// What the thread owns.
+struct Thread {
+    guardian: Guardian,
+    /// Processes that were killed and have not ended yet.
+    ending: Vec<(Pid, ReapReply)>,
+}
+
+impl Thread {
+    fn new(guardian: Guardian) -> Self {
+        Self {
+            guardian,
+            ending: Vec::new(),
+        }
+    }
+
+    fn serve(mut self, requests: &mpsc::Receiver<Request>) {
+        child::block_signals();
+        loop {
+            let request = if self.ending.is_empty() {
+                requests.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                requests.recv_timeout(REAP_INTERVAL)
+            };
+            match request {
+                Ok(Request::Fork(image, reply)) => {
+                    let result = self.fork(&image);
+                    if let Err(Ok(forked)) = reply.send(result) {
+                        // The task that requested it is gone.
+                        self.ending.push((forked.pid, None));
+                    }
                 }
-            }
-            Request::Reap(child, reply) => {
-                let status = reap(child, &mut guardian);
-                if let Some(reply) = reply {
-                    // Nobody left to tell is no error.
-                    let _ = reply.send(status);
+                Ok(Request::Reap(pid, reply)) => self.ending.push((pid, reply)),
+                Ok(Request::Finish(ended)) => {
+                    self.finish();
+                    drop(ended);
+                    return;
                 }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
             }
-            Request::Finish(ended) => {
-                drop(guardian);
-                drop(ended);
-                return;
+            self.reap_ended();
+        }
+    }
+
+    fn finish(mut self) {
+        let started = Instant::now();
+        while !self.ending.is_empty() && started.elapsed() < FINISH_BOUND {
+            thread::sleep(REAP_INTERVAL);
+            self.reap_ended();
+        }
+    }
+
+    fn fork(&mut self, image: &Image) -> Result<Forked, LaunchError> {
+        let (socket, descriptors, stderr, report) = descriptors()?;
+        let pid = child::fork_plugin(image, &descriptors).map_err(prepare_error("fork"))?;
+        // The child's ends must have no other holder, or their closing would not be seen.
+        drop(descriptors);
+        match self.watch(pid) {
+            Ok(pidfd) => Ok(Forked {
+                pid,
+                pidfd,
+                socket,
+                stderr,
+                report,
+            }),
+            Err(error) => {
+                self.ending.push((pid, None));
+                Err(error)
             }
         }
     }
-}
 
-/// Keeps the descriptor number 3 taken in this process, so that in a child nothing that the standard library needs between
-/// fork and exec can be there when the plugin's socket is put in its place.
-fn reserve_descriptor(reserved: &mut Option<OwnedFd>) {
-    if reserved.is_some() {
-        return;
+    fn watch(&mut self, pid: Pid) -> Result<OwnedFd, LaunchError> {
+        self.guardian
+            .watch(pid)
+            .map_err(prepare_error("notify the guardian process"))?;
+        // The child is not reaped yet, so its number is still its own.
+        rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)
+            .map_err(prepare_error("open a pidfd (Linux 5.10 or later)"))
     }
-    let null = File::open("/dev/null")
-        .and_then(|null| Ok(rustix::io::fcntl_dupfd_cloexec(null, PLUGIN_DESCRIPTOR)?));
-    use std::os::fd::AsRawFd;
-    // Another number means that somebody else holds 3, which does as well while it lasts.
-    *reserved = null.ok().filter(|fd| fd.as_raw_fd() == PLUGIN_DESCRIPTOR);
+
+    fn reap_ended(&mut self) {
+        let Self { guardian, ending } = self;
+        ending.retain_mut(|(pid, reply)| match try_reap(*pid, guardian) {
+            None => true,
+            Some(status) => {
+                if let Some(reply) = reply.take() {
+                    // The task that waited may be gone.
+                    let _ = reply.send(status);
+                }
+                false
+            }
+        });
+    }
 }
 
-fn start(spec: &LaunchSpec, guardian: &mut Guardian) -> Result<Started, LaunchError> {
+/// Kills every process of the group, then reaps its leader if that has ended. The leader's number, which is the group's,
+/// belongs to no other process before the last line.
+fn try_reap(pid: Pid, guardian: &mut Guardian) -> Option<io::Result<ExitStatus>> {
+    // Neither a group whose last process has ended nor a child that has made no group yet is an error.
+    let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+    let _ = rustix::process::kill_process(pid, Signal::KILL);
+    if !has_ended(pid) {
+        return None;
+    }
+    if let Err(error) = guardian.forget(pid) {
+        tracing::error!(%error, "guardian process failed: helpers of plugins may outlive a killed daemon");
+    }
+    match waitpid(Some(pid), WaitOptions::NOHANG) {
+        Ok(Some((_, status))) => Some(Ok(ExitStatus::from_raw(status.as_raw()))),
+        Ok(None) => None,
+        Err(errno) => Some(Err(errno.into())),
+    }
+}
+
+/// Returns `true` if the child has ended, or is no child of ours any more.
+fn has_ended(pid: Pid) -> bool {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    !matches!(waitid(WaitId::Pid(pid), ended), Ok(None))
+}
+
+/// Makes what connects a plugin process with the daemon: our end of the socket, the child's descriptors, and our ends of the
+/// pipes for standard error and for the report.
+fn descriptors() -> Result<(UnixStream, Descriptors, OwnedFd, OwnedFd), LaunchError> {
     let (ours, theirs) = UnixStream::pair().map_err(prepare_error("make a socket pair"))?;
     ours.set_nonblocking(true)
         .map_err(prepare_error("make a socket pair"))?;
-    let theirs = OwnedFd::from(theirs);
-    // The copy lives until the process has been started from it.
-    let pinned = spec
-        .sha256
-        .map(|checksum| PinnedCopy::make(&spec.executable, checksum))
-        .transpose()?;
-    let program = pinned
-        .as_ref()
-        .map_or_else(|| spec.executable.clone(), PinnedCopy::path);
-    let image = child::Image::new(&program, &spec.argv0, &spec.environment)
-        .map_err(prepare_error("hand over name and environment"))?;
-    let mut command = Command::new(&spec.executable);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .process_group(0);
-    child::prepare(&mut command, image, &theirs);
-    let mut child = command.spawn().map_err(|source| LaunchError::Execute {
-        path: spec.executable.clone(),
-        source,
-    })?;
-    drop(theirs);
-    match watch(&mut child, guardian) {
-        Ok((pidfd, stderr)) => Ok(Started {
-            child,
-            pidfd,
-            socket: ours,
-            stderr,
-        }),
-        Err(error) => {
-            // The error that brought us here is the one to report.
-            let _ = reap(child, guardian);
-            Err(error)
-        }
-    }
-}
-
-fn watch(
-    child: &mut Child,
-    guardian: &mut Guardian,
-) -> Result<(OwnedFd, ChildStderr), LaunchError> {
-    let pid = Pid::from_child(child);
-    guardian
-        .watch(pid)
-        .map_err(prepare_error("tell the guardian process"))?;
-    // The child is not reaped yet, so its number is still its own.
-    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)
-        .map_err(|errno| prepare_error("open a pidfd (Linux 5.10 or later)")(errno.into()))?;
-    let stderr = child
-        .stderr
-        .take()
-        .expect("standard error was set to a pipe");
-    Ok((pidfd, stderr))
-}
-
-/// Kills every process of the group, then reaps its leader. The leader's number, which is the group's, cannot be anybody
-/// else's before the last line.
-fn reap(mut child: Child, guardian: &mut Guardian) -> io::Result<ExitStatus> {
-    let pid = Pid::from_child(&child);
-    // A group whose last process has ended is no error.
-    let _ = rustix::process::kill_process_group(pid, Signal::KILL);
-    if let Err(error) = guardian.forget(pid) {
-        tracing::error!(%error, "the guardian process is out of order: helpers of plugins may outlive a killed daemon");
-    }
-    child.wait()
+    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(prepare_error("make a pipe"));
+    let ((stderr, stderr_writer), (report, report_writer)) = (pipe()?, pipe()?);
+    let null = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .map_err(prepare_error("open /dev/null"))?;
+    let descriptors = Descriptors::new(
+        File::into(null),
+        stderr_writer,
+        theirs.into(),
+        report_writer,
+    )
+    .map_err(prepare_error("arrange descriptors"))?;
+    Ok((ours, descriptors, stderr, report))
 }

@@ -14,7 +14,7 @@ use super::ending::{ChildProcess, end_crashed, end_gracefully, end_unregistered}
 use super::{Command, Handle};
 use crate::connection::{self, OpenError};
 use crate::engine::Engine;
-use crate::launch::{EndedProcess, LaunchSpec, Launched, PLUGIN_DESCRIPTOR, StderrLog};
+use crate::launch::{EndedProcess, LaunchSpec, Launched, PLUGIN_DESCRIPTOR, PinnedBy, StderrLog};
 use crate::name::PluginName;
 use crate::realm::Realm;
 use crate::registration::{Registration, RegistrationError};
@@ -290,11 +290,21 @@ impl LaunchedPlugin {
             fd: PLUGIN_DESCRIPTOR,
         };
         environment.insert(LAUNCH_VARIABLE.into(), launch.to_json().into());
+        let configured = self.engine.config().plugin(&self.name).sha256.is_some();
         LaunchSpec {
+            name: self.name.clone(),
             executable: self.source.executable.clone(),
             argv0: self.source.argv0.clone(),
             environment,
             sha256: config.sha256,
+            pinned_by: if configured {
+                PinnedBy::Configuration
+            } else {
+                PinnedBy::Trust
+            },
+            is_built_in: self.engine.config().bundled.iter().any(|bundled| {
+                bundled.name == self.name && bundled.executable == self.source.executable
+            }),
         }
     }
 

@@ -120,7 +120,7 @@ fn trust_error(error: TrustError) -> Error {
         TrustError::Bundled { .. } | TrustError::Configured { .. } => {
             Error::failed_precondition(message)
         }
-        TrustError::Unreadable { .. } => Error::internal(message),
+        TrustError::Executable(_) => Error::failed_precondition(message),
     }
 }
 
