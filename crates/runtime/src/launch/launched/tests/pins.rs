@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex};
 
 use super::*;
 use crate::config::Sha256;
@@ -319,11 +319,22 @@ async fn a_file_that_is_still_written_is_waited_for_and_not_for_long() {
     }
 }
 
-/// Holds up what creates a memory file, until the test lets it go.
-static GATE: Mutex<()> = Mutex::new(());
+/// Holds up what creates a memory file, until the test opens it.
+static GATE_IS_OPEN: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+/// Opens the gate, also if the test fails: the runtime waits for the thread behind it.
+struct OpenOnDrop;
+
+impl Drop for OpenOnDrop {
+    fn drop(&mut self) {
+        *GATE_IS_OPEN.0.lock().expect("no panic") = true;
+        GATE_IS_OPEN.1.notify_all();
+    }
+}
 
 fn wait_at_the_gate(name: &str, purpose: Use) -> io::Result<OwnedFd> {
-    drop(GATE.lock().map_err(|_| io::Error::other("a panic"))?);
+    let (is_open, opened) = &GATE_IS_OPEN;
+    drop(opened.wait_while(is_open.lock().expect("no panic"), |is_open| !*is_open));
     create_memory_file(name, purpose)
 }
 
@@ -333,7 +344,7 @@ async fn a_start_that_takes_long_delays_no_other_and_ends_with_its_bound() {
     let (_slow, slow) = script("echo slow >&2");
     let slow = pinned(slow).await;
     let (_quick, quick) = script("echo quick >&2");
-    let closed = GATE.lock().expect("no panic");
+    let _gate = OpenOnDrop;
     let mut starting = Box::pin(Launched::start_with(&spawner, slow, wait_at_the_gate));
     tokio::select! {
         biased;
@@ -345,5 +356,4 @@ async fn a_start_that_takes_long_delays_no_other_and_ends_with_its_bound() {
     tokio::time::advance(LAUNCH_BOUND).await;
     let error = starting.await.expect_err("late");
     assert!(matches!(error, LaunchError::TimedOut { .. }), "{error}");
-    drop(closed);
 }
