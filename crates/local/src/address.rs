@@ -1,16 +1,12 @@
 //! Where a daemon listens.
 
-#[cfg(unix)]
 mod unix;
-mod well_known;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-
-/// The environment variable that names the daemon's address, for the daemon and for its clients.
-pub const SOCKET_VARIABLE: &str = "KEYWAY_SOCKET";
 
 /// The longest path or abstract name that a Unix socket address holds, in bytes (108 on Linux, with one to spare for
 /// the zero byte that ends a path or starts an abstract name).
@@ -20,9 +16,6 @@ pub const MAX_ADDRESS_LENGTH: usize = 107;
 ///
 /// Written as text, a leading `@` means an abstract name: `@docker-secrets-engine/1000/daemon.sock`. Everything else is
 /// a path.
-///
-/// Finding the right address never reads the environment itself: functions that need it take a lookup, for which
-/// programs pass `|name| std::env::var_os(name)` and tests what they like.
 ///
 /// ```
 /// use keyway_local::Address;
@@ -46,32 +39,55 @@ pub enum Address {
 }
 
 impl Address {
-    /// The address of what was written in a flag or an environment variable.
+    /// Reads an address as it is written in a flag, a file or an environment variable.
     ///
     /// # Errors
     ///
-    /// The text is empty, too long for a socket address, holds a zero byte, or names an abstract socket in other than
-    /// UTF-8.
+    /// Returns [`ParseAddressError`] if the text is empty, too long for a socket address, holds a zero byte, is a URL or a
+    /// path that a shell should have expanded, or names an abstract socket in other than UTF-8.
     pub fn from_os_str(text: &OsStr) -> Result<Self, ParseAddressError> {
         let bytes = text.as_encoded_bytes();
         let name = bytes.strip_prefix(b"@");
         if bytes.is_empty() || name.is_some_and(<[u8]>::is_empty) {
             return Err(ParseAddressError::Empty);
         }
-        let length = name.unwrap_or(bytes).len();
-        if length > MAX_ADDRESS_LENGTH {
-            return Err(ParseAddressError::TooLong { length });
-        }
         if bytes.contains(&0) {
             return Err(ParseAddressError::ZeroByte);
         }
-        match name {
-            None => Ok(Self::Path(text.into())),
+        if is_url(bytes) {
+            return Err(ParseAddressError::Url);
+        }
+        if bytes.starts_with(b"~") {
+            return Err(ParseAddressError::Tilde);
+        }
+        let address = match name {
+            None => Self::Path(text.into()),
             Some(name) => {
                 let name = str::from_utf8(name).map_err(|_| ParseAddressError::NotUtf8)?;
-                Ok(Self::Abstract(name.to_owned()))
+                Self::Abstract(name.to_owned())
             }
+        };
+        address.check_length()?;
+        Ok(address)
+    }
+
+    /// Returns the abstract name at which the protocol's reference implementation listens for the user `uid` on Linux, and
+    /// at which its clients and plugins look.
+    #[must_use]
+    pub fn reference(uid: u32) -> Self {
+        Self::Abstract(format!("docker-secrets-engine/{uid}/daemon.sock"))
+    }
+
+    /// Checks that the address fits a socket address of the system.
+    pub(crate) fn check_length(&self) -> Result<(), ParseAddressError> {
+        let length = match self {
+            Self::Path(path) => path.as_os_str().len(),
+            Self::Abstract(name) => name.len(),
+        };
+        if length > MAX_ADDRESS_LENGTH {
+            return Err(ParseAddressError::TooLong { length });
         }
+        Ok(())
     }
 
     /// The path, unless the address is an abstract name.
@@ -88,6 +104,13 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, ParseAddressError> {
         Self::from_os_str(OsStr::new(text))
+    }
+}
+
+/// The message says what to do, so an I/O error carries it along.
+impl From<ParseAddressError> for io::Error {
+    fn from(error: ParseAddressError) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, error)
     }
 }
 
@@ -125,23 +148,49 @@ impl fmt::Debug for Address {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParseAddressError {
-    /// Nothing, or an `@` alone.
+    /// The text is empty, or an `@` alone.
     #[error("a socket address is empty: give a path, or @name for an abstract socket")]
     Empty,
-    /// An abstract name that is not UTF-8.
+    /// The name of an abstract socket is not UTF-8.
     #[error("the name of an abstract socket is not UTF-8")]
     NotUtf8,
-    /// More bytes than a Unix socket address holds.
+    /// The path starts with `~`, which only a shell expands.
+    #[error("a socket path that starts with ~ was not expanded by a shell: give the absolute path")]
+    Tilde,
+    /// The address has more bytes than the system takes.
     #[error(
-        "a socket address of {length} bytes is too long: {MAX_ADDRESS_LENGTH} is the most that the system takes"
+        "a socket address of {length} bytes is too long, because the system takes {MAX_ADDRESS_LENGTH} at most: choose a shorter path, such as {shorter}",
+        shorter = shorter_path()
     )]
     TooLong {
         /// Its length in bytes, without the `@`.
         length: usize,
     },
-    /// A zero byte, which ends a path.
+    /// The text is a URL.
+    #[error("a socket address is a path, not a URL: leave out what stands before the path")]
+    Url,
+    /// The text holds a zero byte, which would end a path.
     #[error("a socket address holds a zero byte")]
     ZeroByte,
+}
+
+/// A place for a socket that is short wherever the user's directories are.
+fn shorter_path() -> String {
+    let uid = rustix::process::geteuid().as_raw();
+    format!("/tmp/keyway-{uid}/daemon.sock")
+}
+
+/// Returns `true` for `unix:/path`, `unix:///path` and anything else with a scheme and `//`.
+fn is_url(text: &[u8]) -> bool {
+    let Some(colon) = text.iter().position(|&byte| byte == b':') else {
+        return false;
+    };
+    let (scheme, rest) = (&text[..colon], &text[colon + 1..]);
+    let is_scheme = scheme.first().is_some_and(u8::is_ascii_alphabetic)
+        && scheme
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte));
+    is_scheme && (rest.starts_with(b"//") || scheme.eq_ignore_ascii_case(b"unix"))
 }
 
 #[cfg(test)]
@@ -151,6 +200,9 @@ mod tests {
     #[test]
     fn text_to_address_and_back() {
         for text in [
+            "a:b.sock",
+            "./unix:x",
+            "./~/b.sock",
             "/a/b.sock",
             "relative.sock",
             "@name",
@@ -166,16 +218,39 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address() {
+    fn a_text_that_is_not_an_address_is_refused() {
         let parse = |text: &str| text.parse::<Address>();
         assert_eq!(parse(""), Err(ParseAddressError::Empty));
         assert_eq!(parse("@"), Err(ParseAddressError::Empty));
         assert_eq!(parse("/a\0b"), Err(ParseAddressError::ZeroByte));
+        for url in [
+            "unix:///a/b",
+            "unix:/a/b",
+            "UNIX:a",
+            "http://localhost/a",
+            "ssh+x://h",
+        ] {
+            assert_eq!(parse(url), Err(ParseAddressError::Url), "{url}");
+        }
+        for path in ["~/a.sock", "~", "~ann/a.sock"] {
+            assert_eq!(parse(path), Err(ParseAddressError::Tilde), "{path}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_too_long_is_refused_with_a_shorter_place() {
+        let parse = |text: &str| text.parse::<Address>();
         assert!(parse(&"x".repeat(107)).is_ok());
         assert!(parse(&format!("@{}", "x".repeat(107))).is_ok());
-        assert_eq!(
-            parse(&"x".repeat(108)),
-            Err(ParseAddressError::TooLong { length: 108 })
-        );
+        let error = parse(&"x".repeat(108)).unwrap_err();
+        assert_eq!(error, ParseAddressError::TooLong { length: 108 });
+        let text = error.to_string();
+        for part in ["108 bytes", "107 at most", "/tmp/keyway-"] {
+            assert!(text.contains(part), "{text}");
+        }
+        // The system's own words would name neither number.
+        let made: Address = PathBuf::from("x".repeat(200)).into();
+        let text = made.to_socket_addr().unwrap_err().to_string();
+        assert!(text.contains("200 bytes"), "{text}");
     }
 }

@@ -1,6 +1,13 @@
 //! What a local client or server of any role needs: checks of files, peers and addresses on one machine.
 //!
-//! This crate knows neither plugins nor RPC.
+//! - [`Address`] and [`Places`]: where a daemon listens, and where to look for it.
+//! - [`connect`]: a connection without waiting for a listener that hangs.
+//! - [`Credentials`], [`Rule`] and [`KnownUids`]: the user at the other end of a socket, and whether that user is accepted.
+//! - [`Process`] and [`is_contained`]: the process at the other end, as long as it is the same one.
+//! - [`file`]: files that no other user could have written.
+//! - [`escape_untrusted`], [`shortened`] and [`format_duration`]: text of peers, for logs and terminals.
+//!
+//! This crate knows neither plugins nor RPC. Its feature `tokio` adds what waits.
 #![deny(unsafe_code)]
 
 #[cfg(doctest)]
@@ -8,7 +15,27 @@
 struct Readme;
 
 mod address;
+mod connect;
+mod environment;
 pub mod file;
+mod namespace;
+mod peer;
+mod places;
+mod process;
+mod sys;
+mod text;
 pub mod uid;
 
-pub use address::{Address, MAX_ADDRESS_LENGTH, ParseAddressError, SOCKET_VARIABLE};
+pub use address::{Address, MAX_ADDRESS_LENGTH, ParseAddressError};
+#[cfg(feature = "tokio")]
+pub use connect::connect_within;
+pub use connect::{Pauses, connect};
+pub use environment::{
+    DAEMON_UID_VARIABLE, EnvironmentError, SOCKET_VARIABLE, daemon_uid, given_address,
+};
+pub use namespace::{ambiguous_owner, user_namespace_problem};
+pub use peer::{Credentials, ForeignPeer, Rule};
+pub use places::{Listen, ListenOptions, Places};
+pub use process::{Process, ProcessFacts, is_contained};
+pub use text::{escape_untrusted, format_duration, shortened};
+pub use uid::KnownUids;

@@ -6,13 +6,14 @@ use std::os::unix::net::SocketAddr;
 use super::Address;
 
 impl Address {
-    /// The address for [`std::os::unix::net::UnixStream::connect_addr`] and
+    /// Returns the address for [`std::os::unix::net::UnixStream::connect_addr`] and
     /// [`std::os::unix::net::UnixListener::bind_addr`].
     ///
     /// # Errors
     ///
-    /// The address is too long, or an abstract name on a system other than Linux and Android.
+    /// An I/O error if the address is too long, or an abstract name on a system other than Linux and Android.
     pub fn to_socket_addr(&self) -> io::Result<SocketAddr> {
+        self.check_length()?;
         match self {
             Self::Path(path) => SocketAddr::from_pathname(path),
             Self::Abstract(name) => from_abstract_name(name),

@@ -1,0 +1,199 @@
+//! Connecting to a Unix socket without waiting for its listener.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+
+use crate::address::Address;
+
+/// The first pause before a full queue is tried again; each pause is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connects to a listening socket. The stream is non-blocking.
+///
+/// A Unix socket is connected or refused at once; there is nothing to wait for but a place in the listener's queue.
+///
+/// # Errors
+///
+/// An I/O error of the kind `WouldBlock` if the listener's queue is full, `ConnectionRefused` or `NotFound` if no process
+/// listens, and what the system says otherwise.
+pub fn connect(address: &Address) -> io::Result<UnixStream> {
+    let target = unix_address(address)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match rustix::net::connect(&socket, &target) {
+        Ok(()) => Ok(socket.into()),
+        Err(Errno::AGAIN) => Err(io::Error::new(
+            io::ErrorKind::WouldBlock,
+            "its queue of connections is full",
+        )),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn unix_address(address: &Address) -> io::Result<SocketAddrUnix> {
+    address.check_length()?;
+    Ok(match address {
+        Address::Path(path) => SocketAddrUnix::new(path)?,
+        Address::Abstract(name) => SocketAddrUnix::new_abstract_name(name.as_bytes())?,
+    })
+}
+
+/// The pauses between attempts to connect to a listener whose queue is full.
+///
+/// ```
+/// use keyway_local::Pauses;
+/// use std::time::Duration;
+///
+/// let pauses: Vec<_> = Pauses::new().take(3).map(|pause| pause.as_millis()).collect();
+/// assert_eq!(pauses, [1, 2, 4]);
+/// assert_eq!(Pauses::new().nth(20), Some(Duration::from_millis(100)));
+/// ```
+#[derive(Debug, Clone)]
+pub struct Pauses(Duration);
+
+impl Pauses {
+    /// Returns the pauses from the shortest on.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(FIRST_PAUSE)
+    }
+}
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = self.0;
+        self.0 = LONGEST_PAUSE.min(2 * pause);
+        Some(pause)
+    }
+}
+
+/// Connects, and tries again while the listener's queue is full, for as long as `limit`.
+///
+/// # Errors
+///
+/// An I/O error of the kind `TimedOut` if the queue was full for all that time, else that of [`connect`].
+///
+/// # Cancel safety
+///
+/// Dropping the future closes nothing but its own socket.
+#[cfg(feature = "tokio")]
+pub async fn connect_within(
+    address: &Address,
+    limit: Duration,
+) -> io::Result<tokio::net::UnixStream> {
+    use tokio::time::{Instant, sleep_until};
+
+    // A limit beyond the end of the clock is none.
+    let deadline = Instant::now().checked_add(limit);
+    for pause in Pauses::new() {
+        match connect(address) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            connected => return tokio::net::UnixStream::from_std(connected?),
+        }
+        let now = Instant::now();
+        let next = match deadline {
+            Some(deadline) if now >= deadline => break,
+            Some(deadline) => deadline.min(now + pause),
+            None => now + pause,
+        };
+        sleep_until(next).await;
+    }
+    Err(io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!(
+            "the connection was not accepted within {}",
+            crate::format_duration(limit)
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// A listener whose queue is full, with the connections that fill it.
+    fn full_listener(address: &Address) -> (OwnedFd, Vec<UnixStream>) {
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+        rustix::net::bind(&socket, &unix_address(address).unwrap()).unwrap();
+        rustix::net::listen(&socket, 0).unwrap();
+        let queued: Vec<_> = std::iter::repeat_with(|| connect(address))
+            .map_while(Result::ok)
+            .collect();
+        assert!(!queued.is_empty());
+        (socket, queued)
+    }
+
+    #[test]
+    fn a_path_and_an_abstract_name_are_connected() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = format!("@keyway-local-test-{}", std::process::id());
+        for address in [dir.path().join("a.sock").into(), name.parse().unwrap()] {
+            let _listener = UnixListener::bind_addr(&Address::to_socket_addr(&address).unwrap());
+            connect(&address).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_full_queue_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let address = Address::from(dir.path().join("a.sock"));
+        let _full = full_listener(&address);
+        let error = connect(&address).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn a_path_that_is_too_long_says_the_limit_and_its_length() {
+        let address = Address::from(std::path::PathBuf::from("x".repeat(130)));
+        let text = connect(&address).unwrap_err().to_string();
+        assert!(text.contains("130") && text.contains("107"), "{text}");
+    }
+
+    #[cfg(feature = "tokio")]
+    #[tokio::test(start_paused = true)]
+    async fn a_full_queue_is_tried_again_until_the_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let address = Address::from(dir.path().join("a.sock"));
+        let (_listener, queued) = full_listener(&address);
+        let started = tokio::time::Instant::now();
+        let limit = Duration::from_millis(250);
+        let error = connect_within(&address, limit).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(started.elapsed(), limit);
+        drop(queued);
+    }
+
+    #[cfg(feature = "tokio")]
+    #[tokio::test(start_paused = true)]
+    async fn a_place_that_becomes_free_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let address = Address::from(dir.path().join("a.sock"));
+        let (listener, _queued) = full_listener(&address);
+        let accept = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            rustix::net::accept(&listener).unwrap();
+        };
+        let (connected, ()) =
+            tokio::join!(connect_within(&address, Duration::from_secs(1)), accept);
+        connected.unwrap();
+    }
+}

@@ -1,0 +1,252 @@
+//! What `/proc` says of one process, and whether it is still the same process.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
+
+use crate::sys;
+
+/// A process that stays the same one: its pid, with a pidfd where the kernel has them.
+#[derive(Debug)]
+pub struct Process {
+    pid: Pid,
+    /// `None` where the kernel has no pidfds.
+    pidfd: Option<OwnedFd>,
+    /// What was read when the value was made.
+    first: ProcessFacts,
+}
+
+/// What `/proc` says of a process at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProcessFacts {
+    /// The path of its executable; empty if it cannot be read (another user's process, or one that has ended).
+    pub executable: PathBuf,
+    /// When it started, in clock ticks since the machine did. Together with the pid it names a process for good.
+    pub start_time: Option<u64>,
+}
+
+impl Process {
+    /// Identifies the peer of a connected Unix socket, whose pid is `pid`.
+    #[must_use]
+    pub fn of_peer(socket: impl AsFd, pid: Pid) -> Self {
+        // The pid can be reused from the moment of the connection on; the pidfd of the socket cannot. The second way is
+        // for kernels before 6.5.
+        let pidfd = sys::peer_pidfd(socket.as_fd())
+            .or_else(|_| Ok::<_, io::Error>(pidfd_open(pid, PidfdFlags::empty())?))
+            .ok();
+        Self::new(pid, pidfd)
+    }
+
+    /// Identifies the process `pid` by `pidfd`, or by its start time without one.
+    #[must_use]
+    pub fn new(pid: Pid, pidfd: Option<OwnedFd>) -> Self {
+        let mut process = Self {
+            pid,
+            pidfd,
+            first: ProcessFacts::default(),
+        };
+        // Without a pidfd the start time of this reading tells whether a later one is of the same process.
+        process.first = match &process.pidfd {
+            Some(_) => process.facts(),
+            None if proc_shows_our_pids() => ProcessFacts::read(pid),
+            None => ProcessFacts::default(),
+        };
+        process
+    }
+
+    /// Returns the pid.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Returns the pidfd, which is `None` where the kernel has none.
+    #[must_use]
+    pub fn pidfd(&self) -> Option<&OwnedFd> {
+        self.pidfd.as_ref()
+    }
+
+    /// Reads what `/proc` says of the process now. Everything is empty if it has ended: then the pid may be another's.
+    #[must_use]
+    pub fn facts(&self) -> ProcessFacts {
+        if !proc_shows_our_pids() {
+            return ProcessFacts::default();
+        }
+        let facts = ProcessFacts::read(self.pid);
+        // The order matters: alive after the reading means that the reading was of this process.
+        if self.is_alive() {
+            facts
+        } else {
+            ProcessFacts::default()
+        }
+    }
+
+    /// Returns what was read when the value was made.
+    #[must_use]
+    pub fn first_facts(&self) -> &ProcessFacts {
+        &self.first
+    }
+
+    /// Returns `true` while the process has not ended.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        match &self.pidfd {
+            Some(pidfd) => {
+                let mut fds = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
+                // A pidfd is readable once its process has ended.
+                matches!(poll(&mut fds, Some(&Timespec::default())), Ok(0))
+            }
+            None => {
+                let start_time = ProcessFacts::read(self.pid).start_time;
+                start_time.is_some() && start_time == self.first.start_time
+            }
+        }
+    }
+
+    /// Returns `true` if the process is in another pid namespace, or if that cannot be told: a container.
+    #[must_use]
+    pub fn is_contained(&self) -> bool {
+        // In this order for the same reason as in `facts`.
+        is_contained(Some(self.pid)) || !self.is_alive()
+    }
+}
+
+impl ProcessFacts {
+    fn read(pid: Pid) -> Self {
+        let pid = pid.as_raw_nonzero();
+        let executable = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        let start_time = fs::read_to_string(format!("/proc/{pid}/stat"))
+            .ok()
+            .and_then(|stat| start_time(&stat));
+        Self {
+            executable,
+            start_time,
+        }
+    }
+}
+
+/// Returns `true` if the process `pid` is in another pid namespace than this one, or if that cannot be told: its pid is
+/// unknown, or `/proc` does not show it.
+#[must_use]
+pub fn is_contained(pid: Option<Pid>) -> bool {
+    let Some(pid) = pid.filter(|_| proc_shows_our_pids()) else {
+        return true;
+    };
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()));
+    status.map_or(true, |status| namespace_depth(&status) != Some(1))
+}
+
+/// The pid namespaces in which a process has a pid, counted from that of the reader: the entries of `NSpid`.
+fn namespace_depth(status: &str) -> Option<usize> {
+    // The name of the process comes before it and has no line breaks: the kernel escapes them.
+    let pids = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))?;
+    Some(pids.split_ascii_whitespace().count())
+}
+
+/// Returns `false` if `/proc` belongs to another pid namespace, where our pids name other processes (`unshare --pid`
+/// without `--mount-proc`).
+fn proc_shows_our_pids() -> bool {
+    fs::read_link("/proc/self").is_ok_and(|link| {
+        link.as_os_str().as_encoded_bytes()
+            == getpid().as_raw_nonzero().get().to_string().as_bytes()
+    })
+}
+
+/// Field 22 of `/proc/PID/stat`. The second field, the program's name in parentheses, may contain anything, so the
+/// count starts behind the last parenthesis.
+fn start_time(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// A process that sleeps until it is dropped.
+    struct Sleeper(Child);
+
+    impl Sleeper {
+        fn start() -> Self {
+            let mut command = Command::new("sleep");
+            command
+                .arg("600")
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            Self(command.spawn().unwrap())
+        }
+
+        fn pid(&self) -> Pid {
+            Pid::from_child(&self.0)
+        }
+    }
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            self.0.kill().and_then(|()| self.0.wait()).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_start_time_is_found_behind_a_hostile_name() {
+        let numbers: Vec<String> = (4..60).map(|n| n.to_string()).collect();
+        let stat = format!("42 (a) b (c)) S {}", numbers.join(" "));
+        assert_eq!(start_time(&stat), Some(22));
+        assert_eq!(start_time("garbage"), None);
+        assert_eq!(start_time("1 (short) S 1 2"), None);
+    }
+
+    #[test]
+    fn the_peer_of_a_socket_is_identified() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let process = Process::of_peer(&ours, getpid());
+        assert_eq!(process.facts().executable, std::env::current_exe().unwrap());
+        assert_eq!(&process.facts(), process.first_facts());
+        assert!(process.pidfd().is_some(), "this kernel has pidfds");
+        assert!(!process.is_contained());
+    }
+
+    #[test]
+    fn a_process_that_has_ended_has_no_facts() {
+        for has_pidfd in [true, false] {
+            let sleeper = Sleeper::start();
+            let pid = sleeper.pid();
+            let pidfd = has_pidfd.then(|| pidfd_open(pid, PidfdFlags::empty()).unwrap());
+            let process = Process::new(pid, pidfd);
+            assert!(process.is_alive() && process.facts().start_time.is_some());
+            drop(sleeper);
+            assert!(!process.is_alive());
+            assert_eq!(process.facts(), ProcessFacts::default());
+            assert!(process.first_facts().start_time.is_some());
+            assert!(process.is_contained(), "a process that is gone is unknown");
+        }
+    }
+
+    #[test]
+    fn more_than_one_pid_means_another_namespace() {
+        let status = |line: &str| format!("Name:\tNSpid: 1 2\nPid:\t7\n{line}VmPeak:\t1 kB\n");
+        assert_eq!(namespace_depth(&status("NSpid:\t7\n")), Some(1));
+        assert_eq!(namespace_depth(&status("NSpid:\t7\t1\n")), Some(2));
+        assert_eq!(namespace_depth(&status("")), None);
+    }
+
+    #[test]
+    fn an_unknown_process_is_contained() {
+        assert!(is_contained(None));
+        let sleeper = Sleeper::start();
+        let pid = sleeper.pid();
+        assert!(!is_contained(Some(pid)));
+        drop(sleeper);
+        assert!(is_contained(Some(pid)));
+    }
+}

@@ -1,0 +1,65 @@
+//! The only `unsafe` code of this crate: socket options without a sound safe wrapper.
+//!
+//! The wrapper of `rustix` reads `SO_PEERCRED` into a process id that must not be zero, and it is zero if the peer lives in
+//! a pid namespace that this process cannot see.
+
+#![allow(unsafe_code, reason = "each block states why it is sound")]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// Reads the credentials that the kernel recorded for the peer of a Unix socket.
+///
+/// # Errors
+///
+/// An I/O error if the descriptor is not a connected socket. A socket of another family has no credentials: its uid and gid
+/// are those of nobody, `u32::MAX`.
+pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<libc::ucred> {
+    let mut credentials = libc::ucred {
+        pid: 0,
+        uid: u32::MAX,
+        gid: u32::MAX,
+    };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, the size of `credentials`, whose fields are integers for which
+    // every bit pattern is valid.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut credentials).cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(credentials)
+}
+
+/// Opens a pidfd of the peer of a Unix socket (Linux 6.5 and later). Unlike a process id it never refers to another
+/// process.
+///
+/// # Errors
+///
+/// An I/O error if the kernel does not know the option, or if the process is gone.
+pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut descriptor: RawFd = -1;
+    let mut length = size_of::<RawFd>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, the size of the integer that `descriptor` is.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERPIDFD,
+            (&raw mut descriptor).cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel made this descriptor for this call, close-on-exec, and no other code knows its number.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
