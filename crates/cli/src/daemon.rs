@@ -51,10 +51,7 @@ impl DaemonOptions {
             return Ok(DaemonSocket::at(address.clone()));
         }
         DaemonSocket::from_env().map_err(|error| {
-            Failure::usage(
-                format_args!("KEYWAY_SOCKET is wrong: {error}"),
-                "Set it to a path or to @NAME, or unset it for the default",
-            )
+            Failure::usage(error, "Correct the variable, or unset it for the default")
         })
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use keyway_local::ParseAddressError;
+use keyway_local::EnvironmentError;
 use keyway_secrets::{Envelope, Id, Pattern};
 use tokio::runtime::{Builder, Runtime};
 
@@ -59,7 +59,7 @@ impl Resolver {
     ///
     /// # Errors
     ///
-    /// `KEYWAY_SOCKET` is set to something that is not an address, or as for [`new`](Self::new).
+    /// `KEYWAY_SOCKET` or `KEYWAY_DAEMON_UID` is set to something that is not an address or a uid, or as for [`new`](Self::new).
     pub fn from_env() -> Result<Self, FromEnvError> {
         Ok(Self::new(DaemonSocket::from_env()?)?)
     }
@@ -166,9 +166,9 @@ impl fmt::Debug for Resolver {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FromEnvError {
-    /// `KEYWAY_SOCKET` is set to something that is not an address.
-    #[error("KEYWAY_SOCKET is not an address: {0}")]
-    Address(#[from] ParseAddressError),
+    /// `KEYWAY_SOCKET` or `KEYWAY_DAEMON_UID` is set to something that is not an address or a uid.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
     /// The system gives no event queue.
     #[error("the system refused what waiting for an answer needs: {0}")]
     Runtime(#[from] io::Error),

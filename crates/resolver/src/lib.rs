@@ -47,5 +47,5 @@ pub use failure::{FailureKind, ProviderFailure};
 #[cfg(feature = "socket")]
 pub use socket::{Attempt, ConnectError, DaemonSocket, DialError, ResponseBody, SocketError};
 
-pub use keyway_local::{Address, ParseAddressError};
+pub use keyway_local::{Address, EnvironmentError, ParseAddressError, Places, daemon_uid};
 pub use keyway_secrets::{Envelope, Id, Pattern, SecretValue};

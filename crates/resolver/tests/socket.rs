@@ -146,6 +146,10 @@ async fn an_abstract_name_is_an_address() {
 async fn a_daemon_of_another_user_is_refused() {
     use std::os::linux::net::SocketAddrExt as _;
     if !rustix::process::geteuid().is_root() {
+        assert!(
+            std::env::var_os("KEYWAY_REQUIRE_ALL").is_none_or(|value| value != "1"),
+            "needs root"
+        );
         eprintln!("skipped: needs root, to listen as another user");
         return;
     }
@@ -176,6 +180,33 @@ async fn a_daemon_of_another_user_is_refused() {
             .ends_with("(another user's program listens there (uid 65534))"),
         "{error}"
     );
+
+    let address = || format!("@{name}").parse::<Address>().unwrap();
+    let of_another = DaemonSocket::at(address()).with_daemon_uid(65_533);
+    assert!(
+        !not_running(&Resolver::new(of_another))
+            .await
+            .is_not_running()
+    );
+    let named = DaemonSocket::at(address()).with_daemon_uid(65_534);
+    let named = Resolver::new(named).with_timeout(Duration::from_millis(30));
+    let error = named.version().await.unwrap_err();
+    // It is reached, and accepts no connection in this test.
+    assert!(matches!(error, ResolveError::TimedOut { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_named_daemon_is_the_only_one() {
+    let folder = folder();
+    let daemon = Daemon::listen(folder.path().join("s"));
+    let own = rustix::process::geteuid().as_raw();
+    let socket = DaemonSocket::at(daemon.address());
+    hit(&Resolver::new(socket.clone().with_daemon_uid(own))).await;
+    let other = Resolver::new(socket.with_daemon_uid(own + 1));
+    assert!(matches!(
+        not_running(&other).await.attempts()[0].error,
+        DialError::ForeignDaemon { uid } if uid == own
+    ));
 }
 
 #[tokio::test]

@@ -5,17 +5,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyway_local::Address;
+use keyway_local::{Address, Credentials, KnownUids, connect_within};
 use tokio::net::UnixStream;
-use tokio::time::{Instant, sleep_until};
 
 use super::Settings;
-
-/// The first pause before a full queue is tried again; each pause is twice the one before.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
-
-/// The longest such pause.
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// No daemon was reached at any address.
 #[derive(Clone, Debug)]
@@ -121,70 +114,18 @@ pub(super) async fn dial(settings: &Settings) -> Result<UnixStream, ConnectError
 }
 
 async fn dial_one(address: &Address, settings: &Settings) -> Result<UnixStream, DialError> {
-    let stream = connect(address, settings.connect_timeout).await?;
-    let uid = stream.peer_cred()?.uid();
-    let own = rustix::process::geteuid().as_raw();
-    if !is_acceptable(uid, own, settings.allow_root) {
-        return Err(DialError::ForeignDaemon { uid });
-    }
-    Ok(stream)
-}
-
-/// Whether a daemon of the user `uid` may be asked. One of another user could hand out secrets of its own choice, and
-/// learn what is asked for.
-fn is_acceptable(uid: u32, own: u32, allow_root: bool) -> bool {
-    uid == own || (uid == 0 && allow_root)
-}
-
-/// Connects, and while the listener's queue is full tries again: on Unix sockets the system does not wait for it.
-async fn connect(address: &Address, limit: Duration) -> Result<UnixStream, DialError> {
-    // A limit beyond the end of the clock is none.
-    let deadline = Instant::now().checked_add(limit);
-    let mut pause = FIRST_PAUSE;
-    loop {
-        match connect_once(address) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            other => return Ok(other?),
+    let limit = settings.connect_timeout;
+    let stream = match connect_within(address, limit).await {
+        Ok(stream) => stream,
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            return Err(DialError::TimedOut { after: limit });
         }
-        let now = Instant::now();
-        let next = match deadline {
-            Some(deadline) if now >= deadline => return Err(DialError::TimedOut { after: limit }),
-            Some(deadline) => deadline.min(now + pause),
-            None => now + pause,
-        };
-        sleep_until(next).await;
-        pause = LONGEST_PAUSE.min(2 * pause);
-    }
-}
-
-/// Connecting a Unix socket is done or refused at once, so there is nothing to await.
-fn connect_once(address: &Address) -> io::Result<UnixStream> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    connect(&socket, &to_unix(address)?)?;
-    UnixStream::from_std(socket.into())
-}
-
-fn to_unix(address: &Address) -> io::Result<rustix::net::SocketAddrUnix> {
-    let address = match address {
-        Address::Path(path) => rustix::net::SocketAddrUnix::new(path),
-        Address::Abstract(name) => rustix::net::SocketAddrUnix::new_abstract_name(name.as_bytes()),
+        Err(error) => return Err(error.into()),
     };
-    Ok(address?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_acceptable;
-
-    #[test]
-    fn only_the_own_daemon_and_if_allowed_that_of_root() {
-        assert!(is_acceptable(1000, 1000, false));
-        assert!(is_acceptable(0, 0, false));
-        assert!(is_acceptable(0, 1000, true));
-        assert!(!is_acceptable(0, 1000, false));
-        assert!(!is_acceptable(1001, 1000, true));
-        assert!(!is_acceptable(1000, 0, true));
+    // A daemon of another user could hand out secrets of its own choice, and learn what is asked for.
+    let credentials = Credentials::of_peer(&stream)?;
+    match settings.daemon.check(credentials, &KnownUids::read()) {
+        Ok(()) => Ok(stream),
+        Err(foreign) => Err(DialError::ForeignDaemon { uid: foreign.uid }),
     }
 }

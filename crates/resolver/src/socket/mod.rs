@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use keyway_local::{Address, ParseAddressError};
+use keyway_local::{Address, EnvironmentError, Places, Rule, daemon_uid, given_address};
 use keyway_rpc::{Body, BoxError};
 use tower_service::Service;
 
@@ -23,8 +23,8 @@ pub use dial::{Attempt, ConnectError, DialError};
 ///
 /// - It looks for the daemon at each of its addresses in turn, at the first request and whenever it needs another
 ///   connection, so a daemon that is restarted is found again.
-/// - It asks the kernel who listens, and refuses a daemon of another user. With
-///   [`allow_root`](Self::allow_root) a daemon of root is accepted too.
+/// - It asks the kernel who listens, and refuses a daemon of another user unless
+///   [`with_daemon_uid`](Self::with_daemon_uid) names that user.
 /// - It keeps connections and uses them again. A kept connection that the daemon has closed meanwhile is noticed before
 ///   anything is sent on it, and replaced. Nothing that was sent is ever sent again.
 /// - It spawns no task: a connection is driven by the request that uses it. Clones share the connections.
@@ -51,7 +51,7 @@ struct Shared {
 #[derive(Clone, Debug)]
 struct Settings {
     addresses: Vec<Address>,
-    allow_root: bool,
+    daemon: Rule,
     connect_timeout: Duration,
     max_idle: usize,
 }
@@ -66,31 +66,34 @@ impl DaemonSocket {
     pub fn at_first_of(addresses: impl IntoIterator<Item = Address>) -> Self {
         Self::with_settings(Settings {
             addresses: addresses.into_iter().collect(),
-            allow_root: false,
+            daemon: Rule::Own,
             connect_timeout: Duration::from_secs(2),
             max_idle: 4,
         })
     }
 
-    /// The daemon of the user who runs this program: at `KEYWAY_SOCKET` when that is set, else at
-    /// [the usual addresses](Address::candidates). The environment is read now and not again.
+    /// The daemon that the environment names: at `KEYWAY_SOCKET` if that is set, else at [the usual
+    /// addresses](Places::candidates); of the user who runs this program, or of the user `KEYWAY_DAEMON_UID` if that is set.
+    /// The environment is read now and not again.
     ///
     /// # Errors
     ///
-    /// `KEYWAY_SOCKET` is set to something that is not an address.
-    pub fn from_env() -> Result<Self, ParseAddressError> {
-        let uid = rustix::process::geteuid().as_raw();
-        Ok(Self::at_first_of(Address::candidates(
-            |name| std::env::var_os(name),
-            uid,
-        )?))
+    /// Returns [`EnvironmentError`] if one of the two variables is set to something that is not an address or a uid.
+    pub fn from_env() -> Result<Self, EnvironmentError> {
+        let environment = |name: &str| std::env::var_os(name);
+        let uid = daemon_uid(environment)?;
+        let places = uid.map_or_else(Places::of_process, Places::of_user);
+        let socket = Self::at_first_of(places.candidates(given_address(environment)?));
+        Ok(match uid {
+            Some(uid) => socket.with_daemon_uid(uid),
+            None => socket,
+        })
     }
 
-    /// Accepts a daemon that runs as root as well, as one started by the system's socket activation does. Default:
-    /// `false`, only a daemon of the own user.
+    /// Accepts the daemon of this user, and no other. Default: the user who runs this program.
     #[must_use]
-    pub fn allow_root(self, allow: bool) -> Self {
-        self.change(|settings| settings.allow_root = allow)
+    pub fn with_daemon_uid(self, uid: u32) -> Self {
+        self.change(|settings| settings.daemon = Rule::Uid(uid))
     }
 
     /// How long a connection to one address may take to be accepted. Default: 2 s; it is immediate unless more programs
