@@ -1,12 +1,13 @@
-//! Finding the daemon, for a plugin that was started by hand.
+//! Finding the daemon, for a plugin that was not launched by one.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io;
 
-use keyway_local::{Address, ParseAddressError};
-use rustix::io::Errno;
-use rustix::net::sockopt::socket_peercred;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+use keyway_local::{
+    Address, Credentials, EnvironmentError, ForeignPeer, KnownUids, Places, Rule, connect_within,
+    given_address,
+};
 use tokio::net::UnixStream;
 
 use crate::hijack::{self, HijackError};
@@ -15,20 +16,8 @@ use crate::hijack::{self, HijackError};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
     /// `KEYWAY_SOCKET` is not an address.
-    #[error("KEYWAY_SOCKET is not the address of a socket: {0}")]
-    Address(#[from] ParseAddressError),
-    /// What listens there belongs to another user.
-    #[error(
-        "what listens on {address} belongs to user {owner}, not to user {user}; it is not trusted, and was told nothing"
-    )]
-    ForeignDaemon {
-        /// Where it listens.
-        address: Address,
-        /// Who it is.
-        owner: u32,
-        /// Who we are.
-        user: u32,
-    },
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
     /// The daemon did not hand its connection over.
     #[error("{source} ({address})")]
     Hijack {
@@ -37,19 +26,37 @@ pub(crate) enum DialError {
         /// What it said.
         source: HijackError,
     },
-    /// Nothing listens at any of the addresses.
+    /// No daemon of the user listens at any of the addresses.
     #[error(
-        "no daemon is listening ({}); start one with `keyway serve`, or set KEYWAY_SOCKET",
+        "no daemon of this user is listening ({}); start one with `keyway serve`, or set KEYWAY_SOCKET",
         tried(attempts)
     )]
     NotListening {
-        /// Where it was looked for, and what the system said.
-        attempts: Vec<(Address, io::Error)>,
+        /// Where it was looked for, and what was found.
+        attempts: Vec<(Address, Absence)>,
     },
 }
 
+/// Why an address has no daemon of the user.
+#[derive(Debug)]
+pub(crate) enum Absence {
+    /// A process of another user listens there; it was sent nothing.
+    Foreign(ForeignPeer),
+    /// The system gave no connection.
+    Io(io::Error),
+}
+
+impl fmt::Display for Absence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Foreign(peer) => write!(f, "{peer}, and was sent nothing"),
+            Self::Io(error) => f.write_str(&plain(error)),
+        }
+    }
+}
+
 impl DialError {
-    /// Whether a later attempt may succeed: the daemon is not there yet, or is starting.
+    /// Returns `true` if a later attempt may succeed: the daemon is not there yet, or is starting.
     pub(crate) fn is_temporary(&self) -> bool {
         match self {
             Self::NotListening { .. } => true,
@@ -57,7 +64,7 @@ impl DialError {
                 source,
                 HijackError::NotHttp(_) | HijackError::Refused { .. }
             ),
-            Self::Address(_) | Self::ForeignDaemon { .. } => false,
+            Self::Environment(_) => false,
         }
     }
 }
@@ -66,73 +73,48 @@ impl DialError {
 pub(crate) async fn dial(
     environment: impl Fn(&str) -> Option<OsString>,
 ) -> Result<UnixStream, DialError> {
-    let user = rustix::process::geteuid().as_raw();
+    let addresses = Places::of_process().candidates(given_address(environment)?);
+    dial_first(addresses, &KnownUids::read()).await
+}
+
+/// Connects to the first address where a daemon of the user listens. A listener of another user does not end the search.
+async fn dial_first(addresses: Vec<Address>, known: &KnownUids) -> Result<UnixStream, DialError> {
     let mut attempts = Vec::new();
-    for address in Address::candidates(environment, user)? {
-        match connect(&address) {
-            Ok(stream) => return adopt(stream, address, user).await,
-            Err(error) => attempts.push((address, error)),
+    for address in addresses {
+        match connect(&address, known).await {
+            Ok(stream) => return adopt(stream, address).await,
+            Err(absence) => attempts.push((address, absence)),
         }
     }
     Err(DialError::NotListening { attempts })
 }
 
-/// Connects without waiting: a Unix socket answers at once, with an error when too many others wait to be accepted.
-fn connect(address: &Address) -> io::Result<UnixStream> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    let address = match address {
-        Address::Path(path) => SocketAddrUnix::new(path)?,
-        Address::Abstract(name) => SocketAddrUnix::new_abstract_name(name.as_bytes())?,
-    };
-    match rustix::net::connect(&socket, &address) {
-        Ok(()) => {}
-        Err(Errno::AGAIN) => {
-            return Err(io::Error::new(
-                io::ErrorKind::WouldBlock,
-                "it accepts no connections at the moment",
-            ));
-        }
-        Err(error) => return Err(error.into()),
-    }
-    UnixStream::from_std(socket.into())
+async fn connect(address: &Address, known: &KnownUids) -> Result<UnixStream, Absence> {
+    let stream = connect_within(address, hijack::TIMEOUT)
+        .await
+        .map_err(Absence::Io)?;
+    let credentials = Credentials::of_peer(&stream).map_err(Absence::Io)?;
+    Rule::Own
+        .check(credentials, known)
+        .map_err(Absence::Foreign)?;
+    Ok(stream)
 }
 
-async fn adopt(
-    mut stream: UnixStream,
-    address: Address,
-    user: u32,
-) -> Result<UnixStream, DialError> {
-    let owner = match socket_peercred(&stream) {
-        Ok(credentials) => credentials.uid.as_raw(),
-        Err(error) => {
-            return Err(DialError::Hijack {
-                address,
-                source: HijackError::Io(error.into()),
-            });
-        }
-    };
-    if owner != user {
-        return Err(DialError::ForeignDaemon {
-            address,
-            owner,
-            user,
-        });
-    }
+async fn adopt(mut stream: UnixStream, address: Address) -> Result<UnixStream, DialError> {
     match hijack::hijack(&mut stream).await {
         Ok(()) => Ok(stream),
         Err(source) => Err(DialError::Hijack { address, source }),
     }
 }
 
-fn tried(attempts: &[(Address, io::Error)]) -> String {
+fn tried(attempts: &[(Address, Absence)]) -> String {
     let each = attempts
         .iter()
-        .map(|(address, error)| format!("{address}: {}", plain(error)));
+        .map(|(address, absence)| format!("{address}: {absence}"));
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// The system's text without its number.
+/// Returns the system's text without its number.
 fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error")
@@ -154,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_listening_is_told_with_all_addresses() {
+    async fn an_absent_daemon_is_reported_with_all_addresses() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("none.sock");
         let error = dial(environment(path.to_str().unwrap())).await.unwrap_err();
@@ -162,7 +144,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "no daemon is listening ({}: no such file or directory); start one with `keyway serve`, or set KEYWAY_SOCKET",
+                "no daemon of this user is listening ({}: no such file or directory); start one with `keyway serve`, or set KEYWAY_SOCKET",
                 path.display()
             )
         );
@@ -194,53 +176,81 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_daemon_that_accepts_nobody_is_not_waited_for() {
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_accepts_no_connection_is_waited_for_with_a_bound() {
+        use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("daemon.sock");
-        let socket = socket_with(
-            AddressFamily::UNIX,
-            SocketType::STREAM,
-            SocketFlags::CLOEXEC,
-            None,
-        );
-        let socket = socket.unwrap();
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
         rustix::net::bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
         rustix::net::listen(&socket, 0).unwrap();
         let address = Address::Path(path.clone());
-        let waiting: Vec<_> = std::iter::repeat_with(|| connect(&address))
-            .take_while(Result::is_ok)
+        let waiting: Vec<_> = std::iter::repeat_with(|| keyway_local::connect(&address))
+            .map_while(Result::ok)
             .collect();
         assert!(!waiting.is_empty(), "some may wait");
+        let started = tokio::time::Instant::now();
         let error = dial(environment(path.to_str().unwrap())).await.unwrap_err();
         assert!(error.is_temporary());
+        assert_eq!(started.elapsed(), hijack::TIMEOUT);
+        let text = error.to_string();
         assert!(
-            error
-                .to_string()
-                .contains("it accepts no connections at the moment"),
-            "{error}"
+            text.contains("the connection was not accepted within 2 s"),
+            "{text}"
         );
     }
 
     #[tokio::test]
-    async fn a_wrong_address_is_told() {
+    async fn a_wrong_address_is_reported() {
         let error = dial(environment("@")).await.unwrap_err();
         assert!(!error.is_temporary());
         assert_eq!(
             error.to_string(),
-            "KEYWAY_SOCKET is not the address of a socket: a socket address is empty: give a path, or @name for an abstract socket"
+            "KEYWAY_SOCKET is wrong: a socket address is empty: give a path, or @name for an abstract socket"
         );
     }
 
+    /// The uids as a process of another user sees them: every listener of these tests is foreign to it.
+    fn another_user() -> KnownUids {
+        let own = rustix::process::geteuid().as_raw();
+        KnownUids::from_parts(own + 1, Some("0 0 4294967295"), None)
+    }
+
     #[tokio::test]
-    async fn a_daemon_of_another_user_is_told_nothing() {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let address: Address = "/somewhere".parse().unwrap();
-        let another = rustix::process::geteuid().as_raw() + 1;
-        let error = adopt(ours, address, another).await.unwrap_err();
-        assert!(matches!(error, DialError::ForeignDaemon { .. }) && !error.is_temporary());
+    async fn a_listener_of_another_user_is_sent_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("daemon.sock");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let error = dial_first(vec![path.clone().into()], &another_user())
+            .await
+            .unwrap_err();
+        assert!(error.is_temporary(), "the own daemon may come later");
+        assert!(
+            error.to_string().contains("and was sent nothing"),
+            "{error}"
+        );
         let mut received = Vec::new();
+        let (mut theirs, _) = listener.accept().await.unwrap();
         theirs.read_to_end(&mut received).await.unwrap();
         assert_eq!(received, b"");
+    }
+
+    #[tokio::test]
+    async fn a_listener_of_another_user_does_not_end_the_search() {
+        let dir = tempfile::tempdir().unwrap();
+        let foreign = dir.path().join("foreign.sock");
+        let _foreign = UnixListener::bind(&foreign).unwrap();
+        let absent = dir.path().join("absent.sock");
+        let addresses = vec![foreign.clone().into(), absent.clone().into()];
+        let error = dial_first(addresses, &another_user()).await.unwrap_err();
+        let DialError::NotListening { attempts } = &error else {
+            panic!("{error}");
+        };
+        assert!(matches!(
+            &attempts[..],
+            [(_, Absence::Foreign(_)), (second, Absence::Io(_))] if second.as_path() == Some(&absent)
+        ));
     }
 }

@@ -3,8 +3,9 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 
+use keyway_local::{Credentials, ForeignPeer, KnownUids, Rule};
 use keyway_proto::{LAUNCH_VARIABLE, LaunchConfig, LaunchConfigError};
-use rustix::net::sockopt::{socket_peercred, socket_type};
+use rustix::net::sockopt::socket_type;
 
 use crate::inherited::{self, NotAlone};
 
@@ -34,6 +35,9 @@ pub(crate) enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// The kernel does not say who made the connection.
+    #[error("the kernel does not say which user launched this plugin: {0}")]
+    Credentials(io::Error),
     /// The runtime belongs to another user.
     #[error(
         "this plugin was launched by user {owner}, but runs as user {user}; it does not talk to a stranger"
@@ -80,16 +84,15 @@ fn take_socket(fd: i32) -> io::Result<UnixStream> {
     Ok(socket)
 }
 
-/// The credentials of a socket pair are those of the process that made it.
+/// Checks the runtime's user. The credentials of a socket pair are those of the process that made it.
 fn check_owner(socket: &UnixStream) -> Result<(), StartError> {
-    let user = rustix::process::geteuid().as_raw();
-    // A socket that has no credentials is not a Unix socket; its registration will tell.
-    let Ok(credentials) = socket_peercred(socket) else {
-        return Ok(());
-    };
-    match credentials.uid.as_raw() {
-        // Root may launch plugins as another user.
-        owner if owner == user || owner == 0 => Ok(()),
-        owner => Err(StartError::ForeignRuntime { owner, user }),
+    let credentials = Credentials::of_peer(socket).map_err(StartError::Credentials)?;
+    // Root may launch plugins as another user.
+    match Rule::OwnOrRoot.check(credentials, &KnownUids::read()) {
+        Ok(()) => Ok(()),
+        Err(ForeignPeer { uid, own, .. }) => Err(StartError::ForeignRuntime {
+            owner: uid,
+            user: own,
+        }),
     }
 }
