@@ -177,9 +177,9 @@ fn judge(module: &Handle, decision: Result<access::Decision, CallError>) -> Resu
 fn requester(caller: &Peer) -> access::Requester {
     let facts = caller.facts();
     let at_connect = caller.facts_at_connect();
-    if &facts != at_connect {
+    if facts != at_connect {
         tracing::warn!(
-            pid = caller.pid,
+            pid = caller.pid(),
             before = %at_connect.executable.display(),
             now = %facts.executable.display(),
             "the caller is not the program that connected"
@@ -190,7 +190,7 @@ fn requester(caller: &Peer) -> access::Requester {
         .file_name()
         .map(|name| name.to_string_lossy().into_owned());
     access::Requester {
-        pid: Some(caller.pid),
+        pid: Some(caller.pid()),
         name: Some(name.unwrap_or_default()),
         absolute_binary_path: Some(facts.executable.to_string_lossy().into_owned()),
         signed_by_docker: Some(false),

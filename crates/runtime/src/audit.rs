@@ -144,7 +144,7 @@ fn line(
     outcome: &Outcome,
 ) -> io::Result<Vec<u8>> {
     let facts = caller.facts();
-    let at_connect = &caller.facts_at_connect().executable;
+    let at_connect = caller.facts_at_connect().executable;
     let path = |path: &PathBuf| {
         (!path.as_os_str().is_empty()).then(|| path.to_string_lossy().into_owned())
     };
@@ -155,14 +155,14 @@ fn line(
         time: since_1970.as_millis() as f64 / 1000.0,
         action,
         patterns,
-        uid: caller.uid,
-        pid: caller.pid,
+        uid: caller.uid(),
+        pid: caller.pid(),
         executable: path(&facts.executable),
         start_time: facts.start_time,
-        executable_at_connect: if *at_connect == facts.executable {
+        executable_at_connect: if at_connect == facts.executable {
             None
         } else {
-            path(at_connect)
+            path(&at_connect)
         },
         outcome: &outcome.code,
         providers: &outcome.providers,
@@ -227,7 +227,8 @@ mod tests {
 
     fn caller() -> Peer {
         let (ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("a socket pair");
-        Peer::of_socket(ours.as_fd()).expect("credentials")
+        let credentials = keyway_local::Credentials::of_peer(&ours).expect("credentials");
+        Peer::identify(ours.as_fd(), credentials, true)
     }
 
     fn audit(path: &Path, change: impl FnOnce(&mut AuditConfig)) -> Audit {

@@ -2,16 +2,13 @@
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use keyway_local::Address;
 use keyway_local::file::{Offences, check_owners, lock_within};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use keyway_local::{Address, Credentials};
 use tokio::net::{UnixListener, UnixStream};
 
 /// How long the start of another daemon in the same directory may take.
@@ -22,14 +19,12 @@ const START_BOUND: Duration = Duration::from_secs(2);
 #[non_exhaustive]
 pub enum ListenError {
     /// Another process listens there.
-    #[error("{address} is in use by {}: stop it, or choose another address with --listen", holder(*.pid, *.uid))]
+    #[error("{address} is in use by {}: stop it, or choose another address with --listen", name_of(.holder.as_ref()))]
     InUse {
         /// The address.
         address: Address,
-        /// The process that listens there, when the kernel says.
-        pid: Option<i32>,
-        /// Its user.
-        uid: Option<u32>,
+        /// The process that listens there, if the kernel says.
+        holder: Option<Credentials>,
     },
     /// Something that is no socket is in the way.
     #[error("{path} is not a socket and is left alone: remove it, or choose another address with --listen", path = .path.display())]
@@ -52,11 +47,8 @@ pub enum ListenError {
     },
 }
 
-fn holder(pid: Option<i32>, uid: Option<u32>) -> String {
-    match (pid, uid) {
-        (Some(pid), Some(uid)) => format!("process {pid} of uid {uid}"),
-        _ => "another process".into(),
-    }
+fn name_of(holder: Option<&Credentials>) -> String {
+    holder.map_or_else(|| "another process".into(), ToString::to_string)
 }
 
 /// A listening socket. Its path, if it has one, is removed when the value is dropped.
@@ -176,7 +168,7 @@ fn remove_stale(address: &Address, path: &Path) -> Result<(), ListenError> {
     if !metadata.file_type().is_socket() {
         return Err(ListenError::NotASocket { path: path.into() });
     }
-    let stale = match probe(address) {
+    let stale = match keyway_local::connect(address) {
         Ok(stream) => listener_is_dead(&stream),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => true,
         // Its queue is full: somebody listens, and is busy.
@@ -189,29 +181,14 @@ fn remove_stale(address: &Address, path: &Path) -> Result<(), ListenError> {
     fs::remove_file(path).map_err(failed("remove the stale socket"))
 }
 
-/// Connects to see who listens, without waiting for a place in the queue of a daemon that hangs.
-fn probe(address: &Address) -> io::Result<OwnedFd> {
-    let path = match address.as_path() {
-        Some(path) => SocketAddrUnix::new(path)?,
-        None => SocketAddrUnix::new_abstract_name(
-            address
-                .to_socket_addr()?
-                .as_abstract_name()
-                .unwrap_or_default(),
-        )?,
-    };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    connect(&socket, &path)?;
-    Ok(socket)
-}
-
 /// Whether the process that made the listening socket is gone. A child that a killed daemon was just starting holds a
 /// copy of the socket until it executes its program, and accepts nothing.
-fn listener_is_dead(stream: &OwnedFd) -> bool {
-    rustix::net::sockopt::socket_peercred(stream).is_ok_and(|credentials| {
-        rustix::process::test_kill_process(credentials.pid) == Err(rustix::io::Errno::SRCH)
-    })
+fn listener_is_dead(stream: &std::os::unix::net::UnixStream) -> bool {
+    // A process in another pid namespace cannot be looked for, and counts as alive.
+    Credentials::of_peer(stream)
+        .ok()
+        .and_then(|credentials| credentials.pid)
+        .is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
 }
 
 /// Makes the socket ours alone. Its directory is closed to others already, so nobody connects before that.
@@ -232,20 +209,20 @@ fn bind_error(address: &Address, source: io::Error) -> ListenError {
     }
 }
 
-/// Says who has the address, as the kernel tells anybody who connects.
+/// Names the process that has the address, as the kernel tells anyone who connects.
 fn in_use(address: &Address) -> ListenError {
-    let credentials = probe(address)
-        .and_then(|stream| Ok(rustix::net::sockopt::socket_peercred(stream)?))
+    let holder = keyway_local::connect(address)
+        .and_then(|stream| Credentials::of_peer(&stream))
         .ok();
     ListenError::InUse {
         address: address.clone(),
-        pid: credentials.map(|credentials| credentials.pid.as_raw_nonzero().get()),
-        uid: credentials.map(|credentials| credentials.uid.as_raw()),
+        holder,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream as StdStream;
 
     use super::*;
@@ -332,6 +309,7 @@ mod tests {
         let root = tempfile::tempdir().expect("a temporary directory");
         let path = root.path().join("daemon.sock");
         let address = Address::from(path.clone());
+        use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
         let hanging = socket_with(
             AddressFamily::UNIX,
             SocketType::STREAM,
@@ -343,7 +321,7 @@ mod tests {
         rustix::net::bind(&hanging, &at).expect("bound");
         rustix::net::listen(&hanging, 0).expect("listening");
         let mut queued = Vec::new();
-        while let Ok(stream) = probe(&address) {
+        while let Ok(stream) = keyway_local::connect(&address) {
             queued.push(stream);
         }
         assert!(matches!(
@@ -418,7 +396,10 @@ mod tests {
         let _socket = Socket::bind(&name).expect("listening");
         assert!(matches!(
             Socket::bind(&name),
-            Err(ListenError::InUse { pid: Some(_), .. })
+            Err(ListenError::InUse {
+                holder: Some(_),
+                ..
+            })
         ));
     }
 }

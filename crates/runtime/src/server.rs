@@ -17,6 +17,7 @@ use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use keyway_local::{Credentials, KnownUids, Rule};
 use keyway_rpc::{Body, Router};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, watch};
@@ -46,6 +47,7 @@ pub(crate) struct Server {
     engine: Arc<Engine>,
     router: Router,
     permits: Arc<Semaphore>,
+    known_uids: KnownUids,
 }
 
 impl Server {
@@ -54,6 +56,7 @@ impl Server {
             engine,
             router,
             permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            known_uids: KnownUids::read(),
         })
     }
 
@@ -73,7 +76,11 @@ impl Server {
                 Some(_) = connections.join_next() => {}
                 (permit, accepted) = async { (permit.await, socket.accept().await) } => match accepted {
                     Ok(stream) => {
-                        let connection = Arc::clone(&self).connection(stream, told.clone());
+                        let connection = Arc::clone(&self).connection(
+                            stream,
+                            socket.address().as_path().is_some(),
+                            told.clone(),
+                        );
                         connections.spawn(async move {
                             connection.await;
                             drop(permit);
@@ -92,8 +99,13 @@ impl Server {
     }
 
     /// One connection: checks who it is, then serves it until it ends or becomes a plugin connection.
-    async fn connection(self: Arc<Self>, stream: UnixStream, stop: watch::Receiver<bool>) {
-        let Some(peer) = self.admit(&stream) else {
+    async fn connection(
+        self: Arc<Self>,
+        stream: UnixStream,
+        is_path_address: bool,
+        stop: watch::Receiver<bool>,
+    ) {
+        let Some(peer) = self.admit(&stream, is_path_address) else {
             return;
         };
         let (hijacked, mut hijack) = tokio::sync::mpsc::channel(1);
@@ -109,37 +121,42 @@ impl Server {
         // then owns the plugin as well.
         let serving = self.serve_http(stream, service, stop);
         if let Err(error) = serving.await {
-            tracing::debug!(pid = peer.pid, %error, "a connection ended early");
+            tracing::debug!(pid = peer.pid(), %error, "a connection ended early");
         }
         if let Some(upgrade) = hijack.recv().await {
             match hijack::stream(upgrade).await {
                 Ok(io) => serve_manual(io, peer, Arc::clone(&self.engine)).await,
                 Err(error) => {
-                    tracing::warn!(pid = peer.pid, %error, "a connection did not become a plugin connection")
+                    tracing::warn!(pid = peer.pid(), %error, "a connection did not become a plugin connection")
                 }
             }
         }
     }
 
     /// Refuses other users' processes. They are told nothing: the connection just closes.
-    fn admit(&self, stream: &UnixStream) -> Option<Arc<Peer>> {
-        let peer = match Peer::of_socket(stream.as_fd()) {
-            Ok(peer) => peer,
+    fn admit(&self, stream: &UnixStream, is_path_address: bool) -> Option<Arc<Peer>> {
+        let credentials = match Credentials::of_peer(stream) {
+            Ok(credentials) => credentials,
             Err(error) => {
-                tracing::warn!(%error, "a connection was refused: the kernel does not say whose it is");
+                tracing::warn!(%error, "connection refused: the kernel gives no credentials");
                 return None;
             }
         };
-        let own = rustix::process::geteuid().as_raw();
-        if peer.uid != own && !self.engine.config().allow_uids.contains(&peer.uid) {
+        let mut allowed = self.engine.config().allow_uids.clone().into_iter();
+        let accepts = |rule: Rule| rule.accepts(credentials.uid, &self.known_uids);
+        if !accepts(Rule::Own) && !allowed.any(|uid| accepts(Rule::Uid(uid))) {
             tracing::warn!(
-                uid = peer.uid,
-                pid = peer.pid,
+                uid = credentials.uid,
+                pid = credentials.raw_pid(),
                 "a connection of another user was refused (`allow_uids`)"
             );
             return None;
         }
-        Some(Arc::new(peer))
+        Some(Arc::new(Peer::identify(
+            stream.as_fd(),
+            credentials,
+            is_path_address,
+        )))
     }
 
     async fn serve_http(

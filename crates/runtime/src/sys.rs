@@ -4,7 +4,6 @@
 //! - [`clock`]: the clock that goes on while the machine sleeps;
 //! - [`guardian`]: the process that outlives the daemon for a moment;
 //! - [`image`]: `execve` and `execveat`;
-//! - [`pidfd`]: the socket option `SO_PEERPIDFD`;
 //! - [`readable`]: the registration of a descriptor with the async runtime.
 
 #![allow(unsafe_code, reason = "each block states why it is sound")]
@@ -13,5 +12,4 @@ pub(crate) mod child;
 pub(crate) mod clock;
 pub(crate) mod guardian;
 pub(crate) mod image;
-pub(crate) mod pidfd;
 pub(crate) mod readable;

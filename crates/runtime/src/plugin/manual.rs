@@ -30,7 +30,7 @@ where
     match connection::open(io, Arc::clone(&admission) as _, engine).await {
         Ok(connection) => run(connection, commands, &admission, &peer).await,
         Err(error) => tracing::warn!(
-            pid = peer.pid,
+            pid = peer.pid(),
             "a plugin that was started by hand was not accepted: {error}"
         ),
     }
@@ -45,7 +45,7 @@ async fn run(
 ) {
     let name = connection.registration().name.clone();
     let engine = &admission.engine;
-    tracing::info!(plugin = %name, pid = peer.pid, version = %connection.registration().version, "plugin started by hand registered");
+    tracing::info!(plugin = %name, pid = peer.pid(), version = %connection.registration().version, "plugin started by hand registered");
     let mut connection = connection;
     let disabled = loop {
         tokio::select! {

@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use keyway_local::{Address, SOCKET_VARIABLE};
+use keyway_local::{Address, ListenOptions, Places, SOCKET_VARIABLE};
 use keyway_plugin_file::{IDENTITY_VARIABLE, PASSPHRASE_FILE_VARIABLE, STORE_VARIABLE};
 use keyway_runtime::{BundledPlugin, Config, ConfigError, VersionInfo};
 
@@ -17,8 +17,7 @@ pub(super) struct Settings {
     options: Options,
     /// The addresses of the flags or the environment.
     given: Vec<Address>,
-    default_address: Option<Address>,
-    older_addresses: Vec<Address>,
+    places: Places,
     config_file: Option<PathBuf>,
     config_file_is_required: bool,
     default_plugin_dirs: Vec<PathBuf>,
@@ -30,7 +29,6 @@ pub(super) struct Settings {
 impl Settings {
     /// Collects what the flags and the environment say.
     pub(super) fn new(options: &Options) -> Result<Self, Failure> {
-        let lookup = |name: &str| env::var_os(name);
         let executable = env::current_exe().ok();
         let data = directory("XDG_DATA_HOME", ".local/share");
         let beside_bin = executable.as_deref().and_then(beside_bin);
@@ -38,12 +36,7 @@ impl Settings {
         let config_file_is_required = given_config.is_some();
         Ok(Self {
             given: given_addresses(options)?,
-            default_address: Address::default_path(lookup),
-            older_addresses: if options.listen_older {
-                Address::older_peers(lookup)
-            } else {
-                Vec::new()
-            },
+            places: Places::of_process(),
             config_file: given_config.or_else(|| {
                 directory("XDG_CONFIG_HOME", ".config").map(|home| home.join("keyway/config.toml"))
             }),
@@ -63,9 +56,8 @@ impl Settings {
 
     /// Makes the configuration, with the file as it is now.
     pub(super) fn read(&self) -> Result<Config, ConfigError> {
-        // An address that cannot be is replaced below, or is an error when it is bound.
-        let placeholder = Address::reference(rustix::process::getuid().as_raw());
-        let mut config = Config::new(placeholder.clone(), &self.state_dir);
+        // The address is replaced below.
+        let mut config = Config::new(self.places.reference(), &self.state_dir);
         config.listen.clear();
         config.plugin_dirs.clone_from(&self.default_plugin_dirs);
         if let Some(file) = &self.config_file
@@ -73,16 +65,19 @@ impl Settings {
         {
             config.read_file(file)?;
         }
-        if !self.given.is_empty() {
-            config.listen.clone_from(&self.given);
-        } else if config.listen.is_empty() {
-            // Peers of the protocol's reference implementation look at its own name only.
-            config.listen.extend(self.default_address.clone());
-            config.listen_also.push(placeholder);
-        }
-        config
-            .listen_also
-            .extend(self.older_addresses.iter().cloned());
+        let configured = std::mem::take(&mut config.listen);
+        let addresses = self.places.listen(ListenOptions {
+            given: if self.given.is_empty() {
+                configured
+            } else {
+                self.given.clone()
+            },
+            abstract_address: true,
+            docker_socket: true,
+            older: self.options.listen_older,
+        });
+        config.listen = addresses.listen;
+        config.listen_also = addresses.listen_also;
         if !self.options.plugin_dir.is_empty() {
             config.plugin_dirs.clone_from(&self.options.plugin_dir);
         }
