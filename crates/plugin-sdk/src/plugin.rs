@@ -293,7 +293,7 @@ impl RunError {
     /// 78 if another start cannot succeed before something has changed.
     fn exit_code(&self) -> ExitCode {
         let is_setup = match self {
-            Self::Dial(DialError::Address(_)) | Self::NoName | Self::Start(_) => true,
+            Self::Dial(DialError::Environment(_)) | Self::NoName | Self::Start(_) => true,
             Self::Provider(error) => error.kind() == ErrorKind::Fatal,
             Self::Dial(_) | Self::Register(_) | Self::Runtime(_) => false,
         };
