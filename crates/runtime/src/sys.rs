@@ -1,6 +1,8 @@
 //! The only `unsafe` code of this crate: system calls that have no safe wrapper.
 //!
+//! - [`ancestry`]: whether a process descends from this one;
 //! - [`child`]: `fork`, `dup2` to a fixed number and `close_range`, for starting processes;
+//! - [`children`]: `waitid` for every child;
 //! - [`clock`]: the clock that goes on while the machine sleeps;
 //! - [`guardian`]: the process that outlives the daemon for a moment;
 //! - [`image`]: `execve` and `execveat`;
@@ -8,7 +10,9 @@
 
 #![allow(unsafe_code, reason = "each block states why it is sound")]
 
+pub(crate) mod ancestry;
 pub(crate) mod child;
+pub(crate) mod children;
 pub(crate) mod clock;
 pub(crate) mod guardian;
 pub(crate) mod image;

@@ -55,6 +55,19 @@ impl Guardian {
         self.send(-group)
     }
 
+    /// Returns the process id of the guardian.
+    pub(super) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Starts another guardian if this one has ended.
+    pub(super) fn revive(&mut self) -> io::Result<()> {
+        if self.is_alive() {
+            return Ok(());
+        }
+        self.restart()
+    }
+
     fn send(&mut self, message: i32) -> io::Result<()> {
         // Asked and not learnt from a failed write: a process that was forked a moment ago may hold a copy of the pipe's other
         // end until it has called exec, and the write would succeed.

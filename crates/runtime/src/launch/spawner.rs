@@ -1,5 +1,6 @@
 //! The thread that starts and reaps every plugin process.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,6 +18,7 @@ use tokio::sync::oneshot;
 use super::error::{LaunchError, prepare_error};
 use super::guardian::Guardian;
 use crate::sys::child::{self, Descriptors};
+use crate::sys::children;
 use crate::sys::image::Image;
 
 /// How often a process that was killed and has not ended yet is looked at.
@@ -32,6 +34,8 @@ enum Request {
     Fork(Image, oneshot::Sender<Result<Forked, LaunchError>>),
     /// Kills the process's group and reaps the process as soon as it has ended.
     Reap(Pid, ReapReply),
+    /// Reaps children that this process did not fork.
+    ReapAdopted,
     /// Ends the thread; the sender is dropped when the guardian has ended too.
     Finish(oneshot::Sender<()>),
 }
@@ -110,6 +114,12 @@ impl Spawner {
         let _ = self.requests.send(Request::Reap(pid, None));
     }
 
+    /// Reaps the ended children that this process did not fork but adopted, now and after each process that is reaped.
+    pub(super) fn reap_adopted(&self) {
+        // Without the thread init reaps them after us.
+        let _ = self.requests.send(Request::ReapAdopted);
+    }
+
     /// Ends the thread when it has done what was requested before, and waits for that, for little more than a second at most.
     pub(crate) async fn finish(&self) {
         let (sender, ended) = oneshot::channel();
@@ -127,6 +137,10 @@ fn stopped() -> io::Error {
 /// What the thread owns.
 struct Thread {
     guardian: Guardian,
+    /// Every process that was forked and is not reaped.
+    forked: HashSet<Pid>,
+    /// `true` once adopted children are reaped as well.
+    reaps_adopted: bool,
     /// Processes that were killed and have not ended yet.
     ending: Vec<(Pid, ReapReply)>,
 }
@@ -135,6 +149,8 @@ impl Thread {
     fn new(guardian: Guardian) -> Self {
         Self {
             guardian,
+            forked: HashSet::new(),
+            reaps_adopted: false,
             ending: Vec::new(),
         }
     }
@@ -156,6 +172,10 @@ impl Thread {
                     }
                 }
                 Ok(Request::Reap(pid, reply)) => self.ending.push((pid, reply)),
+                Ok(Request::ReapAdopted) => {
+                    self.reaps_adopted = true;
+                    self.reap_adopted();
+                }
                 Ok(Request::Finish(ended)) => {
                     self.finish();
                     drop(ended);
@@ -179,6 +199,7 @@ impl Thread {
     fn fork(&mut self, image: &Image) -> Result<Forked, LaunchError> {
         let (socket, descriptors, stderr, report) = descriptors()?;
         let pid = child::fork_plugin(image, &descriptors).map_err(prepare_error("fork"))?;
+        self.forked.insert(pid);
         // The child's ends must have no other holder, or their closing would not be seen.
         drop(descriptors);
         match self.watch(pid) {
@@ -206,10 +227,17 @@ impl Thread {
     }
 
     fn reap_ended(&mut self) {
-        let Self { guardian, ending } = self;
+        let n_forked = self.forked.len();
+        let Self {
+            guardian,
+            forked,
+            ending,
+            ..
+        } = self;
         ending.retain_mut(|(pid, reply)| match try_reap(*pid, guardian) {
             None => true,
             Some(status) => {
+                forked.remove(pid);
                 if let Some(reply) = reply.take() {
                     // The task that waited may be gone.
                     let _ = reply.send(status);
@@ -217,6 +245,29 @@ impl Thread {
                 false
             }
         });
+        // What was reaped may have hidden others.
+        if self.reaps_adopted && self.forked.len() < n_forked {
+            self.reap_adopted();
+        }
+    }
+
+    fn reap_adopted(&mut self) {
+        let Self {
+            guardian, forked, ..
+        } = self;
+        loop {
+            match children::reap_adopted(|pid| pid == guardian.pid() || forked.contains(&pid)) {
+                Ok(Some(pid)) if pid == guardian.pid() => {
+                    if let Err(error) = guardian.revive() {
+                        return tracing::error!(%error, "guardian process ended and cannot be replaced");
+                    }
+                }
+                Ok(_) => return,
+                Err(error) => {
+                    return tracing::error!(%error, "processes that plugins left behind cannot be reaped");
+                }
+            }
+        }
     }
 }
 
