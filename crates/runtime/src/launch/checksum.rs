@@ -49,7 +49,7 @@ pub(crate) async fn checksum(path: &Path) -> Result<Checksum, LaunchError> {
 }
 
 fn read(path: &Path, bound: &Bound) -> Result<Checksum, LaunchError> {
-    let file = open_executable(path, false)?;
+    let (file, _) = open_executable(path, false)?;
     let interpreter = shebang(&file, path)?;
     Ok(Checksum {
         sha256: hash(&file, path, bound)?,

@@ -20,13 +20,13 @@ pub(super) const MAX_PINNED_LEN: u64 = 256 << 20;
 const CHUNK_LEN: usize = 64 * 1024;
 
 /// Opens the executable at `path` and checks that only we and root could have written it, unless it `is_built_in`. The
-/// owner and the mode are those of the descriptor that is returned.
+/// owner and the mode are those of the descriptor that is returned, with the length of the file.
 ///
 /// # Errors
 ///
 /// Returns [`LaunchError::Open`] if the file is not a regular one or cannot be opened, [`LaunchError::Execute`] if no
 /// permission bit lets it run, and [`LaunchError::Refused`] if other users could have written it.
-pub(super) fn open_executable(path: &Path, is_built_in: bool) -> Result<File, LaunchError> {
+pub(super) fn open_executable(path: &Path, is_built_in: bool) -> Result<(File, u64), LaunchError> {
     let file = open_regular(path, u64::MAX)?;
     let metadata = file.metadata().map_err(|source| unreadable(path, source))?;
     if metadata.mode() & 0o111 == 0 {
@@ -38,7 +38,7 @@ pub(super) fn open_executable(path: &Path, is_built_in: bool) -> Result<File, La
     if !is_built_in {
         check_opened(&file, path).map_err(Refusal::Owners)?;
     }
-    Ok(file)
+    Ok((file, metadata.len()))
 }
 
 /// Returns the first bytes of `file`, by which the kernel decides how to execute it.

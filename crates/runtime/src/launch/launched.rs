@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::LAUNCH_BOUND;
 use super::bound::Bound;
 use super::error::{LaunchError, LaunchErrorClass, prepare_error};
+use super::executable::open_executable;
 use super::memory::{CreateMemoryFile, create_memory_file};
 use super::process::Process;
 use super::program::{Program, prepare};
@@ -27,6 +28,9 @@ const FIRST_BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// The longest pause.
 const LONGEST_BUSY_PAUSE: Duration = Duration::from_millis(200);
+
+/// Pinned files above this size are hashed a few at a time, so that they do not take the processor from small ones.
+const LARGE_LEN: u64 = 32 << 20;
 
 /// A process that was started, with our end of its connection.
 #[derive(Debug)]
@@ -99,12 +103,7 @@ async fn start_once(
     create: CreateMemoryFile,
 ) -> Result<Launched, LaunchError> {
     let path = spec.executable.clone();
-    let (bound, cancel_on_drop) = Bound::new(std::time::Instant::now() + LAUNCH_BOUND);
-    let Program { image, fallback } =
-        tokio::task::spawn_blocking(move || prepare(&spec, &bound, create))
-            .await
-            .map_err(prepare_error("check the executable"))??;
-    drop(cancel_on_drop);
+    let Program { image, fallback } = program(spawner, spec, create).await?;
     let failure = match execute(spawner, image).await? {
         Ok(launched) => return Ok(launched),
         Err(failure) => failure,
@@ -119,6 +118,34 @@ async fn start_once(
     execute(spawner, image)
         .await?
         .map_err(|failure| child_error(&path, failure))
+}
+
+/// Opens, checks, hashes and copies the executable on blocking threads.
+async fn program(
+    spawner: &Spawner,
+    spec: Arc<LaunchSpec>,
+    create: CreateMemoryFile,
+) -> Result<Program, LaunchError> {
+    let (file, len) = blocking({
+        let spec = Arc::clone(&spec);
+        move || open_executable(&spec.executable, spec.is_built_in)
+    })
+    .await?;
+    let _permit = if spec.sha256.is_some() && len > LARGE_LEN {
+        Some(spawner.hash_large_file().await)
+    } else {
+        None
+    };
+    let (bound, _cancel_on_drop) = Bound::new(std::time::Instant::now() + LAUNCH_BOUND);
+    blocking(move || prepare(&spec, file, &bound, create)).await
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LaunchError> + Send + 'static,
+) -> Result<T, LaunchError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(prepare_error("check the executable"))?
 }
 
 /// Forks a process and waits until it has executed `image`, or has failed to.

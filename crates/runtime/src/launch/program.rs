@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::bound::Bound;
 use super::error::{LaunchError, Refusal, prepare_error};
-use super::executable::{hash, head, open_executable, shebang};
+use super::executable::{hash, head, shebang};
 use super::memory::{CreateMemoryFile, Use, sealed_copy};
 use super::script::Shebang;
 use super::spec::LaunchSpec;
@@ -54,21 +54,22 @@ impl Program {
     }
 }
 
-/// Opens, checks and, if it is pinned, hashes and copies the executable of `spec`. Blocks, at most until `bound` is over.
+/// Makes a program of `file`, which is the opened and checked executable of `spec`; hashes and copies it if it is pinned.
+/// Blocks, at most until `bound` is over.
 ///
 /// What is executed is what was checked: a native program is executed through the descriptor whose owner, mode and content
 /// were examined.
 ///
 /// # Errors
 ///
-/// Returns [`LaunchError::Refused`] if the file is not the pinned one, cannot be pinned, or could have been written by other
-/// users; and the errors of opening, reading and copying it.
+/// Returns [`LaunchError::Refused`] if the file is not the pinned one or cannot be pinned, and the errors of reading and
+/// copying it.
 pub(super) fn prepare(
     spec: &LaunchSpec,
+    file: File,
     bound: &Bound,
     create: CreateMemoryFile,
 ) -> Result<Program, LaunchError> {
-    let file = open_executable(&spec.executable, spec.is_built_in)?;
     match spec.sha256 {
         None => unpinned(spec, file),
         Some(expected) => Pinning {

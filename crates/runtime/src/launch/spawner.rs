@@ -3,17 +3,19 @@
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, waitpid};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use super::error::{LaunchError, prepare_error};
 use super::guardian::Guardian;
@@ -62,6 +64,8 @@ pub(super) struct Forked {
 #[derive(Debug, Clone)]
 pub(crate) struct Spawner {
     requests: mpsc::Sender<Request>,
+    /// Permits to hash a large file.
+    large_files: Arc<Semaphore>,
 }
 
 impl Spawner {
@@ -77,7 +81,19 @@ impl Spawner {
             .name("keyway-spawner".into())
             .spawn(move || Thread::new(guardian).serve(&receiver))
             .map_err(prepare_error("start the spawner thread"))?;
-        Ok(Self { requests })
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        Ok(Self {
+            requests,
+            large_files: Arc::new(Semaphore::new((processors / 2).max(1))),
+        })
+    }
+
+    /// Waits for the permission to hash a large file: half of the processors do that at most.
+    pub(super) async fn hash_large_file(&self) -> SemaphorePermit<'_> {
+        self.large_files
+            .acquire()
+            .await
+            .expect("the semaphore is never closed")
     }
 
     /// Forks a process that executes `image`. The caller has to reap it, and learns from the [report](Forked::report) whether

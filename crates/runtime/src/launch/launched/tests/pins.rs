@@ -357,3 +357,26 @@ async fn a_start_that_takes_long_delays_no_other_and_ends_with_its_bound() {
     let error = starting.await.expect_err("late");
     assert!(matches!(error, LaunchError::TimedOut { .. }), "{error}");
 }
+
+#[tokio::test]
+async fn large_pinned_files_wait_for_each_other_and_small_ones_do_not() {
+    let spawner = Spawner::start().expect("a spawner");
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut permits = Vec::new();
+    for _ in 0..(processors / 2).max(1) {
+        permits.push(spawner.hash_large_file().await);
+    }
+    let (_directory, mut large) = sparse(LARGE_LEN + 1);
+    large.sha256 = Some(Sha256([0; 32]));
+    let mut starting = Box::pin(Launched::start(&spawner, large));
+    let (_directory, small) = script("echo small >&2");
+    let small = pinned(small).await;
+    tokio::select! {
+        biased;
+        result = &mut starting => panic!("{result:?}"),
+        launched = launch(&spawner, small) => assert_eq!(stderr_of(launched).await, "small\n"),
+    }
+    drop(permits);
+    let error = starting.await.expect_err("refused");
+    assert_eq!(error.class(), LaunchErrorClass::Refused);
+}
