@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 
 /// The variables that every launched plugin gets, where the daemon has them.
 const PASSED: &[&str] = &[
@@ -21,8 +22,15 @@ const PASSED_PREFIXES: &[&str] = &["LC_", "XDG_"];
 /// The environment that the daemon was started with, as far as plugins may ask for it.
 ///
 /// The whole environment is never handed on: it may hold tokens that were meant for another program.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Environment(BTreeMap<OsString, OsString>);
+
+impl fmt::Debug for Environment {
+    /// Shows the names alone, because the values may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 impl Environment {
     /// Takes the daemon's variables.
@@ -76,6 +84,12 @@ mod tests {
 
     fn keys(environment: &BTreeMap<OsString, OsString>) -> Vec<&str> {
         environment.keys().filter_map(|key| key.to_str()).collect()
+    }
+
+    #[test]
+    fn debug_output_holds_no_value() {
+        let text = format!("{:?}", environment());
+        assert!(text.contains("TOKEN") && !text.contains("/bin"), "{text}");
     }
 
     #[test]

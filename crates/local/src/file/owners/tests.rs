@@ -110,15 +110,17 @@ fn an_opened_file_is_judged_by_its_descriptor() {
     check_opened(&opened, &files.file).expect_err("the opened one is not");
 }
 
-/// Needs root, to give files away; the rule itself is tested below for every user.
+/// Needs root in a user namespace that maps another uid, to give files away; the rule itself is tested below for every user.
 #[test]
 fn an_ancestor_or_link_of_another_user_is_refused() {
-    if !rustix::process::geteuid().is_root() {
-        return;
-    }
     let files = files_with_modes(0o755, 0o755);
     let grandparent = files.directory.parent().expect("a parent");
-    std::os::unix::fs::lchown(grandparent, Some(OTHER_UID), None).expect("given away");
+    if let Err(error) = std::os::unix::fs::lchown(grandparent, Some(OTHER_UID), None) {
+        let is_required = std::env::var_os("KEYWAY_REQUIRE_ALL").is_some_and(|value| value == "1");
+        assert!(!is_required, "needs root, to give a file away: {error}");
+        eprintln!("SKIPPED: needs root, to give a file away: {error}");
+        return;
+    }
     let message = message(&files.file);
     assert_eq!(
         message,

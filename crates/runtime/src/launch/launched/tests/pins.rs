@@ -144,6 +144,9 @@ async fn a_pinned_script_is_read_from_its_copy_by_its_interpreter() {
 async fn a_pinned_python_script_runs() {
     let python = Path::new("/usr/bin/python3");
     if !python.exists() {
+        let is_required = std::env::var_os("KEYWAY_REQUIRE_ALL").is_some_and(|value| value == "1");
+        assert!(!is_required, "needs {}", python.display());
+        eprintln!("SKIPPED: needs {}", python.display());
         return;
     }
     let spawner = Spawner::start().expect("a spawner");
