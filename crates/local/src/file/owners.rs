@@ -199,8 +199,8 @@ impl Examined {
     }
 
     /// In a user namespace that does not map the real root, the root directory and much of what is below belong to the
-    /// overflow uid. Whoever owns the root directory owns the system that we run on, so there, and only there, the owners of
-    /// ancestors cannot be judged and are not.
+    /// overflow uid. The owner of the root directory controls the system that we run on, so there, and only there, the owners
+    /// of ancestors are not judged.
     fn owner_offence(
         self,
         path: &Path,

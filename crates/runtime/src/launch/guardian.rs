@@ -48,7 +48,7 @@ impl Guardian {
         self.send(group)
     }
 
-    /// Forgets the group of `leader`. Must come before the leader is reaped: from then on its number may be a stranger's.
+    /// Forgets the group of `leader`. Must come before the leader is reaped: from then on its number may be that of another group.
     pub(super) fn forget(&mut self, leader: Pid) -> io::Result<()> {
         let group = leader.as_raw_nonzero().get();
         self.groups.remove(&group);

@@ -15,7 +15,7 @@ const MAX_ATTEMPTS: usize = 16;
 /// Returns `true` if the process `pid` descends from this one, or may do so: it has ended, or its ancestors end faster than they
 /// are followed.
 ///
-/// As process 1 this process is the ancestor of every other, so nothing can be told and the result is `false`. A chain that
+/// As process 1 this process is the ancestor of every other, so the result is always `false`. A chain that
 /// leads through a process of another user that `/proc` hides is not followed further.
 pub(crate) fn is_descendant(pid: Pid) -> bool {
     let own = getpid();
@@ -92,7 +92,7 @@ mod tests {
         assert!(is_descendant(grandchild));
         drop(child.stdin.take());
         child.wait().expect("ended");
-        // It has ended: what it descended from cannot be told any more.
+        // It has ended: its ancestors are unknown from then on.
         assert!(is_descendant(grandchild));
 
         assert!(!is_descendant(Pid::INIT));

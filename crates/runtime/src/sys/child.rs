@@ -1,7 +1,7 @@
 //! What runs in a forked process before it becomes something else.
 //!
 //! Between `fork` and `exec` a process of a program with threads may do very little: another thread may have held the
-//! allocator's lock when the process was copied, and nobody is left to release it. So every function here that runs in the
+//! allocator's lock when the process was copied, and no thread is left to release it. So every function here that runs in the
 //! child makes plain system calls on values computed before the fork; it never allocates, locks or panics.
 
 use std::io;

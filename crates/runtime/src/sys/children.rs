@@ -25,7 +25,7 @@ pub(crate) fn reap_adopted(is_forked: impl Fn(Pid) -> bool) -> io::Result<Option
         if is_forked(pid) {
             return Ok(Some(pid));
         }
-        // The child was seen, so it is there; a stranger that reaped it in between has done the same work.
+        // The child was seen, so it is there; an error means that it was reaped in between.
         let _ = waitpid(Some(pid), WaitOptions::NOHANG);
     }
     Ok(None)

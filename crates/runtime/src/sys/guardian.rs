@@ -16,7 +16,7 @@ pub(crate) const GUARDIAN_CAPACITY: usize = 1024;
 pub(crate) type GuardianMessage = [u8; 4];
 
 /// Forks the guardian: a process that reads [`GuardianMessage`]s from `pipe` and, when the pipe ends because every process
-/// that could write to it is gone, kills the groups that it was not told to forget. Returns its process id.
+/// that could write to it is gone, kills the groups that it watches. Returns its process id.
 ///
 /// # Errors
 ///
@@ -49,7 +49,7 @@ fn guard(pipe: RawFd) -> ! {
         }
     }
     for group in groups.into_iter().filter(|group| *group > 1) {
-        // SAFETY: `kill` has no memory effects. The group cannot be a stranger's: its number is only reused when no process
+        // SAFETY: `kill` has no memory effects. The group cannot be another one: its number is only reused when no process
         // of it is left, and the daemon says "forget" before it lets that happen.
         unsafe { libc::kill(-group, libc::SIGKILL) };
     }
