@@ -33,7 +33,7 @@ pub use connect::{Pauses, connect};
 pub use environment::{
     DAEMON_UID_VARIABLE, EnvironmentError, SOCKET_VARIABLE, daemon_uid, given_address,
 };
-pub use namespace::{ambiguous_owner, user_namespace_problem};
+pub use namespace::{UnmappedUser, check_user_namespace};
 pub use peer::{Credentials, ForeignPeer, Rule};
 pub use places::{Listen, ListenOptions, Places};
 pub use process::{Process, ProcessFacts, is_contained};

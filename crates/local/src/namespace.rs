@@ -1,38 +1,37 @@
-//! What a user namespace with unmapped users means for a daemon, in words for its user.
+//! Why a daemon must not run as an unmapped user of a user namespace.
 
 use crate::uid::KnownUids;
 
-/// Returns why a daemon must not run as the user of this process, if it must not: the process has no mapped uid in its
-/// user namespace, so every other unmapped user has the same uid.
-///
-/// The text is two sentences: what is wrong, and what to do.
-#[must_use]
-pub fn user_namespace_problem() -> Option<String> {
-    problem(&KnownUids::read())
+/// The process has no mapped uid in its user namespace, so every other unmapped user has the same uid.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this user namespace maps no user to uid {uid}, so every user without a mapping has that uid and could read the secrets"
+)]
+#[non_exhaustive]
+pub struct UnmappedUser {
+    /// The uid of this process.
+    pub uid: u32,
 }
 
-fn problem(known: &KnownUids) -> Option<String> {
-    let own = known.own();
-    known.is_ambiguous(own).then(|| {
-        format!(
-            "this user namespace maps no user to uid {own}, so every user without a mapping has that uid and could read the \
-             secrets. Run `keyway serve` outside of the namespace, or map your own uid (`unshare --map-current-user`)"
-        )
-    })
+impl UnmappedUser {
+    /// Returns what to do about it, as a sentence without its full stop.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        "Run `keyway serve` outside of the namespace, or map your own uid (`unshare --map-current-user`)"
+    }
 }
 
-/// Returns what to say about a file or process that appears to belong to `uid`, if that uid stands for several users of
-/// this user namespace.
+/// Checks that the uid of this process stands for one user, as a daemon needs it.
 ///
-/// The text is two sentences: what it means, and what helps.
-#[must_use]
-pub fn ambiguous_owner(uid: u32, known: &KnownUids) -> Option<String> {
-    known.is_ambiguous(uid).then(|| {
-        format!(
-            "this is a user namespace, in which uid {uid} stands for every user without a mapping, root included. Run `keyway \
-             serve` outside of it (programs inside reach the daemon at its path), or map the ids of the whole system"
-        )
-    })
+/// # Errors
+///
+/// Returns [`UnmappedUser`] if it stands for every user that the user namespace does not map.
+pub fn check_user_namespace(known: &KnownUids) -> Result<(), UnmappedUser> {
+    let uid = known.own();
+    if known.is_ambiguous(uid) {
+        return Err(UnmappedUser { uid });
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -40,22 +39,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_unmapped_uid_is_a_problem() {
-        let full = Some("0 0 4294967295");
-        assert_eq!(problem(&KnownUids::from_parts(65534, full, None)), None);
-        let partial = Some("1000 1000 1");
-        assert_eq!(problem(&KnownUids::from_parts(1000, partial, None)), None);
-        let text = problem(&KnownUids::from_parts(65534, partial, None)).unwrap();
-        assert!(text.contains("uid 65534") && text.contains("unshare --map-current-user"));
+    fn only_an_unmapped_uid_is_refused() {
+        let check = |uid, map| check_user_namespace(&KnownUids::from_parts(uid, Some(map), None));
+        assert_eq!(check(65534, "0 0 4294967295"), Ok(()));
+        assert_eq!(check(1000, "1000 1000 1"), Ok(()));
         // As an image that runs as `nobody` maps it.
-        assert!(problem(&KnownUids::from_parts(65534, Some("65534 1000 1"), None)).is_some());
-    }
-
-    #[test]
-    fn the_owner_of_a_file_of_an_unmapped_user_is_explained() {
-        let known = KnownUids::from_parts(1000, Some("1000 1000 1"), None);
-        let text = ambiguous_owner(65534, &known).unwrap();
-        assert!(text.contains("user namespace") && text.contains("outside"));
-        assert_eq!(ambiguous_owner(1000, &known), None);
+        for map in ["", "1000 1000 1", "65534 1000 1"] {
+            let error = check(65534, map).unwrap_err();
+            assert_eq!(error, UnmappedUser { uid: 65534 });
+            assert!(error.to_string().contains("uid 65534"), "{error}");
+        }
     }
 }

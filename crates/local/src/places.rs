@@ -63,12 +63,16 @@ impl Places {
     /// Returns the places of the user of this process, as the environment and `/run/user` are now.
     #[must_use]
     pub fn of_process() -> Self {
+        Self::in_environment(|name| std::env::var_os(name))
+    }
+
+    /// Returns the places of the user of this process for an environment that was read before.
+    #[must_use]
+    pub fn in_environment(environment: impl Fn(&str) -> Option<OsString>) -> Self {
         let known = KnownUids::read();
-        Self::new(
-            known.own(),
-            |name| std::env::var_os(name),
-            |path| belongs_to(path, known.own(), &known),
-        )
+        Self::new(known.own(), environment, |path| {
+            belongs_to(path, known.own(), &known)
+        })
     }
 
     /// Returns the places of the user `uid`, as far as they are known without that user's environment. For the user of this

@@ -11,10 +11,11 @@ use tokio::task::JoinSet;
 use crate::config::{Config, ConfigError};
 use crate::engine::Engine;
 use crate::launch::{LaunchError, Spawner};
-use crate::listen::{ListenError, Socket};
 use crate::manager::{Manager, ManagerHandle, ReadConfig};
 use crate::plugin::STOP_BOUND;
 use crate::server::Server;
+use crate::server::addresses::bind_all;
+use crate::server::socket::{ListenError, Socket};
 use crate::services::Services;
 
 /// Why a daemon could not be made.
@@ -40,7 +41,6 @@ pub struct Daemon {
     sockets: Vec<Socket>,
     manager: Manager,
     handle: ManagerHandle,
-    notes: Vec<String>,
 }
 
 impl std::fmt::Debug for Daemon {
@@ -58,22 +58,12 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// When an address of [`Config::listen`] cannot be had. One of [`Config::listen_also`] is only noted.
+    /// Returns [`BindError`] if an address of [`Config::listen`] cannot be had. For one of [`Config::listen_also`] there is a
+    /// line in the log.
     pub fn bind(config: Config) -> Result<Self, BindError> {
-        let mut sockets = config
-            .listen
-            .iter()
-            .map(Socket::bind)
-            .collect::<Result<Vec<_>, _>>()?;
+        let sockets = bind_all(&config)?;
         if sockets.is_empty() {
             return Err(BindError::NoAddress);
-        }
-        let mut notes = Vec::new();
-        for address in &config.listen_also {
-            match Socket::bind(address) {
-                Ok(socket) => sockets.push(socket),
-                Err(error) => notes.push(error.to_string()),
-            }
         }
         let (handle, requests) = ManagerHandle::new();
         let engine = Engine::new(config.clone(), Spawner::start()?);
@@ -84,7 +74,6 @@ impl Daemon {
             sockets,
             manager,
             handle,
-            notes,
         })
     }
 
@@ -101,11 +90,6 @@ impl Daemon {
     /// Where it listens.
     pub fn addresses(&self) -> Vec<&Address> {
         self.sockets.iter().map(Socket::address).collect()
-    }
-
-    /// What was passed over so far, a sentence each.
-    pub fn notes(&self) -> &[String] {
-        &self.notes
     }
 
     /// For asking it to reload while it runs.

@@ -42,7 +42,6 @@ mod discovery;
 mod engine;
 mod identity;
 mod launch;
-mod listen;
 mod manager;
 #[allow(
     dead_code,
@@ -75,9 +74,9 @@ pub use config::{
 pub use daemon::{BindError, Daemon};
 pub use discovery::{Discovery, DiscoveryProblem, discover};
 pub use launch::{LaunchError, PinnedBy, Refusal};
-pub use listen::ListenError;
 pub use manager::{ManagerHandle, ReloadReport};
 pub use model::Sha256;
 pub use model::name::{ParsePluginNameError, PluginName};
+pub use server::socket::ListenError;
 pub use supervisor::RestartPolicy;
 pub use trust::TrustError;

@@ -1,8 +1,10 @@
 //! The daemon socket's HTTP: who may connect, and what is served at which path.
 
+pub(crate) mod addresses;
 mod half_close;
 pub(crate) mod health;
 mod hijack;
+pub(crate) mod socket;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -26,8 +28,8 @@ use tower_service::Service;
 
 use crate::engine::Engine;
 use crate::identity::Peer;
-use crate::listen::Socket;
 use crate::plugin::serve_manual;
+use socket::Socket;
 
 /// How many connections a daemon serves at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1024;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
-use keyway_local::Address;
+use keyway_local::{Address, KnownUids};
 use keyway_runtime::Daemon;
 
 use crate::exit::Exit;
@@ -58,6 +58,8 @@ fn parse(text: OsString) -> Result<Address, keyway_local::ParseAddressError> {
 pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
     process::forbid_inspection()?;
     logging::install(options.log_format);
+    keyway_local::check_user_namespace(&KnownUids::read())
+        .map_err(|error| Failure::usage(&error, error.remedy()))?;
     let settings = Settings::new(options)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -76,9 +78,6 @@ async fn serve(settings: Settings) -> Result<Exit, Failure> {
     let config = settings.read().map_err(|error| settings::failure(&error))?;
     let missing = settings.missing_plugin_dirs(&config);
     let daemon = Daemon::bind(config).map_err(|error| bind_failure(&error))?;
-    for note in daemon.notes() {
-        tracing::warn!("{note}");
-    }
     announce(&daemon);
     for path in missing {
         tracing::warn!("the plugin directory {} does not exist", path.display());

@@ -72,8 +72,8 @@ impl Settings {
             } else {
                 self.given.clone()
             },
-            abstract_address: true,
-            docker_socket: true,
+            abstract_address: config.abstract_socket,
+            docker_socket: config.docker_socket,
             older: self.options.listen_older,
         });
         config.listen = addresses.listen;

@@ -1,80 +1,54 @@
-//! The daemon's sockets.
+//! One listening socket of the daemon.
 
-use std::fs::{self, DirBuilder, File, Permissions};
+mod error;
+mod modes;
+
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixListener as StdListener;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use keyway_local::file::{Offences, check_owners, lock_within};
+use keyway_local::file::{check_owners, lock_within};
 use keyway_local::{Address, Credentials};
 use tokio::net::{UnixListener, UnixStream};
 
+pub use error::ListenError;
+pub(crate) use modes::SocketFile;
+use modes::make_directories;
+
 /// How long the start of another daemon in the same directory may take.
 const START_BOUND: Duration = Duration::from_secs(2);
-
-/// Why the daemon cannot listen at an address.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ListenError {
-    /// Another process listens there.
-    #[error("{address} is in use by {}: stop it, or choose another address with --listen", name_of(.holder.as_ref()))]
-    InUse {
-        /// The address.
-        address: Address,
-        /// The process that listens there, if the kernel says.
-        holder: Option<Credentials>,
-    },
-    /// Something that is no socket is in the way.
-    #[error("{path} is not a socket and is left alone: remove it, or choose another address with --listen", path = .path.display())]
-    NotASocket {
-        /// What is in the way.
-        path: PathBuf,
-    },
-    /// The directory of the socket could be changed by others, who could then put their own socket in its place.
-    #[error("the socket's directory is not safe: {0}")]
-    Directory(Offences),
-    /// The operating system refused.
-    #[error("cannot listen at {address}: {what}: {source}")]
-    Io {
-        /// The address.
-        address: Address,
-        /// What was tried.
-        what: &'static str,
-        /// What the operating system said.
-        source: io::Error,
-    },
-}
-
-fn name_of(holder: Option<&Credentials>) -> String {
-    holder.map_or_else(|| "another process".into(), ToString::to_string)
-}
 
 /// A listening socket. Its path, if it has one, is removed when the value is dropped.
 #[derive(Debug)]
 pub(crate) struct Socket {
     listener: UnixListener,
     address: Address,
-    /// What the path was when we made it, so that another daemon's socket is not removed.
-    inode: Option<(u64, u64)>,
+    /// `None` for an abstract name.
+    file: Option<Arc<SocketFile>>,
+}
+
+/// Whether other users may ever reach a socket by its path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Never: it is at a default address.
+    OwnUser,
+    /// If `allow_uids` names any: see [`SocketFile::set_reachable`].
+    AllowedUsers,
 }
 
 impl Socket {
-    /// Listens at `address`. A path's directory is made with mode 0700 where it is missing, the socket gets mode 0600, and a
-    /// path that nobody listens at any more is replaced.
-    pub(crate) fn bind(address: &Address) -> Result<Self, ListenError> {
-        let failed = |what| {
-            move |source| ListenError::Io {
-                address: address.clone(),
-                what,
-                source,
-            }
-        };
-        // Held until the socket exists, so that of two daemons that start together one finds the other.
-        let mut _directory = None;
+    /// Listens at `address`. The directories of a path are made with mode 0700 where they are absent, the socket gets mode 0600,
+    /// and a path at which no process listens any more is replaced.
+    pub(crate) fn bind(address: &Address, reach: Reach) -> Result<Self, ListenError> {
+        let failed = |what| ListenError::at(address, what);
+        // The lock is held until the socket exists, so that of two daemons that start together one finds the other.
+        let mut place = None;
         if let Some(path) = address.as_path() {
-            _directory = Some(prepare_directory(address, path)?);
+            place = Some(Place::prepare(address, path)?);
             remove_stale(address, path)?;
         }
         let socket_address = address
@@ -82,11 +56,10 @@ impl Socket {
             .map_err(failed("the address is not valid"))?;
         let listener = StdListener::bind_addr(&socket_address)
             .map_err(|source| bind_error(address, source))?;
-        let inode = match address.as_path() {
-            Some(path) => Some(restrict(path).map_err(failed("set the socket's mode"))?),
-            None => None,
-        };
-        // From here on the path is removed when something fails.
+        let file = place
+            .map(|place| SocketFile::new(place.path, place.made, reach == Reach::AllowedUsers))
+            .transpose()
+            .map_err(failed("set the socket's mode"))?;
         listener
             .set_nonblocking(true)
             .map_err(failed("make the socket non-blocking"))?;
@@ -94,13 +67,18 @@ impl Socket {
         Ok(Self {
             listener,
             address: address.clone(),
-            inode,
+            file: file.map(Arc::new),
         })
     }
 
     /// Where it listens.
     pub(crate) fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Its file; `None` for an abstract name.
+    pub(crate) fn file(&self) -> Option<&Arc<SocketFile>> {
+        self.file.as_ref()
     }
 
     /// The next connection. Cancel safe.
@@ -111,55 +89,45 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        let Some(path) = self.address.as_path() else {
-            return;
-        };
-        let current = fs::symlink_metadata(path)
-            .ok()
-            .map(|metadata| (metadata.dev(), metadata.ino()));
-        if current.is_some() && current == self.inode {
-            // A file that stays is replaced by the next daemon.
-            let _ = fs::remove_file(path);
+        // The listener is still open, so the inode of its file cannot have become another file's.
+        if let Some(file) = &self.file {
+            file.remove();
         }
     }
 }
 
-/// Makes the directory where it is missing, and locks it against other daemons that start; one without a name is the
-/// working directory.
-fn prepare_directory(address: &Address, path: &Path) -> Result<File, ListenError> {
-    let failed = |what| {
-        move |source| ListenError::Io {
-            address: address.clone(),
-            what,
-            source,
-        }
-    };
-    let directory = match path.parent() {
-        Some(named) if !named.as_os_str().is_empty() => {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(named)
-                .map_err(failed("make its directory"))?;
-            check_owners(named).map_err(ListenError::Directory)?;
-            named
-        }
-        _ => Path::new("."),
-    };
-    let directory = File::open(directory).map_err(failed("open its directory"))?;
-    lock_within(&directory, START_BOUND).map_err(failed("lock its directory"))?;
-    Ok(directory)
+/// Where a socket is made.
+struct Place {
+    /// The socket's absolute path.
+    path: PathBuf,
+    /// The directories that were made for it.
+    made: Vec<PathBuf>,
+    /// Locked against other daemons that start.
+    _directory: File,
 }
 
-/// Removes a socket that nobody listens at; anything else is an error.
+impl Place {
+    /// Makes the directory of `path` where it is absent, checks who could exchange what is in it, and locks it.
+    fn prepare(address: &Address, path: &Path) -> Result<Self, ListenError> {
+        let failed = |what| ListenError::at(address, what);
+        // A bare name is in the working directory, which is checked like any other.
+        let path = std::path::absolute(path).map_err(failed("find its directory"))?;
+        let directory = path.parent().unwrap_or(&path);
+        let made = make_directories(directory).map_err(failed("make its directory"))?;
+        check_owners(directory).map_err(ListenError::Directory)?;
+        let directory = File::open(directory).map_err(failed("open its directory"))?;
+        lock_within(&directory, START_BOUND).map_err(failed("lock its directory"))?;
+        Ok(Self {
+            path,
+            made,
+            _directory: directory,
+        })
+    }
+}
+
+/// Removes a socket at which no process listens; anything else is an error.
 fn remove_stale(address: &Address, path: &Path) -> Result<(), ListenError> {
-    let failed = |what| {
-        move |source| ListenError::Io {
-            address: address.clone(),
-            what,
-            source,
-        }
-    };
+    let failed = |what| ListenError::at(address, what);
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -168,14 +136,14 @@ fn remove_stale(address: &Address, path: &Path) -> Result<(), ListenError> {
     if !metadata.file_type().is_socket() {
         return Err(ListenError::NotASocket { path: path.into() });
     }
-    let stale = match keyway_local::connect(address) {
+    let is_stale = match keyway_local::connect(address) {
         Ok(stream) => listener_is_dead(&stream),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => true,
-        // Its queue is full: somebody listens, and is busy.
+        // Its queue is full: a process listens, and is busy.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
-        Err(error) => return Err(failed("find out whether somebody listens there")(error)),
+        Err(error) => return Err(failed("find out whether a process listens there")(error)),
     };
-    if !stale {
+    if !is_stale {
         return Err(in_use(address));
     }
     fs::remove_file(path).map_err(failed("remove the stale socket"))
@@ -183,7 +151,7 @@ fn remove_stale(address: &Address, path: &Path) -> Result<(), ListenError> {
 
 /// Whether the process that made the listening socket is gone. A child that a killed daemon was just starting holds a
 /// copy of the socket until it executes its program, and accepts nothing.
-fn listener_is_dead(stream: &std::os::unix::net::UnixStream) -> bool {
+fn listener_is_dead(stream: &StdStream) -> bool {
     // A process in another pid namespace cannot be looked for, and counts as alive.
     Credentials::of_peer(stream)
         .ok()
@@ -191,22 +159,11 @@ fn listener_is_dead(stream: &std::os::unix::net::UnixStream) -> bool {
         .is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
 }
 
-/// Makes the socket ours alone. Its directory is closed to others already, so nobody connects before that.
-fn restrict(path: &Path) -> io::Result<(u64, u64)> {
-    fs::set_permissions(path, Permissions::from_mode(0o600))?;
-    let metadata = fs::symlink_metadata(path)?;
-    Ok((metadata.dev(), metadata.ino()))
-}
-
 fn bind_error(address: &Address, source: io::Error) -> ListenError {
     if source.kind() == io::ErrorKind::AddrInUse {
         return in_use(address);
     }
-    ListenError::Io {
-        address: address.clone(),
-        what: "bind the socket",
-        source,
-    }
+    ListenError::at(address, "bind the socket")(source)
 }
 
 /// Names the process that has the address, as the kernel tells anyone who connects.
@@ -222,10 +179,15 @@ fn in_use(address: &Address) -> ListenError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
     use std::os::fd::OwnedFd;
-    use std::os::unix::net::UnixStream as StdStream;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    fn bind(address: &Address) -> Result<Socket, ListenError> {
+        Socket::bind(address, Reach::OwnUser)
+    }
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).expect("metadata").permissions().mode() & 0o777
@@ -261,7 +223,7 @@ mod tests {
         let status = Command::new(std::env::current_exe().expect("this program"))
             .args([
                 "--exact",
-                "listen::tests::a_process_that_leaves_its_socket_to_a_child",
+                "server::socket::tests::a_process_that_leaves_its_socket_to_a_child",
             ])
             .env(HOLDER_VARIABLE, &path)
             .stdin(Stdio::null())
@@ -271,7 +233,7 @@ mod tests {
             .expect("a process");
         assert!(status.success());
         StdStream::connect(&path).expect("the child holds the socket");
-        Socket::bind(&path.clone().into()).expect("listening");
+        bind(&path.clone().into()).expect("listening");
         drop(ours);
     }
 
@@ -279,7 +241,7 @@ mod tests {
     async fn a_path_lives_in_a_private_directory_and_goes_with_the_daemon() {
         let root = tempfile::tempdir().expect("a temporary directory");
         let path = root.path().join("made/for/it/daemon.sock");
-        let socket = Socket::bind(&path.clone().into()).expect("listening");
+        let socket = bind(&path.clone().into()).expect("listening");
         assert_eq!(mode(&path), 0o600);
         assert_eq!(mode(path.parent().expect("a directory")), 0o700);
         drop(socket);
@@ -291,10 +253,8 @@ mod tests {
         let root = tempfile::tempdir().expect("a temporary directory");
         let path = root.path().join("daemon.sock");
         drop(StdListener::bind(&path).expect("a socket that is left behind"));
-        let socket = Socket::bind(&path.clone().into()).expect("listening");
-        let error = Socket::bind(&path.clone().into())
-            .expect_err("in use")
-            .to_string();
+        let socket = bind(&path.clone().into()).expect("listening");
+        let error = bind(&path.clone().into()).expect_err("in use").to_string();
         assert!(
             error.contains(&format!("process {} of uid", std::process::id())),
             "{error}"
@@ -324,10 +284,7 @@ mod tests {
         while let Ok(stream) = keyway_local::connect(&address) {
             queued.push(stream);
         }
-        assert!(matches!(
-            Socket::bind(&address),
-            Err(ListenError::InUse { .. })
-        ));
+        assert!(matches!(bind(&address), Err(ListenError::InUse { .. })));
         assert!(path.exists());
     }
 
@@ -348,7 +305,7 @@ mod tests {
                                 .expect("a runtime");
                             let _context = runtime.enter();
                             start.wait();
-                            let outcome = Socket::bind(&address);
+                            let outcome = bind(&address);
                             // Nobody leaves before everybody has tried.
                             start.wait();
                             outcome.map(drop)
@@ -366,12 +323,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_socket_is_left_alone() {
+    async fn a_file_that_is_not_a_socket_is_left_alone() {
         let root = tempfile::tempdir().expect("a temporary directory");
         let path = root.path().join("daemon.sock");
         fs::write(&path, "precious").expect("a file");
         assert!(matches!(
-            Socket::bind(&path.clone().into()),
+            bind(&path.clone().into()),
             Err(ListenError::NotASocket { .. })
         ));
         assert_eq!(fs::read_to_string(&path).expect("still there"), "precious");
@@ -382,10 +339,7 @@ mod tests {
         let root = tempfile::tempdir().expect("a temporary directory");
         fs::set_permissions(root.path(), Permissions::from_mode(0o777)).expect("the mode");
         let address = root.path().join("daemon.sock").into();
-        assert!(matches!(
-            Socket::bind(&address),
-            Err(ListenError::Directory(_))
-        ));
+        assert!(matches!(bind(&address), Err(ListenError::Directory(_))));
     }
 
     #[tokio::test]
@@ -393,9 +347,9 @@ mod tests {
         let name: Address = format!("@keyway-test-{}-{}", std::process::id(), line!())
             .parse()
             .expect("an address");
-        let _socket = Socket::bind(&name).expect("listening");
+        let _socket = bind(&name).expect("listening");
         assert!(matches!(
-            Socket::bind(&name),
+            bind(&name),
             Err(ListenError::InUse {
                 holder: Some(_),
                 ..

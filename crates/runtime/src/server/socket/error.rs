@@ -1,0 +1,63 @@
+//! Why the daemon cannot listen at an address.
+
+use std::io;
+use std::path::PathBuf;
+
+use keyway_local::file::Offences;
+use keyway_local::{Address, Credentials};
+
+/// Why the daemon cannot listen at an address.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// Another process listens there.
+    #[error("{address} is in use by {}: stop it, or choose another address with --listen", name_of(.holder.as_ref()))]
+    InUse {
+        /// The address.
+        address: Address,
+        /// The process that listens there, if the kernel says.
+        holder: Option<Credentials>,
+    },
+    /// A file that is not a socket is in the way.
+    #[error("{path} is not a socket and is left alone: remove it, or choose another address with --listen", path = .path.display())]
+    NotASocket {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The directory of the socket could be changed by others, who could then put their own socket in its place.
+    #[error("the directory of the socket is not safe: {0}")]
+    Directory(Offences),
+    /// The operating system refused.
+    #[error("cannot listen at {address}: {what}: {source}")]
+    Io {
+        /// The address.
+        address: Address,
+        /// The step that failed.
+        what: &'static str,
+        /// The error of the operating system.
+        source: io::Error,
+    },
+}
+
+impl ListenError {
+    /// Makes the error of one step at `address` from that of the operating system.
+    pub(super) fn at(address: &Address, what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            address: address.clone(),
+            what,
+            source,
+        }
+    }
+
+    /// The process that listens at the address, if that is the error and the kernel says.
+    pub(crate) fn holder(&self) -> Option<Credentials> {
+        match self {
+            Self::InUse { holder, .. } => *holder,
+            _ => None,
+        }
+    }
+}
+
+fn name_of(holder: Option<&Credentials>) -> String {
+    holder.map_or_else(|| "another process".into(), ToString::to_string)
+}
