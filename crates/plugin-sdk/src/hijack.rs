@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use keyway_local::escape_untrusted;
 use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
@@ -58,7 +59,7 @@ pub(crate) async fn hijack(stream: &mut UnixStream) -> Result<(), HijackError> {
                 .unwrap_or_default();
             Err(HijackError::Refused {
                 status,
-                reason: printable(&body),
+                reason: reason(&body),
             })
         }
         Ok(Err(error)) => Err(error),
@@ -156,12 +157,8 @@ async fn read_body(stream: &mut UnixStream, length: Option<usize>) -> Vec<u8> {
     body
 }
 
-fn printable(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
-    let text: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+fn reason(body: &[u8]) -> String {
+    let text = escape_untrusted(&String::from_utf8_lossy(body));
     match text.trim() {
         "" => "no reason given".to_owned(),
         text => text.to_owned(),
@@ -231,10 +228,10 @@ mod tests {
             result.unwrap_err().to_string(),
             "the daemon refused the connection with status 403: manual plugins are disabled"
         );
-        let (result, _) = answered(&[b"HTTP/1.1 404 Not Found\r\n\r\n\x1b[2J"], true).await;
+        let (result, _) = answered(&[b"HTTP/1.1 404 Not Found\r\n\r\n\x1b[2Jgone\x07"], true).await;
         assert_eq!(
             result.unwrap_err().to_string(),
-            "the daemon refused the connection with status 404: [2J"
+            "the daemon refused the connection with status 404: gone\\u{7}"
         );
         let (result, _) =
             answered(&[b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"], false).await;
