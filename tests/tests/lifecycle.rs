@@ -42,7 +42,7 @@ async fn l01_l03_a_slow_call_fails_alone_and_says_why() {
         "{error:?}"
     );
     assert!(
-        error.to_string().contains("slow (no answer within 150ms)"),
+        error.to_string().contains("slow (no answer within 150 ms)"),
         "{error}"
     );
     assert_eq!(daemon.ids("slow/quick").await.len(), 1);

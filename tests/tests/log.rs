@@ -40,6 +40,6 @@ async fn who_gives_up_is_no_warning_and_a_slow_provider_is_one() {
     // The daemon has seen the end of the others by now.
     let warnings = log.with("WARN");
     assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].contains("plugin=slow") && warnings[0].contains("no answer within 2s"));
+    assert!(warnings[0].contains("plugin=slow") && warnings[0].contains("no answer within 2 s"));
     daemon.stop().await;
 }

@@ -1,8 +1,3 @@
-//! Text of peers, made fit for a terminal.
+//! Text of peers, made fit for a terminal: whatever a peer said goes through this before a user sees it.
 
-/// The text without control characters, which could move the cursor of a terminal or pretend to be further lines.
-/// Whatever a peer said goes through this before a person sees it.
-pub(crate) fn printable(text: &str) -> String {
-    let replace = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    text.chars().map(replace).collect()
-}
+pub(crate) use keyway_local::escape_untrusted as printable;

@@ -50,7 +50,6 @@ mod manager;
 )]
 mod model;
 mod plugin;
-mod printable;
 mod realm;
 mod registration;
 mod registry;

@@ -73,10 +73,10 @@ mod tests {
         let mut table = Table::new(["ID", "PROVIDER"]);
         assert_eq!(table.to_string(), "");
         table.push(["a/long/id", ""]);
-        table.push(["b", "x\x1b[2J"]);
+        table.push(["b", "x\x1b[2J\x07"]);
         assert_eq!(
             table.to_string(),
-            "ID         PROVIDER\na/long/id  -\nb          x\u{fffd}[2J\n"
+            "ID         PROVIDER\na/long/id  -\nb          x\\u{7}\n"
         );
     }
 }

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use keyway_local::escape_untrusted;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::name::PluginName;
-use crate::printable::printable;
 
 /// The longest line that is logged in one piece, in bytes; a longer one is cut there, and the rest of it is dropped.
 const MAX_LINE: usize = 2048;
@@ -94,7 +94,7 @@ impl StderrLog {
     }
 }
 
-/// Cuts bytes into printable lines of bounded length.
+/// Cuts bytes into escaped lines of bounded length.
 #[derive(Debug, Default)]
 struct LineCutter {
     /// The bytes of the unfinished line; `line.len() <= MAX_LINE`.
@@ -119,10 +119,10 @@ impl LineCutter {
 
     /// Ends the current line. An empty one is not worth a log entry.
     fn finish(&mut self, mut emit: impl FnMut(&str)) {
-        let printable = printable(&String::from_utf8_lossy(&self.line));
+        let escaped = escape_untrusted(&String::from_utf8_lossy(&self.line));
         self.line.clear();
-        if !printable.is_empty() {
-            emit(&printable);
+        if !escaped.is_empty() {
+            emit(&escaped);
         }
     }
 }
@@ -151,10 +151,10 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_and_escape_sequences_are_stripped() {
+    fn control_characters_are_escaped_and_colours_removed() {
         assert_eq!(
             cut(&[b"\x1b[31mred\x1b[0m \x07bell\x08 \xe2\x80\xaeright\ttab\n"]),
-            ["red bell right tab"]
+            [r"red \u{7}bell\u{8} \u{202e}right tab"]
         );
         assert_eq!(cut(&[b"not \xff utf-8\n"]), ["not \u{fffd} utf-8"]);
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use keyway_local::{escape_untrusted, format_duration, shortened};
 use keyway_mux::{Connector, Session};
 use keyway_proto::accesscontrol::v1 as access;
 use keyway_proto::keyway::v1 as catalog;
@@ -18,7 +19,6 @@ use tokio::time::{Instant, timeout_at};
 use super::cache::{Cache, SharedAnswer};
 use crate::config::PluginConfig;
 use crate::name::PluginName;
-use crate::printable::printable;
 use crate::registration::{Generation, Registration};
 
 /// The largest answer of a plugin: room for a few values of 8 MiB.
@@ -51,13 +51,13 @@ pub(crate) struct Handle {
 #[non_exhaustive]
 pub(crate) enum CallError {
     /// So many calls wait for it that this one did not get its turn.
-    #[error("busy: no turn within {}", brief(*.0))]
+    #[error("busy: no turn within {}", format_duration(*.0))]
     Busy(Duration),
     /// There was no room for its answer.
-    #[error("no room for its answer within {}: other large answers fill `answer_memory`", brief(*.0))]
+    #[error("no room for its answer within {}: other large answers fill `answer_memory`", format_duration(*.0))]
     NoRoom(Duration),
     /// It took too long.
-    #[error("no answer within {}", brief(*.0))]
+    #[error("no answer within {}", format_duration(*.0))]
     TimedOut(Duration),
     /// It is too old to be asked.
     #[error(
@@ -69,23 +69,9 @@ pub(crate) enum CallError {
     Rpc(Error),
 }
 
-/// A time for people: what is left of a caller's deadline counts nanoseconds.
-fn brief(time: Duration) -> String {
-    let unit = if time < Duration::from_secs(1) {
-        1
-    } else {
-        100
-    };
-    let millis = (time.as_millis() + unit / 2) / unit * unit;
-    format!(
-        "{:?}",
-        Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
-    )
-}
-
 /// An error of a provider for the caller who asked: the code, and the provider's own words, made harmless.
 fn describe(error: &Error) -> String {
-    let words: String = printable(error.message()).chars().take(200).collect();
+    let words = shortened(&escape_untrusted(error.message()), 200);
     if words.is_empty() {
         error.code().to_string()
     } else {
@@ -296,19 +282,5 @@ impl Handle {
             }
             Err(error) => Err(CallError::Rpc(error)),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_told_as_people_would() {
-        let told = |nanos| brief(Duration::from_nanos(nanos));
-        assert_eq!(told(299_230_670), "299ms");
-        assert_eq!(told(9_998_765_432), "10s");
-        assert_eq!(told(1_500_000_001), "1.5s");
-        assert_eq!(told(0), "0ns");
     }
 }
