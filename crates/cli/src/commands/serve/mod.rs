@@ -26,7 +26,7 @@ pub(crate) struct Options {
     /// KEYWAY_SOCKET].
     #[arg(long, visible_alias = "socket", value_name = "ADDR", value_parser = OsStringValueParser::new().try_map(parse))]
     listen: Vec<Address>,
-    /// Also listen where plugins built before March 2026 look for a daemon.
+    /// Also listen where plugins built with SDK v0.0.10 and before look for a daemon.
     #[arg(long)]
     listen_older: bool,
     /// Launch the plugins in this directory instead of the default ones; can be repeated.
