@@ -4,7 +4,7 @@
 //! - [`connect`]: a connection without waiting for a listener that hangs.
 //! - [`Credentials`], [`Rule`] and [`KnownUids`]: the user at the other end of a socket, and whether that user is accepted.
 //! - [`Process`] and [`is_contained`]: the process at the other end, as long as it is the same one.
-//! - [`file`]: files that no other user could have written.
+//! - [`file`](mod@file): files that no other user could have written.
 //! - [`escape_untrusted`], [`shortened`] and [`format_duration`]: text of peers, for logs and terminals.
 //!
 //! This crate knows neither plugins nor RPC. Its feature `tokio` adds what waits.
