@@ -260,7 +260,7 @@ async fn p02_without_a_daemon_a_plugin_says_where_it_looked() {
     let (status, _, stderr) = Plugin::by_hand("greeting", &socket).finish().await;
     assert_eq!(status.code(), Some(1));
     let expected = format!(
-        "ERROR no daemon is listening ({}: no such file or directory); start one with `keyway serve`, or set KEYWAY_SOCKET\n",
+        "ERROR no daemon of this user is listening ({}: no such file or directory); start one with `keyway serve`, or set KEYWAY_SOCKET\n",
         socket.display()
     );
     assert_eq!(stderr, expected);
