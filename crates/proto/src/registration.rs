@@ -103,7 +103,7 @@ pub enum InvalidDescription {
     Pattern(#[from] InvalidPattern),
     /// A text is too long.
     #[error(
-        "the `{field}` of the description has {len} bytes; at most {MAX_DESCRIPTION_TEXT_LEN} are allowed"
+        "the field `{field}` of the description has {len} bytes; at most {MAX_DESCRIPTION_TEXT_LEN} are allowed"
     )]
     TextTooLong {
         /// Which one.
@@ -412,7 +412,7 @@ mod tests {
             ),
             (
                 |description| description.homepage = Some("h".repeat(257)),
-                "the `homepage` of the description has 257 bytes; at most 256 are allowed",
+                "the field `homepage` of the description has 257 bytes; at most 256 are allowed",
             ),
             (
                 |description| description.patterns = vec!["db/*".to_owned(); 65],
