@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use keyway_plugin_sdk::{
-    Envelope, ErrorKind, Listed, Pattern, Plugin, ProviderError, Query, SecretsProvider, blocking,
+    Description, Envelope, ErrorKind, Listed, Pattern, Plugin, ProviderError, Query,
+    SecretsProvider, blocking,
 };
 
 use crate::{MAX_ANSWER_LEN, PASSPHRASE_FILE_VARIABLE, Store, StoreConfig, StoreError};
@@ -36,6 +37,13 @@ impl SecretsProvider for FileProvider {
 
     fn version(&self) -> &str {
         keyway_plugin_sdk::version!()
+    }
+
+    fn describe(&self) -> Description {
+        Description::new()
+            .description("Secrets in a local directory, encrypted with age")
+            .shareable(true)
+            .lists(true)
     }
 
     async fn get_secrets(&self, query: &Query) -> Result<Vec<Envelope>, ProviderError> {
@@ -142,6 +150,9 @@ mod tests {
             let provider = FileProvider::new(Store::new(StoreConfig::new(writer.dir())));
             let daemon = TestDaemon::start(provider).await.unwrap();
             assert_eq!(daemon.registration().pattern.as_deref(), Some("**"));
+            let description = daemon.registration().description.clone().unwrap();
+            assert!(description.shareable && !description.interactive);
+            assert_eq!(description.lists, Some(true));
             let missing = daemon.get("db/password").await.unwrap_err();
             assert_eq!(missing.kind(), ErrorKind::NotFound);
             for round in 1..=20 {
