@@ -7,6 +7,7 @@
 //! - [`SecretsProvider`] is what you implement: which ids you answer for, and the secrets that match a query.
 //! - [`run`] is what your `main` calls; [`Plugin`] has the settings.
 //! - [`ProviderError`] says why there is no result: a kind, and the author's words. [`ResultExt`] makes one of any error.
+//! - [`Description`] tells the daemon what it should know beyond the realm: whether a call may ask the user, how many at once.
 //! - [`AccessControl`] is the other kind of plugin: it decides who may read.
 //!
 //! A whole plugin:

@@ -89,7 +89,8 @@ fn explain(error: StoreError) -> ProviderError {
         | StoreError::Identity { .. }
         | StoreError::IdentityMissing { .. }
         | StoreError::IdentityProtected { .. }
-        | StoreError::Passphrase { .. } => ErrorKind::Locked,
+        | StoreError::Passphrase { .. }
+        | StoreError::WrongPassphrase { .. } => ErrorKind::Locked,
         StoreError::Io { .. } | StoreError::Locked { .. } => ErrorKind::Unavailable,
         StoreError::NoLocation | StoreError::RelativePath { .. } => ErrorKind::Fatal,
         _ => ErrorKind::Internal,
@@ -105,6 +106,9 @@ fn explain(error: StoreError) -> ProviderError {
             "give {PASSPHRASE_FILE_VARIABLE}, the path of a file with the passphrase, in `env` of [plugins.file], and run \
              `keyway plugins reload`"
         )),
+        StoreError::WrongPassphrase { .. } => {
+            Some("put the right passphrase on the first line of that file".to_owned())
+        }
         StoreError::Passphrase { .. } => Some(
             "put the passphrase on the first line of that file, readable by you alone".to_owned(),
         ),
@@ -230,6 +234,23 @@ mod tests {
                 "give KEYWAY_FILE_PASSPHRASE_FILE, the path of a file with the passphrase, in `env` of [plugins.file], and run \
                  `keyway plugins reload`"
             )
+        );
+    }
+
+    #[test]
+    fn a_wrong_passphrase_is_locked_and_names_its_file() {
+        let error = explain(StoreError::WrongPassphrase {
+            path: "/s/identity.age".into(),
+            passphrase: "/run/passphrase".into(),
+        });
+        assert_eq!(error.kind(), ErrorKind::Locked);
+        assert_eq!(
+            error.message(),
+            "the identity file /s/identity.age cannot be used: the passphrase in /run/passphrase does not open it"
+        );
+        assert_eq!(
+            error.remedy(),
+            Some("put the right passphrase on the first line of that file")
         );
     }
 
