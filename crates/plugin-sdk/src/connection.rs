@@ -9,17 +9,17 @@ use std::future::Future;
 use std::time::Duration;
 
 use keyway_mux::{Connector, Listener, Session, SessionError};
-use keyway_proto::plugins::v1::{
-    RegisterPluginRequest, RegisterPluginResponse, RegisterServiceClient,
-};
+use keyway_proto::plugins::v1::{RegisterPluginResponse, RegisterServiceClient};
+use keyway_proto::registration::InvalidRegistration;
 use keyway_rpc::http1::{Exchange, ServeConfig, serve};
-use keyway_rpc::{Code, Error, Request};
+use keyway_rpc::{Code, Error};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::causes::with_causes;
 use crate::gate::{Gate, Key};
+use crate::introduction::Introduction;
 use crate::service::{self, PluginRouter, Role, ShutdownRequested};
 
 /// How long registration may take on a connection that the plugin made itself.
@@ -28,13 +28,6 @@ pub(crate) const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests that are being answered may take at the end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Who the plugin is on this connection.
-#[derive(Clone, Debug)]
-pub(crate) struct Introduction {
-    pub(crate) name: String,
-    pub(crate) registration_timeout: Duration,
-}
 
 /// Why a connection ended after a successful registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +44,9 @@ pub(crate) enum Ended {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegisterError {
+    /// The plugin broke a rule of registrations, so nothing was sent.
+    #[error("the plugin cannot register: {0}")]
+    Invalid(#[from] InvalidRegistration),
     /// The connection ended first.
     #[error("the daemon closed the connection before `{name}` was registered{}", because(source.as_deref()))]
     Lost {
@@ -99,6 +95,7 @@ impl RegisterError {
     pub(crate) fn is_temporary(&self) -> bool {
         match self {
             Self::Lost { .. } | Self::TimedOut { .. } => true,
+            Self::Invalid(_) => false,
             Self::Refused { code, .. } => matches!(code, Code::AlreadyExists | Code::Unavailable),
         }
     }
@@ -124,7 +121,7 @@ where
             source: ended.err().map(Into::into),
         }),
         // Ahead of the request to stop: when both have arrived, calls that came between them wait for the gate.
-        answer = connection.register(role, introduction) => answer.map(|()| None),
+        answer = connection.register(introduction) => answer.map(|()| None),
         () = connection.shutdown.requested() => Ok(Some(Ended::Asked)),
     };
     let ended = match registered {
@@ -190,20 +187,12 @@ impl Connection {
     }
 
     /// Registers, and lets calls through when the daemon has agreed.
-    async fn register(
-        &self,
-        role: &dyn Role,
-        introduction: &Introduction,
-    ) -> Result<(), RegisterError> {
+    async fn register(&self, introduction: &Introduction) -> Result<(), RegisterError> {
         let name = &introduction.name;
         let waited = introduction.registration_timeout;
         let client =
             RegisterServiceClient::new(Exchange::new(Connector::new(self.session.clone())));
-        let mut request = Request::new(RegisterPluginRequest {
-            name: Some(name.clone()),
-            version: Some(role.version()),
-            metadata: Some(role.metadata()),
-        });
+        let mut request = introduction.request();
         let deadline = Instant::now() + waited;
         request.set_deadline(deadline);
         let answer = timeout_at(deadline, client.register_plugin(request)).await;

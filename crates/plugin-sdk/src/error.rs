@@ -182,8 +182,13 @@ impl ProviderError {
         self.retry_after
     }
 
+    /// Whether it is a failure, which "no such secret" is not.
+    pub(crate) fn is_failure(&self) -> bool {
+        self.kind.to_wire().is_some()
+    }
+
     /// The failure without its message; `None` for [`ErrorKind::NotFound`].
-    fn to_failure(&self) -> Option<Failure> {
+    pub(crate) fn to_failure(&self) -> Option<Failure> {
         let mut failure = Failure::of_kind(self.kind.to_wire()?);
         failure.remedy = self.remedy.as_deref().map(str::to_owned);
         failure.retry_after = self
@@ -192,20 +197,20 @@ impl ProviderError {
         Some(failure)
     }
 
-    /// The error of the wire. What is behind it goes to the log.
+    /// The error of the wire.
     pub(crate) fn into_rpc(self) -> keyway_rpc::Error {
-        self.log_source();
         match self.to_failure() {
             Some(failure) => failure.into_error(self.message.into_owned()),
             None => keyway_rpc::Error::not_found(self.message),
         }
     }
 
-    /// Writes the error behind this one to the plugin's own log.
-    pub(crate) fn log_source(&self) {
+    /// Writes the error behind this one to the plugin's own log. `request_id` names the request that failed.
+    pub(crate) fn log_source(&self, request_id: Option<&str>) {
         if let Some(source) = &self.source {
             let (message, cause) = (&self.message, with_causes(&**source));
-            tracing::debug!(kind = ?self.kind, %cause, "{message}");
+            let request = request_id.unwrap_or_default();
+            tracing::debug!(kind = ?self.kind, %cause, request, "{message}");
         }
     }
 
@@ -355,21 +360,20 @@ mod tests {
 
     #[test]
     fn the_error_behind_is_in_the_log_at_debug_alone() {
-        let send = || {
-            let error = ProviderError::internal("cannot parse the index");
-            error.with_source("expected a list").into_rpc()
-        };
+        let error = ProviderError::internal("cannot parse the index");
+        let error = error.with_source("expected a list");
+        let log = || error.log_source(Some("0123456789abcdef"));
         let quiet = crate::log::kept::Lines::keep("info");
-        send();
+        log();
         assert_eq!(quiet.get(), Vec::<String>::new());
         drop(quiet);
         let verbose = crate::log::kept::Lines::keep("debug");
-        send();
-        let lines = verbose.get();
-        assert_eq!(lines.len(), 1, "{lines:?}");
-        assert!(
-            lines[0].contains("cannot parse the index") && lines[0].contains("expected a list"),
-            "{lines:?}"
+        log();
+        assert_eq!(
+            verbose.get(),
+            [
+                "DEBUG keyway_plugin_sdk::error: cannot parse the index kind=Internal cause=expected a list request=\"0123456789abcdef\"\n"
+            ]
         );
     }
 }

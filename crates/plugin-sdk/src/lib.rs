@@ -7,6 +7,7 @@
 //! - [`SecretsProvider`] is what you implement: which ids you answer for, and the secrets that match a query.
 //! - [`run`] is what your `main` calls; [`Plugin`] has the settings.
 //! - [`ProviderError`] says why there is no result: a kind, and the author's words. [`ResultExt`] makes one of any error.
+//! - [`Description`] tells the daemon what it should know beyond the realm: whether a call may ask the user, how many at once.
 //! - [`AccessControl`] is the other kind of plugin: it decides who may read.
 //!
 //! A whole plugin:
@@ -48,21 +49,25 @@ mod backoff;
 mod blocking;
 mod causes;
 mod connection;
+mod description;
 mod dial;
 mod error;
 mod gate;
 mod hijack;
 mod inherited;
+mod introduction;
 mod log;
 mod plugin;
 mod process;
 mod provider;
+mod query;
 mod service;
 mod signals;
 mod start;
 #[cfg(feature = "test-kit")]
 pub mod testing;
 
+pub use keyway_proto::registration::{InvalidDescription, InvalidPattern, InvalidRegistration};
 pub use keyway_rpc::Code;
 pub use keyway_secrets::{Envelope, Id, ParseIdError, ParsePatternError, Pattern, SecretValue};
 pub use tracing;
@@ -71,6 +76,8 @@ pub use access::{AccessControl, Authorization, Decision, Requester};
 pub use backoff::Backoff;
 pub use blocking::blocking;
 pub use connection::RegisterError;
+pub use description::Description;
 pub use error::{ErrorKind, ProviderError, ResultExt};
 pub use plugin::{DEFAULT_ANSWER_MEMORY, MAX_BLOCKING, Plugin, run, run_access_control};
-pub use provider::{Listed, Query, SecretsProvider};
+pub use provider::{Listed, SecretsProvider};
+pub use query::Query;

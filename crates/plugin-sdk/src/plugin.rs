@@ -14,8 +14,9 @@ use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
-use crate::connection::{self, Ended, Introduction, REGISTRATION_TIMEOUT, RegisterError};
+use crate::connection::{self, Ended, REGISTRATION_TIMEOUT, RegisterError};
 use crate::dial::{DialError, dial};
+use crate::introduction::Introduction;
 use crate::service::{Access, Provider, Role};
 use crate::signals::Signals;
 use crate::start::{self, Start, StartError};
@@ -145,7 +146,7 @@ impl Plugin {
                 // Written and not logged, so that no filter can hide why the plugin ended. With stderr gone there is
                 // nobody to tell.
                 let _ = writeln!(io::stderr(), "ERROR {error}");
-                error.exit_code()
+                ExitCode::from(error.exit_status())
             }
         }
     }
@@ -161,7 +162,7 @@ impl Plugin {
             tracing::warn!(%error, "this process can be dumped: the system did not allow to forbid it");
         }
         let role = make().map_err(|error| {
-            error.log_source();
+            error.log_source(None);
             RunError::Provider(error)
         })?;
         let runtime = runtime().map_err(RunError::Runtime)?;
@@ -185,10 +186,8 @@ impl Plugin {
             .clone()
             .or_else(executable_name)
             .ok_or(RunError::NoName)?;
-        let introduction = Introduction {
-            name,
-            registration_timeout: REGISTRATION_TIMEOUT,
-        };
+        let introduction =
+            Introduction::new(name, REGISTRATION_TIMEOUT, role).map_err(RegisterError::from)?;
         let mut attempt = 0;
         loop {
             let started = Instant::now();
@@ -233,11 +232,9 @@ async fn launched(
     role: &dyn Role,
     signals: &mut Signals,
 ) -> Result<(), RunError> {
+    let introduction =
+        Introduction::new(config.name, config.timeout, role).map_err(RegisterError::from)?;
     let stream = UnixStream::from_std(socket).map_err(RunError::Runtime)?;
-    let introduction = Introduction {
-        name: config.name,
-        registration_timeout: config.timeout,
-    };
     let ended = connection::run(stream, role, &introduction, signals.received()).await?;
     tracing::debug!(?ended, "the connection has ended");
     Ok(())
@@ -291,15 +288,16 @@ impl RunError {
     }
 
     /// 78 if another start cannot succeed before something has changed.
-    fn exit_code(&self) -> ExitCode {
+    fn exit_status(&self) -> u8 {
         let is_setup = match self {
             Self::Dial(DialError::Environment(_)) | Self::NoName | Self::Start(_) => true,
             Self::Provider(error) => error.kind() == ErrorKind::Fatal,
-            Self::Dial(_) | Self::Register(_) | Self::Runtime(_) => false,
+            Self::Register(error) => matches!(error, RegisterError::Invalid(_)),
+            Self::Dial(_) | Self::Runtime(_) => false,
         };
         match is_setup {
-            true => ExitCode::from(SETUP_FAILED),
-            false => ExitCode::FAILURE,
+            true => SETUP_FAILED,
+            false => 1,
         }
     }
 }
@@ -335,5 +333,40 @@ impl From<RegisterError> for RunError {
 impl From<StartError> for RunError {
     fn from(error: StartError) -> Self {
         Self::Start(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyway_proto::registration::InvalidRegistration;
+
+    use super::*;
+
+    #[test]
+    fn only_a_fault_that_stays_ends_with_78() {
+        let status = |error: RunError| error.exit_status();
+        assert_eq!(status(RunError::NoName), 78);
+        assert_eq!(status(RunError::Provider(ProviderError::fatal(""))), 78);
+        let invalid = RegisterError::Invalid(InvalidRegistration::NoName);
+        assert_eq!(status(invalid.into()), 78);
+        assert_eq!(status(RunError::Provider(ProviderError::locked(""))), 1);
+        let lost = RegisterError::Lost {
+            name: String::new(),
+            source: None,
+        };
+        assert_eq!(status(lost.into()), 1);
+        let attempts = Vec::new();
+        assert_eq!(status(DialError::NotListening { attempts }.into()), 1);
+    }
+
+    #[test]
+    fn a_failed_set_up_shows_the_remedy() {
+        let error = ProviderError::fatal("NOTES_DIR is not set")
+            .with_remedy("set it to the directory with the notes")
+            .with_source("canary");
+        assert_eq!(
+            RunError::Provider(error).to_string(),
+            "NOTES_DIR is not set; set it to the directory with the notes"
+        );
     }
 }

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use keyway_rpc::Claim;
 use keyway_secrets::{Envelope, Id, Pattern};
-use tokio::time::Instant;
 
-use crate::ProviderError;
+use crate::{Description, ProviderError, Query};
 
 /// A provider of secrets: the one trait that a plugin implements.
 ///
@@ -38,23 +36,47 @@ pub trait SecretsProvider: Send + Sync + 'static {
     /// The daemon asks only for ids in the realm, and drops what is answered outside of it.
     fn pattern(&self) -> Pattern;
 
+    /// The realm as several patterns, at most 64. Default: [`pattern`](Self::pattern) alone.
+    ///
+    /// A provider of several patterns is registered with their common leading components and `**`, for daemons that know one
+    /// pattern only; `pattern` is then not used.
+    fn patterns(&self) -> Vec<Pattern> {
+        vec![self.pattern()]
+    }
+
+    /// What else the daemon should know: how many calls at once, whether a call may ask the user, a text for the user. Asked
+    /// once, at registration.
+    fn describe(&self) -> Description {
+        Description::new()
+    }
+
     /// The plugin's version, a Go semver such as `v1.2.3`; [`version!`](crate::version) makes one from the version in
     /// `Cargo.toml`. Default: `v0.0.0`.
     fn version(&self) -> &str {
         "v0.0.0"
     }
 
-    /// All secrets that match the query; none is not an error.
+    /// Returns all secrets that match the query. An empty list states that the store was asked and holds nothing that matches.
     ///
-    /// What does not match is dropped with a warning, so that a mistake here discloses nothing that nobody asked for.
+    /// What does not match is dropped with a warning, so that a mistake here discloses nothing that was not asked for.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`ProviderError`] if the store could not be asked. A provider that cannot enumerate returns
+    /// [`cannot_list`](ProviderError::cannot_list) for a pattern, as [`Query::require_id`] does, and never an empty list. If only
+    /// some secrets could be read, return those and call [`Query::incomplete`].
     fn get_secrets(
         &self,
         query: &Query,
     ) -> impl Future<Output = Result<Vec<Envelope>, ProviderError>> + Send;
 
-    /// What there is, without the values. Default: this provider cannot list.
+    /// Lists what there is, without the values. Default: this provider cannot list.
     ///
-    /// Should cost nothing that a user would notice: no prompt, no quota.
+    /// Must cost nothing that a user would notice: no prompt, no quota.
+    ///
+    /// # Errors
+    ///
+    /// As [`get_secrets`](Self::get_secrets).
     fn list_secrets(
         &self,
         query: &Query,
@@ -65,71 +87,6 @@ pub trait SecretsProvider: Send + Sync + 'static {
                 "this provider cannot list its secrets",
             ))
         }
-    }
-}
-
-/// What is asked for.
-#[derive(Clone, Debug)]
-pub struct Query {
-    pattern: Pattern,
-    deadline: Instant,
-    /// What the answer takes of the memory that is set aside; nothing is counted in a test of the author's own.
-    claim: Option<Claim>,
-}
-
-impl Query {
-    /// A query that must be answered within `time`.
-    ///
-    /// The SDK makes these; an author needs one to test a provider.
-    #[must_use]
-    pub fn new(pattern: Pattern, time: Duration) -> Self {
-        Self {
-            pattern,
-            deadline: Instant::now() + time,
-            claim: None,
-        }
-    }
-
-    pub(crate) fn until(pattern: Pattern, deadline: Instant, claim: Claim) -> Self {
-        Self {
-            pattern,
-            deadline,
-            claim: Some(claim),
-        }
-    }
-
-    /// Waits until there is room for values of so many bytes. Call it before large values are made, so that many large
-    /// answers at once cannot fill the memory; what was reserved is free again when the answer was sent.
-    ///
-    /// Up to 64 KiB nothing is counted. The room of all answers together is that of
-    /// [`Plugin::answer_memory`](crate::Plugin::answer_memory); who wants more than that waits for all of it. The wait ends
-    /// with the call, which is given up when its time is over. Only the first reservation of a query waits.
-    ///
-    /// # Cancel safety
-    ///
-    /// When the future is dropped, nothing was reserved.
-    pub async fn reserve(&self, bytes: u64) {
-        if let Some(claim) = &self.claim {
-            claim.take(bytes).await;
-        }
-    }
-
-    /// The ids that are asked for: one id, or many at once.
-    #[must_use]
-    pub fn pattern(&self) -> &Pattern {
-        &self.pattern
-    }
-
-    /// Whether this id is asked for.
-    #[must_use]
-    pub fn matches(&self, id: &Id) -> bool {
-        self.pattern.matches(id)
-    }
-
-    /// How long the caller still waits; zero when it has given up.
-    #[must_use]
-    pub fn time_left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
     }
 }
 
@@ -173,19 +130,4 @@ macro_rules! version {
     () => {
         concat!("v", env!("CARGO_PKG_VERSION"))
     };
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn the_time_left_runs_out() {
-        let query = Query::new(Pattern::everything(), Duration::from_secs(3));
-        assert_eq!(query.time_left(), Duration::from_secs(3));
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(query.time_left(), Duration::from_secs(1));
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(query.time_left(), Duration::ZERO);
-    }
 }

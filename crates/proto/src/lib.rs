@@ -2,8 +2,8 @@
 //!
 //! The protocol is that of Docker's secrets engine, so programs built on this crate talk to its plugins and clients.
 //! This crate is data: the generated messages ([`resolver`], [`plugins`], [`accesscontrol`], [`health`], and Keyway's
-//! own [`keyway`]), conversions to the types of `keyway-secrets`, and the [`LaunchConfig`] that a runtime hands to a
-//! plugin. It opens no socket and starts no process.
+//! own [`keyway`]), conversions to the types of `keyway-secrets`, the [`LaunchConfig`] that a runtime hands to a
+//! plugin, and the rules of a [`registration`]. It opens no socket and starts no process.
 //!
 //! Presence is explicit in all messages: every scalar is an `Option`, and readers take an absent one as empty.
 //! Messages that hold secret values redact them in `Debug` and wipe them when dropped.
@@ -33,6 +33,7 @@ mod convert;
 mod failure;
 mod launch;
 mod packages;
+pub mod registration;
 
 pub use convert::{InvalidEnvelope, timestamp};
 pub use failure::{

@@ -118,20 +118,22 @@ impl Config {
             .expect("components of ids before `**` are a pattern")
     }
 
-    /// Takes the values from the environment: those that are set, and the variables that are not.
+    /// Takes the values from the environment: those of variables that are set, and the names of those that are not.
     pub fn read(
         &self,
         lookup: impl Fn(&str) -> Option<OsString>,
-    ) -> (BTreeMap<Id, SecretValue>, Vec<&str>) {
+    ) -> (BTreeMap<Id, SecretValue>, BTreeMap<Id, String>) {
         let mut values = BTreeMap::new();
-        let mut missing = Vec::new();
+        let mut missing = BTreeMap::new();
         for (id, variable) in &self.variables {
             match lookup(variable) {
                 // Bytes as they are: a value need not be text.
                 Some(value) => {
                     values.insert(id.clone(), SecretValue::new(value.into_vec()));
                 }
-                None => missing.push(variable.as_str()),
+                None => {
+                    missing.insert(id.clone(), variable.clone());
+                }
             }
         }
         (values, missing)
@@ -217,7 +219,8 @@ mod tests {
             [0xff, 0x00, 0x80]
         );
         assert!(values[&"empty".parse::<Id>().unwrap()].is_empty());
-        assert_eq!((values.len(), missing), (2, vec!["NONE"]));
+        let none = ("none".parse().unwrap(), "NONE".to_owned());
+        assert_eq!((values.len(), missing), (2, BTreeMap::from([none])));
     }
 
     proptest! {

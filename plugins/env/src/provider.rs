@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use keyway_plugin_sdk::{
-    Envelope, Id, Listed, Pattern, ProviderError, Query, SecretValue, SecretsProvider,
+    Description, Envelope, Id, Listed, Pattern, ProviderError, Query, SecretValue, SecretsProvider,
 };
 
 use crate::Config;
@@ -13,13 +13,15 @@ use crate::Config;
 pub struct EnvProvider {
     pattern: Pattern,
     values: BTreeMap<Id, SecretValue>,
+    /// The variables that are not set.
+    missing: BTreeMap<Id, String>,
 }
 
 impl EnvProvider {
-    /// Reads the variables that `config` names. A variable that is not set is no secret, and is told in the log.
+    /// Reads the variables that `config` names. One that is not set is logged, and queries for its id fail.
     pub fn new(config: &Config, lookup: impl Fn(&str) -> Option<std::ffi::OsString>) -> Self {
         let (values, missing) = config.read(lookup);
-        for variable in missing {
+        for variable in missing.values() {
             keyway_plugin_sdk::tracing::warn!(
                 "{variable} is not set; list it in `pass_env` of [plugins.env] so that the daemon passes it on"
             );
@@ -27,8 +29,26 @@ impl EnvProvider {
         Self {
             pattern: config.pattern(),
             values,
+            missing,
         }
     }
+
+    /// Marks the response as incomplete if a variable of the query is not set.
+    fn report_missing(&self, query: &Query) {
+        let mut missing = self.missing.iter().filter(|(id, _)| query.matches(id));
+        if let Some((id, variable)) = missing.next() {
+            query.incomplete(not_set(id, variable));
+        }
+    }
+}
+
+/// The secret exists by configuration, so "no such secret" would send its user the wrong way.
+fn not_set(id: &Id, variable: &str) -> ProviderError {
+    ProviderError::unavailable(format!("the variable {variable} of {id} is not set")).with_remedy(
+        format!(
+            "set {variable} where the daemon starts, and list it in `pass_env` of [plugins.env]"
+        ),
+    )
 }
 
 impl SecretsProvider for EnvProvider {
@@ -40,7 +60,15 @@ impl SecretsProvider for EnvProvider {
         keyway_plugin_sdk::version!()
     }
 
+    fn describe(&self) -> Description {
+        Description::new()
+            .description("Environment variables that the configuration names")
+            .shareable(true)
+            .lists(true)
+    }
+
     async fn get_secrets(&self, query: &Query) -> Result<Vec<Envelope>, ProviderError> {
+        self.report_missing(query);
         let matching = self.values.iter().filter(|(id, _)| query.matches(id));
         Ok(matching
             .map(|(id, value)| Envelope::new(id.clone(), value.clone()))
@@ -48,6 +76,7 @@ impl SecretsProvider for EnvProvider {
     }
 
     async fn list_secrets(&self, query: &Query) -> Result<Vec<Listed>, ProviderError> {
+        self.report_missing(query);
         let matching = self.values.keys().filter(|id| query.matches(id));
         Ok(matching.cloned().map(Listed::new).collect())
     }

@@ -24,10 +24,6 @@ fn configured_variables_are_served_and_listed() {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].id.as_str(), "db/password");
         assert_eq!(found[0].value.expose(), b"not-a-real-password");
-        assert_eq!(
-            daemon.get("db/user").await.unwrap_err().kind(),
-            ErrorKind::NotFound
-        );
         let listed = daemon.list("**").await.unwrap();
         assert_eq!(
             listed
@@ -36,6 +32,54 @@ fn configured_variables_are_served_and_listed() {
                 .collect::<Vec<_>>(),
             ["db/password"]
         );
+        daemon.stop().await;
+    });
+}
+
+#[test]
+fn a_variable_that_is_not_set_is_unavailable_by_its_name() {
+    block_on(async {
+        let daemon = daemon("db/password=PASSWORD, db/user=NOT_SET")
+            .variable("PASSWORD", "not-a-real-password");
+        let daemon = daemon.launch(EXECUTABLE).await.unwrap();
+        let error = daemon.get("db/user").await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.message()),
+            (
+                ErrorKind::Unavailable,
+                "the variable NOT_SET of db/user is not set"
+            )
+        );
+        let remedy =
+            "set NOT_SET where the daemon starts, and list it in `pass_env` of [plugins.env]";
+        assert_eq!(error.remedy(), Some(remedy));
+
+        let response = daemon.call("db/*").get().await.unwrap();
+        assert_eq!(response.found.len(), 1);
+        let incomplete = response.incomplete.expect("it is incomplete");
+        assert_eq!(
+            (incomplete.kind(), incomplete.remedy()),
+            (ErrorKind::Unavailable, Some(remedy))
+        );
+        let listing = daemon.call("db/*").list().await.unwrap();
+        assert_eq!(listing.found.len(), 1);
+        assert!(listing.incomplete.is_some());
+
+        let complete = daemon.call("db/password").get().await.unwrap();
+        assert!(complete.incomplete.is_none(), "{complete:?}");
+        let missing = daemon.get("db/other").await.unwrap_err();
+        assert_eq!(missing.kind(), ErrorKind::NotFound);
+        daemon.stop().await;
+    });
+}
+
+#[test]
+fn it_describes_itself() {
+    block_on(async {
+        let daemon = daemon("db/a=A").launch(EXECUTABLE).await.unwrap();
+        let description = daemon.registration().description.clone().unwrap();
+        assert!(description.shareable && !description.interactive);
+        assert_eq!(description.lists, Some(true));
         daemon.stop().await;
     });
 }
@@ -58,4 +102,17 @@ fn a_wrong_configuration_keeps_it_from_registering() {
         let error = daemon("nonsense").launch(EXECUTABLE).await.unwrap_err();
         assert!(matches!(error, LaunchError::Register(_)), "{error}");
     });
+}
+
+#[test]
+fn a_wrong_configuration_ends_it_with_78() {
+    let output = std::process::Command::new(EXECUTABLE)
+        .env("KEYWAY_ENV_SECRETS", "nonsense")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "ERROR KEYWAY_ENV_SECRETS has an entry number 1 that is not `id=VARIABLE`\n"
+    );
 }

@@ -126,6 +126,18 @@ pub enum StoreError {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// The passphrase does not open the identity file.
+    #[error(
+        "the identity file {} cannot be used: the passphrase in {} does not open it",
+        path.display(),
+        passphrase.display()
+    )]
+    WrongPassphrase {
+        /// The identity file.
+        path: PathBuf,
+        /// The file with the passphrase.
+        passphrase: PathBuf,
+    },
     /// The list of further recipients is wrong.
     #[error("line {line} of {} is not an age recipient (`age1...`): {reason}", path.display())]
     Recipient {

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use keyway_plugin_sdk::{
-    Envelope, ErrorKind, Listed, Pattern, Plugin, ProviderError, Query, SecretsProvider, blocking,
+    Description, Envelope, ErrorKind, Listed, Pattern, Plugin, ProviderError, Query,
+    SecretsProvider, blocking,
 };
 
 use crate::{MAX_ANSWER_LEN, PASSPHRASE_FILE_VARIABLE, Store, StoreConfig, StoreError};
@@ -36,6 +37,13 @@ impl SecretsProvider for FileProvider {
 
     fn version(&self) -> &str {
         keyway_plugin_sdk::version!()
+    }
+
+    fn describe(&self) -> Description {
+        Description::new()
+            .description("Secrets in a local directory, encrypted with age")
+            .shareable(true)
+            .lists(true)
     }
 
     async fn get_secrets(&self, query: &Query) -> Result<Vec<Envelope>, ProviderError> {
@@ -81,7 +89,8 @@ fn explain(error: StoreError) -> ProviderError {
         | StoreError::Identity { .. }
         | StoreError::IdentityMissing { .. }
         | StoreError::IdentityProtected { .. }
-        | StoreError::Passphrase { .. } => ErrorKind::Locked,
+        | StoreError::Passphrase { .. }
+        | StoreError::WrongPassphrase { .. } => ErrorKind::Locked,
         StoreError::Io { .. } | StoreError::Locked { .. } => ErrorKind::Unavailable,
         StoreError::NoLocation | StoreError::RelativePath { .. } => ErrorKind::Fatal,
         _ => ErrorKind::Internal,
@@ -97,6 +106,9 @@ fn explain(error: StoreError) -> ProviderError {
             "give {PASSPHRASE_FILE_VARIABLE}, the path of a file with the passphrase, in `env` of [plugins.file], and run \
              `keyway plugins reload`"
         )),
+        StoreError::WrongPassphrase { .. } => {
+            Some("put the right passphrase on the first line of that file".to_owned())
+        }
         StoreError::Passphrase { .. } => Some(
             "put the passphrase on the first line of that file, readable by you alone".to_owned(),
         ),
@@ -142,6 +154,9 @@ mod tests {
             let provider = FileProvider::new(Store::new(StoreConfig::new(writer.dir())));
             let daemon = TestDaemon::start(provider).await.unwrap();
             assert_eq!(daemon.registration().pattern.as_deref(), Some("**"));
+            let description = daemon.registration().description.clone().unwrap();
+            assert!(description.shareable && !description.interactive);
+            assert_eq!(description.lists, Some(true));
             let missing = daemon.get("db/password").await.unwrap_err();
             assert_eq!(missing.kind(), ErrorKind::NotFound);
             for round in 1..=20 {
@@ -219,6 +234,23 @@ mod tests {
                 "give KEYWAY_FILE_PASSPHRASE_FILE, the path of a file with the passphrase, in `env` of [plugins.file], and run \
                  `keyway plugins reload`"
             )
+        );
+    }
+
+    #[test]
+    fn a_wrong_passphrase_is_locked_and_names_its_file() {
+        let error = explain(StoreError::WrongPassphrase {
+            path: "/s/identity.age".into(),
+            passphrase: "/run/passphrase".into(),
+        });
+        assert_eq!(error.kind(), ErrorKind::Locked);
+        assert_eq!(
+            error.message(),
+            "the identity file /s/identity.age cannot be used: the passphrase in /run/passphrase does not open it"
+        );
+        assert_eq!(
+            error.remedy(),
+            Some("put the right passphrase on the first line of that file")
         );
     }
 

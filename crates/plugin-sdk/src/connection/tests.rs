@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use keyway_proto::plugins::v1::{
-    PluginServiceClient, RegisterService, RegisterServiceServer, ShutdownRequest,
+    PluginServiceClient, RegisterPluginRequest, RegisterService, RegisterServiceServer,
+    ShutdownRequest,
 };
 use keyway_proto::resolver::v1::{GetSecretsRequest, ResolverServiceClient};
-use keyway_rpc::{Response, Router};
+use keyway_rpc::{Request, Response, Router};
 use keyway_secrets::{Envelope, Pattern};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::Semaphore;
@@ -123,17 +124,9 @@ type Outcome = Result<Ended, RegisterError>;
 fn start(timeout: Duration) -> (Daemon, tokio::task::JoinHandle<Outcome>) {
     let (near, far) = tokio::io::duplex(64 * 1024);
     let plugin = tokio::spawn(async move {
-        let introduction = Introduction {
-            name: "p".to_owned(),
-            registration_timeout: timeout,
-        };
-        run(
-            far,
-            &Provider::new(Hello, u64::MAX),
-            &introduction,
-            std::future::pending(),
-        )
-        .await
+        let role = Provider::new(Hello, u64::MAX);
+        let introduction = Introduction::new("p".to_owned(), timeout, &role).unwrap();
+        run(far, &role, &introduction, std::future::pending()).await
     });
     (Daemon::start(near), plugin)
 }
@@ -227,14 +220,12 @@ async fn a_request_that_is_being_answered_is_finished_at_the_end() {
         finish: Arc::clone(&finish),
     };
     let plugin = tokio::spawn(async move {
-        let introduction = Introduction {
-            name: "p".to_owned(),
-            registration_timeout: SECOND,
-        };
+        let role = Provider::new(provider, u64::MAX);
+        let introduction = Introduction::new("p".to_owned(), SECOND, &role).unwrap();
         let stop = async {
             let _ = stopped.await;
         };
-        run(far, &Provider::new(provider, u64::MAX), &introduction, stop).await
+        run(far, &role, &introduction, stop).await
     });
     let daemon = Daemon::start(near);
     daemon.permits.add_permits(1);
@@ -260,12 +251,9 @@ async fn lines_at_the_end(go: impl AsyncFnOnce(Daemon, Arc<Semaphore>)) -> (Ende
         finish: Arc::clone(&finish),
     };
     let plugin = tokio::spawn(async move {
-        let introduction = Introduction {
-            name: "p".to_owned(),
-            registration_timeout: SECOND,
-        };
-        let provider = Provider::new(provider, u64::MAX);
-        run(far, &provider, &introduction, std::future::pending()).await
+        let role = Provider::new(provider, u64::MAX);
+        let introduction = Introduction::new("p".to_owned(), SECOND, &role).unwrap();
+        run(far, &role, &introduction, std::future::pending()).await
     });
     let daemon = Daemon::start(near);
     daemon.permits.add_permits(1);

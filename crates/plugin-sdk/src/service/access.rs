@@ -69,7 +69,10 @@ async fn ask<T>(
     answer: impl Future<Output = Result<T, ProviderError>>,
 ) -> Result<T, Error> {
     match timeout_at(until, answer).await {
-        Ok(answer) => answer.map_err(ProviderError::into_rpc),
+        Ok(answer) => answer.map_err(|error| {
+            error.log_source(None);
+            error.into_rpc()
+        }),
         Err(_) => Err(Error::deadline_exceeded(
             "the access-control module did not decide in time",
         )),

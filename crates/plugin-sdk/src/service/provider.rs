@@ -11,16 +11,22 @@ use keyway_proto::keyway::v1::{
 use keyway_proto::resolver::v1::{
     GetSecretsRequest, GetSecretsResponse, ResolverService, ResolverServiceServer,
 };
-use keyway_proto::timestamp;
-use keyway_rpc::{Budget, Claim, Error, Request, Response, Router};
+use keyway_proto::{INCOMPLETE_HEADER, timestamp};
+use keyway_rpc::{BinaryMetadata as _, Budget, Claim, Error, Request, Response, Router};
 use keyway_secrets::{Envelope, Id, Pattern};
+use prost::Message as _;
 use tokio::time::{Instant, timeout_at};
 
 use crate::gate::Gate;
+use crate::query::Circumstances;
 use crate::{Listed, ProviderError, Query, SecretsProvider};
 
-pub(super) fn routes<P: SecretsProvider>(provider: Arc<P>, answers: Budget, gate: Gate) -> Router {
-    let realm = provider.pattern();
+pub(super) fn routes<P: SecretsProvider>(
+    provider: Arc<P>,
+    realm: Arc<[Pattern]>,
+    answers: Budget,
+    gate: Gate,
+) -> Router {
     let service = Arc::new(Service {
         provider,
         answers,
@@ -40,8 +46,7 @@ struct Service<P> {
     /// What the answers that providers announce as large share.
     answers: Budget,
     gate: Gate,
-    /// As registered: asking the provider again could give another answer.
-    realm: Pattern,
+    realm: Arc<[Pattern]>,
     /// Whether the author was told of answers that nobody asked for. Once is enough.
     warned: AtomicBool,
 }
@@ -51,26 +56,23 @@ impl<P: SecretsProvider> ResolverService for Service<P> {
         &self,
         request: Request<GetSecretsRequest>,
     ) -> Result<Response<GetSecretsResponse>, Error> {
-        let deadline = request.deadline();
-        let pattern = request.into_message().pattern;
-        let query = self.admit(pattern, deadline).await?;
-        let found = self
-            .ask(&query, self.provider.get_secrets(&query.query))
-            .await?;
-        let envelopes = self.select(&query, found, |envelope| &envelope.id);
+        let admitted = self.admit(request, |message| message.pattern).await?;
+        let query = &admitted.query;
+        let found = admitted.ask(self.provider.get_secrets(query)).await?;
+        let envelopes = self.select(query, found, |envelope| &envelope.id);
+        let incomplete = query.take_incomplete();
         if envelopes.is_empty() {
-            return Err(nothing_matches(query.query.pattern()));
+            return Err(match incomplete {
+                Some(error) => refuse(error, query),
+                None => nothing_matches(query.pattern()),
+            });
         }
         let envelopes = envelopes
             .into_iter()
             .map(resolved_now)
             .map(Into::into)
             .collect();
-        let mut response = Response::new(GetSecretsResponse { envelopes });
-        if query.claim.holds() {
-            response.keep_until_sent(query.claim);
-        }
-        Ok(response)
+        Ok(admitted.respond(GetSecretsResponse { envelopes }, incomplete))
     }
 }
 
@@ -79,22 +81,18 @@ impl<P: SecretsProvider> CatalogService for Service<P> {
         &self,
         request: Request<ListSecretsRequest>,
     ) -> Result<Response<ListSecretsResponse>, Error> {
-        let deadline = request.deadline();
-        let pattern = request.into_message().pattern;
-        let query = self.admit(pattern, deadline).await?;
-        let found = self
-            .ask(&query, self.provider.list_secrets(&query.query))
-            .await?;
-        let listed = self.select(&query, found, |listed| &listed.id);
-        let secrets = listed.into_iter().map(to_wire).collect();
-        let mut response = Response::new(ListSecretsResponse {
-            secrets,
+        let mut admitted = self.admit(request, |message| message.pattern).await?;
+        // A listing never prompts, whatever the caller says.
+        admitted.query = admitted.query.with_may_ask_user(false);
+        let query = &admitted.query;
+        let found = admitted.ask(self.provider.list_secrets(query)).await?;
+        let listed = self.select(query, found, |listed| &listed.id);
+        let incomplete = query.take_incomplete();
+        let listing = ListSecretsResponse {
+            secrets: listed.into_iter().map(to_wire).collect(),
             unlisted: Vec::new(),
-        });
-        if query.claim.holds() {
-            response.keep_until_sent(query.claim);
-        }
-        Ok(response)
+        };
+        Ok(admitted.respond(listing, incomplete))
     }
 }
 
@@ -107,54 +105,79 @@ struct Admitted {
     allowed: Duration,
 }
 
-impl<P: SecretsProvider> Service<P> {
-    /// Waits at the gate and reads the pattern.
-    async fn admit(
+impl Admitted {
+    /// Waits for the provider's answer, as long as its caller does.
+    async fn ask<T>(
         &self,
-        pattern: Option<String>,
-        deadline: Option<Instant>,
+        answer: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, Error> {
+        match timeout_at(self.until, answer).await {
+            Ok(answer) => answer.map_err(|error| refuse(error, &self.query)),
+            Err(_) => Err(Error::deadline_exceeded(format!(
+                "the provider did not answer within {:.1} s",
+                self.allowed.as_secs_f64()
+            ))),
+        }
+    }
+
+    /// The response, which says if it is incomplete.
+    fn respond<M>(self, message: M, incomplete: Option<ProviderError>) -> Response<M> {
+        let mut response = Response::new(message);
+        if let Some(error) = incomplete {
+            error.log_source(self.query.request_id());
+            let failure = error.to_failure().unwrap_or_default().encode_to_vec();
+            let headers = response.headers_mut();
+            headers
+                .append_binary(INCOMPLETE_HEADER, &failure)
+                .expect("the name of the header is a constant");
+        }
+        if self.claim.holds() {
+            response.keep_until_sent(self.claim);
+        }
+        response
+    }
+}
+
+/// The error of the wire. What is behind it goes to the log.
+fn refuse(error: ProviderError, query: &Query) -> Error {
+    error.log_source(query.request_id());
+    error.into_rpc()
+}
+
+impl<P: SecretsProvider> Service<P> {
+    /// Waits at the gate and reads the query.
+    async fn admit<M>(
+        &self,
+        request: Request<M>,
+        pattern: impl FnOnce(M) -> Option<String>,
     ) -> Result<Admitted, Error> {
         let arrived = Instant::now();
-        let until = self.gate.pass(deadline).await?;
-        let text = pattern.unwrap_or_default();
+        let until = self.gate.pass(request.deadline()).await?;
+        let circumstances = Circumstances::of(request.metadata());
+        let text = pattern(request.into_message()).unwrap_or_default();
         let pattern: Pattern = text.parse().map_err(|error| {
             Error::invalid_argument(format!("`{text}` is not an id or a pattern: {error}"))
         })?;
         let claim = self.answers.claim();
-        let query = Query::until(pattern, until, claim.clone());
         Ok(Admitted {
-            query,
+            query: Query::received(pattern, until, circumstances, claim.clone()),
             claim,
             until,
             allowed: until - arrived,
         })
     }
 
-    /// Waits for the provider's answer, as long as its caller does.
-    async fn ask<T>(
-        &self,
-        admitted: &Admitted,
-        answer: impl Future<Output = Result<T, ProviderError>>,
-    ) -> Result<T, Error> {
-        match timeout_at(admitted.until, answer).await {
-            Ok(answer) => answer.map_err(ProviderError::into_rpc),
-            Err(_) => Err(Error::deadline_exceeded(format!(
-                "the provider did not answer within {:.1} s",
-                admitted.allowed.as_secs_f64()
-            ))),
-        }
-    }
-
     /// Drops what was not asked for, or lies outside of the realm.
-    fn select<T>(&self, admitted: &Admitted, mut found: Vec<T>, id: impl Fn(&T) -> &Id) -> Vec<T> {
+    fn select<T>(&self, query: &Query, mut found: Vec<T>, id: impl Fn(&T) -> &Id) -> Vec<T> {
         found.retain(|item| {
             let id = id(item);
-            let wanted = admitted.query.matches(id) && self.realm.matches(id);
-            if !wanted && !self.warned.swap(true, Ordering::Relaxed) {
-                let (query, realm) = (admitted.query.pattern(), &self.realm);
-                tracing::warn!(%id, %query, %realm, "the provider returned a secret that was not asked for; such secrets are dropped");
+            let is_of_realm = self.realm.iter().any(|pattern| pattern.matches(id));
+            let is_wanted = query.matches(id) && is_of_realm;
+            if !is_wanted && !self.warned.swap(true, Ordering::Relaxed) {
+                let (query, realm) = (query.pattern(), &self.realm);
+                tracing::warn!(%id, %query, ?realm, "the provider returned a secret that was not asked for; such secrets are dropped");
             }
-            wanted
+            is_wanted
         });
         found
     }

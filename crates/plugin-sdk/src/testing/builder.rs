@@ -4,22 +4,27 @@ use std::ffi::OsString;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use http::HeaderMap;
 use keyway_mux::{Config, Listener, Session};
+use keyway_proto::DESCRIBE_HEADER;
+use keyway_proto::keyway::v1::PluginDescription;
 use keyway_proto::plugins::v1::register_plugin_request::Metadata;
 use keyway_proto::plugins::v1::{
     RegisterPluginRequest, RegisterPluginResponse, RegisterService, RegisterServiceServer,
 };
+use keyway_proto::registration::{InvalidDescription, check_registration};
 use keyway_rpc::http1::{ServeConfig, serve};
-use keyway_rpc::{Error, Request, Response, Router};
+use keyway_rpc::{BinaryMetadata as _, Error, Request, Response, Router};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::{Registration, TestDaemon};
-use crate::connection::{self, Introduction, RegisterError};
+use crate::connection::{self, RegisterError};
+use crate::introduction::Introduction;
 use crate::plugin::DEFAULT_ANSWER_MEMORY;
 use crate::service::{Access, Provider, Role};
-use crate::{AccessControl, SecretsProvider};
+use crate::{AccessControl, Description, SecretsProvider};
 
 /// How a [`TestDaemon`] answers the registration.
 #[derive(Clone, Debug)]
@@ -28,6 +33,8 @@ pub struct TestDaemonBuilder {
     request_timeout: Duration,
     refusal: Option<String>,
     answer_memory: u64,
+    /// Whether the plugin must register with `name`, as one that was launched.
+    is_launched: bool,
     pub(super) variables: Vec<(OsString, OsString)>,
 }
 
@@ -38,6 +45,7 @@ impl Default for TestDaemonBuilder {
             request_timeout: Duration::from_secs(10),
             refusal: None,
             answer_memory: DEFAULT_ANSWER_MEMORY,
+            is_launched: false,
             variables: Vec::new(),
         }
     }
@@ -72,11 +80,11 @@ impl TestDaemonBuilder {
         self
     }
 
-    /// Starts the daemon with a provider.
+    /// Starts the daemon with a provider. Registration and description are checked by the rules of the daemon.
     ///
     /// # Errors
     ///
-    /// The registration's.
+    /// Returns [`RegisterError::Invalid`] if they break a rule, or another error of the registration.
     pub async fn start(self, provider: impl SecretsProvider) -> Result<TestDaemon, RegisterError> {
         let role = Provider::new(provider, self.answer_memory);
         self.register(Box::new(role)).await
@@ -132,12 +140,16 @@ impl TestDaemonBuilder {
         }
     }
 
+    /// Requires the plugin to register with the name that it was given.
+    pub(super) fn launched(mut self) -> Self {
+        self.is_launched = true;
+        self
+    }
+
     async fn register(self, role: Box<dyn Role>) -> Result<TestDaemon, RegisterError> {
         let (near, far) = tokio::io::duplex(64 * 1024);
-        let introduction = Introduction {
-            name: self.name.clone(),
-            registration_timeout: connection::REGISTRATION_TIMEOUT,
-        };
+        let introduction =
+            Introduction::new(self.name.clone(), connection::REGISTRATION_TIMEOUT, &*role)?;
         let plugin = tokio::spawn(async move {
             connection::run(far, &*role, &introduction, std::future::pending()).await
         });
@@ -153,6 +165,54 @@ impl TestDaemonBuilder {
             },
         }
     }
+}
+
+impl TestDaemonBuilder {
+    /// The rules are those of the daemon, so that a plugin that passes here is not refused there.
+    fn check(&self, request: Request<RegisterPluginRequest>) -> Result<Registration, String> {
+        let described = describe(request.metadata()).map_err(|error| error.to_string())?;
+        let message = request.into_message();
+        let (name, version) = (message.name(), message.version());
+        if self.is_launched && name != self.name {
+            let expected = &self.name;
+            return Err(format!(
+                "the plugin was launched as {expected:?} and must register with that name, not as {name:?}"
+            ));
+        }
+        let pattern = match &message.metadata {
+            Some(Metadata::SecretsProvider(provider)) => Some(provider.pattern()),
+            Some(Metadata::AccessControlModule(_)) => None,
+            None => {
+                return Err(
+                    "the registration says neither secrets provider nor access-control module"
+                        .to_owned(),
+                );
+            }
+        };
+        let registered =
+            check_registration(name, version, pattern).map_err(|error| error.to_string())?;
+        let realm = match (&registered, &described) {
+            (Some(registered), Some(described)) => described
+                .check(registered)
+                .map_err(|error| error.to_string())?,
+            (registered, _) => registered.iter().cloned().collect(),
+        };
+        Ok(Registration {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            pattern: registered.map(|pattern| pattern.to_string()),
+            realm,
+            description: described.map(Description::from_wire),
+        })
+    }
+}
+
+fn describe(headers: &HeaderMap) -> Result<Option<PluginDescription>, InvalidDescription> {
+    let header = headers.get_binary(DESCRIBE_HEADER).unwrap_or_default();
+    header
+        .first()
+        .map(|bytes| PluginDescription::from_bytes(bytes))
+        .transpose()
 }
 
 /// Serves the registration.
@@ -182,15 +242,10 @@ impl RegisterService for Registrar {
         if let Some(reason) = &self.settings.refusal {
             return Err(Error::failed_precondition(reason.clone()));
         }
-        let message = request.into_message();
-        let registration = Registration {
-            name: message.name.unwrap_or_default(),
-            version: message.version.unwrap_or_default(),
-            pattern: match message.metadata {
-                Some(Metadata::SecretsProvider(provider)) => provider.pattern,
-                Some(Metadata::AccessControlModule(_)) | None => None,
-            },
-        };
+        let registration = self
+            .settings
+            .check(request)
+            .map_err(Error::invalid_argument)?;
         let sender = self
             .registered
             .lock()
@@ -205,5 +260,66 @@ impl RegisterService for Registrar {
             engine_version: Some("v0.0.0".to_owned()),
             request_timeout: prost_types::Duration::try_from(self.settings.request_timeout).ok(),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyway_proto::plugins::v1::{AccessControlModule, SecretsProvider as Wire};
+    use prost::Message as _;
+
+    use super::*;
+
+    fn request(name: &str, version: &str, pattern: &str) -> Request<RegisterPluginRequest> {
+        let pattern = Some(pattern.to_owned());
+        Request::new(RegisterPluginRequest {
+            name: Some(name.to_owned()),
+            version: Some(version.to_owned()),
+            metadata: Some(Metadata::SecretsProvider(Wire { pattern })),
+        })
+    }
+
+    fn refusal(request: Request<RegisterPluginRequest>) -> String {
+        let builder = TestDaemonBuilder::default().launched();
+        builder.check(request).unwrap_err()
+    }
+
+    #[test]
+    fn a_plugin_of_any_sdk_is_refused_by_the_rules_of_the_daemon() {
+        assert_eq!(
+            refusal(request("other", "v1", "a/**")),
+            "the plugin was launched as \"test\" and must register with that name, not as \"other\""
+        );
+        assert_eq!(
+            refusal(request("test", "1.2.3", "a/**")),
+            "the version \"1.2.3\" is not a Go semantic version like v1.2.3"
+        );
+        assert!(refusal(request("test", "v1", "a//b")).contains("is not a pattern"));
+        let mut outside = request("test", "v1", "a/**");
+        let description = PluginDescription {
+            patterns: vec!["b/*".to_owned()],
+            ..PluginDescription::default()
+        };
+        let headers = outside.metadata_mut();
+        headers
+            .append_binary(DESCRIBE_HEADER, &description.encode_to_vec())
+            .unwrap();
+        assert_eq!(
+            refusal(outside),
+            "the described pattern b/* is not within the registered pattern a/**"
+        );
+        let mut nothing = request("test", "v1", "a");
+        nothing.message_mut().metadata = None;
+        assert!(refusal(nothing).starts_with("the registration says neither"));
+    }
+
+    #[test]
+    fn a_registration_that_keeps_the_rules_is_accepted() {
+        let builder = TestDaemonBuilder::default();
+        let provider = builder.check(request("any", "v1", "a/**")).unwrap();
+        assert_eq!((provider.realm.len(), provider.description), (1, None));
+        let mut module = request("any", "v1", "");
+        module.message_mut().metadata = Some(Metadata::AccessControlModule(AccessControlModule {}));
+        assert_eq!(builder.check(module).unwrap().pattern, None);
     }
 }

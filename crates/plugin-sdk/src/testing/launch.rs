@@ -56,7 +56,8 @@ impl TestDaemonBuilder {
         };
         let name = self.name.clone();
         let (process, stream) = self.spawn(path).map_err(failed)?;
-        let attached = tokio::time::timeout(REGISTRATION_TIMEOUT, self.attach(stream)).await;
+        let attached =
+            tokio::time::timeout(REGISTRATION_TIMEOUT, self.launched().attach(stream)).await;
         let mut daemon = match attached {
             Ok(attached) => attached?,
             Err(_) => {

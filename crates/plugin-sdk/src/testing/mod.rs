@@ -29,25 +29,24 @@
 //! ```
 
 mod builder;
+mod call;
 mod launch;
 
 use std::future::Future;
 
 use keyway_mux::{Connector, Session};
 use keyway_proto::accesscontrol::v1 as access;
-use keyway_proto::keyway::v1::{CatalogServiceClient, ListSecretsRequest};
 use keyway_proto::plugins::v1::{PluginServiceClient, ShutdownRequest};
-use keyway_proto::resolver::v1::{GetSecretsRequest, ResolverServiceClient};
-use keyway_proto::timestamp;
 use keyway_rpc::http1::Exchange;
 use keyway_secrets::{Envelope, Pattern};
 use tokio::task::{JoinHandle, JoinSet};
 
 pub use self::builder::TestDaemonBuilder;
+pub use self::call::{Call, Found};
 pub use self::launch::LaunchError;
 use self::launch::Process;
 use crate::connection::{Ended, RegisterError};
-use crate::{Decision, Listed, ProviderError, Requester, ResultExt, SecretsProvider};
+use crate::{Decision, Description, Listed, ProviderError, Requester, SecretsProvider};
 
 /// Runs a test's future on an event loop of its own.
 ///
@@ -71,8 +70,12 @@ pub struct Registration {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// Its realm, if it is a provider; an access-control module has none.
+    /// The pattern that it registered, if it is a provider; an access-control module has none.
     pub pattern: Option<String>,
+    /// Its realm: the patterns that it described, or the registered one.
+    pub realm: Vec<Pattern>,
+    /// What else it described; `None` for an access-control module and for plugins of other SDKs.
+    pub description: Option<Description>,
 }
 
 /// A daemon with one plugin.
@@ -109,46 +112,28 @@ impl TestDaemon {
         &self.registration
     }
 
-    /// Asks for the secrets that match.
+    /// Asks for the secrets that match; see [`call`](Self::call) for more than that.
     ///
     /// # Errors
     ///
-    /// What the plugin answered; [`NotFound`](crate::ErrorKind::NotFound) when there are none.
+    /// Returns what the plugin answered, of kind [`NotFound`](crate::ErrorKind::NotFound) if nothing matches.
     pub async fn get(&self, pattern: &str) -> Result<Vec<Envelope>, ProviderError> {
-        let request = GetSecretsRequest {
-            pattern: Some(pattern.to_owned()),
-        };
-        let client = ResolverServiceClient::new(self.transport());
-        let response = client
-            .get_secrets(request)
-            .await
-            .map_err(|error| from_rpc(&error, pattern))?;
-        let envelopes = response.into_message().envelopes.into_iter();
-        envelopes
-            .map(|envelope| Envelope::try_from(envelope).or_internal("an envelope is invalid"))
-            .collect()
+        Ok(self.call(pattern).get().await?.found)
     }
 
-    /// Asks for a listing.
+    /// Asks for a listing; see [`call`](Self::call) for more than that.
     ///
     /// # Errors
     ///
-    /// What the plugin answered; [`CannotList`](crate::ErrorKind::CannotList) when it cannot list.
+    /// Returns what the plugin answered, of kind [`CannotList`](crate::ErrorKind::CannotList) if it cannot list.
     pub async fn list(&self, pattern: &str) -> Result<Vec<Listed>, ProviderError> {
-        let request = ListSecretsRequest {
-            pattern: Some(pattern.to_owned()),
-        };
-        let client = CatalogServiceClient::new(self.transport());
-        let response = client
-            .list_secrets(request)
-            .await
-            .map_err(|error| from_rpc(&error, pattern))?;
-        response
-            .into_message()
-            .secrets
-            .into_iter()
-            .map(to_listed)
-            .collect()
+        Ok(self.call(pattern).list().await?.found)
+    }
+
+    /// A call about a pattern, with a deadline or without prompts, whose response tells if it is incomplete.
+    #[must_use]
+    pub fn call(&self, pattern: impl Into<String>) -> Call<'_> {
+        Call::new(self, pattern.into())
     }
 
     /// Asks an access-control module.
@@ -169,7 +154,7 @@ impl TestDaemon {
         let response = client
             .check_access(request)
             .await
-            .map_err(|error| from_rpc(&error, pattern))?;
+            .map_err(|error| call::read_error(&error, pattern))?;
         Ok(match response.into_message().decision() {
             access::Decision::Allow => Decision::Allow,
             access::Decision::Deny => Decision::Deny,
@@ -205,22 +190,4 @@ impl TestDaemon {
     fn transport(&self) -> Exchange<Connector> {
         Exchange::new(Connector::new(self.session.clone()))
     }
-}
-
-/// Reads an error as a daemon does. A text that is not a pattern is not a single id either.
-fn from_rpc(error: &keyway_rpc::Error, query: &str) -> ProviderError {
-    let is_single = query
-        .parse::<Pattern>()
-        .is_ok_and(|pattern| pattern.as_id().is_some());
-    ProviderError::from_rpc(error, is_single)
-}
-
-fn to_listed(secret: keyway_proto::keyway::v1::Secret) -> Result<Listed, ProviderError> {
-    let mut listed = Listed::new(secret.id.unwrap_or_default().parse()?);
-    listed.version = secret.version.unwrap_or_default();
-    let time = |wire| timestamp::from_wire(wire).or_internal("a time is invalid");
-    listed.created_at = time(secret.created_at)?;
-    listed.expires_at = time(secret.expires_at)?;
-    listed.metadata = secret.metadata;
-    Ok(listed)
 }

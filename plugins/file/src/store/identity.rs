@@ -162,13 +162,10 @@ fn open_protected(
     cipher::decrypt(path, content, std::iter::once(&key as &dyn age::Identity)).map_err(|failure| {
         match failure {
             Failure::Damaged(error) => error,
-            Failure::NoMatchingKey => invalid(
-                path,
-                &format!(
-                    "the passphrase in {} does not open it",
-                    passphrase.display()
-                ),
-            ),
+            Failure::NoMatchingKey => StoreError::WrongPassphrase {
+                path: path.to_owned(),
+                passphrase: passphrase.to_owned(),
+            },
         }
     })
 }

@@ -1,0 +1,148 @@
+//! One call of a plugin, as a daemon makes it.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue};
+use keyway_proto::keyway::v1::{CatalogServiceClient, Failure, ListSecretsRequest, Secret};
+use keyway_proto::resolver::v1::{GetSecretsRequest, ResolverServiceClient};
+use keyway_proto::{INCOMPLETE_HEADER, MAY_ASK_USER_HEADER, REQUEST_ID_HEADER, timestamp};
+use keyway_rpc::{BinaryMetadata as _, Request};
+use keyway_secrets::{Envelope, Pattern};
+use prost::Message as _;
+
+use super::TestDaemon;
+use crate::{Listed, ProviderError, ResultExt};
+
+/// The request id of every call of a test.
+const REQUEST_ID: HeaderValue = HeaderValue::from_static("00000000000000aa");
+
+/// A call about a pattern, made by [`TestDaemon::call`].
+#[derive(Debug)]
+pub struct Call<'a> {
+    daemon: &'a TestDaemon,
+    pattern: String,
+    may_ask_user: bool,
+    time: Option<Duration>,
+}
+
+/// The response of a [`Call`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Found<T> {
+    /// What was found.
+    pub found: Vec<T>,
+    /// Why the response is incomplete, if it is. Kind, remedy and `retry_after` travel; the message is empty.
+    pub incomplete: Option<ProviderError>,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(daemon: &'a TestDaemon, pattern: String) -> Self {
+        Self {
+            daemon,
+            pattern,
+            may_ask_user: true,
+            time: None,
+        }
+    }
+
+    /// Whether the provider may ask the user. Default: `true`.
+    #[must_use]
+    pub fn may_ask_user(mut self, allowed: bool) -> Self {
+        self.may_ask_user = allowed;
+        self
+    }
+
+    /// Gives the call a deadline, `time` from now. Default: none, so that the time-out of the registration counts.
+    #[must_use]
+    pub fn within(mut self, time: Duration) -> Self {
+        self.time = Some(time);
+        self
+    }
+
+    /// Asks for the secrets.
+    ///
+    /// # Errors
+    ///
+    /// Returns what the plugin answered, of kind [`NotFound`](crate::ErrorKind::NotFound) if nothing matches.
+    pub async fn get(self) -> Result<Found<Envelope>, ProviderError> {
+        let request = self.request(GetSecretsRequest {
+            pattern: Some(self.pattern.clone()),
+        });
+        let response = ResolverServiceClient::new(self.daemon.transport())
+            .get_secrets(request)
+            .await
+            .map_err(|error| read_error(&error, &self.pattern))?;
+        let incomplete = incomplete(response.headers())?;
+        let envelopes = response.into_message().envelopes.into_iter();
+        let found: Result<_, _> = envelopes.map(Envelope::try_from).collect();
+        Ok(Found {
+            found: found.or_internal("an envelope is invalid")?,
+            incomplete,
+        })
+    }
+
+    /// Asks for a listing.
+    ///
+    /// # Errors
+    ///
+    /// Returns what the plugin answered, of kind [`CannotList`](crate::ErrorKind::CannotList) if it cannot list.
+    pub async fn list(self) -> Result<Found<Listed>, ProviderError> {
+        let request = self.request(ListSecretsRequest {
+            pattern: Some(self.pattern.clone()),
+        });
+        let response = CatalogServiceClient::new(self.daemon.transport())
+            .list_secrets(request)
+            .await
+            .map_err(|error| read_error(&error, &self.pattern))?;
+        let incomplete = incomplete(response.headers())?;
+        let secrets = response.into_message().secrets.into_iter();
+        Ok(Found {
+            found: secrets.map(to_listed).collect::<Result<_, _>>()?,
+            incomplete,
+        })
+    }
+
+    fn request<M>(&self, message: M) -> Request<M> {
+        let mut request = Request::new(message);
+        let headers = request.metadata_mut();
+        headers.insert(REQUEST_ID_HEADER, REQUEST_ID);
+        if !self.may_ask_user {
+            headers.insert(MAY_ASK_USER_HEADER, HeaderValue::from_static("0"));
+        }
+        match self.time {
+            Some(time) => request.with_timeout(time),
+            None => request,
+        }
+    }
+}
+
+/// Reads an error as a daemon does. A text that is not a pattern is not a single id either.
+pub(super) fn read_error(error: &keyway_rpc::Error, query: &str) -> ProviderError {
+    let pattern = query.parse::<Pattern>();
+    let is_single = pattern.is_ok_and(|pattern| pattern.as_id().is_some());
+    ProviderError::from_rpc(error, is_single)
+}
+
+fn incomplete(headers: &HeaderMap) -> Result<Option<ProviderError>, ProviderError> {
+    let header = headers.get_binary(INCOMPLETE_HEADER);
+    let header = header.or_internal("the header of an incomplete response is not base64")?;
+    let Some(bytes) = header.first() else {
+        return Ok(None);
+    };
+    let failure = Failure::decode(bytes.as_ref())
+        .or_internal("the header of an incomplete response cannot be decoded")?;
+    Ok(Some(ProviderError::from_failure(
+        failure.within_limits(),
+        String::new(),
+    )))
+}
+
+fn to_listed(secret: Secret) -> Result<Listed, ProviderError> {
+    let mut listed = Listed::new(secret.id.unwrap_or_default().parse()?);
+    listed.version = secret.version.unwrap_or_default();
+    let time = |wire| timestamp::from_wire(wire).or_internal("a time is invalid");
+    listed.created_at = time(secret.created_at)?;
+    listed.expires_at = time(secret.expires_at)?;
+    listed.metadata = secret.metadata;
+    Ok(listed)
+}
