@@ -235,7 +235,10 @@ fn the_file_store() {
     };
     step("set web/token", b"dummy");
     step("set web/token", b"dummy\n");
-    step("set web/empty", b"");
+    step("set web/token", b"");
+    step("set web/empty --allow-empty", b"");
+    step("set web/trimmed --trim", b"dummy\r\n");
+    step("set web/trimmed --trim", b"\n");
     step("set web/one --store other", b"1");
     step("rm web/token", b"");
     step("rm web/token", b"");
@@ -258,6 +261,27 @@ fn the_file_store() {
     step("set web/one --store taken", b"2");
     step("set web/one --store ", b"2");
     insta::assert_snapshot!(shorten(&text));
+}
+
+#[test]
+fn without_stdin_or_a_terminal_nothing_is_stored() {
+    let home = Home::new();
+    home.run("set web/token", b"dummy");
+    let mut closed = home.keyway(["set", "web/token"]);
+    let program = closed.get_program().to_owned();
+    let arguments: Vec<_> = closed.get_args().map(ToOwned::to_owned).collect();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "exec \"$@\" <&-", "sh"]).arg(program);
+    shell.args(arguments).current_dir(home.path()).env_clear();
+    shell.env("HOME", home.path());
+    shell.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    for output in [shell.output().unwrap(), closed.output().unwrap()] {
+        assert_eq!(output.status.code(), Some(1));
+        let text = home.show(&output);
+        assert!(text.contains("Nothing was stored"), "{text}");
+    }
+    let output = home.run("set web/token", b"dummy");
+    assert!(home.show(&output).contains("version 2,"));
 }
 
 /// The large value is not part of the message.

@@ -223,6 +223,7 @@ impl ManagementService for Script {
             removed: vec!["old".to_owned()],
             restarted: vec!["vault".to_owned()],
             problems: vec!["/plugins/pass is not executable".to_owned()],
+            ..ReloadResponse::default()
         }))
     }
 
@@ -232,7 +233,10 @@ impl ManagementService for Script {
     ) -> Result<Response<TrustPluginResponse>, Error> {
         known(request.message().name())?;
         let sha256 = Some("00ff".repeat(16));
-        Ok(Response::new(TrustPluginResponse { sha256 }))
+        Ok(Response::new(TrustPluginResponse {
+            sha256,
+            ..TrustPluginResponse::default()
+        }))
     }
 }
 
