@@ -1,59 +1,68 @@
 //! Asking the daemon, and saying why it gave no answer.
 
-use std::ffi::OsString;
+use std::env;
 
-use clap::Args;
-use clap::builder::{OsStringValueParser, TypedValueParser as _};
+use keyway_local::{EnvironmentError, Places, daemon_uid, given_address};
 use keyway_resolver::{
-    Address, ConnectError, DaemonSocket, DialError, GetOneError, Id, Pattern, ResolveError,
-    Resolver,
+    ConnectError, DaemonSocket, DialError, GetOneError, Id, Pattern, ResolveError, Resolver,
 };
 use keyway_rpc::Code;
 use tokio::runtime::Builder;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::globals::Globals;
 
 /// A client of the daemon.
 pub(crate) type Daemon = Resolver<DaemonSocket>;
 
-/// Where the daemon is.
-#[derive(Args, Debug)]
-pub(crate) struct DaemonOptions {
-    /// The daemon's socket: a path, or @NAME for an abstract socket [env: KEYWAY_SOCKET].
-    #[arg(long, value_name = "ADDR", global = true, value_parser = OsStringValueParser::new().try_map(parse))]
-    socket: Option<Address>,
-}
-
-fn parse(text: OsString) -> Result<Address, keyway_resolver::ParseAddressError> {
-    Address::from_os_str(&text)
-}
-
-impl DaemonOptions {
-    /// Asks the daemon something. It is looked for when the question is asked, not before.
-    pub(crate) fn ask<T>(
-        &self,
-        question: impl AsyncFnOnce(Daemon) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        let socket = self.socket()?;
-        let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| {
-            Failure::error(
-                format_args!("the system gives no event queue: {error}"),
-                "Check how many files this process may open",
-            )
-        })?;
-        runtime.block_on(question(Resolver::new(socket)))
+/// Sends requests to the daemon, which is looked for with the first one.
+pub(crate) fn ask<T>(
+    globals: &Globals,
+    requests: impl AsyncFnOnce(Daemon) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let socket = socket(globals)?;
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| {
+        Failure::error(
+            format_args!("the system gives no event queue: {error}"),
+            "Check how many files this process may open",
+        )
+    })?;
+    let mut daemon = Resolver::new(socket);
+    if let Some(timeout) = globals.timeout {
+        daemon = daemon.with_timeout(timeout);
     }
-
-    fn socket(&self) -> Result<DaemonSocket, Failure> {
-        if let Some(address) = &self.socket {
-            return Ok(DaemonSocket::at(address.clone()));
+    let outcome = runtime.block_on(requests(daemon));
+    outcome.map_err(|failure| match globals.socket() {
+        // What the command line says is not repeated.
+        Ok(Some(address)) => {
+            failure.with_text_replaced(&format!(" at {address} ("), " at the address of --socket (")
         }
-        DaemonSocket::from_env().map_err(|error| {
-            Failure::usage(error, "Correct the variable, or unset it for the default")
-        })
-    }
+        _ => failure,
+    })
+}
+
+/// Where the daemon is and whose it is: as the command line says, else as the environment does.
+fn socket(globals: &Globals) -> Result<DaemonSocket, Failure> {
+    let environment = |name: &str| env::var_os(name);
+    let wrong = |error: EnvironmentError| {
+        Failure::usage(error, "Correct the variable, or unset it for the default")
+    };
+    let uid = match globals.daemon_uid {
+        Some(uid) => Some(uid),
+        None => daemon_uid(environment).map_err(wrong)?,
+    };
+    let address = match globals.socket()? {
+        Some(address) => Some(address.clone()),
+        None => given_address(environment).map_err(wrong)?,
+    };
+    let places = uid.map_or_else(Places::of_process, Places::of_user);
+    let socket = DaemonSocket::at_first_of(places.candidates(address));
+    Ok(match uid {
+        Some(uid) => socket.with_daemon_uid(uid),
+        None => socket,
+    })
 }
 
 /// There is no daemon, or none that may be asked.
@@ -66,7 +75,7 @@ pub(crate) fn not_running(error: &ConnectError) -> Failure {
         .iter()
         .any(|attempt| foreign(&attempt.error))
     {
-        "Start your own with `keyway serve`, and say with --socket where it listens"
+        "Start your own with `keyway serve`, or name the user of this one with --daemon-uid if you trust that user"
     } else {
         "Check that the daemon is well and that you may use its socket, or name another one with --socket"
     };

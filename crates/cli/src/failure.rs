@@ -43,6 +43,15 @@ impl Failure {
         self
     }
 
+    /// With `shown` in every place where `text` stood.
+    pub(crate) fn with_text_replaced(mut self, text: &str, shown: &str) -> Self {
+        let texts = [&mut self.what, &mut self.advice];
+        for sentence in texts.into_iter().chain(&mut self.details) {
+            *sentence = sentence.replace(text, shown);
+        }
+        self
+    }
+
     /// How the program ends.
     pub(crate) fn exit(&self) -> Exit {
         self.exit

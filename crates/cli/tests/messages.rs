@@ -37,7 +37,14 @@ fn what_is_typed_wrong() {
         "get a --socket @",
         "set",
         "set a/*",
+        "set NAME=hunter2",
+        "get NAME=hunter2",
         "set a hunter2",
+        "set a --valeu x",
+        "get a --json=x",
+        "get a --timeout 5",
+        "get a --daemon-uid root",
+        "get a --socket b --socket c",
         "set a --value=hunter2",
         "set a --store",
         "rm",
@@ -79,6 +86,7 @@ fn a_value_is_asked_for() {
         "get web/token",
         "get web/token --value",
         "get web/token --json",
+        "--json get se://web/token",
         "get bin/key --json",
         "get bin/quoted --json",
         "get web/tok/**",
@@ -141,7 +149,7 @@ fn plugins_are_asked_about_and_changed() {
 
 #[test]
 fn versions() {
-    insta::assert_snapshot!(with_daemon(&["version"]));
+    insta::assert_snapshot!(with_daemon(&["version", "version --json"]));
 }
 
 #[test]
@@ -239,6 +247,8 @@ fn the_file_store() {
     step("set web/empty --allow-empty", b"");
     step("set web/trimmed --trim", b"dummy\r\n");
     step("set web/trimmed --trim", b"\n");
+    step("--json set se://web/trimmed", b"dummy");
+    step("rm web/trimmed --json", b"");
     step("set web/one --store other", b"1");
     step("rm web/token", b"");
     step("rm web/token", b"");

@@ -21,7 +21,7 @@ fn a_typed_value_is_not_shown_and_stored_without_its_line_break() {
     assert!(status.success(), "{screen}");
     insta::assert_snapshot!(screen.replace(home.path().to_str().unwrap(), "HOME"), @"
     Value of web/token (not shown): 
-    stored web/token (version 1, 9 bytes) in HOME/s
+    stored web/token (version 1, 9 bytes) in DIR
     ");
     assert_eq!(stored(&home), b"pass word");
 }

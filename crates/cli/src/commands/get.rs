@@ -9,38 +9,40 @@ use keyway_resolver::{Envelope, Id, Pattern, ResolveError, Secrets};
 use zeroize::Zeroizing;
 
 use super::plugins;
-use crate::daemon::{self, Daemon, DaemonOptions};
+use crate::daemon::{self, Daemon};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::globals::Globals;
+use crate::names;
 use crate::output::{self, json};
 
 /// Which secret, and in which form.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// The secret's id, or a pattern that matches one secret: `*` is one component, `**` any number of them.
+    #[arg(value_parser = names::pattern)]
     pattern: Pattern,
-    /// Print the value and all that is known of it as JSON; a value that is not text is base64.
-    #[arg(long, conflicts_with = "value")]
-    json: bool,
     /// Print the value as it is, byte for byte, without a line break behind it.
     #[arg(long)]
     value: bool,
-    #[command(flatten)]
-    daemon: DaemonOptions,
 }
 
 /// Prints the secret that the pattern matches.
-pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
     let pattern = &options.pattern;
-    let secrets = options
-        .daemon
-        .ask(async |daemon| match daemon.get(pattern).await {
-            Ok(secrets) => Ok(secrets),
-            Err(ResolveError::NotFound { .. }) => Err(not_asked(&daemon, pattern).await),
-            Err(error) => Err(daemon::failure(pattern, error)),
-        })?;
+    if globals.json && options.value {
+        return Err(Failure::usage(
+            "`--json` and `--value` do not go together",
+            "Run `keyway get --help` to see what it takes",
+        ));
+    }
+    let secrets = daemon::ask(globals, async |daemon| match daemon.get(pattern).await {
+        Ok(secrets) => Ok(secrets),
+        Err(ResolveError::NotFound { .. }) => Err(not_asked(&daemon, pattern).await),
+        Err(error) => Err(daemon::failure(pattern, error)),
+    })?;
     let envelope = only(pattern, &secrets)?;
-    print(options, envelope)?;
+    print(globals, options, envelope)?;
     if let Some(rejected) = secrets.rejected.first() {
         output::note(format_args!(
             "a part of the answer was left out: {rejected}"
@@ -137,9 +139,9 @@ fn not_one(pattern: &Pattern, envelopes: &[Envelope]) -> Failure {
     .with_details(lines)
 }
 
-fn print(options: &Options, envelope: &Envelope) -> Result<Exit, Failure> {
+fn print(globals: &Globals, options: &Options, envelope: &Envelope) -> Result<Exit, Failure> {
     let value = envelope.value.expose();
-    if options.json {
+    if globals.json {
         return output::print(&json::secret(envelope));
     }
     if options.value {

@@ -12,33 +12,30 @@ use keyway_resolver::{
 use serde::Serialize;
 
 use super::plugins;
-use crate::daemon::{self, Daemon, DaemonOptions};
+use crate::daemon::{self, Daemon};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::globals::Globals;
+use crate::names;
 use crate::output::{self, Table, json, rfc3339};
 
 /// Which secrets, and in which form.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// Only the secrets that this pattern matches: `*` is one component, `**` any number of them.
-    #[arg(default_value = "**")]
+    #[arg(default_value = "**", value_parser = names::pattern)]
     pattern: Pattern,
     /// Read the secrets of providers that cannot list theirs, to find out; their values are not printed.
     #[arg(long)]
     fetch: bool,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    daemon: DaemonOptions,
 }
 
 /// Prints what there is.
-pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
-    let listing = options
-        .daemon
-        .ask(async |daemon| Listing::ask(&daemon, &options.pattern, options.fetch).await)?;
-    if options.json {
+pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
+    let listing = daemon::ask(globals, async |daemon| {
+        Listing::ask(&daemon, &options.pattern, options.fetch).await
+    })?;
+    if globals.json {
         output::print_text(json::line(&listing))?;
     } else {
         output::print_text(listing.table())?;

@@ -12,9 +12,10 @@ use keyway_proto::plugins::v1::{
 use keyway_resolver::{Pattern, ResolveError};
 use serde::Serialize;
 
-use crate::daemon::{self, Daemon, DaemonOptions};
+use crate::daemon::{self, Daemon};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::globals::Globals;
 use crate::output::{self, Table, json};
 use crate::printable::printable;
 
@@ -23,11 +24,6 @@ use crate::printable::printable;
 pub(crate) struct Options {
     #[command(subcommand)]
     action: Option<Action>,
-    /// Print JSON.
-    #[arg(long, global = true)]
-    json: bool,
-    #[command(flatten)]
-    daemon: DaemonOptions,
 }
 
 /// What to do; without it they are listed.
@@ -55,9 +51,9 @@ enum Action {
 }
 
 /// Does it.
-pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
-    let json = options.json;
-    options.daemon.ask(async |daemon| match &options.action {
+pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
+    let json = globals.json;
+    daemon::ask(globals, async |daemon| match &options.action {
         None | Some(Action::List) => list(&daemon, json).await,
         Some(Action::Enable { name }) => switch(&daemon, name, true, json).await,
         Some(Action::Disable { name }) => switch(&daemon, name, false, json).await,
@@ -189,7 +185,7 @@ async fn switch(daemon: &Daemon, name: &str, enable: bool, json: bool) -> Result
             .await
             .map(drop),
     };
-    answer.map_err(|error| about(name, error.into()))?;
+    answer.map_err(|error| about(error.into()))?;
     if json {
         let enabled = Some(enable);
         return output::print_text(json::line(&Changed {
@@ -210,7 +206,7 @@ async fn trust(daemon: &Daemon, name: &str, json: bool) -> Result<Exit, Failure>
     let answer = client
         .trust_plugin(request)
         .await
-        .map_err(|error| about(name, error.into()))?;
+        .map_err(|error| about(error.into()))?;
     let sha256 = answer.into_message().sha256.unwrap_or_default();
     if json {
         let sha256 = Some(sha256.as_str());
@@ -225,11 +221,11 @@ async fn trust(daemon: &Daemon, name: &str, json: bool) -> Result<Exit, Failure>
 }
 
 /// Why nothing was done to a plugin.
-fn about(name: &str, error: ResolveError) -> Failure {
+fn about(error: ResolveError) -> Failure {
     match error {
         ResolveError::NotFound { .. } => Failure::new(
             Exit::NotFound,
-            format_args!("there is no plugin {name}"),
+            "the daemon has no plugin of this name",
             "Run `keyway plugins` to see which there are, or `keyway plugins reload` after adding one",
         ),
         error => daemon::unanswered(error),

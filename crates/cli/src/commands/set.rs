@@ -5,17 +5,22 @@ use std::io::{self, IsTerminal as _};
 use clap::Args;
 use keyway_plugin_file::MAX_VALUE_LEN;
 use keyway_secrets::{Id, SecretValue};
+use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::globals::Globals;
+use crate::input;
+use crate::names;
+use crate::output::{self, json};
 use crate::prompt::{self, PromptError};
-use crate::store::{self, StoreOptions};
-use crate::{input, output};
+use crate::store::StoreOptions;
 
 /// Which secret, and in which store.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// The secret's id, such as `web/token`.
+    #[arg(value_parser = names::id)]
     id: Id,
     /// Remove the line breaks at the end of the value.
     #[arg(long)]
@@ -28,7 +33,7 @@ pub(crate) struct Options {
 }
 
 /// Stores the value exactly as it comes and says where.
-pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
     let id = &options.id;
     let store = options.store.open()?;
     let (mut value, typed) = value_of(id)?;
@@ -40,19 +45,34 @@ pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
     }
     let version = store
         .set(id, &value)
-        .map_err(|error| store::failure(&error))?;
+        .map_err(|error| options.store.failure(&error))?;
     if !typed && value.expose().ends_with(b"\n") {
         output::note(
             "the value ends with a line break, which is stored too; `--trim` stores it without, and `printf %s` writes none",
         );
+    }
+    if globals.json {
+        return output::print_text(json::line(&Stored {
+            id: id.as_str(),
+            version: version.number,
+            bytes: version.len,
+        }));
     }
     let bytes = if version.len == 1 { "byte" } else { "bytes" };
     output::print_text(format_args!(
         "stored {id} (version {}, {} {bytes}) in {}\n",
         version.number,
         version.len,
-        store.dir().display()
+        options.store.shown(&store)
     ))
+}
+
+/// What was stored, as `--json` shows it.
+#[derive(Debug, Serialize)]
+struct Stored<'a> {
+    id: &'a str,
+    version: u64,
+    bytes: u64,
 }
 
 /// The failure of a value without a byte: what a pipe gives whose other end failed.
