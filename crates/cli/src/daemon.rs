@@ -1,17 +1,20 @@
-//! Asking the daemon, and saying why it gave no answer.
+//! Requests to the daemon, and why one has no result.
 
 use std::env;
 
 use keyway_local::{EnvironmentError, Places, daemon_uid, given_address};
 use keyway_resolver::{
-    ConnectError, DaemonSocket, DialError, GetOneError, Id, Pattern, ResolveError, Resolver,
+    ConnectError, DaemonSocket, DialError, FailureKind, GetOneError, Id, Pattern, ProviderFailure,
+    ResolveError, Resolver,
 };
 use keyway_rpc::Code;
 use tokio::runtime::Builder;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::failures::Query;
 use crate::globals::Globals;
+use crate::inventory;
 
 /// A client of the daemon.
 pub(crate) type Daemon = Resolver<DaemonSocket>;
@@ -29,7 +32,9 @@ pub(crate) fn ask<T>(
             "Check how many files this process may open",
         )
     })?;
-    let mut daemon = Resolver::new(socket);
+    let mut daemon = Resolver::new(socket)
+        .with_may_ask_user(!globals.no_ask)
+        .with_retry(true);
     if let Some(timeout) = globals.timeout {
         daemon = daemon.with_timeout(timeout);
     }
@@ -82,17 +87,88 @@ pub(crate) fn not_running(error: &ConnectError) -> Failure {
     Failure::new(Exit::Unavailable, error, advice)
 }
 
-/// Why a question about `pattern` got no answer.
-pub(crate) fn failure(pattern: &Pattern, error: ResolveError) -> Failure {
+/// A client and what its user said about the query, which turns failed providers into failures of the command.
+#[derive(Clone, Copy)]
+pub(crate) struct Session<'a> {
+    pub(crate) daemon: &'a Daemon,
+    pub(crate) globals: &'a Globals,
+}
+
+impl Session<'_> {
+    /// Why a query has no result.
+    pub(crate) async fn failure(self, pattern: &Pattern, error: ResolveError) -> Failure {
+        match error {
+            ResolveError::NotFound { .. } => not_found(pattern),
+            ResolveError::Denied { message } => denied(pattern, &message),
+            // A daemon that describes no failures says in its message what happened.
+            ResolveError::Uncertain { message, failures }
+                if failures.iter().all(is_undescribed) =>
+            {
+                Failure::new(
+                    Exit::Unavailable,
+                    message,
+                    "Run `keyway plugins` to see what is wrong, then try again",
+                )
+            }
+            ResolveError::Uncertain { message, failures }
+            | ResolveError::Conflict { message, failures } => self
+                .failed(pattern, &failures, false)
+                .await
+                .unwrap_or_else(|| unavailable(&message)),
+            error => unanswered(error),
+        }
+    }
+
+    /// Why the query for an id has not exactly one result.
+    pub(crate) async fn one_failure(self, id: &Id, error: GetOneError) -> Failure {
+        match error {
+            GetOneError::Resolve(error) => self.failure(&id.into(), error).await,
+            GetOneError::Ambiguous { providers, .. } => ambiguous(id, &providers),
+            error => Failure::error(error, "Run `keyway plugins` to see the providers"),
+        }
+    }
+
+    /// The failure of the providers that failed, if there are any; `is_partial` says whether a result was printed all the same.
+    pub(crate) async fn failed(
+        self,
+        pattern: &Pattern,
+        failures: &[ProviderFailure],
+        is_partial: bool,
+    ) -> Option<Failure> {
+        if failures.is_empty() {
+            return None;
+        }
+        let unlimited = inventory::unlimited(self.daemon).await;
+        let query = Query {
+            pattern,
+            is_partial,
+            no_ask: self.globals.no_ask,
+            unlimited: &unlimited,
+        };
+        query.failure(failures)
+    }
+}
+
+fn is_undescribed(failure: &ProviderFailure) -> bool {
+    failure.kind == FailureKind::Unknown && failure.message.is_empty()
+}
+
+/// Why there is no explanation of a query.
+pub(crate) fn refused(pattern: &Pattern, error: ResolveError) -> Failure {
     match error {
         ResolveError::NotFound { .. } => not_found(pattern),
-        ResolveError::Denied { message } => Failure::new(
-            Exit::Denied,
-            format_args!("access to {pattern} was denied: {message}"),
-            "Ask whoever decides about access on this daemon; `keyway plugins` shows the modules that do",
-        ),
+        ResolveError::Denied { message } => denied(pattern, &message),
         error => unanswered(error),
     }
+}
+
+/// Authorization refused the query.
+fn denied(pattern: &Pattern, message: &str) -> Failure {
+    Failure::new(
+        Exit::Denied,
+        format_args!("access to {pattern} was denied: {message}"),
+        "Run `keyway plugins` to see the access-control modules; the daemon's configuration names them in `[access]`",
+    )
 }
 
 /// Nothing has the id, or an id that the pattern matches.
@@ -110,15 +186,6 @@ pub(crate) fn not_found(pattern: &Pattern) -> Failure {
     Failure::new(Exit::NotFound, what, advice)
 }
 
-/// Why there is not exactly one answer for an id.
-pub(crate) fn one_failure(id: &Id, error: GetOneError) -> Failure {
-    match error {
-        GetOneError::Resolve(error) => failure(&id.into(), error),
-        GetOneError::Ambiguous { providers, .. } => ambiguous(id, &providers),
-        error => Failure::error(error, "Run `keyway plugins` to see who answers"),
-    }
-}
-
 /// More than one provider has the id, or one has it more than once, which only daemons of another make let through.
 pub(crate) fn ambiguous(id: &Id, providers: &[String]) -> Failure {
     if let [first, others @ ..] = providers
@@ -126,28 +193,12 @@ pub(crate) fn ambiguous(id: &Id, providers: &[String]) -> Failure {
     {
         return Failure::error(
             format_args!("{first} gives {} secrets with the id {id}", providers.len()),
-            "Nobody can tell which is meant: ask whoever makes that provider to give one of them",
+            "It is not known which is meant: ask the author of that provider to give one of them",
         );
     }
     Failure::error(
         format_args!("{id} is provided by {}", providers.join(" and by ")),
         "Give one of them a `priority` in the daemon's configuration, or turn one off with `keyway plugins disable NAME`",
-    )
-}
-
-/// Some providers have not answered, so what was printed may not be everything.
-pub(crate) fn incomplete(providers: &[String]) -> Failure {
-    let (noun, verb) = match providers {
-        [_] => ("provider", "has"),
-        _ => ("providers", "have"),
-    };
-    Failure::new(
-        Exit::Unavailable,
-        format_args!(
-            "the {noun} {} {verb} failed, so something may be missing",
-            providers.join(", ")
-        ),
-        "Run `keyway plugins` to see what is wrong",
     )
 }
 
@@ -158,7 +209,7 @@ pub(crate) fn unanswered(error: ResolveError) -> Failure {
         ResolveError::Denied { .. } => Failure::new(
             Exit::Denied,
             error,
-            "Ask whoever decides about access on this daemon",
+            "Only the daemon's own user may do this, and access-control modules may deny it; the daemon's log says which",
         ),
         ResolveError::NotFound { .. } => Failure::new(
             Exit::NotFound,
@@ -170,11 +221,16 @@ pub(crate) fn unanswered(error: ResolveError) -> Failure {
             error,
             "Run `keyway plugins` to see whether a provider hangs, then try again",
         ),
-        ResolveError::Unavailable { message, .. } => unavailable(message, false),
-        ResolveError::Uncertain { message, .. } => unavailable(message, true),
+        ResolveError::Unavailable { message, .. } | ResolveError::Uncertain { message, .. } => {
+            unavailable(&message)
+        }
         ResolveError::Unsupported { .. } => Failure::error(
             error,
             "Compare both with `keyway version`: the daemon may be older than this program, or of another make",
+        ),
+        ResolveError::InvalidResponse { .. } => Failure::error(
+            error,
+            "Compare both with `keyway version`, and run `keyway plugins` to see the providers",
         ),
         ResolveError::Invalid { .. } => Failure::error(
             error,
@@ -184,6 +240,10 @@ pub(crate) fn unanswered(error: ResolveError) -> Failure {
             format_args!("nothing was changed: {}", error.message()),
             "Run `keyway plugins` to see how things are",
         ),
+        ResolveError::Other(error) => Failure::error(
+            format_args!("the daemon failed: {}", error.message()),
+            "Look at what it wrote to its log",
+        ),
         error => Failure::error(
             format_args!("the daemon failed: {error}"),
             "Look at what it wrote to its log",
@@ -191,17 +251,10 @@ pub(crate) fn unanswered(error: ResolveError) -> Failure {
     }
 }
 
-fn unavailable(message: String, names_providers: bool) -> Failure {
-    let (what, advice) = match names_providers {
-        false => (
-            format!("there is no answer: {message}"),
-            "Check with `keyway plugins` that the daemon is well, then try again",
-        ),
-        // Where the daemon names who failed, its words are complete.
-        true => (
-            message,
-            "Run `keyway plugins` to see what is wrong, then try again",
-        ),
-    };
-    Failure::new(Exit::Unavailable, what, advice)
+fn unavailable(message: &str) -> Failure {
+    Failure::new(
+        Exit::Unavailable,
+        format_args!("there is no answer: {message}"),
+        "Check with `keyway plugins` that the daemon is well, then try again",
+    )
 }

@@ -90,6 +90,10 @@ fn a_value_is_asked_for() {
         "get bin/key --json",
         "get bin/quoted --json",
         "get web/tok/**",
+        "get a --explain",
+        "get a --explain --json",
+        "get nothing/** --explain",
+        "get denied/id --explain",
     ]));
 }
 
@@ -97,6 +101,8 @@ fn a_value_is_asked_for() {
 fn a_value_is_not_to_be_had() {
     insta::assert_snapshot!(with_daemon(&[
         "get nothing/here",
+        "get spare/here",
+        "get new/here",
         "get nothing/**",
         "get web/*",
         "get web/* --json",
@@ -137,12 +143,17 @@ fn plugins_are_asked_about_and_changed() {
         "plugins list --json",
         "plugins enable vault",
         "plugins disable vault --json",
+        "plugins enable env",
         "plugins disable guard",
         "plugins enable nobody",
         "plugins reload",
         "plugins reload --json",
         "plugins trust vault",
         "plugins trust vault --json",
+        "plugins trust file",
+        "plugins untrust vault",
+        "plugins untrust vault --json",
+        "plugins untrust nobody",
         "plugins trust nobody",
     ]));
 }
@@ -160,6 +171,9 @@ fn a_daemon_that_offers_no_more_than_the_protocol() {
         "ls",
         "ls web/*",
         "ls web/* --fetch",
+        "plugins",
+        "plugins --json",
+        "get a/b --explain",
         "ls nothing/** --fetch",
         "plugins reload",
     ]));

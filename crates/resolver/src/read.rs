@@ -7,7 +7,7 @@ use keyway_proto::timestamp;
 use keyway_secrets::{Envelope, Id, Pattern};
 
 use crate::{
-    Authorization, Catalog, Entry, GetOneError, ProviderFailure, Rejected, ResolveError, Secrets,
+    Authorization, Catalog, Entry, FailureKind, GetOneError, ProviderFailure, Rejected, ResolveError, Secrets,
     Unlisted, UnlistedReason,
 };
 
@@ -74,8 +74,24 @@ pub(crate) fn authorization(response: AuthorizeResponse) -> Authorization {
     }
 }
 
-pub(crate) fn catalog(response: wire::ListSecretsResponse) -> Catalog {
+pub(crate) fn catalog(
+    response: wire::ListSecretsResponse,
+    mut failures: Vec<ProviderFailure>,
+) -> Catalog {
+    // A daemon that does not describe the failures names them in the message alone.
+    for unlisted in &response.unlisted {
+        let name = unlisted.provider();
+        if unlisted.reason() == Reason::Failed && failures.iter().all(|known| known.name != name) {
+            failures.push(ProviderFailure {
+                name: name.to_owned(),
+                message: unlisted.message().to_owned(),
+                ..ProviderFailure::default()
+            });
+        }
+    }
+    failures.retain(|failure| failure.kind != FailureKind::CannotList);
     let mut catalog = Catalog {
+        failures,
         unlisted: response.unlisted.into_iter().map(unlisted).collect(),
         ..Catalog::default()
     };

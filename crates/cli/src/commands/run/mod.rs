@@ -18,7 +18,7 @@ use clap::Args;
 use serde::Serialize;
 
 use self::plan::Plan;
-use crate::daemon;
+use crate::daemon::{self, Session};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
@@ -56,7 +56,8 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
     let values = match plan.references().next() {
         None => BTreeMap::new(),
         Some(_) => daemon::ask(globals, async |daemon| {
-            resolve::resolve_all(&plan, &daemon).await
+            let daemon = &daemon;
+            resolve::resolve_all(&plan, &Session { daemon, globals }).await
         })?,
     };
     Err(replace::replace(&options.command, &plan, &values))
