@@ -203,6 +203,52 @@ fn there_is_no_daemon() {
 }
 
 #[test]
+fn only_the_daemon_of_the_named_user_is_asked() {
+    let home = Home::new();
+    let _daemon = Daemon::serve(&home.socket(), full());
+    let own = rustix::process::geteuid().as_raw();
+    let other = own + 1;
+    let shown = |line: &str, variable: &str| {
+        let mut command = home.keyway(line.split(' '));
+        if !variable.is_empty() {
+            command.env("KEYWAY_DAEMON_UID", variable);
+        }
+        home.show(&support::home::feed(&mut command, b""))
+    };
+    let get = |more: &str| format!("get web/token{more}");
+    for (line, variable) in [
+        (get(&format!(" --daemon-uid {own}")), String::new()),
+        (get(""), own.to_string()),
+        (get(&format!(" --daemon-uid {own}")), other.to_string()),
+    ] {
+        assert_eq!(
+            shown(&line, &variable),
+            "dummy-token\n",
+            "{line} {variable}"
+        );
+    }
+    for (line, variable) in [
+        (get(&format!(" --daemon-uid {other}")), String::new()),
+        (get(""), other.to_string()),
+        (get(&format!(" --daemon-uid {other}")), own.to_string()),
+    ] {
+        let text = shown(&line, &variable).replace(&format!("uid {own}"), "uid OWN");
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(text, @"
+            ! keyway: no daemon was reached at HOME/daemon.sock (another user's program listens there (uid OWN)).
+            ! Start your own with `keyway serve`, or name the user of this one with --daemon-uid if you trust that user.
+            [exit status: 5]
+            ");
+        }
+    }
+    insta::assert_snapshot!(shown("get web/token", "root"), @"
+    ! keyway: KEYWAY_DAEMON_UID is wrong: a uid is a whole number from 0 to 4294967294.
+    ! Correct the variable, or unset it for the default.
+    [exit status: 2]
+    ");
+}
+
+#[test]
 fn a_daemon_has_left_its_socket_behind() {
     let home = Home::new();
     drop(UnixListener::bind(home.socket()).unwrap());
