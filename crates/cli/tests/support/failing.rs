@@ -79,7 +79,13 @@ pub(super) fn listing(id: &str) -> Option<Response<ListSecretsResponse>> {
     let unlisted = providers
         .iter()
         .filter(|failure| reason == Reason::CannotList || failure.kind() != FailureKind::Conflict)
-        .map(|failure| unlisted(failure.name(), "kind/**", reason, failure.message()));
+        .map(|failure| {
+            let reason = match failure.kind() {
+                FailureKind::CannotList => Reason::CannotList,
+                _ => reason,
+            };
+            unlisted(failure.name(), "kind/**", reason, failure.message())
+        });
     let mut response = Response::new(ListSecretsResponse {
         unlisted: unlisted.collect(),
         ..ListSecretsResponse::default()
