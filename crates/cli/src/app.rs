@@ -9,6 +9,7 @@ use crate::cli::{Cli, Command};
 use crate::commands::{completions, get, ls, plugins, rm, run, serve, set, version};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::globals::Globals;
 use crate::{bundled, process, usage};
 
 /// Runs the command that the process was started with.
@@ -18,9 +19,12 @@ pub(crate) fn run() -> ExitCode {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage::answer(&error, env::args_os().skip(1)).report(),
+        Err(error) => {
+            let arguments: Vec<_> = env::args_os().skip(1).collect();
+            return usage::answer(&error, &arguments).report();
+        }
     };
-    let outcome = process::forbid_core_dumps().and_then(|()| dispatch(cli.command));
+    let outcome = process::forbid_core_dumps().and_then(|()| dispatch(&cli.globals, cli.command));
     match outcome {
         Ok(exit) => exit.into(),
         Err(failure) => failure.report(),
@@ -28,16 +32,16 @@ pub(crate) fn run() -> ExitCode {
 }
 
 /// Does what the command line says.
-fn dispatch(command: Command) -> Result<Exit, Failure> {
+fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
     match command {
-        Command::Serve(options) => serve::run(&options),
-        Command::Get(options) => get::run(&options),
-        Command::Ls(options) => ls::run(&options),
-        Command::Run(options) => run::run(&options),
-        Command::Plugins(options) => plugins::run(&options),
-        Command::Set(options) => set::run(&options),
-        Command::Rm(options) => rm::run(&options),
-        Command::Version(options) => version::run(&options),
+        Command::Serve(options) => serve::run(&options.listen_also(globals.sockets())),
+        Command::Get(options) => get::run(globals, &options),
+        Command::Ls(options) => ls::run(globals, &options),
+        Command::Run(options) => run::run(globals, &options),
+        Command::Plugins(options) => plugins::run(globals, &options),
+        Command::Set(options) => set::run(globals, &options),
+        Command::Rm(options) => rm::run(globals, &options),
+        Command::Version => version::run(globals),
         Command::Completions(options) => completions::run(&options, Cli::command()),
     }
 }

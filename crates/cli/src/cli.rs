@@ -2,7 +2,8 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completions, get, ls, plugins, rm, run, serve, set, version};
+use crate::commands::{completions, get, ls, plugins, rm, run, serve, set};
+use crate::globals::Globals;
 
 /// A local secrets engine: programs ask one daemon, and plugins answer for the stores that hold the secrets.
 #[derive(Debug, Parser)]
@@ -10,6 +11,8 @@ use crate::commands::{completions, get, ls, plugins, rm, run, serve, set, versio
     name = "keyway",
     version = concat!("v", env!("CARGO_PKG_VERSION")))]
 pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -33,7 +36,7 @@ pub(crate) enum Command {
     /// List the daemon's plugins, or change what they do.
     Plugins(plugins::Options),
     /// Print the versions of this program and of the daemon.
-    Version(version::Options),
+    Version,
     /// Print the completions for a shell.
     Completions(completions::Options),
 }

@@ -1,59 +1,73 @@
-//! Asking the daemon, and saying why it gave no answer.
+//! Requests to the daemon, and why one has no result.
 
-use std::ffi::OsString;
+use std::env;
 
-use clap::Args;
-use clap::builder::{OsStringValueParser, TypedValueParser as _};
+use keyway_local::{EnvironmentError, Places, daemon_uid, given_address};
 use keyway_resolver::{
-    Address, ConnectError, DaemonSocket, DialError, GetOneError, Id, Pattern, ResolveError,
-    Resolver,
+    ConnectError, DaemonSocket, DialError, FailureKind, GetOneError, Id, Pattern, ProviderFailure,
+    ResolveError, Resolver,
 };
 use keyway_rpc::Code;
 use tokio::runtime::Builder;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::failures::Query;
+use crate::globals::Globals;
+use crate::inventory;
 
 /// A client of the daemon.
 pub(crate) type Daemon = Resolver<DaemonSocket>;
 
-/// Where the daemon is.
-#[derive(Args, Debug)]
-pub(crate) struct DaemonOptions {
-    /// The daemon's socket: a path, or @NAME for an abstract socket [env: KEYWAY_SOCKET].
-    #[arg(long, value_name = "ADDR", global = true, value_parser = OsStringValueParser::new().try_map(parse))]
-    socket: Option<Address>,
-}
-
-fn parse(text: OsString) -> Result<Address, keyway_resolver::ParseAddressError> {
-    Address::from_os_str(&text)
-}
-
-impl DaemonOptions {
-    /// Asks the daemon something. It is looked for when the question is asked, not before.
-    pub(crate) fn ask<T>(
-        &self,
-        question: impl AsyncFnOnce(Daemon) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        let socket = self.socket()?;
-        let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| {
-            Failure::error(
-                format_args!("the system gives no event queue: {error}"),
-                "Check how many files this process may open",
-            )
-        })?;
-        runtime.block_on(question(Resolver::new(socket)))
+/// Sends requests to the daemon, which is looked for with the first one.
+pub(crate) fn ask<T>(
+    globals: &Globals,
+    requests: impl AsyncFnOnce(Daemon) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let socket = socket(globals)?;
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| {
+        Failure::error(
+            format_args!("the system gives no event queue: {error}"),
+            "Check how many files this process may open",
+        )
+    })?;
+    let mut daemon = Resolver::new(socket)
+        .with_may_ask_user(!globals.no_ask)
+        .with_retry(true);
+    if let Some(timeout) = globals.timeout {
+        daemon = daemon.with_timeout(timeout);
     }
-
-    fn socket(&self) -> Result<DaemonSocket, Failure> {
-        if let Some(address) = &self.socket {
-            return Ok(DaemonSocket::at(address.clone()));
+    let outcome = runtime.block_on(requests(daemon));
+    outcome.map_err(|failure| match globals.socket() {
+        // What the command line says is not repeated.
+        Ok(Some(address)) => {
+            failure.with_text_replaced(&format!(" at {address} ("), " at the address of --socket (")
         }
-        DaemonSocket::from_env().map_err(|error| {
-            Failure::usage(error, "Correct the variable, or unset it for the default")
-        })
-    }
+        _ => failure,
+    })
+}
+
+/// Where the daemon is and whose it is: as the command line says, else as the environment does.
+fn socket(globals: &Globals) -> Result<DaemonSocket, Failure> {
+    let environment = |name: &str| env::var_os(name);
+    let wrong = |error: EnvironmentError| {
+        Failure::usage(error, "Correct the variable, or unset it for the default")
+    };
+    let uid = match globals.daemon_uid {
+        Some(uid) => Some(uid),
+        None => daemon_uid(environment).map_err(wrong)?,
+    };
+    let address = match globals.socket()? {
+        Some(address) => Some(address.clone()),
+        None => given_address(environment).map_err(wrong)?,
+    };
+    let places = uid.map_or_else(Places::of_process, Places::of_user);
+    let socket = DaemonSocket::at_first_of(places.candidates(address));
+    Ok(match uid {
+        Some(uid) => socket.with_daemon_uid(uid),
+        None => socket,
+    })
 }
 
 /// There is no daemon, or none that may be asked.
@@ -66,24 +80,95 @@ pub(crate) fn not_running(error: &ConnectError) -> Failure {
         .iter()
         .any(|attempt| foreign(&attempt.error))
     {
-        "Start your own with `keyway serve`, and say with --socket where it listens"
+        "Start your own with `keyway serve`, or name the user of this one with --daemon-uid if you trust that user"
     } else {
         "Check that the daemon is well and that you may use its socket, or name another one with --socket"
     };
     Failure::new(Exit::Unavailable, error, advice)
 }
 
-/// Why a question about `pattern` got no answer.
-pub(crate) fn failure(pattern: &Pattern, error: ResolveError) -> Failure {
+/// A client and what its user said about the query, which turns failed providers into failures of the command.
+#[derive(Clone, Copy)]
+pub(crate) struct Session<'a> {
+    pub(crate) daemon: &'a Daemon,
+    pub(crate) globals: &'a Globals,
+}
+
+impl Session<'_> {
+    /// Why a query has no result.
+    pub(crate) async fn failure(self, pattern: &Pattern, error: ResolveError) -> Failure {
+        match error {
+            ResolveError::NotFound { .. } => not_found(pattern),
+            ResolveError::Denied { message } => denied(pattern, &message),
+            // A daemon that describes no failures says in its message what happened.
+            ResolveError::Uncertain { message, failures }
+                if failures.iter().all(is_undescribed) =>
+            {
+                Failure::new(
+                    Exit::Unavailable,
+                    message,
+                    "Run `keyway plugins` to see what is wrong, then try again",
+                )
+            }
+            ResolveError::Uncertain { message, failures }
+            | ResolveError::Conflict { message, failures } => self
+                .failed(pattern, &failures, false)
+                .await
+                .unwrap_or_else(|| unavailable(&message)),
+            error => unanswered(error),
+        }
+    }
+
+    /// Why the query for an id has not exactly one result.
+    pub(crate) async fn one_failure(self, id: &Id, error: GetOneError) -> Failure {
+        match error {
+            GetOneError::Resolve(error) => self.failure(&id.into(), error).await,
+            GetOneError::Ambiguous { providers, .. } => ambiguous(id, &providers),
+            error => Failure::error(error, "Run `keyway plugins` to see the providers"),
+        }
+    }
+
+    /// The failure of the providers that failed, if there are any; `is_partial` says whether a result was printed all the same.
+    pub(crate) async fn failed(
+        self,
+        pattern: &Pattern,
+        failures: &[ProviderFailure],
+        is_partial: bool,
+    ) -> Option<Failure> {
+        if failures.is_empty() {
+            return None;
+        }
+        let unlimited = inventory::unlimited(self.daemon).await;
+        let query = Query {
+            pattern,
+            is_partial,
+            no_ask: self.globals.no_ask,
+            unlimited: &unlimited,
+        };
+        query.failure(failures)
+    }
+}
+
+fn is_undescribed(failure: &ProviderFailure) -> bool {
+    failure.kind == FailureKind::Unknown && failure.message.is_empty()
+}
+
+/// Why there is no explanation of a query.
+pub(crate) fn refused(pattern: &Pattern, error: ResolveError) -> Failure {
     match error {
         ResolveError::NotFound { .. } => not_found(pattern),
-        ResolveError::Denied { message } => Failure::new(
-            Exit::Denied,
-            format_args!("access to {pattern} was denied: {message}"),
-            "Ask whoever decides about access on this daemon; `keyway plugins` shows the modules that do",
-        ),
+        ResolveError::Denied { message } => denied(pattern, &message),
         error => unanswered(error),
     }
+}
+
+/// Authorization refused the query.
+fn denied(pattern: &Pattern, message: &str) -> Failure {
+    Failure::new(
+        Exit::Denied,
+        format_args!("access to {pattern} was denied: {message}"),
+        "Run `keyway plugins` to see the access-control modules; the daemon's configuration names them in `[access]`",
+    )
 }
 
 /// Nothing has the id, or an id that the pattern matches.
@@ -101,15 +186,6 @@ pub(crate) fn not_found(pattern: &Pattern) -> Failure {
     Failure::new(Exit::NotFound, what, advice)
 }
 
-/// Why there is not exactly one answer for an id.
-pub(crate) fn one_failure(id: &Id, error: GetOneError) -> Failure {
-    match error {
-        GetOneError::Resolve(error) => failure(&id.into(), error),
-        GetOneError::Ambiguous { providers, .. } => ambiguous(id, &providers),
-        error => Failure::error(error, "Run `keyway plugins` to see who answers"),
-    }
-}
-
 /// More than one provider has the id, or one has it more than once, which only daemons of another make let through.
 pub(crate) fn ambiguous(id: &Id, providers: &[String]) -> Failure {
     if let [first, others @ ..] = providers
@@ -117,28 +193,12 @@ pub(crate) fn ambiguous(id: &Id, providers: &[String]) -> Failure {
     {
         return Failure::error(
             format_args!("{first} gives {} secrets with the id {id}", providers.len()),
-            "Nobody can tell which is meant: ask whoever makes that provider to give one of them",
+            "It is not known which is meant: ask the author of that provider to give one of them",
         );
     }
     Failure::error(
         format_args!("{id} is provided by {}", providers.join(" and by ")),
         "Give one of them a `priority` in the daemon's configuration, or turn one off with `keyway plugins disable NAME`",
-    )
-}
-
-/// Some providers have not answered, so what was printed may not be everything.
-pub(crate) fn incomplete(providers: &[String]) -> Failure {
-    let (noun, verb) = match providers {
-        [_] => ("provider", "has"),
-        _ => ("providers", "have"),
-    };
-    Failure::new(
-        Exit::Unavailable,
-        format_args!(
-            "the {noun} {} {verb} failed, so something may be missing",
-            providers.join(", ")
-        ),
-        "Run `keyway plugins` to see what is wrong",
     )
 }
 
@@ -149,7 +209,7 @@ pub(crate) fn unanswered(error: ResolveError) -> Failure {
         ResolveError::Denied { .. } => Failure::new(
             Exit::Denied,
             error,
-            "Ask whoever decides about access on this daemon",
+            "Only the daemon's own user may do this, and access-control modules may deny it; the daemon's log says which",
         ),
         ResolveError::NotFound { .. } => Failure::new(
             Exit::NotFound,
@@ -161,11 +221,16 @@ pub(crate) fn unanswered(error: ResolveError) -> Failure {
             error,
             "Run `keyway plugins` to see whether a provider hangs, then try again",
         ),
-        ResolveError::Unavailable { message, .. } => unavailable(message, false),
-        ResolveError::Uncertain { message, .. } => unavailable(message, true),
+        ResolveError::Unavailable { message, .. } | ResolveError::Uncertain { message, .. } => {
+            unavailable(&message)
+        }
         ResolveError::Unsupported { .. } => Failure::error(
             error,
             "Compare both with `keyway version`: the daemon may be older than this program, or of another make",
+        ),
+        ResolveError::InvalidResponse { .. } => Failure::error(
+            error,
+            "Compare both with `keyway version`, and run `keyway plugins` to see the providers",
         ),
         ResolveError::Invalid { .. } => Failure::error(
             error,
@@ -175,6 +240,10 @@ pub(crate) fn unanswered(error: ResolveError) -> Failure {
             format_args!("nothing was changed: {}", error.message()),
             "Run `keyway plugins` to see how things are",
         ),
+        ResolveError::Other(error) => Failure::error(
+            format_args!("the daemon failed: {}", error.message()),
+            "Look at what it wrote to its log",
+        ),
         error => Failure::error(
             format_args!("the daemon failed: {error}"),
             "Look at what it wrote to its log",
@@ -182,17 +251,10 @@ pub(crate) fn unanswered(error: ResolveError) -> Failure {
     }
 }
 
-fn unavailable(message: String, names_providers: bool) -> Failure {
-    let (what, advice) = match names_providers {
-        false => (
-            format!("there is no answer: {message}"),
-            "Check with `keyway plugins` that the daemon is well, then try again",
-        ),
-        // Where the daemon names who failed, its words are complete.
-        true => (
-            message,
-            "Run `keyway plugins` to see what is wrong, then try again",
-        ),
-    };
-    Failure::new(Exit::Unavailable, what, advice)
+fn unavailable(message: &str) -> Failure {
+    Failure::new(
+        Exit::Unavailable,
+        format_args!("there is no answer: {message}"),
+        "Check with `keyway plugins` that the daemon is well, then try again",
+    )
 }

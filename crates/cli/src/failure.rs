@@ -8,7 +8,7 @@ use crate::exit::Exit;
 use crate::printable::printable;
 
 /// An exit code, a sentence of what happened, and a sentence of what to do. Never a secret value.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Failure {
     exit: Exit,
     what: String,
@@ -43,6 +43,23 @@ impl Failure {
         self
     }
 
+    /// With `shown` in every place where `text` stood.
+    pub(crate) fn with_text_replaced(mut self, text: &str, shown: &str) -> Self {
+        let texts = [&mut self.what, &mut self.advice];
+        for sentence in texts.into_iter().chain(&mut self.details) {
+            *sentence = sentence.replace(text, shown);
+        }
+        self
+    }
+
+    /// Both failures in one, with the exit code that applies first and the advice of this one.
+    pub(crate) fn beside(mut self, other: &Self) -> Self {
+        self.exit = self.exit.min(other.exit);
+        self.what = format!("{}, and {}", other.what, self.what);
+        self.details = [other.details.as_slice(), &self.details].concat();
+        self
+    }
+
     /// How the program ends.
     pub(crate) fn exit(&self) -> Exit {
         self.exit
@@ -51,6 +68,14 @@ impl Failure {
     /// What happened, without the full stop.
     pub(crate) fn what(&self) -> &str {
         &self.what
+    }
+
+    /// What happened, in one line: the list below the first sentence if there is one.
+    pub(crate) fn causes(&self) -> String {
+        match self.details.as_slice() {
+            [] => self.what.clone(),
+            details => details.join(", and "),
+        }
     }
 
     /// What to do, without the full stop.

@@ -1,14 +1,20 @@
-//! The signals that a command catches: `keyway run` passes them on, and a hidden prompt ends with them.
+//! The signals that a command catches: `keyway run` passes them on, and a hidden prompt restores the terminal first.
 //!
 //! A handler may do next to nothing, so it writes two bytes into a socket, which the program reads when it is ready.
-//! The only unsafe code of this crate is here: registering a handler that learns who sent a signal has no safe face.
+//! The only unsafe code of this crate is here: registering a handler that learns who sent a signal, and taking the default
+//! action of a caught signal, have no safe interface.
 
 #![allow(unsafe_code)]
 
 use std::fs;
 use std::io::{self, Read as _};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::ptr;
 
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use rustix::process::Signal;
 
 /// What is caught. Signals that were ignored when the program started, as SIGHUP under `nohup`, stay ignored.
@@ -21,6 +27,9 @@ const CAUGHT: [Signal; 7] = [
     Signal::USR2,
     Signal::WINCH,
 ];
+
+/// The signals of job control, which only a prompt catches: those that stop a process, and the one that continues it.
+const JOB_CONTROL: [Signal; 4] = [Signal::TSTP, Signal::TTIN, Signal::TTOU, Signal::CONT];
 
 /// `si_code` of a signal that the kernel made, such as those of a terminal's keys (`SI_KERNEL`).
 const FROM_KERNEL: i32 = 0x80;
@@ -45,13 +54,28 @@ impl Signals {
     ///
     /// The system has no socket or handler left to give.
     pub(crate) fn catch() -> io::Result<Self> {
+        Self::catch_also(&[])
+    }
+
+    /// As [`catch`](Self::catch), with the signals of job control. A system call that any of these interrupts fails with
+    /// `EINTR` and is not restarted: `tcsetattr` by a background process would otherwise raise SIGTTOU for ever.
+    pub(crate) fn catch_with_job_control() -> io::Result<Self> {
+        let signals = Self::catch_also(&JOB_CONTROL)?;
+        for signal in CAUGHT.iter().chain(&JOB_CONTROL) {
+            do_not_restart(*signal)?;
+        }
+        Ok(signals)
+    }
+
+    fn catch_also(more: &[Signal]) -> io::Result<Self> {
         let (arrived, sender) = UnixStream::pair()?;
         // A handler must not wait. If ever the buffer is full, hundreds of signals are on their way already.
         sender.set_nonblocking(true)?;
         let ignored = ignored_signals()?;
-        let caught = CAUGHT.into_iter().filter(|signal| !is_in(*signal, ignored));
-        for signal in caught.chain([Signal::CHILD]) {
-            catch(signal, sender.try_clone()?)?;
+        let caught = CAUGHT.iter().chain(more);
+        let caught = caught.filter(|signal| !is_in(**signal, ignored));
+        for signal in caught.chain(&[Signal::CHILD]) {
+            catch(*signal, sender.try_clone()?)?;
         }
         Ok(Self { arrived })
     }
@@ -60,7 +84,24 @@ impl Signals {
     pub(crate) fn next(&mut self) -> io::Result<Arrived> {
         let mut message = [0; 2];
         self.arrived.read_exact(&mut message)?;
-        let [number, by_kernel] = message;
+        Self::read(message)
+    }
+
+    /// Returns the next signal if one has arrived.
+    pub(crate) fn try_next(&mut self) -> io::Result<Option<Arrived>> {
+        let mut message = [0; 2];
+        loop {
+            // A handler writes both bytes at once, so both are there or none is.
+            match recv(&self.arrived, &mut message, RecvFlags::DONTWAIT) {
+                Ok(_) => return Self::read(message).map(Some),
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn read([number, by_kernel]: [u8; 2]) -> io::Result<Arrived> {
         let signal = Signal::from_named_raw(number.into())
             .ok_or_else(|| io::Error::other("a signal without a name was caught"))?;
         let keys = matches!(signal, Signal::INT | Signal::QUIT | Signal::WINCH);
@@ -68,6 +109,52 @@ impl Signals {
             signal,
             by_terminal: keys && by_kernel == 1,
         })
+    }
+}
+
+impl AsFd for Signals {
+    /// Readable when a signal has arrived.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.arrived.as_fd()
+    }
+}
+
+/// Takes the default action of a caught signal that stops a process, and returns when the process was continued.
+///
+/// The kernel decides whether it stops: a process group without a parent in its session, which nothing could continue, is
+/// not stopped by SIGTSTP, SIGTTIN and SIGTTOU.
+pub(crate) fn stop_by(signal: Signal) -> io::Result<()> {
+    let handler = action(signal)?;
+    // SAFETY: all fields are integers, an optional function or a signal set, for which zeros are SIG_DFL and the empty set.
+    let default: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+    set_action(signal, &default)?;
+    let stopped = rustix::process::kill_process(rustix::process::getpid(), signal);
+    set_action(signal, &handler)?;
+    Ok(stopped?)
+}
+
+/// Lets system calls fail with `EINTR` when the handler of this signal has run. An ignored signal has none.
+fn do_not_restart(signal: Signal) -> io::Result<()> {
+    let mut action = action(signal)?;
+    action.sa_flags &= !libc::SA_RESTART;
+    set_action(signal, &action)
+}
+
+fn action(signal: Signal) -> io::Result<libc::sigaction> {
+    let mut action = MaybeUninit::uninit();
+    // SAFETY: a null pointer asks only; the kernel writes the whole struct, if it returns 0.
+    match unsafe { libc::sigaction(signal.as_raw(), ptr::null(), action.as_mut_ptr()) } {
+        // SAFETY: written by the call.
+        0 => Ok(unsafe { action.assume_init() }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn set_action(signal: Signal, action: &libc::sigaction) -> io::Result<()> {
+    // SAFETY: the action is SIG_DFL, or one that `action` has read with the handler of `signal_hook_registry` in it.
+    match unsafe { libc::sigaction(signal.as_raw(), action, ptr::null_mut()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

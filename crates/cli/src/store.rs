@@ -24,29 +24,50 @@ impl StoreOptions {
             Some(directory) if name == STORE_VARIABLE => Some(directory.into()),
             _ => env::var_os(name),
         };
-        let config = StoreConfig::from_env(lookup).map_err(|error| failure(&error))?;
+        let config = StoreConfig::from_env(lookup).map_err(|error| self.failure(&error))?;
         Ok(Store::new(config))
     }
+
+    /// The directory of the store for the user. What the command line says is not repeated.
+    pub(crate) fn shown(&self, store: &Store) -> String {
+        match self.store {
+            Some(_) => SHOWN.to_owned(),
+            None => store.dir().display().to_string(),
+        }
+    }
+
+    /// What a store said. What the command line says is not repeated.
+    pub(crate) fn failure(&self, error: &StoreError) -> Failure {
+        let given = self.store.as_deref().and_then(|dir| absolute(dir).ok());
+        sentences(error, |text| match &given {
+            Some(dir) => text.replace(&dir.display().to_string(), SHOWN),
+            None => text.to_owned(),
+        })
+    }
 }
+
+/// Stands for a directory that was given with `--store`, as in the help of that option.
+const SHOWN: &str = "DIR";
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| {
         Failure::usage(
-            format_args!("`{}` names no directory: {error}", path.display()),
-            "Give --store a path",
+            format_args!("--store names no directory: {error}"),
+            "Give it a path",
         )
     })
 }
 
-/// What a store said, as our two sentences: its messages put what to do behind the last semicolon.
-pub(crate) fn failure(error: &StoreError) -> Failure {
+/// What a store said, as our two sentences: its messages put what to do behind the last semicolon. `show` changes what is shown
+/// of it.
+fn sentences(error: &StoreError, show: impl Fn(&str) -> String) -> Failure {
     if let StoreError::NoLocation = error {
         return Failure::error(
             "nothing says where the file store is",
             "Set KEYWAY_FILE_STORE, XDG_DATA_HOME or HOME to an absolute path, or give --store",
         );
     }
-    let text = error.to_string();
+    let text = show(&error.to_string());
     match text.rsplit_once("; ") {
         Some((what, advice)) => Failure::error(what, capitalised(advice)),
         None => Failure::error(text, advice(error)),
@@ -79,7 +100,7 @@ mod tests {
             path: "/s/index.age".into(),
         };
         assert_eq!(
-            failure(&error).to_string(),
+            sentences(&error, str::to_owned).to_string(),
             "keyway: /s/index.age is missing, although there are values beside it.\nRestore it from a backup.\n"
         );
     }

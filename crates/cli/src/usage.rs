@@ -31,8 +31,8 @@ impl Answer {
     }
 }
 
-/// The answer to what the parser could not take of `arguments`.
-pub(crate) fn answer(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> Answer {
+/// The answer to what the parser could not take of `arguments`, which do not hold the program's name.
+pub(crate) fn answer(error: &clap::Error, arguments: &[OsString]) -> Answer {
     if matches!(
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
@@ -40,19 +40,35 @@ pub(crate) fn answer(error: &clap::Error, arguments: impl Iterator<Item = OsStri
         return Answer::Asked(error.render().to_string());
     }
     let command = command(arguments);
-    let failure = special(error.kind(), &command)
-        .unwrap_or_else(|| Failure::usage(what(error), advice(error, &command)));
+    let failure = special(error, &command).unwrap_or_else(|| {
+        Failure::usage(what(error, &command, arguments), advice(error, &command))
+    });
     Answer::Wrong(failure)
 }
 
 /// Mistakes that many will make once.
-fn special(kind: ErrorKind, command: &str) -> Option<Failure> {
-    match (kind, command) {
-        (ErrorKind::UnknownArgument, "keyway set") => Some(Failure::usage(
-            "the value does not go on the command line, where other programs could read it",
-            "Pipe it to stdin, or run `keyway set ID` in a terminal and type it",
-        )),
-        (ErrorKind::UnknownArgument, "keyway run") => Some(Failure::usage(
+fn special(error: &clap::Error, command: &str) -> Option<Failure> {
+    let unknown = match error.kind() {
+        ErrorKind::UnknownArgument => text(error, ContextKind::InvalidArg),
+        _ => String::new(),
+    };
+    let invalid = match error.kind() {
+        ErrorKind::ValueValidation => text(error, ContextKind::InvalidValue),
+        _ => String::new(),
+    };
+    let is_value = |word: &str| !word.is_empty() && !word.starts_with('-');
+    match command {
+        "keyway set"
+            if is_value(&unknown)
+                || unknown == "--value"
+                || is_value(&invalid) && invalid.contains('=') =>
+        {
+            Some(Failure::usage(
+                "the value does not go on the command line, where other programs could read it",
+                "Run `keyway set NAME` and type it, or pipe it to stdin; the shell's history has it now",
+            ))
+        }
+        "keyway run" if is_value(&unknown) => Some(Failure::usage(
             "the command and its arguments go behind `--`",
             "Write `keyway run [OPTIONS] -- CMD ARGS...`",
         )),
@@ -60,45 +76,72 @@ fn special(kind: ErrorKind, command: &str) -> Option<Failure> {
     }
 }
 
+/// What the parser says of one side of an error.
+fn text(error: &clap::Error, kind: ContextKind) -> String {
+    error.get(kind).map(ToString::to_string).unwrap_or_default()
+}
+
 /// One sentence of what is wrong.
 ///
-/// An argument that nobody asked for is not repeated: it may be a secret, and what is on stderr ends in logs.
-fn what(error: &clap::Error) -> String {
-    let text = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
-    let argument = name(&text(ContextKind::InvalidArg));
-    let value = text(ContextKind::InvalidValue);
+/// No argument is repeated: any of them may be a secret that was typed in the wrong place, and what is on stderr ends in logs.
+/// Only what this program itself calls an option, a command or a value is named.
+fn what(error: &clap::Error, command: &str, arguments: &[OsString]) -> String {
+    let argument = name(&text(error, ContextKind::InvalidArg));
+    let place = |kind| place(&text(error, kind), arguments);
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
-            format!(
-                "`{}` is not a command of keyway",
-                text(ContextKind::InvalidSubcommand)
-            )
+            let place = place(ContextKind::InvalidSubcommand);
+            format!("{place} is not a command of `{command}`")
         }
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             "no command was given".to_owned()
         }
         ErrorKind::MissingRequiredArgument => format!("{argument} is missing"),
         ErrorKind::UnknownArgument if argument.starts_with('-') => {
-            format!("there is no option `{argument}`")
+            let place = place(ContextKind::InvalidArg);
+            format!("{place} is not an option of `{command}`")
         }
-        ErrorKind::UnknownArgument => "there is an argument too many".to_owned(),
-        ErrorKind::ArgumentConflict => match name(&text(ContextKind::PriorArg)) {
+        ErrorKind::UnknownArgument => {
+            let place = place(ContextKind::InvalidArg);
+            format!("{place} is one too many for `{command}`")
+        }
+        ErrorKind::ArgumentConflict => match name(&text(error, ContextKind::PriorArg)) {
             prior if prior == argument => format!("`{argument}` is given twice"),
             prior => format!("`{argument}` and `{prior}` do not go together"),
         },
-        ErrorKind::InvalidValue if value.is_empty() => format!("`{argument}` needs a value"),
-        ErrorKind::InvalidValue => format!("`{value}` is not a {argument}"),
+        ErrorKind::InvalidValue if text(error, ContextKind::InvalidValue).is_empty() => {
+            format!("`{argument}` needs a value")
+        }
+        ErrorKind::InvalidValue => format!("{} is not known", of_argument(&argument)),
+        ErrorKind::TooManyValues => format!("`{argument}` takes no value"),
         ErrorKind::ValueValidation => {
             let reason = std::error::Error::source(error).map(ToString::to_string);
             let reason = reason.unwrap_or_default();
-            format!("`{value}` is not a valid {argument}: {reason}")
+            format!("{} is not valid: {reason}", of_argument(&argument))
         }
         ErrorKind::InvalidUtf8 => "an argument is not UTF-8".to_owned(),
-        _ => {
-            let rendered = error.render().to_string();
-            let first = rendered.lines().next().unwrap_or_default();
-            first.trim_start_matches("error: ").to_owned()
-        }
+        _ => "the command line cannot be read".to_owned(),
+    }
+}
+
+/// What a value was given for: an option, or a place in the command line.
+fn of_argument(argument: &str) -> String {
+    match argument.starts_with('-') {
+        true => format!("the value of `{argument}`"),
+        false => format!("the {argument}"),
+    }
+}
+
+/// Which argument it is that the parser calls `word`, counted from 1.
+fn place(word: &str, arguments: &[OsString]) -> String {
+    let is_meant = |argument: &OsString| {
+        let argument = argument.to_string_lossy();
+        let head = argument.split('=').next().unwrap_or_default();
+        argument == word || head == word
+    };
+    match arguments.iter().position(is_meant) {
+        Some(index) => format!("argument {}", index + 1),
+        None => "an argument".to_owned(),
     }
 }
 
@@ -111,27 +154,32 @@ fn name(argument: &str) -> String {
 
 /// One sentence of what to do.
 fn advice(error: &clap::Error, command: &str) -> String {
-    let suggested = [
-        ContextKind::ValidValue,
-        ContextKind::SuggestedSubcommand,
-        ContextKind::SuggestedArg,
-    ];
-    let suggested = suggested
+    let commands = || {
+        let typed = text(error, ContextKind::InvalidSubcommand);
+        let mut words = words(error.get(ContextKind::SuggestedSubcommand)?);
+        words.retain(|word| is_slip(&typed, word));
+        list(&words)
+    };
+    let suggested = [ContextKind::ValidValue, ContextKind::SuggestedArg]
         .into_iter()
-        .find_map(|kind| list(error.get(kind)?));
-    match suggested {
+        .find_map(|kind| list(&words(error.get(kind)?)));
+    match suggested.or_else(commands) {
         Some(words) => format!("Try {words}, or run `{command} --help` to see what it takes"),
         None => format!("Run `{command} --help` to see what it takes"),
     }
 }
 
-/// The words `a`, `b` or `c`.
-fn list(value: &ContextValue) -> Option<String> {
-    let words = match value {
-        ContextValue::String(word) => std::slice::from_ref(word),
-        ContextValue::Strings(words) => words,
-        _ => return None,
-    };
+/// The words that the parser suggests.
+fn words(value: &ContextValue) -> Vec<String> {
+    match value {
+        ContextValue::String(word) => vec![word.clone()],
+        ContextValue::Strings(words) => words.clone(),
+        _ => Vec::new(),
+    }
+}
+
+/// The words as `a`, `b` or `c`.
+fn list(words: &[String]) -> Option<String> {
     let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
     let (last, rest) = quoted.split_last()?;
     Some(match rest {
@@ -140,8 +188,23 @@ fn list(value: &ContextValue) -> Option<String> {
     })
 }
 
+/// Whether one slip of the fingers makes `word` of what was typed: a character too many, one too few, another one, or two in
+/// the other order. A command is suggested only then: following a suggestion runs it.
+fn is_slip(typed: &str, word: &str) -> bool {
+    let (typed, word): (Vec<char>, Vec<char>) = (typed.chars().collect(), word.chars().collect());
+    let n_equal = typed.iter().zip(&word).take_while(|(a, b)| a == b).count();
+    let (typed, word) = (&typed[n_equal..], &word[n_equal..]);
+    match (typed, word) {
+        ([_, typed @ ..], word) if typed == word => true,
+        (typed, [_, word @ ..]) if typed == word => true,
+        ([_, typed @ ..], [_, word @ ..]) if typed == word => true,
+        ([a, b, typed @ ..], [c, d, word @ ..]) => (a, b) == (d, c) && typed == word,
+        _ => false,
+    }
+}
+
 /// The command that the arguments lead to, whose help says more: `keyway`, `keyway set`, `keyway plugins enable`.
-fn command(arguments: impl Iterator<Item = OsString>) -> String {
+fn command(arguments: &[OsString]) -> String {
     let mut command = Cli::command();
     let mut path = command.get_name().to_owned();
     for word in arguments {
@@ -161,14 +224,24 @@ mod tests {
     #[test]
     fn the_command_is_found_among_its_options() {
         let check = |line: &str, expected: &str| {
-            assert_eq!(
-                command(line.split_whitespace().map(OsString::from)),
-                expected
-            );
+            let arguments: Vec<_> = line.split_whitespace().map(OsString::from).collect();
+            assert_eq!(command(&arguments), expected);
         };
         check("", "keyway");
         check("gett a", "keyway");
         check("set --store x a", "keyway set");
         check("plugins --json enable", "keyway plugins enable");
+        check("--socket x set", "keyway set");
+    }
+
+    #[test]
+    fn only_a_slip_of_the_fingers_is_corrected() {
+        for typed in ["gett", "ge", "gat", "egt", "gte"] {
+            assert!(is_slip(typed, "get"), "{typed}");
+        }
+        for typed in ["stop", "g", "got it", ""] {
+            assert!(!is_slip(typed, "get"), "{typed}");
+        }
+        assert!(!is_slip("stop", "set") && !is_slip("restore", "serve"));
     }
 }

@@ -17,7 +17,7 @@ fn what_is_set_is_in_the_store_byte_for_byte() {
         vec![b'\n'],
     ];
     for value in values {
-        let output = home.run("set bin/key --store s", &value);
+        let output = home.run("set bin/key --allow-empty --store s", &value);
         assert!(output.status.success(), "{}", home.show(&output));
         let store = Store::new(StoreConfig::new(home.path().join("s")));
         let stored = store.get(&"bin/key".parse().unwrap()).unwrap();

@@ -49,7 +49,11 @@ fn bytes_survive_the_whole_way() {
         b"line\n".to_vec(),
         vec![b'x'; 3 << 20],
     ] {
-        assert!(home.run("set bin/key", &value).status.success());
+        assert!(
+            home.run("set bin/key --allow-empty", &value)
+                .status
+                .success()
+        );
         let output = home.run("get bin/key --value", b"");
         assert_eq!(output.status.code(), Some(0), "{}", home.show(&output));
         assert!(

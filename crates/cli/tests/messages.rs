@@ -37,7 +37,14 @@ fn what_is_typed_wrong() {
         "get a --socket @",
         "set",
         "set a/*",
+        "set NAME=hunter2",
+        "get NAME=hunter2",
         "set a hunter2",
+        "set a --valeu x",
+        "get a --json=x",
+        "get a --timeout 5",
+        "get a --daemon-uid root",
+        "get a --socket b --socket c",
         "set a --value=hunter2",
         "set a --store",
         "rm",
@@ -79,9 +86,14 @@ fn a_value_is_asked_for() {
         "get web/token",
         "get web/token --value",
         "get web/token --json",
+        "--json get se://web/token",
         "get bin/key --json",
         "get bin/quoted --json",
         "get web/tok/**",
+        "get a --explain",
+        "get a --explain --json",
+        "get nothing/** --explain",
+        "get denied/id --explain",
     ]));
 }
 
@@ -89,6 +101,8 @@ fn a_value_is_asked_for() {
 fn a_value_is_not_to_be_had() {
     insta::assert_snapshot!(with_daemon(&[
         "get nothing/here",
+        "get spare/here",
+        "get new/here",
         "get nothing/**",
         "get web/*",
         "get web/* --json",
@@ -129,19 +143,24 @@ fn plugins_are_asked_about_and_changed() {
         "plugins list --json",
         "plugins enable vault",
         "plugins disable vault --json",
+        "plugins enable env",
         "plugins disable guard",
         "plugins enable nobody",
         "plugins reload",
         "plugins reload --json",
         "plugins trust vault",
         "plugins trust vault --json",
+        "plugins trust file",
+        "plugins untrust vault",
+        "plugins untrust vault --json",
+        "plugins untrust nobody",
         "plugins trust nobody",
     ]));
 }
 
 #[test]
 fn versions() {
-    insta::assert_snapshot!(with_daemon(&["version"]));
+    insta::assert_snapshot!(with_daemon(&["version", "version --json"]));
 }
 
 #[test]
@@ -152,6 +171,9 @@ fn a_daemon_that_offers_no_more_than_the_protocol() {
         "ls",
         "ls web/*",
         "ls web/* --fetch",
+        "plugins",
+        "plugins --json",
+        "get a/b --explain",
         "ls nothing/** --fetch",
         "plugins reload",
     ]));
@@ -178,6 +200,52 @@ fn there_is_no_daemon() {
     text.push_str("\n$ env KEYWAY_SOCKET=@ keyway get web/token\n");
     text.push_str(&home.show(&output));
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn only_the_daemon_of_the_named_user_is_asked() {
+    let home = Home::new();
+    let _daemon = Daemon::serve(&home.socket(), full());
+    let own = rustix::process::geteuid().as_raw();
+    let other = own + 1;
+    let shown = |line: &str, variable: &str| {
+        let mut command = home.keyway(line.split(' '));
+        if !variable.is_empty() {
+            command.env("KEYWAY_DAEMON_UID", variable);
+        }
+        home.show(&support::home::feed(&mut command, b""))
+    };
+    let get = |more: &str| format!("get web/token{more}");
+    for (line, variable) in [
+        (get(&format!(" --daemon-uid {own}")), String::new()),
+        (get(""), own.to_string()),
+        (get(&format!(" --daemon-uid {own}")), other.to_string()),
+    ] {
+        assert_eq!(
+            shown(&line, &variable),
+            "dummy-token\n",
+            "{line} {variable}"
+        );
+    }
+    for (line, variable) in [
+        (get(&format!(" --daemon-uid {other}")), String::new()),
+        (get(""), other.to_string()),
+        (get(&format!(" --daemon-uid {other}")), own.to_string()),
+    ] {
+        let text = shown(&line, &variable).replace(&format!("uid {own}"), "uid OWN");
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(text, @"
+            ! keyway: no daemon was reached at HOME/daemon.sock (another user's program listens there (uid OWN)).
+            ! Start your own with `keyway serve`, or name the user of this one with --daemon-uid if you trust that user.
+            [exit status: 5]
+            ");
+        }
+    }
+    insta::assert_snapshot!(shown("get web/token", "root"), @"
+    ! keyway: KEYWAY_DAEMON_UID is wrong: a uid is a whole number from 0 to 4294967294.
+    ! Correct the variable, or unset it for the default.
+    [exit status: 2]
+    ");
 }
 
 #[test]
@@ -235,7 +303,12 @@ fn the_file_store() {
     };
     step("set web/token", b"dummy");
     step("set web/token", b"dummy\n");
-    step("set web/empty", b"");
+    step("set web/token", b"");
+    step("set web/empty --allow-empty", b"");
+    step("set web/trimmed --trim", b"dummy\r\n");
+    step("set web/trimmed --trim", b"\n");
+    step("--json set se://web/trimmed", b"dummy");
+    step("rm web/trimmed --json", b"");
     step("set web/one --store other", b"1");
     step("rm web/token", b"");
     step("rm web/token", b"");
@@ -258,6 +331,27 @@ fn the_file_store() {
     step("set web/one --store taken", b"2");
     step("set web/one --store ", b"2");
     insta::assert_snapshot!(shorten(&text));
+}
+
+#[test]
+fn without_stdin_or_a_terminal_nothing_is_stored() {
+    let home = Home::new();
+    home.run("set web/token", b"dummy");
+    let mut closed = home.keyway(["set", "web/token"]);
+    let program = closed.get_program().to_owned();
+    let arguments: Vec<_> = closed.get_args().map(ToOwned::to_owned).collect();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "exec \"$@\" <&-", "sh"]).arg(program);
+    shell.args(arguments).current_dir(home.path()).env_clear();
+    shell.env("HOME", home.path());
+    shell.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    for output in [shell.output().unwrap(), closed.output().unwrap()] {
+        assert_eq!(output.status.code(), Some(1));
+        let text = home.show(&output);
+        assert!(text.contains("Nothing was stored"), "{text}");
+    }
+    let output = home.run("set web/token", b"dummy");
+    assert!(home.show(&output).contains("version 2,"));
 }
 
 /// The large value is not part of the message.

@@ -48,6 +48,34 @@ fn references_become_secrets_and_everything_else_stays() {
 }
 
 #[test]
+fn options_of_the_program_may_stand_before_the_command() {
+    let home = Home::new();
+    let _daemon = Daemon::serve(&home.path().join("other.sock"), full());
+    let line = [
+        "--socket",
+        "other.sock",
+        "run",
+        "--",
+        "sh",
+        "-c",
+        "echo $TOKEN -- $0",
+        "--",
+    ];
+    let output = feed(home.keyway(line).env("TOKEN", "se://web/token"), b"");
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "dummy-token -- --\n"
+    );
+    let line = ["--json", "run", "--dry-run", "--", "true"];
+    let output = feed(home.keyway(line).env("TOKEN", "se://web/token"), b"");
+    let expected = r#"[{"variable":"TOKEN","id":"web/token","from":"environment"}]"#;
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        format!("{expected}\n")
+    );
+}
+
+#[test]
 fn files_add_variables_and_the_last_one_wins() {
     let home = Home::new();
     let _daemon = Daemon::serve(&home.socket(), full());

@@ -21,11 +21,16 @@ fn a_typed_value_is_not_shown_and_stored_without_its_line_break() {
     assert!(status.success(), "{screen}");
     insta::assert_snapshot!(screen.replace(home.path().to_str().unwrap(), "HOME"), @"
     Value of web/token (not shown): 
-    stored web/token (version 1, 9 bytes) in HOME/s
+    stored web/token (version 1, 9 bytes) in DIR
     ");
+    assert_eq!(stored(&home), b"pass word");
+}
+
+/// The current value of `web/token` in the store `s`.
+fn stored(home: &Home) -> Vec<u8> {
     let store = Store::new(StoreConfig::new(home.path().join("s")));
     let stored = store.get(&"web/token".parse().unwrap()).unwrap();
-    assert_eq!(stored[0].value.expose(), b"pass word");
+    stored[0].value.expose().to_vec()
 }
 
 #[test]
@@ -39,7 +44,7 @@ fn a_value_that_was_not_typed_is_not_stored() {
     insta::assert_snapshot!(screen, @"
     Value of web/token (not shown): 
     keyway: no value was typed.
-    Nothing was stored; `keyway set web/token </dev/null` stores an empty value.
+    Nothing was stored; `keyway set web/token --allow-empty` stores an empty value.
     ");
     assert!(!home.path().join("s").exists());
 }
@@ -69,7 +74,40 @@ fn ctrl_c_at_the_question_leaves_a_terminal_that_shows_what_is_typed() {
     terminal.press("half a sec\x03");
     let status = terminal.wait();
     assert_eq!((status.code(), terminal.echoes()), (Some(128 + 2), true));
+    let (_, screen) = terminal.end();
+    assert_eq!(screen, "Value of web/token (not shown): \n");
     assert!(!home.path().join("s").exists());
+}
+
+#[test]
+fn a_typed_value_with_stray_keys_is_not_stored() {
+    let home = Home::new();
+    for keys in ["abc\x1b[Dd\n", "abc\td\n", "abc\x1b\n"] {
+        let mut terminal = Terminal::start(&home.keyway(["set", "web/token", "--store", "s"]));
+        terminal.expect("not shown): ");
+        terminal.press(keys);
+        let (status, screen) = terminal.end();
+        assert_eq!(status.code(), Some(1));
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(screen, @"
+            Value of web/token (not shown): 
+            keyway: a control character or an editing key was typed that the prompt does not know.
+            Nothing was stored; type the value again, or put it into a file and run `keyway set web/token <FILE`.
+            ");
+        }
+        assert!(!home.path().join("s").exists());
+    }
+}
+
+#[test]
+fn a_typed_value_can_be_corrected_by_word() {
+    let home = Home::new();
+    let mut terminal = Terminal::start(&home.keyway(["set", "web/token", "--store", "s"]));
+    terminal.expect("not shown): ");
+    terminal.press("one two\x17three\n");
+    let (status, screen) = terminal.end();
+    assert!(status.success(), "{screen}");
+    assert_eq!(stored(&home), b"one three");
 }
 
 #[test]

@@ -66,6 +66,8 @@ pub struct Catalog {
     pub entries: Vec<Entry>,
     /// The providers that gave no list.
     pub unlisted: Vec<Unlisted>,
+    /// The providers that failed, in rank order; those that cannot list are not among them.
+    pub failures: Vec<ProviderFailure>,
     /// Entries of the answer that could not be read, each with its reason.
     pub rejected: Vec<String>,
 }

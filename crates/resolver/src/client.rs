@@ -213,7 +213,8 @@ impl<S: Transport> Resolver<S> {
         let response = CatalogServiceClient::from(self.rpc())
             .list_secrets(request)
             .await?;
-        Ok(read::catalog(response.into_message()))
+        let failures = failure::of_headers(response.headers());
+        Ok(read::catalog(response.into_message(), failures))
     }
 
     /// Asks for the daemon's version: Go semver, so it starts with `v`.

@@ -7,8 +7,8 @@ use keyway_proto::timestamp;
 use keyway_secrets::{Envelope, Id, Pattern};
 
 use crate::{
-    Authorization, Catalog, Entry, GetOneError, ProviderFailure, Rejected, ResolveError, Secrets,
-    Unlisted, UnlistedReason,
+    Authorization, Catalog, Entry, FailureKind, GetOneError, ProviderFailure, Rejected,
+    ResolveError, Secrets, Unlisted, UnlistedReason,
 };
 
 /// Reads envelopes and sorts out what was not asked for.
@@ -74,8 +74,24 @@ pub(crate) fn authorization(response: AuthorizeResponse) -> Authorization {
     }
 }
 
-pub(crate) fn catalog(response: wire::ListSecretsResponse) -> Catalog {
+pub(crate) fn catalog(
+    response: wire::ListSecretsResponse,
+    mut failures: Vec<ProviderFailure>,
+) -> Catalog {
+    // A daemon that does not describe the failures names them in the message alone.
+    for unlisted in &response.unlisted {
+        let name = unlisted.provider();
+        if unlisted.reason() == Reason::Failed && failures.iter().all(|known| known.name != name) {
+            failures.push(ProviderFailure {
+                name: name.to_owned(),
+                message: unlisted.message().to_owned(),
+                ..ProviderFailure::default()
+            });
+        }
+    }
+    failures.retain(|failure| failure.kind != FailureKind::CannotList);
     let mut catalog = Catalog {
+        failures,
         unlisted: response.unlisted.into_iter().map(unlisted).collect(),
         ..Catalog::default()
     };
@@ -112,5 +128,50 @@ fn unlisted(unlisted: wire::Unlisted) -> Unlisted {
         provider: unlisted.provider.unwrap_or_default(),
         realm: unlisted.pattern.and_then(|pattern| pattern.parse().ok()),
         message: unlisted.message.unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(name: &str, kind: FailureKind) -> ProviderFailure {
+        ProviderFailure {
+            name: name.to_owned(),
+            kind,
+            ..ProviderFailure::default()
+        }
+    }
+
+    fn unlisted(name: &str, reason: Reason) -> wire::Unlisted {
+        let mut unlisted = wire::Unlisted {
+            provider: Some(name.to_owned()),
+            message: Some("no agent".to_owned()),
+            ..wire::Unlisted::default()
+        };
+        unlisted.set_reason(reason);
+        unlisted
+    }
+
+    #[test]
+    fn a_catalog_names_each_failed_provider_once_and_none_that_cannot_list() {
+        let response = wire::ListSecretsResponse {
+            unlisted: vec![
+                unlisted("described", Reason::Failed),
+                unlisted("named", Reason::Failed),
+                unlisted("ids-only", Reason::CannotList),
+            ],
+            ..wire::ListSecretsResponse::default()
+        };
+        let described = vec![
+            failure("described", FailureKind::Locked),
+            failure("ids-only", FailureKind::CannotList),
+        ];
+        let failures = catalog(response, described).failures;
+        let named = ProviderFailure {
+            message: "no agent".to_owned(),
+            ..failure("named", FailureKind::Unknown)
+        };
+        assert_eq!(failures, [failure("described", FailureKind::Locked), named]);
     }
 }

@@ -4,74 +4,132 @@ use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _};
 
 use clap::Args;
-use keyway_proto::plugins::v1::Plugin;
-use keyway_resolver::{Envelope, Id, Pattern, ResolveError, Secrets};
+use keyway_resolver::{Envelope, GetOneError, Id, Pattern, ResolveError, Secrets};
 use zeroize::Zeroizing;
 
-use super::plugins;
-use crate::daemon::{self, Daemon, DaemonOptions};
+use super::explain;
+use crate::daemon::{self, Daemon, Session};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::globals::Globals;
+use crate::inventory::{self, Kind, Plugin, Status};
+use crate::names;
 use crate::output::{self, json};
 
 /// Which secret, and in which form.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// The secret's id, or a pattern that matches one secret: `*` is one component, `**` any number of them.
+    #[arg(value_parser = names::pattern)]
     pattern: Pattern,
-    /// Print the value and all that is known of it as JSON; a value that is not text is base64.
-    #[arg(long, conflicts_with = "value")]
-    json: bool,
     /// Print the value as it is, byte for byte, without a line break behind it.
     #[arg(long)]
     value: bool,
-    #[command(flatten)]
-    daemon: DaemonOptions,
+    /// Print which providers were asked in which order, and what came of it; never the value.
+    #[arg(long, conflicts_with = "value")]
+    explain: bool,
 }
 
 /// Prints the secret that the pattern matches.
-pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
     let pattern = &options.pattern;
-    let secrets = options
-        .daemon
-        .ask(async |daemon| match daemon.get(pattern).await {
-            Ok(secrets) => Ok(secrets),
-            Err(ResolveError::NotFound { .. }) => Err(not_asked(&daemon, pattern).await),
-            Err(error) => Err(daemon::failure(pattern, error)),
-        })?;
-    let envelope = only(pattern, &secrets)?;
-    print(options, envelope)?;
-    if let Some(rejected) = secrets.rejected.first() {
-        output::note(format_args!(
-            "a part of the answer was left out: {rejected}"
+    if globals.json && options.value {
+        return Err(Failure::usage(
+            "`--json` and `--value` do not go together",
+            "Run `keyway get --help` to see what it takes",
         ));
     }
-    if !secrets.failures.is_empty() {
-        return Err(daemon::incomplete(&secrets.failed_providers()));
-    }
-    Ok(Exit::Done)
+    daemon::ask(globals, async |daemon| {
+        if options.explain {
+            return explain::run(&daemon, pattern, globals.json).await;
+        }
+        let session = Session {
+            daemon: &daemon,
+            globals,
+        };
+        let secrets = secrets(session, pattern).await?;
+        let failed = session.failed(pattern, &secrets.failures, true).await;
+        let envelope = only(pattern, &secrets, failed.as_ref())?;
+        print(globals, options, envelope)?;
+        if let Some(rejected) = secrets.rejected.first() {
+            output::note(format_args!(
+                "a part of the answer was left out: {rejected}"
+            ));
+        }
+        failed.map_or(Ok(Exit::Done), Err)
+    })
 }
 
-/// Nothing was found; says so with the providers that might have it if they ran: those that are turned off, and those that
-/// have never said what they provide.
+/// What the daemon returned. One id has a certain value, or there is a failure.
+async fn secrets(session: Session<'_>, pattern: &Pattern) -> Result<Secrets, Failure> {
+    let result = match pattern.as_id() {
+        Some(id) => session.daemon.get_one(&id).await.map(|envelope| {
+            let mut secrets = Secrets::default();
+            secrets.envelopes.push(envelope);
+            secrets
+        }),
+        None => session.daemon.get(pattern).await.map_err(Into::into),
+    };
+    match (result, pattern.as_id()) {
+        (Ok(secrets), _) => Ok(secrets),
+        (Err(GetOneError::Resolve(ResolveError::NotFound { .. })), _) => {
+            Err(not_asked(session.daemon, pattern).await)
+        }
+        (Err(error), Some(id)) => Err(session.one_failure(&id, error).await),
+        (Err(GetOneError::Resolve(error)), None) => Err(session.failure(pattern, error).await),
+        (Err(error), None) => Err(Failure::error(
+            error,
+            "Run `keyway plugins` to see the providers",
+        )),
+    }
+}
+
+/// Nothing was found; says so with the providers that might hold it if they ran: those that are disabled, available or
+/// untrusted, and those that have never said what they provide.
 async fn not_asked(daemon: &Daemon, pattern: &Pattern) -> Failure {
     let failure = daemon::not_found(pattern);
-    // That nothing was found is certain; whoever is not told the reason is told that.
-    let Ok(plugins) = plugins::listed(daemon).await else {
+    // That nothing was found is certain, with or without a list of plugins.
+    let Ok(plugins) = inventory::list(daemon).await else {
         return failure;
     };
     let names = |wanted: &dyn Fn(&Plugin) -> bool| -> Vec<String> {
         let found = plugins.iter().filter(|plugin| wanted(plugin));
-        found.filter_map(|plugin| plugin.name.clone()).collect()
+        found.map(|plugin| plugin.name.clone()).collect()
     };
-    let off = names(&|plugin| plugin.disabled() && plugins::may_answer(plugin, pattern));
+    let excluded =
+        |status| move |plugin: &Plugin| plugin.status == status && plugin.may_answer(pattern);
+    let off = names(&excluded(Status::Disabled));
     if let Some(first) = off.first() {
         let advice = format!(
             "Run `keyway plugins enable {first}` if it should be asked, or `keyway ls` to see what there is"
         );
         return but(&failure, &off, ["is turned off", "are turned off"], &advice);
     }
-    let unknown = names(&|plugin| plugin.metadata.is_none());
+    let available = names(&excluded(Status::Available));
+    if let Some(first) = available.first() {
+        let advice = format!(
+            "Run `keyway plugins enable {first}` if it should be asked, or `keyway ls` to see what there is"
+        );
+        return but(
+            &failure,
+            &available,
+            ["is not enabled", "are not enabled"],
+            &advice,
+        );
+    }
+    let untrusted = names(&excluded(Status::Untrusted));
+    if let Some(first) = untrusted.first() {
+        let advice = format!(
+            "Run `keyway plugins trust {first}` if it should be asked, or `keyway ls` to see what there is"
+        );
+        return but(
+            &failure,
+            &untrusted,
+            ["is not trusted", "are not trusted"],
+            &advice,
+        );
+    }
+    let unknown = names(&|plugin| plugin.kind == Kind::Unknown);
     if unknown.is_empty() {
         return failure;
     }
@@ -94,26 +152,37 @@ fn but(failure: &Failure, plugins: &[String], verb: [&str; 2], advice: &str) -> 
     )
 }
 
-/// The secret, if there is one and no doubt which.
-fn only<'a>(pattern: &Pattern, secrets: &'a Secrets) -> Result<&'a Envelope, Failure> {
+/// The secret, if there is exactly one.
+fn only<'a>(
+    pattern: &Pattern,
+    secrets: &'a Secrets,
+    failed: Option<&Failure>,
+) -> Result<&'a Envelope, Failure> {
     match secrets.envelopes.as_slice() {
-        [] => Err(nothing(pattern, secrets)),
+        [] => Err(nothing(pattern, secrets, failed)),
         [envelope] => Ok(envelope),
-        several => Err(not_one(pattern, several)),
+        several => {
+            let failure = not_one(pattern, several);
+            Err(match failed {
+                // The exit code that applies first, with all that happened.
+                Some(failed) => failed.clone().beside(&failure),
+                None => failure,
+            })
+        }
     }
 }
 
-/// A daemon says *not found* by itself; an answer without a secret means the same unless somebody failed.
-fn nothing(pattern: &Pattern, secrets: &Secrets) -> Failure {
-    if let Some(rejected) = secrets.rejected.first() {
-        return Failure::error(
-            format_args!("the daemon's answer about {pattern} is wrong: {rejected}"),
-            "Run `keyway plugins` to see who answers",
-        );
+/// A daemon says *not found* by itself; a success without a secret means the same unless a provider failed.
+fn nothing(pattern: &Pattern, secrets: &Secrets, failed: Option<&Failure>) -> Failure {
+    if let Some(failed) = failed {
+        return failed.clone();
     }
-    match secrets.failed_providers().as_slice() {
-        [] => daemon::not_found(pattern),
-        failed => daemon::incomplete(failed),
+    match secrets.rejected.first() {
+        Some(rejected) => Failure::error(
+            format_args!("the daemon's answer about {pattern} is wrong: {rejected}"),
+            "Run `keyway plugins` to see the providers",
+        ),
+        None => daemon::not_found(pattern),
     }
 }
 
@@ -137,9 +206,9 @@ fn not_one(pattern: &Pattern, envelopes: &[Envelope]) -> Failure {
     .with_details(lines)
 }
 
-fn print(options: &Options, envelope: &Envelope) -> Result<Exit, Failure> {
+fn print(globals: &Globals, options: &Options, envelope: &Envelope) -> Result<Exit, Failure> {
     let value = envelope.value.expose();
-    if options.json {
+    if globals.json {
         return output::print(&json::secret(envelope));
     }
     if options.value {

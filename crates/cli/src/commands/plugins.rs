@@ -3,19 +3,21 @@
 use clap::{Args, Subcommand};
 use keyway_proto::keyway::v1::{
     ManagementServiceClient, ReloadRequest, ReloadResponse, TrustPluginRequest,
+    UntrustPluginRequest,
 };
-use keyway_proto::plugins::v1::plugin::Metadata;
 use keyway_proto::plugins::v1::{
-    DisablePluginRequest, EnablePluginRequest, ListPluginsRequest, Plugin,
-    PluginManagementServiceClient, RunStatus,
+    DisablePluginRequest, EnablePluginRequest, PluginManagementServiceClient,
 };
-use keyway_resolver::{Pattern, ResolveError};
+use keyway_resolver::ResolveError;
+use keyway_rpc::Code;
 use serde::Serialize;
 
-use crate::daemon::{self, Daemon, DaemonOptions};
+use crate::daemon::{self, Daemon};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::{self, Table, json};
+use crate::globals::Globals;
+use crate::inventory::{self, Plugin, Status};
+use crate::output::{self, Table, json, rfc3339};
 use crate::printable::printable;
 
 /// What to do with the plugins.
@@ -23,17 +25,12 @@ use crate::printable::printable;
 pub(crate) struct Options {
     #[command(subcommand)]
     action: Option<Action>,
-    /// Print JSON.
-    #[arg(long, global = true)]
-    json: bool,
-    #[command(flatten)]
-    daemon: DaemonOptions,
 }
 
 /// What to do; without it they are listed.
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show every plugin and what it is doing.
+    /// Show every plugin in rank order, and what it is doing.
     List,
     /// Start a plugin, now and with the daemon.
     Enable {
@@ -47,94 +44,33 @@ enum Action {
     },
     /// Read the daemon's configuration and the plugin directories again.
     Reload,
-    /// Let the executable of a plugin run as it is now, where the daemon starts only those that it knows.
+    /// Let the executable of a plugin run as it is now, and only so.
     Trust {
+        /// The plugin.
+        name: String,
+    },
+    /// Take back what `trust` said of a plugin.
+    Untrust {
         /// The plugin.
         name: String,
     },
 }
 
 /// Does it.
-pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
-    let json = options.json;
-    options.daemon.ask(async |daemon| match &options.action {
+pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
+    let json = globals.json;
+    daemon::ask(globals, async |daemon| match &options.action {
         None | Some(Action::List) => list(&daemon, json).await,
         Some(Action::Enable { name }) => switch(&daemon, name, true, json).await,
         Some(Action::Disable { name }) => switch(&daemon, name, false, json).await,
         Some(Action::Reload) => reload(&daemon, json).await,
         Some(Action::Trust { name }) => trust(&daemon, name, json).await,
+        Some(Action::Untrust { name }) => untrust(&daemon, name, json).await,
     })
 }
 
-/// A plugin as `--json` shows it.
-#[derive(Debug, Serialize)]
-struct Shown {
-    name: String,
-    version: String,
-    kind: &'static str,
-    realm: Option<String>,
-    status: &'static str,
-    started_by: &'static str,
-    configurable: bool,
-    message: String,
-}
-
-impl From<Plugin> for Shown {
-    fn from(plugin: Plugin) -> Self {
-        let status = match plugin.run_status() {
-            _ if plugin.disabled() => "disabled",
-            RunStatus::Running => "running",
-            RunStatus::Stopped => "stopped",
-            RunStatus::Crashed => "crashed",
-            RunStatus::RetriesExceeded => "retries_exceeded",
-            RunStatus::Unspecified => "unknown",
-        };
-        let started_by = if plugin.external() { "user" } else { "daemon" };
-        let configurable = plugin.configurable();
-        let (kind, realm) = match plugin.metadata {
-            Some(Metadata::SecretsProvider(provider)) => ("provider", provider.pattern),
-            Some(Metadata::AccessControlModule(_)) => ("access_control", None),
-            None => ("unknown", None),
-        };
-        Self {
-            name: plugin.name.unwrap_or_default(),
-            version: plugin.version.unwrap_or_default(),
-            kind,
-            realm,
-            status,
-            started_by,
-            configurable,
-            message: plugin.status_message.unwrap_or_default(),
-        }
-    }
-}
-
-/// All plugins that the daemon knows.
-pub(super) async fn listed(daemon: &Daemon) -> Result<Vec<Plugin>, ResolveError> {
-    let client = PluginManagementServiceClient::from(daemon.rpc());
-    let answer = client.list_plugins(ListPluginsRequest {}).await?;
-    Ok(answer.into_message().plugins)
-}
-
-/// Whether the plugin provides secrets that the pattern may match, as far as is known.
-pub(super) fn may_answer(plugin: &Plugin, pattern: &Pattern) -> bool {
-    match &plugin.metadata {
-        Some(Metadata::AccessControlModule(_)) => false,
-        _ => realm(plugin).is_none_or(|realm| realm.overlaps(pattern)),
-    }
-}
-
-/// What the plugin answers for, where it provides secrets and has said so.
-pub(super) fn realm(plugin: &Plugin) -> Option<Pattern> {
-    match &plugin.metadata {
-        Some(Metadata::SecretsProvider(provider)) => provider.pattern.as_deref()?.parse().ok(),
-        _ => None,
-    }
-}
-
 async fn list(daemon: &Daemon, json: bool) -> Result<Exit, Failure> {
-    let plugins = listed(daemon).await.map_err(daemon::unanswered)?;
-    let plugins: Vec<Shown> = plugins.into_iter().map(Shown::from).collect();
+    let plugins = inventory::list(daemon).await.map_err(daemon::unanswered)?;
     if json {
         return output::print_text(json::line(&plugins));
     }
@@ -142,6 +78,7 @@ async fn list(daemon: &Daemon, json: bool) -> Result<Exit, Failure> {
         output::note("the daemon has no plugins");
     }
     let mut table = Table::new([
+        "RANK",
         "NAME",
         "VERSION",
         "STATUS",
@@ -151,29 +88,60 @@ async fn list(daemon: &Daemon, json: bool) -> Result<Exit, Failure> {
         "MESSAGE",
     ]);
     for plugin in &plugins {
-        let realm = plugin.realm.as_deref().unwrap_or_default();
-        let Shown {
-            name,
-            version,
-            started_by,
-            message,
-            ..
-        } = plugin;
-        let status = plugin.status.replace('_', " ");
-        let kind = plugin.kind.replace('_', " ");
-        table.push([name, version, &status, &kind, realm, started_by, message]);
+        table.push([
+            &plugin.rank.map(|rank| rank.to_string()).unwrap_or_default(),
+            &plugin.name,
+            &plugin.version,
+            &status(plugin),
+            plugin.kind.word(),
+            &plugin.realms.join(", "),
+            plugin.started_by,
+            &message(plugin),
+        ]);
     }
     output::print_text(table)
 }
 
+/// The state, and what the configuration says where that differs.
+fn status(plugin: &Plugin) -> String {
+    let word = plugin.status.word();
+    match (plugin.configured_enabled, plugin.status) {
+        (Some(true), Status::Disabled) => format!("{word} (configured: enabled)"),
+        (Some(false), status) if status != Status::Disabled => {
+            format!("{word} (configured: disabled)")
+        }
+        _ => word.to_owned(),
+    }
+}
+
+/// Why the plugin is in its state, and its last failed request.
+fn message(plugin: &Plugin) -> String {
+    let failed = plugin.last_failed_request.as_ref().map(|request| {
+        let kind = request.kind.to_lowercase().replace('_', " ");
+        let time = request.time.map(rfc3339).unwrap_or_default();
+        let message = match request.message.as_str() {
+            "" => String::new(),
+            message => format!(": {message}"),
+        };
+        format!("last failed request {time} {kind}{message}").replace("  ", " ")
+    });
+    let message = Some(plugin.message.clone()).filter(|message| !message.is_empty());
+    let parts: Vec<String> = message.into_iter().chain(failed).collect();
+    parts.join("; ")
+}
+
 /// What `--json` says of a plugin that was changed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Changed<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     enabled: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    trusted: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interpreter: Option<&'a str>,
 }
 
 async fn switch(daemon: &Daemon, name: &str, enable: bool, json: bool) -> Result<Exit, Failure> {
@@ -189,17 +157,39 @@ async fn switch(daemon: &Daemon, name: &str, enable: bool, json: bool) -> Result
             .await
             .map(drop),
     };
-    answer.map_err(|error| about(name, error.into()))?;
+    if let Err(error) = answer {
+        let failure = unchanged(error.into());
+        return Err(match enable {
+            true => still_refused(daemon, name, failure).await,
+            false => failure,
+        });
+    }
     if json {
-        let enabled = Some(enable);
         return output::print_text(json::line(&Changed {
             name,
-            enabled,
-            sha256: None,
+            enabled: Some(enable),
+            ..Changed::default()
         }));
     }
     let what = if enable { "enabled" } else { "disabled" };
-    output::print_text(format_args!("{what} {name}\n"))
+    output::print_text(format_args!("{what} {}\n", printable(name)))
+}
+
+/// Says that a plugin stays refused, if the daemon did not.
+async fn still_refused(daemon: &Daemon, name: &str, failure: Failure) -> Failure {
+    if failure.what().contains("refused") {
+        return failure;
+    }
+    let plugins = inventory::list(daemon).await.unwrap_or_default();
+    let is_refused = |plugin: &Plugin| plugin.name == name && plugin.status == Status::Refused;
+    match plugins.into_iter().any(|plugin| is_refused(&plugin)) {
+        true => Failure::new(
+            failure.exit(),
+            format_args!("{name} stays refused: {}", failure.what()),
+            failure.advice(),
+        ),
+        false => failure,
+    }
 }
 
 async fn trust(daemon: &Daemon, name: &str, json: bool) -> Result<Exit, Failure> {
@@ -210,27 +200,54 @@ async fn trust(daemon: &Daemon, name: &str, json: bool) -> Result<Exit, Failure>
     let answer = client
         .trust_plugin(request)
         .await
-        .map_err(|error| about(name, error.into()))?;
-    let sha256 = answer.into_message().sha256.unwrap_or_default();
+        .map_err(|error| unchanged(error.into()))?;
+    let trusted = answer.into_message();
+    let interpreter = Some(trusted.interpreter()).filter(|path| !path.is_empty());
     if json {
-        let sha256 = Some(sha256.as_str());
         return output::print_text(json::line(&Changed {
             name,
-            enabled: None,
-            sha256,
+            trusted: Some(true),
+            sha256: Some(trusted.sha256()),
+            interpreter,
+            ..Changed::default()
         }));
     }
-    let sha256 = printable(&sha256);
-    output::print_text(format_args!("trusted {name} (sha256 {sha256})\n"))
+    let (name, sha256) = (printable(name), printable(trusted.sha256()));
+    let script = match interpreter {
+        Some(path) => format!(", a script that {} runs", printable(path)),
+        None => String::new(),
+    };
+    output::print_text(format_args!("trusted {name} (sha256 {sha256}{script})\n"))
 }
 
-/// Why nothing was done to a plugin.
-fn about(name: &str, error: ResolveError) -> Failure {
+async fn untrust(daemon: &Daemon, name: &str, json: bool) -> Result<Exit, Failure> {
+    let client = ManagementServiceClient::from(daemon.rpc());
+    let request = UntrustPluginRequest {
+        name: Some(name.to_owned()),
+    };
+    let answer = client.untrust_plugin(request).await;
+    answer.map_err(|error| unchanged(error.into()))?;
+    if json {
+        return output::print_text(json::line(&Changed {
+            name,
+            trusted: Some(false),
+            ..Changed::default()
+        }));
+    }
+    output::print_text(format_args!("no longer trusted: {}\n", printable(name)))
+}
+
+/// Why a plugin was not changed. The name is not repeated: it may be a secret in the wrong place.
+fn unchanged(error: ResolveError) -> Failure {
     match error {
         ResolveError::NotFound { .. } => Failure::new(
             Exit::NotFound,
-            format_args!("there is no plugin {name}"),
+            "the daemon has no plugin of this name",
             "Run `keyway plugins` to see which there are, or `keyway plugins reload` after adding one",
+        ),
+        ResolveError::Other(error) if error.code() == Code::FailedPrecondition => Failure::error(
+            error.message(),
+            "Run `keyway plugins` to see its state, and what helps",
         ),
         error => daemon::unanswered(error),
     }
@@ -242,26 +259,31 @@ struct Reloaded {
     added: Vec<String>,
     removed: Vec<String>,
     restarted: Vec<String>,
+    changed: Vec<String>,
+    needs_restart: Vec<String>,
+    warnings: Vec<String>,
     problems: Vec<String>,
+}
+
+impl From<ReloadResponse> for Reloaded {
+    fn from(response: ReloadResponse) -> Self {
+        Self {
+            added: response.added,
+            removed: response.removed,
+            restarted: response.restarted,
+            changed: response.changed,
+            needs_restart: response.needs_restart,
+            warnings: response.warnings,
+            problems: response.problems,
+        }
+    }
 }
 
 async fn reload(daemon: &Daemon, json: bool) -> Result<Exit, Failure> {
     let client = ManagementServiceClient::from(daemon.rpc());
     let answer = client.reload(ReloadRequest {}).await;
     let answer = answer.map_err(|error| daemon::unanswered(error.into()))?;
-    let ReloadResponse {
-        added,
-        removed,
-        restarted,
-        problems,
-        ..
-    } = answer.into_message();
-    let reloaded = Reloaded {
-        added,
-        removed,
-        restarted,
-        problems,
-    };
+    let reloaded = Reloaded::from(answer.into_message());
     if json {
         output::print_text(json::line(&reloaded))?;
     } else {
@@ -278,16 +300,20 @@ async fn reload(daemon: &Daemon, json: bool) -> Result<Exit, Failure> {
 }
 
 impl Reloaded {
+    /// A line for each change. Problems are not among them: they are what the command ends with.
     fn lines(&self) -> String {
         let changes = [
             ("added", &self.added),
             ("removed", &self.removed),
             ("restarted", &self.restarted),
+            ("changed:", &self.changed),
+            ("needs a restart of the daemon:", &self.needs_restart),
+            ("warning:", &self.warnings),
         ];
-        let lines = changes.iter().flat_map(|(what, names)| {
-            names
+        let lines = changes.iter().flat_map(|(what, entries)| {
+            entries
                 .iter()
-                .map(move |name| format!("{what} {}\n", printable(name)))
+                .map(move |entry| format!("{what} {}\n", printable(entry)))
         });
         let lines: String = lines.collect();
         match lines.is_empty() && self.problems.is_empty() {

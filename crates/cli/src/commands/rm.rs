@@ -2,34 +2,48 @@
 
 use clap::Args;
 use keyway_secrets::Id;
+use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output;
-use crate::store::{self, StoreOptions};
+use crate::globals::Globals;
+use crate::names;
+use crate::output::{self, json};
+use crate::store::StoreOptions;
 
 /// Which secret, and in which store.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// The secret's id, such as `web/token`.
+    #[arg(value_parser = names::id)]
     id: Id,
     #[command(flatten)]
     store: StoreOptions,
 }
 
+/// What was removed, as `--json` shows it.
+#[derive(Debug, Serialize)]
+struct Removed<'a> {
+    removed: &'a str,
+}
+
 /// Removes all versions of the secret and says where.
-pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
     let store = options.store.open()?;
     let removed = store
         .remove(&options.id)
-        .map_err(|error| store::failure(&error))?;
-    let (id, dir) = (&options.id, store.dir().display());
+        .map_err(|error| options.store.failure(&error))?;
+    let (id, dir) = (&options.id, options.store.shown(&store));
     if !removed {
         return Err(Failure::new(
             Exit::NotFound,
             format_args!("there is no secret {id} in the file store {dir}"),
             "Run `keyway ls` to see what there is and which provider has it; only the file store's secrets can be removed here",
         ));
+    }
+    if globals.json {
+        let removed = id.as_str();
+        return output::print_text(json::line(&Removed { removed }));
     }
     output::print_text(format_args!("removed {id} from {dir}\n"))
 }

@@ -5,43 +5,89 @@ use std::io::{self, IsTerminal as _};
 use clap::Args;
 use keyway_plugin_file::MAX_VALUE_LEN;
 use keyway_secrets::{Id, SecretValue};
+use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::globals::Globals;
+use crate::input;
+use crate::names;
+use crate::output::{self, json};
 use crate::prompt::{self, PromptError};
-use crate::store::{self, StoreOptions};
-use crate::{input, output};
+use crate::store::StoreOptions;
 
 /// Which secret, and in which store.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// The secret's id, such as `web/token`.
+    #[arg(value_parser = names::id)]
     id: Id,
+    /// Remove the line breaks at the end of the value.
+    #[arg(long)]
+    trim: bool,
+    /// Store an empty value too.
+    #[arg(long)]
+    allow_empty: bool,
     #[command(flatten)]
     store: StoreOptions,
 }
 
 /// Stores the value exactly as it comes and says where.
-pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
+    let id = &options.id;
     let store = options.store.open()?;
-    let (value, typed) = value_of(&options.id)?;
+    let (mut value, typed) = value_of(id)?;
+    if options.trim {
+        value = trimmed(&value);
+    }
+    if value.is_empty() && !options.allow_empty {
+        return Err(empty(id, typed));
+    }
     let version = store
-        .set(&options.id, &value)
-        .map_err(|error| store::failure(&error))?;
-    if let Some(surprise) = surprise(&value).filter(|_| !typed) {
-        output::note(surprise);
+        .set(id, &value)
+        .map_err(|error| options.store.failure(&error))?;
+    if !typed && value.expose().ends_with(b"\n") {
+        output::note(
+            "the value ends with a line break, which is stored too; `--trim` stores it without, and `printf %s` writes none",
+        );
+    }
+    if globals.json {
+        return output::print_text(json::line(&Stored {
+            id: id.as_str(),
+            version: version.number,
+            bytes: version.len,
+        }));
     }
     let bytes = if version.len == 1 { "byte" } else { "bytes" };
     output::print_text(format_args!(
-        "stored {} (version {}, {} {bytes}) in {}\n",
-        options.id,
+        "stored {id} (version {}, {} {bytes}) in {}\n",
         version.number,
         version.len,
-        store.dir().display()
+        options.store.shown(&store)
     ))
 }
 
-/// The value, and whether a person typed it.
+/// What was stored, as `--json` shows it.
+#[derive(Debug, Serialize)]
+struct Stored<'a> {
+    id: &'a str,
+    version: u64,
+    bytes: u64,
+}
+
+/// The failure of a value without a byte: what a pipe gives whose other end failed.
+fn empty(id: &Id, typed: bool) -> Failure {
+    let what = match typed {
+        true => "no value was typed",
+        false => "the value is empty, as when the command that should write it failed",
+    };
+    Failure::error(
+        what,
+        format_args!("Nothing was stored; `keyway set {id} --allow-empty` stores an empty value"),
+    )
+}
+
+/// The value, and whether a user typed it.
 fn value_of(id: &Id) -> Result<(SecretValue, bool), Failure> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
@@ -62,34 +108,30 @@ fn value_of(id: &Id) -> Result<(SecretValue, bool), Failure> {
 
 fn type_value(id: &Id) -> Result<SecretValue, Failure> {
     let typed = prompt::hidden(&format!("Value of {id} (not shown): "));
-    let value = typed.map_err(|error| match error {
+    typed.map_err(|error| match error {
         PromptError::SeveralLines => Failure::error(
             "more than one line was typed or pasted",
             format_args!("Nothing was stored; put it into a file and run `keyway set {id} <FILE`"),
+        ),
+        PromptError::StrayKey => Failure::error(
+            "a control character or an editing key was typed that the prompt does not know",
+            format_args!(
+                "Nothing was stored; type the value again, or put it into a file and run `keyway set {id} <FILE`"
+            ),
         ),
         PromptError::Io(error) => Failure::error(
             format_args!("the terminal cannot be read: {error}"),
             "Nothing was stored; pipe the value to stdin instead",
         ),
-    })?;
-    if value.is_empty() {
-        return Err(Failure::error(
-            "no value was typed",
-            format_args!("Nothing was stored; `keyway set {id} </dev/null` stores an empty value"),
-        ));
-    }
-    Ok(value)
+    })
 }
 
-/// What in a piped value is often not meant.
-fn surprise(value: &SecretValue) -> Option<&'static str> {
-    match value.expose() {
-        [] => Some("the value is empty"),
-        [.., b'\n'] => {
-            Some("the value ends with a line break, which is stored too; `printf %s` writes none")
-        }
-        _ => None,
-    }
+/// The value without the line breaks at its end.
+fn trimmed(value: &SecretValue) -> SecretValue {
+    let bytes = value.expose();
+    let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    let len = bytes.iter().rposition(|byte| !is_break(byte));
+    SecretValue::from(&bytes[..len.map_or(0, |last| last + 1)])
 }
 
 #[cfg(test)]
@@ -97,10 +139,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_end_of_line_and_nothing_at_all_are_surprising() {
-        let said = |text: &str| surprise(&text.into());
-        assert_eq!(said(""), Some("the value is empty"));
-        assert!(said("a\n").is_some_and(|note| note.contains("line break")));
-        assert_eq!(said("a\nb"), None);
+    fn line_breaks_at_the_end_are_trimmed_and_nothing_else() {
+        let trimmed = |text: &str| {
+            let value = trimmed(&text.into());
+            String::from_utf8(value.expose().to_vec()).unwrap()
+        };
+        assert_eq!(trimmed(" a\nb \r\n\n"), " a\nb ");
+        assert_eq!(trimmed("a"), "a");
+        assert_eq!(trimmed("\n\r\n"), "");
+        assert_eq!(trimmed(""), "");
     }
 }

@@ -11,9 +11,10 @@ use keyway_proto::health::v1::{
 };
 use keyway_proto::keyway::v1::unlisted::Reason;
 use keyway_proto::keyway::v1::{
-    CatalogService, CatalogServiceServer, ListSecretsRequest, ListSecretsResponse,
-    ManagementService, ManagementServiceServer, ReloadRequest, ReloadResponse, Secret,
-    TrustPluginRequest, TrustPluginResponse, Unlisted,
+    CatalogService, CatalogServiceServer, ExplainRequest, ExplainResponse, ListSecretsRequest,
+    ListSecretsResponse, ManagementService, ManagementServiceServer, ReloadRequest, ReloadResponse,
+    Secret, TrustPluginRequest, TrustPluginResponse, Unlisted, UntrustPluginRequest,
+    UntrustPluginResponse,
 };
 use keyway_proto::plugins::v1::{
     AccessControlModule, DisablePluginRequest, DisablePluginResponse, EnablePluginRequest,
@@ -31,13 +32,15 @@ use keyway_secrets::Envelope;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use super::{failing, inventory};
+
 /// The header that names providers that failed.
 const FAILED: &str = "keyway-failed-providers";
 
 /// What the daemon says, by the pattern that is asked for.
 pub struct Script;
 
-fn envelope(id: &str, value: &[u8], provider: &str) -> get_secrets_response::Envelope {
+pub(super) fn envelope(id: &str, value: &[u8], provider: &str) -> get_secrets_response::Envelope {
     let mut envelope = Envelope::new(id.parse().unwrap(), value);
     envelope.provider = provider.to_owned();
     envelope.version = "3".to_owned();
@@ -56,7 +59,11 @@ impl ResolverService for Script {
         &self,
         request: Request<GetSecretsRequest>,
     ) -> Result<Response<GetSecretsResponse>, Error> {
-        let envelopes = match request.message().pattern() {
+        let pattern = request.message().pattern();
+        if let Some(error) = failing::error(pattern) {
+            return Err(error);
+        }
+        let envelopes = match pattern {
             "web/token" | "web/tok/**" => vec![envelope("web/token", b"dummy-token", "file")],
             "db/password" => vec![envelope("db/password", b"dummy-password", "file")],
             "bin/key" => vec![envelope("bin/key", &binary(), "file")],
@@ -76,7 +83,9 @@ impl ResolverService for Script {
                 envelope("repeated/id", b"dummy-2", "file"),
             ],
             "vault/**" => vec![envelope("vault/root", b"dummy-root", "vault")],
-            "partial/id" => return Ok(partial(&["vault", "keyring"])),
+            "partial/*" | "partial/id" => return Ok(partial(&["vault", "keyring"])),
+            "half/*" => return Ok(failing::beside_a_value()),
+            "half/**" => return Ok(failing::beside_values()),
             "foreign/id" => vec![envelope("other/id", b"dummy", "file")],
             "denied/id" => return Err(Error::permission_denied("module `guard` said no")),
             "broken/id" => return Err(broken()),
@@ -112,6 +121,9 @@ impl CatalogService for Script {
         request: Request<ListSecretsRequest>,
     ) -> Result<Response<ListSecretsResponse>, Error> {
         let pattern = request.message().pattern().parse().unwrap();
+        if let Some(response) = failing::listing(request.message().pattern()) {
+            return Ok(response);
+        }
         let mut answer = ListSecretsResponse {
             secrets: ["web/session", "web/token"]
                 .map(|id| secret(id, "file"))
@@ -144,7 +156,7 @@ fn secret(id: &str, provider: &str) -> Secret {
     }
 }
 
-fn unlisted(provider: &str, realm: &str, reason: Reason, message: &str) -> Unlisted {
+pub(super) fn unlisted(provider: &str, realm: &str, reason: Reason, message: &str) -> Unlisted {
     let mut unlisted = Unlisted {
         provider: Some(provider.to_owned()),
         pattern: Some(realm.to_owned()),
@@ -209,6 +221,9 @@ fn plugin(name: &str, status: RunStatus, message: &str) -> Plugin {
 fn known(name: &str) -> Result<(), Error> {
     match name {
         "file" | "vault" => Ok(()),
+        "env" => Err(Error::failed_precondition(
+            "its executable is not the pinned one",
+        )),
         "guard" => Err(Error::permission_denied(
             "guard is listed in [access] modules",
         )),
@@ -223,7 +238,39 @@ impl ManagementService for Script {
             removed: vec!["old".to_owned()],
             restarted: vec!["vault".to_owned()],
             problems: vec!["/plugins/pass is not executable".to_owned()],
+            changed: vec![
+                "priority of env: 0 -> 5".to_owned(),
+                "audit: off -> on".to_owned(),
+            ],
+            needs_restart: vec!["listen".to_owned()],
+            warnings: vec!["no plugin is named fiel; the nearest name is file".to_owned()],
         }))
+    }
+
+    async fn untrust_plugin(
+        &self,
+        request: Request<UntrustPluginRequest>,
+    ) -> Result<Response<UntrustPluginResponse>, Error> {
+        known(request.message().name())?;
+        Ok(Response::new(UntrustPluginResponse {}))
+    }
+
+    async fn list_plugins(
+        &self,
+        _: Request<keyway_proto::keyway::v1::ListPluginsRequest>,
+    ) -> Result<Response<keyway_proto::keyway::v1::ListPluginsResponse>, Error> {
+        Ok(Response::new(inventory::plugins()))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<ExplainRequest>,
+    ) -> Result<Response<ExplainResponse>, Error> {
+        match request.message().pattern() {
+            "denied/id" => Err(Error::permission_denied("module `guard` said no")),
+            "nothing/**" => Ok(Response::new(ExplainResponse::default())),
+            id => Ok(Response::new(inventory::explained(id))),
+        }
     }
 
     async fn trust_plugin(
@@ -231,8 +278,11 @@ impl ManagementService for Script {
         request: Request<TrustPluginRequest>,
     ) -> Result<Response<TrustPluginResponse>, Error> {
         known(request.message().name())?;
-        let sha256 = Some("00ff".repeat(16));
-        Ok(Response::new(TrustPluginResponse { sha256 }))
+        let is_script = request.message().name() == "vault";
+        Ok(Response::new(TrustPluginResponse {
+            sha256: Some("00ff".repeat(16)),
+            interpreter: is_script.then(|| "/usr/bin/python3".to_owned()),
+        }))
     }
 }
 

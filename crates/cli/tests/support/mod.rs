@@ -7,5 +7,7 @@
 
 pub mod daemon;
 pub mod engine;
+mod failing;
 pub mod home;
+mod inventory;
 pub mod terminal;

@@ -1,4 +1,4 @@
-//! A terminal with somebody at it.
+//! A terminal whose keys a test presses.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -18,6 +18,8 @@ pub struct Terminal {
     keyboard: File,
     screen: Receiver<Vec<u8>>,
     seen: String,
+    /// How much of `seen` has been expected.
+    expected: usize,
     child: Child,
 }
 
@@ -66,6 +68,7 @@ impl Terminal {
             keyboard,
             screen,
             seen: String::new(),
+            expected: 0,
             child,
         }
     }
@@ -75,9 +78,13 @@ impl Terminal {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Waits until this is on the screen.
+    /// Waits until this is on the screen, behind what was expected before.
     pub fn expect(&mut self, text: &str) {
-        while !self.seen.contains(text) {
+        loop {
+            if let Some(at) = self.seen[self.expected..].find(text) {
+                self.expected += at + text.len();
+                return;
+            }
             let piece = self.screen.recv_timeout(PATIENCE);
             let piece = piece.unwrap_or_else(|_| panic!("no {text:?} in {:?}", self.seen));
             self.seen.push_str(&String::from_utf8_lossy(&piece));
@@ -87,6 +94,17 @@ impl Terminal {
     /// The program's process id.
     pub fn pid(&self) -> rustix::process::Pid {
         rustix::process::Pid::from_child(&self.child)
+    }
+
+    /// All modes of the terminal, as text.
+    pub fn modes(&self) -> String {
+        let modes = tcgetattr(&self.keyboard).unwrap();
+        format!("{modes:?}")
+    }
+
+    /// All that was on the screen so far.
+    pub fn seen(&self) -> &str {
+        &self.seen
     }
 
     /// Whether the terminal shows what is typed.

@@ -16,12 +16,23 @@ use std::os::unix::ffi::OsStringExt as _;
 use zeroize::Zeroizing;
 
 /// One variable of a file.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub(super) struct Entry {
     /// Its line, from one.
     pub(super) line: usize,
     pub(super) name: OsString,
     pub(super) value: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for Entry {
+    /// Shows the length of the value and not the value, which may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("line", &self.line)
+            .field("name", &self.name)
+            .field("value_len", &self.value.len())
+            .finish()
+    }
 }
 
 /// What is wrong with a file, without its text: that may be a secret.
@@ -260,6 +271,16 @@ mod tests {
         assert_eq!(fault("A='x'y"), (1, FaultKind::BehindQuote));
         assert_eq!(fault(r#"A="\x""#), (1, FaultKind::BadEscape));
         assert_eq!(fault("A=\0"), (2, FaultKind::ZeroByte));
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        let entries = parse(b"A=not-a-real-token\n").unwrap();
+        let text = format!("{entries:?}");
+        assert!(
+            text.contains("value_len: 16") && !text.contains("real"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -15,12 +15,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 
 use self::plan::Plan;
-use crate::daemon::DaemonOptions;
+use crate::daemon::{self, Session};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::{self, Table};
+use crate::globals::Globals;
+use crate::output::{self, Table, json};
 
 /// The flag of [`Options::replace`].
 const REPLACE_FLAG: &str = "--replace";
@@ -28,8 +30,6 @@ const REPLACE_FLAG: &str = "--replace";
 /// What to run, and with which environment.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    #[command(flatten)]
-    daemon: DaemonOptions,
     /// Add the variables of this file, a NAME=value a line; may be given several times, and the last one wins.
     #[arg(long = "env-file", value_name = "FILE")]
     env_files: Vec<PathBuf>,
@@ -45,9 +45,9 @@ pub(crate) struct Options {
 }
 
 /// Lets a process resolve every reference and become the command, and ends as it ends.
-pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
     if options.dry_run {
-        return dry_run(&options.plan()?);
+        return dry_run(globals, &options.plan()?);
     }
     if !options.replace {
         return supervise::supervise();
@@ -55,9 +55,10 @@ pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
     let plan = options.plan()?;
     let values = match plan.references().next() {
         None => BTreeMap::new(),
-        Some(_) => options
-            .daemon
-            .ask(async |daemon| resolve::resolve_all(&plan, &daemon).await)?,
+        Some(_) => daemon::ask(globals, async |daemon| {
+            let daemon = &daemon;
+            resolve::resolve_all(&plan, &Session { daemon, globals }).await
+        })?,
     };
     Err(replace::replace(&options.command, &plan, &values))
 }
@@ -68,7 +69,25 @@ impl Options {
     }
 }
 
-fn dry_run(plan: &Plan) -> Result<Exit, Failure> {
+/// A reference as `--json` shows it.
+#[derive(Serialize)]
+struct Reference {
+    variable: String,
+    id: String,
+    from: String,
+}
+
+fn dry_run(globals: &Globals, plan: &Plan) -> Result<Exit, Failure> {
+    if globals.json {
+        let references = plan.references();
+        let references = references.map(|(variable, id, origin)| Reference {
+            variable: variable.name.display().to_string(),
+            id: id.to_string(),
+            from: origin.to_string(),
+        });
+        let references: Vec<Reference> = references.collect();
+        return output::print_text(json::line(&references));
+    }
     let mut table = Table::new(["VARIABLE", "SECRET", "FROM"]);
     for (variable, id, origin) in plan.references() {
         let name = variable.name.display().to_string();

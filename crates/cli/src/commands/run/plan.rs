@@ -30,7 +30,6 @@ pub(super) struct Variable {
 }
 
 /// What a variable holds.
-#[derive(Debug)]
 pub(super) enum Value {
     /// These bytes.
     Literal(Zeroizing<Vec<u8>>),
@@ -54,6 +53,17 @@ impl fmt::Display for Origin {
         match self {
             Self::Environment => f.write_str("environment"),
             Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+        }
+    }
+}
+
+impl fmt::Debug for Value {
+    /// Shows the length of a literal value and not the value, which may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(bytes) => write!(f, "Literal({} bytes)", bytes.len()),
+            Self::Reference(id) => f.debug_tuple("Reference").field(id).finish(),
+            Self::BadReference(error) => f.debug_tuple("BadReference").field(error).finish(),
         }
     }
 }
@@ -91,9 +101,14 @@ impl Plan {
 
     fn add_file(&mut self, path: &Path) -> Result<(), Failure> {
         let text = fs::read(path).map_err(|error| {
+            // A path where there is nothing may be a secret in the wrong place.
+            let file = match path.exists() {
+                true => format!("the env file {}", path.display()),
+                false => "an env file".to_owned(),
+            };
             Failure::error(
-                format_args!("the env file {} cannot be read: {error}", path.display()),
-                "Nothing was started; name a file that exists and that you may read",
+                format_args!("{file} cannot be read: {error}"),
+                "Nothing was started; give each --env-file a file that exists and that you may read",
             )
         })?;
         let text = Zeroizing::new(text);
@@ -195,6 +210,15 @@ mod tests {
             .collect();
         let expected = ("B".into(), "db/password".to_owned(), Origin::File(path, 1));
         assert_eq!(references, [expected]);
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        let plan = Plan::new(environment(&[("A", b"not-a-real-token")]), &[]).unwrap();
+        let text = format!("{plan:?}");
+        assert!(text.contains("Literal(16 bytes)"), "{text}");
+        assert!(!text.contains("real"), "{text}");
+        assert!(!text.contains(&format!("{:?}", b"real")), "{text}");
     }
 
     #[test]

@@ -7,12 +7,14 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use keyway_secrets::{Id, SecretValue};
 use rustix::io::Errno;
 
 use super::plan::{Plan, Value};
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::process;
 
@@ -58,26 +60,44 @@ fn text_of(value: &Value, values: &BTreeMap<Id, SecretValue>) -> Result<OsString
     Ok(OsStr::from_bytes(value.expose()).to_owned())
 }
 
+/// The exit codes of `env`, `timeout` and shells for a command that was not started.
+const CANNOT_EXECUTE: Exit = Exit::Child(126);
+const NOT_FOUND: Exit = Exit::Child(127);
+
 fn start_failure(name: &OsStr, error: &io::Error) -> Failure {
-    let name = name.display();
     match Errno::from_io_error(error) {
-        Some(Errno::NOENT) => Failure::error(
-            format_args!("there is no command {name}"),
-            "Check its name and PATH",
+        // A script whose interpreter is absent gives the same error.
+        Some(Errno::NOENT) if is_file(name) => Failure::new(
+            CANNOT_EXECUTE,
+            "the interpreter of the command does not exist",
+            "Check the first line of the file behind its `#!`",
         ),
-        Some(Errno::ACCESS) => Failure::error(
-            format_args!("{name} may not be executed"),
-            "Check its permissions, with `chmod +x` for one",
+        Some(Errno::NOENT) => Failure::new(
+            NOT_FOUND,
+            "there is no such command",
+            "Check its name, the first word behind `--`, and PATH",
         ),
-        Some(Errno::TOOBIG) => Failure::error(
-            format_args!("{name} cannot be started with so much in its arguments and environment"),
+        Some(Errno::ACCESS) => Failure::new(
+            CANNOT_EXECUTE,
+            "the command may not be executed",
+            "Check the permissions of its file, with `chmod +x` for one",
+        ),
+        Some(Errno::TOOBIG) => Failure::new(
+            CANNOT_EXECUTE,
+            "the command cannot be started with so much in its arguments and environment",
             "Let the program read large secrets with `keyway get ID --value`",
         ),
-        _ => Failure::error(
-            format_args!("{name} cannot be started: {error}"),
+        _ => Failure::new(
+            CANNOT_EXECUTE,
+            format_args!("the command cannot be started: {error}"),
             "Check that it is a program for this system",
         ),
     }
+}
+
+/// Whether the command names a file, rather than a word to be looked for in PATH.
+fn is_file(name: &OsStr) -> bool {
+    name.as_bytes().contains(&b'/') && Path::new(name).is_file()
 }
 
 #[cfg(test)]

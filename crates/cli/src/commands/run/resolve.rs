@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use futures::StreamExt as _;
-use keyway_resolver::{DaemonSocket, GetOneError, Id, ResolveError, Resolver, SecretValue};
+use keyway_resolver::{GetOneError, Id, ResolveError, SecretValue};
 
 use super::plan::Plan;
-use crate::daemon;
-use crate::exit::Exit;
+use crate::daemon::{self, Session};
 use crate::failure::Failure;
 
 /// How many secrets are asked for at the same time.
@@ -17,11 +16,18 @@ const CONCURRENCY: usize = 32;
 pub(super) trait Resolve {
     /// Gets the secret with this id.
     fn resolve(&self, id: &Id) -> impl Future<Output = Result<SecretValue, GetOneError>>;
+
+    /// Explains why there is none.
+    fn failure(&self, id: &Id, error: GetOneError) -> impl Future<Output = Failure>;
 }
 
-impl Resolve for Resolver<DaemonSocket> {
+impl Resolve for Session<'_> {
     async fn resolve(&self, id: &Id) -> Result<SecretValue, GetOneError> {
-        Ok(self.get_one(id).await?.value)
+        Ok(self.daemon.get_one(id).await?.value)
+    }
+
+    async fn failure(&self, id: &Id, error: GetOneError) -> Failure {
+        self.one_failure(id, error).await
     }
 }
 
@@ -57,7 +63,7 @@ pub(super) async fn resolve_all(
             Err(GetOneError::Resolve(ResolveError::NotRunning(error))) => {
                 return Err(daemon::not_running(&error));
             }
-            Err(error) => missing.push((id, daemon::one_failure(id, error))),
+            Err(error) => missing.push((id, resolver.failure(id, error).await)),
         }
     }
     if missing.is_empty() {
@@ -66,17 +72,17 @@ pub(super) async fn resolve_all(
     Err(explain(&users, missing))
 }
 
-/// One failure for all that is missing. Its exit code and its advice are those of the gravest.
+/// One failure for all that is missing, with the exit code that applies first and its advice.
 fn explain(users: &BTreeMap<&Id, Vec<String>>, missing: Vec<(&Id, Failure)>) -> Failure {
     let n_missing = missing.len();
     let details: Vec<String> = missing
         .iter()
-        .map(|(id, failure)| format!("{} (se://{id}): {}", users[id].join(", "), failure.what()))
+        .map(|(id, failure)| format!("{} (se://{id}): {}", users[id].join(", "), failure.causes()))
         .collect();
     let gravest = missing
         .into_iter()
         .map(|(_, failure)| failure)
-        .max_by_key(|failure| gravity(failure.exit()));
+        .min_by_key(Failure::exit);
     let Some(gravest) = gravest else {
         unreachable!("it is called with at least one failure");
     };
@@ -88,19 +94,10 @@ fn explain(users: &BTreeMap<&Id, Vec<String>>, missing: Vec<(&Id, Failure)>) -> 
     Failure::new(gravest.exit(), what, gravest.advice()).with_details(details)
 }
 
-/// What to report when several references fail for different reasons: what hides the truth about the others first.
-fn gravity(exit: Exit) -> u8 {
-    match exit {
-        Exit::Unavailable => 3,
-        Exit::Denied => 2,
-        Exit::NotFound => 1,
-        _ => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit::Exit;
     use std::ffi::OsString;
     use tokio::sync::Barrier;
 
@@ -124,6 +121,13 @@ mod tests {
                     message: "nothing found".to_owned(),
                 }
                 .into()),
+            }
+        }
+
+        async fn failure(&self, id: &Id, error: GetOneError) -> Failure {
+            match error {
+                GetOneError::Resolve(error) => daemon::refused(&id.into(), error),
+                error => Failure::error(error, "Look"),
             }
         }
     }
@@ -162,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_missing_is_named_with_whoever_needs_it() {
+    async fn missing_secrets_are_named_with_their_variables() {
         let variables = [
             ("A", "se://x"),
             ("B", "se://y"),
@@ -177,7 +181,7 @@ mod tests {
         keyway: 2 of 3 references were not resolved, so nothing was started:
           B, C (se://y): there is no secret y
           D (se://z): access to z was denied: not yours
-        Ask whoever decides about access on this daemon; `keyway plugins` shows the modules that do.
+        Run `keyway plugins` to see the access-control modules; the daemon's configuration names them in `[access]`.
         ");
     }
 

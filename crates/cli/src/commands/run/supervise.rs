@@ -1,6 +1,7 @@
 //! Living with the command: signals go to it, and its end is our end. No secret comes into this process.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -36,16 +37,21 @@ fn start() -> io::Result<Pid> {
     let mut arguments = env::args_os();
     let name = arguments.next().unwrap_or_default();
     let mut command = Command::new("/proc/self/exe");
-    command
-        .arg0(name)
-        .args(arguments.next())
-        .arg(REPLACE_FLAG)
-        .args(arguments);
+    command.arg0(name).args(with_replace_flag(arguments));
     if File::open("/dev/tty").is_err() {
         command.process_group(0);
     }
     // The process is reaped below, together with all others that may become ours.
     Ok(Pid::from_child(&command.spawn()?))
+}
+
+/// The arguments with the flag before the `--` that the command stands behind.
+fn with_replace_flag(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = arguments.collect();
+    let separator = arguments.iter().position(|argument| argument == "--");
+    let separator = separator.expect("the parser asks for a command behind `--`");
+    arguments.insert(separator, REPLACE_FLAG.into());
+    arguments
 }
 
 /// Passes signals on until the child has ended. Whatever else the kernel makes our child, as it does for process 1 of a

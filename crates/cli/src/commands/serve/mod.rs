@@ -22,9 +22,9 @@ use settings::Settings;
 /// What the daemon listens at and runs.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// Listen at this address instead of the default ones: a path, or @NAME for an abstract socket; can be repeated [env:
-    /// KEYWAY_SOCKET].
-    #[arg(long, visible_alias = "socket", value_name = "ADDR", value_parser = OsStringValueParser::new().try_map(parse))]
+    /// Listen at this address instead of the default ones, as with --socket: a path, or @NAME for an abstract socket; can be
+    /// repeated [env: KEYWAY_SOCKET].
+    #[arg(long, value_name = "ADDR", value_parser = OsStringValueParser::new().try_map(parse))]
     listen: Vec<Address>,
     /// Also listen where plugins built with SDK v0.0.10 and before look for a daemon.
     #[arg(long)]
@@ -38,6 +38,14 @@ pub(crate) struct Options {
     /// How the log is written to stderr; RUST_LOG says how much of it.
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
+}
+
+impl Options {
+    /// These options with further addresses: `--socket` is a synonym of `--listen`.
+    pub(crate) fn listen_also(mut self, addresses: &[Address]) -> Self {
+        self.listen.extend_from_slice(addresses);
+        self
+    }
 }
 
 /// How log lines look.

@@ -1,0 +1,130 @@
+//! `keyway get --explain`: which provider answers for an id, and why.
+
+use keyway_proto::keyway::v1::{
+    ExplainRequest, ExplainResponse, ExplainedId, ExplainedProvider, FailureKind,
+    ManagementServiceClient, Outcome,
+};
+use keyway_resolver::Pattern;
+use serde::Serialize;
+
+use crate::daemon::{self, Daemon};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{self, Table, json};
+use crate::printable::printable;
+
+/// How one id was resolved, as `--json` shows it.
+#[derive(Debug, Serialize)]
+struct Explained {
+    id: String,
+    outcome: &'static str,
+    provider: Option<String>,
+    providers: Vec<Provider>,
+}
+
+/// What one provider did.
+#[derive(Debug, Serialize)]
+struct Provider {
+    rank: Option<u32>,
+    name: String,
+    outcome: &'static str,
+    /// The kind of failure, as in `LOCKED`.
+    kind: Option<&'static str>,
+    version: String,
+    message: String,
+}
+
+/// Prints how the daemon resolves the pattern: ranks, calls and outcomes, never values.
+pub(super) async fn run(daemon: &Daemon, pattern: &Pattern, json: bool) -> Result<Exit, Failure> {
+    let client = ManagementServiceClient::from(daemon.rpc());
+    let request = ExplainRequest {
+        pattern: Some(pattern.to_string()),
+    };
+    let answer = client.explain(request).await;
+    let answer = answer.map_err(|error| daemon::refused(pattern, error.into()))?;
+    let ids = explained(answer.into_message());
+    if json {
+        return output::print_text(json::line(&ids));
+    }
+    if ids.is_empty() {
+        output::note(format_args!("no secret matches {pattern}"));
+    }
+    let ids: Vec<String> = ids.iter().map(Explained::text).collect();
+    output::print_text(ids.join("\n"))
+}
+
+fn explained(response: ExplainResponse) -> Vec<Explained> {
+    response.ids.into_iter().map(Explained::from).collect()
+}
+
+impl From<ExplainedId> for Explained {
+    fn from(explained: ExplainedId) -> Self {
+        Self {
+            outcome: match explained.outcome() {
+                Outcome::Failed => "uncertain",
+                outcome => word(outcome),
+            },
+            id: explained.id.unwrap_or_default(),
+            provider: explained.provider,
+            providers: explained.providers.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<ExplainedProvider> for Provider {
+    fn from(provider: ExplainedProvider) -> Self {
+        let kind = Some(provider.kind()).filter(|kind| *kind != FailureKind::Unspecified);
+        Self {
+            outcome: word(provider.outcome()),
+            kind: kind.map(FailureKind::name),
+            rank: provider.rank,
+            name: provider.name.unwrap_or_default(),
+            version: provider.version.unwrap_or_default(),
+            message: provider.message.unwrap_or_default(),
+        }
+    }
+}
+
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Value => "value",
+        Outcome::Nothing => "no matching secret",
+        Outcome::Failed => "failed",
+        Outcome::NotCalled => "not called",
+        Outcome::Excluded => "excluded",
+        Outcome::Conflict => "conflict",
+        Outcome::Unspecified => "unknown",
+    }
+}
+
+impl Explained {
+    fn text(&self) -> String {
+        let provider = match &self.provider {
+            Some(provider) => format!(" of {}", printable(provider)),
+            None => String::new(),
+        };
+        let mut table = Table::new(["RANK", "PROVIDER", "OUTCOME", "VERSION", "MESSAGE"]);
+        for provider in &self.providers {
+            let rank = provider.rank.map(|rank| rank.to_string());
+            let outcome = match provider.kind {
+                Some(kind) => {
+                    let kind = kind.to_lowercase().replace('_', " ");
+                    format!("{}: {kind}", provider.outcome)
+                }
+                None => provider.outcome.to_owned(),
+            };
+            table.push([
+                &rank.unwrap_or_default(),
+                &provider.name,
+                &outcome,
+                &provider.version,
+                &provider.message,
+            ]);
+        }
+        format!(
+            "{}: {}{provider}\n{table}",
+            printable(&self.id),
+            self.outcome
+        )
+    }
+}

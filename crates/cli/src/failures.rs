@@ -1,0 +1,326 @@
+//! Which exit code and which two sentences a list of failed providers gives: no I/O.
+
+use keyway_resolver::{FailureKind, Pattern, ProviderFailure};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// The longest name of a plugin that a command line or a configuration key can hold as it is.
+const MAX_PLAIN_NAME_LEN: usize = 64;
+
+/// What the failures mean for a command.
+pub(crate) struct Query<'a> {
+    /// What was asked for.
+    pub(crate) pattern: &'a Pattern,
+    /// Whether a result was printed that may lack something.
+    pub(crate) is_partial: bool,
+    /// Whether the user forbade prompts.
+    pub(crate) no_ask: bool,
+    /// The plugins whose realm is `**`, as far as it is known: a failure of one makes every id uncertain.
+    pub(crate) unlimited: &'a [String],
+}
+
+impl Query<'_> {
+    /// The failure that these providers cause; `None` if there are none.
+    ///
+    /// The exit code is the first of 4, 6, 5, 1 that applies, and the second sentence is about the first provider in rank order
+    /// that causes it.
+    pub(crate) fn failure(&self, failures: &[ProviderFailure]) -> Option<Failure> {
+        let gravest = failures.iter().min_by_key(|failure| exit(failure.kind))?;
+        let advice = self.advice(gravest, failures);
+        let exit = exit(gravest.kind);
+        let causes = self.causes(failures);
+        Some(match causes.as_slice() {
+            [cause] => Failure::new(exit, self.as_sentence(cause), advice),
+            causes => {
+                let what = self.as_sentence("several providers failed");
+                Failure::new(exit, what, advice).with_details(causes.iter().cloned())
+            }
+        })
+    }
+
+    /// What failed, an entry for each provider, and one for all that are in conflict.
+    pub(crate) fn causes(&self, failures: &[ProviderFailure]) -> Vec<String> {
+        let is_conflict = |failure: &&ProviderFailure| failure.kind == FailureKind::Conflict;
+        let mut causes: Vec<String> = failures
+            .iter()
+            .filter(|failure| !is_conflict(failure))
+            .map(cause)
+            .collect();
+        let names: Vec<&str> = names(failures.iter().filter(is_conflict));
+        if !names.is_empty() {
+            let what = match self.pattern.as_id() {
+                Some(id) => format!("of {id}"),
+                None => "of some ids".to_owned(),
+            };
+            causes.push(match names.as_slice() {
+                [name] => format!("{name} and another provider hold different values {what}"),
+                [others @ .., last] => {
+                    let others = others.join(", ");
+                    format!("{others} and {last} hold different values {what}")
+                }
+                [] => unreachable!("checked above"),
+            });
+        }
+        causes
+    }
+
+    fn as_sentence(&self, cause: &str) -> String {
+        match self.is_partial {
+            true => format!("{cause}, so something may be missing"),
+            false => cause.to_owned(),
+        }
+    }
+
+    /// What to do: the provider's own remedy or ours, and the way out if its realm holds every id.
+    fn advice(&self, failure: &ProviderFailure, all: &[ProviderFailure]) -> String {
+        let name = &failure.name;
+        let remedy = match failure.remedy.trim().trim_end_matches('.') {
+            "" => self.own_advice(failure, all),
+            remedy => format!("{name} says: {remedy}"),
+        };
+        if failure.kind == FailureKind::Conflict || !self.unlimited.contains(name) {
+            return remedy;
+        }
+        let name = plain(name);
+        format!(
+            "{remedy}; `keyway plugins disable {name}` answers without it, and `realm` in `[plugins.{name}]` limits it"
+        )
+    }
+
+    fn own_advice(&self, failure: &ProviderFailure, all: &[ProviderFailure]) -> String {
+        let (name, key) = (&failure.name, plain(&failure.name));
+        match failure.kind {
+            FailureKind::Busy => format!("Try again, or raise `concurrency` in `[plugins.{key}]`"),
+            FailureKind::CannotList => "Ask for one secret by its full id".to_owned(),
+            FailureKind::Conflict => {
+                let in_conflict =
+                    |failure: &&ProviderFailure| failure.kind == FailureKind::Conflict;
+                let last = all.iter().rfind(in_conflict).unwrap_or(failure);
+                let last = plain(&last.name);
+                format!(
+                    "Give one of them a `priority` in the daemon's configuration, or turn one off with `keyway plugins disable {last}`"
+                )
+            }
+            FailureKind::Denied => {
+                format!("Check that the account of {name} may read it, or ask for another id")
+            }
+            FailureKind::Down | FailureKind::Refused => {
+                "Run `keyway plugins` to see why, and what to do".to_owned()
+            }
+            FailureKind::Fatal => format!(
+                "Correct its settings in `[plugins.{key}]`, then run `keyway plugins reload` and `keyway plugins enable {key}`"
+            ),
+            FailureKind::Locked => format!("Unlock the store of {name}, then try again"),
+            FailureKind::NeedsUser if self.no_ask => {
+                format!("Leave out --no-ask, so that {name} may ask")
+            }
+            FailureKind::NeedsUser if self.pattern.as_id().is_some() => {
+                format!("Start {name} where it can ask, as in a desktop session or at a terminal")
+            }
+            FailureKind::NeedsUser => {
+                format!("Ask for one secret by its full id, so that {name} may ask")
+            }
+
+            FailureKind::Quota => match failure.retry_after {
+                Some(time) => format!("Try again in {} s", time.as_secs().max(1)),
+                None => "Try again later".to_owned(),
+            },
+            FailureKind::Starting => "Try again in a moment".to_owned(),
+            FailureKind::TimedOut => {
+                format!("Try again, or raise `timeout` in `[plugins.{key}]`")
+            }
+            FailureKind::Unauthenticated => {
+                format!("Log in at the store of {name}, then try again")
+            }
+            FailureKind::Unavailable => {
+                format!("Check that the store of {name} runs and can be reached, then try again")
+            }
+            _ if name.is_empty() => "Run `keyway plugins` to see which, and why".to_owned(),
+            _ => format!(
+                "Run `keyway plugins` to see the last failed request of {name}, and look at the daemon's log"
+            ),
+        }
+    }
+}
+
+/// The exit code of a kind.
+fn exit(kind: FailureKind) -> Exit {
+    match kind {
+        FailureKind::Denied => Exit::Denied,
+        FailureKind::Locked | FailureKind::NeedsUser | FailureKind::Unauthenticated => {
+            Exit::NeedsUser
+        }
+        FailureKind::Conflict => Exit::Error,
+        _ => Exit::Unavailable,
+    }
+}
+
+/// What happened to one provider.
+fn cause(failure: &ProviderFailure) -> String {
+    let name = &failure.name;
+    if name.is_empty() {
+        // The last entry of a list that was cut.
+        return match failure.message.as_str() {
+            "" => "more providers failed".to_owned(),
+            message => message.to_owned(),
+        };
+    }
+    let what = match failure.kind {
+        FailureKind::Busy => format!("{name} is busy"),
+        FailureKind::CannotList => format!("{name} cannot list its secrets"),
+        FailureKind::Denied => format!("{name} denied access"),
+        FailureKind::Down => format!("{name} is not running"),
+        FailureKind::Fatal => format!("{name} is set up wrongly"),
+        FailureKind::Locked => format!("{name} is locked"),
+        FailureKind::NeedsUser => format!("{name} would have to ask the user"),
+        FailureKind::Quota => format!("a quota of {name} is used up"),
+        FailureKind::Refused => format!("{name} is refused"),
+        FailureKind::Starting => format!("{name} is still being started"),
+        FailureKind::TimedOut => format!("{name} took too long"),
+        FailureKind::Unauthenticated => format!("{name} is not logged in"),
+        FailureKind::Unavailable => format!("the store of {name} cannot be reached"),
+        _ => format!("{name} failed"),
+    };
+    match failure.message.trim().trim_end_matches('.') {
+        "" => what,
+        // With a remedy these kinds say enough.
+        _ if says_enough(failure.kind) && !failure.remedy.is_empty() => what,
+        message => format!("{what}: {message}"),
+    }
+}
+
+fn says_enough(kind: FailureKind) -> bool {
+    matches!(
+        kind,
+        FailureKind::Locked | FailureKind::NeedsUser | FailureKind::Unauthenticated
+    )
+}
+
+fn names<'a>(failures: impl Iterator<Item = &'a ProviderFailure>) -> Vec<&'a str> {
+    failures.map(|failure| failure.name.as_str()).collect()
+}
+
+/// The name for a command line that may be copied; one that a shell could misread is not put into it.
+fn plain(name: &str) -> &str {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let fits = !name.is_empty() && name.len() <= MAX_PLAIN_NAME_LEN;
+    match fits && name.chars().all(is_plain) && !name.starts_with('-') {
+        true => name,
+        false => "NAME",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(name: &str, kind: FailureKind) -> ProviderFailure {
+        let mut failure = ProviderFailure::default();
+        failure.name = name.to_owned();
+        failure.kind = kind;
+        failure
+    }
+
+    fn explained(
+        pattern: &str,
+        unlimited: &[&str],
+        failures: &[ProviderFailure],
+    ) -> Option<Failure> {
+        let unlimited: Vec<String> = unlimited.iter().map(|name| (*name).to_owned()).collect();
+        let query = Query {
+            pattern: &pattern.parse().unwrap(),
+            is_partial: false,
+            no_ask: false,
+            unlimited: &unlimited,
+        };
+        query.failure(failures)
+    }
+
+    #[test]
+    fn each_kind_has_its_exit_code() {
+        for (kind, code) in [
+            (FailureKind::Busy, 5),
+            (FailureKind::CannotList, 5),
+            (FailureKind::Conflict, 1),
+            (FailureKind::Denied, 4),
+            (FailureKind::Down, 5),
+            (FailureKind::Fatal, 5),
+            (FailureKind::Internal, 5),
+            (FailureKind::Invalid, 5),
+            (FailureKind::Locked, 6),
+            (FailureKind::NeedsUser, 6),
+            (FailureKind::Quota, 5),
+            (FailureKind::Refused, 5),
+            (FailureKind::Starting, 5),
+            (FailureKind::TimedOut, 5),
+            (FailureKind::Unauthenticated, 6),
+            (FailureKind::Unavailable, 5),
+            (FailureKind::Unknown, 5),
+        ] {
+            let failure = explained("a", &[], &[failure("vault", kind)]).unwrap();
+            assert_eq!(failure.exit().code(), code, "{kind:?}");
+        }
+        assert!(explained("a", &[], &[]).is_none());
+    }
+
+    #[test]
+    fn the_code_that_applies_first_decides_and_its_provider_advises() {
+        let failures = [
+            failure("a", FailureKind::Conflict),
+            failure("b", FailureKind::Conflict),
+            failure("c", FailureKind::Down),
+            failure("d", FailureKind::Locked),
+            failure("e", FailureKind::Unauthenticated),
+        ];
+        insta::assert_snapshot!(explained("x/y", &[], &failures).unwrap(), @"
+        keyway: several providers failed:
+          c is not running
+          d is locked
+          e is not logged in
+          a and b hold different values of x/y
+        Unlock the store of d, then try again.
+        ");
+        let codes = |n: usize| explained("x", &[], &failures[..n]).unwrap().exit().code();
+        assert_eq!([codes(2), codes(3), codes(4)], [1, 5, 6]);
+    }
+
+    #[test]
+    fn a_remedy_is_introduced_and_the_way_out_named() {
+        let mut locked = failure("pass", FailureKind::Locked);
+        locked.remedy = "unlock it with `gpg --card-status`.".to_owned();
+        let failure = explained("x", &["file"], &[locked.clone()]).unwrap();
+        insta::assert_snapshot!(failure, @"
+        keyway: pass is locked.
+        pass says: unlock it with `gpg --card-status`.
+        ");
+        let failure = explained("x", &["file", "pass"], &[locked]).unwrap();
+        insta::assert_snapshot!(failure, @"
+        keyway: pass is locked.
+        pass says: unlock it with `gpg --card-status`; `keyway plugins disable pass` answers without it, and `realm` in `[plugins.pass]` limits it.
+        ");
+    }
+
+    #[test]
+    fn words_of_a_provider_cannot_drive_the_terminal_nor_a_shell() {
+        let mut hostile = failure("$(rm x)\x1b[2J", FailureKind::Internal);
+        hostile.message = "\nkeyway: all is well".to_owned();
+        hostile.remedy = "\x1b]0;x\x07".to_owned();
+        let name = "$(rm x)\x1b[2J";
+        let text = explained("x", &[name], &[hostile]).unwrap().to_string();
+        assert!(
+            text.lines().count() == 2 && !text.contains('\x1b'),
+            "{text:?}"
+        );
+        assert!(!text.contains("disable $("), "{text:?}");
+    }
+
+    #[test]
+    fn a_cut_list_says_so() {
+        let mut more = ProviderFailure::default();
+        more.message = "12 more providers failed".to_owned();
+        let failures = [failure("a", FailureKind::Busy), more];
+        let text = explained("x", &[], &failures).unwrap().to_string();
+        assert!(text.contains("  12 more providers failed\n"), "{text}");
+    }
+}
