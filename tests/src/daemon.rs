@@ -65,7 +65,7 @@ impl Home {
         config.restart = RestartPolicy::default();
         config.restart.initial = Duration::from_millis(20);
         config.restart.maximum = Duration::from_millis(20);
-        config.restart.max_failures = Some(3);
+        config.restart.max_failures = 3;
         config
     }
 }

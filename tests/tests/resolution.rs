@@ -92,7 +92,7 @@ async fn a_partial_answer_names_who_failed_and_an_empty_one_is_unavailable() {
     settle(&daemon, &["broken", "good"]).await;
     let secrets = daemon.get("**").await.expect("a partial answer");
     assert_eq!(secrets.envelopes.len(), 2);
-    assert_eq!(secrets.failed_providers, ["broken"]);
+    assert_eq!(secrets.failed_providers(), ["broken"]);
     let error = daemon.get("broken/key").await.expect_err("unavailable");
     assert!(
         matches!(error, ResolveError::Unavailable { .. }),
@@ -204,7 +204,7 @@ async fn access_control_decides_and_fails_closed() {
     config
         .access_modules
         .insert("gate".parse().expect("a name"));
-    config.restart.max_failures = Some(1);
+    config.restart.max_failures = 1;
     let daemon = TestDaemon::with_config(home.into(), config);
     assert_eq!(daemon.ids("good/key").await.len(), 1);
     let error = daemon.get("good/denied").await.expect_err("denied");

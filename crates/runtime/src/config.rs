@@ -1,7 +1,8 @@
 //! The configuration of the daemon: a plain structure, the file that fills it, and what is in force because of it.
 
-mod file;
 #[allow(dead_code, reason = "the plugin tasks take it over step by step")]
+mod current;
+mod file;
 mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,13 +15,10 @@ use keyway_secrets::Pattern;
 
 use crate::model::PluginName;
 pub(crate) use crate::model::Sha256;
-use crate::supervisor::RestartPolicy;
+use crate::plugin::RestartPolicy;
 
+pub(crate) use current::Current;
 pub use file::ConfigError;
-#[allow(
-    unused_imports,
-    reason = "the plugin tasks take them over step by step"
-)]
 pub(crate) use settings::{PluginSettings, Settings};
 
 /// Everything that the daemon needs to know. Start from [`Config::new`], then set what differs.
@@ -76,6 +74,9 @@ pub struct Config {
     /// 64 KiB (default: [`Config::DEFAULT_ANSWER_MEMORY`]). Answers that find no room wait for it, as long as their request
     /// may take.
     pub answer_memory: u64,
+    /// Whether the daemon adopts and reaps what its plugins leave behind (default: false). It then reaps every child of this process
+    /// that is not a plugin, so only a program that starts no other processes may set it.
+    pub adopt_orphans: bool,
     /// How plugins that ended unasked are started again.
     pub restart: RestartPolicy,
     /// The file that was read last into this configuration, if any.
@@ -114,6 +115,7 @@ impl Config {
             request_timeout: Duration::from_secs(10),
             user_timeout: Duration::from_secs(120),
             answer_memory: Self::DEFAULT_ANSWER_MEMORY,
+            adopt_orphans: false,
             restart: RestartPolicy::default(),
             file: None,
             hash: Sha256::of(b""),

@@ -2,21 +2,25 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime};
 
 use keyway_local::Address;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use crate::config::{Config, ConfigError};
-use crate::engine::Engine;
-use crate::launch::{LaunchError, Spawner};
+use crate::api::{Budgets, Services};
+use crate::authority::Gate;
+use crate::config::{Config, ConfigError, Current, Settings};
+use crate::launch::{Environment, LaunchError, Spawner, adopt_orphans};
 use crate::manager::{Manager, ManagerHandle, ReadConfig};
-use crate::plugin::STOP_BOUND;
+use crate::plugin::{DRAIN_LIMIT, Host, Publish};
+use crate::record::{Audit, Memory};
+use crate::registry::Registry;
 use crate::server::Server;
 use crate::server::addresses::bind_all;
 use crate::server::socket::{ListenError, Socket};
-use crate::services::Services;
+use crate::state::StateFile;
 
 /// Why a daemon could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +41,9 @@ pub enum BindError {
 ///
 /// Dropped without running, it closes its sockets and removes their paths.
 pub struct Daemon {
-    engine: Arc<Engine>,
+    host: Arc<Host>,
+    registry: Arc<Registry>,
+    settings: Arc<Current>,
     sockets: Vec<Socket>,
     manager: Manager,
     handle: ManagerHandle,
@@ -66,11 +72,22 @@ impl Daemon {
             return Err(BindError::NoAddress);
         }
         let (handle, requests) = ManagerHandle::new();
-        let engine = Engine::new(config.clone(), Spawner::start()?);
-        let read_config: ReadConfig = Box::new(move || Ok(config.clone()));
-        let manager = Manager::new(Arc::clone(&engine), read_config, requests);
+        let registry = Arc::new(Registry::new());
+        let host = Arc::new(host(&config, Arc::clone(&registry))?);
+        let settings = Settings::new(config.clone(), &host.memory.state(), 1);
+        let settings = Arc::new(Current::new(settings));
+        let read_config: ReadConfig = Arc::new(move || Ok(config.clone()));
+        let manager = Manager::new(
+            Arc::clone(&host),
+            Arc::clone(&registry),
+            Arc::clone(&settings),
+            read_config,
+            requests,
+        );
         Ok(Self {
-            engine,
+            host,
+            registry,
+            settings,
             sockets,
             manager,
             handle,
@@ -83,7 +100,7 @@ impl Daemon {
         mut self,
         read: impl Fn() -> Result<Config, ConfigError> + Send + Sync + 'static,
     ) -> Self {
-        self.manager.set_read_config(Box::new(read));
+        self.manager.set_read_config(Arc::new(read));
         self
     }
 
@@ -107,36 +124,50 @@ impl Daemon {
     /// When the future is dropped, connections are closed and plugin processes are killed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self {
-            engine,
+            host,
+            registry,
+            settings,
             sockets,
             mut manager,
             handle,
             ..
         } = self;
-        manager.start();
-        for name in &engine.config().access_modules {
-            if !engine.registry.snapshot().contains_key(name) {
-                tracing::warn!(
-                    "the access-control module {name} is in no plugin directory: no secret is given out until somebody starts it"
-                );
-            }
-        }
-        if engine.registry.snapshot().is_empty() {
+        manager.start().await;
+        if registry.snapshot().is_empty() {
             tracing::warn!(
                 "there is no plugin: nothing can be resolved until one is added or connects"
             );
         }
         let (stop, stopped) = watch::channel(false);
-        let router = Services::new(Arc::clone(&engine), handle).into_router();
-        let server = Server::new(Arc::clone(&engine), router);
+        let (asked, mut stop_asked) = mpsc::channel(1);
+        let gate = Arc::new(Gate::new(Arc::clone(&registry), Arc::clone(&settings)));
+        let services = Services {
+            registry,
+            settings: Arc::clone(&settings),
+            gate: Arc::clone(&gate),
+            audit: Arc::clone(&host.audit),
+            manager: handle.clone(),
+            budget: Budgets::default(),
+            started_at: SystemTime::now(),
+            addresses: sockets
+                .iter()
+                .map(|socket| socket.address().to_string())
+                .collect(),
+            stop: asked,
+        };
+        let orphans = adopt(&host, settings.load().config.adopt_orphans);
+        let server = Server::new(gate, settings, handle, services.into_router());
         let mut servers = JoinSet::new();
         for socket in sockets {
             servers.spawn(Arc::clone(&server).serve(socket, stopped.clone()));
         }
         let shutdown = async {
-            shutdown.await;
+            tokio::select! {
+                () = shutdown => {}
+                _ = stop_asked.recv() => {}
+            }
             tracing::info!("stopping");
-            engine.begin_to_stop();
+            host.begin_to_stop();
             stop.send_replace(true);
         };
         let (stopping, began) = oneshot::channel();
@@ -149,9 +180,36 @@ impl Daemon {
                 .await;
             while servers.join_next().await.is_some() {}
         };
-        stop_within(work, began, STOP_BOUND).await;
-        engine.spawner.finish().await;
+        tokio::select! {
+            () = stop_within(work, began, DRAIN_LIMIT) => {}
+            () = orphans => {}
+        }
+        host.spawner.finish().await;
     }
+}
+
+/// Adopts and reaps what plugins leave behind, if that is wanted; never resolves.
+async fn adopt(host: &Host, is_wanted: bool) {
+    if is_wanted {
+        let Err(error) = adopt_orphans(host.spawner.clone()).await;
+        tracing::error!(%error, "what plugins leave behind is not adopted");
+    }
+    std::future::pending().await
+}
+
+/// What the tasks of the plugins share.
+fn host(config: &Config, registry: Arc<Registry>) -> Result<Host, LaunchError> {
+    let publisher: Arc<dyn Publish> = registry;
+    Ok(Host {
+        spawner: Spawner::start()?,
+        environment: Environment::new(config.environment.iter().cloned()),
+        memory: Arc::new(Memory::open(StateFile::new(&config.state_dir))),
+        audit: Arc::new(Audit::new(config.audit.clone())),
+        restart: config.restart,
+        version: config.version.version.clone(),
+        publisher,
+        stopping: AtomicBool::new(false),
+    })
 }
 
 /// Runs `work`, which is dropped when it is not done `limit` after `began` was dropped.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use keyway_local::file::{Offences, check_owners};
 
-use crate::name::{ParsePluginNameError, PluginName};
+use crate::model::name::{ParsePluginNameError, PluginName};
 
 /// What a look into the plugin directories found.
 #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
 //! The process at the other end of a connection to the daemon, as far as the kernel vouches for it.
 
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use keyway_local::{Credentials, Process, ProcessFacts};
@@ -10,10 +11,6 @@ use keyway_local::{Credentials, Process, ProcessFacts};
 /// The credentials are those that the kernel recorded when the connection was made. What `/proc` says of the process is
 /// advisory against a determined program of the same user.
 #[derive(Debug, Clone)]
-#[allow(
-    dead_code,
-    reason = "the address and the namespace are for the authority table"
-)]
 pub(crate) struct Peer {
     pub(crate) credentials: Credentials,
     /// Whether the connection came by a path, which has file permissions; an abstract name has none.
@@ -48,15 +45,19 @@ impl Peer {
         self.credentials.uid
     }
 
-    /// The process id for logs and records; 0 if the daemon cannot see it.
-    pub(crate) fn pid(&self) -> i32 {
-        self.credentials.raw_pid()
+    /// The process id; `None` if the daemon cannot see the process.
+    pub(crate) fn pid(&self) -> Option<i32> {
+        Some(self.credentials.pid?.as_raw_nonzero().get())
     }
 
     /// The process itself; `None` if the daemon cannot see it.
-    #[allow(dead_code, reason = "the authority table asks for the pidfd")]
     pub(crate) fn process(&self) -> Option<&Arc<Process>> {
         self.process.as_ref()
+    }
+
+    /// The executable when the connection was made; empty if it could not be read.
+    pub(crate) fn executable(&self) -> PathBuf {
+        self.facts_at_connect().executable
     }
 
     /// What `/proc` says of the process now; nothing if it has ended or cannot be seen.
@@ -89,7 +90,8 @@ mod tests {
         let credentials = Credentials::of_peer(&ours).expect("credentials");
         let peer = Peer::identify(ours.as_fd(), credentials, true);
         assert_eq!(peer.uid(), rustix::process::geteuid().as_raw());
-        assert_eq!(peer.pid(), rustix::process::getpid().as_raw_nonzero().get());
+        let own = rustix::process::getpid().as_raw_nonzero().get();
+        assert_eq!(peer.pid(), Some(own));
         assert_eq!(peer.facts(), peer.facts_at_connect());
         assert!(!peer.is_contained && peer.is_path_address);
     }
@@ -99,6 +101,6 @@ mod tests {
         let (ours, _theirs) = UnixStream::pair().expect("a socket pair");
         let peer = Peer::identify(ours.as_fd(), Credentials::new(7, 7, 0), false);
         assert!(peer.is_contained && peer.process().is_none());
-        assert_eq!((peer.pid(), peer.facts()), (0, ProcessFacts::default()));
+        assert_eq!((peer.pid(), peer.facts()), (None, ProcessFacts::default()));
     }
 }

@@ -21,7 +21,7 @@ mod spawner;
 mod spec;
 mod stderr;
 
-pub(crate) use checksum::checksum;
+pub(crate) use checksum::{Checksum, checksum};
 pub(crate) use environment::Environment;
 pub(crate) use error::LaunchErrorClass;
 pub(crate) use launched::Launched;

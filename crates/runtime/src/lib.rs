@@ -32,39 +32,27 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-mod access;
-mod audit;
+mod api;
 mod authority;
 mod config;
-mod connection;
 mod daemon;
 mod discovery;
-mod engine;
+mod health;
 mod identity;
 mod launch;
 mod manager;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the plugin tasks take it over step by step"
-)]
 mod model;
 mod plugin;
-mod realm;
-mod registration;
+mod record;
 mod registry;
 mod resolve;
 mod server;
-mod services;
 mod state;
-mod supervisor;
 mod sys;
 mod task;
 mod timer;
 mod trust;
 mod watch;
-
-pub(crate) use model::name;
 
 pub use config::{
     AuditConfig, AuditFailure, BundledPlugin, Config, ConfigError, ExternalPlugins, PluginConfig,
@@ -73,9 +61,9 @@ pub use config::{
 pub use daemon::{BindError, Daemon};
 pub use discovery::{Discovery, DiscoveryProblem, discover};
 pub use launch::{LaunchError, PinnedBy, Refusal};
-pub use manager::{ManagerHandle, ReloadReport};
+pub use manager::{ManagerHandle, ReloadReport, Trusted};
 pub use model::Sha256;
 pub use model::name::{ParsePluginNameError, PluginName};
+pub use plugin::RestartPolicy;
 pub use server::socket::ListenError;
-pub use supervisor::RestartPolicy;
 pub use trust::TrustError;

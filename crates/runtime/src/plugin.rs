@@ -1,43 +1,31 @@
-//! Plugins: how one is called, how one that was launched lives, and how one that was started by hand does.
+//! One plugin: how it is called, what state it is in, and the task that owns it.
 //!
-//! Whatever a plugin came from, from its connection on it is the same: [`crate::connection::open`] turns any byte stream into
-//! a [`crate::connection::PluginConnection`], and a [`Handle`] calls it.
+//! [`connection::open`] makes a plugin of any byte stream, whether its process was launched or connected by itself; from there on
+//! both are the same to the [`PluginTask`] and to its [`Handle`].
 
-mod cache;
+mod call_record;
+mod calls;
+mod connection;
 mod ending;
 mod flight;
-mod handle;
-mod launched;
-mod manual;
+mod host;
+mod machine;
+mod registration;
+mod resources;
+mod retry;
+mod source;
+mod state;
+mod task;
+mod view;
 
-use std::sync::Arc;
-
-use tokio::sync::{mpsc, oneshot};
-
-use crate::config::PluginConfig;
-
-pub(crate) use cache::{SharedAnswer, size};
-pub(crate) use handle::{CallError, Handle};
-pub(crate) use launched::{Fingerprint, LaunchSource, LaunchedPlugin, STOP_BOUND};
-pub(crate) use manual::serve_manual;
-
-/// What the task that owns a plugin can be told.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// Run; answered when that is under way, with `false` when the executable is not trusted and therefore stays stopped.
-    Enable(oneshot::Sender<bool>),
-    /// Stop and stay stopped; answered with `true` when it is no longer asked for secrets.
-    Disable(oneshot::Sender<bool>),
-    /// Use other settings.
-    Configure(Arc<PluginConfig>),
-    /// For a launched plugin: use another file or other settings, and a fresh process where that makes a difference.
-    Replace(Box<LaunchSource>),
-    /// End for good, because the daemon stops or the plugin is gone.
-    Stop,
-}
-
-/// Sends commands to the task that owns a plugin.
-pub(crate) type CommandSender = mpsc::Sender<Command>;
-
-/// How many commands can wait for a plugin's task. Commands are handled at once, so even one rarely waits.
-pub(crate) const COMMAND_QUEUE: usize = 16;
+pub(crate) use calls::{CallContext, CallError, Handle, Secrets};
+pub(crate) use connection::{Registrant, open};
+pub(crate) use flight::Sharing;
+pub(crate) use host::{Host, Publish};
+pub(crate) use machine::DRAIN_LIMIT;
+pub(crate) use registration::RegistrationError;
+pub use retry::RestartPolicy;
+pub(crate) use source::{LaunchSource, needs_fresh_process};
+pub(crate) use state::run_status;
+pub(crate) use task::{Command, CommandSender, NotEnabled, PluginTask, Update};
+pub(crate) use view::{Availability, View};

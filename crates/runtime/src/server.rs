@@ -2,7 +2,6 @@
 
 pub(crate) mod addresses;
 mod half_close;
-pub(crate) mod health;
 mod hijack;
 pub(crate) mod socket;
 
@@ -13,22 +12,27 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::Either;
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use keyway_local::{Credentials, KnownUids, Rule};
+use keyway_local::{Credentials, KnownUids};
 use keyway_rpc::{Body, Router};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tower_service::Service;
 
-use crate::engine::Engine;
+use crate::authority::{Action, Gate, User};
+use crate::config::Current;
+use crate::health;
 use crate::identity::Peer;
-use crate::plugin::serve_manual;
+use crate::manager::ManagerHandle;
+use crate::model::RequestId;
+use crate::plugin;
+use addresses::has_other_users;
 use socket::Socket;
 
 /// How many connections a daemon serves at once; more wait in the kernel's queue.
@@ -46,16 +50,25 @@ pub(crate) struct Caller(pub(crate) Arc<Peer>);
 
 /// Serves the daemon's sockets.
 pub(crate) struct Server {
-    engine: Arc<Engine>,
+    gate: Arc<Gate>,
+    settings: Arc<Current>,
+    manager: ManagerHandle,
     router: Router,
     permits: Arc<Semaphore>,
     known_uids: KnownUids,
 }
 
 impl Server {
-    pub(crate) fn new(engine: Arc<Engine>, router: Router) -> Arc<Self> {
+    pub(crate) fn new(
+        gate: Arc<Gate>,
+        settings: Arc<Current>,
+        manager: ManagerHandle,
+        router: Router,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            engine,
+            gate,
+            settings,
+            manager,
             router,
             permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             known_uids: KnownUids::read(),
@@ -70,19 +83,18 @@ impl Server {
     pub(crate) async fn serve(self: Arc<Self>, socket: Socket, mut stop: watch::Receiver<bool>) {
         let mut connections = JoinSet::new();
         let told = stop.clone();
+        let mut changes = self.settings.subscribe();
+        let is_path_address = socket.address().as_path().is_some();
         loop {
             let permit = Arc::clone(&self.permits).acquire_owned();
             tokio::select! {
                 biased;
                 () = stopped(&mut stop) => break,
+                Ok(()) = changes.changed() => self.follow_settings(&socket),
                 Some(_) = connections.join_next() => {}
                 (permit, accepted) = async { (permit.await, socket.accept().await) } => match accepted {
                     Ok(stream) => {
-                        let connection = Arc::clone(&self).connection(
-                            stream,
-                            socket.address().as_path().is_some(),
-                            told.clone(),
-                        );
+                        let connection = Arc::clone(&self).connection(stream, is_path_address, told.clone());
                         connections.spawn(async move {
                             connection.await;
                             drop(permit);
@@ -100,6 +112,14 @@ impl Server {
         while connections.join_next().await.is_some() {}
     }
 
+    /// Lets the modes of the socket follow `allow_uids`.
+    fn follow_settings(&self, socket: &Socket) {
+        if let Some(file) = socket.file() {
+            let settings = self.settings.load();
+            file.set_reachable(has_other_users(&settings.config, &self.known_uids));
+        }
+    }
+
     /// One connection: checks who it is, then serves it until it ends or becomes a plugin connection.
     async fn connection(
         self: Arc<Self>,
@@ -115,27 +135,60 @@ impl Server {
         let stream = half_close::Connection::new(stream, Arc::clone(&client));
         let service = DaemonService {
             router: self.router.clone(),
+            gate: Arc::clone(&self.gate),
             peer: Arc::clone(&peer),
             client,
             hijacked,
         };
-        // The upgraded stream can only be had after the connection has done with it, and the task that owns the connection
-        // then owns the plugin as well.
+        // The upgraded stream can only be had after the connection has done with it.
+        let uid = peer.uid();
         let serving = self.serve_http(stream, service, stop);
-        if let Err(error) = serving.await {
-            tracing::debug!(pid = peer.pid(), %error, "a connection ended early");
+        tokio::select! {
+            served = serving => {
+                if let Err(error) = served {
+                    tracing::debug!(pid = peer.pid(), %error, "connection ended early");
+                }
+            }
+            () = self.removed(uid) => {
+                tracing::warn!(uid, pid = peer.pid(), "connection ended: the uid is not in `allow_uids` any more");
+                return;
+            }
         }
         if let Some(upgrade) = hijack.recv().await {
             match hijack::stream(upgrade).await {
-                Ok(io) => serve_manual(io, peer, Arc::clone(&self.engine)).await,
+                Ok(io) => self.external(io, peer).await,
                 Err(error) => {
-                    tracing::warn!(pid = peer.pid(), %error, "a connection did not become a plugin connection")
+                    tracing::warn!(pid = peer.pid(), %error, "connection did not become a plugin connection");
                 }
             }
         }
     }
 
-    /// Refuses other users' processes. They are told nothing: the connection just closes.
+    /// Waits for the registration of an external plugin and hands it over.
+    async fn external<I>(&self, io: I, peer: Arc<Peer>)
+    where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let limit = self.settings.load().config.start_timeout;
+        match plugin::open(io, None, limit).await {
+            Ok(registrant) => self.manager.connect(registrant, peer).await,
+            Err(error) => {
+                tracing::warn!(pid = peer.pid(), "external plugin not accepted: {error}");
+            }
+        }
+    }
+
+    /// Resolves when a reload has taken this uid out of those that may connect.
+    async fn removed(&self, uid: u32) {
+        let mut changes = self.settings.subscribe();
+        while self.gate.user(uid) != User::Other {
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Refuses other users' processes: the connection just closes.
     fn admit(&self, stream: &UnixStream, is_path_address: bool) -> Option<Arc<Peer>> {
         let credentials = match Credentials::of_peer(stream) {
             Ok(credentials) => credentials,
@@ -144,21 +197,16 @@ impl Server {
                 return None;
             }
         };
-        let mut allowed = self.engine.config().allow_uids.clone().into_iter();
-        let accepts = |rule: Rule| rule.accepts(credentials.uid, &self.known_uids);
-        if !accepts(Rule::Own) && !allowed.any(|uid| accepts(Rule::Uid(uid))) {
+        if self.gate.user(credentials.uid) == User::Other {
             tracing::warn!(
                 uid = credentials.uid,
                 pid = credentials.raw_pid(),
-                "a connection of another user was refused (`allow_uids`)"
+                "connection of another user refused (`allow_uids`)"
             );
             return None;
         }
-        Some(Arc::new(Peer::identify(
-            stream.as_fd(),
-            credentials,
-            is_path_address,
-        )))
+        let peer = Peer::identify(stream.as_fd(), credentials, is_path_address);
+        Some(Arc::new(peer))
     }
 
     async fn serve_http(
@@ -197,6 +245,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 #[derive(Clone)]
 struct DaemonService {
     router: Router,
+    gate: Arc<Gate>,
     peer: Arc<Peer>,
     client: Arc<half_close::Client>,
     /// Takes the connection when it is to become a plugin connection.
@@ -212,20 +261,22 @@ impl hyper::service::Service<Request<Incoming>> for DaemonService {
         // Counted at once: hyper looks for the client's end before it polls what is returned here.
         let call = self.client.call();
         let is_http1 = request.version() < Version::HTTP_2;
-        let response = match (request.method(), request.uri().path()) {
-            (&Method::GET | &Method::HEAD, health::PATH) => Either::Left(health::response()),
-            (_, hijack::PATH) => Either::Left(hijack::answer(&mut request, &self.hijacked)),
-            _ => {
-                request
-                    .extensions_mut()
-                    .insert(Caller(Arc::clone(&self.peer)));
-                Either::Right(self.router.clone().call(request))
-            }
-        };
+        let path = request.uri().path();
+        let is_health =
+            path == health::PATH && matches!(*request.method(), Method::GET | Method::HEAD);
+        if is_health {
+            return Box::pin(async { Ok(health::response()) });
+        }
+        let is_hijack = path == hijack::PATH;
+        request
+            .extensions_mut()
+            .insert(Caller(Arc::clone(&self.peer)));
+        let service = self.clone();
         Box::pin(async move {
-            let mut response = match response {
-                Either::Left(response) => response,
-                Either::Right(response) => response.await?,
+            let mut response = if is_hijack {
+                service.hijack(request).await
+            } else {
+                service.router.clone().call(request).await?
             };
             if is_http1 && call.is_last() {
                 let close = HeaderValue::from_static("close");
@@ -233,5 +284,20 @@ impl hyper::service::Service<Request<Incoming>> for DaemonService {
             }
             Ok(response)
         })
+    }
+}
+
+impl DaemonService {
+    /// Turns the connection into a plugin connection, if the caller may.
+    async fn hijack(&self, mut request: Request<Incoming>) -> Response<Body> {
+        let action = Action::Hijack;
+        match self
+            .gate
+            .permit(&self.peer, &action, RequestId::next())
+            .await
+        {
+            Ok(_permitted) => hijack::answer(&mut request, &self.hijacked),
+            Err(error) => hijack::forbid(error.message().to_owned()),
+        }
     }
 }

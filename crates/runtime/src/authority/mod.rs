@@ -5,6 +5,8 @@
 
 mod action;
 mod caller;
+mod gate;
+mod modules;
 mod refusal;
 mod reserved;
 mod table;
@@ -16,7 +18,8 @@ use keyway_secrets::{Id, Pattern};
 use crate::model::{PluginName, Realm};
 
 pub(crate) use action::{Action, Consultation, Manage, Purpose};
-pub(crate) use caller::{User, ambiguous_uid, is_contained, own_uid_is_overflow, process_group};
+pub(crate) use caller::User;
+pub(crate) use gate::Gate;
 pub(crate) use refusal::Refusal;
 pub(crate) use reserved::{is_reserved, is_within_reserved, overlaps_reserved};
 pub(crate) use table::{CallerFacts, Connection, Grant, Rules};

@@ -56,6 +56,8 @@ pub(crate) struct PluginSettings {
     pub(crate) pass_env: Vec<String>,
     /// The pin in force, of the configuration or trusted by the user.
     pub(crate) sha256: Option<Sha256>,
+    /// Whether the pin stands in the configuration, so that only the configuration changes it.
+    pub(crate) is_pin_configured: bool,
     /// How long responses are kept; `None`: not at all.
     pub(crate) cache_ttl: Option<Duration>,
     /// Exit statuses after which a restart is pointless.
@@ -139,6 +141,7 @@ impl PluginSettings {
             is_listed_module,
             is_listed_external,
             priority: priority.unwrap_or(default_priority),
+            is_pin_configured: resolved.sha256.is_some(),
             sha256: resolved.sha256.or(trusted),
             cache_ttl: resolved.cache_ttl.filter(|_| may_be_cached(name)),
             ..resolved
@@ -162,6 +165,7 @@ impl PluginSettings {
             concurrency: table.concurrency.map(concurrency),
             env: table.env,
             pass_env: table.pass_env,
+            is_pin_configured: table.sha256.is_some(),
             sha256: table.sha256,
             cache_ttl: table.cache_ttl,
             fatal_exit: table

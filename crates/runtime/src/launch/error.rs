@@ -8,7 +8,7 @@ use keyway_local::file::{Offence, Offences, OpenError};
 
 use super::spec::PinnedBy;
 use crate::config::Sha256;
-use crate::name::PluginName;
+use crate::model::PluginName;
 
 /// Why a plugin could not be started.
 #[derive(Debug, thiserror::Error)]

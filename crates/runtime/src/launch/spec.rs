@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::config::Sha256;
-use crate::name::PluginName;
+use crate::model::PluginName;
 
 /// What to start.
 #[derive(Clone)]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use keyway_local::escape_untrusted;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::name::PluginName;
+use crate::model::PluginName;
 
 /// The longest line that is logged in one piece, in bytes; a longer one is cut there, and the rest of it is dropped.
 const MAX_LINE: usize = 2048;

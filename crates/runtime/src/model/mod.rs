@@ -4,11 +4,13 @@ mod file_identity;
 mod kind;
 pub(crate) mod name;
 mod realm;
+mod request_id;
 mod sha256;
 pub(crate) mod state;
 
 pub(crate) use file_identity::FileIdentity;
 pub(crate) use kind::{Class, Kind, Rank};
-pub(crate) use name::PluginName;
+pub(crate) use name::{ParsePluginNameError, PluginName};
 pub(crate) use realm::Realm;
+pub(crate) use request_id::RequestId;
 pub use sha256::Sha256;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
-use crate::connection::PluginConnection;
+use super::connection::PluginConnection;
+use super::machine::Exit;
 use crate::launch::{EndedProcess, Process, STOP_GRACE, StderrLog};
-use crate::name::PluginName;
+use crate::model::PluginName;
 use crate::task::OwnedTask;
 
 /// How long `PluginService.Shutdown` may take, and how long the streams may take to finish after it (protocol).
@@ -28,6 +29,11 @@ pub(crate) struct ChildProcess {
 }
 
 impl ChildProcess {
+    /// The number of the process.
+    pub(crate) fn pid(&self) -> i32 {
+        self.process.pid().as_raw_nonzero().get()
+    }
+
     pub(crate) fn new(
         process: Process,
         stderr: pipe::Receiver,
@@ -49,7 +55,7 @@ impl ChildProcess {
         }
     }
 
-    /// Waits a moment for the process to end by itself, then ends it, reaps it, and reads its last words.
+    /// Waits for the process to end by itself, then ends it, reaps it, and reads its last words.
     async fn finish(self, voluntary: Duration) -> EndedProcess {
         let Self { process, stderr } = self;
         let exited = matches!(timeout(voluntary, process.exited()).await, Ok(Ok(())));
@@ -67,43 +73,56 @@ impl ChildProcess {
     }
 }
 
-/// Ends a plugin that works: it is told, its requests finish, then its connection ends and with it the process.
+/// Ends a plugin that runs: it gets a Shutdown, its requests finish, then its connection ends and with it the process.
 pub(super) async fn end_gracefully(
-    child: ChildProcess,
-    connection: PluginConnection,
-) -> EndedProcess {
-    shut_down(connection).await;
-    child.finish(VOLUNTARY_EXIT).await
+    child: Option<ChildProcess>,
+    connection: Option<PluginConnection>,
+) -> Option<EndedProcess> {
+    let has_registered = connection.is_some();
+    if let Some(connection) = connection {
+        shut_down(connection).await;
+    }
+    let voluntary = if has_registered {
+        VOLUNTARY_EXIT
+    } else {
+        Duration::ZERO
+    };
+    Some(child?.finish(voluntary).await)
 }
 
-/// Ends what is left of a plugin that failed. Requests that a leaving plugin still works on are finished; then a process that
-/// sees its connection end is about to end by itself, with a status that tells more than our signal would.
-pub(super) async fn end_crashed(
-    child: ChildProcess,
+/// Ends what is left of a plugin that failed or leaves. Requests that a leaving plugin still works on are finished; then a process
+/// that sees its connection end is about to end by itself, with a status that tells more than a signal would.
+pub(super) async fn end_failed(
+    child: Option<ChildProcess>,
     connection: Option<PluginConnection>,
-) -> EndedProcess {
+) -> Option<EndedProcess> {
     if let Some(connection) = connection {
         connection.close(STEP).await;
     }
-    child.finish(VOLUNTARY_EXIT).await
+    Some(child?.finish(VOLUNTARY_EXIT).await)
 }
 
-/// Ends a plugin that is not wanted any more and has not registered yet.
-pub(super) async fn end_unregistered(child: ChildProcess) -> EndedProcess {
-    child.finish(Duration::ZERO).await
+/// What the machine needs to know of the end of a process.
+pub(super) fn exit(ended: Option<EndedProcess>, last_words: Option<String>) -> Exit {
+    let Some(ended) = ended else {
+        return Exit::default();
+    };
+    let text = match last_words {
+        Some(line) => format!("{ended}; its last words: {line}"),
+        None => ended.to_string(),
+    };
+    Exit {
+        code: ended.status.code().filter(|_| !ended.killed),
+        text,
+    }
 }
 
-/// Lets a plugin that leaves by itself finish the requests that it still works on, and closes its connection.
-pub(super) async fn let_leave(connection: PluginConnection) {
-    connection.close(STEP).await;
-}
-
-/// Tells a plugin to end and closes its connection, when its requests are done or the time is up.
-pub(crate) async fn shut_down(connection: PluginConnection) {
+/// Sends Shutdown and closes the connection when the requests in flight are done or the time is up.
+async fn shut_down(connection: PluginConnection) {
     let handle = connection.handle();
     if let Err(error) = handle.shut_down(STEP).await {
-        // Its GoAway may overtake its answer, and a plugin may end without one: either way it is ending.
-        tracing::debug!(plugin = %handle.name(), %error, "no answer to Shutdown");
+        // Its GoAway may overtake its response, and a plugin may end without one: either way it is ending.
+        tracing::debug!(plugin = %handle.name(), %error, "no response to Shutdown");
     }
     connection.close(STEP).await;
 }

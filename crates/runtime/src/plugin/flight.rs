@@ -12,7 +12,7 @@ use keyway_proto::resolver::v1::get_secrets_response::Envelope;
 use keyway_proto::timestamp;
 use keyway_secrets::Pattern;
 
-use super::CallError;
+use super::calls::{CallError, Secrets};
 use crate::sys::clock::boot_time;
 
 /// The most responses that are kept for one plugin. Their values are in the daemon's memory for that long.
@@ -22,7 +22,7 @@ const MAX_RESPONSES: usize = 256;
 const MAX_BYTES: u64 = 32 * 1024 * 1024;
 
 /// A response that several callers share.
-pub(crate) type SharedResponse = Arc<Result<GetSecretsResponse, CallError>>;
+pub(crate) type SharedResponse = Arc<Result<Secrets, CallError>>;
 
 /// What has to be known of a response in order to keep it.
 pub(crate) trait Keep: Clone + Send + Sync + 'static {
@@ -302,12 +302,19 @@ fn lifetime(freshness: Freshness, keep: Duration, now: SystemTime) -> Option<Dur
 
 impl Keep for SharedResponse {
     fn values_len(&self) -> u64 {
-        self.as_ref().as_ref().map_or(0, values_len)
+        self.as_ref()
+            .as_ref()
+            .map_or(0, |secrets| values_len(&secrets.message))
     }
 
     fn freshness(&self) -> Freshness {
         let response = match self.as_ref() {
-            Ok(response) => response,
+            // What is missing may be there the next time.
+            Ok(Secrets {
+                incomplete: Some(_),
+                ..
+            }) => return Freshness::Never,
+            Ok(secrets) => &secrets.message,
             // That there is no matching secret is an answer, too.
             Err(error) if error.is_not_found() => return Freshness::Unlimited,
             Err(_) => return Freshness::Never,

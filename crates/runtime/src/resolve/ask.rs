@@ -1,122 +1,368 @@
-//! Asking providers.
+//! Calling the candidates of a query.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures::future::join_all;
-use keyway_proto::resolver::v1::get_secrets_response::Envelope;
-use keyway_rpc::Claim;
-use tokio::time::{Instant, timeout};
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use keyway_proto::keyway::v1::FailureKind;
+use keyway_rpc::{Budget, Claim};
+use keyway_secrets::Pattern;
+use tokio::time::{Instant, timeout_at};
 
-use super::answer::{Answer, admit};
-use super::{Failure, Question};
-use crate::config::may_be_cached;
-use crate::engine::Engine;
-use crate::plugin::{CallError, SharedAnswer, size};
-use crate::registry::Entry;
+use super::admit::{Admitted, admit};
+use super::failure::Failure;
+use super::judge::Held;
+use super::plan::{Candidate, Membership, Plan, membership};
+use crate::model::{PluginName, RequestId};
+use crate::plugin::{Availability, CallContext, CallError, Handle, Secrets, Sharing, View};
+use crate::registry::Registry;
 
-/// Asks all of `entries` at the same time; the answers come in their order.
-pub(super) async fn all(
-    engine: &Arc<Engine>,
-    entries: &[Arc<Entry>],
-    question: &Question<'_>,
-) -> Vec<Answer> {
-    join_all(entries.iter().map(|entry| one(engine, entry, question))).await
+/// What a client wants to know, and how long it waits.
+#[derive(Debug, Clone)]
+pub(crate) struct Query {
+    pub(crate) pattern: Pattern,
+    pub(crate) request_id: RequestId,
+    /// The calling process, for the log.
+    pub(crate) caller_pid: Option<i32>,
+    /// How long the caller waits.
+    pub(crate) deadline: Option<Instant>,
+    /// Whether providers may ask the user.
+    pub(crate) may_ask_user: bool,
+    /// What the responses take of the memory that is set aside for them.
+    pub(crate) claim: Claim,
+    /// The memory for responses that several callers share.
+    pub(crate) budget: Arc<Budget>,
 }
 
-async fn one(engine: &Arc<Engine>, entry: &Arc<Entry>, asked: &Question<'_>) -> Answer {
-    let (Some(handle), Some(realm)) = (entry.handle(), entry.realm()) else {
-        return Answer::failed(entry, Failure::new(entry, "it is not running"));
+impl Query {
+    /// Whether it is for one id.
+    pub(crate) fn is_single(&self) -> bool {
+        self.pattern.as_id().is_some()
+    }
+
+    /// Whether a provider may ask the user: never for a pattern.
+    fn may_ask_user(&self) -> bool {
+        self.may_ask_user && self.is_single()
+    }
+}
+
+/// What the candidates returned, by name, each with what it was asked.
+pub(crate) type Responses = HashMap<PluginName, (Pattern, Admitted)>;
+
+/// The candidates as they turned out to be, and what they returned.
+pub(crate) struct Asked {
+    pub(crate) plan: Plan,
+    pub(crate) responses: Responses,
+}
+
+/// A candidate while the query is on its way.
+struct Slot {
+    candidate: Candidate,
+    progress: Progress,
+}
+
+enum Progress {
+    /// It is starting, or may not be called yet.
+    Waiting,
+    Called,
+    Done,
+}
+
+/// What happened to the candidate of this name.
+struct Event(PluginName, Happened);
+
+enum Happened {
+    /// It has started, or will not: what it is now. `None`: it is gone.
+    Settled(Option<Arc<View>>),
+    Responded(Admitted),
+}
+
+/// Calls the candidates of `plan` concurrently until the query is decided; what is outstanding then is cancelled.
+///
+/// A query for one id is decided as soon as lower ranks cannot matter any more. An interactive provider is called for one id only
+/// after every higher rank has answered that it holds no match.
+pub(crate) async fn ask(registry: &Registry, query: &Query, plan: Plan) -> Asked {
+    let mut asking = Asking {
+        registry,
+        query,
+        slots: Vec::new(),
+        responses: Responses::new(),
+        events: FuturesUnordered::new(),
     };
-    let question = realm.narrow(asked.query);
-    let limit = limit(engine, entry, asked.deadline);
-    let answer = match cache_ttl(entry) {
-        None => match handle
-            .get_secrets(question.as_str(), limit, &asked.claim)
-            .await
-        {
-            Ok(mut response) => Ok(std::mem::take(&mut response.envelopes)),
-            Err(error) => Err(Unanswered::new(&error)),
+    for candidate in plan.candidates {
+        asking.add(candidate);
+    }
+    asking.run().await;
+    let Asking {
+        slots, responses, ..
+    } = asking;
+    Asked {
+        plan: Plan {
+            candidates: slots.into_iter().map(|slot| slot.candidate).collect(),
+            excluded: plan.excluded,
         },
-        Some(ttl) => {
-            let patience = engine.config().timeout_of(&entry.name);
-            let budget = engine.answer_memory();
-            let answer = handle.get_secrets_cached(question.as_str(), ttl, patience, &budget);
-            copied(answer, limit, &asked.claim).await
-        }
-    };
-    match answer {
-        Ok(envelopes) => Answer::found(
-            entry,
-            admit(entry, &realm, asked.query, envelopes, SystemTime::now()),
-        ),
-        Err(failure) if failure.is_not_found => Answer::found(entry, Vec::new()),
-        Err(failure) => {
-            // A caller that waits less than the plugin may take says nothing about the plugin.
-            if failure.is_late && limit < engine.config().timeout_of(&entry.name) {
-                tracing::debug!(plugin = %entry.name, "a caller gave up: {}", failure.for_log);
-            } else {
-                tracing::warn!(plugin = %entry.name, "a request failed: {}", failure.for_log);
+        responses,
+    }
+}
+
+struct Asking<'a> {
+    registry: &'a Registry,
+    query: &'a Query,
+    slots: Vec<Slot>,
+    responses: Responses,
+    events: FuturesUnordered<BoxFuture<'a, Event>>,
+}
+
+impl<'a> Asking<'a> {
+    fn add(&mut self, candidate: Candidate) {
+        let view = Arc::clone(&candidate.view);
+        match &view.availability {
+            Availability::Failed { kind, next_start } => {
+                let failure = Failure::not_running(&view, *kind, *next_start);
+                self.respond(&candidate, Admitted::failed(failure));
             }
-            Answer::failed(entry, Failure::new(entry, failure.for_caller))
+            Availability::Starting { .. } => {
+                self.events.push(wait(self.registry, self.query, view))
+            }
+            Availability::Running(_) | Availability::Excluded => {}
+        }
+        let is_done = self.responses.contains_key(&candidate.view.name);
+        self.slots.push(Slot {
+            candidate,
+            progress: if is_done {
+                Progress::Done
+            } else {
+                Progress::Waiting
+            },
+        });
+    }
+
+    fn respond(&mut self, candidate: &Candidate, admitted: Admitted) {
+        let name = candidate.view.name.clone();
+        self.responses
+            .insert(name, (candidate.query.clone(), admitted));
+    }
+
+    async fn run(&mut self) {
+        loop {
+            let candidates = self.slots.iter().map(|slot| &slot.candidate);
+            let held = Held::new(candidates, &self.responses);
+            if held.is_decided(&self.query.pattern) {
+                return;
+            }
+            for index in held.callable(&self.query.pattern) {
+                self.call(index);
+            }
+            let Some(event) = self.events.next().await else {
+                return;
+            };
+            self.happened(event);
         }
     }
-}
 
-/// Why there is no answer, in the words for each reader.
-struct Unanswered {
-    is_not_found: bool,
-    /// Whether the time was over.
-    is_late: bool,
-    for_log: String,
-    for_caller: String,
-}
-
-impl Unanswered {
-    fn new(error: &CallError) -> Self {
-        Self {
-            is_not_found: error.is_not_found(),
-            is_late: error.is_late(),
-            for_log: error.for_log(),
-            for_caller: error.to_string(),
-        }
-    }
-}
-
-/// How long the answers of a plugin may be used again.
-fn cache_ttl(entry: &Entry) -> Option<Duration> {
-    entry
-        .config
-        .cache_ttl
-        .filter(|_| may_be_cached(&entry.name))
-}
-
-/// A copy of an answer from the cache, or of a shared one, that this caller waits for no longer than `limit`. The copy is
-/// counted against `claim`.
-async fn copied(
-    answer: impl Future<Output = SharedAnswer>,
-    limit: Duration,
-    claim: &Claim,
-) -> Result<Vec<Envelope>, Unanswered> {
-    let copied = timeout(limit, async {
-        let answer = answer.await;
-        let response = answer.as_ref().as_ref().map_err(Unanswered::new)?;
-        claim.take(size(response)).await;
-        Ok(response.envelopes.clone())
-    });
-    copied.await.unwrap_or_else(|_| {
-        let error = match claim.is_crowded() {
-            true => CallError::NoRoom(limit),
-            false => CallError::TimedOut(limit),
+    /// Calls a candidate that runs and was not called yet.
+    fn call(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        let Availability::Running(handle) = &slot.candidate.view.availability else {
+            return;
         };
-        Err(Unanswered::new(&error))
+        if matches!(slot.progress, Progress::Waiting) {
+            slot.progress = Progress::Called;
+            let (handle, candidate) = (Arc::clone(handle), slot.candidate.clone());
+            self.events.push(respond(self.query, handle, candidate));
+        }
+    }
+
+    fn happened(&mut self, Event(name, happened): Event) {
+        let Some(index) = self
+            .slots
+            .iter()
+            .position(|slot| slot.candidate.view.name == name)
+        else {
+            return;
+        };
+        match happened {
+            Happened::Responded(admitted) => {
+                self.slots[index].progress = Progress::Done;
+                let candidate = self.slots[index].candidate.clone();
+                self.respond(&candidate, admitted);
+            }
+            Happened::Settled(view) => {
+                self.slots.remove(index);
+                let is_candidate = |view: &Arc<View>| {
+                    membership(view, &self.query.pattern) == Membership::Candidate
+                };
+                if let Some(view) = view.filter(is_candidate) {
+                    self.add_started(&view);
+                }
+                // Its rank may have changed with its registration.
+                self.slots
+                    .sort_by(|a, b| super::rank::order(a.candidate.key(), b.candidate.key()));
+            }
+        }
+    }
+
+    fn add_started(&mut self, view: &Arc<View>) {
+        let candidate = Candidate::new(view, &self.query.pattern);
+        if matches!(view.availability, Availability::Starting { .. }) {
+            // The time is up, and it has not registered.
+            let failure = Failure::new(view, FailureKind::Starting, "");
+            self.respond(&candidate, Admitted::failed(failure));
+            self.slots.push(Slot {
+                candidate,
+                progress: Progress::Done,
+            });
+        } else {
+            self.add(candidate);
+        }
+    }
+}
+
+/// The candidates of a plan once none of them is starting any more, or its start is overdue.
+pub(super) async fn started(registry: &Registry, query: &Query, plan: Plan) -> Vec<Candidate> {
+    let waits = plan.candidates.into_iter().map(|candidate| async {
+        if !matches!(candidate.view.availability, Availability::Starting { .. }) {
+            return Some(candidate);
+        }
+        let Event(_, happened) = wait(registry, query, candidate.view).await;
+        let Happened::Settled(Some(view)) = happened else {
+            return None;
+        };
+        let is_candidate = membership(&view, &query.pattern) == Membership::Candidate;
+        is_candidate.then(|| Candidate::new(&view, &query.pattern))
+    });
+    let settled = futures::future::join_all(waits).await;
+    settled.into_iter().flatten().collect()
+}
+
+/// Waits until a plugin has started or failed, at most until its start is due.
+fn wait<'a>(registry: &'a Registry, query: &'a Query, view: Arc<View>) -> BoxFuture<'a, Event> {
+    Box::pin(async move {
+        let name = view.name.clone();
+        let mut changes = registry.subscribe();
+        loop {
+            let now = registry.snapshot().get(&name).cloned();
+            let until = match now.as_ref().map(|view| &view.availability) {
+                Some(Availability::Starting { until, .. }) => Instant::from_std(*until),
+                _ => return Event(name, Happened::Settled(now)),
+            };
+            let until = query.deadline.map_or(until, |deadline| deadline.min(until));
+            if timeout_at(until, changes.changed()).await.is_err() {
+                return Event(name, Happened::Settled(now));
+            }
+        }
     })
 }
 
-/// How long one provider may take: what is configured, or less when the caller waits less.
-pub(super) fn limit(engine: &Engine, entry: &Entry, deadline: Option<Instant>) -> Duration {
-    let configured = engine.config().timeout_of(&entry.name);
-    deadline.map_or(configured, |deadline| {
-        configured.min(deadline.saturating_duration_since(Instant::now()))
+/// Calls one provider and admits its response.
+fn respond(query: &Query, handle: Arc<Handle>, candidate: Candidate) -> BoxFuture<'_, Event> {
+    Box::pin(async move {
+        let view = &candidate.view;
+        let name = view.name.clone();
+        if let Some(failure) = uncalled(query, view) {
+            return Event(name, Happened::Responded(Admitted::failed(failure)));
+        }
+        view.record.request();
+        let context = context(query, view);
+        let result = secrets(query, &handle, &candidate, &context).await;
+        let admitted = match result {
+            Ok(secrets) => admit(view, &query.pattern, secrets, SystemTime::now()),
+            Err(error) => match Failure::of_call(view, &error, query.is_single()) {
+                None => Admitted::nothing(),
+                Some(failure) => {
+                    report(query, view, &context, &error);
+                    Admitted::failed(failure)
+                }
+            },
+        };
+        if let Some(failure) = &admitted.failure {
+            view.record.failure(failure.kind, &failure.sentence());
+        }
+        Event(name, Happened::Responded(admitted))
     })
+}
+
+/// Why a provider fails without being called.
+fn uncalled(query: &Query, view: &View) -> Option<Failure> {
+    let is_described = view
+        .registration
+        .as_ref()
+        .is_some_and(|registration| registration.description.is_sent);
+    if view.is_interactive() && !is_described && !query.may_ask_user() {
+        // It does not know the header that forbids prompts.
+        return Some(Failure::new(view, FailureKind::NeedsUser, ""));
+    }
+    if view.settings.lists == Some(false) && !query.is_single() {
+        return Some(Failure::new(view, FailureKind::CannotList, ""));
+    }
+    None
+}
+
+/// The bounds of one call.
+pub(super) fn context(query: &Query, view: &View) -> CallContext {
+    let settings = &view.settings;
+    let may_ask_user = query.may_ask_user();
+    let limit = if view.is_interactive() && may_ask_user {
+        settings.user_timeout
+    } else {
+        settings.timeout
+    };
+    let left = query
+        .deadline
+        .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    CallContext {
+        request_id: query.request_id,
+        may_ask_user,
+        limit: left.map_or(limit, |left| left.min(limit)),
+    }
+}
+
+async fn secrets(
+    query: &Query,
+    handle: &Arc<Handle>,
+    candidate: &Candidate,
+    context: &CallContext,
+) -> Result<Secrets, CallError> {
+    let settings = &candidate.view.settings;
+    let pattern = &candidate.query;
+    let sharing = Sharing {
+        share: handle.registration().is_shareable(settings),
+        keep: settings.cache_ttl,
+    };
+    if sharing == Sharing::default() {
+        return handle
+            .get_secrets(pattern.as_str(), context, &query.claim)
+            .await;
+    }
+    let full_limit = full_limit(&candidate.view, context);
+    let memory = (&query.claim, &*query.budget);
+    handle
+        .get_shared(pattern, context, full_limit, sharing, memory)
+        .await
+}
+
+/// How long a call may take that several callers may wait for.
+fn full_limit(view: &View, context: &CallContext) -> Duration {
+    if view.is_interactive() && context.may_ask_user {
+        view.settings.user_timeout
+    } else {
+        view.settings.timeout
+    }
+}
+
+/// Logs a failed call; the provider's own words might quote a secret, so they are left out.
+pub(super) fn report(query: &Query, view: &View, context: &CallContext, error: &CallError) {
+    let (plugin, request_id, caller_pid) = (&view.name, query.request_id, query.caller_pid);
+    let code = error.code();
+    let is_impatient = matches!(error, CallError::TimedOut(_) | CallError::Busy(_))
+        && context.limit < full_limit(view, context);
+    if is_impatient {
+        // A caller that waits less than the plugin may take says nothing about the plugin.
+        tracing::debug!(%plugin, %code, %request_id, caller_pid, "request abandoned by its caller");
+    } else {
+        tracing::warn!(%plugin, %code, %request_id, caller_pid, "request failed");
+    }
 }

@@ -1,117 +1,132 @@
 //! Listing what there is, without values (`keyway.v1.CatalogService`).
 
-use std::sync::Arc;
+use std::collections::HashSet;
 
 use futures::future::join_all;
 use keyway_proto::keyway::v1::unlisted::Reason;
-use keyway_proto::keyway::v1::{ListSecretsResponse, Secret, Unlisted};
+use keyway_proto::keyway::v1::{FailureKind, ListSecretsResponse, Secret, Unlisted};
 use keyway_proto::timestamp::repaired;
+use keyway_secrets::Id;
 
-use super::answer::{is_admissible, without_repetitions};
-use super::{Candidates, Question, ask};
-use crate::engine::Engine;
-use crate::plugin::CallError;
-use crate::registry::Entry;
+use super::ask::{self, Query};
+use super::failure::Failure;
+use super::plan::{Candidate, Plan};
+use crate::authority::is_reserved;
+use crate::model::PluginName;
+use crate::plugin::{Availability, View};
+use crate::registry::Registry;
 
-/// Asks every provider whose realm overlaps the query for its list. A provider that has none, or fails, is named in the answer.
+/// Asks every provider whose realm overlaps the query for its list, without ranking. A provider that has none, or fails, is named
+/// in the response.
 pub(crate) async fn list_secrets(
-    engine: &Arc<Engine>,
-    question: &Question<'_>,
-) -> ListSecretsResponse {
-    let query = question.query;
-    super::wait_for_starting(engine, query, question.deadline).await;
-    let snapshot = engine.registry.snapshot();
-    let candidates = Candidates::among(&snapshot, query);
-    let asked = join_all(
-        candidates
-            .running
-            .iter()
-            .map(|entry| one(engine, entry, question)),
-    )
-    .await;
-    let mut response = ListSecretsResponse::default();
-    for outcome in asked {
+    registry: &Registry,
+    query: &Query,
+    except: Option<&PluginName>,
+) -> (ListSecretsResponse, Vec<Failure>) {
+    let plan = Plan::new(&registry.snapshot(), &query.pattern, except);
+    let candidates = ask::started(registry, query, plan).await;
+    let asked = join_all(candidates.iter().map(|candidate| one(query, candidate))).await;
+    let (mut response, mut failures) = (ListSecretsResponse::default(), Vec::new());
+    for (candidate, outcome) in candidates.iter().zip(asked) {
+        let view = &candidate.view;
         match outcome {
             Ok(secrets) => response.secrets.extend(secrets),
-            Err(unlisted) => response.unlisted.push(unlisted),
-        }
-    }
-    let starting = candidates
-        .starting
-        .iter()
-        .map(|entry| (&entry.name, "it has not registered yet"));
-    let failed = candidates
-        .failed
-        .iter()
-        .map(|failure| (&failure.provider, failure.reason.as_str()));
-    for (name, reason) in starting.chain(failed) {
-        if let Some(entry) = snapshot.get(name) {
-            response
+            Err(None) => response
                 .unlisted
-                .push(unlisted(entry, Reason::Failed, reason.into()));
+                .push(unlisted(view, Reason::CannotList, String::new())),
+            Err(Some(failure)) => {
+                let message = failure.sentence();
+                response
+                    .unlisted
+                    .push(unlisted(view, Reason::Failed, message));
+                failures.push(failure);
+            }
         }
     }
+    response.secrets.sort_by(|a, b| a.provider.cmp(&b.provider));
     response
         .unlisted
         .sort_by(|a, b| a.provider.cmp(&b.provider));
-    response
+    (response, failures)
 }
 
-async fn one(
-    engine: &Arc<Engine>,
-    entry: &Arc<Entry>,
-    question: &Question<'_>,
-) -> Result<Vec<Secret>, Unlisted> {
-    let query = question.query;
-    let (Some(handle), Some(realm)) = (entry.handle(), entry.realm()) else {
-        return Err(unlisted(entry, Reason::Failed, "it is not running".into()));
+/// The list of one provider; `None` as the error: it has none.
+async fn one(query: &Query, candidate: &Candidate) -> Result<Vec<Secret>, Option<Failure>> {
+    let view = &candidate.view;
+    let handle = match &view.availability {
+        Availability::Running(handle) => handle,
+        Availability::Failed { kind, next_start } => {
+            return Err(Some(Failure::not_running(view, *kind, *next_start)));
+        }
+        Availability::Starting { .. } | Availability::Excluded => {
+            return Err(Some(Failure::new(view, FailureKind::Starting, "")));
+        }
     };
-    let limit = ask::limit(engine, entry, question.deadline);
+    if handle.registration().lists(&view.settings) == Some(false) {
+        return Err(None);
+    }
+    view.record.request();
+    let context = ask::context(query, view);
     let response = handle
-        .list_secrets(realm.narrow(query).as_str(), limit, &question.claim)
+        .list_secrets(candidate.query.as_str(), &context, &query.claim)
         .await;
-    let secrets = response
-        .map_err(|error| cannot_list(entry, &error))?
-        .secrets;
-    let admitted = secrets
-        .into_iter()
-        .filter(|secret| is_admissible(entry, &realm, query, secret.id()))
-        .map(|secret| Secret {
-            provider: Some(entry.name.to_string()),
-            created_at: secret
-                .created_at
-                .map(|time| repaired(&time).unwrap_or(time)),
-            expires_at: secret
-                .expires_at
-                .map(|time| repaired(&time).unwrap_or(time)),
-            ..secret
-        })
-        .collect();
-    Ok(without_repetitions(entry, admitted, Secret::id))
-}
-
-fn cannot_list(entry: &Entry, error: &CallError) -> Unlisted {
-    // Plugins that do not know the service answer 404, which is the same as `unimplemented`.
-    let reason = if error.is_unimplemented() {
-        Reason::CannotList
-    } else {
-        Reason::Failed
-    };
-    unlisted(
-        entry,
-        reason,
-        if reason == Reason::CannotList {
-            String::new()
-        } else {
-            error.to_string()
+    match response {
+        Ok(response) => Ok(admit(query, view, response.secrets)),
+        // Plugins that do not know the service answer 404, which is the same as `unimplemented`.
+        Err(error) if error.is_unimplemented() => Err(None),
+        Err(error) => match Failure::of_call(view, &error, false) {
+            None => Ok(Vec::new()),
+            Some(failure) => {
+                ask::report(query, view, &context, &error);
+                view.record.failure(failure.kind, &failure.sentence());
+                Err(Some(failure))
+            }
         },
-    )
+    }
 }
 
-fn unlisted(entry: &Entry, reason: Reason, message: String) -> Unlisted {
+/// The entries of the realm and the query, each id once.
+fn admit(query: &Query, view: &View, secrets: Vec<Secret>) -> Vec<Secret> {
+    let mut seen = HashSet::new();
+    let (mut n_violations, mut admitted) = (0_usize, Vec::new());
+    for secret in secrets {
+        let Some(id) = secret.id().parse::<Id>().ok().filter(|id| {
+            view.realm
+                .as_ref()
+                .is_some_and(|realm| realm.is_registered(id))
+        }) else {
+            n_violations += 1;
+            continue;
+        };
+        let is_in_realm = view.realm.as_ref().is_some_and(|realm| realm.matches(&id));
+        let is_asked = is_in_realm && query.pattern.matches(&id) && !is_reserved(&id);
+        if is_asked && seen.insert(id) {
+            admitted.push(stamp(view, secret));
+        }
+    }
+    if n_violations > 0 {
+        tracing::warn!(plugin = %view.name, n_violations, "realm violation: list held ids that are invalid or outside the realm");
+    }
+    admitted
+}
+
+fn stamp(view: &View, secret: Secret) -> Secret {
+    Secret {
+        provider: Some(view.name.to_string()),
+        created_at: secret
+            .created_at
+            .map(|time| repaired(&time).unwrap_or(time)),
+        expires_at: secret
+            .expires_at
+            .map(|time| repaired(&time).unwrap_or(time)),
+        ..secret
+    }
+}
+
+fn unlisted(view: &View, reason: Reason, message: String) -> Unlisted {
     Unlisted {
-        provider: Some(entry.name.to_string()),
-        pattern: entry.realm().map(|realm| realm.to_string()),
+        provider: Some(view.name.to_string()),
+        pattern: view.realm.as_ref().map(ToString::to_string),
         reason: Some(reason.into()),
         message: Some(message),
     }

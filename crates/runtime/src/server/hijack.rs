@@ -1,5 +1,6 @@
 //! `GET /hijack`: how a plugin that was started by hand turns its connection into a plugin connection.
 
+use bytes::Bytes;
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -62,7 +63,12 @@ fn wants_upgrade(request: &Request<Incoming>) -> bool {
     lists(CONNECTION, "upgrade") && lists(UPGRADE, "tcp")
 }
 
-fn refuse(status: StatusCode, reason: &'static str) -> Response<Body> {
+/// Refuses a caller that may not connect as a plugin.
+pub(super) fn forbid(reason: String) -> Response<Body> {
+    refuse(StatusCode::FORBIDDEN, reason)
+}
+
+fn refuse(status: StatusCode, reason: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Body::full(reason));
     *response.status_mut() = status;
     if status == StatusCode::UPGRADE_REQUIRED {

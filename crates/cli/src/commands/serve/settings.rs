@@ -81,6 +81,7 @@ impl Settings {
         if !self.options.plugin_dir.is_empty() {
             config.plugin_dirs.clone_from(&self.options.plugin_dir);
         }
+        config.adopt_orphans = true;
         config.environment.clone_from(&self.environment);
         config.bundled.extend(self.bundled());
         config.version = VersionInfo::new(concat!("v", env!("CARGO_PKG_VERSION")));

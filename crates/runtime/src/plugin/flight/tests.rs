@@ -351,7 +351,10 @@ fn response(expires_at: Option<Timestamp>) -> SharedResponse {
     envelope.expires_at = expires_at;
     let mut response = GetSecretsResponse::default();
     response.envelopes.push(envelope);
-    Arc::new(Ok(response))
+    Arc::new(Ok(Secrets {
+        message: response,
+        incomplete: None,
+    }))
 }
 
 #[test]

@@ -1,0 +1,284 @@
+//! Keyway's own management service.
+
+use keyway_proto::keyway::v1 as keyway;
+use keyway_proto::timestamp;
+use keyway_rpc::{Error, Request, Response};
+
+use super::plugins::name;
+use super::{Call, Services, call, error_with_id, pattern, with_id};
+use crate::authority::{Action, Manage};
+use crate::model::{Class, Kind, PluginName};
+use crate::plugin::View;
+use crate::record::Outcome;
+use crate::resolve::explain::explain;
+use crate::trust::TrustError;
+
+impl keyway::ManagementService for Services {
+    async fn reload(
+        &self,
+        request: Request<keyway::ReloadRequest>,
+    ) -> Result<Response<keyway::ReloadResponse>, Error> {
+        let call = call(&request)?;
+        self.manage(&call, Manage::Reload, ("reload", &[])).await?;
+        let report = self.manager.reload().await.ok_or_else(stopping)?;
+        let result = report.map_err(|error| {
+            Error::failed_precondition(format!("the old configuration stays in force: {error}"))
+        });
+        self.record_result(&call, "reload", &[], &result)?;
+        let report = result?;
+        let texts = |names: Vec<PluginName>| names.iter().map(PluginName::to_string).collect();
+        Ok(Response::new(keyway::ReloadResponse {
+            added: texts(report.added),
+            removed: texts(report.removed),
+            restarted: texts(report.restarted),
+            problems: report.problems,
+            changed: report.changed,
+            needs_restart: report.needs_restart,
+            warnings: report.warnings,
+        }))
+    }
+
+    async fn trust_plugin(
+        &self,
+        request: Request<keyway::TrustPluginRequest>,
+    ) -> Result<Response<keyway::TrustPluginResponse>, Error> {
+        let call = call(&request)?;
+        let (name, objects) = name(request.message().name())?;
+        self.manage(&call, Manage::Trust(name.as_str()), ("trust", &objects))
+            .await?;
+        let result = self.manager.trust(name).await.ok_or_else(stopping)?;
+        let result = result.map_err(trust_error);
+        self.record_result(&call, "trust", &objects, &result)?;
+        let trusted = result?;
+        Ok(Response::new(keyway::TrustPluginResponse {
+            sha256: Some(trusted.sha256.to_string()),
+            interpreter: Some(trusted.interpreter.unwrap_or_default()),
+        }))
+    }
+
+    async fn untrust_plugin(
+        &self,
+        request: Request<keyway::UntrustPluginRequest>,
+    ) -> Result<Response<keyway::UntrustPluginResponse>, Error> {
+        let call = call(&request)?;
+        let (name, objects) = name(request.message().name())?;
+        self.manage(&call, Manage::Untrust(name.as_str()), ("untrust", &objects))
+            .await?;
+        let result = self.manager.untrust(name).await.ok_or_else(stopping)?;
+        let result = result.map_err(trust_error);
+        self.record_result(&call, "untrust", &objects, &result)?;
+        result?;
+        Ok(Response::new(keyway::UntrustPluginResponse {}))
+    }
+
+    async fn list_plugins(
+        &self,
+        request: Request<keyway::ListPluginsRequest>,
+    ) -> Result<Response<keyway::ListPluginsResponse>, Error> {
+        let call = call(&request)?;
+        self.permit(&call, &Action::Inspect, ("plugins", &[]))
+            .await?;
+        let snapshot = self.registry.snapshot();
+        let mut views: Vec<&View> = snapshot.values().map(AsRef::as_ref).collect();
+        views.sort_by(|a, b| order(a).cmp(&order(b)));
+        let mut plugins: Vec<keyway::PluginStatus> =
+            views.iter().map(|view| status(view)).collect();
+        number(&views, &mut plugins);
+        Ok(Response::new(keyway::ListPluginsResponse { plugins }))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<keyway::ExplainRequest>,
+    ) -> Result<Response<keyway::ExplainResponse>, Error> {
+        let call = call(&request)?;
+        let asked = [pattern(request.message().pattern.as_deref())?];
+        let texts = [asked[0].to_string()];
+        let permit = self
+            .permit(&call, &Action::Explain(&asked), ("explain", &texts))
+            .await
+            .map_err(|error| error_with_id(&call, error))?;
+        let query = self.query(&call, &request, permit.narrow(&asked[0]));
+        let mut explained = explain(&self.registry, &query, permit.excluded_plugin()).await;
+        explained
+            .ids
+            .retain(|id| id.id().parse().is_ok_and(|id| permit.covers(&id)));
+        self.record(&call, "explain", &texts, &Outcome::ok())?;
+        Ok(with_id(&call, Response::new(explained)))
+    }
+
+    async fn status(
+        &self,
+        request: Request<keyway::StatusRequest>,
+    ) -> Result<Response<keyway::StatusResponse>, Error> {
+        let call = call(&request)?;
+        self.permit(&call, &Action::Inspect, ("status", &[]))
+            .await?;
+        let settings = self.settings.load();
+        let config = &settings.config;
+        let text = |path: &std::path::Path| path.display().to_string();
+        Ok(Response::new(keyway::StatusResponse {
+            version: Some(config.version.version.clone()),
+            pid: i32::try_from(std::process::id()).ok(),
+            started_at: Some(timestamp::to_wire(Some(self.started_at))),
+            configuration_hash: Some(config.hash.to_string()),
+            addresses: self.addresses.clone(),
+            configuration_file: Some(config.file.as_deref().map(text).unwrap_or_default()),
+            audit: Some(
+                config
+                    .audit
+                    .as_ref()
+                    .map(|audit| text(&audit.path))
+                    .unwrap_or_default(),
+            ),
+            allow_uids: config.allow_uids.iter().copied().collect(),
+            uid: Some(rustix::process::geteuid().as_raw()),
+        }))
+    }
+
+    async fn stop(
+        &self,
+        request: Request<keyway::StopRequest>,
+    ) -> Result<Response<keyway::StopResponse>, Error> {
+        let call = call(&request)?;
+        self.manage(&call, Manage::Stop, ("stop", &[])).await?;
+        self.record(&call, "stop", &[], &Outcome::ok())?;
+        // A stop that is already asked for is enough.
+        let _ = self.stop.try_send(());
+        Ok(Response::new(keyway::StopResponse {}))
+    }
+}
+
+impl Services {
+    /// Permits a change.
+    async fn manage(
+        &self,
+        call: &Call,
+        manage: Manage<'_>,
+        record: (&'static str, &[String]),
+    ) -> Result<(), Error> {
+        self.permit(call, &Action::Manage(manage), record)
+            .await
+            .map(drop)
+    }
+
+    fn record_result<T>(
+        &self,
+        call: &Call,
+        action: &'static str,
+        objects: &[String],
+        result: &Result<T, Error>,
+    ) -> Result<(), Error> {
+        let outcome = match result {
+            Ok(_) => Outcome::ok(),
+            Err(error) => Outcome::failed(error),
+        };
+        self.record(call, action, objects, &outcome)
+    }
+}
+
+fn stopping() -> Error {
+    Error::unavailable("the daemon is stopping")
+}
+
+fn trust_error(error: TrustError) -> Error {
+    let message = error.to_string();
+    match error {
+        TrustError::Unknown { .. } => Error::not_found(message),
+        _ => Error::failed_precondition(message),
+    }
+}
+
+/// Providers by rank, then access-control modules, then plugins of unknown kind; equal ones by name.
+fn order(view: &View) -> (u8, std::cmp::Reverse<crate::model::Rank>, &str) {
+    let group = match &view.kind {
+        Some(Kind::Provider(_)) => 0,
+        Some(Kind::AccessControl) => 1,
+        None => 2,
+    };
+    (group, std::cmp::Reverse(view.rank), view.name.as_str())
+}
+
+/// Numbers the providers: 1 first, equal ranks get equal numbers.
+fn number(views: &[&View], plugins: &mut [keyway::PluginStatus]) {
+    let mut last = None;
+    for (index, (view, plugin)) in views.iter().zip(plugins).enumerate() {
+        if !matches!(view.kind, Some(Kind::Provider(_))) {
+            continue;
+        }
+        let rank = match last {
+            Some((rank, number)) if rank == view.rank => number,
+            _ => index as u32 + 1,
+        };
+        last = Some((view.rank, rank));
+        plugin.rank = Some(rank);
+    }
+}
+
+fn status(view: &View) -> keyway::PluginStatus {
+    let description = view
+        .registration
+        .as_ref()
+        .map(|registration| &registration.description);
+    let kind = match &view.kind {
+        Some(Kind::Provider(_)) => keyway::PluginKind::Provider,
+        Some(Kind::AccessControl) => keyway::PluginKind::AccessControl,
+        None => keyway::PluginKind::Unspecified,
+    };
+    let class = match view.class {
+        Class::Launched => keyway::PluginClass::Launched,
+        Class::External => keyway::PluginClass::External,
+    };
+    let executable = view.executable.as_ref();
+    keyway::PluginStatus {
+        name: Some(view.name.to_string()),
+        version: Some(view.version().to_owned()),
+        kind: Some(kind.into()),
+        realm: view
+            .realm
+            .as_ref()
+            .map(|realm| realm.patterns())
+            .unwrap_or_default(),
+        rank: None,
+        priority: Some(view.rank.priority),
+        class: Some(class.into()),
+        pid: view.pid,
+        executable: Some(
+            executable
+                .map(|path| path.display().to_string())
+                .unwrap_or_default(),
+        ),
+        state: Some(view.state.into()),
+        message: Some(view.message.clone()),
+        last_failed_request: view
+            .record
+            .last_failure()
+            .map(|failure| keyway::FailedRequest {
+                time: Some(timestamp::to_wire(Some(failure.time))),
+                kind: Some(failure.kind.into()),
+                message: Some(failure.message),
+            }),
+        requests: Some(view.record.n_requests()),
+        failures: Some(view.record.n_failures()),
+        restarts: Some(view.n_restarts),
+        configured_enabled: view.settings.enabled,
+        interactive: Some(view.is_interactive()),
+        required: Some(view.settings.required),
+        sha256: Some(
+            view.settings
+                .sha256
+                .map(|sha256| sha256.to_string())
+                .unwrap_or_default(),
+        ),
+        description: Some(
+            description
+                .map(|known| known.text.clone())
+                .unwrap_or_default(),
+        ),
+        homepage: Some(
+            description
+                .map(|known| known.homepage.clone())
+                .unwrap_or_default(),
+        ),
+    }
+}

@@ -1,0 +1,203 @@
+//! The RPC services of the daemon's socket: decode, permit, call, record, encode. They hold no rule of their own.
+
+mod catalog;
+mod management;
+mod plugins;
+mod resolver;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use keyway_proto::health::v1 as health;
+use keyway_proto::keyway::v1 as keyway;
+use keyway_proto::plugins::v1 as plugins_v1;
+use keyway_proto::resolver::v1 as resolver_v1;
+use keyway_proto::{MAY_ASK_USER_HEADER, REQUEST_ID_HEADER};
+use keyway_rpc::{Budget, Error, Request, Response, Router};
+use keyway_secrets::Pattern;
+
+use crate::authority::{Action, Gate, Permit};
+use crate::config::Current;
+use crate::identity::Peer;
+use crate::manager::ManagerHandle;
+use crate::model::RequestId;
+use crate::record::{Audit, Outcome};
+use crate::registry::Registry;
+use crate::resolve::Query;
+use crate::server::Caller;
+
+/// The longest pattern in bytes.
+const MAX_PATTERN_LEN: usize = 4 * 1024;
+
+/// The most components of a pattern.
+const MAX_COMPONENTS: usize = 128;
+
+/// What the services use of the daemon.
+pub(crate) struct Services {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) settings: Arc<Current>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) manager: ManagerHandle,
+    /// The memory that large responses share, with the size that it was made for.
+    pub(crate) budget: Budgets,
+    pub(crate) started_at: SystemTime,
+    pub(crate) addresses: Vec<String>,
+    /// Stops the daemon.
+    pub(crate) stop: tokio::sync::mpsc::Sender<()>,
+}
+
+/// The memory for large responses; it follows the settings.
+#[derive(Default)]
+pub(crate) struct Budgets(std::sync::Mutex<Option<(u64, Arc<Budget>)>>);
+
+impl Budgets {
+    /// The memory of this size. Responses that are on their way when the size changes are counted where they were.
+    fn of_size(&self, bytes: u64) -> Arc<Budget> {
+        let mut current = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        match &*current {
+            Some((size, budget)) if *size == bytes => Arc::clone(budget),
+            _ => {
+                let budget = Arc::new(Budget::new(bytes));
+                *current = Some((bytes, Arc::clone(&budget)));
+                budget
+            }
+        }
+    }
+}
+
+/// One request of a caller.
+struct Call {
+    peer: Arc<Peer>,
+    request_id: RequestId,
+}
+
+impl Services {
+    /// The services under their paths.
+    pub(crate) fn into_router(self) -> Router {
+        let services = Arc::new(self);
+        Router::new()
+            .add_service(resolver_v1::ResolverServiceServer::<Self>::new(Arc::clone(
+                &services,
+            )))
+            .add_service(resolver_v1::AuthorizerServiceServer::<Self>::new(
+                Arc::clone(&services),
+            ))
+            .add_service(resolver_v1::ListServiceServer::<Self>::new(Arc::clone(
+                &services,
+            )))
+            .add_service(plugins_v1::PluginManagementServiceServer::<Self>::new(
+                Arc::clone(&services),
+            ))
+            .add_service(keyway::CatalogServiceServer::<Self>::new(Arc::clone(
+                &services,
+            )))
+            .add_service(keyway::ManagementServiceServer::<Self>::new(Arc::clone(
+                &services,
+            )))
+            .add_service(health::VersionServiceServer::<Self>::new(services))
+    }
+
+    /// A query of a caller, with the memory that its responses are counted against.
+    fn query<M>(&self, call: &Call, request: &Request<M>, pattern: Pattern) -> Query {
+        let budget = self
+            .budget
+            .of_size(self.settings.load().config.answer_memory);
+        let may_ask = request.metadata().get(MAY_ASK_USER_HEADER);
+        Query {
+            pattern,
+            request_id: call.request_id,
+            caller_pid: call.peer.pid(),
+            deadline: request.deadline(),
+            may_ask_user: may_ask.is_none_or(|value| value != "0"),
+            claim: budget.claim(),
+            budget,
+        }
+    }
+
+    /// Permits an action and records a refusal.
+    async fn permit(
+        &self,
+        call: &Call,
+        action: &Action<'_>,
+        (name, objects): (&'static str, &[String]),
+    ) -> Result<Permit, Error> {
+        let permitted = self.gate.permit(&call.peer, action, call.request_id).await;
+        match permitted {
+            Ok(permitted) => Ok(permitted.permit),
+            Err(error) => {
+                self.record(call, name, objects, &Outcome::failed(&error))?;
+                Err(error)
+            }
+        }
+    }
+
+    fn record(
+        &self,
+        call: &Call,
+        action: &'static str,
+        objects: &[String],
+        outcome: &Outcome,
+    ) -> Result<(), Error> {
+        self.audit
+            .record(action, objects, &call.peer, call.request_id, outcome)
+    }
+}
+
+/// The call that a request is part of.
+fn call<M>(request: &Request<M>) -> Result<Call, Error> {
+    // Every request comes through the server, which puts the caller there.
+    let caller = request
+        .extensions()
+        .get::<Caller>()
+        .ok_or_else(|| Error::internal("the caller of this request is not known"))?;
+    Ok(Call {
+        peer: Arc::clone(&caller.0),
+        request_id: RequestId::next(),
+    })
+}
+
+/// Adds the request's id to a response.
+fn with_id<M>(call: &Call, mut response: Response<M>) -> Response<M> {
+    response
+        .headers_mut()
+        .insert(REQUEST_ID_HEADER, call.request_id.header());
+    response
+}
+
+/// Adds the request's id to an error.
+fn error_with_id(call: &Call, mut error: Error) -> Error {
+    error
+        .metadata_mut()
+        .insert(REQUEST_ID_HEADER, call.request_id.header());
+    error
+}
+
+/// The pattern in a request. It is not repeated in an error: what is not a pattern may be anything.
+fn pattern(text: Option<&str>) -> Result<Pattern, Error> {
+    let text = text.unwrap_or_default();
+    if text.len() > MAX_PATTERN_LEN || text.split('/').count() > MAX_COMPONENTS {
+        return Err(Error::invalid_argument(format!(
+            "the pattern is too long: at most {MAX_PATTERN_LEN} bytes and {MAX_COMPONENTS} components are allowed"
+        )));
+    }
+    text.parse()
+        .map_err(|error| Error::invalid_argument(format!("the pattern is not valid: {error}")))
+}
+
+impl health::VersionService for Services {
+    async fn get_version(
+        &self,
+        _request: Request<health::GetVersionRequest>,
+    ) -> Result<Response<health::GetVersionResponse>, Error> {
+        let version = self.settings.load().config.version.clone();
+        Ok(Response::new(health::GetVersionResponse {
+            version: Some(version.version),
+            date: Some(version.date),
+            commit_hash: Some(version.commit),
+        }))
+    }
+}

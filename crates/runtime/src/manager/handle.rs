@@ -1,0 +1,128 @@
+//! How the rest of the daemon asks the manager for something.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::report::ReloadReport;
+use crate::config::ConfigError;
+use crate::identity::Peer;
+use crate::model::{PluginName, Sha256};
+use crate::plugin::{NotEnabled, Registrant};
+use crate::trust::TrustError;
+
+/// How many requests can wait for the manager, which never waits for anything itself.
+const REQUESTS: usize = 64;
+
+/// What the manager can be asked for. A reply that has no receiver any more is dropped.
+pub(crate) enum Request {
+    Reload(oneshot::Sender<Result<ReloadReport, Arc<ConfigError>>>),
+    Trust(PluginName, oneshot::Sender<Result<Trusted, TrustError>>),
+    Untrust(PluginName, oneshot::Sender<Result<(), TrustError>>),
+    SetEnabled(
+        PluginName,
+        bool,
+        oneshot::Sender<Result<(), SetEnabledError>>,
+    ),
+    /// An external plugin wants to register.
+    Connect(Box<Registrant>, Arc<Peer>),
+}
+
+/// What is trusted now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Trusted {
+    /// The SHA-256 of the executable.
+    pub sha256: Sha256,
+    /// The interpreter that a script is run by.
+    pub interpreter: Option<String>,
+}
+
+/// Why a plugin was not enabled or disabled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum SetEnabledError {
+    #[error("there is no plugin {0}")]
+    Unknown(PluginName),
+    #[error("{0} is listed in `[access] modules` and cannot be disabled")]
+    Listed(PluginName),
+    #[error(transparent)]
+    NotEnabled(#[from] NotEnabled),
+}
+
+/// Asks the running daemon for something. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct ManagerHandle(mpsc::Sender<Request>);
+
+impl ManagerHandle {
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Request>) {
+        let (sender, receiver) = mpsc::channel(REQUESTS);
+        (Self(sender), receiver)
+    }
+
+    /// Reads the configuration and the plugin directories again, and returns when restarted plugins have registered or failed.
+    /// `None` if the daemon has stopped.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConfigError`] if the configuration is absent, unreadable or invalid; the old one stays in force.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not stop a reload that has begun.
+    pub async fn reload(&self) -> Option<Result<ReloadReport, Arc<ConfigError>>> {
+        self.ask(Request::Reload).await
+    }
+
+    /// Pins the executable that a launched plugin has now, and starts it. `None` if the daemon has stopped.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`TrustError`] if there is no such executable, the configuration decides, or the file cannot be read; nothing
+    /// changes then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not stop what has begun.
+    pub async fn trust(&self, name: PluginName) -> Option<Result<Trusted, TrustError>> {
+        self.ask(|reply| Request::Trust(name, reply)).await
+    }
+
+    /// Takes back the pin of a plugin. `None` if the daemon has stopped.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`TrustError`] if the plugin has no pin, or the configuration pins it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not stop what has begun.
+    pub async fn untrust(&self, name: PluginName) -> Option<Result<(), TrustError>> {
+        self.ask(|reply| Request::Untrust(name, reply)).await
+    }
+
+    /// Enables or disables a plugin.
+    pub(crate) async fn set_enabled(
+        &self,
+        name: PluginName,
+        enabled: bool,
+    ) -> Option<Result<(), SetEnabledError>> {
+        self.ask(|reply| Request::SetEnabled(name, enabled, reply))
+            .await
+    }
+
+    /// Hands over an external plugin that wants to register.
+    pub(crate) async fn connect(&self, registrant: Registrant, peer: Arc<Peer>) {
+        // Without a manager the daemon has stopped: dropping the registrant closes its connection.
+        let _ = self
+            .0
+            .send(Request::Connect(Box::new(registrant), peer))
+            .await;
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
+        let (reply, response) = oneshot::channel();
+        self.0.send(request(reply)).await.ok()?;
+        response.await.ok()
+    }
+}

@@ -1,0 +1,59 @@
+//! What a look at the disk and the settings means for the known plugins: pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::report::ReloadReport;
+use crate::config::Settings;
+use crate::model::PluginName;
+use crate::plugin::{LaunchSource, Update, needs_fresh_process};
+
+/// The executables that a look at the disk found, by the name of their plugin.
+pub(super) type Sources = BTreeMap<PluginName, LaunchSource>;
+
+/// What each plugin that exists or should exist is updated to.
+///
+/// `known` are the plugins that have a task.
+pub(super) fn updates(
+    settings: &Settings,
+    sources: &Sources,
+    known: &BTreeSet<PluginName>,
+) -> Vec<(PluginName, Update)> {
+    let names: BTreeSet<&PluginName> = settings
+        .names()
+        .chain(sources.keys())
+        .chain(known)
+        .collect();
+    names
+        .into_iter()
+        .map(|name| {
+            let update = Update {
+                settings: settings.plugin(name),
+                is_pinning: settings.is_pinning,
+                source: sources.get(name).cloned(),
+            };
+            (name.clone(), update)
+        })
+        .collect()
+}
+
+/// Notes in `report` which plugins are new, gone, or need a fresh process. `is_running`: whether a plugin has a process.
+pub(super) fn compare(
+    report: &mut ReloadReport,
+    (old_settings, old): (&Settings, &Sources),
+    (settings, sources): (&Settings, &Sources),
+    is_running: impl Fn(&PluginName) -> bool,
+) {
+    for (name, source) in sources {
+        let Some(former) = old.get(name) else {
+            report.added.push(name.clone());
+            continue;
+        };
+        let (before, after) = (old_settings.plugin(name), settings.plugin(name));
+        let is_fresh = former != source || needs_fresh_process(&before, &after);
+        if is_fresh && is_running(name) {
+            report.restarted.push(name.clone());
+        }
+    }
+    let gone = old.keys().filter(|name| !sources.contains_key(*name));
+    report.removed.extend(gone.cloned());
+}

@@ -1,0 +1,446 @@
+//! Calling a registered plugin.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use http::HeaderValue;
+use keyway_mux::{Connector, Session};
+use keyway_proto::accesscontrol::v1 as access;
+use keyway_proto::keyway::v1::{self as keyway, FailureKind};
+use keyway_proto::plugins::v1 as plugins;
+use keyway_proto::resolver::v1 as resolver;
+use keyway_proto::{INCOMPLETE_HEADER, MAY_ASK_USER_HEADER, REQUEST_ID_HEADER};
+use keyway_rpc::client::{self, Client};
+use keyway_rpc::http1::Exchange;
+use keyway_rpc::{BinaryMetadata as _, Budget, Claim, Code, Error, Request, Response};
+use keyway_secrets::Pattern;
+use prost::Message as _;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+use super::flight::{Flights, Key, SharedResponse, Sharing, values_len};
+use super::registration::{Generation, Registration};
+use crate::config::PluginSettings;
+use crate::model::{PluginName, RequestId};
+use keyway_local::{escape_untrusted, format_duration};
+
+/// The largest response of a plugin.
+const MAX_RESPONSE: usize = 64 * 1024 * 1024;
+
+/// How much earlier than the daemon's a plugin's deadline may pass: it counts in whole milliseconds.
+const DEADLINE_SLACK: Duration = Duration::from_millis(5);
+
+/// The longest part of a provider's own message that is handed on, in characters.
+const MAX_MESSAGE_CHARS: usize = 200;
+
+type Transport = Exchange<Connector>;
+
+/// Calls one plugin over its connection: each call on a stream of its own, a bounded number at once, each with a deadline. A call
+/// that fails fails alone.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    registration: Arc<Registration>,
+    permits: Semaphore,
+    flights: Flights<SharedResponse>,
+    /// The permits that exist, in use or not.
+    concurrency: Mutex<usize>,
+    /// Until when the store's quota is used up, and the failure that said so.
+    quota: Mutex<Option<(Instant, keyway::Failure)>>,
+    /// Notified when a call found that the plugin cannot do what it registered for.
+    unsupported: Notify,
+    resolver: resolver::ResolverServiceClient<Transport>,
+    catalog: keyway::CatalogServiceClient<Transport>,
+    access: access::AccessControlServiceClient<Transport>,
+    plugin: plugins::PluginServiceClient<Transport>,
+    legacy_plugin: resolver::PluginServiceClient<Transport>,
+}
+
+/// What every request to a plugin carries.
+#[derive(Debug, Clone)]
+pub(crate) struct CallContext {
+    pub(crate) request_id: RequestId,
+    /// Whether the plugin may ask the user.
+    pub(crate) may_ask_user: bool,
+    /// How long the call may take, with the wait for its turn.
+    pub(crate) limit: Duration,
+}
+
+/// The response of a provider.
+#[derive(Debug, Clone)]
+pub(crate) struct Secrets {
+    pub(crate) message: resolver::GetSecretsResponse,
+    /// Why the response lacks some of what it should hold, if the provider says so.
+    pub(crate) incomplete: Option<keyway::Failure>,
+}
+
+/// Why a call to a plugin has no response.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum CallError {
+    /// It has as many calls in flight as it takes.
+    #[error("it was busy for {}", format_duration(*.0))]
+    Busy(Duration),
+    /// There was no memory for its response.
+    #[error("there was no room for its response within {}: other large responses fill `answer_memory`", format_duration(*.0))]
+    NoRoom(Duration),
+    /// It took too long.
+    #[error("it did not respond within {}", format_duration(*.0))]
+    TimedOut(Duration),
+    /// Its generation of the protocol cannot be called.
+    #[error(
+        "it was built with a plugin SDK before v0.0.9, which cannot answer GetSecrets: rebuild it with a current one"
+    )]
+    TooOld,
+    /// Its store's quota is used up; it was not called.
+    #[error("the quota of its store is used up")]
+    Quota(keyway::Failure),
+    /// It responded with an error, or its connection broke.
+    #[error("{}", describe(.0))]
+    Rpc(Error),
+}
+
+/// A provider's own message for the caller, made harmless; the kind's sentence says the rest.
+fn describe(error: &Error) -> String {
+    escape_untrusted(error.message())
+        .chars()
+        .take(MAX_MESSAGE_CHARS)
+        .collect()
+}
+
+impl CallError {
+    /// Why the call failed; `None` if the plugin said that no secret matches. `is_single`: whether the query was for one id.
+    pub(crate) fn failure(&self, is_single: bool) -> Option<keyway::Failure> {
+        let kind = match self {
+            Self::Busy(_) | Self::NoRoom(_) => FailureKind::Busy,
+            Self::TimedOut(_) => FailureKind::TimedOut,
+            Self::TooOld => FailureKind::Fatal,
+            Self::Quota(failure) => return Some(failure.clone()),
+            Self::Rpc(error) => return keyway::Failure::of_error(error, is_single),
+        };
+        Some(keyway::Failure::of_kind(kind))
+    }
+
+    /// The Connect code for the log.
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::Busy(_) | Self::NoRoom(_) => Code::Unavailable,
+            Self::TimedOut(_) => Code::DeadlineExceeded,
+            Self::TooOld => Code::Unimplemented,
+            Self::Quota(_) => Code::ResourceExhausted,
+            Self::Rpc(error) => error.code(),
+        }
+    }
+
+    /// Whether the plugin says that no secret matches.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Rpc(error) if error.code() == Code::NotFound)
+    }
+
+    /// Whether the plugin does not know the method.
+    pub(crate) fn is_unimplemented(&self) -> bool {
+        matches!(self, Self::Rpc(error) if error.code() == Code::Unimplemented)
+    }
+}
+
+impl Handle {
+    /// A handle for the plugin at the other end of `session`.
+    pub(crate) fn new(
+        registration: Arc<Registration>,
+        session: Session,
+        settings: &PluginSettings,
+    ) -> Arc<Self> {
+        // Responses are asked for as they are: on a local socket gzip costs more than it saves.
+        let config = client::Config::default()
+            .accept_compression(false)
+            .max_message_size(MAX_RESPONSE);
+        let client = Client::with_config(Exchange::new(Connector::new(session)), config);
+        let concurrency = registration.concurrency(settings) as usize;
+        Arc::new(Self {
+            registration,
+            permits: Semaphore::new(concurrency),
+            flights: Flights::new(),
+            concurrency: Mutex::new(concurrency),
+            quota: Mutex::default(),
+            unsupported: Notify::new(),
+            resolver: client.clone().into(),
+            catalog: client.clone().into(),
+            access: client.clone().into(),
+            plugin: client.clone().into(),
+            legacy_plugin: client.into(),
+        })
+    }
+
+    /// The plugin's name.
+    pub(crate) fn name(&self) -> &PluginName {
+        &self.registration.name
+    }
+
+    /// What the plugin said about itself.
+    pub(crate) fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
+    /// Calls in flight and kept responses of equal requests.
+    pub(crate) fn flights(&self) -> &Flights<SharedResponse> {
+        &self.flights
+    }
+
+    /// Follows new settings: the number of calls at once changes for the calls to come.
+    pub(crate) fn configure(&self, settings: &PluginSettings) {
+        let wanted = self.registration.concurrency(settings) as usize;
+        let mut existing = self
+            .concurrency
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if wanted > *existing {
+            self.permits.add_permits(wanted - *existing);
+            *existing = wanted;
+        } else {
+            *existing -= self.permits.forget_permits(*existing - wanted);
+        }
+    }
+
+    /// Resolves when a call found that the plugin cannot do what it registered for.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub(crate) async fn unsupported(&self) -> CallError {
+        self.unsupported.notified().await;
+        CallError::TooOld
+    }
+
+    /// Calls a provider for secrets. The response is counted against `claim`.
+    pub(crate) async fn get_secrets(
+        &self,
+        pattern: &str,
+        context: &CallContext,
+        claim: &Claim,
+    ) -> Result<Secrets, CallError> {
+        self.check_quota()?;
+        let message = resolver::GetSecretsRequest {
+            pattern: Some(pattern.into()),
+        };
+        let result = self
+            .counted(message, context, claim, |request| {
+                self.resolver.get_secrets(request)
+            })
+            .await;
+        match result {
+            Ok(response) => Ok(Secrets {
+                incomplete: incomplete(&response),
+                message: response.into_message(),
+            }),
+            Err(error)
+                if self.registration.generation == Generation::Engine
+                    && error.is_unimplemented() =>
+            {
+                self.unsupported.notify_one();
+                Err(CallError::TooOld)
+            }
+            Err(error) => {
+                self.note_quota(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// As [`get_secrets`](Self::get_secrets), but equal requests share one call and its response may be kept, as `sharing` says. The
+    /// call itself may take `full_limit`, whoever waits for it; while its response is read, that is counted against `budget`.
+    pub(crate) async fn get_shared(
+        self: &Arc<Self>,
+        pattern: &Pattern,
+        context: &CallContext,
+        full_limit: Duration,
+        sharing: Sharing,
+        (claim, budget): (&Claim, &Budget),
+    ) -> Result<Secrets, CallError> {
+        let key = Key {
+            query: pattern.clone(),
+            may_ask_user: context.may_ask_user,
+        };
+        let call = || {
+            let (handle, pattern) = (Arc::clone(self), pattern.clone());
+            let context = CallContext {
+                limit: full_limit,
+                ..context.clone()
+            };
+            // The callers that wait for the response may change, so the call has a claim of its own.
+            let claim = budget.claim();
+            async move { Arc::new(handle.get_secrets(pattern.as_str(), &context, &claim).await) }
+                .boxed()
+        };
+        let limit = context.limit;
+        let copied = timeout_at(Instant::now() + limit, async {
+            match Arc::try_unwrap(self.flights.get(key, sharing, call).await) {
+                Ok(result) => result,
+                Err(shared) => {
+                    let secrets = shared.as_ref().as_ref().map_err(Clone::clone)?;
+                    claim.take(values_len(&secrets.message)).await;
+                    Ok(secrets.clone())
+                }
+            }
+        });
+        copied.await.unwrap_or_else(|_| {
+            Err(match claim.is_crowded() {
+                true => CallError::NoRoom(limit),
+                false => CallError::TimedOut(limit),
+            })
+        })
+    }
+
+    fn check_quota(&self) -> Result<(), CallError> {
+        let mut quota = self.quota.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*quota {
+            Some((until, failure)) if Instant::now() < *until => {
+                let mut failure = failure.clone();
+                let left = until.saturating_duration_since(Instant::now());
+                failure.retry_after = left.try_into().ok();
+                Err(CallError::Quota(failure))
+            }
+            _ => {
+                *quota = None;
+                Ok(())
+            }
+        }
+    }
+
+    /// Remembers a used up quota until its end. Without an end the provider is called by the next query.
+    fn note_quota(&self, error: &CallError) {
+        let CallError::Rpc(error) = error else {
+            return;
+        };
+        let failure = keyway::Failure::of_error(error, true)
+            .filter(|failure| failure.kind() == FailureKind::Quota);
+        if let Some(failure) = failure
+            && let Some(after) = failure.retry_after()
+        {
+            let mut quota = self.quota.lock().unwrap_or_else(PoisonError::into_inner);
+            *quota = Some((Instant::now() + after, failure));
+        }
+    }
+
+    /// Lists what a provider has, without values. The response is counted against `claim`.
+    pub(crate) async fn list_secrets(
+        &self,
+        pattern: &str,
+        context: &CallContext,
+        claim: &Claim,
+    ) -> Result<keyway::ListSecretsResponse, CallError> {
+        let message = keyway::ListSecretsRequest {
+            pattern: Some(pattern.into()),
+        };
+        let response = self.counted(message, context, claim, |request| {
+            self.catalog.list_secrets(request)
+        });
+        response.await.map(Response::into_message)
+    }
+
+    /// Asks an access-control module about a query.
+    pub(crate) async fn check_access(
+        &self,
+        message: access::CheckAccessRequest,
+        context: &CallContext,
+    ) -> Result<access::CheckAccessResponse, CallError> {
+        self.call(message, context, |request| {
+            self.access.check_access(request)
+        })
+        .await
+        .map(Response::into_message)
+    }
+
+    /// Asks an access-control module ahead of use.
+    pub(crate) async fn authorize(
+        &self,
+        message: access::AuthorizeRequest,
+        context: &CallContext,
+    ) -> Result<access::AuthorizeResponse, CallError> {
+        self.call(message, context, |request| self.access.authorize(request))
+            .await
+            .map(Response::into_message)
+    }
+
+    /// Announces to the plugin that its connection is going to be closed, by the path that it knows. Takes no permit.
+    pub(crate) async fn shut_down(&self, limit: Duration) -> Result<(), Error> {
+        if self.registration.generation == Generation::PluginsRegister {
+            let request = Request::new(plugins::ShutdownRequest {}).with_timeout(limit);
+            self.plugin.shutdown(request).await.map(drop)
+        } else {
+            let request = Request::new(resolver::ShutdownRequest {}).with_timeout(limit);
+            self.legacy_plugin.shutdown(request).await.map(drop)
+        }
+    }
+
+    /// As [`call`](Self::call); the response is counted against `claim`, and read when there is room for it.
+    async fn counted<In, Out, F>(
+        &self,
+        message: In,
+        context: &CallContext,
+        claim: &Claim,
+        method: impl FnOnce(Request<In>) -> F,
+    ) -> Result<Response<Out>, CallError>
+    where
+        F: Future<Output = Result<Response<Out>, Error>>,
+    {
+        let method = |request: Request<In>| method(request.with_claim(claim.clone()));
+        match self.call(message, context, method).await {
+            Err(CallError::TimedOut(limit)) if claim.is_crowded() => Err(CallError::NoRoom(limit)),
+            result => result,
+        }
+    }
+
+    /// One call: waits for a permit, then for the response, both within the limit.
+    async fn call<In, Out, F>(
+        &self,
+        message: In,
+        context: &CallContext,
+        method: impl FnOnce(Request<In>) -> F,
+    ) -> Result<Response<Out>, CallError>
+    where
+        F: Future<Output = Result<Response<Out>, Error>>,
+    {
+        let limit = context.limit;
+        let deadline = Instant::now() + limit;
+        let Ok(permit) = timeout_at(deadline, self.permits.acquire()).await else {
+            return Err(CallError::Busy(limit));
+        };
+        let _permit = permit.expect("the semaphore is never closed");
+        let mut request = Request::new(message);
+        request.set_deadline(deadline);
+        let headers = request.metadata_mut();
+        headers.insert(REQUEST_ID_HEADER, context.request_id.header());
+        if !context.may_ask_user {
+            headers.insert(MAY_ASK_USER_HEADER, HeaderValue::from_static("0"));
+        }
+        match method(request).await {
+            Ok(response) => Ok(response),
+            // An earlier response of this code speaks of a deadline of the plugin's own.
+            Err(error)
+                if error.code() == Code::DeadlineExceeded
+                    && Instant::now() + DEADLINE_SLACK >= deadline =>
+            {
+                Err(CallError::TimedOut(limit))
+            }
+            Err(error) => Err(CallError::Rpc(error)),
+        }
+    }
+}
+
+/// What the header of an incomplete response says. One that cannot be read says that the provider failed.
+fn incomplete(response: &Response<resolver::GetSecretsResponse>) -> Option<keyway::Failure> {
+    response.headers().get(INCOMPLETE_HEADER)?;
+    let values = response.headers().get_binary(INCOMPLETE_HEADER);
+    let failure = values
+        .ok()
+        .and_then(|values| keyway::Failure::decode(values.first()?.clone()).ok())
+        .unwrap_or_default()
+        .within_limits();
+    Some(match failure.kind() {
+        FailureKind::Unspecified => keyway::Failure {
+            kind: Some(FailureKind::Internal.into()),
+            ..failure
+        },
+        _ => failure,
+    })
+}

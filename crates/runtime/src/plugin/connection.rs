@@ -1,0 +1,303 @@
+//! A plugin's connection: one function makes it of any byte stream, and its owner decides about the registration.
+
+use std::future::pending;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::HeaderMap;
+use keyway_mux::{Listener, Role, Session};
+use keyway_proto::plugins::v1 as plugins;
+use keyway_proto::resolver::v1 as resolver;
+use keyway_rpc::http1::{ServeConfig, serve};
+use keyway_rpc::{Error, Request, Response, Router};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::calls::Handle;
+use super::registration::{Generation, Registration, RegistrationError, RegistrationRequest};
+use crate::config::PluginSettings;
+use crate::health;
+use crate::model::PluginName;
+use crate::task::OwnedTask;
+
+/// The name by which the daemon introduces itself to plugins.
+const ENGINE_NAME: &str = "keyway";
+
+/// How long a plugin whose registration was refused has to read the response and close.
+const REFUSAL_GRACE: Duration = Duration::from_secs(2);
+
+/// Why no plugin came out of a connection.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum OpenError {
+    #[error("it did not register within {0:?}")]
+    TimedOut(Duration),
+    #[error("its registration was refused: {0}")]
+    Refused(RegistrationError),
+    #[error("its connection ended before it registered: {0}")]
+    Ended(String),
+}
+
+/// A plugin whose valid registration waits for its response. Dropping it closes the connection at once.
+pub(crate) struct Registrant {
+    registration: Registration,
+    link: Link,
+    reply: Reply,
+}
+
+/// A plugin that has registered. Dropping it closes the connection at once.
+#[derive(Debug)]
+pub(crate) struct PluginConnection {
+    registration: Arc<Registration>,
+    handle: Arc<Handle>,
+    link: Link,
+}
+
+/// The session of a connection and the tasks that serve it.
+#[derive(Debug)]
+struct Link {
+    session: Session,
+    driver: Driver,
+    /// Answers the plugin's own calls for as long as the connection lives.
+    _server: OwnedTask<()>,
+}
+
+type Driver = OwnedTask<Result<(), keyway_mux::SessionError>>;
+
+/// What a registration is answered with.
+struct Welcome {
+    engine_version: String,
+    request_timeout: Duration,
+}
+
+type Reply = oneshot::Sender<Result<Welcome, RegistrationError>>;
+
+/// Makes a plugin of a byte stream: yamux with the daemon as the server, HTTP on its streams, and a registration that keeps the
+/// rules and arrives within `limit`. `launched_as` is the name that the plugin was launched with.
+pub(crate) async fn open<I>(
+    io: I,
+    launched_as: Option<&PluginName>,
+    limit: Duration,
+) -> Result<Registrant, OpenError>
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (session, driver) = Session::new(io, Role::Server, keyway_mux::Config::default());
+    let mut driver = OwnedTask::spawn(driver);
+    let (service, registered) = RegistrationService::new();
+    let server = OwnedTask::spawn(serve_plugin(session.clone(), service.into_router()));
+    let (request, reply) = tokio::select! {
+        biased;
+        Ok(registered) = registered => registered,
+        ended = &mut driver => return Err(OpenError::Ended(describe_end(ended))),
+        () = tokio::time::sleep(limit) => return Err(OpenError::TimedOut(limit)),
+    };
+    let link = Link {
+        session,
+        driver,
+        _server: server,
+    };
+    match request.validate(launched_as) {
+        Ok(registration) => Ok(Registrant {
+            registration,
+            link,
+            reply,
+        }),
+        Err(error) => Err(refuse(link, reply, error).await),
+    }
+}
+
+async fn refuse(link: Link, reply: Reply, error: RegistrationError) -> OpenError {
+    // A plugin that has gone needs no response.
+    let _ = reply.send(Err(error.clone()));
+    // Streams in flight are finished first, so the plugin gets to read the reason.
+    let _ = timeout(REFUSAL_GRACE, link.session.close()).await;
+    OpenError::Refused(error)
+}
+
+impl Registrant {
+    /// What the plugin said about itself.
+    pub(crate) fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
+    /// Answers the registration: from now on the plugin is sent requests.
+    pub(crate) fn accept(
+        self,
+        settings: &PluginSettings,
+        engine_version: &str,
+    ) -> PluginConnection {
+        let Self {
+            registration,
+            link,
+            reply,
+        } = self;
+        let registration = Arc::new(registration);
+        let welcome = Welcome {
+            engine_version: engine_version.to_owned(),
+            request_timeout: registration.request_timeout(settings),
+        };
+        // A plugin that has gone is noticed by the end of its session.
+        let _ = reply.send(Ok(welcome));
+        let handle = Handle::new(Arc::clone(&registration), link.session.clone(), settings);
+        PluginConnection {
+            registration,
+            handle,
+            link,
+        }
+    }
+
+    /// Answers the registration with an error and closes the connection.
+    pub(crate) async fn refuse(self, error: RegistrationError) -> OpenError {
+        refuse(self.link, self.reply, error).await
+    }
+}
+
+impl PluginConnection {
+    /// What the plugin said about itself.
+    pub(crate) fn registration(&self) -> &Arc<Registration> {
+        &self.registration
+    }
+
+    /// Returns the handle that calls the plugin.
+    pub(crate) fn handle(&self) -> &Arc<Handle> {
+        &self.handle
+    }
+
+    /// Resolves with the reason when the plugin takes no more requests. To be called again only until then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub(crate) async fn ended(&mut self) -> String {
+        let Self { link, handle, .. } = self;
+        tokio::select! {
+            biased;
+            ended = &mut link.driver => describe_end(ended),
+            () = link.session.peer_draining() => "it said that it is leaving".into(),
+            error = handle.unsupported() => error.to_string(),
+        }
+    }
+
+    /// Lets requests in flight finish for at most `limit`, then closes the connection.
+    pub(crate) async fn close(self, limit: Duration) {
+        // A session that failed is closed.
+        let _ = timeout(limit, self.link.session.close()).await;
+    }
+}
+
+fn describe_end(
+    ended: Result<Result<(), keyway_mux::SessionError>, tokio::task::JoinError>,
+) -> String {
+    match ended {
+        Ok(Ok(())) => "it closed its connection".into(),
+        Ok(Err(keyway_mux::SessionError::Io(error))) => format!("its connection failed: {error}"),
+        Ok(Err(error)) => format!("its connection failed: {error}"),
+        Err(error) => format!("its connection failed: {error}"),
+    }
+}
+
+/// Answers the calls of one plugin until its session ends.
+async fn serve_plugin(session: Session, router: Router) {
+    let service = health::WithHealth::new(router);
+    // The owner of the connection reports why the session ended, with the plugin's name.
+    let served = serve(
+        Listener::new(session),
+        |_| service.clone(),
+        ServeConfig::default(),
+        pending(),
+    )
+    .await;
+    tracing::debug!(?served, "plugin connection closed");
+}
+
+/// The one handler behind the three registration paths of a connection.
+#[derive(Clone)]
+struct RegistrationService(Arc<Mutex<Option<Registrations>>>);
+
+/// Empty once a registration came: one connection registers once.
+type Registrations = oneshot::Sender<(RegistrationRequest, Reply)>;
+
+impl RegistrationService {
+    fn new() -> (Self, oneshot::Receiver<(RegistrationRequest, Reply)>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(Arc::new(Mutex::new(Some(sender)))), receiver)
+    }
+
+    fn into_router(self) -> Router {
+        Router::new()
+            .add_service(plugins::RegisterServiceServer::new(self.clone()))
+            .add_service(resolver::RegisterServiceServer::new(self.clone()))
+            .add_service(resolver::EngineServiceServer::new(EngineService(self)))
+    }
+
+    /// Hands the registration to the owner of the connection and waits for the decision, which is bounded by the owner.
+    async fn register(&self, request: RegistrationRequest) -> Result<Welcome, Error> {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(sender) = sender else {
+            return Err(RegistrationError::Twice.into());
+        };
+        let (reply, decision) = oneshot::channel();
+        // If the owner has stopped waiting, the decision below fails as well.
+        let _ = sender.send((request, reply));
+        match decision.await {
+            Ok(decision) => Ok(decision?),
+            Err(_) => Err(Error::deadline_exceeded("the registration came too late")),
+        }
+    }
+
+    async fn register_legacy(
+        &self,
+        generation: Generation,
+        message: resolver::RegisterPluginRequest,
+    ) -> Result<Response<resolver::RegisterPluginResponse>, Error> {
+        let request = RegistrationRequest::legacy(generation, message);
+        let welcome = self.register(request).await?;
+        Ok(Response::new(resolver::RegisterPluginResponse {
+            engine_name: Some(ENGINE_NAME.into()),
+            engine_version: Some(welcome.engine_version),
+            request_timeout: welcome.request_timeout.try_into().ok(),
+        }))
+    }
+}
+
+impl plugins::RegisterService for RegistrationService {
+    async fn register_plugin(
+        &self,
+        request: Request<plugins::RegisterPluginRequest>,
+    ) -> Result<Response<plugins::RegisterPluginResponse>, Error> {
+        let headers: HeaderMap = request.metadata().clone();
+        let request = RegistrationRequest::current(request.into_message(), &headers);
+        let welcome = self.register(request).await?;
+        Ok(Response::new(plugins::RegisterPluginResponse {
+            engine_name: Some(ENGINE_NAME.into()),
+            engine_version: Some(welcome.engine_version),
+            request_timeout: welcome.request_timeout.try_into().ok(),
+        }))
+    }
+}
+
+impl resolver::RegisterService for RegistrationService {
+    async fn register_plugin(
+        &self,
+        request: Request<resolver::RegisterPluginRequest>,
+    ) -> Result<Response<resolver::RegisterPluginResponse>, Error> {
+        self.register_legacy(Generation::ResolverRegister, request.into_message())
+            .await
+    }
+}
+
+/// The oldest path; the trait has the same method name and needs a type of its own.
+struct EngineService(RegistrationService);
+
+impl resolver::EngineService for EngineService {
+    async fn register_plugin(
+        &self,
+        request: Request<resolver::RegisterPluginRequest>,
+    ) -> Result<Response<resolver::RegisterPluginResponse>, Error> {
+        self.0
+            .register_legacy(Generation::Engine, request.into_message())
+            .await
+    }
+}

@@ -1,0 +1,50 @@
+//! What every plugin's task needs of the daemon.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::retry::RestartPolicy;
+use super::view::View;
+use crate::launch::{Environment, Spawner};
+use crate::model::PluginName;
+use crate::record::{Audit, Memory};
+
+/// The parts of the daemon that a plugin's task uses.
+pub(crate) struct Host {
+    /// Starts processes.
+    pub(crate) spawner: Spawner,
+    /// What of the daemon's environment plugins may see.
+    pub(crate) environment: Environment,
+    /// What is remembered from one run to the next.
+    pub(crate) memory: Arc<Memory>,
+    /// Records registrations and refusals.
+    pub(crate) audit: Arc<Audit>,
+    /// When a plugin that ended unasked is started again.
+    pub(crate) restart: RestartPolicy,
+    /// The daemon's version, for plugins that register.
+    pub(crate) version: String,
+    /// Where the tasks publish what they are.
+    pub(crate) publisher: Arc<dyn Publish>,
+    pub(crate) stopping: AtomicBool,
+}
+
+/// Takes what plugins publish of themselves.
+pub(crate) trait Publish: Send + Sync {
+    /// Replaces the view of one plugin.
+    fn publish(&self, view: View);
+
+    /// Forgets a plugin.
+    fn remove(&self, name: &PluginName);
+}
+
+impl Host {
+    /// Whether the daemon is stopping: no plugin may register.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// From now on no plugin may register.
+    pub(crate) fn begin_to_stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+}

@@ -1,0 +1,427 @@
+//! When a plugin is started, drained, started again and given rest: the decisions, without any I/O.
+//!
+//! The plugin's task feeds the [`Machine`] with what happened and lends it [`Actions`]; time is an argument. So every path is
+//! tested in virtual time, with actions that only note that they were called.
+
+use std::time::{Duration, Instant};
+
+use super::retry::{RestartPolicy, Retry, Verdict};
+use super::state::{Desired, Idle, Resources, State, Then};
+
+/// The least time between two restarts that follow changes: a plugin that changes its own file at each start would otherwise be
+/// restarted without a pause.
+const RESTART_DISTANCE: Duration = Duration::from_secs(2);
+
+/// How long the daemon waits before it tries a launch again that failed for a shortage of its own.
+const SHORTAGE_PAUSE: Duration = Duration::from_secs(1);
+
+/// What precedes the fork: reading, hashing, the queue of launches.
+pub(crate) const PREPARATION_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a drain may take: the protocol's three bounded steps, and the time to notice.
+pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(8);
+
+/// What the machine asks of the plugin's task.
+pub(crate) trait Actions: Resources {
+    /// Begins to launch a process.
+    fn launch(&mut self) -> Self::Launch;
+
+    /// Begins to end what exists: in the protocol's order, or what is left after a failure.
+    fn end(
+        &mut self,
+        child: Option<Self::Child>,
+        connection: Option<Self::Connection>,
+        is_graceful: bool,
+    ) -> Self::Ending;
+}
+
+/// What happened to a plugin.
+pub(crate) enum Event<R: Resources> {
+    /// Settings, files or commands changed what is wanted. `is_fresh`: a process that runs does not show the change.
+    Desire { desired: Desired, is_fresh: bool },
+    /// The user wants another try now: earlier failures are forgotten.
+    Retry,
+    /// The process was forked.
+    Launched {
+        child: R::Child,
+        opening: R::Opening,
+    },
+    /// The process could not be started; nothing is left of the attempt.
+    LaunchFailed(LaunchFailure),
+    /// The registration of the launched process was accepted.
+    Opened(R::Connection),
+    /// The registration of an external plugin was accepted.
+    Connected(R::Connection),
+    /// The process or its connection ended, its registration was refused, or it did not register in time.
+    Ended { why: String },
+    /// An external plugin shall leave.
+    Disconnect,
+    /// What was being ended has ended.
+    Drained(Exit),
+}
+
+/// Why a process could not be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LaunchFailure {
+    /// The executable may not run.
+    Refused { why: String },
+    /// The daemon lacks descriptors, memory or processes: never the plugin's failure.
+    Shortage { why: String },
+    /// Anything else.
+    Failed { why: String },
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Exit {
+    /// The exit status, unless a signal ended it or there was no process.
+    pub(crate) code: Option<i32>,
+    /// How it ended and what it said last; empty without a process.
+    pub(crate) text: String,
+}
+
+/// The life of one plugin.
+pub(crate) struct Machine<R: Resources> {
+    state: State<R>,
+    desired: Desired,
+    retry: Retry,
+    fatal_exit: Vec<i32>,
+    start_timeout: Duration,
+    last_restart: Option<Instant>,
+    /// When a restart is due that keeps its distance from the one before.
+    restart_at: Option<Instant>,
+    /// Whether no start has come to an end since the plugin was last wanted anew.
+    is_first: bool,
+    n_starts: u64,
+}
+
+impl<R: Actions> Machine<R> {
+    /// A plugin of which nothing exists. `seed` decides the random part of its delays.
+    pub(crate) fn new(policy: RestartPolicy, seed: u64) -> Self {
+        Self {
+            state: State::Idle(Idle::Absent),
+            desired: Desired::Rest(Idle::Absent),
+            retry: Retry::new(policy, seed),
+            fatal_exit: Vec::new(),
+            start_timeout: Duration::ZERO,
+            last_restart: None,
+            restart_at: None,
+            is_first: true,
+            n_starts: 0,
+        }
+    }
+
+    /// The current state.
+    pub(crate) fn state(&self) -> &State<R> {
+        &self.state
+    }
+
+    /// The current state, for the task to wait on what is in it.
+    pub(crate) fn state_mut(&mut self) -> &mut State<R> {
+        &mut self.state
+    }
+
+    /// What is wanted.
+    pub(crate) fn desired(&self) -> &Desired {
+        &self.desired
+    }
+
+    /// How often a process was started.
+    pub(crate) fn n_starts(&self) -> u64 {
+        self.n_starts
+    }
+
+    /// Whether no start is due or under way, short of a retry after a failure.
+    pub(crate) fn is_settled(&self) -> bool {
+        matches!(self.state, State::Idle(_) | State::Running { .. }) && self.restart_at.is_none()
+    }
+
+    /// Whether the plugin's task is over.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self.state, State::Idle(Idle::Gone))
+    }
+
+    /// Sets what the settings say of starts and ends.
+    pub(crate) fn configure(&mut self, start_timeout: Duration, fatal_exit: Vec<i32>) {
+        self.start_timeout = start_timeout;
+        self.fatal_exit = fatal_exit;
+    }
+
+    /// When [`on_timer`](Self::on_timer) wants to be called.
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        let start = match &self.state {
+            State::Idle(idle) => idle.next_start(),
+            // The launch and the registration are bounded by their own futures.
+            State::Launching { .. } | State::Draining { .. } => return None,
+            State::Registering { .. } | State::Running { .. } => None,
+        };
+        start.into_iter().chain(self.restart_at).min()
+    }
+
+    /// Starts the plugin if its time has come.
+    pub(crate) fn on_timer(&mut self, actions: &mut R, now: Instant) {
+        if self.restart_at.is_some_and(|at| at <= now) {
+            self.restart(actions, now);
+        } else if let State::Idle(idle) = &self.state
+            && idle.next_start().is_some_and(|at| at <= now)
+        {
+            self.launch(actions, now);
+        }
+    }
+
+    /// Takes in what happened.
+    pub(crate) fn handle(&mut self, event: Event<R>, actions: &mut R, now: Instant) {
+        match event {
+            Event::Desire { desired, is_fresh } => self.desire(desired, is_fresh, actions, now),
+            Event::Retry => self.retry_now(actions, now),
+            Event::Launched { child, opening } => self.launched(child, opening, actions, now),
+            Event::LaunchFailed(failure) => self.launch_failed(failure, now),
+            Event::Opened(connection) => self.opened(connection, actions, now),
+            Event::Connected(connection) => self.connected(connection, now),
+            Event::Ended { why } => self.ended(why, actions, now),
+            Event::Disconnect => self.disconnect(actions, now),
+            Event::Drained(exit) => self.drained(exit, actions, now),
+        }
+    }
+
+    fn desire(&mut self, desired: Desired, is_fresh: bool, actions: &mut R, now: Instant) {
+        let was_wanted = self.desired == Desired::Run;
+        self.desired = desired;
+        match self.desired {
+            Desired::Run if !was_wanted || is_fresh => self.want(!was_wanted, actions, now),
+            Desired::Run => {}
+            Desired::Rest(_) | Desired::External { .. } => self.rest(actions, now),
+        }
+    }
+
+    /// The plugin shall run, for the first time or with a fresh process.
+    fn want(&mut self, is_new: bool, actions: &mut R, now: Instant) {
+        if is_new {
+            self.is_first = true;
+            self.retry.reset();
+        }
+        match &self.state {
+            State::Idle(_) if is_new => self.launch(actions, now),
+            // What drains in order to rest is launched when it has drained, and what drains in order to be launched is fresh.
+            State::Draining { .. } => self.drain_for(Then::Launch, now),
+            State::Running { child: None, .. } => self.drain(Then::Launch, true, actions, now),
+            _ => self.restart(actions, now),
+        }
+    }
+
+    /// The plugin shall not run as a launched process.
+    fn rest(&mut self, actions: &mut R, now: Instant) {
+        self.restart_at = None;
+        match &self.state {
+            State::Idle(_) => self.settle(),
+            // A process whose fork is under way is ended as soon as it exists.
+            State::Launching { .. } => {}
+            State::Draining { .. } => self.drain_for(Then::Rest, now),
+            State::Running { child: None, .. }
+                if matches!(self.desired, Desired::External { .. }) => {}
+            State::Registering { .. } | State::Running { .. } => {
+                self.drain(Then::Rest, true, actions, now);
+            }
+        }
+    }
+
+    fn retry_now(&mut self, actions: &mut R, now: Instant) {
+        self.retry.reset();
+        if self.desired == Desired::Run && matches!(self.state, State::Idle(_)) {
+            self.is_first = true;
+            self.launch(actions, now);
+        }
+    }
+
+    /// A fresh process, in time.
+    fn restart(&mut self, actions: &mut R, now: Instant) {
+        let earliest = self.last_restart.map(|last| last + RESTART_DISTANCE);
+        let at = earliest.map_or(now, |earliest| earliest.max(now));
+        if at > now || matches!(self.state, State::Launching { .. }) {
+            self.restart_at = Some(at);
+            return;
+        }
+        self.last_restart = Some(now);
+        self.restart_at = None;
+        match &self.state {
+            State::Idle(_) => {
+                self.retry.reset();
+                self.is_first = true;
+                self.launch(actions, now);
+            }
+            State::Draining { .. } | State::Launching { .. } => {}
+            State::Registering { .. } | State::Running { .. } => {
+                self.drain(Then::Launch, true, actions, now);
+            }
+        }
+    }
+
+    fn launched(&mut self, child: R::Child, opening: R::Opening, actions: &mut R, now: Instant) {
+        if !matches!(self.state, State::Launching { .. }) {
+            debug_assert!(false, "a process was launched without a launch");
+        }
+        self.state = State::Registering {
+            child,
+            opening,
+            until: now + self.start_timeout,
+            is_first: self.is_first,
+        };
+        if self.desired != Desired::Run {
+            self.drain(Then::Rest, true, actions, now);
+        } else if self.restart_at.is_some_and(|at| at <= now) {
+            self.restart(actions, now);
+        }
+    }
+
+    fn launch_failed(&mut self, failure: LaunchFailure, now: Instant) {
+        let idle = match failure {
+            LaunchFailure::Refused { why } => Idle::Refused { why },
+            LaunchFailure::Shortage { why } => Idle::Backoff {
+                until: now + SHORTAGE_PAUSE,
+                why,
+            },
+            LaunchFailure::Failed { why } => self.failed(why, now),
+        };
+        self.is_first = false;
+        self.state = State::Idle(self.desired.idle().unwrap_or(idle));
+    }
+
+    fn opened(&mut self, connection: R::Connection, actions: &mut R, now: Instant) {
+        self.state = match std::mem::replace(&mut self.state, State::Idle(Idle::Absent)) {
+            State::Registering { child, .. } => State::Running {
+                child: Some(child),
+                connection,
+                since: now,
+            },
+            state => {
+                debug_assert!(false, "a registration without a process");
+                state
+            }
+        };
+        self.is_first = false;
+        if self.restart_at.is_some_and(|at| at <= now) {
+            self.restart(actions, now);
+        }
+    }
+
+    fn connected(&mut self, connection: R::Connection, now: Instant) {
+        debug_assert!(
+            matches!(self.state, State::Idle(_)),
+            "accepted beside another"
+        );
+        self.state = State::Running {
+            child: None,
+            connection,
+            since: now,
+        };
+    }
+
+    fn disconnect(&mut self, actions: &mut R, now: Instant) {
+        if matches!(self.state, State::Running { child: None, .. }) {
+            self.drain(Then::Rest, true, actions, now);
+        }
+    }
+
+    /// What runs has ended unasked. How its process ended is known when the rest of it has been cleared away.
+    fn ended(&mut self, why: String, actions: &mut R, now: Instant) {
+        let then = match &self.state {
+            State::Running { child: None, .. } => Then::Rest,
+            State::Running { since, .. } => Then::Failure {
+                why,
+                since: Some(*since),
+            },
+            State::Registering { .. } => Then::Failure { why, since: None },
+            _ => return,
+        };
+        self.drain(then, false, actions, now);
+    }
+
+    fn drained(&mut self, exit: Exit, actions: &mut R, now: Instant) {
+        let State::Draining { then, .. } =
+            std::mem::replace(&mut self.state, State::Idle(Idle::Absent))
+        else {
+            debug_assert!(false, "drained without a drain");
+            return;
+        };
+        self.is_first |= then == Then::Launch;
+        if let Some(idle) = self.desired.idle() {
+            self.state = State::Idle(idle);
+            return;
+        }
+        match then {
+            Then::Launch | Then::Rest => self.launch(actions, now),
+            Then::Failure { why, since } => {
+                self.is_first = false;
+                if let Some(since) = since {
+                    self.retry.ran_for(now.saturating_duration_since(since));
+                }
+                let why = if exit.text.is_empty() {
+                    why
+                } else {
+                    format!("{why} ({})", exit.text)
+                };
+                let is_fatal = exit
+                    .code
+                    .is_some_and(|code| self.fatal_exit.contains(&code));
+                self.state = State::Idle(if is_fatal {
+                    Idle::Failed { why }
+                } else {
+                    self.failed(why, now)
+                });
+            }
+        }
+    }
+
+    fn failed(&mut self, why: String, now: Instant) -> Idle {
+        match self.retry.failed(now) {
+            Verdict::Backoff(until) => Idle::Backoff { until, why },
+            Verdict::Exceeded(until) => Idle::RetriesExceeded { until, why },
+        }
+    }
+
+    /// Nothing exists of it: its state is what is wanted, unless it waits for another start.
+    fn settle(&mut self) {
+        if let Some(idle) = self.desired.idle() {
+            self.state = State::Idle(idle);
+        }
+    }
+
+    fn launch(&mut self, actions: &mut R, now: Instant) {
+        self.restart_at = None;
+        self.n_starts += 1;
+        self.state = State::Launching {
+            launch: actions.launch(),
+            until: now + PREPARATION_LIMIT + self.start_timeout,
+            is_first: self.is_first,
+        };
+    }
+
+    fn drain(&mut self, then: Then, is_graceful: bool, actions: &mut R, now: Instant) {
+        let (child, connection) =
+            match std::mem::replace(&mut self.state, State::Idle(Idle::Absent)) {
+                State::Registering { child, .. } => (Some(child), None),
+                State::Running {
+                    child, connection, ..
+                } => (child, Some(connection)),
+                state => {
+                    debug_assert!(false, "nothing to drain");
+                    self.state = state;
+                    return;
+                }
+            };
+        self.state = State::Draining {
+            ending: actions.end(child, connection, is_graceful),
+            then,
+            until: now + DRAIN_LIMIT + PREPARATION_LIMIT + self.start_timeout,
+        };
+    }
+
+    /// Changes what follows a drain that is under way.
+    fn drain_for(&mut self, next: Then, now: Instant) {
+        let limit = DRAIN_LIMIT + PREPARATION_LIMIT + self.start_timeout;
+        if let State::Draining { then, until, .. } = &mut self.state {
+            *then = next;
+            *until = now + limit;
+        }
+    }
+}

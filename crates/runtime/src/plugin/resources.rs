@@ -1,0 +1,162 @@
+//! What the states of a plugin hold in the daemon, and how it comes to be.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use keyway_proto::{LAUNCH_VARIABLE, LaunchConfig};
+
+use super::connection::{self, OpenError, PluginConnection, Registrant};
+use super::ending::{ChildProcess, end_failed, end_gracefully};
+use super::host::Host;
+use super::machine::Actions;
+use super::source::LaunchSource;
+use super::state::{Resources, State};
+use crate::config::PluginSettings;
+use crate::launch::{
+    EndedProcess, LaunchError, LaunchSpec, Launched, PLUGIN_DESCRIPTOR, PinnedBy, StderrLog,
+};
+use crate::model::PluginName;
+
+pub(super) type Job<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What a plugin is launched with.
+pub(crate) struct Launcher {
+    pub(super) name: PluginName,
+    pub(super) host: Arc<Host>,
+    pub(super) settings: Arc<PluginSettings>,
+    pub(super) source: Option<LaunchSource>,
+    /// The standard error of the current process.
+    pub(super) stderr: StderrLog,
+}
+
+impl Resources for Launcher {
+    type Launch = Job<Result<Launched, LaunchError>>;
+    type Child = ChildProcess;
+    type Opening = Job<Result<Registrant, OpenError>>;
+    type Connection = PluginConnection;
+    type Ending = Job<Option<EndedProcess>>;
+}
+
+impl Actions for Launcher {
+    fn launch(&mut self) -> Self::Launch {
+        let spawner = self.host.spawner.clone();
+        match self.spec() {
+            Some(spec) => Box::pin(async move { Launched::start(&spawner, spec).await }),
+            // The machine launches only what has a source; without one there is nothing to wait for.
+            None => Box::pin(async { Err(LaunchError::Stopping) }),
+        }
+    }
+
+    fn end(
+        &mut self,
+        child: Option<Self::Child>,
+        connection: Option<Self::Connection>,
+        is_graceful: bool,
+    ) -> Self::Ending {
+        if is_graceful {
+            Box::pin(end_gracefully(child, connection))
+        } else {
+            Box::pin(end_failed(child, connection))
+        }
+    }
+}
+
+impl Launcher {
+    /// Ties a process that was forked to its plugin.
+    pub(super) fn adopt(
+        &mut self,
+        launched: Launched,
+    ) -> (ChildProcess, Job<Result<Registrant, OpenError>>) {
+        let Launched {
+            process,
+            socket,
+            stderr,
+        } = launched;
+        self.stderr = StderrLog::default();
+        let child = ChildProcess::new(process, stderr, self.stderr.clone(), self.name.clone());
+        let (name, limit) = (self.name.clone(), self.settings.start_timeout);
+        let opening = async move { connection::open(socket, Some(&name), limit).await };
+        (child, Box::pin(opening))
+    }
+
+    fn spec(&self) -> Option<LaunchSpec> {
+        let source = self.source.as_ref()?;
+        let pinned_by = if self.settings.is_pin_configured {
+            PinnedBy::Configuration
+        } else {
+            PinnedBy::Trust
+        };
+        Some(LaunchSpec {
+            name: self.name.clone(),
+            pinned_by,
+            is_built_in: source.is_built_in,
+            executable: source.executable.clone(),
+            argv0: source.argv0.clone(),
+            environment: self.environment(source),
+            sha256: self.settings.sha256,
+        })
+    }
+
+    fn environment(&self, source: &LaunchSource) -> BTreeMap<OsString, OsString> {
+        let settings = &self.settings;
+        let passed: Vec<String> = source
+            .pass_env
+            .iter()
+            .chain(&settings.pass_env)
+            .cloned()
+            .collect();
+        let mut environment = self.host.environment.for_plugin(&passed, &settings.env);
+        let launch = LaunchConfig {
+            name: self.name.to_string(),
+            timeout: settings.start_timeout,
+            fd: PLUGIN_DESCRIPTOR,
+        };
+        environment.insert(LAUNCH_VARIABLE.into(), launch.to_json().into());
+        environment
+    }
+}
+
+/// What happened to what a state holds.
+pub(super) enum Outcome {
+    Launched(Result<Launched, LaunchError>),
+    Opened(Result<Registrant, OpenError>),
+    /// The process ended before it registered.
+    ExitedEarly,
+    /// A running plugin's connection or process ended.
+    Lost(String),
+    Ended(Option<EndedProcess>),
+}
+
+impl State<Launcher> {
+    /// Resolves with the next thing that happens.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: each wait is kept in the state.
+    pub(super) async fn outcome(&mut self) -> Outcome {
+        match self {
+            Self::Idle(_) => pending().await,
+            Self::Launching { launch, .. } => Outcome::Launched(launch.await),
+            // Why a connection ended says more than that the process did; how that ended is reported in any case.
+            Self::Registering { child, opening, .. } => tokio::select! {
+                biased;
+                opened = opening => Outcome::Opened(opened),
+                () = child.exited() => Outcome::ExitedEarly,
+            },
+            Self::Running {
+                child: Some(child),
+                connection,
+                ..
+            } => tokio::select! {
+                biased;
+                reason = connection.ended() => Outcome::Lost(reason),
+                () = child.exited() => Outcome::Lost("its process ended".into()),
+            },
+            Self::Running { connection, .. } => Outcome::Lost(connection.ended().await),
+            Self::Draining { ending, .. } => Outcome::Ended(ending.await),
+        }
+    }
+}

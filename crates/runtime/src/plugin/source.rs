@@ -1,0 +1,27 @@
+//! What a plugin is launched from.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::config::PluginSettings;
+use crate::model::FileIdentity;
+
+/// The executable of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LaunchSource {
+    pub(crate) executable: PathBuf,
+    pub(crate) argv0: OsString,
+    /// Which file that is, to notice that it was replaced; `None` if it cannot be examined.
+    pub(crate) identity: Option<FileIdentity>,
+    /// Variables handed on besides those of the allow-list and the configuration.
+    pub(crate) pass_env: Vec<String>,
+    /// Whether it is part of the daemon's own executable, which needs no pin.
+    pub(crate) is_built_in: bool,
+    /// Whether it lies in the folder beside the program: it runs only if the configuration mentions it or it was enabled.
+    pub(crate) is_available_only: bool,
+}
+
+/// Whether a running process does not show a change of settings.
+pub(crate) fn needs_fresh_process(old: &PluginSettings, new: &PluginSettings) -> bool {
+    (&old.env, &old.pass_env, &old.sha256) != (&new.env, &new.pass_env, &new.sha256)
+}

@@ -1,0 +1,121 @@
+//! What the rest of the daemon sees of a plugin: everything that is shown or decided about it at one moment.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use keyway_proto::keyway::v1::{FailureKind, PluginState};
+
+use super::call_record::CallRecord;
+use super::calls::Handle;
+use super::registration::Registration;
+use crate::config::PluginSettings;
+use crate::model::{Class, Kind, PluginName, Rank, Realm};
+
+/// One plugin at one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub(crate) name: PluginName,
+    pub(crate) class: Class,
+    pub(crate) settings: Arc<PluginSettings>,
+    /// The state as tables show it.
+    pub(crate) state: PluginState,
+    /// What a query meets.
+    pub(crate) availability: Availability,
+    /// What it is, as far as is known.
+    pub(crate) kind: Option<Kind>,
+    /// Its rank, if it is a provider.
+    pub(crate) rank: Rank,
+    /// The ids that it may answer for; `None` if they are not known, or if it is no provider.
+    pub(crate) realm: Option<Realm>,
+    /// Its last registration in this run of the daemon.
+    pub(crate) registration: Option<Arc<Registration>>,
+    /// Its process, while it has one.
+    pub(crate) pid: Option<i32>,
+    pub(crate) executable: Option<PathBuf>,
+    /// Human-readable reason why it is not running; empty while it is.
+    pub(crate) message: String,
+    /// What the user decided with `enable` or `disable`, which wins over the configuration.
+    pub(crate) decision: Option<bool>,
+    pub(crate) n_restarts: u64,
+    pub(crate) record: Arc<CallRecord>,
+}
+
+/// What a query in the realm of a plugin meets.
+#[derive(Debug, Clone)]
+pub(crate) enum Availability {
+    /// It is called.
+    Running(Arc<Handle>),
+    /// It is waited for, at most until this time. The start of a file whose first registration failed before is not
+    /// awaited.
+    Starting { until: Instant, is_awaited: bool },
+    /// It has failed already.
+    Failed {
+        kind: FailureKind,
+        /// When it is started again by itself.
+        next_start: Option<Instant>,
+    },
+    /// It is no candidate: disabled, available or untrusted.
+    Excluded,
+}
+
+impl View {
+    /// The handle, if the plugin is running.
+    pub(crate) fn handle(&self) -> Option<&Arc<Handle>> {
+        match &self.availability {
+            Availability::Running(handle) => Some(handle),
+            _ => None,
+        }
+    }
+
+    /// Whether it may turn out to be anything: it is starting, and its kind is not known.
+    pub(crate) fn may_be_anything(&self) -> bool {
+        self.kind.is_none()
+            && matches!(
+                self.availability,
+                Availability::Starting {
+                    is_awaited: true,
+                    ..
+                }
+            )
+    }
+
+    /// The view with other settings: rank and effective realm follow.
+    pub(crate) fn with_settings(&self, settings: Arc<PluginSettings>) -> Self {
+        let interactive = self.registration.as_ref().map_or_else(
+            || settings.interactive.unwrap_or_default(),
+            |registration| registration.is_interactive(&settings),
+        );
+        let realm = match &self.kind {
+            Some(Kind::Provider(patterns)) => Some(Realm::new(patterns, settings.realm.as_deref())),
+            _ => None,
+        };
+        Self {
+            rank: Rank {
+                priority: settings.priority,
+                class: self.class,
+                interactive,
+            },
+            realm,
+            settings,
+            ..self.clone()
+        }
+    }
+
+    /// The version that it registered with; empty before it did.
+    pub(crate) fn version(&self) -> &str {
+        self.registration
+            .as_ref()
+            .map_or("", |registration| &registration.version)
+    }
+
+    /// Whether answering may ask the user or has an effect.
+    pub(crate) fn is_interactive(&self) -> bool {
+        self.rank.interactive
+    }
+
+    /// Whether it is external.
+    pub(crate) fn is_external(&self) -> bool {
+        self.class == Class::External
+    }
+}

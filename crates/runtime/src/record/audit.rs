@@ -1,0 +1,371 @@
+//! The audit log: who asked for what, who answered, with what outcome. Never a value.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use keyway_rpc::Error;
+use serde::Serialize;
+
+use crate::config::{AuditConfig, AuditFailure};
+use crate::identity::Peer;
+use crate::model::{PluginName, RequestId};
+
+/// One line of the log.
+#[derive(Debug, Serialize)]
+pub(crate) struct Record<'a> {
+    /// Seconds since 1970, with milliseconds.
+    time: f64,
+    /// The id of the request, as in the daemon's log; absent for an event of a plugin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+    /// What was asked for (`get`, `list`, `authorize`, `enable`, ...), or what happened to a plugin (`register`, `refuse`, ...).
+    action: &'static str,
+    patterns: &'a [String],
+    /// The plugin that the record is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plugin: Option<&'a str>,
+    /// More about what happened to the plugin: its realm, or why it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<i32>,
+    /// The caller's program, when it can be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    executable: Option<String>,
+    /// When the caller's process started, in clock ticks: with the pid it names the process for good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_time: Option<u64>,
+    /// The program that the process was when it connected, if it is another one now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    executable_at_connect: Option<String>,
+    /// `ok`, or the code of the error.
+    outcome: &'a str,
+    /// The providers that answered with something.
+    providers: &'a [String],
+    /// The ids that were given out.
+    ids: &'a [String],
+    /// The providers that gave no answer.
+    failed: &'a [String],
+}
+
+/// What happened, for a [`Record`].
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// `ok`, or the code of the error.
+    pub(crate) code: String,
+    pub(crate) providers: Vec<String>,
+    pub(crate) ids: Vec<String>,
+    pub(crate) failed: Vec<String>,
+}
+
+impl Outcome {
+    /// It worked.
+    pub(crate) fn ok() -> Self {
+        Self {
+            code: "ok".into(),
+            ..Self::default()
+        }
+    }
+
+    /// It did not. The message is left out: it may repeat a provider's own words.
+    pub(crate) fn failed(error: &Error) -> Self {
+        Self {
+            code: error.code().to_string(),
+            ..Self::default()
+        }
+    }
+}
+
+/// The log, if one is configured.
+#[derive(Debug, Default)]
+pub(crate) struct Audit {
+    log: Mutex<Option<Log>>,
+}
+
+#[derive(Debug)]
+struct Log {
+    config: AuditConfig,
+    file: Option<File>,
+    n_bytes: u64,
+}
+
+impl Audit {
+    pub(crate) fn new(config: Option<AuditConfig>) -> Self {
+        let audit = Self::default();
+        audit.configure(config);
+        audit
+    }
+
+    /// Uses another configuration from now on.
+    pub(crate) fn configure(&self, config: Option<AuditConfig>) {
+        *self.lock() = config.map(|config| Log {
+            config,
+            file: None,
+            n_bytes: 0,
+        });
+    }
+
+    /// Records one request.
+    ///
+    /// # Errors
+    ///
+    /// `unavailable` if the log cannot be written and is configured to be worth more than a response.
+    pub(crate) fn record(
+        &self,
+        action: &'static str,
+        patterns: &[String],
+        caller: &Peer,
+        request_id: RequestId,
+        outcome: &Outcome,
+    ) -> Result<(), Error> {
+        let record = || Record {
+            request_id: Some(request_id.to_string()),
+            patterns,
+            outcome: &outcome.code,
+            providers: &outcome.providers,
+            ids: &outcome.ids,
+            failed: &outcome.failed,
+            ..Record::new(action, Some(caller))
+        };
+        self.append(record)
+    }
+
+    /// Records what happened to a plugin. `peer`: the process of an external one. That it cannot be recorded is logged.
+    pub(crate) fn plugin(
+        &self,
+        event: &'static str,
+        name: &PluginName,
+        peer: Option<&Peer>,
+        detail: &str,
+    ) {
+        let record = || Record {
+            plugin: Some(name.as_str()),
+            detail: Some(detail),
+            ..Record::new(event, peer)
+        };
+        // Logged by `append`; what happened to a plugin has happened.
+        let _ = self.append(record);
+    }
+
+    fn append<'a>(&self, record: impl FnOnce() -> Record<'a>) -> Result<(), Error> {
+        let mut guard = self.lock();
+        let Some(log) = guard.as_mut() else {
+            return Ok(());
+        };
+        let line = record().line();
+        match line.and_then(|line| log.append(&line)) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                tracing::error!(path = %log.config.path.display(), %error, "audit log not written");
+                // A file that was lost is opened anew next time.
+                log.file = None;
+                match log.config.on_failure {
+                    AuditFailure::Continue => Ok(()),
+                    AuditFailure::Refuse => Err(Error::unavailable(
+                        "the audit log cannot be written, and nothing is given out unrecorded",
+                    )),
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Log>> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'a> Record<'a> {
+    /// A record of now, without an outcome. `caller`: the process that brought it about.
+    fn new(action: &'static str, caller: Option<&Peer>) -> Self {
+        let facts = caller.map(Peer::facts);
+        let at_connect = caller.map(|caller| caller.facts_at_connect().executable);
+        let path = |path: &PathBuf| {
+            (!path.as_os_str().is_empty()).then(|| path.to_string_lossy().into_owned())
+        };
+        let executable = facts.as_ref().and_then(|facts| path(&facts.executable));
+        let executable_at_connect = at_connect.as_ref().and_then(path);
+        let since_1970 = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            time: since_1970.as_millis() as f64 / 1000.0,
+            request_id: None,
+            action,
+            patterns: &[],
+            plugin: None,
+            detail: None,
+            uid: caller.map(Peer::uid),
+            pid: caller.and_then(Peer::pid),
+            start_time: facts.and_then(|facts| facts.start_time),
+            executable_at_connect: executable_at_connect
+                .filter(|at| Some(at) != executable.as_ref()),
+            executable,
+            outcome: "ok",
+            providers: &[],
+            ids: &[],
+            failed: &[],
+        }
+    }
+
+    fn line(&self) -> io::Result<Vec<u8>> {
+        let mut line = serde_json::to_vec(self).map_err(io::Error::other)?;
+        line.push(b'\n');
+        Ok(line)
+    }
+}
+
+impl Log {
+    /// Appends a line in one write, to a new file when this one is full or was taken away.
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        if !self.config.path.exists() {
+            (self.file, self.n_bytes) = (None, 0);
+        }
+        let is_full = self.n_bytes > 0 && self.n_bytes + line.len() as u64 > self.config.max_bytes;
+        if is_full {
+            fs::rename(&self.config.path, self.rotated())?;
+            self.file = None;
+        }
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => self.open()?,
+        };
+        file.write_all(line)?;
+        self.n_bytes += line.len() as u64;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    fn open(&mut self) -> io::Result<File> {
+        if let Some(directory) = self.config.path.parent() {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory)?;
+        }
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&self.config.path)?;
+        self.n_bytes = file.metadata()?.len();
+        Ok(file)
+    }
+
+    fn rotated(&self) -> PathBuf {
+        let mut name = self.config.path.clone().into_os_string();
+        name.push(".1");
+        name.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    use keyway_local::Credentials;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    fn caller() -> Peer {
+        let (ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("a socket pair");
+        Peer::identify(
+            ours.as_fd(),
+            Credentials::of_peer(&ours).expect("credentials"),
+            true,
+        )
+    }
+
+    fn audit(path: &Path, change: impl FnOnce(&mut AuditConfig)) -> Audit {
+        let mut config = AuditConfig::new(path);
+        change(&mut config);
+        Audit::new(Some(config))
+    }
+
+    fn record(audit: &Audit) -> Result<(), Error> {
+        let outcome = Outcome {
+            code: "ok".into(),
+            ids: vec!["a/b".into()],
+            ..Outcome::default()
+        };
+        audit.record(
+            "get",
+            &["a/*".to_owned()],
+            &caller(),
+            RequestId::next(),
+            &outcome,
+        )
+    }
+
+    #[test]
+    fn each_request_is_one_private_line_of_json() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("below/audit.jsonl");
+        let audit = audit(&path, |_| {});
+        record(&audit)
+            .and_then(|()| record(&audit))
+            .expect("recorded");
+        let text = fs::read_to_string(&path).expect("the log");
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0]["patterns"][0], "a/*");
+        assert_eq!(lines[0]["ids"][0], "a/b");
+        assert_eq!(lines[0]["pid"], std::process::id());
+        assert_eq!(
+            lines[0]["executable"],
+            std::env::current_exe()
+                .expect("a path")
+                .to_string_lossy()
+                .as_ref()
+        );
+        assert_eq!(
+            fs::metadata(&path).expect("the log").permissions().mode() & 0o777,
+            0o600
+        );
+    }
+
+    #[test]
+    fn a_full_log_is_begun_anew_and_so_is_one_that_was_taken_away() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("audit.jsonl");
+        let audit = audit(&path, |config| config.max_bytes = 10);
+        record(&audit)
+            .and_then(|()| record(&audit))
+            .expect("recorded");
+        let n_lines = |path: &Path| fs::read_to_string(path).expect("a log").lines().count();
+        assert_eq!(
+            (
+                n_lines(&path),
+                n_lines(&directory.path().join("audit.jsonl.1"))
+            ),
+            (1, 1)
+        );
+        fs::remove_file(&path).expect("removed");
+        record(&audit).expect("recorded");
+        assert_eq!(n_lines(&path), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_recorded_is_refused_only_where_that_is_configured() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        // A directory cannot be opened as a file.
+        let path = directory.path().join("audit");
+        fs::create_dir(&path).expect("a directory");
+        record(&audit(&path, |_| {})).expect("goes on");
+        let error = record(&audit(&path, |config| {
+            config.on_failure = AuditFailure::Refuse
+        }))
+        .expect_err("refused");
+        assert_eq!(error.code(), keyway_rpc::Code::Unavailable);
+        record(&Audit::new(None)).expect("no log, no failure");
+    }
+}

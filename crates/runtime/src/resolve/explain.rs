@@ -1,0 +1,126 @@
+//! Saying how a query is resolved: ranks, calls and outcomes, never values.
+
+use keyway_proto::keyway::v1 as keyway;
+use keyway_proto::keyway::v1::{ExplainResponse, ExplainedId, ExplainedProvider, Outcome};
+use keyway_secrets::Id;
+
+use super::admit::Admitted;
+use super::ask::{self, Asked, Query};
+use super::judge::Held;
+use super::plan::{Candidate, Plan};
+use super::rank::{self, Gap, Verdict};
+use crate::model::PluginName;
+use crate::plugin::View;
+use crate::registry::Registry;
+
+/// Resolves `query` and explains each id: for an id that one, for a pattern every id that a provider returned.
+pub(crate) async fn explain(
+    registry: &Registry,
+    query: &Query,
+    except: Option<&PluginName>,
+) -> ExplainResponse {
+    let plan = Plan::new(&registry.snapshot(), &query.pattern, except);
+    let Asked { plan, responses } = ask::ask(registry, query, plan).await;
+    let held = Held::new(plan.candidates.iter(), &responses);
+    let ids = match query.pattern.as_id() {
+        Some(id) => vec![id],
+        None => returned(&held),
+    };
+    let failed = held
+        .iter()
+        .filter_map(|(_, admitted)| admitted?.failure.as_ref());
+    ExplainResponse {
+        failed: failed.map(super::Failure::to_wire).collect(),
+        ids: ids.iter().map(|id| explained(id, &held, &plan)).collect(),
+    }
+}
+
+fn returned(held: &Held<'_>) -> Vec<Id> {
+    let values = held
+        .iter()
+        .filter_map(|(_, admitted)| admitted)
+        .flat_map(|admitted| admitted.values.keys().cloned());
+    let mut ids: Vec<Id> = values.collect();
+    ids.sort();
+    ids.dedup();
+    ids
+}
+
+fn explained(id: &Id, held: &Held<'_>, plan: &Plan) -> ExplainedId {
+    let of_id = held.of_id(id);
+    let (outcome, provider) = match rank::decide(&of_id) {
+        Verdict::Value { index } => (Outcome::Value, Some(of_id[index].name.to_owned())),
+        Verdict::NotFound => (Outcome::Nothing, None),
+        Verdict::Uncertain { .. } | Verdict::Undecided { .. } => (Outcome::Failed, None),
+        Verdict::Conflict { .. } => (Outcome::Conflict, None),
+    };
+    let mut providers = Vec::new();
+    let (mut number, mut last) = (0, None);
+    for (index, (candidate, admitted)) in held.iter().enumerate() {
+        if last != Some(candidate.view.rank) {
+            (number, last) = (index as u32 + 1, Some(candidate.view.rank));
+        }
+        if candidate
+            .view
+            .realm
+            .as_ref()
+            .is_none_or(|realm| realm.matches(id))
+        {
+            providers.push(candidate_outcome(id, candidate, admitted, number));
+        }
+    }
+    providers.extend(plan.excluded.iter().map(|view| excluded(view)));
+    ExplainedId {
+        id: Some(id.to_string()),
+        outcome: Some(outcome.into()),
+        provider,
+        providers,
+    }
+}
+
+fn candidate_outcome(
+    id: &Id,
+    candidate: &Candidate,
+    admitted: Option<&Admitted>,
+    rank: u32,
+) -> ExplainedProvider {
+    let mut explained = ExplainedProvider {
+        name: Some(candidate.view.name.to_string()),
+        rank: Some(rank),
+        ..ExplainedProvider::default()
+    };
+    let Some(admitted) = admitted else {
+        explained.outcome = Some(Outcome::NotCalled.into());
+        return explained;
+    };
+    let has_failed = match &admitted.gap {
+        Gap::None => false,
+        Gap::Ids(ids) => ids.contains(id),
+        Gap::Others => true,
+    };
+    let outcome = match admitted.values.get(id) {
+        Some(envelope) => {
+            explained.version = Some(envelope.version().to_owned());
+            Outcome::Value
+        }
+        None if has_failed => Outcome::Failed,
+        None => Outcome::Nothing,
+    };
+    if outcome == Outcome::Failed
+        && let Some(failure) = &admitted.failure
+    {
+        explained.kind = Some(failure.kind.into());
+        explained.message = Some(failure.message.clone());
+    }
+    explained.outcome = Some(outcome.into());
+    explained
+}
+
+fn excluded(view: &View) -> ExplainedProvider {
+    ExplainedProvider {
+        name: Some(view.name.to_string()),
+        outcome: Some(keyway::Outcome::Excluded.into()),
+        message: Some(view.message.clone()),
+        ..ExplainedProvider::default()
+    }
+}

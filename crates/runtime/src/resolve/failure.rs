@@ -1,0 +1,190 @@
+//! Why a candidate failed: what the client receives of it, and what the log may say.
+
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use keyway_local::escape_untrusted;
+use keyway_proto::keyway::v1::{self as keyway, FailureKind};
+use keyway_proto::{FAILED_PROVIDERS_HEADER, FAILURES_HEADER};
+use keyway_rpc::{BinaryMetadata as _, Error, ErrorDetail};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use prost::Message as _;
+
+use crate::model::PluginName;
+use crate::plugin::{CallError, View};
+
+/// The most failures that a client receives.
+const MAX_FAILURES: usize = 32;
+
+/// The most bytes that they have in all.
+const MAX_FAILURES_LEN: usize = 4 * 1024;
+
+/// The longest list of names in a header.
+const MAX_NAMES_LEN: usize = 1024;
+
+/// What a name may not hold in the header that joins names with commas.
+const NAME_ESCAPES: &AsciiSet = &CONTROLS.add(b' ').add(b',').add(b'%');
+
+/// A candidate that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) provider: PluginName,
+    pub(crate) kind: FailureKind,
+    /// What happened, for the user; may hold the provider's own words, made harmless.
+    pub(crate) message: String,
+    /// What helps, in the provider's own words; empty for an external plugin.
+    pub(crate) remedy: String,
+    pub(crate) retry_after: Option<Duration>,
+    /// Whether the realm of the provider is everything, so that the failure concerns every id.
+    pub(crate) is_everything: bool,
+}
+
+impl Failure {
+    /// A failure that the daemon itself states.
+    pub(crate) fn new(view: &View, kind: FailureKind, message: impl Into<String>) -> Self {
+        Self {
+            provider: view.name.clone(),
+            kind,
+            message: message.into(),
+            remedy: String::new(),
+            retry_after: None,
+            is_everything: view
+                .realm
+                .as_ref()
+                .is_some_and(|realm| realm.is_everything()),
+        }
+    }
+
+    /// The failure of a plugin that is not running; `next_start` is when it is started again by itself.
+    pub(crate) fn not_running(view: &View, kind: FailureKind, next_start: Option<Instant>) -> Self {
+        let now = Instant::now();
+        Self {
+            retry_after: next_start.map(|at| at.saturating_duration_since(now)),
+            ..Self::new(view, kind, view.message.clone())
+        }
+    }
+
+    /// The failure of a call; `None` if the plugin said that no secret matches.
+    pub(crate) fn of_call(view: &View, error: &CallError, is_single: bool) -> Option<Self> {
+        let detail = error.failure(is_single)?;
+        Some(Self::of_detail(view, &detail, error.to_string()))
+    }
+
+    /// A failure as the plugin described it. `message` is in its own words, made harmless.
+    pub(crate) fn of_detail(view: &View, detail: &keyway::Failure, message: String) -> Self {
+        let remedy = if view.is_external() {
+            String::new()
+        } else {
+            escape_untrusted(detail.remedy()).to_string()
+        };
+        Self {
+            remedy,
+            retry_after: detail.retry_after(),
+            ..Self::new(view, detail.kind(), message)
+        }
+    }
+
+    /// One sentence without the full stop: who failed, how, and why.
+    pub(crate) fn sentence(&self) -> String {
+        let (name, phrase) = (&self.provider, phrase(self.kind));
+        if self.message.is_empty() {
+            format!("{name} {phrase}")
+        } else {
+            format!("{name} {phrase}: {}", self.message)
+        }
+    }
+
+    /// The failure on the wire.
+    pub(crate) fn to_wire(&self) -> keyway::ProviderFailure {
+        keyway::ProviderFailure {
+            name: Some(self.provider.to_string()),
+            kind: Some(self.kind.into()),
+            message: Some(self.message.clone()),
+            remedy: Some(self.remedy.clone()),
+            retry_after: self.retry_after.and_then(|time| time.try_into().ok()),
+        }
+    }
+}
+
+/// What a provider of this kind of failure does, as a verb phrase.
+pub(crate) fn phrase(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::Locked => "is locked",
+        FailureKind::NeedsUser => "needs the user, who was not to be asked",
+        FailureKind::Denied => "does not give it to this user",
+        FailureKind::Unavailable => "cannot provide it now",
+        FailureKind::TimedOut => "took too long",
+        FailureKind::Quota => "has used up its quota",
+        FailureKind::Invalid => "does not accept the query",
+        FailureKind::Fatal => "is set up wrongly",
+        FailureKind::Unauthenticated => "is not logged in",
+        FailureKind::CannotList => "cannot list its secrets",
+        FailureKind::Unspecified | FailureKind::Internal => "failed",
+        FailureKind::Starting => "has not started yet",
+        FailureKind::Down => "is not running",
+        FailureKind::Busy => "is busy",
+        FailureKind::Conflict => "disagrees with a provider of the same rank",
+        FailureKind::Refused => "may not run",
+    }
+}
+
+/// The failures on the wire, within the limits; the last one then says how many more there are.
+pub(crate) fn to_wire(failures: &[Failure]) -> keyway::Failures {
+    let mut wire = keyway::Failures::default();
+    for (index, failure) in failures.iter().enumerate() {
+        wire.providers.push(failure.to_wire());
+        let is_last = index + 1 == failures.len();
+        // Room for the entry that says how many more there are.
+        let limit = if is_last {
+            MAX_FAILURES_LEN
+        } else {
+            MAX_FAILURES_LEN - 128
+        };
+        if wire.providers.len() > MAX_FAILURES - usize::from(!is_last) || wire.encoded_len() > limit
+        {
+            wire.providers.pop();
+            wire.providers.push(keyway::ProviderFailure {
+                kind: Some(failure.kind.into()),
+                message: Some(format!("{} more failed", failures.len() - index)),
+                ..keyway::ProviderFailure::default()
+            });
+            break;
+        }
+    }
+    wire
+}
+
+/// The names for the header that peers without details read, cut at a whole name.
+fn names(failures: &[Failure]) -> Option<HeaderValue> {
+    let mut text = String::new();
+    for failure in failures {
+        let name = utf8_percent_encode(failure.provider.as_str(), NAME_ESCAPES).to_string();
+        if text.len() + name.len() + 1 > MAX_NAMES_LEN {
+            break;
+        }
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.push_str(&name);
+    }
+    (!text.is_empty()).then(|| HeaderValue::from_str(&text).expect("escaped names are printable"))
+}
+
+/// Adds the failures to the headers of a partial result.
+pub(crate) fn add_headers(headers: &mut http::HeaderMap, failures: &[Failure]) {
+    if let Some(names) = names(failures) {
+        headers.insert(FAILED_PROVIDERS_HEADER, names);
+        headers
+            .append_binary(FAILURES_HEADER, &to_wire(failures).encode_to_vec())
+            .expect("the name of the header is a constant that ends in -bin");
+    }
+}
+
+/// The error with the failures as its detail.
+pub(crate) fn with_failures(error: Error, failures: &[Failure]) -> Error {
+    let mut error = error.with_detail(ErrorDetail::new(&to_wire(failures)));
+    if let Some(names) = names(failures) {
+        error.metadata_mut().insert(FAILED_PROVIDERS_HEADER, names);
+    }
+    error
+}

@@ -1,0 +1,293 @@
+//! From responses to a result: ranking, and what the client receives.
+
+use std::collections::BTreeMap;
+
+use keyway_proto::keyway::v1::FailureKind;
+use keyway_proto::resolver::v1::get_secrets_response::Envelope;
+use keyway_rpc::{Code, Error};
+use keyway_secrets::{Id, Pattern};
+
+use super::admit::Admitted;
+use super::ask::Responses;
+use super::failure::{Failure, with_failures};
+use super::plan::{Candidate, Plan};
+use super::rank::{
+    self, Gap, Outcome, PatternCandidate, PatternVerdict, Response, ValueBytes, Verdict,
+};
+use crate::authority::is_reserved;
+use crate::model::{PluginName, Realm};
+
+/// The result of a query.
+#[derive(Debug)]
+pub(crate) struct Resolution {
+    /// The certain values, in the order of ids.
+    pub(crate) envelopes: Vec<Envelope>,
+    /// The failed candidates of a pattern in rank order, then the conflicts.
+    pub(crate) failures: Vec<Failure>,
+}
+
+/// Candidates in rank order, each with what it returned so far.
+pub(crate) struct Held<'a>(Vec<(&'a Candidate, Option<&'a Admitted>)>);
+
+impl<'a> Held<'a> {
+    /// What `responses` says of `candidates`; a response counts only for what the candidate would be asked now.
+    pub(crate) fn new(
+        candidates: impl Iterator<Item = &'a Candidate>,
+        responses: &'a Responses,
+    ) -> Self {
+        let held = |candidate: &Candidate| {
+            let (query, admitted) = responses.get(&candidate.view.name)?;
+            (*query == candidate.query).then_some(admitted)
+        };
+        Self(
+            candidates
+                .map(|candidate| (candidate, held(candidate)))
+                .collect(),
+        )
+    }
+
+    /// The candidates and what they returned.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'a Candidate, Option<&'a Admitted>)> {
+        self.0.iter().copied()
+    }
+
+    /// The candidates of one id, as [`rank::decide`] takes them.
+    pub(crate) fn of_id(&self, id: &Id) -> Vec<rank::Candidate<'a, ValueBytes<'a>>> {
+        self.iter()
+            .map(|(candidate, admitted)| rank::Candidate {
+                rank: candidate.view.rank,
+                name: candidate.view.name.as_str(),
+                response: response(admitted, id),
+            })
+            .collect()
+    }
+
+    /// Whether more responses cannot change the result.
+    pub(crate) fn is_decided(&self, query: &Pattern) -> bool {
+        match query.as_id() {
+            Some(id) => !matches!(rank::decide(&self.of_id(&id)), Verdict::Undecided { .. }),
+            None => self.iter().all(|(_, admitted)| admitted.is_some()),
+        }
+    }
+
+    /// The candidates that may be called now.
+    pub(crate) fn callable(&self, query: &Pattern) -> Vec<usize> {
+        match query.as_id() {
+            Some(id) => rank::callable(&self.of_id(&id)),
+            None => (0..self.0.len()).collect(),
+        }
+    }
+
+    fn failure(&self, index: usize) -> Option<&'a Failure> {
+        self.0[index].1?.failure.as_ref()
+    }
+
+    fn failures(&self, indices: &[usize]) -> Vec<Failure> {
+        let failures = indices.iter().filter_map(|index| self.failure(*index));
+        failures.cloned().collect()
+    }
+
+    fn conflict(&self, index: usize, message: String) -> Failure {
+        Failure::new(&self.0[index].0.view, FailureKind::Conflict, message)
+    }
+
+    fn name(&self, index: usize) -> &'a PluginName {
+        &self.0[index].0.view.name
+    }
+
+    /// Decides every id that was returned. All candidates have responded.
+    pub(crate) fn decide_pattern(&self) -> PatternVerdict {
+        let nowhere = Realm::new(&[], None);
+        let candidates: Vec<PatternCandidate<'_, ValueBytes<'_>>> = self
+            .iter()
+            .map(|(candidate, admitted)| {
+                let realm = candidate.view.realm.as_ref();
+                let is_in_realm = |id: &Id| realm.is_some_and(|realm| realm.matches(id));
+                let values = admitted.map(|admitted| {
+                    let values = admitted.values.iter();
+                    let values = values.filter(|(id, _)| is_in_realm(id) && !is_reserved(id));
+                    values
+                        .map(|(id, envelope)| (id.clone(), ValueBytes(envelope.value())))
+                        .collect::<BTreeMap<_, _>>()
+                });
+                PatternCandidate {
+                    rank: candidate.view.rank,
+                    name: candidate.view.name.as_str(),
+                    realm: realm.unwrap_or(&nowhere),
+                    is_required: candidate.view.settings.required,
+                    values: values.unwrap_or_default(),
+                    gap: admitted.map_or(Gap::Others, |admitted| admitted.gap.clone()),
+                }
+            })
+            .collect();
+        rank::decide_pattern(&candidates)
+    }
+}
+
+fn response<'a>(admitted: Option<&'a Admitted>, id: &Id) -> Response<ValueBytes<'a>> {
+    let Some(admitted) = admitted else {
+        return Response::Pending;
+    };
+    match (admitted.values.get(id), &admitted.gap) {
+        (Some(envelope), _) => Response::Value(ValueBytes(envelope.value())),
+        (None, Gap::Others) => Response::Failed,
+        (None, Gap::Ids(ids)) if ids.contains(id) => Response::Failed,
+        (None, _) => Response::Nothing,
+    }
+}
+
+/// The result of a query, by the candidates of `plan`; `None` if it depends on a candidate that was not called.
+pub(crate) fn judge(
+    query: &Pattern,
+    plan: &Plan,
+    responses: &mut Responses,
+) -> Option<Result<Resolution, Error>> {
+    match query.as_id() {
+        Some(id) => judge_id(&id, plan, responses),
+        None => judge_pattern(query, plan, responses),
+    }
+}
+
+fn judge_id(id: &Id, plan: &Plan, responses: &mut Responses) -> Option<Result<Resolution, Error>> {
+    let held = Held::new(plan.candidates.iter(), responses);
+    let error = match rank::decide(&held.of_id(id)) {
+        Verdict::Undecided { .. } => return None,
+        Verdict::Value { index } => {
+            let name = held.name(index).clone();
+            return Some(Ok(Resolution {
+                envelopes: take(responses, &name, id).into_iter().collect(),
+                failures: Vec::new(),
+            }));
+        }
+        Verdict::NotFound => not_found(id.as_str(), plan),
+        Verdict::Uncertain { failed } => uncertain(id.as_str(), &held.failures(&failed)),
+        Verdict::Conflict { indices } => conflict(&held, id, &indices),
+    };
+    Some(Err(error))
+}
+
+fn judge_pattern(
+    query: &Pattern,
+    plan: &Plan,
+    responses: &mut Responses,
+) -> Option<Result<Resolution, Error>> {
+    let held = Held::new(plan.candidates.iter(), responses);
+    if !held.is_decided(query) {
+        return None;
+    }
+    let verdict = held.decide_pattern();
+    let mut failures = held.failures(&verdict.failed);
+    failures.extend(conflicts(&held, &verdict));
+    let result = match verdict.outcome {
+        Outcome::NotFound => Err(not_found(query.as_str(), plan)),
+        Outcome::Unavailable => Err(uncertain(query.as_str(), &failures)),
+        Outcome::Conflict => Err(with_failures(
+            Error::failed_precondition(format!(
+                "providers of equal rank return different values for {query}: {}; give one of them a higher `priority`",
+                sentences(&failures)
+            )),
+            &failures,
+        )),
+        Outcome::Complete | Outcome::Partial => {
+            let certain: Vec<(Id, PluginName)> = verdict
+                .certain
+                .into_iter()
+                .map(|(id, index)| (id, held.name(index).clone()))
+                .collect();
+            let envelopes = certain
+                .into_iter()
+                .filter_map(|(id, name)| take(responses, &name, &id));
+            Ok(Resolution {
+                envelopes: envelopes.collect(),
+                failures,
+            })
+        }
+    };
+    Some(result)
+}
+
+/// Moves a value out of the response that holds it.
+fn take(responses: &mut Responses, name: &PluginName, id: &Id) -> Option<Envelope> {
+    let (_, admitted) = responses.get_mut(name)?;
+    admitted.values.remove(id)
+}
+
+/// One failure for each provider that is in conflict with another.
+fn conflicts(held: &Held<'_>, verdict: &PatternVerdict) -> Vec<Failure> {
+    let mut by_provider: BTreeMap<usize, (usize, &Id)> = BTreeMap::new();
+    for (id, indices) in &verdict.conflicts {
+        for index in indices {
+            by_provider.entry(*index).or_insert((0, id)).0 += 1;
+        }
+    }
+    by_provider
+        .into_iter()
+        .map(|(index, (n_ids, first))| match n_ids {
+            1 => held.conflict(index, format!("about {first}")),
+            n_ids => held.conflict(index, format!("about {n_ids} ids, the first is {first}")),
+        })
+        .collect()
+}
+
+fn conflict(held: &Held<'_>, id: &Id, indices: &[usize]) -> Error {
+    let names: Vec<&str> = indices
+        .iter()
+        .map(|index| held.name(*index).as_str())
+        .collect();
+    let failures: Vec<Failure> = indices
+        .iter()
+        .map(|index| held.conflict(*index, format!("about {id}")))
+        .collect();
+    let message = format!(
+        "{id} has different values at {}, which are of equal rank; give one of them a higher `priority`",
+        names.join(" and at ")
+    );
+    with_failures(Error::failed_precondition(message), &failures)
+}
+
+fn uncertain(query: &str, failures: &[Failure]) -> Error {
+    let ways_out: Vec<String> = failures.iter().map(way_out).collect();
+    let message = format!(
+        "cannot tell what {query} is: {}. {}",
+        sentences(failures),
+        ways_out.join(" ")
+    );
+    with_failures(Error::new(Code::Unavailable, message), failures)
+}
+
+/// How to get on without a provider that has failed.
+fn way_out(failure: &Failure) -> String {
+    let name = &failure.provider;
+    let disable = format!("`keyway plugins disable {name}` answers without it");
+    if failure.is_everything {
+        format!("{disable}; its realm is `**`, which `[plugins.{name}] realm` limits.")
+    } else {
+        format!("{disable}.")
+    }
+}
+
+fn sentences(failures: &[Failure]) -> String {
+    let sentences: Vec<String> = failures.iter().map(Failure::sentence).collect();
+    sentences.join("; ")
+}
+
+fn not_found(query: &str, plan: &Plan) -> Error {
+    let mut message = format!("no provider has a secret that matches {query}");
+    let excluded: Vec<String> = plan
+        .excluded
+        .iter()
+        .map(|view| {
+            let state = view.state.as_str_name().trim_start_matches("PLUGIN_STATE_");
+            format!("{} is {}", view.name, state.to_ascii_lowercase())
+        })
+        .collect();
+    if !excluded.is_empty() {
+        message = format!("{message}; {}", excluded.join(", "));
+    }
+    Error::not_found(message)
+}
+
+/// The error for a query of a reserved id, which no provider may hold.
+pub(crate) fn reserved(query: &Pattern) -> Error {
+    Error::not_found(format!("{query} is reserved for access control"))
+}
