@@ -68,8 +68,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     fuzzer.run_all(&plan, options.jobs, options.seed)
 }
 
-/// What a change must survive: a minute of what any peer's bytes reach first, less of the others. The inputs are the same each
-/// time, so that a change is judged by what it does and not by luck; [`run`] looks for new ones.
+/// What a change must survive: half a minute of what any peer's bytes reach first, less of the others. The inputs are the same
+/// each time, so that a change is judged by what it does and not by luck; [`run`] looks for new ones, for a minute and more.
 ///
 /// # Errors
 ///
@@ -84,9 +84,9 @@ pub(crate) fn minutes() -> Result<()> {
         .into_iter()
         .map(|target| {
             let seconds = if LONG.contains(&target.as_str()) {
-                60
+                30
             } else {
-                20
+                10
             };
             (target, seconds)
         })
@@ -95,6 +95,15 @@ pub(crate) fn minutes() -> Result<()> {
     plan.sort_by_key(|(_, seconds)| std::cmp::Reverse(*seconds));
     let cores = thread::available_parallelism().map_or(1, usize::from);
     fuzzer.run_all(&plan, cores.min(2), Some(SEED))
+}
+
+/// The command that builds all targets.
+///
+/// # Errors
+///
+/// If the compiler does not say for which platform it compiles.
+pub(crate) fn build() -> Result<Command> {
+    Ok(Fuzzer::load()?.build())
 }
 
 /// The folders of the targets.
