@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -89,29 +90,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Runs everything once, unoptimised: it must work, however long it takes.
+/// Runs the programs that print ratios once, unoptimised, as they were built for the tests: they must work, however long it
+/// takes. The benchmarks themselves are run once each by the tests.
 ///
 /// # Errors
 ///
-/// As [`run`].
+/// A program fails.
 pub(crate) fn smoke(workspace: &Workspace) -> Result<()> {
-    let package = ["--locked", "--package", "keyway-benches"];
-    shell::run(
-        shell::cargo(&workspace.root)
-            .args(["test", "--benches"])
-            .args(package),
-    )?;
-    for group in Group::ALL {
-        let mut command = shell::cargo(&workspace.root);
-        command.arg("run").args(package);
-        shell::run(command.args(["--bin", &group.ratios(), "--", "1", "calls"]))?;
-    }
-    Ok(())
+    let built = workspace.target_directory.join("debug");
+    Group::ALL.iter().try_for_each(|group| {
+        shell::run(Command::new(built.join(group.ratios())).args(["1", "calls"]))
+    })
 }
 
 /// What was measured, and where.
 fn head(workspace: &Workspace) -> Result<String> {
-    let mut git = std::process::Command::new("git");
+    let mut git = Command::new("git");
     git.args(["describe", "--always", "--dirty"]);
     let revision = shell::read(git.current_dir(&workspace.root))?;
     let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

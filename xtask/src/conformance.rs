@@ -41,14 +41,13 @@ pub(crate) struct Options {
     pub(crate) runner: Vec<String>,
 }
 
-/// Installs the runner, builds the two programs, and runs the suite against both.
+/// Builds the two programs, installs the runner, and runs the suite against both.
 ///
 /// # Errors
 ///
 /// A case fails, or another number of cases than expected was run.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::load()?;
-    let runner = install(&workspace)?;
     let build = [
         "build",
         "--locked",
@@ -57,7 +56,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "--bins",
     ];
     shell::run(shell::cargo(&workspace.root).args(build))?;
-    let totals = SIDES.map(|side| test(&workspace, &runner, options, &side));
+    suite(&workspace, options)
+}
+
+/// Installs the runner and runs the suite against both programs, which are built.
+///
+/// # Errors
+///
+/// As [`run`].
+pub(crate) fn suite(workspace: &Workspace, options: &Options) -> Result<()> {
+    let runner = install(workspace)?;
+    let totals = SIDES.map(|side| test(workspace, &runner, options, &side));
     for (side, total) in SIDES.iter().zip(&totals) {
         match total {
             Ok(passed) => println!("conformance {}: {passed} cases passed, 0 failed", side.name),
@@ -69,18 +78,25 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// The runner's path; it is built once for a target directory.
 fn install(workspace: &Workspace) -> Result<PathBuf> {
-    let folder = workspace.target_directory.join("go-tools");
-    let runner = folder.join("connectconformance");
-    if installed_version(&runner).is_some_and(|version| version.contains(RUNNER_VERSION)) {
-        return Ok(runner);
+    let runner = tools(workspace).join("connectconformance");
+    if !installed_version(&runner).is_some_and(|version| version.contains(RUNNER_VERSION)) {
+        shell::run(&mut runner_build(workspace))?;
     }
+    Ok(runner)
+}
+
+/// The command that builds the runner.
+pub(crate) fn runner_build(workspace: &Workspace) -> Command {
     let mut install = Command::new("go");
     install
         .args(["install", &format!("{RUNNER}@{RUNNER_VERSION}")])
-        .env("GOBIN", &folder)
+        .env("GOBIN", tools(workspace))
         .current_dir(&workspace.root);
-    shell::run(&mut install)?;
-    Ok(runner)
+    install
+}
+
+fn tools(workspace: &Workspace) -> PathBuf {
+    workspace.target_directory.join("go-tools")
 }
 
 fn installed_version(runner: &Path) -> Option<String> {

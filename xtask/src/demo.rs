@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -25,15 +25,40 @@ const VALUE: &str = "correct-horse-battery-staple";
 /// How long the daemon may take to say that it is ready, and to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Builds, starts, walks and cleans up.
+/// Where the programs are that the demo shows.
+pub(crate) struct Programs {
+    pub(crate) keyway: PathBuf,
+    /// The folder of the plugins.
+    pub(crate) plugins: PathBuf,
+}
+
+/// Builds the programs and shows them.
+///
+/// # Errors
+///
+/// As [`show`]; and if the build fails.
+pub(crate) fn run(_options: &Options) -> Result<()> {
+    let workspace = Workspace::load()?;
+    let mut command = shell::cargo(&workspace.root);
+    command.args(["build", "--locked", "--package", "keyway"]);
+    for (package, _) in dist::PLUGINS {
+        command.args(["--package", package]);
+    }
+    shell::run(&mut command)?;
+    let plugins = workspace.target_directory.join("debug");
+    show(&Programs {
+        keyway: plugins.join("keyway"),
+        plugins,
+    })
+}
+
+/// Starts, walks and cleans up.
 ///
 /// # Errors
 ///
 /// The first step whose outcome is not the expected one.
-pub(crate) fn run(_options: &Options) -> Result<()> {
-    let workspace = Workspace::load()?;
-    let binaries = build(&workspace)?;
-    let home = Home::new(&binaries)?;
+pub(crate) fn show(programs: &Programs) -> Result<()> {
+    let home = Home::new(programs)?;
     let mut daemon = home.start_daemon()?;
     let outcome = walk(&home);
     daemon.stop()?;
@@ -45,16 +70,6 @@ pub(crate) fn run(_options: &Options) -> Result<()> {
     ensure!(!path.exists(), "{} is still there", path.display());
     println!("\nThe daemon has stopped, its plugins with it, and the temporary home is gone.");
     Ok(())
-}
-
-fn build(workspace: &Workspace) -> Result<PathBuf> {
-    let mut command = shell::cargo(&workspace.root);
-    command.args(["build", "--locked", "--package", "keyway"]);
-    for (package, _) in dist::PLUGINS {
-        command.args(["--package", package]);
-    }
-    shell::run(&mut command)?;
-    Ok(workspace.target_directory.join("debug"))
 }
 
 /// The steps that a user would take.
@@ -143,19 +158,19 @@ struct Home {
 }
 
 impl Home {
-    fn new(binaries: &Path) -> Result<Self> {
+    fn new(programs: &Programs) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("keyway-demo-").tempdir()?;
         let plugins = folder.path().join("plugins");
         fs::create_dir(&plugins)?;
         for (_, name) in dist::PLUGINS {
-            fs::copy(binaries.join(name), plugins.join(name))?;
+            fs::copy(programs.plugins.join(name), plugins.join(name))?;
         }
         fs::write(
             folder.path().join("config.toml"),
             "[plugins.env]\nenv = { KEYWAY_ENV_SECRETS = \"demo/greeting=GREETING\", GREETING = \"hello from env\" }\n",
         )?;
         Ok(Self {
-            keyway: binaries.join("keyway"),
+            keyway: programs.keyway.clone(),
             folder,
         })
     }

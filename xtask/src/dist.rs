@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -30,28 +31,54 @@ pub(crate) struct Options {}
 /// When the build fails, a file cannot be written, or a binary is larger than its goal.
 pub(crate) fn run(_options: &Options) -> Result<()> {
     let workspace = Workspace::load()?;
-    // One by one: built together, each would get the features that any of them needs.
-    for package in ["keyway"]
-        .iter()
-        .chain(PLUGINS.iter().map(|(package, _)| package))
-    {
-        shell::run(shell::cargo(&workspace.root).args([
-            "build",
-            "--locked",
-            "--profile",
-            PROFILE,
-            "--package",
-            package,
-        ]))?;
-    }
-
+    builds(&workspace).iter_mut().try_for_each(shell::run)?;
     let built = workspace.target_directory.join(PROFILE);
-    let dist = workspace.target_directory.join("dist");
-    let mut files = vec![copy(&built, "keyway", &dist.join("bin"))?];
+    let dist = Dist::of(&workspace);
+    let mut files = vec![copy(&built, "keyway", &dist.programs)?];
     for (_, name) in PLUGINS {
-        files.push(copy(&built, name, &dist.join("plugins"))?);
+        files.push(copy(&built, name, &dist.plugins)?);
     }
     report(&files)
+}
+
+/// The packages of the binaries, each of which is built alone.
+pub(crate) fn packages() -> impl Iterator<Item = &'static str> {
+    std::iter::once("keyway").chain(PLUGINS.iter().map(|(package, _)| *package))
+}
+
+/// The commands that build the binaries, one by one: built together, each would get the features that any of them needs.
+pub(crate) fn builds(workspace: &Workspace) -> Vec<Command> {
+    packages()
+        .map(|package| {
+            let mut command = shell::cargo(&workspace.root);
+            command.args([
+                "build",
+                "--locked",
+                "--profile",
+                PROFILE,
+                "--package",
+                package,
+            ]);
+            command
+        })
+        .collect()
+}
+
+/// The folders of what is given to users.
+pub(crate) struct Dist {
+    /// The folder of `keyway`.
+    pub(crate) programs: PathBuf,
+    pub(crate) plugins: PathBuf,
+}
+
+impl Dist {
+    pub(crate) fn of(workspace: &Workspace) -> Self {
+        let folder = workspace.target_directory.join("dist");
+        Self {
+            programs: folder.join("bin"),
+            plugins: folder.join("plugins"),
+        }
+    }
 }
 
 fn copy(from: &Path, name: &str, folder: &Path) -> Result<PathBuf> {

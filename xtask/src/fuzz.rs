@@ -3,8 +3,6 @@
 mod report;
 
 use std::collections::VecDeque;
-use std::env;
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,9 +16,15 @@ use self::report::Report;
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// The cargo command that builds and runs the targets.
-const TOOL: &str = "cargo-fuzz";
-const TOOL_VERSION: &str = "0.13.2";
+/// What libFuzzer needs to see of the compiled code: the same flags that `cargo fuzz` sets. A stable compiler has no
+/// sanitizers, and code without `unsafe` needs none.
+const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module \
+    -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+    -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares \
+    -Cllvm-args=-sanitizer-coverage-stack-depth \
+    -Cllvm-args=-simplifycfg-branch-fold-threshold=0";
 
 /// What one input may take: far more than any of them needs.
 const SECONDS_PER_INPUT: u32 = 10;
@@ -51,9 +55,9 @@ pub(crate) struct Options {
 ///
 /// A target found a fault: the message names the input and how to run it again.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let fuzzer = Fuzzer::install()?;
+    let fuzzer = Fuzzer::load()?;
     let targets = fuzzer.select(&options.targets)?;
-    fuzzer.build()?;
+    shell::run(&mut fuzzer.build())?;
     if options.keep {
         return targets.iter().try_for_each(|target| fuzzer.keep(target));
     }
@@ -64,8 +68,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     fuzzer.run_all(&plan, options.jobs, options.seed)
 }
 
-/// What a change must survive: a minute of what any peer's bytes reach first, less of the others. The inputs are the same each
-/// time, so that a change is judged by what it does and not by luck; [`run`] looks for new ones.
+/// What a change must survive: half a minute of what any peer's bytes reach first, less of the others. The inputs are the same
+/// each time, so that a change is judged by what it does and not by luck; [`run`] looks for new ones, for a minute and more.
 ///
 /// # Errors
 ///
@@ -73,16 +77,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 pub(crate) fn minutes() -> Result<()> {
     const SEED: u32 = 2026;
     const LONG: [&str; 3] = ["frame_decoder", "session_bytes", "session_pair"];
-    let fuzzer = Fuzzer::install()?;
-    fuzzer.build()?;
+    let fuzzer = Fuzzer::load()?;
+    shell::run(&mut fuzzer.build())?;
     let mut plan: Vec<_> = fuzzer
         .select(&[])?
         .into_iter()
         .map(|target| {
             let seconds = if LONG.contains(&target.as_str()) {
-                60
+                30
             } else {
-                20
+                10
             };
             (target, seconds)
         })
@@ -93,52 +97,55 @@ pub(crate) fn minutes() -> Result<()> {
     fuzzer.run_all(&plan, cores.min(2), Some(SEED))
 }
 
-/// The installed tool and the folders that it works in.
+/// The command that builds all targets.
+///
+/// # Errors
+///
+/// If the compiler does not say for which platform it compiles.
+pub(crate) fn build() -> Result<Command> {
+    Ok(Fuzzer::load()?.build())
+}
+
+/// The folders of the targets.
 struct Fuzzer {
     /// The crate of the targets.
     folder: PathBuf,
-    root: PathBuf,
     /// Below it everything is built, and new inputs are collected.
     target_directory: PathBuf,
-    /// With the tool in it.
-    path: OsString,
+    /// The platform, in the compiler's words.
+    platform: String,
 }
 
 impl Fuzzer {
-    /// Finds the tool, or builds it into the target directory.
-    fn install() -> Result<Self> {
+    fn load() -> Result<Self> {
         let workspace = Workspace::load()?;
-        let tools = workspace.target_directory.join("tools");
-        let path = env::var_os("PATH").unwrap_or_default();
-        let folders = std::iter::once(tools.join("bin")).chain(env::split_paths(&path));
-        let fuzzer = Self {
+        let version = shell::read(Command::new("rustc").arg("-vV"))?;
+        let platform = version
+            .lines()
+            .find_map(|line| line.strip_prefix("host: "))
+            .context("`rustc -vV` names no host")?;
+        Ok(Self {
             folder: workspace.root.join("fuzz"),
-            path: env::join_paths(folders).context("PATH cannot be extended")?,
             target_directory: workspace.target_directory.join("fuzz"),
-            root: workspace.root,
-        };
-        let is_there = fuzzer.tool().arg("--version").output();
-        if !is_there.is_ok_and(|output| output.status.success()) {
-            let version = format!("{TOOL}@{TOOL_VERSION}");
-            shell::run(
-                shell::cargo(&fuzzer.root)
-                    .args(["install", "--quiet", "--locked", &version, "--root"])
-                    .arg(&tools),
-            )?;
-        }
-        Ok(fuzzer)
-    }
-
-    fn tool(&self) -> Command {
-        let mut command = shell::cargo(&self.root);
-        command.arg("fuzz").env("PATH", &self.path);
-        command
+            platform: platform.to_owned(),
+        })
     }
 
     /// All targets, or those that were named.
     fn select(&self, named: &[String]) -> Result<Vec<String>> {
-        let list = shell::read(self.tool().arg("list"))?;
-        let all: Vec<String> = list.lines().map(str::to_owned).collect();
+        let folder = self.folder.join("targets");
+        let mut all = Vec::new();
+        for entry in
+            fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?
+        {
+            let name = entry?.file_name();
+            all.extend(
+                name.to_str()
+                    .and_then(|name| name.strip_suffix(".rs"))
+                    .map(str::to_owned),
+            );
+        }
+        all.sort();
         ensure!(!all.is_empty(), "there are no fuzz targets");
         if let Some(unknown) = named.iter().find(|name| !all.contains(name)) {
             bail!(
@@ -153,11 +160,21 @@ impl Fuzzer {
         })
     }
 
-    /// A stable compiler has no sanitizers, and code without `unsafe` needs none.
-    fn build(&self) -> Result<()> {
-        let mut build = self.tool();
-        build.args(["build", "--sanitizer", "none", "--target-dir"]);
-        shell::run(build.arg(&self.target_directory))
+    fn build(&self) -> Command {
+        let mut build = shell::cargo(&self.folder);
+        // With a target, the flags are not for build scripts and macros.
+        build
+            .env("RUSTFLAGS", FLAGS)
+            .args(["build", "--locked", "--release", "--bins", "--target"])
+            .args([&self.platform, "--target-dir"])
+            .arg(&self.target_directory);
+        build
+    }
+
+    /// The program that was built for a target.
+    fn program(&self, target: &str) -> PathBuf {
+        let built = self.target_directory.join(&self.platform).join("release");
+        built.join(target)
     }
 
     /// Runs the targets, some of them at a time, and prints a line for each.
@@ -193,18 +210,22 @@ impl Fuzzer {
 
     fn run_one(&self, target: &str, seconds: u64, seed: Option<u32>) -> Result<()> {
         let found = self.found(target)?;
-        let mut command = self.fuzz(target);
-        command.arg(&found).arg(self.corpus(target)).args([
-            "--",
-            "-print_final_stats=1",
-            &format!("-max_total_time={seconds}"),
-            &format!("-timeout={SECONDS_PER_INPUT}"),
-            &format!("-rss_limit_mb={MEGABYTES}"),
-        ]);
-        command.args(seed.map(|seed| format!("-seed={seed}")));
+        let artifacts = self.folder_for("artifacts", target)?;
+        let program = self.program(target);
+        let mut command = Command::new(&program);
+        command
+            .args([&found, &self.corpus(target)])
+            .args([
+                "-print_final_stats=1",
+                &format!("-artifact_prefix={}/", artifacts.display()),
+                &format!("-max_total_time={seconds}"),
+                &format!("-timeout={SECONDS_PER_INPUT}"),
+                &format!("-rss_limit_mb={MEGABYTES}"),
+            ])
+            .args(seed.map(|seed| format!("-seed={seed}")));
         let output = command
             .output()
-            .with_context(|| format!("cannot start {TOOL}"))?;
+            .with_context(|| format!("cannot start {}", program.display()))?;
         let text = String::from_utf8_lossy(&output.stderr);
         let report = Report::read(&text);
         if output.status.success() {
@@ -214,9 +235,8 @@ impl Fuzzer {
         print!("{text}");
         match report.artifact {
             Some(input) => bail!(
-                "{target} fails on {input}; run it again with\n  \
-                 cargo fuzz run --sanitizer none --target-dir {} {target} {input}",
-                self.target_directory.display()
+                "{target} fails on {input}; run it again with\n  {} {input}",
+                program.display()
             ),
             None => bail!("{target} ended with {} and left no input", output.status),
         }
@@ -225,21 +245,9 @@ impl Fuzzer {
     /// Adds what was found to the kept corpus, as far as it reaches something new.
     fn keep(&self, target: &str) -> Result<()> {
         let found = self.found(target)?;
-        let mut command = self.fuzz(target);
-        command
-            .arg(self.corpus(target))
-            .arg(found)
-            .args(["--", "-merge=1"]);
+        let mut command = Command::new(self.program(target));
+        command.args([&self.corpus(target), &found]).arg("-merge=1");
         shell::run(&mut command)
-    }
-
-    fn fuzz(&self, target: &str) -> Command {
-        let mut command = self.tool();
-        command
-            .args(["run", "--sanitizer", "none", "--target-dir"])
-            .arg(&self.target_directory)
-            .arg(target);
-        command
     }
 
     /// The inputs that are part of the repository.
@@ -249,7 +257,11 @@ impl Fuzzer {
 
     /// Where new inputs go. They are used again the next time.
     fn found(&self, target: &str) -> Result<PathBuf> {
-        let folder: &Path = &self.target_directory.join("found").join(target);
+        self.folder_for("found", target)
+    }
+
+    fn folder_for(&self, purpose: &str, target: &str) -> Result<PathBuf> {
+        let folder: &Path = &self.target_directory.join(purpose).join(target);
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         Ok(folder.to_owned())
     }

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod arrows;
+mod background;
 mod bench;
 mod codegen;
 mod compatibility;

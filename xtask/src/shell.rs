@@ -120,7 +120,8 @@ impl Stages {
     }
 }
 
-fn describe(command: &Command) -> String {
+/// The command line, for people.
+pub(crate) fn describe(command: &Command) -> String {
     let mut line = command.get_program().to_string_lossy().into_owned();
     if let Some(name) = Path::new(&line).file_name() {
         line = name.to_string_lossy().into_owned();

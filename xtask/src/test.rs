@@ -6,9 +6,13 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use crate::background::Background;
 use crate::shell::{self, Stages};
 use crate::workspace::Workspace;
 use crate::{bench, conformance, demo, dist, fuzz, lint};
+
+/// Tells tests that start other programs that these are built.
+const PREBUILT: &str = "KEYWAY_PREBUILT";
 
 /// Options of `cargo xtask test`.
 #[derive(Args)]
@@ -27,20 +31,28 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::load()?;
     let mut stages = Stages::default();
     lint::quick(&workspace, &mut stages)?;
-    stages.run("binaries for the tests", || {
-        shell::run(shell::cargo(&workspace.root).args([
-            "build",
-            "--locked",
-            "--workspace",
-            "--bins",
-        ]))
+    // Everything at once and with every feature, so that each crate is compiled once for all stages that follow.
+    stages.run("programs and tests, built", || {
+        shell::run(cargo(&workspace, "build").arg("--all-targets"))
     })?;
+    let builds = options.all.then(|| builds(&workspace)).transpose()?;
     stages.run("unit, integration and interop tests", || {
         tests(&workspace, options.all)
     })?;
+    stages.run("examples in the documentation", || {
+        shell::run(cargo(&workspace, "test").arg("--doc"))
+    })?;
     stages.run_with("Go programs", ("go", "version"), || go_programs(&workspace))?;
     stages.run("crates outside the workspace", || outside(&workspace))?;
-    stages.run_with("conformance", ("go", "version"), || conformance(false))?;
+    if let Some(builds) = builds {
+        let built_alone: Vec<_> = dist::packages().collect();
+        lint::thorough(&workspace, &mut stages, &built_alone)?;
+        stages.run("ratios of the benchmarks", || bench::smoke(&workspace))?;
+        stages.run("builds beside the stages", || builds.finish())?;
+    }
+    stages.run_with("conformance", ("go", "version"), || {
+        conformance(&workspace, false)
+    })?;
     if options.all {
         long(&workspace, &mut stages)?;
     }
@@ -48,15 +60,32 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn tests(workspace: &Workspace, all: bool) -> Result<()> {
+/// Starts the builds that the last stages need, beside the others.
+fn builds(workspace: &Workspace) -> Result<Background> {
+    let mut commands = Vec::new();
+    if shell::exists("go", "version") {
+        commands.push(conformance::runner_build(workspace));
+    }
+    if shell::exists("c++", "--version") {
+        commands.push(fuzz::build()?);
+    }
+    commands.extend(dist::builds(workspace));
+    Background::start(workspace, commands)
+}
+
+/// A cargo command for the whole workspace with every feature.
+fn cargo(workspace: &Workspace, subcommand: &str) -> Command {
     let mut command = shell::cargo(&workspace.root);
-    command.args([
-        "test",
-        "--locked",
-        "--workspace",
-        "--all-features",
-        "--no-fail-fast",
-    ]);
+    command.args([subcommand, "--locked", "--workspace", "--all-features"]);
+    command
+}
+
+/// Runs the tests, and the benchmarks once each.
+fn tests(workspace: &Workspace, all: bool) -> Result<()> {
+    let mut command = cargo(workspace, "test");
+    command
+        .args(["--all-targets", "--no-fail-fast"])
+        .env(PREBUILT, "1");
     if all {
         // The random tests read it and run more and longer scripts.
         command.env("KEYWAY_LONG_TESTS", "1");
@@ -102,21 +131,24 @@ fn outside(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-fn conformance(through_mux: bool) -> Result<()> {
-    let runner = Vec::new();
-    conformance::run(&conformance::Options {
+fn conformance(workspace: &Workspace, through_mux: bool) -> Result<()> {
+    let options = conformance::Options {
         through_mux,
-        runner,
-    })
+        runner: Vec::new(),
+    };
+    conformance::suite(workspace, &options)
 }
 
 fn long(workspace: &Workspace, stages: &mut Stages) -> Result<()> {
-    lint::thorough(workspace, stages)?;
     stages.run_with("conformance through the mux", ("go", "version"), || {
-        conformance(true)
+        conformance(workspace, true)
     })?;
-    stages.run("benchmarks, once each", || bench::smoke(workspace))?;
     stages.run_with("fuzz", ("c++", "--version"), fuzz::minutes)?;
     stages.run("dist", || dist::run(&dist::Options {}))?;
-    stages.run("demo", || demo::run(&demo::Options {}))
+    let dist = dist::Dist::of(workspace);
+    let programs = demo::Programs {
+        keyway: dist.programs.join("keyway"),
+        plugins: dist.plugins,
+    };
+    stages.run("demo", || demo::show(&programs))
 }

@@ -103,12 +103,18 @@ pub fn keyway() -> PathBuf {
         .clone()
 }
 
+/// Set to `1` by `cargo xtask test`, which has built every program before the tests run.
+const PREBUILT: &str = "KEYWAY_PREBUILT";
+
 /// The executable `name` of a package of this workspace, built if it is stale.
 ///
 /// # Panics
 ///
 /// When it does not build.
 pub fn rust_program(package: &str, name: &str) -> PathBuf {
+    if std::env::var_os(PREBUILT).is_some_and(|value| value == "1") {
+        return profile_folder().join(name);
+    }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command

@@ -64,15 +64,15 @@ impl Shared {
         })
     }
 
-    /// Runs `action` under the lock, then wakes whoever it made able to go on. The lock is never
-    /// held across an await, and nobody is woken under it.
+    /// Runs `action` under the lock, then wakes the tasks that it made able to go on. The lock is never
+    /// held across an await, and no waker is woken or dropped under it.
     pub(crate) fn with<T>(&self, action: impl FnOnce(&mut State) -> T) -> T {
         // A panic under the lock is a bug of ours or of the connection; the state is still
         // whole enough to end the session.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = action(&mut state);
         state.collect_events();
-        if state.wakes.len() > 0 {
+        if !state.wakes.is_empty() {
             let wakes = std::mem::take(&mut state.wakes);
             drop(state);
             wakes.wake();
@@ -107,29 +107,19 @@ pub(crate) struct State {
     accepting: WaitSet,
     opening: WaitSet,
     ending: WaitSet,
-    /// Who is to be woken when the lock is released.
+    /// The wakers to be woken or dropped when the lock is released.
     pub(super) wakes: WakeList,
 }
 
 impl State {
-    fn wakers(&mut self, key: Key) -> &mut StreamWakers {
-        let slot = key.slot as usize;
-        if slot >= self.streams.len() {
-            self.streams.resize_with(slot + 1, StreamWakers::default);
-        }
-        &mut self.streams[slot]
-    }
-
     fn wait_to_read(&mut self, key: Key, cx: &Context<'_>) {
-        if let Some(old) = store(&mut self.wakers(key).reader, cx) {
-            self.wakes.push(old);
-        }
+        let slot = wakers(&mut self.streams, key);
+        store(&mut slot.reader, cx, &mut self.wakes);
     }
 
     fn wait_to_write(&mut self, key: Key, cx: &Context<'_>) {
-        if let Some(old) = store(&mut self.wakers(key).writer, cx) {
-            self.wakes.push(old);
-        }
+        let slot = wakers(&mut self.streams, key);
+        store(&mut slot.writer, cx, &mut self.wakes);
     }
 
     /// Turns the core's events into wake-ups. Says how many tasks have work now, counting each
@@ -320,9 +310,8 @@ impl State {
     pub(crate) fn release(&mut self, key: Key) {
         if let Some(wakers) = self.streams.get_mut(key.slot as usize) {
             let StreamWakers { reader, writer } = std::mem::take(wakers);
-            // They are dropped after the lock was released; waking their tasks is harmless.
             for waker in [reader, writer].into_iter().flatten() {
-                self.wakes.push(waker);
+                self.wakes.discard(waker);
             }
         }
         self.core.release(key, now);
@@ -445,8 +434,13 @@ impl State {
     pub(super) fn abandon(&mut self) {
         self.core.end(Err(SessionError::DriverDropped));
         self.socket.close();
+        self.forget_driver();
+    }
+
+    /// Drops the driver's waker: there is no more work for the driver.
+    pub(super) fn forget_driver(&mut self) {
         if let Some(driver) = self.driver.take() {
-            self.wakes.push(driver);
+            self.wakes.discard(driver);
         }
     }
 
@@ -459,4 +453,13 @@ impl State {
         self.socket.fail(error);
         self.schedule();
     }
+}
+
+/// The waiting tasks of a stream.
+fn wakers(streams: &mut Vec<StreamWakers>, key: Key) -> &mut StreamWakers {
+    let slot = key.slot as usize;
+    if slot >= streams.len() {
+        streams.resize_with(slot + 1, StreamWakers::default);
+    }
+    &mut streams[slot]
 }

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::io::ReadBuf;
 
-use super::{clock::now, shared::State};
+use super::{clock::now, shared::State, wakers::store};
 use crate::{
     io::Connection,
     session::{MAX_BLOCK, Outcome},
@@ -49,7 +49,7 @@ enum Input {
 impl State {
     /// Does what can be done now.
     pub(super) fn turn(&mut self, cx: &mut Context<'_>, is_due: bool) -> Turn {
-        self.remember_driver(cx);
+        store(&mut self.driver, cx, &mut self.wakes);
         self.is_scheduled = false;
         let is_early = self.is_crowded || self.core.has_syn_due();
         if is_early && !is_due && !self.has_yielded && self.core.wants_to_send() {
@@ -112,17 +112,6 @@ impl State {
         self.schedule();
     }
 
-    fn remember_driver(&mut self, cx: &Context<'_>) {
-        match &mut self.driver {
-            Some(driver) if driver.will_wake(cx.waker()) => {}
-            driver => {
-                if let Some(old) = driver.replace(cx.waker().clone()) {
-                    self.wakes.push(old);
-                }
-            }
-        }
-    }
-
     /// Reads until the socket is empty or the budget spent.
     fn read(&mut self, cx: &mut Context<'_>) -> Input {
         let mut total = 0;
@@ -182,6 +171,7 @@ impl State {
 
     fn over(&mut self) -> Turn {
         self.socket.close();
+        self.forget_driver();
         let outcome = self.core.outcome().cloned().unwrap_or(Ok(()));
         tracing::debug!(
             session = self.core.session(),

@@ -5,21 +5,26 @@ use std::{
     task::{Context, Waker},
 };
 
-/// How many wakers are collected without an allocation. One event of one stream wakes at most
+/// How many wakers to be woken are collected without an allocation. One event of one stream wakes at most
 /// two tasks.
 const INLINE: usize = 4;
 
-/// Wakers to be woken once the session's lock is free. Waking under the lock could run foreign
-/// code that wants the same lock, and so could dropping a waker; those that are only to be dropped
-/// are put here too, since a wake-up too many harms nobody.
+/// Wakers that leave the session's state, until its lock is free. Waking under the lock could run
+/// foreign code that needs the same lock, and so could dropping a waker.
+///
+/// A waker that was replaced is dropped and never woken: `will_wake` may be `false` of a clone, since
+/// it compares addresses, and a task would wake itself each time it is polled.
 #[derive(Debug, Default)]
 pub(crate) struct WakeList {
     inline: [Option<Waker>; INLINE],
     len: usize,
     more: Vec<Waker>,
+    /// Wakers that are dropped.
+    discarded: Vec<Waker>,
 }
 
 impl WakeList {
+    /// Adds a waker to be woken.
     pub(crate) fn push(&mut self, waker: Waker) {
         if self.len < INLINE {
             self.inline[self.len] = Some(waker);
@@ -29,12 +34,22 @@ impl WakeList {
         self.len += 1;
     }
 
-    /// How many wakers were collected.
+    /// Adds a waker to be dropped.
+    pub(crate) fn discard(&mut self, waker: Waker) {
+        self.discarded.push(waker);
+    }
+
+    /// How many wakers are to be woken.
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
 
-    /// Wakes all of them.
+    /// Whether there is nothing to wake and nothing to drop.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len == 0 && self.discarded.is_empty()
+    }
+
+    /// Wakes those that were pushed, and drops the others.
     pub(crate) fn wake(mut self) {
         for slot in &mut self.inline[..self.len.min(INLINE)] {
             if let Some(waker) = slot.take() {
@@ -55,12 +70,15 @@ pub(crate) struct StreamWakers {
     pub(crate) writer: Option<Waker>,
 }
 
-/// Stores the task's waker. The one it replaces is returned, to be dropped after the lock was
-/// released; it belongs to the same user, so waking it harms nobody.
-pub(crate) fn store(slot: &mut Option<Waker>, cx: &Context<'_>) -> Option<Waker> {
+/// Stores the task's waker in place of the one before.
+pub(crate) fn store(slot: &mut Option<Waker>, cx: &Context<'_>, wakes: &mut WakeList) {
     match slot {
-        Some(waker) if waker.will_wake(cx.waker()) => None,
-        _ => slot.replace(cx.waker().clone()),
+        Some(waker) if waker.will_wake(cx.waker()) => {}
+        _ => {
+            if let Some(old) = slot.replace(cx.waker().clone()) {
+                wakes.discard(old);
+            }
+        }
     }
 }
 
@@ -91,7 +109,7 @@ impl WaitSet {
             .find(|(number, _)| *number == ticket.0);
         if let Some((_, waker)) = place {
             if !waker.will_wake(cx.waker()) {
-                wakes.push(std::mem::replace(waker, cx.waker().clone()));
+                wakes.discard(std::mem::replace(waker, cx.waker().clone()));
             }
             return;
         }
@@ -111,7 +129,7 @@ impl WaitSet {
             return true;
         };
         if let Some((_, waker)) = self.waiting.remove(at) {
-            wakes.push(waker);
+            wakes.discard(waker);
         }
         false
     }

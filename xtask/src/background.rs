@@ -1,0 +1,169 @@
+//! Builds that run beside the stages, at the lowest priority: tests wait much of their time, and linking an optimised
+//! program keeps one core busy and leaves the others idle.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell;
+use crate::workspace::Workspace;
+
+/// How often a running command is looked after.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Commands that run one after the other while other stages do. The running one is killed if this is dropped.
+pub(crate) struct Background {
+    /// The output of the commands.
+    log: PathBuf,
+    is_cancelled: Arc<AtomicBool>,
+    /// Returns how long the commands took; `None` once it was joined.
+    thread: Option<JoinHandle<Result<Duration>>>,
+}
+
+impl Background {
+    /// Starts the first command.
+    ///
+    /// # Errors
+    ///
+    /// If the file for the output cannot be made.
+    pub(crate) fn start(workspace: &Workspace, commands: Vec<Command>) -> Result<Self> {
+        let log = workspace.target_directory.join("background.log");
+        let output =
+            File::create(&log).with_context(|| format!("cannot make {}", log.display()))?;
+        let is_cancelled = Arc::new(AtomicBool::new(false));
+        let cancelled = Arc::clone(&is_cancelled);
+        let thread = thread::spawn(move || {
+            let started = Instant::now();
+            for command in &commands {
+                run(command, &output, &cancelled)?;
+            }
+            Ok(started.elapsed())
+        });
+        Ok(Self {
+            log,
+            is_cancelled,
+            thread: Some(thread),
+        })
+    }
+
+    /// Waits for the last command and prints the output of all. Says how long they took.
+    ///
+    /// # Errors
+    ///
+    /// The first command that failed. Those behind it were not run.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        let thread = self.thread.take().context("it was not joined before")?;
+        let result = match thread.join() {
+            Ok(result) => result,
+            Err(_) => bail!("the thread that runs the commands panicked"),
+        };
+        let output =
+            fs::read(&self.log).with_context(|| format!("cannot read {}", self.log.display()))?;
+        print!("{}", String::from_utf8_lossy(&output));
+        let elapsed = result?;
+        println!(
+            "They took {:.1} s beside other stages.",
+            elapsed.as_secs_f64()
+        );
+        Ok(())
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.is_cancelled.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // The stage that failed is what counts then.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Runs a command that gives way to every other process.
+fn run(command: &Command, output: &File, is_cancelled: &AtomicBool) -> Result<()> {
+    let line = shell::describe(command);
+    let mut child = nice(command)
+        .stdout(output.try_clone()?)
+        .stderr(output.try_clone()?)
+        .spawn()
+        .with_context(|| format!("cannot start `nice` for `{line}`"))?;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if is_cancelled.load(Ordering::Relaxed) {
+            child.kill()?;
+            child.wait()?;
+            bail!("`{line}` was cancelled");
+        }
+        thread::sleep(POLL);
+    };
+    if !status.success() {
+        bail!("`{line}` ended with {status}");
+    }
+    Ok(())
+}
+
+/// The same command at the lowest priority.
+fn nice(command: &Command) -> Command {
+    let mut nice = Command::new("nice");
+    nice.args(["-n", "19"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    if let Some(folder) = command.get_current_dir() {
+        nice.current_dir(folder);
+    }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => nice.env(name, value),
+            None => nice.env_remove(name),
+        };
+    }
+    nice
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell_command(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).env("KEYWAY_WORD", "word");
+        command
+    }
+
+    fn output() -> File {
+        tempfile::tempfile().expect("a file")
+    }
+
+    #[test]
+    fn a_command_keeps_its_environment_and_gives_way() {
+        let cancelled = AtomicBool::new(false);
+        let script = "test \"$KEYWAY_WORD\" = word && test \"$(nice)\" = 19";
+        run(&shell_command(script), &output(), &cancelled).expect("success");
+    }
+
+    #[test]
+    fn a_command_that_fails_is_named() {
+        let cancelled = AtomicBool::new(false);
+        let error = run(&shell_command("exit 3"), &output(), &cancelled).expect_err("a failure");
+        assert_eq!(
+            error.to_string(),
+            "`sh -c exit 3` ended with exit status: 3"
+        );
+    }
+
+    #[test]
+    fn a_cancelled_command_is_killed() {
+        let cancelled = AtomicBool::new(true);
+        let error = run(&shell_command("exec sleep 600"), &output(), &cancelled);
+        let error = error.expect_err("a failure");
+        assert_eq!(error.to_string(), "`sh -c exec sleep 600` was cancelled");
+    }
+}
