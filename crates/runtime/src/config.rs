@@ -1,8 +1,13 @@
 //! The configuration of the daemon: a plain structure, the file that fills it, and what is in force because of it.
 
+mod document;
 mod file;
+mod keys;
+mod nearest;
 #[allow(dead_code, reason = "the plugin tasks take it over step by step")]
 mod settings;
+mod values;
+mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -22,6 +27,7 @@ pub use file::ConfigError;
     reason = "the plugin tasks take them over step by step"
 )]
 pub(crate) use settings::{PluginSettings, Settings};
+pub use variables::Variables;
 
 /// Everything that the daemon needs to know. Start from [`Config::new`], then set what differs.
 ///
@@ -84,6 +90,8 @@ pub struct Config {
     pub hash: Sha256,
     /// What in that file deserves attention although it is valid, a sentence each.
     pub warnings: Vec<String>,
+    /// The line of each key in that file.
+    pub(crate) lines: BTreeMap<String, usize>,
 }
 
 impl Config {
@@ -118,6 +126,7 @@ impl Config {
             file: None,
             hash: Sha256::of(b""),
             warnings: Vec::new(),
+            lines: BTreeMap::new(),
         }
     }
 
@@ -196,8 +205,7 @@ impl AuditConfig {
 }
 
 /// What happens to a request that the audit log cannot record (`[audit] on_failure`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum AuditFailure {
     /// It is answered, and the failure is logged (`continue`, the default).
@@ -228,7 +236,7 @@ pub struct PluginConfig {
     /// The most calls in flight, 1 to [`PluginConfig::MAX_CONCURRENCY`]. `None`: what the plugin's description says.
     pub concurrency: Option<usize>,
     /// Variables set in its environment.
-    pub env: BTreeMap<String, String>,
+    pub env: Variables,
     /// Variables of the daemon's environment that it gets besides the usual ones.
     pub pass_env: Vec<String>,
     /// The SHA-256 that its executable must have.

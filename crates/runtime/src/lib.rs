@@ -68,7 +68,7 @@ pub(crate) use model::name;
 
 pub use config::{
     AuditConfig, AuditFailure, BundledPlugin, Config, ConfigError, ExternalPlugins, PluginConfig,
-    VersionInfo,
+    Variables, VersionInfo,
 };
 pub use daemon::{BindError, Daemon};
 pub use discovery::{Discovery, DiscoveryProblem, discover};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use keyway_secrets::Pattern;
 
-use super::{Config, PluginConfig, Sha256, may_be_cached};
+use super::{Config, PluginConfig, Sha256, Variables, may_be_cached};
 use crate::model::PluginName;
 use crate::model::state::State;
 
@@ -51,7 +51,7 @@ pub(crate) struct PluginSettings {
     /// The most calls in flight; `None`: what the plugin's description says.
     pub(crate) concurrency: Option<u32>,
     /// Variables set in the environment.
-    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) env: Variables,
     /// Variables of the daemon's environment handed on.
     pub(crate) pass_env: Vec<String>,
     /// The pin in force, of the configuration or trusted by the user.
