@@ -6,6 +6,7 @@ mod keys;
 mod nearest;
 #[allow(dead_code, reason = "the plugin tasks take it over step by step")]
 mod settings;
+mod source;
 mod values;
 mod variables;
 
@@ -27,6 +28,7 @@ pub use file::ConfigError;
     reason = "the plugin tasks take them over step by step"
 )]
 pub(crate) use settings::{PluginSettings, Settings};
+pub use source::{ConfigChoice, ConfigSource};
 pub use variables::Variables;
 
 /// Everything that the daemon needs to know. Start from [`Config::new`], then set what differs.

@@ -1,6 +1,7 @@
 //! The daemon as a whole: bound, running, stopped.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::server::Server;
 use crate::server::addresses::bind_all;
 use crate::server::socket::{ListenError, Socket};
 use crate::services::Services;
+use crate::state::{Memory, StateLock, StateLockError};
 
 /// Why a daemon could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +30,12 @@ pub enum BindError {
     /// An address cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Another daemon uses the state directory.
+    #[error(transparent)]
+    StateInUse(StateLockError),
+    /// The thread that writes the state cannot be started.
+    #[error("the thread that writes the state cannot be started: {0}")]
+    State(std::io::Error),
     /// The thread or process that looks after plugins cannot be started.
     #[error(transparent)]
     Launch(#[from] LaunchError),
@@ -41,6 +49,7 @@ pub struct Daemon {
     sockets: Vec<Socket>,
     manager: Manager,
     handle: ManagerHandle,
+    state_lock: Option<StateLock>,
 }
 
 impl std::fmt::Debug for Daemon {
@@ -61,12 +70,14 @@ impl Daemon {
     /// Returns [`BindError`] if an address of [`Config::listen`] cannot be had. For one of [`Config::listen_also`] there is a
     /// line in the log.
     pub fn bind(config: Config) -> Result<Self, BindError> {
+        let state_lock = lock_state(&config.state_dir)?;
         let sockets = bind_all(&config)?;
         if sockets.is_empty() {
             return Err(BindError::NoAddress);
         }
         let (handle, requests) = ManagerHandle::new();
-        let engine = Engine::new(config.clone(), Spawner::start()?);
+        let memory = Memory::open(&config.state_dir).map_err(BindError::State)?;
+        let engine = Engine::new(config.clone(), memory, Spawner::start()?);
         let read_config: ReadConfig = Box::new(move || Ok(config.clone()));
         let manager = Manager::new(Arc::clone(&engine), read_config, requests);
         Ok(Self {
@@ -74,6 +85,7 @@ impl Daemon {
             sockets,
             manager,
             handle,
+            state_lock,
         })
     }
 
@@ -111,6 +123,8 @@ impl Daemon {
             sockets,
             mut manager,
             handle,
+            // Held until everything has stopped.
+            state_lock: _state_lock,
             ..
         } = self;
         manager.start();
@@ -151,6 +165,18 @@ impl Daemon {
         };
         stop_within(work, began, STOP_BOUND).await;
         engine.spawner.finish().await;
+    }
+}
+
+/// Locks the state directory. One that cannot be written is logged, and the daemon runs without a lock.
+fn lock_state(directory: &Path) -> Result<Option<StateLock>, BindError> {
+    match StateLock::acquire(directory) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error @ StateLockError::Locked { .. }) => Err(BindError::StateInUse(error)),
+        Err(error) => {
+            tracing::error!(%error, "the daemon will not remember anything after a restart");
+            Ok(None)
+        }
     }
 }
 

@@ -11,11 +11,11 @@ use crate::audit::Audit;
 use crate::config::{Config, PluginConfig, Sha256};
 use crate::launch::{Environment, Spawner};
 use crate::model;
-use crate::model::state::{PluginState, RememberedRegistration, State};
+use crate::model::state::{PluginState, RememberedRegistration};
 use crate::name::PluginName;
 use crate::plugin::CommandSender;
 use crate::registry::{Kind, Registry};
-use crate::state::StateFile;
+use crate::state::Memory;
 
 /// The name by which the daemon introduces itself to plugins.
 const ENGINE_NAME: &str = "keyway";
@@ -40,14 +40,14 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn new(config: Config, spawner: Spawner) -> Arc<Self> {
+    pub(crate) fn new(config: Config, memory: Memory, spawner: Spawner) -> Arc<Self> {
         Arc::new(Self {
             registry: Registry::new(),
             controls: Controls::default(),
             spawner,
             environment: Environment::new(config.environment.iter().cloned()),
             audit: Audit::new(config.audit.clone()),
-            memory: Memory::open(StateFile::new(&config.state_dir)),
+            memory,
             stopping: AtomicBool::new(false),
             answer_memory: ArcSwap::from_pointee(Budget::new(config.answer_memory)),
             config: ArcSwap::from_pointee(config),
@@ -95,8 +95,7 @@ impl Engine {
 
     /// Remembers what was asked for over RPC.
     pub(crate) fn set_disabled(&self, name: &PluginName, disabled: bool) {
-        self.memory
-            .update(name, |plugin| plugin.set_decision(Some(!disabled)));
+        self.remember_of(name, |plugin| plugin.set_decision(Some(!disabled)));
     }
 
     /// The checksum that a person trusted. One that the state file holds in a form of its own counts as none.
@@ -106,8 +105,7 @@ impl Engine {
 
     /// Remembers that a person trusts the executable with this checksum.
     pub(crate) fn trust(&self, name: &PluginName, checksum: Sha256) {
-        self.memory
-            .update(name, |plugin| plugin.trusted = Some(checksum));
+        self.remember_of(name, |plugin| plugin.trusted = Some(checksum));
     }
 
     /// What the plugin was when it last registered, also in an earlier run of the daemon.
@@ -121,7 +119,7 @@ impl Engine {
 
     /// Remembers what a plugin registered as.
     pub(crate) fn remember(&self, name: &PluginName, kind: &Kind) {
-        self.memory.update(name, |plugin| {
+        self.remember_of(name, |plugin| {
             plugin.registration = Some(RememberedRegistration {
                 kind: match kind {
                     Kind::Provider(pattern) => model::Kind::Provider(vec![pattern.clone()]),
@@ -132,6 +130,12 @@ impl Engine {
         });
     }
 
+    fn remember_of(&self, name: &PluginName, change: impl FnOnce(&mut PluginState)) {
+        if let Err(error) = self.memory.update(name, change) {
+            tracing::error!(plugin = %name, %error, "the daemon will not remember this after a restart");
+        }
+    }
+
     /// From now on no plugin may register.
     pub(crate) fn begin_to_stop(&self) {
         self.stopping.store(true, Ordering::Release);
@@ -140,45 +144,6 @@ impl Engine {
     /// Whether the daemon is stopping.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
-    }
-}
-
-/// The state file and what it should hold.
-///
-/// It is written where it changes: rarely (a first registration, a person's command), and a few hundred bytes.
-struct Memory {
-    file: StateFile,
-    state: Mutex<State>,
-}
-
-impl Memory {
-    fn open(file: StateFile) -> Self {
-        Self {
-            state: Mutex::new(file.read()),
-            file,
-        }
-    }
-
-    fn plugin(&self, name: &PluginName) -> PluginState {
-        self.lock().plugin(name)
-    }
-
-    fn update(&self, name: &PluginName, change: impl FnOnce(&mut PluginState)) {
-        let mut state = self.lock();
-        // The lock is held while writing, so that an older state can never replace a newer one.
-        let written = match state.update(name, change) {
-            Ok(true) => self.file.write(&state),
-            Ok(false) => Ok(()),
-            Err(error) => Err(std::io::Error::other(error)),
-        };
-        if let Err(error) = written {
-            tracing::error!(%error, "the state file cannot be written: the daemon will not remember this after a restart");
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Every change of the state is complete when a panic could happen.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -67,8 +67,8 @@ mod watch;
 pub(crate) use model::name;
 
 pub use config::{
-    AuditConfig, AuditFailure, BundledPlugin, Config, ConfigError, ExternalPlugins, PluginConfig,
-    Variables, VersionInfo,
+    AuditConfig, AuditFailure, BundledPlugin, Config, ConfigChoice, ConfigError, ConfigSource,
+    ExternalPlugins, PluginConfig, Variables, VersionInfo,
 };
 pub use daemon::{BindError, Daemon};
 pub use discovery::{Discovery, DiscoveryProblem, discover};
@@ -77,5 +77,6 @@ pub use manager::{ManagerHandle, ReloadReport};
 pub use model::Sha256;
 pub use model::name::{ParsePluginNameError, PluginName};
 pub use server::socket::ListenError;
+pub use state::StateLockError;
 pub use supervisor::RestartPolicy;
 pub use trust::TrustError;
