@@ -1,5 +1,8 @@
 //! The configuration of the daemon: a plain structure, the file that fills it, and what is in force because of it.
 
+mod absent;
+#[allow(dead_code, reason = "reloads take it over step by step")]
+mod diff;
 mod document;
 mod file;
 mod keys;
@@ -22,6 +25,10 @@ use crate::model::PluginName;
 pub(crate) use crate::model::Sha256;
 use crate::supervisor::RestartPolicy;
 
+#[allow(unused_imports, reason = "reloads take them over step by step")]
+pub(crate) use absent::{absent_warnings, external_priority_warnings};
+#[allow(unused_imports, reason = "reloads take it over step by step")]
+pub(crate) use diff::Difference;
 pub use file::ConfigError;
 #[allow(
     unused_imports,

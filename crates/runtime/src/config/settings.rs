@@ -115,6 +115,23 @@ impl Settings {
         self.plugins.get(name).unwrap_or(&self.unconfigured).clone()
     }
 
+    /// Returns every name with settings of its own: those that the configuration mentions, those with a trusted pin, and
+    /// `file`.
+    pub(crate) fn resolved_names(&self) -> impl Iterator<Item = &PluginName> {
+        self.plugins.keys()
+    }
+
+    /// Returns the plugins for which what the user decided with `enable` or `disable` ends: a configured `enabled` holds from a
+    /// start on, where `old` is `None`, and from a change of its line on.
+    pub(crate) fn ended_decisions(&self, old: Option<&Self>) -> Vec<PluginName> {
+        let old_line = |name| old.and_then(|old| old.plugin(name).enabled);
+        let ended = self
+            .plugins
+            .iter()
+            .filter(|(name, plugin)| plugin.enabled.is_some() && plugin.enabled != old_line(name));
+        ended.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Returns every name that the configuration mentions.
     pub(crate) fn names(&self) -> impl Iterator<Item = &PluginName> {
         let mentioned = self
@@ -263,6 +280,25 @@ mod tests {
         let text = format!("[plugins.pass]\nsha256 = '{}'", Sha256([2; 32]));
         let settings = Settings::new(config(&text), &state, 1);
         assert_eq!(settings.plugin(&name("pass")).sha256, Some(Sha256([2; 32])));
+    }
+
+    #[test]
+    fn a_decision_ends_at_a_start_with_an_enabled_line_and_when_the_line_changes() {
+        let ended = |old: Option<&str>, new: &str| {
+            let old = old.map(settings);
+            let ended = settings(new).ended_decisions(old.as_ref());
+            ended.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let (on, off) = (
+            "[plugins.a]\nenabled = true",
+            "[plugins.a]\nenabled = false",
+        );
+        assert_eq!(ended(None, on), ["a"]);
+        assert_eq!(ended(None, "[plugins.a]"), [] as [&str; 0]);
+        assert_eq!(ended(Some(on), on), [] as [&str; 0]);
+        assert_eq!(ended(Some(on), off), ["a"]);
+        assert_eq!(ended(Some(""), off), ["a"]);
+        assert_eq!(ended(Some(off), ""), [] as [&str; 0]);
     }
 
     #[test]
