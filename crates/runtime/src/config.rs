@@ -139,6 +139,14 @@ impl Config {
         }
     }
 
+    /// Returns whether the configuration mentions the name: in a table, in `[access] modules` or in a list of
+    /// `[external] allow`.
+    pub(crate) fn mentions(&self, name: &PluginName) -> bool {
+        self.plugins.contains_key(name)
+            || self.access_modules.contains(name)
+            || self.external.names().any(|listed| listed == name)
+    }
+
     /// What is configured for `name`, or the defaults.
     pub(crate) fn plugin(&self, name: &PluginName) -> PluginConfig {
         self.plugins.get(name).cloned().unwrap_or_default()

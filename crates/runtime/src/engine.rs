@@ -93,6 +93,11 @@ impl Engine {
         )
     }
 
+    /// Whether a plugin that is available runs: if the configuration mentions it or the user enabled it.
+    pub(crate) fn is_chosen(&self, name: &PluginName) -> bool {
+        self.config.load().mentions(name) || self.memory.plugin(name).decision() == Some(true)
+    }
+
     /// Remembers what was asked for over RPC.
     pub(crate) fn set_disabled(&self, name: &PluginName, disabled: bool) {
         self.remember_of(name, |plugin| plugin.set_decision(Some(!disabled)));

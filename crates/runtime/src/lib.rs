@@ -71,7 +71,7 @@ pub use config::{
     ExternalPlugins, PluginConfig, Variables, VersionInfo,
 };
 pub use daemon::{BindError, Daemon};
-pub use discovery::{Discovery, DiscoveryProblem, discover};
+pub use discovery::DiscoveryProblem;
 pub use launch::{LaunchError, PinnedBy, Refusal};
 pub use manager::{ManagerHandle, ReloadReport};
 pub use model::Sha256;

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::config::{Config, ConfigError, Sha256};
-use crate::discovery::discover;
+use crate::discovery::{Copies, discover};
 use crate::engine::Engine;
 use crate::launch::checksum;
 use crate::name::PluginName;
@@ -96,6 +96,8 @@ pub(crate) struct Manager {
     returning: BTreeMap<PluginName, LaunchSource>,
     tasks: JoinSet<()>,
     watch: Option<Watch>,
+    /// The comparisons of plugin files.
+    copies: Copies,
     /// What was passed over when it was looked last.
     problems: Vec<String>,
 }
@@ -114,6 +116,7 @@ impl Manager {
             returning: BTreeMap::new(),
             tasks: JoinSet::new(),
             watch: None,
+            copies: Copies::default(),
             problems: Vec::new(),
         }
     }
@@ -137,7 +140,13 @@ impl Manager {
     /// The plugins that the configuration asks for now. What changes later is noticed, and what was passed over kept.
     fn look(&mut self) -> BTreeMap<PluginName, LaunchSource> {
         let config = self.engine.config();
-        let watched = config.watch.then(|| Watch::start(&config.plugin_dirs));
+        let directories: Vec<PathBuf> = config
+            .available_dirs
+            .iter()
+            .chain(&config.plugin_dirs)
+            .cloned()
+            .collect();
+        let watched = config.watch.then(|| Watch::start(&directories));
         self.watch = watched.and_then(|watch| {
             watch
                 .inspect_err(|error| {
@@ -145,7 +154,7 @@ impl Manager {
                 })
                 .ok()
         });
-        let (sources, problems) = wanted(&self.engine);
+        let (sources, problems) = wanted(&self.engine, &mut self.copies);
         self.problems = problems;
         sources
     }
@@ -386,9 +395,15 @@ fn report_panic(ended: Result<(), tokio::task::JoinError>) {
 }
 
 /// The plugins that the configuration asks for, and what was passed over.
-fn wanted(engine: &Engine) -> (BTreeMap<PluginName, LaunchSource>, Vec<String>) {
+fn wanted(
+    engine: &Engine,
+    copies: &mut Copies,
+) -> (BTreeMap<PluginName, LaunchSource>, Vec<String>) {
     let config = &*engine.config();
-    let discovery = discover(&config.plugin_dirs);
+    let discovery = discover(config, |name| engine.is_chosen(name), copies);
+    for warning in &discovery.warnings {
+        tracing::warn!("{warning}");
+    }
     let problems: Vec<String> = discovery.problems.iter().map(ToString::to_string).collect();
     let mut sources = BTreeMap::new();
     for (name, executable) in discovery.plugins {

@@ -148,11 +148,10 @@ impl PluginSettings {
         let table = config.plugin(name);
         let is_listed_module = config.access_modules.contains(name);
         let is_listed_external = config.external.names().any(|listed| listed == name);
-        let has_table = config.plugins.contains_key(name);
         let default_priority = if *name == file_provider() { -1 } else { 0 };
         let (priority, resolved) = (table.priority, Self::of_table(config, table));
         Self {
-            is_configured: has_table || is_listed_module || is_listed_external,
+            is_configured: config.mentions(name),
             is_listed_module,
             is_listed_external,
             priority: priority.unwrap_or(default_priority),
