@@ -6,6 +6,7 @@ mod diff;
 mod document;
 mod file;
 mod keys;
+mod listing;
 mod nearest;
 #[allow(dead_code, reason = "the plugin tasks take it over step by step")]
 mod settings;
@@ -30,6 +31,7 @@ pub(crate) use absent::{absent_warnings, external_priority_warnings};
 #[allow(unused_imports, reason = "reloads take it over step by step")]
 pub(crate) use diff::Difference;
 pub use file::ConfigError;
+pub use listing::ListedSetting;
 #[allow(
     unused_imports,
     reason = "the plugin tasks take them over step by step"

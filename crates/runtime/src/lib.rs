@@ -68,7 +68,7 @@ pub(crate) use model::name;
 
 pub use config::{
     AuditConfig, AuditFailure, BundledPlugin, Config, ConfigChoice, ConfigError, ConfigSource,
-    ExternalPlugins, PluginConfig, Variables, VersionInfo,
+    ExternalPlugins, ListedSetting, PluginConfig, Variables, VersionInfo,
 };
 pub use daemon::{BindError, Daemon};
 pub use discovery::DiscoveryProblem;

@@ -20,7 +20,7 @@ use crate::process;
 use settings::{ConfigOptions, Settings};
 
 /// What the daemon listens at and runs.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Options {
     /// Listen at this address instead of the default ones, as with --socket: a path, or @NAME for an abstract socket; can be
     /// repeated [env: KEYWAY_SOCKET].

@@ -95,7 +95,7 @@ impl Sources {
 }
 
 /// Where the daemon's settings come from, read once at the start; the file is read again by each reload.
-pub(super) struct Settings {
+pub(crate) struct Settings {
     sources: Sources,
     /// The addresses of the flags or the environment.
     given: Vec<Address>,
@@ -122,8 +122,16 @@ impl Settings {
         })
     }
 
+    /// Collects what the environment says, for a daemon that is started with no other flags than these.
+    pub(crate) fn of_file(config: &ConfigOptions) -> Result<Self, Failure> {
+        Self::new(&Options {
+            config: config.clone(),
+            ..Options::default()
+        })
+    }
+
     /// Makes the configuration, with the file as it is now.
-    pub(super) fn read(&self) -> Result<Config, ConfigError> {
+    pub(crate) fn read(&self) -> Result<Config, ConfigError> {
         let mut config = self.sources.read()?;
         self.choose_addresses(&mut config);
         if !self.given_plugin_dirs.is_empty() {
