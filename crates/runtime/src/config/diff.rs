@@ -25,9 +25,11 @@ pub(crate) struct Difference {
 impl Difference {
     /// Compares the settings of two generations.
     pub(crate) fn between(old: &Settings, new: &Settings) -> Self {
-        let mut difference = Self::default();
-        difference.needs_restart = restart_lines(&old.config, &new.config);
-        difference.changed = daemon_lines(&old.config, &new.config);
+        let mut difference = Self {
+            needs_restart: restart_lines(&old.config, &new.config),
+            changed: daemon_lines(&old.config, &new.config),
+            fresh_processes: BTreeSet::new(),
+        };
         let names: BTreeSet<&PluginName> =
             old.resolved_names().chain(new.resolved_names()).collect();
         for name in names {

@@ -212,9 +212,9 @@ impl<'a> Value<'a> {
     }
 
     /// Returns the values of a list; `what` describes the list.
-    pub(super) fn list(&self, what: &str) -> Result<Vec<Value<'a>>, ConfigError> {
+    pub(super) fn list(&self, what: &str) -> Result<Vec<Self>, ConfigError> {
         let array = self.value.as_array().ok_or_else(|| self.expected(what))?;
-        let values = array.iter().map(|value| Value {
+        let values = array.iter().map(|value| Self {
             document: self.document,
             key: self.key.clone(),
             value: value.get_ref(),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::model::{FileIdentity, PluginName};
 
@@ -112,6 +112,8 @@ fn have_same_bytes(one: &Path, other: &Path) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn find(copies: &mut Copies, directory: &Path) -> Vec<(String, String)> {

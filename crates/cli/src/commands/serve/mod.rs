@@ -122,7 +122,7 @@ fn announce(daemon: &Daemon) {
         .into_iter()
         .map(ToString::to_string)
         .collect();
-    // With stderr closed there is nobody to tell.
+    // If stderr is closed, the line has no reader.
     let _ = writeln!(io::stderr(), "keyway: ready at {}", addresses.join(", "));
     notify::send("READY=1");
 }
