@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::cli::{Cli, Command};
-use crate::commands::{completions, get, ls, plugins, rm, run, serve, set, version};
+use crate::commands::{completions, config, get, ls, plugins, rm, run, serve, set, version};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
@@ -41,6 +41,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Plugins(options) => plugins::run(globals, &options),
         Command::Set(options) => set::run(globals, &options),
         Command::Rm(options) => rm::run(globals, &options),
+        Command::Config(options) => config::run(globals, &options),
         Command::Version => version::run(globals),
         Command::Completions(options) => completions::run(&options, Cli::command()),
     }

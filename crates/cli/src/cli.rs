@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completions, get, ls, plugins, rm, run, serve, set};
+use crate::commands::{completions, config, get, ls, plugins, rm, run, serve, set};
 use crate::globals::Globals;
 
 /// A local secrets engine: programs ask one daemon, and plugins answer for the stores that hold the secrets.
@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Rm(rm::Options),
     /// List the daemon's plugins, or change what they do.
     Plugins(plugins::Options),
+    /// Show the configuration with the line of each setting, or check a file.
+    Config(config::Options),
     /// Print the versions of this program and of the daemon.
     Version,
     /// Print the completions for a shell.

@@ -261,8 +261,8 @@ fn an_address_in_use_is_refused_with_its_holder() {
     let home = Home::new();
     let daemon = home.serve(&[]);
     let socket = daemon.socket.to_str().expect("a path").to_owned();
-    let refused = home.output(&["serve", "--listen", &socket]);
-    assert_eq!(refused.status.code(), Some(1));
+    let refused = home.output(&["serve", "--listen", &socket, "--state-dir", "other"]);
+    assert_eq!(refused.status.code(), Some(2));
     let expected = format!(
         "keyway: {socket} is in use by process {} of uid",
         daemon.child.id()
@@ -273,6 +273,160 @@ fn an_address_in_use_is_refused_with_its_holder() {
         text(&refused.stderr)
     );
     daemon.stop();
+}
+
+#[test]
+fn a_second_daemon_of_one_state_directory_is_refused_with_the_pid_of_the_first() {
+    let home = Home::new();
+    let daemon = home.serve(&[]);
+    let other = home.path("other.sock");
+    let refused = home.output(&["serve", "--listen", other.to_str().expect("a path")]);
+    assert_eq!(refused.status.code(), Some(2));
+    let message = text(&refused.stderr);
+    let expected = format!("another daemon (pid {})", daemon.child.id());
+    assert!(message.contains(&expected), "{message}");
+    assert!(message.contains("--state-dir"), "{message}");
+    assert!(!other.exists());
+
+    let flags = [
+        "serve",
+        "--listen",
+        other.to_str().expect("a path"),
+        "--state-dir",
+        "state",
+    ];
+    let second = Daemon::start(&mut home.keyway(&flags), other.clone());
+    assert!(second.ready.contains("ready at"), "{}", second.ready);
+    assert!(home.path("state/lock").exists());
+    second.stop();
+    daemon.stop();
+}
+
+/// A configuration at the default path.
+fn configure(home: &Home, text: &str) -> PathBuf {
+    let file = home.path(".config/keyway/config.toml");
+    fs::create_dir_all(file.parent().expect("a directory")).expect("created");
+    fs::write(&file, text).expect("written");
+    file
+}
+
+#[test]
+fn a_start_without_the_former_configuration_is_refused_until_it_is_given_up() {
+    let home = Home::new();
+    let file = configure(&home, "[plugins.file]\npriority = 1\n");
+    home.serve(&[]).stop();
+    fs::remove_file(&file).expect("removed");
+    let refused = home.output(&["serve", "--listen", "daemon.sock"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let message = text(&refused.stderr);
+    assert!(
+        message.contains(file.to_str().expect("a path")),
+        "{message}"
+    );
+    assert!(message.contains("--no-config"), "{message}");
+    assert!(!home.path("daemon.sock").exists());
+
+    let daemon = home.serve(&["--no-config"]);
+    assert!(daemon.ready.contains("ready at"), "{}", daemon.ready);
+    daemon.stop();
+    let daemon = home.serve(&[]);
+    assert!(daemon.ready.contains("ready at"), "{}", daemon.ready);
+    daemon.stop();
+}
+
+#[test]
+fn a_configuration_that_vanishes_stays_in_force() {
+    let home = Home::new();
+    let file = configure(&home, "[plugins.file]\nenabled = false\n");
+    let mut daemon = home.serve(&[]);
+    fs::remove_file(&file).expect("removed");
+    daemon.signal(Signal::HUP);
+    let mut line = String::new();
+    while !line.contains("the old configuration stays in force") {
+        line.clear();
+        let n_bytes = daemon.stderr.read_line(&mut line).expect("a line");
+        assert!(n_bytes > 0, "the daemon ended");
+    }
+    assert!(
+        line.contains("ERROR") && line.contains("config.toml"),
+        "{line}"
+    );
+    let query = r#"{"pattern":"web/token"}"#;
+    let answer = daemon.post("/resolver.v1.ResolverService/GetSecrets", query);
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    daemon.stop();
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_ends_the_start_with_2() {
+    let home = Home::new();
+    let file = configure(&home, "");
+    fs::remove_file(&file).expect("removed");
+    fs::create_dir(&file).expect("a directory in its place");
+    let directory = home.output(&["serve", "--listen", "daemon.sock"]);
+    assert!(
+        text(&directory.stderr).contains("is a directory"),
+        "{directory:?}"
+    );
+    fs::remove_dir(&file).expect("removed");
+    std::os::unix::fs::symlink("/nonexistent/config.toml", &file).expect("a link");
+    let link = home.output(&["serve", "--listen", "daemon.sock"]);
+    let named = home.output(&[
+        "serve",
+        "--listen",
+        "daemon.sock",
+        "--config",
+        "absent.toml",
+    ]);
+    let both = home.output(&["serve", "--config", "absent.toml", "--no-config"]);
+    for refused in [directory, link, named, both] {
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_relative_plugin_directory_begins_where_the_daemon_was_started() {
+    let home = Home::new();
+    fs::create_dir(home.path("plugins")).expect("a directory");
+    fs::copy("/bin/false", home.path("plugins/file")).expect("copied");
+    let daemon = home.serve(&["--plugin-dir", "plugins"]);
+    let query = r#"{"pattern":"web/token"}"#;
+    let answer = daemon.post("/resolver.v1.ResolverService/GetSecrets", query);
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    daemon.stop();
+}
+
+#[test]
+fn config_shows_each_setting_with_its_line_and_never_a_value_of_env() {
+    let home = Home::new();
+    let file = configure(
+        &home,
+        "[plugins.pass]\npriority = 10\nenv = { TOKEN = \"not-a-real-token\" }\n",
+    );
+    let shown = home.output(&["config"]);
+    assert_eq!(shown.status.code(), Some(0), "{shown:?}");
+    let stdout = text(&shown.stdout);
+    for line in [
+        "\npriority = 10   # config.toml:2\n",
+        "\nrequired = false   # default\n",
+        "\n# No daemon is running.\n",
+    ] {
+        assert!(stdout.contains(line), "{line:?} is missing in {stdout}");
+    }
+    assert!(!format!("{shown:?}").contains("not-a-real-token"));
+
+    let path = file.to_str().expect("a path");
+    let valid = home.output(&["config", "check", path]);
+    assert_eq!(valid.status.code(), Some(0), "{valid:?}");
+    fs::write(&file, "[plugins.pass]\nprioriti = 10\n").expect("written");
+    for arguments in [&["config", "check", path][..], &["config"]] {
+        let invalid = home.output(arguments);
+        assert_eq!(invalid.status.code(), Some(2), "{invalid:?}");
+        let expected = format!(
+            "keyway: {path}:2: plugins.pass.prioriti: unknown key; the nearest known key is `priority`"
+        );
+        assert!(text(&invalid.stderr).starts_with(&expected), "{invalid:?}");
+    }
 }
 
 #[test]

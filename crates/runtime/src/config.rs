@@ -1,9 +1,17 @@
 //! The configuration of the daemon: a plain structure, the file that fills it, and what is in force because of it.
 
-#[allow(dead_code, reason = "the plugin tasks take it over step by step")]
+mod absent;
 mod current;
+mod diff;
+mod document;
 mod file;
+mod keys;
+mod listing;
+mod nearest;
 mod settings;
+mod source;
+mod values;
+mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -17,9 +25,14 @@ use crate::model::PluginName;
 pub(crate) use crate::model::Sha256;
 use crate::plugin::RestartPolicy;
 
+pub(crate) use absent::{absent_warnings, external_priority_warnings};
 pub(crate) use current::Current;
+pub(crate) use diff::Difference;
 pub use file::ConfigError;
+pub use listing::ListedSetting;
 pub(crate) use settings::{PluginSettings, Settings};
+pub use source::{ConfigChoice, ConfigSource};
+pub use variables::Variables;
 
 /// Everything that the daemon needs to know. Start from [`Config::new`], then set what differs.
 ///
@@ -85,6 +98,8 @@ pub struct Config {
     pub hash: Sha256,
     /// What in that file deserves attention although it is valid, a sentence each.
     pub warnings: Vec<String>,
+    /// The line of each key in that file.
+    pub(crate) lines: BTreeMap<String, usize>,
 }
 
 impl Config {
@@ -120,7 +135,16 @@ impl Config {
             file: None,
             hash: Sha256::of(b""),
             warnings: Vec::new(),
+            lines: BTreeMap::new(),
         }
+    }
+
+    /// Returns whether the configuration mentions the name: in a table, in `[access] modules` or in a list of
+    /// `[external] allow`.
+    pub(crate) fn mentions(&self, name: &PluginName) -> bool {
+        self.plugins.contains_key(name)
+            || self.access_modules.contains(name)
+            || self.external.names().any(|listed| listed == name)
     }
 
     /// What is configured for `name`, or the defaults.
@@ -198,8 +222,7 @@ impl AuditConfig {
 }
 
 /// What happens to a request that the audit log cannot record (`[audit] on_failure`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum AuditFailure {
     /// It is answered, and the failure is logged (`continue`, the default).
@@ -230,7 +253,7 @@ pub struct PluginConfig {
     /// The most calls in flight, 1 to [`PluginConfig::MAX_CONCURRENCY`]. `None`: what the plugin's description says.
     pub concurrency: Option<usize>,
     /// Variables set in its environment.
-    pub env: BTreeMap<String, String>,
+    pub env: Variables,
     /// Variables of the daemon's environment that it gets besides the usual ones.
     pub pass_env: Vec<String>,
     /// The SHA-256 that its executable must have.

@@ -1,6 +1,7 @@
 //! The daemon as a whole: bound, running, stopped.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
@@ -15,12 +16,12 @@ use crate::config::{Config, ConfigError, Current, Settings};
 use crate::launch::{Environment, LaunchError, Spawner, adopt_orphans};
 use crate::manager::{Manager, ManagerHandle, ReadConfig};
 use crate::plugin::{DRAIN_LIMIT, Host, Publish};
-use crate::record::{Audit, Memory};
+use crate::record::Audit;
 use crate::registry::Registry;
 use crate::server::Server;
 use crate::server::addresses::bind_all;
 use crate::server::socket::{ListenError, Socket};
-use crate::state::StateFile;
+use crate::state::{Memory, StateLock, StateLockError};
 
 /// Why a daemon could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,12 @@ pub enum BindError {
     /// An address cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Another daemon uses the state directory.
+    #[error(transparent)]
+    StateInUse(StateLockError),
+    /// The thread that writes the state cannot be started.
+    #[error("the thread that writes the state cannot be started: {0}")]
+    State(std::io::Error),
     /// The thread or process that looks after plugins cannot be started.
     #[error(transparent)]
     Launch(#[from] LaunchError),
@@ -47,6 +54,7 @@ pub struct Daemon {
     sockets: Vec<Socket>,
     manager: Manager,
     handle: ManagerHandle,
+    state_lock: Option<StateLock>,
 }
 
 impl std::fmt::Debug for Daemon {
@@ -67,13 +75,15 @@ impl Daemon {
     /// Returns [`BindError`] if an address of [`Config::listen`] cannot be had. For one of [`Config::listen_also`] there is a
     /// line in the log.
     pub fn bind(config: Config) -> Result<Self, BindError> {
+        let state_lock = lock_state(&config.state_dir)?;
         let sockets = bind_all(&config)?;
         if sockets.is_empty() {
             return Err(BindError::NoAddress);
         }
         let (handle, requests) = ManagerHandle::new();
         let registry = Arc::new(Registry::new());
-        let host = Arc::new(host(&config, Arc::clone(&registry))?);
+        let memory = Memory::open(&config.state_dir).map_err(BindError::State)?;
+        let host = Arc::new(host(&config, memory, Arc::clone(&registry))?);
         let settings = Settings::new(config.clone(), &host.memory.state(), 1);
         let settings = Arc::new(Current::new(settings));
         let read_config: ReadConfig = Arc::new(move || Ok(config.clone()));
@@ -91,6 +101,7 @@ impl Daemon {
             sockets,
             manager,
             handle,
+            state_lock,
         })
     }
 
@@ -130,6 +141,8 @@ impl Daemon {
             sockets,
             mut manager,
             handle,
+            // Held until everything has stopped.
+            state_lock: _state_lock,
             ..
         } = self;
         manager.start().await;
@@ -198,18 +211,30 @@ async fn adopt(host: &Host, is_wanted: bool) {
 }
 
 /// What the tasks of the plugins share.
-fn host(config: &Config, registry: Arc<Registry>) -> Result<Host, LaunchError> {
+fn host(config: &Config, memory: Memory, registry: Arc<Registry>) -> Result<Host, LaunchError> {
     let publisher: Arc<dyn Publish> = registry;
     Ok(Host {
         spawner: Spawner::start()?,
         environment: Environment::new(config.environment.iter().cloned()),
-        memory: Arc::new(Memory::open(StateFile::new(&config.state_dir))),
+        memory: Arc::new(memory),
         audit: Arc::new(Audit::new(config.audit.clone())),
         restart: config.restart,
         version: config.version.version.clone(),
         publisher,
         stopping: AtomicBool::new(false),
     })
+}
+
+/// Locks the state directory. One that cannot be written is logged, and the daemon runs without a lock.
+fn lock_state(directory: &Path) -> Result<Option<StateLock>, BindError> {
+    match StateLock::acquire(directory) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error @ StateLockError::Locked { .. }) => Err(BindError::StateInUse(error)),
+        Err(error) => {
+            tracing::error!(%error, "the daemon will not remember anything after a restart");
+            Ok(None)
+        }
+    }
 }
 
 /// Runs `work`, which is dropped when it is not done `limit` after `began` was dropped.

@@ -1,5 +1,8 @@
 //! Finding the plugins: the executables of the plugin directories.
 
+mod copies;
+mod names;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -7,18 +10,25 @@ use std::path::{Path, PathBuf};
 
 use keyway_local::file::{Offences, check_owners};
 
+use crate::config::Config;
 use crate::model::name::{ParsePluginNameError, PluginName};
+
+pub(crate) use copies::Copies;
 
 /// What a look into the plugin directories found.
 #[derive(Debug, Default)]
-pub struct Discovery {
+pub(crate) struct Discovery {
     /// The plugins to launch, by name: the path as found, symbolic links not resolved.
-    pub plugins: BTreeMap<PluginName, PathBuf>,
-    /// What was passed over, and why. None of it keeps the other plugins from starting.
-    pub problems: Vec<DiscoveryProblem>,
+    pub(crate) plugins: BTreeMap<PluginName, PathBuf>,
+    /// The plugins that are launched as soon as the configuration mentions their name or the user enables them.
+    pub(crate) available: BTreeMap<PluginName, PathBuf>,
+    /// What was skipped, and why. None of it keeps the other plugins from starting.
+    pub(crate) problems: Vec<DiscoveryProblem>,
+    /// What deserves attention although nothing is wrong with it: names of backups, and copies.
+    pub(crate) warnings: Vec<DiscoveryProblem>,
 }
 
-/// A directory or file that was passed over.
+/// A directory or file that was skipped, or that deserves attention.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DiscoveryProblem {
@@ -30,10 +40,10 @@ pub enum DiscoveryProblem {
         /// What the operating system said.
         source: io::Error,
     },
-    /// The directory, or the file, could have been written by somebody else.
+    /// Another user could have written the directory or the file.
     #[error("{path} is not used: {source}", path = .path.display())]
     Untrusted {
-        /// What was passed over.
+        /// What was skipped.
         path: PathBuf,
         /// Which permission is too wide.
         source: Offences,
@@ -55,10 +65,24 @@ pub enum DiscoveryProblem {
     /// An earlier directory holds a plugin of the same name.
     #[error("{path} is not started: {first} has the same name and comes first", path = .path.display(), first = .first.display())]
     Shadowed {
-        /// The file that was passed over.
+        /// The file that was skipped.
         path: PathBuf,
         /// The file that is started instead.
         first: PathBuf,
+    },
+    /// The name is one that packages and editors give to what was there before.
+    #[error("{path} is not started: its name is that of a backup or of a file that is being written", path = .path.display())]
+    Backup {
+        /// The file that was skipped.
+        path: PathBuf,
+    },
+    /// The file has the bytes of another plugin; it is started.
+    #[error("{path} is a copy of the plugin {first}: both are started; remove the one that is not wanted", path = .path.display())]
+    Copy {
+        /// The file.
+        path: PathBuf,
+        /// The plugin with the same bytes.
+        first: PluginName,
     },
     /// A symbolic link whose target is missing, or a file that vanished.
     #[error("{path} cannot be examined: {source}", path = .path.display())]
@@ -70,52 +94,97 @@ pub enum DiscoveryProblem {
     },
 }
 
-/// Looks for plugins in `directories`, in their order: regular files, and symbolic links to them, that are executable
-/// and that no other user could have written. A directory that does not exist holds nothing; other problems are reported
-/// in the answer. Names that begin with a dot, and directories, are passed over in silence.
-pub fn discover(directories: &[PathBuf]) -> Discovery {
+/// Looks for the plugins of a configuration: regular files, and symbolic links to them, that are executable and that no other
+/// user could have written. Blocks.
+///
+/// The first directory that has a name wins it. `is_chosen` says whether a plugin of [`Config::available_dirs`] runs; one that
+/// is not chosen gives way to a plugin of the same name in [`Config::plugin_dirs`]. A directory that does not exist holds
+/// nothing; other problems are part of the result. Names that begin with a dot, and directories, are skipped without a report.
+pub(crate) fn discover(
+    config: &Config,
+    is_chosen: impl Fn(&PluginName) -> bool,
+    copies: &mut Copies,
+) -> Discovery {
     let mut found = Discovery::default();
-    for directory in directories {
-        scan_directory(directory, &mut found);
+    let mut available = BTreeMap::new();
+    for directory in &config.available_dirs {
+        for (name, path) in scan_directory(directory, &mut found) {
+            if is_chosen(&name) {
+                found.add(name, path);
+            } else {
+                available.entry(name).or_insert(path);
+            }
+        }
     }
+    for directory in &config.plugin_dirs {
+        for (name, path) in scan_directory(directory, &mut found) {
+            found.add(name, path);
+        }
+    }
+    available.retain(|name, _| !found.plugins.contains_key(name));
+    found.available = available;
+    found.report_copies(copies);
     found
 }
 
-fn scan_directory(directory: &Path, found: &mut Discovery) {
-    let mut paths = match list(directory) {
-        Ok(paths) => paths,
-        Err(source) if source.kind() == io::ErrorKind::NotFound => return,
-        Err(source) => {
-            return found.problems.push(DiscoveryProblem::Directory {
+impl Discovery {
+    fn add(&mut self, name: PluginName, path: PathBuf) {
+        match self.plugins.get(&name) {
+            None => {
+                self.plugins.insert(name, path);
+            }
+            Some(first) => {
+                let first = first.clone();
+                self.problems
+                    .push(DiscoveryProblem::Shadowed { path, first });
+            }
+        }
+    }
+
+    fn report_copies(&mut self, copies: &mut Copies) {
+        let plugins = self.plugins.iter();
+        for (name, first) in copies.find(plugins.map(|(name, path)| (name, path.as_path()))) {
+            if let Some(path) = self.plugins.get(&name).cloned() {
+                self.warnings.push(DiscoveryProblem::Copy { path, first });
+            }
+        }
+    }
+}
+
+/// Returns the plugins of a directory in the order of their paths.
+fn scan_directory(directory: &Path, found: &mut Discovery) -> Vec<(PluginName, PathBuf)> {
+    let listed =
+        match list(directory) {
+            Err(source) if source.kind() == io::ErrorKind::NotFound => return Vec::new(),
+            Err(source) => Err(DiscoveryProblem::Directory {
                 path: directory.into(),
                 source,
-            });
+            }),
+            Ok(paths) => check_owners(directory).map(|()| paths).map_err(|source| {
+                DiscoveryProblem::Untrusted {
+                    path: directory.into(),
+                    source,
+                }
+            }),
+        };
+    let mut paths = match listed {
+        Ok(paths) => paths,
+        Err(problem) => {
+            found.problems.push(problem);
+            return Vec::new();
         }
     };
-    if let Err(source) = check_owners(directory) {
-        return found.problems.push(DiscoveryProblem::Untrusted {
-            path: directory.into(),
-            source,
-        });
-    }
     paths.sort();
+    let mut plugins = Vec::new();
     for path in paths {
         match examine(&path) {
-            Ok(Some(name)) => match found.plugins.get(&name) {
-                None => {
-                    found.plugins.insert(name, path);
-                }
-                Some(first) => {
-                    let first = first.clone();
-                    found
-                        .problems
-                        .push(DiscoveryProblem::Shadowed { path, first });
-                }
-            },
+            Ok(Some(name)) => plugins.push((name, path)),
             Ok(None) => {}
+            Err(problem @ DiscoveryProblem::Backup { .. }) => found.warnings.push(problem),
             Err(problem) => found.problems.push(problem),
         }
     }
+    plugins
 }
 
 fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
@@ -124,13 +193,19 @@ fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
         .collect()
 }
 
-/// The name of the plugin in `path`, or `None` for what is no candidate at all.
+/// Returns the name of the plugin in `path`, or `None` for hidden files and directories.
 fn examine(path: &Path) -> Result<Option<PluginName>, DiscoveryProblem> {
     let hidden = path
         .file_name()
         .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
     if hidden {
         return Ok(None);
+    }
+    let is_backup = path
+        .file_name()
+        .is_some_and(|name| names::is_backup(&name.to_string_lossy()));
+    if is_backup && !path.is_dir() {
+        return Err(DiscoveryProblem::Backup { path: path.into() });
     }
     let metadata = path
         .metadata()
@@ -175,14 +250,33 @@ mod tests {
 
         fn file(&self, name: &str, mode: u32) -> PathBuf {
             let path = self.path().join(name);
-            fs::write(&path, "#!/bin/sh\n").expect("a file");
+            // Each file has bytes of its own.
+            fs::write(&path, format!("#!/bin/sh\n: {}\n", path.display())).expect("a file");
             fs::set_permissions(&path, Permissions::from_mode(mode)).expect("the mode");
             path
         }
 
         fn discover(&self) -> Discovery {
-            discover(&[self.path().into()])
+            discover_in(&[], &[self])
         }
+    }
+
+    /// Nothing is chosen but the plugin `chosen`.
+    fn discover_in(available: &[&PluginDirectory], running: &[&PluginDirectory]) -> Discovery {
+        let mut config = Config::new("@test".parse().expect("an address"), "/state");
+        let paths = |directories: &[&PluginDirectory]| -> Vec<PathBuf> {
+            directories
+                .iter()
+                .map(|directory| directory.path().into())
+                .collect()
+        };
+        config.available_dirs = paths(available);
+        config.plugin_dirs = paths(running);
+        discover(
+            &config,
+            |name| name.as_str() == "chosen",
+            &mut Copies::default(),
+        )
     }
 
     fn names(found: &Discovery) -> Vec<&str> {
@@ -202,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_file_is_reported_and_stops_nobody_else() {
+    fn a_bad_file_is_reported_and_keeps_no_other_plugin_from_starting() {
         let directory = PluginDirectory::new();
         directory.file("good", 0o755);
         directory.file("plain", 0o644);
@@ -233,7 +327,7 @@ mod tests {
         let (first, second) = (PluginDirectory::new(), PluginDirectory::new());
         let path = first.file("file", 0o755);
         second.file("file", 0o755);
-        let found = discover(&[first.path().into(), second.path().into()]);
+        let found = discover_in(&[], &[&first, &second]);
         assert_eq!(found.plugins.values().collect::<Vec<_>>(), [&path]);
         assert!(matches!(
             found.problems[..],
@@ -244,11 +338,9 @@ mod tests {
     #[test]
     fn a_missing_directory_is_empty_and_an_open_one_is_refused() {
         let directory = PluginDirectory::new();
-        assert!(
-            discover(&[directory.path().join("absent")])
-                .problems
-                .is_empty()
-        );
+        let absent = PluginDirectory::new();
+        fs::remove_dir(absent.path()).expect("removed");
+        assert!(absent.discover().problems.is_empty());
         directory.file("file", 0o755);
         fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).expect("the mode");
         let found = directory.discover();
@@ -257,5 +349,59 @@ mod tests {
             found.problems[..],
             [DiscoveryProblem::Untrusted { .. }]
         ));
+    }
+
+    #[test]
+    fn backups_are_skipped_and_reported_without_being_problems() {
+        let directory = PluginDirectory::new();
+        directory.file("vault", 0o755);
+        directory.file("vault.bak", 0o755);
+        directory.file("vault~", 0o644);
+        fs::create_dir(directory.path().join("folder.old")).expect("a directory");
+        let found = directory.discover();
+        assert_eq!(names(&found), ["vault"]);
+        assert!(found.problems.is_empty(), "{:?}", found.problems);
+        let warnings: Vec<String> = found.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(
+            warnings[0].contains("vault.bak is not started"),
+            "{warnings:?}"
+        );
+    }
+
+    #[test]
+    fn a_copy_is_reported_and_started() {
+        let directory = PluginDirectory::new();
+        let vault = directory.file("vault", 0o755);
+        fs::copy(vault, directory.path().join("vault-2")).expect("copied");
+        let found = directory.discover();
+        assert_eq!(names(&found), ["vault", "vault-2"]);
+        assert!(found.problems.is_empty());
+        assert!(
+            matches!(&found.warnings[..], [DiscoveryProblem::Copy { path, first }]
+                if path.ends_with("vault-2") && first.as_str() == "vault")
+        );
+    }
+
+    #[test]
+    fn plugins_beside_the_program_are_available_until_they_are_chosen() {
+        let (beside, own) = (PluginDirectory::new(), PluginDirectory::new());
+        let chosen = beside.file("chosen", 0o755);
+        let pass = beside.file("pass", 0o755);
+        beside.file("vault", 0o755);
+        own.file("chosen", 0o755);
+        let vault = own.file("vault", 0o755);
+        let found = discover_in(&[&beside], &[&own]);
+        let plugins: Vec<_> = found
+            .plugins
+            .iter()
+            .map(|(name, path)| (name.as_str(), path))
+            .collect();
+        assert_eq!(plugins, [("chosen", &chosen), ("vault", &vault)]);
+        let available: Vec<_> = found.available.values().collect();
+        assert_eq!(available, [&pass]);
+        assert!(
+            matches!(&found.problems[..], [DiscoveryProblem::Shadowed { first, .. }] if *first == chosen)
+        );
     }
 }

@@ -55,15 +55,16 @@ mod trust;
 mod watch;
 
 pub use config::{
-    AuditConfig, AuditFailure, BundledPlugin, Config, ConfigError, ExternalPlugins, PluginConfig,
-    VersionInfo,
+    AuditConfig, AuditFailure, BundledPlugin, Config, ConfigChoice, ConfigError, ConfigSource,
+    ExternalPlugins, ListedSetting, PluginConfig, Variables, VersionInfo,
 };
 pub use daemon::{BindError, Daemon};
-pub use discovery::{Discovery, DiscoveryProblem, discover};
+pub use discovery::DiscoveryProblem;
 pub use launch::{LaunchError, PinnedBy, Refusal};
 pub use manager::{ManagerHandle, ReloadReport, Trusted};
 pub use model::Sha256;
 pub use model::name::{ParsePluginNameError, PluginName};
 pub use plugin::RestartPolicy;
 pub use server::socket::ListenError;
+pub use state::StateLockError;
 pub use trust::TrustError;

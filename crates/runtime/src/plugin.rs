@@ -25,7 +25,7 @@ pub(crate) use host::{Host, Publish};
 pub(crate) use machine::DRAIN_LIMIT;
 pub(crate) use registration::RegistrationError;
 pub use retry::RestartPolicy;
-pub(crate) use source::{LaunchSource, needs_fresh_process};
+pub(crate) use source::LaunchSource;
 pub(crate) use state::run_status;
 pub(crate) use task::{Command, CommandSender, NotEnabled, PluginTask, Update};
 pub(crate) use view::{Availability, View};

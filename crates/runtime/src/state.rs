@@ -1,13 +1,23 @@
-//! The state file: what the daemon remembers from one run to the next, on disk.
+//! The state directory: locked by one daemon, with the state file in it.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+mod lock;
+mod memory;
+
+use std::io;
 use std::path::{Path, PathBuf};
 
-use keyway_local::file::check_owners;
+use keyway_local::file::{
+    OpenError, check_opened, create_private_directory, open_regular, read_opened, replace,
+};
 
-pub(crate) use crate::model::state::State;
+use crate::model::state::State;
+
+pub(crate) use lock::StateLock;
+pub use lock::StateLockError;
+pub(crate) use memory::Memory;
+
+/// The most bytes that the state file may have: far more than 1,024 names with all that is remembered of them take.
+const MAX_LEN: u64 = 16 * 1024 * 1024;
 
 /// The state file: `state.json` in the state directory.
 #[derive(Debug, Clone)]
@@ -22,76 +32,65 @@ impl StateFile {
         }
     }
 
-    /// Reads the file. The daemon runs without it: one that is missing is empty, and one that is damaged or not
-    /// trustworthy is reported and counts as empty.
+    /// Reads the file. Blocks.
+    ///
+    /// The daemon runs without it: an absent file is an empty state, and one that is damaged or that another user could have
+    /// written is logged as an error and counts as empty, so that every plugin counts as never seen.
     pub(crate) fn read(&self) -> State {
-        let text = match fs::read_to_string(&self.path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return State::default(),
-            Err(error) => return self.ignored(&error),
-        };
-        if let Err(error) = check_owners(&self.path) {
-            return self.ignored(&error);
+        match self.try_read() {
+            Ok(state) => state,
+            Err(error) => {
+                tracing::error!(
+                    path = %self.path.display(), %error,
+                    "state file ignored: all plugins count as never seen, disabled plugins are enabled and trusted checksums are \
+                     forgotten; repair the file, or disable and trust them again"
+                );
+                State::default()
+            }
         }
-        serde_json::from_str(&text).unwrap_or_else(|error| self.ignored(&error))
     }
 
-    fn ignored(&self, error: &dyn std::error::Error) -> State {
-        tracing::error!(
-            path = %self.path.display(), %error,
-            "the state file is ignored: plugins that were disabled are enabled until they are disabled again"
-        );
-        State::default()
+    fn try_read(&self) -> Result<State, Box<dyn std::error::Error>> {
+        let mut file = match open_regular(&self.path, MAX_LEN) {
+            Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(State::default());
+            }
+            file => file?,
+        };
+        check_opened(&file, &self.path)?;
+        let state: State = serde_json::from_slice(&read_opened(&mut file, &self.path, MAX_LEN)?)?;
+        let n_names = state.plugins().count();
+        if n_names > State::MAX_NAMES {
+            let limit = State::MAX_NAMES;
+            return Err(format!("the file holds {n_names} names, more than {limit}").into());
+        }
+        Ok(state)
     }
 
     /// Replaces the file in one step, so that a crash leaves the old one or the new one. Blocks.
     ///
     /// # Errors
     ///
-    /// When the directory or the file cannot be written; the old file is unchanged.
+    /// Returns the error of the operating system if the directory or the file cannot be written; the old file is unchanged.
     pub(crate) fn write(&self, state: &State) -> io::Result<()> {
-        let directory = self
-            .path
-            .parent()
-            .expect("the path was made by joining a file name to a directory");
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)?;
-        let temporary = self
-            .path
-            .with_extension(format!("{}.tmp", std::process::id()));
         let text = serde_json::to_vec_pretty(state).map_err(io::Error::other)?;
-        let written =
-            write_private(&temporary, &text).and_then(|()| fs::rename(&temporary, &self.path));
-        if written.is_err() {
-            // The first error is the one to report.
-            let _ = fs::remove_file(&temporary);
+        if let Some(directory) = self.path.parent() {
+            create_private_directory(directory).map_err(io::Error::other)?;
         }
-        written
+        replace(&self.path, &text)
     }
-}
-
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use crate::model::PluginName;
 
-    fn name() -> PluginName {
-        "pass".parse().expect("a name")
+    fn name(text: &str) -> PluginName {
+        text.parse().expect("a name")
     }
 
     #[test]
@@ -100,33 +99,38 @@ mod tests {
         let file = StateFile::new(&directory.path().join("below"));
         assert_eq!(file.read(), State::default());
         let mut state = State::default();
-        let updated = state.update(&name(), |plugin| plugin.set_decision(Some(false)));
+        let updated = state.update(&name("pass"), |plugin| plugin.set_decision(Some(false)));
         assert_eq!(updated, Ok(true));
         file.write(&state).expect("written");
         assert_eq!(file.read(), state);
-        let mode = fs::metadata(&file.path)
-            .expect("the file")
-            .permissions()
-            .mode()
-            & 0o777;
-        assert_eq!(mode, 0o600);
-        assert_eq!(
-            fs::read_dir(directory.path().join("below"))
-                .expect("the directory")
-                .count(),
-            1
-        );
     }
 
     #[test]
-    fn l12_a_damaged_or_foreign_state_file_does_not_stop_the_daemon() {
+    fn l12_a_damaged_or_foreign_state_file_counts_as_empty() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = StateFile::new(directory.path());
-        fs::write(&file.path, "{ damaged").expect("written");
+        let valid = r#"{"plugins":{"pass":{"disabled":true}}}"#;
+        let n_names = State::MAX_NAMES + 1;
+        let names: Vec<String> = (0..n_names).map(|n| format!(r#""{n}":{{}}"#)).collect();
+        for damaged in [
+            "{ torn",
+            "",
+            r#"{"plugins":[]}"#,
+            r#"{"plugins":{"pass":{"trusted":"12"}}}"#,
+            &format!(r#"{{"plugins":{{{}}}}}"#, names.join(",")),
+        ] {
+            fs::write(&file.path, damaged).expect("written");
+            assert_eq!(file.read(), State::default(), "{:.80}", damaged);
+            assert!(file.try_read().is_err(), "{:.80}", damaged);
+        }
+        fs::write(&file.path, valid).expect("written");
+        assert_eq!(file.read().plugin(&name("pass")).decision(), Some(false));
+        for mode in [0o666, 0o660, 0o602] {
+            fs::set_permissions(&file.path, fs::Permissions::from_mode(mode)).expect("the mode");
+            assert_eq!(file.read(), State::default(), "{mode:o}");
+        }
+        fs::remove_file(&file.path).expect("removed");
+        fs::create_dir(&file.path).expect("a directory in its place");
         assert_eq!(file.read(), State::default());
-        fs::write(&file.path, r#"{"plugins":{"pass":{"disabled":true}}}"#).expect("written");
-        assert_eq!(file.read().plugin(&name()).decision(), Some(false));
-        fs::set_permissions(&file.path, fs::Permissions::from_mode(0o666)).expect("the mode");
-        assert_eq!(file.read().plugin(&name()).decision(), None);
     }
 }

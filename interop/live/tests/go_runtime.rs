@@ -220,5 +220,8 @@ fn the_file_plugin_needs_no_environment() {
         .output()
         .expect("the plugin can be started");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains("no daemon of this user is listening"), "{errors}");
+    assert!(
+        errors.contains("no daemon of this user is listening"),
+        "{errors}"
+    );
 }

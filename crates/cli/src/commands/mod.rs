@@ -1,6 +1,7 @@
 //! One module for each command: what it takes, and what it does.
 
 pub(crate) mod completions;
+pub(crate) mod config;
 mod explain;
 pub(crate) mod get;
 pub(crate) mod ls;

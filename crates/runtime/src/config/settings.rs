@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use keyway_secrets::Pattern;
 
-use super::{Config, PluginConfig, Sha256, may_be_cached};
+use super::{Config, PluginConfig, Sha256, Variables, may_be_cached};
 use crate::model::PluginName;
 use crate::model::state::State;
 
@@ -51,7 +51,7 @@ pub(crate) struct PluginSettings {
     /// The most calls in flight; `None`: what the plugin's description says.
     pub(crate) concurrency: Option<u32>,
     /// Variables set in the environment.
-    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) env: Variables,
     /// Variables of the daemon's environment handed on.
     pub(crate) pass_env: Vec<String>,
     /// The pin in force, of the configuration or trusted by the user.
@@ -117,6 +117,23 @@ impl Settings {
         self.plugins.get(name).unwrap_or(&self.unconfigured).clone()
     }
 
+    /// Returns every name with settings of its own: those that the configuration mentions, those with a trusted pin, and
+    /// `file`.
+    pub(crate) fn resolved_names(&self) -> impl Iterator<Item = &PluginName> {
+        self.plugins.keys()
+    }
+
+    /// Returns the plugins for which what the user decided with `enable` or `disable` ends: a configured `enabled` holds from a
+    /// start on, where `old` is `None`, and from a change of its line on.
+    pub(crate) fn ended_decisions(&self, old: Option<&Self>) -> Vec<PluginName> {
+        let old_line = |name| old.and_then(|old| old.plugin(name).enabled);
+        let ended = self
+            .plugins
+            .iter()
+            .filter(|(name, plugin)| plugin.enabled.is_some() && plugin.enabled != old_line(name));
+        ended.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Returns every name that the configuration mentions.
     pub(crate) fn names(&self) -> impl Iterator<Item = &PluginName> {
         let mentioned = self
@@ -133,11 +150,10 @@ impl PluginSettings {
         let table = config.plugin(name);
         let is_listed_module = config.access_modules.contains(name);
         let is_listed_external = config.external.names().any(|listed| listed == name);
-        let has_table = config.plugins.contains_key(name);
         let default_priority = if *name == file_provider() { -1 } else { 0 };
         let (priority, resolved) = (table.priority, Self::of_table(config, table));
         Self {
-            is_configured: has_table || is_listed_module || is_listed_external,
+            is_configured: config.mentions(name),
             is_listed_module,
             is_listed_external,
             priority: priority.unwrap_or(default_priority),
@@ -267,6 +283,25 @@ mod tests {
         let text = format!("[plugins.pass]\nsha256 = '{}'", Sha256([2; 32]));
         let settings = Settings::new(config(&text), &state, 1);
         assert_eq!(settings.plugin(&name("pass")).sha256, Some(Sha256([2; 32])));
+    }
+
+    #[test]
+    fn a_decision_ends_at_a_start_with_an_enabled_line_and_when_the_line_changes() {
+        let ended = |old: Option<&str>, new: &str| {
+            let old = old.map(settings);
+            let ended = settings(new).ended_decisions(old.as_ref());
+            ended.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let (on, off) = (
+            "[plugins.a]\nenabled = true",
+            "[plugins.a]\nenabled = false",
+        );
+        assert_eq!(ended(None, on), ["a"]);
+        assert_eq!(ended(None, "[plugins.a]"), [] as [&str; 0]);
+        assert_eq!(ended(Some(on), on), [] as [&str; 0]);
+        assert_eq!(ended(Some(on), off), ["a"]);
+        assert_eq!(ended(Some(""), off), ["a"]);
+        assert_eq!(ended(Some(off), ""), [] as [&str; 0]);
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! A look at the disk: the configuration file and the plugin directories. Everything here blocks.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ReadConfig;
 use super::reconcile::Sources;
-use crate::config::{Config, ConfigError, Settings};
-use crate::discovery::discover;
+use crate::config::{
+    BundledPlugin, Config, ConfigError, Settings, absent_warnings, external_priority_warnings,
+};
+use crate::discovery::{Copies, DiscoveryProblem, discover};
 use crate::model::{FileIdentity, PluginName};
 use crate::plugin::LaunchSource;
+use crate::registry::Snapshot;
+use crate::state::Memory;
 
 /// What a look at the disk came to.
 pub(super) enum Looked {
@@ -23,25 +28,72 @@ pub(super) enum Looked {
 /// The plugins on disk.
 pub(super) struct Found {
     pub(super) sources: Sources,
-    /// What was passed over, a sentence each.
+    /// What was skipped, a sentence each.
     pub(super) problems: Vec<String>,
+    /// What is probably a mistake, a sentence each.
+    pub(super) warnings: Vec<String>,
 }
 
-/// Reads the configuration, if `read_config` is given, and the plugin directories that it names.
-pub(super) fn look(read_config: Option<&ReadConfig>, config: Config) -> Looked {
-    let config = match read_config.map(|read| read()) {
-        Some(Err(error)) => return Looked::Failed(error),
-        Some(Ok(new)) => {
-            return Looked::Found {
-                found: find(&new),
+/// Looks at the disk, one look at a time.
+pub(super) struct Looker {
+    memory: Arc<Memory>,
+    /// The comparisons of plugin files.
+    copies: Mutex<Copies>,
+}
+
+impl Looker {
+    pub(super) fn new(memory: Arc<Memory>) -> Arc<Self> {
+        Arc::new(Self {
+            memory,
+            copies: Mutex::default(),
+        })
+    }
+
+    /// Reads the configuration, if `read_config` is given, and the plugin directories that it names.
+    pub(super) fn look(&self, read_config: Option<&ReadConfig>, config: Config) -> Looked {
+        match read_config.map(|read| read()) {
+            Some(Err(error)) => Looked::Failed(error),
+            Some(Ok(new)) => Looked::Found {
+                found: self.find(&new),
                 config: Some(Box::new(new)),
-            };
+            },
+            None => Looked::Found {
+                found: self.find(&config),
+                config: None,
+            },
         }
-        None => config,
-    };
-    Looked::Found {
-        found: find(&config),
-        config: None,
+    }
+
+    /// The executables of the plugin directories, and the built-in plugins that none of them replaces.
+    pub(super) fn find(&self, config: &Config) -> Found {
+        let is_chosen = |name: &PluginName| {
+            config.mentions(name) || self.memory.plugin(name).decision() == Some(true)
+        };
+        let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        let discovery = discover(config, is_chosen, &mut copies);
+        let texts = |problems: &[DiscoveryProblem]| -> Vec<String> {
+            problems.iter().map(ToString::to_string).collect()
+        };
+        let (problems, warnings) = (texts(&discovery.problems), texts(&discovery.warnings));
+        let mut sources = Sources::new();
+        for (name, executable) in discovery.available {
+            let source = source(config, &name, executable, true);
+            sources.insert(name, source);
+        }
+        for (name, executable) in discovery.plugins {
+            let source = source(config, &name, executable, false);
+            sources.insert(name, source);
+        }
+        for built_in in &config.bundled {
+            sources
+                .entry(built_in.name.clone())
+                .or_insert_with(|| built_in_source(built_in));
+        }
+        Found {
+            sources,
+            problems,
+            warnings,
+        }
     }
 }
 
@@ -51,81 +103,65 @@ pub(super) fn directories(config: &Config) -> Vec<PathBuf> {
     all.cloned().collect()
 }
 
-/// The executables of the plugin directories, and the built-in plugins that none of them replaces.
-pub(super) fn find(config: &Config) -> Found {
-    let discovery = discover(&directories(config));
-    let problems = discovery.problems.iter().map(ToString::to_string).collect();
-    let mut sources = Sources::new();
-    for (name, executable) in discovery.plugins {
-        let is_available_only = config
-            .available_dirs
-            .iter()
-            .any(|directory| executable.starts_with(directory));
-        let source = LaunchSource {
-            argv0: executable.as_os_str().to_owned(),
-            identity: FileIdentity::of(&executable),
-            // An executable that replaces a built-in plugin needs what that would have got.
-            pass_env: built_in_variables(config, &name),
-            is_built_in: false,
-            is_available_only,
-            executable,
-        };
-        sources.insert(name, source);
-    }
-    for built_in in &config.bundled {
-        sources
-            .entry(built_in.name.clone())
-            .or_insert_with(|| LaunchSource {
-                executable: built_in.executable.clone(),
-                argv0: built_in.argv0.clone(),
-                identity: FileIdentity::of(&built_in.executable),
-                pass_env: built_in.pass_env.clone(),
-                is_built_in: true,
-                is_available_only: false,
-            });
-    }
-    Found { sources, problems }
-}
-
-fn built_in_variables(config: &Config, name: &PluginName) -> Vec<String> {
+fn source(
+    config: &Config,
+    name: &PluginName,
+    executable: PathBuf,
+    is_available_only: bool,
+) -> LaunchSource {
+    // An executable that replaces a built-in plugin needs what that would have got.
     let built_in = config
         .bundled
         .iter()
         .find(|built_in| built_in.name == *name);
-    built_in
-        .map(|built_in| built_in.pass_env.clone())
-        .unwrap_or_default()
+    LaunchSource {
+        argv0: executable.as_os_str().to_owned(),
+        identity: FileIdentity::of(&executable),
+        pass_env: built_in
+            .map(|built_in| built_in.pass_env.clone())
+            .unwrap_or_default(),
+        is_built_in: false,
+        is_available_only,
+        executable,
+    }
+}
+
+fn built_in_source(built_in: &BundledPlugin) -> LaunchSource {
+    LaunchSource {
+        executable: built_in.executable.clone(),
+        argv0: built_in.argv0.clone(),
+        identity: FileIdentity::of(&built_in.executable),
+        pass_env: built_in.pass_env.clone(),
+        is_built_in: true,
+        is_available_only: false,
+    }
 }
 
 /// What is valid and probably a mistake, a sentence each.
-pub(super) fn warnings(settings: &Settings, sources: &Sources) -> Vec<String> {
+pub(super) fn warnings(
+    settings: &Settings,
+    sources: &Sources,
+    snapshot: &Snapshot,
+    memory: &Memory,
+) -> Vec<String> {
+    let is_launched = |name: &PluginName| sources.contains_key(name);
+    let is_connected = |name: &PluginName| {
+        snapshot
+            .get(name)
+            .is_some_and(|view| view.handle().is_some())
+    };
+    let is_disabled = |name: &PluginName| {
+        let decision = memory.plugin(name).decision();
+        decision.or(settings.plugin(name).enabled) == Some(false)
+    };
+    let absent = absent_warnings(
+        settings,
+        |name| is_launched(name) || is_connected(name),
+        is_disabled,
+        sources.keys().chain(snapshot.keys()),
+    );
     let mut warnings = settings.config.warnings.clone();
-    let absent = settings.names().filter(|name| {
-        let plugin = settings.plugin(name);
-        !sources.contains_key(*name) && plugin.enabled != Some(false) && !plugin.is_listed_external
-    });
-    for name in absent {
-        let plugin = settings.plugin(name);
-        let nearest = String::new();
-        warnings.push(if plugin.is_listed_module {
-            format!(
-                "the access-control module {name} is in no plugin directory{nearest}: every request is denied until it runs, or until `[access] modules` does not list it"
-            )
-        } else {
-            format!(
-                "the configuration names the plugin {name}, which is in no plugin directory{nearest}: run `keyway plugins disable {name}`, or remove the table"
-            )
-        });
-        if plugin.priority != 0
-            && matches!(
-                settings.config.external,
-                crate::config::ExternalPlugins::Any
-            )
-        {
-            warnings.push(format!(
-                "any external plugin may register as {name}, which has a `priority`: name the external plugins in `[external] allow`"
-            ));
-        }
-    }
+    warnings.extend(absent);
+    warnings.extend(external_priority_warnings(settings, is_launched));
     warnings
 }

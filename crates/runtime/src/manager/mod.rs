@@ -16,9 +16,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use self::look::{Found, Looked};
+use self::look::{Found, Looked, Looker};
 use self::reconcile::Sources;
-use crate::config::{Config, ConfigError, Current, Settings};
+use crate::config::{Config, ConfigError, Current, Difference, Settings};
 use crate::identity::Peer;
 use crate::launch::{Checksum, LaunchError, checksum};
 use crate::model::{Class, PluginName};
@@ -58,8 +58,11 @@ pub(crate) struct Manager {
     /// Whether something changed on disk since the look under way began.
     has_changed: bool,
     watch: Option<Watch>,
-    /// What the last look passed over.
+    looker: Arc<Looker>,
+    /// What the last look skipped.
     problems: Vec<String>,
+    /// What the last look found and is probably a mistake.
+    warnings: Vec<String>,
 }
 
 /// Work that took time and is done.
@@ -77,6 +80,7 @@ impl Manager {
         read_config: ReadConfig,
         requests: mpsc::Receiver<Request>,
     ) -> Self {
+        let memory = Arc::clone(&host.memory);
         Self {
             host,
             registry,
@@ -91,7 +95,9 @@ impl Manager {
             reloads: Vec::new(),
             has_changed: false,
             watch: None,
+            looker: Looker::new(memory),
             problems: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 
@@ -105,7 +111,8 @@ impl Manager {
         self.start_watching();
         let settings = self.settings.load();
         let config = settings.config.clone();
-        let found = tokio::task::spawn_blocking(move || look::find(&config)).await;
+        let looker = Arc::clone(&self.looker);
+        let found = tokio::task::spawn_blocking(move || looker.find(&config)).await;
         match found {
             Ok(found) => self.take_over(found, &settings),
             Err(error) => tracing::error!(%error, "the plugin directories cannot be read"),
@@ -113,9 +120,17 @@ impl Manager {
         for problem in &self.problems {
             tracing::error!("{problem}");
         }
-        for warning in look::warnings(&settings, &self.sources) {
+        for warning in self.all_warnings(&settings) {
             tracing::warn!("{warning}");
         }
+    }
+
+    /// What of settings and files is probably a mistake.
+    fn all_warnings(&self, settings: &Settings) -> Vec<String> {
+        let snapshot = self.registry.snapshot();
+        let mut warnings = look::warnings(settings, &self.sources, &snapshot, &self.host.memory);
+        warnings.extend(self.warnings.iter().cloned());
+        warnings
     }
 
     fn start_watching(&mut self) {
@@ -211,8 +226,9 @@ impl Manager {
         let replies = std::mem::take(&mut self.reloads);
         let read_config = (!replies.is_empty()).then(|| Arc::clone(&self.read_config));
         let config = self.settings.load().config.clone();
+        let looker = Arc::clone(&self.looker);
         self.work.spawn_blocking(move || {
-            Done::Looked(look::look(read_config.as_ref(), config), replies)
+            Done::Looked(looker.look(read_config.as_ref(), config), replies)
         });
     }
 
@@ -248,7 +264,8 @@ impl Manager {
     /// Puts what was found into force and reports the difference.
     fn found(&mut self, config: Option<Config>, found: Found, replies: Vec<ReloadReply>) {
         let old = self.settings.load();
-        let (old_sources, old_problems) = (self.sources.clone(), self.problems.clone());
+        let old_sources = self.sources.clone();
+        let (old_problems, old_warnings) = (self.problems.clone(), self.warnings.clone());
         let is_reload = config.is_some();
         let settings = match config {
             Some(config) => self.reconfigure(config, &old),
@@ -272,14 +289,19 @@ impl Manager {
             is_running,
         );
         if is_reload {
-            report.warnings = look::warnings(&settings, &self.sources);
+            let difference = Difference::between(&old, &settings);
+            (report.changed, report.needs_restart) = (difference.changed, difference.needs_restart);
+            report.warnings = self.all_warnings(&settings);
             report.problems.clone_from(&self.problems);
         } else {
-            let is_new = |problem: &&String| !old_problems.contains(problem);
-            report.problems = self.problems.iter().filter(is_new).cloned().collect();
-            for problem in &report.problems {
-                tracing::error!("{problem}");
-            }
+            report.problems = new_in(&self.problems, &old_problems);
+            report.warnings = new_in(&self.warnings, &old_warnings);
+        }
+        for problem in new_in(&self.problems, &old_problems) {
+            tracing::error!("{problem}");
+        }
+        for warning in new_in(&self.warnings, &old_warnings) {
+            tracing::warn!("{warning}");
         }
         if report != ReloadReport::default() {
             tracing::info!(?report, "plugins brought up to date");
@@ -316,6 +338,7 @@ impl Manager {
     fn take_over(&mut self, found: Found, settings: &Arc<Settings>) {
         self.sources = found.sources;
         self.problems = found.problems;
+        self.warnings = found.warnings;
         self.bring_up_to_date(settings);
     }
 
@@ -408,7 +431,7 @@ impl Manager {
             let result = if enabled && is_disabled {
                 self.host
                     .memory
-                    .update(&name, |plugin| plugin.set_decision(None));
+                    .remember(&name, |plugin| plugin.set_decision(None));
                 Ok(())
             } else {
                 Err(SetEnabledError::Unknown(name))
@@ -484,7 +507,7 @@ impl Manager {
         tracing::info!(plugin = %name, sha256 = %trusted.sha256, "executable trusted");
         self.host
             .memory
-            .update(&name, |plugin| plugin.trusted = Some(trusted.sha256));
+            .remember(&name, |plugin| plugin.trusted = Some(trusted.sha256));
         self.resettle(&name);
         Ok(trusted)
     }
@@ -500,7 +523,7 @@ impl Manager {
         tracing::info!(plugin = %name, "pin taken back");
         self.host
             .memory
-            .update(name, |plugin| plugin.trusted = None);
+            .remember(name, |plugin| plugin.trusted = None);
         self.resettle(name);
         Ok(())
     }
@@ -546,6 +569,12 @@ impl Manager {
             Done::Nothing
         });
     }
+}
+
+/// What of `now` was not in `before`.
+fn new_in(now: &[String], before: &[String]) -> Vec<String> {
+    let is_new = |text: &&String| !before.contains(text);
+    now.iter().filter(is_new).cloned().collect()
 }
 
 /// Resolves when something that matters has changed on disk; never, if nothing is watched.

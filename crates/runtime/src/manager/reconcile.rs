@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::report::ReloadReport;
 use crate::config::Settings;
 use crate::model::PluginName;
-use crate::plugin::{LaunchSource, Update, needs_fresh_process};
+use crate::plugin::{LaunchSource, Update};
 
 /// The executables that a look at the disk found, by the name of their plugin.
 pub(super) type Sources = BTreeMap<PluginName, LaunchSource>;
@@ -49,7 +49,7 @@ pub(super) fn compare(
             continue;
         };
         let (before, after) = (old_settings.plugin(name), settings.plugin(name));
-        let is_fresh = former != source || needs_fresh_process(&before, &after);
+        let is_fresh = former != source || before.needs_fresh_process(&after);
         if is_fresh && is_running(name) {
             report.restarted.push(name.clone());
         }

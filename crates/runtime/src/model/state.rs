@@ -1,7 +1,6 @@
 //! What the daemon remembers from one run to the next, as data.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,9 +9,6 @@ use super::{FileIdentity, Kind, PluginName, Sha256};
 /// What the daemon remembers from one run to the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
-    /// The configuration file that was read last; `None`: the daemon ran without one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) configuration: Option<PathBuf>,
     #[serde(default)]
     plugins: BTreeMap<PluginName, PluginState>,
 }
@@ -161,10 +157,7 @@ mod tests {
 
     #[test]
     fn a_state_reads_what_it_writes() {
-        let mut state = State {
-            configuration: Some("/home/demo/config.toml".into()),
-            ..State::default()
-        };
+        let mut state = State::default();
         let pass = state.update(&name("pass"), |plugin| {
             plugin.set_decision(Some(true));
             plugin.trusted = Some(Sha256([7; 32]));

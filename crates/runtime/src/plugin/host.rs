@@ -7,7 +7,8 @@ use super::retry::RestartPolicy;
 use super::view::View;
 use crate::launch::{Environment, Spawner};
 use crate::model::PluginName;
-use crate::record::{Audit, Memory};
+use crate::record::Audit;
+use crate::state::Memory;
 
 /// The parts of the daemon that a plugin's task uses.
 pub(crate) struct Host {

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::config::PluginSettings;
 use crate::model::FileIdentity;
 
 /// The executable of a plugin.
@@ -19,9 +18,4 @@ pub(crate) struct LaunchSource {
     pub(crate) is_built_in: bool,
     /// Whether it lies in the folder beside the program: it runs only if the configuration mentions it or it was enabled.
     pub(crate) is_available_only: bool,
-}
-
-/// Whether a running process does not show a change of settings.
-pub(crate) fn needs_fresh_process(old: &PluginSettings, new: &PluginSettings) -> bool {
-    (&old.env, &old.pass_env, &old.sha256) != (&new.env, &new.pass_env, &new.sha256)
 }

@@ -13,7 +13,7 @@ use super::host::Host;
 use super::machine::{Event, LaunchFailure, Machine};
 use super::registration::{Registration, RegistrationError};
 use super::resources::{Launcher, Outcome};
-use super::source::{LaunchSource, needs_fresh_process};
+use super::source::LaunchSource;
 use super::state::{Desired, Idle, State, run_status};
 use crate::config::PluginSettings;
 use crate::identity::Peer;
@@ -239,10 +239,10 @@ impl PluginTask {
             self.launcher
                 .host
                 .memory
-                .update(&self.launcher.name, |plugin| plugin.set_decision(None));
+                .remember(&self.launcher.name, |plugin| plugin.set_decision(None));
         }
         self.is_pinning = update.is_pinning;
-        let mut is_fresh = needs_fresh_process(&old, &settings);
+        let mut is_fresh = old.needs_fresh_process(&settings);
         match update.source {
             None if self.launcher.source.is_some() => {
                 self.vanishes_at
@@ -304,7 +304,7 @@ impl PluginTask {
         self.launcher
             .host
             .memory
-            .update(&self.launcher.name, |plugin| {
+            .remember(&self.launcher.name, |plugin| {
                 plugin.set_decision(Some(enabled));
             });
     }
@@ -498,7 +498,7 @@ impl PluginTask {
         let kind = registration.kind.clone();
         let source = self.launcher.source.as_ref();
         let file = source.and_then(|source| source.identity.clone());
-        self.launcher.host.memory.update(self.name(), |plugin| {
+        self.launcher.host.memory.remember(self.name(), |plugin| {
             plugin.registration = Some(RememberedRegistration { kind, file });
             plugin.failed_file = None;
         });
@@ -510,7 +510,7 @@ impl PluginTask {
         let Some(file) = source.and_then(|source| source.identity.clone()) else {
             return;
         };
-        self.launcher.host.memory.update(self.name(), |plugin| {
+        self.launcher.host.memory.remember(self.name(), |plugin| {
             if plugin.registration_of(&file).is_none() {
                 plugin.failed_file = Some(file);
             }

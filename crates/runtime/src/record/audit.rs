@@ -228,7 +228,7 @@ impl Log {
         }
         let is_full = self.n_bytes > 0 && self.n_bytes + line.len() as u64 > self.config.max_bytes;
         if is_full {
-            fs::rename(&self.config.path, self.rotated())?;
+            self.rotate()?;
             self.file = None;
         }
         let mut file = match self.file.take() {
@@ -257,9 +257,24 @@ impl Log {
         Ok(file)
     }
 
-    fn rotated(&self) -> PathBuf {
+    /// Makes the file the newest of the former ones, and drops those beyond [`AuditConfig::keep`].
+    fn rotate(&self) -> io::Result<()> {
+        if self.config.keep == 0 {
+            return fs::remove_file(&self.config.path);
+        }
+        for generation in (1..self.config.keep).rev() {
+            match fs::rename(self.former(generation), self.former(generation + 1)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                result => result?,
+            }
+        }
+        fs::rename(&self.config.path, self.former(1))
+    }
+
+    /// The path of a former file; 1 is the newest.
+    fn former(&self, generation: u32) -> PathBuf {
         let mut name = self.config.path.clone().into_os_string();
-        name.push(".1");
+        name.push(format!(".{generation}"));
         name.into()
     }
 }
@@ -352,6 +367,28 @@ mod tests {
         fs::remove_file(&path).expect("removed");
         record(&audit).expect("recorded");
         assert_eq!(n_lines(&path), 1);
+    }
+
+    #[test]
+    fn as_many_former_logs_are_kept_as_configured() {
+        for keep in [0, 1, 3] {
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let path = directory.path().join("audit.jsonl");
+            let audit = audit(&path, |config| (config.max_bytes, config.keep) = (10, keep));
+            for _ in 0..6 {
+                record(&audit).expect("recorded");
+            }
+            let mut names: Vec<_> = fs::read_dir(directory.path())
+                .expect("listed")
+                .map(|entry| entry.expect("an entry").file_name())
+                .collect();
+            names.sort();
+            let former = (1..=keep).map(|generation| format!("audit.jsonl.{generation}").into());
+            let expected: Vec<std::ffi::OsString> = std::iter::once("audit.jsonl".into())
+                .chain(former)
+                .collect();
+            assert_eq!(names, expected);
+        }
     }
 
     #[test]

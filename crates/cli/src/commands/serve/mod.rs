@@ -2,7 +2,7 @@
 
 mod logging;
 mod notify;
-mod settings;
+pub(crate) mod settings;
 mod signals;
 
 use std::ffi::OsString;
@@ -12,15 +12,15 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
 use keyway_local::{Address, KnownUids};
-use keyway_runtime::Daemon;
+use keyway_runtime::{BindError, Daemon};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::process;
-use settings::Settings;
+use settings::{ConfigOptions, Settings};
 
 /// What the daemon listens at and runs.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Options {
     /// Listen at this address instead of the default ones, as with --socket: a path, or @NAME for an abstract socket; can be
     /// repeated [env: KEYWAY_SOCKET].
@@ -32,9 +32,8 @@ pub(crate) struct Options {
     /// Launch the plugins in this directory instead of the default ones; can be repeated.
     #[arg(long, value_name = "DIR")]
     plugin_dir: Vec<PathBuf>,
-    /// Read this file [default: `keyway/config.toml` in $XDG_CONFIG_HOME, where it exists].
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigOptions,
     /// How the log is written to stderr; RUST_LOG says how much of it.
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
@@ -85,13 +84,22 @@ async fn serve(settings: Settings) -> Result<Exit, Failure> {
     let mut signals = signals::Signals::listen()?;
     let config = settings.read().map_err(|error| settings::failure(&error))?;
     let missing = settings.missing_plugin_dirs(&config);
-    let daemon = Daemon::bind(config).map_err(|error| bind_failure(&error))?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let daemon = Daemon::bind(config.clone()).map_err(|error| bind_failure(&error))?;
+    // Not before: a daemon that cannot start must not change what the running one remembers.
+    settings.remember(&config);
     announce(&daemon);
     for path in missing {
         tracing::warn!("the plugin directory {} does not exist", path.display());
     }
     let handle = daemon.handle();
-    let daemon = daemon.on_reload(move || settings.read());
+    let daemon = daemon.on_reload(move || {
+        let config = settings.read()?;
+        settings.remember(&config);
+        Ok(config)
+    });
     let stop = async {
         signals.serve_until_stop(&handle).await;
         notify::send("STOPPING=1");
@@ -114,21 +122,33 @@ fn announce(daemon: &Daemon) {
         .into_iter()
         .map(ToString::to_string)
         .collect();
-    // With stderr closed there is nobody to tell.
+    // If stderr is closed, the line has no reader.
     let _ = writeln!(io::stderr(), "keyway: ready at {}", addresses.join(", "));
     notify::send("READY=1");
 }
 
-fn bind_failure(error: &keyway_runtime::BindError) -> Failure {
+fn bind_failure(error: &BindError) -> Failure {
     let text = error.to_string();
-    // These messages put what to do behind the last colon, where there is something to do.
-    match text.rsplit_once(": ") {
-        Some((what, advice)) if advice.contains("--listen") => {
-            Failure::error(what, capitalised(advice))
+    match error {
+        BindError::StateInUse(_) => Failure::usage(
+            text,
+            "Stop that daemon, or give this one a directory of its own with --state-dir",
+        ),
+        BindError::NoAddress | BindError::Listen(_) => {
+            // These messages put what to do behind the last colon, where there is something to do.
+            match text.rsplit_once(": ") {
+                Some((what, advice)) if advice.contains("--listen") => {
+                    Failure::usage(what, capitalised(advice))
+                }
+                _ => Failure::usage(
+                    text,
+                    "Repair what it names, or choose another address with --listen",
+                ),
+            }
         }
         _ => Failure::error(
             text,
-            "Repair what it names, or choose another address with --listen",
+            "Check the limits of this user for processes and files",
         ),
     }
 }

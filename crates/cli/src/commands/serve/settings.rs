@@ -4,24 +4,104 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use keyway_local::{Address, ListenOptions, Places, SOCKET_VARIABLE};
 use keyway_plugin_file::{IDENTITY_VARIABLE, PASSPHRASE_FILE_VARIABLE, STORE_VARIABLE};
-use keyway_runtime::{BundledPlugin, Config, ConfigError, VersionInfo};
+use keyway_runtime::{BundledPlugin, Config, ConfigChoice, ConfigError, ConfigSource, VersionInfo};
 
 use super::Options;
 use crate::bundled;
 use crate::failure::Failure;
 
+/// Which configuration is read, and where the daemon remembers things.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ConfigOptions {
+    /// Read this file [default: `keyway/config.toml` in $XDG_CONFIG_HOME, if it exists].
+    #[arg(long, value_name = "FILE", conflicts_with = "no_config")]
+    pub(crate) config: Option<PathBuf>,
+    /// Read no file, and forget the one that was in force before.
+    #[arg(long)]
+    pub(crate) no_config: bool,
+    /// Remember decisions, pins and registrations in this directory [default: `keyway` in $XDG_STATE_HOME]. Two daemons need
+    /// two directories.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+/// Where the configuration comes from besides the command line's addresses: what `serve` and `config` have in common.
+pub(crate) struct Sources {
+    source: ConfigSource,
+    /// The directory of the flag, which wins over the configured one.
+    given_state_dir: Option<PathBuf>,
+    /// The directory of the flag or the default one.
+    state_dir: PathBuf,
+    default_plugin_dir: Option<PathBuf>,
+    available_dir: Option<PathBuf>,
+}
+
+impl Sources {
+    /// Collects what the flags and the environment say.
+    pub(crate) fn new(options: &ConfigOptions) -> Result<Self, Failure> {
+        let given_state_dir = absolute("--state-dir", options.state_dir.as_deref())?;
+        let state_dir = match &given_state_dir {
+            Some(directory) => directory.clone(),
+            None => directory("XDG_STATE_HOME", ".local/state")
+                .map(|home| home.join("keyway"))
+                .ok_or_else(no_home)?,
+        };
+        let given_config = absolute("--config", options.config.as_deref())?;
+        let choice = match given_config {
+            _ if options.no_config => ConfigChoice::NoFile,
+            Some(path) => ConfigChoice::File(path),
+            None => ConfigChoice::Default(
+                directory("XDG_CONFIG_HOME", ".config").map(|home| home.join("keyway/config.toml")),
+            ),
+        };
+        let executable = env::current_exe().ok();
+        Ok(Self {
+            source: ConfigSource::new(choice, &state_dir),
+            given_state_dir,
+            state_dir,
+            default_plugin_dir: directory("XDG_DATA_HOME", ".local/share")
+                .map(|data| data.join("keyway/plugins")),
+            available_dir: executable.as_deref().and_then(beside_bin),
+        })
+    }
+
+    /// Makes the configuration of defaults and the file as it is now. Its addresses are those of the file alone.
+    pub(crate) fn read(&self) -> Result<Config, ConfigError> {
+        let mut config = self.defaults();
+        self.source.read_into(&mut config)?;
+        if let Some(directory) = &self.given_state_dir {
+            config.state_dir.clone_from(directory);
+        }
+        Ok(config)
+    }
+
+    /// Remembers that a configuration is in force.
+    pub(crate) fn remember(&self, config: &Config) {
+        self.source.remember(config);
+    }
+
+    /// What holds without a file.
+    pub(crate) fn defaults(&self) -> Config {
+        // The address is replaced: no constant path is right for every user.
+        let mut config = Config::new(Address::reference(0), &self.state_dir);
+        config.listen.clear();
+        config.plugin_dirs.extend(self.default_plugin_dir.clone());
+        config.available_dirs.extend(self.available_dir.clone());
+        config
+    }
+}
+
 /// Where the daemon's settings come from, read once at the start; the file is read again by each reload.
-pub(super) struct Settings {
-    options: Options,
+pub(crate) struct Settings {
+    sources: Sources,
     /// The addresses of the flags or the environment.
     given: Vec<Address>,
     places: Places,
-    config_file: Option<PathBuf>,
-    config_file_is_required: bool,
-    default_plugin_dirs: Vec<PathBuf>,
-    state_dir: PathBuf,
+    listen_older: bool,
+    given_plugin_dirs: Vec<PathBuf>,
     executable: Option<PathBuf>,
     environment: Vec<(OsString, OsString)>,
 }
@@ -29,42 +109,49 @@ pub(super) struct Settings {
 impl Settings {
     /// Collects what the flags and the environment say.
     pub(super) fn new(options: &Options) -> Result<Self, Failure> {
-        let executable = env::current_exe().ok();
-        let data = directory("XDG_DATA_HOME", ".local/share");
-        let beside_bin = executable.as_deref().and_then(beside_bin);
-        let given_config = options.config.as_deref().map(absolute).transpose()?;
-        let config_file_is_required = given_config.is_some();
+        let plugin_dirs = options.plugin_dir.iter();
+        let plugin_dirs = plugin_dirs.map(|path| absolute_path("--plugin-dir", path));
         Ok(Self {
+            sources: Sources::new(&options.config)?,
             given: given_addresses(options)?,
             places: Places::of_process(),
-            config_file: given_config.or_else(|| {
-                directory("XDG_CONFIG_HOME", ".config").map(|home| home.join("keyway/config.toml"))
-            }),
-            config_file_is_required,
-            default_plugin_dirs: beside_bin
-                .into_iter()
-                .chain(data.map(|data| data.join("keyway/plugins")))
-                .collect(),
-            state_dir: directory("XDG_STATE_HOME", ".local/state")
-                .map(|home| home.join("keyway"))
-                .ok_or_else(no_home)?,
-            executable,
+            listen_older: options.listen_older,
+            given_plugin_dirs: plugin_dirs.collect::<Result<_, _>>()?,
+            executable: env::current_exe().ok(),
             environment: env::vars_os().collect(),
-            options: options.clone(),
+        })
+    }
+
+    /// Collects what the environment says, for a daemon that is started with no other flags than these.
+    pub(crate) fn of_file(config: &ConfigOptions) -> Result<Self, Failure> {
+        Self::new(&Options {
+            config: config.clone(),
+            ..Options::default()
         })
     }
 
     /// Makes the configuration, with the file as it is now.
-    pub(super) fn read(&self) -> Result<Config, ConfigError> {
-        // The address is replaced below.
-        let mut config = Config::new(self.places.reference(), &self.state_dir);
-        config.listen.clear();
-        config.plugin_dirs.clone_from(&self.default_plugin_dirs);
-        if let Some(file) = &self.config_file
-            && (self.config_file_is_required || file.exists())
-        {
-            config.read_file(file)?;
+    pub(crate) fn read(&self) -> Result<Config, ConfigError> {
+        let mut config = self.sources.read()?;
+        self.choose_addresses(&mut config);
+        if !self.given_plugin_dirs.is_empty() {
+            config.plugin_dirs.clone_from(&self.given_plugin_dirs);
+            config.available_dirs.clear();
         }
+        config.adopt_orphans = true;
+        config.environment.clone_from(&self.environment);
+        config.bundled.extend(self.bundled());
+        config.version = VersionInfo::new(concat!("v", env!("CARGO_PKG_VERSION")));
+        Ok(config)
+    }
+
+    /// Remembers that a configuration is in force.
+    pub(super) fn remember(&self, config: &Config) {
+        self.sources.remember(config);
+    }
+
+    /// Chooses where the daemon listens: what was given, else what is configured, else the default addresses.
+    fn choose_addresses(&self, config: &mut Config) {
         let configured = std::mem::take(&mut config.listen);
         let addresses = self.places.listen(ListenOptions {
             given: if self.given.is_empty() {
@@ -74,26 +161,19 @@ impl Settings {
             },
             abstract_address: config.abstract_socket,
             docker_socket: config.docker_socket,
-            older: self.options.listen_older,
+            older: self.listen_older,
         });
         config.listen = addresses.listen;
         config.listen_also = addresses.listen_also;
-        if !self.options.plugin_dir.is_empty() {
-            config.plugin_dirs.clone_from(&self.options.plugin_dir);
-        }
-        config.adopt_orphans = true;
-        config.environment.clone_from(&self.environment);
-        config.bundled.extend(self.bundled());
-        config.version = VersionInfo::new(concat!("v", env!("CARGO_PKG_VERSION")));
-        Ok(config)
     }
 
-    /// The plugin directories that somebody named and that do not exist, which may be a slip. The default ones need not.
+    /// The plugin directories that were named and do not exist, which may be a slip. The default ones need not exist.
     pub(super) fn missing_plugin_dirs(&self, config: &Config) -> Vec<PathBuf> {
+        let default = &self.sources.default_plugin_dir;
         let named = config
             .plugin_dirs
             .iter()
-            .filter(|path| !self.default_plugin_dirs.contains(path));
+            .filter(|path| default.as_ref() != Some(path));
         named.filter(|path| !path.exists()).cloned().collect()
     }
 
@@ -110,9 +190,23 @@ impl Settings {
     }
 }
 
-/// What to tell whoever wrote a configuration with an error.
-pub(super) fn failure(error: &ConfigError) -> Failure {
-    Failure::usage(error, "Repair the file, or name another one with --config")
+/// Describes a configuration that was not accepted, and what to do about it.
+pub(crate) fn failure(error: &ConfigError) -> Failure {
+    let advice = match error {
+        ConfigError::Absent { .. } => {
+            "Create it, or start with --no-config for the defaults".to_owned()
+        }
+        ConfigError::FormerAbsent { .. } => {
+            "Restore it; or start with --no-config, or with an empty file in its place, for the defaults"
+                .to_owned()
+        }
+        ConfigError::FormerUnread { path } => format!(
+            "Name it with --config {}, or start with --no-config to forget it",
+            path.display()
+        ),
+        _ => "Repair the file, or name another one with --config".to_owned(),
+    };
+    Failure::usage(error, advice)
 }
 
 fn given_addresses(options: &Options) -> Result<Vec<Address>, Failure> {
@@ -131,7 +225,7 @@ fn given_addresses(options: &Options) -> Result<Vec<Address>, Failure> {
     Ok(vec![absolute_address(&address)])
 }
 
-/// A path that stays the same wherever the process is.
+/// An address that stays the same wherever the process is.
 fn absolute_address(address: &Address) -> Address {
     match address {
         // An empty path is the only one that cannot be made absolute, and no address.
@@ -142,11 +236,16 @@ fn absolute_address(address: &Address) -> Address {
     }
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+fn absolute(flag: &str, path: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
+    path.map(|path| absolute_path(flag, path)).transpose()
+}
+
+/// A path that stays the same wherever the process is.
+fn absolute_path(flag: &str, path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| {
         Failure::usage(
-            format_args!("`{}` names no file: {error}", path.display()),
-            "Give --config a path",
+            format_args!("{flag} was given no usable path: {error}"),
+            format_args!("Give {flag} a path"),
         )
     })
 }
@@ -170,8 +269,8 @@ fn directory(variable: &str, below_home: &str) -> Option<PathBuf> {
 }
 
 fn no_home() -> Failure {
-    Failure::error(
+    Failure::usage(
         "neither XDG_STATE_HOME nor HOME says where the daemon's state belongs",
-        "Set HOME",
+        "Set HOME, or name a directory with --state-dir",
     )
 }

@@ -1,0 +1,274 @@
+//! `keyway config`: what the configuration file says as `serve` reads it, and whether the running daemon has the same.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use keyway_proto::keyway::v1::{ManagementServiceClient, StatusRequest, StatusResponse};
+use keyway_resolver::ResolveError;
+use keyway_runtime::{Config, ListedSetting};
+use serde::Serialize;
+
+use super::serve::settings::{self, ConfigOptions, Settings};
+use crate::daemon;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::globals::Globals;
+use crate::output::{self, json};
+use crate::printable::printable;
+
+/// A daemon that needs longer for its status is reported as one that does not say.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Which configuration is shown or checked.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    config: ConfigOptions,
+}
+
+/// What to do; without it the configuration is shown.
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Check a configuration file, without using it.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// Shows or checks a configuration.
+pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
+    match &options.action {
+        Some(Action::Check { file }) => check(file),
+        None => show(globals, options),
+    }
+}
+
+fn check(file: &Path) -> Result<Exit, Failure> {
+    let options = ConfigOptions {
+        config: Some(file.into()),
+        ..ConfigOptions::default()
+    };
+    let config = Settings::of_file(&options)?
+        .read()
+        .map_err(|error| settings::failure(&error))?;
+    for warning in &config.warnings {
+        output::note(warning);
+    }
+    output::print_text(format_args!("{} is valid\n", shown_path(file)))
+}
+
+fn show(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
+    let config = Settings::of_file(&options.config)?
+        .read()
+        .map_err(|error| settings::failure(&error))?;
+    let comparison = daemon::ask(globals, async |daemon| {
+        let daemon = daemon.with_timeout(globals.timeout.unwrap_or(STATUS_TIMEOUT));
+        let client = ManagementServiceClient::from(daemon.rpc());
+        Ok(match client.status(StatusRequest {}).await {
+            Ok(status) => Comparison::of(&config, status.message()),
+            Err(error) => match ResolveError::from(error) {
+                ResolveError::NotRunning(error) if error.is_not_running() => Comparison::NoDaemon,
+                error => Comparison::Unknown(error.to_string()),
+            },
+        })
+    })?;
+    for warning in &config.warnings {
+        output::note(warning);
+    }
+    if globals.json {
+        return output::print_text(json::line(&Shown::new(&config, &comparison)));
+    }
+    output::print_text(listing(&config) + &comparison.sentence())
+}
+
+/// The configuration as `--json` shows it.
+#[derive(Debug, Serialize)]
+struct Shown {
+    /// `None`: no file was read.
+    file: Option<String>,
+    settings: Vec<ShownSetting>,
+    /// `same`, `different`, `not_running` or `unknown`.
+    daemon: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownSetting {
+    table: String,
+    key: &'static str,
+    /// As it would stand in the file; `None` for a default that no value expresses.
+    value: Option<String>,
+    /// `None` for a default.
+    line: Option<usize>,
+}
+
+impl Shown {
+    fn new(config: &Config, comparison: &Comparison) -> Self {
+        let settings = config.listing().into_iter().map(|setting| ShownSetting {
+            table: setting.table,
+            key: setting.key,
+            value: setting.value,
+            line: setting.line,
+        });
+        Self {
+            file: config.file.as_ref().map(|path| path.display().to_string()),
+            settings: settings.collect(),
+            daemon: match comparison {
+                Comparison::Same => "same",
+                Comparison::Different(_) => "different",
+                Comparison::NoDaemon => "not_running",
+                Comparison::Unknown(_) => "unknown",
+            },
+        }
+    }
+}
+
+/// Whether the running daemon has the configuration that was read.
+#[derive(Debug, PartialEq, Eq)]
+enum Comparison {
+    Same,
+    /// It has another one: of this file, if it has one.
+    Different(Option<String>),
+    NoDaemon,
+    /// It does not say, for this reason.
+    Unknown(String),
+}
+
+impl Comparison {
+    fn of(config: &Config, status: &StatusResponse) -> Self {
+        let file = status.configuration_file().to_owned();
+        let own_file = config
+            .file
+            .as_deref()
+            .map(|path| path.display().to_string());
+        let is_same_file = own_file.unwrap_or_default() == file;
+        match &status.configuration_hash {
+            None => Self::Unknown("it does not return a hash".into()),
+            Some(hash) if is_same_file && *hash == config.hash.to_string() => Self::Same,
+            Some(_) => Self::Different((!file.is_empty()).then_some(file)),
+        }
+    }
+
+    fn sentence(&self) -> String {
+        match self {
+            Self::Same => "\n# The running daemon has this configuration.\n".into(),
+            Self::Different(file) => {
+                let file = file.as_deref().map_or_else(
+                    || "no configuration file".to_owned(),
+                    |file| format!("a configuration of {}", printable(file)),
+                );
+                format!(
+                    "\n# The running daemon has another configuration: it read {file}. Run `keyway plugins reload` after a change of \
+                     the file.\n"
+                )
+            }
+            Self::NoDaemon => "\n# No daemon is running.\n".into(),
+            Self::Unknown(reason) => {
+                let reason = printable(reason);
+                format!(
+                    "\n# Whether the running daemon has this configuration is not known: {reason}.\n"
+                )
+            }
+        }
+    }
+}
+
+/// The settings as they would stand in a file, each with its line there.
+fn listing(config: &Config) -> String {
+    let (mut text, name) = match &config.file {
+        Some(path) => {
+            let name = path.file_name().unwrap_or(path.as_os_str());
+            (
+                format!("# {}\n", shown_path(path)),
+                shown_path(Path::new(name)),
+            )
+        }
+        None => (
+            "# no configuration file: the defaults\n".to_owned(),
+            String::new(),
+        ),
+    };
+    let mut table = String::new();
+    for setting in config.listing() {
+        if setting.table != table {
+            table.clone_from(&setting.table);
+            // Writing to a string does not fail.
+            let _ = write!(text, "\n[{table}]\n");
+        }
+        let origin = match setting.line {
+            Some(line) => format!("{name}:{line}"),
+            None => "default".to_owned(),
+        };
+        let _ = writeln!(text, "{}   # {origin}", written(&setting));
+    }
+    text
+}
+
+fn written(setting: &ListedSetting) -> String {
+    match &setting.value {
+        Some(value) => format!("{} = {value}", setting.key),
+        None => format!("# {}: {}", setting.key, setting.meaning),
+    }
+}
+
+fn shown_path(path: &Path) -> String {
+    printable(&path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        let mut config = Config::new("@one".parse().expect("an address"), "/state");
+        let path = Path::new("/etc/keyway/config.toml");
+        config.read_text(text, path).expect("a configuration");
+        config
+    }
+
+    fn status(file: &str, bytes: &[u8]) -> StatusResponse {
+        StatusResponse {
+            configuration_file: Some(file.into()),
+            configuration_hash: Some(keyway_runtime::Sha256::of(bytes).to_string()),
+            ..StatusResponse::default()
+        }
+    }
+
+    #[test]
+    fn each_setting_is_listed_with_its_line() {
+        let text = listing(&config(
+            "[plugins.vault]\npriority = 10\nenv = { TOKEN = 'not-a-real-token' }",
+        ));
+        for line in [
+            "# /etc/keyway/config.toml\n",
+            "\nlisten = [\"@one\"]   # default\n",
+            "\n[audit]\n# path: no audit log   # default\n",
+            "\n[plugins.vault]\n",
+            "\npriority = 10   # config.toml:2\n",
+            "\n# realm: as registered   # default\n",
+            "\nenv = { TOKEN = (not shown) }   # config.toml:3\n",
+        ] {
+            assert!(text.contains(line), "{line:?} is missing in {text}");
+        }
+        assert!(!text.contains("not-a-real-token"));
+    }
+
+    #[test]
+    fn the_configuration_of_the_daemon_is_compared_by_file_and_hash() {
+        let (text, file) = ("allow_uids = [1]", "/etc/keyway/config.toml");
+        let config = config(text);
+        let compare = |status: &StatusResponse| Comparison::of(&config, status);
+        assert_eq!(compare(&status(file, text.as_bytes())), Comparison::Same);
+        let changed = compare(&status(file, b"another text"));
+        assert_eq!(changed, Comparison::Different(Some(file.into())));
+        let none = compare(&status("", b""));
+        assert_eq!(none, Comparison::Different(None));
+        assert!(none.sentence().contains("no configuration file"));
+        let silent = compare(&StatusResponse::default());
+        assert!(matches!(silent, Comparison::Unknown(_)));
+    }
+}
