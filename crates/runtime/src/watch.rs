@@ -6,7 +6,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
@@ -197,6 +197,7 @@ fn places(directories: &[PathBuf]) -> Vec<(PathBuf, Interest)> {
         // Without a current directory, a relative one cannot be found either.
         let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
         places.extend(above(&directory));
+        places.extend(way(&directory));
         places.extend(links(&directory));
         places.push((directory, Interest::Plugins));
     }
@@ -217,19 +218,62 @@ fn above(directory: &Path) -> Option<(PathBuf, Interest)> {
     None
 }
 
-/// Where links in `directory` lead: a plugin under development is often one.
+/// The links on the way to the plugins in `directory`, and the files that they lead to: profiles and versioned packages turn a link
+/// behind a link.
 fn links(directory: &Path) -> Vec<(PathBuf, Interest)> {
     let Ok(entries) = std::fs::read_dir(directory) else {
         return Vec::new();
     };
-    let target = |entry: std::fs::DirEntry| {
-        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-        let link = is_link.then(|| std::fs::read_link(entry.path()).ok())??;
-        let target = directory.join(link);
-        let name = target.file_name()?.to_owned();
-        Some((target.parent()?.to_owned(), Interest::Entry(name)))
-    };
-    entries.flatten().filter_map(target).collect()
+    let links = entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
+    links.flat_map(|entry| way(&entry.path())).collect()
+}
+
+/// The most links that are followed on the way to one file, as in the kernel.
+const MAX_LINKS: usize = 40;
+
+/// The entries that decide where `path` leads: each link on the way, and the file at its end.
+fn way(path: &Path) -> Vec<(PathBuf, Interest)> {
+    let mut entries = Vec::new();
+    let mut left: Vec<OsString> = components(path);
+    let (mut at, mut n_links) = (PathBuf::from("/"), 0);
+    while let Some(component) = left.pop() {
+        if component == ".." {
+            at.pop();
+            continue;
+        }
+        let next = at.join(&component);
+        let link = std::fs::read_link(&next)
+            .ok()
+            .filter(|_| n_links < MAX_LINKS);
+        if link.is_some() || left.is_empty() {
+            entries.push((at.clone(), Interest::Entry(component)));
+        }
+        match link {
+            Some(target) => {
+                n_links += 1;
+                if target.is_absolute() {
+                    at = PathBuf::from("/");
+                }
+                left.extend(components(&target));
+            }
+            None => at = next,
+        }
+    }
+    entries
+}
+
+/// The names of a path, the last one first; the root and `.` are left out.
+fn components(path: &Path) -> Vec<OsString> {
+    let named = path
+        .components()
+        .filter(|component| matches!(component, Component::Normal(_) | Component::ParentDir));
+    let mut names: Vec<OsString> = named
+        .map(|component| component.as_os_str().to_owned())
+        .collect();
+    names.reverse();
+    names
 }
 
 #[cfg(test)]

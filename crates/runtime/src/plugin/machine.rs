@@ -21,6 +21,10 @@ pub(crate) const PREPARATION_LIMIT: Duration = Duration::from_secs(10);
 /// How long a drain may take: the protocol's three bounded steps, and the time to notice.
 pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(8);
 
+/// How much longer than a start may take a query waits for it: the plugin's own time-out comes first, and its reason is what the
+/// caller reads.
+const WAIT_SLACK: Duration = Duration::from_millis(500);
+
 /// What the machine asks of the plugin's task.
 pub(crate) trait Actions: Resources {
     /// Begins to launch a process.
@@ -263,7 +267,7 @@ impl<R: Actions> Machine<R> {
         self.state = State::Registering {
             child,
             opening,
-            until: now + self.start_timeout,
+            until: now + self.start_timeout + WAIT_SLACK,
             is_first: self.is_first,
         };
         if self.desired != Desired::Run {
@@ -391,7 +395,7 @@ impl<R: Actions> Machine<R> {
         self.n_starts += 1;
         self.state = State::Launching {
             launch: actions.launch(),
-            until: now + PREPARATION_LIMIT + self.start_timeout,
+            until: now + PREPARATION_LIMIT + self.start_timeout + WAIT_SLACK,
             is_first: self.is_first,
         };
     }

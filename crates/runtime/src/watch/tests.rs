@@ -145,3 +145,48 @@ async fn a_watch_that_fails_does_not_do_so_all_the_time() {
     }
     assert_eq!(begin.elapsed().as_secs(), 3 * FAILURE_PAUSE.as_secs());
 }
+
+/// Turns the link at `path` to `target` in one step.
+fn turn(path: &Path, target: &str) {
+    let next = path.with_extension("next");
+    symlink(target, &next).expect("a link");
+    fs::rename(&next, path).expect("renamed");
+}
+
+/// Two versions of a plugin, and `current`, a link to the first.
+fn versions(path: &Path) {
+    for version in ["v1", "v2"] {
+        fs::create_dir_all(path.join("versions").join(version)).expect("a directory");
+        fs::write(path.join("versions").join(version).join("vault"), version).expect("written");
+    }
+    symlink("v1", path.join("versions/current")).expect("a link");
+}
+
+#[tokio::test]
+async fn a_link_behind_the_link_to_a_plugin_is_followed() {
+    let mut place = Place::prepared(|path| {
+        versions(path);
+        fs::create_dir(path.join("plugins")).expect("a directory");
+        symlink("../versions/current/vault", path.join("plugins/vault")).expect("a link");
+    });
+    turn(&place.path("versions/current"), "v2");
+    place.assert_changed().await;
+}
+
+#[tokio::test]
+async fn a_link_behind_the_link_to_the_plugin_directory_is_followed() {
+    let mut place = Place::prepared(|path| {
+        versions(path);
+        symlink("versions/current", path.join("plugins")).expect("a link");
+    });
+    turn(&place.path("versions/current"), "v2");
+    place.assert_changed().await;
+}
+
+#[test]
+fn a_circle_of_links_ends() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    symlink("two", directory.path().join("one")).expect("a link");
+    symlink("one", directory.path().join("two")).expect("a link");
+    assert!(way(&directory.path().join("one")).len() <= MAX_LINKS + 1);
+}
