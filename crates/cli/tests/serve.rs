@@ -379,7 +379,15 @@ fn a_configuration_that_cannot_be_read_ends_the_start_with_2() {
         "absent.toml",
     ]);
     let both = home.output(&["serve", "--config", "absent.toml", "--no-config"]);
-    for refused in [directory, link, named, both] {
+    let checked = home.output(&["config", "check", "absent.toml"]);
+    // A path that leads nowhere may be a secret in the wrong place.
+    for refused in [&named, &checked] {
+        assert!(
+            !text(&refused.stderr).contains("absent.toml"),
+            "{refused:?}"
+        );
+    }
+    for refused in [directory, link, named, both, checked] {
         assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     }
 }
@@ -413,6 +421,14 @@ fn config_shows_each_setting_with_its_line_and_never_a_value_of_env() {
     ] {
         assert!(stdout.contains(line), "{line:?} is missing in {stdout}");
     }
+    let json = text(&home.output(&["config", "--json"]).stdout);
+    for part in [
+        r#"{"table":"plugins.pass","key":"priority","value":"10","line":2}"#,
+        r#""daemon":"not_running""#,
+    ] {
+        assert!(json.contains(part), "{part:?} is missing in {json}");
+    }
+    assert!(!json.contains("not-a-real-token"));
     assert!(!format!("{shown:?}").contains("not-a-real-token"));
 
     let path = file.to_str().expect("a path");

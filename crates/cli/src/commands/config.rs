@@ -55,7 +55,7 @@ fn check(file: &Path) -> Result<Exit, Failure> {
     };
     let config = Settings::of_file(&options)?
         .read()
-        .map_err(|error| settings::failure(&error))?;
+        .map_err(|error| settings::failure(&error, Some("the argument")))?;
     for warning in &config.warnings {
         output::note(warning);
     }
@@ -65,7 +65,7 @@ fn check(file: &Path) -> Result<Exit, Failure> {
 fn show(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
     let config = Settings::of_file(&options.config)?
         .read()
-        .map_err(|error| settings::failure(&error))?;
+        .map_err(|error| settings::failure(&error, options.config.given()))?;
     let comparison = daemon::ask(globals, async |daemon| {
         let daemon = daemon.with_timeout(globals.timeout.unwrap_or(STATUS_TIMEOUT));
         let client = ManagementServiceClient::from(daemon.rpc());
