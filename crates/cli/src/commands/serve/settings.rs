@@ -200,12 +200,15 @@ impl Settings {
 
 /// Describes a configuration that was not accepted, and what to do about it.
 ///
-/// A path of the command line that leads to no file is not repeated: it could be a secret in the wrong place. `given` says
+/// A path of the command line that leads to no regular file is not repeated: it could be a secret in the wrong place. `given` says
 /// which argument names the path; `None` for the default path.
 pub(crate) fn failure(error: &ConfigError, given: Option<&str>) -> Failure {
     let unopened = match error {
         ConfigError::Absent { .. } => Some("there is no such file".to_owned()),
         ConfigError::Read(OpenError::Io { source, .. }) => Some(source.to_string()),
+        ConfigError::Read(OpenError::NotRegular { kind, .. }) => {
+            Some(format!("it is {kind}, not a regular file"))
+        }
         _ => None,
     };
     if let (Some(given), Some(reason)) = (given, unopened) {
