@@ -379,9 +379,26 @@ fn a_configuration_that_cannot_be_read_ends_the_start_with_2() {
         "absent.toml",
     ]);
     let both = home.output(&["serve", "--config", "absent.toml", "--no-config"]);
-    for refused in [directory, link, named, both] {
+    let checked = home.output(&["config", "check", "absent.toml"]);
+    // A path that leads nowhere may be a secret in the wrong place.
+    for refused in [&named, &checked] {
+        assert!(
+            !text(&refused.stderr).contains("absent.toml"),
+            "{refused:?}"
+        );
+    }
+    for refused in [directory, link, named, both, checked] {
         assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     }
+}
+
+/// The plugin `file` ends with status 1 instead of registering, so a query has no candidate once that is known.
+fn assert_file_has_failed(daemon: &Daemon) {
+    let query = r#"{"pattern":"web/token"}"#;
+    let answer = daemon.post("/resolver.v1.ResolverService/GetSecrets", query);
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    let plugins = daemon.post("/plugins.v1.PluginManagementService/ListPlugins", "{}");
+    assert!(plugins.contains("status 1"), "{plugins}");
 }
 
 #[test]
@@ -390,9 +407,7 @@ fn a_relative_plugin_directory_begins_where_the_daemon_was_started() {
     fs::create_dir(home.path("plugins")).expect("a directory");
     fs::copy("/bin/false", home.path("plugins/file")).expect("copied");
     let daemon = home.serve(&["--plugin-dir", "plugins"]);
-    let query = r#"{"pattern":"web/token"}"#;
-    let answer = daemon.post("/resolver.v1.ResolverService/GetSecrets", query);
-    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert_file_has_failed(&daemon);
     daemon.stop();
 }
 
@@ -413,6 +428,14 @@ fn config_shows_each_setting_with_its_line_and_never_a_value_of_env() {
     ] {
         assert!(stdout.contains(line), "{line:?} is missing in {stdout}");
     }
+    let json = text(&home.output(&["config", "--json"]).stdout);
+    for part in [
+        r#"{"table":"plugins.pass","key":"priority","value":"10","line":2}"#,
+        r#""daemon":"not_running""#,
+    ] {
+        assert!(json.contains(part), "{part:?} is missing in {json}");
+    }
+    assert!(!json.contains("not-a-real-token"));
     assert!(!format!("{shown:?}").contains("not-a-real-token"));
 
     let path = file.to_str().expect("a path");
@@ -469,14 +492,7 @@ fn a_plugin_directory_replaces_the_bundled_provider() {
     // Not a plugin at all, but it has the name.
     fs::copy("/bin/false", plugins.join("file")).expect("copied");
     let daemon = home.serve(&["--plugin-dir", plugins.to_str().expect("a path")]);
-    let answer = daemon.post(
-        "/resolver.v1.ResolverService/GetSecrets",
-        r#"{"pattern":"web/token"}"#,
-    );
-    assert!(
-        answer.starts_with("HTTP/1.1 503 ") && answer.contains("it exited with status 1"),
-        "{answer}"
-    );
+    assert_file_has_failed(&daemon);
     daemon.stop();
 }
 

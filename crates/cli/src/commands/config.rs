@@ -1,10 +1,12 @@
 //! `keyway config`: what the configuration file says as `serve` reads it, and whether the running daemon has the same.
 
+use std::env;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use keyway_local::SOCKET_VARIABLE;
 use keyway_proto::keyway::v1::{ManagementServiceClient, StatusRequest, StatusResponse};
 use keyway_resolver::ResolveError;
 use keyway_runtime::{Config, ListedSetting};
@@ -55,7 +57,7 @@ fn check(file: &Path) -> Result<Exit, Failure> {
     };
     let config = Settings::of_file(&options)?
         .read()
-        .map_err(|error| settings::failure(&error))?;
+        .map_err(|error| settings::failure(&error, Some("the argument")))?;
     for warning in &config.warnings {
         output::note(warning);
     }
@@ -63,9 +65,13 @@ fn check(file: &Path) -> Result<Exit, Failure> {
 }
 
 fn show(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
+    let overrides = Overrides {
+        has_state_dir: options.config.state_dir.is_some(),
+        has_socket: env::var_os(SOCKET_VARIABLE).is_some_and(|text| !text.is_empty()),
+    };
     let config = Settings::of_file(&options.config)?
         .read()
-        .map_err(|error| settings::failure(&error))?;
+        .map_err(|error| settings::failure(&error, options.config.given()))?;
     let comparison = daemon::ask(globals, async |daemon| {
         let daemon = daemon.with_timeout(globals.timeout.unwrap_or(STATUS_TIMEOUT));
         let client = ManagementServiceClient::from(daemon.rpc());
@@ -81,9 +87,9 @@ fn show(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
         output::note(warning);
     }
     if globals.json {
-        return output::print_text(json::line(&Shown::new(&config, &comparison)));
+        return output::print_text(json::line(&Shown::new(&config, &overrides, &comparison)));
     }
-    output::print_text(listing(&config) + &comparison.sentence())
+    output::print_text(listing(&config, &overrides) + &comparison.sentence())
 }
 
 /// The configuration as `--json` shows it.
@@ -107,8 +113,9 @@ struct ShownSetting {
 }
 
 impl Shown {
-    fn new(config: &Config, comparison: &Comparison) -> Self {
-        let settings = config.listing().into_iter().map(|setting| ShownSetting {
+    fn new(config: &Config, overrides: &Overrides, comparison: &Comparison) -> Self {
+        let settings = overrides.listing(config).into_iter();
+        let settings = settings.map(|(setting, _)| ShownSetting {
             table: setting.table,
             key: setting.key,
             value: setting.value,
@@ -177,8 +184,37 @@ impl Comparison {
     }
 }
 
+/// What wins over the file.
+#[derive(Default)]
+struct Overrides {
+    /// `--state-dir` is given.
+    has_state_dir: bool,
+    /// The environment names an address.
+    has_socket: bool,
+}
+
+impl Overrides {
+    /// Lists the settings, each with what wins over the file.
+    fn listing(&self, config: &Config) -> Vec<(ListedSetting, Option<&'static str>)> {
+        let with_winner = |mut setting: ListedSetting| match setting.key {
+            "state_dir" if self.has_state_dir => {
+                // An argument is not repeated: it could be a secret in the wrong place.
+                (setting.value, setting.line) = (None, None);
+                setting.meaning = "as given";
+                (setting, Some("--state-dir"))
+            }
+            "listen" if self.has_socket => {
+                setting.line = None;
+                (setting, Some(SOCKET_VARIABLE))
+            }
+            _ => (setting, None),
+        };
+        config.listing().into_iter().map(with_winner).collect()
+    }
+}
+
 /// The settings as they would stand in a file, each with its line there.
-fn listing(config: &Config) -> String {
+fn listing(config: &Config, overrides: &Overrides) -> String {
     let (mut text, name) = match &config.file {
         Some(path) => {
             let name = path.file_name().unwrap_or(path.as_os_str());
@@ -193,15 +229,16 @@ fn listing(config: &Config) -> String {
         ),
     };
     let mut table = String::new();
-    for setting in config.listing() {
+    for (setting, winner) in overrides.listing(config) {
         if setting.table != table {
             table.clone_from(&setting.table);
             // Writing to a string does not fail.
             let _ = write!(text, "\n[{table}]\n");
         }
-        let origin = match setting.line {
-            Some(line) => format!("{name}:{line}"),
-            None => "default".to_owned(),
+        let origin = match (winner, setting.line) {
+            (Some(winner), _) => winner.to_owned(),
+            (None, Some(line)) => format!("{name}:{line}"),
+            (None, None) => "default".to_owned(),
         };
         let _ = writeln!(text, "{}   # {origin}", written(&setting));
     }
@@ -240,9 +277,8 @@ mod tests {
 
     #[test]
     fn each_setting_is_listed_with_its_line() {
-        let text = listing(&config(
-            "[plugins.vault]\npriority = 10\nenv = { TOKEN = 'not-a-real-token' }",
-        ));
+        let config = config("[plugins.vault]\npriority = 10\nenv = { TOKEN = 'not-a-real-token' }");
+        let text = listing(&config, &Overrides::default());
         for line in [
             "# /etc/keyway/config.toml\n",
             "\nlisten = [\"@one\"]   # default\n",
@@ -255,6 +291,25 @@ mod tests {
             assert!(text.contains(line), "{line:?} is missing in {text}");
         }
         assert!(!text.contains("not-a-real-token"));
+    }
+
+    #[test]
+    fn what_wins_over_the_file_is_named_instead_of_a_line() {
+        let config = config("listen = ['@two']\nstate_dir = '/not/shown'");
+        let overrides = Overrides {
+            has_state_dir: true,
+            has_socket: true,
+        };
+        let text = listing(&config, &overrides);
+        assert!(
+            text.contains("# state_dir: as given   # --state-dir\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("listen = [\"@two\"]   # KEYWAY_SOCKET\n"),
+            "{text}"
+        );
+        assert!(!text.contains("/not/shown"), "{text}");
     }
 
     #[test]

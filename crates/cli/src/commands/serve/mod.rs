@@ -67,6 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
     logging::install(options.log_format);
     keyway_local::check_user_namespace(&KnownUids::read())
         .map_err(|error| Failure::usage(&error, error.remedy()))?;
+    let given = options.config.given();
     let settings = Settings::new(options)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -77,12 +78,14 @@ pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
             "Check how many files this process may open",
         )
     })?;
-    runtime.block_on(serve(settings))
+    runtime.block_on(serve(settings, given))
 }
 
-async fn serve(settings: Settings) -> Result<Exit, Failure> {
+async fn serve(settings: Settings, given: Option<&str>) -> Result<Exit, Failure> {
     let mut signals = signals::Signals::listen()?;
-    let config = settings.read().map_err(|error| settings::failure(&error))?;
+    let config = settings
+        .read()
+        .map_err(|error| settings::failure(&error, given))?;
     let missing = settings.missing_plugin_dirs(&config);
     for warning in &config.warnings {
         tracing::warn!("{warning}");

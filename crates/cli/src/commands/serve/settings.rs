@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use keyway_local::file::{OpenError, shell_quote};
 use keyway_local::{Address, ListenOptions, Places, SOCKET_VARIABLE};
 use keyway_plugin_file::{IDENTITY_VARIABLE, PASSPHRASE_FILE_VARIABLE, STORE_VARIABLE};
 use keyway_runtime::{BundledPlugin, Config, ConfigChoice, ConfigError, ConfigSource, VersionInfo};
@@ -37,6 +38,13 @@ pub(crate) struct Sources {
     state_dir: PathBuf,
     default_plugin_dir: Option<PathBuf>,
     available_dir: Option<PathBuf>,
+}
+
+impl ConfigOptions {
+    /// Returns which argument names the configuration file, if one does.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        self.config.as_ref().map(|_| "--config")
+    }
 }
 
 impl Sources {
@@ -191,18 +199,32 @@ impl Settings {
 }
 
 /// Describes a configuration that was not accepted, and what to do about it.
-pub(crate) fn failure(error: &ConfigError) -> Failure {
-    let advice = match error {
-        ConfigError::Absent { .. } => {
-            "Create it, or start with --no-config for the defaults".to_owned()
+///
+/// A path of the command line that leads to no regular file is not repeated: it could be a secret in the wrong place. `given` says
+/// which argument names the path; `None` for the default path.
+pub(crate) fn failure(error: &ConfigError, given: Option<&str>) -> Failure {
+    let unopened = match error {
+        ConfigError::Absent { .. } => Some("there is no such file".to_owned()),
+        ConfigError::Read(OpenError::Io { source, .. }) => Some(source.to_string()),
+        ConfigError::Read(OpenError::NotRegular { kind, .. }) => {
+            Some(format!("it is {kind}, not a regular file"))
         }
+        _ => None,
+    };
+    if let (Some(given), Some(reason)) = (given, unopened) {
+        return Failure::usage(
+            format_args!("the configuration that {given} names cannot be read: {reason}"),
+            "Check the path",
+        );
+    }
+    let advice = match error {
         ConfigError::FormerAbsent { .. } => {
             "Restore it; or start with --no-config, or with an empty file in its place, for the defaults"
                 .to_owned()
         }
         ConfigError::FormerUnread { path } => format!(
             "Name it with --config {}, or start with --no-config to forget it",
-            path.display()
+            shell_quote(path)
         ),
         _ => "Repair the file, or name another one with --config".to_owned(),
     };
