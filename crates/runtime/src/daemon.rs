@@ -151,6 +151,7 @@ impl Daemon {
                 "there is no plugin: nothing can be resolved until one is added or connects"
             );
         }
+        host.audit.daemon("start");
         let (stop, stopped) = watch::channel(false);
         let (asked, mut stop_asked) = mpsc::channel(1);
         let gate = Arc::new(Gate::new(Arc::clone(&registry), Arc::clone(&settings)));
@@ -197,6 +198,7 @@ impl Daemon {
             () = stop_within(work, began, DRAIN_LIMIT) => {}
             () = orphans => {}
         }
+        host.audit.daemon("stop");
         host.spawner.finish().await;
     }
 }

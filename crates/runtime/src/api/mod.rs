@@ -6,7 +6,7 @@ mod plugins;
 mod resolver;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use keyway_proto::health::v1 as health;
 use keyway_proto::keyway::v1 as keyway;
@@ -21,7 +21,7 @@ use crate::config::Current;
 use crate::identity::Peer;
 use crate::manager::ManagerHandle;
 use crate::model::RequestId;
-use crate::record::{Audit, Outcome};
+use crate::record::{self, Audit, Outcome};
 use crate::registry::Registry;
 use crate::resolve::Query;
 use crate::server::Caller;
@@ -73,6 +73,7 @@ impl Budgets {
 struct Call {
     peer: Arc<Peer>,
     request_id: RequestId,
+    since: Instant,
 }
 
 impl Services {
@@ -142,8 +143,12 @@ impl Services {
         objects: &[String],
         outcome: &Outcome,
     ) -> Result<(), Error> {
-        self.audit
-            .record(action, objects, &call.peer, call.request_id, outcome)
+        let request = record::Request {
+            caller: &call.peer,
+            id: call.request_id,
+            since: call.since,
+        };
+        self.audit.record(action, objects, request, outcome)
     }
 }
 
@@ -157,6 +162,7 @@ fn call<M>(request: &Request<M>) -> Result<Call, Error> {
     Ok(Call {
         peer: Arc::clone(&caller.0),
         request_id: RequestId::next(),
+        since: Instant::now(),
     })
 }
 

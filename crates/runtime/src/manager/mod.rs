@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, pending};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -26,6 +27,7 @@ use crate::plugin::{
     Availability, Command, CommandSender, Host, PluginTask, Registrant, RegistrationError, Update,
 };
 use crate::registry::Registry;
+use crate::state::Memory;
 use crate::trust::TrustError;
 use crate::watch::Watch;
 
@@ -35,6 +37,9 @@ pub use self::report::ReloadReport;
 
 /// Reads the configuration again, for a reload. Blocks.
 pub(crate) type ReadConfig = Arc<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
+
+/// How long a reply waits for the state file.
+const WRITE_LIMIT: Duration = Duration::from_secs(2);
 
 type ReloadReply = oneshot::Sender<Result<ReloadReport, Arc<ConfigError>>>;
 type TrustReply = oneshot::Sender<Result<Trusted, TrustError>>;
@@ -180,7 +185,8 @@ impl Manager {
             }
             Request::Trust(name, reply) => self.trust(name, reply),
             Request::Untrust(name, reply) => {
-                let _ = reply.send(self.untrust(&name));
+                let result = self.untrust(&name);
+                self.reply_when_written(reply, result);
             }
             Request::SetEnabled(name, enabled, reply) => self.set_enabled(name, enabled, reply),
             Request::Connect(registrant, peer) => self.connect(*registrant, peer),
@@ -204,7 +210,8 @@ impl Manager {
         match done {
             Ok(Done::Looked(looked, replies)) => self.looked(looked, replies),
             Ok(Done::Hashed(name, result, reply)) => {
-                let _ = reply.send(self.hashed(name, result));
+                let result = self.hashed(name, result);
+                self.reply_when_written(reply, result);
             }
             Ok(Done::Nothing) => {}
             Err(error) => {
@@ -436,28 +443,43 @@ impl Manager {
             } else {
                 Err(SetEnabledError::Unknown(name))
             };
-            let _ = reply.send(result);
+            self.reply_when_written(reply, result);
             return;
         };
         tracing::info!(plugin = %name, enabled, "plugin enabled or disabled");
         if enabled {
             let (done, finished) = oneshot::channel();
             let _ = commands.send(Command::Enable(done));
+            let memory = Arc::clone(&self.host.memory);
             self.work.spawn(async move {
                 let result = finished.await.unwrap_or(Ok(()));
+                written(&memory).await;
                 let _ = reply.send(result.map_err(SetEnabledError::from));
                 Done::Nothing
             });
         } else {
             let (done, finished) = oneshot::channel();
             let _ = commands.send(Command::Disable(done));
+            let memory = Arc::clone(&self.host.memory);
             self.work.spawn(async move {
                 // A task that has ended has nothing left to disable.
                 let _ = finished.await;
+                written(&memory).await;
                 let _ = reply.send(Ok(()));
                 Done::Nothing
             });
         }
+    }
+
+    /// Replies when what changed is on disk, so that it outlives the daemon.
+    fn reply_when_written<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, result: T) {
+        let memory = Arc::clone(&self.host.memory);
+        self.work.spawn(async move {
+            written(&memory).await;
+            // The caller may have stopped waiting.
+            let _ = reply.send(result);
+            Done::Nothing
+        });
     }
 
     fn trust(&mut self, name: PluginName, reply: TrustReply) {
@@ -568,6 +590,16 @@ impl Manager {
             registrant.refuse(error).await;
             Done::Nothing
         });
+    }
+}
+
+/// Waits until what is remembered is on disk. A disk that hangs does not hold up the reply for ever.
+async fn written(memory: &Memory) {
+    if tokio::time::timeout(WRITE_LIMIT, memory.flush())
+        .await
+        .is_err()
+    {
+        tracing::error!("state file not written within {WRITE_LIMIT:?}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use keyway_rpc::Error;
 use serde::Serialize;
@@ -48,10 +48,31 @@ pub(crate) struct Record<'a> {
     outcome: &'a str,
     /// The providers that answered with something.
     providers: &'a [String],
-    /// The ids that were given out.
+    /// The ids that were given out, at most 64.
     ids: &'a [String],
-    /// The providers that gave no answer.
+    /// How many more ids were given out.
+    #[serde(skip_serializing_if = "is_zero")]
+    more_ids: usize,
+    /// The providers that failed.
     failed: &'a [String],
+    /// How long the request took, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_ms: Option<u64>,
+}
+
+/// The most ids that a record names.
+const MAX_IDS: usize = 64;
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
+/// The caller of a request, for a [`Record`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) caller: &'a Peer,
+    pub(crate) id: RequestId,
+    pub(crate) since: Instant,
 }
 
 /// What happened, for a [`Record`].
@@ -120,18 +141,21 @@ impl Audit {
         &self,
         action: &'static str,
         patterns: &[String],
-        caller: &Peer,
-        request_id: RequestId,
+        request: Request<'_>,
         outcome: &Outcome,
     ) -> Result<(), Error> {
+        let duration = request.since.elapsed();
+        let n_named = outcome.ids.len().min(MAX_IDS);
         let record = || Record {
-            request_id: Some(request_id.to_string()),
+            request_id: Some(request.id.to_string()),
             patterns,
             outcome: &outcome.code,
             providers: &outcome.providers,
-            ids: &outcome.ids,
+            ids: &outcome.ids[..n_named],
+            more_ids: outcome.ids.len() - n_named,
             failed: &outcome.failed,
-            ..Record::new(action, Some(caller))
+            duration_ms: u64::try_from(duration.as_millis()).ok(),
+            ..Record::new(action, Some(request.caller))
         };
         self.append(record)
     }
@@ -151,6 +175,11 @@ impl Audit {
         };
         // Logged by `append`; what happened to a plugin has happened.
         let _ = self.append(record);
+    }
+
+    /// Records that the daemon starts or stops. That it cannot be recorded is logged.
+    pub(crate) fn daemon(&self, event: &'static str) {
+        let _ = self.append(|| Record::new(event, None));
     }
 
     fn append<'a>(&self, record: impl FnOnce() -> Record<'a>) -> Result<(), Error> {
@@ -209,7 +238,9 @@ impl<'a> Record<'a> {
             outcome: "ok",
             providers: &[],
             ids: &[],
+            more_ids: 0,
             failed: &[],
+            duration_ms: None,
         }
     }
 
@@ -312,8 +343,11 @@ mod tests {
         audit.record(
             "get",
             &["a/*".to_owned()],
-            &caller(),
-            RequestId::next(),
+            Request {
+                caller: &caller(),
+                id: RequestId::next(),
+                since: Instant::now(),
+            },
             &outcome,
         )
     }

@@ -2,4 +2,4 @@
 
 mod audit;
 
-pub(crate) use audit::{Audit, Outcome};
+pub(crate) use audit::{Audit, Outcome, Request};
