@@ -8,7 +8,7 @@ use keyway_rpc::Error;
 use rustix::process::Pid;
 use tokio::time::{Instant, timeout_at};
 
-use super::action::Action;
+use super::action::{Action, Purpose};
 use super::caller::{User, process_group};
 use super::table::{CallerFacts, Connection, Rules};
 use super::{Permit, Refusal, judge, modules};
@@ -17,6 +17,7 @@ use crate::identity::Peer;
 use crate::model::{Class, PluginName, RequestId};
 use crate::plugin::{Availability, View};
 use crate::registry::{Registry, Snapshot};
+use crate::sys::ancestry::is_descendant;
 
 /// How long a request of a descendant waits for a launch to be noted that may have brought it about.
 const LAUNCH_NOTED: Duration = Duration::from_secs(1);
@@ -61,7 +62,7 @@ impl Gate {
         action: &Action<'_>,
         request_id: RequestId,
     ) -> Result<Permitted, Error> {
-        let facts = self.facts(peer).await;
+        let facts = self.facts(peer, action).await;
         let settings = self.settings.load();
         let rules = Rules::new(&settings, &facts);
         let provisional = judge(&facts, action, &rules).inspect_err(|refusal| {
@@ -96,10 +97,12 @@ impl Gate {
         self.settings.generation()
     }
 
-    async fn facts(&self, peer: &Peer) -> CallerFacts {
+    async fn facts(&self, peer: &Peer, action: &Action<'_>) -> CallerFacts {
         let pid = peer.process().map(|process| process.pid());
-        let is_descendant = pid.is_some_and(crate::sys::ancestry::is_descendant);
-        let plugin = self.plugin_of(pid, is_descendant).await;
+        let plugin = self.plugin_of(pid).await;
+        // The ancestry takes several reads of `/proc`, and only changes depend on it.
+        let is_change = matches!(action.purpose(), Purpose::Manage | Purpose::Write);
+        let is_descendant = is_change && pid.is_some_and(is_descendant);
         CallerFacts {
             user: self.user(peer.uid()),
             is_contained: peer.is_contained,
@@ -114,14 +117,14 @@ impl Gate {
     }
 
     /// The launched plugin to whose process group the caller belongs. A descendant may ask before its launch is noted.
-    async fn plugin_of(&self, pid: Option<Pid>, is_descendant: bool) -> Option<PluginName> {
+    async fn plugin_of(&self, pid: Option<Pid>) -> Option<PluginName> {
         let group = process_group(pid)?;
         let mut changes = self.registry.subscribe();
         let until = Instant::now() + LAUNCH_NOTED;
         loop {
             let snapshot = self.registry.snapshot();
             let found = group_owner(&snapshot, group);
-            if found.is_some() || !is_descendant || !is_launching(&snapshot) {
+            if found.is_some() || !is_launching(&snapshot) || !pid.is_some_and(is_descendant) {
                 return found;
             }
             if timeout_at(until, changes.changed()).await.is_err() {

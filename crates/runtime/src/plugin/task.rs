@@ -93,6 +93,8 @@ pub(crate) struct PluginTask {
     class: Class,
     /// The process of an external plugin.
     external: Option<Arc<Peer>>,
+    /// The launched process, until it has been reaped: its group may ask the daemon for secrets until then.
+    pid: Option<i32>,
     registration: Option<Arc<Registration>>,
     record: Arc<CallRecord>,
 }
@@ -132,6 +134,7 @@ impl PluginTask {
             settling: Vec::new(),
             class,
             external: None,
+            pid: None,
             registration: None,
             record: Arc::default(),
         };
@@ -420,6 +423,7 @@ impl PluginTask {
         self.class = Class::Launched;
         self.external = None;
         let (child, opening) = self.launcher.adopt(launched);
+        self.pid = Some(child.pid());
         tracing::info!(plugin = %self.name(), pid = child.pid(), "plugin process started");
         self.feed(Event::Launched { child, opening });
     }
@@ -529,6 +533,7 @@ impl PluginTask {
     }
 
     fn drained(&mut self, ended: Option<EndedProcess>) {
+        self.pid = None;
         let registered = !matches!(
             self.machine.state(),
             State::Draining {

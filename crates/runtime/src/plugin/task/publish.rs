@@ -198,15 +198,10 @@ impl PluginTask {
     }
 
     fn pid(&self) -> Option<i32> {
+        let external = || self.external.as_ref().and_then(|peer| peer.pid());
         match self.machine.state() {
-            State::Registering { child, .. }
-            | State::Running {
-                child: Some(child), ..
-            } => Some(child.pid()),
-            State::Running { child: None, .. } => {
-                self.external.as_ref().and_then(|peer| peer.pid())
-            }
-            _ => None,
+            State::Running { child: None, .. } => external(),
+            _ => self.pid,
         }
     }
 
