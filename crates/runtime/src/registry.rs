@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 
 use crate::config::Settings;
@@ -15,11 +15,13 @@ pub(crate) type Snapshot = BTreeMap<PluginName, Arc<View>>;
 
 /// The current [`Snapshot`], and a way to wait for the next one.
 ///
-/// Each plugin's task publishes its own view; a reload applies the new settings to all views at once, so that no query sees
-/// settings of both sides.
+/// Each plugin's task publishes its own view. A reload applies the new settings to all views at once, and to every view that is
+/// published later, so that no query sees settings of both sides.
 #[derive(Debug)]
 pub(crate) struct Registry {
     snapshot: ArcSwap<Snapshot>,
+    /// The settings that were applied last.
+    settings: ArcSwapOption<Settings>,
     changes: watch::Sender<()>,
 }
 
@@ -27,6 +29,7 @@ impl Registry {
     pub(crate) fn new() -> Self {
         Self {
             snapshot: ArcSwap::default(),
+            settings: ArcSwapOption::empty(),
             changes: watch::Sender::new(()),
         }
     }
@@ -42,7 +45,9 @@ impl Registry {
     }
 
     /// Applies new settings to every view; the tasks of the plugins follow.
-    pub(crate) fn apply(&self, settings: &Settings) {
+    pub(crate) fn apply(&self, settings: &Arc<Settings>) {
+        // Before the views: a view that is published meanwhile is made again, since its snapshot is not the newest any more.
+        self.settings.store(Some(Arc::clone(settings)));
         self.change(|snapshot| {
             for view in snapshot.values_mut() {
                 *view = Arc::new(view.with_settings(settings.plugin(&view.name)));
@@ -62,9 +67,12 @@ impl Registry {
 
 impl Publish for Registry {
     fn publish(&self, view: View) {
-        let view = Arc::new(view);
         self.change(|snapshot| {
-            snapshot.insert(view.name.clone(), Arc::clone(&view));
+            let view = match &*self.settings.load() {
+                Some(settings) => view.with_settings(settings.plugin(&view.name)),
+                None => view.clone(),
+            };
+            snapshot.insert(view.name.clone(), Arc::new(view));
         });
     }
 

@@ -38,10 +38,8 @@ impl Current {
     }
 
     /// Puts other settings into force.
-    pub(crate) fn store(&self, settings: Settings) -> Arc<Settings> {
-        let settings = Arc::new(settings);
-        self.settings.store(Arc::clone(&settings));
+    pub(crate) fn store(&self, settings: Arc<Settings>) {
+        self.settings.store(settings);
         self.changes.send_replace(());
-        settings
     }
 }

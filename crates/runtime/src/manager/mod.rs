@@ -336,8 +336,10 @@ impl Manager {
     fn put_into_force(&mut self, config: Config) -> Arc<Settings> {
         let generation = self.settings.generation() + 1;
         let settings = Settings::new(config, &self.host.memory.state(), generation);
-        let settings = self.settings.store(settings);
+        let settings = Arc::new(settings);
+        // In this order, a query that sees the old generation is judged again, and none sees old views with the new one.
         self.registry.apply(&settings);
+        self.settings.store(Arc::clone(&settings));
         settings
     }
 
