@@ -9,7 +9,7 @@ use keyway_proto::plugins::v1::{
     DisablePluginRequest, EnablePluginRequest, ListPluginsRequest, Plugin,
     PluginManagementServiceClient, RunStatus,
 };
-use keyway_resolver::{DaemonSocket, ResolveError, Resolver, Secrets};
+use keyway_resolver::{DaemonSocket, ProviderFailure, ResolveError, Resolver, Secrets};
 use keyway_runtime::{Config, Daemon, ManagerHandle, PluginConfig, RestartPolicy};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -66,6 +66,7 @@ impl Home {
         config.restart.initial = Duration::from_millis(20);
         config.restart.maximum = Duration::from_millis(20);
         config.restart.max_failures = 3;
+        config.removal_grace = Duration::from_millis(100);
         config
     }
 }
@@ -83,6 +84,23 @@ pub fn plugin<'a>(config: &'a mut Config, name: &str) -> &'a mut PluginConfig {
         .plugins
         .entry(name.parse().expect("a plugin name"))
         .or_default()
+}
+
+/// The one failure that an error names.
+///
+/// # Panics
+///
+/// If the error names none or several.
+pub fn the_failure(error: &ResolveError) -> &ProviderFailure {
+    let (ResolveError::Uncertain { failures, .. } | ResolveError::Conflict { failures, .. }) =
+        error
+    else {
+        panic!("{error:?} names no provider");
+    };
+    let [failure] = failures.as_slice() else {
+        panic!("several failures: {failures:?}");
+    };
+    failure
 }
 
 /// A running daemon. Dropped without [`stop`](Self::stop), its plugins are killed.

@@ -1,5 +1,5 @@
-//! That nothing is left of plugins that failed or were stopped. Apart from the other tests, because these count the children of
-//! their process.
+//! Nothing is left of plugins that failed or were stopped. A binary of its own, because these tests count the children of their
+//! process.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use keyway_tests::{Behaviour, TestDaemon};
 
 const PLUGIN: &str = env!("CARGO_BIN_EXE_misbehaving-plugin");
 
-/// One test at a time.
+/// Held by the running test: only one may run at a time.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 fn start(behaviours: &[(&str, Behaviour)]) -> TestDaemon {
@@ -21,7 +21,7 @@ fn own_pid() -> i32 {
 }
 
 #[tokio::test]
-async fn l07_a_failed_start_leaves_nothing_behind() {
+async fn l07_a_failed_start_leaves_no_process() {
     let _alone = ALONE.lock().await;
     let bad = [
         ("early", Behaviour::ExitBeforeHello),
@@ -55,9 +55,7 @@ async fn l07_a_failed_start_leaves_nothing_behind() {
     assert!(garbage.contains("violated the protocol"), "{garbage}");
     let masked = message("masked").await;
     assert!(
-        masked.contains(
-            "launched as \"masked\" and must register with that name, not as \"impostor\""
-        ),
+        masked.contains("launched as masked and must register with that name, not as \"impostor\""),
         "{masked}"
     );
     let version = message("version").await;
@@ -70,7 +68,7 @@ async fn l07_a_failed_start_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn l09_all_plugins_stop_at_the_same_time_and_none_is_left() {
+async fn l09_all_plugins_stop_at_the_same_time_and_leave_no_process() {
     let _alone = ALONE.lock().await;
     let stubborn: Vec<_> = (1..=10)
         .map(|number| format!("stubborn-{number}"))

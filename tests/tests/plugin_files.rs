@@ -1,4 +1,4 @@
-//! Plugins that come, change and go on disk while the daemon runs.
+//! Executables that appear, change and vanish while the daemon runs.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use keyway_tests::{Behaviour, TestDaemon};
 
 const PLUGIN: &str = env!("CARGO_BIN_EXE_misbehaving-plugin");
 
-/// A daemon that looks at its plugin directory only when it is told to.
+/// A daemon that looks at its plugin directory only at a reload.
 fn without_watch(behaviours: &[(&str, Behaviour)]) -> TestDaemon {
     let home = Home::new(PLUGIN);
     let mut config = home.config();
@@ -23,8 +23,8 @@ fn without_watch(behaviours: &[(&str, Behaviour)]) -> TestDaemon {
 }
 
 async fn reload(daemon: &TestDaemon) -> ReloadReport {
-    let answer = daemon.handle.reload().await;
-    answer.expect("running").expect("reloaded")
+    let report = daemon.handle.reload().await;
+    report.expect("running").expect("reloaded")
 }
 
 async fn wait_until_gone(daemon: &TestDaemon, name: &str) {
@@ -38,7 +38,9 @@ async fn wait_until_gone(daemon: &TestDaemon, name: &str) {
 
 #[tokio::test]
 async fn a_reload_picks_up_plugins_that_come_and_go() {
-    let daemon = without_watch(&[("one", Behaviour::Good)]);
+    let daemon = without_watch(&[]);
+    daemon.home.add("one");
+    reload(&daemon).await;
     assert_eq!(daemon.ids("one/key").await.len(), 1);
     daemon.home.add("two");
     assert_eq!(
@@ -51,6 +53,7 @@ async fn a_reload_picks_up_plugins_that_come_and_go() {
         reload(&daemon).await.removed,
         ["one".parse().expect("a name")]
     );
+    wait_until_gone(&daemon, "one").await;
     assert!(matches!(
         daemon.get("one/key").await,
         Err(ResolveError::NotFound { .. })
@@ -59,8 +62,11 @@ async fn a_reload_picks_up_plugins_that_come_and_go() {
 }
 
 #[tokio::test]
-async fn plugins_that_come_change_and_go_are_followed() {
-    let daemon = TestDaemon::start(PLUGIN, &[("one", Behaviour::Good)]);
+async fn plugins_that_come_change_and_go_are_noticed() {
+    let home = Home::new(PLUGIN);
+    home.add("one");
+    let config = home.config();
+    let daemon = TestDaemon::with_config(home.into(), config);
     daemon.wait_for("one", RunStatus::Running).await;
     daemon.home.add("two");
     daemon.wait_for("two", RunStatus::Running).await;
@@ -76,7 +82,7 @@ async fn plugins_that_come_change_and_go_are_followed() {
 }
 
 #[tokio::test]
-async fn a_plugin_directory_may_come_later() {
+async fn a_plugin_directory_that_is_created_later_is_noticed() {
     let home = Home::new(PLUGIN);
     let mut config = home.config();
     config.plugin_dirs = vec![home.path().join("later/plugins")];
@@ -90,7 +96,7 @@ async fn a_plugin_directory_may_come_later() {
 }
 
 #[tokio::test]
-async fn a_plugin_that_comes_back_before_it_has_ended_is_started_again() {
+async fn a_plugin_that_returns_before_it_has_stopped_is_restarted() {
     let daemon = without_watch(&[("stubborn", Behaviour::IgnoreShutdown)]);
     daemon.wait_for("stubborn", RunStatus::Running).await;
     daemon.home.remove("stubborn");
@@ -105,7 +111,7 @@ async fn a_plugin_that_comes_back_before_it_has_ended_is_started_again() {
     );
     assert!(added.problems.is_empty(), "{:?}", added.problems);
     let again = reload(&daemon).await;
-    assert_eq!(again.added, [], "it is waited for already");
+    assert_eq!(again.added, [], "its start is pending");
     daemon.wait_for("stubborn", RunStatus::Running).await;
     daemon.stop().await;
 }

@@ -92,6 +92,8 @@ pub struct Config {
     pub adopt_orphans: bool,
     /// How plugins that ended unasked are started again.
     pub restart: RestartPolicy,
+    /// How long a plugin goes on running whose file has vanished (default: 10 s), because files are replaced in several steps.
+    pub removal_grace: Duration,
     /// The file that was read last into this configuration, if any.
     pub file: Option<PathBuf>,
     /// The SHA-256 of the bytes of that file, or of nothing.
@@ -132,6 +134,7 @@ impl Config {
             answer_memory: Self::DEFAULT_ANSWER_MEMORY,
             adopt_orphans: false,
             restart: RestartPolicy::default(),
+            removal_grace: Duration::from_secs(10),
             file: None,
             hash: Sha256::of(b""),
             warnings: Vec::new(),

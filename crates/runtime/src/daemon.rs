@@ -221,6 +221,7 @@ fn host(config: &Config, memory: Memory, registry: Arc<Registry>) -> Result<Host
         memory: Arc::new(memory),
         audit: Arc::new(Audit::new(config.audit.clone())),
         restart: config.restart,
+        removal_grace: config.removal_grace,
         version: config.version.version.clone(),
         publisher,
         stopping: AtomicBool::new(false),

@@ -12,7 +12,7 @@ use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
 use keyway_proto::{INCOMPLETE_HEADER, MAY_ASK_USER_HEADER, REQUEST_ID_HEADER};
 use keyway_rpc::client::{self, Client};
-use keyway_rpc::http1::Exchange;
+use keyway_rpc::http1::{Exchange, ExchangeError};
 use keyway_rpc::{BinaryMetadata as _, Budget, Claim, Code, Error, Request, Response};
 use keyway_secrets::Pattern;
 use prost::Message as _;
@@ -95,7 +95,10 @@ pub(crate) enum CallError {
     /// Its store's quota is used up; it was not called.
     #[error("the quota of its store is used up")]
     Quota(keyway::Failure),
-    /// It responded with an error, or its connection broke.
+    /// Its connection or the stream of the call ended without a whole response.
+    #[error("its connection ended before it responded")]
+    Broken(Code),
+    /// It responded with an error.
     #[error("{}", describe(.0))]
     Rpc(Error),
 }
@@ -115,6 +118,7 @@ impl CallError {
             Self::Busy(_) | Self::NoRoom(_) => FailureKind::Busy,
             Self::TimedOut(_) => FailureKind::TimedOut,
             Self::TooOld => FailureKind::Fatal,
+            Self::Broken(_) => FailureKind::Internal,
             Self::Quota(failure) => return Some(failure.clone()),
             Self::Rpc(error) => return keyway::Failure::of_error(error, is_single),
         };
@@ -128,6 +132,7 @@ impl CallError {
             Self::TimedOut(_) => Code::DeadlineExceeded,
             Self::TooOld => Code::Unimplemented,
             Self::Quota(_) => Code::ResourceExhausted,
+            Self::Broken(code) => *code,
             Self::Rpc(error) => error.code(),
         }
     }
@@ -421,6 +426,9 @@ impl Handle {
                     && Instant::now() + DEADLINE_SLACK >= deadline =>
             {
                 Err(CallError::TimedOut(limit))
+            }
+            Err(error) if error.cause::<ExchangeError>().is_some() => {
+                Err(CallError::Broken(error.code()))
             }
             Err(error) => Err(CallError::Rpc(error)),
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::retry::RestartPolicy;
 use super::view::View;
@@ -22,6 +23,8 @@ pub(crate) struct Host {
     pub(crate) audit: Arc<Audit>,
     /// When a plugin that ended unasked is started again.
     pub(crate) restart: RestartPolicy,
+    /// How long a plugin goes on running whose file has vanished.
+    pub(crate) removal_grace: Duration,
     /// The daemon's version, for plugins that register.
     pub(crate) version: String,
     /// Where the tasks publish what they are.

@@ -1,7 +1,7 @@
 //! The task that owns one plugin, launched or external, from when it is known to when it is forgotten.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use keyway_proto::plugins::v1::RunStatus;
 use tokio::sync::{mpsc, oneshot};
@@ -23,9 +23,6 @@ use crate::model::{Class, Kind, PluginName, Realm};
 use crate::timer::until;
 
 mod publish;
-
-/// How long a plugin goes on running whose file has vanished: files are replaced in several steps.
-const VANISHED_GRACE: Duration = Duration::from_secs(10);
 
 /// What the task of a plugin takes.
 pub(crate) enum Command {
@@ -249,7 +246,7 @@ impl PluginTask {
         match update.source {
             None if self.launcher.source.is_some() => {
                 self.vanishes_at
-                    .get_or_insert(Instant::now() + VANISHED_GRACE);
+                    .get_or_insert(Instant::now() + self.launcher.host.removal_grace);
             }
             None => {}
             source => {

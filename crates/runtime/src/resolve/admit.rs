@@ -124,8 +124,12 @@ fn judge(view: &View, query: &Pattern, envelope: Envelope, now: SystemTime) -> J
 pub(crate) fn expiry(envelope: &Envelope) -> Option<SystemTime> {
     match timestamp::from_wire(envelope.expires_at) {
         Ok(at) => at.filter(|at| *at != UNIX_EPOCH),
-        // An impossible time is no reason to rely on the value.
-        Err(_) => Some(UNIX_EPOCH),
+        // The nearest time that exists counts.
+        Err(_) => {
+            let near = envelope.expires_at.as_ref().and_then(timestamp::repaired);
+            let near = timestamp::from_wire(near).ok().flatten();
+            Some(near.unwrap_or(UNIX_EPOCH))
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the task of a plugin publishes: a view of its one state.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use keyway_proto::keyway::v1::{FailureKind, PluginState};
 
@@ -9,6 +9,9 @@ use super::PluginTask;
 use crate::model::{Class, Kind, Rank};
 use crate::plugin::state::{Idle, State, Then};
 use crate::plugin::view::{Availability, View};
+
+/// How much longer than a start may take a query waits for its end to be published.
+const END_NOTICED: Duration = Duration::from_secs(1);
 
 /// The part of a view that follows from the state alone.
 struct Seen {
@@ -149,7 +152,10 @@ impl PluginTask {
         }
     }
 
+    /// A start that is overdue at `until`. Its end is noticed and published a moment later, and a query that waits sees that instead
+    /// of its own bound.
     fn starting(&self, until: Instant) -> Availability {
+        let until = until + END_NOTICED;
         let file = self
             .launcher
             .source

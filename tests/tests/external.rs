@@ -1,4 +1,4 @@
-//! Plugins that are started by hand.
+//! External plugins: processes that connect to the daemon by themselves.
 
 use std::collections::BTreeSet;
 use std::os::unix::net::UnixStream as StdStream;
@@ -15,38 +15,38 @@ use tokio::net::UnixStream;
 
 const PLUGIN: &str = env!("CARGO_BIN_EXE_misbehaving-plugin");
 
-/// Starts a plugin by hand that behaves.
-async fn by_hand(daemon: &TestDaemon, name: &str) -> Result<Plugin, Error> {
+/// Connects an external plugin that answers correctly.
+async fn external(daemon: &TestDaemon, name: &str) -> Result<Plugin, Error> {
     let socket = hijack(daemon.address()).await.expect("hijacked");
     connect(name, Behaviour::Good, socket).await
 }
 
 #[tokio::test]
-async fn a_plugin_by_hand_answers_for_as_long_as_it_is_connected() {
+async fn an_external_plugin_answers_while_it_is_connected() {
     let daemon = TestDaemon::start(PLUGIN, &[]);
-    let plugin = by_hand(&daemon, "by-hand").await.expect("registered");
+    let plugin = external(&daemon, "outside").await.expect("registered");
     assert_eq!(
-        daemon.ids("by-hand/key").await,
-        [("by-hand/key".to_owned(), "by-hand".to_owned())]
+        daemon.ids("outside/key").await,
+        [("outside/key".to_owned(), "outside".to_owned())]
     );
-    let listed = daemon.plugin("by-hand").await.expect("listed");
+    let listed = daemon.plugin("outside").await.expect("listed");
     assert!(
         listed.external() && listed.run_status() == RunStatus::Running,
         "{listed:?}"
     );
     plugin.leave().await;
-    while daemon.plugin("by-hand").await.is_some() {
+    while daemon.plugin("outside").await.is_some() {
         tokio::task::yield_now().await;
     }
     assert!(matches!(
-        daemon.get("by-hand/key").await,
+        daemon.get("outside/key").await,
         Err(ResolveError::NotFound { .. })
     ));
     daemon.stop().await;
 }
 
 #[tokio::test]
-async fn l05_names_are_taken_once_and_launched_ones_are_reserved() {
+async fn l05_a_connected_or_launched_name_is_refused_to_another_plugin() {
     let daemon = TestDaemon::start(PLUGIN, &[("launched", Behaviour::NeverRegister)]);
     let first = connect(
         "twin",
@@ -62,22 +62,22 @@ async fn l05_names_are_taken_once_and_launched_ones_are_reserved() {
             .expect_err("the name is taken");
         assert_eq!(error.code(), Code::AlreadyExists, "{error}");
     }
-    // The one that has the name was not disturbed.
+    // The plugin that has the name goes on answering.
     assert_eq!(daemon.ids("twin/key").await.len(), 1);
     first.leave().await;
     daemon.stop().await;
 }
 
 #[tokio::test]
-async fn configuration_can_refuse_plugins_by_hand() {
+async fn configuration_can_refuse_plugins_external() {
     let home = Home::new(PLUGIN);
     let mut config = home.config();
     config.external = ExternalPlugins::Named(BTreeSet::from(["welcome".parse().expect("a name")]));
     let daemon = TestDaemon::with_config(home.into(), config);
-    let error = by_hand(&daemon, "stranger").await.expect_err("refused");
+    let error = external(&daemon, "stranger").await.expect_err("refused");
     assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
-    assert!(error.message().contains("[manual] allow"), "{error}");
-    by_hand(&daemon, "welcome")
+    assert!(error.message().contains("[external] allow"), "{error}");
+    external(&daemon, "welcome")
         .await
         .expect("registered")
         .leave()
@@ -86,29 +86,29 @@ async fn configuration_can_refuse_plugins_by_hand() {
 }
 
 #[tokio::test]
-async fn a_plugin_by_hand_can_be_disabled_and_enabled_again() {
+async fn an_external_plugin_can_be_disabled_and_enabled() {
     let daemon = TestDaemon::start(PLUGIN, &[]);
-    let plugin = by_hand(&daemon, "by-hand").await.expect("registered");
+    let plugin = external(&daemon, "outside").await.expect("registered");
     daemon
-        .set_enabled("by-hand", false)
+        .set_enabled("outside", false)
         .await
         .expect("disabled");
     // The daemon ends the connection.
     plugin.ended().await;
-    let error = by_hand(&daemon, "by-hand").await.expect_err("disabled");
+    let error = external(&daemon, "outside").await.expect_err("disabled");
     assert!(
-        error.message().contains("keyway plugins enable by-hand"),
+        error.message().contains("keyway plugins enable outside"),
         "{error}"
     );
     assert!(
         daemon
-            .plugin("by-hand")
+            .plugin("outside")
             .await
             .expect("still listed")
             .disabled()
     );
-    daemon.set_enabled("by-hand", true).await.expect("enabled");
-    by_hand(&daemon, "by-hand")
+    daemon.set_enabled("outside", true).await.expect("enabled");
+    external(&daemon, "outside")
         .await
         .expect("registered")
         .leave()
@@ -116,50 +116,50 @@ async fn a_plugin_by_hand_can_be_disabled_and_enabled_again() {
     daemon.stop().await;
 }
 
-/// Who is told to enable it can do so, though nothing of that name is there.
+/// The command that the refusal names works although no process of that name is connected.
 #[tokio::test]
-async fn a_disabled_plugin_by_hand_can_be_enabled_after_the_daemon_was_started_again() {
+async fn a_disabled_external_plugin_can_be_enabled_after_a_restart_of_the_daemon() {
     let home = std::sync::Arc::new(Home::new(PLUGIN));
     let daemon = TestDaemon::with_config(home.clone(), home.config());
-    let plugin = by_hand(&daemon, "by-hand").await.expect("registered");
+    let plugin = external(&daemon, "outside").await.expect("registered");
     daemon
-        .set_enabled("by-hand", false)
+        .set_enabled("outside", false)
         .await
         .expect("disabled");
     plugin.ended().await;
     daemon.stop().await;
 
     let daemon = TestDaemon::with_config(home.clone(), home.config());
-    let error = by_hand(&daemon, "by-hand")
+    let error = external(&daemon, "outside")
         .await
         .expect_err("still disabled");
     assert!(
-        error.message().contains("keyway plugins enable by-hand"),
+        error.message().contains("keyway plugins enable outside"),
         "{error}"
     );
-    daemon.set_enabled("by-hand", true).await.expect("enabled");
-    by_hand(&daemon, "by-hand")
+    daemon.set_enabled("outside", true).await.expect("enabled");
+    external(&daemon, "outside")
         .await
         .expect("registered")
         .leave()
         .await;
     let error = daemon
-        .set_enabled("nobody", true)
+        .set_enabled("absent", true)
         .await
         .expect_err("unknown");
     assert_eq!(error.code(), Code::NotFound);
     daemon.stop().await;
 }
 
-/// Enabling it while it is still leaving must not leave its name taken for ever.
+/// Enabling a plugin that is still leaving frees its name all the same.
 #[tokio::test]
-async fn a_plugin_by_hand_can_come_back_however_quickly_it_was_enabled() {
+async fn an_external_plugin_can_return_however_quickly_it_was_enabled() {
     let daemon = TestDaemon::start(PLUGIN, &[]);
     for _ in 0..10 {
-        let plugin = by_hand(&daemon, "by-hand").await.expect("registered");
+        let plugin = external(&daemon, "outside").await.expect("registered");
         for enabled in [false, true] {
             daemon
-                .set_enabled("by-hand", enabled)
+                .set_enabled("outside", enabled)
                 .await
                 .expect("changed");
         }
@@ -169,11 +169,11 @@ async fn a_plugin_by_hand_can_come_back_however_quickly_it_was_enabled() {
 }
 
 #[tokio::test]
-async fn the_stop_of_the_daemon_ends_plugins_by_hand_quickly() {
+async fn the_stop_of_the_daemon_disconnects_external_plugins_at_once() {
     let daemon = TestDaemon::start(PLUGIN, &[]);
-    let plugin = by_hand(&daemon, "by-hand").await.expect("registered");
+    let plugin = external(&daemon, "outside").await.expect("registered");
     let (time, ()) = tokio::join!(daemon.stop(), plugin.ended());
-    // A stream that is left open, or a plugin that is waited for in vain, costs two seconds.
+    // An open stream, or a plugin that does not leave, would cost two seconds.
     assert!(time < std::time::Duration::from_secs(2), "{time:?}");
 }
 
@@ -181,7 +181,7 @@ async fn the_stop_of_the_daemon_ends_plugins_by_hand_quickly() {
 #[tokio::test]
 async fn bytes_behind_the_upgrade_request_are_not_lost() {
     let daemon = TestDaemon::start(PLUGIN, &[]);
-    // What a client would send first is recorded from a session that talks to nobody.
+    // The first bytes of a client are recorded from a session without a peer.
     let (near, far) = StdStream::pair().expect("a socket pair");
     for socket in [&near, &far] {
         socket.set_nonblocking(true).expect("non-blocking");
