@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use super::table::Connection;
 use super::*;
 
 fn facts(plugin: Option<&str>) -> CallerFacts {

@@ -1,8 +1,49 @@
-//! Which external plugins the settings admit.
+//! External plugins: which ones the settings admit, and the way to their task.
 
+use std::sync::Arc;
+
+use super::{Done, Manager};
 use crate::config::Settings;
+use crate::identity::Peer;
 use crate::model::PluginName;
-use crate::plugin::RegistrationError;
+use crate::plugin::{Command, Registrant, RegistrationError};
+
+impl Manager {
+    pub(super) fn connect(&mut self, registrant: Registrant, peer: Arc<Peer>) {
+        let settings = self.settings.load();
+        let name = registrant.registration().name.clone();
+        if let Err(error) = admit(&settings, &name) {
+            self.refuse(registrant, &peer, error);
+            return;
+        }
+        let update = self.update_of(&settings, &name);
+        let commands = match self.plugins.get(&name) {
+            Some(commands) => commands.clone(),
+            None => self.add(name, update),
+        };
+        let _ = commands.send(Command::Connect {
+            registrant: Box::new(registrant),
+            peer,
+        });
+    }
+
+    pub(super) fn refuse(
+        &mut self,
+        registrant: Registrant,
+        peer: &Arc<Peer>,
+        error: RegistrationError,
+    ) {
+        let name = &registrant.registration().name;
+        tracing::warn!(plugin = %name, pid = peer.pid(), %error, "external plugin refused");
+        self.host
+            .audit
+            .plugin("refuse", name, Some(peer), &error.to_string());
+        self.work.spawn(async move {
+            registrant.refuse(error).await;
+            Done::Nothing
+        });
+    }
+}
 
 /// Whether an external plugin of this name may register or stay.
 ///

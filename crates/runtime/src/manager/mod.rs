@@ -2,32 +2,29 @@
 //!
 //! The manager owns the tasks of all plugins. It starts work that can take time and never waits for it.
 
+mod commands;
+mod disk;
 mod external;
 mod handle;
 mod look;
 mod reconcile;
 mod report;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::{Future, pending};
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use self::look::{Found, Looked, Looker};
+use self::look::{Looked, Looker};
 use self::reconcile::Sources;
-use crate::config::{Config, ConfigError, Current, Difference, Settings};
-use crate::identity::Peer;
-use crate::launch::{Checksum, LaunchError, checksum};
-use crate::model::{Class, PluginName};
-use crate::plugin::{
-    Availability, Command, CommandSender, Host, PluginTask, Registrant, RegistrationError, Update,
-};
+use crate::config::{Config, ConfigError, Current, Settings};
+use crate::launch::{Checksum, LaunchError};
+use crate::model::PluginName;
+use crate::plugin::{Command, CommandSender, Host, PluginTask, Update};
 use crate::registry::Registry;
-use crate::state::Memory;
 use crate::trust::TrustError;
 use crate::watch::Watch;
 
@@ -37,9 +34,6 @@ pub use self::report::ReloadReport;
 
 /// Reads the configuration again, for a reload. Blocks.
 pub(crate) type ReadConfig = Arc<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
-
-/// How long a reply waits for the state file.
-const WRITE_LIMIT: Duration = Duration::from_secs(2);
 
 type ReloadReply = oneshot::Sender<Result<ReloadReport, Arc<ConfigError>>>;
 type TrustReply = oneshot::Sender<Result<Trusted, TrustError>>;
@@ -221,188 +215,6 @@ impl Manager {
         }
     }
 
-    // Looking at the disk.
-
-    /// Begins a look at the disk, for all reloads that wait, unless one is under way.
-    fn look(&mut self) {
-        if self.is_looking {
-            return;
-        }
-        self.is_looking = true;
-        self.has_changed = false;
-        let replies = std::mem::take(&mut self.reloads);
-        let read_config = (!replies.is_empty()).then(|| Arc::clone(&self.read_config));
-        let config = self.settings.load().config.clone();
-        let looker = Arc::clone(&self.looker);
-        self.work.spawn_blocking(move || {
-            Done::Looked(looker.look(read_config.as_ref(), config), replies)
-        });
-    }
-
-    fn disk_changed(&mut self, changed: io::Result<()>) {
-        if let Err(error) = changed {
-            tracing::warn!(%error, "changes of plugins are not noticed for now");
-        }
-        // Begun before the look, so that no change falls between the two.
-        self.start_watching();
-        self.has_changed = true;
-        self.look();
-    }
-
-    fn looked(&mut self, looked: Looked, replies: Vec<ReloadReply>) {
-        self.is_looking = false;
-        match looked {
-            Looked::Failed(error) => {
-                tracing::error!("reload failed, the old configuration stays in force: {error}");
-                let error = Arc::new(error);
-                for reply in replies {
-                    let _ = reply.send(Err(Arc::clone(&error)));
-                }
-            }
-            Looked::Found { config, found } => {
-                self.found(config.map(|config| *config), found, replies)
-            }
-        }
-        if !self.reloads.is_empty() || self.has_changed {
-            self.look();
-        }
-    }
-
-    /// Puts what was found into force and reports the difference.
-    fn found(&mut self, config: Option<Config>, found: Found, replies: Vec<ReloadReply>) {
-        let old = self.settings.load();
-        let old_sources = self.sources.clone();
-        let (old_problems, old_warnings) = (self.problems.clone(), self.warnings.clone());
-        let is_reload = config.is_some();
-        let settings = match config {
-            Some(config) => self.reconfigure(config, &old),
-            None => Arc::clone(&old),
-        };
-        self.take_over(found, &settings);
-        let mut report = ReloadReport::default();
-        let snapshot = self.registry.snapshot();
-        let is_running = |name: &PluginName| {
-            snapshot.get(name).is_some_and(|view| {
-                matches!(
-                    view.availability,
-                    Availability::Running(_) | Availability::Starting { .. }
-                )
-            })
-        };
-        reconcile::compare(
-            &mut report,
-            (&old, &old_sources),
-            (&settings, &self.sources),
-            is_running,
-        );
-        if is_reload {
-            let difference = Difference::between(&old, &settings);
-            (report.changed, report.needs_restart) = (difference.changed, difference.needs_restart);
-            report.warnings = self.all_warnings(&settings);
-            report.problems.clone_from(&self.problems);
-        } else {
-            report.problems = new_in(&self.problems, &old_problems);
-            report.warnings = new_in(&self.warnings, &old_warnings);
-        }
-        for problem in new_in(&self.problems, &old_problems) {
-            tracing::error!("{problem}");
-        }
-        for warning in new_in(&self.warnings, &old_warnings) {
-            tracing::warn!("{warning}");
-        }
-        if report != ReloadReport::default() {
-            tracing::info!(?report, "plugins brought up to date");
-        }
-        self.reply_when_settled(report, replies);
-    }
-
-    /// Puts another configuration into force.
-    fn reconfigure(&mut self, config: Config, old: &Settings) -> Arc<Settings> {
-        let dirs_changed = look::directories(&config) != look::directories(&old.config);
-        if config.audit != old.config.audit {
-            self.host.audit.configure(config.audit.clone());
-        }
-        let settings = self.put_into_force(config);
-        if dirs_changed {
-            self.start_watching();
-        }
-        for commands in self.plugins.values() {
-            let _ = commands.send(Command::ForgetResponses);
-        }
-        settings
-    }
-
-    /// Resolves the settings anew and applies them to every view at once.
-    fn put_into_force(&mut self, config: Config) -> Arc<Settings> {
-        let generation = self.settings.generation() + 1;
-        let settings = Settings::new(config, &self.host.memory.state(), generation);
-        let settings = Arc::new(settings);
-        // In this order, a query that sees the old generation is judged again, and none sees old views with the new one.
-        self.registry.apply(&settings);
-        self.settings.store(Arc::clone(&settings));
-        settings
-    }
-
-    /// Makes the plugins those that were found.
-    fn take_over(&mut self, found: Found, settings: &Arc<Settings>) {
-        self.sources = found.sources;
-        self.problems = found.problems;
-        self.warnings = found.warnings;
-        self.bring_up_to_date(settings);
-    }
-
-    fn bring_up_to_date(&mut self, settings: &Arc<Settings>) {
-        let known: BTreeSet<PluginName> = self.plugins.keys().cloned().collect();
-        for (name, update) in reconcile::updates(settings, &self.sources, &known) {
-            match self.plugins.get(&name) {
-                Some(commands) => {
-                    let _ = commands.send(Command::Update(update));
-                }
-                None => drop(self.add(name, update)),
-            }
-        }
-        self.judge_external(settings);
-    }
-
-    /// Ends the connections of external plugins that the settings do not admit any more.
-    fn judge_external(&self, settings: &Settings) {
-        let snapshot = self.registry.snapshot();
-        let external = snapshot
-            .values()
-            .filter(|view| view.class == Class::External && view.handle().is_some());
-        for view in external {
-            if let Err(error) = external::admit(settings, &view.name)
-                && let Some(commands) = self.plugins.get(&view.name)
-            {
-                let _ = commands.send(Command::Disconnect(error));
-            }
-        }
-    }
-
-    /// Replies when the plugins that were added or restarted have registered or failed.
-    fn reply_when_settled(&mut self, report: ReloadReport, replies: Vec<ReloadReply>) {
-        if replies.is_empty() {
-            return;
-        }
-        let changed = report.added.iter().chain(&report.restarted);
-        let settled: Vec<oneshot::Receiver<()>> = changed
-            .filter_map(|name| self.plugins.get(name))
-            .map(|commands| {
-                let (done, settled) = oneshot::channel();
-                let _ = commands.send(Command::Settle(done));
-                settled
-            })
-            .collect();
-        self.work.spawn(async move {
-            // Each start is bounded; a task that ends settles as well.
-            futures::future::join_all(settled).await;
-            for reply in replies {
-                let _ = reply.send(Ok(report.clone()));
-            }
-            Done::Nothing
-        });
-    }
-
     fn update_of(&self, settings: &Settings, name: &PluginName) -> Update {
         Update {
             settings: settings.plugin(name),
@@ -420,195 +232,6 @@ impl Manager {
         });
         commands
     }
-
-    // Commands of users.
-
-    fn set_enabled(
-        &mut self,
-        name: PluginName,
-        enabled: bool,
-        reply: oneshot::Sender<Result<(), SetEnabledError>>,
-    ) {
-        let settings = self.settings.load();
-        if !enabled && settings.plugin(&name).is_listed_module {
-            let _ = reply.send(Err(SetEnabledError::Listed(name)));
-            return;
-        }
-        let Some(commands) = self.plugins.get(&name) else {
-            // An external plugin that was disabled and is not connected.
-            let is_disabled = self.host.memory.plugin(&name).decision() == Some(false);
-            let result = if enabled && is_disabled {
-                self.host
-                    .memory
-                    .remember(&name, |plugin| plugin.set_decision(None));
-                Ok(())
-            } else {
-                Err(SetEnabledError::Unknown(name))
-            };
-            self.reply_when_written(reply, result);
-            return;
-        };
-        tracing::info!(plugin = %name, enabled, "plugin enabled or disabled");
-        if enabled {
-            let (done, finished) = oneshot::channel();
-            let _ = commands.send(Command::Enable(done));
-            let memory = Arc::clone(&self.host.memory);
-            self.work.spawn(async move {
-                let result = finished.await.unwrap_or(Ok(()));
-                written(&memory).await;
-                let _ = reply.send(result.map_err(SetEnabledError::from));
-                Done::Nothing
-            });
-        } else {
-            let (done, finished) = oneshot::channel();
-            let _ = commands.send(Command::Disable(done));
-            let memory = Arc::clone(&self.host.memory);
-            self.work.spawn(async move {
-                // A task that has ended has nothing left to disable.
-                let _ = finished.await;
-                written(&memory).await;
-                let _ = reply.send(Ok(()));
-                Done::Nothing
-            });
-        }
-    }
-
-    /// Replies when what changed is on disk, so that it outlives the daemon.
-    fn reply_when_written<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, result: T) {
-        let memory = Arc::clone(&self.host.memory);
-        self.work.spawn(async move {
-            written(&memory).await;
-            // The caller may have stopped waiting.
-            let _ = reply.send(result);
-            Done::Nothing
-        });
-    }
-
-    fn trust(&mut self, name: PluginName, reply: TrustReply) {
-        let settings = self.settings.load();
-        let path = match self.trustable(&settings, &name) {
-            Ok(path) => path,
-            Err(error) => {
-                let _ = reply.send(Err(error));
-                return;
-            }
-        };
-        self.work
-            .spawn(async move { Done::Hashed(name, checksum(&path).await, reply) });
-    }
-
-    fn trustable(
-        &self,
-        settings: &Settings,
-        name: &PluginName,
-    ) -> Result<std::path::PathBuf, TrustError> {
-        let name = name.clone();
-        let Some(source) = self.sources.get(&name) else {
-            return Err(TrustError::Unknown { name });
-        };
-        if source.is_built_in {
-            return Err(TrustError::Bundled { name });
-        }
-        if settings.config.plugin(&name).sha256.is_some() {
-            return Err(TrustError::Configured { name });
-        }
-        Ok(source.executable.clone())
-    }
-
-    fn hashed(
-        &mut self,
-        name: PluginName,
-        result: Result<Checksum, LaunchError>,
-    ) -> Result<Trusted, TrustError> {
-        let settings = self.settings.load();
-        // The configuration may have changed while the file was read.
-        self.trustable(&settings, &name)?;
-        let checksum = result?;
-        let trusted = Trusted {
-            sha256: checksum.sha256,
-            interpreter: checksum.interpreter,
-        };
-        tracing::info!(plugin = %name, sha256 = %trusted.sha256, "executable trusted");
-        self.host
-            .memory
-            .remember(&name, |plugin| plugin.trusted = Some(trusted.sha256));
-        self.resettle(&name);
-        Ok(trusted)
-    }
-
-    fn untrust(&mut self, name: &PluginName) -> Result<(), TrustError> {
-        let settings = self.settings.load();
-        if settings.config.plugin(name).sha256.is_some() {
-            return Err(TrustError::Configured { name: name.clone() });
-        }
-        if self.host.memory.plugin(name).trusted.is_none() {
-            return Err(TrustError::NotTrusted { name: name.clone() });
-        }
-        tracing::info!(plugin = %name, "pin taken back");
-        self.host
-            .memory
-            .remember(name, |plugin| plugin.trusted = None);
-        self.resettle(name);
-        Ok(())
-    }
-
-    /// Follows a change of pins, which may concern every plugin, and tries `name` again.
-    fn resettle(&mut self, name: &PluginName) {
-        let config = self.settings.load().config.clone();
-        let settings = self.put_into_force(config);
-        self.bring_up_to_date(&settings);
-        if let Some(commands) = self.plugins.get(name) {
-            let _ = commands.send(Command::Retry);
-        }
-    }
-
-    // External plugins.
-
-    fn connect(&mut self, registrant: Registrant, peer: Arc<Peer>) {
-        let settings = self.settings.load();
-        let name = registrant.registration().name.clone();
-        if let Err(error) = external::admit(&settings, &name) {
-            self.refuse(registrant, &peer, error);
-            return;
-        }
-        let update = self.update_of(&settings, &name);
-        let commands = match self.plugins.get(&name) {
-            Some(commands) => commands.clone(),
-            None => self.add(name, update),
-        };
-        let _ = commands.send(Command::Connect {
-            registrant: Box::new(registrant),
-            peer,
-        });
-    }
-
-    fn refuse(&mut self, registrant: Registrant, peer: &Arc<Peer>, error: RegistrationError) {
-        let name = &registrant.registration().name;
-        tracing::warn!(plugin = %name, pid = peer.pid(), %error, "external plugin refused");
-        self.host
-            .audit
-            .plugin("refuse", name, Some(peer), &error.to_string());
-        self.work.spawn(async move {
-            registrant.refuse(error).await;
-            Done::Nothing
-        });
-    }
-}
-
-/// Waits until what is remembered is on disk. A disk that hangs does not hold up the reply for ever.
-async fn written(memory: &Memory) {
-    if tokio::time::timeout(WRITE_LIMIT, memory.flush())
-        .await
-        .is_err()
-    {
-        tracing::error!("state file not written within {WRITE_LIMIT:?}");
-    }
-}
-
-/// What of `now` was not in `before`.
-fn new_in(now: &[String], before: &[String]) -> Vec<String> {
-    let is_new = |text: &&String| !before.contains(text);
-    now.iter().filter(is_new).cloned().collect()
 }
 
 /// Resolves when something that matters has changed on disk; never, if nothing is watched.

@@ -119,7 +119,7 @@ fn candidate_outcome(
 fn excluded(view: &View) -> ExplainedProvider {
     ExplainedProvider {
         name: Some(view.name.to_string()),
-        outcome: Some(keyway::Outcome::Excluded.into()),
+        outcome: Some(Outcome::Excluded.into()),
         message: Some(view.message.clone()),
         ..ExplainedProvider::default()
     }

@@ -1,0 +1,205 @@
+//! Reloads and changes on disk: a look at files and configuration, and what follows from it.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::look::{self, Found, Looked};
+use super::{Done, Manager, ReloadReply, ReloadReport, external, reconcile};
+use crate::config::{Config, Difference, Settings};
+use crate::model::{Class, PluginName};
+use crate::plugin::{Availability, Command};
+
+impl Manager {
+    /// Begins a look at the disk, for all reloads that wait, unless one is under way.
+    pub(super) fn look(&mut self) {
+        if self.is_looking {
+            return;
+        }
+        self.is_looking = true;
+        self.has_changed = false;
+        let replies = std::mem::take(&mut self.reloads);
+        let read_config = (!replies.is_empty()).then(|| Arc::clone(&self.read_config));
+        let config = self.settings.load().config.clone();
+        let looker = Arc::clone(&self.looker);
+        self.work.spawn_blocking(move || {
+            Done::Looked(looker.look(read_config.as_ref(), config), replies)
+        });
+    }
+
+    pub(super) fn disk_changed(&mut self, changed: io::Result<()>) {
+        if let Err(error) = changed {
+            tracing::warn!(%error, "changes of plugins are not noticed for now");
+        }
+        // Begun before the look, so that no change falls between the two.
+        self.start_watching();
+        self.has_changed = true;
+        self.look();
+    }
+
+    pub(super) fn looked(&mut self, looked: Looked, replies: Vec<ReloadReply>) {
+        self.is_looking = false;
+        match looked {
+            Looked::Failed(error) => {
+                tracing::error!("reload failed, the old configuration stays in force: {error}");
+                let error = Arc::new(error);
+                for reply in replies {
+                    let _ = reply.send(Err(Arc::clone(&error)));
+                }
+            }
+            Looked::Found { config, found } => {
+                self.found(config.map(|config| *config), found, replies)
+            }
+        }
+        if !self.reloads.is_empty() || self.has_changed {
+            self.look();
+        }
+    }
+
+    /// Puts what was found into force and reports the difference.
+    fn found(&mut self, config: Option<Config>, found: Found, replies: Vec<ReloadReply>) {
+        let old = self.settings.load();
+        let old_sources = self.sources.clone();
+        let (old_problems, old_warnings) = (self.problems.clone(), self.warnings.clone());
+        let is_reload = config.is_some();
+        let settings = match config {
+            Some(config) => self.reconfigure(config, &old),
+            None => Arc::clone(&old),
+        };
+        self.take_over(found, &settings);
+        let (problems, warnings) = (
+            new_in(&self.problems, &old_problems),
+            new_in(&self.warnings, &old_warnings),
+        );
+        problems
+            .iter()
+            .for_each(|problem| tracing::error!("{problem}"));
+        warnings
+            .iter()
+            .for_each(|warning| tracing::warn!("{warning}"));
+        let mut report = ReloadReport::default();
+        if is_reload {
+            let difference = Difference::between(&old, &settings);
+            (report.changed, report.needs_restart) = (difference.changed, difference.needs_restart);
+            report.warnings = self.all_warnings(&settings);
+            report.problems.clone_from(&self.problems);
+        } else {
+            (report.problems, report.warnings) = (problems, warnings);
+        }
+        reconcile::compare(
+            &mut report,
+            (&old, &old_sources),
+            (&settings, &self.sources),
+            |name| self.has_process(name),
+        );
+        if report != ReloadReport::default() {
+            tracing::info!(?report, "plugins brought up to date");
+        }
+        self.reply_when_settled(report, replies);
+    }
+
+    /// Whether a plugin runs or is starting.
+    fn has_process(&self, name: &PluginName) -> bool {
+        self.registry.snapshot().get(name).is_some_and(|view| {
+            matches!(
+                view.availability,
+                Availability::Running(_) | Availability::Starting { .. }
+            )
+        })
+    }
+
+    /// Puts another configuration into force.
+    pub(super) fn reconfigure(&mut self, config: Config, old: &Settings) -> Arc<Settings> {
+        let dirs_changed = look::directories(&config) != look::directories(&old.config);
+        if config.audit != old.config.audit {
+            self.host.audit.configure(config.audit.clone());
+        }
+        let settings = self.put_into_force(config);
+        if dirs_changed {
+            self.start_watching();
+        }
+        for commands in self.plugins.values() {
+            let _ = commands.send(Command::ForgetResponses);
+        }
+        settings
+    }
+
+    /// Resolves the settings anew and applies them to every view at once.
+    pub(super) fn put_into_force(&mut self, config: Config) -> Arc<Settings> {
+        let generation = self.settings.generation() + 1;
+        let settings = Settings::new(config, &self.host.memory.state(), generation);
+        let settings = Arc::new(settings);
+        // In this order, a query that sees the old generation is judged again, and none sees old views with the new one.
+        self.registry.apply(&settings);
+        self.settings.store(Arc::clone(&settings));
+        settings
+    }
+
+    /// Makes the plugins those that were found.
+    pub(super) fn take_over(&mut self, found: Found, settings: &Arc<Settings>) {
+        self.sources = found.sources;
+        self.problems = found.problems;
+        self.warnings = found.warnings;
+        self.bring_up_to_date(settings);
+    }
+
+    pub(super) fn bring_up_to_date(&mut self, settings: &Arc<Settings>) {
+        let known: BTreeSet<PluginName> = self.plugins.keys().cloned().collect();
+        for (name, update) in reconcile::updates(settings, &self.sources, &known) {
+            match self.plugins.get(&name) {
+                Some(commands) => {
+                    let _ = commands.send(Command::Update(update));
+                }
+                None => drop(self.add(name, update)),
+            }
+        }
+        self.judge_external(settings);
+    }
+
+    /// Ends the connections of external plugins that the settings do not admit any more.
+    pub(super) fn judge_external(&self, settings: &Settings) {
+        let snapshot = self.registry.snapshot();
+        let external = snapshot
+            .values()
+            .filter(|view| view.class == Class::External && view.handle().is_some());
+        for view in external {
+            if let Err(error) = external::admit(settings, &view.name)
+                && let Some(commands) = self.plugins.get(&view.name)
+            {
+                let _ = commands.send(Command::Disconnect(error));
+            }
+        }
+    }
+
+    /// Replies when the plugins that were added or restarted have registered or failed.
+    pub(super) fn reply_when_settled(&mut self, report: ReloadReport, replies: Vec<ReloadReply>) {
+        if replies.is_empty() {
+            return;
+        }
+        let changed = report.added.iter().chain(&report.restarted);
+        let settled: Vec<oneshot::Receiver<()>> = changed
+            .filter_map(|name| self.plugins.get(name))
+            .map(|commands| {
+                let (done, settled) = oneshot::channel();
+                let _ = commands.send(Command::Settle(done));
+                settled
+            })
+            .collect();
+        self.work.spawn(async move {
+            // Each start is bounded; a task that ends settles as well.
+            futures::future::join_all(settled).await;
+            for reply in replies {
+                let _ = reply.send(Ok(report.clone()));
+            }
+            Done::Nothing
+        });
+    }
+}
+
+/// What of `now` was not in `before`.
+fn new_in(now: &[String], before: &[String]) -> Vec<String> {
+    let is_new = |text: &&String| !before.contains(text);
+    now.iter().filter(is_new).cloned().collect()
+}
