@@ -1,6 +1,5 @@
 //! Saying how a query is resolved: ranks, calls and outcomes, never values.
 
-use keyway_proto::keyway::v1 as keyway;
 use keyway_proto::keyway::v1::{ExplainResponse, ExplainedId, ExplainedProvider, Outcome};
 use keyway_secrets::Id;
 
