@@ -16,6 +16,7 @@ use crate::config::{Config, ConfigError, Current, Settings};
 use crate::launch::{Environment, LaunchError, Spawner, adopt_orphans};
 use crate::manager::{Manager, ManagerHandle, ReadConfig};
 use crate::plugin::{DRAIN_LIMIT, Host, Publish};
+use crate::pulse::Pulse;
 use crate::record::Audit;
 use crate::registry::Registry;
 use crate::server::Server;
@@ -169,6 +170,7 @@ impl Daemon {
                 .collect(),
             stop: asked,
         };
+        let pulse = Arc::clone(&host.pulse);
         let orphans = adopt(&host, settings.load().config.adopt_orphans);
         let server = Server::new(gate, settings, handle, services.into_router());
         let mut servers = JoinSet::new();
@@ -197,6 +199,7 @@ impl Daemon {
         tokio::select! {
             () = stop_within(work, began, DRAIN_LIMIT) => {}
             () = orphans => {}
+            () = pulse.beat() => {}
         }
         host.audit.daemon("stop");
         host.spawner.finish().await;
@@ -224,6 +227,7 @@ fn host(config: &Config, memory: Memory, registry: Arc<Registry>) -> Result<Host
         removal_grace: config.removal_grace,
         version: config.version.version.clone(),
         publisher,
+        pulse: Arc::new(Pulse::new()),
         stopping: AtomicBool::new(false),
     })
 }

@@ -43,6 +43,7 @@ mod launch;
 mod manager;
 mod model;
 mod plugin;
+mod pulse;
 mod record;
 mod registry;
 mod resolve;

@@ -8,6 +8,7 @@ use super::retry::RestartPolicy;
 use super::view::View;
 use crate::launch::{Environment, Spawner};
 use crate::model::PluginName;
+use crate::pulse::Pulse;
 use crate::record::Audit;
 use crate::state::Memory;
 
@@ -29,6 +30,8 @@ pub(crate) struct Host {
     pub(crate) version: String,
     /// Where the tasks publish what they are.
     pub(crate) publisher: Arc<dyn Publish>,
+    /// Whether the daemon itself has just not run.
+    pub(crate) pulse: Arc<Pulse>,
     pub(crate) stopping: AtomicBool,
 }
 

@@ -56,8 +56,9 @@ pub(crate) enum Event<R: Resources> {
     Opened(R::Connection),
     /// The registration of an external plugin was accepted.
     Connected(R::Connection),
-    /// The process or its connection ended, its registration was refused, or it did not register in time.
-    Ended { why: String },
+    /// The process or its connection ended, its registration was refused, or it did not register in time. `pause`: since
+    /// when the daemon itself did not run, if it has just gone on.
+    Ended { why: String, pause: Option<Instant> },
     /// An external plugin shall leave.
     Disconnect,
     /// What was being ended has ended.
@@ -94,8 +95,6 @@ pub(crate) struct Machine<R: Resources> {
     last_restart: Option<Instant>,
     /// When a restart is due that keeps its distance from the one before.
     restart_at: Option<Instant>,
-    /// Whether no start has come to an end since the plugin was last wanted anew.
-    is_first: bool,
     n_starts: u64,
 }
 
@@ -110,7 +109,6 @@ impl<R: Actions> Machine<R> {
             start_timeout: Duration::ZERO,
             last_restart: None,
             restart_at: None,
-            is_first: true,
             n_starts: 0,
         }
     }
@@ -182,7 +180,7 @@ impl<R: Actions> Machine<R> {
             Event::LaunchFailed(failure) => self.launch_failed(failure, now),
             Event::Opened(connection) => self.opened(connection, actions, now),
             Event::Connected(connection) => self.connected(connection, now),
-            Event::Ended { why } => self.ended(why, actions, now),
+            Event::Ended { why, pause } => self.ended(why, pause, actions, now),
             Event::Disconnect => self.disconnect(actions, now),
             Event::Drained(exit) => self.drained(exit, actions, now),
         }
@@ -201,7 +199,6 @@ impl<R: Actions> Machine<R> {
     /// The plugin shall run, for the first time or with a fresh process.
     fn want(&mut self, is_new: bool, actions: &mut R, now: Instant) {
         if is_new {
-            self.is_first = true;
             self.retry.reset();
         }
         match &self.state {
@@ -231,9 +228,14 @@ impl<R: Actions> Machine<R> {
 
     fn retry_now(&mut self, actions: &mut R, now: Instant) {
         self.retry.reset();
-        if self.desired == Desired::Run && matches!(self.state, State::Idle(_)) {
-            self.is_first = true;
-            self.launch(actions, now);
+        if self.desired != Desired::Run {
+            return;
+        }
+        match self.state {
+            State::Idle(_) => self.launch(actions, now),
+            // A failure that is not judged yet is forgotten, too.
+            State::Draining { .. } => self.drain_for(Then::Launch, now),
+            _ => {}
         }
     }
 
@@ -250,7 +252,6 @@ impl<R: Actions> Machine<R> {
         match &self.state {
             State::Idle(_) => {
                 self.retry.reset();
-                self.is_first = true;
                 self.launch(actions, now);
             }
             State::Draining { .. } | State::Launching { .. } => {}
@@ -262,13 +263,13 @@ impl<R: Actions> Machine<R> {
 
     fn launched(&mut self, child: R::Child, opening: R::Opening, actions: &mut R, now: Instant) {
         if !matches!(self.state, State::Launching { .. }) {
-            debug_assert!(false, "a process was launched without a launch");
+            return;
         }
         self.state = State::Registering {
             child,
             opening,
+            since: now,
             until: now + self.start_timeout + WAIT_SLACK,
-            is_first: self.is_first,
         };
         if self.desired != Desired::Run {
             self.drain(Then::Rest, true, actions, now);
@@ -278,6 +279,9 @@ impl<R: Actions> Machine<R> {
     }
 
     fn launch_failed(&mut self, failure: LaunchFailure, now: Instant) {
+        if !matches!(self.state, State::Launching { .. }) {
+            return;
+        }
         let idle = match failure {
             LaunchFailure::Refused { why } => Idle::Refused { why },
             LaunchFailure::Shortage { why } => Idle::Backoff {
@@ -286,7 +290,6 @@ impl<R: Actions> Machine<R> {
             },
             LaunchFailure::Failed { why } => self.failed(why, now),
         };
-        self.is_first = false;
         self.state = State::Idle(self.desired.idle().unwrap_or(idle));
     }
 
@@ -297,27 +300,22 @@ impl<R: Actions> Machine<R> {
                 connection,
                 since: now,
             },
-            state => {
-                debug_assert!(false, "a registration without a process");
-                state
-            }
+            state => state,
         };
-        self.is_first = false;
         if self.restart_at.is_some_and(|at| at <= now) {
             self.restart(actions, now);
         }
     }
 
     fn connected(&mut self, connection: R::Connection, now: Instant) {
-        debug_assert!(
-            matches!(self.state, State::Idle(_)),
-            "accepted beside another"
-        );
-        self.state = State::Running {
-            child: None,
-            connection,
-            since: now,
-        };
+        let is_expected = matches!(self.desired, Desired::External { .. });
+        if is_expected && matches!(self.state, State::Idle(_)) {
+            self.state = State::Running {
+                child: None,
+                connection,
+                since: now,
+            };
+        }
     }
 
     fn disconnect(&mut self, actions: &mut R, now: Instant) {
@@ -327,9 +325,14 @@ impl<R: Actions> Machine<R> {
     }
 
     /// What runs has ended unasked. How its process ended is known when the rest of it has been cleared away.
-    fn ended(&mut self, why: String, actions: &mut R, now: Instant) {
+    fn ended(&mut self, why: String, pause: Option<Instant>, actions: &mut R, now: Instant) {
+        // A plugin that waited in vain for a daemon that did not run has not failed.
+        let is_ours = |since: &Instant| pause.is_some_and(|pause| *since <= pause);
         let then = match &self.state {
             State::Running { child: None, .. } => Then::Rest,
+            State::Running { since, .. } | State::Registering { since, .. } if is_ours(since) => {
+                Then::Launch
+            }
             State::Running { since, .. } => Then::Failure {
                 why,
                 since: Some(*since),
@@ -341,13 +344,10 @@ impl<R: Actions> Machine<R> {
     }
 
     fn drained(&mut self, exit: Exit, actions: &mut R, now: Instant) {
-        let State::Draining { then, .. } =
-            std::mem::replace(&mut self.state, State::Idle(Idle::Absent))
-        else {
-            debug_assert!(false, "drained without a drain");
+        let State::Draining { then, .. } = &mut self.state else {
             return;
         };
-        self.is_first |= then == Then::Launch;
+        let then = std::mem::replace(then, Then::Rest);
         if let Some(idle) = self.desired.idle() {
             self.state = State::Idle(idle);
             return;
@@ -355,24 +355,29 @@ impl<R: Actions> Machine<R> {
         match then {
             Then::Launch | Then::Rest => self.launch(actions, now),
             Then::Failure { why, since } => {
-                self.is_first = false;
-                if let Some(since) = since {
-                    self.retry.ran_for(now.saturating_duration_since(since));
-                }
-                let why = if exit.text.is_empty() {
-                    why
-                } else {
-                    format!("{why} ({})", exit.text)
-                };
-                let is_fatal = exit
-                    .code
-                    .is_some_and(|code| self.fatal_exit.contains(&code));
-                self.state = State::Idle(if is_fatal {
-                    Idle::Failed { why }
-                } else {
-                    self.failed(why, now)
-                });
+                let idle = self.judge(why, since, exit, now);
+                self.state = State::Idle(idle);
             }
+        }
+    }
+
+    /// What follows a failure: `since` is when the plugin registered.
+    fn judge(&mut self, why: String, since: Option<Instant>, exit: Exit, now: Instant) -> Idle {
+        if let Some(since) = since {
+            self.retry.ran_for(now.saturating_duration_since(since));
+        }
+        let why = if exit.text.is_empty() {
+            why
+        } else {
+            format!("{why} ({})", exit.text)
+        };
+        let is_fatal = exit
+            .code
+            .is_some_and(|code| self.fatal_exit.contains(&code));
+        if is_fatal {
+            Idle::Failed { why }
+        } else {
+            self.failed(why, now)
         }
     }
 
@@ -396,7 +401,6 @@ impl<R: Actions> Machine<R> {
         self.state = State::Launching {
             launch: actions.launch(),
             until: now + PREPARATION_LIMIT + self.start_timeout + WAIT_SLACK,
-            is_first: self.is_first,
         };
     }
 
@@ -408,7 +412,6 @@ impl<R: Actions> Machine<R> {
                     child, connection, ..
                 } => (child, Some(connection)),
                 state => {
-                    debug_assert!(false, "nothing to drain");
                     self.state = state;
                     return;
                 }
@@ -416,16 +419,24 @@ impl<R: Actions> Machine<R> {
         self.state = State::Draining {
             ending: actions.end(child, connection, is_graceful),
             then,
-            until: now + DRAIN_LIMIT + PREPARATION_LIMIT + self.start_timeout,
+            until: self.next_start_limit(now),
         };
+    }
+
+    /// When a start that follows a drain is overdue.
+    fn next_start_limit(&self, now: Instant) -> Instant {
+        now + DRAIN_LIMIT + PREPARATION_LIMIT + self.start_timeout
     }
 
     /// Changes what follows a drain that is under way.
     fn drain_for(&mut self, next: Then, now: Instant) {
-        let limit = DRAIN_LIMIT + PREPARATION_LIMIT + self.start_timeout;
+        let limit = self.next_start_limit(now);
         if let State::Draining { then, until, .. } = &mut self.state {
             *then = next;
-            *until = now + limit;
+            *until = limit;
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,21 +40,22 @@ pub(crate) enum State<R: Resources> {
         launch: R::Launch,
         /// When a query stops waiting for this start.
         until: Instant,
-        is_first: bool,
     },
     /// The process runs and has not registered yet.
     Registering {
         child: R::Child,
         opening: R::Opening,
+        /// When the process was forked.
+        since: Instant,
         /// When a query stops waiting for this start.
         until: Instant,
-        is_first: bool,
     },
     /// It has registered and is sent requests.
     Running {
         /// `None` for an external plugin.
         child: Option<R::Child>,
         connection: R::Connection,
+        /// When it registered.
         since: Instant,
     },
     /// What is left of it is being ended.

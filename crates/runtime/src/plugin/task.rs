@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use keyway_proto::plugins::v1::RunStatus;
 use tokio::sync::{mpsc, oneshot};
 
 use super::call_record::CallRecord;
@@ -14,7 +13,7 @@ use super::machine::{Event, LaunchFailure, Machine};
 use super::registration::{Registration, RegistrationError};
 use super::resources::{Launcher, Outcome};
 use super::source::LaunchSource;
-use super::state::{Desired, Idle, State, run_status};
+use super::state::{Desired, Idle, State};
 use crate::config::PluginSettings;
 use crate::identity::Peer;
 use crate::launch::{EndedProcess, LaunchError, LaunchErrorClass, Launched, StderrLog};
@@ -405,12 +404,8 @@ impl PluginTask {
             Outcome::Launched(Ok(launched)) => self.launched(launched),
             Outcome::Launched(Err(error)) => self.launch_failed(&error),
             Outcome::Opened(Ok(registrant)) => self.opened(registrant).await,
-            Outcome::Opened(Err(error)) => self.feed(Event::Ended {
-                why: error.to_string(),
-            }),
-            Outcome::ExitedEarly => self.feed(Event::Ended {
-                why: "it ended before it registered".into(),
-            }),
+            Outcome::Opened(Err(error)) => self.ended(error.to_string()),
+            Outcome::ExitedEarly => self.ended("it ended before it registered".into()),
             Outcome::Lost(why) => self.lost(why),
             Outcome::Ended(ended) => self.drained(ended),
         }
@@ -457,9 +452,7 @@ impl PluginTask {
         };
         if let Err(error) = refusal {
             let error: OpenError = registrant.refuse(error).await;
-            self.feed(Event::Ended {
-                why: error.to_string(),
-            });
+            self.ended(error.to_string());
             return;
         }
         let connection = registrant.accept(&self.launcher.settings, &self.launcher.host.version);
@@ -526,7 +519,12 @@ impl PluginTask {
                 .audit
                 .plugin("leave", self.name(), self.external.as_deref(), &why);
         }
-        self.feed(Event::Ended { why });
+        self.ended(why);
+    }
+
+    fn ended(&mut self, why: String) {
+        let pause = self.launcher.host.pulse.pause(Instant::now());
+        self.feed(Event::Ended { why, pause });
     }
 
     fn drained(&mut self, ended: Option<EndedProcess>) {
@@ -609,9 +607,4 @@ impl PluginTask {
 fn seed(name: &PluginName) -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(name)
-}
-
-/// The status that `plugins.v1` has for a plugin.
-pub(crate) fn wire_status(view: &super::view::View) -> RunStatus {
-    run_status(view.state)
 }
