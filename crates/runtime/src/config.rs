@@ -154,14 +154,6 @@ impl Config {
     pub(crate) fn plugin(&self, name: &PluginName) -> PluginConfig {
         self.plugins.get(name).cloned().unwrap_or_default()
     }
-
-    /// How long one request to `name` may take.
-    pub(crate) fn timeout_of(&self, name: &PluginName) -> Duration {
-        self.plugins
-            .get(name)
-            .and_then(|plugin| plugin.timeout)
-            .unwrap_or(self.request_timeout)
-    }
 }
 
 /// Which external plugins may register (`[external] allow`).

@@ -199,7 +199,7 @@ impl Daemon {
         tokio::select! {
             () = stop_within(work, began, DRAIN_LIMIT) => {}
             () = orphans => {}
-            () = pulse.beat() => {}
+            never = pulse.beat() => match never {},
         }
         host.audit.daemon("stop");
         host.spawner.finish().await;

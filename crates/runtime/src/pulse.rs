@@ -1,7 +1,6 @@
 //! Noticing that the daemon itself did not run for a while, as in a suspended container: what ends then has not failed.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,16 +47,13 @@ impl Pulse {
     /// # Cancel safety
     ///
     /// Cancel safe.
-    pub(crate) fn beat(&self) -> impl Future<Output = ()> {
-        async {
-            let never: Infallible = loop {
-                tokio::time::sleep(PERIOD).await;
-                let mut beats = self.lock();
-                let now = Instant::now();
-                beats.note(now);
-                beats.last = now;
-            };
-            match never {}
+    pub(crate) async fn beat(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            let now = Instant::now();
+            let mut beats = self.lock();
+            beats.note(now);
+            beats.last = now;
         }
     }
 

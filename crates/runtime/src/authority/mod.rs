@@ -55,11 +55,6 @@ pub(crate) fn judge(
 }
 
 impl Provisional {
-    /// What the access-control modules are asked; `None`: nothing.
-    pub(crate) fn consultation(&self) -> Option<&Consultation> {
-        self.grant.consultation.as_ref()
-    }
-
     /// The plugin that is not consulted if it is a module: the caller is one of its processes.
     pub(crate) fn excluded_plugin(&self) -> Option<&PluginName> {
         self.grant.excluded_plugin.as_ref()

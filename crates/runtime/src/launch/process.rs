@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -98,11 +98,6 @@ impl Process {
     /// process is reaped. For messages and for reading `/proc`; signals go through the pidfd.
     pub(crate) fn pid(&self) -> Pid {
         self.pid
-    }
-
-    /// Returns its pidfd, by which a peer is compared with it.
-    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
-        self.pidfd.get_ref().as_fd()
     }
 
     /// Resolves when the process has ended; it stays a zombie until it is reaped.

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::look::{self, Found, Looked};
 use super::{Done, Manager, ReloadReply, ReloadReport, external, reconcile};
 use crate::config::{Config, Difference, Settings};
-use crate::model::{Class, PluginName};
+use crate::model::PluginName;
 use crate::plugin::{Availability, Command};
 
 impl Manager {
@@ -160,14 +160,9 @@ impl Manager {
 
     /// Ends the connections of external plugins that the settings do not admit any more.
     pub(super) fn judge_external(&self, settings: &Settings) {
-        let snapshot = self.registry.snapshot();
-        let external = snapshot
-            .values()
-            .filter(|view| view.class == Class::External && view.handle().is_some());
-        for view in external {
-            if let Err(error) = external::admit(settings, &view.name)
-                && let Some(commands) = self.plugins.get(&view.name)
-            {
+        // Plugins that are not connected ignore it. One whose registration is on its way to its task gets it after that.
+        for (name, commands) in &self.plugins {
+            if let Err(error) = external::admit(settings, name) {
                 let _ = commands.send(Command::Disconnect(error));
             }
         }

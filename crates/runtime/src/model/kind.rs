@@ -46,16 +46,6 @@ pub(crate) enum Class {
     Launched,
 }
 
-impl Class {
-    /// The word that users read.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::External => "external",
-            Self::Launched => "launched",
-        }
-    }
-}
-
 /// Where a provider stands among the providers. The greater rank goes first; equal ranks decide together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Rank {

@@ -23,7 +23,7 @@ pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(8);
 
 /// How much longer than a start may take a query waits for it: the plugin's own time-out comes first, and its reason is what the
 /// caller reads.
-const WAIT_SLACK: Duration = Duration::from_millis(500);
+const WAIT_SLACK: Duration = Duration::from_secs(1);
 
 /// What the machine asks of the plugin's task.
 pub(crate) trait Actions: Resources {
@@ -400,7 +400,7 @@ impl<R: Actions> Machine<R> {
         self.n_starts += 1;
         self.state = State::Launching {
             launch: actions.launch(),
-            until: now + PREPARATION_LIMIT + self.start_timeout + WAIT_SLACK,
+            until: now + self.start_limit(),
         };
     }
 
@@ -423,9 +423,14 @@ impl<R: Actions> Machine<R> {
         };
     }
 
+    /// How long a start may take, with what precedes the fork.
+    fn start_limit(&self) -> Duration {
+        PREPARATION_LIMIT + self.start_timeout + WAIT_SLACK
+    }
+
     /// When a start that follows a drain is overdue.
     fn next_start_limit(&self, now: Instant) -> Instant {
-        now + DRAIN_LIMIT + PREPARATION_LIMIT + self.start_timeout
+        now + DRAIN_LIMIT + self.start_limit()
     }
 
     /// Changes what follows a drain that is under way.

@@ -18,7 +18,7 @@ use crate::config::PluginSettings;
 use crate::launch::{
     EndedProcess, LaunchError, LaunchSpec, Launched, PLUGIN_DESCRIPTOR, PinnedBy, StderrLog,
 };
-use crate::model::PluginName;
+use crate::model::{FileIdentity, PluginName};
 
 pub(super) type Job<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -80,6 +80,11 @@ impl Launcher {
         let (name, limit) = (self.name.clone(), self.settings.start_timeout);
         let opening = async move { connection::open(socket, Some(&name), limit).await };
         (child, Box::pin(opening))
+    }
+
+    /// Which file the executable is, if there is one that can be examined.
+    pub(super) fn identity(&self) -> Option<&FileIdentity> {
+        self.source.as_ref()?.identity.as_ref()
     }
 
     fn spec(&self) -> Option<LaunchSpec> {

@@ -33,10 +33,9 @@ pub(crate) struct View {
     /// Its process, while it has one.
     pub(crate) pid: Option<i32>,
     pub(crate) executable: Option<PathBuf>,
-    /// Human-readable reason why it is not running; empty while it is.
+    /// Human-readable reason why it is not running; while it is, empty or how the decision of the user differs from the
+    /// configuration.
     pub(crate) message: String,
-    /// What the user decided with `enable` or `disable`, which wins over the configuration.
-    pub(crate) decision: Option<bool>,
     pub(crate) n_restarts: u64,
     pub(crate) record: Arc<CallRecord>,
 }

@@ -257,12 +257,15 @@ fn a_wanted_plugin_is_launched_registers_and_runs() {
     let State::Launching { until, .. } = plugin.machine.state() else {
         panic!("launching");
     };
-    assert_eq!(*until, plugin.now + PREPARATION_LIMIT + START_TIMEOUT);
+    assert_eq!(
+        *until,
+        plugin.now + PREPARATION_LIMIT + START_TIMEOUT + WAIT_SLACK
+    );
     plugin.launched();
     let State::Registering { until, .. } = plugin.machine.state() else {
         panic!("registering");
     };
-    assert_eq!(*until, plugin.now + START_TIMEOUT);
+    assert_eq!(*until, plugin.now + START_TIMEOUT + WAIT_SLACK);
     plugin.opened();
     assert_eq!(plugin.state(), "running");
     assert_eq!(plugin.machine.next_timer(), None);
@@ -345,7 +348,7 @@ fn a_change_gives_a_running_plugin_a_fresh_process() {
     assert_eq!(*then, Then::Launch);
     assert_eq!(
         *until,
-        plugin.now + DRAIN_LIMIT + PREPARATION_LIMIT + START_TIMEOUT
+        plugin.now + DRAIN_LIMIT + PREPARATION_LIMIT + START_TIMEOUT + WAIT_SLACK
     );
     plugin.drained(1).launched().opened();
     assert_eq!((plugin.state(), plugin.n_launches()), ("running", 2));

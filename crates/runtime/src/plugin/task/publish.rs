@@ -1,17 +1,16 @@
 //! What the task of a plugin publishes: a view of its one state.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use keyway_proto::keyway::v1::{FailureKind, PluginState};
 
 use super::PluginTask;
 use crate::model::{Class, Kind, Rank};
+use crate::plugin::registration::Registration;
 use crate::plugin::state::{Idle, State, Then};
 use crate::plugin::view::{Availability, View};
-
-/// How much longer than a start may take a query waits for its end to be published.
-const END_NOTICED: Duration = Duration::from_secs(1);
 
 /// The part of a view that follows from the state alone.
 struct Seen {
@@ -35,22 +34,24 @@ impl PluginTask {
         let settings = Arc::clone(&self.launcher.settings);
         let view = View {
             name: self.name().clone(),
-            class: self.class,
+            class: self.class(),
             state,
             availability,
             rank: Rank {
                 priority: settings.priority,
-                class: self.class,
+                class: self.class(),
                 interactive: false,
             },
             realm: None,
             kind,
             settings: Arc::clone(&settings),
             registration: self.registration.clone(),
-            pid: self.pid(),
+            pid: self
+                .external
+                .as_ref()
+                .map_or(self.process, |peer| peer.pid()),
             executable: self.executable(),
             message,
-            decision: self.decision,
             n_restarts: self.machine.n_starts().saturating_sub(1),
             record: Arc::clone(&self.record),
         };
@@ -62,6 +63,12 @@ impl PluginTask {
     fn seen(&self) -> Seen {
         match self.machine.state() {
             State::Idle(idle) => self.idle(idle),
+            State::Launching { .. } | State::Draining { .. }
+                if let Some(idle) = self.machine.desired().idle() =>
+            {
+                // One that ends in order to rest counts as the state that follows.
+                self.idle(&idle)
+            }
             State::Launching { until, .. } | State::Registering { until, .. } => Seen {
                 state: PluginState::Starting,
                 availability: self.starting(*until),
@@ -70,17 +77,13 @@ impl PluginTask {
             State::Running { connection, .. } => Seen {
                 state: PluginState::Running,
                 availability: Availability::Running(Arc::clone(connection.handle())),
-                message: String::new(),
+                message: self.override_note().unwrap_or_default().to_owned(),
             },
             State::Draining { then, until, .. } => self.draining(then, *until),
         }
     }
 
-    /// One that drains in order to rest counts as the state that follows.
     fn draining(&self, then: &Then, until: Instant) -> Seen {
-        if let Some(idle) = self.machine.desired().idle() {
-            return self.idle(&idle);
-        }
         match then {
             Then::Launch | Then::Rest => Seen {
                 state: PluginState::Restarting,
@@ -125,7 +128,10 @@ impl PluginTask {
                     "its executable is new: look at it, then run `keyway plugins trust {name}`"
                 ),
             ),
-            Idle::Disabled => (Availability::Excluded, "it is disabled".into()),
+            Idle::Disabled => (
+                Availability::Excluded,
+                self.override_note().unwrap_or("it is disabled").into(),
+            ),
             Idle::Refused { why } => (failed(FailureKind::Refused), why.clone()),
             Idle::Failed { why } => (
                 failed(FailureKind::Down),
@@ -152,68 +158,97 @@ impl PluginTask {
         }
     }
 
-    /// A start that is overdue at `until`. Its end is noticed and published a moment later, and a query that waits sees that instead
-    /// of its own bound.
-    fn starting(&self, until: Instant) -> Availability {
-        let until = until + END_NOTICED;
-        let file = self
-            .launcher
-            .source
-            .as_ref()
-            .and_then(|source| source.identity.as_ref());
-        let memory = self.launcher.host.memory.plugin(self.name());
-        let has_failed_before = file.is_some() && memory.failed_file.as_ref() == file;
-        Availability::Starting {
-            until,
-            is_awaited: !has_failed_before || self.launcher.settings.required,
+    /// The decision of the user where the configuration says the opposite.
+    fn override_note(&self) -> Option<&'static str> {
+        match (self.decision, self.launcher.settings.enabled) {
+            (Some(true), Some(false)) => Some(
+                "it was enabled with `keyway plugins enable`, and the configuration disables it",
+            ),
+            (Some(false), Some(true)) => Some(
+                "it was disabled with `keyway plugins disable`, and the configuration enables it",
+            ),
+            _ => None,
         }
     }
 
-    /// What it is, as far as is known: what it registered as, else what the configuration says, else what its file registered as
-    /// last. Of a plugin that is not running, what its name was last known for counts too.
+    fn starting(&self, until: Instant) -> Availability {
+        Availability::Starting {
+            until,
+            is_awaited: !self.has_failed_before() || self.launcher.settings.required,
+        }
+    }
+
+    /// Whether the first registration of its file failed.
+    fn has_failed_before(&self) -> bool {
+        let file = self.launcher.identity();
+        let memory = self.launcher.host.memory.plugin(self.name());
+        file.is_some() && memory.failed_file.as_ref() == file
+    }
+
+    /// How its process is started. Without process and file the last registration tells; a plugin that never registered ranks as
+    /// launched, so that its absence is not hidden by the value of an equal one.
+    fn class(&self) -> Class {
+        if self.external.is_some() {
+            return Class::External;
+        }
+        if self.launcher.source.is_some() || self.process.is_some() {
+            return Class::Launched;
+        }
+        let memory = self.launcher.host.memory.plugin(self.name());
+        let is_external = match memory.registration {
+            Some(registration) => registration.file.is_none(),
+            None => self.launcher.settings.is_listed_external,
+        };
+        if is_external {
+            Class::External
+        } else {
+            Class::Launched
+        }
+    }
+
+    /// What it is, as far as is known: what it registered as, else what its file registered as last, else what the configuration
+    /// says, else what its name was last known for. The last does not count for a file whose first registration is awaited.
     fn kind(&self, availability: &Availability) -> Option<Kind> {
-        let current = match self.machine.state() {
-            State::Running { connection, .. } => Some(connection.registration().kind.clone()),
+        if let Some(registration) = self.current_registration() {
+            return Some(registration.kind.clone());
+        }
+        let memory = self.launcher.host.memory.plugin(self.name());
+        let of_file = self
+            .launcher
+            .identity()
+            .and_then(|file| memory.registration_of(file));
+        let of_file = of_file.filter(|kind| self.may_be(kind)).cloned();
+        let configured = self.launcher.settings.realm.clone().map(Kind::Provider);
+        if let Some(kind) = of_file.or(configured) {
+            return Some(kind);
+        }
+        let is_new =
+            matches!(availability, Availability::Starting { .. }) && !self.has_failed_before();
+        memory
+            .registration
+            .map(|registration| registration.kind)
+            .filter(|_| !is_new)
+    }
+
+    /// With a configured realm it is a provider, whatever it was before.
+    fn may_be(&self, kind: &Kind) -> bool {
+        *kind != Kind::AccessControl || self.launcher.settings.realm.is_none()
+    }
+
+    /// The registration of the connection that exists, or has just failed.
+    fn current_registration(&self) -> Option<&Registration> {
+        match self.machine.state() {
+            State::Running { connection, .. } => Some(connection.registration()),
             State::Draining {
                 then: Then::Failure { since: Some(_), .. },
                 ..
-            } => self.registration.as_ref().map(|known| known.kind.clone()),
+            } => self.registration.as_deref(),
             _ => None,
-        };
-        let is_starting = matches!(availability, Availability::Starting { .. });
-        current
-            .or_else(|| self.remembered_kind(is_starting))
-            .or_else(|| self.launcher.settings.realm.clone().map(Kind::Provider))
-    }
-
-    fn remembered_kind(&self, only_of_this_file: bool) -> Option<Kind> {
-        let memory = self.launcher.host.memory.plugin(self.name());
-        let file = self
-            .launcher
-            .source
-            .as_ref()
-            .and_then(|source| source.identity.as_ref());
-        let kind = match file.and_then(|file| memory.registration_of(file)) {
-            Some(kind) => kind.clone(),
-            None if only_of_this_file => return None,
-            None => memory.registration?.kind,
-        };
-        // With a configured realm it is a provider, whatever it was before.
-        let is_module = kind == Kind::AccessControl && self.launcher.settings.realm.is_some();
-        (!is_module).then_some(kind)
-    }
-
-    fn pid(&self) -> Option<i32> {
-        let external = || self.external.as_ref().and_then(|peer| peer.pid());
-        match self.machine.state() {
-            State::Running { child: None, .. } => external(),
-            _ => self.pid,
         }
     }
 
-    fn executable(&self) -> Option<std::path::PathBuf> {
-        if self.class == Class::External {
-            let peer = self.external.as_ref()?;
+    fn executable(&self) -> Option<PathBuf> {
+        if let Some(peer) = &self.external {
             return Some(peer.executable());
         }
         let source = self.launcher.source.as_ref()?;

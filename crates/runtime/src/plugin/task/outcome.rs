@@ -1,0 +1,170 @@
+//! What happened to a plugin: launches, registrations, ends.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::PluginTask;
+use crate::launch::{EndedProcess, LaunchError, LaunchErrorClass, Launched};
+use crate::model::state::RememberedRegistration;
+use crate::model::{Kind, Realm};
+use crate::plugin::connection::{OpenError, Registrant};
+use crate::plugin::ending::exit;
+use crate::plugin::machine::{Event, LaunchFailure};
+use crate::plugin::registration::{Registration, RegistrationError};
+use crate::plugin::resources::Outcome;
+use crate::plugin::state::{State, Then};
+
+impl PluginTask {
+    /// Takes in the next thing that happened to what the state holds.
+    pub(super) async fn on_outcome(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Launched(Ok(launched)) => self.launched(launched),
+            Outcome::Launched(Err(error)) => self.launch_failed(&error),
+            Outcome::Opened(Ok(registrant)) => self.opened(registrant).await,
+            Outcome::Opened(Err(error)) => self.ended(error.to_string()),
+            Outcome::ExitedEarly => self.ended("it ended before it registered".into()),
+            Outcome::Lost(why) => self.lost(why),
+            Outcome::Ended(ended) => self.drained(ended),
+        }
+    }
+
+    fn launched(&mut self, launched: Launched) {
+        let (child, opening) = self.launcher.adopt(launched);
+        self.process = Some(child.pid());
+        tracing::info!(plugin = %self.name(), pid = child.pid(), "plugin process started");
+        self.feed(Event::Launched { child, opening });
+    }
+
+    fn launch_failed(&mut self, error: &LaunchError) {
+        let why = error.to_string();
+        let failure = match error.class() {
+            LaunchErrorClass::Refused => {
+                tracing::error!(plugin = %self.name(), "plugin refused: {why}");
+                self.audit("refuse", None, &why);
+                LaunchFailure::Refused { why }
+            }
+            LaunchErrorClass::Shortage => {
+                tracing::warn!(plugin = %self.name(), "plugin not started for a shortage of the daemon: {why}");
+                LaunchFailure::Shortage { why }
+            }
+            LaunchErrorClass::Busy | LaunchErrorClass::Failed => {
+                tracing::error!(plugin = %self.name(), "plugin failed: {why}");
+                self.first_start_failed();
+                LaunchFailure::Failed { why }
+            }
+        };
+        self.feed(Event::LaunchFailed(failure));
+    }
+
+    async fn opened(&mut self, registrant: Registrant) {
+        let refusal = if self.launcher.host.is_stopping() {
+            Err(RegistrationError::Stopping)
+        } else {
+            self.check_kind(registrant.registration())
+        };
+        if let Err(error) = refusal {
+            let error: OpenError = registrant.refuse(error).await;
+            self.ended(error.to_string());
+            return;
+        }
+        let connection = registrant.accept(&self.launcher.settings, &self.launcher.host.version);
+        self.registered(Arc::clone(connection.registration()));
+        self.feed(Event::Opened(connection));
+    }
+
+    /// Notes and reports a registration that was accepted.
+    pub(super) fn registered(&mut self, registration: Arc<Registration>) {
+        let realm = self.realm_of(&registration.kind);
+        let shown = realm.as_ref().map(Realm::to_string).unwrap_or_default();
+        let (name, version) = (self.name(), &registration.version);
+        if let Some(peer) = &self.external {
+            let executable = peer.executable();
+            tracing::warn!(
+                plugin = %name, pid = peer.pid(), executable = %executable.display(), realm = %shown, %version,
+                "external plugin registered"
+            );
+        } else {
+            tracing::info!(plugin = %name, realm = %shown, %version, "plugin registered");
+        }
+        self.audit("register", self.external.as_deref(), &shown);
+        if realm.is_some_and(|realm| realm.is_empty()) {
+            tracing::error!(
+                plugin = %name,
+                "the configured realm holds nothing of what the plugin registered for: it is never called"
+            );
+        }
+        self.remember(&registration);
+        self.registration = Some(registration);
+    }
+
+    /// The effective realm of a kind.
+    fn realm_of(&self, kind: &Kind) -> Option<Realm> {
+        match kind {
+            Kind::Provider(patterns) => {
+                let limit = self.launcher.settings.realm.as_deref();
+                Some(Realm::new(patterns, limit))
+            }
+            Kind::AccessControl => None,
+        }
+    }
+
+    fn remember(&self, registration: &Registration) {
+        let kind = registration.kind.clone();
+        let file = self.launcher.identity().cloned();
+        self.launcher.host.memory.remember(self.name(), |plugin| {
+            plugin.registration = Some(RememberedRegistration { kind, file });
+            plugin.failed_file = None;
+        });
+    }
+
+    /// A file whose first registration failed is not waited for at the next start.
+    fn first_start_failed(&self) {
+        let Some(file) = self.launcher.identity().cloned() else {
+            return;
+        };
+        self.launcher.host.memory.remember(self.name(), |plugin| {
+            if plugin.registration_of(&file).is_none() {
+                plugin.failed_file = Some(file);
+            }
+        });
+    }
+
+    fn lost(&mut self, why: String) {
+        if let Some(peer) = &self.external {
+            tracing::info!(plugin = %self.name(), "external plugin left: {why}");
+            self.audit("leave", Some(peer), &why);
+        }
+        self.ended(why);
+    }
+
+    fn ended(&mut self, why: String) {
+        let pause = self.launcher.host.pulse.pause(Instant::now());
+        self.feed(Event::Ended { why, pause });
+    }
+
+    fn drained(&mut self, ended: Option<EndedProcess>) {
+        let State::Draining { then, .. } = self.machine.state() else {
+            return;
+        };
+        let has_failed = matches!(then, Then::Failure { .. });
+        if matches!(then, Then::Failure { since: None, .. }) {
+            self.first_start_failed();
+        }
+        (self.process, self.external) = (None, None);
+        let last_words = self.launcher.stderr.last_words();
+        self.feed(Event::Drained(exit(
+            ended,
+            last_words.filter(|_| has_failed),
+        )));
+        match self.machine.state() {
+            State::Idle(idle) if has_failed => {
+                tracing::error!(plugin = %self.name(), "plugin failed: {}", idle.why());
+            }
+            _ => {
+                if let Some(ended) = ended {
+                    tracing::info!(plugin = %self.name(), "plugin stopped: {ended}");
+                }
+            }
+        }
+    }
+}
