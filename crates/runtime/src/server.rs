@@ -264,16 +264,15 @@ impl hyper::service::Service<Request<Incoming>> for DaemonService {
         let path = request.uri().path();
         let is_health =
             path == health::PATH && matches!(*request.method(), Method::GET | Method::HEAD);
-        if is_health {
-            return Box::pin(async { Ok(health::response()) });
-        }
         let is_hijack = path == hijack::PATH;
         request
             .extensions_mut()
             .insert(Caller(Arc::clone(&self.peer)));
         let service = self.clone();
         Box::pin(async move {
-            let mut response = if is_hijack {
+            let mut response = if is_health {
+                health::response()
+            } else if is_hijack {
                 service.hijack(request).await
             } else {
                 service.router.clone().call(request).await?
