@@ -164,11 +164,18 @@ pub(crate) fn refused(pattern: &Pattern, error: ResolveError) -> Failure {
 
 /// Authorization refused the query.
 fn denied(pattern: &Pattern, message: &str) -> Failure {
-    Failure::new(
-        Exit::Denied,
-        format_args!("access to {pattern} was denied: {message}"),
+    let (why, advice) = refusal(
+        message,
         "Run `keyway plugins` to see the access-control modules; the daemon's configuration names them in `[access]`",
-    )
+    );
+    let what = format_args!("access to {pattern} was denied: {why}");
+    Failure::new(Exit::Denied, what, advice)
+}
+
+/// Why authorization refused something, and what to do. The last sentence of the daemon's text is its own advice; a daemon of
+/// another make gives none.
+fn refusal<'a>(message: &'a str, default: &'a str) -> (&'a str, &'a str) {
+    message.rsplit_once(". ").unwrap_or((message, default))
 }
 
 /// Nothing has the id, or an id that the pattern matches.
@@ -206,11 +213,14 @@ pub(crate) fn ambiguous(id: &Id, providers: &[String]) -> Failure {
 pub(crate) fn unanswered(error: ResolveError) -> Failure {
     match error {
         ResolveError::NotRunning(error) => not_running(&error),
-        ResolveError::Denied { .. } => Failure::new(
-            Exit::Denied,
-            error,
-            "Only the daemon's own user may do this, and access-control modules may deny it; the daemon's log says which",
-        ),
+        ResolveError::Denied { message } => {
+            let (why, advice) = refusal(
+                &message,
+                "Only the daemon's own user may do this, and access-control modules may deny it; the daemon's log says which",
+            );
+            let what = format_args!("access was denied: {why}");
+            Failure::new(Exit::Denied, what, advice)
+        }
         ResolveError::NotFound { .. } => Failure::new(
             Exit::NotFound,
             error,

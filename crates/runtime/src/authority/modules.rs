@@ -151,10 +151,10 @@ fn modules(snapshot: &Snapshot, settings: &Settings, except: Option<&PluginName>
             Availability::Starting { until, .. } => {
                 return Needed::Starting {
                     until: Instant::from_std(*until),
-                    missing: Missing::of(view),
+                    missing: Missing::of(view).listed(),
                 };
             }
-            _ => return Needed::Missing(Missing::of(view)),
+            _ => return Needed::Missing(Missing::of(view).listed()),
         }
     }
     let mut running = Vec::new();
@@ -182,6 +182,8 @@ fn modules(snapshot: &Snapshot, settings: &Settings, except: Option<&PluginName>
 struct Missing {
     name: PluginName,
     why: String,
+    /// Whether `[access] modules` names it.
+    is_listed: bool,
 }
 
 impl Missing {
@@ -194,6 +196,14 @@ impl Missing {
         Self {
             name: view.name.clone(),
             why,
+            is_listed: false,
+        }
+    }
+
+    fn listed(self) -> Self {
+        Self {
+            is_listed: true,
+            ..self
         }
     }
 
@@ -201,17 +211,27 @@ impl Missing {
         Self {
             name: name.clone(),
             why: "there is no such plugin".into(),
+            is_listed: true,
         }
     }
 }
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, why, .. } = self;
+        let why = why.trim_end_matches('.');
         write!(
             f,
-            "the access-control module {} must be running and is not: {}. Nothing is given out until it runs, or until the \
-             configuration does not list it and the daemon gets SIGHUP",
-            self.name, self.why
+            "the access-control module {name} must be running and is not: {why}. "
+        )?;
+        // Management is denied as well, so the way out is the configuration.
+        let way_out = match self.is_listed {
+            true => "remove its name from `[access] modules`".to_owned(),
+            false => format!("set `enabled = false` in `[plugins.{name}]`"),
+        };
+        write!(
+            f,
+            "Repair it, or {way_out} and run `kill -HUP` with the daemon's pid"
         )
     }
 }
@@ -231,12 +251,13 @@ fn judge(
     match decision {
         Ok(access::Decision::Allow) => Ok(()),
         Ok(access::Decision::Deny) => Err(Error::permission_denied(format!(
-            "the access-control module {name} denies this"
+            "the access-control module {name} denies this. Ask the administrator of {name}, or change what it allows"
         ))),
         Err(error) => {
             tracing::error!(plugin = %name, code = %error.code(), request_id = %context.request_id, "access-control module gave no decision");
             Err(Error::permission_denied(format!(
-                "the access-control module {name} gave no decision: {error}"
+                "the access-control module {name} gave no decision: {error}. Run `keyway plugins` to see its state, and look at the \
+                 daemon's log"
             )))
         }
     }
