@@ -73,6 +73,8 @@ fn help() {
         "rm --help",
         "plugins --help",
         "plugins enable --help",
+        "config --help",
+        "config check --help",
         "version --help",
         "completions --help",
         "help",
