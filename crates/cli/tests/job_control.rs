@@ -4,6 +4,7 @@ mod support;
 
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use keyway_plugin_file::{Store, StoreConfig};
 use rustix::process::{Pid, Signal, kill_process};
@@ -64,6 +65,20 @@ impl Shell {
         let children = fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).unwrap();
         let child = children.split_whitespace().next().unwrap();
         Pid::from_raw(child.parse().unwrap()).unwrap()
+    }
+
+    /// Waits until the prompt in the background is stopped. If `fg` came first, the stop would hit it in the foreground.
+    fn wait_until_stopped(&self) {
+        let stat = format!("/proc/{}/stat", self.asking().as_raw_nonzero());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let stat = fs::read_to_string(&stat).unwrap();
+            // The state stands behind the name, which is in parentheses.
+            if stat.rsplit(") ").next().unwrap().starts_with('T') {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{stat}");
+        }
     }
 
     /// Continues the prompt, types the value, and checks that all of it and nothing else was stored, unseen.
@@ -165,12 +180,14 @@ fn a_prompt_in_the_background_waits_for_the_foreground() {
         shell.terminal.expect("Stopped");
         shell.line("bg");
         assert_eq!(shell.modes(), modes);
+        shell.wait_until_stopped();
         shell.finish(&modes);
     });
     under_each_shell(|mut shell| {
         let modes = shell.modes();
         shell.line("$K set web/token --store s &");
         assert_eq!(shell.modes(), modes);
+        shell.wait_until_stopped();
         shell.finish(&modes);
     });
 }
