@@ -20,14 +20,14 @@ const DIFFERENCES: &str = "
 | --- | --- | --- | --- |
 | which providers are asked | those whose pattern includes the query or the other way round; an inclusion test that is not exact | those whose realm overlaps the query, exactly | `a/**/c` and `a/b/**` have ids in common, and a provider of both must be asked |
 | an answer outside of the provider's realm | passed on | dropped, and logged as a violation | a provider can never answer for a realm that is not its own |
-| several providers | one after the other, the first hit wins | all at once, merged in the order of their names | ten providers cost little more than one, and a slow one delays nobody else |
+| several providers | one after the other, the first value wins | concurrently, ranked; a failed provider is never replaced by a lower one | ten providers cost little more than one, and a program gets the right value or none |
 | nothing found, and a provider failed | `not_found` | `unavailable`, naming the providers | a program must not take a failure for an absence |
-| partial results | not told apart | returned with the header `keyway-failed-providers` | the same |
-| who may connect | everybody who reaches the abstract socket | the same user, by the kernel's word, unless configured | an abstract socket has no permissions |
+| partial results | not distinguished | certain ids are returned with the headers `keyway-failed-providers` and `keyway-failures-bin` | the same |
+| who may connect | every process that reaches the abstract socket | the same user, by the kernel's word, unless configured | an abstract socket has no permissions |
 | a plugin's environment | the launch variable alone | an allow-list besides it | plugins find their home and their locale |
-| start | answers when every plugin has registered or timed out | answers at once | one bad file delays nobody |
+| start | answers when every plugin has registered or timed out | answers at once | a bad file delays no other plugin |
 | compressed answers | every answer, however small | never; compressed ones are understood | it costs more than it saves on a local socket |
-| a disabled plugin that was started by hand | not known | ends, and is listed so that it may come back | nobody but its user can start it again |
+| a disabled external plugin | not known | ends, and is listed so that it may come back | only its user can start it again |
 | plugins before SDK v0.0.9 | served at that time | stopped, with the advice to rebuild them | they know no patterns |
 ";
 
