@@ -11,7 +11,7 @@ use crate::shell::{self, Stages};
 use crate::workspace::Workspace;
 use crate::{bench, conformance, demo, dist, fuzz, lint};
 
-/// Tells tests that start other programs that these are built.
+/// The folders of the programs that tests start; without it each test has cargo build them.
 const PREBUILT: &str = "KEYWAY_PREBUILT";
 
 /// Options of `cargo xtask test`.
@@ -85,7 +85,7 @@ fn tests(workspace: &Workspace, all: bool) -> Result<()> {
     let mut command = cargo(workspace, "test");
     command
         .args(["--all-targets", "--no-fail-fast"])
-        .env(PREBUILT, "1");
+        .env(PREBUILT, workspace.target_directory.join("debug"));
     if all {
         // The random tests read it and run more and longer scripts.
         command.env("KEYWAY_LONG_TESTS", "1");

@@ -103,17 +103,21 @@ pub fn keyway() -> PathBuf {
         .clone()
 }
 
-/// Set to `1` by `cargo xtask test`, which has built every program before the tests run.
+/// The folders of programs that are built, which `cargo xtask test` sets.
 const PREBUILT: &str = "KEYWAY_PREBUILT";
 
-/// The executable `name` of a package of this workspace, built if it is stale.
+/// The executable `name` of a package of this workspace, built if it is stale, or that of the folders in
+/// `KEYWAY_PREBUILT` if there are any.
 ///
 /// # Panics
 ///
-/// When it does not build.
+/// When it does not build, and when it is in none of the folders.
 pub fn rust_program(package: &str, name: &str) -> PathBuf {
-    if std::env::var_os(PREBUILT).is_some_and(|value| value == "1") {
-        return profile_folder().join(name);
+    if let Some(folders) = std::env::var_os(PREBUILT) {
+        return std::env::split_paths(&folders)
+            .map(|folder| folder.join(name))
+            .find(|program| program.is_file())
+            .unwrap_or_else(|| panic!("{name} is in none of the folders of {PREBUILT}"));
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
