@@ -1,5 +1,6 @@
 //! `cargo xtask test`: what a change must pass, and with `--all` the long stages as well.
 
+use std::env;
 use std::fs;
 use std::process::Command;
 
@@ -69,6 +70,7 @@ fn builds(workspace: &Workspace) -> Result<Background> {
     if shell::exists("c++", "--version") {
         commands.push(fuzz::build()?);
     }
+    commands.extend(idle_builds(workspace));
     commands.extend(dist::builds(workspace));
     Background::start(workspace, commands)
 }
@@ -91,6 +93,35 @@ fn tests(workspace: &Workspace, all: bool) -> Result<()> {
         command.env("KEYWAY_LONG_TESTS", "1");
     }
     shell::run(&mut command)
+}
+
+/// A cargo command for one package in a plain release build, as `cargo install` makes it.
+fn release(workspace: &Workspace, subcommand: &str, package: &str) -> Command {
+    let mut command = shell::cargo(&workspace.root);
+    command.args([subcommand, "--locked", "--release", "--package", package]);
+    command
+}
+
+/// The commands that build what is to be idle. Each plugin is built alone, as users and authors of plugins do: what the
+/// compiler makes of a waker depends on it.
+fn idle_builds(workspace: &Workspace) -> Vec<Command> {
+    let plugins = dist::PLUGINS.iter();
+    let mut builds: Vec<_> = plugins
+        .map(|(package, _)| release(workspace, "build", package))
+        .collect();
+    let mut tests = release(workspace, "test", "keyway-idle");
+    tests.arg("--no-run");
+    builds.push(tests);
+    builds
+}
+
+/// Plugins that were built plainly for release do nothing under the daemon of dist.
+fn idle(workspace: &Workspace) -> Result<()> {
+    let plugins = workspace.target_directory.join("release");
+    let programs = env::join_paths([plugins, dist::Dist::of(workspace).programs])
+        .context("the target directory's name contains a colon")?;
+    idle_builds(workspace).iter_mut().try_for_each(shell::run)?;
+    shell::run(release(workspace, "test", "keyway-idle").env(PREBUILT, programs))
 }
 
 /// Formats, vets and tests the peers in Go, against each other.
@@ -145,6 +176,7 @@ fn long(workspace: &Workspace, stages: &mut Stages) -> Result<()> {
     })?;
     stages.run_with("fuzz", ("c++", "--version"), fuzz::minutes)?;
     stages.run("dist", || dist::run(&dist::Options {}))?;
+    stages.run("idle, built for release", || idle(workspace))?;
     let dist = dist::Dist::of(workspace);
     let programs = demo::Programs {
         keyway: dist.programs.join("keyway"),
