@@ -16,6 +16,8 @@ mod retry;
 mod source;
 mod state;
 mod task;
+#[cfg(test)]
+pub(crate) mod testing;
 mod view;
 
 pub(crate) use calls::{CallContext, CallError, Handle, Secrets};

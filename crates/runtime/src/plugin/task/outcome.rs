@@ -49,7 +49,7 @@ impl PluginTask {
             }
             LaunchErrorClass::Busy | LaunchErrorClass::Failed => {
                 tracing::error!(plugin = %self.name(), "plugin failed: {why}");
-                self.first_start_failed();
+                self.first_start_has_failed();
                 LaunchFailure::Failed { why }
             }
         };
@@ -118,7 +118,7 @@ impl PluginTask {
     }
 
     /// A file whose first registration failed is not waited for at the next start.
-    fn first_start_failed(&self) {
+    pub(super) fn first_start_has_failed(&self) {
         let Some(file) = self.launcher.identity().cloned() else {
             return;
         };
@@ -148,7 +148,7 @@ impl PluginTask {
         };
         let has_failed = matches!(then, Then::Failure { .. });
         if matches!(then, Then::Failure { since: None, .. }) {
-            self.first_start_failed();
+            self.first_start_has_failed();
         }
         (self.process, self.external) = (None, None);
         let last_words = self.launcher.stderr.last_words();
