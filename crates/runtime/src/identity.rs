@@ -78,6 +78,20 @@ impl Peer {
 }
 
 #[cfg(test)]
+impl Peer {
+    /// A process of `uid` that connected by a path.
+    pub(crate) fn of_process(process: Process, uid: u32) -> Self {
+        let pid = process.pid().as_raw_nonzero().get();
+        Self {
+            credentials: Credentials::new(uid, uid, pid),
+            is_path_address: true,
+            is_contained: false,
+            process: Some(Arc::new(process)),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use keyway_local::KnownUids;
+use keyway_local::{KnownUids, Process};
 use keyway_rpc::Error;
 use rustix::process::Pid;
 use tokio::time::{Instant, timeout_at};
@@ -97,34 +97,57 @@ impl Gate {
         self.settings.generation()
     }
 
+    /// What the table needs to know of the caller of an action. Neither strangers nor questions for the version cost a look at
+    /// the process, and these never wait.
     async fn facts(&self, peer: &Peer, action: &Action<'_>) -> CallerFacts {
-        let pid = peer.process().map(|process| process.pid());
-        let plugin = self.plugin_of(pid).await;
-        // The ancestry takes several reads of `/proc`, and only changes depend on it.
-        let is_change = matches!(action.purpose(), Purpose::Manage | Purpose::Write);
-        let is_descendant = is_change && pid.is_some_and(is_descendant);
+        let (user, purpose) = (self.user(peer.uid()), action.purpose());
+        let is_decided = user == User::Other || purpose == Purpose::Version;
+        let origin = match peer.process() {
+            Some(process) if !is_decided => self.origin(process, purpose).await,
+            _ => Origin::default(),
+        };
         CallerFacts {
-            user: self.user(peer.uid()),
+            user,
             is_contained: peer.is_contained,
             connection: if peer.is_path_address {
                 Connection::Path
             } else {
                 Connection::Abstract
             },
-            plugin,
-            is_descendant,
+            plugin: origin.plugin,
+            is_descendant: origin.is_descendant,
+        }
+    }
+
+    async fn origin(&self, process: &Process, purpose: Purpose) -> Origin {
+        let plugin = self.plugin_of(process.pid()).await;
+        // The ancestry takes several reads of `/proc`, and only changes depend on it.
+        let is_change = matches!(purpose, Purpose::Manage | Purpose::Write);
+        let is_descendant = is_change && is_descendant(process.pid());
+        // The order matters: alive after the reading means that the reading was of this process and not of another one that
+        // got its pid.
+        if process.is_alive() {
+            Origin {
+                plugin,
+                is_descendant,
+            }
+        } else {
+            Origin {
+                plugin: None,
+                is_descendant: true,
+            }
         }
     }
 
     /// The launched plugin to whose process group the caller belongs. A descendant may ask before its launch is noted.
-    async fn plugin_of(&self, pid: Option<Pid>) -> Option<PluginName> {
-        let group = process_group(pid)?;
+    async fn plugin_of(&self, pid: Pid) -> Option<PluginName> {
+        let group = process_group(Some(pid))?;
         let mut changes = self.registry.subscribe();
         let until = Instant::now() + LAUNCH_NOTED;
         loop {
             let snapshot = self.registry.snapshot();
             let found = group_owner(&snapshot, group);
-            if found.is_some() || !is_launching(&snapshot) || !pid.is_some_and(is_descendant) {
+            if found.is_some() || !is_launching(&snapshot) || !is_descendant(pid) {
                 return found;
             }
             if timeout_at(until, changes.changed()).await.is_err() {
@@ -132,6 +155,15 @@ impl Gate {
             }
         }
     }
+}
+
+/// Where the process of a caller comes from.
+#[derive(Default)]
+struct Origin {
+    /// The launched plugin to whose process group it belongs.
+    plugin: Option<PluginName>,
+    /// Whether it descends from the daemon, or has ended.
+    is_descendant: bool,
 }
 
 fn group_owner(snapshot: &Snapshot, group: Pid) -> Option<PluginName> {
@@ -153,3 +185,6 @@ fn is_launching(snapshot: &Snapshot) -> bool {
 fn report(peer: &Peer, request_id: RequestId, refusal: &Refusal) {
     tracing::warn!(uid = peer.uid(), pid = peer.pid(), %request_id, "request refused: {refusal}");
 }
+
+#[cfg(test)]
+mod tests;

@@ -287,3 +287,6 @@ fn requester(caller: &Peer) -> access::Requester {
         ..access::Requester::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! Callers that are real processes: of a plugin's group, descendants, and pids that another process has by now.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+
+use futures::FutureExt as _;
+use keyway_rpc::Code;
+use keyway_secrets::Pattern;
+use rustix::process::{PidfdFlags, getpid, getuid, pidfd_open};
+
+use super::*;
+use crate::authority::Manage;
+use crate::plugin::Publish as _;
+use crate::plugin::testing::{failed, name, settings, starting, view};
+use keyway_proto::keyway::v1::FailureKind;
+
+/// A child in a process group of its own, as a launched plugin is.
+struct Sleeper(Child);
+
+impl Sleeper {
+    fn start() -> Self {
+        let mut command = Command::new("sleep");
+        Self(command.arg("600").process_group(0).spawn().expect("sleep"))
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.0)
+    }
+
+    fn raw_pid(&self) -> i32 {
+        self.pid().as_raw_nonzero().get()
+    }
+
+    fn peer(&self) -> Peer {
+        let pidfd = pidfd_open(self.pid(), PidfdFlags::empty()).expect("a pidfd");
+        Peer::of_process(Process::new(self.pid(), Some(pidfd)), getuid().as_raw())
+    }
+
+    fn end(&mut self) {
+        self.0
+            .kill()
+            .and_then(|()| self.0.wait())
+            .expect("it is killed");
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn gate(text: &str) -> Gate {
+    let settings = Current::new(settings(text));
+    Gate::new(Arc::new(Registry::new()), Arc::new(settings))
+}
+
+impl Gate {
+    /// Publishes the launched plugin `vault`.
+    fn publish(&self, availability: Availability, pid: Option<i32>) {
+        let settings = self.settings.load().plugin(&name("vault"));
+        let view = View {
+            pid,
+            ..view("vault", Some(&["vault/**"]), availability, &settings)
+        };
+        self.registry.publish(view);
+    }
+
+    async fn code(&self, peer: &Peer, action: &Action<'_>) -> Option<Code> {
+        let permitted = self.permit(peer, action, RequestId::next()).await;
+        permitted.err().map(|error| error.code())
+    }
+}
+
+fn query(text: &str) -> [Pattern; 1] {
+    [text.parse().expect("a pattern")]
+}
+
+const STOP: Action<'_> = Action::Manage(Manage::Stop);
+
+#[tokio::test]
+async fn the_version_and_strangers_are_decided_without_a_look_at_the_process() {
+    let gate = gate("");
+    // A request of a descendant waits for this launch to be noted, if the process is looked at.
+    gate.publish(starting(Duration::from_secs(5)), None);
+    let sleeper = Sleeper::start();
+    let peer = sleeper.peer();
+    assert!(gate.code(&peer, &Action::Inspect).now_or_never().is_none());
+    let version = gate.code(&peer, &Action::Version).now_or_never();
+    assert_eq!(version, Some(None));
+    let pidfd = pidfd_open(sleeper.pid(), PidfdFlags::empty()).expect("a pidfd");
+    let process = Process::new(sleeper.pid(), Some(pidfd));
+    let stranger = Peer::of_process(process, getuid().as_raw() + 7);
+    for action in [Action::Version, Action::Inspect] {
+        let refused = gate.code(&stranger, &action).now_or_never();
+        assert_eq!(refused, Some(Some(Code::PermissionDenied)));
+    }
+}
+
+#[tokio::test]
+async fn a_process_of_a_plugins_group_is_limited_to_what_the_plugin_may_resolve() {
+    let gate = gate("[plugins.vault]\nmay_resolve = ['db/*']");
+    let sleeper = Sleeper::start();
+    gate.publish(starting(Duration::from_secs(5)), Some(sleeper.raw_pid()));
+    let peer = sleeper.peer();
+    let resolve = query("**");
+    let permitted = gate
+        .permit(&peer, &Action::Resolve(&resolve), RequestId::next())
+        .await
+        .expect("a part of it");
+    assert_eq!(permitted.permit.narrow(&resolve[0]).as_str(), "db/*");
+    assert_eq!(permitted.permit.excluded_plugin(), Some(&name("vault")));
+    let other = query("web/*");
+    for action in [Action::Resolve(&other), Action::ListPlugins, STOP] {
+        let code = gate.code(&peer, &action).await;
+        assert_eq!(code, Some(Code::PermissionDenied), "{action:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_before_the_launch_is_noted_waits_for_that() {
+    let gate = gate("");
+    gate.publish(starting(Duration::from_secs(5)), None);
+    let sleeper = Sleeper::start();
+    let peer = sleeper.peer();
+    let asked = query("db/password");
+    let action = Action::Resolve(&asked);
+    let note = async {
+        tokio::task::yield_now().await;
+        gate.publish(starting(Duration::from_secs(5)), Some(sleeper.raw_pid()));
+    };
+    let (code, ()) = tokio::join!(gate.code(&peer, &action), note);
+    assert_eq!(code, Some(Code::PermissionDenied), "it is of the plugin");
+    // A launch that is never noted holds it up for a bounded time.
+    gate.publish(starting(Duration::from_secs(5)), None);
+    let began = Instant::now();
+    assert_eq!(gate.code(&peer, &Action::Inspect).await, None);
+    assert_eq!(began.elapsed(), LAUNCH_NOTED);
+}
+
+#[tokio::test]
+async fn a_descendant_may_read_and_change_nothing() {
+    let gate = gate("");
+    let sleeper = Sleeper::start();
+    let peer = sleeper.peer();
+    let asked = query("db/password");
+    for action in [Action::Resolve(&asked), Action::Inspect] {
+        assert_eq!(gate.code(&peer, &action).await, None, "{action:?}");
+    }
+    assert_eq!(gate.code(&peer, &STOP).await, Some(Code::PermissionDenied));
+}
+
+#[tokio::test]
+async fn a_pid_that_another_process_has_by_now_counts_for_nothing() {
+    let gate = gate("");
+    let (mut former, plugin) = (Sleeper::start(), Sleeper::start());
+    gate.publish(failed(FailureKind::Down), Some(plugin.raw_pid()));
+    // As if the pid of the caller, which has ended, were that of the plugin by now.
+    let pidfd = pidfd_open(former.pid(), PidfdFlags::empty()).expect("a pidfd");
+    former.end();
+    let reused = |pid| {
+        let pidfd = pidfd.try_clone().expect("a pidfd");
+        Peer::of_process(Process::new(pid, Some(pidfd)), getuid().as_raw())
+    };
+    let asked = query("db/password");
+    let peer = reused(plugin.pid());
+    assert_eq!(gate.code(&peer, &Action::Resolve(&asked)).await, None);
+    // And as if it were that of a program of the user: what has ended changes nothing.
+    let peer = reused(getpid());
+    assert_eq!(gate.code(&peer, &STOP).await, Some(Code::PermissionDenied));
+}
