@@ -202,7 +202,7 @@ fn names<'a>(failures: impl Iterator<Item = &'a ProviderFailure>) -> Vec<&'a str
 }
 
 /// The name for a command line that may be copied; one that a shell could misread is not put into it.
-fn plain(name: &str) -> &str {
+pub(crate) fn plain(name: &str) -> &str {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let fits = !name.is_empty() && name.len() <= MAX_PLAIN_NAME_LEN;
     match fits && name.chars().all(is_plain) && !name.starts_with('-') {

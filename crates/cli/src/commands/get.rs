@@ -11,6 +11,7 @@ use super::explain;
 use crate::daemon::{self, Daemon, Session};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::failures::plain;
 use crate::globals::Globals;
 use crate::inventory::{self, Kind, Plugin, Status};
 use crate::names;
@@ -92,62 +93,75 @@ async fn not_asked(daemon: &Daemon, pattern: &Pattern) -> Failure {
     let Ok(plugins) = inventory::list(daemon).await else {
         return failure;
     };
-    let names = |wanted: &dyn Fn(&Plugin) -> bool| -> Vec<String> {
+    beside_silent(&failure, pattern, &plugins)
+}
+
+/// The failure of a query that found nothing, with the plugins that were not asked; those that can be switched on come first.
+fn beside_silent(failure: &Failure, pattern: &Pattern, plugins: &[Plugin]) -> Failure {
+    let names = |wanted: &dyn Fn(&Plugin) -> bool| -> Vec<&str> {
         let found = plugins.iter().filter(|plugin| wanted(plugin));
-        found.map(|plugin| plugin.name.clone()).collect()
+        found.map(|plugin| plugin.name.as_str()).collect()
     };
-    let excluded =
-        |status| move |plugin: &Plugin| plugin.status == status && plugin.may_answer(pattern);
-    let off = names(&excluded(Status::Disabled));
-    if let Some(first) = off.first() {
-        let advice = format!(
-            "Run `keyway plugins enable {first}` if it should be asked, or `keyway ls` to see what there is"
-        );
-        return but(&failure, &off, ["is turned off", "are turned off"], &advice);
-    }
-    let available = names(&excluded(Status::Available));
-    if let Some(first) = available.first() {
-        let advice = format!(
-            "Run `keyway plugins enable {first}` if it should be asked, or `keyway ls` to see what there is"
-        );
-        return but(
-            &failure,
-            &available,
-            ["is not enabled", "are not enabled"],
-            &advice,
-        );
-    }
-    let untrusted = names(&excluded(Status::Untrusted));
-    if let Some(first) = untrusted.first() {
-        let advice = format!(
-            "Run `keyway plugins trust {first}` if it should be asked, or `keyway ls` to see what there is"
-        );
-        return but(
-            &failure,
-            &untrusted,
+    let mut silent = Vec::new();
+    let mut commands = Vec::new();
+    for (status, verb, what) in [
+        (
+            Status::Untrusted,
+            "trust",
             ["is not trusted", "are not trusted"],
-            &advice,
-        );
+        ),
+        (
+            Status::Available,
+            "enable",
+            ["is not enabled", "are not enabled"],
+        ),
+        (
+            Status::Disabled,
+            "enable",
+            ["is turned off", "are turned off"],
+        ),
+    ] {
+        let names = names(&|plugin: &Plugin| plugin.status == status && plugin.may_answer(pattern));
+        if let Some(first) = names.first() {
+            commands.push(format!("`keyway plugins {verb} {}`", plain(first)));
+            silent.push(clause(&names, what));
+        }
+    }
+    if !silent.is_empty() {
+        let commands = commands.join(" or ");
+        let advice =
+            format!("Run {commands} if it should be asked, or `keyway ls` to see what there is");
+        return but(failure, &silent, &advice);
     }
     let unknown = names(&|plugin| plugin.kind == Kind::Unknown);
     if unknown.is_empty() {
-        return failure;
+        return failure.clone();
     }
     but(
-        &failure,
-        &unknown,
-        ["has never started", "have never started"],
+        failure,
+        &[clause(
+            &unknown,
+            ["has never started", "have never started"],
+        )],
         "Run `keyway plugins` to see why, or `keyway ls` to see what there is",
     )
 }
 
-/// The failure with some plugins that might have prevented it; `verb` is for one and for several.
-fn but(failure: &Failure, plugins: &[String], verb: [&str; 2], advice: &str) -> Failure {
-    let verb = verb[usize::from(plugins.len() > 1)];
-    let plugins = plugins.join(", ");
+/// Some plugins and what is said of them; `verb` is for one and for several.
+fn clause(plugins: &[&str], verb: [&str; 2]) -> String {
+    format!(
+        "{} {}",
+        plugins.join(", "),
+        verb[usize::from(plugins.len() > 1)]
+    )
+}
+
+/// The failure with the plugins that might have prevented it.
+fn but(failure: &Failure, silent: &[String], advice: &str) -> Failure {
+    let silent = silent.join(" and ");
     Failure::new(
         failure.exit(),
-        format_args!("{}, but {plugins} {verb}", failure.what()),
+        format_args!("{}, but {silent}", failure.what()),
         advice,
     )
 }
@@ -238,6 +252,38 @@ fn is_text(value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_plugin_that_was_not_asked_is_named_with_what_switches_it_on() {
+        let pattern = "web/token".parse().unwrap();
+        let failure = daemon::not_found(&pattern);
+        let plugin = |name: &str, status, realm: &str| Plugin {
+            name: name.to_owned(),
+            status,
+            kind: Kind::Provider,
+            realms: vec![realm.to_owned()],
+            ..Plugin::default()
+        };
+        let plugins = [
+            plugin("file", Status::Disabled, "**"),
+            plugin("vault", Status::Untrusted, "web/**"),
+            plugin("pass", Status::Available, "web/**"),
+            plugin("db", Status::Untrusted, "db/**"),
+        ];
+        insta::assert_snapshot!(beside_silent(&failure, &pattern, &plugins), @"
+        keyway: there is no secret web/token, but vault is not trusted and pass is not enabled and file is turned off.
+        Run `keyway plugins trust vault` or `keyway plugins enable pass` or `keyway plugins enable file` if it should be asked, or `keyway ls` to see what there is.
+        ");
+        insta::assert_snapshot!(beside_silent(&failure, &pattern, &plugins[..1]), @"
+        keyway: there is no secret web/token, but file is turned off.
+        Run `keyway plugins enable file` if it should be asked, or `keyway ls` to see what there is.
+        ");
+        let others = &plugins[3..];
+        assert_eq!(
+            beside_silent(&failure, &pattern, others).to_string(),
+            failure.to_string()
+        );
+    }
 
     #[test]
     fn text_is_what_a_terminal_only_shows() {
