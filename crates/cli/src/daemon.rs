@@ -172,9 +172,9 @@ fn denied(pattern: &Pattern, message: &str) -> Failure {
     Failure::new(Exit::Denied, what, advice)
 }
 
-/// Why authorization refused something, and what to do. The last sentence of the daemon's text is its own advice; a daemon of
+/// Why a daemon refused something, and what to do. The last sentence of the daemon's text is its own advice; a daemon of
 /// another make gives none.
-fn refusal<'a>(message: &'a str, default: &'a str) -> (&'a str, &'a str) {
+pub(crate) fn refusal<'a>(message: &'a str, default: &'a str) -> (&'a str, &'a str) {
     message.rsplit_once(". ").unwrap_or((message, default))
 }
 

@@ -245,10 +245,13 @@ fn unchanged(error: ResolveError) -> Failure {
             "the daemon has no plugin of this name",
             "Run `keyway plugins` to see which there are, or `keyway plugins reload` after adding one",
         ),
-        ResolveError::Other(error) if error.code() == Code::FailedPrecondition => Failure::error(
-            error.message(),
-            "Run `keyway plugins` to see its state, and what helps",
-        ),
+        ResolveError::Other(error) if error.code() == Code::FailedPrecondition => {
+            let (why, advice) = daemon::refusal(
+                error.message(),
+                "Run `keyway plugins` to see its state, and what helps",
+            );
+            Failure::error(why, advice)
+        }
         error => daemon::unanswered(error),
     }
 }
