@@ -90,3 +90,19 @@ fn a_full_disk_is_an_error() {
     assert_eq!(output.status.code(), Some(1));
     insta::assert_snapshot!(home.show(&output));
 }
+
+#[test]
+fn an_id_that_stands_for_management_or_a_write_is_not_stored() {
+    let home = Home::new();
+    for id in ["keyway/manage/stop", "keyway/write/web/token"] {
+        let output = home.run(&format!("set {id} --store s"), b"not-a-real-token");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{id}: {stderr}");
+        assert!(
+            output.stdout.is_empty() && stderr.contains("reserved"),
+            "{id}: {stderr}"
+        );
+    }
+    let output = home.run("set keyway/other --store s", b"not-a-real-token");
+    assert_eq!(output.status.code(), Some(0));
+}

@@ -55,6 +55,7 @@ mod timer;
 mod trust;
 mod watch;
 
+pub use authority::is_reserved;
 pub use config::{
     AuditConfig, AuditFailure, BundledPlugin, Config, ConfigChoice, ConfigError, ConfigSource,
     ExternalPlugins, ListedSetting, PluginConfig, Variables, VersionInfo,

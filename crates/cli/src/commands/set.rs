@@ -35,6 +35,9 @@ pub(crate) struct Options {
 /// Stores the value exactly as it comes and says where.
 pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
     let id = &options.id;
+    if keyway_runtime::is_reserved(id) {
+        return Err(reserved(id));
+    }
     let store = options.store.open()?;
     let (mut value, typed) = value_of(id)?;
     if options.trim {
@@ -73,6 +76,16 @@ struct Stored<'a> {
     id: &'a str,
     version: u64,
     bytes: u64,
+}
+
+/// The failure of an id that no daemon resolves.
+fn reserved(id: &Id) -> Failure {
+    Failure::usage(
+        format_args!(
+            "the id {id} is reserved: below it a daemon asks access-control modules about its own management"
+        ),
+        "Nothing was stored; choose another id",
+    )
 }
 
 /// The failure of a value without a byte: what a pipe gives whose other end failed.

@@ -21,7 +21,8 @@ pub(crate) use action::{Action, Consultation, Manage, Purpose};
 pub(crate) use caller::User;
 pub(crate) use gate::Gate;
 pub(crate) use refusal::Refusal;
-pub(crate) use reserved::{is_reserved, is_within_reserved};
+pub use reserved::is_reserved;
+pub(crate) use reserved::is_within_reserved;
 pub(crate) use table::{CallerFacts, Grant, Rules};
 
 /// The right to take one action, as far as the table and the settings decide: what is left are the access-control modules.

@@ -9,8 +9,8 @@ static RESERVED: LazyLock<[Pattern; 2]> = LazyLock::new(|| {
         .map(|pattern| pattern.parse().expect("a constant pattern is valid"))
 });
 
-/// Whether `id` is never resolved, listed or stored.
-pub(crate) fn is_reserved(id: &Id) -> bool {
+/// Whether `id` is never resolved, listed or stored: it stands for management or for a write towards access-control modules.
+pub fn is_reserved(id: &Id) -> bool {
     RESERVED.iter().any(|pattern| pattern.matches(id))
 }
 
