@@ -40,10 +40,10 @@ pub enum DiscoveryProblem {
         /// What the operating system said.
         source: io::Error,
     },
-    /// Another user could have written the directory or the file.
+    /// Another user could have written the directory or the file. Its plugins are found, and refused when they are to start.
     #[error("{path} is not used: {source}", path = .path.display())]
     Untrusted {
-        /// What was skipped.
+        /// What is refused.
         path: PathBuf,
         /// Which permission is too wide.
         source: Offences,
@@ -94,8 +94,10 @@ pub enum DiscoveryProblem {
     },
 }
 
-/// Looks for the plugins of a configuration: regular files, and symbolic links to them, that are executable and that no other
-/// user could have written. Blocks.
+/// Looks for the plugins of a configuration: regular files, and symbolic links to them, that are executable. Blocks.
+///
+/// A file that another user could have written is among them, so that it is shown as refused, and no value of a lower provider
+/// takes the place of its own. The launch checks the file that it executes.
 ///
 /// The first directory that has a name wins it. `is_chosen` says whether a plugin of [`Config::available_dirs`] runs; one that
 /// is not chosen gives way to a plugin of the same name in [`Config::plugin_dirs`]. A directory that does not exist holds
@@ -141,6 +143,17 @@ impl Discovery {
         }
     }
 
+    /// Reports what another user could have written; returns whether it is safe.
+    fn check(&mut self, path: &Path) -> bool {
+        let Err(source) = check_owners(path) else {
+            return true;
+        };
+        let path = path.into();
+        self.problems
+            .push(DiscoveryProblem::Untrusted { path, source });
+        false
+    }
+
     fn report_copies(&mut self, copies: &mut Copies) {
         let plugins = self.plugins.iter();
         for (name, first) in copies.find(plugins.map(|(name, path)| (name, path.as_path()))) {
@@ -153,32 +166,29 @@ impl Discovery {
 
 /// Returns the plugins of a directory in the order of their paths.
 fn scan_directory(directory: &Path, found: &mut Discovery) -> Vec<(PluginName, PathBuf)> {
-    let listed =
-        match list(directory) {
-            Err(source) if source.kind() == io::ErrorKind::NotFound => return Vec::new(),
-            Err(source) => Err(DiscoveryProblem::Directory {
-                path: directory.into(),
-                source,
-            }),
-            Ok(paths) => check_owners(directory).map(|()| paths).map_err(|source| {
-                DiscoveryProblem::Untrusted {
-                    path: directory.into(),
-                    source,
-                }
-            }),
-        };
-    let mut paths = match listed {
+    let mut paths = match list(directory) {
         Ok(paths) => paths,
-        Err(problem) => {
-            found.problems.push(problem);
+        Err(source) if source.kind() == io::ErrorKind::NotFound => return Vec::new(),
+        Err(source) => {
+            let path = directory.into();
+            found
+                .problems
+                .push(DiscoveryProblem::Directory { path, source });
             return Vec::new();
         }
     };
+    // What is wrong with the directory is wrong with each of its files, and reported once.
+    let is_safe = found.check(directory);
     paths.sort();
     let mut plugins = Vec::new();
     for path in paths {
         match examine(&path) {
-            Ok(Some(name)) => plugins.push((name, path)),
+            Ok(Some(name)) => {
+                if is_safe {
+                    found.check(&path);
+                }
+                plugins.push((name, path));
+            }
             Ok(None) => {}
             Err(problem @ DiscoveryProblem::Backup { .. }) => found.warnings.push(problem),
             Err(problem) => found.problems.push(problem),
@@ -220,10 +230,6 @@ fn examine(path: &Path) -> Result<Option<PluginName>, DiscoveryProblem> {
         return Err(DiscoveryProblem::NotExecutable { path: path.into() });
     }
     let name = PluginName::from_executable(path).map_err(|source| DiscoveryProblem::Name {
-        path: path.into(),
-        source,
-    })?;
-    check_owners(path).map_err(|source| DiscoveryProblem::Untrusted {
         path: path.into(),
         source,
     })?;
@@ -304,7 +310,7 @@ mod tests {
         directory.file("open", 0o777);
         std::os::unix::fs::symlink("/nowhere", directory.path().join("dangling")).expect("a link");
         let found = directory.discover();
-        assert_eq!(names(&found), ["good"]);
+        assert_eq!(names(&found), ["good", "open"]);
         let problems: Vec<String> = found.problems.iter().map(ToString::to_string).collect();
         assert_eq!(problems.len(), 4, "{problems:?}");
         assert!(matches!(
@@ -336,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_directory_is_empty_and_an_open_one_is_refused() {
+    fn a_missing_directory_is_empty_and_the_plugins_of_an_open_one_are_found_to_be_refused() {
         let directory = PluginDirectory::new();
         let absent = PluginDirectory::new();
         fs::remove_dir(absent.path()).expect("removed");
@@ -344,7 +350,7 @@ mod tests {
         directory.file("file", 0o755);
         fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).expect("the mode");
         let found = directory.discover();
-        assert!(found.plugins.is_empty());
+        assert_eq!(names(&found), ["file"]);
         assert!(matches!(
             found.problems[..],
             [DiscoveryProblem::Untrusted { .. }]

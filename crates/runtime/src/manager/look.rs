@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use keyway_local::file::check_owners;
+
 use super::ReadConfig;
 use super::reconcile::Sources;
 use crate::config::{
@@ -122,6 +124,7 @@ fn source(
             .unwrap_or_default(),
         is_built_in: false,
         is_available_only,
+        is_safe: check_owners(&executable).is_ok(),
         executable,
     }
 }
@@ -134,6 +137,7 @@ fn built_in_source(built_in: &BundledPlugin) -> LaunchSource {
         pass_env: built_in.pass_env.clone(),
         is_built_in: true,
         is_available_only: false,
+        is_safe: true,
     }
 }
 

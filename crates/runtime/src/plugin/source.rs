@@ -18,4 +18,7 @@ pub(crate) struct LaunchSource {
     pub(crate) is_built_in: bool,
     /// Whether it lies in the folder beside the program: it runs only if the configuration mentions it or it was enabled.
     pub(crate) is_available_only: bool,
+    /// Whether only we and root could have written it when it was found. The launch decides about the file that it executes; this
+    /// brings a plugin to a new start when the answer changes.
+    pub(crate) is_safe: bool,
 }
