@@ -1,13 +1,13 @@
 //! Write a Keyway secrets plugin: implement one trait and call [`run`].
 //!
-//! A plugin is a program that answers for the secrets of one store. The daemon launches it, or a person starts it by
-//! hand; this crate finds out which, connects, registers, answers, and ends cleanly. It is not a client: programs that
-//! *ask* for secrets use `keyway-resolver` or the daemon's HTTP interface.
+//! A plugin is a program that provides the secrets of one store. The daemon launches it, or the user starts it as an external
+//! plugin. This crate finds out which, connects, registers, serves and stops. It is not a client: programs that need
+//! secrets use `keyway-resolver` or the daemon's HTTP interface.
 //!
 //! - [`SecretsProvider`] is what you implement: which ids you answer for, and the secrets that match a query.
 //! - [`run`] is what your `main` calls; [`Plugin`] has the settings.
 //! - [`ProviderError`] says why there is no result: a kind, and the author's words. [`ResultExt`] makes one of any error.
-//! - [`Description`] tells the daemon what it should know beyond the realm: whether a call may ask the user, how many at once.
+//! - [`Description`] says what the daemon should know beyond the realm: whether a call may ask the user, the most calls at once.
 //! - [`AccessControl`] is the other kind of plugin: it decides who may read.
 //!
 //! A whole plugin:

@@ -6,7 +6,7 @@
 //! plugin, and the rules of a [`registration`]. It opens no socket and starts no process.
 //!
 //! Presence is explicit in all messages: every scalar is an `Option`, and readers take an absent one as empty.
-//! Messages that hold secret values redact them in `Debug` and wipe them when dropped.
+//! Messages that hold secret values redact them in `Debug` and zero them when dropped.
 //!
 //! Features: `client` and `server` add the Connect stubs, `json` lets those speak proto JSON as well as binary
 //! (`curl` needs it). None is on by default.

@@ -1,4 +1,4 @@
-//! Ask the local Keyway daemon for secrets, async or blocking.
+//! The client of the local Keyway daemon, async or blocking.
 //!
 //! This is the client side of `resolver.v1.ResolverService` and its siblings. It does not know how secrets are stored
 //! or how the daemon talks to its plugins, and it works with any daemon of the protocol.
@@ -9,8 +9,8 @@
 //! - [`blocking::Resolver`] (feature `blocking`) is both in one for programs without an async runtime.
 //!
 //! A program gets the right value or none: [`Resolver::get_one`] never returns a value while a provider that could overrule it
-//! failed. [`Secrets::failures`] and [`ResolveError::Uncertain`] describe those providers. Errors tell apart what a program
-//! has to tell apart: not found, denied, uncertain, conflict, unavailable, no daemon.
+//! failed. [`Secrets::failures`] and [`ResolveError::Uncertain`] describe those providers. Errors distinguish not found,
+//! denied, uncertain, conflict, unavailable and no daemon.
 //!
 #![cfg_attr(feature = "socket", doc = "```no_run")]
 #![cfg_attr(not(feature = "socket"), doc = "```ignore")]

@@ -1,8 +1,8 @@
-//! The engine of the Keyway daemon: launches plugins, supervises them and resolves secrets.
+//! The daemon of Keyway: launches plugins, supervises them and resolves secrets.
 //!
-//! [`Daemon::bind`] takes the sockets that a [`Config`] names, and [`Daemon::run`] serves until it is told to stop. That is the
-//! whole interface; programs and plugins talk to a daemon over its sockets. This crate knows neither the command line nor the
-//! process environment, and nothing of what plugins do: it is no provider and no client.
+//! [`Daemon::bind`] takes the sockets that a [`Config`] names, and [`Daemon::run`] serves until the given future resolves. Programs and
+//! plugins talk to a daemon over its sockets. This crate knows neither the command line nor the process environment. It is neither a
+//! provider nor a client.
 //!
 //! ```no_run
 //! use keyway_runtime::{Config, Daemon};
@@ -17,15 +17,15 @@
 //!
 //! # How it works
 //!
-//! One task owns one plugin. A launched one is started by a thread that does nothing else, and is started again when it ends
-//! unasked, after growing delays, until it is given up. Where a plugin comes from matters only until it has a connection; one
-//! function makes a plugin of any byte stream. The plugin directories are watched: files that come, change or go there are
-//! plugins that are started, restarted or stopped a moment later ([`Config::watch`]).
+//! One task owns one plugin. Launched plugins are forked by a dedicated thread and are started again after growing delays
+//! ([`RestartPolicy`]). External plugins run the same task without a process. The plugin directories are watched: files that appear,
+//! change or vanish there are started, restarted or stopped ([`Config::watch`]).
 //!
-//! A query is sent to every provider whose realm overlaps it, at the same time, each with its own deadline. What comes back is
-//! cut to realm and query, stamped and merged in the order of names. A plugin that was never seen counts as owning everything
-//! until it registers or fails once: a query that found nothing meanwhile waits for it, and is then `unavailable`, never
-//! `not_found`. Access-control modules are asked first, and any failure of theirs is a no.
+//! Each action of a caller passes one table and the access-control modules. A module that fails denies.
+//!
+//! A query is sent to every provider whose effective realm overlaps it. Responses are cut to realm and query. One pure function decides
+//! each id by rank: a failed provider makes an id uncertain, and never lets a lower value through. A plugin of unknown kind is a
+//! candidate for every id until its first registration succeeds or fails.
 #![deny(unsafe_code)]
 
 #[cfg(doctest)]
