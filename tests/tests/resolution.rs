@@ -268,3 +268,20 @@ async fn the_audit_log_names_caller_id_and_provider_and_never_a_value() {
     assert!(!text.contains("dummy-value-of"), "a value is in the log");
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn an_explained_pattern_judges_each_id_by_the_providers_of_its_realm() {
+    let daemon = TestDaemon::start(PLUGIN, &[("a", Behaviour::Good), ("b", Behaviour::Fail)]);
+    settle(&daemon, &["a", "b"]).await;
+    let path = "/keyway.v1.ManagementService/Explain";
+    let explained = daemon.post(path, r#"{"pattern":"**"}"#).await;
+    assert!(
+        explained.contains(r#""id":"a/a","outcome":"OUTCOME_VALUE","provider":"a""#),
+        "{explained}"
+    );
+    assert!(
+        explained.contains(r#""failed":[{"name":"b""#),
+        "{explained}"
+    );
+    daemon.stop().await;
+}

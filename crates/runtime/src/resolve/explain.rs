@@ -46,7 +46,14 @@ fn returned(held: &Held<'_>) -> Vec<Id> {
 }
 
 fn explained(id: &Id, held: &Held<'_>, plan: &Plan) -> ExplainedId {
-    let of_id = held.of_id(id);
+    let is_in_realm = |view: &View| view.realm.as_ref().is_none_or(|realm| realm.matches(id));
+    let candidates: Vec<_> = held
+        .of_id(id)
+        .into_iter()
+        .zip(held.iter())
+        .filter(|(_, (candidate, _))| is_in_realm(&candidate.view))
+        .collect();
+    let of_id: Vec<_> = candidates.iter().map(|(of_id, _)| of_id.clone()).collect();
     let (outcome, provider) = match rank::decide(&of_id) {
         Verdict::Value { index } => (Outcome::Value, Some(of_id[index].name.to_owned())),
         Verdict::NotFound => (Outcome::Nothing, None),
@@ -55,20 +62,14 @@ fn explained(id: &Id, held: &Held<'_>, plan: &Plan) -> ExplainedId {
     };
     let mut providers = Vec::new();
     let (mut number, mut last) = (0, None);
-    for (index, (candidate, admitted)) in held.iter().enumerate() {
+    for (index, (_, (candidate, admitted))) in candidates.into_iter().enumerate() {
         if last != Some(candidate.view.rank) {
             (number, last) = (index as u32 + 1, Some(candidate.view.rank));
         }
-        if candidate
-            .view
-            .realm
-            .as_ref()
-            .is_none_or(|realm| realm.matches(id))
-        {
-            providers.push(candidate_outcome(id, candidate, admitted, number));
-        }
+        providers.push(candidate_outcome(id, candidate, admitted, number));
     }
-    providers.extend(plan.excluded.iter().map(|view| excluded(view)));
+    let of_excluded = plan.excluded.iter().filter(|view| is_in_realm(view));
+    providers.extend(of_excluded.map(|view| excluded(view)));
     ExplainedId {
         id: Some(id.to_string()),
         outcome: Some(outcome.into()),
