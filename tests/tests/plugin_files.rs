@@ -1,11 +1,14 @@
 //! Executables that appear, change and vanish while the daemon runs.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use keyway_proto::plugins::v1::RunStatus;
-use keyway_resolver::ResolveError;
+use keyway_resolver::{FailureKind, ResolveError};
 use keyway_runtime::ReloadReport;
-use keyway_tests::daemon::{Home, PATIENCE, behave};
+use keyway_tests::daemon::{Home, PATIENCE, behave, plugin, the_failure};
 use keyway_tests::{Behaviour, TestDaemon};
 
 const PLUGIN: &str = env!("CARGO_BIN_EXE_misbehaving-plugin");
@@ -114,4 +117,41 @@ async fn a_plugin_that_returns_before_it_has_stopped_is_restarted() {
     assert_eq!(again.added, [], "its start is pending");
     daemon.wait_for("stubborn", RunStatus::Running).await;
     daemon.stop().await;
+}
+
+/// Its realm stays its own meanwhile, so that no lower provider answers in its place.
+#[tokio::test]
+async fn a_file_that_others_can_write_is_refused_until_its_mode_is_mended() {
+    let home = Home::new(PLUGIN);
+    let mut config = home.config();
+    config.watch = false;
+    plugin(&mut config, "one").realm = Some(vec!["one/**".parse().expect("a pattern")]);
+    let file = home.path().join("plugins/one");
+    std::fs::copy(PLUGIN, &file).expect("copied");
+    set_mode(&file, 0o775);
+    let daemon = TestDaemon::with_config(home.into(), config);
+
+    let refused = daemon.wait_for("one", RunStatus::Stopped).await;
+    let message = refused.status_message.unwrap_or_default();
+    assert!(message.contains("chmod go-w"), "{message}");
+    let error = daemon.get("one/key").await.expect_err("refused");
+    assert_eq!(the_failure(&error).kind, FailureKind::Refused, "{error}");
+
+    set_mode(&file, 0o700);
+    reload(&daemon).await;
+    assert_eq!(daemon.ids("one/key").await.len(), 1);
+
+    set_mode(&file, 0o702);
+    let report = reload(&daemon).await;
+    assert!(
+        matches!(&report.problems[..], [problem] if problem.contains("chmod go-w")),
+        "{report:?}"
+    );
+    let error = daemon.get("one/key").await.expect_err("refused");
+    assert_eq!(the_failure(&error).kind, FailureKind::Refused, "{error}");
+    daemon.stop().await;
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("the mode");
 }
