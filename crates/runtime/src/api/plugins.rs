@@ -98,7 +98,7 @@ impl Services {
             .manager
             .set_enabled(name, enabled)
             .await
-            .unwrap_or_else(|| Ok(()));
+            .unwrap_or(Ok(()));
         let result = result.map_err(set_enabled_error);
         let outcome = match &result {
             Ok(()) => Outcome::ok(),

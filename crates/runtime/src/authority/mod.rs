@@ -17,7 +17,7 @@ use keyway_secrets::{Id, Pattern};
 
 use crate::model::{PluginName, Realm};
 
-pub(crate) use action::{Action, Consultation, Manage, Purpose};
+pub(crate) use action::{Action, Consultation, Manage};
 pub(crate) use caller::User;
 pub(crate) use gate::Gate;
 pub(crate) use refusal::Refusal;
@@ -28,14 +28,12 @@ pub(crate) use table::{CallerFacts, Grant, Rules};
 /// The right to take one action, as far as the table and the settings decide: what is left are the access-control modules.
 #[derive(Debug)]
 pub(crate) struct Provisional {
-    purpose: Purpose,
     grant: Grant,
 }
 
 /// The right to take one action.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    purpose: Purpose,
     grant: Grant,
 }
 
@@ -50,7 +48,6 @@ pub(crate) fn judge(
     rules: &Rules<'_>,
 ) -> Result<Provisional, Refusal> {
     Ok(Provisional {
-        purpose: action.purpose(),
         grant: table::judge(facts, action, rules)?,
     })
 }
@@ -73,19 +70,11 @@ impl Provisional {
         if let Some(consultation) = &self.grant.consultation {
             ask(consultation).await?;
         }
-        Ok(Permit {
-            purpose: self.purpose,
-            grant: self.grant,
-        })
+        Ok(Permit { grant: self.grant })
     }
 }
 
 impl Permit {
-    /// What the permit is for.
-    pub(crate) fn purpose(&self) -> Purpose {
-        self.purpose
-    }
-
     /// Whether a value of `id` may be given out: it is not reserved, and no limit of the caller excludes it.
     pub(crate) fn covers(&self, id: &Id) -> bool {
         !is_reserved(id) && self.limit().is_none_or(|limit| limit.matches(id))

@@ -72,13 +72,6 @@ pub(crate) struct PluginSettings {
     pub(crate) lists: Option<bool>,
 }
 
-impl PluginSettings {
-    /// Returns whether the plugin should run: what the user decided, else what is configured, else `by_default`.
-    pub(crate) fn is_enabled(&self, decision: Option<bool>, by_default: bool) -> bool {
-        decision.or(self.enabled).unwrap_or(by_default)
-    }
-}
-
 impl Settings {
     /// Resolves what is in force with `config`, and with the pins that the user trusted.
     pub(crate) fn new(config: Config, state: &State, generation: u64) -> Self {
@@ -121,17 +114,6 @@ impl Settings {
     /// `file`.
     pub(crate) fn resolved_names(&self) -> impl Iterator<Item = &PluginName> {
         self.plugins.keys()
-    }
-
-    /// Returns the plugins for which what the user decided with `enable` or `disable` ends: a configured `enabled` holds from a
-    /// start on, where `old` is `None`, and from a change of its line on.
-    pub(crate) fn ended_decisions(&self, old: Option<&Self>) -> Vec<PluginName> {
-        let old_line = |name| old.and_then(|old| old.plugin(name).enabled);
-        let ended = self
-            .plugins
-            .iter()
-            .filter(|(name, plugin)| plugin.enabled.is_some() && plugin.enabled != old_line(name));
-        ended.map(|(name, _)| name.clone()).collect()
     }
 
     /// Returns every name that the configuration mentions.
@@ -283,34 +265,5 @@ mod tests {
         let text = format!("[plugins.pass]\nsha256 = '{}'", Sha256([2; 32]));
         let settings = Settings::new(config(&text), &state, 1);
         assert_eq!(settings.plugin(&name("pass")).sha256, Some(Sha256([2; 32])));
-    }
-
-    #[test]
-    fn a_decision_ends_at_a_start_with_an_enabled_line_and_when_the_line_changes() {
-        let ended = |old: Option<&str>, new: &str| {
-            let old = old.map(settings);
-            let ended = settings(new).ended_decisions(old.as_ref());
-            ended.iter().map(ToString::to_string).collect::<Vec<_>>()
-        };
-        let (on, off) = (
-            "[plugins.a]\nenabled = true",
-            "[plugins.a]\nenabled = false",
-        );
-        assert_eq!(ended(None, on), ["a"]);
-        assert_eq!(ended(None, "[plugins.a]"), [] as [&str; 0]);
-        assert_eq!(ended(Some(on), on), [] as [&str; 0]);
-        assert_eq!(ended(Some(on), off), ["a"]);
-        assert_eq!(ended(Some(""), off), ["a"]);
-        assert_eq!(ended(Some(off), ""), [] as [&str; 0]);
-    }
-
-    #[test]
-    fn the_decision_of_the_user_wins_over_the_configured_line() {
-        let plugin = settings("[plugins.pass]\nenabled = false").plugin(&name("pass"));
-        assert!(!plugin.is_enabled(None, true));
-        assert!(plugin.is_enabled(Some(true), true));
-        let plugin = settings("").plugin(&name("pass"));
-        assert!(plugin.is_enabled(None, true) && !plugin.is_enabled(None, false));
-        assert!(!plugin.is_enabled(Some(false), true));
     }
 }

@@ -163,12 +163,6 @@ impl<R: Keep> Flights<R> {
         lock(&self.table).slots.clear();
     }
 
-    /// As [`clear`](Self::clear), for the ids of `patterns` alone.
-    pub(crate) fn clear_matching(&self, patterns: &[Pattern]) {
-        let is_untouched = |key: &Key| !patterns.iter().any(|pattern| pattern.overlaps(&key.query));
-        lock(&self.table).slots.retain(|key, _| is_untouched(key));
-    }
-
     fn look_up(
         &self,
         key: Key,

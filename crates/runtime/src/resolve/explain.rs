@@ -53,7 +53,7 @@ fn explained(id: &Id, held: &Held<'_>, plan: &Plan) -> ExplainedId {
         .zip(held.iter())
         .filter(|(_, (candidate, _))| is_in_realm(&candidate.view))
         .collect();
-    let of_id: Vec<_> = candidates.iter().map(|(of_id, _)| of_id.clone()).collect();
+    let of_id: Vec<_> = candidates.iter().map(|(of_id, _)| *of_id).collect();
     let (outcome, provider) = match rank::decide(&of_id) {
         Verdict::Value { index } => (Outcome::Value, Some(of_id[index].name.to_owned())),
         Verdict::NotFound => (Outcome::Nothing, None),

@@ -116,6 +116,7 @@ fn source(inode: u64) -> Option<LaunchSource> {
         pass_env: Vec::new(),
         is_built_in: false,
         is_available_only: false,
+        is_safe: true,
     })
 }
 
