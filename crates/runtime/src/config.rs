@@ -8,6 +8,7 @@ mod file;
 mod keys;
 mod listing;
 mod nearest;
+mod restart;
 mod settings;
 mod source;
 mod values;
@@ -23,13 +24,13 @@ use keyway_secrets::Pattern;
 
 use crate::model::PluginName;
 pub(crate) use crate::model::Sha256;
-use crate::plugin::RestartPolicy;
 
 pub(crate) use absent::{absent_warnings, external_priority_warnings};
 pub(crate) use current::Current;
 pub(crate) use diff::Difference;
 pub use file::ConfigError;
 pub use listing::ListedSetting;
+pub use restart::RestartPolicy;
 pub(crate) use settings::{PluginSettings, Settings};
 pub use source::{ConfigChoice, ConfigSource};
 pub use variables::Variables;

@@ -58,7 +58,7 @@ mod watch;
 pub use authority::is_reserved;
 pub use config::{
     AuditConfig, AuditFailure, BundledPlugin, Config, ConfigChoice, ConfigError, ConfigSource,
-    ExternalPlugins, ListedSetting, PluginConfig, Variables, VersionInfo,
+    ExternalPlugins, ListedSetting, PluginConfig, RestartPolicy, Variables, VersionInfo,
 };
 pub use daemon::{BindError, Daemon};
 pub use discovery::DiscoveryProblem;
@@ -66,7 +66,6 @@ pub use launch::{LaunchError, PinnedBy, Refusal};
 pub use manager::{ManagerHandle, ReloadReport, Trusted};
 pub use model::Sha256;
 pub use model::name::{ParsePluginNameError, PluginName};
-pub use plugin::RestartPolicy;
 pub use server::socket::ListenError;
 pub use state::StateLockError;
 pub use trust::TrustError;

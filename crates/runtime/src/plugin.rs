@@ -26,7 +26,6 @@ pub(crate) use flight::Sharing;
 pub(crate) use host::{Host, Publish};
 pub(crate) use machine::DRAIN_LIMIT;
 pub(crate) use registration::RegistrationError;
-pub use retry::RestartPolicy;
 pub(crate) use source::LaunchSource;
 pub(crate) use state::run_status;
 pub(crate) use task::{Command, CommandSender, NotEnabled, PluginTask, Update};
