@@ -109,15 +109,13 @@ impl Failure {
     #[cfg(any(feature = "client", feature = "server"))]
     #[must_use]
     pub fn of_error(error: &Error, is_single: bool) -> Option<Self> {
-        if error.code() == Code::NotFound {
-            return None;
-        }
         let detail = error.details().iter().find_map(ErrorDetail::decode::<Self>);
         let mut failure = detail
             .and_then(Result::ok)
             .unwrap_or_default()
             .within_limits();
         match failure.kind() {
+            FailureKind::Unspecified if error.code() == Code::NotFound => None,
             FailureKind::Unspecified => {
                 failure.kind = Some(kind_of_code(error.code(), is_single).into());
                 Some(failure)
@@ -162,6 +160,11 @@ mod tests {
         let fatal = Failure::of_kind(FailureKind::Fatal).into_error("no settings");
         assert_eq!(fatal.code(), Code::Internal);
         assert_eq!(kind(&fatal, true), Some(FailureKind::Fatal));
+        let locked = ErrorDetail::new(&Failure::of_kind(FailureKind::Locked));
+        for code in [Code::Internal, Code::NotFound] {
+            let error = Error::new(code, "").with_detail(locked.clone());
+            assert_eq!(kind(&error, true), Some(FailureKind::Locked), "{code:?}");
+        }
         for (code, expected) in [
             (Code::FailedPrecondition, FailureKind::Locked),
             (Code::PermissionDenied, FailureKind::Denied),

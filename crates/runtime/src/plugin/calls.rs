@@ -139,7 +139,7 @@ impl CallError {
 
     /// Whether the plugin says that no secret matches.
     pub(crate) fn is_not_found(&self) -> bool {
-        matches!(self, Self::Rpc(error) if error.code() == Code::NotFound)
+        matches!(self, Self::Rpc(error) if error.code() == Code::NotFound && self.failure(false).is_none())
     }
 
     /// Whether the plugin does not know the method.
