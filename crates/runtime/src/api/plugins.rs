@@ -135,8 +135,13 @@ fn pattern_of(view: &View) -> Option<String> {
     if let Some(single) = realm.single() {
         return Some(single.to_string());
     }
-    match &view.kind {
-        Some(Kind::Provider(patterns)) => patterns.first().map(ToString::to_string),
+    let registered = view
+        .registration
+        .as_ref()
+        .and_then(|known| known.pattern.as_ref());
+    match (registered, &view.kind) {
+        (Some(pattern), Some(Kind::Provider(_))) => Some(pattern.to_string()),
+        (None, Some(Kind::Provider(patterns))) => patterns.first().map(ToString::to_string),
         _ => None,
     }
 }

@@ -9,6 +9,7 @@ use keyway_proto::registration::{
 };
 use keyway_proto::{DESCRIBE_HEADER, plugins, resolver};
 use keyway_rpc::{BinaryMetadata, Error};
+use keyway_secrets::Pattern;
 
 use crate::config::PluginSettings;
 use crate::model::{Kind, ParsePluginNameError, PluginName};
@@ -50,6 +51,8 @@ pub(crate) struct Registration {
     /// A Go semver, with its leading `v`.
     pub(crate) version: String,
     pub(crate) kind: Kind,
+    /// The pattern of a provider, as it registered it; the described ones, which `kind` holds, are parts of it.
+    pub(crate) pattern: Option<Pattern>,
     pub(crate) description: Description,
 }
 
@@ -228,7 +231,7 @@ impl RegistrationRequest {
         let registered = check_registration(&self.name, &self.version, pattern)?;
         let name = parse_name(&self.name, launched_as)?;
         let described = self.description.transpose()?;
-        let kind = match (self.metadata, registered) {
+        let kind = match (self.metadata, registered.clone()) {
             (Metadata::Missing, _) => return Err(RegistrationError::NoKind(name)),
             (_, None) => Kind::AccessControl,
             (_, Some(registered)) => Kind::Provider(match &described {
@@ -243,6 +246,7 @@ impl RegistrationRequest {
             name,
             version: self.version,
             kind,
+            pattern: registered,
             description: described.map(Description::from).unwrap_or_default(),
         })
     }

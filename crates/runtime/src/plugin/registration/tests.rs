@@ -108,6 +108,7 @@ fn a_description_gives_realm_and_limits() {
     };
     let registration = described(&description).validate(None).expect("accepted");
     assert_eq!(registration.kind, kind(&["demo/a/*", "demo/b"]));
+    assert_eq!(registration.pattern, "demo/**".parse().ok());
     assert!(registration.description.is_sent);
     assert_eq!(registration.description.concurrency, Some(3));
     assert!(registration.description.interactive && !registration.description.shareable);
