@@ -99,6 +99,17 @@ pub(crate) enum LaunchErrorClass {
 }
 
 impl LaunchError {
+    /// Whether there is no file at the path. The error of an interpreter that is missing is another one.
+    pub(crate) fn is_missing(&self) -> bool {
+        match self {
+            Self::Open(OpenError::Io { source, .. }) => is_missing(source),
+            Self::Refused(Refusal::Owners(offences)) => offences.iter().all(
+                |offence| matches!(offence, Offence::Unreadable { source, .. } if is_missing(source)),
+            ),
+            _ => false,
+        }
+    }
+
     /// Returns what follows from the error.
     pub(crate) fn class(&self) -> LaunchErrorClass {
         match self {
@@ -113,6 +124,10 @@ impl LaunchError {
             Self::Open(_) | Self::Stopping | Self::TimedOut { .. } => LaunchErrorClass::Failed,
         }
     }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
 }
 
 fn is_unreadable(offence: &Offence) -> bool {

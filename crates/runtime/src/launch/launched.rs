@@ -23,6 +23,10 @@ use crate::sys::image::Image;
 /// How long a file that is open for writing is tried again.
 const BUSY_BOUND: Duration = Duration::from_secs(1);
 
+/// How long a file that is missing is tried again: it may be in the middle of being replaced. Less than [`LAUNCH_BOUND`], so that
+/// the error says that it is missing.
+const MISSING_BOUND: Duration = Duration::from_secs(8);
+
 /// The first pause before it is tried again; each one is twice the one before.
 const FIRST_BUSY_PAUSE: Duration = Duration::from_millis(50);
 
@@ -44,7 +48,7 @@ pub(crate) struct Launched {
 }
 
 impl Launched {
-    /// Starts a process. A file that is open for writing is tried again for a second.
+    /// Starts a process. A file that is open for writing is tried again for a second, one that is missing for eight.
     ///
     /// # Errors
     ///
@@ -65,7 +69,7 @@ impl Launched {
         create: CreateMemoryFile,
     ) -> Result<Self, LaunchError> {
         let spec = Arc::new(spec);
-        timeout(LAUNCH_BOUND, start_unless_busy(spawner, &spec, create))
+        timeout(LAUNCH_BOUND, start_when_ready(spawner, &spec, create))
             .await
             .unwrap_or_else(|_| {
                 Err(LaunchError::TimedOut {
@@ -76,7 +80,7 @@ impl Launched {
     }
 }
 
-async fn start_unless_busy(
+async fn start_when_ready(
     spawner: &Spawner,
     spec: &Arc<LaunchSpec>,
     create: CreateMemoryFile,
@@ -85,15 +89,16 @@ async fn start_unless_busy(
     let mut pause = FIRST_BUSY_PAUSE;
     loop {
         let result = start_once(spawner, Arc::clone(spec), create).await;
-        match result {
-            Err(error)
-                if error.class() == LaunchErrorClass::Busy && started.elapsed() < BUSY_BOUND =>
-            {
-                sleep(pause).await;
-                pause = LONGEST_BUSY_PAUSE.min(pause * 2);
-            }
-            result => return result,
+        let bound = match &result {
+            Err(error) if error.class() == LaunchErrorClass::Busy => BUSY_BOUND,
+            Err(error) if error.is_missing() => MISSING_BOUND,
+            _ => return result,
+        };
+        if started.elapsed() >= bound {
+            return result;
         }
+        sleep(pause).await;
+        pause = LONGEST_BUSY_PAUSE.min(pause * 2);
     }
 }
 

@@ -198,6 +198,11 @@ async fn a_file_that_cannot_run_is_an_error_with_advice() {
         message.contains("neither a program for this machine nor a script"),
         "{message}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_stays_missing_is_an_error() {
+    let spawner = Spawner::start().expect("a spawner");
     let message = Launched::start(&spawner, specification("/nowhere/plugin".into()))
         .await
         .expect_err("refused")
@@ -206,6 +211,21 @@ async fn a_file_that_cannot_run_is_an_error_with_advice() {
         message,
         "/nowhere/plugin cannot be read: No such file or directory (os error 2)"
     );
+}
+
+#[tokio::test]
+async fn a_file_that_is_being_replaced_is_waited_for() {
+    let spawner = Spawner::start().expect("a spawner");
+    let (directory, spec) = script("echo replaced >&2");
+    let aside = directory.path().join("aside");
+    std::fs::rename(&spec.executable, &aside).expect("moved away");
+    let path = spec.executable.clone();
+    let back = async {
+        sleep(Duration::from_millis(100)).await;
+        std::fs::rename(&aside, &path).expect("moved back");
+    };
+    let (launched, ()) = tokio::join!(launch(&spawner, spec), back);
+    assert_eq!(stderr_of(launched).await, "replaced\n");
 }
 
 mod pins;
