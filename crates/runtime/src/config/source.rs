@@ -59,7 +59,13 @@ impl ConfigSource {
     pub fn read_into(&self, config: &mut Config) -> Result<(), ConfigError> {
         match &self.choice {
             ConfigChoice::NoFile => Ok(()),
-            ConfigChoice::File(path) => config.read_file(path),
+            ConfigChoice::File(path) => match config.read_file(path) {
+                // A path that was in force is no slip of the command line: the error may name it.
+                Err(ConfigError::Absent { .. }) if self.is_former(path) => {
+                    Err(ConfigError::FormerAbsent { path: path.clone() })
+                }
+                result => result,
+            },
             ConfigChoice::Default(None) => self.check_former(None),
             ConfigChoice::Default(Some(path)) => match config.read_file(path) {
                 Err(ConfigError::Absent { .. }) => self.check_former(Some(path)),
@@ -92,6 +98,12 @@ impl ConfigSource {
                 "the configuration cannot be remembered: a start without it will not be refused"
             );
         }
+    }
+
+    /// Whether the file at `path` was in force before.
+    fn is_former(&self, path: &Path) -> bool {
+        self.was_read.load(Ordering::Acquire)
+            || read_memory(&self.memory).is_ok_and(|former| former.as_deref() == Some(path))
     }
 
     /// Allows the defaults unless a configuration was in force before.
@@ -222,7 +234,12 @@ mod tests {
             matches!(start(&other), Err(ConfigError::FormerUnread { path }) if path == home.file())
         );
         home.remove();
-        assert!(matches!(start(&named()), Err(ConfigError::Absent { .. })));
+        assert!(
+            matches!(start(&named()), Err(ConfigError::FormerAbsent { path }) if path == home.file())
+        );
+        let never = home.directory.path().join("never.toml");
+        let never = home.source(ConfigChoice::File(never));
+        assert!(matches!(start(&never), Err(ConfigError::Absent { .. })));
     }
 
     #[test]
