@@ -7,8 +7,11 @@ use crate::{ProviderFailure, ResolveError, Secrets};
 /// The longest time that is waited for another try.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// Returns how long to wait before the query is sent once more: the largest `retry_after`, if every failed provider gave one
-/// and none is longer than 2 s.
+/// What is added to it: at that very moment the daemon may not have begun the start yet.
+const MARGIN: Duration = Duration::from_millis(50);
+
+/// Returns how long to wait before the query is sent once more: a little more than the largest `retry_after`, if every failed
+/// provider gave one and none is longer than 2 s.
 pub(crate) fn wait(result: &Result<Secrets, ResolveError>) -> Option<Duration> {
     let failures: &[ProviderFailure] = match result {
         Ok(secrets) => &secrets.failures,
@@ -18,7 +21,9 @@ pub(crate) fn wait(result: &Result<Secrets, ResolveError>) -> Option<Duration> {
     for failure in failures {
         longest = longest.max(Some(failure.retry_after?));
     }
-    longest.filter(|time| *time <= MAX_WAIT)
+    longest
+        .filter(|time| *time <= MAX_WAIT)
+        .map(|time| time + MARGIN)
 }
 
 #[cfg(test)]
@@ -40,7 +45,7 @@ mod tests {
 
     #[test]
     fn the_largest_of_all_times_counts_up_to_two_seconds() {
-        assert_eq!(wait_for(&[Some(300), Some(2000), Some(10)]), Some(2000));
+        assert_eq!(wait_for(&[Some(300), Some(2000), Some(10)]), Some(2050));
         assert_eq!(wait_for(&[Some(300), Some(2001)]), None);
         assert_eq!(wait_for(&[Some(300), None]), None);
         assert_eq!(wait_for(&[]), None);
