@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use keyway_local::shortened;
 use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
@@ -20,6 +21,9 @@ const VOLUNTARY_EXIT: Duration = Duration::from_millis(500);
 
 /// How long the last of standard error is waited for after the process has ended.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// The longest part of them that a message repeats, in characters.
+const MAX_LAST_WORDS_CHARS: usize = 200;
 
 /// A launched process and the task that reads its standard error.
 #[derive(Debug)]
@@ -108,7 +112,10 @@ pub(super) fn exit(ended: Option<EndedProcess>, last_words: Option<String>) -> E
         return Exit::default();
     };
     let text = match last_words {
-        Some(line) => format!("{ended}; its last words: {line}"),
+        Some(line) => {
+            let line = shortened(&line, MAX_LAST_WORDS_CHARS);
+            format!("{ended}; its last words: {line}")
+        }
         None => ended.to_string(),
     };
     Exit {

@@ -32,14 +32,12 @@ pub(crate) enum Reply {
     Values(Vec<(&'static str, &'static str)>),
     /// As `Values`, and says that the response is incomplete.
     Incomplete(Vec<(&'static str, &'static str)>, FailureKind),
-    /// Returns this message as it is.
-    Message(resolver::GetSecretsResponse),
     /// Fails.
     Error(Error),
     /// Decides as an access-control module.
     Decide(access::Decision),
     /// Waits first.
-    After(Duration, Box<Reply>),
+    After(Duration, Box<Self>),
     /// Never responds.
     Never,
 }
@@ -215,7 +213,6 @@ impl resolver::ResolverService for Script {
                     .expect("a binary header");
                 Ok(response)
             }
-            Reply::Message(message) => Ok(Response::new(message)),
             Reply::Error(error) => Err(error),
             Reply::Decide(_) | Reply::After(..) | Reply::Never => {
                 Err(Error::unimplemented("not a provider"))

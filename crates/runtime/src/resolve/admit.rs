@@ -160,3 +160,6 @@ fn normalized(view: &View, field: &str, time: Option<Timestamp>) -> Timestamp {
         near
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -366,3 +366,6 @@ pub(super) fn report(query: &Query, view: &View, context: &CallContext, error: &
         tracing::warn!(%plugin, %code, %request_id, caller_pid, "request failed");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -124,3 +124,6 @@ fn excluded(view: &View) -> ExplainedProvider {
         ..ExplainedProvider::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

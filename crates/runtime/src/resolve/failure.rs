@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
-use keyway_local::escape_untrusted;
+use keyway_local::{escape_untrusted, shortened};
 use keyway_proto::keyway::v1::{self as keyway, FailureKind};
 use keyway_proto::{FAILED_PROVIDERS_HEADER, FAILURES_HEADER};
 use keyway_rpc::{BinaryMetadata as _, Error, ErrorDetail};
@@ -18,6 +18,12 @@ const MAX_FAILURES: usize = 32;
 
 /// The most bytes that they have in all.
 const MAX_FAILURES_LEN: usize = 4 * 1024;
+
+/// The most bytes of one of them. A longer one has neither message nor remedy.
+const MAX_FAILURE_LEN: usize = 2 * 1024;
+
+/// The longest message, in characters.
+const MAX_MESSAGE_CHARS: usize = 512;
 
 /// The longest list of names in a header.
 const MAX_NAMES_LEN: usize = 1024;
@@ -45,7 +51,7 @@ impl Failure {
         Self {
             provider: view.name.clone(),
             kind,
-            message: message.into(),
+            message: shortened(&message.into(), MAX_MESSAGE_CHARS),
             remedy: String::new(),
             retry_after: None,
             is_everything: view
@@ -96,12 +102,20 @@ impl Failure {
 
     /// The failure on the wire.
     pub(crate) fn to_wire(&self) -> keyway::ProviderFailure {
-        keyway::ProviderFailure {
+        let wire = keyway::ProviderFailure {
             name: Some(self.provider.to_string()),
             kind: Some(self.kind.into()),
             message: Some(self.message.clone()),
             remedy: Some(self.remedy.clone()),
             retry_after: self.retry_after.and_then(|time| time.try_into().ok()),
+        };
+        if wire.encoded_len() <= MAX_FAILURE_LEN {
+            return wire;
+        }
+        keyway::ProviderFailure {
+            message: None,
+            remedy: None,
+            ..wire
         }
     }
 }
@@ -188,3 +202,6 @@ pub(crate) fn with_failures(error: Error, failures: &[Failure]) -> Error {
     }
     error
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use keyway_local::shortened;
 use keyway_proto::keyway::v1::FailureKind;
 use keyway_proto::resolver::v1::get_secrets_response::Envelope;
 use keyway_rpc::{Code, Error};
@@ -16,6 +17,12 @@ use super::rank::{
 };
 use crate::authority::is_reserved;
 use crate::model::{PluginName, Realm};
+
+/// The most failures, providers or names that a message lists.
+const MAX_LISTED: usize = 8;
+
+/// The longest part of a query that a message repeats, in characters.
+const MAX_QUERY_CHARS: usize = 200;
 
 /// The result of a query.
 #[derive(Debug)]
@@ -51,13 +58,16 @@ impl<'a> Held<'a> {
         self.0.iter().copied()
     }
 
-    /// The candidates of one id, as [`rank::decide`] takes them.
+    /// The candidates of one id, as [`rank::decide`] takes them. One whose realm does not contain the id holds nothing.
     pub(crate) fn of_id(&self, id: &Id) -> Vec<rank::Candidate<'a, ValueBytes<'a>>> {
         self.iter()
             .map(|(candidate, admitted)| rank::Candidate {
                 rank: candidate.view.rank,
                 name: candidate.view.name.as_str(),
-                response: response(admitted, id),
+                response: match &candidate.view.realm {
+                    Some(realm) if !realm.matches(id) => Response::Nothing,
+                    _ => response(admitted, id),
+                },
             })
             .collect()
     }
@@ -183,7 +193,8 @@ fn judge_pattern(
         Outcome::Unavailable => Err(uncertain(query.as_str(), &failures)),
         Outcome::Conflict => Err(with_failures(
             Error::failed_precondition(format!(
-                "providers of equal rank return different values for {query}: {}; give one of them a higher `priority`",
+                "providers of equal rank return different values for {}: {}. Give one of them a higher `priority`",
+                repeated(query.as_str()),
                 sentences(&failures)
             )),
             &failures,
@@ -230,25 +241,24 @@ fn conflicts(held: &Held<'_>, verdict: &PatternVerdict) -> Vec<Failure> {
 }
 
 fn conflict(held: &Held<'_>, id: &Id, indices: &[usize]) -> Error {
-    let names: Vec<&str> = indices
-        .iter()
-        .map(|index| held.name(*index).as_str())
-        .collect();
+    let names = indices.iter().map(|index| held.name(*index).to_string());
     let failures: Vec<Failure> = indices
         .iter()
         .map(|index| held.conflict(*index, format!("about {id}")))
         .collect();
     let message = format!(
-        "{id} has different values at {}, which are of equal rank; give one of them a higher `priority`",
-        names.join(" and at ")
+        "{} has different values at {}, which are of equal rank. Give one of them a higher `priority`",
+        repeated(id.as_str()),
+        listed(names, " and at ")
     );
     with_failures(Error::failed_precondition(message), &failures)
 }
 
 fn uncertain(query: &str, failures: &[Failure]) -> Error {
-    let ways_out: Vec<String> = failures.iter().map(way_out).collect();
+    let ways_out: Vec<String> = failures.iter().take(MAX_LISTED).map(way_out).collect();
     let message = format!(
-        "cannot tell what {query} is: {}. {}",
+        "cannot tell what {} is: {}. {}",
+        repeated(query),
         sentences(failures),
         ways_out.join(" ")
     );
@@ -267,27 +277,41 @@ fn way_out(failure: &Failure) -> String {
 }
 
 fn sentences(failures: &[Failure]) -> String {
-    let sentences: Vec<String> = failures.iter().map(Failure::sentence).collect();
-    sentences.join("; ")
+    listed(failures.iter().map(Failure::sentence), "; ")
+}
+
+/// The first of `items`, and how many more there are.
+fn listed(items: impl ExactSizeIterator<Item = String>, separator: &str) -> String {
+    let n_more = items.len().saturating_sub(MAX_LISTED);
+    let mut items: Vec<String> = items.take(MAX_LISTED).collect();
+    if n_more > 0 {
+        items.push(format!("{n_more} more"));
+    }
+    items.join(separator)
+}
+
+/// A query as far as a message repeats it.
+fn repeated(query: &str) -> String {
+    shortened(query, MAX_QUERY_CHARS)
 }
 
 fn not_found(query: &str, plan: &Plan) -> Error {
-    let mut message = format!("no provider has a secret that matches {query}");
-    let excluded: Vec<String> = plan
-        .excluded
-        .iter()
-        .map(|view| {
-            let state = view.state.as_str_name().trim_start_matches("PLUGIN_STATE_");
-            format!("{} is {}", view.name, state.to_ascii_lowercase())
-        })
-        .collect();
-    if !excluded.is_empty() {
-        message = format!("{message}; {}", excluded.join(", "));
+    let mut message = format!("no provider has a secret that matches {}", repeated(query));
+    let excluded = plan.excluded.iter().map(|view| {
+        let state = view.state.as_str_name().trim_start_matches("PLUGIN_STATE_");
+        format!("{} is {}", view.name, state.to_ascii_lowercase())
+    });
+    if !plan.excluded.is_empty() {
+        message = format!("{message}; {}", listed(excluded, ", "));
     }
     Error::not_found(message)
 }
 
 /// The error for a query of a reserved id, which no provider may hold.
 pub(crate) fn reserved(query: &Pattern) -> Error {
+    let query = repeated(query.as_str());
     Error::not_found(format!("{query} is reserved for access control"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,3 +90,6 @@ pub(super) fn membership(view: &View, query: &Pattern) -> Membership {
         _ => Membership::Candidate,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,553 @@
+//! Queries over scripted plugins, in paused time.
+
+use keyway_proto::keyway::v1::{Failure as WireFailure, Failures, PluginDescription};
+use keyway_rpc::{Code, Error};
+
+use super::*;
+use crate::config::Current;
+use crate::plugin::Publish as _;
+use crate::plugin::testing::{
+    Connected, Reply, Script, failed, generation, name, settings, starting, view,
+};
+use crate::resolve::{Resolution, resolve};
+
+/// A daemon with scripted plugins.
+struct Daemon {
+    registry: Registry,
+    settings: Current,
+    plugins: Vec<Connected>,
+    began: Instant,
+}
+
+impl Daemon {
+    fn new(text: &str) -> Self {
+        Self {
+            registry: Registry::new(),
+            settings: Current::new(settings(text)),
+            plugins: Vec::new(),
+            began: Instant::now(),
+        }
+    }
+
+    /// Connects a plugin and publishes it.
+    async fn run(&mut self, script: &Script) {
+        let connected = script.clone().run(&self.settings.load()).await;
+        self.registry.publish(connected.view());
+        self.plugins.push(connected);
+    }
+
+    /// Publishes a plugin without a connection.
+    fn publish(&self, plugin: &str, patterns: Option<&[&str]>, availability: Availability) {
+        let settings = self.settings.load().plugin(&name(plugin));
+        let view = view(plugin, patterns, availability, &settings);
+        self.registry.publish(view);
+    }
+
+    /// Puts other settings into force, as a reload does.
+    fn reload(&self, text: &str) {
+        let settings = Arc::new(generation(text, self.settings.generation() + 1));
+        self.registry.apply(&settings);
+        self.settings.store(settings);
+    }
+
+    async fn resolve(&self, query: &Query) -> Result<Resolution, Error> {
+        resolve(&self.registry, &self.settings, query, None).await
+    }
+
+    /// The value of an id.
+    async fn get(&self, id: &str) -> Result<String, Error> {
+        let mut resolution = self.resolve(&query(id)).await?;
+        let envelope = resolution.envelopes.pop().expect("an envelope");
+        Ok(String::from_utf8_lossy(envelope.value()).into_owned())
+    }
+
+    /// The kinds of the failures of an id.
+    async fn kinds(&self, query: &Query) -> Vec<FailureKind> {
+        let error = self.resolve(query).await.expect_err("an error");
+        assert_eq!(error.code(), Code::Unavailable, "{error}");
+        kinds(&error)
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
+
+fn kinds(error: &Error) -> Vec<FailureKind> {
+    let details = error.details().iter();
+    let failures: Failures = details
+        .filter_map(|detail| detail.decode().and_then(Result::ok))
+        .next()
+        .unwrap_or_default();
+    failures.providers.iter().map(|one| one.kind()).collect()
+}
+
+fn query(pattern: &str) -> Query {
+    let budget = Arc::new(Budget::new(1 << 20));
+    Query {
+        pattern: pattern.parse().expect("a pattern"),
+        request_id: RequestId::next(),
+        caller_pid: None,
+        deadline: None,
+        may_ask_user: true,
+        claim: budget.claim(),
+        budget,
+    }
+}
+
+fn without_prompts(pattern: &str) -> Query {
+    Query {
+        may_ask_user: false,
+        ..query(pattern)
+    }
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Returns a value for `db/x` after a while.
+fn slow(seconds: u64, value: &'static str) -> Reply {
+    Reply::After(
+        secs(seconds),
+        Box::new(Reply::Values(vec![("db/x", value)])),
+    )
+}
+
+fn interactive(name: &'static str, reply: Reply) -> Script {
+    Script::provider(name, "db/**", reply).described(PluginDescription {
+        interactive: Some(true),
+        ..PluginDescription::default()
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_is_answered_as_soon_as_it_is_decided() {
+    let mut daemon = Daemon::new("[plugins.first]\npriority = 1");
+    let first = Script::provider("first", "**", slow(1, "right"));
+    let second = Script::provider("second", "**", Reply::Never);
+    daemon.run(&first).await;
+    daemon.run(&second).await;
+    daemon.publish("third", Some(&["**"]), starting(secs(60)));
+    let began = daemon.elapsed();
+    assert_eq!(daemon.get("db/x").await.expect("a value"), "right");
+    assert_eq!(
+        daemon.elapsed() - began,
+        secs(1),
+        "lower ranks are not waited for"
+    );
+    assert_eq!(second.n_calls(), 1, "and were called at the same time");
+    // A failure of the higher rank is final as soon as it is known.
+    first.set_reply(Reply::Error(Error::unavailable("no network")));
+    assert_eq!(
+        daemon.kinds(&query("db/x")).await,
+        [FailureKind::Unavailable]
+    );
+    assert_eq!(daemon.elapsed() - began, secs(1));
+    // Nothing of the higher rank makes the lower one decide, within its own limit.
+    first.set_reply(Reply::Values(Vec::new()));
+    assert_eq!(daemon.kinds(&query("db/x")).await, [FailureKind::TimedOut]);
+    assert_eq!(daemon.elapsed() - began, secs(11));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_provider_of_the_highest_rank_is_never_replaced_by_a_lower_one() {
+    let mut daemon = Daemon::new("[plugins.first]\npriority = 1\ntimeout = '2s'");
+    let first = Script::provider("first", "**", Reply::Never);
+    daemon.run(&first).await;
+    daemon
+        .run(&Script::provider("second", "**", slow(0, "wrong")))
+        .await;
+    assert_eq!(daemon.kinds(&query("db/x")).await, [FailureKind::TimedOut]);
+    // A caller that waits for less gets the same kind earlier.
+    let impatient = Query {
+        deadline: Some(Instant::now() + secs(1)),
+        ..query("db/x")
+    };
+    let began = daemon.elapsed();
+    assert_eq!(daemon.kinds(&impatient).await, [FailureKind::TimedOut]);
+    assert_eq!(daemon.elapsed() - began, secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interactive_provider_is_called_only_if_no_higher_rank_holds_the_id() {
+    let mut daemon = Daemon::new("");
+    let quiet = Script::provider("quiet", "**", slow(1, "quiet"));
+    let prompting = interactive("prompting", slow(0, "asked"));
+    daemon.run(&quiet).await;
+    daemon.run(&prompting).await;
+    assert_eq!(daemon.get("db/x").await.expect("a value"), "quiet");
+    quiet.set_reply(Reply::Error(Error::unavailable("no network")));
+    assert_eq!(
+        daemon.kinds(&query("db/x")).await,
+        [FailureKind::Unavailable]
+    );
+    assert_eq!(
+        prompting.n_calls(),
+        0,
+        "neither beside a value nor beside a failure"
+    );
+    quiet.set_reply(Reply::Values(Vec::new()));
+    assert_eq!(daemon.get("db/x").await.expect("a value"), "asked");
+    assert!(prompting.calls()[0].may_ask_user);
+    // For a pattern it is called with the others, prompts forbidden.
+    daemon.resolve(&query("db/*")).await.expect("a value");
+    assert!(!prompting.calls()[1].may_ask_user);
+    daemon
+        .resolve(&without_prompts("db/x"))
+        .await
+        .expect("a value");
+    assert!(!prompting.calls()[2].may_ask_user);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interactive_provider_has_the_time_of_the_user_only_if_it_may_ask() {
+    let mut daemon = Daemon::new("");
+    let prompting = interactive("prompting", slow(60, "asked"));
+    daemon.run(&prompting).await;
+    assert_eq!(daemon.get("db/x").await.expect("a value"), "asked");
+    let began = daemon.elapsed();
+    assert_eq!(
+        daemon.kinds(&without_prompts("db/x")).await,
+        [FailureKind::TimedOut]
+    );
+    assert_eq!(daemon.elapsed() - began, secs(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_cannot_forbid_prompts_is_not_called_where_they_are_forbidden() {
+    let mut daemon = Daemon::new("[plugins.go]\ninteractive = true");
+    let go = Script::provider("go", "db/**", slow(0, "asked"));
+    daemon.run(&go).await;
+    for query in [without_prompts("db/x"), query("db/*")] {
+        assert_eq!(daemon.kinds(&query).await, [FailureKind::NeedsUser]);
+    }
+    assert_eq!(go.n_calls(), 0);
+    assert_eq!(daemon.get("db/x").await.expect("a value"), "asked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_cannot_list_by_configuration_is_not_called_for_a_pattern() {
+    let mut daemon = Daemon::new("[plugins.vault]\nlists = false");
+    let vault = Script::provider("vault", "db/**", slow(0, "value"));
+    daemon.run(&vault).await;
+    assert_eq!(
+        daemon.kinds(&query("db/*")).await,
+        [FailureKind::CannotList]
+    );
+    assert_eq!(vault.n_calls(), 0);
+    assert_eq!(daemon.get("db/x").await.expect("a value"), "value");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_used_up_quota_is_not_asked_again_before_its_time() {
+    let mut daemon = Daemon::new("");
+    let used_up = WireFailure {
+        retry_after: secs(30).try_into().ok(),
+        ..WireFailure::of_kind(FailureKind::Quota)
+    };
+    let vault = Script::provider(
+        "vault",
+        "db/**",
+        Reply::Error(used_up.into_error("slow down")),
+    );
+    daemon.run(&vault).await;
+    assert_eq!(daemon.kinds(&query("db/x")).await, [FailureKind::Quota]);
+    tokio::time::advance(secs(10)).await;
+    vault.set_reply(slow(0, "value"));
+    let error = daemon.resolve(&query("db/x")).await.expect_err("an error");
+    assert_eq!(kinds(&error), [FailureKind::Quota]);
+    let detail: Failures = error.details()[0]
+        .decode()
+        .expect("failures")
+        .expect("valid");
+    let after = detail.providers[0].retry_after.expect("a time");
+    assert_eq!(after.seconds, 20, "{after:?}");
+    assert_eq!(vault.n_calls(), 1);
+    tokio::time::advance(secs(20)).await;
+    assert_eq!(daemon.get("db/x").await.expect("a value"), "value");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_with_all_its_calls_in_flight_is_busy() {
+    let mut daemon = Daemon::new("[plugins.vault]\nconcurrency = 1\ntimeout = '3s'");
+    let vault = Script::provider("vault", "db/**", Reply::Never);
+    daemon.run(&vault).await;
+    let asked = query("db/x");
+    let (first, second) = tokio::join!(daemon.kinds(&asked), async {
+        tokio::time::sleep(secs(1)).await;
+        let impatient = Query {
+            deadline: Some(Instant::now() + secs(1)),
+            ..query("db/y")
+        };
+        daemon.kinds(&impatient).await
+    });
+    assert_eq!(first, [FailureKind::TimedOut]);
+    assert_eq!(second, [FailureKind::Busy]);
+    assert_eq!(vault.n_calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_starting_plugin_is_waited_for_until_it_registers_fails_or_is_overdue() {
+    for patterns in [Some(&["db/**"][..]), None] {
+        let mut daemon = Daemon::new("[plugins.vault]\npriority = 1");
+        daemon
+            .run(&Script::provider("old", "**", slow(0, "wrong")))
+            .await;
+        let vault = Script::provider("vault", "db/**", slow(0, "right"));
+        let running = vault.clone().run(&daemon.settings.load()).await;
+        daemon.publish("vault", patterns, starting(secs(5)));
+        let began = daemon.elapsed();
+        let (value, ()) = tokio::join!(daemon.get("db/x"), async {
+            tokio::time::sleep(secs(2)).await;
+            daemon.registry.publish(running.view());
+        });
+        assert_eq!(value.expect("a value"), "right");
+        assert_eq!(daemon.elapsed() - began, secs(2));
+        // It fails.
+        daemon.publish("vault", Some(&["db/**"]), starting(secs(5)));
+        let asked = query("db/x");
+        let (kinds, ()) = tokio::join!(daemon.kinds(&asked), async {
+            tokio::time::sleep(secs(1)).await;
+            daemon.publish("vault", Some(&["db/**"]), failed(FailureKind::Down));
+        });
+        assert_eq!(kinds, [FailureKind::Down]);
+        // It does neither.
+        daemon.publish("vault", patterns, starting(secs(5)));
+        assert_eq!(daemon.kinds(&query("db/x")).await, [FailureKind::Starting]);
+        assert_eq!(daemon.elapsed() - began, secs(8));
+        // The caller does not wait for so long.
+        let impatient = Query {
+            deadline: Some(Instant::now() + secs(1)),
+            ..query("db/x")
+        };
+        daemon.publish("vault", patterns, starting(secs(5)));
+        assert_eq!(daemon.kinds(&impatient).await, [FailureKind::Starting]);
+        assert_eq!(daemon.elapsed() - began, secs(9));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_of_unknown_realm_that_registers_for_other_ids_or_goes_is_no_candidate() {
+    let mut daemon = Daemon::new("[plugins.vault]\npriority = 1");
+    daemon
+        .run(&Script::provider("old", "**", slow(0, "right")))
+        .await;
+    let vault = Script::provider("vault", "web/**", Reply::Never);
+    let running = vault.clone().run(&daemon.settings.load()).await;
+    daemon.publish("vault", None, starting(secs(5)));
+    let (value, ()) = tokio::join!(daemon.get("db/x"), async {
+        tokio::time::sleep(secs(2)).await;
+        daemon.registry.publish(running.view());
+    });
+    assert_eq!(value.expect("a value"), "right");
+    assert_eq!(vault.n_calls(), 0);
+    for end in [
+        Some(failed(FailureKind::Down)),
+        Some(Availability::Excluded),
+        None,
+    ] {
+        daemon.publish("vault", None, starting(secs(5)));
+        let (value, ()) = tokio::join!(daemon.get("db/x"), async {
+            tokio::time::sleep(secs(1)).await;
+            match end {
+                Some(end) => daemon.publish("vault", None, end),
+                None => daemon.registry.remove(&name("vault")),
+            }
+        });
+        assert_eq!(value.expect("a value"), "right");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_registers_as_interactive_moves_behind_the_others() {
+    let mut daemon = Daemon::new("");
+    let prompting = interactive("a-prompting", slow(0, "asked"));
+    let quiet = Script::provider("quiet", "**", slow(3, "quiet"));
+    daemon.run(&quiet).await;
+    let running = prompting.clone().run(&daemon.settings.load()).await;
+    daemon.publish("a-prompting", None, starting(secs(5)));
+    let (value, ()) = tokio::join!(daemon.get("db/x"), async {
+        tokio::time::sleep(secs(1)).await;
+        daemon.registry.publish(running.view());
+    });
+    assert_eq!(value.expect("a value"), "quiet");
+    assert_eq!(prompting.n_calls(), 0, "the user was not asked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_plugin_fails_at_once_with_the_time_of_its_next_start() {
+    let daemon = Daemon::new("");
+    let next_start = Some(std::time::Instant::now() + secs(30));
+    let kind = FailureKind::Down;
+    daemon.publish(
+        "vault",
+        Some(&["db/**"]),
+        Availability::Failed { kind, next_start },
+    );
+    let error = daemon.resolve(&query("db/x")).await.expect_err("an error");
+    let detail: Failures = error.details()[0]
+        .decode()
+        .expect("failures")
+        .expect("valid");
+    assert_eq!(detail.providers[0].kind(), FailureKind::Down);
+    assert!(detail.providers[0].retry_after.is_some());
+    assert_eq!(daemon.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_incomplete_response_counts_for_what_it_holds() {
+    let mut daemon = Daemon::new("[plugins.vault]\npriority = 1");
+    let reply = Reply::Incomplete(vec![("db/x", "new")], FailureKind::Locked);
+    daemon.run(&Script::provider("vault", "db/**", reply)).await;
+    let both = Reply::Values(vec![("db/x", "old"), ("db/y", "old"), ("web/x", "old")]);
+    daemon.run(&Script::provider("old", "**", both)).await;
+    let resolution = daemon.resolve(&query("**")).await.expect("a result");
+    let shown: Vec<(&str, &str)> = resolution
+        .envelopes
+        .iter()
+        .map(|envelope| (envelope.id(), envelope.provider()))
+        .collect();
+    assert_eq!(shown, [("db/x", "vault"), ("web/x", "old")]);
+    assert_eq!(resolution.failures[0].kind, FailureKind::Locked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_are_counted_and_the_last_one_is_kept() {
+    let mut daemon = Daemon::new("");
+    let vault = Script::provider(
+        "vault",
+        "db/**",
+        Reply::Error(Error::unavailable("no network")),
+    );
+    daemon.run(&vault).await;
+    daemon.kinds(&query("db/x")).await;
+    let view = daemon.registry.snapshot()[&name("vault")].clone();
+    assert_eq!((view.record.n_requests(), view.record.n_failures()), (1, 1));
+    let last = view.record.last_failure().expect("a failure");
+    assert_eq!(last.kind, FailureKind::Unavailable);
+    assert_eq!(last.message, "vault cannot provide it now: no network");
+}
+
+/// A query that is on its way for two seconds, with a reload after one.
+async fn across_reload(daemon: &Daemon, text: &str) -> Result<String, Error> {
+    let (value, ()) = tokio::join!(daemon.get("db/x"), async {
+        tokio::time::sleep(secs(1)).await;
+        daemon.reload(text);
+    });
+    value
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_narrows_a_realm_reaches_a_response_on_its_way() {
+    let mut daemon = Daemon::new("");
+    let vault = Script::provider("vault", "**", slow(2, "value"));
+    daemon.run(&vault).await;
+    let error = across_reload(&daemon, "[plugins.vault]\nrealm = 'web/**'").await;
+    assert_eq!(error.expect_err("not in its realm").code(), Code::NotFound);
+    assert_eq!(vault.n_calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_changes_nothing_for_the_query_costs_no_further_call() {
+    let mut daemon = Daemon::new("");
+    let vault = Script::provider("vault", "**", slow(2, "value"));
+    daemon.run(&vault).await;
+    let value = across_reload(&daemon, "[plugins.other]\npriority = 7").await;
+    assert_eq!(
+        (value.expect("a value"), vault.n_calls()),
+        ("value".into(), 1)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_raises_a_priority_decides_by_the_new_rank() {
+    let mut daemon = Daemon::new("[plugins.first]\npriority = 1");
+    daemon
+        .run(&Script::provider("first", "**", slow(2, "first")))
+        .await;
+    // It has responded when the first one does; its response is used.
+    let other = Script::provider("other", "**", slow(0, "other"));
+    daemon.run(&other).await;
+    let value = across_reload(&daemon, "[plugins.other]\npriority = 9").await;
+    assert_eq!(
+        (value.expect("a value"), other.n_calls()),
+        ("other".into(), 1)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_names_a_candidate_which_was_not_called_starts_the_query_again() {
+    let mut daemon = Daemon::new("[plugins.other]\nrealm = 'web/**'");
+    let first = Script::provider("first", "**", slow(2, "first"));
+    daemon.run(&first).await;
+    let other = Script::provider("other", "**", slow(0, "other"));
+    daemon.run(&other).await;
+    let value = across_reload(&daemon, "[plugins.other]\npriority = 9").await;
+    assert_eq!(value.expect("a value"), "other");
+    assert_eq!((first.n_calls(), other.n_calls()), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_reload_that_leaves_the_query_open_makes_it_unavailable() {
+    let with_realms = |first: &str, second: &str| {
+        format!(
+            "[plugins.b]\npriority = 1\nrealm = '{first}'\n[plugins.c]\npriority = 2\nrealm = '{second}'"
+        )
+    };
+    let mut daemon = Daemon::new(&with_realms("web/**", "web/**"));
+    for name in ["a", "b", "c"] {
+        daemon
+            .run(&Script::provider(name, "**", slow(2, "value")))
+            .await;
+    }
+    let (value, ()) = tokio::join!(daemon.get("db/x"), async {
+        tokio::time::sleep(secs(1)).await;
+        daemon.reload(&with_realms("db/**", "web/**"));
+        tokio::time::sleep(secs(2)).await;
+        daemon.reload(&with_realms("db/**", "db/**"));
+    });
+    let error = value.expect_err("an error");
+    assert_eq!(error.code(), Code::Unavailable);
+    assert_eq!(
+        error.message(),
+        "the configuration changed twice while the query was resolved: try again"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_plugin_whose_process_asks_is_no_candidate() {
+    let mut daemon = Daemon::new("");
+    let vault = Script::provider("vault", "**", slow(0, "value"));
+    daemon.run(&vault).await;
+    let own = name("vault");
+    let result = resolve(
+        &daemon.registry,
+        &daemon.settings,
+        &query("db/x"),
+        Some(&own),
+    )
+    .await;
+    assert_eq!(result.expect_err("nothing").code(), Code::NotFound);
+    assert_eq!(vault.n_calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reserved_id_is_asked_of_no_provider() {
+    let mut daemon = Daemon::new("");
+    let vault = Script::provider(
+        "vault",
+        "**",
+        Reply::Values(vec![("keyway/write/a", "value")]),
+    );
+    daemon.run(&vault).await;
+    let error = daemon
+        .resolve(&query("keyway/write/a"))
+        .await
+        .expect_err("reserved");
+    assert_eq!(
+        error.message(),
+        "keyway/write/a is reserved for access control"
+    );
+    assert_eq!(vault.n_calls(), 0);
+}
