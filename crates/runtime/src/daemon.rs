@@ -172,7 +172,8 @@ impl Daemon {
         };
         let pulse = Arc::clone(&host.pulse);
         let orphans = adopt(&host, settings.load().config.adopt_orphans);
-        let server = Server::new(gate, settings, handle, services.into_router());
+        let audit = Arc::clone(&host.audit);
+        let server = Server::new(gate, settings, handle, audit, services.into_router());
         let mut servers = JoinSet::new();
         for socket in sockets {
             servers.spawn(Arc::clone(&server).serve(socket, stopped.clone()));

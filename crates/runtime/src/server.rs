@@ -10,7 +10,7 @@ use std::future::Future;
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, Version};
@@ -32,6 +32,7 @@ use crate::identity::Peer;
 use crate::manager::ManagerHandle;
 use crate::model::RequestId;
 use crate::plugin;
+use crate::record::{self, Audit, Outcome};
 use addresses::has_other_users;
 use socket::Socket;
 
@@ -53,6 +54,7 @@ pub(crate) struct Server {
     gate: Arc<Gate>,
     settings: Arc<Current>,
     manager: ManagerHandle,
+    audit: Arc<Audit>,
     router: Router,
     permits: Arc<Semaphore>,
     known_uids: KnownUids,
@@ -63,12 +65,14 @@ impl Server {
         gate: Arc<Gate>,
         settings: Arc<Current>,
         manager: ManagerHandle,
+        audit: Arc<Audit>,
         router: Router,
     ) -> Arc<Self> {
         Arc::new(Self {
             gate,
             settings,
             manager,
+            audit,
             router,
             permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             known_uids: KnownUids::read(),
@@ -136,6 +140,7 @@ impl Server {
         let service = DaemonService {
             router: self.router.clone(),
             gate: Arc::clone(&self.gate),
+            audit: Arc::clone(&self.audit),
             peer: Arc::clone(&peer),
             client,
             hijacked,
@@ -246,6 +251,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 struct DaemonService {
     router: Router,
     gate: Arc<Gate>,
+    audit: Arc<Audit>,
     peer: Arc<Peer>,
     client: Arc<half_close::Client>,
     /// Takes the connection when it is to become a plugin connection.
@@ -289,14 +295,20 @@ impl hyper::service::Service<Request<Incoming>> for DaemonService {
 impl DaemonService {
     /// Turns the connection into a plugin connection, if the caller may.
     async fn hijack(&self, mut request: Request<Incoming>) -> Response<Body> {
-        let action = Action::Hijack;
-        match self
-            .gate
-            .permit(&self.peer, &action, RequestId::next())
-            .await
-        {
+        let call = record::Request {
+            caller: &self.peer,
+            id: RequestId::next(),
+            since: Instant::now(),
+        };
+        match self.gate.permit(&self.peer, &Action::Hijack, call.id).await {
             Ok(_permitted) => hijack::answer(&mut request, &self.hijacked),
-            Err(error) => hijack::forbid(error.message().to_owned()),
+            Err(error) => {
+                // That it cannot be recorded is logged; it is refused either way.
+                let _ = self
+                    .audit
+                    .record("connect", &[], call, &Outcome::failed(&error));
+                hijack::forbid(error.message().to_owned())
+            }
         }
     }
 }

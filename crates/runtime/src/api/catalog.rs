@@ -29,7 +29,12 @@ impl keyway::CatalogService for Services {
         listed
             .secrets
             .retain(|secret| secret.id().parse().is_ok_and(|id| permit.covers(&id)));
-        self.record(&call, "list", &texts, &Outcome::ok())?;
+        let secrets = listed.secrets.iter();
+        let outcome = Outcome::found(
+            secrets.map(|secret| (secret.id(), secret.provider())),
+            failures.iter().map(|failure| failure.provider.to_string()),
+        );
+        self.record(&call, "list", &texts, &outcome)?;
         let mut response = Response::new(listed);
         add_headers(response.headers_mut(), &failures);
         if query.claim.holds() {

@@ -103,7 +103,16 @@ impl keyway::ManagementService for Services {
         explained
             .ids
             .retain(|id| id.id().parse().is_ok_and(|id| permit.covers(&id)));
-        self.record(&call, "explain", &texts, &Outcome::ok())?;
+        let ids = explained.ids.iter();
+        let outcome = Outcome::found(
+            ids.map(|id| (id.id(), id.provider()))
+                .filter(|(_, provider)| !provider.is_empty()),
+            explained
+                .failed
+                .iter()
+                .map(|failure| failure.name().to_owned()),
+        );
+        self.record(&call, "explain", &texts, &outcome)?;
         Ok(with_id(&call, Response::new(explained)))
     }
 

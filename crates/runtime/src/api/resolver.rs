@@ -90,23 +90,12 @@ fn covered(mut resolution: Resolution, permit: &Permit) -> Resolution {
 
 /// What the audit log says of a result.
 fn found(resolution: &Resolution) -> Outcome {
-    let envelopes = &resolution.envelopes;
-    let mut providers: Vec<String> = envelopes
-        .iter()
-        .map(|envelope| envelope.provider().to_owned())
-        .collect();
-    providers.sort();
-    providers.dedup();
+    let envelopes = resolution.envelopes.iter();
     let failed = resolution.failures.iter();
-    Outcome {
-        code: "ok".into(),
-        ids: envelopes
-            .iter()
-            .map(|envelope| envelope.id().to_owned())
-            .collect(),
-        failed: failed.map(|failure| failure.provider.to_string()).collect(),
-        providers,
-    }
+    Outcome::found(
+        envelopes.map(|envelope| (envelope.id(), envelope.provider())),
+        failed.map(|failure| failure.provider.to_string()),
+    )
 }
 
 impl resolver::AuthorizerService for Services {

@@ -44,7 +44,7 @@ pub(crate) struct Record<'a> {
     /// The program that the process was when it connected, if it is another one now.
     #[serde(skip_serializing_if = "Option::is_none")]
     executable_at_connect: Option<String>,
-    /// `ok`, or the code of the error.
+    /// `ok`, the code of the error, or `refused` for a plugin.
     outcome: &'a str,
     /// The providers that answered with something.
     providers: &'a [String],
@@ -91,6 +91,24 @@ impl Outcome {
         Self {
             code: "ok".into(),
             ..Self::default()
+        }
+    }
+
+    /// These ids were given out, and these providers failed; `found` gives each id with its provider.
+    pub(crate) fn found<'a>(
+        found: impl Iterator<Item = (&'a str, &'a str)>,
+        failed: impl Iterator<Item = String>,
+    ) -> Self {
+        let (ids, mut providers): (Vec<String>, Vec<String>) = found
+            .map(|(id, provider)| (id.to_owned(), provider.to_owned()))
+            .unzip();
+        providers.sort();
+        providers.dedup();
+        Self {
+            code: "ok".into(),
+            ids,
+            failed: failed.collect(),
+            providers,
         }
     }
 
@@ -171,6 +189,7 @@ impl Audit {
         let record = || Record {
             plugin: Some(name.as_str()),
             detail: Some(detail),
+            outcome: if event == "refuse" { "refused" } else { "ok" },
             ..Record::new(event, peer)
         };
         // Logged by `append`; what happened to a plugin has happened.
@@ -380,6 +399,39 @@ mod tests {
             fs::metadata(&path).expect("the log").permissions().mode() & 0o777,
             0o600
         );
+    }
+
+    #[test]
+    fn a_record_names_who_answered_and_64_ids() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("audit.jsonl");
+        let audit = audit(&path, |_| {});
+        let ids: Vec<String> = (0..70).map(|n| format!("db/{n}")).collect();
+        let outcome = Outcome::found(
+            ids.iter().map(|id| (id.as_str(), "vault")),
+            ["env".to_owned()].into_iter(),
+        );
+        let (caller, since) = (caller(), Instant::now());
+        let request = Request {
+            caller: &caller,
+            id: RequestId::next(),
+            since,
+        };
+        audit
+            .record("list", &[], request, &outcome)
+            .expect("recorded");
+        let vault = "vault".parse().expect("a name");
+        audit.plugin("refuse", &vault, None, "another file");
+        let text = fs::read_to_string(&path).expect("the log");
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect();
+        assert_eq!(lines[0]["ids"].as_array().map(Vec::len), Some(64));
+        assert_eq!(lines[0]["more_ids"], 6);
+        assert_eq!(lines[0]["providers"], serde_json::json!(["vault"]));
+        assert_eq!(lines[0]["failed"], serde_json::json!(["env"]));
+        assert_eq!(lines[1]["outcome"], "refused");
     }
 
     #[test]
