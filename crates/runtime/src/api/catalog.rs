@@ -24,8 +24,7 @@ impl keyway::CatalogService for Services {
             .map_err(|error| error_with_id(&call, error))?;
         let mut query = self.query(&call, &request, permit.narrow(&asked[0]));
         query.may_ask_user = false;
-        let (mut listed, failures) =
-            list_secrets(&self.registry, &query, permit.excluded_plugin()).await;
+        let (mut listed, failures) = list_secrets(&self.registry, &query, &permit).await;
         listed
             .secrets
             .retain(|secret| secret.id().parse().is_ok_and(|id| permit.covers(&id)));

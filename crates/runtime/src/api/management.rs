@@ -6,7 +6,7 @@ use keyway_rpc::{Error, Request, Response};
 
 use super::plugins::name;
 use super::{Call, Services, call, error_with_id, pattern, with_id};
-use crate::authority::{Action, Manage};
+use crate::authority::{Action, Manage, Permit};
 use crate::model::{Class, Kind, PluginName};
 use crate::plugin::View;
 use crate::record::Outcome;
@@ -44,9 +44,14 @@ impl keyway::ManagementService for Services {
     ) -> Result<Response<keyway::TrustPluginResponse>, Error> {
         let call = call(&request)?;
         let (name, objects) = name(request.message().name())?;
-        self.manage(&call, Manage::Trust(name.as_str()), ("trust", &objects))
+        let permit = self
+            .manage(&call, Manage::Trust(name.as_str()), ("trust", &objects))
             .await?;
-        let result = self.manager.trust(name).await.ok_or_else(stopping)?;
+        let result = self
+            .manager
+            .trust(&permit, name)
+            .await
+            .ok_or_else(stopping)?;
         let result = result.map_err(trust_error);
         self.record_result(&call, "trust", &objects, &result)?;
         let trusted = result?;
@@ -62,9 +67,14 @@ impl keyway::ManagementService for Services {
     ) -> Result<Response<keyway::UntrustPluginResponse>, Error> {
         let call = call(&request)?;
         let (name, objects) = name(request.message().name())?;
-        self.manage(&call, Manage::Untrust(name.as_str()), ("untrust", &objects))
+        let permit = self
+            .manage(&call, Manage::Untrust(name.as_str()), ("untrust", &objects))
             .await?;
-        let result = self.manager.untrust(name).await.ok_or_else(stopping)?;
+        let result = self
+            .manager
+            .untrust(&permit, name)
+            .await
+            .ok_or_else(stopping)?;
         let result = result.map_err(trust_error);
         self.record_result(&call, "untrust", &objects, &result)?;
         result?;
@@ -99,7 +109,7 @@ impl keyway::ManagementService for Services {
             .await
             .map_err(|error| error_with_id(&call, error))?;
         let query = self.query(&call, &request, permit.narrow(&asked[0]));
-        let mut explained = explain(&self.registry, &query, permit.excluded_plugin()).await;
+        let mut explained = explain(&self.registry, &query, &permit).await;
         explained
             .ids
             .retain(|id| id.id().parse().is_ok_and(|id| permit.covers(&id)));
@@ -165,10 +175,8 @@ impl Services {
         call: &Call,
         manage: Manage<'_>,
         record: (&'static str, &[String]),
-    ) -> Result<(), Error> {
-        self.permit(call, &Action::Manage(manage), record)
-            .await
-            .map(drop)
+    ) -> Result<Permit, Error> {
+        self.permit(call, &Action::Manage(manage), record).await
     }
 
     fn record_result<T>(

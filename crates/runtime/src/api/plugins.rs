@@ -92,11 +92,12 @@ impl Services {
         } else {
             (Manage::Disable(name.as_str()), "disable")
         };
-        self.permit(call, &Action::Manage(manage), (action, &objects))
+        let permit = self
+            .permit(call, &Action::Manage(manage), (action, &objects))
             .await?;
         let result = self
             .manager
-            .set_enabled(name, enabled)
+            .set_enabled(&permit, name, enabled)
             .await
             .unwrap_or(Ok(()));
         let result = result.map_err(set_enabled_error);

@@ -51,13 +51,7 @@ impl Services {
         let generation = self.gate.generation();
         let permit = self.permit_read(call, &action).await?;
         query.pattern = permit.narrow(asked);
-        let result = resolve(
-            &self.registry,
-            &self.settings,
-            &query,
-            permit.excluded_plugin(),
-        )
-        .await;
+        let result = resolve(&self.registry, &self.settings, &query, &permit).await;
         if !self.gate.has_changed(generation) {
             return result.map(|resolution| covered(resolution, &permit));
         }

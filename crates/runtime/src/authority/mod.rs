@@ -75,6 +75,17 @@ impl Provisional {
 }
 
 impl Permit {
+    /// A permit without conditions, except that the caller may be a process of `plugin`.
+    #[cfg(test)]
+    pub(crate) fn for_tests(plugin: Option<&PluginName>) -> Self {
+        Self {
+            grant: Grant {
+                excluded_plugin: plugin.cloned(),
+                ..Grant::default()
+            },
+        }
+    }
+
     /// Whether a value of `id` may be given out: it is not reserved, and no limit of the caller excludes it.
     pub(crate) fn covers(&self, id: &Id) -> bool {
         !is_reserved(id) && self.limit().is_none_or(|limit| limit.matches(id))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::report::ReloadReport;
+use crate::authority::Permit;
 use crate::config::ConfigError;
 use crate::identity::Peer;
 use crate::model::{PluginName, Sha256};
@@ -51,6 +52,9 @@ pub(crate) enum SetEnabledError {
 }
 
 /// Asks the running daemon for something. Cloning is cheap.
+///
+/// What a caller of the socket asks for takes its permit. A reload needs none here: the program that runs the daemon asks for it
+/// itself on SIGHUP.
 #[derive(Debug, Clone)]
 pub struct ManagerHandle(mpsc::Sender<Request>);
 
@@ -84,7 +88,11 @@ impl ManagerHandle {
     /// # Cancel safety
     ///
     /// Dropping the future does not stop what has begun.
-    pub async fn trust(&self, name: PluginName) -> Option<Result<Trusted, TrustError>> {
+    pub(crate) async fn trust(
+        &self,
+        _permit: &Permit,
+        name: PluginName,
+    ) -> Option<Result<Trusted, TrustError>> {
         self.ask(|reply| Request::Trust(name, reply)).await
     }
 
@@ -97,13 +105,18 @@ impl ManagerHandle {
     /// # Cancel safety
     ///
     /// Dropping the future does not stop what has begun.
-    pub async fn untrust(&self, name: PluginName) -> Option<Result<(), TrustError>> {
+    pub(crate) async fn untrust(
+        &self,
+        _permit: &Permit,
+        name: PluginName,
+    ) -> Option<Result<(), TrustError>> {
         self.ask(|reply| Request::Untrust(name, reply)).await
     }
 
     /// Enables or disables a plugin.
     pub(crate) async fn set_enabled(
         &self,
+        _permit: &Permit,
         name: PluginName,
         enabled: bool,
     ) -> Option<Result<(), SetEnabledError>> {

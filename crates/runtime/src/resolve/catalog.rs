@@ -11,8 +11,7 @@ use keyway_secrets::Id;
 use super::ask::{self, Query};
 use super::failure::Failure;
 use super::plan::{Candidate, Plan};
-use crate::authority::is_reserved;
-use crate::model::PluginName;
+use crate::authority::{Permit, is_reserved};
 use crate::plugin::{Availability, View};
 use crate::registry::Registry;
 
@@ -21,9 +20,13 @@ use crate::registry::Registry;
 pub(crate) async fn list_secrets(
     registry: &Registry,
     query: &Query,
-    except: Option<&PluginName>,
+    permit: &Permit,
 ) -> (ListSecretsResponse, Vec<Failure>) {
-    let plan = Plan::new(&registry.snapshot(), &query.pattern, except);
+    let plan = Plan::new(
+        &registry.snapshot(),
+        &query.pattern,
+        permit.excluded_plugin(),
+    );
     let candidates = ask::started(registry, query, plan).await;
     let asked = join_all(candidates.iter().map(|candidate| one(query, candidate))).await;
     let (mut response, mut failures) = (ListSecretsResponse::default(), Vec::new());

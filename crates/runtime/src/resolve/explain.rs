@@ -8,7 +8,7 @@ use super::ask::{self, Asked, Query};
 use super::judge::Held;
 use super::plan::{Candidate, Plan};
 use super::rank::{self, Gap, Verdict};
-use crate::model::PluginName;
+use crate::authority::Permit;
 use crate::plugin::View;
 use crate::registry::Registry;
 
@@ -16,9 +16,13 @@ use crate::registry::Registry;
 pub(crate) async fn explain(
     registry: &Registry,
     query: &Query,
-    except: Option<&PluginName>,
+    permit: &Permit,
 ) -> ExplainResponse {
-    let plan = Plan::new(&registry.snapshot(), &query.pattern, except);
+    let plan = Plan::new(
+        &registry.snapshot(),
+        &query.pattern,
+        permit.excluded_plugin(),
+    );
     let Asked { plan, responses } = ask::ask(registry, query, plan).await;
     let held = Held::new(plan.candidates.iter(), &responses);
     let ids = match query.pattern.as_id() {

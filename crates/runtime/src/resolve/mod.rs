@@ -11,9 +11,8 @@ mod rank;
 
 use keyway_rpc::Error;
 
-use crate::authority::is_within_reserved;
+use crate::authority::{Permit, is_within_reserved};
 use crate::config::Current;
-use crate::model::PluginName;
 use crate::registry::Registry;
 use plan::Plan;
 
@@ -21,7 +20,7 @@ pub(crate) use ask::Query;
 pub(crate) use failure::Failure;
 pub(crate) use judge::Resolution;
 
-/// Resolves `query` by the settings in force when it is answered. `except`: the plugin whose own process asks.
+/// Resolves `query` by the settings in force when it is answered.
 ///
 /// # Errors
 ///
@@ -34,18 +33,26 @@ pub(crate) async fn resolve(
     registry: &Registry,
     settings: &Current,
     query: &Query,
-    except: Option<&PluginName>,
+    permit: &Permit,
 ) -> Result<Resolution, Error> {
     if is_within_reserved(&query.pattern) {
         return Err(judge::reserved(&query.pattern));
     }
     for _ in 0..2 {
         let generation = settings.generation();
-        let plan = Plan::new(&registry.snapshot(), &query.pattern, except);
+        let plan = Plan::new(
+            &registry.snapshot(),
+            &query.pattern,
+            permit.excluded_plugin(),
+        );
         let mut asked = ask::ask(registry, query, plan).await;
         if settings.generation() != generation {
             // The result is judged by the settings that are in force now.
-            asked.plan = Plan::new(&registry.snapshot(), &query.pattern, except);
+            asked.plan = Plan::new(
+                &registry.snapshot(),
+                &query.pattern,
+                permit.excluded_plugin(),
+            );
         }
         let result = judge::judge(&query.pattern, &asked.plan, &mut asked.responses);
         if let Some(result) = result {

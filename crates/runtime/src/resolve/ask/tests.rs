@@ -4,6 +4,7 @@ use keyway_proto::keyway::v1::{Failure as WireFailure, Failures, PluginDescripti
 use keyway_rpc::{Code, Error};
 
 use super::*;
+use crate::authority::Permit;
 use crate::config::Current;
 use crate::plugin::Publish as _;
 use crate::plugin::testing::{
@@ -51,7 +52,8 @@ impl Daemon {
     }
 
     async fn resolve(&self, query: &Query) -> Result<Resolution, Error> {
-        resolve(&self.registry, &self.settings, query, None).await
+        let permit = Permit::for_tests(None);
+        resolve(&self.registry, &self.settings, query, &permit).await
     }
 
     /// The value of an id.
@@ -525,7 +527,7 @@ async fn the_plugin_whose_process_asks_is_no_candidate() {
         &daemon.registry,
         &daemon.settings,
         &query("db/x"),
-        Some(&own),
+        &Permit::for_tests(Some(&own)),
     )
     .await;
     assert_eq!(result.expect_err("nothing").code(), Code::NotFound);

@@ -51,7 +51,7 @@ async fn each_provider_of_an_id_is_named_with_its_rank_and_outcome() {
     };
     other("off", &["db/**"], Availability::Excluded);
     other("web", &["web/**"], failed(FailureKind::Down));
-    let explained = explain(&registry, &query("db/x"), None).await;
+    let explained = explain(&registry, &query("db/x"), &Permit::for_tests(None)).await;
     let [id] = explained.ids.as_slice() else {
         panic!("one id: {explained:?}");
     };
@@ -87,7 +87,7 @@ async fn a_pattern_is_explained_by_id_with_conflicts_and_failures() {
     let down = failed(FailureKind::Down);
     let locked = settings.plugin(&name("c"));
     registry.publish(view("c", Some(&["db/y"]), down, &locked));
-    let explained = explain(&registry, &query("db/*"), None).await;
+    let explained = explain(&registry, &query("db/*"), &Permit::for_tests(None)).await;
     let outcomes: Vec<(&str, Outcome)> = explained
         .ids
         .iter()
