@@ -15,6 +15,9 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// The first argument that makes the misbehaving plugin a caller.
 pub(crate) const MODE: &str = "call";
 
+/// The first argument that makes the misbehaving plugin a process that connects and stays.
+pub(crate) const STAY: &str = "stay";
+
 /// What the daemon responded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -53,7 +56,8 @@ pub fn call(address: &Address, method: &str, argument: &str) -> Reply {
     exchange(address, &head(path, &message)).unwrap_or_default()
 }
 
-/// The same in a process of its own: `wrapper` is a program with arguments that runs `caller` as somebody or somewhere else.
+/// The same in a process of its own: `wrapper` is a program with arguments that runs `caller`, for
+/// instance as another user.
 ///
 /// # Panics
 ///
@@ -88,6 +92,33 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) {
     let reply = serde_json::to_string(&reply).expect("a reply is JSON");
     io::stdout()
         .write_all(reply.as_bytes())
+        .expect("standard output");
+}
+
+/// A process that connects, prints `connected` after a first response, and ends with its connection.
+pub(crate) fn stay(mut arguments: impl Iterator<Item = String>) {
+    let address: Address = arguments
+        .next()
+        .and_then(|text| text.parse().ok())
+        .expect("an address");
+    let address = address.to_socket_addr().expect("an address");
+    let mut socket = UnixStream::connect_addr(&address).expect("a connection");
+    socket
+        .write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+        .expect("written");
+    let mut buffer = [0; 4096];
+    let n_read = socket.read(&mut buffer).expect("a response");
+    assert!(n_read > 0, "closed at once");
+    println_flushed("connected");
+    // The end of the connection is what is waited for, however it comes.
+    let _ = socket.read(&mut buffer);
+}
+
+fn println_flushed(text: &str) {
+    let mut output = io::stdout();
+    output
+        .write_all(format!("{text}\n").as_bytes())
+        .and_then(|()| output.flush())
         .expect("standard output");
 }
 
@@ -166,8 +197,7 @@ fn exchange(address: &Address, request: &[u8]) -> io::Result<Reply> {
     socket.write_all(request)?;
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
-    // An upgraded connection does not end by itself.
-    while !(bytes.starts_with(b"HTTP/1.1 101") && bytes.ends_with(b"\r\n\r\n")) {
+    while !is_complete(&bytes) {
         match socket.read(&mut buffer)? {
             0 => break,
             n => bytes.extend_from_slice(&buffer[..n]),
@@ -176,7 +206,24 @@ fn exchange(address: &Address, request: &[u8]) -> io::Result<Reply> {
     Ok(read_reply(&bytes))
 }
 
-/// Reads a response whose end is the end of the stream.
+/// Whether a whole response was read: an upgraded connection, for instance, does not end by itself.
+pub(crate) fn is_complete(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let length = head.to_ascii_lowercase();
+    let length = length.lines().find_map(|line| {
+        let value = line.strip_prefix("content-length:")?;
+        value.trim().parse::<usize>().ok()
+    });
+    match length {
+        Some(length) => body.len() >= length,
+        None => head.starts_with("HTTP/1.1 101"),
+    }
+}
+
+/// Reads a response, as far as it came.
 pub(crate) fn read_reply(bytes: &[u8]) -> Reply {
     let text = String::from_utf8_lossy(bytes);
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));

@@ -57,6 +57,11 @@ impl Home {
         Place::new(self.path(), name).write(script);
     }
 
+    /// The executable that every plugin is.
+    pub fn executable(&self) -> &Path {
+        &self.executable
+    }
+
     /// The path of a plugin in the plugin directory.
     pub fn plugin(&self, name: &str) -> PathBuf {
         self.path().join("plugins").join(name)

@@ -11,6 +11,7 @@ struct Readme;
 pub mod behaviour;
 pub mod caller;
 pub mod daemon;
+mod daemon_process;
 mod home;
 mod inherited;
 pub mod log;
@@ -21,5 +22,6 @@ pub mod script;
 
 pub use behaviour::Behaviour;
 pub use daemon::TestDaemon;
+pub use daemon_process::DaemonProcess;
 pub use home::Home;
 pub use script::Script;

@@ -40,6 +40,10 @@ pub fn run() -> ExitCode {
             caller::run(arguments);
             return ExitCode::SUCCESS;
         }
+        Some(caller::STAY) => {
+            caller::stay(arguments);
+            return ExitCode::SUCCESS;
+        }
         Some(turn::IN_SESSION) => {
             rustix::process::setsid().expect("it leads no group");
             caller::run(arguments);

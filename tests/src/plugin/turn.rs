@@ -33,10 +33,11 @@ async fn over_connection(session: &Session, turn: &Turn) -> Reply {
     let mut response = Vec::new();
     let exchanged = async {
         stream.write_all(&request).await?;
-        stream.read_to_end(&mut response).await
+        while !caller::is_complete(&response) && stream.read_buf(&mut response).await? > 0 {}
+        std::io::Result::Ok(())
     };
     match exchanged.await {
-        Ok(_) => caller::read_reply(&response),
+        Ok(()) => caller::read_reply(&response),
         Err(_) => Reply::default(),
     }
 }
