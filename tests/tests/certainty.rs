@@ -10,7 +10,7 @@ use keyway_proto::plugins::v1::RunStatus;
 use keyway_resolver::{FailureKind, ResolveError};
 use keyway_runtime::Config;
 use keyway_tests::TestDaemon;
-use keyway_tests::daemon::{Home, plugin, the_failure};
+use keyway_tests::daemon::{Home, PATIENCE, plugin, the_failure};
 use keyway_tests::plugin::{connect_scripted, hijack};
 use keyway_tests::script::{Answer, Script};
 use rustix::process::{Signal, kill_process};
@@ -359,5 +359,43 @@ async fn a_provider_that_is_enabled_is_waited_for_at_once() {
         daemon.set_enabled("hi", true).await.expect("enabled");
         assert_eq!(daemon.value(ID).await.expect("a value"), "right");
     }
+    daemon.stop().await;
+}
+
+/// Whatever a process that only connects might register, no query waits for it.
+#[tokio::test]
+async fn a_silent_external_connection_is_not_waited_for() {
+    let daemon = start_pair().await;
+    let silent = hijack(daemon.address()).await.expect("hijacked");
+    assert_eq!(daemon.value(ID).await.expect("a value"), "right");
+    let error = daemon.get("other/id").await.expect_err("not found");
+    assert!(matches!(error, ResolveError::NotFound { .. }), "{error:?}");
+    drop(silent);
+    daemon.stop().await;
+}
+
+/// The file is remembered, so that one broken plugin does not delay every start.
+#[tokio::test]
+async fn a_file_whose_first_start_failed_is_not_waited_for_at_the_next() {
+    let (home, mut config) = pair();
+    config.restart.max_failures = 1;
+    let ending = Script {
+        exits_with: Some(3),
+        ..Script::default()
+    };
+    home.play("broken", &ending);
+    let daemon = TestDaemon::with_config(Arc::clone(&home), config.clone());
+    daemon.wait_for("broken", RunStatus::RetriesExceeded).await;
+    daemon.stop().await;
+    let held = Script {
+        holds_registration: true,
+        ..Script::default()
+    };
+    home.change("broken", &held);
+    config.start_timeout = Duration::from_secs(600);
+    let daemon = TestDaemon::with_config(Arc::clone(&home), config);
+    let error = tokio::time::timeout(PATIENCE, daemon.get("other/id")).await;
+    let error = error.expect("not waited for").expect_err("not found");
+    assert!(matches!(error, ResolveError::NotFound { .. }), "{error:?}");
     daemon.stop().await;
 }

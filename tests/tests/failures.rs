@@ -517,3 +517,40 @@ async fn not_found_names_the_plugins_that_were_no_candidates() {
     assert_eq!((error.code(), error.details().len()), (Code::NotFound, 0));
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn equal_requests_in_flight_share_one_call_only_where_the_provider_says_so() {
+    for is_shareable in [true, false] {
+        let mut held = answering(Answer::Hold);
+        held.description = Some(Description {
+            shareable: is_shareable,
+            ..Description::default()
+        });
+        let daemon = start(&[("hi", 0, held)]).await;
+        let release = async {
+            while daemon.status("hi").await.requests() < 3 {
+                tokio::task::yield_now().await;
+            }
+            daemon.home.wait_for_events("hi", "asked", 1).await;
+        };
+        let value = || daemon.value(ID);
+        {
+            let mut others = std::pin::pin!(futures::future::join(value(), value()));
+            // The first caller leaves at the end of this wait.
+            tokio::select! {
+                biased;
+                _ = value() => panic!("answered early"),
+                _ = &mut others => panic!("answered early"),
+                () = release => {}
+            }
+            daemon.home.change("hi", &provider(&[(ID, "right")]));
+            let (first, second) = others.await;
+            assert_eq!(first.expect("a value"), "right");
+            assert_eq!(second.expect("a value"), "right");
+        }
+        let n_asked = daemon.home.events("hi").iter();
+        let n_asked = n_asked.filter(|event| event.starts_with("asked")).count();
+        assert_eq!(n_asked == 1, is_shareable, "{n_asked} calls");
+        daemon.stop().await;
+    }
+}
