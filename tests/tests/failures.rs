@@ -548,8 +548,8 @@ async fn equal_requests_in_flight_share_one_call_only_where_the_provider_says_so
             assert_eq!(first.expect("a value"), "right");
             assert_eq!(second.expect("a value"), "right");
         }
-        let n_asked = daemon.home.events("hi").iter();
-        let n_asked = n_asked.filter(|event| event.starts_with("asked")).count();
+        let events = daemon.home.events("hi").into_iter();
+        let n_asked = events.filter(|event| event.starts_with("asked")).count();
         assert_eq!(n_asked == 1, is_shareable, "{n_asked} calls");
         daemon.stop().await;
     }
