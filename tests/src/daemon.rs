@@ -1,75 +1,28 @@
 //! A daemon inside the test, with plugins that are real processes.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use keyway_local::Address;
+use keyway_proto::keyway::v1 as keyway;
 use keyway_proto::plugins::v1::{
     DisablePluginRequest, EnablePluginRequest, ListPluginsRequest, Plugin,
     PluginManagementServiceClient, RunStatus,
 };
 use keyway_resolver::{DaemonSocket, ProviderFailure, ResolveError, Resolver, Secrets};
-use keyway_runtime::{Config, Daemon, ManagerHandle, PluginConfig, RestartPolicy};
-use tempfile::TempDir;
+use keyway_runtime::{Config, Daemon, ManagerHandle, PluginConfig, ReloadReport};
+use rustix::process::Pid;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::behaviour::{Behaviour, VARIABLE};
+use crate::caller::{self, Reply};
+pub use crate::home::Home;
 
-/// How long a test waits for what should come at once.
+/// The bound of a wait for what comes at once on an idle machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A temporary home for a daemon: a plugin directory, a socket, state.
-#[derive(Debug)]
-pub struct Home {
-    directory: TempDir,
-    /// The executable that every plugin is.
-    executable: std::path::PathBuf,
-}
-
-impl Home {
-    /// A home whose plugins are all links to `executable`, which is usually the misbehaving plugin.
-    pub fn new(executable: impl AsRef<Path>) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        std::fs::create_dir(directory.path().join("plugins")).expect("a plugin directory");
-        Self {
-            directory,
-            executable: executable.as_ref().into(),
-        }
-    }
-
-    /// Where everything is.
-    pub fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
-    /// Puts a plugin of that name into the plugin directory.
-    pub fn add(&self, name: &str) {
-        std::os::unix::fs::symlink(&self.executable, self.path().join("plugins").join(name))
-            .expect("a link");
-    }
-
-    /// Takes it out again.
-    pub fn remove(&self, name: &str) {
-        std::fs::remove_file(self.path().join("plugins").join(name)).expect("the plugin was there");
-    }
-
-    /// The configuration for a daemon in this home. Plugins that fail are tried again soon.
-    pub fn config(&self) -> Config {
-        let address: Address = self.path().join("daemon.sock").into();
-        let mut config = Config::new(address, self.path().join("state"));
-        config.plugin_dirs = vec![self.path().join("plugins")];
-        config.restart = RestartPolicy::default();
-        config.restart.initial = Duration::from_millis(20);
-        config.restart.maximum = Duration::from_millis(20);
-        config.restart.max_failures = 3;
-        config.removal_grace = Duration::from_millis(100);
-        config
-    }
-}
 
 /// Makes `name` behave so.
 pub fn behave(config: &mut Config, name: &str, behaviour: Behaviour) {
@@ -103,15 +56,20 @@ pub fn the_failure(error: &ResolveError) -> &ProviderFailure {
     failure
 }
 
+fn lock(config: &Mutex<Config>) -> std::sync::MutexGuard<'_, Config> {
+    config.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A running daemon. Dropped without [`stop`](Self::stop), its plugins are killed.
 #[derive(Debug)]
 pub struct TestDaemon {
     /// Its home.
     pub home: Arc<Home>,
-    /// Asks it.
+    /// A client of it.
     pub resolver: Resolver<DaemonSocket>,
-    /// Makes it reload.
+    /// Its handle.
     pub handle: ManagerHandle,
+    config: Arc<Mutex<Config>>,
     address: Address,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
@@ -132,7 +90,11 @@ impl TestDaemon {
     /// A daemon with this configuration.
     pub fn with_config(home: Arc<Home>, config: Config) -> Self {
         let address = config.listen[0].clone();
-        let daemon = Daemon::bind(config).expect("the daemon listens");
+        let current = Arc::new(Mutex::new(config.clone()));
+        let read = Arc::clone(&current);
+        let daemon = Daemon::bind(config)
+            .expect("the daemon listens")
+            .on_reload(move || Ok(lock(&read).clone()));
         let handle = daemon.handle();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(daemon.run(async {
@@ -144,10 +106,31 @@ impl TestDaemon {
             home,
             resolver,
             handle,
+            config: current,
             address,
             stop: Some(stop),
             task,
         }
+    }
+
+    /// Reloads with a changed configuration.
+    ///
+    /// # Panics
+    ///
+    /// If the reload fails.
+    pub async fn reload_with(&self, change: impl FnOnce(&mut Config)) -> ReloadReport {
+        change(&mut lock(&self.config));
+        self.reload().await
+    }
+
+    /// Reloads.
+    ///
+    /// # Panics
+    ///
+    /// If the reload fails.
+    pub async fn reload(&self) -> ReloadReport {
+        let report = self.handle.reload().await;
+        report.expect("running").expect("reloaded")
     }
 
     /// Where it listens.
@@ -164,6 +147,79 @@ impl TestDaemon {
         self.resolver
             .get(&pattern.parse().expect("a pattern"))
             .await
+    }
+
+    /// The one value of an id, as text.
+    ///
+    /// # Errors
+    ///
+    /// What the daemon answered.
+    pub async fn value(&self, id: &str) -> Result<String, ResolveError> {
+        let secrets = self.get(id).await?;
+        let [envelope] = secrets.envelopes.as_slice() else {
+            panic!("{id} has {} envelopes", secrets.envelopes.len());
+        };
+        Ok(String::from_utf8_lossy(envelope.value.expose()).into_owned())
+    }
+
+    /// A call of a method of [`crate::caller`].
+    pub async fn call(&self, method: &str, argument: &str) -> Reply {
+        let (address, method, argument) =
+            (self.address.clone(), method.to_owned(), argument.to_owned());
+        let call = tokio::task::spawn_blocking(move || caller::call(&address, &method, &argument));
+        call.await.expect("the caller does not panic")
+    }
+
+    /// The plugins as `keyway.v1.ManagementService` lists them, in rank order.
+    pub async fn statuses(&self) -> Vec<keyway::PluginStatus> {
+        let client = keyway::ManagementServiceClient::from(self.resolver.rpc());
+        let response = client.list_plugins(keyway::ListPluginsRequest {}).await;
+        response.expect("a list").into_message().plugins
+    }
+
+    /// One of them.
+    ///
+    /// # Panics
+    ///
+    /// If it is not listed.
+    pub async fn status(&self, name: &str) -> keyway::PluginStatus {
+        let statuses = self.statuses().await;
+        let found = statuses.into_iter().find(|status| status.name() == name);
+        found.unwrap_or_else(|| panic!("{name} is not listed"))
+    }
+
+    /// The process of a plugin.
+    ///
+    /// # Panics
+    ///
+    /// If it has none.
+    pub async fn pid(&self, name: &str) -> Pid {
+        let status = self.status(name).await;
+        Pid::from_raw(status.pid()).expect("a process")
+    }
+
+    /// Waits until a plugin is in this state, and returns it then.
+    ///
+    /// # Panics
+    ///
+    /// If that does not happen.
+    pub async fn wait_for_state(
+        &self,
+        name: &str,
+        state: keyway::PluginState,
+    ) -> keyway::PluginStatus {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let status = self.status(name).await;
+            if status.state() == state {
+                return status;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{name} never was {state:?}, but {status:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// What the daemon answers to a JSON request of a client that knows nothing but HTTP.

@@ -1,6 +1,7 @@
-//! What a daemon inside the test logs.
+//! What a daemon of a test logs.
 
 use std::fmt::{self, Write as _};
+use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::field::{Field, Visit};
@@ -16,11 +17,14 @@ pub struct Log {
 }
 
 impl Log {
-    /// Begins to keep them.
+    /// Keeps the events from now on.
     pub fn keep() -> Self {
         let lines = Arc::default();
         Self {
-            _guard: set_default(Keeper(Arc::clone(&lines))),
+            _guard: set_default(Keeper {
+                lines: Arc::clone(&lines),
+                is_written: false,
+            }),
             lines,
         }
     }
@@ -33,7 +37,24 @@ impl Log {
     }
 }
 
-struct Keeper(Arc<Mutex<Vec<String>>>);
+/// Writes the events of this process from `info` upwards to standard error.
+///
+/// # Panics
+///
+/// If the process has a subscriber already.
+pub fn write_to_stderr() {
+    tracing::subscriber::set_global_default(Keeper {
+        lines: Arc::default(),
+        is_written: true,
+    })
+    .expect("the first subscriber");
+}
+
+struct Keeper {
+    lines: Arc<Mutex<Vec<String>>>,
+    /// Whether the lines go to standard error instead.
+    is_written: bool,
+}
 
 impl Subscriber for Keeper {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -43,7 +64,12 @@ impl Subscriber for Keeper {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line(event.metadata().level().to_string());
         event.record(&mut line);
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_written {
+            // A closed standard error has no reader.
+            let _ = writeln!(std::io::stderr(), "{}", line.0);
+            return;
+        }
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.push(line.0);
     }
 

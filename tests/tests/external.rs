@@ -1,14 +1,16 @@
 //! External plugins: processes that connect to the daemon by themselves.
 
-use std::collections::BTreeSet;
 use std::os::unix::net::UnixStream as StdStream;
+use std::path::Path;
 
 use keyway_proto::plugins::v1::RunStatus;
 use keyway_resolver::ResolveError;
 use keyway_rpc::{Code, Error};
-use keyway_runtime::ExternalPlugins;
-use keyway_tests::daemon::Home;
-use keyway_tests::plugin::{Plugin, connect, hijack};
+use keyway_runtime::{AuditConfig, Config, ExternalPlugins, Sha256};
+use keyway_tests::daemon::{Home, PATIENCE, plugin};
+use keyway_tests::log::Log;
+use keyway_tests::plugin::{Plugin, connect, connect_scripted, hijack};
+use keyway_tests::script::Script;
 use keyway_tests::{Behaviour, TestDaemon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -72,7 +74,7 @@ async fn l05_a_connected_or_launched_name_is_refused_to_another_plugin() {
 async fn configuration_can_refuse_plugins_external() {
     let home = Home::new(PLUGIN);
     let mut config = home.config();
-    config.external = ExternalPlugins::Named(BTreeSet::from(["welcome".parse().expect("a name")]));
+    config.external = named(&["welcome"]);
     let daemon = TestDaemon::with_config(home.into(), config);
     let error = external(&daemon, "stranger").await.expect_err("refused");
     assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
@@ -241,4 +243,189 @@ async fn an_upgrade_without_its_headers_is_refused_with_the_reason() {
         "{answer}"
     );
     daemon.stop().await;
+}
+
+/// Home with an audit log, and the log's path.
+fn audited() -> (Home, Config, std::path::PathBuf) {
+    let home = Home::new(PLUGIN);
+    let mut config = home.config();
+    let log = home.path().join("audit.jsonl");
+    config.audit = Some(AuditConfig::new(&log));
+    (home, config, log)
+}
+
+/// The records of one action in the audit log.
+fn records(log: &Path, action: &str) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let records = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"));
+    records
+        .filter(|record: &serde_json::Value| record["action"] == action)
+        .collect()
+}
+
+#[tokio::test]
+async fn an_external_registration_is_a_warning_and_an_audit_record() {
+    let kept = Log::keep();
+    let (home, config, log) = audited();
+    let daemon = TestDaemon::with_config(home.into(), config);
+    let plugin = external(&daemon, "outside").await.expect("registered");
+    let pid = std::process::id();
+    let executable = std::env::current_exe().expect("a path");
+    let executable = executable.to_string_lossy();
+    let lines = kept.with("external plugin registered");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let pid_field = format!("pid={pid}");
+    for part in [
+        "WARN",
+        "plugin=outside",
+        &pid_field,
+        &executable,
+        "outside/**",
+    ] {
+        assert!(lines[0].contains(part), "no {part} in {}", lines[0]);
+    }
+    let records = records(&log, "register");
+    assert_eq!(records.len(), 1, "{records:?}");
+    let record = &records[0];
+    assert_eq!(record["plugin"], "outside");
+    assert_eq!(record["pid"], pid);
+    assert_eq!(record["executable"], &*executable);
+    assert_eq!(record["detail"], "outside/**");
+    plugin.leave().await;
+    daemon.stop().await;
+}
+
+/// A pin of any plugin means that every plugin has to be named.
+#[tokio::test]
+async fn an_unnamed_external_plugin_is_refused_while_plugins_are_pinned() {
+    let kept = Log::keep();
+    let (home, mut config, log) = audited();
+    plugin(&mut config, "pinned").sha256 = Some(Sha256::of(b"another file"));
+    let daemon = TestDaemon::with_config(home.into(), config);
+    let error = external(&daemon, "outside").await.expect_err("refused");
+    assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
+    assert!(error.message().contains("[external] allow"), "{error}");
+    assert_eq!(kept.with("external plugin refused").len(), 1);
+    let records = records(&log, "refuse");
+    assert_eq!(records[0]["plugin"], "outside", "{records:?}");
+    assert_eq!(records[0]["pid"], std::process::id());
+    daemon
+        .reload_with(|config| config.external = named(&["outside"]))
+        .await;
+    let plugin = external(&daemon, "outside").await.expect("named");
+    plugin.leave().await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_disconnects_external_plugins_that_it_does_not_admit() {
+    let changes: [fn(&mut Config); 3] = [
+        |config| config.external = ExternalPlugins::None,
+        |config| config.external = named(&["another"]),
+        |config| plugin(config, "pinned").sha256 = Some(Sha256::of(b"another file")),
+    ];
+    for change in changes {
+        let daemon = TestDaemon::start(PLUGIN, &[]);
+        let connected = external(&daemon, "outside").await.expect("registered");
+        assert_eq!(daemon.ids("outside/key").await.len(), 1);
+        let report = daemon.reload_with(change).await;
+        assert!(!report.changed.is_empty(), "{report:?}");
+        let ended = tokio::time::timeout(PATIENCE, connected.ended()).await;
+        ended.expect("disconnected");
+        daemon.get("outside/key").await.expect_err("disconnected");
+        let refused = match hijack(daemon.address()).await {
+            Ok(socket) => connect("outside", Behaviour::Good, socket).await.is_err(),
+            Err(_) => true,
+        };
+        assert!(refused, "it came back");
+        daemon.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn an_external_provider_ranks_below_a_launched_one_of_equal_priority() {
+    let home = Home::new(PLUGIN);
+    let script = |value: &str| Script {
+        pattern: Some("db/**".into()),
+        secrets: Some([("db/password".to_owned(), value.to_owned())].into()),
+        ..Script::default()
+    };
+    home.play("launched", &script("right"));
+    home.change("a-outside", &script("lower"));
+    let config = home.config();
+    let daemon = TestDaemon::with_config(home.into(), config);
+    daemon.wait_for("launched", RunStatus::Running).await;
+    let socket = hijack(daemon.address()).await.expect("hijacked");
+    let connected = connect_scripted("a-outside", daemon.home.path(), socket).await;
+    let connected = connected.expect("registered");
+    assert_eq!(daemon.value("db/password").await.expect("a value"), "right");
+    assert_eq!(daemon.status("a-outside").await.rank, Some(2));
+    connected.leave().await;
+    daemon.stop().await;
+}
+
+/// The first process that takes the name of a listed module would open the gate.
+#[tokio::test]
+async fn an_external_module_decides_only_if_it_is_named() {
+    let home = Home::new(PLUGIN);
+    home.add("good");
+    let mut config = home.config();
+    config
+        .access_modules
+        .insert("guard".parse().expect("a name"));
+    let daemon = TestDaemon::with_config(home.into(), config);
+    let connect_guard = async || {
+        let socket = hijack(daemon.address()).await.expect("hijacked");
+        connect("guard", Behaviour::AccessControl, socket).await
+    };
+    let error = connect_guard().await.expect_err("refused");
+    assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
+    let error = daemon.get("good/key").await.expect_err("denied");
+    assert!(matches!(error, ResolveError::Denied { .. }), "{error:?}");
+    daemon
+        .reload_with(|config| config.external = named(&["guard"]))
+        .await;
+    let guard = connect_guard().await.expect("named");
+    assert_eq!(daemon.ids("good/key").await.len(), 1);
+    let error = daemon.get("good/denied").await.expect_err("denied");
+    assert!(matches!(error, ResolveError::Denied { .. }), "{error:?}");
+    guard.leave().await;
+    while daemon.status("guard").await.pid.is_some() {
+        tokio::task::yield_now().await;
+    }
+    let error = daemon.get("good/key").await.expect_err("denied");
+    assert!(error.to_string().contains("guard"), "{error}");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_external_name_with_a_priority_is_a_warning_unless_it_is_listed() {
+    let home = Home::new(PLUGIN);
+    let mut config = home.config();
+    plugin(&mut config, "outside").priority = Some(5);
+    let daemon = TestDaemon::with_config(home.into(), config);
+    let names_it =
+        |warning: &String| warning.contains("outside") && warning.contains("[external] allow");
+    let report = daemon.reload().await;
+    assert!(
+        report.warnings.iter().any(names_it),
+        "{:?}",
+        report.warnings
+    );
+    let report = daemon
+        .reload_with(|config| config.external = named(&["outside"]))
+        .await;
+    assert!(
+        !report.warnings.iter().any(names_it),
+        "{:?}",
+        report.warnings
+    );
+    daemon.stop().await;
+}
+
+fn named(names: &[&str]) -> ExternalPlugins {
+    let names = names.iter().map(|name| name.parse().expect("a name"));
+    ExternalPlugins::Named(names.collect())
 }

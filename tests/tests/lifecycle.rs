@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use keyway_proto::plugins::v1::RunStatus;
 use keyway_resolver::{FailureKind, ResolveError};
+use keyway_tests::behaviour::VARIABLE;
 use keyway_tests::daemon::{Home, PATIENCE, behave, plugin, the_failure};
 use keyway_tests::plugin::value_of;
 use keyway_tests::processes::{children, group, wait_until};
-use keyway_tests::{Behaviour, TestDaemon};
+use keyway_tests::{Behaviour, DaemonProcess, TestDaemon};
 
 const PLUGIN: &str = env!("CARGO_BIN_EXE_misbehaving-plugin");
 
@@ -79,6 +80,9 @@ async fn l05_a_plugin_that_does_not_register_in_time_is_no_candidate() {
 async fn l06_a_killed_daemon_leaves_no_process_of_a_plugin_group() {
     let home = Home::new(PLUGIN);
     home.add("helped");
+    let (variable, behaviour) = (VARIABLE, Behaviour::StartHelper.as_str());
+    let text = format!("[plugins.helped]\nenv = {{ {variable} = \"{behaviour}\" }}\n");
+    DaemonProcess::configure(&home, &text);
     let mut daemon = std::process::Command::new(env!("CARGO_BIN_EXE_test-daemon"))
         .arg(home.path())
         .spawn()

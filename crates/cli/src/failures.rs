@@ -179,7 +179,7 @@ fn cause(failure: &ProviderFailure) -> String {
         FailureKind::Starting => format!("{name} is still being started"),
         FailureKind::TimedOut => format!("{name} took too long"),
         FailureKind::Unauthenticated => format!("{name} is not logged in"),
-        FailureKind::Unavailable => format!("the store of {name} cannot be reached"),
+        FailureKind::Unavailable => format!("{name} cannot provide it now"),
         _ => format!("{name} failed"),
     };
     match failure.message.trim().trim_end_matches('.') {

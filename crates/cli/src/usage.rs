@@ -97,6 +97,9 @@ fn what(error: &clap::Error, command: &str, arguments: &[OsString]) -> String {
             "no command was given".to_owned()
         }
         ErrorKind::MissingRequiredArgument => format!("{argument} is missing"),
+        ErrorKind::UnknownArgument if is_option_of(&argument, command) => {
+            format!("`{argument}` goes behind `{command}`, not before it")
+        }
         ErrorKind::UnknownArgument if argument.starts_with('-') => {
             let place = place(ContextKind::InvalidArg);
             format!("{place} is not an option of `{command}`")
@@ -122,6 +125,19 @@ fn what(error: &clap::Error, command: &str, arguments: &[OsString]) -> String {
         ErrorKind::InvalidUtf8 => "an argument is not UTF-8".to_owned(),
         _ => "the command line cannot be read".to_owned(),
     }
+}
+
+/// Whether the command that was meant takes this option, which then stands in the wrong place.
+fn is_option_of(argument: &str, command: &str) -> bool {
+    let mut found = Cli::command();
+    for word in command.split(' ').skip(1) {
+        let Some(inner) = found.find_subcommand(word).cloned() else {
+            return false;
+        };
+        found = inner;
+    }
+    let long = argument.strip_prefix("--");
+    long.is_some() && found.get_arguments().any(|known| known.get_long() == long)
 }
 
 /// What a value was given for: an option, or a place in the command line.
@@ -160,6 +176,10 @@ fn advice(error: &clap::Error, command: &str) -> String {
         words.retain(|word| is_slip(&typed, word));
         list(&words)
     };
+    let typed = text(error, ContextKind::InvalidSubcommand);
+    if let Some(hint) = hint(&typed).filter(|_| command == "keyway") {
+        return hint;
+    }
     let suggested = [ContextKind::ValidValue, ContextKind::SuggestedArg]
         .into_iter()
         .find_map(|kind| list(&words(error.get(kind)?)));
@@ -167,6 +187,42 @@ fn advice(error: &clap::Error, command: &str) -> String {
         Some(words) => format!("Try {words}, or run `{command} --help` to see what it takes"),
         None => format!("Run `{command} --help` to see what it takes"),
     }
+}
+
+/// What does here what a command of this name does elsewhere.
+fn hint(typed: &str) -> Option<String> {
+    let command = match typed {
+        "read" | "show" | "cat" | "view" => "get",
+        "list" | "search" | "find" => "ls",
+        "insert" | "put" | "add" | "create" | "write" | "store" => "set",
+        "delete" | "remove" | "del" | "unset" => "rm",
+        "exec" | "x" | "env" => "run",
+        "start" | "daemon" | "agent" => "serve",
+        "plugin" | "providers" => "plugins",
+        "trust" | "enable" | "disable" | "reload" => {
+            return Some(format!("Run `keyway plugins {typed}`"));
+        }
+        "stop" | "quit" => {
+            return Some(
+                "Stop the daemon with Ctrl-C or with `kill` and its process id".to_owned(),
+            );
+        }
+        "status" | "doctor" => {
+            return Some(
+                "Run `keyway plugins` and `keyway config` to see how things are".to_owned(),
+            );
+        }
+        "logs" | "log" => {
+            return Some("The daemon logs to its standard error, which systemd keeps for `journalctl --user`".to_owned());
+        }
+        "login" | "unlock" | "init" | "setup" => {
+            return Some("None is needed: start the daemon with `keyway serve`".to_owned());
+        }
+        _ => return None,
+    };
+    Some(format!(
+        "Try `keyway {command}`, or run `keyway --help` to see what there is"
+    ))
 }
 
 /// The words that the parser suggests.
@@ -232,6 +288,26 @@ mod tests {
         check("set --store x a", "keyway set");
         check("plugins --json enable", "keyway plugins enable");
         check("--socket x set", "keyway set");
+    }
+
+    #[test]
+    fn hints_name_commands_that_exist() {
+        for typed in [
+            "read", "list", "put", "delete", "exec", "start", "plugin", "enable",
+        ] {
+            let hint = hint(typed).unwrap();
+            let named = hint.split('`').nth(1).unwrap();
+            let words: Vec<_> = named.split(' ').skip(1).map(OsString::from).collect();
+            assert_eq!(command(&words), named, "{typed}");
+            assert!(words.len() > usize::from(typed == "enable"), "{hint}");
+        }
+        assert_eq!(hint("not-a-real-token"), None);
+    }
+
+    #[test]
+    fn an_option_of_the_command_is_known_as_one() {
+        assert!(is_option_of("--config", "keyway serve"));
+        assert!(!is_option_of("--config", "keyway get") && !is_option_of("x", "keyway serve"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod lock;
 mod memory;
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -35,19 +36,26 @@ impl StateFile {
     /// Reads the file. Blocks.
     ///
     /// The daemon runs without it: an absent file is an empty state, and one that is damaged or that another user could have
-    /// written is logged as an error and counts as empty, so that every plugin counts as never seen.
+    /// written is logged as an error and counts as empty, so that every plugin counts as never seen. Such a file is moved aside,
+    /// because the next write would replace what can still be repaired.
     pub(crate) fn read(&self) -> State {
-        match self.try_read() {
-            Ok(state) => state,
-            Err(error) => {
-                tracing::error!(
-                    path = %self.path.display(), %error,
-                    "state file ignored: all plugins count as never seen, disabled plugins are enabled and trusted checksums are \
-                     forgotten; repair the file, or disable and trust them again"
-                );
-                State::default()
-            }
-        }
+        let error = match self.try_read() {
+            Ok(state) => return state,
+            Err(error) => error,
+        };
+        let aside = self.path.with_extension("json.damaged");
+        // Where it cannot be moved, it cannot be replaced either.
+        let kept = match fs::rename(&self.path, &aside) {
+            Ok(()) => &aside,
+            Err(_) => &self.path,
+        };
+        tracing::error!(
+            path = %self.path.display(), %error,
+            "state file ignored: all plugins count as never seen, disabled plugins are enabled and trusted checksums are \
+             forgotten; repair {}, which is what it was, and move it back while no daemon runs, or disable and trust them again",
+            kept.display()
+        );
+        State::default()
     }
 
     fn try_read(&self) -> Result<State, Box<dyn std::error::Error>> {
@@ -84,7 +92,6 @@ impl StateFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use crate::model::PluginName;
@@ -120,16 +127,20 @@ mod tests {
             &format!(r#"{{"plugins":{{{}}}}}"#, names.join(",")),
         ] {
             fs::write(&file.path, damaged).expect("written");
-            assert_eq!(file.read(), State::default(), "{:.80}", damaged);
             assert!(file.try_read().is_err(), "{:.80}", damaged);
+            assert_eq!(file.read(), State::default(), "{:.80}", damaged);
+            // What can be repaired outlives the next write.
+            file.write(&State::default()).expect("written");
+            let aside = directory.path().join("state.json.damaged");
+            assert_eq!(fs::read_to_string(aside).expect("kept"), damaged);
         }
         fs::write(&file.path, valid).expect("written");
         assert_eq!(file.read().plugin(&name("pass")).decision(), Some(false));
         for mode in [0o666, 0o660, 0o602] {
+            fs::write(&file.path, valid).expect("written");
             fs::set_permissions(&file.path, fs::Permissions::from_mode(mode)).expect("the mode");
             assert_eq!(file.read(), State::default(), "{mode:o}");
         }
-        fs::remove_file(&file.path).expect("removed");
         fs::create_dir(&file.path).expect("a directory in its place");
         assert_eq!(file.read(), State::default());
     }

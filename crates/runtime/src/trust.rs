@@ -14,19 +14,25 @@ pub enum TrustError {
         name: PluginName,
     },
     /// The plugin is part of the daemon's own executable.
-    #[error("{name} is part of the daemon's own executable, which is not pinned")]
+    #[error(
+        "{name} is part of the daemon's own executable, which is not pinned. It runs without a pin"
+    )]
     Bundled {
         /// The plugin.
         name: PluginName,
     },
     /// Configuration pins the plugin, and what it decides cannot be decided over RPC.
-    #[error("configuration pins {name}: change `sha256` there")]
+    #[error(
+        "the configuration pins {name}. Change `sha256` in `[plugins.{name}]` there, then run `keyway plugins reload`"
+    )]
     Configured {
         /// The plugin.
         name: PluginName,
     },
     /// The plugin has no pin that the user trusted.
-    #[error("{name} is not pinned: there is nothing to take back")]
+    #[error(
+        "{name} is not pinned, so there is nothing to take back. Run `keyway plugins` to see its state"
+    )]
     NotTrusted {
         /// The plugin.
         name: PluginName,

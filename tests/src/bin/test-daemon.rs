@@ -1,17 +1,44 @@
-//! A daemon process for the tests that kill one. Arguments: its home, and the misbehaving plugin's executable; it has one plugin
-//! with a helper process.
+//! A daemon process for the tests that need one of its own. The argument is its home, where `config.toml` is read, if it exists, at
+//! the start and at SIGHUP. The log goes to standard error.
 
-use keyway_runtime::{Config, Daemon};
-use keyway_tests::Behaviour;
-use keyway_tests::daemon::behave;
+use std::path::{Path, PathBuf};
+
+use keyway_runtime::{Config, ConfigError, Daemon};
+use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let home = std::path::PathBuf::from(std::env::args_os().nth(1).expect("a home"));
+    keyway_tests::log::write_to_stderr();
+    let home = PathBuf::from(std::env::args_os().nth(1).expect("a home"));
+    let mut hangup = signal(SignalKind::hangup()).expect("a signal handler");
+    let mut terminate = signal(SignalKind::terminate()).expect("a signal handler");
+    let config = read(&home).expect("a configuration");
+    let daemon = Daemon::bind(config)
+        .expect("the daemon listens")
+        .on_reload(move || read(&home));
+    let handle = daemon.handle();
+    let reloads = async move {
+        while hangup.recv().await.is_some() {
+            match handle.reload().await {
+                Some(Err(error)) => tracing::error!(%error, "reload failed"),
+                _ => tracing::info!("reloaded"),
+            }
+        }
+    };
+    tokio::spawn(reloads);
+    let stop = async move {
+        terminate.recv().await;
+    };
+    daemon.run(stop).await;
+}
+
+fn read(home: &Path) -> Result<Config, ConfigError> {
     let mut config = Config::new(home.join("daemon.sock").into(), home.join("state"));
     config.plugin_dirs = vec![home.join("plugins")];
     config.environment = std::env::vars_os().collect();
-    behave(&mut config, "helped", Behaviour::StartHelper);
-    let daemon = Daemon::bind(config).expect("the daemon listens");
-    daemon.run(std::future::pending()).await;
+    let file = home.join("config.toml");
+    if file.exists() {
+        config.read_file(&file)?;
+    }
+    Ok(config)
 }

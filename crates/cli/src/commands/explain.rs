@@ -13,7 +13,24 @@ use crate::failure::Failure;
 use crate::output::{self, Table, json};
 use crate::printable::printable;
 
-/// How one id was resolved, as `--json` shows it.
+/// How a query was resolved, as `--json` shows it.
+#[derive(Debug, Serialize)]
+struct Explanation {
+    ids: Vec<Explained>,
+    /// The providers that failed; for a pattern they may hold ids that are not among these.
+    failed: Vec<Failed>,
+}
+
+/// A provider that failed.
+#[derive(Debug, Serialize)]
+struct Failed {
+    name: String,
+    /// The kind of failure, as in `LOCKED`.
+    kind: &'static str,
+    message: String,
+}
+
+/// How one id was resolved.
 #[derive(Debug, Serialize)]
 struct Explained {
     id: String,
@@ -42,19 +59,48 @@ pub(super) async fn run(daemon: &Daemon, pattern: &Pattern, json: bool) -> Resul
     };
     let answer = client.explain(request).await;
     let answer = answer.map_err(|error| daemon::refused(pattern, error.into()))?;
-    let ids = explained(answer.into_message());
+    let explanation = Explanation::from(answer.into_message());
     if json {
-        return output::print_text(json::line(&ids));
+        return output::print_text(json::line(&explanation));
     }
-    if ids.is_empty() {
+    let Explanation { ids, failed } = explanation;
+    if ids.is_empty() && failed.is_empty() {
         output::note(format_args!("no secret matches {pattern}"));
     }
-    let ids: Vec<String> = ids.iter().map(Explained::text).collect();
-    output::print_text(ids.join("\n"))
+    let mut parts: Vec<String> = ids.iter().map(Explained::text).collect();
+    if pattern.as_id().is_none() && !failed.is_empty() {
+        parts.push(failed_text(&failed));
+    }
+    output::print_text(parts.join("\n"))
 }
 
-fn explained(response: ExplainResponse) -> Vec<Explained> {
-    response.ids.into_iter().map(Explained::from).collect()
+/// The providers that failed for a pattern.
+fn failed_text(failed: &[Failed]) -> String {
+    let mut table = Table::new(["PROVIDER", "OUTCOME", "MESSAGE"]);
+    for failed in failed {
+        let outcome = format!("failed: {}", kind_word(failed.kind));
+        table.push([&failed.name, &outcome, &failed.message]);
+    }
+    format!("other ids of these providers: uncertain\n{table}")
+}
+
+/// A kind of failure for the user.
+fn kind_word(kind: &str) -> String {
+    kind.to_lowercase().replace('_', " ")
+}
+
+impl From<ExplainResponse> for Explanation {
+    fn from(response: ExplainResponse) -> Self {
+        let failed = response.failed.into_iter().map(|failure| Failed {
+            kind: failure.kind().name(),
+            name: failure.name.unwrap_or_default(),
+            message: failure.message.unwrap_or_default(),
+        });
+        Self {
+            failed: failed.collect(),
+            ids: response.ids.into_iter().map(Explained::from).collect(),
+        }
+    }
 }
 
 impl From<ExplainedId> for Explained {
@@ -107,10 +153,7 @@ impl Explained {
         for provider in &self.providers {
             let rank = provider.rank.map(|rank| rank.to_string());
             let outcome = match provider.kind {
-                Some(kind) => {
-                    let kind = kind.to_lowercase().replace('_', " ");
-                    format!("{}: {kind}", provider.outcome)
-                }
+                Some(kind) => format!("{}: {}", provider.outcome, kind_word(kind)),
                 None => provider.outcome.to_owned(),
             };
             table.push([

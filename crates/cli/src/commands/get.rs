@@ -133,16 +133,34 @@ fn beside_silent(failure: &Failure, pattern: &Pattern, plugins: &[Plugin]) -> Fa
             format!("Run {commands} if it should be asked, or `keyway ls` to see what there is");
         return but(failure, &silent, &advice);
     }
-    let unknown = names(&|plugin| plugin.kind == Kind::Unknown);
-    if unknown.is_empty() {
+    let unknown = |is_meant: fn(Status) -> bool| {
+        names(&|plugin: &Plugin| plugin.kind == Kind::Unknown && is_meant(plugin.status))
+    };
+    let is_other = |status| !matches!(status, Status::Refused | Status::Absent);
+    let silent: Vec<String> = [
+        (
+            unknown(|status| status == Status::Refused),
+            ["is refused", "are refused"],
+        ),
+        (
+            unknown(is_other),
+            ["has never started", "have never started"],
+        ),
+        (
+            unknown(|status| status == Status::Absent),
+            ["is absent", "are absent"],
+        ),
+    ]
+    .into_iter()
+    .filter(|(names, _)| !names.is_empty())
+    .map(|(names, what)| clause(&names, what))
+    .collect();
+    if silent.is_empty() {
         return failure.clone();
     }
     but(
         failure,
-        &[clause(
-            &unknown,
-            ["has never started", "have never started"],
-        )],
+        &silent,
         "Run `keyway plugins` to see why, or `keyway ls` to see what there is",
     )
 }
@@ -277,6 +295,19 @@ mod tests {
         insta::assert_snapshot!(beside_silent(&failure, &pattern, &plugins[..1]), @"
         keyway: there is no secret web/token, but file is turned off.
         Run `keyway plugins enable file` if it should be asked, or `keyway ls` to see what there is.
+        ");
+        let unknown = [
+            ("vualt", Status::Absent),
+            ("env", Status::Refused),
+            ("pass", Status::Crashed),
+        ]
+        .map(|(name, status)| Plugin {
+            kind: Kind::Unknown,
+            ..plugin(name, status, "**")
+        });
+        insta::assert_snapshot!(beside_silent(&failure, &pattern, &unknown), @"
+        keyway: there is no secret web/token, but env is refused and pass has never started and vualt is absent.
+        Run `keyway plugins` to see why, or `keyway ls` to see what there is.
         ");
         let others = &plugins[3..];
         assert_eq!(

@@ -117,13 +117,12 @@ fn status(plugin: &Plugin) -> String {
 /// Why the plugin is in its state, and its last failed request.
 fn message(plugin: &Plugin) -> String {
     let failed = plugin.last_failed_request.as_ref().map(|request| {
-        let kind = request.kind.to_lowercase().replace('_', " ");
-        let time = request.time.map(rfc3339).unwrap_or_default();
-        let message = match request.message.as_str() {
-            "" => String::new(),
-            message => format!(": {message}"),
+        let time = request.time.map(|time| format!(" {}", rfc3339(time)));
+        let what = match request.message.as_str() {
+            "" => request.kind.to_lowercase().replace('_', " "),
+            message => message.to_owned(),
         };
-        format!("last failed request {time} {kind}{message}").replace("  ", " ")
+        format!("last failed request{}: {what}", time.unwrap_or_default())
     });
     let message = Some(plugin.message.clone()).filter(|message| !message.is_empty());
     let parts: Vec<String> = message.into_iter().chain(failed).collect();

@@ -269,6 +269,7 @@ impl ManagementService for Script {
         match request.message().pattern() {
             "denied/id" => Err(Error::permission_denied("module `guard` said no")),
             "nothing/**" => Ok(Response::new(ExplainResponse::default())),
+            "failing/**" => Ok(Response::new(inventory::failing())),
             id => Ok(Response::new(inventory::explained(id))),
         }
     }

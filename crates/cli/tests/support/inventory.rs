@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use keyway_proto::keyway::v1::{
     ExplainResponse, ExplainedId, ExplainedProvider, FailedRequest, FailureKind,
     ListPluginsResponse, Outcome, PluginClass, PluginKind, PluginState, PluginStatus,
+    ProviderFailure,
 };
 use keyway_proto::timestamp;
 
@@ -85,6 +86,19 @@ fn provider(name: &str, rank: Option<u32>, outcome: Outcome) -> ExplainedProvide
         rank,
         outcome: Some(outcome.into()),
         ..ExplainedProvider::default()
+    }
+}
+
+/// A pattern of which nothing is certain.
+pub(super) fn failing() -> ExplainResponse {
+    ExplainResponse {
+        failed: vec![ProviderFailure {
+            name: Some("pass".to_owned()),
+            kind: Some(FailureKind::Locked.into()),
+            message: Some("the agent does not run".to_owned()),
+            ..ProviderFailure::default()
+        }],
+        ..ExplainResponse::default()
     }
 }
 

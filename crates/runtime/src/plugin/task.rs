@@ -67,7 +67,7 @@ pub(crate) enum NotEnabled {
     #[error("{name} stays refused: {why}")]
     Refused { name: PluginName, why: String },
     #[error(
-        "the executable of {0} is not trusted: look at it, then run `keyway plugins trust {0}`"
+        "the executable of {0} is not trusted. Look at it, then run `keyway plugins trust {0}`"
     )]
     Untrusted(PluginName),
 }

@@ -12,7 +12,15 @@ use keyway_local::file::{create_private_directory, lock_within};
 #[derive(Debug)]
 pub(crate) struct StateLock {
     /// The kernel releases the lock with the last descriptor of this open file, however the process ends.
-    _file: File,
+    file: File,
+}
+
+impl Drop for StateLock {
+    fn drop(&mut self) {
+        // A child that was forked and has not executed its program yet holds a copy of the descriptor. Should this fail, the lock
+        // ends with that copy.
+        let _ = self.file.unlock();
+    }
 }
 
 /// Why a state directory could not be locked.
@@ -71,7 +79,7 @@ impl StateLock {
             Err(error) => return Err(failed(error)),
         }
         write_pid(&mut file).map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 
@@ -103,6 +111,15 @@ mod tests {
         assert!(error.to_string().contains(&std::process::id().to_string()));
         drop(lock);
         StateLock::acquire(&state).expect("free again");
+    }
+
+    #[test]
+    fn a_dropped_lock_is_free_although_a_forked_child_holds_a_copy_of_its_descriptor() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let lock = StateLock::acquire(directory.path()).expect("locked");
+        let _copy = lock.file.try_clone().expect("a copy");
+        drop(lock);
+        StateLock::acquire(directory.path()).expect("free again");
     }
 
     #[test]

@@ -1,31 +1,56 @@
 //! The plugin that is built to misbehave, on the bare layers.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use keyway_local::Address;
 use keyway_mux::{Connector, Listener, Role, Session};
 use keyway_proto::accesscontrol::v1 as access;
+use keyway_proto::keyway::v1::PluginDescription;
 use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
-use keyway_proto::timestamp::Timestamp;
-use keyway_proto::{LAUNCH_VARIABLE, LaunchConfig};
+use keyway_proto::{DESCRIBE_HEADER, LAUNCH_VARIABLE, LaunchConfig};
 use keyway_rpc::client::Client;
 use keyway_rpc::http1::{Exchange, ServeConfig, serve};
-use keyway_rpc::{Error, Request, Response, Router};
-use keyway_secrets::{Id, Pattern};
+use keyway_rpc::{BinaryMetadata as _, Error, Request, Router};
+use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 use crate::behaviour::{Behaviour, VARIABLE};
+use crate::caller;
+use crate::script::{Place, Script};
+use service::{Service, Wire};
 
-/// What a provider that answers says for `id`. A dummy.
+mod service;
+mod turn;
+
+/// The dummy value that a provider without a list of secrets has for `id`.
 pub fn value_of(id: &str) -> Vec<u8> {
     format!("dummy-value-of-{id}").into_bytes()
 }
 
-/// The whole launched process.
+/// The whole process: a launched plugin, or a caller of a daemon if the first argument says so.
 pub fn run() -> ExitCode {
+    let mut arguments = std::env::args();
+    let executable = arguments.next().unwrap_or_default();
+    match arguments.next().as_deref() {
+        Some(caller::MODE) => {
+            caller::run(arguments);
+            return ExitCode::SUCCESS;
+        }
+        Some(caller::STAY) => {
+            caller::stay(arguments);
+            return ExitCode::SUCCESS;
+        }
+        Some(turn::IN_SESSION) => {
+            rustix::process::setsid().expect("it leads no group");
+            caller::run(arguments);
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
+    }
     let launch = std::env::var(LAUNCH_VARIABLE).expect("started by a runtime");
     let launch = LaunchConfig::from_json(&launch).expect("a launch configuration");
     let behaviour = std::env::var(VARIABLE).map_or(Ok(Behaviour::Good), |text| text.parse());
@@ -38,12 +63,49 @@ pub fn run() -> ExitCode {
         .expect("a runtime");
     runtime.block_on(async {
         let socket = UnixStream::from_std(socket).expect("a socket");
-        live(&launch.name, behaviour, socket).await
+        let player = Player {
+            name: launch.name.clone(),
+            behaviour,
+            place: home_of(&executable).map(|home| Place::new(home, &launch.name)),
+            daemon: home_of(&executable).map(|home| home.join("daemon.sock").into()),
+        };
+        live(player, socket).await
     })
 }
 
-async fn live(name: &str, behaviour: Behaviour, mut socket: UnixStream) -> ExitCode {
+/// The home of a daemon whose plugin directory holds this executable.
+fn home_of(executable: &str) -> Option<&Path> {
+    Path::new(executable).parent()?.parent()
+}
+
+/// A plugin that has not connected yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Player {
+    pub(crate) name: String,
+    pub(crate) behaviour: Behaviour,
+    /// Where its script is; without one it follows the behaviour alone.
+    pub(crate) place: Option<Place>,
+    /// The daemon's socket.
+    pub(crate) daemon: Option<Address>,
+}
+
+impl Player {
+    /// The script as it is now.
+    pub(crate) fn script(&self) -> Script {
+        self.place.as_ref().map(Place::read).unwrap_or_default()
+    }
+
+    /// Notes an event for the test.
+    pub(crate) fn note(&self, event: &str) {
+        if let Some(place) = &self.place {
+            place.note(event);
+        }
+    }
+}
+
+async fn live(player: Player, mut socket: UnixStream) -> ExitCode {
     let mut stderr = std::io::stderr();
+    let behaviour = player.behaviour;
     match behaviour {
         Behaviour::ExitBeforeHello => {
             writeln!(stderr, "the vault is not mounted").expect("stderr");
@@ -65,16 +127,24 @@ async fn live(name: &str, behaviour: Behaviour, mut socket: UnixStream) -> ExitC
         }
         Behaviour::StartHelper => {
             let mut helper = tokio::process::Command::new("sleep");
-            // Nobody waits for it: it ends with its group.
+            // It ends with its group.
             drop(helper.arg("600").spawn().expect("a helper"));
         }
         _ => {}
     }
     if behaviour == Behaviour::IgnoreShutdown {
-        // An ignored signal needs no handler of ours: this process blocks it.
         ignore_interrupt();
     }
-    let outcome = connect(name, behaviour, socket).await;
+    if let Some(place) = &player.place {
+        if place.read().holds_registration {
+            place.note("holds");
+            place.wait(|script| !script.holds_registration).await;
+        }
+        if let Some(status) = place.read().exits_with {
+            return ExitCode::from(status);
+        }
+    }
+    let outcome = start(player, socket).await;
     if behaviour == Behaviour::IgnoreShutdown {
         std::future::pending::<()>().await;
     }
@@ -108,7 +178,7 @@ pub struct Plugin {
 impl Plugin {
     /// Waits until the runtime ends the connection.
     pub async fn ended(self) {
-        // However it ended, it is over.
+        // The end is what counts, not its reason.
         let _ = self.driver.await;
         self.server.abort();
     }
@@ -124,37 +194,71 @@ impl Plugin {
 ///
 /// # Errors
 ///
-/// What the runtime answered to the registration.
+/// The daemon's response to the registration.
 pub async fn connect(
     name: &str,
     behaviour: Behaviour,
     socket: UnixStream,
 ) -> Result<Plugin, Error> {
-    let (session, driver) = Session::new(socket, Role::Client, keyway_mux::Config::default());
-    let driver = tokio::spawn(driver);
-    let service = Service {
+    let player = Player {
         name: name.into(),
         behaviour,
-        session: session.clone(),
+        place: None,
+        daemon: None,
     };
+    start(player, socket).await
+}
+
+/// Registers on a connection and serves it as the script of `name` in the home at `home` says.
+///
+/// # Errors
+///
+/// The daemon's response to the registration.
+pub async fn connect_scripted(
+    name: &str,
+    home: &Path,
+    socket: UnixStream,
+) -> Result<Plugin, Error> {
+    let player = Player {
+        name: name.into(),
+        behaviour: Behaviour::Good,
+        place: Some(Place::new(home, name)),
+        daemon: None,
+    };
+    start(player, socket).await
+}
+
+async fn start(player: Player, socket: UnixStream) -> Result<Plugin, Error> {
+    let (session, driver) = Session::new(socket, Role::Client, keyway_mux::Config::default());
+    let driver = tokio::spawn(driver);
+    let service = Service::new(player.clone(), session.clone());
     let mut router = Router::new()
         .add_service(plugins::PluginServiceServer::new(service.clone()))
         .add_service(resolver::PluginServiceServer::new(service.clone()))
         .add_service(access::AccessControlServiceServer::new(service.clone()));
-    if behaviour != Behaviour::TooOld {
+    if player.behaviour != Behaviour::TooOld {
         router = router.add_service(resolver::ResolverServiceServer::new(service));
     }
     let listener = Listener::new(session.clone());
+    let wire = Wire::new(player.clone(), router);
     let server = tokio::spawn(async move {
         serve(
             listener,
-            |_| router.clone(),
+            |_| wire.clone(),
             ServeConfig::default(),
             std::future::pending(),
         )
         .await;
     });
-    register(name, behaviour, &session).await?;
+    let script = player.script();
+    if script.turns_early {
+        turn::all(&player, &session, &script.turns).await;
+    }
+    register(&player, &script, &session).await?;
+    player.note("registered");
+    if !script.turns_early {
+        turn::all(&player, &session, &script.turns).await;
+    }
     Ok(Plugin {
         session,
         driver,
@@ -162,7 +266,8 @@ pub async fn connect(
     })
 }
 
-async fn register(name: &str, behaviour: Behaviour, session: &Session) -> Result<(), Error> {
+async fn register(player: &Player, script: &Script, session: &Session) -> Result<(), Error> {
+    let (name, behaviour) = (player.name.as_str(), player.behaviour);
     let client = Client::new(Exchange::new(Connector::new(session.clone())));
     let registered_name = if behaviour == Behaviour::WrongName {
         "impostor"
@@ -174,10 +279,10 @@ async fn register(name: &str, behaviour: Behaviour, session: &Session) -> Result
     } else {
         "v1.2.3"
     };
-    let pattern = if behaviour == Behaviour::OwnEverything {
-        "**".into()
-    } else {
-        format!("{name}/**")
+    let pattern = match &script.pattern {
+        Some(pattern) => pattern.clone(),
+        None if behaviour == Behaviour::OwnEverything => "**".into(),
+        None => format!("{name}/**"),
     };
     if behaviour == Behaviour::TooOld {
         let client = resolver::EngineServiceClient::from(client);
@@ -188,30 +293,35 @@ async fn register(name: &str, behaviour: Behaviour, session: &Session) -> Result
         };
         return client.register_plugin(request).await.map(drop);
     }
-    let metadata = match behaviour {
-        Behaviour::AccessControl => {
-            plugins::register_plugin_request::Metadata::AccessControlModule(
-                plugins::AccessControlModule {},
-            )
-        }
-        _ => {
-            plugins::register_plugin_request::Metadata::SecretsProvider(plugins::SecretsProvider {
-                pattern: Some(pattern),
-            })
-        }
+    let is_module = script.is_module || behaviour == Behaviour::AccessControl;
+    let metadata = if is_module {
+        plugins::register_plugin_request::Metadata::AccessControlModule(
+            plugins::AccessControlModule {},
+        )
+    } else {
+        plugins::register_plugin_request::Metadata::SecretsProvider(plugins::SecretsProvider {
+            pattern: Some(pattern),
+        })
     };
-    let request = plugins::RegisterPluginRequest {
+    let mut request = Request::new(plugins::RegisterPluginRequest {
         name: Some(registered_name.into()),
         version: Some(version.into()),
         metadata: Some(metadata),
-    };
+    });
+    if let Some(description) = &script.description {
+        let description = PluginDescription::from(description.clone()).encode_to_vec();
+        request
+            .metadata_mut()
+            .append_binary(DESCRIBE_HEADER, &description)
+            .expect("a binary header");
+    }
     plugins::RegisterServiceClient::from(client)
         .register_plugin(request)
         .await
         .map(drop)
 }
 
-/// Turns a connection to a daemon into a plugin connection, as a plugin that is started by hand does.
+/// Turns a connection to a daemon into a plugin connection, as an external plugin does.
 ///
 /// # Errors
 ///
@@ -235,111 +345,5 @@ pub async fn hijack(address: &Address) -> Result<UnixStream, String> {
         Ok(socket)
     } else {
         Err(head)
-    }
-}
-
-#[derive(Clone)]
-struct Service {
-    name: String,
-    behaviour: Behaviour,
-    session: Session,
-}
-
-impl Service {
-    fn end(&self) {
-        if self.behaviour != Behaviour::IgnoreShutdown {
-            // Refuses new streams and ends when the open ones are done, this answer's included.
-            drop(self.session.close());
-        }
-    }
-}
-
-impl plugins::PluginService for Service {
-    async fn shutdown(
-        &self,
-        _: Request<plugins::ShutdownRequest>,
-    ) -> Result<Response<plugins::ShutdownResponse>, Error> {
-        self.end();
-        Ok(Response::new(plugins::ShutdownResponse {}))
-    }
-}
-
-impl resolver::PluginService for Service {
-    async fn shutdown(
-        &self,
-        _: Request<resolver::ShutdownRequest>,
-    ) -> Result<Response<resolver::ShutdownResponse>, Error> {
-        self.end();
-        Ok(Response::new(resolver::ShutdownResponse {}))
-    }
-}
-
-impl access::AccessControlService for Service {
-    async fn check_access(
-        &self,
-        request: Request<access::CheckAccessRequest>,
-    ) -> Result<Response<access::CheckAccessResponse>, Error> {
-        let denied = request.message().pattern().ends_with("denied");
-        let decision = if denied {
-            access::Decision::Deny
-        } else {
-            access::Decision::Allow
-        };
-        Ok(Response::new(access::CheckAccessResponse {
-            decision: Some(decision.into()),
-        }))
-    }
-}
-
-impl resolver::ResolverService for Service {
-    async fn get_secrets(
-        &self,
-        request: Request<resolver::GetSecretsRequest>,
-    ) -> Result<Response<resolver::GetSecretsResponse>, Error> {
-        let pattern = request.into_message().pattern.unwrap_or_default();
-        match self.behaviour {
-            Behaviour::CrashOnRequest if pattern.ends_with("crash") => std::process::exit(4),
-            Behaviour::Slow if pattern.ends_with("slow") => std::future::pending::<()>().await,
-            Behaviour::Fail => return Err(Error::internal("backend exploded")),
-            Behaviour::BackendTimedOut => {
-                return Err(Error::deadline_exceeded("the \x1b[31mvault\x1b[0m slept"));
-            }
-            _ => {}
-        }
-        let mut ids: Vec<String> = vec![format!("{}/a", self.name), format!("{}/b", self.name)];
-        if let Ok(id) = pattern.parse::<Id>() {
-            ids = vec![id.to_string()];
-        }
-        let query: Pattern = pattern
-            .parse()
-            .map_err(|_| Error::invalid_argument("not a pattern"))?;
-        ids.retain(|id| id.parse().is_ok_and(|id| query.matches(&id)) && !id.ends_with("absent"));
-        if self.behaviour == Behaviour::OutsideRealm {
-            ids.extend([
-                "stolen/id".into(),
-                "not an id".into(),
-                format!("{}/unasked", self.name),
-            ]);
-        }
-        if ids.is_empty() {
-            return Err(Error::not_found("nothing"));
-        }
-        if self.behaviour == Behaviour::Careless {
-            ids.extend(ids.clone());
-        }
-        let envelopes = ids.into_iter().map(|id| {
-            let mut envelope = resolver::get_secrets_response::Envelope::default();
-            envelope.value = Some(value_of(&id));
-            envelope.id = Some(id);
-            envelope.provider = Some("somebody else".into());
-            if self.behaviour == Behaviour::Careless {
-                let seconds = i64::MAX;
-                envelope.expires_at = Some(Timestamp { seconds, nanos: -1 });
-            }
-            envelope
-        });
-        Ok(Response::new(resolver::GetSecretsResponse {
-            envelopes: envelopes.collect(),
-        }))
     }
 }

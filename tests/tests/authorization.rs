@@ -1,0 +1,384 @@
+//! Who may do what: other users, processes of other namespaces, and what a launched plugin starts.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyway_local::Address;
+use keyway_proto::plugins::v1::RunStatus;
+use keyway_tests::daemon::{Home, PATIENCE, plugin};
+use keyway_tests::requirements::{has, has_root_and};
+use keyway_tests::script::{Script, Turn, Via};
+use keyway_tests::{DaemonProcess, TestDaemon};
+
+const PLUGIN: &str = env!("CARGO_BIN_EXE_misbehaving-plugin");
+const DAEMON: &str = env!("CARGO_BIN_EXE_test-daemon");
+
+const ID: &str = "db/password";
+
+/// Runs a program as another user without capabilities.
+const AS_READER: &[&str] = &[
+    "setpriv",
+    "--reuid=4711",
+    "--regid=4711",
+    "--clear-groups",
+    "--inh-caps=-all",
+];
+
+const READER: u32 = 4711;
+
+/// Everything that a caller can ask for, with an argument.
+const METHODS: &[(&str, &str)] = &[
+    ("health", ""),
+    ("version", ""),
+    ("get", ID),
+    ("list", ID),
+    ("explain", ID),
+    ("authorize", ID),
+    ("plugins", ""),
+    ("inspect", ""),
+    ("status", ""),
+    ("enable", "vault"),
+    ("disable", "vault"),
+    ("trust", "vault"),
+    ("untrust", "vault"),
+    ("reload", ""),
+    ("stop", ""),
+    ("hijack", ""),
+];
+
+/// Methods that change the daemon or read what only its user may.
+const OWNER_ONLY: &[&str] = &[
+    "inspect", "status", "enable", "disable", "trust", "untrust", "reload", "stop", "hijack",
+];
+
+fn vault() -> Script {
+    Script {
+        pattern: Some("db/**".into()),
+        secrets: Some(BTreeMap::from([(ID.to_owned(), "right".to_owned())])),
+        ..Script::default()
+    }
+}
+
+fn home() -> Arc<Home> {
+    let home = Home::new(PLUGIN);
+    home.play("vault", &vault());
+    home.into()
+}
+
+#[tokio::test]
+async fn a_listed_uid_reads_and_does_not_administrate() {
+    if !has_root_and("setpriv") {
+        return;
+    }
+    let home = home();
+    std::os::unix::fs::symlink("/bin/false", home.plugin("broken")).expect("a link");
+    DaemonProcess::configure(&home, &format!("allow_uids = [{READER}]\n"));
+    let daemon = DaemonProcess::start(DAEMON, home, &[], 0).await;
+    daemon.wait_for("ok", "get", ID).await;
+    for (method, argument) in METHODS {
+        let expected = if OWNER_ONLY.contains(method) {
+            "permission_denied"
+        } else {
+            "ok"
+        };
+        let reply = daemon.call_as(AS_READER, method, argument).await;
+        assert_eq!(reply.outcome(), expected, "{method}: {reply:?}");
+    }
+    let own = daemon.call("plugins", "").await;
+    assert!(own.body.contains("it exited with status 1"), "{own:?}");
+    let shown = daemon.call_as(AS_READER, "plugins", "").await;
+    assert!(
+        shown.body.contains("vault") && !shown.body.contains("exited"),
+        "{shown:?}"
+    );
+    assert!(daemon.call("get", ID).await.is_ok(), "vault still runs");
+}
+
+#[tokio::test]
+async fn a_uid_that_is_not_listed_is_closed_and_a_removed_one_loses_its_connections() {
+    if !has_root_and("setpriv") {
+        return;
+    }
+    let home = home();
+    let allowed = format!("allow_uids = [{READER}]\n");
+    DaemonProcess::configure(&home, &allowed);
+    let daemon = DaemonProcess::start(DAEMON, home, &[], 0).await;
+    daemon.wait_for("ok", "get", ID).await;
+    let stranger = ["setpriv", "--reuid=4712", "--regid=4712", "--clear-groups"];
+    for (method, argument) in METHODS {
+        let reply = daemon.call_as(&stranger, method, argument).await;
+        assert_eq!(reply.outcome(), "closed", "{method}: {reply:?}");
+    }
+    let mut reader = daemon
+        .connect_as(AS_READER)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a reader");
+    let mut output = BufReader::new(reader.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    output.read_line(&mut line).expect("a line");
+    assert_eq!(line, "connected\n");
+    DaemonProcess::configure(&daemon.home, "allow_uids = []\n");
+    daemon.reload().await;
+    // The process ends with its connection; until then its output does not.
+    let ended = tokio::task::spawn_blocking(move || {
+        let read = output.read_to_string(&mut String::new());
+        read.and_then(|_| reader.wait())
+    });
+    let ended = tokio::time::timeout(PATIENCE, ended).await;
+    ended.expect("disconnected").expect("joined").expect("read");
+    let reply = daemon.call_as(AS_READER, "get", ID).await;
+    assert_eq!(reply.outcome(), "closed", "{reply:?}");
+}
+
+/// Root is an ordinary uid to the daemon of another user.
+#[tokio::test]
+async fn root_is_closed_unless_it_is_listed_and_then_only_reads() {
+    if !has_root_and("setpriv") {
+        return;
+    }
+    for (configured, expected) in [("", "closed"), ("allow_uids = [0]\n", "ok")] {
+        let home = home();
+        // The file of the plugin has to belong to the daemon's user or to root.
+        DaemonProcess::configure(&home, configured);
+        let daemon = DaemonProcess::start(DAEMON, home, AS_READER, READER).await;
+        let as_owner = daemon.call_as(AS_READER, "version", "").await;
+        assert!(as_owner.is_ok(), "{as_owner:?}\n{}", daemon.log());
+        assert_eq!(daemon.call("version", "").await.outcome(), expected);
+        let disabled = daemon.call("disable", "vault").await;
+        assert!(!disabled.is_ok(), "{disabled:?}");
+        assert!(!daemon.call("hijack", "").await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_caller_of_another_pid_namespace_reads_at_a_path_alone() {
+    if !has_root_and("unshare") {
+        return;
+    }
+    let contained = ["unshare", "--pid", "--fork", "--kill-child"];
+    for is_allowed in [false, true] {
+        let home = home();
+        let path = home.path().join("daemon.sock");
+        let name = home.path().file_name().expect("a name").to_string_lossy();
+        let abstract_address: Address = format!("@keyway-tests/{name}").parse().expect("a name");
+        DaemonProcess::configure(
+            &home,
+            &format!(
+                "listen = [\"{}\", \"{abstract_address}\"]\n[access]\ncontained = {is_allowed}\n",
+                path.display()
+            ),
+        );
+        let daemon = DaemonProcess::start(DAEMON, home, &[], 0).await;
+        daemon.wait_for("ok", "get", ID).await;
+        for address in [daemon.address(), abstract_address.clone()] {
+            let outside = daemon.call_at(&address, &[], "plugins", "").await;
+            assert!(outside.is_ok(), "{outside:?}");
+            for (method, argument) in METHODS {
+                let reply = daemon.call_at(&address, &contained, method, argument).await;
+                let is_at_path = address.as_path().is_some();
+                let is_permitted = match *method {
+                    "health" | "version" => true,
+                    "plugins" => false,
+                    method if OWNER_ONLY.contains(&method) => false,
+                    _ => is_at_path || is_allowed,
+                };
+                let expected = if is_permitted {
+                    "ok"
+                } else {
+                    "permission_denied"
+                };
+                assert_eq!(
+                    reply.outcome(),
+                    expected,
+                    "{method} at {address}: {reply:?}"
+                );
+            }
+        }
+    }
+}
+
+/// The overflow uid stands for every user without a mapping, so it equals no user, the daemon's own included.
+#[tokio::test]
+async fn a_daemon_without_a_mapping_of_its_uid_serves_no_user() {
+    if !has_root_and("unshare") {
+        return;
+    }
+    let probe = std::process::Command::new("unshare")
+        .args(["--user", "true"])
+        .status();
+    if !has(
+        "user namespaces",
+        probe.is_ok_and(|status| status.success()),
+    ) {
+        return;
+    }
+    let daemon = DaemonProcess::start(DAEMON, home(), &["unshare", "--user"], 0).await;
+    for wrapper in [&[][..], AS_READER] {
+        for (method, argument) in [("get", ID), ("version", ""), ("reload", "")] {
+            let reply = daemon.call_as(wrapper, method, argument).await;
+            assert_eq!(reply.outcome(), "closed", "{method}: {reply:?}");
+        }
+    }
+}
+
+/// What a launched plugin and the processes that it starts may do, before and after its registration.
+#[tokio::test]
+async fn a_launched_plugin_does_not_administrate_and_reads_nothing() {
+    let methods = [
+        ("get", ID),
+        ("list", ID),
+        ("explain", ID),
+        ("authorize", ID),
+        ("plugins", ""),
+        ("inspect", ""),
+        ("status", ""),
+        ("disable", "vault"),
+        ("trust", "vault"),
+        ("reload", ""),
+        ("stop", ""),
+        ("hijack", ""),
+    ];
+    for turns_early in [false, true] {
+        let home = home();
+        let mut turns = Vec::new();
+        for via in [Via::Connection, Via::Socket, Via::Child] {
+            turns.extend(methods.map(|(method, argument)| Turn::new(via, method, argument)));
+        }
+        for (method, argument) in [("disable", "vault"), ("reload", ""), ("stop", "")] {
+            turns.push(Turn::new(Via::ChildInSession, method, argument));
+        }
+        let n_turns = turns.len();
+        let evil = Script {
+            turns,
+            turns_early,
+            ..Script::default()
+        };
+        home.play("evil", &evil);
+        let mut config = home.config();
+        config.start_timeout = PATIENCE;
+        let daemon = TestDaemon::with_config(Arc::clone(&home), config);
+        let events = home.wait_for_events("evil", "turn", n_turns).await;
+        for event in &events {
+            assert!(!event.ends_with(" ok"), "{event}");
+            let is_on_socket = !event.starts_with("turn Connection");
+            assert!(
+                !is_on_socket || event.ends_with(" permission_denied"),
+                "{event}"
+            );
+        }
+        daemon.wait_for("evil", RunStatus::Running).await;
+        assert_eq!(daemon.value(ID).await.expect("a value"), "right");
+        daemon.stop().await;
+    }
+}
+
+/// A query of its own processes does not wait for the plugin itself.
+#[tokio::test]
+async fn a_plugin_resolves_what_its_configuration_permits_also_while_it_starts() {
+    let home = home();
+    let turns = [Via::Socket, Via::Child]
+        .iter()
+        .flat_map(|via| {
+            [
+                Turn::new(*via, "get", ID),
+                Turn::new(*via, "get", "db/other"),
+                Turn::new(*via, "get", "db/*"),
+            ]
+        })
+        .collect();
+    let asking = Script {
+        turns,
+        turns_early: true,
+        ..Script::default()
+    };
+    home.play("asking", &asking);
+    let mut config = home.config();
+    config.start_timeout = PATIENCE;
+    plugin(&mut config, "asking").may_resolve = vec![ID.parse().expect("an id")];
+    let daemon = TestDaemon::with_config(Arc::clone(&home), config);
+    let events = home.wait_for_events("asking", "turn", 6).await;
+    for via in ["Socket", "Child"] {
+        let of_via: Vec<_> = events
+            .iter()
+            .filter_map(|event| event.strip_prefix(&format!("turn {via} get ")))
+            .collect();
+        // The pattern is cut to what is permitted.
+        assert_eq!(of_via, ["ok", "permission_denied", "ok"], "{events:?}");
+    }
+    daemon.wait_for("asking", RunStatus::Running).await;
+    daemon.stop().await;
+}
+
+/// A process that left the group of its plugin is a program of the user for queries, and a descendant for management.
+#[tokio::test]
+async fn a_child_in_a_session_of_its_own_reads_as_the_user() {
+    let home = home();
+    let asking = Script {
+        turns: vec![Turn::new(Via::ChildInSession, "get", ID)],
+        ..Script::default()
+    };
+    home.play("asking", &asking);
+    let daemon = TestDaemon::with_config(Arc::clone(&home), home.config());
+    let events = home.wait_for_events("asking", "turn", 1).await;
+    assert_eq!(events, ["turn ChildInSession get ok"]);
+    daemon.stop().await;
+}
+
+/// They stand for management and writes towards access-control modules.
+#[tokio::test]
+async fn reserved_ids_are_neither_resolved_nor_listed() {
+    let home = Home::new(PLUGIN);
+    let reserved = "keyway/manage/disable/vault";
+    let wide = Script {
+        pattern: Some("**".into()),
+        secrets: Some(BTreeMap::from([
+            (reserved.to_owned(), "never".to_owned()),
+            ("keyway/write/x".to_owned(), "never".to_owned()),
+            ("keyway/other".to_owned(), "fine".to_owned()),
+        ])),
+        ..Script::default()
+    };
+    home.play("wide", &wide);
+    let config = home.config();
+    let daemon = TestDaemon::with_config(home.into(), config);
+    daemon.wait_for("wide", RunStatus::Running).await;
+    for id in [reserved, "keyway/write/x"] {
+        assert_eq!(daemon.call("get", id).await.outcome(), "not_found", "{id}");
+    }
+    let ids: Vec<String> = daemon
+        .ids("**")
+        .await
+        .into_iter()
+        .map(|(id, _)| id)
+        .collect();
+    assert_eq!(ids, ["keyway/other"]);
+    let asked = daemon.home.events("wide");
+    assert!(
+        !asked.iter().any(|event| event.contains(reserved)),
+        "{asked:?}"
+    );
+    daemon.stop().await;
+}
+
+/// A request that waits must not outlive the plugin whose process sent it.
+#[tokio::test]
+async fn a_plugin_that_asks_while_it_starts_is_ended_at_its_start_timeout() {
+    let home = home();
+    let mut stuck = Script {
+        holds_registration: true,
+        ..Script::default()
+    };
+    stuck.pattern = Some("stuck/**".into());
+    home.play("stuck", &stuck);
+    let mut config = home.config();
+    config.start_timeout = Duration::from_millis(300);
+    let daemon = TestDaemon::with_config(home, config);
+    // A query of another program waits for the first start, at most until that has failed.
+    let value = tokio::time::timeout(PATIENCE, daemon.value(ID)).await;
+    assert_eq!(value.expect("in time").expect("a value"), "right");
+    daemon.stop().await;
+}
