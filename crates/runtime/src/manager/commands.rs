@@ -141,6 +141,9 @@ impl Manager {
             return Err(TrustError::Configured { name: name.clone() });
         }
         if self.host.memory.plugin(name).trusted.is_none() {
+            if !self.plugins.contains_key(name) {
+                return Err(TrustError::Unknown { name: name.clone() });
+            }
             return Err(TrustError::NotTrusted { name: name.clone() });
         }
         tracing::info!(plugin = %name, "pin taken back");
