@@ -302,6 +302,8 @@ impl Log {
             .append(true)
             .create(true)
             .mode(0o600)
+            // A FIFO without a reader, or with one that has stopped, is an error and holds up no request.
+            .custom_flags(libc::O_NONBLOCK)
             .open(&self.config.path)?;
         self.n_bytes = file.metadata()?.len();
         Ok(file)
@@ -432,6 +434,31 @@ mod tests {
         assert_eq!(lines[0]["providers"], serde_json::json!(["vault"]));
         assert_eq!(lines[0]["failed"], serde_json::json!(["env"]));
         assert_eq!(lines[1]["outcome"], "refused");
+    }
+
+    #[test]
+    fn a_fifo_that_no_process_reads_holds_up_nothing() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("audit.fifo");
+        rustix::fs::mkfifoat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        )
+        .expect("a FIFO");
+        let (done, ended) = std::sync::mpsc::channel();
+        std::thread::spawn({
+            let path = path.clone();
+            move || {
+                let continues = record(&audit(&path, |_| {}));
+                let refuses = record(&audit(&path, |config| {
+                    config.on_failure = AuditFailure::Refuse
+                }));
+                done.send((continues.is_ok(), refuses.is_err()))
+            }
+        });
+        let outcome = ended.recv_timeout(std::time::Duration::from_secs(10));
+        assert_eq!(outcome, Ok((true, true)));
     }
 
     #[test]
