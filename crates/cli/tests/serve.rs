@@ -392,6 +392,27 @@ fn a_configuration_that_cannot_be_read_ends_the_start_with_2() {
     }
 }
 
+#[test]
+fn a_configuration_of_an_option_is_named_once_it_was_in_force() {
+    let home = Home::new();
+    let file = home.path("own.toml");
+    fs::write(&file, "").expect("written");
+    home.serve(&["--config", "own.toml"]).stop();
+    fs::remove_file(&file).expect("removed");
+    let start = || home.output(&["serve", "--listen", "daemon.sock", "--config", "own.toml"]);
+    let absent = start();
+    fs::create_dir(&file).expect("a directory in its place");
+    let directory = start();
+    for refused in [absent, directory] {
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        let message = text(&refused.stderr);
+        assert!(
+            message.contains(file.to_str().expect("a path")),
+            "{message}"
+        );
+    }
+}
+
 /// The plugin `file` ends with status 1 instead of registering, so a query has no candidate once that is known.
 fn assert_file_has_failed(daemon: &Daemon) {
     let query = r#"{"pattern":"web/token"}"#;

@@ -100,6 +100,15 @@ impl ConfigSource {
         }
     }
 
+    /// Whether the file that is chosen was in force before. Blocks.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        match &self.choice {
+            ConfigChoice::File(path) | ConfigChoice::Default(Some(path)) => self.is_former(path),
+            ConfigChoice::Default(None) | ConfigChoice::NoFile => false,
+        }
+    }
+
     /// Whether the file at `path` was in force before.
     fn is_former(&self, path: &Path) -> bool {
         self.was_read.load(Ordering::Acquire)
@@ -222,7 +231,9 @@ mod tests {
         let home = Home::new();
         home.write("");
         let named = || home.source(ConfigChoice::File(home.file()));
+        assert!(!named().is_known());
         start(&named()).expect("read");
+        assert!(named().is_known());
         let none = home.source(ConfigChoice::Default(None));
         assert!(matches!(
             start(&none),

@@ -83,9 +83,10 @@ pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
 
 async fn serve(settings: Settings, given: Option<&str>) -> Result<Exit, Failure> {
     let mut signals = signals::Signals::listen()?;
-    let config = settings
-        .read()
-        .map_err(|error| settings::failure(&error, given))?;
+    let config = settings.read().map_err(|error| {
+        let given = given.filter(|_| !settings.is_known());
+        settings::failure(&error, given)
+    })?;
     let missing = settings.missing_plugin_dirs(&config);
     for warning in &config.warnings {
         tracing::warn!("{warning}");

@@ -153,6 +153,11 @@ impl Settings {
         Ok(config)
     }
 
+    /// Whether the configuration file was in force before: an error may name its path then.
+    pub(crate) fn is_known(&self) -> bool {
+        self.sources.source.is_known()
+    }
+
     /// Remembers that a configuration is in force.
     pub(super) fn remember(&self, config: &Config) {
         self.sources.remember(config);
@@ -201,7 +206,7 @@ impl Settings {
 /// Describes a configuration that was not accepted, and what to do about it.
 ///
 /// A path of the command line that leads to no regular file is not repeated: it could be a secret in the wrong place. `given` says
-/// which argument names the path; `None` for the default path.
+/// which argument names the path; `None` for the default path, and for one that was in force before.
 pub(crate) fn failure(error: &ConfigError, given: Option<&str>) -> Failure {
     let unopened = match error {
         ConfigError::Absent { .. } => Some("there is no such file".to_owned()),
