@@ -49,7 +49,7 @@ pub(crate) struct SeenCall {
     pub(crate) may_ask_user: bool,
 }
 
-/// A plugin that replies as it is told.
+/// A plugin that responds as the test says.
 #[derive(Clone)]
 pub(crate) struct Script {
     name: &'static str,
@@ -157,7 +157,8 @@ impl Script {
         let plugin = OwnedTask::spawn(async move {
             let router = Router::new()
                 .add_service(resolver::ResolverServiceServer::new(script.clone()))
-                .add_service(access::AccessControlServiceServer::new(script.clone()));
+                .add_service(access::AccessControlServiceServer::new(script.clone()))
+                .add_service(keyway::CatalogServiceServer::new(script.clone()));
             let exchange = Exchange::new(Connector::new(session.clone()));
             let client = plugins::RegisterServiceClient::new(exchange);
             let register = client.register_plugin(script.registration());
@@ -217,6 +218,29 @@ impl resolver::ResolverService for Script {
             Reply::Decide(_) | Reply::After(..) | Reply::Never => {
                 Err(Error::unimplemented("not a provider"))
             }
+        }
+    }
+}
+
+impl keyway::CatalogService for Script {
+    async fn list_secrets(
+        &self,
+        request: Request<keyway::ListSecretsRequest>,
+    ) -> Result<Response<keyway::ListSecretsResponse>, Error> {
+        let reply = self.reply(request.message().pattern(), request.metadata());
+        match reply.await {
+            Reply::Values(values) => {
+                let secrets = values.into_iter().map(|(id, _)| keyway::Secret {
+                    id: Some(id.into()),
+                    ..keyway::Secret::default()
+                });
+                Ok(Response::new(keyway::ListSecretsResponse {
+                    secrets: secrets.collect(),
+                    ..keyway::ListSecretsResponse::default()
+                }))
+            }
+            Reply::Error(error) => Err(error),
+            _ => Err(Error::unimplemented("no catalog")),
         }
     }
 }

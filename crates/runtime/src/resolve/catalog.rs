@@ -134,3 +134,6 @@ fn unlisted(view: &View, reason: Reason, message: String) -> Unlisted {
         message: Some(message),
     }
 }
+
+#[cfg(test)]
+mod tests;

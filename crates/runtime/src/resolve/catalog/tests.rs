@@ -1,0 +1,101 @@
+//! What a list holds, and which providers it names instead.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyway_rpc::{Budget, Error};
+
+use super::*;
+use crate::model::RequestId;
+use crate::plugin::Publish as _;
+use crate::plugin::testing::{Reply, Script, failed, name, settings, starting, view};
+
+fn query(pattern: &str) -> Query {
+    let budget = Arc::new(Budget::new(1 << 20));
+    Query {
+        pattern: pattern.parse().expect("a pattern"),
+        request_id: RequestId::next(),
+        caller_pid: None,
+        deadline: None,
+        may_ask_user: false,
+        claim: budget.claim(),
+        budget,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_provider_lists_its_ids_without_ranking_or_is_named() {
+    let settings = settings(
+        "[plugins.a]\npriority = 1\nrealm = 'db/**'\n[plugins.mute]\nlists = false\n[plugins.slow]\nrealm = 'db/**'",
+    );
+    let registry = Registry::new();
+    let listed = vec![
+        ("db/x", ""),
+        ("db/x", ""),
+        ("web/x", ""),
+        ("not an id", ""),
+        ("keyway/write/x", ""),
+    ];
+    let scripts = [
+        Script::provider("a", "**", Reply::Values(listed)),
+        Script::provider("b", "**", Reply::Values(vec![("db/x", "")])),
+        Script::provider(
+            "go",
+            "**",
+            Reply::Error(Error::unimplemented("no such service")),
+        ),
+        Script::provider(
+            "locked",
+            "**",
+            Reply::Error(Error::failed_precondition("locked")),
+        ),
+        Script::provider("mute", "**", Reply::Values(vec![("db/y", "")])),
+        Script::provider("nothing", "**", Reply::Error(Error::not_found("nothing"))),
+        Script::provider("web", "web/**", Reply::Values(vec![("web/y", "")])),
+    ];
+    let mut plugins = Vec::new();
+    for script in scripts {
+        let plugin = script.run(&settings).await;
+        registry.publish(plugin.view());
+        plugins.push(plugin);
+    }
+    let without_process = |plugin: &str, availability| {
+        let settings = settings.plugin(&name(plugin));
+        registry.publish(view(plugin, Some(&["db/**"]), availability, &settings));
+    };
+    without_process("down", failed(FailureKind::Down));
+    without_process("slow", starting(Duration::from_secs(5)));
+    let (response, failures) = list_secrets(&registry, &query("db/**"), None).await;
+    let listed: Vec<(&str, &str)> = response
+        .secrets
+        .iter()
+        .map(|secret| (secret.provider(), secret.id()))
+        .collect();
+    assert_eq!(listed, [("a", "db/x"), ("b", "db/x")]);
+    let unlisted: Vec<(&str, Reason, &str)> = response
+        .unlisted
+        .iter()
+        .map(|one| (one.provider(), one.reason(), one.message()))
+        .collect();
+    assert_eq!(
+        unlisted,
+        [
+            (
+                "down",
+                Reason::Failed,
+                "down is not running: its process ended"
+            ),
+            ("go", Reason::CannotList, ""),
+            ("locked", Reason::Failed, "locked is locked: locked"),
+            ("mute", Reason::CannotList, ""),
+            ("slow", Reason::Failed, "slow has not started yet"),
+        ]
+    );
+    let mut failed: Vec<&str> = failures.iter().map(|one| one.provider.as_str()).collect();
+    failed.sort_unstable();
+    assert_eq!(failed, ["down", "locked", "slow"]);
+    let called = |index: usize| plugins[index].script.calls();
+    assert_eq!(called(0)[0].pattern, "db/**");
+    assert!(!called(0)[0].may_ask_user, "a list never prompts");
+    assert!(called(4).is_empty() && called(6).is_empty());
+}
