@@ -4,8 +4,9 @@ use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use http::HeaderMap;
-use keyway_mux::{Listener, Role, Session};
+use keyway_mux::{Listener, OpenError as OpenStreamError, Role, Session};
 use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
 use keyway_rpc::http1::{ServeConfig, serve};
@@ -175,7 +176,7 @@ impl PluginConnection {
         tokio::select! {
             biased;
             ended = &mut link.driver => describe_end(ended),
-            () = link.session.peer_draining() => "it said that it is leaving".into(),
+            () = link.session.peer_draining() => describe_draining(&link.session),
             error = handle.unsupported() => error.to_string(),
         }
     }
@@ -187,12 +188,20 @@ impl PluginConnection {
     }
 }
 
+/// Why a session takes no new streams. One that has failed counts as draining before its driver has ended.
+fn describe_draining(session: &Session) -> String {
+    match session.open().now_or_never() {
+        Some(Err(OpenStreamError::Session(error))) => format!("its connection failed: {error}"),
+        Some(Err(OpenStreamError::Closed)) => "it closed its connection".into(),
+        _ => "it said that it is leaving".into(),
+    }
+}
+
 fn describe_end(
     ended: Result<Result<(), keyway_mux::SessionError>, tokio::task::JoinError>,
 ) -> String {
     match ended {
         Ok(Ok(())) => "it closed its connection".into(),
-        Ok(Err(keyway_mux::SessionError::Io(error))) => format!("its connection failed: {error}"),
         Ok(Err(error)) => format!("its connection failed: {error}"),
         Err(error) => format!("its connection failed: {error}"),
     }
@@ -301,3 +310,6 @@ impl resolver::EngineService for EngineService {
             .await
     }
 }
+
+#[cfg(test)]
+mod tests;

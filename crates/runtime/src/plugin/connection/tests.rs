@@ -1,0 +1,87 @@
+//! Why a connection ended, as its owner reports it.
+
+use keyway_rpc::client::Client;
+use keyway_rpc::http1::Exchange;
+use tokio::io::{DuplexStream, copy_bidirectional};
+use tokio::sync::Notify;
+
+use super::*;
+use crate::plugin::testing::settings;
+
+/// A plugin that has registered.
+struct Plugin {
+    /// The daemon's end.
+    connection: PluginConnection,
+    session: Session,
+    /// Carries the bytes between the two.
+    carrier: OwnedTask<()>,
+    /// Ends that, while neither end closes.
+    stall: Arc<Notify>,
+}
+
+async fn connected() -> Plugin {
+    let (near, mut near_end) = tokio::io::duplex(1 << 16);
+    let (mut far_end, far): (DuplexStream, DuplexStream) = tokio::io::duplex(1 << 16);
+    let stall = Arc::new(Notify::new());
+    let stalled = Arc::clone(&stall);
+    let carrier = OwnedTask::spawn(async move {
+        tokio::select! {
+            // The ends close when one of them has closed.
+            _ = copy_bidirectional(&mut near_end, &mut far_end) => {}
+            () = stalled.notified() => pending().await,
+        }
+    });
+    let (session, driver) = Session::new(far, Role::Client, keyway_mux::Config::default());
+    tokio::spawn(driver);
+    let exchange = Exchange::new(keyway_mux::Connector::new(session.clone()));
+    let client = plugins::RegisterServiceClient::from(Client::new(exchange));
+    let register = tokio::spawn(async move {
+        use plugins::register_plugin_request::Metadata;
+        let provider = plugins::SecretsProvider {
+            pattern: Some("vault/**".into()),
+        };
+        let request = Request::new(plugins::RegisterPluginRequest {
+            name: Some("vault".into()),
+            version: Some("v1".into()),
+            metadata: Some(Metadata::SecretsProvider(provider)),
+        });
+        client.register_plugin(request).await
+    });
+    let limit = Duration::from_secs(5);
+    let registrant = open(near, None, limit).await.expect("a registration");
+    let name = registrant.registration().name.clone();
+    let connection = registrant.accept(&settings("").plugin(&name), "v1.0.0");
+    let answered = register.await.expect("no panic");
+    answered.expect("it is accepted");
+    Plugin {
+        connection,
+        session,
+        carrier,
+        stall,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_sends_goaway_is_leaving() {
+    let mut plugin = connected().await;
+    plugin.session.go_away();
+    assert_eq!(
+        plugin.connection.ended().await,
+        "it said that it is leaving"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_closes_is_closed() {
+    let mut plugin = connected().await;
+    drop(plugin.carrier);
+    assert_eq!(plugin.connection.ended().await, "it closed its connection");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_stands_still_is_not_said_to_be_leaving() {
+    let mut plugin = connected().await;
+    plugin.stall.notify_one();
+    let reason = plugin.connection.ended().await;
+    assert!(reason.starts_with("its connection failed: "), "{reason}");
+}
