@@ -65,7 +65,8 @@ async fn every_provider_lists_its_ids_without_ranking_or_is_named() {
     };
     without_process("down", failed(FailureKind::Down));
     without_process("slow", starting(Duration::from_secs(5)));
-    let (response, failures) = list_secrets(&registry, &query("db/**"), None).await;
+    let (response, failures) =
+        list_secrets(&registry, &query("db/**"), &Permit::for_tests(None)).await;
     let listed: Vec<(&str, &str)> = response
         .secrets
         .iter()
