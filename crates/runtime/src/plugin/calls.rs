@@ -406,11 +406,13 @@ impl Handle {
         F: Future<Output = Result<Response<Out>, Error>>,
     {
         let limit = context.limit;
-        let deadline = Instant::now() + limit;
+        let begun = Instant::now();
+        let deadline = begun + limit;
         let Ok(permit) = timeout_at(deadline, self.permits.acquire()).await else {
             return Err(CallError::Busy(limit));
         };
         let _permit = permit.expect("the semaphore is never closed");
+        let waited = begun.elapsed();
         let mut request = Request::new(message);
         request.set_deadline(deadline);
         let headers = request.metadata_mut();
@@ -425,13 +427,23 @@ impl Handle {
                 if error.code() == Code::DeadlineExceeded
                     && Instant::now() + DEADLINE_SLACK >= deadline =>
             {
-                Err(CallError::TimedOut(limit))
+                Err(overdue(waited, limit))
             }
             Err(error) if error.cause::<ExchangeError>().is_some() => {
                 Err(CallError::Broken(error.code()))
             }
             Err(error) => Err(CallError::Rpc(error)),
         }
+    }
+}
+
+/// Why a call was not answered within `limit` that had `waited` for its turn: for the most part the turns of others took the time, or
+/// the provider itself did.
+fn overdue(waited: Duration, limit: Duration) -> CallError {
+    if waited > limit / 2 {
+        CallError::Busy(limit)
+    } else {
+        CallError::TimedOut(limit)
     }
 }
 
@@ -451,4 +463,24 @@ fn incomplete(response: &Response<resolver::GetSecretsResponse>) -> Option<keywa
         },
         _ => failure,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_spent_its_time_on_the_turns_of_others_met_a_busy_provider() {
+        let limit = Duration::from_secs(2);
+        let kind = |waited| overdue(Duration::from_millis(waited), limit).failure(true);
+        for (waited, expected) in [
+            (0, FailureKind::TimedOut),
+            (1000, FailureKind::TimedOut),
+            (1001, FailureKind::Busy),
+            (1999, FailureKind::Busy),
+        ] {
+            let failure = kind(waited).expect("a failure");
+            assert_eq!(failure.kind(), expected, "{waited}");
+        }
+    }
 }
