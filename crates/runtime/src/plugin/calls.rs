@@ -95,9 +95,9 @@ pub(crate) enum CallError {
     /// Its store's quota is used up; it was not called.
     #[error("the quota of its store is used up")]
     Quota(keyway::Failure),
-    /// Its connection or the stream of the call ended without a whole response.
-    #[error("its connection ended before it responded")]
-    Broken(Code),
+    /// Its connection or the stream of the call ended without a whole response, or the response is not HTTP.
+    #[error("{why}")]
+    Broken { code: Code, why: String },
     /// It responded with an error.
     #[error("{}", describe(.0))]
     Rpc(Error),
@@ -118,7 +118,7 @@ impl CallError {
             Self::Busy(_) | Self::NoRoom(_) => FailureKind::Busy,
             Self::TimedOut(_) => FailureKind::TimedOut,
             Self::TooOld => FailureKind::Fatal,
-            Self::Broken(_) => FailureKind::Internal,
+            Self::Broken { .. } => FailureKind::Internal,
             Self::Quota(failure) => return Some(failure.clone()),
             Self::Rpc(error) => return keyway::Failure::of_error(error, is_single),
         };
@@ -132,7 +132,7 @@ impl CallError {
             Self::TimedOut(_) => Code::DeadlineExceeded,
             Self::TooOld => Code::Unimplemented,
             Self::Quota(_) => Code::ResourceExhausted,
-            Self::Broken(code) => *code,
+            Self::Broken { code, .. } => *code,
             Self::Rpc(error) => error.code(),
         }
     }
@@ -429,10 +429,13 @@ impl Handle {
             {
                 Err(overdue(waited, limit))
             }
-            Err(error) if error.cause::<ExchangeError>().is_some() => {
-                Err(CallError::Broken(error.code()))
-            }
-            Err(error) => Err(CallError::Rpc(error)),
+            Err(error) => Err(match error.cause::<ExchangeError>() {
+                Some(cause) => CallError::Broken {
+                    code: error.code(),
+                    why: cause.to_string(),
+                },
+                None => CallError::Rpc(error),
+            }),
         }
     }
 }
