@@ -10,11 +10,13 @@ enum Outcome {
     Value(&'static str),
     /// Exit code 3.
     Missing,
+    /// Exit code 4 and these words in the reason.
+    Denied(&'static str),
     /// Exit code 5 and these words in the reason.
     Unavailable(&'static str),
 }
 
-use Outcome::{Missing, Unavailable, Value};
+use Outcome::{Denied, Missing, Unavailable, Value};
 
 /// The ids of `interop/go/internal/faults`.
 const FAULTS: [(&str, Outcome); 27] = [
@@ -47,11 +49,8 @@ const FAULTS: [(&str, Outcome); 27] = [
     ("nothing", Unavailable("without an answer")),
     ("nothttp", Unavailable("not HTTP/1.1")),
     ("longhead", Unavailable("its head is too long")),
-    (
-        "deadline",
-        Unavailable("deadline_exceeded: the backend slept"),
-    ),
-    ("forbidden", Unavailable("permission_denied: red tape")),
+    ("deadline", Unavailable("took too long: the backend slept")),
+    ("forbidden", Denied("red tape")),
     ("missing", Missing),
     ("hit", Value("s3cr3t-value of demo/hit")),
 ];
@@ -79,8 +78,9 @@ fn check(daemon: &Daemon<'_>, id: &str, outcome: &Outcome) {
             assert_eq!(output, format!("{value}\n"), "{id}");
         }
         Missing => assert_eq!(got.status.code(), Some(3), "{id}: {errors}"),
-        Unavailable(reason) => {
-            assert_eq!(got.status.code(), Some(5), "{id}: {errors}");
+        Unavailable(reason) | Denied(reason) => {
+            let code = if matches!(outcome, Denied(_)) { 4 } else { 5 };
+            assert_eq!(got.status.code(), Some(code), "{id}: {errors}");
             assert!(errors.contains(reason), "{id}: {errors}");
             assert_eq!(output, "", "{id}");
         }
@@ -119,7 +119,7 @@ fn a_crash_in_the_middle_of_a_call_fails_that_call_and_the_plugin_comes_back() {
     check(
         &daemon,
         "crash",
-        &Unavailable("the peer closed the connection while 1 stream was in use"),
+        &Unavailable("demo failed: the connection failed"),
     );
     daemon.wait_for_log("it exited with status 3");
     daemon.wait_for_plugin("demo");

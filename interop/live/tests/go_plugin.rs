@@ -246,7 +246,7 @@ fn what_cannot_be_registered_is_refused_with_its_code() {
     for (flag, value) in [
         ("-version", "1.2.3"),
         ("-pattern", "demo//**"),
-        ("-name", "no/name"),
+        ("-name", &"n".repeat(257)),
     ] {
         let arguments = [
             "-socket",
