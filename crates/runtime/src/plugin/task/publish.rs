@@ -114,10 +114,7 @@ impl PluginTask {
             next_start: idle.next_start(),
         };
         let (availability, message) = match idle {
-            Idle::Absent | Idle::Gone => (
-                failed(FailureKind::Down),
-                "there is neither an executable of this name nor a connection".into(),
-            ),
+            Idle::Absent | Idle::Gone => (failed(FailureKind::Down), self.absence()),
             Idle::Available => (
                 Availability::Excluded,
                 format!("it can be enabled with `keyway plugins enable {name}`"),
@@ -156,6 +153,18 @@ impl PluginTask {
             availability,
             message,
         }
+    }
+
+    /// What is missing, and the way out that exists: a listed module cannot be disabled.
+    fn absence(&self) -> String {
+        let what = "there is neither an executable of this name nor a connection";
+        if self.launcher.settings.is_listed_module {
+            return what.to_owned();
+        }
+        format!(
+            "{what}; install it, or run `keyway plugins disable {}`",
+            self.name()
+        )
     }
 
     /// The decision of the user where the configuration says the opposite.

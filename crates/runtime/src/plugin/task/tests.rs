@@ -180,6 +180,13 @@ async fn each_desired_state_is_published_at_once() {
             None,
             PluginState::Absent,
             "down",
+            "there is neither an executable of this name nor a connection; install it, or run `keyway plugins disable vault`",
+        ),
+        (
+            "[access]\nmodules = ['vault']",
+            None,
+            PluginState::Absent,
+            "down",
             "there is neither an executable of this name nor a connection",
         ),
         (
