@@ -113,9 +113,9 @@ impl LaunchError {
     /// Returns what follows from the error.
     pub(crate) fn class(&self) -> LaunchErrorClass {
         match self {
-            // A file that vanished while it was checked was not judged at all.
+            // A file that could not be examined was not judged at all.
             Self::Refused(Refusal::Owners(offences)) if offences.iter().all(is_unreadable) => {
-                LaunchErrorClass::Failed
+                class_of_unreadable(offences.iter())
             }
             Self::Refused(_) => LaunchErrorClass::Refused,
             Self::Execute { source, .. }
@@ -128,6 +128,16 @@ impl LaunchError {
 
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
+}
+
+/// The class of files and folders that could not be examined: a shortage if one of them met one.
+fn class_of_unreadable<'a>(mut offences: impl Iterator<Item = &'a Offence>) -> LaunchErrorClass {
+    let is_shortage = |offence: &Offence| matches!(offence, Offence::Unreadable { source, .. } if class_of(source) == LaunchErrorClass::Shortage);
+    if offences.any(is_shortage) {
+        LaunchErrorClass::Shortage
+    } else {
+        LaunchErrorClass::Failed
+    }
 }
 
 fn is_unreadable(offence: &Offence) -> bool {
@@ -235,6 +245,22 @@ mod tests {
         let refused = LaunchError::from(pin(PinnedBy::Trust, "x"));
         assert_eq!(refused.class(), LaunchErrorClass::Refused);
         assert_eq!(LaunchError::Stopping.class(), LaunchErrorClass::Failed);
+    }
+
+    #[test]
+    fn a_file_that_a_shortage_kept_from_being_examined_is_no_failure_of_the_plugin() {
+        let unreadable = |code| Offence::Unreadable {
+            path: "/plugins".into(),
+            source: io::Error::from_raw_os_error(code),
+        };
+        for (codes, class) in [
+            ([libc::ENOENT, libc::ENOMEM], LaunchErrorClass::Shortage),
+            ([libc::ENFILE, libc::ENOENT], LaunchErrorClass::Shortage),
+            ([libc::ENOENT, libc::ENOENT], LaunchErrorClass::Failed),
+        ] {
+            let offences = codes.map(unreadable);
+            assert_eq!(class_of_unreadable(offences.iter()), class, "{codes:?}");
+        }
     }
 
     #[test]

@@ -252,7 +252,7 @@ impl Handle {
     }
 
     /// As [`get_secrets`](Self::get_secrets), but equal requests share one call and its response may be kept, as `sharing` says. The
-    /// call itself may take `full_limit`, whoever waits for it; while its response is read, that is counted against `budget`.
+    /// call itself may take `full_limit`, however long its callers wait; while its response is read, that is counted against `budget`.
     pub(crate) async fn get_shared(
         self: &Arc<Self>,
         pattern: &Pattern,

@@ -95,7 +95,7 @@ pub(super) async fn end_gracefully(
 }
 
 /// Ends what is left of a plugin that failed or leaves. Requests that a leaving plugin still works on are finished; then a process
-/// that sees its connection end is about to end by itself, with a status that tells more than a signal would.
+/// that sees its connection end is about to end by itself, with a status that says more than a signal would.
 pub(super) async fn end_failed(
     child: Option<ChildProcess>,
     connection: Option<PluginConnection>,

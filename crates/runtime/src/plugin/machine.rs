@@ -25,7 +25,7 @@ pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(8);
 /// caller reads.
 const WAIT_SLACK: Duration = Duration::from_secs(1);
 
-/// What the machine asks of the plugin's task.
+/// What the machine needs of the plugin's task.
 pub(crate) trait Actions: Resources {
     /// Begins to launch a process.
     fn launch(&mut self) -> Self::Launch;

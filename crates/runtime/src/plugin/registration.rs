@@ -102,7 +102,7 @@ pub(crate) enum RegistrationError {
     #[error("plugins are pinned, so the external plugin {0} must be named in `[external] allow`")]
     Unnamed(PluginName),
     #[error(
-        "{0} stands in `[access] modules`: an external module must be named in `[external] allow`"
+        "{0} is listed in `[access] modules`: an external module must be named in `[external] allow`"
     )]
     UnnamedModule(PluginName),
     #[error("plugin {0} is disabled: run `keyway plugins enable {0}`")]

@@ -194,7 +194,7 @@ impl PluginTask {
         file.is_some() && memory.failed_file.as_ref() == file
     }
 
-    /// How its process is started. Without process and file the last registration tells; a plugin that never registered ranks as
+    /// How its process is started. Without process and file the last registration decides; a plugin that never registered ranks as
     /// launched, so that its absence is not hidden by the value of an equal one.
     fn class(&self) -> Class {
         if self.external.is_some() {
