@@ -94,6 +94,8 @@ pub(crate) struct PluginTask {
     process: Option<i32>,
     /// The process of an external plugin, while that is connected.
     external: Option<Arc<Peer>>,
+    /// An external plugin that came back before its last connection was over.
+    returning: Option<(Registrant, Arc<Peer>)>,
     registration: Option<Arc<Registration>>,
     record: Arc<CallRecord>,
 }
@@ -128,6 +130,7 @@ impl PluginTask {
             settling: Vec::new(),
             process: None,
             external: None,
+            returning: None,
             registration: None,
             record: Arc::default(),
         };

@@ -13,17 +13,46 @@ use crate::plugin::state::{Desired, Idle, State};
 impl PluginTask {
     /// Accepts or refuses an external plugin. The daemon-wide rules were checked before.
     pub(super) fn connect(&mut self, registrant: Registrant, peer: Arc<Peer>) {
-        if let Err(error) = self.check_external(registrant.registration()) {
-            tracing::warn!(plugin = %self.name(), pid = peer.pid(), %error, "external plugin refused");
-            self.audit("refuse", Some(&peer), &error.to_string());
-            // The plugin has a moment to read the reason. Nothing else waits for it.
-            tokio::spawn(registrant.refuse(error));
-            return;
+        match self.check_external(registrant.registration()) {
+            Ok(()) => {}
+            // Its last connection is as good as over: it waits for that, and is judged again.
+            Err(RegistrationError::Taken(_)) if self.is_leaving() && self.returning.is_none() => {
+                self.returning = Some((registrant, peer));
+                return;
+            }
+            Err(error) => return self.refuse(registrant, &peer, error),
         }
         let connection = registrant.accept(&self.launcher.settings, &self.launcher.host.version);
         self.external = Some(peer);
         self.registered(Arc::clone(connection.registration()));
         self.feed(Event::Connected(connection));
+    }
+
+    fn refuse(&self, registrant: Registrant, peer: &Peer, error: RegistrationError) {
+        tracing::warn!(plugin = %self.name(), pid = peer.pid(), %error, "external plugin refused");
+        self.audit("refuse", Some(peer), &error.to_string());
+        // The plugin has a moment to read the reason. Nothing else waits for it.
+        tokio::spawn(registrant.refuse(error));
+    }
+
+    /// Whether an external plugin is leaving.
+    fn is_leaving(&self) -> bool {
+        self.external.is_some() && matches!(self.machine.state(), State::Draining { .. })
+    }
+
+    /// Refuses a plugin that came back under settings that are not in force any more; it tries again.
+    pub(super) fn refuse_returning(&mut self) {
+        if let Some((registrant, peer)) = self.returning.take() {
+            let error = RegistrationError::Taken(self.name().clone());
+            self.refuse(registrant, &peer, error);
+        }
+    }
+
+    /// Connects a plugin that came back while its last connection ended.
+    pub(super) fn connect_returning(&mut self) {
+        if let Some((registrant, peer)) = self.returning.take() {
+            self.connect(registrant, peer);
+        }
     }
 
     /// Ends the connection of an external plugin that the settings do not admit any more.

@@ -166,5 +166,6 @@ impl PluginTask {
                 }
             }
         }
+        self.connect_returning();
     }
 }

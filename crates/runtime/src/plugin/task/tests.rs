@@ -12,6 +12,7 @@ use crate::model::state::RememberedRegistration;
 use crate::model::{Class, FileIdentity, Kind};
 use crate::plugin::host::Publish;
 use crate::plugin::machine::{Exit, LaunchFailure};
+use crate::plugin::resources::Outcome;
 use crate::plugin::retry::RestartPolicy;
 use crate::plugin::state::Desired;
 use crate::plugin::testing::{Reply, Script, name, settings};
@@ -323,6 +324,32 @@ async fn an_external_plugin_is_published_while_it_is_connected() {
         (PluginState::Absent, Class::External, None)
     );
     assert_eq!(daemon.realm().as_deref(), Some("vault/**"));
+}
+
+#[tokio::test]
+async fn an_external_plugin_that_returns_while_it_leaves_waits_for_its_place() {
+    let daemon = Daemon::new();
+    let mut task = daemon.task("", None);
+    let script = Script::provider("vault", "vault/**", Reply::Values(Vec::new()));
+    let (ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("a socket pair");
+    let credentials = keyway_local::Credentials::of_peer(&ours).expect("credentials");
+    let peer = Peer::identify(std::os::fd::AsFd::as_fd(&ours), credentials, true);
+    let peer = Arc::new(peer);
+    let (first, _first) = script.connect().await;
+    task.connect(first, Arc::clone(&peer));
+    task.disconnect(&RegistrationError::ExternalRefused(name("vault")));
+    let (second, _second) = script.connect().await;
+    task.connect(second, Arc::clone(&peer));
+    assert_eq!(daemon.view().state, PluginState::Absent);
+    task.on_outcome(Outcome::Ended(None)).await;
+    assert_eq!(daemon.view().state, PluginState::Running);
+    // One that came back before a reload is judged by what the manager says of its next attempt.
+    task.disconnect(&RegistrationError::ExternalRefused(name("vault")));
+    let (third, _third) = script.connect().await;
+    task.connect(third, peer);
+    task.update(update("", None));
+    task.on_outcome(Outcome::Ended(None)).await;
+    assert!(task.returning.is_none() && task.machine.is_gone());
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use crate::plugin::state::{Desired, Idle, State};
 impl PluginTask {
     /// Follows other settings or another file.
     pub(super) fn update(&mut self, update: Update) {
+        self.refuse_returning();
         let old = std::mem::replace(&mut self.launcher.settings, update.settings);
         let settings = Arc::clone(&self.launcher.settings);
         if old.enabled != settings.enabled {
