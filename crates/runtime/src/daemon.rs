@@ -226,7 +226,7 @@ fn host(config: &Config, memory: Memory, registry: Arc<Registry>) -> Result<Host
         audit: Arc::new(Audit::new(config.audit.clone())),
         restart: config.restart,
         removal_grace: config.removal_grace,
-        version: config.version.version.clone(),
+        version: config.version.clone(),
         publisher,
         pulse: Arc::new(Pulse::new()),
         stopping: AtomicBool::new(false),

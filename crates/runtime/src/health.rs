@@ -1,12 +1,15 @@
-//! `GET /health`: 200 and `ok`, on the daemon socket and on both ends of a plugin connection.
+//! `GET /health` and `GetVersion`: what every caller that is let in may ask, on the daemon socket and on plugin connections.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
 use http::{Method, Request, Response};
-use keyway_rpc::{Body, Router};
+use keyway_proto::health::v1 as health;
+use keyway_rpc::{Body, Error, Response as RpcResponse, Router};
 use tower_service::Service;
+
+use crate::config::VersionInfo;
 
 /// The path.
 pub(crate) const PATH: &str = "/health";
@@ -14,6 +17,28 @@ pub(crate) const PATH: &str = "/health";
 /// The answer.
 pub(crate) fn response() -> Response<Body> {
     Response::new(Body::full("ok"))
+}
+
+/// The response to `GetVersion`.
+pub(crate) fn version(version: &VersionInfo) -> health::GetVersionResponse {
+    health::GetVersionResponse {
+        version: Some(version.version.clone()),
+        date: Some(version.date.clone()),
+        commit_hash: Some(version.commit.clone()),
+    }
+}
+
+/// Says to a plugin which version the daemon is.
+#[derive(Debug)]
+pub(crate) struct Version(pub(crate) VersionInfo);
+
+impl health::VersionService for Version {
+    async fn get_version(
+        &self,
+        _request: keyway_rpc::Request<health::GetVersionRequest>,
+    ) -> Result<RpcResponse<health::GetVersionResponse>, Error> {
+        Ok(RpcResponse::new(version(&self.0)))
+    }
 }
 
 /// Adds `/health` to a router.

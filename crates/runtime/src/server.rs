@@ -174,8 +174,12 @@ impl Server {
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let limit = self.settings.load().config.start_timeout;
-        match plugin::open(io, None, limit).await {
+        let settings = self.settings.load();
+        let (limit, version) = (
+            settings.config.start_timeout,
+            settings.config.version.clone(),
+        );
+        match plugin::open(io, None, limit, version).await {
             Ok(registrant) => self.manager.connect(registrant, peer).await,
             Err(error) => {
                 tracing::warn!(pid = peer.pid(), "external plugin not accepted: {error}");

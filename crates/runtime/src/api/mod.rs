@@ -199,11 +199,9 @@ impl health::VersionService for Services {
         &self,
         _request: Request<health::GetVersionRequest>,
     ) -> Result<Response<health::GetVersionResponse>, Error> {
-        let version = self.settings.load().config.version.clone();
-        Ok(Response::new(health::GetVersionResponse {
-            version: Some(version.version),
-            date: Some(version.date),
-            commit_hash: Some(version.commit),
-        }))
+        let settings = self.settings.load();
+        Ok(Response::new(crate::health::version(
+            &settings.config.version,
+        )))
     }
 }

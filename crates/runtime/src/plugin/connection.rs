@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use http::HeaderMap;
 use keyway_mux::{Listener, OpenError as OpenStreamError, Role, Session};
+use keyway_proto::health::v1::VersionServiceServer;
 use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
 use keyway_rpc::http1::{ServeConfig, serve};
@@ -17,7 +18,7 @@ use tokio::time::timeout;
 
 use super::calls::Handle;
 use super::registration::{Generation, Registration, RegistrationError, RegistrationRequest};
-use crate::config::PluginSettings;
+use crate::config::{PluginSettings, VersionInfo};
 use crate::health;
 use crate::model::PluginName;
 use crate::task::OwnedTask;
@@ -75,11 +76,13 @@ struct Welcome {
 type Reply = oneshot::Sender<Result<Welcome, RegistrationError>>;
 
 /// Makes a plugin of a byte stream: yamux with the daemon as the server, HTTP on its streams, and a registration that keeps the
-/// rules and arrives within `limit`. `launched_as` is the name that the plugin was launched with.
+/// rules and arrives within `limit`. `launched_as` is the name that the plugin was launched with, `version` the
+/// daemon's own.
 pub(crate) async fn open<I>(
     io: I,
     launched_as: Option<&PluginName>,
     limit: Duration,
+    version: VersionInfo,
 ) -> Result<Registrant, OpenError>
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -87,7 +90,7 @@ where
     let (session, driver) = Session::new(io, Role::Server, keyway_mux::Config::default());
     let mut driver = OwnedTask::spawn(driver);
     let (service, registered) = RegistrationService::new();
-    let server = OwnedTask::spawn(serve_plugin(session.clone(), service.into_router()));
+    let server = OwnedTask::spawn(serve_plugin(session.clone(), service.into_router(version)));
     let (request, reply) = tokio::select! {
         biased;
         Ok(registered) = registered => registered,
@@ -234,8 +237,10 @@ impl RegistrationService {
         (Self(Arc::new(Mutex::new(Some(sender)))), receiver)
     }
 
-    fn into_router(self) -> Router {
+    fn into_router(self, version: VersionInfo) -> Router {
+        let version = Arc::new(health::Version(version));
         Router::new()
+            .add_service(VersionServiceServer::<health::Version>::new(version))
             .add_service(plugins::RegisterServiceServer::new(self.clone()))
             .add_service(resolver::RegisterServiceServer::new(self.clone()))
             .add_service(resolver::EngineServiceServer::new(EngineService(self)))

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::retry::RestartPolicy;
 use super::view::View;
+use crate::config::VersionInfo;
 use crate::launch::{Environment, Spawner};
 use crate::model::PluginName;
 use crate::pulse::Pulse;
@@ -27,7 +28,7 @@ pub(crate) struct Host {
     /// How long a plugin goes on running whose file has vanished.
     pub(crate) removal_grace: Duration,
     /// The daemon's version, for plugins that register.
-    pub(crate) version: String,
+    pub(crate) version: VersionInfo,
     /// Where the tasks publish what they are.
     pub(crate) publisher: Arc<dyn Publish>,
     /// Whether the daemon itself has just not run.

@@ -78,7 +78,8 @@ impl Launcher {
         self.stderr = StderrLog::default();
         let child = ChildProcess::new(process, stderr, self.stderr.clone(), self.name.clone());
         let (name, limit) = (self.name.clone(), self.settings.start_timeout);
-        let opening = async move { connection::open(socket, Some(&name), limit).await };
+        let version = self.host.version.clone();
+        let opening = async move { connection::open(socket, Some(&name), limit, version).await };
         (child, Box::pin(opening))
     }
 

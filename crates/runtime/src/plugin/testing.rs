@@ -20,7 +20,7 @@ use prost::Message as _;
 use super::calls::Handle;
 use super::connection::{PluginConnection, Registrant, open};
 use super::view::{Availability, View};
-use crate::config::{Config, PluginSettings, Settings};
+use crate::config::{Config, PluginSettings, Settings, VersionInfo};
 use crate::model::state::State;
 use crate::model::{Class, Kind, PluginName, Rank};
 use crate::task::OwnedTask;
@@ -172,9 +172,14 @@ impl Script {
             // A registration that is refused shows at the daemon's end.
             let _ = tokio::join!(driver, register, served);
         });
-        let registrant = open(near, None, Duration::from_secs(5))
-            .await
-            .expect("a registration");
+        let registrant = open(
+            near,
+            None,
+            Duration::from_secs(5),
+            VersionInfo::new("v1.0.0"),
+        )
+        .await
+        .expect("a registration");
         (registrant, plugin)
     }
 

@@ -48,7 +48,9 @@ async fn connected() -> Plugin {
         client.register_plugin(request).await
     });
     let limit = Duration::from_secs(5);
-    let registrant = open(near, None, limit).await.expect("a registration");
+    let registrant = open(near, None, limit, VersionInfo::new("v1.0.0"))
+        .await
+        .expect("a registration");
     let name = registrant.registration().name.clone();
     let connection = registrant.accept(&settings("").plugin(&name), "v1.0.0");
     let answered = register.await.expect("no panic");
@@ -84,4 +86,17 @@ async fn a_plugin_that_stands_still_is_not_said_to_be_leaving() {
     plugin.stall.notify_one();
     let reason = plugin.connection.ended().await;
     assert!(reason.starts_with("its connection failed: "), "{reason}");
+}
+
+#[tokio::test]
+async fn a_plugin_may_ask_for_the_version() {
+    use keyway_proto::health::v1 as health;
+    let plugin = connected().await;
+    let exchange = Exchange::new(keyway_mux::Connector::new(plugin.session.clone()));
+    let client = health::VersionServiceClient::from(Client::new(exchange));
+    let response = client
+        .get_version(health::GetVersionRequest {})
+        .await
+        .expect("a version");
+    assert_eq!(response.message().version(), "v1.0.0");
 }

@@ -22,7 +22,8 @@ impl PluginTask {
             }
             Err(error) => return self.refuse(registrant, &peer, error),
         }
-        let connection = registrant.accept(&self.launcher.settings, &self.launcher.host.version);
+        let connection =
+            registrant.accept(&self.launcher.settings, &self.launcher.host.version.version);
         self.external = Some(peer);
         self.registered(Arc::clone(connection.registration()));
         self.feed(Event::Connected(connection));

@@ -67,7 +67,8 @@ impl PluginTask {
             self.ended(error.to_string());
             return;
         }
-        let connection = registrant.accept(&self.launcher.settings, &self.launcher.host.version);
+        let connection =
+            registrant.accept(&self.launcher.settings, &self.launcher.host.version.version);
         self.registered(Arc::clone(connection.registration()));
         self.feed(Event::Opened(connection));
     }

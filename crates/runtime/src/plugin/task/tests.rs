@@ -53,7 +53,7 @@ impl Daemon {
             audit: Arc::new(Audit::new(None)),
             restart: RestartPolicy::default(),
             removal_grace: Duration::from_secs(10),
-            version: "v1.0.0".into(),
+            version: crate::config::VersionInfo::new("v1.0.0"),
             publisher: board.clone(),
             pulse: Arc::new(Pulse::new()),
             stopping: AtomicBool::new(false),
