@@ -18,8 +18,9 @@ impl Manager {
         }
         let update = self.update_of(&settings, &name);
         let commands = match self.plugins.get(&name) {
-            Some(commands) => commands.clone(),
-            None => self.add(name, update),
+            Some(commands) if !commands.is_closed() => commands.clone(),
+            // A task that has ended is collected later.
+            _ => self.add(name, update),
         };
         let _ = commands.send(Command::Connect {
             registrant: Box::new(registrant),

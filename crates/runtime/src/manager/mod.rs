@@ -192,6 +192,10 @@ impl Manager {
         let Ok(name) = ended else {
             return;
         };
+        let is_succeeded = |commands: &CommandSender| !commands.is_closed();
+        if self.plugins.get(&name).is_some_and(is_succeeded) {
+            return;
+        }
         self.plugins.remove(&name);
         let settings = self.settings.load();
         let update = self.update_of(&settings, &name);
