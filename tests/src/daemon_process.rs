@@ -34,8 +34,8 @@ impl DaemonProcess {
     pub async fn start(executable: &str, home: Arc<Home>, wrapper: &[&str], uid: u32) -> Self {
         let (daemon, caller) = (home.path().join("daemon"), home.path().join("caller"));
         // Another user may be unable to reach the build directory.
-        std::fs::copy(executable, &daemon).expect("a copy");
-        std::fs::copy(home.executable(), &caller).expect("a copy");
+        copy(Path::new(executable), &daemon);
+        copy(home.executable(), &caller);
         open_to(home.path(), uid);
         let log = File::create(home.path().join("log")).expect("the log");
         let mut command = match wrapper {
@@ -171,6 +171,13 @@ impl Drop for DaemonProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Copies an executable in another process: a descriptor of this one, open for writing, could be inherited by a child of another
+/// test, and the file could not be executed until that child has closed it.
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg(from).arg(to).status();
+    assert!(copied.expect("cp runs").success(), "{}", to.display());
 }
 
 /// Lets every user enter the home, and makes all of it belong to `uid`.

@@ -1,39 +1,55 @@
 //! What a daemon of a test logs.
 
+use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::marker::PhantomData;
+use std::rc::Rc;
+use std::sync::OnceLock;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::{DefaultGuard, set_default};
+use tracing::subscriber::set_global_default;
 use tracing::{Event, Level, Metadata, Subscriber};
+
+thread_local! {
+    /// The events of this thread, while a [`Log`] exists on it.
+    static LINES: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
 
 /// The events of this thread from `info` upwards, until it is dropped.
 #[derive(Debug)]
 pub struct Log {
-    lines: Arc<Mutex<Vec<String>>>,
-    _guard: DefaultGuard,
+    /// It belongs to its thread.
+    _thread: PhantomData<Rc<()>>,
 }
 
 impl Log {
     /// Keeps the events from now on.
     pub fn keep() -> Self {
-        let lines = Arc::default();
+        // One subscriber for all threads: with one for each, an event that another thread reaches first could stay off.
+        static IS_SET: OnceLock<()> = OnceLock::new();
+        IS_SET.get_or_init(|| {
+            set_global_default(Keeper { is_written: false }).expect("the first subscriber");
+        });
+        LINES.set(Some(Vec::new()));
         Self {
-            _guard: set_default(Keeper {
-                lines: Arc::clone(&lines),
-                is_written: false,
-            }),
-            lines,
+            _thread: PhantomData,
         }
     }
 
     /// The lines that hold this text.
     pub fn with(&self, text: &str) -> Vec<String> {
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = lines.iter().filter(|line| line.contains(text));
-        found.cloned().collect()
+        LINES.with_borrow(|lines| {
+            let lines = lines.iter().flatten();
+            lines.filter(|line| line.contains(text)).cloned().collect()
+        })
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        LINES.set(None);
     }
 }
 
@@ -43,15 +59,10 @@ impl Log {
 ///
 /// If the process has a subscriber already.
 pub fn write_to_stderr() {
-    tracing::subscriber::set_global_default(Keeper {
-        lines: Arc::default(),
-        is_written: true,
-    })
-    .expect("the first subscriber");
+    set_global_default(Keeper { is_written: true }).expect("the first subscriber");
 }
 
 struct Keeper {
-    lines: Arc<Mutex<Vec<String>>>,
     /// Whether the lines go to standard error instead.
     is_written: bool,
 }
@@ -69,8 +80,11 @@ impl Subscriber for Keeper {
             let _ = writeln!(std::io::stderr(), "{}", line.0);
             return;
         }
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.push(line.0);
+        LINES.with_borrow_mut(|lines| {
+            if let Some(lines) = lines {
+                lines.push(line.0);
+            }
+        });
     }
 
     // Spans are not kept, so they need no identity.

@@ -3,6 +3,7 @@
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::Path;
 
+use keyway_proto::keyway::v1::PluginState;
 use keyway_proto::plugins::v1::RunStatus;
 use keyway_resolver::ResolveError;
 use keyway_rpc::{Code, Error};
@@ -10,7 +11,7 @@ use keyway_runtime::{AuditConfig, Config, ExternalPlugins, Sha256};
 use keyway_tests::daemon::{Home, PATIENCE, plugin};
 use keyway_tests::log::Log;
 use keyway_tests::plugin::{Plugin, connect, connect_scripted, hijack};
-use keyway_tests::script::Script;
+use keyway_tests::script::{Answer, Script};
 use keyway_tests::{Behaviour, TestDaemon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -71,7 +72,7 @@ async fn l05_a_connected_or_launched_name_is_refused_to_another_plugin() {
 }
 
 #[tokio::test]
-async fn configuration_can_refuse_plugins_external() {
+async fn an_external_plugin_that_is_not_listed_is_refused() {
     let home = Home::new(PLUGIN);
     let mut config = home.config();
     config.external = named(&["welcome"]);
@@ -177,6 +178,42 @@ async fn the_stop_of_the_daemon_disconnects_external_plugins_at_once() {
     let (time, ()) = tokio::join!(daemon.stop(), plugin.ended());
     // An open stream, or a plugin that does not leave, would cost two seconds.
     assert!(time < std::time::Duration::from_secs(2), "{time:?}");
+}
+
+/// As when a user restarts it: the former process still answers a request.
+#[tokio::test]
+async fn a_plugin_that_returns_while_its_former_process_leaves_is_accepted() {
+    let home = Home::new(PLUGIN);
+    let mut script = Script {
+        answer: Answer::Hold,
+        ..Script::default()
+    };
+    home.change("outside", &script);
+    let mut config = home.config();
+    // A configured name is shown while it is absent.
+    plugin(&mut config, "outside").priority = Some(0);
+    let daemon = TestDaemon::with_config(home.into(), config);
+    let connect_again = async || {
+        let socket = hijack(daemon.address()).await.expect("hijacked");
+        connect_scripted("outside", daemon.home.path(), socket).await
+    };
+    let former = connect_again().await.expect("registered");
+    let leave = async {
+        daemon.home.wait_for_events("outside", "asked", 1).await;
+        former.leave().await;
+    };
+    let return_and_release = async {
+        daemon.wait_for_state("outside", PluginState::Absent).await;
+        script.answer = Answer::Secrets;
+        let release = async { daemon.home.change("outside", &script) };
+        tokio::join!(connect_again(), release).0
+    };
+    let (ids, (), returned) = tokio::join!(daemon.ids("outside/key"), leave, return_and_release);
+    assert_eq!(ids.len(), 1);
+    let returned = returned.expect("accepted");
+    assert_eq!(daemon.ids("outside/key").await.len(), 1);
+    returned.leave().await;
+    daemon.stop().await;
 }
 
 /// The whole conversation of a registration in one write, the upgrade's request included: nothing behind it is lost.

@@ -178,7 +178,6 @@ async fn a_quota_is_respected_until_it_ends() {
     let quota = Failing::new(Wire::Quota).with_retry_after(Duration::from_secs(600));
     daemon.home.change("hi", &answering(Answer::Failure(quota)));
     daemon.value(ID).await.expect_err("used up");
-    let n_asked = daemon.home.events("hi").len();
     daemon.home.change("hi", &provider(&[(ID, "right")]));
     let error = daemon.value(ID).await.expect_err("still used up");
     let failure = the_failure(&error);
@@ -188,7 +187,9 @@ async fn a_quota_is_respected_until_it_ends() {
         left <= Duration::from_secs(600) && left > Duration::from_secs(500),
         "{left:?}"
     );
-    assert_eq!(daemon.home.events("hi").len(), n_asked, "it was called");
+    let events = daemon.home.events("hi").into_iter();
+    let n_asked = events.filter(|event| event.starts_with("asked")).count();
+    assert_eq!(n_asked, 1, "it was called");
     daemon.stop().await;
 }
 
