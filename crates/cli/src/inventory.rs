@@ -178,7 +178,10 @@ impl From<keyway::PluginStatus> for Plugin {
                 keyway::PluginClass::External => "user",
                 _ => "daemon",
             },
-            configurable: class != keyway::PluginClass::External,
+            configurable: !matches!(
+                plugin.state(),
+                keyway::PluginState::Untrusted | keyway::PluginState::Refused
+            ),
             requests: plugin.requests(),
             failures: plugin.failures(),
             restarts: plugin.restarts(),

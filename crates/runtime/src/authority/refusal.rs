@@ -73,6 +73,11 @@ pub(crate) enum Refusal {
         "the id {0} is reserved for access-control modules and cannot be stored. Choose another id"
     )]
     ReservedId(Id),
+    /// A pattern of such ids, which is never resolved.
+    #[error(
+        "{0} is reserved for access-control modules and is never resolved. Ask for the ids of secrets"
+    )]
+    ReservedQuery(Pattern),
 }
 
 impl Refusal {

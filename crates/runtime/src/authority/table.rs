@@ -184,6 +184,12 @@ fn check_object(action: &Action<'_>, rules: &Rules<'_>) -> Result<(), Refusal> {
             None => Ok(()),
         },
         Action::Write(id) if is_reserved(id) => Err(Refusal::ReservedId(id.clone())),
+        Action::Authorize(patterns) => {
+            match patterns.iter().find(|query| is_within_reserved(query)) {
+                Some(query) => Err(Refusal::ReservedQuery(query.clone())),
+                None => Ok(()),
+            }
+        }
         _ => Ok(()),
     }
 }
