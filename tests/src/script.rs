@@ -1,4 +1,4 @@
-//! What a test makes its plugin do beyond one [`Behaviour`]: what it registers, what it answers, whom it calls.
+//! What a test makes its plugin do beyond one [`Behaviour`](crate::Behaviour): what it registers, what it answers, whom it calls.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
