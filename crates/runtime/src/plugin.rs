@@ -28,5 +28,5 @@ pub(crate) use machine::DRAIN_LIMIT;
 pub(crate) use registration::RegistrationError;
 pub(crate) use source::LaunchSource;
 pub(crate) use state::run_status;
-pub(crate) use task::{Command, CommandSender, NotEnabled, PluginTask, Update};
+pub(crate) use task::{Arrival, Command, CommandSender, NotEnabled, PluginTask, Update};
 pub(crate) use view::{Availability, View};

@@ -23,7 +23,7 @@ use self::reconcile::Sources;
 use crate::config::{Config, ConfigError, Current, Settings};
 use crate::launch::{Checksum, LaunchError};
 use crate::model::PluginName;
-use crate::plugin::{Command, CommandSender, Host, PluginTask, Update};
+use crate::plugin::{Arrival, Command, CommandSender, Host, PluginTask, Update};
 use crate::registry::Registry;
 use crate::trust::TrustError;
 use crate::watch::Watch;
@@ -48,7 +48,7 @@ pub(crate) struct Manager {
     plugins: BTreeMap<PluginName, CommandSender>,
     /// The executables that the last look at the disk found.
     sources: Sources,
-    tasks: JoinSet<PluginName>,
+    tasks: JoinSet<(PluginName, Vec<Arrival>)>,
     work: JoinSet<Done>,
     /// Whether a look at the disk is under way.
     is_looking: bool,
@@ -187,20 +187,22 @@ impl Manager {
         }
     }
 
-    fn task_ended(&mut self, ended: Result<PluginName, tokio::task::JoinError>) {
+    fn task_ended(&mut self, ended: Result<(PluginName, Vec<Arrival>), tokio::task::JoinError>) {
         report_panic(&ended);
-        let Ok(name) = ended else {
+        let Ok((name, arrivals)) = ended else {
             return;
         };
-        let is_succeeded = |commands: &CommandSender| !commands.is_closed();
-        if self.plugins.get(&name).is_some_and(is_succeeded) {
-            return;
+        // A plugin that returned may have a new task already.
+        if self.plugins.get(&name).is_none_or(CommandSender::is_closed) {
+            self.plugins.remove(&name);
+            let settings = self.settings.load();
+            let update = self.update_of(&settings, &name);
+            if update.source.is_some() || update.settings.is_configured {
+                self.add(name, update);
+            }
         }
-        self.plugins.remove(&name);
-        let settings = self.settings.load();
-        let update = self.update_of(&settings, &name);
-        if update.source.is_some() || update.settings.is_configured {
-            self.add(name, update);
+        for (registrant, peer) in arrivals {
+            self.connect(registrant, peer);
         }
     }
 
@@ -231,8 +233,8 @@ impl Manager {
         let (task, commands) = PluginTask::new(name.clone(), Arc::clone(&self.host), update);
         self.plugins.insert(name.clone(), commands.clone());
         self.tasks.spawn(async move {
-            task.run().await;
-            name
+            let arrivals = task.run().await;
+            (name, arrivals)
         });
         commands
     }

@@ -75,6 +75,9 @@ pub(crate) enum NotEnabled {
 /// Sends commands to the task of a plugin. Only the manager sends any, a few for each request of a user, so the queue needs no bound.
 pub(crate) type CommandSender = mpsc::UnboundedSender<Command>;
 
+/// An external plugin that wants to register, and its process.
+pub(crate) type Arrival = (Registrant, Arc<Peer>);
+
 /// Owns one plugin.
 pub(crate) struct PluginTask {
     launcher: Launcher,
@@ -95,7 +98,7 @@ pub(crate) struct PluginTask {
     /// The process of an external plugin, while that is connected.
     external: Option<Arc<Peer>>,
     /// An external plugin that came back before its last connection was over.
-    returning: Option<(Registrant, Arc<Peer>)>,
+    returning: Option<Arrival>,
     registration: Option<Arc<Registration>>,
     record: Arc<CallRecord>,
 }
@@ -143,8 +146,9 @@ impl PluginTask {
         &self.launcher.name
     }
 
-    /// Owns the plugin until it is forgotten or [stopped](Command::Stop).
-    pub(crate) async fn run(mut self) {
+    /// Owns the plugin until it is forgotten or [stopped](Command::Stop). Returns the registrations that arrived meanwhile, for the
+    /// next task of this name.
+    pub(crate) async fn run(mut self) -> Vec<Arrival> {
         // One that nothing names exists only for the connection that comes with its first command.
         let mut is_new = true;
         while is_new || !self.machine.is_gone() {
@@ -165,18 +169,16 @@ impl PluginTask {
             is_new = false;
         }
         self.launcher.host.publisher.remove(&self.launcher.name);
-        self.refuse_rest().await;
+        self.finish()
     }
 
-    /// A registration that arrived while the plugin was being forgotten is refused; the plugin tries again.
-    async fn refuse_rest(&mut self) {
+    /// Answers the commands that arrived while the plugin was being forgotten, and returns the registrations among them.
+    fn finish(mut self) -> Vec<Arrival> {
         self.commands.close();
-        while let Some(command) = self.commands.recv().await {
+        let mut arrivals: Vec<Arrival> = self.returning.take().into_iter().collect();
+        while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Connect { registrant, .. } => {
-                    let name = self.name().clone();
-                    registrant.refuse(RegistrationError::Taken(name)).await;
-                }
+                Command::Connect { registrant, peer } => arrivals.push((*registrant, peer)),
                 Command::Enable(done) => drop(done.send(Ok(()))),
                 Command::Disable(done) | Command::Settle(done) => drop(done.send(())),
                 Command::Update(_)
@@ -186,6 +188,7 @@ impl PluginTask {
                 | Command::Stop => {}
             }
         }
+        arrivals
     }
 
     fn on_timer(&mut self) {

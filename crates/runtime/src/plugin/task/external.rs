@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt as _;
+
 use super::PluginTask;
 use crate::identity::Peer;
 use crate::model::Kind;
@@ -13,6 +15,7 @@ use crate::plugin::state::{Desired, Idle, State};
 impl PluginTask {
     /// Accepts or refuses an external plugin. The daemon-wide rules were checked before.
     pub(super) fn connect(&mut self, registrant: Registrant, peer: Arc<Peer>) {
+        self.notice_end();
         match self.check_external(registrant.registration()) {
             Ok(()) => {}
             // Its last connection is as good as over: it waits for that, and is judged again.
@@ -27,6 +30,19 @@ impl PluginTask {
         self.external = Some(peer);
         self.registered(Arc::clone(connection.registration()));
         self.feed(Event::Connected(connection));
+    }
+
+    /// Notices the end of the connection now if that is due: a plugin that connects again may be faster.
+    fn notice_end(&mut self) {
+        if let State::Running {
+            child: None,
+            connection,
+            ..
+        } = self.machine.state_mut()
+            && let Some(why) = connection.ended().now_or_never()
+        {
+            self.lost(why);
+        }
     }
 
     fn refuse(&self, registrant: Registrant, peer: &Peer, error: RegistrationError) {

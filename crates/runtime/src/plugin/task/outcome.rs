@@ -130,7 +130,7 @@ impl PluginTask {
         });
     }
 
-    fn lost(&mut self, why: String) {
+    pub(super) fn lost(&mut self, why: String) {
         if let Some(peer) = &self.external {
             tracing::info!(plugin = %self.name(), "external plugin left: {why}");
             self.audit("leave", Some(peer), &why);
