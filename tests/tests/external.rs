@@ -180,6 +180,18 @@ async fn the_stop_of_the_daemon_disconnects_external_plugins_at_once() {
     assert!(time < std::time::Duration::from_secs(2), "{time:?}");
 }
 
+/// Nothing of it has to be waited for: neither the end of its connection at the daemon nor that the daemon forgets it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_external_plugin_can_leave_and_return_at_once() {
+    let daemon = TestDaemon::start(PLUGIN, &[]);
+    for round in 0..100 {
+        let plugin = external(&daemon, "outside").await;
+        let plugin = plugin.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        plugin.leave().await;
+    }
+    daemon.stop().await;
+}
+
 /// As when a user restarts it: the former process still answers a request.
 #[tokio::test]
 async fn a_plugin_that_returns_while_its_former_process_leaves_is_accepted() {
