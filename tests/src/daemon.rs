@@ -208,16 +208,28 @@ impl TestDaemon {
         name: &str,
         state: keyway::PluginState,
     ) -> keyway::PluginStatus {
+        self.wait_for_status(name, |status| status.state() == state)
+            .await
+    }
+
+    /// Waits until a plugin is as `is_met` says, and returns it then.
+    ///
+    /// # Panics
+    ///
+    /// If that does not happen.
+    pub async fn wait_for_status(
+        &self,
+        name: &str,
+        is_met: impl Fn(&keyway::PluginStatus) -> bool,
+    ) -> keyway::PluginStatus {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let status = self.status(name).await;
-            if status.state() == state {
+            if is_met(&status) {
                 return status;
             }
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "{name} never was {state:?}, but {status:?}"
-            );
+            let is_late = tokio::time::Instant::now() >= deadline;
+            assert!(!is_late, "{name} stays as {status:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

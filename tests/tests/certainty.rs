@@ -200,12 +200,10 @@ async fn a_killed_first_rank_never_gives_way() {
             daemon.wait_for("hi", RunStatus::Running).await;
             let pid = daemon.pid("hi").await;
             kill_process(pid, Signal::KILL).expect("killed");
-            let is_new = async {
-                while daemon.status("hi").await.pid() == pid.as_raw_nonzero().get() {
-                    tokio::task::yield_now().await;
-                }
-            };
-            is_new.await;
+            let former = Some(pid.as_raw_nonzero().get());
+            daemon
+                .wait_for_status("hi", |status| status.pid != former)
+                .await;
         }
         daemon.wait_for("hi", RunStatus::Running).await;
     })
@@ -397,5 +395,31 @@ async fn a_file_whose_first_start_failed_is_not_waited_for_at_the_next() {
     let error = tokio::time::timeout(PATIENCE, daemon.get("other/id")).await;
     let error = error.expect("not waited for").expect_err("not found");
     assert!(matches!(error, ResolveError::NotFound { .. }), "{error:?}");
+    daemon.stop().await;
+}
+
+/// As a package manager does it, without a reload: the daemon notices each step.
+#[tokio::test]
+async fn a_first_rank_whose_file_is_replaced_unannounced_never_gives_way() {
+    let (home, mut config) = pair();
+    config.removal_grace = Duration::from_secs(10);
+    config.restart.max_failures = 100;
+    let daemon = TestDaemon::with_config(Arc::clone(&home), config);
+    daemon.wait_for("hi", RunStatus::Running).await;
+    let received = while_asking(&daemon, async {
+        let pid = daemon.pid("hi").await;
+        home.remove("hi");
+        home.copy("hi");
+        // A fresh process shows that the new file was noticed.
+        let former = Some(pid.as_raw_nonzero().get());
+        daemon
+            .wait_for_status("hi", |now| now.pid.is_some() && now.pid != former)
+            .await;
+        daemon.wait_for("hi", RunStatus::Running).await;
+    })
+    .await;
+    // A file that is still being written may fail to start.
+    assert_kinds(&received, &[FailureKind::Down, FailureKind::Starting]);
+    assert_eq!(daemon.value(ID).await.expect("a value"), "right");
     daemon.stop().await;
 }

@@ -8,7 +8,7 @@ use keyway_proto::plugins::v1::RunStatus;
 use keyway_resolver::ResolveError;
 use keyway_rpc::{Code, Error};
 use keyway_runtime::{AuditConfig, Config, ExternalPlugins, Sha256};
-use keyway_tests::daemon::{Home, PATIENCE, plugin};
+use keyway_tests::daemon::{Home, PATIENCE, behave, plugin};
 use keyway_tests::log::Log;
 use keyway_tests::plugin::{Plugin, connect, connect_scripted, hijack};
 use keyway_tests::script::{Answer, Script};
@@ -50,7 +50,14 @@ async fn an_external_plugin_answers_while_it_is_connected() {
 
 #[tokio::test]
 async fn l05_a_connected_or_launched_name_is_refused_to_another_plugin() {
-    let daemon = TestDaemon::start(PLUGIN, &[("launched", Behaviour::NeverRegister)]);
+    let home = Home::new(PLUGIN);
+    let mut config = home.config();
+    home.add("launched");
+    behave(&mut config, "launched", Behaviour::NeverRegister);
+    // Otherwise it could hold any id until it has registered, and every query would wait for it.
+    let realm = "launched/**".parse().expect("a pattern");
+    plugin(&mut config, "launched").realm = Some(vec![realm]);
+    let daemon = TestDaemon::with_config(home.into(), config);
     let first = connect(
         "twin",
         Behaviour::Good,
@@ -441,9 +448,9 @@ async fn an_external_module_decides_only_if_it_is_named() {
     let error = daemon.get("good/denied").await.expect_err("denied");
     assert!(matches!(error, ResolveError::Denied { .. }), "{error:?}");
     guard.leave().await;
-    while daemon.status("guard").await.pid.is_some() {
-        tokio::task::yield_now().await;
-    }
+    daemon
+        .wait_for_status("guard", |status| status.pid.is_none())
+        .await;
     let error = daemon.get("good/key").await.expect_err("denied");
     assert!(error.to_string().contains("guard"), "{error}");
     daemon.stop().await;

@@ -12,7 +12,7 @@ use keyway_resolver::{FailureKind, ResolveError};
 use keyway_rpc::{BinaryMetadata as _, Code, Request};
 use keyway_runtime::Config;
 use keyway_tests::TestDaemon;
-use keyway_tests::daemon::{Home, plugin, the_failure};
+use keyway_tests::daemon::{Home, PATIENCE, plugin, the_failure};
 use keyway_tests::script::{Answer, Description, Failing, Script};
 
 const PLUGIN: &str = env!("CARGO_BIN_EXE_misbehaving-plugin");
@@ -485,7 +485,15 @@ async fn the_last_failed_request_is_shown() {
 
 #[tokio::test]
 async fn explain_names_ranks_and_outcomes_and_never_a_value() {
-    let daemon = start_pair().await;
+    // An interactive provider is not called for an id that a higher rank holds.
+    let lower = Script {
+        description: Some(Description {
+            interactive: true,
+            ..Description::default()
+        }),
+        ..provider(&[(ID, "lower")])
+    };
+    let daemon = start(&[("hi", 10, provider(&[(ID, "right")])), ("lo", 0, lower)]).await;
     let reply = daemon.call("explain", ID).await;
     assert!(reply.is_ok(), "{reply:?}");
     for part in ["OUTCOME_VALUE", "OUTCOME_NOT_CALLED", r#""hi""#, r#""lo""#] {
@@ -529,9 +537,9 @@ async fn equal_requests_in_flight_share_one_call_only_where_the_provider_says_so
         });
         let daemon = start(&[("hi", 0, held)]).await;
         let release = async {
-            while daemon.status("hi").await.requests() < 3 {
-                tokio::task::yield_now().await;
-            }
+            daemon
+                .wait_for_status("hi", |status| status.requests() == 3)
+                .await;
             daemon.home.wait_for_events("hi", "asked", 1).await;
         };
         let value = || daemon.value(ID);
@@ -554,4 +562,56 @@ async fn equal_requests_in_flight_share_one_call_only_where_the_provider_says_so
         assert_eq!(n_asked == 1, is_shareable, "{n_asked} calls");
         daemon.stop().await;
     }
+}
+
+/// A kept response does not outlive its time, whatever has become of the provider.
+#[tokio::test]
+async fn a_kept_response_is_the_value_until_its_time_is_over_and_then_uncertain() {
+    let (home, mut config) = home(&[
+        ("hi", 10, provider(&[(ID, "right")])),
+        ("lo", 0, provider(&[(ID, "lower")])),
+    ]);
+    plugin(&mut config, "hi").cache_ttl = Some(Duration::from_secs(1));
+    let daemon = TestDaemon::with_config(home, config);
+    assert_eq!(daemon.value(ID).await.expect("a value"), "right");
+    daemon
+        .home
+        .change("hi", &answering(Answer::Code("internal".into())));
+    let began = tokio::time::Instant::now();
+    let error = loop {
+        match daemon.value(ID).await {
+            Ok(value) => assert_eq!(value, "right"),
+            Err(error) => break error,
+        }
+        assert!(began.elapsed() < PATIENCE, "kept for ever");
+    };
+    assert_eq!(the_failure(&error).name, "hi");
+    daemon.stop().await;
+}
+
+/// Answering may need the user, so it may take longer than other requests, unless prompts are forbidden.
+#[tokio::test]
+async fn an_interactive_provider_has_the_time_of_the_user_for_one_id_alone() {
+    let mut asks = answering(Answer::Hold);
+    asks.description = Some(Description {
+        interactive: true,
+        ..Description::default()
+    });
+    let (home, mut config) = home(&[("asks", 0, asks)]);
+    plugin(&mut config, "asks").timeout = Some(Duration::from_millis(200));
+    plugin(&mut config, "asks").user_timeout = Some(Duration::from_secs(600));
+    let daemon = TestDaemon::with_config(home, config);
+    let error = daemon.get("db/*").await.expect_err("too late");
+    let failure = the_failure(&error);
+    assert_eq!(failure.kind, FailureKind::TimedOut);
+    assert!(failure.message.contains("200 ms"), "{failure:?}");
+    let answer = async {
+        // The pattern was the first request; another one that takes `timeout` passes meanwhile.
+        daemon.home.wait_for_events("asks", "asked", 2).await;
+        daemon.get("db/*").await.expect_err("too late");
+        daemon.home.change("asks", &provider(&[(ID, "prompted")]));
+    };
+    let (value, ()) = tokio::join!(daemon.value(ID), answer);
+    assert_eq!(value.expect("in time"), "prompted");
+    daemon.stop().await;
 }
