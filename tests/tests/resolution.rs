@@ -1,9 +1,10 @@
 //! The results of queries, with real plugin processes.
 
 use std::os::unix::fs::symlink;
+use std::time::Duration;
 
 use keyway_proto::plugins::v1::RunStatus;
-use keyway_resolver::{FailureKind, ResolveError};
+use keyway_resolver::{DaemonSocket, FailureKind, ResolveError, Resolver};
 use keyway_tests::daemon::{Home, behave, plugin, the_failure};
 use keyway_tests::{Behaviour, TestDaemon};
 
@@ -282,6 +283,22 @@ async fn an_explained_pattern_judges_each_id_by_the_providers_of_its_realm() {
     assert!(
         explained.contains(r#""failed":[{"name":"b""#),
         "{explained}"
+    );
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_waits_less_than_a_provider_learns_which_one_is_slow() {
+    let daemon = TestDaemon::start(PLUGIN, &[("slow", Behaviour::Slow)]);
+    settle(&daemon, &["slow"]).await;
+    let daemon_socket = DaemonSocket::at(daemon.address().clone());
+    let resolver = Resolver::new(daemon_socket).with_timeout(Duration::from_secs(1));
+    let error = resolver.get(&"slow/slow".parse().expect("a pattern")).await;
+    let error = error.expect_err("no response");
+    let failure = the_failure(&error);
+    assert_eq!(
+        (failure.name.as_str(), failure.kind),
+        ("slow", FailureKind::TimedOut)
     );
     daemon.stop().await;
 }

@@ -6,7 +6,7 @@ mod plugins;
 mod resolver;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use keyway_proto::health::v1 as health;
 use keyway_proto::keyway::v1 as keyway;
@@ -31,6 +31,16 @@ const MAX_PATTERN_LEN: usize = 4 * 1024;
 
 /// The most components of a pattern.
 const MAX_COMPONENTS: usize = 128;
+
+/// How long before a caller stops waiting its response is due at the latest.
+const MAX_LEAD: Duration = Duration::from_millis(100);
+
+/// When a query is judged for a caller that waits until `deadline`: earlier, so that the response arrives in time and names the
+/// provider that did not respond.
+fn due(deadline: tokio::time::Instant) -> tokio::time::Instant {
+    let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+    deadline - (left / 10).min(MAX_LEAD)
+}
 
 /// What the services use of the daemon.
 pub(crate) struct Services {
@@ -112,7 +122,7 @@ impl Services {
             pattern,
             request_id: call.request_id,
             caller_pid: call.peer.pid(),
-            deadline: request.deadline(),
+            deadline: request.deadline().map(due),
             may_ask_user: may_ask.is_none_or(|value| value != "0"),
             claim: budget.claim(),
             budget,
