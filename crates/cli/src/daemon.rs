@@ -226,10 +226,11 @@ pub(crate) fn unanswered(error: ResolveError) -> Failure {
             error,
             "Run `keyway ls` or `keyway plugins` to see what there is",
         ),
+        // The text of the daemon or the client names a method, which says nothing to a user.
         ResolveError::TimedOut { .. } => Failure::new(
             Exit::Unavailable,
-            error,
-            "Run `keyway plugins` to see whether a provider hangs, then try again",
+            "the daemon did not answer in time",
+            "Try again with a longer --timeout; a daemon that hangs is ended with `kill` and started again with `keyway serve`",
         ),
         ResolveError::Unavailable { message, .. } | ResolveError::Uncertain { message, .. } => {
             unavailable(&message)
