@@ -66,7 +66,7 @@ async fn start_pair() -> TestDaemon {
     .await
 }
 
-/// Every Connect code without a detail, and what is no response at all.
+/// Every Connect code without a detail, and bytes that are not a response.
 #[tokio::test]
 async fn a_failure_without_a_detail_has_the_kind_of_its_code() {
     let daemon = start_pair().await;

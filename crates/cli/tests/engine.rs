@@ -274,7 +274,7 @@ fn l16_with_pinning_on_a_new_plugin_waits_until_it_is_trusted() {
     text += &home.transcript(&["plugins trust nobody", "plugins trust known"]);
     insta::assert_snapshot!(text);
     assert_eq!(plugin(&home, "stranger")["status"], "untrusted");
-    // What is no plugin may be a secret in the wrong place.
+    // An argument that names no plugin may be a secret in the wrong place.
     let output = home.run("plugins untrust not-a-real-token", b"");
     let text = home.show(&output);
     assert_eq!(output.status.code(), Some(3), "{text}");

@@ -13,7 +13,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 /// # Errors
 ///
 /// An I/O error if the descriptor is not a connected socket. A socket of another family has no credentials: its uid and gid
-/// are those of nobody, `u32::MAX`.
+/// are the invalid ones, `u32::MAX`.
 pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<libc::ucred> {
     let mut credentials = libc::ucred {
         pid: 0,

@@ -1,7 +1,7 @@
 //! What the fuzz targets of the repository call, and nobody else.
 //!
 //! The session core is private, and it stays so: this module exists under `cfg(fuzzing)` alone, which
-//! `cargo xtask fuzz` sets for every crate that it builds. A cargo feature would do as well, but whoever builds with
+//! `cargo xtask fuzz` sets for every crate that it builds. A cargo feature would do as well, but a build with
 //! all features would get it, and features are part of what a crate promises.
 //!
 //! What is promised, and how it is checked, is shared with the unit tests (`session/harness`).

@@ -650,7 +650,7 @@ pub struct PluginStatus {
     /// The patterns of its effective realm; empty where it is not known.
     #[prost(string, repeated, tag = "4")]
     pub realm: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Its place among the providers: 1 first, equal places are equal ranks. Absent for what is no provider.
+    /// Its place among the providers: 1 first, equal places are equal ranks. Absent unless the plugin is a provider.
     #[prost(uint32, optional, tag = "5")]
     pub rank: ::core::option::Option<u32>,
     /// The priority in force.
