@@ -38,6 +38,21 @@ pub(crate) struct Query {
 }
 
 impl Query {
+    /// A query without a deadline that may ask the user.
+    #[cfg(test)]
+    pub(super) fn for_tests(pattern: &str) -> Self {
+        let budget = Arc::new(Budget::new(1 << 20));
+        Self {
+            pattern: pattern.parse().expect("a pattern"),
+            request_id: RequestId::next(),
+            caller_pid: None,
+            deadline: None,
+            may_ask_user: true,
+            claim: budget.claim(),
+            budget,
+        }
+    }
+
     /// Whether it is for one id.
     pub(crate) fn is_single(&self) -> bool {
         self.pattern.as_id().is_some()
@@ -303,19 +318,13 @@ fn uncalled(query: &Query, view: &View) -> Option<Failure> {
 
 /// The bounds of one call.
 pub(super) fn context(query: &Query, view: &View) -> CallContext {
-    let settings = &view.settings;
-    let may_ask_user = query.may_ask_user();
-    let limit = if view.is_interactive() && may_ask_user {
-        settings.user_timeout
-    } else {
-        settings.timeout
-    };
+    let limit = full_limit(query, view);
     let left = query
         .deadline
         .map(|deadline| deadline.saturating_duration_since(Instant::now()));
     CallContext {
         request_id: query.request_id,
-        may_ask_user,
+        may_ask_user: query.may_ask_user(),
         limit: left.map_or(limit, |left| left.min(limit)),
     }
 }
@@ -337,16 +346,16 @@ async fn secrets(
             .get_secrets(pattern.as_str(), context, &query.claim)
             .await;
     }
-    let full_limit = full_limit(&candidate.view, context);
+    let full_limit = full_limit(query, &candidate.view);
     let memory = (&query.claim, &*query.budget);
     handle
         .get_shared(pattern, context, full_limit, sharing, memory)
         .await
 }
 
-/// How long a call may take that several callers may wait for.
-fn full_limit(view: &View, context: &CallContext) -> Duration {
-    if view.is_interactive() && context.may_ask_user {
+/// How long a call may take, whatever the deadline of one caller: several may wait for it.
+fn full_limit(query: &Query, view: &View) -> Duration {
+    if view.is_interactive() && query.may_ask_user() {
         view.settings.user_timeout
     } else {
         view.settings.timeout
@@ -358,7 +367,7 @@ pub(super) fn report(query: &Query, view: &View, context: &CallContext, error: &
     let (plugin, request_id, caller_pid) = (&view.name, query.request_id, query.caller_pid);
     let code = error.code();
     let is_impatient = matches!(error, CallError::TimedOut(_) | CallError::Busy(_))
-        && context.limit < full_limit(view, context);
+        && context.limit < full_limit(query, view);
     if is_impatient {
         // A caller that waits less than the plugin may take says nothing about the plugin.
         tracing::debug!(%plugin, %code, %request_id, caller_pid, "request abandoned by its caller");

@@ -85,16 +85,7 @@ fn kinds(error: &Error) -> Vec<FailureKind> {
 }
 
 fn query(pattern: &str) -> Query {
-    let budget = Arc::new(Budget::new(1 << 20));
-    Query {
-        pattern: pattern.parse().expect("a pattern"),
-        request_id: RequestId::next(),
-        caller_pid: None,
-        deadline: None,
-        may_ask_user: true,
-        claim: budget.claim(),
-        budget,
-    }
+    Query::for_tests(pattern)
 }
 
 fn without_prompts(pattern: &str) -> Query {

@@ -1,25 +1,17 @@
 //! What a list holds, and which providers it names instead.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use keyway_rpc::{Budget, Error};
+use keyway_rpc::Error;
 
 use super::*;
-use crate::model::RequestId;
 use crate::plugin::Publish as _;
 use crate::plugin::testing::{Reply, Script, failed, name, settings, starting, view};
 
 fn query(pattern: &str) -> Query {
-    let budget = Arc::new(Budget::new(1 << 20));
     Query {
-        pattern: pattern.parse().expect("a pattern"),
-        request_id: RequestId::next(),
-        caller_pid: None,
-        deadline: None,
         may_ask_user: false,
-        claim: budget.claim(),
-        budget,
+        ..Query::for_tests(pattern)
     }
 }
 

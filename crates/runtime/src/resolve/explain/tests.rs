@@ -1,26 +1,13 @@
 //! What an explanation says of each provider.
 
-use std::sync::Arc;
-
 use keyway_proto::keyway::v1::FailureKind;
-use keyway_rpc::Budget;
 
 use super::*;
-use crate::model::RequestId;
 use crate::plugin::testing::{Reply, Script, failed, name, settings, view};
 use crate::plugin::{Availability, Publish as _};
 
 fn query(pattern: &str) -> Query {
-    let budget = Arc::new(Budget::new(1 << 20));
-    Query {
-        pattern: pattern.parse().expect("a pattern"),
-        request_id: RequestId::next(),
-        caller_pid: None,
-        deadline: None,
-        may_ask_user: true,
-        claim: budget.claim(),
-        budget,
-    }
+    Query::for_tests(pattern)
 }
 
 fn rows(id: &ExplainedId) -> Vec<(&str, u32, Outcome, FailureKind)> {
