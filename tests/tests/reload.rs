@@ -41,6 +41,15 @@ async fn start((home, config): (Arc<Home>, Config)) -> TestDaemon {
     daemon
 }
 
+/// Lets `hi` answer no query until another script is played to it.
+fn hold_hi(daemon: &TestDaemon) {
+    let held = Script {
+        answer: Answer::Hold,
+        ..provider("right")
+    };
+    daemon.home.change("hi", &held);
+}
+
 #[tokio::test]
 async fn a_reload_returns_when_restarted_plugins_have_registered() {
     let daemon = start(pair()).await;
@@ -117,9 +126,7 @@ async fn a_raised_timeout_holds_for_the_next_request() {
     let (home, mut config) = pair();
     plugin(&mut config, "hi").timeout = Some(Duration::from_millis(100));
     let daemon = start((home, config)).await;
-    let mut held = provider("right");
-    held.answer = Answer::Hold;
-    daemon.home.change("hi", &held);
+    hold_hi(&daemon);
     let error = daemon.value(ID).await.expect_err("too late");
     assert_eq!(the_failure(&error).kind, FailureKind::TimedOut);
     daemon
@@ -142,9 +149,7 @@ async fn a_raised_timeout_holds_for_the_next_request() {
 #[tokio::test]
 async fn a_query_in_flight_follows_the_ranks_of_a_reload() {
     let daemon = start(pair()).await;
-    let mut held = provider("right");
-    held.answer = Answer::Hold;
-    daemon.home.change("hi", &held);
+    hold_hi(&daemon);
     let reload = async {
         daemon.home.wait_for_events("hi", "asked", 1).await;
         daemon
@@ -160,9 +165,7 @@ async fn a_query_in_flight_follows_the_ranks_of_a_reload() {
 #[tokio::test]
 async fn a_query_in_flight_is_cut_by_the_realm_of_a_reload() {
     let daemon = start(pair()).await;
-    let mut held = provider("right");
-    held.answer = Answer::Hold;
-    daemon.home.change("hi", &held);
+    hold_hi(&daemon);
     let reload = async {
         daemon.home.wait_for_events("hi", "asked", 1).await;
         let realm = "db/open/**".parse().expect("a pattern");
@@ -179,9 +182,7 @@ async fn a_query_in_flight_is_cut_by_the_realm_of_a_reload() {
 #[tokio::test]
 async fn a_query_in_flight_passes_the_modules_of_a_reload() {
     let daemon = start(pair()).await;
-    let mut held = provider("right");
-    held.answer = Answer::Hold;
-    daemon.home.change("hi", &held);
+    hold_hi(&daemon);
     let gate = Script {
         is_module: true,
         decision: Decision::DenyAll,

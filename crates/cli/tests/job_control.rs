@@ -34,6 +34,7 @@ impl Shell {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", home.path())
+            .env("HISTFILE", "/dev/null")
             .env("TERM", "dumb")
             .env("PS1", "ready> ")
             .env("K", env!("CARGO_BIN_EXE_keyway"));
