@@ -7,7 +7,7 @@
 //! What is promised, and how it is checked, is shared with the unit tests (`session/harness`).
 
 use crate::{
-    frame::{Decoder, HEADER_LEN, Header, Item},
+    frame::{Decoder, HEADER_LEN, Item},
     session::harness::{exposed::Exposed, model::Model},
 };
 
@@ -45,7 +45,7 @@ fn decode(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool) {
                 Ok(Some(Item::Header(header))) => {
                     assert_eq!(missing, 0, "a header inside of a payload");
                     encoded.extend(header.encode());
-                    missing = payload_len(header);
+                    missing = header.payload_len() as usize;
                 }
                 Ok(Some(Item::Payload { bytes, last })) => {
                     assert!(!bytes.is_empty());
@@ -60,13 +60,6 @@ fn decode(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool) {
         assert!(input.is_empty(), "the decoder wants more, and has some");
     }
     (encoded, true)
-}
-
-fn payload_len(header: Header) -> usize {
-    match header.kind {
-        crate::frame::Kind::Data => header.length as usize,
-        _ => 0,
-    }
 }
 
 /// Plays arbitrary bytes to one session core; see `Exposed` for what the first bytes mean.

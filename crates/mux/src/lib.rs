@@ -39,7 +39,7 @@
 //!
 //! `hyper` (on by default) makes streams I/O objects of hyper, `futures` of the futures ecosystem;
 //! `hyper-util`, `axum` and `tonic` add the traits that hyper-util's pooled client, axum's and
-//! tonic's servers want; `backend-yamux` adds a second engine on the `yamux` crate.
+//! tonic's servers want; `frame` makes the codec of the frames public; `backend-yamux` adds a second engine on the `yamux` crate.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "backend-yamux")]
@@ -50,6 +50,10 @@ mod copying;
 mod driver;
 mod engine;
 mod error;
+#[cfg(feature = "frame")]
+pub mod frame;
+#[cfg(not(feature = "frame"))]
+#[allow(unreachable_pub, reason = "public with the feature `frame`")]
 mod frame;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
