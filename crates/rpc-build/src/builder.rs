@@ -1,4 +1,4 @@
-//! [`Builder`]: settings, and the order of the work.
+//! [`Builder`]: the order of the work.
 
 use std::path::{Path, PathBuf};
 
@@ -6,6 +6,7 @@ use crate::descriptors::Descriptors;
 use crate::message::Redaction;
 use crate::output::Output;
 use crate::service::Generator;
+use crate::settings::{Emit, Settings};
 use crate::source::Sources;
 use crate::{Error, naming, types};
 
@@ -15,61 +16,16 @@ pub fn configure() -> Builder {
     Builder::default()
 }
 
-/// Which crates get a part of the generated code.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Emit {
-    /// The part is always there.
-    Always,
-    /// The part is left out.
-    Never,
-    /// The part is there when the crate that holds the generated code has this feature on.
-    IfFeature(String),
-}
-
-impl Emit {
-    /// The attribute before an item of the part.
-    pub(crate) fn attribute(&self) -> String {
-        match self {
-            Self::IfFeature(feature) => format!("#[cfg(feature = \"{feature}\")]\n"),
-            Self::Always | Self::Never => String::new(),
-        }
-    }
-
-    pub(crate) fn is_never(&self) -> bool {
-        *self == Self::Never
-    }
-}
-
 type ProstHook = Box<dyn FnOnce(&mut prost_build::Config)>;
 
 /// Settings of the code generation; see the [crate](crate) for an example.
+#[derive(Default)]
 pub struct Builder {
     out_dir: Option<PathBuf>,
-    pub(crate) client: Emit,
-    pub(crate) server: Emit,
-    pub(crate) json: Emit,
-    pub(crate) runtime_path: String,
+    settings: Settings,
     redact: Vec<String>,
-    pub(crate) skip_streaming: bool,
     include_file: Option<PathBuf>,
     prost: Vec<ProstHook>,
-}
-
-impl Default for Builder {
-    fn default() -> Self {
-        Self {
-            out_dir: None,
-            client: Emit::Always,
-            server: Emit::Always,
-            json: Emit::Never,
-            runtime_path: "::keyway_rpc".to_owned(),
-            redact: Vec::new(),
-            skip_streaming: false,
-            include_file: None,
-            prost: Vec::new(),
-        }
-    }
 }
 
 impl Builder {
@@ -83,14 +39,14 @@ impl Builder {
     /// Whether clients are generated. Default: always.
     #[must_use]
     pub fn client(mut self, emit: Emit) -> Self {
-        self.client = emit;
+        self.settings.client = emit;
         self
     }
 
     /// Whether service traits and servers are generated. Default: always.
     #[must_use]
     pub fn server(mut self, emit: Emit) -> Self {
-        self.server = emit;
+        self.settings.server = emit;
         self
     }
 
@@ -98,14 +54,14 @@ impl Builder {
     /// Where they are, `keyway-rpc` needs its feature `json`. Default: never.
     #[must_use]
     pub fn json(mut self, emit: Emit) -> Self {
-        self.json = emit;
+        self.settings.json = emit;
         self
     }
 
     /// The path under which generated code finds `keyway-rpc`. Default: `::keyway_rpc`.
     #[must_use]
     pub fn runtime_path(mut self, path: impl Into<String>) -> Self {
-        self.runtime_path = path.into();
+        self.settings.runtime_path = path.into();
         self
     }
 
@@ -121,7 +77,7 @@ impl Builder {
     /// Leaves out streaming methods, which otherwise are an error. Default: `false`.
     #[must_use]
     pub fn skip_streaming(mut self, skip: bool) -> Self {
-        self.skip_streaming = skip;
+        self.settings.skip_streaming = skip;
         self
     }
 
@@ -162,7 +118,7 @@ impl Builder {
             sources.tell_cargo();
         }
         types::check(&sources, self.prost.is_empty())?;
-        naming::check(&sources, &self)?;
+        naming::check(&sources, &self.settings)?;
         let redaction = Redaction::new(&sources, &self.redact)?;
         let mut prost = prost_build::Config::new();
         prost
@@ -174,11 +130,11 @@ impl Builder {
             change(&mut prost);
         }
         let include_file = self.include_file.take();
-        prost.service_generator(Box::new(Generator::new(&self, redaction.clone())));
+        prost.service_generator(Box::new(Generator::new(&self.settings, redaction.clone())));
         let mut output = Output::generate(&mut prost, &sources)?;
         output.append_debug(&redaction, &sources);
-        if !self.json.is_never() {
-            Descriptors::new(&self, &sources).add_to(&mut output);
+        if !self.settings.json.is_never() {
+            Descriptors::new(&self.settings, &sources).add_to(&mut output);
         }
         if let Some(name) = include_file {
             output.add_include_file(name);

@@ -6,8 +6,8 @@ use prost::Message as _;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
 use crate::output::Output;
+use crate::settings::{Emit, Settings};
 use crate::source::Sources;
-use crate::{Builder, Emit};
 
 /// Writes a file descriptor set for each package with a service.
 pub(crate) struct Descriptors<'a> {
@@ -17,10 +17,10 @@ pub(crate) struct Descriptors<'a> {
 }
 
 impl<'a> Descriptors<'a> {
-    pub(crate) fn new(builder: &'a Builder, sources: &'a Sources) -> Self {
+    pub(crate) fn new(settings: &'a Settings, sources: &'a Sources) -> Self {
         Self {
-            emit: &builder.json,
-            runtime: &builder.runtime_path,
+            emit: &settings.json,
+            runtime: &settings.runtime_path,
             sources,
         }
     }

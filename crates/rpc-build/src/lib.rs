@@ -31,11 +31,13 @@ mod message;
 mod naming;
 mod output;
 mod service;
+mod settings;
 mod source;
 mod types;
 
-pub use self::builder::{Builder, Emit, configure};
+pub use self::builder::{Builder, configure};
 pub use self::error::Error;
+pub use self::settings::Emit;
 
 /// The examples of the README are compiled with the documentation's.
 #[cfg(doctest)]

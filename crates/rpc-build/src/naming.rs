@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use heck::{ToSnakeCase, ToUpperCamelCase};
 use prost_types::FileDescriptorProto;
 
+use crate::Error;
+use crate::settings::Settings;
 use crate::source::{Sources, field};
-use crate::{Builder, Error};
 
 /// Words that prost writes as raw identifiers.
 const RAW: &[&str] = &[
@@ -64,7 +65,7 @@ impl ServiceNames {
 
 /// Finds methods that cannot be generated, and items that would get the same name, while the
 /// lines to blame are still known.
-pub(crate) fn check(sources: &Sources, builder: &Builder) -> Result<(), Error> {
+pub(crate) fn check(sources: &Sources, settings: &Settings) -> Result<(), Error> {
     for file in &sources.files {
         let mut taken = taken_names(sources, file);
         for (index, service) in file.service.iter().enumerate() {
@@ -77,7 +78,7 @@ pub(crate) fn check(sources: &Sources, builder: &Builder) -> Result<(), Error> {
                     return Err(Error::Collision { place, what, name });
                 }
             }
-            check_methods(sources, builder, file, index)?;
+            check_methods(sources, settings, file, index)?;
         }
     }
     Ok(())
@@ -101,7 +102,7 @@ fn taken_names(sources: &Sources, file: &FileDescriptorProto) -> HashSet<String>
 
 fn check_methods(
     sources: &Sources,
-    builder: &Builder,
+    settings: &Settings,
     file: &FileDescriptorProto,
     service_index: usize,
 ) -> Result<(), Error> {
@@ -118,7 +119,7 @@ fn check_methods(
         let method_name = format!("{}.{}.{}", file.package(), service.name(), method.name());
         let method_name = method_name.trim_start_matches('.').to_owned();
         if method.client_streaming() || method.server_streaming() {
-            if builder.skip_streaming {
+            if settings.skip_streaming {
                 continue;
             }
             return Err(Error::Streaming {

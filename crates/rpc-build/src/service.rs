@@ -8,7 +8,7 @@ use prost_types::method_options::IdempotencyLevel;
 
 use crate::message::Redaction;
 use crate::naming::ServiceNames;
-use crate::{Builder, Emit};
+use crate::settings::{Emit, Settings};
 
 // Messages may have the names of what every module can see otherwise.
 const SEND: &str = "::core::marker::Send";
@@ -35,12 +35,12 @@ pub(crate) struct Generator {
 }
 
 impl Generator {
-    pub(crate) fn new(builder: &Builder, redaction: Redaction) -> Self {
+    pub(crate) fn new(settings: &Settings, redaction: Redaction) -> Self {
         Self {
-            client: builder.client.clone(),
-            server: builder.server.clone(),
-            json: builder.json.clone(),
-            runtime: builder.runtime_path.clone(),
+            client: settings.client.clone(),
+            server: settings.server.clone(),
+            json: settings.json.clone(),
+            runtime: settings.runtime_path.clone(),
             redaction,
         }
     }

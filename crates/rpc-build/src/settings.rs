@@ -1,0 +1,51 @@
+//! The settings that decide what is generated.
+
+/// Which crates get a part of the generated code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Emit {
+    /// The part is always there.
+    Always,
+    /// The part is left out.
+    Never,
+    /// The part is there when the crate that holds the generated code has this feature on.
+    IfFeature(String),
+}
+
+impl Emit {
+    /// The attribute before an item of the part.
+    pub(crate) fn attribute(&self) -> String {
+        match self {
+            Self::IfFeature(feature) => format!("#[cfg(feature = \"{feature}\")]\n"),
+            Self::Always | Self::Never => String::new(),
+        }
+    }
+
+    pub(crate) fn is_never(&self) -> bool {
+        *self == Self::Never
+    }
+}
+
+/// What every part of the generation reads.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) client: Emit,
+    pub(crate) server: Emit,
+    pub(crate) json: Emit,
+    /// The path under which generated code finds `keyway-rpc`.
+    pub(crate) runtime_path: String,
+    /// Whether streaming methods are left out; otherwise they are an error.
+    pub(crate) skip_streaming: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            client: Emit::Always,
+            server: Emit::Always,
+            json: Emit::Never,
+            runtime_path: "::keyway_rpc".to_owned(),
+            skip_streaming: false,
+        }
+    }
+}
