@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use keyway_secrets::Id;
 
-use crate::PASSPHRASE_FILE_VARIABLE;
-
 /// Why an operation on a [`Store`](crate::Store) failed.
 ///
 /// Every message names the file and says what to do; none holds a value.
@@ -64,7 +62,7 @@ pub enum StoreError {
     },
     /// The identity file is protected by a passphrase, and none is configured.
     #[error(
-        "the identity file {} cannot be used: it is protected by a passphrase; name the file that holds the passphrase in {PASSPHRASE_FILE_VARIABLE}",
+        "the identity file {} cannot be used: it is protected by a passphrase; name the file that holds the passphrase in KEYWAY_FILE_PASSPHRASE_FILE",
         path.display()
     )]
     IdentityProtected {
