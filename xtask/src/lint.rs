@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::arrows;
 use crate::codegen;
+use crate::cycles;
 use crate::shell::{self, Stages};
 use crate::workspace::{Package, Workspace};
 
@@ -47,6 +48,7 @@ pub(crate) fn quick(workspace: &Workspace, stages: &mut Stages) -> Result<()> {
         shell::run(shell::cargo(&root.join("fuzz")).args(["fmt", "--check"]))
     })?;
     stages.run("arrows", || arrows::check(workspace))?;
+    stages.run("module cycles", || cycles::check(workspace))?;
     stages.run("manifests", || manifests(workspace))?;
     stages.run("generated code", || {
         codegen::run(&codegen::Options { check: true })

@@ -13,6 +13,7 @@ mod bench;
 mod codegen;
 mod compatibility;
 mod conformance;
+mod cycles;
 mod demo;
 mod dist;
 mod fuzz;

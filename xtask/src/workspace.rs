@@ -26,6 +26,15 @@ pub(crate) struct Package {
     pub(crate) manifest_path: PathBuf,
     /// `Some([])` means never published.
     pub(crate) publish: Option<Vec<String>>,
+    pub(crate) targets: Vec<Target>,
+}
+
+/// One library, program, test or example of a member.
+#[derive(Deserialize)]
+pub(crate) struct Target {
+    pub(crate) kind: Vec<String>,
+    /// The crate root.
+    pub(crate) src_path: PathBuf,
 }
 
 /// One dependency as a manifest declares it.
@@ -69,5 +78,12 @@ impl Package {
     /// Whether the registry may get it.
     pub(crate) fn is_published(&self) -> bool {
         self.publish.as_ref().is_none_or(|list| !list.is_empty())
+    }
+}
+
+impl Target {
+    /// Whether it is a library or a program.
+    pub(crate) fn is_shipped(&self) -> bool {
+        self.kind.iter().any(|kind| kind == "lib" || kind == "bin")
     }
 }
