@@ -1,14 +1,13 @@
-//! A value with the facts about it.
+//! A secret value with its metadata.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use crate::{Id, SecretValue};
 
-/// A secret with its id and the facts about it, as providers return it.
+/// A secret with its id and metadata, as providers return it.
 ///
-/// `None` in a time means that it is not known or, for [`expires_at`](Self::expires_at), that the secret does not
-/// expire.
+/// A time is `None` if it is not known or, for [`expires_at`](Self::expires_at), if the secret does not expire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Envelope {
@@ -16,22 +15,22 @@ pub struct Envelope {
     pub id: Id,
     /// The bytes of the secret.
     pub value: SecretValue,
-    /// The name of the plugin that provided it. A daemon overwrites what a plugin says here.
+    /// The name of the plugin that provided it. A daemon overwrites the value that a plugin sets.
     pub provider: String,
     /// The provider's version of the secret; free text, often empty.
     pub version: String,
-    /// When the secret was made.
+    /// When the secret was created.
     pub created_at: Option<SystemTime>,
-    /// When the provider looked it up.
+    /// When the provider resolved it.
     pub resolved_at: Option<SystemTime>,
     /// When it stops being valid.
     pub expires_at: Option<SystemTime>,
-    /// What else the provider says of it. Not secret: it may be printed.
+    /// Provider-specific metadata. Not secret: it may be printed.
     pub metadata: BTreeMap<String, String>,
 }
 
 impl Envelope {
-    /// An envelope with an id and a value, and nothing else known.
+    /// Creates an envelope with an id and a value; all other fields are empty.
     ///
     /// ```
     /// use keyway_secrets::Envelope;
@@ -55,7 +54,7 @@ impl Envelope {
         }
     }
 
-    /// Whether the secret had expired at `now`.
+    /// Returns `true` if the secret had expired at `now`.
     pub fn is_expired(&self, now: SystemTime) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
     }
@@ -67,7 +66,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn debug_shows_the_facts_and_not_the_value() {
+    fn debug_shows_metadata_but_not_the_value() {
         let mut envelope = Envelope::new("a/b".parse().unwrap(), "canary-value");
         envelope
             .metadata
@@ -78,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn expiry_counts_from_its_instant_on() {
+    fn a_secret_is_expired_from_expires_at_on() {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(10);
         let mut envelope = Envelope::new("a".parse().unwrap(), "x");
         assert!(!envelope.is_expired(at));

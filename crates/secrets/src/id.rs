@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::error::{ComponentFault, ParseIdError, check_component};
+use crate::error::{ComponentError, ParseIdError, validate_component};
 
 /// The name of one secret: components joined by `/`.
 ///
@@ -24,19 +24,19 @@ use crate::error::{ComponentFault, ParseIdError, check_component};
 pub struct Id(Arc<str>);
 
 impl Id {
-    /// The id as it was written.
+    /// Returns the id as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The components from left to right; there is at least one.
+    /// Returns the components from left to right; there is at least one.
     pub fn components(&self) -> impl DoubleEndedIterator<Item = &str> + Clone {
         self.0.split('/')
     }
 
-    /// Makes an id of text that is known to be one: a pattern without wildcards.
+    /// Creates an id from text that is known to be valid: a pattern without wildcards.
     pub(crate) fn from_valid(text: Arc<str>) -> Self {
-        debug_assert!(check(&text).is_ok());
+        debug_assert!(validate(&text).is_ok());
         Self(text)
     }
 
@@ -45,15 +45,15 @@ impl Id {
     }
 }
 
-fn check(text: &str) -> Result<(), ParseIdError> {
+fn validate(text: &str) -> Result<(), ParseIdError> {
     if text.is_empty() {
         return Err(ParseIdError::Empty);
     }
     for (index, part) in text.split('/').enumerate() {
         let component = index + 1;
-        check_component(part).map_err(|fault| match fault {
-            ComponentFault::Empty => ParseIdError::EmptyComponent { component },
-            ComponentFault::Character(character) => ParseIdError::InvalidCharacter {
+        validate_component(part).map_err(|error| match error {
+            ComponentError::Empty => ParseIdError::EmptyComponent { component },
+            ComponentError::InvalidCharacter(character) => ParseIdError::InvalidCharacter {
                 component,
                 character,
             },
@@ -66,7 +66,7 @@ impl FromStr for Id {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        check(text)?;
+        validate(text)?;
         Ok(Self(text.into()))
     }
 }
@@ -123,15 +123,15 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_is_and_is_not_an_id() {
+    fn valid_ids_parse_and_invalid_ones_report_the_component() {
         for good in ["a", "A/b/9", "docker.io/x_y/z:1-2", ".", "..", "-"] {
             assert_eq!(good.parse::<Id>().unwrap().to_string(), good);
         }
-        let fault = |text: &str| text.parse::<Id>().unwrap_err();
-        assert_eq!(fault(""), ParseIdError::Empty);
-        assert_eq!(fault("/a"), ParseIdError::EmptyComponent { component: 1 });
-        assert_eq!(fault("a/"), ParseIdError::EmptyComponent { component: 2 });
-        assert_eq!(fault("a//b"), ParseIdError::EmptyComponent { component: 2 });
+        let error = |text: &str| text.parse::<Id>().unwrap_err();
+        assert_eq!(error(""), ParseIdError::Empty);
+        assert_eq!(error("/a"), ParseIdError::EmptyComponent { component: 1 });
+        assert_eq!(error("a/"), ParseIdError::EmptyComponent { component: 2 });
+        assert_eq!(error("a//b"), ParseIdError::EmptyComponent { component: 2 });
         for (text, character) in [
             ("a/b c", ' '),
             ("a/*", '*'),
@@ -140,7 +140,7 @@ mod tests {
             ("a/\0", '\0'),
         ] {
             assert_eq!(
-                fault(text),
+                error(text),
                 ParseIdError::InvalidCharacter {
                     component: 2,
                     character
@@ -151,7 +151,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parsing_keeps_the_text_or_refuses(text in "[a-c/*. ]{0,8}") {
+        fn parsing_keeps_the_text_or_fails(text in "[a-c/*. ]{0,8}") {
             match text.parse::<Id>() {
                 Ok(id) => {
                     prop_assert_eq!(id.as_str(), text.as_str());

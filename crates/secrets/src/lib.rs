@@ -1,18 +1,18 @@
-//! Secret ids, patterns with exact overlap and intersection, and values that wipe themselves.
+//! Secret ids, patterns with exact overlap and intersection, and values that are zeroized on drop.
 //!
-//! This crate is the vocabulary of Keyway: plain data that every other layer shares. It does no I/O, knows no wire
+//! This crate holds the plain data types that every other layer of Keyway shares. It does no I/O, knows no wire
 //! format, needs no async runtime and contains no `unsafe`.
 //!
 //! The types to know:
 //!
 //! - [`Id`] names one secret: `database/password`.
-//! - [`Pattern`] names a set of ids: `database/*`, `**/mcp/auth/**`. It answers whether it [matches](Pattern::matches)
-//!   an id, [overlaps](Pattern::overlaps) or [covers](Pattern::covers) another pattern, and what the
-//!   [intersection](Pattern::intersection) of two patterns is. All four are exact and none is exponential, whatever
-//!   pattern a stranger sends.
-//! - [`SecretValue`] holds the bytes of a secret. It prints as `[redacted]`, compares in constant time and wipes its
+//! - [`Pattern`] names a set of ids: `database/*`, `**/mcp/auth/**`. It [matches](Pattern::matches) an id,
+//!   [overlaps](Pattern::overlaps) or [covers](Pattern::covers) another pattern, and has an
+//!   [intersection](Pattern::intersection) with it. All four operations are exact, and none takes exponential time,
+//!   even for a pattern from an untrusted peer.
+//! - [`SecretValue`] holds the bytes of a secret. It prints as `[redacted]`, compares in constant time and zeroizes its
 //!   memory when it is dropped.
-//! - [`Envelope`] is a value with its id and the facts about it (who provided it, when it expires).
+//! - [`Envelope`] is a value with its id and metadata (its provider, when it expires).
 //!
 //! ```
 //! use keyway_secrets::{Envelope, Id, Pattern};

@@ -7,12 +7,12 @@ use zeroize::Zeroize;
 
 /// The bytes of a secret.
 ///
-/// - Dropping it wipes its memory, spare capacity included. A clone is a second copy that wipes itself too.
+/// - Dropping it zeroizes its memory, spare capacity included. A clone is a second copy that is zeroized too.
 /// - `Debug` prints `[redacted]`; there is no `Display` and no serialisation, so a value cannot slip into a log or
-///   into JSON. [`expose`](Self::expose) is the one way to the bytes, and easy to search for.
-/// - Equality takes the same time wherever two values of one length differ. Their lengths are not hidden.
+///   into JSON. [`expose`](Self::expose) is the only access to the bytes by reference, and easy to search for.
+/// - The time of a comparison does not depend on where two values of one length differ. Lengths are not hidden.
 ///
-/// What wiping cannot reach: copies that other code made before the bytes arrived here or after `expose`, memory that
+/// Zeroizing cannot reach copies that other code made before the bytes arrived here or after `expose`, memory that
 /// the kernel swapped out, and registers.
 ///
 /// ```
@@ -26,27 +26,27 @@ use zeroize::Zeroize;
 pub struct SecretValue(Vec<u8>);
 
 impl SecretValue {
-    /// Takes the bytes over without copying them.
+    /// Takes ownership of the bytes without copying them.
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
 
-    /// Gives the bytes away without copying them. Whoever takes them wipes them.
+    /// Returns the bytes without copying them. The caller is responsible for zeroizing them.
     pub fn into_bytes(mut self) -> Vec<u8> {
         std::mem::take(&mut self.0)
     }
 
-    /// The length in bytes.
+    /// Returns the length in bytes.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is not one byte.
+    /// Returns `true` if the value has no bytes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -54,7 +54,7 @@ impl SecretValue {
 
 impl Zeroize for SecretValue {
     fn zeroize(&mut self) {
-        // The elements of a `Vec` are wiped one by one, its spare capacity at once.
+        // `Vec::zeroize` writes elements one by one but spare capacity in one go, so clearing first is faster.
         self.0.clear();
         self.0.zeroize();
     }
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_is_redacted_in_every_form() {
+    fn debug_is_redacted_in_every_format() {
         let value = SecretValue::from("canary-value");
         for text in [
             format!("{value:?}"),
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn equality_is_that_of_the_bytes() {
+    fn equality_compares_the_bytes() {
         assert_eq!(SecretValue::from("a"), SecretValue::from(b"a".as_slice()));
         assert_ne!(SecretValue::from("a"), SecretValue::from("b"));
         assert_ne!(SecretValue::from("a"), SecretValue::from("aa"));
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn wiping_leaves_no_byte() {
+    fn zeroizing_leaves_no_byte() {
         let mut value = SecretValue::from("canary-value");
         value.zeroize();
         assert!(value.is_empty());

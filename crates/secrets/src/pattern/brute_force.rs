@@ -1,6 +1,6 @@
-//! All four questions against brute force: every id up to a length, over a small alphabet.
+//! All four operations against brute force: every id up to a length, over a small alphabet.
 //!
-//! The letters `a` and `b` occur in the patterns, `z` stands for all words that do not. Patterns of up to four
+//! The letters `a` and `b` occur in the patterns, `z` represents all components that do not. Patterns of up to four
 //! components that differ at all differ on an id of at most eight components.
 
 use std::collections::{HashMap, HashSet};
@@ -13,14 +13,14 @@ use super::Pattern;
 use super::canonical::Canonical;
 use crate::Id;
 
-/// Long enough to tell apart patterns of five components.
+/// Long enough to distinguish patterns of five components.
 static LONG_IDS: LazyLock<Vec<Id>> = LazyLock::new(|| ids(&["a", "b", "z"], 8));
 
-/// As long as an id that two patterns of six components share ever has to be. With one word in the
-/// patterns two letters are enough, which keeps the number of ids small.
+/// As long as the shortest common id of two patterns of six components can be. With one literal in the patterns two
+/// letters are enough, which keeps the number of ids small.
 static LONGEST_IDS: LazyLock<Vec<Id>> = LazyLock::new(|| ids(&["a", "z"], 12));
 
-/// The ids over `letters` with 1 to `longest` components.
+/// Returns the ids over `letters` with 1 to `longest` components.
 fn ids(letters: &[&str], longest: usize) -> Vec<Id> {
     words(letters, longest)
         .iter()
@@ -50,7 +50,7 @@ fn words(letters: &[&str], longest: usize) -> Vec<String> {
     all
 }
 
-/// Which of `ids` match, a bit each.
+/// Returns one bit per id: whether it matches.
 fn language(pattern: &Pattern, ids: &[Id]) -> Vec<u64> {
     ids.chunks(64)
         .map(|chunk| {
@@ -61,7 +61,7 @@ fn language(pattern: &Pattern, ids: &[Id]) -> Vec<u64> {
         .collect()
 }
 
-/// Matching as the definition says it, without cleverness.
+/// Matches by the definition, without optimisation.
 fn matches_by_definition(pattern: &[&str], id: &[&str]) -> bool {
     match pattern {
         [] => id.is_empty(),
@@ -72,7 +72,7 @@ fn matches_by_definition(pattern: &[&str], id: &[&str]) -> bool {
     }
 }
 
-/// Compares everything that is asked of two patterns with their languages.
+/// Compares every operation on two patterns with their languages.
 fn check_pair(p: &Pattern, q: &Pattern, lp: &[u64], lq: &[u64], ids: &[Id]) -> Option<Pattern> {
     let common: Vec<u64> = lp.iter().zip(lq).map(|(a, b)| a & b).collect();
     let overlaps = common.iter().any(|&bits| bits != 0);
@@ -104,7 +104,7 @@ fn matching_agrees_with_the_definition() {
 }
 
 #[test]
-fn every_pair_of_small_patterns() {
+fn all_operations_agree_on_every_pair_of_small_patterns() {
     let ids = ids(&["a", "b", "z"], 7);
     let patterns: Vec<Pattern> = words(&["a", "b", "*", "**"], 3)
         .iter()
@@ -114,8 +114,8 @@ fn every_pair_of_small_patterns() {
         .iter()
         .map(|pattern| language(pattern, &ids))
         .collect();
-    // What any pattern can say, to prove that `None` is given only where no pattern would do.
-    let sayable: HashSet<_> = words(&["a", "b", "*", "**"], 6)
+    // The languages of all patterns, to prove that `None` is returned only if no pattern describes the common ids.
+    let expressible: HashSet<_> = words(&["a", "b", "*", "**"], 6)
         .iter()
         .filter(|text| Canonical::new(text).render() == **text)
         .map(|text| language(&text.parse().unwrap(), &ids))
@@ -126,7 +126,7 @@ fn every_pair_of_small_patterns() {
                 let common: Vec<u64> = lp.iter().zip(lq).map(|(a, b)| a & b).collect();
                 let empty = common.iter().all(|&bits| bits == 0);
                 assert!(
-                    empty || !sayable.contains(&common),
+                    empty || !expressible.contains(&common),
                     "{p} and {q} share one pattern that was not found"
                 );
             }
@@ -135,7 +135,7 @@ fn every_pair_of_small_patterns() {
 }
 
 #[test]
-fn equal_canonical_texts_mean_equal_sets_and_only_then() {
+fn canonical_texts_are_equal_exactly_if_the_sets_are() {
     let ids = ids(&["a", "b", "z"], 7);
     let mut by_language: HashMap<Vec<u64>, String> = HashMap::new();
     for text in words(&["a", "b", "*", "**"], 4) {
@@ -163,17 +163,17 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn random_larger_pairs(p in small_pattern(TWO_WORDS, 5), q in small_pattern(TWO_WORDS, 5)) {
+    fn all_operations_agree_on_random_larger_pairs(p in small_pattern(TWO_WORDS, 5), q in small_pattern(TWO_WORDS, 5)) {
         check_pair(&p, &q, &language(&p, &LONG_IDS), &language(&q, &LONG_IDS), &LONG_IDS);
     }
 
     #[test]
-    fn random_longest_pairs(p in small_pattern(ONE_WORD, 6), q in small_pattern(ONE_WORD, 6)) {
+    fn all_operations_agree_on_random_longest_pairs(p in small_pattern(ONE_WORD, 6), q in small_pattern(ONE_WORD, 6)) {
         check_pair(&p, &q, &language(&p, &LONGEST_IDS), &language(&q, &LONGEST_IDS), &LONGEST_IDS);
     }
 
     #[test]
-    fn a_realm_gives_back_any_query_inside_it(rest in small_pattern(TWO_WORDS, 6)) {
+    fn intersection_with_a_covering_realm_is_the_query(rest in small_pattern(TWO_WORDS, 6)) {
         let realm: Pattern = "a/**".parse().unwrap();
         let query: Pattern = format!("a/{rest}").parse().unwrap();
         prop_assert_eq!(realm.intersection(&query), Some(query.clone()));
@@ -182,7 +182,7 @@ proptest! {
 }
 
 #[test]
-fn intersections_that_matter() {
+fn intersections_of_typical_realms_and_queries() {
     let check = |a: &str, b: &str, expected: Option<&str>| {
         let (a, b): (Pattern, Pattern) = (a.parse().unwrap(), b.parse().unwrap());
         assert_eq!(
@@ -216,13 +216,13 @@ fn intersections_that_matter() {
     check("**/a/**", "**/b/**", None);
 }
 
-/// 24 times the same two components, in one pattern.
+/// Repeats `parts` 24 times in one pattern.
 fn hostile(parts: &str) -> Pattern {
     vec![parts; 24].join("/").parse().unwrap()
 }
 
 #[test]
-fn hostile_patterns_cost_little() {
+fn hostile_patterns_take_bounded_work() {
     let patterns = [
         hostile("**/a"),
         hostile("**/b"),

@@ -1,18 +1,18 @@
-//! The form in which two patterns that match the same ids look the same.
+//! The canonical form: two patterns that match the same ids have the same one.
 
 use super::element::{Element, elements};
 
-/// What stands between two literals of a pattern, or before the first, or after the last.
+/// The wildcards between two literals of a pattern, before the first, or after the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gap {
-    /// At least so many components.
+    /// Minimum number of components.
     pub(super) min: usize,
-    /// Whether there may be more.
+    /// `true` if more components are possible.
     pub(super) open: bool,
 }
 
-/// A pattern as its literals and the gaps around them: a run of wildcards says only how many components it needs and
-/// whether it takes more, in whatever order `*` and `**` stand.
+/// A pattern as its literals and the gaps around them. The order of `*` and `**` in a run of wildcards does not matter:
+/// a run is its minimum length and whether it can be longer.
 ///
 /// Invariant: `gaps.len() == literals.len() + 1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl<'a> Canonical<'a> {
                 }
             }
         }
-        // An id has at least one component, so `**` alone says the same as `*/**`.
+        // An id has at least one component, so `**` alone is equivalent to `*/**`.
         if literals.is_empty() {
             gap.min = gap.min.max(1);
         }
@@ -57,7 +57,7 @@ impl<'a> Canonical<'a> {
         Self { literals, gaps }
     }
 
-    /// The text, with `*` before `**` in each run of wildcards.
+    /// Returns the text, with `*` before `**` in each run of wildcards.
     pub(super) fn render(&self) -> String {
         if self.literals.is_empty() && self.gaps[0] == (Gap { min: 1, open: true }) {
             return "**".to_owned();
@@ -77,7 +77,7 @@ mod tests {
     use super::Canonical;
 
     #[test]
-    fn one_text_for_all_ways_to_write_a_set() {
+    fn equivalent_patterns_have_one_canonical_text() {
         for (written, canonical) in [
             ("a/**/**", "a/**"),
             ("a/**/*", "a/*/**"),

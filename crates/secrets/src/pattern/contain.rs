@@ -1,35 +1,34 @@
-//! Is one pattern's set inside another's?
+//! Containment: whether the ids of one pattern are a subset of those of another.
 //!
-//! A component of an id may be any word, so for every pattern there are ids whose wildcard places hold words that no
-//! literal names. On such ids a literal of the wider pattern can only stand on a literal of the narrower one. Hence
-//! `wide` covers `narrow` exactly when the literals of `wide` can be laid onto equal literals of `narrow`, in order,
-//! so that each closed gap of `wide` spans a stretch of `narrow` of just that length which contains no `**`, and each
-//! open gap spans a stretch that is long enough even when every `**` in it is empty. The start and the end of both
-//! patterns count as one more literal each.
+//! The alphabet of components is unbounded, so every pattern matches ids whose wildcard components equal no literal. On
+//! such ids a literal of the wider pattern can only match a literal of the narrower one. Hence `wide` covers `narrow`
+//! exactly if the literals of `wide` can be mapped in order onto equal literals of `narrow`, so that each closed gap of
+//! `wide` spans a stretch of `narrow` of exactly that length without `**`, and each open gap spans a stretch that is
+//! long enough even if every `**` in it is empty. The start and the end of both patterns count as one literal each.
 //!
-//! That one layout serves all lengths of all `**` of `narrow` at once follows by exchange: of a layout that works when
-//! one `**` is empty and one that works when it is long, the first's literals up to a suitable gap and the second's
-//! from there on (or the other way round) work for both.
+//! One mapping serves all lengths of all `**` of `narrow` by an exchange argument: given a mapping that works if one
+//! `**` is empty and one that works if it is long, the first's literals up to a suitable gap and the second's from there
+//! on (or the other way round) work for both.
 
 use super::canonical::Canonical;
 
 /// One literal of the narrower pattern, or its start or end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Place {
-    /// Where it stands when every `**` is empty, counted in components.
+    /// Its index in components if every `**` is empty.
     at: usize,
-    /// How many `**` runs come before it.
+    /// Number of `**` runs before it.
     opens: usize,
 }
 
-/// Whether every id that `narrow` matches is matched by `wide`.
+/// Returns `true` if `wide` matches every id that `narrow` matches.
 pub(super) fn covers(wide: &Canonical<'_>, narrow: &Canonical<'_>) -> bool {
     let places = places(narrow);
-    // The places of `narrow` on which the current literal of `wide` can stand, in rising order.
+    // The places of `narrow` that the current literal of `wide` can map to, in ascending order.
     let mut reachable = vec![0];
     for (index, gap) in wide.gaps.iter().enumerate() {
         let candidates = match wide.literals.get(index) {
-            Some(&literal) => named(narrow, literal),
+            Some(&literal) => occurrences(narrow, literal),
             None => vec![places.len() - 1],
         };
         reachable = if gap.open {
@@ -39,7 +38,7 @@ pub(super) fn covers(wide: &Canonical<'_>, narrow: &Canonical<'_>) -> bool {
                 .filter(|&to| places[to].at > first + gap.min)
                 .collect()
         } else {
-            exactly(&places, &reachable, candidates, gap.min + 1)
+            at_distance(&places, &reachable, candidates, gap.min + 1)
         };
         if reachable.is_empty() {
             return false;
@@ -48,7 +47,7 @@ pub(super) fn covers(wide: &Canonical<'_>, narrow: &Canonical<'_>) -> bool {
     true
 }
 
-/// The start, the literals and the end of a pattern.
+/// Returns the start, the literals and the end of a pattern.
 fn places(pattern: &Canonical<'_>) -> Vec<Place> {
     let mut places = Vec::with_capacity(pattern.gaps.len() + 1);
     let mut place = Place { at: 0, opens: 0 };
@@ -63,8 +62,8 @@ fn places(pattern: &Canonical<'_>) -> Vec<Place> {
     places
 }
 
-/// The places where `literal` stands.
-fn named(pattern: &Canonical<'_>, literal: &str) -> Vec<usize> {
+/// Returns the places where `literal` occurs.
+fn occurrences(pattern: &Canonical<'_>, literal: &str) -> Vec<usize> {
     let literals = pattern.literals.iter().enumerate();
     literals
         .filter(|&(_, &found)| found == literal)
@@ -72,8 +71,8 @@ fn named(pattern: &Canonical<'_>, literal: &str) -> Vec<usize> {
         .collect()
 }
 
-/// Those of `candidates` that stand exactly `distance` behind a place of `from`, with no `**` between them.
-fn exactly(
+/// Returns those of `candidates` that are exactly `distance` behind a place of `from`, with no `**` between them.
+fn at_distance(
     places: &[Place],
     from: &[usize],
     candidates: Vec<usize>,

@@ -1,11 +1,11 @@
-//! A pattern as a sequence of elements, the form that the algorithms read.
+//! A pattern as a sequence of elements, the input of the algorithms.
 
 /// One component of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Element<'a> {
     /// Exactly this component.
     Literal(&'a str),
-    /// `*`: exactly one component, whatever it is.
+    /// `*`: exactly one component of any content.
     One,
     /// `**`: zero or more components.
     Many,

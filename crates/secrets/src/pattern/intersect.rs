@@ -1,19 +1,20 @@
-//! The one pattern that says what two patterns have in common, if there is one.
+//! The intersection of two patterns, if a single pattern describes it.
 //!
-//! There is at most one candidate. The shortest ids of the answer must be exactly the shortest ids that both patterns
-//! match, which fixes its literals and its `*`. Where `**` stands in it is then settled place by place: a `**` belongs
-//! there exactly when both patterns go on matching with it. What remains is to prove the candidate: that both
-//! patterns cover it, and that every id which both match is matched by it.
+//! There is at most one candidate. The shortest ids of the result must be exactly the shortest ids that both patterns
+//! match, which fixes its literals and its `*`. Its `**` then follow gap by gap: a gap is open exactly if both patterns
+//! still cover the candidate with it open. The last step proves the candidate: both patterns cover it, and it matches
+//! every id that both match.
 
 use super::canonical::Canonical;
 use super::contain::covers;
 use super::element::elements;
 use super::product;
 
-/// Pairs of positions times the length of the shortest common id; what larger patterns share is not looked for.
+/// Limit on pairs of positions times the length of the shortest common id; larger patterns have no intersection.
 const MAX_SIZE: usize = 1 << 24;
 
-/// The text of the pattern that matches exactly what `left` and `right` both match. Neither covers the other.
+/// Returns the text of the pattern that matches exactly the ids that both `left` and `right` match. Neither may cover
+/// the other.
 pub(super) fn intersection(left: &str, right: &str) -> Option<String> {
     let (a, b) = (elements(left), elements(right));
     if (a.len() + 1).checked_mul(b.len() + 1)? > MAX_SIZE / 16 {

@@ -1,4 +1,4 @@
-//! Sets of ids.
+//! Patterns: sets of ids, written as an id with wildcards.
 
 mod canonical;
 mod contain;
@@ -16,7 +16,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::Id;
-use crate::error::{ComponentFault, ParsePatternError, check_component};
+use crate::error::{ComponentError, ParsePatternError, validate_component};
 use canonical::Canonical;
 use element::elements;
 
@@ -25,9 +25,8 @@ use element::elements;
 /// A wildcard is a whole component: `a*` and `***` are refused. The text is kept as written and compared as written;
 /// `a/**` and `a/**/**` match the same ids but are not equal (use [`covers`](Self::covers) both ways for that).
 ///
-/// Every question about patterns has an exact answer, over all ids that could ever exist and not only over those that
-/// do. Cost, for patterns of n and m components: `matches`, `overlaps` and `covers` need about n·m steps, and
-/// `intersection` is cut off at a fixed amount of work.
+/// Every operation is exact over all possible ids. For patterns of n and m components `matches`, `overlaps` and
+/// `covers` take about n·m steps; `intersection` stops at a fixed amount of work.
 ///
 /// ```
 /// use keyway_secrets::Pattern;
@@ -42,32 +41,32 @@ use element::elements;
 pub struct Pattern(Arc<str>);
 
 impl Pattern {
-    /// `**`, which matches every id.
+    /// Returns `**`, which matches every id.
     pub fn everything() -> Self {
         Self("**".into())
     }
 
-    /// The pattern as it was written.
+    /// Returns the pattern as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The components from left to right, wildcards included; there is at least one.
+    /// Returns the components from left to right, wildcards included; there is at least one.
     pub fn components(&self) -> impl DoubleEndedIterator<Item = &str> + Clone {
         self.0.split('/')
     }
 
-    /// The id that this pattern names when it has no wildcard.
+    /// Returns the id that this pattern names, or `None` if it has a wildcard.
     pub fn as_id(&self) -> Option<Id> {
         (!self.0.contains('*')).then(|| Id::from_valid(self.0.clone()))
     }
 
-    /// Whether `id` belongs to this set.
+    /// Returns `true` if `id` belongs to this set.
     pub fn matches(&self, id: &Id) -> bool {
         overlap::matches(&self.0, id.as_str())
     }
 
-    /// Whether some id belongs to both sets.
+    /// Returns `true` if some id belongs to both sets.
     ///
     /// ```
     /// use keyway_secrets::Pattern;
@@ -81,7 +80,7 @@ impl Pattern {
         overlap::overlaps(&elements(&self.0), &elements(&other.0))
     }
 
-    /// Whether every id of `other` belongs to this set too.
+    /// Returns `true` if every id of `other` belongs to this set too.
     ///
     /// ```
     /// use keyway_secrets::Pattern;
@@ -128,7 +127,7 @@ impl Pattern {
     }
 }
 
-fn check(text: &str) -> Result<(), ParsePatternError> {
+fn validate(text: &str) -> Result<(), ParsePatternError> {
     if text.is_empty() {
         return Err(ParsePatternError::Empty);
     }
@@ -137,10 +136,10 @@ fn check(text: &str) -> Result<(), ParsePatternError> {
         if matches!(part, "*" | "**") {
             continue;
         }
-        check_component(part).map_err(|fault| match fault {
-            ComponentFault::Empty => ParsePatternError::EmptyComponent { component },
-            ComponentFault::Character('*') => ParsePatternError::MixedWildcard { component },
-            ComponentFault::Character(character) => ParsePatternError::InvalidCharacter {
+        validate_component(part).map_err(|error| match error {
+            ComponentError::Empty => ParsePatternError::EmptyComponent { component },
+            ComponentError::InvalidCharacter('*') => ParsePatternError::MixedWildcard { component },
+            ComponentError::InvalidCharacter(character) => ParsePatternError::InvalidCharacter {
                 component,
                 character,
             },
@@ -153,7 +152,7 @@ impl FromStr for Pattern {
     type Err = ParsePatternError;
 
     fn from_str(text: &str) -> Result<Self, ParsePatternError> {
-        check(text)?;
+        validate(text)?;
         Ok(Self(text.into()))
     }
 }
@@ -221,32 +220,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_and_is_not_a_pattern() {
+    fn valid_patterns_parse_and_invalid_ones_report_the_component() {
         for good in ["a", "*", "**", "a/*/b/**", "**/**", "docker.io/x_y/z:1-2"] {
             assert_eq!(good.parse::<Pattern>().unwrap().to_string(), good);
         }
-        let fault = |text: &str| text.parse::<Pattern>().unwrap_err();
-        assert_eq!(fault(""), ParsePatternError::Empty);
+        let error = |text: &str| text.parse::<Pattern>().unwrap_err();
+        assert_eq!(error(""), ParsePatternError::Empty);
         assert_eq!(
-            fault("/**"),
+            error("/**"),
             ParsePatternError::EmptyComponent { component: 1 }
         );
         assert_eq!(
-            fault("**/"),
+            error("**/"),
             ParsePatternError::EmptyComponent { component: 2 }
         );
         assert_eq!(
-            fault("a//b"),
+            error("a//b"),
             ParsePatternError::EmptyComponent { component: 2 }
         );
         for mixed in ["a*", "*a", "***", "****", "a**b"] {
             assert_eq!(
-                fault(mixed),
+                error(mixed),
                 ParsePatternError::MixedWildcard { component: 1 }
             );
         }
         assert_eq!(
-            fault("a/?"),
+            error("a/?"),
             ParsePatternError::InvalidCharacter {
                 component: 2,
                 character: '?'
@@ -255,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_a_pattern_of_itself() {
+    fn an_id_converts_to_a_pattern_that_matches_only_it() {
         let id: Id = "a/b".parse().unwrap();
         let pattern = Pattern::from(&id);
         assert_eq!(pattern.as_id(), Some(id.clone()));

@@ -1,21 +1,23 @@
-//! Does an id match a pattern, and do two patterns share an id?
+//! Matching an id against a pattern, and whether two patterns share an id.
 
 use super::element::Element;
 
-/// Matches with one point to return to: when a component does not fit, the last `**` takes one component more. Earlier
-/// `**` never need to be reconsidered, because whatever a longer stretch of theirs could reach the last one reaches too.
+/// Returns `true` if `id` matches `pattern`.
+///
+/// Backtracks to one point only: if a component does not match, the last `**` takes one component more. Earlier `**`
+/// never need to be reconsidered, because the last one reaches whatever a longer stretch of theirs could reach.
 pub(super) fn matches(pattern: &str, id: &str) -> bool {
-    let mut wanted = pattern.split('/');
-    let mut given = id.split('/');
-    // What to expect after the last `**`, and what is left from where that `**` ends now.
+    let mut elements = pattern.split('/');
+    let mut components = id.split('/');
+    // The elements after the last `**`, and the components left where that `**` ends now.
     let mut resume = None;
     loop {
-        let before = given.clone();
-        match (wanted.next(), given.next()) {
+        let before = components.clone();
+        match (elements.next(), components.next()) {
             (None, None) => return true,
             (Some("**"), _) => {
-                given = before.clone();
-                resume = Some((wanted.clone(), before));
+                components = before.clone();
+                resume = Some((elements.clone(), before));
             }
             (Some(element), Some(component)) if element == "*" || element == component => {}
             _ => {
@@ -25,15 +27,16 @@ pub(super) fn matches(pattern: &str, id: &str) -> bool {
                 if from.next().is_none() {
                     return false;
                 }
-                wanted = after_many.clone();
-                given = from.clone();
+                elements = after_many.clone();
+                components = from.clone();
             }
         }
     }
 }
 
-/// Whether some id matches both: whether the end of both patterns can be reached over pairs of positions. Every step
-/// goes forward in at least one pattern, so one pass in order sees each pair once.
+/// Returns `true` if some id matches both: if the end of both patterns is reachable over pairs of positions.
+///
+/// Every step advances in at least one pattern, so one pass in order visits each pair once.
 pub(super) fn overlaps(a: &[Element<'_>], b: &[Element<'_>]) -> bool {
     let mut row = vec![false; b.len() + 1];
     row[0] = true;
@@ -46,13 +49,13 @@ pub(super) fn overlaps(a: &[Element<'_>], b: &[Element<'_>]) -> bool {
         }
         row = next;
     }
-    // `a` is used up: `b` may only have `**` left.
+    // `a` is exhausted: only `**` may remain in `b`.
     let reached = row.iter().rposition(|&reached| reached);
     reached.is_some_and(|j| b[j..].iter().all(|&element| element == Element::Many))
 }
 
-/// Marks where one step leads from a reached pair of positions, `j` being the position in the second pattern: `row`
-/// holds the positions while `left` is still to come, `next` those after it.
+/// Marks the pairs that one step reaches from the pair whose position in the second pattern is `j`: `row` holds the
+/// positions before `left`, `next` those after it.
 fn advance(
     left: Element<'_>,
     right: Option<Element<'_>>,
@@ -61,9 +64,9 @@ fn advance(
     next: &mut [bool],
 ) {
     if left == Element::Many {
-        next[j] = true; // it ends here,
+        next[j] = true; // `**` ends here,
         if right.is_some() {
-            row[j + 1] = true; // or takes what the other pattern says next.
+            row[j + 1] = true; // or takes the next component of the other pattern.
         }
         return;
     }
@@ -77,7 +80,7 @@ fn advance(
     }
 }
 
-/// Whether one component fits two elements, neither of which is `**`.
+/// Returns `true` if one component matches both elements, neither of which is `**`.
 fn compatible(left: Element<'_>, right: Element<'_>) -> bool {
     match (left, right) {
         (Element::Literal(left), Element::Literal(right)) => left == right,

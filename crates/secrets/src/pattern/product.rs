@@ -1,25 +1,26 @@
-//! Two patterns read at once: the ids that both match are the paths from the start of both to the end of both.
+//! The product automaton of two patterns: the ids that both match are the paths from the start of both to the end of
+//! both.
 
 use std::collections::HashMap;
 
 use super::canonical::Canonical;
 use super::element::{Element, elements};
 
-/// How many comparisons of states [`within`] may make before it gives up.
+/// Limit on the comparisons of states in [`within`].
 const MAX_WORK: usize = 1 << 18;
 
-/// Where a path stands: a position in each pattern.
+/// A state of the product: a position in each pattern.
 type Pair = (usize, usize);
 
-/// One step from a pair: with a component that must be this literal, with any component, or with none.
+/// A transition from a pair: with a component that must be this literal, with any component, or with none.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step<'a> {
     Literal(&'a str),
     Any,
-    Silent,
+    Epsilon,
 }
 
-/// The steps that lead on from `pair`.
+/// Returns the transitions from `pair`.
 fn steps<'a>(
     a: &[Element<'a>],
     b: &[Element<'a>],
@@ -27,8 +28,8 @@ fn steps<'a>(
 ) -> impl Iterator<Item = (Step<'a>, Pair)> {
     let (i, j) = pair;
     let (left, right) = (a.get(i).copied(), b.get(j).copied());
-    let skip_left = (left == Some(Element::Many)).then_some((Step::Silent, (i + 1, j)));
-    let skip_right = (right == Some(Element::Many)).then_some((Step::Silent, (i, j + 1)));
+    let skip_left = (left == Some(Element::Many)).then_some((Step::Epsilon, (i + 1, j)));
+    let skip_right = (right == Some(Element::Many)).then_some((Step::Epsilon, (i, j + 1)));
     let consume = left.zip(right).and_then(|(left, right)| {
         let i = if left == Element::Many { i } else { i + 1 };
         let j = if right == Element::Many { j } else { j + 1 };
@@ -44,16 +45,16 @@ fn steps<'a>(
     [skip_left, skip_right, consume].into_iter().flatten()
 }
 
-/// What stands at each place of the shortest ids that both patterns match: a literal where all of them agree, `*`
-/// where every word may stand. `None` when there is no common id, or when at some place several words may stand but
-/// not all: no pattern says that.
+/// Returns the elements of the shortest ids that both patterns match: a literal where all of them agree, `*` where
+/// any component is possible. Returns `None` if there is no common id, or if several components but not all are
+/// possible at some index, which no pattern can express.
 pub(super) fn shortest<'a>(a: &[Element<'a>], b: &[Element<'a>]) -> Option<Vec<Element<'a>>> {
     let width = b.len() + 1;
     let cell = |(i, j): Pair| i * width + j;
     let pairs = || (0..=a.len()).flat_map(move |i| (0..width).map(move |j| (i, j)));
-    let cost = |step: Step<'_>| u32::from(step != Step::Silent);
+    let cost = |step: Step<'_>| u32::from(step != Step::Epsilon);
 
-    // Every step but the one that stays on two `**` goes forward, so one pass in order finds all distances.
+    // Every step but the one that stays on two `**` advances, so one pass in order finds all distances.
     let mut from_start = vec![u32::MAX; (a.len() + 1) * width];
     from_start[0] = 0;
     for pair in pairs().filter(|&pair| pair != (a.len(), b.len())) {
@@ -70,49 +71,51 @@ pub(super) fn shortest<'a>(a: &[Element<'a>], b: &[Element<'a>]) -> Option<Vec<E
         return None;
     }
 
-    // Backwards over the steps that lie on a shortest path, collecting what each place may hold.
-    let mut useful = vec![false; from_start.len()];
-    *useful.last_mut()? = true;
-    let mut word: Vec<Option<Element<'a>>> = vec![None; length as usize];
+    // Backwards over the steps that lie on a shortest path, collecting the components possible at each index.
+    let mut on_shortest_path = vec![false; from_start.len()];
+    *on_shortest_path.last_mut()? = true;
+    let mut components: Vec<Option<Element<'a>>> = vec![None; length as usize];
     for pair in pairs().collect::<Vec<_>>().into_iter().rev() {
         let here = from_start[cell(pair)];
         if here == u32::MAX {
             continue;
         }
         for (step, to) in steps(a, b, pair) {
-            if to != pair && useful[cell(to)] && from_start[cell(to)] == here + cost(step) {
-                useful[cell(pair)] = true;
-                if let Some(seen) = word.get_mut(here as usize) {
-                    add(seen, step)?;
+            let is_shortest = from_start[cell(to)] == here + cost(step);
+            if to != pair && on_shortest_path[cell(to)] && is_shortest {
+                on_shortest_path[cell(pair)] = true;
+                if let Some(possible) = components.get_mut(here as usize) {
+                    add(possible, step)?;
                 }
             }
         }
     }
-    word.into_iter().collect()
+    components.into_iter().collect()
 }
 
-/// Adds to what one place may hold. `None` for two different literals without `*`.
-fn add<'a>(seen: &mut Option<Element<'a>>, step: Step<'a>) -> Option<()> {
+/// Adds a step to the components possible at one index. Returns `None` for two different literals without `*`.
+fn add<'a>(possible: &mut Option<Element<'a>>, step: Step<'a>) -> Option<()> {
     let new = match step {
-        Step::Silent => return Some(()),
+        Step::Epsilon => return Some(()),
         Step::Any => Element::One,
         Step::Literal(literal) => Element::Literal(literal),
     };
-    match *seen {
-        None => *seen = Some(new),
+    match *possible {
+        None => *possible = Some(new),
         Some(old) if old == new || old == Element::One => {}
-        Some(_) if new == Element::One => *seen = Some(new),
+        Some(_) if new == Element::One => *possible = Some(new),
         Some(_) => return None,
     }
     Some(())
 }
 
-/// Whether every id that both patterns match is matched by `outer`; `false` also when that takes too long to find out.
+/// Returns `true` if every id that both patterns match is matched by `outer`; `false` also if the proof would exceed
+/// [`MAX_WORK`].
 ///
-/// Searches for a counterexample: a path to the end of both patterns whose word `outer` does not match. Along a path
-/// it follows all positions in which `outer` can be at once. Where the path is free to choose a word it chooses one
-/// that no literal names, because that helps `outer` least; and of two ways to the same pair only the one with fewer
-/// positions is followed, for the same reason.
+/// Searches for a counterexample: a path to the end of both patterns whose id `outer` does not match. Along a path it
+/// simulates `outer` as a set of positions. Where any component is possible the path takes one that no literal names,
+/// because that helps `outer` least; and of two paths to the same pair only the one with fewer positions is followed,
+/// for the same reason.
 pub(super) fn within(a: &[Element<'_>], b: &[Element<'_>], outer: &Canonical<'_>) -> bool {
     let text = outer.render();
     let outer = elements(&text);
@@ -159,7 +162,7 @@ impl Positions {
         self.0[position / 64] & (1 << (position % 64)) != 0
     }
 
-    /// Adds a position, and those behind it that are reached because `**` may take nothing.
+    /// Adds a position, and those behind it that are reachable because `**` may be empty.
     fn insert(&mut self, pattern: &[Element<'_>], mut position: usize) {
         loop {
             self.0[position / 64] |= 1 << (position % 64);
@@ -178,7 +181,7 @@ impl Positions {
     }
 
     fn after(&self, step: Step<'_>, pattern: &[Element<'_>]) -> Self {
-        if step == Step::Silent {
+        if step == Step::Epsilon {
             return self.clone();
         }
         let mut after = Self::empty(pattern);
