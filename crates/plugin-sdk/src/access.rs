@@ -1,4 +1,4 @@
-//! What an author implements to decide who may read secrets.
+//! The trait of an access-control module.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::ProviderError;
 
 /// An access-control module: decides who may read secrets.
 ///
-/// The daemon asks all its modules for every request, and one denial is enough. An error, a panic or a late answer
+/// The daemon calls all its modules for every request, and one denial is enough. An error, a panic or a late response
 /// counts as a denial too.
 ///
 /// ```
@@ -33,20 +33,36 @@ use crate::ProviderError;
 /// }
 /// ```
 pub trait AccessControl: Send + Sync + 'static {
-    /// The plugin's version, a Go semver such as `v1.2.3`. Default: `v0.0.0`.
+    /// Returns the plugin's version, a Go semver such as `v1.2.3`. Default: `v0.0.0`.
     fn version(&self) -> &str {
         "v0.0.0"
     }
 
-    /// Whether the requester may read, now, what the pattern matches.
+    /// Decides whether the requester may read, now, the secrets that the pattern matches.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`ProviderError`] if the module cannot decide, which denies access.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future is dropped at its next await when the caller's deadline passes.
     fn check_access(
         &self,
         pattern: &Pattern,
         requester: &Requester,
     ) -> impl Future<Output = Result<Decision, ProviderError>> + Send;
 
-    /// Whether the requester may read all of this later, asked ahead of use. Default: what
-    /// [`check_access`](Self::check_access) says of each pattern, for the moment.
+    /// Decides whether the requester may read all of the patterns later. Default: the result of
+    /// [`check_access`](Self::check_access) for each pattern, without a promise for later.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`ProviderError`] if the module cannot decide, which denies access.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future is dropped at its next await when the caller's deadline passes.
     fn authorize(
         &self,
         patterns: &[Pattern],
@@ -66,9 +82,9 @@ pub trait AccessControl: Send + Sync + 'static {
     }
 }
 
-/// Yes or no.
+/// The decision of an access-control module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(clippy::exhaustive_enums, reason = "there is no third answer")]
+#[allow(clippy::exhaustive_enums, reason = "there is no third decision")]
 pub enum Decision {
     /// The requester may read.
     Allow,
@@ -76,18 +92,18 @@ pub enum Decision {
     Deny,
 }
 
-/// The answer to a question asked ahead of use.
+/// The result of [`AccessControl::authorize`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Authorization {
-    /// Yes or no, for all patterns together.
+    /// The decision for all patterns together.
     pub decision: Decision,
-    /// How long the answer may be relied on; `None` says nothing about that.
+    /// When the decision stops being valid; `None` if that is not known.
     pub expires_at: Option<SystemTime>,
 }
 
 impl Authorization {
-    /// The requester may read all of it, at least until `expires_at`.
+    /// Allows all patterns, at least until `expires_at`.
     #[must_use]
     pub fn allow_until(expires_at: SystemTime) -> Self {
         Self {
@@ -96,7 +112,7 @@ impl Authorization {
         }
     }
 
-    /// The requester may not read all of it.
+    /// Denies at least one pattern.
     #[must_use]
     pub fn deny() -> Self {
         Self {
@@ -106,10 +122,10 @@ impl Authorization {
     }
 }
 
-/// The program that asks, as far as the daemon could find out.
+/// The calling program, as identified by the daemon.
 ///
-/// Process id and user are checked by the kernel; path and name are advisory, because another program of the same user
-/// can take them on.
+/// The process id comes from the kernel; path and name are advisory, because another program of the same user can
+/// assume them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requester {
     pid: i32,
@@ -118,7 +134,7 @@ pub struct Requester {
 }
 
 impl Requester {
-    /// A requester, for a test of a module.
+    /// Creates a requester, for a test of a module.
     #[must_use]
     pub fn new(pid: i32, name: impl Into<String>, binary_path: impl Into<PathBuf>) -> Self {
         Self {
@@ -128,19 +144,19 @@ impl Requester {
         }
     }
 
-    /// The process id; zero when the daemon could not tell.
+    /// Returns the process id; zero if the daemon could not determine it.
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.pid
     }
 
-    /// The program's name.
+    /// Returns the program's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The path of its executable, if the daemon could read it.
+    /// Returns the path of the executable, if the daemon could read it.
     #[must_use]
     pub fn binary_path(&self) -> Option<&Path> {
         Some(self.binary_path.as_path()).filter(|path| path.is_absolute())
@@ -198,7 +214,7 @@ mod tests {
     #[tokio::test]
     async fn all_patterns_must_be_allowed() {
         let requester = Requester::new(1, "x", "/bin/x");
-        let ask = async |patterns: &[&str]| {
+        let authorize = async |patterns: &[&str]| {
             let patterns: Vec<Pattern> =
                 patterns.iter().map(|text| text.parse().unwrap()).collect();
             OnlyA
@@ -207,12 +223,12 @@ mod tests {
                 .unwrap()
                 .decision
         };
-        assert_eq!(ask(&["a", "a"]).await, Decision::Allow);
-        assert_eq!(ask(&["a", "b"]).await, Decision::Deny);
+        assert_eq!(authorize(&["a", "a"]).await, Decision::Allow);
+        assert_eq!(authorize(&["a", "b"]).await, Decision::Deny);
     }
 
     #[test]
-    fn an_unknown_path_is_none_and_not_a_guess() {
+    fn an_unknown_path_is_none() {
         assert_eq!(Requester::from_wire(None).binary_path(), None);
         assert_eq!(
             Requester::new(1, "x", "/bin/x").binary_path(),

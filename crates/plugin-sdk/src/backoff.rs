@@ -1,10 +1,10 @@
-//! How long to wait before the next attempt to reach the daemon.
+//! The delay before the next attempt to reach the daemon.
 
 use std::time::Duration;
 
-/// Delays that double from one attempt to the next, up to a limit.
+/// Exponential backoff with jitter: delays double from one attempt to the next, up to a limit.
 ///
-/// The first delay is drawn from a range, so that many plugins that lost one daemon do not all come back at once.
+/// Each delay is shortened at random, so that many plugins that lost one daemon do not all reconnect at once.
 ///
 /// ```
 /// use std::time::Duration;
@@ -19,7 +19,7 @@ pub struct Backoff {
 }
 
 impl Default for Backoff {
-    /// From about 250 ms up to 30 s.
+    /// Delays from about 250 ms up to 30 s.
     fn default() -> Self {
         Self {
             first: Duration::from_millis(250),
@@ -29,29 +29,29 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The delay before the first new attempt; it is shortened at random by up to a half.
+    /// Sets the delay before the first new attempt; it is shortened at random by up to a half. Default: 250 ms.
     #[must_use]
     pub fn first(mut self, delay: Duration) -> Self {
         self.first = delay;
         self
     }
 
-    /// The longest delay; shortened at random as well.
+    /// Sets the longest delay, which is shortened at random as well. Default: 30 s.
     #[must_use]
     pub fn longest(mut self, delay: Duration) -> Self {
         self.longest = delay;
         self
     }
 
-    /// The delay before attempt `attempt`, counted from zero since the last success. `random` is any number.
+    /// Returns the delay before attempt `attempt`, counted from zero since the last success. `random` is any number.
     pub(crate) fn delay(&self, attempt: u32, random: u64) -> Duration {
         let doubled = self
             .first
             .saturating_mul(1_u32.checked_shl(attempt).unwrap_or(u32::MAX));
         let delay = doubled.min(self.longest);
-        // Between half and all of it.
-        let share = 512 + u32::try_from(random % 512).unwrap_or_default();
-        delay.saturating_mul(share) / 1024
+        // In 1024ths: between a half and all of it.
+        let jitter = 512 + u32::try_from(random % 512).unwrap_or_default();
+        delay.saturating_mul(jitter) / 1024
     }
 }
 

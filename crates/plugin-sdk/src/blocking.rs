@@ -1,18 +1,18 @@
-//! Work that blocks its thread.
+//! Blocking work on its own threads.
 
 use crate::ProviderError;
 
-/// Runs what blocks (a slow disk, a C library, a command) on another thread and waits for its result.
+/// Runs blocking `work` (a slow disk, a C library, a command) on another thread and waits for its result.
 ///
-/// At most [`MAX_BLOCKING`](crate::MAX_BLOCKING) such threads run at a time; further work waits for one.
+/// At most [`MAX_BLOCKING_THREADS`](crate::MAX_BLOCKING_THREADS) such threads run at a time; further work waits for one.
 ///
 /// # Errors
 ///
-/// What `work` returns, or an internal error when it panics.
+/// Returns the error of `work`, or [`ErrorKind::Internal`](crate::ErrorKind::Internal) if it panics.
 ///
 /// # Cancel safety
 ///
-/// Once it has begun, `work` runs to its end even when this future is dropped; its result is then dropped.
+/// Once started, `work` runs to its end even if this future is dropped; its result is then dropped.
 ///
 /// ```
 /// # async fn example() -> Result<(), keyway_plugin_sdk::ProviderError> {
@@ -27,7 +27,7 @@ where
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(_) => Err(ProviderError::internal(
-            "the plugin panicked while it looked for the secrets",
+            "the plugin panicked in blocking work",
         )),
     }
 }
@@ -37,13 +37,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_is_an_error_without_its_text() {
+    async fn a_panic_is_an_error_without_the_panic_message() {
         let error = blocking::<(), _>(|| panic!("canary-value"))
             .await
             .unwrap_err();
-        assert_eq!(
-            error.message(),
-            "the plugin panicked while it looked for the secrets"
-        );
+        assert_eq!(error.message(), "the plugin panicked in blocking work");
     }
 }

@@ -1,8 +1,8 @@
-//! The text of an error with its causes, for this plugin's own log and its own messages.
+//! Formatting an error with its causes, for the plugin's own log and messages.
 
 use std::error::Error;
 
-/// Returns the text of an error and of all its causes, in one line.
+/// Formats an error and all its causes in one line.
 pub(crate) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

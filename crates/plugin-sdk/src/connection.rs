@@ -1,4 +1,4 @@
-//! The life of one plugin connection, from the first byte to the last, whatever the byte stream is.
+//! One plugin connection over any byte stream: registration, serving, draining.
 
 #[cfg(test)]
 mod tests;
@@ -17,81 +17,84 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use crate::admission::{Admission, AdmissionControl};
 use crate::causes::with_causes;
-use crate::gate::{Gate, Key};
-use crate::introduction::Introduction;
+use crate::registration::RegistrationRequest;
 use crate::service::{self, PluginRouter, Role, ShutdownRequested};
 
-/// How long registration may take on a connection that the plugin made itself.
+/// Timeout of the registration on a connection that the plugin opened.
 pub(crate) const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a call may take if the daemon did not say.
+/// Timeout of a call if the daemon gives none.
 const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long requests that are being answered may take at the end.
+/// Timeout of requests in flight when the connection ends.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why a connection ended after a successful registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// The daemon asked for it.
-    Asked,
-    /// The connection ended: the daemon is gone.
-    Lost,
-    /// This process was told to stop.
-    Stopped,
+    /// The daemon called `Shutdown`.
+    ShutdownRequested,
+    /// The daemon closed the connection, or the connection broke.
+    Disconnected,
+    /// This process received a signal to stop.
+    Signalled,
 }
 
-/// Why a plugin could not register.
+/// Error of registering a plugin.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegisterError {
-    /// The plugin broke a rule of registrations, so nothing was sent.
+    /// The registration is invalid and was not sent.
     #[error("the plugin cannot register: {0}")]
     Invalid(#[from] InvalidRegistration),
-    /// The connection ended first.
-    #[error("the daemon closed the connection before `{name}` was registered{}", because(source.as_deref()))]
+    /// The connection ended before the daemon responded.
+    #[error("the daemon closed the connection before `{name}` was registered{}", format_cause(source.as_deref()))]
     Lost {
-        /// The plugin.
+        /// Name of the plugin.
         name: String,
-        /// Why, where it was not a clean end.
+        /// The cause, unless the connection was closed cleanly.
         source: Option<Box<dyn StdError + Send + Sync>>,
     },
-    /// The daemon said no.
-    #[error("the daemon refused to register `{name}`: {} ({code})", words(message))]
+    /// The daemon refused the registration.
+    #[error(
+        "the daemon refused to register `{name}`: {} ({code})",
+        format_reason(message)
+    )]
     Refused {
-        /// The plugin.
+        /// Name of the plugin.
         name: String,
-        /// The kind of refusal.
+        /// The code of the response.
         code: Code,
-        /// What the daemon said.
+        /// The daemon's message; may be empty.
         message: String,
     },
-    /// The daemon did not answer.
+    /// The daemon did not respond in time.
     #[error("the daemon did not answer the registration of `{name}` within {:.1} s", waited.as_secs_f64())]
     TimedOut {
-        /// The plugin.
+        /// Name of the plugin.
         name: String,
-        /// How long it was waited for.
+        /// The timeout that passed.
         waited: Duration,
     },
 }
 
-fn because(source: Option<&(dyn StdError + Send + Sync)>) -> String {
+fn format_cause(source: Option<&(dyn StdError + Send + Sync)>) -> String {
     source
         .map(|error| format!(": {}", with_causes(error)))
         .unwrap_or_default()
 }
 
-fn words(message: &str) -> &str {
+fn format_reason(message: &str) -> &str {
     if message.is_empty() {
-        "it gave no reason"
+        "no reason given"
     } else {
         message
     }
 }
 
 impl RegisterError {
-    /// Whether a later attempt may succeed: the daemon was going, or has not yet noticed that an earlier connection of
-    /// this plugin is gone.
+    /// Returns `true` if a later attempt may succeed: the daemon was stopping, or has not yet noticed that an earlier
+    /// connection of this plugin is closed.
     pub(crate) fn is_temporary(&self) -> bool {
         match self {
             Self::Lost { .. } | Self::TimedOut { .. } => true,
@@ -101,36 +104,36 @@ impl RegisterError {
     }
 }
 
-/// Serves a role on a byte stream: registers it, answers until the connection ends or `stop` resolves, and drains.
+/// Serves a role on a byte stream: registers it, serves until the connection ends or `stop` resolves, and drains.
 pub(crate) async fn run<T>(
     io: T,
     role: &dyn Role,
-    introduction: &Introduction,
+    registration: &RegistrationRequest,
     stop: impl Future<Output = ()>,
 ) -> Result<Ended, RegisterError>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let mut stop = std::pin::pin!(stop);
-    let connection = Connection::start(io, role, introduction);
+    let connection = Connection::start(io, role, registration);
     let registered = tokio::select! {
         biased;
-        () = &mut stop => Ok(Some(Ended::Stopped)),
+        () = &mut stop => Ok(Some(Ended::Signalled)),
         ended = connection.session.closed() => Err(RegisterError::Lost {
-            name: introduction.name.clone(),
+            name: registration.name.clone(),
             source: ended.err().map(Into::into),
         }),
-        // Ahead of the request to stop: when both have arrived, calls that came between them wait for the gate.
-        answer = connection.register(introduction) => answer.map(|()| None),
-        () = connection.shutdown.requested() => Ok(Some(Ended::Asked)),
+        // Before the shutdown branch: if both have arrived, calls that came between them wait for admission.
+        response = connection.register(registration) => response.map(|()| None),
+        () = connection.shutdown.requested() => Ok(Some(Ended::ShutdownRequested)),
     };
     let ended = match registered {
         Ok(None) => Ok(tokio::select! {
-            () = &mut stop => Ended::Stopped,
-            () = connection.shutdown.requested() => Ended::Asked,
+            () = &mut stop => Ended::Signalled,
+            () = connection.shutdown.requested() => Ended::ShutdownRequested,
             ended = connection.session.closed() => {
-                tell(ended.err());
-                Ended::Lost
+                log_disconnect(ended.err());
+                Ended::Disconnected
             }
         }),
         Ok(Some(ended)) => Ok(ended),
@@ -140,63 +143,60 @@ where
     ended
 }
 
-/// A daemon that goes when nobody waits for an answer is no fault. One that is killed in the middle of requests, breaks the
-/// protocol, or falls silent, is worth a line.
-fn tell(error: Option<SessionError>) {
+/// Logs the end of a session: a clean close at DEBUG; a loss with requests in flight, a violation of the protocol or a
+/// silent peer at WARN.
+fn log_disconnect(error: Option<SessionError>) {
     match error {
-        None => tracing::debug!("the daemon closed the connection"),
+        None => tracing::debug!("daemon connection closed"),
         Some(SessionError::ConnectionLost { .. }) => {
-            tracing::warn!("the daemon is gone, and requests that were being answered with it");
+            tracing::warn!("daemon connection lost with requests in flight");
         }
-        Some(error) => tracing::warn!(
-            "the connection to the daemon broke: {}",
-            with_causes(&error)
-        ),
+        Some(error) => tracing::warn!(error = %with_causes(&error), "daemon connection failed"),
     }
 }
 
-/// A running connection. Its tasks end with it.
+/// A running connection. Its tasks are aborted on drop.
 struct Connection {
     session: Session,
-    key: Key,
+    admission: AdmissionControl,
     shutdown: ShutdownRequested,
     tasks: JoinSet<()>,
 }
 
 impl Connection {
-    fn start<T>(io: T, role: &dyn Role, introduction: &Introduction) -> Self
+    fn start<T>(io: T, role: &dyn Role, registration: &RegistrationRequest) -> Self
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let config = keyway_mux::Config::new().drain_timeout(DRAIN_TIMEOUT);
         let (session, driver) = Session::new(io, keyway_mux::Role::Client, config);
-        let (gate, key) = Gate::closed(introduction.registration_timeout);
-        let (router, shutdown) = service::router(role, gate);
+        let (admission, control) = Admission::pending(registration.timeout);
+        let (router, shutdown) = service::router(role, admission);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
-            // How the session ended is what `session.closed()` says, too.
+            // `session.closed()` returns the same result.
             let _ = driver.await;
         });
-        tasks.spawn(answer(session.clone(), router));
+        tasks.spawn(serve_calls(session.clone(), router));
         Self {
             session,
-            key,
+            admission: control,
             shutdown,
             tasks,
         }
     }
 
-    /// Registers, and lets calls through when the daemon has agreed.
-    async fn register(&self, introduction: &Introduction) -> Result<(), RegisterError> {
-        let name = &introduction.name;
-        let waited = introduction.registration_timeout;
+    /// Registers, and admits calls once the daemon has accepted.
+    async fn register(&self, registration: &RegistrationRequest) -> Result<(), RegisterError> {
+        let name = &registration.name;
+        let waited = registration.timeout;
         let client =
             RegisterServiceClient::new(Exchange::new(Connector::new(self.session.clone())));
-        let mut request = introduction.request();
+        let mut request = registration.to_request();
         let deadline = Instant::now() + waited;
         request.set_deadline(deadline);
-        let answer = timeout_at(deadline, client.register_plugin(request)).await;
-        let response = match answer {
+        let result = timeout_at(deadline, client.register_plugin(request)).await;
+        let response = match result {
             Ok(Ok(response)) => response.into_message(),
             Ok(Err(error)) if error.code() == Code::DeadlineExceeded => {
                 return Err(RegisterError::TimedOut {
@@ -204,7 +204,7 @@ impl Connection {
                     waited,
                 });
             }
-            Ok(Err(error)) => return Err(self.refused(name, &error).await),
+            Ok(Err(error)) => return Err(self.register_error(name, &error).await),
             Err(_) => {
                 return Err(RegisterError::TimedOut {
                     name: name.clone(),
@@ -212,14 +212,14 @@ impl Connection {
                 });
             }
         };
-        let engine = Engine(&response);
-        tracing::debug!(%name, %engine, "registered");
-        self.key.open(request_timeout(&response));
+        let daemon = DaemonVersion(&response);
+        tracing::debug!(%name, %daemon, "registered");
+        self.admission.open(request_timeout(&response));
         Ok(())
     }
 
-    /// What a failed call means: a connection that is gone is not a refusal.
-    async fn refused(&self, name: &str, error: &Error) -> RegisterError {
+    /// Converts the error of the call: a closed connection is not a refusal.
+    async fn register_error(&self, name: &str, error: &Error) -> RegisterError {
         let name = name.to_owned();
         if error.code() == Code::Unavailable && !self.session.is_open() {
             let source = self.session.closed().await.err().map(Into::into);
@@ -232,20 +232,19 @@ impl Connection {
         }
     }
 
-    /// Tells the daemon that nothing new is accepted, lets running requests finish, and closes. Bounded by the
-    /// session's drain time.
+    /// Sends GoAway, lets requests in flight finish, and closes. Bounded by the session's drain timeout.
     async fn finish(mut self) {
-        // Calls that still wait for a registration are answered at once, and not waited for.
-        drop(self.key);
+        // Calls that still wait for the registration fail at once instead of being drained.
+        drop(self.admission);
         if let Err(error) = self.session.close().await {
-            tracing::debug!(%error, "the connection did not end cleanly");
+            tracing::debug!(%error, "unclean close");
         }
         self.tasks.shutdown().await;
     }
 }
 
-/// Answers the daemon's requests, each on a stream of its own.
-async fn answer(session: Session, router: PluginRouter) {
+/// Serves the daemon's calls, each on its own stream.
+async fn serve_calls(session: Session, router: PluginRouter) {
     let config = ServeConfig::default().drain_timeout(DRAIN_TIMEOUT);
     serve(
         Listener::new(session),
@@ -265,10 +264,10 @@ fn request_timeout(response: &RegisterPluginResponse) -> Duration {
         .unwrap_or(DEFAULT_REQUEST_TIMEOUT)
 }
 
-/// The daemon's introduction, for the log.
-struct Engine<'a>(&'a RegisterPluginResponse);
+/// Formats the daemon's name and version for the log.
+struct DaemonVersion<'a>(&'a RegisterPluginResponse);
 
-impl fmt::Display for Engine<'_> {
+impl fmt::Display for DaemonVersion<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(response) = self;
         write!(

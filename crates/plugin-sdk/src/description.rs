@@ -1,10 +1,10 @@
-//! What a provider says about itself when it registers, beyond its realm.
+//! The description of a provider, sent with its registration.
 
 use keyway_proto::keyway::v1::PluginDescription;
 use keyway_proto::registration::DEFAULT_CONCURRENCY;
 use keyway_secrets::Pattern;
 
-/// What a provider says about itself when it registers, beyond its realm; see
+/// The description of a provider beyond its realm, sent with its registration; see
 /// [`SecretsProvider::describe`](crate::SecretsProvider::describe).
 ///
 /// ```
@@ -21,17 +21,17 @@ use keyway_secrets::Pattern;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Description {
-    /// The most calls at once.
+    /// Maximum number of concurrent calls.
     pub concurrency: u32,
-    /// Whether one result may serve several callers.
+    /// `true` if one result may serve several callers.
     pub shareable: bool,
-    /// Whether a call may ask the user, or has an effect.
+    /// `true` if a call may prompt the user, or has a side effect.
     pub interactive: bool,
-    /// Whether the provider can list; `None` lets the daemon find out.
+    /// `Some(true)` if the provider can list; `None` lets the daemon find out.
     pub lists: Option<bool>,
-    /// What the plugin provides; may be empty.
+    /// A text about the plugin, for the user; may be empty.
     pub description: String,
-    /// Where to read more; may be empty.
+    /// Address of further documentation; may be empty.
     pub homepage: String,
 }
 
@@ -49,29 +49,30 @@ impl Default for Description {
 }
 
 impl Description {
-    /// A description with the defaults.
+    /// Creates a description with the defaults.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The most calls at once, 1 to 1,024; configuration may lower it, and further calls wait in the daemon. Default: 64.
+    /// Sets the maximum number of concurrent calls, 1 to 1,024. Configuration may lower it; further calls wait in the daemon.
+    /// Default: 64.
     #[must_use]
     pub fn concurrency(mut self, calls: u32) -> Self {
         self.concurrency = calls;
         self
     }
 
-    /// Whether one result may serve several callers of the same request in flight. Not for one-time passwords and leases.
-    /// Default: `false`.
+    /// Sets whether one result may serve several callers of the same request in flight. Not for one-time passwords and
+    /// leases. Default: `false`.
     #[must_use]
     pub fn shareable(mut self, shareable: bool) -> Self {
         self.shareable = shareable;
         self
     }
 
-    /// Whether a call may ask the user, or has an effect such as a lease, a quota or a charge. For one id the daemon then calls
-    /// this provider only after every higher rank has no matching secret, and for a pattern with
+    /// Sets whether a call may prompt the user, or has a side effect such as a lease, a quota or a charge. For one id the
+    /// daemon then calls this provider only after every higher rank has no matching secret, and for a pattern with
     /// [prompts forbidden](crate::Query::may_ask_user). Default: `false`.
     #[must_use]
     pub fn interactive(mut self, interactive: bool) -> Self {
@@ -79,29 +80,29 @@ impl Description {
         self
     }
 
-    /// Whether the provider implements [`list_secrets`](crate::SecretsProvider::list_secrets). Default: the daemon finds out by
-    /// calling it.
+    /// Sets whether the provider implements [`list_secrets`](crate::SecretsProvider::list_secrets). Default: the daemon finds
+    /// out by calling it.
     #[must_use]
     pub fn lists(mut self, lists: bool) -> Self {
         self.lists = Some(lists);
         self
     }
 
-    /// What the plugin provides, for the user; at most 256 bytes.
+    /// Sets a text about the plugin, for the user; at most 256 bytes. Default: empty.
     #[must_use]
     pub fn description(mut self, text: impl Into<String>) -> Self {
         self.description = text.into();
         self
     }
 
-    /// Where to read more; at most 256 bytes.
+    /// Sets the address of further documentation; at most 256 bytes. Default: empty.
     #[must_use]
     pub fn homepage(mut self, address: impl Into<String>) -> Self {
         self.homepage = address.into();
         self
     }
 
-    /// The message for a realm. A realm of one pattern is the registered pattern, which needs no description.
+    /// Returns the message for a realm. A realm of one pattern is the registered pattern and is left out.
     pub(crate) fn to_wire(&self, realm: &[Pattern]) -> PluginDescription {
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         PluginDescription {

@@ -1,4 +1,4 @@
-//! Finding the daemon, for a plugin that was not launched by one.
+//! Connecting an external plugin to the daemon.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -12,51 +12,51 @@ use tokio::net::UnixStream;
 
 use crate::hijack::{self, HijackError};
 
-/// Why there is no connection to a daemon.
+/// Error of connecting to a daemon.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
-    /// `KEYWAY_SOCKET` is not an address.
+    /// `KEYWAY_SOCKET` is not a valid address.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
-    /// The daemon did not hand its connection over.
+    /// The daemon did not upgrade the connection.
     #[error("{source} ({address})")]
     Hijack {
-        /// Where the daemon listens.
+        /// Address of the daemon.
         address: Address,
-        /// What it said.
+        /// The error of the upgrade.
         source: HijackError,
     },
     /// No daemon of the user listens at any of the addresses.
     #[error(
         "no daemon of this user is listening ({}); start one with `keyway serve`, or set KEYWAY_SOCKET",
-        tried(attempts)
+        format_attempts(attempts)
     )]
     NotListening {
-        /// Where it was looked for, and what was found.
-        attempts: Vec<(Address, Absence)>,
+        /// The addresses in the order of the search, each with its error.
+        attempts: Vec<(Address, AttemptError)>,
     },
 }
 
-/// Why an address has no daemon of the user.
+/// Error of one address: no daemon of the user listens there.
 #[derive(Debug)]
-pub(crate) enum Absence {
-    /// A process of another user listens there; it was sent nothing.
+pub(crate) enum AttemptError {
+    /// A process of another user listens there; nothing was sent to it.
     Foreign(ForeignPeer),
-    /// The system gave no connection.
+    /// The connection failed.
     Io(io::Error),
 }
 
-impl fmt::Display for Absence {
+impl fmt::Display for AttemptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Foreign(peer) => write!(f, "{peer}, and was sent nothing"),
-            Self::Io(error) => f.write_str(&plain(error)),
+            Self::Io(error) => f.write_str(&without_error_number(error)),
         }
     }
 }
 
 impl DialError {
-    /// Returns `true` if a later attempt may succeed: the daemon is not there yet, or is starting.
+    /// Returns `true` if a later attempt may succeed: the daemon is not running yet, or is starting.
     pub(crate) fn is_temporary(&self) -> bool {
         match self {
             Self::NotListening { .. } => true,
@@ -69,7 +69,7 @@ impl DialError {
     }
 }
 
-/// Connects to the daemon and asks for the connection to become a plugin connection.
+/// Connects to the daemon and upgrades the connection to a plugin connection.
 pub(crate) async fn dial(
     environment: impl Fn(&str) -> Option<OsString>,
 ) -> Result<UnixStream, DialError> {
@@ -77,45 +77,45 @@ pub(crate) async fn dial(
     dial_first(addresses, &KnownUids::read()).await
 }
 
-/// Connects to the first address where a daemon of the user listens. A listener of another user does not end the search.
+/// Connects to the first address at which a daemon of the user listens. A listener of another user does not end the search.
 async fn dial_first(addresses: Vec<Address>, known: &KnownUids) -> Result<UnixStream, DialError> {
     let mut attempts = Vec::new();
     for address in addresses {
         match connect(&address, known).await {
-            Ok(stream) => return adopt(stream, address).await,
-            Err(absence) => attempts.push((address, absence)),
+            Ok(stream) => return upgrade(stream, address).await,
+            Err(error) => attempts.push((address, error)),
         }
     }
     Err(DialError::NotListening { attempts })
 }
 
-async fn connect(address: &Address, known: &KnownUids) -> Result<UnixStream, Absence> {
+async fn connect(address: &Address, known: &KnownUids) -> Result<UnixStream, AttemptError> {
     let stream = connect_within(address, hijack::TIMEOUT)
         .await
-        .map_err(Absence::Io)?;
-    let credentials = Credentials::of_peer(&stream).map_err(Absence::Io)?;
+        .map_err(AttemptError::Io)?;
+    let credentials = Credentials::of_peer(&stream).map_err(AttemptError::Io)?;
     Rule::Own
         .check(credentials, known)
-        .map_err(Absence::Foreign)?;
+        .map_err(AttemptError::Foreign)?;
     Ok(stream)
 }
 
-async fn adopt(mut stream: UnixStream, address: Address) -> Result<UnixStream, DialError> {
+async fn upgrade(mut stream: UnixStream, address: Address) -> Result<UnixStream, DialError> {
     match hijack::hijack(&mut stream).await {
         Ok(()) => Ok(stream),
         Err(source) => Err(DialError::Hijack { address, source }),
     }
 }
 
-fn tried(attempts: &[(Address, Absence)]) -> String {
+fn format_attempts(attempts: &[(Address, AttemptError)]) -> String {
     let each = attempts
         .iter()
-        .map(|(address, absence)| format!("{address}: {absence}"));
+        .map(|(address, error)| format!("{address}: {error}"));
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// Returns the system's text without its number.
-fn plain(error: &io::Error) -> String {
+/// Returns the text of a system error without its number.
+fn without_error_number(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error")
         .next()
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_absent_daemon_is_reported_with_all_addresses() {
+    async fn without_a_daemon_the_error_lists_all_addresses() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("none.sock");
         let error = dial(environment(path.to_str().unwrap())).await.unwrap_err();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_path_and_an_abstract_name_are_dialled() {
+    async fn dial_connects_to_a_path_and_to_an_abstract_name() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("daemon.sock");
         let abstract_name = format!("@keyway-sdk-test-{}", std::process::id());
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_daemon_that_accepts_no_connection_is_waited_for_with_a_bound() {
+    async fn connecting_to_a_full_backlog_times_out() {
         use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
         let dir = tempfile::tempdir().unwrap();
@@ -190,7 +190,7 @@ mod tests {
         let waiting: Vec<_> = std::iter::repeat_with(|| keyway_local::connect(&address))
             .map_while(Result::ok)
             .collect();
-        assert!(!waiting.is_empty(), "some may wait");
+        assert!(!waiting.is_empty(), "the backlog holds at least one");
         let started = tokio::time::Instant::now();
         let error = dial(environment(path.to_str().unwrap())).await.unwrap_err();
         assert!(error.is_temporary());
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wrong_address_is_reported() {
+    async fn an_invalid_address_is_a_permanent_error() {
         let error = dial(environment("@")).await.unwrap_err();
         assert!(!error.is_temporary());
         assert_eq!(
@@ -212,28 +212,31 @@ mod tests {
         );
     }
 
-    /// The uids as a process of another user sees them: every listener of these tests is foreign to it.
+    /// The uids known to a process of another user: every listener of these tests is foreign to it.
     fn another_user() -> KnownUids {
         let own = rustix::process::geteuid().as_raw();
         KnownUids::from_parts(own + 1, Some("0 0 4294967295"), None)
     }
 
     #[tokio::test]
-    async fn a_listener_of_another_user_is_sent_nothing() {
+    async fn nothing_is_sent_to_a_listener_of_another_user() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("daemon.sock");
         let listener = tokio::net::UnixListener::bind(&path).unwrap();
         let error = dial_first(vec![path.clone().into()], &another_user())
             .await
             .unwrap_err();
-        assert!(error.is_temporary(), "the own daemon may come later");
+        assert!(
+            error.is_temporary(),
+            "the user's own daemon may start later"
+        );
         assert!(
             error.to_string().contains("and was sent nothing"),
             "{error}"
         );
         let mut received = Vec::new();
-        let (mut theirs, _) = listener.accept().await.unwrap();
-        theirs.read_to_end(&mut received).await.unwrap();
+        let (mut accepted, _) = listener.accept().await.unwrap();
+        accepted.read_to_end(&mut received).await.unwrap();
         assert_eq!(received, b"");
     }
 
@@ -250,7 +253,7 @@ mod tests {
         };
         assert!(matches!(
             &attempts[..],
-            [(_, Absence::Foreign(_)), (second, Absence::Io(_))] if second.as_path() == Some(&absent)
+            [(_, AttemptError::Foreign(_)), (second, AttemptError::Io(_))] if second.as_path() == Some(&absent)
         ));
     }
 }

@@ -1,4 +1,4 @@
-//! Why a plugin gives no result.
+//! The error of providers and access-control modules.
 
 mod context;
 mod convert;
@@ -15,12 +15,12 @@ use keyway_proto::{MAX_REMEDY_LEN, MAX_RETRY_AFTER};
 pub use self::context::ResultExt;
 use crate::causes::with_causes;
 
-/// Why a provider or an access-control module gives no result.
+/// The error of a provider or an access-control module.
 ///
-/// Kind, message, remedy and `retry_after` travel to the program that asked, so **never put a value into a message.**
+/// Kind, message, remedy and `retry_after` are sent to the caller, so **never put a value into a message.**
 /// There is one constructor for each [`ErrorKind`].
 ///
-/// No text of another library travels. `?` converts the errors that authors meet most (ids, patterns, [`std::io::Error`],
+/// The text of other errors is never sent. `?` converts the most common errors (ids, patterns, [`std::io::Error`],
 /// UTF-8, integers) into a fixed sentence; [`ResultExt`] gives any other error a kind and a message of the author's. The
 /// original error is the [`source`](StdError::source), which is written to the plugin's own log at DEBUG.
 ///
@@ -48,7 +48,7 @@ pub struct ProviderError {
 
 macro_rules! kinds {
     ($($(#[doc = $doc:literal])* $kind:ident, $constructor:ident, $wire:expr;)*) => {
-        /// The kind of a failure. The daemon decides by it what it tells the user, and a program what it can do.
+        /// The kind of an error. It decides the exit code and the message that the user gets.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum ErrorKind {
@@ -56,7 +56,7 @@ macro_rules! kinds {
         }
 
         impl ErrorKind {
-            /// The kind of the wire; `None` for what is not a failure.
+            /// Returns the kind on the wire; `None` for [`NotFound`](Self::NotFound), which is not a failure.
             fn to_wire(self) -> Option<FailureKind> {
                 match self {
                     $(Self::$kind => $wire,)*
@@ -82,24 +82,24 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// The provider cannot enumerate its secrets: the result for a pattern, never an empty list.
+    /// The provider cannot enumerate its secrets. Return it for a pattern instead of an empty list.
     CannotList, cannot_list, Some(FailureKind::CannotList);
     /// The store does not give this secret to this user.
     Denied, denied, Some(FailureKind::Denied);
-    /// The provider is set up wrongly. As the result of the set-up it ends the process with status 78, and the daemon does not
-    /// start it again before something has changed.
+    /// The provider is misconfigured. Returned by the set-up, it ends the process with status 78, and the daemon does not
+    /// restart the plugin before something has changed.
     Fatal, fatal, Some(FailureKind::Fatal);
-    /// The provider failed.
+    /// The provider failed for any other reason.
     Internal, internal, Some(FailureKind::Internal);
-    /// The store cannot hold a secret with this id, which counts as "no matching secret". For a query of one id.
+    /// The store cannot hold a secret with this id, which counts as "no matching secret". For a query for one id.
     Invalid, invalid, Some(FailureKind::Invalid);
     /// The store is locked.
     Locked, locked, Some(FailureKind::Locked);
-    /// The provider would have to ask the user, and [may not](crate::Query::may_ask_user).
+    /// The provider needs to prompt the user, and [prompts are forbidden](crate::Query::may_ask_user).
     NeedsUser, needs_user, Some(FailureKind::NeedsUser);
-    /// There is no such secret, as an empty list says, too. It is not a failure: lower ranks are asked.
+    /// No secret matches; equivalent to an empty list. It is not a failure: the daemon calls lower ranks.
     NotFound, not_found, None;
-    /// The store's quota is used up; see [`with_retry_after`](ProviderError::with_retry_after).
+    /// The store's quota is exhausted; see [`with_retry_after`](ProviderError::with_retry_after).
     Quota, quota, Some(FailureKind::Quota);
     /// The store took too long.
     TimedOut, timed_out, Some(FailureKind::TimedOut);
@@ -127,8 +127,8 @@ impl ProviderError {
         self
     }
 
-    /// Adds one sentence that tells the user what helps, such as "unlock it with `vault unlock`". It is shown behind the
-    /// plugin's name; more than 256 bytes are cut.
+    /// Adds one sentence about what the user can do, such as "unlock it with `vault unlock`". It is shown after the
+    /// plugin's name and truncated to 256 bytes.
     #[must_use]
     pub fn with_remedy(mut self, remedy: impl Into<Cow<'static, str>>) -> Self {
         let remedy = remedy.into();
@@ -143,51 +143,51 @@ impl ProviderError {
         self
     }
 
-    /// Adds how long another try is pointless, at most 1 h. The daemon does not call a provider whose quota is used up before
-    /// that time has passed.
+    /// Adds the delay before a retry can succeed, at most 1 h. The daemon does not call a provider whose quota is exhausted
+    /// before it has passed.
     #[must_use]
     pub fn with_retry_after(mut self, time: Duration) -> Self {
         self.retry_after = Some(time.min(MAX_RETRY_AFTER));
         self
     }
 
-    /// Adds the error behind this one, for the plugin's own log. It never leaves the plugin.
+    /// Adds the cause of this error, for the plugin's own log. It is never sent.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(Arc::from(source.into()));
         self
     }
 
-    /// The kind.
+    /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// What happened, in the author's words.
+    /// Returns the author's message: what happened.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// What helps.
+    /// Returns what the user can do, if the author said so.
     #[must_use]
     pub fn remedy(&self) -> Option<&str> {
         self.remedy.as_deref()
     }
 
-    /// How long another try is pointless.
+    /// Returns the delay before a retry can succeed.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// Whether it is a failure, which "no such secret" is not.
+    /// Returns `true` unless the kind is [`ErrorKind::NotFound`], which is not a failure.
     pub(crate) fn is_failure(&self) -> bool {
         self.kind.to_wire().is_some()
     }
 
-    /// The failure without its message; `None` for [`ErrorKind::NotFound`].
+    /// Returns the failure without its message; `None` for [`ErrorKind::NotFound`].
     pub(crate) fn to_failure(&self) -> Option<Failure> {
         let mut failure = Failure::of_kind(self.kind.to_wire()?);
         failure.remedy = self.remedy.as_deref().map(str::to_owned);
@@ -197,7 +197,7 @@ impl ProviderError {
         Some(failure)
     }
 
-    /// The error of the wire.
+    /// Converts into the error of the RPC.
     pub(crate) fn into_rpc(self) -> keyway_rpc::Error {
         match self.to_failure() {
             Some(failure) => failure.into_error(self.message.into_owned()),
@@ -205,7 +205,7 @@ impl ProviderError {
         }
     }
 
-    /// Writes the error behind this one to the plugin's own log. `request_id` names the request that failed.
+    /// Writes the cause of this error to the plugin's own log. `request_id` is that of the failed request.
     pub(crate) fn log_source(&self, request_id: Option<&str>) {
         if let Some(source) = &self.source {
             let (message, cause) = (&self.message, with_causes(&**source));
@@ -242,7 +242,7 @@ impl fmt::Display for ProviderError {
     }
 }
 
-/// Without the error behind it, whose text may hold a value.
+/// Omits the cause, whose text may hold a value.
 impl fmt::Debug for ProviderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProviderError")
@@ -267,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_travels_as_its_code_with_the_detail() {
+    fn each_kind_is_sent_as_its_code_with_the_detail() {
         type Make = fn(&'static str) -> ProviderError;
         let rows: [(Make, Code, FailureKind); 11] = [
             (
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn remedy_and_retry_after_travel_within_their_limits() {
+    fn remedy_and_retry_after_are_sent_within_their_limits() {
         let error = ProviderError::quota("the quota is used up")
             .with_remedy("ä".repeat(200))
             .with_retry_after(Duration::from_secs(7200));
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_behind_is_neither_sent_nor_shown() {
+    fn the_cause_is_neither_sent_nor_formatted() {
         let error = ProviderError::internal("cannot parse the index").with_source("canary-value");
         assert_eq!(
             error.source().map(ToString::to_string).as_deref(),
@@ -359,15 +359,15 @@ mod tests {
     }
 
     #[test]
-    fn the_error_behind_is_in_the_log_at_debug_alone() {
+    fn the_cause_is_logged_at_debug_only() {
         let error = ProviderError::internal("cannot parse the index");
         let error = error.with_source("expected a list");
         let log = || error.log_source(Some("0123456789abcdef"));
-        let quiet = crate::log::kept::Lines::keep("info");
+        let quiet = crate::log::capture::CapturedLines::start("info");
         log();
         assert_eq!(quiet.get(), Vec::<String>::new());
         drop(quiet);
-        let verbose = crate::log::kept::Lines::keep("debug");
+        let verbose = crate::log::capture::CapturedLines::start("debug");
         log();
         assert_eq!(
             verbose.get(),

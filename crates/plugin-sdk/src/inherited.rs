@@ -1,7 +1,7 @@
-//! What the process was given by whoever started it: the launch variable and the descriptor that it names.
+//! What the process inherits from the runtime that launched it: the launch variable and the descriptor that it names.
 //!
 //! The one module with unsafe code. Two facts cannot be expressed in the type system: that no other thread reads the
-//! environment, and that a number names an open descriptor that nobody else owns.
+//! environment, and that a number names an open descriptor without another owner.
 #![allow(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -12,39 +12,39 @@ use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
 use crate::process;
 
-/// Takes a variable out of the environment, so that no child of this process inherits it.
+/// Removes a variable from the environment, so that no child of this process inherits it.
 ///
 /// # Errors
 ///
-/// When the process has more than one thread and the variable is set.
-pub(crate) fn take_variable(name: &str) -> Result<Option<OsString>, NotAlone> {
+/// Returns [`MultiThreaded`] if the variable is set and the process has more than one thread.
+pub(crate) fn take_variable(name: &str) -> Result<Option<OsString>, MultiThreaded> {
     let Some(value) = std::env::var_os(name) else {
         return Ok(None);
     };
     match process::thread_count() {
         Ok(1) => {}
-        Ok(threads) => return Err(NotAlone { threads }),
-        // Without /proc nobody can tell; the documentation of `run` asks for a plain `main`.
+        Ok(threads) => return Err(MultiThreaded { threads }),
+        // Without /proc the number is unknown; the documentation of `run` demands a plain `main`.
         Err(_) => {}
     }
-    // SAFETY: changing the environment is a data race only with another thread that uses it, and this process has one
-    // thread, which is here.
+    // SAFETY: changing the environment is a data race only with another thread that uses it, and this is the only
+    // thread of the process.
     unsafe { std::env::remove_var(OsStr::new(name)) };
     Ok(Some(value))
 }
 
-/// The process has threads already.
+/// The process has more than one thread.
 #[derive(Debug)]
-pub(crate) struct NotAlone {
+pub(crate) struct MultiThreaded {
     pub(crate) threads: usize,
 }
 
-/// Takes an inherited descriptor over, and keeps children of this process from inheriting it.
+/// Takes ownership of an inherited descriptor and marks it close-on-exec.
 ///
 /// # Errors
 ///
-/// When there is no such descriptor, or it is marked close-on-exec: then it was opened by this process and not
-/// inherited, and belongs to somebody else.
+/// Returns an [`io::Error`] if the descriptor is not open, or if it is marked close-on-exec: then this process opened
+/// it, and it has another owner.
 pub(crate) fn take_descriptor(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the descriptor is borrowed for two system calls that report a number that is not open as an error; no
     // other thread can close it in between, because `take_variable` was called before with one thread.
@@ -52,11 +52,11 @@ pub(crate) fn take_descriptor(number: RawFd) -> io::Result<OwnedFd> {
     if fcntl_getfd(borrowed)?.contains(FdFlags::CLOEXEC) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "it was not inherited",
+            "the descriptor was not inherited",
         ));
     }
     fcntl_setfd(borrowed, FdFlags::CLOEXEC)?;
     // SAFETY: the number is open, as the calls above have shown. It survived an exec, so no Rust object of this process
-    // opened it; and the launch variable that names it was taken out of the environment, so it is taken only once.
+    // opened it; and the launch variable that names it was removed from the environment, so it is taken only once.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }

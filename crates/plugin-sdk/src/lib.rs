@@ -1,16 +1,16 @@
 //! Write a Keyway secrets plugin: implement one trait and call [`run`].
 //!
 //! A plugin is a program that provides the secrets of one store. The daemon launches it, or the user starts it as an external
-//! plugin. This crate finds out which, connects, registers, serves and stops. It is not a client: programs that need
+//! plugin. This crate detects which, connects, registers, serves and stops. It is not a client: programs that need
 //! secrets use `keyway-resolver` or the daemon's HTTP interface.
 //!
-//! - [`SecretsProvider`] is what you implement: which ids you answer for, and the secrets that match a query.
-//! - [`run`] is what your `main` calls; [`Plugin`] has the settings.
-//! - [`ProviderError`] says why there is no result: a kind, and the author's words. [`ResultExt`] makes one of any error.
-//! - [`Description`] says what the daemon should know beyond the realm: whether a call may ask the user, the most calls at once.
+//! - [`SecretsProvider`] is the trait to implement: the realm of the provider, and the secrets that match a query.
+//! - [`run`] is the main function of a plugin; [`Plugin`] has its settings.
+//! - [`ProviderError`] is a failure: a kind and the author's message. [`ResultExt`] converts any error into one.
+//! - [`Description`] is what a provider registers beyond its realm: whether a call may prompt the user, the concurrency limit.
 //! - [`AccessControl`] is the other kind of plugin: it decides who may read.
 //!
-//! A whole plugin:
+//! A complete plugin:
 //!
 //! ```no_run
 //! use keyway_plugin_sdk::{Envelope, Pattern, ProviderError, Query, SecretsProvider};
@@ -37,7 +37,7 @@
 //! is the plugin's name. Then `keyway get demo/greeting` prints `hello`.
 #![cfg_attr(
     feature = "test-kit",
-    doc = "\nThe feature `test-kit` adds [`testing`]: a daemon in memory that asks your provider in unit tests."
+    doc = "\nThe feature `test-kit` adds [`testing`]: an in-memory daemon that calls your provider in unit tests."
 )]
 
 #[cfg(doctest)]
@@ -45,6 +45,7 @@
 struct Readme;
 
 mod access;
+mod admission;
 mod backoff;
 mod blocking;
 mod causes;
@@ -52,15 +53,14 @@ mod connection;
 mod description;
 mod dial;
 mod error;
-mod gate;
 mod hijack;
 mod inherited;
-mod introduction;
 mod log;
 mod plugin;
 mod process;
 mod provider;
 mod query;
+mod registration;
 mod service;
 mod signals;
 mod start;
@@ -78,6 +78,6 @@ pub use blocking::blocking;
 pub use connection::RegisterError;
 pub use description::Description;
 pub use error::{ErrorKind, ProviderError, ResultExt};
-pub use plugin::{DEFAULT_ANSWER_MEMORY, MAX_BLOCKING, Plugin, run, run_access_control};
+pub use plugin::{DEFAULT_ANSWER_MEMORY, MAX_BLOCKING_THREADS, Plugin, run, run_access_control};
 pub use provider::{Listed, SecretsProvider};
 pub use query::Query;

@@ -1,4 +1,4 @@
-//! Logging to stderr: one line for each event, which the daemon collects under the plugin's name.
+//! Logging to stderr: one line per event, which the daemon collects under the plugin's name.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
@@ -10,24 +10,23 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 /// Writes events to stderr as `LEVEL target: message key=value`.
 ///
-/// It is small instead of general: it knows no spans. A plugin that wants more sets its own subscriber before it calls
-/// `run`.
+/// Spans are ignored. A plugin that needs them sets its own subscriber before it calls `run`.
 struct Stderr {
     filter: Filter,
 }
 
-/// Which events are written, as in `RUST_LOG`: `warn`, or `info,my_plugin=debug`.
+/// A filter of events in the syntax of `RUST_LOG`: `warn`, or `info,my_plugin=debug`.
 #[derive(Debug, PartialEq, Eq)]
 struct Filter {
     default: LevelFilter,
-    /// Levels of targets that start with a prefix.
+    /// Levels of targets by prefix.
     targets: Vec<(String, LevelFilter)>,
 }
 
-/// Installs the logger, unless the plugin installed one of its own.
+/// Installs the logger, unless the plugin has installed a subscriber.
 pub(crate) fn install() {
     let filter = Filter::parse(&std::env::var("RUST_LOG").unwrap_or_default());
-    // An error says that there is a subscriber already: the author's own, which wins.
+    // An error means that the author's own subscriber is already set, which takes precedence.
     let _ = tracing::subscriber::set_global_default(Stderr { filter });
 }
 
@@ -45,7 +44,7 @@ impl Filter {
             let (target, level) = part
                 .split_once('=')
                 .map_or((None, part), |(t, level)| (Some(t), level));
-            // A directive that is not understood is left out: logging must not keep a plugin from starting.
+            // An invalid directive is ignored: logging must not keep a plugin from starting.
             let Ok(level) = level.parse() else { continue };
             match target {
                 Some(target) => filter.targets.push((target.to_owned(), level)),
@@ -83,11 +82,11 @@ impl Subscriber for Stderr {
         let mut line = Line::default();
         event.record(&mut line);
         let text = line.finish(event.metadata());
-        // One write for the whole line, so that lines of threads do not mix. With stderr gone there is nobody to tell.
+        // One write per line, so that lines of threads do not interleave. With stderr closed there is nowhere to report.
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 
-    // Spans are not shown, so they need no identity; zero is not allowed as one.
+    // Spans are ignored, so they share one id; zero is not a valid id.
     fn new_span(&self, _: &Attributes<'_>) -> Id {
         Id::from_u64(1)
     }
@@ -110,7 +109,7 @@ struct Line {
 impl Line {
     fn finish(self, metadata: &Metadata<'_>) -> String {
         let Self { message, fields } = self;
-        // A line is the unit in which the daemon reads, so a message must not be able to forge a second one.
+        // The daemon reads lines, so a message must not be able to forge a second one.
         let text = format!(
             "{} {}: {message}{fields}",
             metadata.level(),
@@ -135,17 +134,17 @@ impl Visit for Line {
     }
 }
 
-/// What was logged, for tests.
+/// Captures logged lines in tests.
 #[cfg(test)]
-pub(crate) mod kept {
+pub(crate) mod capture {
     use std::sync::{Arc, Mutex};
 
     use super::*;
 
-    /// Keeps the lines instead of writing them.
-    struct Kept(Stderr, Arc<Mutex<Vec<String>>>);
+    /// Collects the lines instead of writing them.
+    struct Capture(Stderr, Arc<Mutex<Vec<String>>>);
 
-    impl Subscriber for Kept {
+    impl Subscriber for Capture {
         fn enabled(&self, metadata: &Metadata<'_>) -> bool {
             self.0.enabled(metadata)
         }
@@ -163,21 +162,21 @@ pub(crate) mod kept {
         fn exit(&self, _: &Id) {}
     }
 
-    /// The lines of this thread, until it is dropped.
-    pub(crate) struct Lines {
+    /// Captures the lines of this thread until it is dropped.
+    pub(crate) struct CapturedLines {
         lines: Arc<Mutex<Vec<String>>>,
         _guard: tracing::subscriber::DefaultGuard,
     }
 
-    impl Lines {
-        /// Those that the filter allows.
-        pub(crate) fn keep(filter: &str) -> Self {
+    impl CapturedLines {
+        /// Starts to capture the lines that `filter` allows.
+        pub(crate) fn start(filter: &str) -> Self {
             let filter = Filter::parse(filter);
             let lines = Arc::default();
-            let kept = Kept(Stderr { filter }, Arc::clone(&lines));
+            let capture = Capture(Stderr { filter }, Arc::clone(&lines));
             Self {
                 lines,
-                _guard: tracing::subscriber::set_default(kept),
+                _guard: tracing::subscriber::set_default(capture),
             }
         }
 
@@ -192,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_filter_reads_as_in_rust_log() {
+    fn a_filter_has_the_syntax_of_rust_log() {
         let filter = Filter::parse("warn, my_plugin=debug,my_plugin::quiet=error,nonsense=loud");
         assert!(filter.allows("other", &Level::WARN));
         assert!(!filter.allows("other", &Level::INFO));
@@ -211,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_message_cannot_forge_a_line() {
-        let lines = kept::Lines::keep("info");
+        let lines = capture::CapturedLines::start("info");
         tracing::info!(target: "t", count = 3, name = %"a\nb", "one\nERROR two\u{1b}[2J");
         tracing::debug!(target: "t", "not shown");
         assert_eq!(

@@ -16,26 +16,27 @@ use tokio::time::Instant;
 
 use crate::connection::{self, Ended, REGISTRATION_TIMEOUT, RegisterError};
 use crate::dial::{DialError, dial};
-use crate::introduction::Introduction;
+use crate::registration::RegistrationRequest;
 use crate::service::{Access, Provider, Role};
 use crate::signals::Signals;
 use crate::start::{self, Start, StartError};
 use crate::{AccessControl, Backoff, ErrorKind, ProviderError, SecretsProvider, log, process};
 
-/// How many threads [`blocking`](crate::blocking) uses at most.
-pub const MAX_BLOCKING: usize = 16;
-/// How many bytes the large answers of a provider may have together: 64 MiB.
+/// Maximum number of threads of [`blocking`](crate::blocking).
+pub const MAX_BLOCKING_THREADS: usize = 16;
+/// Default memory budget of the large responses of a provider, in bytes: 64 MiB.
 pub const DEFAULT_ANSWER_MEMORY: u64 = 64 * 1024 * 1024;
-/// The exit status of a plugin that is set up wrongly: `EX_CONFIG` of `sysexits.h`.
-const SETUP_FAILED: u8 = 78;
-/// How long such a thread waits for more work before it ends.
-const IDLE_THREAD: Duration = Duration::from_secs(5);
-/// A connection that lived so long counts as a success: the next one is tried after a short delay again.
-const LONG_LIVED: Duration = Duration::from_secs(10);
+/// Exit status of a misconfigured plugin: `EX_CONFIG` of `sysexits.h`.
+const EX_CONFIG: u8 = 78;
+/// How long an idle thread of [`blocking`](crate::blocking) is kept.
+const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// The backoff starts again from its first delay after a connection that lasted this long.
+const BACKOFF_RESET_AFTER: Duration = Duration::from_secs(10);
 
-/// Runs a provider as a plugin until its daemon ends it. Call it from a plain `main`, before anything starts a thread.
+/// Runs a provider as a plugin until it is stopped, and returns the exit status. Call it from a plain `main`, before any
+/// thread is started.
 ///
-/// See [`Plugin`] for what that does, and for the settings.
+/// See [`Plugin`] for the steps and the settings.
 ///
 /// ```no_run
 /// # use keyway_plugin_sdk::{Envelope, Pattern, ProviderError, Query, SecretsProvider};
@@ -52,26 +53,26 @@ pub fn run(provider: impl SecretsProvider) -> ExitCode {
     Plugin::default().run(provider)
 }
 
-/// Runs an access-control module as a plugin until its daemon ends it; see [`run`].
+/// Runs an access-control module as a plugin until it is stopped; see [`run`].
 pub fn run_access_control(module: impl AccessControl) -> ExitCode {
     Plugin::default().run_access_control(module)
 }
 
 /// A plugin process and its settings.
 ///
-/// Running one
+/// Running a plugin
 ///
-/// - takes the launch variable out of the environment and, if it was there, takes over the connection that it names;
-///   otherwise (started by hand) finds the daemon at `KEYWAY_SOCKET` or at its default addresses;
+/// - removes the launch variable from the environment and, if it was set, uses the connection that it names;
+///   otherwise (an external plugin) connects to the daemon at `KEYWAY_SOCKET` or at its default addresses;
 /// - refuses a daemon of another user;
-/// - makes the process undumpable, turns core dumps off, and keeps panics from printing values;
-/// - logs to stderr (`RUST_LOG`), where no other subscriber is set; stdout is free;
-/// - registers, answers until the connection ends, the daemon asks for the end, or SIGINT or SIGTERM arrives, and lets
-///   running requests finish, for at most two seconds.
+/// - makes the process undumpable, disables core dumps, and keeps panics from printing values;
+/// - logs to stderr (`RUST_LOG`), unless another subscriber is set; stdout is not used;
+/// - registers, and serves until the connection ends, the daemon calls `Shutdown`, or SIGINT or SIGTERM arrives; then
+///   drains requests in flight, for at most two seconds.
 ///
-/// The exit status is 0 after any of those ends. It is 78 if the plugin is set up wrongly (a launch variable that is wrong,
-/// no name, [`ProviderError::fatal`] from the set-up), so that the daemon does not start it again before something has
-/// changed, and 1 for any other failure. Both come with a message on stderr.
+/// The exit status is 0 after any of these ends. It is 78 if the plugin is misconfigured (an invalid launch variable, no
+/// name, [`ProviderError::fatal`] from the set-up), so that the daemon does not restart it before something has changed,
+/// and 1 for any other failure. Both come with a message on stderr.
 #[derive(Clone, Debug)]
 pub struct Plugin {
     name: Option<String>,
@@ -90,7 +91,7 @@ impl Default for Plugin {
 }
 
 impl Plugin {
-    /// A plugin that is called `name` when it is started by hand; a runtime that launches it decides about its name.
+    /// Creates a plugin that registers as `name` if it is external; the runtime that launches a plugin sets its name.
     /// Default: the file name of the executable.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
@@ -100,7 +101,8 @@ impl Plugin {
         }
     }
 
-    /// When started by hand, waits for the daemon and comes back when it was restarted. Default: ends with it.
+    /// Makes an external plugin wait for the daemon and reconnect after the daemon was restarted. Default: it ends with its
+    /// connection.
     ///
     /// A launched plugin always ends with its connection.
     #[must_use]
@@ -109,8 +111,8 @@ impl Plugin {
         self
     }
 
-    /// How many bytes the answers for which the provider [reserves](crate::Query::reserve) room may have together while they
-    /// are made and sent; others wait for their turn. Default: [`DEFAULT_ANSWER_MEMORY`].
+    /// Sets the memory budget, in bytes, of the responses for which the provider [reserves](crate::Query::reserve) memory,
+    /// from the reservation until they are sent; further reservations wait. Default: [`DEFAULT_ANSWER_MEMORY`].
     ///
     /// A value is in memory twice while it is encoded, so the process may need twice as much.
     #[must_use]
@@ -124,8 +126,8 @@ impl Plugin {
         self.run_with(|| Ok(provider))
     }
 
-    /// As [`run`](Self::run) for a provider that is made when the process is prepared: `make` may log, its values are
-    /// in a process that cannot be dumped, and the launch variable is gone.
+    /// Runs the provider that `make` creates after the process is prepared: `make` may log, the process is undumpable, and
+    /// the launch variable is removed. See [`Plugin`].
     pub fn run_with<P: SecretsProvider>(
         self,
         make: impl FnOnce() -> Result<P, ProviderError>,
@@ -143,8 +145,8 @@ impl Plugin {
         match self.start(make) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                // Written and not logged, so that no filter can hide why the plugin ended. With stderr gone there is
-                // nobody to tell.
+                // Written instead of logged, so that no filter can hide why the plugin ended. With stderr closed there is
+                // nowhere to report.
                 let _ = writeln!(io::stderr(), "ERROR {error}");
                 ExitCode::from(error.exit_status())
             }
@@ -156,10 +158,10 @@ impl Plugin {
         make: impl FnOnce() -> Result<Box<dyn Role>, ProviderError>,
     ) -> Result<(), RunError> {
         let start = start::detect()?;
-        process::quiet_panics();
+        process::redact_panics();
         log::install();
         if let Err(error) = process::harden() {
-            tracing::warn!(%error, "this process can be dumped: the system did not allow to forbid it");
+            tracing::warn!(%error, "cannot make the process undumpable");
         }
         let role = make().map_err(|error| {
             error.log_source(None);
@@ -170,38 +172,38 @@ impl Plugin {
             let mut signals = Signals::listen().map_err(RunError::Runtime)?;
             match start {
                 Start::Launched { config, socket } => {
-                    launched(config, socket, &*role, &mut signals).await
+                    run_launched(config, socket, &*role, &mut signals).await
                 }
-                Start::ByHand => self.by_hand(&*role, &mut signals).await,
+                Start::External => self.run_external(&*role, &mut signals).await,
             }
         });
-        // A blocking call that is still running has nobody left to answer.
+        // Does not wait for blocking work, whose result has no receiver any more.
         runtime.shutdown_background();
         result
     }
 
-    async fn by_hand(&self, role: &dyn Role, signals: &mut Signals) -> Result<(), RunError> {
+    async fn run_external(&self, role: &dyn Role, signals: &mut Signals) -> Result<(), RunError> {
         let name = self
             .name
             .clone()
             .or_else(executable_name)
             .ok_or(RunError::NoName)?;
-        let introduction =
-            Introduction::new(name, REGISTRATION_TIMEOUT, role).map_err(RegisterError::from)?;
+        let registration = RegistrationRequest::new(name, REGISTRATION_TIMEOUT, role)
+            .map_err(RegisterError::from)?;
         let mut attempt = 0;
         loop {
             let started = Instant::now();
-            let outcome = connect_once(role, &introduction, signals).await;
+            let outcome = connect_once(role, &registration, signals).await;
             let Some(backoff) = self.reconnect.as_ref() else {
                 return outcome.map(drop);
             };
             match outcome {
-                Ok(Ended::Stopped) => return Ok(()),
-                Ok(_) => tracing::info!("the daemon has gone; trying to reach the next one"),
+                Ok(Ended::Signalled) => return Ok(()),
+                Ok(_) => tracing::info!("disconnected from the daemon; reconnecting"),
                 Err(error) if error.is_temporary() => tracing::warn!("{error}"),
                 Err(error) => return Err(error),
             }
-            if started.elapsed() >= LONG_LIVED {
+            if started.elapsed() >= BACKOFF_RESET_AFTER {
                 attempt = 0;
             }
             tokio::select! {
@@ -213,46 +215,46 @@ impl Plugin {
     }
 }
 
-/// One connection of a plugin that was started by hand.
+/// Serves one connection of an external plugin.
 async fn connect_once(
     role: &dyn Role,
-    introduction: &Introduction,
+    registration: &RegistrationRequest,
     signals: &mut Signals,
 ) -> Result<Ended, RunError> {
     let stream = tokio::select! {
-        () = signals.received() => return Ok(Ended::Stopped),
+        () = signals.received() => return Ok(Ended::Signalled),
         stream = dial(|name| env::var_os(name)) => stream?,
     };
-    Ok(connection::run(stream, role, introduction, signals.received()).await?)
+    Ok(connection::run(stream, role, registration, signals.received()).await?)
 }
 
-async fn launched(
+/// Serves the inherited connection of a launched plugin.
+async fn run_launched(
     config: LaunchConfig,
     socket: std::os::unix::net::UnixStream,
     role: &dyn Role,
     signals: &mut Signals,
 ) -> Result<(), RunError> {
-    let introduction =
-        Introduction::new(config.name, config.timeout, role).map_err(RegisterError::from)?;
+    let registration =
+        RegistrationRequest::new(config.name, config.timeout, role).map_err(RegisterError::from)?;
     let stream = UnixStream::from_std(socket).map_err(RunError::Runtime)?;
-    let ended = connection::run(stream, role, &introduction, signals.received()).await?;
-    tracing::debug!(?ended, "the connection has ended");
+    let ended = connection::run(stream, role, &registration, signals.received()).await?;
+    tracing::debug!(?ended, "connection ended");
     Ok(())
 }
 
-/// How many tasks run before the sockets are looked at again; tokio's default is 61. While slow
-/// handlers keep the thread busy, a runtime that waits for its streams to be acknowledged should
-/// not wait for that many of them.
+/// Number of tasks that run between two polls of the sockets; tokio's default is 61. It is lower here so that slow
+/// handlers on the one thread do not delay the acknowledgement of new streams.
 const EVENT_INTERVAL: u32 = 16;
 
-/// One thread: a plugin mostly waits, and hundreds of plugins should fit on a machine.
+/// Builds a runtime of one thread: a plugin mostly waits, and hundreds of plugins should fit on a machine.
 fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .event_interval(EVENT_INTERVAL)
-        .max_blocking_threads(MAX_BLOCKING)
-        .thread_keep_alive(IDLE_THREAD)
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        .thread_keep_alive(THREAD_KEEP_ALIVE)
         .build()
 }
 
@@ -261,12 +263,12 @@ fn executable_name() -> Option<String> {
     Path::new(&path).file_name()?.to_str().map(str::to_owned)
 }
 
-/// A number that differs from process to process and from call to call.
+/// Returns a number that differs between processes and calls.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// Why a plugin ended with another exit status than 0.
+/// Error that ends a plugin process with an exit status other than 0.
 #[derive(Debug)]
 #[non_exhaustive]
 enum RunError {
@@ -287,16 +289,16 @@ impl RunError {
         }
     }
 
-    /// 78 if another start cannot succeed before something has changed.
+    /// Returns 78 if a restart cannot succeed before something has changed, otherwise 1.
     fn exit_status(&self) -> u8 {
-        let is_setup = match self {
+        let is_permanent = match self {
             Self::Dial(DialError::Environment(_)) | Self::NoName | Self::Start(_) => true,
             Self::Provider(error) => error.kind() == ErrorKind::Fatal,
             Self::Register(error) => matches!(error, RegisterError::Invalid(_)),
             Self::Dial(_) | Self::Runtime(_) => false,
         };
-        match is_setup {
-            true => SETUP_FAILED,
+        match is_permanent {
+            true => EX_CONFIG,
             false => 1,
         }
     }
@@ -312,7 +314,9 @@ impl fmt::Display for RunError {
                 None => error.fmt(f),
             },
             Self::Register(error) => error.fmt(f),
-            Self::Runtime(error) => write!(f, "the system gave the plugin no event loop: {error}"),
+            Self::Runtime(error) => {
+                write!(f, "cannot set up the event loop of the plugin: {error}")
+            }
             Self::Start(error) => error.fmt(f),
         }
     }
@@ -343,7 +347,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_fault_that_stays_ends_with_78() {
+    fn only_permanent_errors_end_with_78() {
         let status = |error: RunError| error.exit_status();
         assert_eq!(status(RunError::NoName), 78);
         assert_eq!(status(RunError::Provider(ProviderError::fatal(""))), 78);
@@ -360,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_set_up_shows_the_remedy() {
+    fn a_failed_set_up_reports_the_remedy() {
         let error = ProviderError::fatal("NOTES_DIR is not set")
             .with_remedy("set it to the directory with the notes")
             .with_source("canary");

@@ -1,4 +1,4 @@
-//! What an author implements to provide secrets.
+//! The trait of a secrets provider.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -10,9 +10,9 @@ use crate::{Description, ProviderError, Query};
 
 /// A provider of secrets: the one trait that a plugin implements.
 ///
-/// Methods are called concurrently, on one thread: what blocks it (a slow disk, a C library) belongs into
-/// [`blocking`](crate::blocking). When a caller gives up or its time is over, the future is dropped at its next await.
-/// A panic fails the one call; the plugin lives on.
+/// Methods are called concurrently, on one thread: blocking work (a slow disk, a C library) belongs into
+/// [`blocking`](crate::blocking). When a call is cancelled or its deadline passes, the future is dropped at its next
+/// await. A panic fails one call; the plugin continues.
 ///
 /// ```
 /// use keyway_plugin_sdk::{Envelope, Pattern, ProviderError, Query, SecretsProvider};
@@ -31,50 +31,58 @@ use crate::{Description, ProviderError, Query};
 /// }
 /// ```
 pub trait SecretsProvider: Send + Sync + 'static {
-    /// The ids that this provider answers for: its *realm*. Asked once, at registration.
+    /// Returns the *realm* of this provider: the ids that it can return. Called once, before registration.
     ///
-    /// The daemon asks only for ids in the realm, and drops what is answered outside of it.
+    /// The daemon queries only ids in the realm, and drops returned secrets outside of it.
     fn pattern(&self) -> Pattern;
 
-    /// The realm as several patterns, at most 64. Default: [`pattern`](Self::pattern) alone.
+    /// Returns the realm as several patterns, at most 64. Default: [`pattern`](Self::pattern) alone.
     ///
-    /// A provider of several patterns is registered with their common leading components and `**`, for daemons that know one
-    /// pattern only; `pattern` is then not used.
+    /// A provider of several patterns is registered with their common leading components and `**`, for daemons that support
+    /// one pattern only; `pattern` is then ignored.
     fn patterns(&self) -> Vec<Pattern> {
         vec![self.pattern()]
     }
 
-    /// What else the daemon should know: how many calls at once, whether a call may ask the user, a text for the user. Asked
-    /// once, at registration.
+    /// Returns the description: concurrency limit, whether a call may prompt the user, a text for the user. Called once,
+    /// before registration.
     fn describe(&self) -> Description {
         Description::new()
     }
 
-    /// The plugin's version, a Go semver such as `v1.2.3`; [`version!`](crate::version) makes one from the version in
+    /// Returns the plugin's version, a Go semver such as `v1.2.3`; [`version!`](crate::version) converts the version in
     /// `Cargo.toml`. Default: `v0.0.0`.
     fn version(&self) -> &str {
         "v0.0.0"
     }
 
-    /// Returns all secrets that match the query. An empty list states that the store was asked and holds nothing that matches.
+    /// Returns all secrets that match the query. An empty list states that the store was read and holds no match.
     ///
-    /// What does not match is dropped with a warning, so that a mistake here discloses nothing that was not asked for.
+    /// Secrets that do not match are dropped with a warning, so that a mistake here discloses nothing beyond the query.
     ///
     /// # Errors
     ///
-    /// Returns a [`ProviderError`] if the store could not be asked. A provider that cannot enumerate returns
+    /// Returns a [`ProviderError`] if the store could not be read. A provider that cannot enumerate returns
     /// [`cannot_list`](ProviderError::cannot_list) for a pattern, as [`Query::require_id`] does, and never an empty list. If only
     /// some secrets could be read, return those and call [`Query::incomplete`].
+    ///
+    /// # Cancel safety
+    ///
+    /// The future is dropped at its next await when the caller's deadline passes or the call is cancelled.
     fn get_secrets(
         &self,
         query: &Query,
     ) -> impl Future<Output = Result<Vec<Envelope>, ProviderError>> + Send;
 
-    /// Lists what there is, without the values. Default: this provider cannot list.
+    /// Lists the secrets that match the query, without their values. Default: this provider cannot list.
     ///
-    /// Must cost nothing that a user would notice: no prompt, no quota.
+    /// Must have no side effect that a user would notice: no prompt, no use of a quota.
     ///
     /// # Errors
+    ///
+    /// Returns a [`ProviderError`] as [`get_secrets`](Self::get_secrets) does.
+    ///
+    /// # Cancel safety
     ///
     /// As [`get_secrets`](Self::get_secrets).
     fn list_secrets(
@@ -96,18 +104,18 @@ pub trait SecretsProvider: Send + Sync + 'static {
 pub struct Listed {
     /// The name of the secret.
     pub id: Id,
-    /// The provider's version of it; free text, often empty.
+    /// The provider's version of the secret; free text, often empty.
     pub version: String,
-    /// When it was made.
+    /// When the secret was created.
     pub created_at: Option<SystemTime>,
-    /// When it stops being valid.
+    /// When the secret stops being valid.
     pub expires_at: Option<SystemTime>,
-    /// What else there is to say. Not secret: it is printed.
+    /// Provider-specific metadata. Not secret: it is printed.
     pub metadata: BTreeMap<String, String>,
 }
 
 impl Listed {
-    /// A secret of which nothing but its id is known.
+    /// Creates a listed secret with an id; all other fields are empty.
     #[must_use]
     pub fn new(id: Id) -> Self {
         Self {
@@ -120,7 +128,7 @@ impl Listed {
     }
 }
 
-/// The version in the crate's `Cargo.toml` as a Go semver: `v1.2.3`.
+/// Expands to the version in the crate's `Cargo.toml` as a Go semver: `v1.2.3`.
 ///
 /// ```
 /// assert!(keyway_plugin_sdk::version!().starts_with('v'));

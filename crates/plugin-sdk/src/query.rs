@@ -1,4 +1,4 @@
-//! One query, as a provider sees it.
+//! One query as the provider receives it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,27 +11,25 @@ use tokio::time::Instant;
 
 use crate::ProviderError;
 
-/// The ids that are asked for, and the circumstances of the call. Clones are handles of the same query.
+/// A query: the requested ids and the options of the call. Clones are handles of the same query.
 #[derive(Clone, Debug)]
 pub struct Query {
     pattern: Pattern,
     deadline: Instant,
-    circumstances: Circumstances,
-    /// What the answer takes of the memory that is set aside; nothing is counted in a test of the author's own.
+    options: CallOptions,
+    /// The response's share of the memory budget; `None` if the query was created by [`Query::new`].
     claim: Option<Claim>,
     incomplete: Arc<Mutex<Option<ProviderError>>>,
 }
 
 impl Query {
-    /// A query that must be answered within `time`.
-    ///
-    /// The SDK makes these; an author needs one to test a provider.
+    /// Creates a query with a deadline `timeout` from now, for a unit test of a provider.
     #[must_use]
-    pub fn new(pattern: Pattern, time: Duration) -> Self {
+    pub fn new(pattern: Pattern, timeout: Duration) -> Self {
         Self {
             pattern,
-            deadline: Instant::now() + time,
-            circumstances: Circumstances {
+            deadline: Instant::now() + timeout,
+            options: CallOptions {
                 may_ask_user: true,
                 request_id: None,
             },
@@ -43,54 +41,55 @@ impl Query {
     pub(crate) fn received(
         pattern: Pattern,
         deadline: Instant,
-        circumstances: Circumstances,
+        options: CallOptions,
         claim: Claim,
     ) -> Self {
         Self {
             pattern,
             deadline,
-            circumstances,
+            options,
             claim: Some(claim),
             incomplete: Arc::default(),
         }
     }
 
-    /// Returns the query with prompts allowed or forbidden, for a test of a provider. Default: allowed.
+    /// Returns the query with prompts allowed or forbidden, for a unit test of a provider. Default: allowed.
     #[must_use]
     pub fn with_may_ask_user(mut self, allowed: bool) -> Self {
-        self.circumstances.may_ask_user = allowed;
+        self.options.may_ask_user = allowed;
         self
     }
 
-    /// Waits until there is room for values of so many bytes. Call it before large values are made, so that many large
-    /// answers at once cannot fill the memory; what was reserved is free again when the answer was sent.
+    /// Reserves memory for values of `bytes` bytes, and waits while the budget is exhausted. Call it before large values are
+    /// created, so that concurrent large responses cannot exhaust the memory; the reservation is released when the response
+    /// was sent.
     ///
-    /// Up to 64 KiB nothing is counted. The room of all answers together is that of
+    /// Reservations up to 64 KiB are not counted. The budget of all responses is
     /// [`Plugin::answer_memory`](crate::Plugin::answer_memory); a larger reservation waits for all of it. The wait ends
-    /// with the call, which is given up when its time is over. Only the first reservation of a query waits.
+    /// at the deadline of the call, when its future is dropped. Only the first reservation of a query waits.
     ///
     /// # Cancel safety
     ///
-    /// When the future is dropped, nothing was reserved.
+    /// If the future is dropped, nothing was reserved.
     pub async fn reserve(&self, bytes: u64) {
         if let Some(claim) = &self.claim {
             claim.take(bytes).await;
         }
     }
 
-    /// The ids that are asked for: one id, or many at once.
+    /// Returns the pattern of the requested ids; a pattern without wildcards is one id.
     #[must_use]
     pub fn pattern(&self) -> &Pattern {
         &self.pattern
     }
 
-    /// Whether this id is asked for.
+    /// Returns `true` if `id` is requested.
     #[must_use]
     pub fn matches(&self, id: &Id) -> bool {
         self.pattern.matches(id)
     }
 
-    /// The one id that is asked for, for a provider that cannot enumerate its secrets.
+    /// Returns the one requested id, for a provider that cannot enumerate its secrets.
     ///
     /// # Errors
     ///
@@ -98,34 +97,34 @@ impl Query {
     pub fn require_id(&self) -> Result<Id, ProviderError> {
         self.pattern
             .as_id()
-            .ok_or_else(|| ProviderError::cannot_list("this provider answers for single ids only"))
+            .ok_or_else(|| ProviderError::cannot_list("this provider can return single ids only"))
     }
 
-    /// How long the caller still waits; zero when it has given up. Later responses are discarded.
+    /// Returns the time until the deadline; zero if it has passed. Later responses are discarded.
     #[must_use]
     pub fn time_left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
-    /// Whether the provider may ask the user (a prompt, a touch of a key). If not, a provider that would have to returns
-    /// [`ProviderError::needs_user`] at once. Check first whether the store holds the id, if that needs no prompt.
+    /// Returns `true` if the provider may prompt the user (a dialog, a touch of a key). Otherwise a provider that needs to
+    /// returns [`ProviderError::needs_user`] at once. Check first whether the store holds the id, if that needs no prompt.
     #[must_use]
     pub fn may_ask_user(&self) -> bool {
-        self.circumstances.may_ask_user
+        self.options.may_ask_user
     }
 
-    /// The name of this request in the logs of the daemon: 16 hex digits. `None` from daemons that send none.
+    /// Returns the id of this request in the logs of the daemon: 16 hex digits. `None` if the daemon sent none.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
-        let digits = self.circumstances.request_id.as_ref()?;
+        let digits = self.options.request_id.as_ref()?;
         std::str::from_utf8(digits).ok()
     }
 
-    /// States that the response lacks some of what it should hold, because of `error`. The secrets that are returned count, and
-    /// for every other id of the query this provider has failed. The first error of a query counts.
+    /// Marks the response as incomplete because of `error`. The returned secrets are used; for every other id of the query
+    /// this provider counts as failed. Only the first error of a query is kept.
     ///
-    /// With nothing returned, the query fails with `error`. An error of kind [`NotFound`](crate::ErrorKind::NotFound) states
-    /// that nothing is missing, and is ignored.
+    /// If no secret is returned, the query fails with `error`. An error of kind
+    /// [`NotFound`](crate::ErrorKind::NotFound) is ignored.
     ///
     /// ```
     /// use keyway_plugin_sdk::{Envelope, Id, ProviderError, Query};
@@ -148,7 +147,7 @@ impl Query {
         }
     }
 
-    /// Takes why the response is incomplete.
+    /// Takes the error passed to [`incomplete`](Self::incomplete).
     pub(crate) fn take_incomplete(&self) -> Option<ProviderError> {
         self.lock_incomplete().take()
     }
@@ -160,16 +159,16 @@ impl Query {
     }
 }
 
-/// What the headers of a request say.
+/// The options in the headers of a call.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Circumstances {
+pub(crate) struct CallOptions {
     may_ask_user: bool,
     /// 16 hex digits.
     request_id: Option<[u8; 16]>,
 }
 
-impl Circumstances {
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+impl CallOptions {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let forbids = headers
             .get(MAY_ASK_USER_HEADER)
             .is_some_and(|value| value == "0");
@@ -180,7 +179,7 @@ impl Circumstances {
     }
 }
 
-/// The id goes to logs, so it must be what the protocol says.
+/// Reads the request id. It is logged, so any other form than that of the protocol is dropped.
 fn request_id(headers: &HeaderMap) -> Option<[u8; 16]> {
     let id: [u8; 16] = headers.get(REQUEST_ID_HEADER)?.as_bytes().try_into().ok()?;
     id.iter().all(u8::is_ascii_hexdigit).then_some(id)
@@ -199,12 +198,12 @@ mod tests {
             map.append(*name, value.parse().unwrap());
         }
         let claim = Budget::new(0).claim();
-        let circumstances = Circumstances::of(&map);
-        Query::received(Pattern::everything(), Instant::now(), circumstances, claim)
+        let options = CallOptions::from_headers(&map);
+        Query::received(Pattern::everything(), Instant::now(), options, claim)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_time_left_runs_out() {
+    async fn the_time_left_decreases_to_zero() {
         let query = Query::new(Pattern::everything(), Duration::from_secs(3));
         assert_eq!(query.time_left(), Duration::from_secs(3));
         tokio::time::advance(Duration::from_secs(2)).await;
@@ -231,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pattern_is_not_an_id() {
+    async fn require_id_fails_for_a_pattern() {
         let query = |text: &str| Query::new(text.parse().unwrap(), Duration::ZERO);
         assert_eq!(query("a/b").require_id().unwrap().as_str(), "a/b");
         let error = query("a/*").require_id().unwrap_err();
@@ -239,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_failure_makes_a_response_incomplete() {
+    async fn the_first_failure_is_kept_and_not_found_is_ignored() {
         let query = Query::new(Pattern::everything(), Duration::ZERO);
         query.incomplete(ProviderError::not_found("no such entry"));
         assert!(query.take_incomplete().is_none());

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM end a plugin gracefully.
+//! SIGINT and SIGTERM, which stop a plugin gracefully.
 
 use std::io;
 
@@ -12,7 +12,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// From now on the signals do not end the process by themselves.
+    /// Installs handlers, after which the signals no longer terminate the process.
     pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -20,7 +20,11 @@ impl Signals {
         })
     }
 
-    /// Waits for either.
+    /// Waits for either signal.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no signal is lost.
     pub(crate) async fn received(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}

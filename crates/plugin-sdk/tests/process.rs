@@ -291,7 +291,7 @@ async fn l22_a_patient_plugin_waits_for_its_daemon_and_comes_back() {
     let (status, _, stderr) = plugin.finish().await;
     assert_eq!(status.code(), Some(0), "{stderr}");
     assert!(
-        stderr.contains("the daemon has gone; trying to reach the next one"),
+        stderr.contains("disconnected from the daemon; reconnecting"),
         "{stderr}"
     );
 }

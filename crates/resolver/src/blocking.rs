@@ -1,4 +1,4 @@
-//! A face for programs without an async runtime.
+//! The blocking client, for programs without an async runtime.
 
 use std::fmt;
 use std::io;
@@ -10,11 +10,11 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{Authorization, Catalog, DaemonSocket, GetOneError, ResolveError, Secrets};
 
-/// Asks a daemon for secrets and waits for the answer.
+/// A blocking client of the daemon.
 ///
-/// It does what [`crate::Resolver`] over a [`DaemonSocket`] does, with the same errors, and needs no async runtime: it
-/// has a small one of its own, which runs on the calling thread while a method is called and starts no thread. It may
-/// be shared between threads, and used by async programs where they may block (tokio's `spawn_blocking`).
+/// It wraps a [`crate::Resolver`] over a [`DaemonSocket`] and returns the same errors. Its own async runtime runs on the
+/// calling thread during a call and starts no thread. It may be shared between threads, and used by async programs where
+/// blocking is allowed (tokio's `spawn_blocking`).
 ///
 /// ```no_run
 /// use keyway_resolver::blocking::Resolver;
@@ -26,14 +26,14 @@ use crate::{Authorization, Catalog, DaemonSocket, GetOneError, ResolveError, Sec
 /// ```
 pub struct Resolver {
     resolver: crate::Resolver<DaemonSocket>,
-    runtime: Background,
+    runtime: DetachedRuntime,
 }
 
-/// A runtime that may be dropped anywhere. It has no thread that could be waited for, and to wait would not be allowed
-/// in async code, which may be the last owner of something that is used elsewhere.
-struct Background(Option<Runtime>);
+/// A runtime that may be dropped in async code, where tokio's own drop would panic because it waits for threads. This
+/// one has no thread to wait for.
+struct DetachedRuntime(Option<Runtime>);
 
-impl Drop for Background {
+impl Drop for DetachedRuntime {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
@@ -42,116 +42,121 @@ impl Drop for Background {
 }
 
 impl Resolver {
-    /// A client of the daemon behind this socket.
+    /// Creates a client of the daemon behind this socket.
     ///
     /// # Errors
     ///
-    /// The system gives no event queue (too many open files).
+    /// Returns an [`io::Error`] if the event queue cannot be created (too many open files).
     pub fn new(socket: DaemonSocket) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         Ok(Self {
             resolver: crate::Resolver::new(socket),
-            runtime: Background(Some(runtime)),
+            runtime: DetachedRuntime(Some(runtime)),
         })
     }
 
-    /// A client of the daemon of the user who runs this program; see [`DaemonSocket::from_env`].
+    /// Creates a client of the daemon of the user who runs this program; see [`DaemonSocket::from_env`].
     ///
     /// # Errors
     ///
-    /// `KEYWAY_SOCKET` or `KEYWAY_DAEMON_UID` is set to something that is not an address or a uid, or as for [`new`](Self::new).
+    /// Returns [`FromEnvError::Environment`] if `KEYWAY_SOCKET` or `KEYWAY_DAEMON_UID` is invalid, and
+    /// [`FromEnvError::Runtime`] if the event queue cannot be created.
     pub fn from_env() -> Result<Self, FromEnvError> {
         Ok(Self::new(DaemonSocket::from_env()?)?)
     }
 
-    /// How long one request may take. Default: 5 minutes.
+    /// Sets the timeout of one query. Default: 5 minutes.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.resolver = self.resolver.with_timeout(timeout);
         self
     }
 
-    /// As [`crate::Resolver::with_may_ask_user`].
+    /// See [`crate::Resolver::with_may_ask_user`].
     #[must_use]
     pub fn with_may_ask_user(mut self, allowed: bool) -> Self {
         self.resolver = self.resolver.with_may_ask_user(allowed);
         self
     }
 
-    /// As [`crate::Resolver::with_retry`].
+    /// See [`crate::Resolver::with_retry`].
     #[must_use]
     pub fn with_retry(mut self, retry: bool) -> Self {
         self.resolver = self.resolver.with_retry(retry);
         self
     }
 
-    /// As [`crate::Resolver::get`].
+    /// See [`crate::Resolver::get`].
     ///
     /// # Errors
     ///
-    /// Those of [`crate::Resolver::get`].
+    /// Returns the errors of [`crate::Resolver::get`].
     ///
     /// # Panics
     ///
-    /// Called from async code, which it would block: use [`crate::Resolver`] there, or `spawn_blocking`.
+    /// Panics if called from async code, which it would block. Use [`crate::Resolver`] there, or `spawn_blocking`.
     pub fn get(&self, pattern: &Pattern) -> Result<Secrets, ResolveError> {
         self.wait(self.resolver.get(pattern))
     }
 
-    /// As [`crate::Resolver::get_one`].
+    /// See [`crate::Resolver::get_one`].
     ///
     /// # Errors
     ///
-    /// Those of [`crate::Resolver::get_one`].
+    /// Returns the errors of [`crate::Resolver::get_one`].
     ///
     /// # Panics
     ///
-    /// Called from async code, which it would block: use [`crate::Resolver`] there, or `spawn_blocking`.
+    /// Panics if called from async code, which it would block. Use [`crate::Resolver`] there, or `spawn_blocking`.
     pub fn get_one(&self, id: &Id) -> Result<Envelope, GetOneError> {
         self.wait(self.resolver.get_one(id))
     }
 
-    /// As [`crate::Resolver::authorize`].
+    /// See [`crate::Resolver::authorize`].
     ///
     /// # Errors
     ///
-    /// Those of [`crate::Resolver::authorize`].
+    /// Returns the errors of [`crate::Resolver::authorize`].
     ///
     /// # Panics
     ///
-    /// Called from async code, which it would block: use [`crate::Resolver`] there, or `spawn_blocking`.
+    /// Panics if called from async code, which it would block. Use [`crate::Resolver`] there, or `spawn_blocking`.
     pub fn authorize(&self, patterns: &[Pattern]) -> Result<Authorization, ResolveError> {
         self.wait(self.resolver.authorize(patterns))
     }
 
-    /// As [`crate::Resolver::list`].
+    /// See [`crate::Resolver::list`].
     ///
     /// # Errors
     ///
-    /// Those of [`crate::Resolver::list`].
+    /// Returns the errors of [`crate::Resolver::list`].
     ///
     /// # Panics
     ///
-    /// Called from async code, which it would block: use [`crate::Resolver`] there, or `spawn_blocking`.
+    /// Panics if called from async code, which it would block. Use [`crate::Resolver`] there, or `spawn_blocking`.
     pub fn list(&self, pattern: &Pattern) -> Result<Catalog, ResolveError> {
         self.wait(self.resolver.list(pattern))
     }
 
-    /// As [`crate::Resolver::version`].
+    /// See [`crate::Resolver::version`].
     ///
     /// # Errors
     ///
-    /// Those of [`crate::Resolver::version`].
+    /// Returns the errors of [`crate::Resolver::version`].
     ///
     /// # Panics
     ///
-    /// Called from async code, which it would block: use [`crate::Resolver`] there, or `spawn_blocking`.
+    /// Panics if called from async code, which it would block. Use [`crate::Resolver`] there, or `spawn_blocking`.
     pub fn version(&self) -> Result<String, ResolveError> {
         self.wait(self.resolver.version())
     }
 
     fn wait<T>(&self, future: impl Future<Output = T>) -> T {
-        let runtime = self.runtime.0.as_ref().expect("it is there until the drop");
+        let runtime = self
+            .runtime
+            .0
+            .as_ref()
+            .expect("the runtime is present until the drop");
         runtime.block_on(future)
     }
 }
@@ -162,14 +167,14 @@ impl fmt::Debug for Resolver {
     }
 }
 
-/// Why [`Resolver::from_env`] made no client.
+/// Error of [`Resolver::from_env`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FromEnvError {
-    /// `KEYWAY_SOCKET` or `KEYWAY_DAEMON_UID` is set to something that is not an address or a uid.
+    /// `KEYWAY_SOCKET` or `KEYWAY_DAEMON_UID` is invalid.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
-    /// The system gives no event queue.
-    #[error("the system refused what waiting for an answer needs: {0}")]
+    /// The event queue cannot be created.
+    #[error("cannot create the event queue of the client: {0}")]
     Runtime(#[from] io::Error),
 }

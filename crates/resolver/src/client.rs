@@ -1,4 +1,4 @@
-//! The client itself.
+//! The async client.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use keyway_rpc::client::{Client, Config, Transport};
 use keyway_secrets::{Envelope, Id, Pattern};
 use tokio::time::{Instant, sleep_until};
 
-use crate::{Authorization, Catalog, GetOneError, ResolveError, Secrets, failure, read, retry};
+use crate::{Authorization, Catalog, GetOneError, ResolveError, Secrets, decode, failure, retry};
 
-/// The default of [`Resolver::with_timeout`]: long enough for a provider that asks the user.
+/// Default of [`Resolver::with_timeout`]: long enough for a provider that prompts the user.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The default of [`Resolver::with_max_answer`].
-const MAX_ANSWER: usize = 64 * 1024 * 1024;
+/// Default of [`Resolver::with_max_response_len`].
+const MAX_RESPONSE_LEN: usize = 64 * 1024 * 1024;
 
-/// Asks a daemon for secrets, over any transport: a tower service that carries HTTP requests.
+/// A client of the daemon over any transport: a tower service that sends HTTP requests.
 ///
-/// Clones share the transport. Every method is one request; dropping its future gives the request up, and the daemon
-/// then gives up asking its providers.
+/// Clones share the transport. Dropping the future of a method cancels its request, and the daemon then cancels its
+/// calls to providers.
 ///
 /// ```no_run
 /// use keyway_resolver::{DaemonSocket, Resolver};
@@ -51,46 +51,46 @@ pub struct Resolver<S> {
 #[derive(Clone, Copy, Debug)]
 struct Options {
     timeout: Duration,
-    max_answer: usize,
+    max_response_len: usize,
     may_ask_user: bool,
     retry: bool,
 }
 
 impl<S: Transport> Resolver<S> {
-    /// A client over a transport, such as a [`DaemonSocket`](crate::DaemonSocket).
+    /// Creates a client over a transport, such as a [`DaemonSocket`](crate::DaemonSocket).
     pub fn new(transport: S) -> Self {
         let options = Options {
             timeout: TIMEOUT,
-            max_answer: MAX_ANSWER,
+            max_response_len: MAX_RESPONSE_LEN,
             may_ask_user: true,
             retry: false,
         };
         Self::configured(transport, options)
     }
 
-    /// How long one request may take; the daemon is told, so that it gives up at the same time. Default: 5 minutes,
-    /// because a provider may have to ask the user. The daemon has its own, shorter bound for each provider.
+    /// Sets the timeout of one query, which is sent to the daemon as the deadline. Default: 5 minutes, because a provider
+    /// may have to prompt the user. The daemon has its own, shorter timeout for each provider.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         self.change(|options| options.timeout = timeout)
     }
 
-    /// Refuses answers of more than `bytes` bytes. Default: 64 MiB.
+    /// Sets the largest accepted response in bytes. Default: 64 MiB.
     #[must_use]
-    pub fn with_max_answer(self, bytes: usize) -> Self {
-        self.change(|options| options.max_answer = bytes)
+    pub fn with_max_response_len(self, bytes: usize) -> Self {
+        self.change(|options| options.max_response_len = bytes)
     }
 
-    /// Whether providers may ask the user. If not, a provider that would have to fails with
-    /// [`FailureKind::NeedsUser`](crate::FailureKind::NeedsUser). Default: `true`. A [listing](Self::list) never asks.
+    /// Sets whether providers may prompt the user. If not, a provider that needs to fails with
+    /// [`FailureKind::NeedsUser`](crate::FailureKind::NeedsUser). Default: `true`. A [listing](Self::list) never prompts.
     #[must_use]
     pub fn with_may_ask_user(self, allowed: bool) -> Self {
         self.change(|options| options.may_ask_user = allowed)
     }
 
-    /// Whether [`get`](Self::get) and [`get_one`](Self::get_one) ask once more after providers that were just being started: if
-    /// every failed provider gave a `retry_after` and the largest is at most 2 s, they wait that long, provided that the
-    /// timeout allows it. Default: `false`.
+    /// Sets whether [`get`](Self::get) and [`get_one`](Self::get_one) repeat a query once if providers were starting. If
+    /// every failed provider gave a `retry_after` and the largest is at most 2 s, they wait that long before the repetition,
+    /// provided that the timeout allows it. Default: `false`.
     #[must_use]
     pub fn with_retry(self, retry: bool) -> Self {
         self.change(|options| options.retry = retry)
@@ -104,14 +104,14 @@ impl<S: Transport> Resolver<S> {
     fn configured(transport: S, options: Options) -> Self {
         let config = Config::default()
             .timeout(options.timeout)
-            .max_message_size(options.max_answer);
+            .max_message_size(options.max_response_len);
         Self {
             client: Client::with_config(transport, config),
             options,
         }
     }
 
-    /// The client below, for services that this crate has no methods for: `SomeServiceClient::from(...)`.
+    /// Returns the underlying RPC client, for services that this crate has no methods for: `SomeServiceClient::from(...)`.
     pub fn rpc(&self) -> Client<S> {
         self.client.clone()
     }
@@ -120,24 +120,25 @@ impl<S: Transport> Resolver<S> {
     ///
     /// # Errors
     ///
-    /// Returns [`ResolveError::NotFound`] if there is none and every provider that could hold one has answered,
+    /// Returns [`ResolveError::NotFound`] if no secret matches and no provider that could hold one failed,
     /// [`ResolveError::Uncertain`] if providers failed and no id is certain, and [`ResolveError::Conflict`] if providers of
-    /// equal rank disagree about every id. With at least one certain secret, the others are in [`Secrets::failures`].
+    /// equal rank disagree about every id. With at least one certain secret the result is `Ok`, and the providers that
+    /// failed are in [`Secrets::failures`].
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the request up and changes nothing.
+    /// Dropping the future cancels the request and changes nothing.
     pub async fn get(&self, pattern: &Pattern) -> Result<Secrets, ResolveError> {
         let deadline = Instant::now().checked_add(self.options.timeout);
         let first = self.get_once(pattern, deadline).await;
         let Some(wait) = retry::wait(&first).filter(|_| self.options.retry) else {
             return first;
         };
-        let again = Instant::now() + wait;
-        if deadline.is_some_and(|deadline| deadline <= again) {
+        let retry_at = Instant::now() + wait;
+        if deadline.is_some_and(|deadline| deadline <= retry_at) {
             return first;
         }
-        sleep_until(again).await;
+        sleep_until(retry_at).await;
         self.get_once(pattern, deadline).await
     }
 
@@ -156,35 +157,36 @@ impl<S: Transport> Resolver<S> {
         let response = ResolverServiceClient::from(self.rpc())
             .get_secrets(request)
             .await?;
-        let failures = failure::of_headers(response.headers());
-        Ok(read::secrets(pattern, response.into_message(), failures))
+        let failures = failure::from_headers(response.headers());
+        Ok(decode::secrets(pattern, response.into_message(), failures))
     }
 
     /// Gets the one secret with this id, if it is certain.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get). Also returns [`ResolveError::Uncertain`] if the response names a failed provider beside a value,
-    /// [`ResolveError::InvalidResponse`] if it holds anything that was not asked for or cannot be read, and
-    /// [`GetOneError::Ambiguous`] if it holds several values.
+    /// Returns the errors of [`get`](Self::get). Also returns [`ResolveError::Uncertain`] if the response names a failed
+    /// provider beside a value, [`ResolveError::InvalidResponse`] if it holds anything that was not requested or is invalid,
+    /// and [`GetOneError::Ambiguous`] if it holds several values.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the request up and changes nothing.
+    /// Dropping the future cancels the request and changes nothing.
     pub async fn get_one(&self, id: &Id) -> Result<Envelope, GetOneError> {
         let secrets = self.get(&id.into()).await?;
-        read::only(id, secrets)
+        decode::only(id, secrets)
     }
 
-    /// Asks whether secrets may be read, without reading them.
+    /// Checks whether secrets may be read, without reading them.
     ///
     /// # Errors
     ///
-    /// A refusal may come as an answer or as [`ResolveError::Denied`], as the daemon likes.
+    /// Returns [`ResolveError::Denied`] if the daemon reports a denial as an error; daemons may also return an
+    /// [`Authorization`] that is not allowed.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the request up and changes nothing.
+    /// Dropping the future cancels the request and changes nothing.
     pub async fn authorize(&self, patterns: &[Pattern]) -> Result<Authorization, ResolveError> {
         let request = AuthorizeRequest {
             patterns: patterns.iter().map(Pattern::to_string).collect(),
@@ -192,19 +194,18 @@ impl<S: Transport> Resolver<S> {
         let response = AuthorizerServiceClient::from(self.rpc())
             .authorize(Request::new(request))
             .await?;
-        Ok(read::authorization(response.into_message()))
+        Ok(decode::authorization(response.into_message()))
     }
 
-    /// Lists the secrets that the pattern matches, without their values. This asks Keyway's own service: a daemon of
-    /// another make answers [`ResolveError::Unsupported`].
+    /// Lists the secrets that the pattern matches, without their values. The catalog is empty if none matches.
     ///
     /// # Errors
     ///
-    /// Nothing found is an empty list and not an error.
+    /// Returns [`ResolveError::Unsupported`] if the daemon does not implement Keyway's catalog service.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the request up and changes nothing.
+    /// Dropping the future cancels the request and changes nothing.
     pub async fn list(&self, pattern: &Pattern) -> Result<Catalog, ResolveError> {
         let mut request = Request::new(ListSecretsRequest {
             pattern: Some(pattern.to_string()),
@@ -213,19 +214,19 @@ impl<S: Transport> Resolver<S> {
         let response = CatalogServiceClient::from(self.rpc())
             .list_secrets(request)
             .await?;
-        let failures = failure::of_headers(response.headers());
-        Ok(read::catalog(response.into_message(), failures))
+        let failures = failure::from_headers(response.headers());
+        Ok(decode::catalog(response.into_message(), failures))
     }
 
-    /// Asks for the daemon's version: Go semver, so it starts with `v`.
+    /// Returns the daemon's version, a Go semver that starts with `v`.
     ///
     /// # Errors
     ///
-    /// No answer.
+    /// Returns a [`ResolveError`] if the daemon does not respond.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the request up and changes nothing.
+    /// Dropping the future cancels the request and changes nothing.
     pub async fn version(&self) -> Result<String, ResolveError> {
         let response = VersionServiceClient::from(self.rpc())
             .get_version(GetVersionRequest {})

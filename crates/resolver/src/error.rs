@@ -1,4 +1,4 @@
-//! Why a daemon gave no secret.
+//! The errors of the client.
 
 use keyway_rpc::{Code, Error as RpcError};
 use keyway_secrets::Id;
@@ -8,82 +8,82 @@ use crate::{ProviderFailure, failure};
 #[cfg(feature = "socket")]
 use crate::socket::{ConnectError, SocketError};
 
-/// Why a query has no result.
+/// Error of a query or another call to the daemon.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResolveError {
     /// Providers of equal rank returned different values.
     #[error("{message}")]
     Conflict {
-        /// The daemon's words, which name the providers.
+        /// The daemon's message, which names the providers.
         message: String,
-        /// The providers in conflict, and those that failed.
+        /// The providers in conflict and those that failed.
         failures: Vec<ProviderFailure>,
     },
     /// The caller may not read this.
     #[error("access was denied: {message}")]
     Denied {
-        /// The daemon's reason.
+        /// The daemon's message.
         message: String,
     },
     /// The daemon does not accept the request.
     #[error("the daemon refused the request: {message}")]
     Invalid {
-        /// The daemon's reason.
+        /// The daemon's message.
         message: String,
     },
-    /// The response holds what was not asked for, or cannot be read.
+    /// The response is invalid or holds secrets that were not requested.
     #[error("the response of the daemon is invalid: {message}")]
     InvalidResponse {
-        /// What is wrong with it.
+        /// Description of the invalid part.
         message: String,
     },
-    /// Every provider that could hold it was asked, and none does.
+    /// No provider holds a matching secret, and none that could hold one failed.
     #[error("no secret was found: {message}")]
     NotFound {
-        /// The daemon's words.
+        /// The daemon's message.
         message: String,
     },
-    /// There is no daemon to ask, or none that may be asked.
+    /// No daemon of an accepted user listens.
     #[cfg(feature = "socket")]
     #[error(transparent)]
     NotRunning(#[from] ConnectError),
     /// The response did not come in time.
     #[error("the daemon did not answer in time: {message}")]
     TimedOut {
-        /// What the daemon waited for.
+        /// The daemon's message: what it waited for.
         message: String,
     },
-    /// The daemon is reached, and cannot answer now; or the connection to it broke.
+    /// The daemon cannot serve the request now, or the connection to it broke.
     #[error("{message}")]
     Unavailable {
-        /// What the daemon says, or how the connection broke.
+        /// The daemon's message, or the error of the connection.
         message: String,
-        /// The failure itself.
+        /// The RPC error.
         #[source]
         source: RpcError,
     },
-    /// Providers that could hold it failed, so any value of another provider may be the wrong one.
+    /// Providers that could hold the secret failed, so a value of another provider may be the wrong one.
     #[error("{message}")]
     Uncertain {
-        /// The daemon's words.
+        /// The daemon's message.
         message: String,
-        /// The providers that failed, in the order of their rank.
+        /// The providers that failed, in rank order.
         failures: Vec<ProviderFailure>,
     },
-    /// The daemon does not offer what was asked of it.
+    /// The daemon does not implement the method.
     #[error("the daemon does not support this: {message}")]
     Unsupported {
-        /// The daemon's words.
+        /// The daemon's message.
         message: String,
     },
-    /// Any other failure.
+    /// Any other error.
     #[error("{0}")]
     Other(#[source] RpcError),
 }
 
 impl ResolveError {
-    /// Whether another try may succeed without a change by the user.
+    /// Returns `true` if a retry may succeed without action by the user.
     pub fn is_transient(&self) -> bool {
         match self {
             #[cfg(feature = "socket")]
@@ -93,7 +93,7 @@ impl ResolveError {
         }
     }
 
-    /// The providers that failed or are in conflict, if the daemon names them.
+    /// Returns the providers that failed or are in conflict, if the daemon names them.
     pub fn failures(&self) -> &[ProviderFailure] {
         match self {
             Self::Conflict { failures, .. } | Self::Uncertain { failures, .. } => failures,
@@ -118,7 +118,7 @@ impl From<RpcError> for ResolveError {
     }
 }
 
-/// Tells providers that failed from a daemon that is not there, and from a connection that broke.
+/// Distinguishes failed providers, a missing daemon and a broken connection.
 fn unavailable(error: RpcError) -> ResolveError {
     #[cfg(feature = "socket")]
     let message = match error.cause() {
@@ -128,7 +128,7 @@ fn unavailable(error: RpcError) -> ResolveError {
     };
     #[cfg(not(feature = "socket"))]
     let message = error.message().to_owned();
-    match failure::of_error(&error) {
+    match failure::from_error(&error) {
         failures if failures.is_empty() => ResolveError::Unavailable {
             message,
             source: error,
@@ -137,10 +137,9 @@ fn unavailable(error: RpcError) -> ResolveError {
     }
 }
 
-/// A conflict names its providers. Without names it is the state of something else, such as a plugin that cannot be turned
-/// off.
+/// A conflict names its providers. Without names the code has another cause, such as a plugin that cannot be disabled.
 fn failed_precondition(error: RpcError) -> ResolveError {
-    match failure::of_error(&error) {
+    match failure::from_error(&error) {
         failures if failures.is_empty() => ResolveError::Other(error),
         failures => ResolveError::Conflict {
             message: error.message().to_owned(),
@@ -149,19 +148,19 @@ fn failed_precondition(error: RpcError) -> ResolveError {
     }
 }
 
-/// Why [`Resolver::get_one`](crate::Resolver::get_one) gave no secret.
+/// Error of [`Resolver::get_one`](crate::Resolver::get_one).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GetOneError {
-    /// The response holds more than one secret with the id, which only daemons of another make send.
+    /// The response holds more than one secret with the id. Keyway's own daemon never sends that.
     #[error("{id} is provided by {}", .providers.join(" and by "))]
     Ambiguous {
-        /// The id asked for.
+        /// The requested id.
         id: Id,
         /// The providers.
         providers: Vec<String>,
     },
-    /// There is no result.
+    /// The query failed.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
 }

@@ -1,4 +1,4 @@
-//! Which providers failed, and why: read from a response or from an error of the daemon.
+//! The failed providers of a query, decoded from a response or an error of the daemon.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use prost::Message as _;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProviderFailure {
-    /// The plugin's name. Empty in the last entry if more providers failed than are listed; its message then says how many.
+    /// Name of the plugin. Empty in the last entry if more providers failed than are listed; its message then has the number.
     pub name: String,
     /// The kind of the failure.
     pub kind: FailureKind,
     /// What happened, for the user; empty if the daemon does not say. It may hold control characters.
     pub message: String,
-    /// What helps, in the provider's own words; empty if it has no advice. It may hold control characters.
+    /// What the user can do, in the provider's words; may be empty. It may hold control characters.
     pub remedy: String,
-    /// How long another try is pointless, at most 1 h.
+    /// The delay before a retry can succeed, at most 1 h.
     pub retry_after: Option<Duration>,
 }
 
@@ -32,7 +32,7 @@ macro_rules! kinds {
         #[non_exhaustive]
         pub enum FailureKind {
             $($(#[doc = $doc])* $kind,)*
-            /// The daemon does not say, or names a kind that this crate does not know.
+            /// The daemon gives no kind, or one that this crate does not know.
             #[default]
             Unknown,
         }
@@ -47,7 +47,7 @@ macro_rules! kinds {
         }
 
         impl FailureKind {
-            /// The name on the wire without its prefix, as in `LOCKED`.
+            /// Returns the name on the wire without its prefix, such as `LOCKED`.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
@@ -60,31 +60,31 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// The plugin has as many calls in flight as it takes.
+    /// The plugin has as many calls in flight as its concurrency limit.
     Busy,
-    /// The provider answers single ids only.
+    /// The provider can return single ids only.
     CannotList,
     /// Providers of equal rank returned different values.
     Conflict,
-    /// The store does not give this id to this user.
+    /// The store does not give this secret to this user.
     Denied,
     /// The plugin is not running.
     Down,
-    /// The provider is set up wrongly.
+    /// The provider is misconfigured.
     Fatal,
-    /// The provider failed.
+    /// The provider failed for any other reason.
     Internal,
     /// The store cannot hold such an id.
     Invalid,
     /// The store is locked.
     Locked,
-    /// The provider would have to ask the user, and was not allowed to.
+    /// The provider needs to prompt the user, and prompts were forbidden.
     NeedsUser,
-    /// A quota of the store is used up.
+    /// The store's quota is exhausted.
     Quota,
-    /// The plugin's executable is not the one that may run.
+    /// The plugin's executable is not allowed to run.
     Refused,
-    /// The plugin is being started.
+    /// The plugin is starting.
     Starting,
     /// The store or the provider took too long.
     TimedOut,
@@ -109,20 +109,20 @@ impl From<wire::ProviderFailure> for ProviderFailure {
     }
 }
 
-/// Reads the failures that an error carries.
-pub(crate) fn of_error(error: &Error) -> Vec<ProviderFailure> {
+/// Decodes the failures of an error.
+pub(crate) fn from_error(error: &Error) -> Vec<ProviderFailure> {
     let detail = error
         .details()
         .iter()
         .find_map(ErrorDetail::decode::<wire::Failures>);
     match detail.and_then(Result::ok) {
         Some(failures) => with_names(failures, error.metadata()),
-        None => of_headers(error.metadata()),
+        None => from_headers(error.metadata()),
     }
 }
 
-/// Reads the failures beside a partial result.
-pub(crate) fn of_headers(headers: &HeaderMap) -> Vec<ProviderFailure> {
+/// Decodes the failures of a partial result.
+pub(crate) fn from_headers(headers: &HeaderMap) -> Vec<ProviderFailure> {
     let binary = headers.get_binary(FAILURES_HEADER).unwrap_or_default();
     let failures = binary
         .first()
@@ -130,8 +130,8 @@ pub(crate) fn of_headers(headers: &HeaderMap) -> Vec<ProviderFailure> {
     with_names(failures.unwrap_or_default(), headers)
 }
 
-/// Adds what the header of names has beyond the described failures: daemons that describe none, and long lists. A failure that
-/// cannot be read must not make a result look complete.
+/// Adds the providers that only the header of names has: of daemons that describe no failure, and of long lists. A failure
+/// that cannot be decoded must not make a result look complete.
 fn with_names(failures: wire::Failures, headers: &HeaderMap) -> Vec<ProviderFailure> {
     let mut failures: Vec<ProviderFailure> =
         failures.providers.into_iter().map(Into::into).collect();
@@ -146,7 +146,7 @@ fn with_names(failures: wire::Failures, headers: &HeaderMap) -> Vec<ProviderFail
     failures
 }
 
-/// The percent-encoded names of failed providers, in the daemon's order.
+/// Returns the percent-decoded names of failed providers, in the daemon's order.
 fn names(headers: &HeaderMap) -> impl Iterator<Item = String> {
     let lines = headers.get_all(FAILED_PROVIDERS_HEADER).iter();
     let names = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
@@ -176,39 +176,39 @@ mod tests {
     }
 
     #[test]
-    fn names_may_share_a_line_or_not_and_are_decoded() {
+    fn names_are_split_and_percent_decoded() {
         let mut headers = HeaderMap::new();
-        assert!(of_headers(&headers).is_empty());
+        assert!(from_headers(&headers).is_empty());
         headers.append(FAILED_PROVIDERS_HEADER, "a, b,,".parse().unwrap());
         headers.append(FAILED_PROVIDERS_HEADER, "c%2Cd%20%C3%A4".parse().unwrap());
-        let failures = of_headers(&headers);
+        let failures = from_headers(&headers);
         assert_eq!(names_of(&failures), ["a", "b", "c,d ä"]);
         assert_eq!(failures[0].kind, FailureKind::Unknown);
     }
 
     #[test]
-    fn the_detail_describes_what_the_header_names() {
+    fn names_of_the_header_complete_the_detail() {
         let failures = wire::Failures {
             providers: vec![failure("vault", wire::FailureKind::Locked)],
         };
         let mut error = Error::unavailable("").with_detail(ErrorDetail::new(&failures));
         let header = "vault,later".parse().unwrap();
         error.metadata_mut().insert(FAILED_PROVIDERS_HEADER, header);
-        let failures = of_error(&error);
+        let failures = from_error(&error);
         assert_eq!(names_of(&failures), ["vault", "later"]);
         assert_eq!(failures[0].kind, FailureKind::Locked);
     }
 
     #[test]
-    fn a_header_that_cannot_be_read_leaves_the_names() {
+    fn an_invalid_failures_header_leaves_the_names() {
         let mut headers = HeaderMap::new();
         headers.insert(FAILURES_HEADER, "!!".parse().unwrap());
         headers.insert(FAILED_PROVIDERS_HEADER, "vault".parse().unwrap());
-        assert_eq!(names_of(&of_headers(&headers)), ["vault"]);
+        assert_eq!(names_of(&from_headers(&headers)), ["vault"]);
     }
 
     #[test]
-    fn unknown_kinds_and_impossible_times_are_read_as_unknown() {
+    fn unknown_kinds_and_invalid_durations_are_dropped() {
         let failure = wire::ProviderFailure {
             kind: Some(99),
             retry_after: Some(prost_types::Duration {

@@ -1,12 +1,12 @@
 //! The client of the local Keyway daemon, async or blocking.
 //!
 //! This is the client side of `resolver.v1.ResolverService` and its siblings. It does not know how secrets are stored
-//! or how the daemon talks to its plugins, and it works with any daemon of the protocol.
+//! or how the daemon calls its plugins, and it works with any daemon of the protocol.
 //!
-//! - [`Resolver`] asks, over any transport: a tower service that carries HTTP requests.
-//! - [`DaemonSocket`] (feature `socket`, on by default) is the transport for programs: it finds the daemon's Unix
-//!   socket, refuses a daemon of another user, keeps connections, and finds the daemon again after a restart.
-//! - [`blocking::Resolver`] (feature `blocking`) is both in one for programs without an async runtime.
+//! - [`Resolver`] resolves and lists secrets over any transport: a tower service that sends HTTP requests.
+//! - [`DaemonSocket`] (feature `socket`, on by default) is the transport over Unix sockets: it finds the daemon's
+//!   socket, refuses a daemon of another user, keeps connections, and reconnects after a restart of the daemon.
+//! - [`blocking::Resolver`] (feature `blocking`) combines both for programs without an async runtime.
 //!
 //! A program gets the right value or none: [`Resolver::get_one`] never returns a value while a provider that could overrule it
 //! failed. [`Secrets::failures`] and [`ResolveError::Uncertain`] describe those providers. Errors distinguish not found,
@@ -29,21 +29,21 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-mod answer;
 #[cfg(feature = "blocking")]
 pub mod blocking;
 mod client;
+mod decode;
 mod error;
 mod failure;
-mod read;
+mod response;
 mod retry;
 #[cfg(feature = "socket")]
 mod socket;
 
-pub use answer::{Authorization, Catalog, Entry, Rejected, Secrets, Unlisted, UnlistedReason};
 pub use client::Resolver;
 pub use error::{GetOneError, ResolveError};
 pub use failure::{FailureKind, ProviderFailure};
+pub use response::{Authorization, Catalog, Entry, Rejected, Secrets, Unlisted, UnlistedReason};
 #[cfg(feature = "socket")]
 pub use socket::{Attempt, ConnectError, DaemonSocket, DialError, ResponseBody, SocketError};
 

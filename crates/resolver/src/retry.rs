@@ -1,17 +1,17 @@
-//! When a query is worth another try: the rule for providers that are just being started.
+//! The rule for repeating a query whose failed providers are starting.
 
 use std::time::Duration;
 
 use crate::{ProviderFailure, ResolveError, Secrets};
 
-/// The longest time that is waited for another try.
+/// Longest `retry_after` that is waited for.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// What is added to it: at that very moment the daemon may not have begun the start yet.
+/// Added to `retry_after`, because at exactly that time the daemon may not have begun the start.
 const MARGIN: Duration = Duration::from_millis(50);
 
-/// Returns how long to wait before the query is sent once more: a little more than the largest `retry_after`, if every failed
-/// provider gave one and none is longer than 2 s.
+/// Returns the wait before the query is repeated: the largest `retry_after` plus [`MARGIN`], if every failed provider gave
+/// one and none exceeds [`MAX_WAIT`].
 pub(crate) fn wait(result: &Result<Secrets, ResolveError>) -> Option<Duration> {
     let failures: &[ProviderFailure] = match result {
         Ok(secrets) => &secrets.failures,
@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_of_all_times_counts_up_to_two_seconds() {
+    fn the_largest_retry_after_is_waited_for_up_to_two_seconds() {
         assert_eq!(wait_for(&[Some(300), Some(2000), Some(10)]), Some(2050));
         assert_eq!(wait_for(&[Some(300), Some(2001)]), None);
         assert_eq!(wait_for(&[Some(300), None]), None);

@@ -1,4 +1,4 @@
-//! What happens before, during and after the registration, with a daemon that the test scripts.
+//! Calls before, during and after the registration, with a scripted daemon.
 
 use std::sync::Arc;
 
@@ -35,10 +35,10 @@ impl SecretsProvider for Hello {
     }
 }
 
-/// Answers the registration when the test gives it a permit.
-struct Slow(Arc<Semaphore>);
+/// Responds to the registration once the test adds a permit.
+struct ScriptedRegistration(Arc<Semaphore>);
 
-impl RegisterService for Slow {
+impl RegisterService for ScriptedRegistration {
     async fn register_plugin(
         &self,
         _: Request<RegisterPluginRequest>,
@@ -65,8 +65,9 @@ impl Daemon {
         let (session, driver) =
             Session::new(io, keyway_mux::Role::Server, keyway_mux::Config::new());
         let permits = Arc::new(Semaphore::new(0));
-        let slow = RegisterServiceServer::<Slow>::new(Slow(Arc::clone(&permits)));
-        let router = Router::new().add_service(slow);
+        let registration = ScriptedRegistration(Arc::clone(&permits));
+        let service = RegisterServiceServer::<ScriptedRegistration>::new(registration);
+        let router = Router::new().add_service(service);
         let listener = Listener::new(session.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
@@ -107,42 +108,42 @@ impl Daemon {
         client.shutdown(ShutdownRequest {}).await.unwrap();
     }
 
-    /// What `GET /health` answers, as it stands on the stream.
+    /// Returns the raw response to `GET /health`.
     async fn health(&self) -> String {
         let mut stream = self.session.open().await.unwrap();
         let request = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
         stream.write_all(request).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        response
     }
 }
 
 type Outcome = Result<Ended, RegisterError>;
 
-/// A plugin that has `timeout` to register, and its daemon.
+/// Starts a plugin with a registration `timeout`, and its daemon.
 fn start(timeout: Duration) -> (Daemon, tokio::task::JoinHandle<Outcome>) {
     let (near, far) = tokio::io::duplex(64 * 1024);
     let plugin = tokio::spawn(async move {
         let role = Provider::new(Hello, u64::MAX);
-        let introduction = Introduction::new("p".to_owned(), timeout, &role).unwrap();
-        run(far, &role, &introduction, std::future::pending()).await
+        let registration = RegistrationRequest::new("p".to_owned(), timeout, &role).unwrap();
+        run(far, &role, &registration, std::future::pending()).await
     });
     (Daemon::start(near), plugin)
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_wait_for_the_registration_and_are_then_answered() {
+async fn calls_wait_for_the_registration_and_then_succeed() {
     let (daemon, plugin) = start(5 * SECOND);
     let calls = async { tokio::join!(daemon.get(None), daemon.get(Some(4 * SECOND))) };
     let registration = async {
         tokio::time::sleep(3 * SECOND).await;
         daemon.permits.add_permits(1);
     };
-    let ((patient, hurried), ()) = tokio::join!(calls, registration);
-    assert_eq!((patient.unwrap(), hurried.unwrap()), (1, 1));
+    let ((unbounded, bounded), ()) = tokio::join!(calls, registration);
+    assert_eq!((unbounded.unwrap(), bounded.unwrap()), (1, 1));
     daemon.shut_down().await;
-    assert_eq!(plugin.await.unwrap().unwrap(), Ended::Asked);
+    assert_eq!(plugin.await.unwrap().unwrap(), Ended::ShutdownRequested);
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,25 +158,25 @@ async fn a_call_before_the_registration_ends_at_its_own_deadline() {
     daemon.permits.add_permits(1);
     assert_eq!(daemon.get(Some(SECOND)).await.unwrap(), 1);
     drop(daemon);
-    assert_eq!(plugin.await.unwrap().unwrap(), Ended::Lost);
+    assert_eq!(plugin.await.unwrap().unwrap(), Ended::Disconnected);
 }
 
 #[tokio::test(start_paused = true)]
 async fn l20_health_and_shutdown_do_not_wait_for_the_registration() {
     let (daemon, plugin) = start(5 * SECOND);
     let started = Instant::now();
-    let answer = daemon.health().await;
+    let response = daemon.health().await;
     assert!(
-        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"),
-        "{answer}"
+        response.starts_with("HTTP/1.1 200 OK\r\n") && response.ends_with("\r\n\r\nok"),
+        "{response}"
     );
     daemon.shut_down().await;
-    assert_eq!(plugin.await.unwrap().unwrap(), Ended::Asked);
+    assert_eq!(plugin.await.unwrap().unwrap(), Ended::ShutdownRequested);
     assert!(started.elapsed() <= 2 * SECOND, "draining is bounded");
 }
 
 #[tokio::test(start_paused = true)]
-async fn l09_a_plugin_that_gives_up_says_goodbye_and_is_gone_in_time() {
+async fn l09_a_registration_that_times_out_sends_go_away_and_ends_in_bounded_time() {
     let (daemon, plugin) = start(5 * SECOND);
     let started = Instant::now();
     daemon.session.peer_draining().await;
@@ -190,7 +191,7 @@ async fn l09_a_plugin_that_gives_up_says_goodbye_and_is_gone_in_time() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_final_and_a_lost_daemon_is_not() {
+async fn a_refusal_is_permanent_and_a_lost_connection_is_temporary() {
     let (daemon, plugin) = start(5 * SECOND);
     daemon.permits.close();
     let error = plugin.await.unwrap().unwrap_err();
@@ -210,105 +211,105 @@ async fn a_refusal_is_final_and_a_lost_daemon_is_not() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_being_answered_is_finished_at_the_end() {
+async fn a_request_in_flight_is_drained_before_the_close() {
     let (near, far) = tokio::io::duplex(64 * 1024);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let begun = Arc::new(Semaphore::new(0));
+    let started = Arc::new(Semaphore::new(0));
     let finish = Arc::new(Semaphore::new(0));
-    let provider = Held {
-        begun: Arc::clone(&begun),
+    let provider = Blocking {
+        started: Arc::clone(&started),
         finish: Arc::clone(&finish),
     };
     let plugin = tokio::spawn(async move {
         let role = Provider::new(provider, u64::MAX);
-        let introduction = Introduction::new("p".to_owned(), SECOND, &role).unwrap();
+        let registration = RegistrationRequest::new("p".to_owned(), SECOND, &role).unwrap();
         let stop = async {
             let _ = stopped.await;
         };
-        run(far, &role, &introduction, stop).await
+        run(far, &role, &registration, stop).await
     });
     let daemon = Daemon::start(near);
     daemon.permits.add_permits(1);
-    let end = async {
-        begun.acquire().await.unwrap().forget();
+    let drain = async {
+        started.acquire().await.unwrap().forget();
         stop.send(()).unwrap();
         daemon.session.peer_draining().await;
         finish.add_permits(1);
     };
-    let (answer, ()) = tokio::join!(daemon.get(None), end);
-    assert_eq!(answer.unwrap(), 1);
-    assert_eq!(plugin.await.unwrap().unwrap(), Ended::Stopped);
+    let (result, ()) = tokio::join!(daemon.get(None), drain);
+    assert_eq!(result.unwrap(), 1);
+    assert_eq!(plugin.await.unwrap().unwrap(), Ended::Signalled);
 }
 
-/// How the connection of a plugin ends that is asked something, when its daemon goes so; and what it says of that.
-async fn lines_at_the_end(go: impl AsyncFnOnce(Daemon, Arc<Semaphore>)) -> (Ended, Vec<String>) {
-    let lines = crate::log::kept::Lines::keep("info");
+/// Ends a connection with a call in flight by `disconnect`, and returns the end and the logged lines.
+async fn disconnect_during_a_call(
+    disconnect: impl AsyncFnOnce(Daemon, Arc<Semaphore>),
+) -> (Ended, Vec<String>) {
+    let lines = crate::log::capture::CapturedLines::start("info");
     let (near, far) = tokio::io::duplex(64 * 1024);
-    let begun = Arc::new(Semaphore::new(0));
+    let started = Arc::new(Semaphore::new(0));
     let finish = Arc::new(Semaphore::new(0));
-    let provider = Held {
-        begun: Arc::clone(&begun),
+    let provider = Blocking {
+        started: Arc::clone(&started),
         finish: Arc::clone(&finish),
     };
     let plugin = tokio::spawn(async move {
         let role = Provider::new(provider, u64::MAX);
-        let introduction = Introduction::new("p".to_owned(), SECOND, &role).unwrap();
-        run(far, &role, &introduction, std::future::pending()).await
+        let registration = RegistrationRequest::new("p".to_owned(), SECOND, &role).unwrap();
+        run(far, &role, &registration, std::future::pending()).await
     });
     let daemon = Daemon::start(near);
     daemon.permits.add_permits(1);
     let client = ResolverServiceClient::new(daemon.transport());
-    let asking = tokio::spawn(async move {
+    let call = tokio::spawn(async move {
         let pattern = Some("hello".to_owned());
         client.get_secrets(GetSecretsRequest { pattern }).await
     });
-    begun.acquire().await.unwrap().forget();
-    go(daemon, finish).await;
+    started.acquire().await.unwrap().forget();
+    disconnect(daemon, finish).await;
     let ended = plugin.await.unwrap().unwrap();
-    // How the call ended is not what is looked at.
-    let _ = asking.await.unwrap();
+    // The result of the call does not matter here.
+    let _ = call.await.unwrap();
     (ended, lines.get())
 }
 
 #[tokio::test]
-async fn m31_a_clean_end_says_nothing_and_a_break_one_line() {
-    let (ended, lines) = lines_at_the_end(async |daemon, finish| {
+async fn m31_a_clean_close_logs_nothing_and_a_lost_connection_one_line() {
+    let (ended, lines) = disconnect_during_a_call(async |daemon, finish| {
         let (_, _) = tokio::join!(daemon.shut_down(), async { finish.add_permits(1) });
         daemon.session.closed().await.unwrap();
     })
     .await;
-    assert_eq!((ended, lines), (Ended::Asked, Vec::new()));
+    assert_eq!((ended, lines), (Ended::ShutdownRequested, Vec::new()));
 
-    let (ended, lines) = lines_at_the_end(async |daemon, finish| {
+    let (ended, lines) = disconnect_during_a_call(async |daemon, finish| {
         finish.add_permits(1);
         daemon.session.close().await.unwrap();
     })
     .await;
-    assert_eq!((ended, lines), (Ended::Lost, Vec::new()));
+    assert_eq!((ended, lines), (Ended::Disconnected, Vec::new()));
 
-    let (ended, lines) = lines_at_the_end(async |daemon, _| drop(daemon)).await;
-    assert_eq!(ended, Ended::Lost);
+    let (ended, lines) = disconnect_during_a_call(async |daemon, _| drop(daemon)).await;
+    assert_eq!(ended, Ended::Disconnected);
     assert_eq!(
         lines,
-        [
-            "WARN keyway_plugin_sdk::connection: the daemon is gone, and requests that were being answered with it\n"
-        ]
+        ["WARN keyway_plugin_sdk::connection: daemon connection lost with requests in flight\n"]
     );
 }
 
-/// Says when it was asked, and answers when it may.
-struct Held {
-    begun: Arc<Semaphore>,
+/// Signals the start of a call, and responds once `finish` has a permit.
+struct Blocking {
+    started: Arc<Semaphore>,
     finish: Arc<Semaphore>,
 }
 
-impl SecretsProvider for Held {
+impl SecretsProvider for Blocking {
     fn pattern(&self) -> Pattern {
         Pattern::everything()
     }
 
     async fn get_secrets(&self, query: &Query) -> Result<Vec<Envelope>, ProviderError> {
-        self.begun.add_permits(1);
+        self.started.add_permits(1);
         let finish = self.finish.acquire().await;
         finish.or_internal("the test is over")?.forget();
         Hello.get_secrets(query).await

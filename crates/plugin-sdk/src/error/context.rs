@@ -1,4 +1,4 @@
-//! Kind and words of the author's for any other error.
+//! A kind and a message for any other error.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -7,8 +7,8 @@ use super::ProviderError;
 
 macro_rules! methods {
     ($($(#[doc = $doc:literal])* $method:ident, $constructor:ident;)*) => {
-        /// Turns any error into a [`ProviderError`] with a kind and a message of the author's. The error itself goes to the plugin's
-        /// own log at DEBUG, and never to the wire.
+        /// Converts any error into a [`ProviderError`] with a kind and a message of the author's. The error itself is written to
+        /// the plugin's own log at DEBUG and never sent.
         ///
         /// ```
         /// use keyway_plugin_sdk::{ErrorKind, ProviderError, ResultExt};
@@ -44,27 +44,27 @@ macro_rules! methods {
 }
 
 methods! {
-    /// An error means that the store does not give this secret to this user.
+    /// Maps an error to: the store does not give this secret to this user.
     or_denied, denied;
-    /// An error means that the provider is set up wrongly.
+    /// Maps an error to: the provider is misconfigured.
     or_fatal, fatal;
-    /// An error means that the provider failed.
+    /// Maps an error to: the provider failed.
     or_internal, internal;
-    /// An error means that the store cannot hold a secret with this id.
+    /// Maps an error to: the store cannot hold a secret with this id.
     or_invalid, invalid;
-    /// An error means that the store is locked.
+    /// Maps an error to: the store is locked.
     or_locked, locked;
-    /// An error means that the user is needed, who may not be asked.
+    /// Maps an error to: the user is needed, and prompts are forbidden.
     or_needs_user, needs_user;
-    /// An error means that there is no such secret.
+    /// Maps an error to: no secret matches.
     or_not_found, not_found;
-    /// An error means that the store's quota is used up.
+    /// Maps an error to: the store's quota is exhausted.
     or_quota, quota;
-    /// An error means that the store took too long.
+    /// Maps an error to: the store took too long.
     or_timed_out, timed_out;
-    /// An error means that the provider is not logged in at its store.
+    /// Maps an error to: the provider is not logged in at its store.
     or_unauthenticated, unauthenticated;
-    /// An error means that the store cannot be reached now.
+    /// Maps an error to: the store cannot be reached now.
     or_unavailable, unavailable;
 }
 
@@ -74,7 +74,7 @@ mod tests {
     use crate::ErrorKind;
 
     #[test]
-    fn the_text_is_the_authors_and_the_error_is_kept_as_the_source() {
+    fn the_message_is_the_authors_and_the_error_is_the_source() {
         let foreign = || "\"hunter2\"".parse::<u32>().map_err(|_| "canary");
         let error = foreign().or_internal("cannot parse the index").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Internal);

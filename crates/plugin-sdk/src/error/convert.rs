@@ -1,4 +1,4 @@
-//! What `?` makes of the errors that authors meet: a fixed sentence each, and never the text of the error.
+//! Conversions of common errors by `?`: a fixed sentence each, never the text of the error.
 
 use std::io;
 use std::num::ParseIntError;
@@ -12,7 +12,7 @@ use super::{ErrorKind, ProviderError};
 macro_rules! internal {
     ($($error:ty => $sentence:literal),* $(,)?) => {
         $(
-            #[doc = concat!("An internal error: \"", $sentence, "\".")]
+            #[doc = concat!("Converts into an internal error: \"", $sentence, "\".")]
             impl From<$error> for ProviderError {
                 fn from(error: $error) -> Self {
                     Self::internal($sentence).with_source(error)
@@ -30,8 +30,8 @@ internal! {
     Utf8Error => "a text of the store is not UTF-8",
 }
 
-/// An error with the kind of the operating system's error: timed out, unavailable if a connection failed, otherwise
-/// internal. A file that does not exist is a failure and not a missing secret.
+/// Converts by the kind of the I/O error: timed out, unavailable if a connection failed, otherwise internal. A missing
+/// file is a failure and not a missing secret.
 impl From<io::Error> for ProviderError {
     fn from(error: io::Error) -> Self {
         let kind = match error.kind() {

@@ -12,16 +12,19 @@ use keyway_rpc::{Error, Request, Response, Router};
 use keyway_secrets::Pattern;
 use tokio::time::{Instant, timeout_at};
 
-use crate::gate::Gate;
+use crate::admission::Admission;
 use crate::{AccessControl, ProviderError, Requester};
 
-pub(super) fn routes<A: AccessControl>(module: Arc<A>, gate: Gate) -> Router {
-    Router::new().add_service(AccessControlServiceServer::new(Service { module, gate }))
+pub(super) fn routes<A: AccessControl>(module: Arc<A>, admission: Admission) -> Router {
+    Router::new().add_service(AccessControlServiceServer::new(Service {
+        module,
+        admission,
+    }))
 }
 
 struct Service<A> {
     module: Arc<A>,
-    gate: Gate,
+    admission: Admission,
 }
 
 impl<A: AccessControl> AccessControlService for Service<A> {
@@ -29,11 +32,11 @@ impl<A: AccessControl> AccessControlService for Service<A> {
         &self,
         request: Request<CheckAccessRequest>,
     ) -> Result<Response<CheckAccessResponse>, Error> {
-        let until = self.gate.pass(request.deadline()).await?;
+        let deadline = self.admission.admit(request.deadline()).await?;
         let message = request.into_message();
         let pattern = parse(&message.pattern.unwrap_or_default())?;
         let requester = Requester::from_wire(message.requester);
-        let decision = ask(until, self.module.check_access(&pattern, &requester)).await?;
+        let decision = decide(deadline, self.module.check_access(&pattern, &requester)).await?;
         Ok(Response::new(CheckAccessResponse {
             decision: decision.to_wire(),
         }))
@@ -43,17 +46,17 @@ impl<A: AccessControl> AccessControlService for Service<A> {
         &self,
         request: Request<AuthorizeRequest>,
     ) -> Result<Response<AuthorizeResponse>, Error> {
-        let until = self.gate.pass(request.deadline()).await?;
+        let deadline = self.admission.admit(request.deadline()).await?;
         let message = request.into_message();
         if message.patterns.is_empty() {
             return Err(Error::invalid_argument("at least one pattern is required"));
         }
         let patterns: Result<Vec<_>, _> = message.patterns.iter().map(|text| parse(text)).collect();
         let requester = Requester::from_wire(message.requester);
-        let answer = ask(until, self.module.authorize(&patterns?, &requester)).await?;
+        let authorization = decide(deadline, self.module.authorize(&patterns?, &requester)).await?;
         Ok(Response::new(AuthorizeResponse {
-            decision: answer.decision.to_wire(),
-            expires_at: Some(timestamp::to_wire(answer.expires_at)),
+            decision: authorization.decision.to_wire(),
+            expires_at: Some(timestamp::to_wire(authorization.expires_at)),
         }))
     }
 }
@@ -64,12 +67,13 @@ fn parse(text: &str) -> Result<Pattern, Error> {
     })
 }
 
-async fn ask<T>(
-    until: Instant,
-    answer: impl Future<Output = Result<T, ProviderError>>,
+/// Waits for a decision of the module until the deadline of the call.
+async fn decide<T>(
+    deadline: Instant,
+    decision: impl Future<Output = Result<T, ProviderError>>,
 ) -> Result<T, Error> {
-    match timeout_at(until, answer).await {
-        Ok(answer) => answer.map_err(|error| {
+    match timeout_at(deadline, decision).await {
+        Ok(result) => result.map_err(|error| {
             error.log_source(None);
             error.into_rpc()
         }),

@@ -1,4 +1,4 @@
-//! `GET /health`, beside the services.
+//! `GET /health`.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -8,10 +8,10 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use keyway_rpc::Body;
 
-/// Answers `GET /health` with 200 and `ok`, and all other paths with 404.
+/// Responds to `GET /health` with 200 and `ok`, and to all other paths with 404.
 ///
-/// It says that the process and its connection are alive, and never asks the provider: that could cost a prompt, or
-/// quota.
+/// It reports that the process and its connection are alive, and never calls the provider, which could prompt the user
+/// or use a quota.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Health;
 

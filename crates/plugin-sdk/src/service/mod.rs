@@ -1,4 +1,4 @@
-//! What a plugin serves on its connection.
+//! The services of a plugin's connection.
 
 mod access;
 mod health;
@@ -15,42 +15,42 @@ use keyway_rpc::{Budget, Router};
 use keyway_secrets::Pattern;
 
 pub(crate) use self::health::Health;
-pub(crate) use self::shutdown::{ShutdownRequested, shutdown_switch};
-use crate::gate::Gate;
+pub(crate) use self::shutdown::{ShutdownRequested, shutdown_channel};
+use crate::admission::Admission;
 use crate::{AccessControl, Description, SecretsProvider};
 
 /// The service of a plugin's connection.
 pub(crate) type PluginRouter = Router<Health>;
 
-/// What an author implemented, without its type: what it registers as, and the routes that it serves.
+/// A provider or an access-control module with its type erased: its registration and its routes.
 pub(crate) trait Role: Send + Sync + 'static {
-    /// The plugin's version.
+    /// Returns the plugin's version.
     fn version(&self) -> String;
 
-    /// The pattern that it registers; an access-control module has none.
+    /// Returns the registered pattern; `None` for an access-control module.
     fn pattern(&self) -> Option<Pattern>;
 
-    /// How it describes itself; an access-control module does not.
+    /// Returns the description; `None` for an access-control module.
     fn description(&self) -> Option<PluginDescription>;
 
-    /// What it registers as.
+    /// Returns the metadata of the registration.
     fn metadata(&self) -> Metadata;
 
-    /// A router with its services, behind the gate.
-    fn routes(&self, gate: Gate) -> Router;
+    /// Returns a router with its services. Their calls wait for `admission`.
+    fn routes(&self, admission: Admission) -> Router;
 }
 
 /// A provider of secrets, as a role.
 pub(crate) struct Provider<P> {
     provider: Arc<P>,
     answers: Budget,
-    /// As registered: asking the provider again could give other patterns.
+    /// The registered patterns. Calling the provider again could return others.
     realm: Arc<[Pattern]>,
     description: Description,
 }
 
 impl<P: SecretsProvider> Provider<P> {
-    /// `answer_memory`: how many bytes its large answers may have together.
+    /// Creates the role. `answer_memory` is the memory budget of large responses in bytes.
     pub(crate) fn new(provider: P, answer_memory: u64) -> Self {
         let mut realm = provider.patterns();
         if realm.is_empty() {
@@ -86,9 +86,9 @@ impl<P: SecretsProvider> Role for Provider<P> {
         Metadata::SecretsProvider(keyway_proto::plugins::v1::SecretsProvider { pattern })
     }
 
-    fn routes(&self, gate: Gate) -> Router {
+    fn routes(&self, admission: Admission) -> Router {
         let (provider, realm) = (Arc::clone(&self.provider), Arc::clone(&self.realm));
-        provider::routes(provider, realm, self.answers.clone(), gate)
+        provider::routes(provider, realm, self.answers.clone(), admission)
     }
 }
 
@@ -109,16 +109,16 @@ impl<A: AccessControl> Role for Access<A> {
         Metadata::AccessControlModule(keyway_proto::plugins::v1::AccessControlModule {})
     }
 
-    fn routes(&self, gate: Gate) -> Router {
-        access::routes(Arc::clone(&self.0), gate)
+    fn routes(&self, admission: Admission) -> Router {
+        access::routes(Arc::clone(&self.0), admission)
     }
 }
 
-/// Everything that a plugin serves: its role, `Shutdown` and `/health`. The latter two do not wait at the gate.
-pub(crate) fn router(role: &dyn Role, gate: Gate) -> (PluginRouter, ShutdownRequested) {
-    let (shutdown, requested) = shutdown_switch();
+/// Returns a router with the services of `role`, `Shutdown` and `/health`. The latter two do not wait for admission.
+pub(crate) fn router(role: &dyn Role, admission: Admission) -> (PluginRouter, ShutdownRequested) {
+    let (shutdown, requested) = shutdown_channel();
     let router = role
-        .routes(gate)
+        .routes(admission)
         .add_service(PluginServiceServer::new(shutdown));
     (router.with_fallback(Health), requested)
 }

@@ -1,4 +1,4 @@
-//! Serving a provider: `ResolverService` and `CatalogService`.
+//! The services of a provider: `ResolverService` and `CatalogService`.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,22 +17,22 @@ use keyway_secrets::{Envelope, Id, Pattern};
 use prost::Message as _;
 use tokio::time::{Instant, timeout_at};
 
-use crate::gate::Gate;
-use crate::query::Circumstances;
+use crate::admission::Admission;
+use crate::query::CallOptions;
 use crate::{Listed, ProviderError, Query, SecretsProvider};
 
 pub(super) fn routes<P: SecretsProvider>(
     provider: Arc<P>,
     realm: Arc<[Pattern]>,
     answers: Budget,
-    gate: Gate,
+    admission: Admission,
 ) -> Router {
     let service = Arc::new(Service {
         provider,
         answers,
-        gate,
+        admission,
         realm,
-        warned: AtomicBool::new(false),
+        has_warned: AtomicBool::new(false),
     });
     Router::new()
         .add_service(ResolverServiceServer::<Service<P>>::new(Arc::clone(
@@ -43,12 +43,12 @@ pub(super) fn routes<P: SecretsProvider>(
 
 struct Service<P> {
     provider: Arc<P>,
-    /// What the answers that providers announce as large share.
+    /// The memory budget of large responses.
     answers: Budget,
-    gate: Gate,
+    admission: Admission,
     realm: Arc<[Pattern]>,
-    /// Whether the author was told of answers that nobody asked for. Once is enough.
-    warned: AtomicBool,
+    /// `true` once a secret outside of a query was logged. The warning is not repeated.
+    has_warned: AtomicBool,
 }
 
 impl<P: SecretsProvider> ResolverService for Service<P> {
@@ -58,18 +58,18 @@ impl<P: SecretsProvider> ResolverService for Service<P> {
     ) -> Result<Response<GetSecretsResponse>, Error> {
         let admitted = self.admit(request, |message| message.pattern).await?;
         let query = &admitted.query;
-        let found = admitted.ask(self.provider.get_secrets(query)).await?;
+        let found = admitted.complete(self.provider.get_secrets(query)).await?;
         let envelopes = self.select(query, found, |envelope| &envelope.id);
         let incomplete = query.take_incomplete();
         if envelopes.is_empty() {
             return Err(match incomplete {
-                Some(error) => refuse(error, query),
-                None => nothing_matches(query.pattern()),
+                Some(error) => into_rpc(error, query),
+                None => no_match(query.pattern()),
             });
         }
         let envelopes = envelopes
             .into_iter()
-            .map(resolved_now)
+            .map(with_resolved_at)
             .map(Into::into)
             .collect();
         Ok(admitted.respond(GetSecretsResponse { envelopes }, incomplete))
@@ -82,10 +82,10 @@ impl<P: SecretsProvider> CatalogService for Service<P> {
         request: Request<ListSecretsRequest>,
     ) -> Result<Response<ListSecretsResponse>, Error> {
         let mut admitted = self.admit(request, |message| message.pattern).await?;
-        // A listing never prompts, whatever the caller says.
+        // A listing never prompts, even if the caller allows it.
         admitted.query = admitted.query.with_may_ask_user(false);
         let query = &admitted.query;
-        let found = admitted.ask(self.provider.list_secrets(query)).await?;
+        let found = admitted.complete(self.provider.list_secrets(query)).await?;
         let listed = self.select(query, found, |listed| &listed.id);
         let incomplete = query.take_incomplete();
         let listing = ListSecretsResponse {
@@ -96,31 +96,31 @@ impl<P: SecretsProvider> CatalogService for Service<P> {
     }
 }
 
-/// A query that came through the gate.
+/// An admitted query.
 struct Admitted {
     query: Query,
-    /// What its answer takes.
+    /// The response's share of the memory budget.
     claim: Claim,
-    until: Instant,
-    allowed: Duration,
+    deadline: Instant,
+    timeout: Duration,
 }
 
 impl Admitted {
-    /// Waits for the provider's answer, as long as its caller does.
-    async fn ask<T>(
+    /// Waits for the provider's result until the deadline of the call.
+    async fn complete<T>(
         &self,
-        answer: impl Future<Output = Result<T, ProviderError>>,
+        result: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, Error> {
-        match timeout_at(self.until, answer).await {
-            Ok(answer) => answer.map_err(|error| refuse(error, &self.query)),
+        match timeout_at(self.deadline, result).await {
+            Ok(result) => result.map_err(|error| into_rpc(error, &self.query)),
             Err(_) => Err(Error::deadline_exceeded(format!(
                 "the provider did not answer within {:.1} s",
-                self.allowed.as_secs_f64()
+                self.timeout.as_secs_f64()
             ))),
         }
     }
 
-    /// The response, which says if it is incomplete.
+    /// Builds the response, with a header if it is incomplete.
     fn respond<M>(self, message: M, incomplete: Option<ProviderError>) -> Response<M> {
         let mut response = Response::new(message);
         if let Some(error) = incomplete {
@@ -138,58 +138,58 @@ impl Admitted {
     }
 }
 
-/// The error of the wire. What is behind it goes to the log.
-fn refuse(error: ProviderError, query: &Query) -> Error {
+/// Logs the cause of an error and converts it into the error of the RPC.
+fn into_rpc(error: ProviderError, query: &Query) -> Error {
     error.log_source(query.request_id());
     error.into_rpc()
 }
 
 impl<P: SecretsProvider> Service<P> {
-    /// Waits at the gate and reads the query.
+    /// Waits for admission and parses the query.
     async fn admit<M>(
         &self,
         request: Request<M>,
         pattern: impl FnOnce(M) -> Option<String>,
     ) -> Result<Admitted, Error> {
         let arrived = Instant::now();
-        let until = self.gate.pass(request.deadline()).await?;
-        let circumstances = Circumstances::of(request.metadata());
+        let deadline = self.admission.admit(request.deadline()).await?;
+        let options = CallOptions::from_headers(request.metadata());
         let text = pattern(request.into_message()).unwrap_or_default();
         let pattern: Pattern = text.parse().map_err(|error| {
             Error::invalid_argument(format!("`{text}` is not an id or a pattern: {error}"))
         })?;
         let claim = self.answers.claim();
         Ok(Admitted {
-            query: Query::received(pattern, until, circumstances, claim.clone()),
+            query: Query::received(pattern, deadline, options, claim.clone()),
             claim,
-            until,
-            allowed: until - arrived,
+            deadline,
+            timeout: deadline - arrived,
         })
     }
 
-    /// Drops what was not asked for, or lies outside of the realm.
+    /// Drops secrets that do not match the query or are outside of the realm.
     fn select<T>(&self, query: &Query, mut found: Vec<T>, id: impl Fn(&T) -> &Id) -> Vec<T> {
         found.retain(|item| {
             let id = id(item);
-            let is_of_realm = self.realm.iter().any(|pattern| pattern.matches(id));
-            let is_wanted = query.matches(id) && is_of_realm;
-            if !is_wanted && !self.warned.swap(true, Ordering::Relaxed) {
+            let is_in_realm = self.realm.iter().any(|pattern| pattern.matches(id));
+            let is_requested = query.matches(id) && is_in_realm;
+            if !is_requested && !self.has_warned.swap(true, Ordering::Relaxed) {
                 let (query, realm) = (query.pattern(), &self.realm);
-                tracing::warn!(%id, %query, ?realm, "the provider returned a secret that was not asked for; such secrets are dropped");
+                tracing::warn!(%id, %query, ?realm, "dropped a secret that does not match the query; further ones are not logged");
             }
-            is_wanted
+            is_requested
         });
         found
     }
 }
 
-/// Peers expect to be told when a secret was looked up; a provider that knows better has said so.
-fn resolved_now(mut envelope: Envelope) -> Envelope {
+/// Sets `resolved_at`, which peers expect, unless the provider has set it.
+fn with_resolved_at(mut envelope: Envelope) -> Envelope {
     envelope.resolved_at.get_or_insert_with(SystemTime::now);
     envelope
 }
 
-fn nothing_matches(pattern: &Pattern) -> Error {
+fn no_match(pattern: &Pattern) -> Error {
     Error::not_found(format!("no secret matches `{pattern}`"))
 }
 

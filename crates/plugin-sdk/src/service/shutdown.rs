@@ -1,18 +1,18 @@
-//! `PluginService.Shutdown`: the daemon is about to end the connection.
+//! `PluginService.Shutdown`, which the daemon calls before it closes the connection.
 
 use keyway_proto::plugins::v1::{PluginService, ShutdownRequest, ShutdownResponse};
 use keyway_rpc::{Error, Request, Response};
 use tokio::sync::watch;
 
-/// Serves the call.
+/// Serves `Shutdown`.
 #[derive(Debug)]
 pub(crate) struct Shutdown(watch::Sender<bool>);
 
-/// Resolves when the call came.
+/// Waits for a call of `Shutdown`.
 #[derive(Clone, Debug)]
 pub(crate) struct ShutdownRequested(watch::Receiver<bool>);
 
-pub(crate) fn shutdown_switch() -> (Shutdown, ShutdownRequested) {
+pub(crate) fn shutdown_channel() -> (Shutdown, ShutdownRequested) {
     let (sender, receiver) = watch::channel(false);
     (Shutdown(sender), ShutdownRequested(receiver))
 }
@@ -28,7 +28,11 @@ impl PluginService for Shutdown {
 }
 
 impl ShutdownRequested {
-    /// Waits for the call; for ever if it can no longer come.
+    /// Waits for the call; forever if the service was dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a call that has arrived stays visible.
     pub(crate) async fn requested(&self) {
         if self
             .0

@@ -1,4 +1,4 @@
-//! How a [`TestDaemon`] is started, and how it answers the registration.
+//! The builder of a [`TestDaemon`], and its registration service.
 
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex};
@@ -21,19 +21,19 @@ use tokio::task::JoinSet;
 
 use super::{Registration, TestDaemon};
 use crate::connection::{self, RegisterError};
-use crate::introduction::Introduction;
 use crate::plugin::DEFAULT_ANSWER_MEMORY;
+use crate::registration::RegistrationRequest;
 use crate::service::{Access, Provider, Role};
 use crate::{AccessControl, Description, SecretsProvider};
 
-/// How a [`TestDaemon`] answers the registration.
+/// Builds a [`TestDaemon`].
 #[derive(Clone, Debug)]
 pub struct TestDaemonBuilder {
     pub(super) name: String,
     request_timeout: Duration,
     refusal: Option<String>,
     answer_memory: u64,
-    /// Whether the plugin must register with `name`, as one that was launched.
+    /// `true` if the plugin must register with `name`, as a launched plugin must.
     is_launched: bool,
     pub(super) variables: Vec<(OsString, OsString)>,
 }
@@ -52,39 +52,39 @@ impl Default for TestDaemonBuilder {
 }
 
 impl TestDaemonBuilder {
-    /// The name that the plugin gets. Default: `test`.
+    /// Sets the name of the plugin. Default: `test`.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// The time that the plugin has for each call. Default: 10 s.
+    /// Sets the timeout of calls without a deadline. Default: 10 s.
     #[must_use]
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
         self
     }
 
-    /// How much memory the plugin's large answers share, as [`Plugin::answer_memory`](crate::Plugin::answer_memory).
+    /// Sets the memory budget of large responses, as [`Plugin::answer_memory`](crate::Plugin::answer_memory).
     #[must_use]
     pub fn answer_memory(mut self, bytes: u64) -> Self {
         self.answer_memory = bytes;
         self
     }
 
-    /// Refuses the registration with this reason.
+    /// Makes the daemon refuse the registration with `reason`.
     #[must_use]
     pub fn refuse(mut self, reason: impl Into<String>) -> Self {
         self.refusal = Some(reason.into());
         self
     }
 
-    /// Starts the daemon with a provider. Registration and description are checked by the rules of the daemon.
+    /// Starts the daemon with a provider. Registration and description are validated by the rules of the daemon.
     ///
     /// # Errors
     ///
-    /// Returns [`RegisterError::Invalid`] if they break a rule, or another error of the registration.
+    /// Returns [`RegisterError::Invalid`] if they are invalid, or another error of the registration.
     pub async fn start(self, provider: impl SecretsProvider) -> Result<TestDaemon, RegisterError> {
         let role = Provider::new(provider, self.answer_memory);
         self.register(Box::new(role)).await
@@ -94,7 +94,7 @@ impl TestDaemonBuilder {
     ///
     /// # Errors
     ///
-    /// The registration's.
+    /// Returns the [`RegisterError`] of a failed registration.
     pub async fn start_access_control(
         self,
         module: impl AccessControl,
@@ -106,7 +106,7 @@ impl TestDaemonBuilder {
     ///
     /// # Errors
     ///
-    /// [`RegisterError::Lost`] when the connection ends first.
+    /// Returns [`RegisterError::Lost`] if the connection ends before the registration.
     pub async fn attach<T>(self, io: T) -> Result<TestDaemon, RegisterError>
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -115,7 +115,7 @@ impl TestDaemonBuilder {
         let (session, driver) = Session::new(io, keyway_mux::Role::Server, Config::new());
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
-            // Its outcome shows in the calls.
+            // Calls report its result.
             let _ = driver.await;
         });
         let (registrar, registered) = Registrar::new(self);
@@ -140,7 +140,7 @@ impl TestDaemonBuilder {
         }
     }
 
-    /// Requires the plugin to register with the name that it was given.
+    /// Requires the plugin to register with the name of the launch variable.
     pub(super) fn launched(mut self) -> Self {
         self.is_launched = true;
         self
@@ -148,17 +148,17 @@ impl TestDaemonBuilder {
 
     async fn register(self, role: Box<dyn Role>) -> Result<TestDaemon, RegisterError> {
         let (near, far) = tokio::io::duplex(64 * 1024);
-        let introduction =
-            Introduction::new(self.name.clone(), connection::REGISTRATION_TIMEOUT, &*role)?;
+        let registration =
+            RegistrationRequest::new(self.name.clone(), connection::REGISTRATION_TIMEOUT, &*role)?;
         let plugin = tokio::spawn(async move {
-            connection::run(far, &*role, &introduction, std::future::pending()).await
+            connection::run(far, &*role, &registration, std::future::pending()).await
         });
         match self.attach(near).await {
             Ok(mut daemon) => {
                 daemon.plugin = Some(plugin);
                 Ok(daemon)
             }
-            // The plugin knows better why it was not registered.
+            // The plugin's error is more specific.
             Err(lost) => match plugin.await.expect("the plugin does not panic") {
                 Err(error) => Err(error),
                 Ok(_) => Err(lost),
@@ -168,7 +168,7 @@ impl TestDaemonBuilder {
 }
 
 impl TestDaemonBuilder {
-    /// The rules are those of the daemon, so that a plugin that passes here is not refused there.
+    /// Validates a registration by the rules of the daemon, so that a plugin accepted here is not refused there.
     fn check(&self, request: Request<RegisterPluginRequest>) -> Result<Registration, String> {
         let described = describe(request.metadata()).map_err(|error| error.to_string())?;
         let message = request.into_message();
@@ -184,7 +184,7 @@ impl TestDaemonBuilder {
             Some(Metadata::AccessControlModule(_)) => None,
             None => {
                 return Err(
-                    "the registration says neither secrets provider nor access-control module"
+                    "the registration names neither a secrets provider nor an access-control module"
                         .to_owned(),
                 );
             }
@@ -253,7 +253,7 @@ impl RegisterService for Registrar {
             .ok()
             .flatten();
         let sender = sender.ok_or_else(|| Error::failed_precondition("registered twice"))?;
-        // A test that does not wait for it any more does not need it.
+        // The receiver is gone if the test no longer waits.
         let _ = sender.send(registration);
         Ok(Response::new(RegisterPluginResponse {
             engine_name: Some("test-daemon".to_owned()),
@@ -310,11 +310,11 @@ mod tests {
         );
         let mut nothing = request("test", "v1", "a");
         nothing.message_mut().metadata = None;
-        assert!(refusal(nothing).starts_with("the registration says neither"));
+        assert!(refusal(nothing).starts_with("the registration names neither"));
     }
 
     #[test]
-    fn a_registration_that_keeps_the_rules_is_accepted() {
+    fn a_valid_registration_is_accepted() {
         let builder = TestDaemonBuilder::default();
         let provider = builder.check(request("any", "v1", "a/**")).unwrap();
         assert_eq!((provider.realm.len(), provider.description), (1, None));

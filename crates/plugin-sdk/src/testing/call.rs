@@ -1,4 +1,4 @@
-//! One call of a plugin, as a daemon makes it.
+//! One call to a plugin, as a daemon makes it.
 
 use std::time::Duration;
 
@@ -16,22 +16,23 @@ use crate::{Listed, ProviderError, ResultExt};
 /// The request id of every call of a test.
 const REQUEST_ID: HeaderValue = HeaderValue::from_static("00000000000000aa");
 
-/// A call about a pattern, made by [`TestDaemon::call`].
+/// A call for a pattern, created by [`TestDaemon::call`].
 #[derive(Debug)]
 pub struct Call<'a> {
     daemon: &'a TestDaemon,
     pattern: String,
     may_ask_user: bool,
-    time: Option<Duration>,
+    timeout: Option<Duration>,
 }
 
 /// The response of a [`Call`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Found<T> {
-    /// What was found.
+    /// The returned secrets.
     pub found: Vec<T>,
-    /// Why the response is incomplete, if it is. Kind, remedy and `retry_after` travel; the message is empty.
+    /// Why the response is incomplete; `None` if it is complete. Kind, remedy and `retry_after` are those of the provider;
+    /// the message is empty.
     pub incomplete: Option<ProviderError>,
 }
 
@@ -41,29 +42,29 @@ impl<'a> Call<'a> {
             daemon,
             pattern,
             may_ask_user: true,
-            time: None,
+            timeout: None,
         }
     }
 
-    /// Whether the provider may ask the user. Default: `true`.
+    /// Sets whether the provider may prompt the user. Default: `true`.
     #[must_use]
     pub fn may_ask_user(mut self, allowed: bool) -> Self {
         self.may_ask_user = allowed;
         self
     }
 
-    /// Gives the call a deadline, `time` from now. Default: none, so that the time-out of the registration counts.
+    /// Sets a deadline, `timeout` from now. Default: none, so that the request timeout of the registration applies.
     #[must_use]
-    pub fn within(mut self, time: Duration) -> Self {
-        self.time = Some(time);
+    pub fn within(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
         self
     }
 
-    /// Asks for the secrets.
+    /// Gets the secrets.
     ///
     /// # Errors
     ///
-    /// Returns what the plugin answered, of kind [`NotFound`](crate::ErrorKind::NotFound) if nothing matches.
+    /// Returns the plugin's error, of kind [`NotFound`](crate::ErrorKind::NotFound) if no secret matches.
     pub async fn get(self) -> Result<Found<Envelope>, ProviderError> {
         let request = self.request(GetSecretsRequest {
             pattern: Some(self.pattern.clone()),
@@ -81,11 +82,11 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// Asks for a listing.
+    /// Lists the secrets.
     ///
     /// # Errors
     ///
-    /// Returns what the plugin answered, of kind [`CannotList`](crate::ErrorKind::CannotList) if it cannot list.
+    /// Returns the plugin's error, of kind [`CannotList`](crate::ErrorKind::CannotList) if it cannot list.
     pub async fn list(self) -> Result<Found<Listed>, ProviderError> {
         let request = self.request(ListSecretsRequest {
             pattern: Some(self.pattern.clone()),
@@ -109,14 +110,14 @@ impl<'a> Call<'a> {
         if !self.may_ask_user {
             headers.insert(MAY_ASK_USER_HEADER, HeaderValue::from_static("0"));
         }
-        match self.time {
-            Some(time) => request.with_timeout(time),
+        match self.timeout {
+            Some(timeout) => request.with_timeout(timeout),
             None => request,
         }
     }
 }
 
-/// Reads an error as a daemon does. A text that is not a pattern is not a single id either.
+/// Converts an error as a daemon does. An invalid pattern counts as a pattern, not as a single id.
 pub(super) fn read_error(error: &keyway_rpc::Error, query: &str) -> ProviderError {
     let pattern = query.parse::<Pattern>();
     let is_single = pattern.is_ok_and(|pattern| pattern.as_id().is_some());

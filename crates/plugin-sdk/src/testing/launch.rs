@@ -14,22 +14,22 @@ use tokio::net::UnixStream;
 use super::{TestDaemon, TestDaemonBuilder};
 use crate::connection::{REGISTRATION_TIMEOUT, RegisterError};
 
-/// How long a plugin may take to end that was asked to.
-const END_TIMEOUT: Duration = Duration::from_secs(10);
+/// Timeout of the exit of a plugin after `Shutdown`.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why a plugin executable could not be started, or did not register.
+/// Error of launching a plugin executable.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LaunchError {
-    /// It did not register.
+    /// The plugin did not register.
     #[error(transparent)]
     Register(#[from] RegisterError),
-    /// The system did not start it.
+    /// The executable could not be started.
     #[error("cannot start {}: {source}", path.display())]
     Start {
         /// The executable.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system call.
         source: io::Error,
     },
 }
@@ -47,7 +47,8 @@ impl TestDaemonBuilder {
     ///
     /// # Errors
     ///
-    /// It cannot be started, or does not register within five seconds.
+    /// Returns [`LaunchError::Start`] if the executable cannot be started, and [`LaunchError::Register`] if it does not
+    /// register within 5 s.
     pub async fn launch(self, executable: impl AsRef<Path>) -> Result<TestDaemon, LaunchError> {
         let path = executable.as_ref();
         let failed = |source| LaunchError::Start {
@@ -79,8 +80,8 @@ impl TestDaemonBuilder {
             timeout: REGISTRATION_TIMEOUT,
             fd: 3,
         };
-        // The shell moves the connection from its stdin to descriptor 3: doing so between fork and exec takes unsafe
-        // code. The command, which owns the plugin's end, is dropped with the end of this function.
+        // The shell moves the connection from its stdin to descriptor 3, because that takes unsafe code between fork
+        // and exec. The command owns the plugin's end and is dropped when this function returns.
         let mut command = Command::new("sh");
         command
             .args(["-c", r#"exec "$0" 3<&0 </dev/null"#])
@@ -94,22 +95,22 @@ impl TestDaemonBuilder {
     }
 }
 
-/// A plugin process; killed when it is dropped.
+/// A plugin process, killed on drop.
 #[derive(Debug)]
 pub(super) struct Process(Option<Child>);
 
 impl Process {
-    /// Waits for its end.
-    pub(super) async fn ended(mut self) -> io::Result<ExitStatus> {
+    /// Waits for the exit, at most [`EXIT_TIMEOUT`].
+    pub(super) async fn wait(mut self) -> io::Result<ExitStatus> {
         let Some(mut child) = self.0.take() else {
             return Err(io::ErrorKind::NotFound.into());
         };
         let waiting = tokio::task::spawn_blocking(move || child.wait());
-        match tokio::time::timeout(END_TIMEOUT, waiting).await {
+        match tokio::time::timeout(EXIT_TIMEOUT, waiting).await {
             Ok(ended) => ended.map_err(io::Error::other)?,
             Err(_) => Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                "the plugin did not end",
+                "the plugin did not exit",
             )),
         }
     }
@@ -118,7 +119,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if let Some(child) = &mut self.0 {
-            // One that is gone already needs neither.
+            // Both fail if the process has exited already.
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -1,7 +1,7 @@
-//! A daemon for tests: registers a provider over an in-memory connection, and asks it as a daemon would.
+//! A test daemon: registers a provider over an in-memory connection and calls it as a daemon does.
 //!
-//! The whole way is real (multiplexer, HTTP, messages); only the processes and the socket are missing. For those there is
-//! [`TestDaemonBuilder::launch`], which starts your executable as a runtime does.
+//! Multiplexer, HTTP and messages are those of production; only the processes and the socket are missing. To include
+//! those, [`TestDaemonBuilder::launch`] starts your executable as a runtime does.
 //!
 //! ```
 //! use keyway_plugin_sdk::testing::{TestDaemon, block_on};
@@ -48,11 +48,11 @@ use self::launch::Process;
 use crate::connection::{Ended, RegisterError};
 use crate::{Decision, Description, Listed, ProviderError, Requester, SecretsProvider};
 
-/// Runs a test's future on an event loop of its own.
+/// Runs the future of a test on its own event loop.
 ///
 /// # Panics
 ///
-/// When the system gives no event loop.
+/// Panics if the event loop cannot be created.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -62,19 +62,19 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-/// What a plugin said of itself when it registered.
+/// The registration of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Registration {
-    /// Its name.
+    /// Name of the plugin.
     pub name: String,
-    /// Its version.
+    /// Version of the plugin.
     pub version: String,
-    /// The pattern that it registered, if it is a provider; an access-control module has none.
+    /// The registered pattern; `None` for an access-control module.
     pub pattern: Option<String>,
-    /// Its realm: the patterns that it described, or the registered one.
+    /// The realm: the patterns of the description, or the registered one.
     pub realm: Vec<Pattern>,
-    /// What else it described; `None` for an access-control module and for plugins of other SDKs.
+    /// The description; `None` for an access-control module and for plugins of other SDKs.
     pub description: Option<Description>,
 }
 
@@ -83,64 +83,64 @@ pub struct Registration {
 pub struct TestDaemon {
     session: Session,
     registration: Registration,
-    /// The plugin's end; none when it is somewhere else.
+    /// The task of the plugin's end; `None` if the plugin is another process.
     plugin: Option<JoinHandle<Result<Ended, RegisterError>>>,
-    /// The plugin's process, if it was launched.
+    /// The plugin's process; `None` unless it was launched.
     process: Option<Process>,
     _tasks: JoinSet<()>,
 }
 
 impl TestDaemon {
-    /// A daemon with this provider, registered as `test`.
+    /// Starts a daemon with `provider`, registered as `test`.
     ///
     /// # Errors
     ///
-    /// The registration's.
+    /// Returns the [`RegisterError`] of a failed registration.
     pub async fn start(provider: impl SecretsProvider) -> Result<Self, RegisterError> {
         Self::builder().start(provider).await
     }
 
-    /// Settings for a daemon.
+    /// Returns a builder with the default settings.
     #[must_use]
     pub fn builder() -> TestDaemonBuilder {
         TestDaemonBuilder::default()
     }
 
-    /// What the plugin said of itself.
+    /// Returns the registration of the plugin.
     #[must_use]
     pub fn registration(&self) -> &Registration {
         &self.registration
     }
 
-    /// Asks for the secrets that match; see [`call`](Self::call) for more than that.
+    /// Gets the secrets that match; [`call`](Self::call) has more options.
     ///
     /// # Errors
     ///
-    /// Returns what the plugin answered, of kind [`NotFound`](crate::ErrorKind::NotFound) if nothing matches.
+    /// Returns the plugin's error, of kind [`NotFound`](crate::ErrorKind::NotFound) if no secret matches.
     pub async fn get(&self, pattern: &str) -> Result<Vec<Envelope>, ProviderError> {
         Ok(self.call(pattern).get().await?.found)
     }
 
-    /// Asks for a listing; see [`call`](Self::call) for more than that.
+    /// Lists the secrets that match; [`call`](Self::call) has more options.
     ///
     /// # Errors
     ///
-    /// Returns what the plugin answered, of kind [`CannotList`](crate::ErrorKind::CannotList) if it cannot list.
+    /// Returns the plugin's error, of kind [`CannotList`](crate::ErrorKind::CannotList) if it cannot list.
     pub async fn list(&self, pattern: &str) -> Result<Vec<Listed>, ProviderError> {
         Ok(self.call(pattern).list().await?.found)
     }
 
-    /// A call about a pattern, with a deadline or without prompts, whose response tells if it is incomplete.
+    /// Returns a call for a pattern, with options such as a deadline, whose response reports whether it is incomplete.
     #[must_use]
     pub fn call(&self, pattern: impl Into<String>) -> Call<'_> {
         Call::new(self, pattern.into())
     }
 
-    /// Asks an access-control module.
+    /// Calls an access-control module.
     ///
     /// # Errors
     ///
-    /// What the module answered.
+    /// Returns the module's error.
     pub async fn check_access(
         &self,
         pattern: &str,
@@ -161,28 +161,31 @@ impl TestDaemon {
         })
     }
 
-    /// Asks the plugin to end, as a daemon does that stops it.
+    /// Stops the plugin with `Shutdown`, as a daemon does, and waits for its end.
     ///
     /// # Panics
     ///
-    /// When the plugin does not end cleanly: its panic, a connection that broke, a process that fails or does not end.
+    /// Panics if the plugin does not end cleanly: it panicked, the connection broke, or its process failed or did not exit.
     pub async fn stop(self) {
         let client = PluginServiceClient::new(self.transport());
         client
             .shutdown(ShutdownRequest {})
             .await
-            .expect("the plugin answers the call to shut down");
+            .expect("the plugin responds to `Shutdown`");
         if let Some(plugin) = self.plugin {
             let ended = plugin.await.expect("the plugin does not panic");
-            assert_eq!(ended.expect("the plugin was registered"), Ended::Asked);
+            assert_eq!(
+                ended.expect("the plugin was registered"),
+                Ended::ShutdownRequested
+            );
         }
-        // A plugin closes the connection when it was asked to end.
+        // A plugin closes the connection after `Shutdown`.
         self.session
             .closed()
             .await
             .expect("the connection ends cleanly");
         if let Some(process) = self.process {
-            let status = process.ended().await.expect("the plugin ends in time");
+            let status = process.wait().await.expect("the plugin exits in time");
             assert!(status.success(), "the plugin ended with {status}");
         }
     }

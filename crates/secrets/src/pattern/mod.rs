@@ -94,12 +94,11 @@ impl Pattern {
         contain::covers(&Canonical::new(&self.0), &Canonical::new(&other.0))
     }
 
-    /// The pattern of exactly the ids that belong to both sets, where one pattern can say it.
+    /// Returns the pattern of exactly the ids that belong to both sets, if a single pattern describes them.
     ///
-    /// `None` means that no id belongs to both (see [`overlaps`](Self::overlaps)) or that it takes more than one
-    /// pattern: `**/a/**` and `**/b/**` share `a/b` and `b/a`, which no single pattern describes without a third. For
-    /// patterns so large or so contrived that the work would pass a fixed bound the answer is `None` as well, unless
-    /// one covers the other.
+    /// Returns `None` if no id belongs to both (see [`overlaps`](Self::overlaps)) or if the common set takes more than
+    /// one pattern: `**/a/**` and `**/b/**` share `a/b` and `b/a`, which no single pattern describes without a third
+    /// id. Also returns `None` for patterns whose work would exceed a fixed bound, unless one covers the other.
     ///
     /// ```
     /// use keyway_secrets::Pattern;

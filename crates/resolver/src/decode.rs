@@ -1,4 +1,4 @@
-//! From messages to answers.
+//! Converts messages into the results of the client.
 
 use keyway_proto::keyway::v1 as wire;
 use keyway_proto::keyway::v1::unlisted::Reason;
@@ -11,7 +11,7 @@ use crate::{
     ResolveError, Secrets, Unlisted, UnlistedReason,
 };
 
-/// Reads envelopes and sorts out what was not asked for.
+/// Converts envelopes and separates those that do not match the query.
 pub(crate) fn secrets(
     query: &Pattern,
     response: GetSecretsResponse,
@@ -24,7 +24,7 @@ pub(crate) fn secrets(
     for envelope in response.envelopes {
         match Envelope::try_from(envelope) {
             Ok(envelope) if query.matches(&envelope.id) => secrets.envelopes.push(envelope),
-            Ok(envelope) => secrets.rejected.push(Rejected::NotAskedFor {
+            Ok(envelope) => secrets.rejected.push(Rejected::NotRequested {
                 id: envelope.id.clone(),
             }),
             Err(error) => secrets.rejected.push(error.into()),
@@ -33,7 +33,7 @@ pub(crate) fn secrets(
     secrets
 }
 
-/// The only secret of an answer, if it is certain.
+/// Returns the only secret of a result, if it is certain.
 pub(crate) fn only(id: &Id, mut secrets: Secrets) -> Result<Envelope, GetOneError> {
     if let Some(rejected) = secrets.rejected.first() {
         let message = format!("beside {id}, {rejected}");
@@ -58,7 +58,7 @@ pub(crate) fn only(id: &Id, mut secrets: Secrets) -> Result<Envelope, GetOneErro
             providers,
         });
     }
-    // A daemon says `not_found` by itself; a success without a secret means the same.
+    // Keyway's daemon returns `not_found` itself; a success without a secret is equivalent.
     secrets.envelopes.pop().ok_or_else(|| {
         let message = format!("there is no secret {id}");
         ResolveError::NotFound { message }.into()
@@ -68,7 +68,7 @@ pub(crate) fn only(id: &Id, mut secrets: Secrets) -> Result<Envelope, GetOneErro
 pub(crate) fn authorization(response: AuthorizeResponse) -> Authorization {
     Authorization {
         allowed: response.decision() == Decision::Allow,
-        // A time that cannot be read is no permission to rely on the answer later.
+        // An invalid time counts as expired, so that the authorization is not used later.
         expires_at: timestamp::from_wire(response.expires_at)
             .unwrap_or(Some(std::time::UNIX_EPOCH)),
     }
@@ -78,7 +78,7 @@ pub(crate) fn catalog(
     response: wire::ListSecretsResponse,
     mut failures: Vec<ProviderFailure>,
 ) -> Catalog {
-    // A daemon that does not describe the failures names them in the message alone.
+    // A daemon that does not describe failures names the providers in the message only.
     for unlisted in &response.unlisted {
         let name = unlisted.provider();
         if unlisted.reason() == Reason::Failed && failures.iter().all(|known| known.name != name) {
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_catalog_names_each_failed_provider_once_and_none_that_cannot_list() {
+    fn a_catalog_has_each_failed_provider_once_and_none_that_cannot_list() {
         let response = wire::ListSecretsResponse {
             unlisted: vec![
                 unlisted("described", Reason::Failed),

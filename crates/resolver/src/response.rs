@@ -1,4 +1,4 @@
-//! What a daemon answers, in types of this crate.
+//! The results of queries and other calls.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -8,67 +8,67 @@ use keyway_secrets::{Envelope, Id, Pattern};
 
 use crate::ProviderFailure;
 
-/// The secrets that a pattern matches, as far as they are certain.
+/// The result of a query: the certain secrets that match a pattern.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Secrets {
-    /// The secrets, in the order of provider names. Two providers may both have the same id.
+    /// The secrets in the order of provider names. Two providers may both have the same id.
     pub envelopes: Vec<Envelope>,
-    /// The providers that failed while others answered: what they hold, and what they could have overruled, is missing here.
+    /// The providers that failed. The secrets that they hold, and those that they could overrule, are missing here.
     pub failures: Vec<ProviderFailure>,
-    /// What was in the answer and is not one of the secrets asked for.
+    /// Parts of the response that are not requested secrets.
     pub rejected: Vec<Rejected>,
 }
 
 impl Secrets {
-    /// Whether every provider that was asked has answered, with nothing but secrets that were asked for.
+    /// Returns `true` if no provider failed and nothing was rejected.
     pub fn is_complete(&self) -> bool {
         self.failures.is_empty() && self.rejected.is_empty()
     }
 
-    /// The names of the providers that failed.
+    /// Returns the names of the providers that failed.
     pub fn failed_providers(&self) -> Vec<String> {
         let names = self.failures.iter().map(|failure| failure.name.clone());
         names.filter(|name| !name.is_empty()).collect()
     }
 }
 
-/// Something in an answer that is not one of the secrets asked for.
+/// A part of a response that is not a requested secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejected {
-    /// An envelope that cannot be read.
+    /// An invalid envelope.
     #[error(transparent)]
     Invalid(#[from] InvalidEnvelope),
     /// A secret that the pattern does not match.
-    #[error("{id} was sent but not asked for")]
-    NotAskedFor {
-        /// Its id.
+    #[error("{id} was sent but not requested")]
+    NotRequested {
+        /// The id of the secret.
         id: Id,
     },
 }
 
-/// Whether secrets may be read.
+/// The result of [`Resolver::authorize`](crate::Resolver::authorize).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Authorization {
-    /// The answer, for all patterns together.
+    /// `true` if all patterns may be read.
     pub allowed: bool,
-    /// How long it holds, when the daemon says so.
+    /// When the authorization expires; `None` if the daemon does not say.
     pub expires_at: Option<SystemTime>,
 }
 
-/// What there is to read.
+/// The result of a listing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Catalog {
-    /// The secrets, in the order of provider names.
+    /// The secrets in the order of provider names.
     pub entries: Vec<Entry>,
-    /// The providers that gave no list.
+    /// The providers whose secrets are not listed.
     pub unlisted: Vec<Unlisted>,
-    /// The providers that failed, in rank order; those that cannot list are not among them.
+    /// The providers that failed, in rank order; those that cannot list are not included.
     pub failures: Vec<ProviderFailure>,
-    /// Entries of the answer that could not be read, each with its reason.
+    /// Error texts of the invalid entries of the response.
     pub rejected: Vec<String>,
 }
 
@@ -76,17 +76,17 @@ pub struct Catalog {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
-    /// Its name.
+    /// The id of the secret.
     pub id: Id,
-    /// The plugin that provides it.
+    /// Name of the plugin that provides it.
     pub provider: String,
-    /// The provider's version of it; often empty.
+    /// The provider's version of the secret; often empty.
     pub version: String,
-    /// When it was made.
+    /// When the secret was created.
     pub created_at: Option<SystemTime>,
-    /// When it stops being valid.
+    /// When the secret stops being valid.
     pub expires_at: Option<SystemTime>,
-    /// What else the provider says of it.
+    /// Provider-specific metadata.
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -94,13 +94,13 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unlisted {
-    /// The plugin's name.
+    /// Name of the plugin.
     pub provider: String,
-    /// The ids that it answers for, when the daemon says so.
+    /// The realm of the provider; `None` if the daemon does not report it.
     pub realm: Option<Pattern>,
-    /// Why.
+    /// Why the provider is not listed.
     pub reason: UnlistedReason,
-    /// More about that, for people; often empty.
+    /// Details for the user; often empty.
     pub message: String,
 }
 
@@ -108,9 +108,9 @@ pub struct Unlisted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnlistedReason {
-    /// It has no way to list.
+    /// The provider cannot list.
     CannotList,
-    /// It failed to.
+    /// The provider failed.
     Failed,
     /// The daemon gives a reason that this crate does not know.
     Unknown,

@@ -1,4 +1,4 @@
-//! What the client makes of a daemon's answers. The daemon is a router in this process: no socket, no hyper.
+//! The results of the client for scripted responses. The daemon is a router in this process: no socket, no hyper.
 
 mod support;
 
@@ -13,12 +13,12 @@ fn resolver() -> Resolver<Router> {
     Resolver::new(support::router())
 }
 
-async fn fault(pattern: &str) -> ResolveError {
+async fn error(pattern: &str) -> ResolveError {
     resolver().get(&pattern.parse().unwrap()).await.unwrap_err()
 }
 
 #[tokio::test]
-async fn secrets_come_with_their_facts() {
+async fn secrets_have_id_value_and_provider() {
     let secrets = resolver().get(&"demo/*".parse().unwrap()).await.unwrap();
     let found: Vec<_> = secrets
         .envelopes
@@ -36,7 +36,7 @@ async fn secrets_come_with_their_facts() {
 }
 
 #[tokio::test]
-async fn a_partial_answer_names_who_failed() {
+async fn a_partial_result_names_the_failed_providers() {
     let secrets = resolver()
         .get(&"demo/partial".parse().unwrap())
         .await
@@ -47,7 +47,7 @@ async fn a_partial_answer_names_who_failed() {
 }
 
 #[tokio::test]
-async fn what_was_not_asked_for_is_set_apart() {
+async fn secrets_that_were_not_requested_are_rejected() {
     let secrets = resolver()
         .get(&"demo/foreign".parse().unwrap())
         .await
@@ -57,7 +57,7 @@ async fn what_was_not_asked_for_is_set_apart() {
     assert_eq!(
         rejected,
         [
-            "other/id was sent but not asked for",
+            "other/id was sent but not requested",
             "an envelope has the invalid id \"not an id\""
         ]
     );
@@ -66,18 +66,18 @@ async fn what_was_not_asked_for_is_set_apart() {
 #[tokio::test]
 async fn each_failure_has_its_kind() {
     assert!(matches!(
-        fault("demo/none").await,
+        error("demo/none").await,
         ResolveError::NotFound { .. }
     ));
     assert!(matches!(
-        fault("demo/denied").await,
+        error("demo/denied").await,
         ResolveError::Denied { .. }
     ));
     assert!(matches!(
-        fault("demo/internal").await,
+        error("demo/internal").await,
         ResolveError::Other(_)
     ));
-    match fault("demo/broken").await {
+    match error("demo/broken").await {
         ResolveError::Uncertain { failures, .. } => {
             assert_eq!(failures.len(), 1);
             assert_eq!(
@@ -87,30 +87,30 @@ async fn each_failure_has_its_kind() {
         }
         other => panic!("{other:?}"),
     }
-    match fault("demo/conflict").await {
+    match error("demo/conflict").await {
         ResolveError::Conflict { failures, .. } => {
             assert_eq!(failures[0].kind, FailureKind::Conflict);
         }
         other => panic!("{other:?}"),
     }
     assert!(
-        matches!(fault("demo/state").await, ResolveError::Other(_)),
-        "the state of something else is not a conflict"
+        matches!(error("demo/state").await, ResolveError::Other(_)),
+        "a failed precondition without providers is not a conflict"
     );
 }
 
 #[tokio::test]
 async fn a_failed_provider_is_described() {
-    let fault = fault("demo/locked").await;
-    let [failure] = fault.failures() else {
-        panic!("{fault:?}")
+    let error = error("demo/locked").await;
+    let [failure] = error.failures() else {
+        panic!("{error:?}")
     };
     assert_eq!(failure.name, "vault");
     assert_eq!(failure.kind, FailureKind::Locked);
     assert_eq!(failure.message, "vault is locked");
     assert_eq!(failure.remedy, "unlock it with `vault unlock`");
     assert_eq!(failure.retry_after, None);
-    assert!(fault.is_transient());
+    assert!(error.is_transient());
 
     let pattern = "demo/described".parse().unwrap();
     let secrets = resolver().get(&pattern).await.unwrap();
@@ -121,25 +121,25 @@ async fn a_failed_provider_is_described() {
 #[tokio::test]
 async fn a_value_beside_a_failed_provider_or_a_foreign_envelope_is_not_returned() {
     for id in ["demo/partial", "demo/described"] {
-        let fault = resolver().get_one(&id.parse().unwrap()).await.unwrap_err();
+        let error = resolver().get_one(&id.parse().unwrap()).await.unwrap_err();
         assert!(
             matches!(
-                fault,
+                error,
                 GetOneError::Resolve(ResolveError::Uncertain { ref failures, .. }) if !failures.is_empty()
             ),
-            "{id}: {fault:?}"
+            "{id}: {error:?}"
         );
     }
-    let fault = resolver()
+    let error = resolver()
         .get_one(&"demo/foreign".parse().unwrap())
         .await
         .unwrap_err();
     assert!(
         matches!(
-            fault,
+            error,
             GetOneError::Resolve(ResolveError::InvalidResponse { .. })
         ),
-        "{fault:?}"
+        "{error:?}"
     );
 }
 
@@ -154,8 +154,8 @@ async fn prompts_are_forbidden_on_request() {
 }
 
 #[tokio::test]
-async fn the_words_of_each_failure() {
-    let mut words = String::new();
+async fn the_texts_of_each_error() {
+    let mut texts = String::new();
     for pattern in [
         "demo/none",
         "demo/denied",
@@ -164,15 +164,15 @@ async fn the_words_of_each_failure() {
         "demo/locked",
         "demo/conflict",
     ] {
-        words += &format!("{pattern}: {}\n", fault(pattern).await);
+        texts += &format!("{pattern}: {}\n", error(pattern).await);
     }
     for id in ["demo/twice", "demo/foreign", "demo/partial"] {
-        words += &format!(
+        texts += &format!(
             "{id}: {}\n",
             resolver().get_one(&id.parse().unwrap()).await.unwrap_err()
         );
     }
-    insta::assert_snapshot!(words, @r"
+    insta::assert_snapshot!(texts, @r"
     demo/none: no secret was found: no provider has demo/none
     demo/denied: access was denied: `guard` does not allow it
     demo/internal: internal: it broke
@@ -180,25 +180,25 @@ async fn the_words_of_each_failure() {
     demo/locked: vault is locked
     demo/conflict: vault and env disagree
     demo/twice: demo/twice is provided by first and by second
-    demo/foreign: the response of the daemon is invalid: beside demo/foreign, other/id was sent but not asked for
+    demo/foreign: the response of the daemon is invalid: beside demo/foreign, other/id was sent but not requested
     demo/partial: demo/partial is uncertain, because these providers failed: slow, broken
     ");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_daemon_that_never_answers_is_not_waited_for_longer_than_agreed() {
+async fn a_query_without_a_response_times_out() {
     let resolver = resolver().with_timeout(Duration::from_secs(3));
     let started = tokio::time::Instant::now();
-    let fault = resolver
+    let error = resolver
         .get(&"demo/never".parse().unwrap())
         .await
         .unwrap_err();
-    assert!(matches!(fault, ResolveError::TimedOut { .. }), "{fault:?}");
+    assert!(matches!(error, ResolveError::TimedOut { .. }), "{error:?}");
     assert_eq!(started.elapsed().as_secs(), 3);
 }
 
 #[tokio::test]
-async fn one_secret_by_its_id() {
+async fn get_one_returns_one_secret_and_reports_several() {
     let envelope = resolver()
         .get_one(&"demo/hit".parse().unwrap())
         .await
@@ -216,7 +216,7 @@ async fn one_secret_by_its_id() {
 }
 
 #[tokio::test]
-async fn authorization_is_for_all_patterns_together() {
+async fn authorization_covers_all_patterns_together() {
     let patterns = |texts: &[&str]| {
         texts
             .iter()
@@ -238,7 +238,7 @@ async fn authorization_is_for_all_patterns_together() {
 }
 
 #[tokio::test]
-async fn the_catalog_has_entries_and_says_who_is_missing() {
+async fn the_catalog_has_entries_and_unlisted_providers() {
     let catalog = resolver().list(&Pattern::everything()).await.unwrap();
     assert_eq!(
         catalog
@@ -260,26 +260,26 @@ async fn the_catalog_has_entries_and_says_who_is_missing() {
 }
 
 #[tokio::test]
-async fn a_daemon_of_another_make_has_no_catalog() {
+async fn a_daemon_without_a_catalog_is_unsupported() {
     let without = Resolver::new(Router::new());
-    let fault = without.list(&Pattern::everything()).await.unwrap_err();
+    let error = without.list(&Pattern::everything()).await.unwrap_err();
     assert!(
-        matches!(fault, ResolveError::Unsupported { .. }),
-        "{fault:?}"
+        matches!(error, ResolveError::Unsupported { .. }),
+        "{error:?}"
     );
 }
 
 #[tokio::test]
-async fn the_version_is_that_of_the_daemon() {
+async fn version_returns_the_version_of_the_daemon() {
     assert_eq!(resolver().version().await.unwrap(), "v1.2.3");
 }
 
 #[tokio::test]
-async fn an_answer_over_the_limit_is_refused() {
-    let resolver = resolver().with_max_answer(64 * 1024);
-    let fault = resolver
+async fn a_response_over_the_limit_is_refused() {
+    let resolver = resolver().with_max_response_len(64 * 1024);
+    let error = resolver
         .get(&"demo/large".parse().unwrap())
         .await
         .unwrap_err();
-    assert!(matches!(fault, ResolveError::Other(_)), "{fault:?}");
+    assert!(matches!(error, ResolveError::Other(_)), "{error:?}");
 }

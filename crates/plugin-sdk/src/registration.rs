@@ -1,4 +1,4 @@
-//! What a plugin registers with, checked before anything is sent.
+//! The registration request of a plugin, validated before it is sent.
 
 use std::time::Duration;
 
@@ -10,21 +10,25 @@ use prost::Message as _;
 
 use crate::service::Role;
 
-/// What the plugin registers with on each of its connections.
+/// The registration request that the plugin sends on each of its connections.
 #[derive(Clone, Debug)]
-pub(crate) struct Introduction {
+pub(crate) struct RegistrationRequest {
     pub(crate) name: String,
-    pub(crate) registration_timeout: Duration,
+    pub(crate) timeout: Duration,
     message: RegisterPluginRequest,
     /// The encoded description; empty for an access-control module.
     description: Vec<u8>,
 }
 
-impl Introduction {
-    /// Makes the introduction of a role, and checks it by the rules of the daemon.
+impl RegistrationRequest {
+    /// Creates the request of a role and validates it by the rules of the daemon.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`InvalidRegistration`] if the name, version, realm or description breaks a rule.
     pub(crate) fn new(
         name: String,
-        registration_timeout: Duration,
+        timeout: Duration,
         role: &dyn Role,
     ) -> Result<Self, InvalidRegistration> {
         let version = role.version();
@@ -46,14 +50,14 @@ impl Introduction {
         };
         Ok(Self {
             name,
-            registration_timeout,
+            timeout,
             message,
             description,
         })
     }
 
-    /// The request that registers the plugin.
-    pub(crate) fn request(&self) -> Request<RegisterPluginRequest> {
+    /// Returns the message with its headers.
+    pub(crate) fn to_request(&self) -> Request<RegisterPluginRequest> {
         let mut request = Request::new(self.message.clone());
         if !self.description.is_empty() {
             request
