@@ -93,6 +93,16 @@ pub enum SessionError {
         /// How many streams were neither finished nor dropped here.
         streams: usize,
     },
+    /// Streams that had not finished when [`Config::drain_timeout`](crate::Config::drain_timeout) expired
+    /// were reset.
+    #[error(
+        "{streams} {} reset when the drain timeout expired",
+        if *streams == 1 { "stream was" } else { "streams were" }
+    )]
+    DrainTimeout {
+        /// How many streams that were neither finished nor dropped here were reset.
+        streams: usize,
+    },
     /// The [`Driver`](crate::Driver) was dropped before the session was closed.
     #[error("the session's driver was dropped")]
     DriverDropped,
@@ -111,6 +121,9 @@ pub enum SessionError {
         /// 1 is a protocol error, 2 an internal error, others are not standardised.
         code: u32,
     },
+    /// The connection ended before it had taken all bytes that were written to streams.
+    #[error("the connection ended before all bytes written to streams were sent")]
+    UnsentData,
     /// The socket took no byte for too long.
     #[error("the connection took no bytes for {0:?}")]
     WriteTimeout(Duration),

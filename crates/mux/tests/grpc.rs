@@ -17,7 +17,7 @@ use std::{
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use grpc::{Client, LARGEST, Party, message, messages, receive};
-use keyway_mux::Config;
+use keyway_mux::{Config, SessionError};
 use support::{bounded, pair_with, wired_pair};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -333,8 +333,8 @@ async fn m04_calls_fail_with_their_session() {
             until("the calls", || party.service.going_on() == ENDLESS).await;
         }
         if is_close {
-            let closed = client.end.session.close();
-            bounded("the close", closed).await.unwrap();
+            let closed = bounded("the close", client.end.session.close()).await;
+            assert!(matches!(closed, Err(SessionError::DrainTimeout { .. })));
         } else {
             client.end.driver.abort();
         }

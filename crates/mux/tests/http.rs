@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use keyway_mux::{Connector, Listener, Role, Session, StreamInfo};
+use keyway_mux::{Connector, Listener, Role, Session, SessionError, StreamInfo};
 use support::{bounded, eventually, pair};
 use tokio::{io::AsyncWriteExt, task::JoinSet};
 
@@ -138,7 +138,11 @@ async fn m30_an_idle_http_connection_does_not_hold_a_close_up() {
     idle.flush().await.unwrap();
     tokio::time::sleep(Duration::from_millis(10)).await;
     let start = tokio::time::Instant::now();
-    bounded("the close", client.session.close()).await.unwrap();
+    let closed = bounded("the close", client.session.close()).await;
+    assert!(matches!(
+        closed,
+        Err(SessionError::DrainTimeout { streams: 1 })
+    ));
     assert!(
         start.elapsed() <= Duration::from_secs(3),
         "{:?}",

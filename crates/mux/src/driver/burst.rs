@@ -91,6 +91,9 @@ impl<'a> Burst<'a> {
         let queued = core.out.len();
         core.out.consume(written);
         let mut left = written.saturating_sub(queued);
+        if left > 0 {
+            core.out.data_bypassed();
+        }
         if left >= self.len() + self.frames().len() * HEADER_LEN {
             return self.len();
         }

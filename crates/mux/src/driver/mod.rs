@@ -62,7 +62,11 @@ impl Driver {
     /// Arms the timer for the session's next deadline. A timer that is early stays as it is: an
     /// idle wake-up is cheaper than moving it for every frame.
     fn arm(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) {
-        let Some(deadline) = deadline else { return };
+        let Some(deadline) = deadline else {
+            // One that has elapsed would make each turn look due.
+            self.timer.take_if(|timer| timer.is_elapsed());
+            return;
+        };
         let deadline = tokio::time::Instant::from_std(deadline);
         let timer = self
             .timer
@@ -92,7 +96,7 @@ impl Future for Driver {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         // Asking the clock costs more than most turns; the timer knows whether it is time.
-        let is_due = this.timer.as_ref().is_none_or(|timer| timer.is_elapsed());
+        let is_due = this.timer.as_ref().is_some_and(|timer| timer.is_elapsed());
         let turn = this.shared.with(|state| state.turn(cx, is_due));
         match turn {
             turn::Turn::Over(outcome) => Poll::Ready(outcome),

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::{Config, Role},
-    error::{AcceptError, OpenError, SessionError, StreamError},
+    error::{AcceptError, OpenError, StreamError},
     frame::MAX_PAYLOAD,
     io::Connection,
     session::{Core, Event, FLUSH_AT, Outcome, Read},
@@ -30,6 +30,9 @@ use crate::{
 /// From this size on a write goes to the socket from the caller's buffer. Below that, the copy costs less than a
 /// system call for each.
 const DIRECT_WRITE: usize = MAX_PAYLOAD;
+
+/// How many slots for the waiting tasks of streams are kept for later streams.
+const MAX_KEPT_SLOTS: usize = 1024;
 
 /// A session as all its handles share it.
 pub(crate) struct Shared {
@@ -51,6 +54,7 @@ impl Shared {
             is_scheduled: false,
             is_crowded: false,
             has_yielded: false,
+            postponed: 0,
             armed_until: None,
             streams: Vec::new(),
             accepting: WaitSet::default(),
@@ -100,6 +104,8 @@ pub(crate) struct State {
     pub(super) is_crowded: bool,
     /// The driver has let the others run once before it flushes.
     pub(super) has_yielded: bool,
+    /// For how many of the driver's turns deadlines were postponed.
+    pub(super) postponed: u8,
     /// Until when the driver's timer sleeps.
     pub(super) armed_until: Option<Instant>,
     /// The waiting tasks of each stream, by slot.
@@ -240,7 +246,7 @@ impl State {
                 None => Poll::Ready(Ok(0)),
             };
         };
-        let written = if first.len() >= DIRECT_WRITE && self.can_write_directly() {
+        let mut written = if first.len() >= DIRECT_WRITE && self.can_write_directly() {
             self.write_directly(key, first)
         } else {
             self.core.write(key, buffers)
@@ -260,6 +266,9 @@ impl State {
                 self.flush_or_schedule();
             }
         }
+        if let Some(error) = self.core.write_failure() {
+            written = Poll::Ready(Err(StreamError::Session(error)));
+        }
         written
     }
 
@@ -270,10 +279,16 @@ impl State {
         let direct = Direct { key, payload };
         let mut cx = Context::from_waker(driver);
         let written = self.socket.write_directly(&mut cx, &mut self.core, &direct);
-        if written.is_ready() {
-            self.after_write();
+        match std::task::ready!(written)? {
+            Ok(count) => {
+                self.after_write();
+                Poll::Ready(Ok(count))
+            }
+            Err(error) => {
+                self.write_failed(error);
+                Poll::Pending
+            }
         }
-        written
     }
 
     /// Sends what is queued for the stream, SYN included.
@@ -315,6 +330,9 @@ impl State {
             }
         }
         self.core.release(key, now);
+        if self.core.has_no_entries() && self.streams.capacity() > MAX_KEPT_SLOTS {
+            self.streams = Vec::new();
+        }
         if self.core.wants_to_send() || self.core.is_over() {
             self.schedule();
         }
@@ -432,7 +450,7 @@ impl State {
 
     /// The driver is gone: nothing will move any more.
     pub(super) fn abandon(&mut self) {
-        self.core.end(Err(SessionError::DriverDropped));
+        self.core.abandon();
         self.socket.close();
         self.forget_driver();
     }
@@ -447,10 +465,8 @@ impl State {
     /// The connection failed in a write. What the peer sent before may still be read, so the
     /// driver reads on to the end.
     pub(super) fn write_failed(&mut self, error: io::Error) {
-        tracing::debug!(session = self.core.session(), %error, "writing to the connection failed");
-        self.core.out.clear();
-        self.core.stalled(now());
-        self.socket.fail(error);
+        self.socket.fail();
+        self.core.write_failed(now(), error);
         self.schedule();
     }
 }

@@ -1,8 +1,9 @@
 //! The connection: what it takes, and what it may be holding back.
 
 use std::{
+    future::{Future, poll_fn},
     io::{self, IoSlice},
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
 };
 
@@ -21,7 +22,7 @@ pub(super) struct Socket {
     /// Bytes were written that the connection may be holding back.
     needs_flush: bool,
     /// Writing failed.
-    error: Option<io::Error>,
+    has_failed: bool,
     /// The write side was shut down.
     is_shut: bool,
 }
@@ -32,7 +33,7 @@ impl Socket {
             io: Some(io),
             is_blocked: false,
             needs_flush: false,
-            error: None,
+            has_failed: false,
             is_shut: false,
         }
     }
@@ -47,12 +48,11 @@ impl Socket {
         self.io = None;
     }
 
-    pub(super) fn fail(&mut self, error: io::Error) {
-        self.error.get_or_insert(error);
-    }
-
-    pub(super) fn take_error(&mut self) -> Option<io::Error> {
-        self.error.take()
+    /// Writing has failed and is not tried again.
+    pub(super) const fn fail(&mut self) {
+        self.has_failed = true;
+        self.is_blocked = false;
+        self.needs_flush = false;
     }
 
     pub(super) const fn is_blocked(&self) -> bool {
@@ -61,7 +61,7 @@ impl Socket {
 
     /// Whether there is a write side that may still be used.
     pub(super) fn can_write(&self) -> bool {
-        self.io.is_some() && self.error.is_none() && !self.is_shut
+        self.io.is_some() && !self.has_failed && !self.is_shut
     }
 
     /// Writes what is queued until the queue is empty or the socket full.
@@ -76,9 +76,10 @@ impl Socket {
             let Some(io) = self.io() else { return Ok(()) };
             let (front, back) = core.out.parts();
             let written = if back.is_empty() {
-                io.poll_write(cx, front)
+                unconstrained(cx, io, |io, cx| io.poll_write(cx, front))
             } else {
-                io.poll_write_vectored(cx, &[IoSlice::new(front), IoSlice::new(back)])
+                let parts = [IoSlice::new(front), IoSlice::new(back)];
+                unconstrained(cx, io, |io, cx| io.poll_write_vectored(cx, &parts))
             };
             match written {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
@@ -105,6 +106,11 @@ impl Socket {
         self.needs_flush && !self.is_blocked
     }
 
+    /// Whether the connection may be holding back what it took.
+    pub(super) const fn is_flushing(&self) -> bool {
+        self.needs_flush
+    }
+
     /// Lets the connection pass on what it may have buffered. One that cannot is blocked as one that
     /// takes nothing: what it holds would stay there if it were not asked again.
     pub(super) fn flush_connection(
@@ -113,11 +119,13 @@ impl Socket {
         core: &mut Core,
     ) -> io::Result<()> {
         let Some(io) = self.io() else { return Ok(()) };
-        match io.poll_flush(cx) {
+        match unconstrained(cx, io, |io, cx| io.poll_flush(cx)) {
             Poll::Ready(result) => {
+                result?;
                 self.needs_flush = false;
                 core.progressed();
-                result
+                core.out.flushed();
+                Ok(())
             }
             Poll::Pending => {
                 self.is_blocked = true;
@@ -138,10 +146,13 @@ impl Socket {
         if self.is_shut {
             return Poll::Ready(Ok(()));
         }
+        if self.has_failed {
+            return Poll::Pending;
+        }
         let Some(io) = self.io() else {
             return Poll::Ready(Ok(()));
         };
-        let result = io.poll_shutdown(cx);
+        let result = unconstrained(cx, io, |io, cx| io.poll_shutdown(cx));
         self.is_shut = result.is_ready();
         result
     }
@@ -153,30 +164,29 @@ impl Socket {
         cx: &mut Context<'_>,
         core: &mut Core,
         direct: &Direct<'_>,
-    ) -> Poll<Result<usize, StreamError>> {
+    ) -> Poll<Result<io::Result<usize>, StreamError>> {
         let burst = ready!(Burst::begin(core, direct))?;
         core.stage();
-        let written = self.write_portions(cx, &burst.behind(core.out.parts()));
+        let written = match self.write_portions(cx, &burst.behind(core.out.parts())) {
+            Ok(written) => written,
+            Err(error) => return Poll::Ready(Ok(Err(error))),
+        };
         if written > 0 {
             core.progressed();
         }
         if self.is_blocked {
             core.stalled(now());
         }
-        Poll::Ready(Ok(burst.settle(core, direct.key, written)))
+        Poll::Ready(Ok(Ok(burst.settle(core, direct.key, written))))
     }
 
-    /// Writes one portion after the other until the connection takes less than one, and says how many bytes it took:
-    /// of one that failed, more than there are.
-    fn write_portions(&mut self, cx: &mut Context<'_>, slices: &Slices<'_>) -> usize {
+    /// Writes one portion after the other until the connection takes less than one, and says how many bytes it took.
+    fn write_portions(&mut self, cx: &mut Context<'_>, slices: &Slices<'_>) -> io::Result<usize> {
         let mut written = 0_usize;
         for portion in slices.portions() {
             let Some(io) = self.io() else { break };
-            match io.poll_write_vectored(cx, portion) {
-                Poll::Ready(Ok(0)) => {
-                    self.fail(io::ErrorKind::WriteZero.into());
-                    return usize::MAX;
-                }
+            match unconstrained(cx, io, |io, cx| io.poll_write_vectored(cx, portion)) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(count)) => {
                     written = written.saturating_add(count);
                     self.needs_flush = true;
@@ -184,18 +194,26 @@ impl Socket {
                         break;
                     }
                 }
-                Poll::Ready(Err(error)) => {
-                    self.fail(error);
-                    return usize::MAX;
-                }
+                Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => {
                     self.is_blocked = true;
                     break;
                 }
             }
         }
-        written
+        Ok(written)
     }
+}
+
+/// Polls the connection outside of the task's cooperative budget. The connection is shared by all tasks, and a
+/// connection of tokio is pending without being blocked if the budget of the task that polls it is spent.
+pub(super) fn unconstrained<T>(
+    cx: &mut Context<'_>,
+    mut io: Pin<&mut dyn Connection>,
+    mut poll: impl FnMut(Pin<&mut dyn Connection>, &mut Context<'_>) -> Poll<T>,
+) -> Poll<T> {
+    let polling = poll_fn(|cx| poll(io.as_mut(), cx));
+    pin!(tokio::task::unconstrained(polling)).poll(cx)
 }
 
 #[cfg(all(test, not(keyway_loom)))]
@@ -265,7 +283,7 @@ mod tests {
     /// What became of a write.
     struct Outcome {
         /// How much of the payload was taken.
-        count: usize,
+        written: io::Result<usize>,
         /// What the connection has.
         taken: Vec<u8>,
         /// The same, with what is queued behind it.
@@ -288,13 +306,13 @@ mod tests {
         };
         let direct = Direct { key, payload };
         let mut cx = Context::from_waker(Waker::noop());
-        let Poll::Ready(Ok(count)) = socket.write_directly(&mut cx, &mut core, &direct) else {
+        let Poll::Ready(Ok(written)) = socket.write_directly(&mut cx, &mut core, &direct) else {
             panic!("the stream can be written");
         };
         let taken = std::mem::take(&mut *taken.lock().unwrap());
         let (front, back) = core.out.parts();
         Outcome {
-            count,
+            written,
             wire: [&taken, front, back].concat(),
             taken,
             socket,
@@ -308,7 +326,7 @@ mod tests {
     fn what_follows_a_short_write_is_not_written_before_the_rest() {
         let payload: Vec<u8> = (0..65_536_u32).map(|byte| (byte / 7) as u8).collect();
         let all = write(&payload, []);
-        assert_eq!(all.count, payload.len());
+        assert_eq!(all.written.unwrap(), payload.len());
         assert!(all.taken == all.wire && all.wire.len() == 4 * FRAME);
         for (answers, taken, frames) in [
             (vec![1], 1, 1),
@@ -322,7 +340,8 @@ mod tests {
                 .map(|count| Poll::Ready(Ok(count)))
                 .collect();
             let some = write(&payload, answers);
-            assert_eq!((some.taken.len(), some.count), (taken, frames * 16_384));
+            let written = some.written.unwrap();
+            assert_eq!((some.taken.len(), written), (taken, frames * 16_384));
             assert!(
                 some.wire == all.wire[..frames * FRAME],
                 "after {taken} bytes"
@@ -339,7 +358,7 @@ mod tests {
             (vec![Poll::Ready(Ok(2 * FRAME)), Poll::Pending], 2),
         ] {
             let some = write(&payload, answers);
-            assert_eq!(some.count, frames * 16_384);
+            assert_eq!(some.written.unwrap(), frames * 16_384);
             assert_eq!(some.wire.len(), frames * FRAME);
             assert!(some.socket.is_blocked(), "it will wake the driver");
             assert!(some.core.deadline().is_some(), "for as long as it may take");
@@ -347,15 +366,10 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_fails_has_taken_everything() {
+    fn a_connection_that_fails_has_taken_nothing() {
         for failure in [Ok(0), Err(io::ErrorKind::BrokenPipe.into())] {
             let answers = vec![Poll::Ready(Ok(2 * FRAME)), Poll::Ready(failure)];
-            let mut some = write(&[7; 65_536], answers);
-            assert_eq!(
-                some.count, 65_536,
-                "the stream learns of it from the session"
-            );
-            assert!(some.socket.take_error().is_some());
+            assert!(write(&[7; 65_536], answers).written.is_err());
         }
     }
 }

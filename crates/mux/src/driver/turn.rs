@@ -10,7 +10,7 @@ use std::{
 
 use tokio::io::ReadBuf;
 
-use super::{clock::now, shared::State, wakers::store};
+use super::{clock::now, shared::State, socket::unconstrained, wakers::store};
 use crate::{
     io::Connection,
     session::{MAX_BLOCK, Outcome},
@@ -25,6 +25,12 @@ const RARE_READ_BUDGET: usize = 2 * MAX_BLOCK;
 
 /// How long after the last bytes a turn is rare.
 const RARE: Duration = Duration::from_millis(1);
+
+/// How often one turn may read: a connection may give single bytes.
+const MAX_READS: usize = 1024;
+
+/// For how many turns in which more had arrived than one turn may read deadlines are postponed.
+const MAX_POSTPONED: u8 = 64;
 
 /// How a turn ended.
 pub(super) enum Turn {
@@ -65,15 +71,13 @@ impl State {
         self.has_yielded = false;
         self.is_crowded = false;
         self.core.begin_turn(now);
-        if is_due {
-            self.core.handle_timeout(now());
-        }
         if self.core.wants_to_send() || self.socket.is_blocked() {
             self.flush();
         } else {
             self.call_writers();
         }
-        let input = self.read(cx);
+        let (input, has_input) = self.read(cx);
+        let is_postponed = is_due && self.handle_timeout(has_input);
         if self.core.wants_to_send() && !self.socket.is_blocked() {
             self.flush();
         }
@@ -81,7 +85,7 @@ impl State {
         if self.core.has_ended() {
             return self.over();
         }
-        if self.core.end_turn() {
+        if self.core.end_turn() || is_postponed {
             return Turn::Later;
         }
         if matches!(input, Input::More) {
@@ -112,16 +116,21 @@ impl State {
         self.schedule();
     }
 
-    /// Reads until the socket is empty or the budget spent.
-    fn read(&mut self, cx: &mut Context<'_>) -> Input {
+    /// Reads until the socket is empty or the budget spent. Returns also whether anything was read.
+    fn read(&mut self, cx: &mut Context<'_>) -> (Input, bool) {
         let mut total = 0;
         let mut woken = 0;
+        let mut reads = 0;
         let before = self.core.now();
         let mut budget = READ_BUDGET;
-        while total < budget && !self.core.has_ended() {
+        while total < budget && reads < MAX_READS && !self.core.has_ended() {
+            if self.core.is_input_closed() {
+                return (Input::Drained, total > 0);
+            }
+            reads += 1;
             match self.read_once(cx) {
                 Some(count) => total += count,
-                None => return Input::Drained,
+                None => return (Input::Drained, total > 0),
             }
             if self.core.now().saturating_duration_since(before) >= RARE {
                 budget = RARE_READ_BUDGET;
@@ -129,20 +138,20 @@ impl State {
             woken += self.collect_events();
             self.is_crowded = woken > 1;
         }
-        Input::More
+        (Input::More, true)
     }
 
     /// Reads once and feeds the core; `None` if there is nothing to read.
     fn read_once(&mut self, cx: &mut Context<'_>) -> Option<usize> {
         let io = self.socket.io()?;
         let mut block = self.core.take_block();
-        match poll_read(io, cx, &mut block) {
+        match unconstrained(cx, io, |io, cx| poll_read(io, cx, &mut block)) {
             Poll::Ready(Ok(count)) if count > 0 => {
                 self.core.receive(now(), &mut block, count);
                 self.core.give_back(block, count);
                 return Some(count);
             }
-            Poll::Ready(Ok(_)) => self.end_of_input(),
+            Poll::Ready(Ok(_)) => self.core.end_of_input(),
             Poll::Ready(Err(error)) => self.core.connection_failed(error),
             Poll::Pending => {}
         }
@@ -150,22 +159,31 @@ impl State {
         None
     }
 
-    fn end_of_input(&mut self) {
-        match self.socket.take_error() {
-            Some(error) => self.core.connection_failed(error),
-            None => self.core.end_of_input(),
+    /// Does what is due, unless something has arrived: a driver that comes late finds its timer elapsed and
+    /// the peer's answer in the socket at the same moment, and the answer counts first, with what the task
+    /// that waits for it does. Input that does not end postpones deadlines for a limited number of polls.
+    /// Returns whether it has postponed them.
+    fn handle_timeout(&mut self, has_input: bool) -> bool {
+        if has_input && self.postponed < MAX_POSTPONED {
+            self.postponed += 1;
+            return true;
         }
+        self.postponed = 0;
+        self.core.handle_timeout(now());
+        false
     }
 
     /// Shuts the connection down once the last frames have left. Then the peer closes too, which
     /// ends the session; or the deadline does.
     fn close_connection(&mut self, cx: &mut Context<'_>) {
-        if !self.core.is_finishing() || !self.core.out.is_empty() {
+        if !self.core.is_finishing() || !self.core.out.is_empty() || self.socket.is_flushing() {
             return;
         }
-        if let Poll::Ready(Err(error)) = self.socket.poll_shutdown(cx) {
-            tracing::debug!(session = self.core.session(), %error, "shutting the connection down failed");
-            self.core.end(Ok(()));
+        self.core.sent_everything(now());
+        match self.socket.poll_shutdown(cx) {
+            Poll::Ready(Ok(())) if self.core.is_input_closed() => self.core.end(Ok(())),
+            Poll::Ready(Err(error)) => self.core.shutdown_failed(error),
+            Poll::Ready(Ok(())) | Poll::Pending => {}
         }
     }
 

@@ -21,6 +21,7 @@ impl State {
         let Some(driver) = &self.driver else { return };
         if !self.socket.can_write() {
             // Nothing will ever leave; the driver is reading what the peer sent before.
+            self.core.stage();
             self.core.out.clear();
             self.call_writers();
             return;
@@ -41,9 +42,7 @@ impl State {
 
     /// What a direct write leaves to do.
     pub(super) fn after_write(&mut self) {
-        if let Some(error) = self.socket.take_error() {
-            self.write_failed(error);
-        } else if !self.core.out.is_empty() && !self.socket.is_blocked() {
+        if !self.core.out.is_empty() && !self.socket.is_blocked() {
             self.flush();
         } else if self.socket.holds_back() {
             self.flush_connection();

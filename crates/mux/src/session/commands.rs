@@ -51,6 +51,9 @@ impl Core {
                 Err(error) => OpenError::Session(error.clone()),
             });
         }
+        if let Some((error, _)) = &self.write_failure {
+            return Some(OpenError::Session(error.clone()));
+        }
         if self.is_draining() {
             return Some(OpenError::Closed);
         }
@@ -323,14 +326,13 @@ impl Core {
             self.retire(key);
             return;
         }
-        if entry.recv_window.available() == 0 && entry.state.can_recv() {
-            // The peer is stuck in the middle of something that nobody will read.
-            self.finish_silently(key);
-            self.reset_stream(key, ResetBy::Local);
-            return;
-        }
+        let is_peer_stuck = entry.recv_window.available() == 0 && entry.state.can_recv();
         self.finish_silently(key);
-        self.schedule_sweep(now);
+        if is_peer_stuck {
+            self.linger_before_reset(key, now);
+        } else {
+            self.schedule_sweep(now);
+        }
     }
 
     /// Finishes a stream whose user is gone, so that nobody can be told of a failure.

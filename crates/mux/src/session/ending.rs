@@ -15,8 +15,9 @@ use crate::{
 /// How a session ended.
 pub(crate) type Outcome = Result<(), SessionError>;
 
-/// How long the last frames may take to leave, and the peer to close its side after them.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// How long the peer may take to close its side of the connection after the last byte was sent, the last
+/// frames of a failed session to leave, and a peer's bytes to arrive after writing failed.
+pub(super) const LINGER: Duration = Duration::from_millis(500);
 
 /// Where a session stands.
 ///
@@ -32,8 +33,12 @@ pub(super) enum Phase {
     Running,
     /// Only the streams that are open go on. Without a deadline their handles decide how long.
     Draining { deadline: Option<Instant> },
-    /// No stream is left; the last frames are on their way.
-    Finishing { outcome: Outcome, deadline: Instant },
+    /// No stream is left; the last frames are on their way. The deadline is unset while a session that
+    /// did not fail has bytes to send: the write timeout bounds that.
+    Finishing {
+        outcome: Outcome,
+        deadline: Option<Instant>,
+    },
     /// Nothing is sent or received any more.
     Ended(Outcome),
 }
@@ -85,13 +90,19 @@ impl Core {
         if let Phase::Draining { .. } = self.phase
             && self.store.live() == 0
         {
-            let deadline = self.now + FAREWELL;
             self.phase = Phase::Finishing {
                 outcome: Ok(()),
-                deadline,
+                deadline: None,
             };
             self.drop_blocks();
             self.wake_everybody();
+        }
+    }
+
+    /// Everything has been sent. From now on the peer has a limited time to close its side.
+    pub(crate) fn sent_everything(&mut self, now: Instant) {
+        if let Phase::Finishing { deadline, .. } = &mut self.phase {
+            deadline.get_or_insert(now + LINGER);
         }
     }
 
@@ -103,8 +114,14 @@ impl Core {
             streams = keys.len(),
             "reset the streams that did not finish in time"
         );
+        let streams = self.streams_in_use();
         for key in keys {
             self.reset_stream(key, ResetBy::Close);
+        }
+        if let Phase::Finishing { outcome, .. } = &mut self.phase
+            && streams > 0
+        {
+            *outcome = Err(SessionError::DrainTimeout { streams });
         }
     }
 
@@ -121,25 +138,70 @@ impl Core {
             return;
         }
         tracing::debug!(session = self.session, %error, "the session failed");
-        let deadline = now + FAREWELL;
         self.phase = Phase::Finishing {
             outcome: Err(error),
-            deadline,
+            deadline: Some(now + LINGER),
         };
         self.drop_blocks();
         self.forget_streams();
         self.wake_everybody();
     }
 
-    /// The connection has no more bytes. That is a clean end, unless something was cut off.
+    /// The connection has no more bytes. That is a clean end, unless something was cut off. Bytes that streams
+    /// have written are still sent: the peer may have closed one direction only.
     pub(crate) fn end_of_input(&mut self) {
         let streams = self.streams_in_use();
-        let outcome = if streams == 0 && self.decoder.is_at_boundary() {
-            Ok(())
+        let is_clean = self.is_over() || (streams == 0 && self.decoder.is_at_boundary());
+        if let Some((error, _)) = self.write_failure.take() {
+            self.end(if is_clean && !self.out.has_lost_data() {
+                Ok(())
+            } else {
+                Err(error)
+            });
+        } else if !is_clean {
+            self.end(Err(SessionError::ConnectionLost { streams }));
+        } else if self.out.has_unsent_data() {
+            self.is_input_closed = true;
+            self.finish_session();
         } else {
-            Err(SessionError::ConnectionLost { streams })
-        };
-        self.end(outcome);
+            self.end(Ok(()));
+        }
+    }
+
+    /// Goes on to the end, unless the session is there already.
+    fn finish_session(&mut self) {
+        if !self.is_over() {
+            self.phase = Phase::Finishing {
+                outcome: Ok(()),
+                deadline: None,
+            };
+            self.drop_blocks();
+            self.forget_streams();
+            self.wake_everybody();
+        }
+    }
+
+    /// Whether the peer has closed its side of the connection.
+    pub(crate) const fn is_input_closed(&self) -> bool {
+        self.is_input_closed
+    }
+
+    /// Writing to the connection failed. Nothing can be sent any more, but what the peer sent before can
+    /// still be received for a short time.
+    pub(crate) fn write_failed(&mut self, now: Instant, error: std::io::Error) {
+        if self.has_ended() || self.write_failure.is_some() {
+            return;
+        }
+        tracing::debug!(session = self.session, %error, "writing to the connection failed");
+        self.out.clear();
+        self.replies.clear();
+        self.write_deadline = None;
+        if self.is_over() {
+            self.connection_failed(error);
+            return;
+        }
+        self.write_failure = Some((error.into(), now + LINGER));
+        self.wake_everybody();
     }
 
     /// The connection failed. With nothing in flight that is how some peers close: after GoAway, or
@@ -151,12 +213,23 @@ impl Core {
             ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
         );
         let is_close = is_closing || (is_gone && self.decoder.is_at_boundary());
-        if is_close && self.streams_in_use() == 0 {
+        let has_lost_data = self.out.has_unsent_data() || self.out.has_lost_data();
+        if is_close && self.streams_in_use() == 0 && !has_lost_data {
             tracing::debug!(session = self.session, %error, "the peer closed the connection abruptly");
             self.end(Ok(()));
         } else {
             self.end(Err(error.into()));
         }
+    }
+
+    /// Shutting the connection down failed after everything was sent. A peer that has gone meanwhile is no
+    /// fault.
+    pub(crate) fn shutdown_failed(&mut self, error: std::io::Error) {
+        let is_gone = matches!(
+            error.kind(),
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected
+        );
+        self.end(if is_gone { Ok(()) } else { Err(error.into()) });
     }
 
     /// How many streams somebody here is still using: not finished, and not dropped.
@@ -165,14 +238,30 @@ impl Core {
         self.store.live_keys().filter(is_used).count()
     }
 
-    /// Nothing can be sent or received any more. The first outcome counts.
-    pub(crate) fn end(&mut self, outcome: Outcome) {
-        let phase = std::mem::replace(&mut self.phase, Phase::Running);
-        self.phase = Phase::Ended(match phase {
-            Phase::Finishing { outcome, .. } | Phase::Ended(outcome) => outcome,
-            Phase::Running | Phase::Draining { .. } => outcome,
+    /// The driver is gone. That is an error if there was anything left to do for it.
+    pub(crate) fn abandon(&mut self) {
+        let is_done = self.is_finishing() && self.out.is_empty() && !self.out.has_unsent_data();
+        self.end(if is_done {
+            Ok(())
+        } else {
+            Err(SessionError::DriverDropped)
         });
+    }
+
+    /// Nothing can be sent or received any more. The first error counts; bytes of streams that were not sent
+    /// are an error too.
+    pub(crate) fn end(&mut self, outcome: Outcome) {
         self.out.clear();
+        let outcome = match std::mem::replace(&mut self.phase, Phase::Running) {
+            Phase::Ended(outcome) => outcome,
+            Phase::Finishing { outcome: first, .. } => first.and(outcome),
+            Phase::Running | Phase::Draining { .. } => outcome,
+        };
+        self.phase = Phase::Ended(match outcome {
+            Ok(()) if self.out.has_lost_data() => Err(SessionError::UnsentData),
+            outcome => outcome,
+        });
+        self.write_failure = None;
         self.replies.clear();
         self.drop_blocks();
         self.forget_streams();
@@ -193,6 +282,7 @@ impl Core {
         self.ack_deadline = None;
         self.line.clear();
         self.sweep_at = None;
+        self.lingering.clear();
     }
 
     /// Drops the streams that wait to be accepted when nobody can accept them any more.

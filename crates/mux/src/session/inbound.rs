@@ -188,10 +188,11 @@ impl Core {
             });
         }
         if entry.released {
-            // Nobody reads. A little is dropped silently, so that our own last data is not
-            // destroyed by a reset; a peer that would be stuck is told.
-            if entry.recv_window.available() == 0 {
-                self.reset_stream(key, ResetBy::Local);
+            // Unread data is dropped silently, so that a reset does not destroy what was sent last; a peer
+            // that cannot go on is reset later.
+            if length > 0 && entry.recv_window.available() == 0 {
+                let now = self.now;
+                self.linger_before_reset(key, || now);
             }
             return Ok(Some(key));
         }
@@ -254,8 +255,10 @@ impl Core {
         let Some(entry) = self.store.get_mut(key) else {
             return;
         };
-        // Data without ACK is an answer too.
-        let is_answer = header.flags.contains(Flags::ACK) || header.length > 0;
+        // Whatever the peer sends for the stream shows that it has it, except a reset alone.
+        let is_answer = header.flags.contains(Flags::ACK)
+            || header.length > 0
+            || !header.flags.contains(Flags::RST);
         if is_answer && entry.handshake == Handshake::SynSent {
             entry.handshake = Handshake::Done;
             self.forget_unacknowledged();

@@ -145,8 +145,14 @@ pub(crate) struct Core {
     keep_alive: KeepAlive,
     /// When the connection must have taken a byte.
     write_deadline: Option<Instant>,
+    /// Writing to the connection failed; until then what the peer sent before may arrive.
+    write_failure: Option<(SessionError, Instant)>,
+    /// The peer has closed its side of the connection, and bytes are still to be sent.
+    is_input_closed: bool,
     /// When to look for dropped streams that the peer does not finish.
     sweep_at: Option<Instant>,
+    /// Dropped streams on which the peer cannot send any more, in the order in which they are reset.
+    lingering: VecDeque<(Instant, Key)>,
     /// Unread bytes of all streams.
     buffered: usize,
     buffers: buffers::Buffers,
@@ -185,7 +191,10 @@ impl Core {
             remote_go_away: false,
             keep_alive,
             write_deadline: None,
+            write_failure: None,
+            is_input_closed: false,
             sweep_at: None,
+            lingering: VecDeque::new(),
             buffered: 0,
             buffers: buffers::Buffers::default(),
             grown: 0,
@@ -210,6 +219,11 @@ impl Core {
     /// What the user told of the peer.
     pub(crate) fn peer(&self) -> Option<Arc<dyn Any + Send + Sync>> {
         self.config.peer.clone()
+    }
+
+    /// Whether there is no stream, and no handle of one.
+    pub(crate) fn has_no_entries(&self) -> bool {
+        self.store.is_empty()
     }
 
     pub(crate) fn next_event(&mut self) -> Option<Event> {

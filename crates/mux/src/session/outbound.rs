@@ -21,8 +21,12 @@ const KEPT_CAPACITY: usize = 4 * 1024;
 #[derive(Default)]
 pub(crate) struct SendQueue {
     bytes: VecDeque<u8>,
-    /// Payload is among them.
-    has_data: bool,
+    /// How many of the first bytes end with the last payload.
+    data_end: usize,
+    /// The connection has taken payload that it may be holding back.
+    is_data_unflushed: bool,
+    /// Payload was dropped instead of being sent.
+    has_lost_data: bool,
 }
 
 impl SendQueue {
@@ -41,18 +45,56 @@ impl SendQueue {
 
     /// Whether payload may be among the bytes, and not control frames alone.
     pub(crate) const fn has_data(&self) -> bool {
-        self.has_data
+        self.data_end > 0
+    }
+
+    /// Whether payload is queued or may be held back by the connection.
+    pub(crate) const fn has_unsent_data(&self) -> bool {
+        self.has_data() || self.is_data_unflushed
+    }
+
+    /// Whether payload was dropped instead of being sent.
+    pub(crate) const fn has_lost_data(&self) -> bool {
+        self.has_lost_data
+    }
+
+    /// The connection has taken payload without the queue.
+    pub(crate) const fn data_bypassed(&mut self) {
+        self.is_data_unflushed = true;
+    }
+
+    /// The connection has passed on what it took.
+    pub(crate) const fn flushed(&mut self) {
+        self.is_data_unflushed = false;
     }
 
     /// Appends control frames.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
+        let len = self.len() + bytes.len();
+        if len > self.bytes.capacity() {
+            self.reallocate(len.max(2 * self.bytes.capacity()));
+        }
         self.bytes.extend(bytes);
     }
 
     /// Appends parts of data frames.
     pub(crate) fn push_data(&mut self, bytes: &[u8]) {
-        self.has_data |= !bytes.is_empty();
         pieces(bytes).for_each(|piece| self.push(piece));
+        if !bytes.is_empty() {
+            self.data_end = self.len();
+        }
+    }
+
+    /// Moves the bytes to other memory. The queue does that itself, because a growing `VecDeque` frees memory
+    /// with the payload in it.
+    fn reallocate(&mut self, capacity: usize) {
+        let mut bytes = VecDeque::with_capacity(capacity);
+        let (front, back) = self.bytes.as_mut_slices();
+        for part in [front, back] {
+            bytes.extend(&*part);
+            wipe(part);
+        }
+        self.bytes = bytes;
     }
 
     /// The first `count` bytes have left. More than there are is as good as all: a writer that
@@ -64,17 +106,23 @@ impl SendQueue {
         wipe(&mut front[..in_front]);
         wipe(&mut back[..count - in_front]);
         self.bytes.drain(..count);
-        self.has_data &= !self.bytes.is_empty();
+        self.is_data_unflushed |= count > 0 && self.has_data();
+        self.data_end = self.data_end.saturating_sub(count);
     }
 
     /// Gives the memory of a burst back.
     pub(crate) fn trim(&mut self) {
-        self.bytes.shrink_to(KEPT_CAPACITY);
+        let capacity = self.len().max(KEPT_CAPACITY);
+        if self.bytes.capacity() > capacity {
+            self.reallocate(capacity);
+        }
     }
 
-    /// Drops everything.
+    /// Drops everything, with what the connection may be holding back.
     pub(crate) fn clear(&mut self) {
+        self.has_lost_data |= self.has_unsent_data();
         self.consume(usize::MAX);
+        self.flushed();
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::time::Instant;
 
-use super::{Core, ending::Phase, keep_alive::Due};
+use super::{
+    Core,
+    ending::{LINGER, Phase},
+    keep_alive::Due,
+};
 use crate::{
     error::SessionError,
     frame::{Flags, Header},
@@ -13,32 +17,30 @@ use crate::{
 /// while a time of its own would mean asking the clock for each.
 const SWEEPS: u8 = 4;
 
+fn earliest(deadlines: impl IntoIterator<Item = Option<Instant>>) -> Option<Instant> {
+    deadlines.into_iter().flatten().min()
+}
+
 impl Core {
     /// When [`handle_timeout`](Self::handle_timeout) is to be called at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let phase = match &self.phase {
-            Phase::Running => None,
-            Phase::Draining { deadline } => *deadline,
-            Phase::Finishing { deadline, .. } => return Some(*deadline),
+        let deadlines = match &self.phase {
             Phase::Ended(_) => return None,
-        };
-        let sooner = |one: Option<Instant>, other: Option<Instant>| match (one, other) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
-        let mut deadline = sooner(phase, self.keep_alive.deadline());
-        let others = [
-            self.ack_deadline,
-            self.write_deadline,
-            self.sweep_at,
-            self.wipe_deadline(),
-        ];
-        for other in others {
-            if other.is_some() {
-                deadline = sooner(deadline, other);
+            Phase::Finishing { deadline, .. } => {
+                let failure = self.write_failure.as_ref().map(|(_, at)| *at);
+                return earliest([*deadline, self.write_deadline, failure]);
             }
-        }
-        deadline
+            Phase::Draining { deadline } => [*deadline, self.write_deadline],
+            Phase::Running => [None, self.write_deadline],
+        };
+        earliest(deadlines.into_iter().chain([
+            self.keep_alive.deadline(),
+            self.ack_deadline,
+            self.sweep_at,
+            self.lingering.front().map(|(at, _)| *at),
+            self.wipe_deadline(),
+            self.write_failure.as_ref().map(|(_, at)| *at),
+        ]))
     }
 
     /// Tells the time and does what is due.
@@ -46,12 +48,21 @@ impl Core {
         self.now = now;
         self.check_invariants();
         self.wipe_blocks(now);
+        if self
+            .write_failure
+            .as_ref()
+            .is_some_and(|(_, at)| *at <= now)
+            && let Some((error, _)) = self.write_failure.take()
+        {
+            self.end(Err(error));
+        }
         match &self.phase {
             Phase::Ended(_) => return,
             Phase::Finishing { deadline, .. } => {
-                if *deadline <= now {
-                    // The outcome is the one that started the end.
+                if deadline.is_some_and(|at| at <= now) {
                     self.end(Ok(()));
+                } else if self.write_deadline.is_some_and(|at| at <= now) {
+                    self.end(Err(SessionError::WriteTimeout(self.config.write_timeout)));
                 }
                 return;
             }
@@ -71,6 +82,7 @@ impl Core {
         if self.sweep_at.is_some_and(|at| at <= now) {
             self.sweep(now);
         }
+        self.reset_lingering(now);
         match self.keep_alive.due(now) {
             Due::Nothing => {}
             Due::Ping(value) => {
@@ -80,6 +92,24 @@ impl Core {
             Due::Dead => {
                 let timeout = self.config.keep_alive_timeout;
                 self.fail(now, SessionError::KeepAliveTimeout(timeout));
+            }
+        }
+    }
+
+    /// A stream was dropped here while the peer cannot send any more of it: it is reset after a while. At once,
+    /// the reset would overtake what was written last: HashiCorp's implementation drops what a reader has not
+    /// taken when a reset arrives.
+    pub(super) fn linger_before_reset(&mut self, key: Key, now: impl FnOnce() -> Instant) {
+        self.lingering.push_back((now() + LINGER, key));
+    }
+
+    fn reset_lingering(&mut self, now: Instant) {
+        while let Some((at, key)) = self.lingering.front().copied()
+            && at <= now
+        {
+            self.lingering.pop_front();
+            if self.store.find(key.id) == Some(key) {
+                self.reset_stream(key, ResetBy::Local);
             }
         }
     }

@@ -8,7 +8,7 @@ use std::{
 
 use super::{Core, Event};
 use crate::{
-    error::StreamError,
+    error::{SessionError, StreamError},
     frame::{Flags, HEADER_LEN, Header, MAX_PAYLOAD},
     streams::{Key, ResetBy, State, StreamEntry},
 };
@@ -159,6 +159,12 @@ impl Core {
         }
     }
 
+    /// Why nothing can be sent, after writing to the connection failed.
+    pub(crate) fn write_failure(&self) -> Option<SessionError> {
+        let (error, _) = self.write_failure.as_ref()?;
+        Some(error.clone())
+    }
+
     /// Why the stream cannot be written, if it cannot.
     pub(crate) fn write_error(&self, key: Key) -> Option<StreamError> {
         let Some(entry) = self.store.get(key) else {
@@ -166,6 +172,9 @@ impl Core {
         };
         if let Some(error) = self.stream_error(entry.state) {
             return Some(error);
+        }
+        if let Some((error, _)) = &self.write_failure {
+            return Some(StreamError::Session(error.clone()));
         }
         (!entry.state.can_send()).then_some(StreamError::WriteClosed)
     }

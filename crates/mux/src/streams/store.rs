@@ -30,6 +30,11 @@ impl Store {
         self.live.len()
     }
 
+    /// Whether there is no entry, live or not.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
     /// Adds a live stream whose id is not in use.
     pub(crate) fn insert(&mut self, entry: StreamEntry) -> Key {
         let id = entry.id;

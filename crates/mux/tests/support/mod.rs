@@ -4,6 +4,7 @@
 //! runtime jumps to the next timer, so a lost wake-up runs into [`bounded`] at once.
 #![allow(dead_code, unused_imports, reason = "each test file uses its own part")]
 
+mod controlled;
 mod peer;
 mod random;
 mod wire;
@@ -18,6 +19,7 @@ use tokio::{
 };
 
 pub(crate) use self::{
+    controlled::{Control, controlled},
     peer::{ACK, DATA, FIN, Frame, GO_AWAY, PING, Peer, RST, SYN, WINDOW_UPDATE},
     random::Random,
     wire::{Wire, wire},

@@ -77,6 +77,27 @@ impl Frame {
     }
 }
 
+impl Frame {
+    /// The frames that the bytes consist of.
+    pub(crate) fn decode_all(mut bytes: &[u8]) -> Vec<Self> {
+        let mut frames = Vec::new();
+        while !bytes.is_empty() {
+            let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+            let (kind, length) = (bytes[1], number(8));
+            let end = 12 + if kind == DATA { length as usize } else { 0 };
+            frames.push(Self {
+                kind,
+                flags: u16::from_be_bytes([bytes[2], bytes[3]]),
+                stream: number(4),
+                length,
+                payload: bytes[12..end].to_vec(),
+            });
+            bytes = &bytes[end..];
+        }
+        frames
+    }
+}
+
 /// The scripted end of a connection, in the client's role.
 pub(crate) struct Peer {
     io: DuplexStream,

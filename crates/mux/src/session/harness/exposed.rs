@@ -272,9 +272,11 @@ impl Exposed {
             let (front, back) = self.side.core.out.parts();
             self.witness.check(front);
             self.witness.check(back);
-            self.side.core.out.clear();
+            self.side.core.out.consume(usize::MAX);
+            self.side.core.out.flushed();
             self.side.core.progressed();
         }
+        self.side.core.sent_everything(self.now);
         self.side.end_turn();
     }
 
@@ -294,8 +296,10 @@ impl Exposed {
         if connection_ends {
             self.side.cut_off();
         } else {
-            // A ping finds out.
+            // A ping finds out, or what is due is sent and then nobody closes the connection.
             self.wait(Duration::from_secs(3600));
+            self.drain();
+            self.wait(Duration::from_secs(1));
         }
         assert!(self.side.core.has_ended(), "the session outlives its peer");
         for key in std::mem::take(&mut self.held) {

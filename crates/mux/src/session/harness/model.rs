@@ -360,6 +360,8 @@ impl Model {
             assert!(closed.contains(&true), "nobody closed: {outcome:?}");
             match outcome {
                 Ok(()) => {}
+                Err(SessionError::DrainTimeout { .. }) if closed[0] => {}
+                Err(SessionError::UnsentData) if closed[1] => {}
                 Err(SessionError::ConnectionLost { .. }) if closed[1] => {
                     assert!(self.has_orphan(client), "{outcome:?}");
                 }

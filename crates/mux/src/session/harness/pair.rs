@@ -295,8 +295,12 @@ fn send(from: &mut Side, to: &mut Side, capacity: usize, now: Instant) -> bool {
         from.witness.check(&bytes);
         to.incoming.extend(&bytes);
         from.core.out.consume(bytes.len());
+        from.core.out.flushed();
         from.core.progressed();
         moved = true;
+    }
+    if from.core.out.is_empty() {
+        from.core.sent_everything(now);
     }
     if from.core.wants_to_send() {
         from.core.stalled(now);

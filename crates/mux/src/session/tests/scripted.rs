@@ -83,7 +83,11 @@ impl Scripted {
             let (front, back) = core.out.parts();
             bytes.extend_from_slice(front);
             bytes.extend_from_slice(back);
-            core.out.clear();
+            core.out.consume(bytes.len());
+            core.out.flushed();
+        }
+        if core.out.is_empty() {
+            core.sent_everything(self.pair.now);
         }
         let mut frames: Vec<(Header, Vec<u8>)> = Vec::new();
         let mut input = &bytes[..];

@@ -1,0 +1,146 @@
+//! Memory that the crate frees holds no payload, whatever became of the bytes.
+//!
+//! A binary of its own, because its allocator looks for a mark in every block that is freed. The payload of these
+//! tests is in memory that is never freed, so a mark that is found was left by the crate.
+#![allow(unsafe_code, reason = "a global allocator")]
+
+mod support;
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use keyway_mux::{Config, Stream};
+use support::{End, bounded, pair_with, stream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Eight bytes that stand for a secret.
+const MARK: [u8; 8] = [0xa7, 0x5e, 0xc2, 0x91, 0x3d, 0xf4, 0x68, 0x1b];
+
+struct Searching;
+
+static IS_SEARCHING: AtomicBool = AtomicBool::new(false);
+static FOUND: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: memory comes from the system's allocator and goes back to it; a block is read before that, as bytes
+// that may be uninitialized, which volatile reads allow on the platforms that the tests run on.
+unsafe impl GlobalAlloc for Searching {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promises are those of this call. Zeroed memory holds nothing of earlier blocks.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        if IS_SEARCHING.load(Ordering::Relaxed) {
+            // SAFETY: the block is `layout.size()` bytes long, all of which were zeroed at its allocation.
+            let bytes = unsafe { std::slice::from_raw_parts(at, layout.size()) };
+            if bytes.windows(MARK.len()).any(|window| window == MARK) {
+                FOUND.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        // SAFETY: the caller's promises are those of this call.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller has checked that the new size is a valid one.
+        let new = unsafe { self.alloc(Layout::from_size_align_unchecked(size, layout.align())) };
+        if !new.is_null() {
+            // SAFETY: both blocks have at least as many bytes, and the old one is freed once.
+            unsafe {
+                std::ptr::copy_nonoverlapping(at, new, layout.size().min(size));
+                self.dealloc(at, layout);
+            }
+        }
+        new
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Searching = Searching;
+
+/// Payload full of marks, never freed.
+fn payload(len: usize) -> &'static [u8] {
+    let bytes: Vec<u8> = MARK.iter().copied().cycle().take(len).collect();
+    bytes.leak()
+}
+
+/// Runs what a test does with sessions, and then says how many freed blocks held a mark.
+async fn found(run: impl AsyncFnOnce(&End, &End)) -> usize {
+    let config = || Config::new().keep_alive(Some(Duration::from_millis(50)));
+    let (client, server) = pair_with(config(), config());
+    FOUND.store(0, Ordering::Relaxed);
+    IS_SEARCHING.store(true, Ordering::Relaxed);
+    run(&client, &server).await;
+    drop((client.session, server.session));
+    for driver in [client.driver, server.driver] {
+        driver.abort();
+        let _aborted = driver.await;
+    }
+    IS_SEARCHING.store(false, Ordering::Relaxed);
+    FOUND.load(Ordering::Relaxed)
+}
+
+/// Reads so many bytes into memory that is never freed.
+async fn read(stream: &mut Stream, len: usize) {
+    let buffer = vec![0; len].leak();
+    bounded("reading", stream.read_exact(buffer)).await.unwrap();
+}
+
+/// One test, because others of the process would free their own blocks meanwhile.
+#[tokio::test]
+async fn freed_memory_holds_no_payload() {
+    // The search finds what it is to find.
+    let control = found(async |_, _| drop(std::hint::black_box(payload(100).to_vec()))).await;
+    assert!(control > 0, "the allocator finds nothing");
+    let small = payload(1_000);
+    let large = payload(200_000);
+    let sent = found(async |client, server| {
+        let (mut near, mut far) = stream(&client.session, &server.session).await;
+        for bytes in [&small[..8], small, &large[..16_384], large] {
+            let writing = async { near.write_all(bytes).await.unwrap() };
+            tokio::join!(writing, read(&mut far, bytes.len()));
+        }
+        // An idle session gives memory back.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    })
+    .await;
+    assert_eq!(sent, 0, "of what was sent and read");
+    let growing = found(async |client, server| {
+        let (mut near, _far) = stream(&client.session, &server.session).await;
+        for len in 1..100 {
+            near.write_all(&small[..len * 8]).await.unwrap();
+        }
+        near.flush().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    })
+    .await;
+    assert_eq!(growing, 0, "of a queue that grows");
+    let unread = found(async |client, server| {
+        let (mut near, mut far) = stream(&client.session, &server.session).await;
+        for bytes in [small, &large[..50_000], small] {
+            near.write_all(bytes).await.unwrap();
+            near.flush().await.unwrap();
+        }
+        read(&mut far, 500).await;
+        drop(far);
+        let (mut near, mut far) = stream(&client.session, &server.session).await;
+        near.write_all(&large[..50_000]).await.unwrap();
+        read(&mut far, 500).await;
+        near.reset();
+        assert!(bounded("a reset", near.write(b"x")).await.is_err());
+    })
+    .await;
+    assert_eq!(unread, 0, "of what was not read");
+    let queued = found(async |client, server| {
+        let (mut near, _far) = stream(&client.session, &server.session).await;
+        // The server's driver is gone, so the socket fills and then the queue.
+        server.driver.abort();
+        let writing = async { while near.write(&large[..10_000]).await.is_ok() {} };
+        let _timeout = tokio::time::timeout(Duration::from_millis(100), writing).await;
+    })
+    .await;
+    assert_eq!(queued, 0, "of what was queued at the end of the session");
+}
