@@ -14,7 +14,6 @@ pub mod daemon;
 mod daemon_process;
 mod home;
 mod inherited;
-pub mod log;
 pub mod plugin;
 pub mod processes;
 pub mod requirements;

@@ -8,8 +8,8 @@ use keyway_proto::plugins::v1::RunStatus;
 use keyway_resolver::ResolveError;
 use keyway_rpc::{Code, Error};
 use keyway_runtime::{AuditConfig, Config, ExternalPlugins, Sha256};
+use keyway_test_support::log::Log;
 use keyway_tests::daemon::{Home, PATIENCE, behave, plugin};
-use keyway_tests::log::Log;
 use keyway_tests::plugin::{Plugin, connect, connect_scripted, hijack};
 use keyway_tests::script::{Answer, Script};
 use keyway_tests::{Behaviour, TestDaemon};
@@ -323,7 +323,7 @@ fn records(log: &Path, action: &str) -> Vec<serde_json::Value> {
 
 #[tokio::test]
 async fn an_external_registration_is_a_warning_and_an_audit_record() {
-    let kept = Log::keep();
+    let kept = Log::capture();
     let (home, config, log) = audited();
     let daemon = TestDaemon::with_config(home.into(), config);
     let plugin = external(&daemon, "outside").await.expect("registered");
@@ -356,7 +356,7 @@ async fn an_external_registration_is_a_warning_and_an_audit_record() {
 /// A pin of any plugin means that every plugin has to be named.
 #[tokio::test]
 async fn an_unnamed_external_plugin_is_refused_while_plugins_are_pinned() {
-    let kept = Log::keep();
+    let kept = Log::capture();
     let (home, mut config, log) = audited();
     plugin(&mut config, "pinned").sha256 = Some(Sha256::of(b"another file"));
     let daemon = TestDaemon::with_config(home.into(), config);

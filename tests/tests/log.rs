@@ -5,15 +5,15 @@ use std::time::Duration;
 use keyway_proto::plugins::v1::RunStatus;
 use keyway_proto::resolver::v1::{GetSecretsRequest, ResolverServiceClient};
 use keyway_rpc::{Code, Request};
+use keyway_test_support::log::Log;
 use keyway_tests::daemon::{Home, behave, plugin};
-use keyway_tests::log::Log;
 use keyway_tests::{Behaviour, TestDaemon};
 
 const PLUGIN: &str = env!("CARGO_BIN_EXE_misbehaving-plugin");
 
 #[tokio::test]
 async fn a_caller_that_gives_up_leaves_no_warning_and_a_slow_provider_leaves_one() {
-    let log = Log::keep();
+    let log = Log::capture();
     let home = Home::new(PLUGIN);
     let mut config = home.config();
     home.add("slow");

@@ -9,9 +9,9 @@ use keyway_proto::plugins::v1::RunStatus;
 use keyway_resolver::{FailureKind, ResolveError};
 use keyway_rpc::Code;
 use keyway_runtime::{AuditConfig, Config, Sha256};
+use keyway_test_support::log::Log;
 use keyway_tests::TestDaemon;
 use keyway_tests::daemon::{Home, plugin, the_failure};
-use keyway_tests::log::Log;
 use keyway_tests::script::Script;
 
 const PLUGIN: &str = env!("CARGO_BIN_EXE_misbehaving-plugin");
@@ -44,7 +44,7 @@ fn checksum() -> Sha256 {
 
 #[tokio::test]
 async fn a_mismatch_is_refused_logged_audited_and_not_retried() {
-    let kept = Log::keep();
+    let kept = Log::capture();
     let (home, mut config, audit) = pair();
     plugin(&mut config, "lo").sha256 = Some(checksum());
     let hi = plugin(&mut config, "hi");

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    keyway_tests::log::write_to_stderr();
+    keyway_test_support::log::write_to_stderr();
     let home = PathBuf::from(std::env::args_os().nth(1).expect("a home"));
     let mut hangup = signal(SignalKind::hangup()).expect("a signal handler");
     let mut terminate = signal(SignalKind::terminate()).expect("a signal handler");

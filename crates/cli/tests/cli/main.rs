@@ -1,0 +1,23 @@
+//! The `keyway` program as its users meet it: what it prints, how it exits, what it does at a terminal and as a service.
+//!
+//! One binary for all of it, because each binary is linked on its own. Daemons are either `keyway serve` itself or
+//! [`support::script`], whose responses a test chooses.
+
+mod support;
+
+mod addresses;
+mod bytes;
+mod canary;
+mod configuration;
+mod failures;
+mod installed;
+mod isolation;
+mod job_control;
+mod memory;
+mod messages;
+mod plugins;
+mod run;
+mod run_child;
+mod serve;
+mod shutdown;
+mod terminal;

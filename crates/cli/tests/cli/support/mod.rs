@@ -1,0 +1,10 @@
+//! The program in a home of its own, a terminal, and a daemon in the test's process whose responses a script chooses.
+
+mod failing;
+mod home;
+mod inventory;
+pub(crate) mod script;
+mod terminal;
+
+pub(crate) use home::{Home, KEYWAY};
+pub(crate) use terminal::Terminal;

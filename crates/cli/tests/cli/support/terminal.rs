@@ -1,0 +1,120 @@
+//! A terminal whose keys a test presses.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::process::{Command, ExitStatus};
+use std::sync::mpsc::{Receiver, channel};
+
+use keyway_test_support::{Process, WAIT_LIMIT};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
+
+/// A program with a controlling terminal of its own, which is its standard input, output and error.
+pub(crate) struct Terminal {
+    keyboard: File,
+    screen: Receiver<Vec<u8>>,
+    seen: String,
+    /// Number of bytes of `seen` that [`expect`](Self::expect) has passed.
+    expected: usize,
+    process: Process,
+}
+
+impl Terminal {
+    /// Starts `command` in a new session in the foreground of a new terminal. `setsid` replaces itself with it, so its
+    /// process id is the one of the program.
+    pub(crate) fn start(command: &Command) -> Self {
+        let keyboard =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&keyboard).unwrap();
+        unlockpt(&keyboard).unwrap();
+        let name = ptsname(&keyboard, Vec::new()).unwrap();
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let line = File::from(open(name.as_c_str(), flags, Mode::empty()).unwrap());
+        let mut setsid = Command::new("setsid");
+        setsid
+            .arg("--ctty")
+            .arg(command.get_program())
+            .args(command.get_args())
+            .env_clear()
+            .envs(
+                command
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .current_dir(command.get_current_dir().unwrap())
+            .stdin(line.try_clone().unwrap())
+            .stdout(line.try_clone().unwrap())
+            .stderr(line);
+        let process = Process::spawn(&mut setsid);
+        // The command holds this process's ends of the line; without them the screen ends when the program does.
+        drop(setsid);
+        let keyboard = File::from(keyboard);
+        let mut display = keyboard.try_clone().unwrap();
+        let (sender, screen) = channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 1024];
+            // A terminal whose program is gone reads as an error.
+            while let Ok(n @ 1..) = display.read(&mut buffer) {
+                if sender.send(buffer[..n].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            keyboard,
+            screen,
+            seen: String::new(),
+            expected: 0,
+            process,
+        }
+    }
+
+    /// Presses these keys.
+    pub(crate) fn press(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits until `text` is on the screen, behind what was expected before.
+    #[track_caller]
+    pub(crate) fn expect(&mut self, text: &str) {
+        loop {
+            if let Some(at) = self.seen[self.expected..].find(text) {
+                self.expected += at + text.len();
+                return;
+            }
+            let piece = self.screen.recv_timeout(WAIT_LIMIT);
+            let piece = piece.unwrap_or_else(|_| panic!("no {text:?} in {:?}", self.seen));
+            self.seen.push_str(&String::from_utf8_lossy(&piece));
+        }
+    }
+
+    /// The program's process id.
+    pub(crate) fn pid(&self) -> rustix::process::Pid {
+        self.process.pid()
+    }
+
+    /// All that was on the screen so far.
+    pub(crate) fn seen(&self) -> &str {
+        &self.seen
+    }
+
+    /// Whether the terminal shows what is typed.
+    pub(crate) fn echoes(&self) -> bool {
+        let modes = tcgetattr(&self.keyboard).unwrap().local_modes;
+        modes.contains(LocalModes::ECHO)
+    }
+
+    /// Waits for the program's end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.process.wait()
+    }
+
+    /// Waits for the program's end, and returns all that was on the screen.
+    pub(crate) fn end(mut self) -> (ExitStatus, String) {
+        while let Ok(piece) = self.screen.recv_timeout(WAIT_LIMIT) {
+            self.seen.push_str(&String::from_utf8_lossy(&piece));
+        }
+        (self.process.wait(), self.seen.replace("\r\n", "\n"))
+    }
+}

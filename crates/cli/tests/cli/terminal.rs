@@ -1,0 +1,176 @@
+//! What is different if standard input and output are a terminal.
+
+use keyway_plugin_file::{Store, StoreConfig};
+use rustix::process::{Signal, kill_process};
+
+use crate::support::{Home, Terminal, script};
+
+/// Ends with 9 when SIGINT came once, and with 3 when it came twice.
+const COUNT_INTERRUPTS: &str = "trap 'trap \"exit 3\" INT; n=0; while [ $n -lt 20 ]; do sleep 0.01; n=$((n+1)); done; exit 9' INT; echo ready; while :; do sleep 0.01; done";
+
+#[test]
+fn a_typed_value_is_not_shown_and_stored_without_its_line_break() {
+    let home = Home::new();
+    let mut terminal = Terminal::start(&home.keyway(["set", "web/token", "--store", "s"]));
+    terminal.expect("not shown): ");
+    terminal.press("pass word\n");
+    let (status, screen) = terminal.end();
+    assert!(status.success(), "{screen}");
+    insta::assert_snapshot!(screen.replace(home.path().to_str().unwrap(), "HOME"), @"
+    Value of web/token (not shown): 
+    stored web/token (version 1, 9 bytes) in DIR
+    ");
+    assert_eq!(stored(&home), b"pass word");
+}
+
+/// The current value of `web/token` in the store `s`.
+fn stored(home: &Home) -> Vec<u8> {
+    let store = Store::new(StoreConfig::new(home.join("s")));
+    let stored = store.get(&"web/token".parse().unwrap()).unwrap();
+    stored[0].value.expose().to_vec()
+}
+
+#[test]
+fn a_value_that_was_not_typed_is_not_stored() {
+    let home = Home::new();
+    let mut terminal = Terminal::start(&home.keyway(["set", "web/token", "--store", "s"]));
+    terminal.expect("not shown): ");
+    terminal.press("\n");
+    let (status, screen) = terminal.end();
+    assert_eq!(status.code(), Some(1));
+    insta::assert_snapshot!(screen, @"
+    Value of web/token (not shown): 
+    keyway: no value was typed.
+    Nothing was stored; `keyway set web/token --allow-empty` stores an empty value.
+    ");
+    assert!(!home.join("s").exists());
+}
+
+#[test]
+fn a_pasted_text_of_several_lines_is_refused() {
+    let home = Home::new();
+    let mut terminal = Terminal::start(&home.keyway(["set", "web/token", "--store", "s"]));
+    terminal.expect("not shown): ");
+    terminal.press("-----BEGIN\nabc\n-----END\n");
+    let (status, screen) = terminal.end();
+    assert_eq!(status.code(), Some(1));
+    insta::assert_snapshot!(screen, @"
+    Value of web/token (not shown): 
+    keyway: more than one line was typed or pasted.
+    Nothing was stored; put it into a file and run `keyway set web/token <FILE`.
+    ");
+    assert!(!home.join("s").exists());
+}
+
+#[test]
+fn ctrl_c_at_the_question_leaves_a_terminal_that_shows_what_is_typed() {
+    let home = Home::new();
+    let mut terminal = Terminal::start(&home.keyway(["set", "web/token", "--store", "s"]));
+    terminal.expect("not shown): ");
+    assert!(!terminal.echoes());
+    terminal.press("half a sec\x03");
+    let status = terminal.wait();
+    assert_eq!((status.code(), terminal.echoes()), (Some(128 + 2), true));
+    let (_, screen) = terminal.end();
+    assert_eq!(screen, "Value of web/token (not shown): \n");
+    assert!(!home.join("s").exists());
+}
+
+#[test]
+fn a_typed_value_with_stray_keys_is_not_stored() {
+    let home = Home::new();
+    for keys in ["abc\x1b[Dd\n", "abc\td\n", "abc\x1b\n"] {
+        let mut terminal = Terminal::start(&home.keyway(["set", "web/token", "--store", "s"]));
+        terminal.expect("not shown): ");
+        terminal.press(keys);
+        let (status, screen) = terminal.end();
+        assert_eq!(status.code(), Some(1));
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(screen, @"
+            Value of web/token (not shown): 
+            keyway: a control character or an editing key was typed that the prompt does not know.
+            Nothing was stored; type the value again, or put it into a file and run `keyway set web/token <FILE`.
+            ");
+        }
+        assert!(!home.join("s").exists());
+    }
+}
+
+#[test]
+fn a_typed_value_can_be_corrected_by_word() {
+    let home = Home::new();
+    let mut terminal = Terminal::start(&home.keyway(["set", "web/token", "--store", "s"]));
+    terminal.expect("not shown): ");
+    terminal.press("one two\x17three\n");
+    let (status, screen) = terminal.end();
+    assert!(status.success(), "{screen}");
+    assert_eq!(stored(&home), b"one three");
+}
+
+#[test]
+fn what_is_not_text_does_not_reach_a_terminal_unasked() {
+    let home = Home::new();
+    let _daemon = script::serve(&home);
+    let (status, screen) = Terminal::start(&home.keyway(["get", "bin/key"])).end();
+    assert_eq!(status.code(), Some(1));
+    insta::assert_snapshot!(screen, @"
+    keyway: the value of bin/key is not text, and could confuse the terminal.
+    Write it to a file or a program with --value, or look at it with --json.
+    ");
+    let (status, screen) = Terminal::start(&home.keyway(["get", "web/token"])).end();
+    assert_eq!((status.code(), screen.as_str()), (Some(0), "dummy-token\n"));
+}
+
+#[test]
+fn a_child_reads_from_the_terminal() {
+    let home = Home::new();
+    let script = "read line; echo \"<$line>\"; read line </dev/tty; echo \"<$line>\"";
+    let mut terminal = Terminal::start(&home.keyway(["run", "--", "sh", "-c", script]));
+    terminal.press("one\n");
+    terminal.expect("<one>");
+    terminal.press("two\n");
+    terminal.expect("<two>");
+    assert_eq!(terminal.end().0.code(), Some(0));
+}
+
+#[test]
+fn ctrl_c_reaches_the_child_once() {
+    let home = Home::new();
+    let mut terminal = Terminal::start(&home.keyway(["run", "--", "sh", "-c", COUNT_INTERRUPTS]));
+    terminal.expect("ready");
+    terminal.press("\x03");
+    assert_eq!(terminal.end().0.code(), Some(9));
+}
+
+#[test]
+fn an_interrupt_that_no_key_sent_reaches_the_child_once() {
+    let home = Home::new();
+    let mut terminal = Terminal::start(&home.keyway(["run", "--", "sh", "-c", COUNT_INTERRUPTS]));
+    terminal.expect("ready");
+    kill_process(terminal.pid(), Signal::INT).unwrap();
+    assert_eq!(terminal.end().0.code(), Some(9));
+}
+
+#[test]
+fn ctrl_c_ends_a_child_that_does_not_catch_it() {
+    let home = Home::new();
+    let mut terminal =
+        Terminal::start(&home.keyway(["run", "--", "sh", "-c", "echo ready; exec sleep 1000"]));
+    terminal.expect("ready");
+    terminal.press("\x03");
+    assert_eq!(terminal.end().0.code(), Some(128 + 2));
+}
+
+#[test]
+fn ctrl_c_ends_a_question() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let home = Home::new();
+    // Nobody accepts here: the connection is made, and no answer ever comes.
+    let _listener = std::os::unix::net::UnixListener::bind(home.socket()).unwrap();
+    let mut terminal = Terminal::start(&home.keyway(["get", "web/token"]));
+    let (mut connection, _) = _listener.accept().unwrap();
+    let mut first = [0];
+    std::io::Read::read_exact(&mut connection, &mut first).unwrap();
+    terminal.press("\x03");
+    assert_eq!(terminal.end().0.signal(), Some(2));
+}

@@ -1,0 +1,28 @@
+//! What the tests of the workspace's crates share. Without features it depends on none of them, so that each of them can use it.
+//!
+//! - [`Home`]: a temporary home and commands whose environment points into it.
+//! - [`Daemon`]: a `keyway serve` process, its log line by line, and its end.
+//! - [`Process`]: a child that does not outlive its test; [`process`] reads `/proc`.
+//! - [`eventually`], [`wait_until`]: bounded waits for what nothing announces; [`wait`] has them for async tests, too.
+//! - [`require`]: what a test needs of the machine, skipped or failed without it.
+//! - [`http`]: requests of a client that checks nothing.
+//! - [`scripted`] (feature `scripted`): a daemon whose services a test writes.
+//! - [`log`] (feature `log`): the events that the code under test emits.
+
+#![forbid(unsafe_code)]
+
+mod daemon;
+mod home;
+pub mod http;
+#[cfg(feature = "log")]
+pub mod log;
+pub mod process;
+pub mod require;
+#[cfg(feature = "scripted")]
+pub mod scripted;
+pub mod wait;
+
+pub use daemon::{Daemon, StartError};
+pub use home::{Home, copy_executable, set_mode};
+pub use process::{Process, feed, text};
+pub use wait::{WAIT_LIMIT, eventually, wait_until};
