@@ -1,4 +1,4 @@
-//! Which secret is in which variable.
+//! The configuration: a map of ids to variables.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -9,9 +9,9 @@ use keyway_plugin_sdk::{Id, ParseIdError, Pattern, SecretValue};
 /// Environment variable that holds the configuration.
 pub const SECRETS_VARIABLE: &str = "KEYWAY_ENV_SECRETS";
 
-/// Which secret is in which environment variable.
+/// A map of ids to environment variables.
 ///
-/// Written as `id=VARIABLE`, several separated by commas, spaces or newlines:
+/// Written as `id=VARIABLE`, separated by commas, spaces or newlines:
 ///
 /// ```
 /// use keyway_plugin_env::Config;
@@ -25,7 +25,7 @@ pub struct Config {
     variables: BTreeMap<Id, String>,
 }
 
-/// Why a configuration cannot be used.
+/// Error of parsing a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -35,36 +35,36 @@ pub enum ConfigError {
         /// The id.
         id: Id,
     },
-    /// An id is not one.
+    /// An id is invalid.
     #[error("{SECRETS_VARIABLE} has an entry whose id `{id}` is invalid: {source}")]
     Id {
-        /// What stands before the `=`.
+        /// The text before the `=`.
         id: String,
-        /// What is wrong with it.
+        /// The error of the id.
         source: ParseIdError,
     },
     /// An entry has no `=`.
     #[error("{SECRETS_VARIABLE} has an entry number {number} that is not `id=VARIABLE`")]
     NotAPair {
-        /// Counted from one. The entry itself is not shown: it may be a secret that was put here by mistake.
+        /// Number of the entry, counted from one. The text is not printed: it may be a secret by mistake.
         number: usize,
     },
-    /// What stands behind the `=` is not the name of a variable.
+    /// The text after the `=` is not the name of a variable.
     #[error(
         "{SECRETS_VARIABLE} gives `{id}` something that is not the name of a variable (letters, digits and `_`)"
     )]
     Variable {
-        /// The id. What stands behind the `=` is not shown: it may be a secret that was put here by mistake.
+        /// The id. The text after the `=` is not printed: it may be a secret by mistake.
         id: Id,
     },
 }
 
 impl Config {
-    /// Reads the text of [`SECRETS_VARIABLE`].
+    /// Parses the text of [`SECRETS_VARIABLE`].
     ///
     /// # Errors
     ///
-    /// What is wrong with the first entry that is wrong. Nothing behind an `=` is shown.
+    /// Returns the [`ConfigError`] of the first invalid entry. It never holds the text after an `=`.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let separator = |c: char| c == ',' || c.is_whitespace();
         let entries = text.split(separator).filter(|entry| !entry.is_empty());
@@ -88,16 +88,16 @@ impl Config {
         Ok(config)
     }
 
-    /// Whether it names no secret at all.
+    /// Returns `true` if the map is empty.
     pub fn is_empty(&self) -> bool {
         self.variables.is_empty()
     }
 
-    /// The narrowest pattern of the form `a/b/**` that holds all ids; one id stands for itself.
+    /// Returns the narrowest pattern of the form `a/b/**` that covers all ids; a single id is its own pattern.
     pub fn pattern(&self) -> Pattern {
         let mut ids = self.variables.keys();
         let Some(first) = ids.next() else {
-            return nothing();
+            return empty_realm();
         };
         if ids.len() == 0 {
             return first.clone().into();
@@ -118,7 +118,7 @@ impl Config {
             .expect("components of ids before `**` are a pattern")
     }
 
-    /// Takes the values from the environment: those of variables that are set, and the names of those that are not.
+    /// Reads the environment: returns the values of the variables that are set, and the names of those that are not.
     pub fn read(
         &self,
         lookup: impl Fn(&str) -> Option<OsString>,
@@ -127,7 +127,7 @@ impl Config {
         let mut missing = BTreeMap::new();
         for (id, variable) in &self.variables {
             match lookup(variable) {
-                // Bytes as they are: a value need not be text.
+                // A value need not be UTF-8.
                 Some(value) => {
                     values.insert(id.clone(), SecretValue::new(value.into_vec()));
                 }
@@ -140,8 +140,8 @@ impl Config {
     }
 }
 
-/// A realm for a plugin that serves nothing: a plugin has to register with some pattern.
-fn nothing() -> Pattern {
+/// Returns a realm for a plugin without secrets, because a plugin must register a pattern.
+fn empty_realm() -> Pattern {
     "env/**".parse().expect("a constant pattern")
 }
 
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_realm_is_no_wider_than_needed() {
+    fn the_realm_is_the_narrowest_prefix() {
         assert_eq!(realm("db/password=P"), "db/password");
         assert_eq!(realm("db/password=P,db/user=U"), "db/**");
         assert_eq!(realm("db/a/x=P,db/a/y=U,db/a=Q"), "db/a/**");
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named_and_show_no_value() {
+    fn errors_name_the_entry_without_its_value() {
         let message = |text| Config::parse(text).unwrap_err().to_string();
         assert_eq!(
             message("a=A,canary"),
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_taken_as_bytes_and_missing_ones_are_named() {
+    fn values_are_read_as_bytes_and_missing_ones_are_named() {
         let config = Config::parse("raw=RAW,empty=EMPTY,none=NONE").unwrap();
         let raw = std::ffi::OsStr::from_bytes(&[0xff, 0x00, 0x80]);
         let (values, missing) = config.read(|name| match name {
@@ -225,12 +225,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text in "[a-zA-Z_*/=, ]{0,40}") {
+        fn parse_never_panics(text in "[a-zA-Z_*/=, ]{0,40}") {
             let _ = Config::parse(&text);
         }
 
         #[test]
-        fn the_realm_holds_every_id(ids in proptest::collection::btree_set("[ab](/[ab]){0,3}", 1..6)) {
+        fn the_realm_covers_every_id(ids in proptest::collection::btree_set("[ab](/[ab]){0,3}", 1..6)) {
             let text: Vec<String> = ids.iter().map(|id| format!("{id}=V")).collect();
             let realm = Config::parse(&text.join(",")).unwrap().pattern();
             for id in &ids {
@@ -239,7 +239,7 @@ mod tests {
         }
 
         #[test]
-        fn no_message_shows_what_stands_behind_an_equals_sign(value in "canary[-+!?#]{1,5}") {
+        fn no_error_holds_the_text_after_an_equals_sign(value in "canary[-+!?#]{1,5}") {
             let error = Config::parse(&format!("db/password={value}")).unwrap_err().to_string();
             prop_assert!(!error.contains("canary"), "{error}");
         }

@@ -3,8 +3,8 @@
 //! For secrets that are in the daemon's environment anyway, as in continuous integration and containers. It is not a
 //! store: it serves the variables as they were when the plugin started.
 //!
-//! - [`Config`] reads which secret is in which variable.
-//! - [`EnvProvider`] serves them.
+//! - [`Config`] maps ids to variables.
+//! - [`EnvProvider`] serves their values.
 //!
 //! ```
 //! use keyway_plugin_env::{Config, EnvProvider};

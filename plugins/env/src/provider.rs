@@ -1,4 +1,4 @@
-//! Serving the variables.
+//! The provider that serves the variables.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use keyway_plugin_sdk::{
 
 use crate::Config;
 
-/// Serves environment variables as they were when the plugin started.
+/// A provider that serves environment variables as they were when the plugin started.
 #[derive(Debug)]
 pub struct EnvProvider {
     pattern: Pattern,
     values: BTreeMap<Id, SecretValue>,
-    /// The variables that are not set.
+    /// Names of the variables that are not set, by id.
     missing: BTreeMap<Id, String>,
 }
 
 impl EnvProvider {
-    /// Reads the variables that `config` names. One that is not set is logged, and queries for its id fail.
+    /// Creates a provider of the variables that `config` names. One that is not set is logged, and queries for its id fail.
     pub fn new(config: &Config, lookup: impl Fn(&str) -> Option<std::ffi::OsString>) -> Self {
         let (values, missing) = config.read(lookup);
         for variable in missing.values() {
@@ -42,7 +42,7 @@ impl EnvProvider {
     }
 }
 
-/// The secret exists by configuration, so "no such secret" would send its user the wrong way.
+/// The secret is configured, so `NotFound` would mislead the user.
 fn not_set(id: &Id, variable: &str) -> ProviderError {
     ProviderError::unavailable(format!("the variable {variable} of {id} is not set")).with_remedy(
         format!(

@@ -7,7 +7,8 @@ use keyway_plugin_sdk::{Plugin, ProviderError, tracing};
 
 use crate::{Config, EnvProvider, config::SECRETS_VARIABLE};
 
-/// Runs the plugin until the daemon ends it. Call it from a plain `main`.
+/// Runs the plugin until it is stopped, and returns its exit status. Call it from a plain `main`, before any thread is
+/// started.
 pub fn run() -> ExitCode {
     Plugin::new("env").run_with(|| {
         let text = env::var(SECRETS_VARIABLE).unwrap_or_default();

@@ -37,7 +37,7 @@ fn configured_variables_are_served_and_listed() {
 }
 
 #[test]
-fn a_variable_that_is_not_set_is_unavailable_by_its_name() {
+fn a_variable_that_is_not_set_is_an_unavailable_failure_with_its_name() {
     block_on(async {
         let daemon = daemon("db/password=PASSWORD, db/user=NOT_SET")
             .variable("PASSWORD", "not-a-real-password");
@@ -74,7 +74,7 @@ fn a_variable_that_is_not_set_is_unavailable_by_its_name() {
 }
 
 #[test]
-fn it_describes_itself() {
+fn the_description_is_registered() {
     block_on(async {
         let daemon = daemon("db/a=A").launch(EXECUTABLE).await.unwrap();
         let description = daemon.registration().description.clone().unwrap();
@@ -85,7 +85,7 @@ fn it_describes_itself() {
 }
 
 #[test]
-fn with_nothing_configured_it_serves_nothing() {
+fn without_a_configuration_no_secret_is_served() {
     block_on(async {
         let daemon = daemon("").launch(EXECUTABLE).await.unwrap();
         assert_eq!(
@@ -97,7 +97,7 @@ fn with_nothing_configured_it_serves_nothing() {
 }
 
 #[test]
-fn a_wrong_configuration_keeps_it_from_registering() {
+fn an_invalid_configuration_prevents_the_registration() {
     block_on(async {
         let error = daemon("nonsense").launch(EXECUTABLE).await.unwrap_err();
         assert!(matches!(error, LaunchError::Register(_)), "{error}");
@@ -105,7 +105,7 @@ fn a_wrong_configuration_keeps_it_from_registering() {
 }
 
 #[test]
-fn a_wrong_configuration_ends_it_with_78() {
+fn an_invalid_configuration_ends_the_process_with_78() {
     let output = std::process::Command::new(EXECUTABLE)
         .env("KEYWAY_ENV_SECRETS", "nonsense")
         .output()

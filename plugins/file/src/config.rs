@@ -1,4 +1,4 @@
-//! Where a store is and how it is kept.
+//! The configuration of a store.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,17 @@ use crate::StoreError;
 
 /// Environment variable that names the directory of the store.
 pub const STORE_VARIABLE: &str = "KEYWAY_FILE_STORE";
-/// Environment variable that names the identity file, where it is not in the store's directory.
+/// Environment variable that names the identity file, if it is not in the store's directory.
 pub const IDENTITY_VARIABLE: &str = "KEYWAY_FILE_IDENTITY";
 /// Environment variable that names a file whose first line is the identity's passphrase.
 pub const PASSPHRASE_FILE_VARIABLE: &str = "KEYWAY_FILE_PASSPHRASE_FILE";
 
-/// How many versions of a secret are kept, the current one included.
+/// Default number of versions kept per secret, including the current one.
 pub const DEFAULT_VERSIONS_KEPT: usize = 10;
-/// How long a writer waits for another one before it gives up.
+/// Default timeout of a writer that waits for another one.
 pub const DEFAULT_LOCK_WAIT: Duration = Duration::from_secs(5);
 
-/// Where a [`Store`](crate::Store) is and how it is kept.
+/// The configuration of a [`Store`](crate::Store).
 ///
 /// ```
 /// use keyway_plugin_file::StoreConfig;
@@ -37,7 +37,7 @@ pub struct StoreConfig {
 }
 
 impl StoreConfig {
-    /// A store in `dir` with the defaults: an unprotected identity file in the same directory,
+    /// Creates the configuration of a store in `dir` with the defaults: an unprotected identity file in the same directory,
     /// [`DEFAULT_VERSIONS_KEPT`] versions, [`DEFAULT_LOCK_WAIT`].
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -50,16 +50,16 @@ impl StoreConfig {
         }
     }
 
-    /// The store that the environment names: [`STORE_VARIABLE`], else `$XDG_DATA_HOME/keyway`, else
-    /// `$HOME/.local/share/keyway`; with [`IDENTITY_VARIABLE`] and [`PASSPHRASE_FILE_VARIABLE`].
+    /// Reads the configuration from the environment: the directory in [`STORE_VARIABLE`], else `$XDG_DATA_HOME/keyway`, else
+    /// `$HOME/.local/share/keyway`; the files in [`IDENTITY_VARIABLE`] and [`PASSPHRASE_FILE_VARIABLE`].
     ///
     /// `lookup` is usually `|name| std::env::var_os(name)`. An empty variable counts as unset, and so does a relative
-    /// `XDG_DATA_HOME`, as the XDG base directory specification says.
+    /// `XDG_DATA_HOME`, as the XDG base directory specification demands.
     ///
     /// # Errors
     ///
-    /// [`StoreError::NoLocation`] when none of the variables says where, [`StoreError::RelativePath`] when a variable
-    /// of ours holds a relative path: the daemon and a command would take it for two different stores.
+    /// Returns [`StoreError::NoLocation`] if no variable names a directory, and [`StoreError::RelativePath`] if one of the
+    /// three `KEYWAY_FILE_*` variables holds a relative path, which the daemon and a command would resolve differently.
     pub fn from_env(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, StoreError> {
         let path = |name: &'static str| match lookup(name).filter(|value| !value.is_empty()) {
             Some(value) if Path::new(&value).is_absolute() => Ok(Some(PathBuf::from(value))),
@@ -79,37 +79,38 @@ impl StoreConfig {
         Ok(config)
     }
 
-    /// Reads the identity from `path` instead of a file in the store's directory.
+    /// Sets the path of the identity. Default: a file in the store's directory.
     #[must_use]
     pub fn identity(mut self, path: impl Into<PathBuf>) -> Self {
         self.identity = Some(path.into());
         self
     }
 
-    /// Protects the identity with the passphrase on the first line of `path`.
+    /// Protects the identity with the passphrase on the first line of `path`. Default: no passphrase.
     ///
-    /// The file is read when the identity is read, and must be readable by its owner alone.
+    /// The file is read together with the identity and must be readable by its owner only.
     #[must_use]
     pub fn passphrase_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.passphrase_file = Some(path.into());
         self
     }
 
-    /// Keeps `count` versions of each secret, the current one included; at least one.
+    /// Sets the number of versions kept per secret, including the current one; at least one. Default:
+    /// [`DEFAULT_VERSIONS_KEPT`].
     #[must_use]
     pub fn versions_kept(mut self, count: usize) -> Self {
         self.versions_kept = count.max(1);
         self
     }
 
-    /// Waits at most `wait` for another writer.
+    /// Sets the timeout of a wait for another writer. Default: [`DEFAULT_LOCK_WAIT`].
     #[must_use]
     pub fn lock_wait(mut self, wait: Duration) -> Self {
         self.lock_wait = wait;
         self
     }
 
-    /// Uses `2^log_n` as the scrypt work factor of a new passphrase-protected identity (1 to 63); by default age
+    /// Sets the scrypt work factor of a new passphrase-protected identity to `2^log_n` (1 to 63). Default: age
     /// chooses one that takes about a second on this machine.
     ///
     /// A low factor makes guessing the passphrase cheap.
@@ -119,16 +120,16 @@ impl StoreConfig {
         self
     }
 
-    /// The store's directory.
+    /// Returns the store's directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    pub(crate) fn kept(&self) -> usize {
+    pub(crate) fn max_versions(&self) -> usize {
         self.versions_kept
     }
 
-    pub(crate) fn wait(&self) -> Duration {
+    pub(crate) fn lock_timeout(&self) -> Duration {
         self.lock_wait
     }
 
@@ -140,7 +141,7 @@ impl StoreConfig {
         self.passphrase_file.as_deref()
     }
 
-    /// The identity file: `identity.age` with a passphrase, `identity.txt` without one.
+    /// Returns the path of the identity: by default `identity.age` with a passphrase, `identity.txt` without one.
     pub(crate) fn identity_path(&self) -> PathBuf {
         self.identity
             .clone()
@@ -150,7 +151,7 @@ impl StoreConfig {
             })
     }
 
-    /// The file that would hold the identity if the passphrase were configured the other way round.
+    /// Returns the default path of an identity that is protected if this configuration has no passphrase, and vice versa.
     pub(crate) fn other_identity_path(&self) -> Option<PathBuf> {
         match (&self.identity, &self.passphrase_file) {
             (Some(_), _) => None,
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_names_the_store() {
+    fn the_store_directory_is_read_from_the_environment() {
         let dir = |pairs| {
             from(pairs)
                 .map(|config| config.dir.to_str().map(str::to_owned))
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_is_not_one_is_refused() {
+    fn a_missing_or_relative_directory_is_an_error() {
         assert!(matches!(from(&[]), Err(StoreError::NoLocation)));
         assert!(matches!(
             from(&[(STORE_VARIABLE, "s")]),
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn the_identity_file_tells_by_its_name_whether_it_is_protected() {
+    fn the_name_of_the_identity_file_depends_on_the_passphrase() {
         let plain = StoreConfig::new("/s");
         assert_eq!(plain.identity_path(), Path::new("/s/identity.txt"));
         assert_eq!(

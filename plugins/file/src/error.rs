@@ -1,4 +1,4 @@
-//! What can go wrong with a store.
+//! The errors of a store.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,40 +6,40 @@ use std::time::Duration;
 
 use keyway_secrets::Id;
 
-/// Why an operation on a [`Store`](crate::Store) failed.
+/// Error of an operation on a [`Store`](crate::Store).
 ///
-/// Every message names the file and says what to do; none holds a value.
+/// Every message names the file and has a remedy; none holds a value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The values that a query matches are too large for one answer.
+    /// The values that a query matches exceed the limit of one response.
     #[error(
-        "the query matches {count} secrets of {bytes} bytes together, more than the {max} that one answer may hold; ask for fewer of them"
+        "the query matches {count} secrets of {bytes} bytes together, more than the {max} of one response; query fewer of them"
     )]
-    AnswerTooLarge {
-        /// How many secrets match.
+    ResponseTooLarge {
+        /// Number of matching secrets.
         count: usize,
-        /// The size of their values.
+        /// Size of their values in bytes.
         bytes: u64,
-        /// The limit, [`MAX_ANSWER_LEN`](crate::MAX_ANSWER_LEN).
+        /// The limit in bytes, [`MAX_RESPONSE_LEN`](crate::MAX_RESPONSE_LEN).
         max: u64,
     },
-    /// A file of the store is damaged, or is not what it should be.
+    /// A file of the store is damaged or has unexpected content.
     #[error("{} is damaged: {reason}; restore it from a backup", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// What was found.
+        /// What is damaged.
         reason: String,
     },
-    /// Another user could read or change a file.
-    #[error("{} has mode {mode:04o}, so that other users can {}; run `chmod {} {}`", path.display(), can(*mode), remedy(*dir), path.display())]
+    /// Other users can read or change a file.
+    #[error("{} has mode {mode:04o}, so that other users can {}; run `chmod {} {}`", path.display(), format_access(*mode), chmod_argument(*dir), path.display())]
     Exposed {
         /// The file or directory.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
-        /// Whether it is a directory.
+        /// `true` if it is a directory.
         dir: bool,
     },
     /// A file belongs to another user.
@@ -47,17 +47,17 @@ pub enum StoreError {
     ForeignOwner {
         /// The file or directory.
         path: PathBuf,
-        /// Whose it is.
+        /// Uid of the owner.
         owner: u32,
-        /// Who we are.
+        /// Uid of this process.
         user: u32,
     },
-    /// The identity file cannot be used.
+    /// The identity file is invalid.
     #[error("the identity file {} cannot be used: {reason}", path.display())]
     Identity {
         /// The identity file.
         path: PathBuf,
-        /// What is wrong, and what to do.
+        /// What is invalid, and what to do.
         reason: String,
     },
     /// The identity file is protected by a passphrase, and none is configured.
@@ -69,59 +69,59 @@ pub enum StoreError {
         /// The identity file.
         path: PathBuf,
     },
-    /// The store holds secrets, but the identity that can read them is gone.
+    /// The store holds secrets, but its identity is missing.
     #[error("the store in {} holds secrets, but its identity file {} is missing; restore that file from a backup", dir.display(), path.display())]
     IdentityMissing {
         /// The store's directory.
         dir: PathBuf,
-        /// Where the identity was looked for.
+        /// The missing file.
         path: PathBuf,
     },
-    /// The store holds values, but the index that names them is gone.
+    /// The store holds values, but its index is missing.
     #[error("{} is missing, although there are values beside it; restore it from a backup", path.display())]
     IndexMissing {
         /// The index file.
         path: PathBuf,
     },
-    /// The operating system refused.
+    /// A system call failed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation.
         action: &'static str,
-        /// With which file.
+        /// The file or directory.
         path: PathBuf,
         /// The cause.
         source: io::Error,
     },
-    /// Another writer did not finish in time.
+    /// Another writer held the lock for the whole timeout.
     #[error("{} is locked by {holder}, still after {:.1} s; try again when that has finished", path.display(), waited.as_secs_f64())]
     Locked {
         /// The lock file.
         path: PathBuf,
-        /// Who wrote its name into the lock file.
+        /// The name that the other writer wrote into the lock file.
         holder: String,
-        /// How long we waited.
+        /// The timeout that passed.
         waited: Duration,
     },
-    /// No variable says where the store is.
+    /// No variable names the directory of the store.
     #[error(
-        "nothing says where the store is: set KEYWAY_FILE_STORE, XDG_DATA_HOME or HOME to an absolute path"
+        "the store has no location: set KEYWAY_FILE_STORE, XDG_DATA_HOME or HOME to an absolute path"
     )]
     NoLocation,
-    /// The name of the store is taken by something that is not a file (or not a directory).
+    /// A path of the store is not a file, or not a directory.
     #[error("{} is not a {expected}; move it away", path.display())]
     NotA {
-        /// What is in the way.
+        /// The path.
         path: PathBuf,
-        /// What should be there.
+        /// The expected type.
         expected: &'static str,
     },
-    /// The file with the passphrase cannot be used.
+    /// The passphrase file cannot be used.
     #[error("the passphrase file {} cannot be used: {reason}", path.display())]
     Passphrase {
         /// The passphrase file.
         path: PathBuf,
-        /// What is wrong, and what to do.
+        /// What is invalid, and what to do.
         reason: String,
     },
     /// The passphrase does not open the identity file.
@@ -133,17 +133,17 @@ pub enum StoreError {
     WrongPassphrase {
         /// The identity file.
         path: PathBuf,
-        /// The file with the passphrase.
+        /// The passphrase file.
         passphrase: PathBuf,
     },
-    /// The list of further recipients is wrong.
+    /// The list of further recipients is invalid.
     #[error("line {line} of {} is not an age recipient (`age1...`): {reason}", path.display())]
     Recipient {
         /// The list.
         path: PathBuf,
-        /// The line, from one.
+        /// Number of the line, counted from one.
         line: usize,
-        /// What the parser says.
+        /// The error of the parser.
         reason: &'static str,
     },
     /// An environment variable names a relative path.
@@ -154,33 +154,33 @@ pub enum StoreError {
         /// Its value.
         path: PathBuf,
     },
-    /// The system's random numbers are not available.
-    #[error("the system gave no random numbers: {0}")]
+    /// The random numbers of the system are not available.
+    #[error("cannot read random numbers from the system: {0}")]
     Random(#[source] io::Error),
     /// The store was written by a newer version of this program.
-    #[error("{} has format {found}, and this version knows up to {known}; use a newer one", path.display())]
+    #[error("{} has format {found}, and this version supports up to {supported}; use a newer one", path.display())]
     UnknownFormat {
         /// The index file.
         path: PathBuf,
-        /// The format that it says.
+        /// The format of the file.
         found: u32,
-        /// The newest format that we know.
-        known: u32,
+        /// The newest format that this version supports.
+        supported: u32,
     },
-    /// A value is too large to be stored.
+    /// A value exceeds the limit.
     #[error("the value of `{id}` has {len} bytes; the store takes at most {max}")]
     ValueTooLarge {
-        /// The secret.
+        /// Id of the secret.
         id: Id,
-        /// The size of its value.
+        /// Size of its value in bytes.
         len: usize,
-        /// The limit, [`MAX_VALUE_LEN`](crate::MAX_VALUE_LEN).
+        /// The limit in bytes, [`MAX_VALUE_LEN`](crate::MAX_VALUE_LEN).
         max: usize,
     },
 }
 
 impl StoreError {
-    /// An `io::Error` with what was tried and with which file.
+    /// Returns a function that adds the operation and the file to an `io::Error`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io {
@@ -198,7 +198,7 @@ impl StoreError {
     }
 }
 
-fn can(mode: u32) -> &'static str {
+fn format_access(mode: u32) -> &'static str {
     match (mode & 0o044 != 0, mode & 0o022 != 0) {
         (true, true) => "read and change it",
         (false, true) => "change it",
@@ -206,6 +206,6 @@ fn can(mode: u32) -> &'static str {
     }
 }
 
-fn remedy(dir: bool) -> &'static str {
+fn chmod_argument(dir: bool) -> &'static str {
     if dir { "go-w" } else { "600" }
 }

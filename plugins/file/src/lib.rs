@@ -1,12 +1,12 @@
 //! Keyway's default provider: secrets in a local directory, encrypted with age.
 //!
 //! This is a library, so that `keyway set` can write to the store that the plugin reads. It is not a vault: it
-//! protects what lies on a disk or in a backup, not secrets from programs that run as the same user; the README says
-//! exactly what.
+//! protects the files on a disk or in a backup, not secrets from programs that run as the same user. The README has
+//! the details.
 //!
-//! - [`Store`] reads and writes the directory that a [`StoreConfig`] names.
-//! - [`FileProvider`] serves a store, and [`run`] is the whole plugin process.
-//! - [`StoreError`] says which file is wrong, why, and what to do.
+//! - [`Store`] reads and writes the directory of a [`StoreConfig`].
+//! - [`FileProvider`] serves a store, and [`run`] is the main function of the plugin process.
+//! - [`StoreError`] names the file, the cause and the remedy.
 //!
 //! ```
 //! use keyway_plugin_file::{Store, StoreConfig};
@@ -37,4 +37,4 @@ pub use config::{
 };
 pub use error::StoreError;
 pub use provider::{FileProvider, run};
-pub use store::{Entry, MAX_ANSWER_LEN, MAX_VALUE_LEN, Store, Version};
+pub use store::{Entry, MAX_RESPONSE_LEN, MAX_VALUE_LEN, Store, Version};

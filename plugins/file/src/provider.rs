@@ -1,4 +1,4 @@
-//! Serving the store.
+//! The provider that serves a store.
 
 use std::env;
 use std::ffi::OsString;
@@ -10,19 +10,19 @@ use keyway_plugin_sdk::{
     SecretsProvider, blocking,
 };
 
-use crate::{MAX_ANSWER_LEN, PASSPHRASE_FILE_VARIABLE, Store, StoreConfig, StoreError};
+use crate::{MAX_RESPONSE_LEN, PASSPHRASE_FILE_VARIABLE, Store, StoreConfig, StoreError};
 
-/// Answers up to this length need no reservation.
-const SMALL_ANSWER: u64 = 64 * 1024;
+/// Largest response without a memory reservation, in bytes.
+const UNRESERVED_LEN: u64 = 64 * 1024;
 
-/// Serves a [`Store`]: every id is in its realm, and it can list.
+/// A provider that serves a [`Store`]. Its realm is `**`, and it can list.
 #[derive(Debug)]
 pub struct FileProvider {
     store: Arc<Store>,
 }
 
 impl FileProvider {
-    /// Serves this store. Touches nothing until the first question.
+    /// Creates a provider of this store. Opens no file before the first call.
     pub fn new(store: Store) -> Self {
         Self {
             store: Arc::new(store),
@@ -47,29 +47,37 @@ impl SecretsProvider for FileProvider {
     }
 
     async fn get_secrets(&self, query: &Query) -> Result<Vec<Envelope>, ProviderError> {
-        // What was decrypted lately costs two system calls, which is less than handing the work to another thread.
-        if let Some(cached) = self.store.get_cached(query.pattern()).map_err(explain)? {
+        // Cached values cost two system calls, which is less than moving the work to another thread.
+        if let Some(cached) = self
+            .store
+            .get_cached(query.pattern())
+            .map_err(into_provider_error)?
+        {
             return Ok(cached);
         }
         let get = |limit| {
             let (store, pattern) = (Arc::clone(&self.store), query.pattern().clone());
-            blocking(move || store.get_up_to(limit, &pattern).map_err(explain))
+            blocking(move || {
+                store
+                    .get_up_to(limit, &pattern)
+                    .map_err(into_provider_error)
+            })
         };
-        match get(SMALL_ANSWER).await? {
+        match get(UNRESERVED_LEN).await? {
             Ok(found) => Ok(found),
             Err(bytes) => {
                 // A value is in memory twice: encrypted and decrypted, then decrypted and encoded.
                 query.reserve(2 * bytes).await;
-                // Should it have grown meanwhile, so little counts for more.
-                let found = get(MAX_ANSWER_LEN).await?;
-                Ok(found.expect("what is longer is an error"))
+                // The response may have grown since; the difference is not reserved.
+                let found = get(MAX_RESPONSE_LEN).await?;
+                Ok(found.expect("a longer response is an error"))
             }
         }
     }
 
     async fn list_secrets(&self, query: &Query) -> Result<Vec<Listed>, ProviderError> {
         let (store, pattern) = (Arc::clone(&self.store), query.pattern().clone());
-        let entries = blocking(move || store.list(&pattern).map_err(explain)).await?;
+        let entries = blocking(move || store.list(&pattern).map_err(into_provider_error)).await?;
         let listed = entries.into_iter().map(|entry| {
             let mut listed = Listed::new(entry.id);
             listed.version = entry.current.number.to_string();
@@ -80,9 +88,9 @@ impl SecretsProvider for FileProvider {
     }
 }
 
-/// The words are the store's, which put what to do behind the last semicolon. The kind tells whether the user has to do
-/// something first.
-fn explain(error: StoreError) -> ProviderError {
+/// Converts a [`StoreError`]: its remedy is the text after the last semicolon. `Locked` is the kind of errors that the
+/// user has to resolve.
+fn into_provider_error(error: StoreError) -> ProviderError {
     let kind = match &error {
         StoreError::Exposed { .. }
         | StoreError::ForeignOwner { .. }
@@ -101,7 +109,7 @@ fn explain(error: StoreError) -> ProviderError {
         None => (text.as_str(), None),
     };
     let remedy = match &error {
-        // A variable of the user's shell does not reach the plugin of a daemon that runs already.
+        // A variable of the user's shell does not reach the plugin of a running daemon.
         StoreError::IdentityProtected { .. } => Some(format!(
             "give {PASSPHRASE_FILE_VARIABLE}, the path of a file with the passphrase, in `env` of [plugins.file], and run \
              `keyway plugins reload`"
@@ -121,18 +129,19 @@ fn explain(error: StoreError) -> ProviderError {
     }
 }
 
-/// Runs the plugin process on the store that the environment names. Call it from a plain `main`, before anything
-/// starts a thread.
+/// Runs the plugin process on the store that the environment names, and returns its exit status. Call it from a plain
+/// `main`, before any thread is started.
 ///
-/// `keyway` calls this when it starts itself as the plugin that it bundles.
+/// `keyway` calls this when it starts itself as the built-in plugin.
 pub fn run() -> ExitCode {
     Plugin::new("file").run_with(|| {
-        let config = StoreConfig::from_env(variable).map_err(explain)?;
+        let config = StoreConfig::from_env(variable).map_err(into_provider_error)?;
         Ok(FileProvider::new(Store::new(config)))
     })
 }
 
-/// A runtime may hand its plugins nothing but the launch variable; the user's home is then asked of the system.
+/// Looks up a variable. A runtime may pass only the launch variable, so the home directory falls back to the user
+/// database.
 fn variable(name: &str) -> Option<OsString> {
     let home = || (name == "HOME").then(env::home_dir).flatten();
     env::var_os(name).or_else(|| home().map(OsString::from))
@@ -147,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stored_secret_is_in_the_very_next_answer() {
+    fn a_stored_secret_is_in_the_next_response() {
         let dir = tempfile::tempdir().unwrap();
         let writer = Store::new(StoreConfig::new(dir.path().join("store")));
         block_on(async {
@@ -181,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_the_largest_size_arrives() {
+    fn a_value_of_the_largest_size_is_returned_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(StoreConfig::new(dir.path().join("store")));
         let value: Vec<u8> = (0..crate::MAX_VALUE_LEN).map(|n| (n % 251) as u8).collect();
@@ -193,13 +202,13 @@ mod tests {
             let found = daemon.get("big").await.unwrap();
             assert!(
                 found[0].value.expose() == value,
-                "the value changed on its way"
+                "the returned value differs"
             );
             daemon.stop().await;
         });
     }
 
-    /// The failure of a query for everything, after `change` to a store with one secret.
+    /// Returns the failure of a query for `**`, after `change` to a store with one secret.
     fn failure(change: impl FnOnce(&Store)) -> ProviderError {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(StoreConfig::new(dir.path().join("store")));
@@ -216,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_protected_identity_is_locked_and_the_remedy_works_in_the_daemon() {
+    fn a_protected_identity_is_locked_with_a_remedy_for_the_daemon() {
         let error = failure(|store| {
             let path = store.dir().join("identity.txt");
             std::fs::write(&path, "age-encryption.org/v1\n").unwrap();
@@ -239,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_wrong_passphrase_is_locked_and_names_its_file() {
-        let error = explain(StoreError::WrongPassphrase {
+        let error = into_provider_error(StoreError::WrongPassphrase {
             path: "/s/identity.age".into(),
             passphrase: "/run/passphrase".into(),
         });
@@ -255,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_identity_is_locked_and_asks_for_a_backup() {
+    fn a_missing_identity_is_locked_and_advises_a_backup() {
         let error = failure(|store| {
             std::fs::remove_file(store.dir().join("identity.txt")).unwrap();
         });

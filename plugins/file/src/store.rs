@@ -1,4 +1,4 @@
-//! The store: secrets in a directory, each version in an age file of its own, named by an encrypted index.
+//! The store: secrets in a directory, each version in its own age file, listed by an encrypted index.
 
 mod cache;
 mod cipher;
@@ -25,27 +25,27 @@ use self::index::Record;
 use self::reader::Loaded;
 use crate::{StoreConfig, StoreError};
 
-/// The largest value, in bytes: 8 MiB.
+/// Largest value in bytes: 8 MiB.
 pub const MAX_VALUE_LEN: usize = 8 * 1024 * 1024;
-/// The largest sum of the values that one [`Store::get`] returns, with some 256 bytes for each: 15 MiB. A message of the
-/// protocol usually may have 16.
-pub const MAX_ANSWER_LEN: u64 = 15 * 1024 * 1024;
-/// What a secret adds to an answer beside its value.
-const OVERHEAD: u64 = 256;
+/// Largest result of [`Store::get`] in bytes, values plus [`ENVELOPE_OVERHEAD`] each: 15 MiB. A message of the protocol
+/// may usually have 16 MiB.
+pub const MAX_RESPONSE_LEN: u64 = 15 * 1024 * 1024;
+/// Assumed size of an encoded envelope without its value, in bytes.
+const ENVELOPE_OVERHEAD: u64 = 256;
 
 /// Secrets in a directory, encrypted with age.
 ///
-/// A `Store` is a handle: making one touches nothing, and each call sees what any process wrote before it. Reading
-/// never waits for a writer; writers take turns. All methods block the thread for the time of the file operations.
+/// A `Store` is a handle: creating one opens no file, and each call sees all writes of any process before it. Reading
+/// never waits for a writer; writers exclude each other. All methods block the thread during file operations.
 ///
-/// What is on the disk:
+/// Files:
 ///
 /// ```text
 /// identity.txt    the secret key (identity.age: the same, protected by a passphrase)
 /// recipients.txt  optional: further age recipients to which new files are encrypted as well
-/// index.age       which secrets there are, and which file holds each version
-/// values/*.age    one file for each version, encrypted; the name says nothing about the secret
-/// store.lock      taken by writers
+/// index.age       the secrets, and the file of each version
+/// values/*.age    one file per version, encrypted; the name reveals nothing about the secret
+/// store.lock      locked by writers
 /// ```
 ///
 /// ```
@@ -61,7 +61,7 @@ const OVERHEAD: u64 = 256;
 /// ```
 pub struct Store {
     config: StoreConfig,
-    /// What the last read found, valid as long as the index file is the same one.
+    /// The index that was read last, valid while its file is unchanged.
     loaded: Mutex<Option<std::sync::Arc<Loaded>>>,
     values: Mutex<ValueCache>,
 }
@@ -70,11 +70,11 @@ pub struct Store {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Version {
-    /// Counts from one for each secret, and starts again when a secret was removed.
+    /// Number of the version, counted from one per secret; starts again after the secret was removed.
     pub number: u64,
-    /// When it was stored.
+    /// When the version was stored.
     pub created_at: Option<SystemTime>,
-    /// Bytes of its value.
+    /// Length of its value in bytes.
     pub len: u64,
 }
 
@@ -82,14 +82,14 @@ pub struct Version {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Entry {
-    /// The secret.
+    /// Id of the secret.
     pub id: Id,
     /// Its current version.
     pub current: Version,
 }
 
 impl Version {
-    fn of(record: &Record) -> Self {
+    fn from_record(record: &Record) -> Self {
         Self {
             number: record.version,
             created_at: record.created_at(),
@@ -107,7 +107,7 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// A handle on the store that `config` describes. Touches nothing yet.
+    /// Creates a handle on the store of `config`. Opens no file.
     pub fn new(config: StoreConfig) -> Self {
         Self {
             config,
@@ -116,29 +116,29 @@ impl Store {
         }
     }
 
-    /// The store's directory.
+    /// Returns the store's directory.
     pub fn dir(&self) -> &std::path::Path {
         self.config.dir()
     }
 
-    /// The current versions of all secrets that match, in the order of their ids. A store that nobody wrote to yet is
+    /// Returns the current versions of all secrets that match, in the order of their ids. A store without a write yet is
     /// empty.
     ///
     /// # Errors
     ///
-    /// When the store cannot be read in full, see [`StoreError`]; [`StoreError::AnswerTooLarge`] when the values
-    /// together exceed [`MAX_ANSWER_LEN`].
+    /// Returns [`StoreError::ResponseTooLarge`] if the values together exceed [`MAX_RESPONSE_LEN`], and another
+    /// [`StoreError`] if the store cannot be read in full.
     pub fn get(&self, pattern: &Pattern) -> Result<Vec<Envelope>, StoreError> {
-        let found = self.get_up_to(MAX_ANSWER_LEN, pattern)?;
-        Ok(found.expect("what is longer is an error"))
+        let found = self.get_up_to(MAX_RESPONSE_LEN, pattern)?;
+        Ok(found.expect("a longer result is an error"))
     }
 
-    /// As [`get`](Self::get), but decrypts nothing when the answer would be longer than `limit` bytes: `Err` has its length
-    /// then, ids and what belongs to them included.
+    /// As [`get`](Self::get), but decrypts nothing if the result would be longer than `limit` bytes. The inner `Err` then
+    /// holds that length in bytes, envelopes included.
     ///
     /// # Errors
     ///
-    /// As for [`get`](Self::get).
+    /// Returns the errors of [`get`](Self::get).
     pub fn get_up_to(
         &self,
         limit: u64,
@@ -146,7 +146,7 @@ impl Store {
     ) -> Result<Result<Vec<Envelope>, u64>, StoreError> {
         self.with_index(|loaded| {
             let matches = loaded.matching(pattern);
-            let bytes = check_size(&matches)?;
+            let bytes = response_len(&matches)?;
             if bytes > limit {
                 return Ok(Err(bytes));
             }
@@ -157,13 +157,13 @@ impl Store {
         .map(|found| found.unwrap_or(Ok(Vec::new())))
     }
 
-    /// As [`get`](Self::get), if that needs no decryption because all values were asked for lately; else `None`.
+    /// As [`get`](Self::get) if all values are cached; otherwise returns `None`.
     ///
-    /// Costs two to three system calls, so an async caller may do it without leaving its thread.
+    /// Costs two to three system calls, so an async caller may call it on its own thread.
     ///
     /// # Errors
     ///
-    /// As for [`get`](Self::get).
+    /// Returns a [`StoreError`] if the files of the store cannot be examined.
     pub fn get_cached(&self, pattern: &Pattern) -> Result<Option<Vec<Envelope>>, StoreError> {
         let Some(loaded) = self.current_if_loaded()? else {
             return Ok(None);
@@ -172,16 +172,16 @@ impl Store {
         let cached = |(id, record): (&Id, &Record)| {
             values
                 .get(&record.file)
-                .map(|value| finish(id, record, value))
+                .map(|value| to_envelope(id, record, value))
         };
         Ok(loaded.matching(pattern).into_iter().map(cached).collect())
     }
 
-    /// The value of one version of a secret, `None` when it is not kept.
+    /// Returns the value of one version of a secret, `None` if that version is not kept.
     ///
     /// # Errors
     ///
-    /// When the store cannot be read, see [`StoreError`].
+    /// Returns a [`StoreError`] if the store cannot be read.
     pub fn get_version(&self, id: &Id, number: u64) -> Result<Option<SecretValue>, StoreError> {
         let found = self.with_index(|loaded| {
             let versions = loaded.index.secrets.get(id);
@@ -192,29 +192,29 @@ impl Store {
         Ok(found.flatten())
     }
 
-    /// The secrets that match, in the order of their ids.
+    /// Returns the secrets that match, in the order of their ids.
     ///
     /// # Errors
     ///
-    /// When the store cannot be read, see [`StoreError`].
+    /// Returns a [`StoreError`] if the store cannot be read.
     pub fn list(&self, pattern: &Pattern) -> Result<Vec<Entry>, StoreError> {
         self.with_index(|loaded| {
             let matches = loaded.matching(pattern).into_iter();
             Ok(matches
                 .map(|(id, record)| Entry {
                     id: id.clone(),
-                    current: Version::of(record),
+                    current: Version::from_record(record),
                 })
                 .collect())
         })
         .map(Option::unwrap_or_default)
     }
 
-    /// The versions of a secret that are kept, oldest first; none for a secret that does not exist.
+    /// Returns the kept versions of a secret, oldest first; empty if the secret does not exist.
     ///
     /// # Errors
     ///
-    /// When the store cannot be read, see [`StoreError`].
+    /// Returns a [`StoreError`] if the store cannot be read.
     pub fn versions(&self, id: &Id) -> Result<Vec<Version>, StoreError> {
         self.with_index(|loaded| {
             let versions = loaded
@@ -223,18 +223,19 @@ impl Store {
                 .get(id)
                 .map(Vec::as_slice)
                 .unwrap_or_default();
-            Ok(versions.iter().map(Version::of).collect())
+            Ok(versions.iter().map(Version::from_record).collect())
         })
         .map(Option::unwrap_or_default)
     }
 
-    /// Stores a value as the new current version of a secret, and makes it durable. The first call makes the directory
-    /// and the identity.
+    /// Stores a value as the new current version of a secret, durably. The first call creates the directory and the
+    /// identity.
     ///
     /// # Errors
     ///
-    /// [`StoreError::ValueTooLarge`], [`StoreError::Locked`], or what makes the store unreadable. The store is then as
-    /// it was before.
+    /// Returns [`StoreError::ValueTooLarge`] if the value exceeds [`MAX_VALUE_LEN`], [`StoreError::Locked`] if another
+    /// writer holds the lock for the whole timeout, and another [`StoreError`] if the store cannot be read or written. The
+    /// store is then unchanged.
     pub fn set(&self, id: &Id, value: &SecretValue) -> Result<Version, StoreError> {
         if value.len() > MAX_VALUE_LEN {
             return Err(StoreError::ValueTooLarge {
@@ -244,33 +245,33 @@ impl Store {
             });
         }
         self.write_value(id, value)
-            .map(|record| Version::of(&record))
+            .map(|record| Version::from_record(&record))
     }
 
-    /// Removes a secret with all its versions; `false` when there is none.
+    /// Removes a secret with all its versions; returns `false` if there is none.
     ///
-    /// The files are deleted, not overwritten: what a disk keeps of a deleted file is still encrypted.
+    /// The files are deleted, not overwritten: what remains on the disk is encrypted.
     ///
     /// # Errors
     ///
-    /// As for [`set`](Self::set).
+    /// Returns the errors of [`set`](Self::set).
     pub fn remove(&self, id: &Id) -> Result<bool, StoreError> {
         self.remove_secret(id)
     }
 
-    /// Encrypts everything again, to the identity's first key and the present `recipients.txt`. Returns how many
-    /// versions that were.
+    /// Encrypts everything again, to the identity's first key and the current `recipients.txt`. Returns the number of
+    /// versions.
     ///
     /// # Errors
     ///
-    /// As for [`set`](Self::set).
+    /// Returns the errors of [`set`](Self::set).
     pub fn reencrypt(&self) -> Result<usize, StoreError> {
         self.reencrypt_all()
     }
 
     fn envelope(&self, loaded: &Loaded, id: &Id, record: &Record) -> Result<Envelope, StoreError> {
         let value = self.value(loaded, record)?;
-        Ok(finish(id, record, value))
+        Ok(to_envelope(id, record, value))
     }
 
     fn index_path(&self) -> PathBuf {
@@ -286,25 +287,25 @@ impl Store {
     }
 }
 
-fn finish(id: &Id, record: &Record, value: SecretValue) -> Envelope {
+fn to_envelope(id: &Id, record: &Record, value: SecretValue) -> Envelope {
     let mut envelope = Envelope::new(id.clone(), value);
     envelope.version = record.version.to_string();
     envelope.created_at = record.created_at();
     envelope
 }
 
-/// The length of an answer, which must not be too long.
-fn check_size(matches: &[(&Id, &Record)]) -> Result<u64, StoreError> {
+/// Returns the length of a response, or an error if it exceeds the limit.
+fn response_len(matches: &[(&Id, &Record)]) -> Result<u64, StoreError> {
     let sizes = matches
         .iter()
-        .map(|(_, record)| record.len.saturating_add(OVERHEAD));
+        .map(|(_, record)| record.len.saturating_add(ENVELOPE_OVERHEAD));
     let bytes = sizes.fold(0, u64::saturating_add);
-    if bytes <= MAX_ANSWER_LEN {
+    if bytes <= MAX_RESPONSE_LEN {
         return Ok(bytes);
     }
-    Err(StoreError::AnswerTooLarge {
+    Err(StoreError::ResponseTooLarge {
         count: matches.len(),
         bytes,
-        max: MAX_ANSWER_LEN,
+        max: MAX_RESPONSE_LEN,
     })
 }

@@ -5,7 +5,7 @@ use keyway_plugin_sdk::ErrorKind;
 use keyway_plugin_sdk::testing::{TestDaemon, block_on};
 
 #[test]
-fn what_another_process_stores_is_served_at_once() {
+fn a_write_of_another_process_is_served_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store");
     let store = Store::new(StoreConfig::new(&path));
@@ -19,7 +19,7 @@ fn what_another_process_stores_is_served_at_once() {
             daemon.get("a").await.unwrap_err().kind(),
             ErrorKind::NotFound
         );
-        assert!(!path.exists(), "asking makes no store");
+        assert!(!path.exists(), "a query creates no store");
         for value in [b"one".as_slice(), b"\xff\x00\n", b""] {
             store.set(&"a".parse().unwrap(), &value.into()).unwrap();
             assert_eq!(daemon.get("a").await.unwrap()[0].value.expose(), value);
@@ -34,7 +34,7 @@ fn what_another_process_stores_is_served_at_once() {
 }
 
 #[test]
-fn without_a_place_for_the_store_it_says_what_to_set() {
+fn a_relative_store_directory_is_a_fatal_error() {
     block_on(async {
         let daemon = TestDaemon::builder().variable("KEYWAY_FILE_STORE", "relative");
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_file"))

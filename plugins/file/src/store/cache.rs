@@ -1,16 +1,16 @@
-//! Decrypted values that were asked for lately.
+//! A cache of decrypted values.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use keyway_secrets::SecretValue;
 
-/// All cached values together have at most so many bytes.
+/// Limit on the sum of all cached values, in bytes.
 pub(super) const MAX_CACHED: usize = 1024 * 1024;
-/// A larger value is decrypted each time.
+/// Largest cached value in bytes.
 pub(super) const MAX_CACHED_VALUE: usize = 64 * 1024;
 
-/// Values by the file that holds them. A file never changes under its name, so an entry is valid as long as the index
-/// names its file.
+/// Values by the name of their file. The content of a name never changes, so an entry is valid while the index lists its
+/// file.
 #[derive(Default)]
 pub(super) struct ValueCache {
     values: HashMap<String, SecretValue>,
@@ -25,7 +25,7 @@ impl ValueCache {
         self.values.get(file).cloned()
     }
 
-    /// Adds a value, for which the oldest ones make room.
+    /// Adds a value and evicts the oldest ones beyond the limit.
     pub(super) fn insert(&mut self, file: &str, value: &SecretValue) {
         if value.len() > MAX_CACHED_VALUE || self.values.contains_key(file) {
             return;
@@ -34,14 +34,14 @@ impl ValueCache {
             let Some(oldest) = self.order.pop_front() else {
                 break;
             };
-            self.forget(&oldest);
+            self.remove(&oldest);
         }
         self.bytes += value.len();
         self.order.push_back(file.to_owned());
         self.values.insert(file.to_owned(), value.clone());
     }
 
-    /// Forgets the values whose files are not in use any more.
+    /// Removes the values whose files are no longer in use.
     pub(super) fn retain(&mut self, in_use: &HashSet<&str>) {
         let (kept, gone): (VecDeque<_>, Vec<_>) = {
             let mut kept = VecDeque::new();
@@ -56,10 +56,10 @@ impl ValueCache {
             (kept, gone)
         };
         self.order = kept;
-        gone.iter().for_each(|file| self.forget(file));
+        gone.iter().for_each(|file| self.remove(file));
     }
 
-    fn forget(&mut self, file: &str) {
+    fn remove(&mut self, file: &str) {
         if let Some(value) = self.values.remove(file) {
             self.bytes -= value.len();
         }
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_value_makes_room() {
+    fn the_oldest_value_is_evicted() {
         let mut cache = ValueCache::default();
         let count = MAX_CACHED / MAX_CACHED_VALUE;
         for n in 0..=count {
@@ -88,14 +88,14 @@ mod tests {
     }
 
     #[test]
-    fn large_values_are_not_kept() {
+    fn large_values_are_not_cached() {
         let mut cache = ValueCache::default();
         cache.insert("large", &value(MAX_CACHED_VALUE + 1));
         assert!(cache.get("large").is_none());
     }
 
     #[test]
-    fn values_that_left_the_index_are_forgotten() {
+    fn values_that_left_the_index_are_removed() {
         let mut cache = ValueCache::default();
         cache.insert("a", &value(10));
         cache.insert("b", &value(20));

@@ -1,4 +1,4 @@
-//! age: what a file of the store is encrypted to, and how it is opened again.
+//! Encryption and decryption with age.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -9,13 +9,13 @@ use zeroize::Zeroizing;
 
 use crate::StoreError;
 
-/// Encrypts to all recipients; each of them alone can decrypt.
+/// Encrypts to all recipients; each of them can decrypt.
 pub(super) fn encrypt(recipients: &[x25519::Recipient], content: &[u8]) -> Vec<u8> {
     let recipients = recipients
         .iter()
         .map(|recipient| recipient as &dyn age::Recipient);
     let encryptor = Encryptor::with_recipients(recipients)
-        .expect("there is at least our own recipient, and all are of one kind");
+        .expect("there is at least the store's own recipient, and all are of one kind");
     seal(encryptor, content)
 }
 
@@ -27,7 +27,7 @@ pub(super) fn encrypt_with(passphrase: &age::scrypt::Recipient, content: &[u8]) 
 }
 
 fn seal(encryptor: Encryptor, content: &[u8]) -> Vec<u8> {
-    // Header, tags of each 64 KiB, and some room, so that the buffer does not move.
+    // Header, a tag per 64 KiB, and a reserve, so that the buffer is not reallocated.
     let mut sealed = Vec::with_capacity(content.len() + content.len() / 2048 + 1024);
     encryptor
         .wrap_output(&mut sealed)
@@ -39,16 +39,16 @@ fn seal(encryptor: Encryptor, content: &[u8]) -> Vec<u8> {
     sealed
 }
 
-/// Decrypts with the first identity that fits.
+/// Decrypts with the first identity that matches.
 pub(super) fn decrypt<'a>(
     path: &Path,
     sealed: &[u8],
     identities: impl Iterator<Item = &'a dyn age::Identity>,
-) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let failed = |error| explain(path, error);
+) -> Result<Zeroizing<Vec<u8>>, CipherError> {
+    let failed = |error| convert(path, error);
     let decryptor = Decryptor::new_buffered(sealed).map_err(failed)?;
     let mut reader = decryptor.decrypt(identities).map_err(failed)?;
-    // The content is shorter than what it is sealed in, so the buffer never moves and leaves no copies behind.
+    // The content is shorter than its encrypted form, so the buffer is never reallocated and leaves no copies behind.
     let mut content = Zeroizing::new(Vec::with_capacity(sealed.len()));
     reader
         .read_to_end(&mut content)
@@ -56,32 +56,33 @@ pub(super) fn decrypt<'a>(
     Ok(content)
 }
 
-/// Why a file could not be decrypted.
-pub(super) enum Failure {
-    /// It is damaged.
+/// Error of a decryption.
+pub(super) enum CipherError {
+    /// The file is damaged.
     Damaged(StoreError),
-    /// It is encrypted to somebody else.
+    /// The file is encrypted to other recipients.
     NoMatchingKey,
 }
 
-/// Says it in our words: age's own are made by a translation library that would double the size of a plugin.
-fn explain(path: &Path, error: DecryptError) -> Failure {
+/// Converts an error with a fixed text: formatting age's own error links a translation library that would double the
+/// size of a plugin.
+fn convert(path: &Path, error: DecryptError) -> CipherError {
     let reason = match error {
         DecryptError::NoMatchingKeys | DecryptError::KeyDecryptionFailed => {
-            return Failure::NoMatchingKey;
+            return CipherError::NoMatchingKey;
         }
-        DecryptError::DecryptionFailed => return Failure::NoMatchingKey,
+        DecryptError::DecryptionFailed => return CipherError::NoMatchingKey,
         DecryptError::ExcessiveWork { required, .. } => {
-            format!("it asks for an scrypt work factor of {required}, which would take minutes")
+            format!("its scrypt work factor of {required} would take minutes")
         }
         DecryptError::InvalidHeader => "it does not start like an age file".to_owned(),
         DecryptError::InvalidMac => "its age header was changed".to_owned(),
-        DecryptError::UnknownFormat => "it is of an age version that is not known here".to_owned(),
+        DecryptError::UnknownFormat => "it has an unsupported age version".to_owned(),
         DecryptError::Io(error) => match error.kind() {
-            io::ErrorKind::UnexpectedEof => "it is cut short".to_owned(),
+            io::ErrorKind::UnexpectedEof => "it is truncated".to_owned(),
             _ => "its content was changed".to_owned(),
         },
         _ => "it cannot be decrypted".to_owned(),
     };
-    Failure::Damaged(StoreError::corrupt(path, reason))
+    CipherError::Damaged(StoreError::corrupt(path, reason))
 }

@@ -1,4 +1,4 @@
-//! The identity: the key that opens the store, in a file of its own.
+//! The identity: the keys that decrypt the store, in their own file.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -7,30 +7,30 @@ use age::secrecy::{ExposeSecret, SecretString};
 use age::x25519;
 use zeroize::Zeroizing;
 
-use super::cipher::{self, Failure};
+use super::cipher::{self, CipherError};
 use super::private;
 use crate::{StoreConfig, StoreError};
 
-/// The largest identity, passphrase or recipient file that is read.
+/// Largest identity, passphrase or recipient file in bytes.
 const MAX_KEY_FILE_LEN: u64 = 64 * 1024;
-/// The file in the store's directory that lists further recipients.
+/// Name of the list of further recipients in the store's directory.
 const RECIPIENTS_FILE: &str = "recipients.txt";
 
-/// Keys that open the store. The first one is the one that new files are encrypted to.
+/// Keys that decrypt the store. New files are encrypted to the first one.
 pub(super) struct Identity {
     keys: Vec<x25519::Identity>,
 }
 
 impl Identity {
-    /// Reads the configured identity file; `None` when there is none.
+    /// Reads the configured identity file; `None` if it does not exist.
     pub(super) fn load(config: &StoreConfig) -> Result<Option<Self>, StoreError> {
         let path = config.identity_path();
         let Some((file, metadata)) = private::open(&path)? else {
-            return refuse_the_other_kind(config);
+            return reject_mismatched_identity(config);
         };
         let content = private::read(&path, &file, &metadata, MAX_KEY_FILE_LEN)?;
         let text = match config.passphrase_path() {
-            Some(passphrase) => open_protected(&path, &content, passphrase)?,
+            Some(passphrase) => decrypt_identity(&path, &content, passphrase)?,
             None if content.starts_with(b"age-encryption.org/") => {
                 return Err(StoreError::IdentityProtected { path });
             }
@@ -39,7 +39,7 @@ impl Identity {
         Self::parse(&path, &text).map(Some)
     }
 
-    /// Makes a new identity and writes its file.
+    /// Creates a new identity and writes its file.
     pub(super) fn create(config: &StoreConfig) -> Result<Self, StoreError> {
         let path = config.identity_path();
         let key = x25519::Identity::generate();
@@ -70,7 +70,7 @@ impl Identity {
         let mut keys = Vec::new();
         for (number, line) in content_lines(text) {
             let key = line.parse::<x25519::Identity>().map_err(|reason| {
-                // The parser's reasons are constants, so no part of a key is shown.
+                // The parser's reasons are constants, so no part of a key is printed.
                 invalid(
                     path,
                     &format!(
@@ -87,22 +87,22 @@ impl Identity {
     }
 
     /// Decrypts a file of the store.
-    pub(super) fn open(
+    pub(super) fn decrypt(
         &self,
         path: &Path,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
         let keys = self.keys.iter().map(|key| key as &dyn age::Identity);
         cipher::decrypt(path, sealed, keys).map_err(|failure| match failure {
-            Failure::Damaged(error) => error,
-            Failure::NoMatchingKey => StoreError::corrupt(
+            CipherError::Damaged(error) => error,
+            CipherError::NoMatchingKey => StoreError::corrupt(
                 path,
                 "it is not encrypted to the store's identity, or its header was changed",
             ),
         })
     }
 
-    /// Our own recipient, and those that `recipients.txt` lists.
+    /// Returns the store's own recipient and those of `recipients.txt`.
     pub(super) fn recipients(&self, dir: &Path) -> Result<Vec<x25519::Recipient>, StoreError> {
         let mut recipients = vec![self.keys[0].to_public()];
         let path = dir.join(RECIPIENTS_FILE);
@@ -126,7 +126,7 @@ impl Identity {
     }
 }
 
-/// Lines that are neither empty nor comments, with their numbers from one.
+/// Returns the lines that are neither empty nor comments, with their numbers, counted from one.
 fn content_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines = text
         .lines()
@@ -135,8 +135,9 @@ fn content_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
 }
 
-/// With no identity where one is expected, one of the other kind means a mistake in the configuration.
-fn refuse_the_other_kind(config: &StoreConfig) -> Result<Option<Identity>, StoreError> {
+/// Returns an error if the expected identity is missing but one with the opposite protection exists, which is a mistake
+/// in the configuration.
+fn reject_mismatched_identity(config: &StoreConfig) -> Result<Option<Identity>, StoreError> {
     let Some(other) = config.other_identity_path() else {
         return Ok(None);
     };
@@ -153,7 +154,7 @@ fn refuse_the_other_kind(config: &StoreConfig) -> Result<Option<Identity>, Store
     ))
 }
 
-fn open_protected(
+fn decrypt_identity(
     path: &Path,
     content: &[u8],
     passphrase: &Path,
@@ -161,8 +162,8 @@ fn open_protected(
     let key = age::scrypt::Identity::new(read_passphrase(passphrase)?);
     cipher::decrypt(path, content, std::iter::once(&key as &dyn age::Identity)).map_err(|failure| {
         match failure {
-            Failure::Damaged(error) => error,
-            Failure::NoMatchingKey => StoreError::WrongPassphrase {
+            CipherError::Damaged(error) => error,
+            CipherError::NoMatchingKey => StoreError::WrongPassphrase {
                 path: path.to_owned(),
                 passphrase: passphrase.to_owned(),
             },

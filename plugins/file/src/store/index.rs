@@ -1,4 +1,4 @@
-//! The index: which secrets there are, which versions of them, and which file holds each.
+//! The index: the secrets, their versions, and the file of each version.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::StoreError;
 
-/// The format that this version writes, and the newest that it reads.
+/// The format that this version writes, and the newest that it supports.
 pub(super) const FORMAT: u32 = 1;
 
 /// The decrypted index.
@@ -23,15 +23,15 @@ pub(super) struct Index {
 /// One version of a secret.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Record {
-    /// Counts from one for each secret.
+    /// Number of the version, counted from one per secret.
     pub(super) version: u64,
     /// Milliseconds since 1970.
     created_at_ms: u64,
-    /// Bytes of the value.
+    /// Length of the value in bytes.
     pub(super) len: u64,
-    /// Name of the file in `values/`, without its ending.
+    /// Name of the file in `values/`, without its extension.
     pub(super) file: String,
-    /// SHA-256 of that file, in hexadecimal: a value file put in the place of another is noticed.
+    /// SHA-256 of that file in hexadecimal, which detects swapped value files.
     pub(super) sha256: String,
 }
 
@@ -67,10 +67,10 @@ impl Record {
 }
 
 impl Index {
-    /// Reads the JSON text of an index.
+    /// Parses the JSON text of an index.
     pub(super) fn parse(path: &Path, text: &[u8]) -> Result<Self, StoreError> {
         let corrupt = |error: serde_json::Error| {
-            // serde_json quotes what it found, and an index names secrets: only the place is told.
+            // serde_json quotes the input, which names secrets, so only the position is reported.
             let (line, column) = (error.line(), error.column());
             StoreError::corrupt(
                 path,
@@ -82,7 +82,7 @@ impl Index {
             return Err(StoreError::UnknownFormat {
                 path: path.to_owned(),
                 found: format,
-                known: FORMAT,
+                supported: FORMAT,
             });
         }
         let document: Document = serde_json::from_slice(text).map_err(corrupt)?;
@@ -91,7 +91,7 @@ impl Index {
             let id: Id = name
                 .parse()
                 .map_err(|_| StoreError::corrupt(path, "it names a secret by an invalid id"))?;
-            if versions.is_empty() || !versions.iter().all(|record| is_random(&record.file)) {
+            if versions.is_empty() || !versions.iter().all(|record| is_random_name(&record.file)) {
                 return Err(StoreError::corrupt(
                     path,
                     format!("its entry of `{id}` is invalid"),
@@ -102,7 +102,7 @@ impl Index {
         Ok(Self { secrets })
     }
 
-    /// The JSON text of this index.
+    /// Returns the JSON text of this index.
     pub(super) fn to_text(&self) -> Zeroizing<Vec<u8>> {
         let secrets = self.secrets.iter();
         let secrets = secrets
@@ -116,20 +116,20 @@ impl Index {
         Zeroizing::new(text.expect("string keys and plain structs always have a JSON form"))
     }
 
-    /// The current version of a secret.
+    /// Returns the current version of a secret.
     pub(super) fn current(&self, id: &Id) -> Option<&Record> {
         self.secrets.get(id).and_then(|versions| versions.last())
     }
 
-    /// Appends a version and forgets the oldest ones beyond `kept`.
-    pub(super) fn push(&mut self, id: &Id, record: Record, kept: usize) {
+    /// Appends a version and removes the oldest ones beyond `max_versions`.
+    pub(super) fn push(&mut self, id: &Id, record: Record, max_versions: usize) {
         let versions = self.secrets.entry(id.clone()).or_default();
         versions.push(record);
-        let surplus = versions.len().saturating_sub(kept);
+        let surplus = versions.len().saturating_sub(max_versions);
         versions.drain(..surplus);
     }
 
-    /// The files that are in use.
+    /// Returns the names of all files in use.
     pub(super) fn files(&self) -> HashSet<&str> {
         self.secrets
             .values()
@@ -139,7 +139,8 @@ impl Index {
     }
 }
 
-/// A name that we could have made: nothing that leads out of the directory.
-pub(super) fn is_random(file: &str) -> bool {
+/// Returns `true` for a name in the form of [`random_name`](super::private::random_name), which cannot lead out of the
+/// directory.
+pub(super) fn is_random_name(file: &str) -> bool {
     file.len() == 32 && file.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

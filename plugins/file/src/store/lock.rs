@@ -1,4 +1,4 @@
-//! One writer at a time.
+//! The write lock of a store.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -10,20 +10,21 @@ use super::private;
 use super::steps::{self, Step};
 use crate::StoreError;
 
-/// Between two looks at a lock that somebody else holds: first short, because a write takes milliseconds.
+/// First pause between two attempts to lock; short, because a write takes milliseconds.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
-/// The longest time between two looks.
+/// Longest pause between two attempts to lock.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// The right to write; given back when dropped, and by the kernel when the process dies.
+/// An exclusive lock on the store; released on drop, and by the kernel when the process exits.
 #[derive(Debug)]
 pub(super) struct WriteLock {
     file: File,
 }
 
 impl WriteLock {
-    /// Waits for the lock at most `wait`, and writes our name into its file for those who wait for us.
-    pub(super) fn acquire(path: &Path, wait: Duration) -> Result<Self, StoreError> {
+    /// Acquires the lock within `timeout`, and writes the name of this process into its file for the errors of other
+    /// writers.
+    pub(super) fn acquire(path: &Path, timeout: Duration) -> Result<Self, StoreError> {
         let mut options = OpenOptions::new();
         options
             .read(true)
@@ -34,14 +35,14 @@ impl WriteLock {
         let file = options.open(path).map_err(StoreError::io("open", path))?;
         let metadata = file.metadata().map_err(StoreError::io("examine", path))?;
         private::check_private(path, &metadata)?;
-        wait_for(&file, path, wait)?;
+        lock_within(&file, path, timeout)?;
         let mut lock = Self { file };
-        lock.sign().map_err(StoreError::io("write", path))?;
+        lock.write_holder().map_err(StoreError::io("write", path))?;
         steps::reached(Step::Locked);
         Ok(lock)
     }
 
-    fn sign(&mut self) -> std::io::Result<()> {
+    fn write_holder(&mut self) -> std::io::Result<()> {
         let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("a program"));
         let program = program
             .file_name()
@@ -57,12 +58,12 @@ impl WriteLock {
 
 impl Drop for WriteLock {
     fn drop(&mut self) {
-        // A stale name would only be shown to somebody who meets the next holder before it has signed.
+        // An error leaves a stale name, which only an error during the start of the next writer would show.
         let _ = self.file.set_len(0);
     }
 }
 
-fn wait_for(file: &File, path: &Path, wait: Duration) -> Result<(), StoreError> {
+fn lock_within(file: &File, path: &Path, timeout: Duration) -> Result<(), StoreError> {
     let started = Instant::now();
     let mut pause = FIRST_PAUSE;
     loop {
@@ -72,24 +73,24 @@ fn wait_for(file: &File, path: &Path, wait: Duration) -> Result<(), StoreError> 
             Err(TryLockError::WouldBlock) => {}
         }
         let waited = started.elapsed();
-        if waited >= wait {
+        if waited >= timeout {
             return Err(StoreError::Locked {
                 path: path.to_owned(),
-                holder: holder(file),
+                holder: read_holder(file),
                 waited,
             });
         }
-        // The kernel offers no wait for a file lock that has a bound and needs neither a thread nor a signal.
-        std::thread::sleep(pause.min(wait - waited));
+        // The kernel has no lock with a timeout that needs neither a thread nor a signal.
+        std::thread::sleep(pause.min(timeout - waited));
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
-fn holder(file: &File) -> String {
+fn read_holder(file: &File) -> String {
     let mut name = String::new();
     let read = file.take(200).read_to_string(&mut name);
-    let printable = !name.is_empty() && name.chars().all(|c| !c.is_control());
-    if read.is_ok() && printable {
+    let is_printable = !name.is_empty() && name.chars().all(|c| !c.is_control());
+    if read.is_ok() && is_printable {
         name
     } else {
         "another process".to_owned()

@@ -1,4 +1,4 @@
-//! Files that nobody but their owner can read: opened with checks, written atomically and durably.
+//! Files that only their owner can read: opened with checks, written atomically and durably.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
@@ -12,12 +12,12 @@ use zeroize::Zeroizing;
 use super::steps::{self, Step};
 use crate::StoreError;
 
-/// Ending of files that a writer has not finished.
+/// Extension of files that a writer has not finished.
 pub(super) const TEMPORARY: &str = ".tmp";
 
-/// Opens a regular file of ours that nobody else can read or write; `None` when there is none.
+/// Opens a regular file of this user that no other user can read or write; `None` if it does not exist.
 pub(super) fn open(path: &Path) -> Result<Option<(File, Metadata)>, StoreError> {
-    // Without NONBLOCK, opening a FIFO that somebody put here would wait for its writer for ever.
+    // Without NONBLOCK, opening a FIFO would wait forever for its writer.
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
@@ -38,7 +38,7 @@ pub(super) fn open(path: &Path) -> Result<Option<(File, Metadata)>, StoreError> 
     Ok(Some((file, metadata)))
 }
 
-/// Refuses a file of another user, or one that other users can read or write.
+/// Returns an error for a file of another user, or one that other users can read or write.
 pub(super) fn check_private(path: &Path, metadata: &Metadata) -> Result<(), StoreError> {
     check_owner(path, metadata)?;
     match metadata.mode() & 0o077 {
@@ -63,10 +63,10 @@ fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), StoreError> {
     }
 }
 
-/// Checks that `dir` is a directory of ours in which nobody else can replace files; `false` when there is none.
+/// Checks that `dir` is a directory of this user in which no other user can replace files; `false` if it does not exist.
 ///
-/// Others may list it: what is in the files is protected by the files' own modes, and the default directory also holds
-/// things that are not secret.
+/// Other users may list it: the contents are protected by the modes of the files, and the default directory also holds
+/// files that are not secret.
 pub(super) fn check_dir(dir: &Path) -> Result<bool, StoreError> {
     let metadata = match fs::metadata(dir) {
         Ok(metadata) => metadata,
@@ -90,11 +90,11 @@ pub(super) fn check_dir(dir: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// Makes `dir` and its parents, mode 0700, and checks it.
-pub(super) fn make_dir(dir: &Path) -> Result<(), StoreError> {
+/// Creates `dir` and its parents with mode 0700, and checks it.
+pub(super) fn create_dir(dir: &Path) -> Result<(), StoreError> {
     if !check_dir(dir)? {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        made.map_err(StoreError::io("make the directory", dir))?;
+        let created = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        created.map_err(StoreError::io("create the directory", dir))?;
         check_dir(dir)?;
         if let Some(parent) = dir.parent() {
             sync_dir(parent)?;
@@ -112,11 +112,10 @@ pub(super) fn read(
 ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     let size = metadata.len();
     if size > limit {
-        let reason =
-            format!("it has {size} bytes, more than the {limit} that such a file can have");
+        let reason = format!("it has {size} bytes, more than the limit of {limit}");
         return Err(StoreError::corrupt(path, reason));
     }
-    // With the capacity known, reading never moves the buffer and so leaves no copies behind.
+    // With enough capacity, reading never reallocates the buffer and leaves no copies behind.
     let capacity = usize::try_from(size).unwrap_or(usize::MAX);
     let mut content = Zeroizing::new(Vec::with_capacity(capacity));
     file.take(size)
@@ -139,19 +138,19 @@ pub(super) fn create(path: &Path, content: &[u8]) -> Result<(), StoreError> {
         .and_then(|()| file.sync_all())
         .inspect(|()| steps::reached(Step::Synced));
     written.map_err(|error| {
-        // The error of the write is the one to report; an unfinished file is swept by the next writer anyway.
+        // The error of the write is the one to report; the next writer removes unfinished files.
         let _ = fs::remove_file(path);
         StoreError::io("write", path)(error)
     })
 }
 
-/// Replaces `path` by a file with this content: after a crash at any moment there is the old content or the new one.
+/// Replaces `path` by a file with this content. A crash at any time leaves the old content or the new one.
 pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let temporary = dir.join(format!(".{}{TEMPORARY}", random_name()?));
     create(&temporary, content)?;
     if let Err(error) = fs::rename(&temporary, path) {
-        // As above: what is left is swept by the next writer.
+        // As above: the next writer removes unfinished files.
         let _ = fs::remove_file(&temporary);
         return Err(StoreError::io("replace", path)(error));
     }
@@ -168,7 +167,7 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The names in a directory; none when there is no such directory.
+/// Returns the paths in a directory; none if the directory does not exist.
 pub(super) fn names(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
     match fs::read_dir(dir) {
         Ok(entries) => entries
@@ -180,7 +179,7 @@ pub(super) fn names(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
     }
 }
 
-/// 128 random bits in hexadecimal.
+/// Returns 128 random bits in hexadecimal.
 pub(super) fn random_name() -> Result<String, StoreError> {
     use std::fmt::Write as _;
 

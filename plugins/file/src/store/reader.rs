@@ -1,4 +1,4 @@
-//! Reading: notice that the index changed, load it, decrypt values.
+//! Reading: detects a changed index, loads it and decrypts values.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -14,24 +14,24 @@ use super::index::{Index, Record};
 use super::{MAX_VALUE_LEN, Store, private};
 use crate::{StoreConfig, StoreError};
 
-/// The largest index that is read: some hundred thousand versions.
+/// Largest index file in bytes, enough for some hundred thousand versions.
 const MAX_INDEX_LEN: u64 = 128 * 1024 * 1024;
-/// age adds a header of some hundred bytes for each recipient, and 16 bytes for each 64 KiB.
+/// Largest value file in bytes: age adds some hundred bytes per recipient, and 16 bytes per 64 KiB.
 const MAX_VALUE_FILE_LEN: u64 = MAX_VALUE_LEN as u64 + 1024 * 1024;
-/// How often a reader starts again when writers keep replacing what it is about to read.
+/// Limit on the restarts of a reader whose files are replaced by writers.
 const MAX_RESTARTS: usize = 100;
 
-/// An index that was read, and the key that opened it.
+/// A loaded index and its identity.
 pub(super) struct Loaded {
     pub(super) index: Index,
     pub(super) identity: Arc<Identity>,
     identity_stamp: Stamp,
     stamp: Stamp,
-    /// Kept open so that its inode number cannot be given to another file: an equal stamp is the same file.
+    /// Kept open so that its inode number cannot be reused: an equal stamp is the same file.
     _file: File,
 }
 
-/// Tells one state of a file from another.
+/// Identifies the state of a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Stamp {
     device: u64,
@@ -56,7 +56,7 @@ impl Stamp {
         }
     }
 
-    /// The state of the file at `path` now; `None` when there is none.
+    /// Returns the current state of the file at `path`; `None` if it does not exist.
     fn at(path: &Path) -> Result<Option<Self>, StoreError> {
         match std::fs::metadata(path) {
             Ok(metadata) => Ok(Some(Self::of(&metadata))),
@@ -67,7 +67,7 @@ impl Stamp {
 }
 
 impl Loaded {
-    /// Secrets that match, with their current versions, in the order of ids.
+    /// Returns the secrets that match, with their current versions, in the order of ids.
     pub(super) fn matching(&self, pattern: &Pattern) -> Vec<(&Id, &Record)> {
         if let Some(id) = pattern.as_id() {
             let found = self.index.secrets.get_key_value(&id).map(|(id, _)| id);
@@ -86,15 +86,15 @@ impl Loaded {
             .collect()
     }
 
-    /// Whether the identity file is still the one that this was read with.
+    /// Returns `true` if the identity file is unchanged since the index was read.
     fn has_current_identity(&self, config: &StoreConfig) -> Result<bool, StoreError> {
         Ok(Stamp::at(&config.identity_path())? == Some(self.identity_stamp))
     }
 }
 
 impl Store {
-    /// Runs `read` on the current index, again if a writer replaced it meanwhile; `None` for a store that was never
-    /// written to.
+    /// Runs `read` on the current index, and again if a writer has replaced it meanwhile. Returns `None` for a store without
+    /// a write yet.
     pub(super) fn with_index<T>(
         &self,
         read: impl Fn(&Loaded) -> Result<T, StoreError>,
@@ -105,8 +105,8 @@ impl Store {
                 return Ok(None);
             };
             match read(&loaded) {
-                // A writer may have replaced the index, and removed a value file that the old one names, after we read
-                // the old one. Only when the index is still the same is a missing file a damage.
+                // A writer may have replaced the index after it was read here, and removed a value file of the old one. A
+                // missing file is a damage only if the index is unchanged.
                 Err(error) if is_missing_file(&error) && restarts < MAX_RESTARTS => {
                     if Stamp::at(&self.index_path())? == Some(loaded.stamp) {
                         return Err(error);
@@ -118,7 +118,7 @@ impl Store {
         }
     }
 
-    /// The index as it is now, read again only if its file changed; `None` for a store that was never written to.
+    /// Returns the current index, read again only if its file changed; `None` for a store without a write yet.
     pub(super) fn load(&self) -> Result<Option<Arc<Loaded>>, StoreError> {
         if let Some(current) = self.current_if_loaded()? {
             return Ok(Some(current));
@@ -140,7 +140,7 @@ impl Store {
         Ok(loaded)
     }
 
-    /// What was loaded before, if the files are still the same.
+    /// Returns the loaded index if its files are unchanged.
     pub(super) fn current_if_loaded(&self) -> Result<Option<Arc<Loaded>>, StoreError> {
         let loaded = self
             .loaded
@@ -150,9 +150,9 @@ impl Store {
         let Some(loaded) = loaded else {
             return Ok(None);
         };
-        let same = Stamp::at(&self.index_path())? == Some(loaded.stamp)
+        let is_current = Stamp::at(&self.index_path())? == Some(loaded.stamp)
             && loaded.has_current_identity(&self.config)?;
-        Ok(same.then_some(loaded))
+        Ok(is_current.then_some(loaded))
     }
 
     fn read_index(&self, previous: Option<&Loaded>) -> Result<Option<Loaded>, StoreError> {
@@ -161,11 +161,11 @@ impl Store {
         }
         let path = self.index_path();
         let Some((file, metadata)) = private::open(&path)? else {
-            return self.explain_missing_index().map(|()| None);
+            return self.check_missing_index().map(|()| None);
         };
         let (identity, identity_stamp) = self.read_identity(previous)?;
         let sealed = private::read(&path, &file, &metadata, MAX_INDEX_LEN)?;
-        let index = Index::parse(&path, &identity.open(&path, &sealed)?)?;
+        let index = Index::parse(&path, &identity.decrypt(&path, &sealed)?)?;
         Ok(Some(Loaded {
             index,
             identity,
@@ -175,8 +175,8 @@ impl Store {
         }))
     }
 
-    /// The identity; the one that was read before if its file is still the same, because opening one that is
-    /// protected by a passphrase takes a second.
+    /// Returns the identity. Reuses the previous one if its file is unchanged, because decrypting one that is protected by a
+    /// passphrase takes a second.
     fn read_identity(
         &self,
         previous: Option<&Loaded>,
@@ -198,10 +198,11 @@ impl Store {
         }
     }
 
-    /// Without an index a store is empty only if it holds no values either: the index comes before the first value.
-    pub(super) fn explain_missing_index(&self) -> Result<(), StoreError> {
+    /// Returns an error if the store holds values without an index. The index is written before the first value, so without
+    /// values the store is empty.
+    fn check_missing_index(&self) -> Result<(), StoreError> {
         let mut values = private::names(&self.values_dir())?.into_iter();
-        match values.any(|path| path.extension().is_some_and(|ending| ending == "age")) {
+        match values.any(|path| path.extension().is_some_and(|extension| extension == "age")) {
             true => Err(StoreError::IndexMissing {
                 path: self.index_path(),
             }),
@@ -209,7 +210,7 @@ impl Store {
         }
     }
 
-    /// Decrypts the value of one version, or takes it from the cache.
+    /// Returns the value of one version from the cache, or decrypts it.
     pub(super) fn value(
         &self,
         loaded: &Loaded,
@@ -246,10 +247,10 @@ impl Store {
         if digest(&sealed) != record.sha256 {
             return Err(StoreError::corrupt(
                 &path,
-                "it is not the file that the index names",
+                "it is not the file that the index lists",
             ));
         }
-        let mut content = identity.open(&path, &sealed)?;
+        let mut content = identity.decrypt(&path, &sealed)?;
         if content.len() as u64 != record.len {
             return Err(StoreError::corrupt(
                 &path,
@@ -264,7 +265,7 @@ fn is_missing_file(error: &StoreError) -> bool {
     matches!(error, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
 }
 
-/// SHA-256 in hexadecimal.
+/// Returns the SHA-256 digest in hexadecimal.
 pub(super) fn digest(content: &[u8]) -> String {
     use std::fmt::Write as _;
 

@@ -1,17 +1,17 @@
-//! The moments of a write at which a crash is most interesting; the tests let the process die at each of them.
+//! Crash points of a write; the tests abort the process at each of them.
 
-/// What has just been done.
+/// A completed step of a write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Step {
     /// The names in a directory are durable.
     DirSynced,
     /// Half of a new file is written.
     HalfWritten,
-    /// The lock is ours.
+    /// The lock is held.
     Locked,
-    /// A file that is no longer needed was removed.
+    /// An unused file was removed.
     Removed,
-    /// A file was put in its place.
+    /// A file was renamed to its final path.
     Renamed,
     /// A new file is durable.
     Synced,
@@ -38,7 +38,7 @@ mod observed {
         static OBSERVER: RefCell<Option<Observer>> = const { RefCell::new(None) };
     }
 
-    /// Calls `observer` at each step that this thread reaches from now on.
+    /// Calls `observer` at each further step of this thread.
     pub(in super::super) fn observe(observer: impl FnMut(Step) + 'static) {
         OBSERVER.set(Some(Box::new(observer)));
     }

@@ -16,7 +16,7 @@ use super::cipher;
 use super::identity::Identity;
 use crate::{Store, StoreConfig, StoreError};
 
-/// A store in a directory that vanishes with it.
+/// A store in a temporary directory.
 struct Fixture {
     root: TempDir,
 }
@@ -36,7 +36,7 @@ impl Fixture {
         StoreConfig::new(self.dir())
     }
 
-    /// A fresh handle, as another process would have one.
+    /// Returns a new handle, equivalent to that of another process.
     fn store(&self) -> Store {
         Store::new(self.config())
     }
@@ -45,7 +45,7 @@ impl Fixture {
         self.dir().join(name)
     }
 
-    /// The value files, in no order.
+    /// Returns the value files in no order.
     fn value_files(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.path("values")).unwrap();
         entries.map(|entry| entry.unwrap().path()).collect()
@@ -60,7 +60,7 @@ fn set(store: &Store, name: &str, value: &str) {
     store.set(&id(name), &value.into()).unwrap();
 }
 
-/// What `get` finds, as pairs of text.
+/// Returns the result of `get` as pairs of text.
 fn get(store: &Store, pattern: &str) -> Result<Vec<(String, String)>, StoreError> {
     let text = |value: &SecretValue| String::from_utf8(value.expose().to_vec()).unwrap();
     let envelopes = store.get(&pattern.parse().unwrap())?;
@@ -77,7 +77,7 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Puts an index with this content in the place of the store's own.
+/// Replaces the store's index by one with this content.
 fn overwrite_index(fixture: &Fixture, text: &[u8]) {
     let identity = Identity::load(&fixture.config()).unwrap().unwrap();
     let recipients = identity.recipients(&fixture.dir()).unwrap();

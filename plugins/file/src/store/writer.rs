@@ -1,4 +1,4 @@
-//! Writing: under the lock, value file first, index second, so that a crash at any moment leaves a readable store.
+//! Transaction under the lock: the value file first, the index second, so that a crash at any time leaves a readable store.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,15 +9,15 @@ use age::x25519;
 use keyway_secrets::{Id, SecretValue};
 
 use super::identity::Identity;
-use super::index::{Index, Record, is_random};
+use super::index::{Index, Record, is_random_name};
 use super::lock::WriteLock;
 use super::reader::{Loaded, digest};
 use super::steps::{self, Step};
 use super::{Store, cipher, private};
 use crate::StoreError;
 
-/// The store while we hold its lock.
-struct Writing {
+/// A write in progress, which holds the lock.
+struct Transaction {
     loaded: Arc<Loaded>,
     recipients: Vec<x25519::Recipient>,
     _lock: WriteLock,
@@ -25,27 +25,27 @@ struct Writing {
 
 impl Store {
     pub(super) fn write_value(&self, id: &Id, value: &SecretValue) -> Result<Record, StoreError> {
-        let writing = self.start_writing()?;
-        let mut index = writing.loaded.index.clone();
+        let transaction = self.begin()?;
+        let mut index = transaction.loaded.index.clone();
         let version = index.current(id).map_or(1, |current| current.version + 1);
-        let record = self.write_value_file(&writing.recipients, version, value)?;
+        let record = self.write_value_file(&transaction.recipients, version, value)?;
         private::sync_dir(&self.values_dir())?;
-        index.push(id, record.clone(), self.config.kept());
-        self.finish_writing(&writing, &index)?;
+        index.push(id, record.clone(), self.config.max_versions());
+        self.commit(&transaction, &index)?;
         Ok(record)
     }
 
     pub(super) fn remove_secret(&self, id: &Id) -> Result<bool, StoreError> {
-        // Nothing is made for a store that does not exist.
+        // Does not create a store that does not exist.
         if self.load()?.is_none() {
             return Ok(false);
         }
-        let writing = self.start_writing()?;
-        let mut index = writing.loaded.index.clone();
+        let transaction = self.begin()?;
+        let mut index = transaction.loaded.index.clone();
         if index.secrets.remove(id).is_none() {
             return Ok(false);
         }
-        self.finish_writing(&writing, &index)?;
+        self.commit(&transaction, &index)?;
         Ok(true)
     }
 
@@ -53,42 +53,42 @@ impl Store {
         if self.load()?.is_none() {
             return Ok(0);
         }
-        let writing = self.start_writing()?;
-        let mut index = writing.loaded.index.clone();
+        let transaction = self.begin()?;
+        let mut index = transaction.loaded.index.clone();
         let mut count = 0;
         for record in index.secrets.values_mut().flatten() {
-            let value = self.value(&writing.loaded, record)?;
-            let again = self.write_value_file(&writing.recipients, record.version, &value)?;
+            let value = self.value(&transaction.loaded, record)?;
+            let again = self.write_value_file(&transaction.recipients, record.version, &value)?;
             record.file = again.file;
             record.sha256 = again.sha256;
             count += 1;
         }
         private::sync_dir(&self.values_dir())?;
-        self.finish_writing(&writing, &index)?;
+        self.commit(&transaction, &index)?;
         Ok(count)
     }
 
-    /// Takes the lock and reads the index, which is made with the identity if there is none.
-    fn start_writing(&self) -> Result<Writing, StoreError> {
+    /// Acquires the lock and loads the index. Creates index and identity if there are none.
+    fn begin(&self) -> Result<Transaction, StoreError> {
         let dir = self.config.dir();
-        private::make_dir(dir)?;
-        let lock = WriteLock::acquire(&dir.join("store.lock"), self.config.wait())?;
-        private::make_dir(&self.values_dir())?;
+        private::create_dir(dir)?;
+        let lock = WriteLock::acquire(&dir.join("store.lock"), self.config.lock_timeout())?;
+        private::create_dir(&self.values_dir())?;
         let loaded = match self.load()? {
             Some(loaded) => loaded,
-            None => self.initialise()?,
+            None => self.initialize()?,
         };
         let recipients = loaded.identity.recipients(dir)?;
-        Ok(Writing {
+        Ok(Transaction {
             loaded,
             recipients,
             _lock: lock,
         })
     }
 
-    /// Makes the identity and an empty index. The index comes before any value, so that an index that is missing
-    /// beside values is known to be lost.
-    fn initialise(&self) -> Result<Arc<Loaded>, StoreError> {
+    /// Creates the identity and an empty index. The index is written before any value, so that values without an index
+    /// prove its loss.
+    fn initialize(&self) -> Result<Arc<Loaded>, StoreError> {
         let identity = match Identity::load(&self.config)? {
             Some(identity) => identity,
             None => Identity::create(&self.config)?,
@@ -114,36 +114,36 @@ impl Store {
         Ok(Record::new(version, value.len(), file, digest(&sealed)))
     }
 
-    fn finish_writing(&self, writing: &Writing, index: &Index) -> Result<(), StoreError> {
-        let sealed = cipher::encrypt(&writing.recipients, &index.to_text());
+    fn commit(&self, transaction: &Transaction, index: &Index) -> Result<(), StoreError> {
+        let sealed = cipher::encrypt(&transaction.recipients, &index.to_text());
         private::replace(&self.index_path(), &sealed)?;
-        self.sweep(index);
+        self.remove_unused(index);
         Ok(())
     }
 
-    /// Removes what no index names any more, and what writers left that died. The new state is durable before, so
-    /// what cannot be removed now is left to the next writer.
-    fn sweep(&self, index: &Index) {
+    /// Removes value files that the index does not list, and temporary files of crashed writers. The new state is already
+    /// durable, so the next writer removes what cannot be removed now.
+    fn remove_unused(&self, index: &Index) {
         let in_use = index.files();
         let values = private::names(&self.values_dir()).unwrap_or_default();
-        let surplus = values.iter().filter(|path| {
+        let unused = values.iter().filter(|path| {
             let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
             name.strip_suffix(".age")
-                .is_some_and(|file| is_random(file) && !in_use.contains(file))
+                .is_some_and(|file| is_random_name(file) && !in_use.contains(file))
         });
-        let beside = private::names(self.config.dir()).unwrap_or_default();
-        let unfinished = beside.iter().filter(|path| is_unfinished(path));
-        for path in surplus.chain(unfinished) {
+        let siblings = private::names(self.config.dir()).unwrap_or_default();
+        let unfinished = siblings.iter().filter(|path| is_unfinished(path));
+        for path in unused.chain(unfinished) {
             let _ = fs::remove_file(path);
             steps::reached(Step::Removed);
         }
     }
 }
 
-/// A temporary file of [`private::replace`].
+/// Returns `true` for a temporary file of [`private::replace`].
 fn is_unfinished(path: &Path) -> bool {
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
     name.strip_prefix('.')
         .and_then(|name| name.strip_suffix(private::TEMPORARY))
-        .is_some_and(is_random)
+        .is_some_and(is_random_name)
 }

@@ -1,11 +1,11 @@
-//! What goes in comes out.
+//! Stored values are returned unchanged, by id, pattern and version.
 
 use super::*;
 use crate::store::index::{Index, Record};
-use crate::{MAX_ANSWER_LEN, MAX_VALUE_LEN};
+use crate::{MAX_RESPONSE_LEN, MAX_VALUE_LEN};
 
 #[test]
-fn a_store_that_nobody_wrote_to_is_empty_and_stays_unmade() {
+fn reading_and_removing_do_not_create_a_store() {
     let fixture = Fixture::new();
     let store = fixture.store();
     assert_eq!(get(&store, "**").unwrap(), []);
@@ -33,7 +33,7 @@ fn another_handle_sees_a_write_at_once() {
 }
 
 #[test]
-fn patterns_select_and_ids_order() {
+fn patterns_filter_and_results_are_ordered_by_id() {
     let fixture = Fixture::new();
     let store = fixture.store();
     for name in ["db/b", "web/token", "db/a", "db/deep/c"] {
@@ -55,7 +55,7 @@ fn patterns_select_and_ids_order() {
 }
 
 #[test]
-fn binary_and_large_values_survive_byte_for_byte() {
+fn binary_and_large_values_are_returned_byte_for_byte() {
     let fixture = Fixture::new();
     let store = fixture.store();
     for len in [0, 1, 255, 65_535, 65_536, 65_537, MAX_VALUE_LEN] {
@@ -63,10 +63,7 @@ fn binary_and_large_values_survive_byte_for_byte() {
         let value = SecretValue::new(bytes);
         store.set(&id("blob"), &value).unwrap();
         let envelopes = fixture.store().get(&"blob".parse().unwrap()).unwrap();
-        assert!(
-            envelopes[0].value == value,
-            "{len} bytes changed on their way"
-        );
+        assert!(envelopes[0].value == value, "{len} bytes differ");
     }
     let too_large = SecretValue::new(vec![0; MAX_VALUE_LEN + 1]);
     let error = store.set(&id("blob"), &too_large).unwrap_err();
@@ -77,11 +74,11 @@ fn binary_and_large_values_survive_byte_for_byte() {
 }
 
 #[test]
-fn an_answer_that_would_be_too_large_is_refused_before_it_is_made() {
+fn a_response_over_the_limit_is_refused_before_decryption() {
     let fixture = Fixture::new();
     let store = fixture.store();
     set(&store, "small", "1");
-    let fitting = usize::try_from(MAX_ANSWER_LEN).unwrap() / MAX_VALUE_LEN;
+    let fitting = usize::try_from(MAX_RESPONSE_LEN).unwrap() / MAX_VALUE_LEN;
     let mut index = Index::default();
     for n in 0..=fitting {
         let record = Record::new(1, MAX_VALUE_LEN, format!("{n:032x}"), String::new());
@@ -91,15 +88,15 @@ fn an_answer_that_would_be_too_large_is_refused_before_it_is_made() {
     let error = store.get(&"big/*".parse().unwrap()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the query matches 2 secrets of 16777728 bytes together, more than the 15728640 that one answer may hold; \
-         ask for fewer of them"
+        "the query matches 2 secrets of 16777728 bytes together, more than the 15728640 of one response; \
+        query fewer of them"
     );
     let listed = store.list(&"big/*".parse().unwrap()).unwrap();
     assert_eq!(listed.len(), fitting + 1);
 }
 
 #[test]
-fn the_last_versions_are_kept_and_older_files_removed() {
+fn the_last_versions_are_kept_and_older_files_are_removed() {
     let fixture = Fixture::new();
     let store = Store::new(fixture.config().versions_kept(3));
     for n in 1..=5 {
@@ -131,7 +128,7 @@ fn the_last_versions_are_kept_and_older_files_removed() {
 }
 
 #[test]
-fn the_cache_answers_only_what_is_still_true() {
+fn the_cache_is_invalid_after_a_write() {
     let fixture = Fixture::new();
     let (store, writer) = (fixture.store(), fixture.store());
     let pattern = "a/*".parse().unwrap();
@@ -155,7 +152,7 @@ fn the_cache_answers_only_what_is_still_true() {
 }
 
 #[test]
-fn nothing_on_the_disk_tells_a_value_or_an_id() {
+fn no_file_or_name_on_the_disk_holds_a_value_or_an_id() {
     let fixture = Fixture::new();
     set(&fixture.store(), "canary-id", "canary-value");
     let mut files = fixture.value_files();
@@ -172,7 +169,7 @@ fn nothing_on_the_disk_tells_a_value_or_an_id() {
 }
 
 #[test]
-fn debug_and_errors_show_no_value() {
+fn debug_prints_no_value() {
     let fixture = Fixture::new();
     let store = fixture.store();
     set(&store, "a", "canary-value");

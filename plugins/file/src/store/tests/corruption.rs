@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Something that happens to the content of a file.
+/// A change to the content of a file.
 #[derive(Clone, Debug)]
 enum Damage {
     Flip { position: usize, bits: u8 },
@@ -39,7 +39,7 @@ fn damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
-/// Restores a file when a case ends, whatever its outcome.
+/// Restores a file at the end of a case, also if it fails.
 struct Restore<'a> {
     path: &'a Path,
     content: Vec<u8>,
@@ -52,7 +52,7 @@ impl Drop for Restore<'_> {
 }
 
 #[test]
-fn no_damage_goes_unnoticed() {
+fn every_damage_is_detected() {
     let fixture = Fixture::new();
     let store = fixture.store();
     set(&store, "db/password", "one");
@@ -88,7 +88,7 @@ fn no_damage_goes_unnoticed() {
 }
 
 #[test]
-fn swapped_value_files_are_noticed() {
+fn swapped_value_files_are_detected() {
     let fixture = Fixture::new();
     set(&fixture.store(), "a", "1");
     set(&fixture.store(), "b", "2");
@@ -98,13 +98,13 @@ fn swapped_value_files_are_noticed() {
     fs::write(&files[1], &contents[0]).unwrap();
     let error = get(&fixture.store(), "a").unwrap_err().to_string();
     assert!(
-        error.contains("it is not the file that the index names"),
+        error.contains("it is not the file that the index lists"),
         "{error}"
     );
 }
 
 #[test]
-fn a_lost_file_is_named() {
+fn a_missing_file_is_named_and_not_created_again() {
     let fixture = Fixture::new();
     set(&fixture.store(), "a", "1");
     let value_file = fixture.value_files().remove(0);
@@ -129,7 +129,7 @@ fn a_lost_file_is_named() {
                 .to_string();
             assert_eq!(
                 written, read,
-                "a write must not make a fresh store over a damaged one"
+                "a write must not create a new store over a damaged one"
             );
             assert!(!path.exists());
         }
@@ -145,7 +145,7 @@ fn restore_mode(path: &Path) {
 }
 
 #[test]
-fn an_index_of_a_newer_format_is_refused_by_its_number() {
+fn an_index_of_a_newer_format_is_refused() {
     let fixture = Fixture::new();
     set(&fixture.store(), "a", "1");
     overwrite_index(&fixture, br#"{"format":7,"more":[]}"#);
@@ -153,7 +153,7 @@ fn an_index_of_a_newer_format_is_refused_by_its_number() {
     assert_eq!(
         error.to_string(),
         format!(
-            "{} has format 7, and this version knows up to 1; use a newer one",
+            "{} has format 7, and this version supports up to 1; use a newer one",
             fixture.path("index.age").display()
         )
     );
@@ -162,7 +162,7 @@ fn an_index_of_a_newer_format_is_refused_by_its_number() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// The index comes from a file, so its parser must bear anything.
+    /// The index comes from a file, so its parser must accept any bytes.
     #[test]
     fn the_index_parser_never_panics(text in r#"(\{"format":1,"secrets":\{"[a-z/*]{0,4}":\[)?.{0,80}"#) {
         let _ = crate::store::index::Index::parse(Path::new("/index.age"), text.as_bytes());

@@ -1,4 +1,4 @@
-//! A process that dies while it writes: it really dies, in a child of the test, at each step of a write.
+//! Crashes at each step of a write, in a child process of the test.
 
 use std::env;
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ const STORE: &str = "KEYWAY_TEST_CRASH_STORE";
 const STEP: &str = "KEYWAY_TEST_CRASH_STEP";
 const OPERATION: &str = "KEYWAY_TEST_CRASH_OPERATION";
 
-/// Not a test of its own: the child that the tests below start, which dies at the step that it is told.
+/// The child process of the tests below, which aborts at the given step. Does nothing if it runs as a test.
 #[test]
 fn child() {
     let Some(dir) = env::var_os(STORE) else {
@@ -18,7 +18,7 @@ fn child() {
     };
     let mut left: usize = env::var(STEP).unwrap().parse().unwrap();
     steps::observe(move |_| match left.checked_sub(1) {
-        Some(rest) => left = rest,
+        Some(remaining) => left = remaining,
         None => std::process::abort(),
     });
     operate(
@@ -36,8 +36,8 @@ fn operate(store: &Store, operation: &str) {
     }
 }
 
-/// Runs an operation in a child that dies at its step number `step`; `true` if it came to its end before.
-fn survives(fixture: &Fixture, operation: &str, step: usize) -> bool {
+/// Runs an operation in a child that aborts at its step number `step`; returns `true` if it completed before.
+fn completes(fixture: &Fixture, operation: &str, step: usize) -> bool {
     let status = Command::new(env::current_exe().unwrap())
         .args(["--exact", "store::tests::crashes::child"])
         .env(STORE, fixture.dir())
@@ -50,8 +50,8 @@ fn survives(fixture: &Fixture, operation: &str, step: usize) -> bool {
     status.success()
 }
 
-/// Lets `operation` die at each of its steps in turn, and checks what the next process finds.
-fn crash_everywhere(operation: &str, before: &[(&str, &str)], after: &[(&str, &str)]) {
+/// Crashes `operation` at each of its steps in turn, and checks the store that the next process reads.
+fn crash_at_each_step(operation: &str, before: &[(&str, &str)], after: &[(&str, &str)]) {
     let (before, after) = (pairs(before), pairs(after));
     for step in 0.. {
         let fixture = Fixture::new();
@@ -61,13 +61,13 @@ fn crash_everywhere(operation: &str, before: &[(&str, &str)], after: &[(&str, &s
             set(&store, "a", "old");
             set(&store, "b", "other");
         }
-        let survived = survives(&fixture, operation, step);
+        let completed = completes(&fixture, operation, step);
         let found = get(&fixture.store(), "**").unwrap();
         assert!(
-            found == after || !survived && found == before,
+            found == after || !completed && found == before,
             "{operation}, step {step}: {found:?}"
         );
-        if survived {
+        if completed {
             assert!(
                 step > 5,
                 "{operation} has only {step} steps: the observer does not work"
@@ -78,7 +78,7 @@ fn crash_everywhere(operation: &str, before: &[(&str, &str)], after: &[(&str, &s
     }
 }
 
-/// What a dead writer left is gone after the next write.
+/// The next write removes the leftovers of a crashed writer.
 fn assert_next_write_cleans_up(fixture: &Fixture, step: usize) {
     let store = Store::new(fixture.config().versions_kept(2));
     set(&store, "a", "again");
@@ -99,13 +99,13 @@ fn assert_next_write_cleans_up(fixture: &Fixture, step: usize) {
 }
 
 #[test]
-fn the_first_write_ever() {
-    crash_everywhere("set", &[], &[("a", "new")]);
+fn a_crash_of_the_first_write_leaves_the_old_or_the_new_state() {
+    crash_at_each_step("set", &[], &[("a", "new")]);
 }
 
 #[test]
-fn a_later_write() {
-    crash_everywhere(
+fn a_crash_of_a_later_write_leaves_the_old_or_the_new_state() {
+    crash_at_each_step(
         "set",
         &[("a", "old"), ("b", "other")],
         &[("a", "new"), ("b", "other")],
@@ -113,19 +113,19 @@ fn a_later_write() {
 }
 
 #[test]
-fn a_removal() {
-    crash_everywhere("remove", &[("a", "old"), ("b", "other")], &[("b", "other")]);
+fn a_crash_of_a_removal_leaves_the_old_or_the_new_state() {
+    crash_at_each_step("remove", &[("a", "old"), ("b", "other")], &[("b", "other")]);
 }
 
 #[test]
-fn encrypting_again() {
+fn a_crash_of_a_reencryption_leaves_all_values() {
     let same = [("a", "old"), ("b", "other")];
-    crash_everywhere("reencrypt", &same, &same);
+    crash_at_each_step("reencrypt", &same, &same);
 }
 
-/// A crash of the machine also loses what was not yet made durable, so the order of the steps matters.
+/// A crash of the machine also loses data that is not yet durable, so the order of the steps matters.
 #[test]
-fn each_name_is_put_in_place_only_when_its_content_is_durable() {
+fn each_file_is_durable_before_it_is_renamed() {
     let fixture = Fixture::new();
     let store = Store::new(fixture.config().versions_kept(1));
     set(&store, "a", "1");

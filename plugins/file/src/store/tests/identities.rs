@@ -14,7 +14,7 @@ fn write_private(path: &Path, content: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// A protected store whose passphrase costs little, and the passphrase file.
+/// Returns a protected store with a low work factor, and its passphrase file.
 fn protected(fixture: &Fixture) -> (StoreConfig, PathBuf) {
     let path = fixture.root.path().join("passphrase");
     write_private(&path, "correct horse\n");
@@ -79,7 +79,7 @@ fn a_passphrase_file_that_others_can_read_is_refused() {
 }
 
 #[test]
-fn a_passphrase_for_an_unprotected_identity_is_a_mistake_that_is_told() {
+fn a_passphrase_for_an_unprotected_identity_is_an_error() {
     let fixture = Fixture::new();
     set(&fixture.store(), "a", "1");
     let (config, _) = protected(&fixture);
@@ -91,7 +91,7 @@ fn a_passphrase_for_an_unprotected_identity_is_a_mistake_that_is_told() {
 }
 
 #[test]
-fn the_identity_may_live_elsewhere() {
+fn the_identity_may_be_outside_of_the_store() {
     let fixture = Fixture::new();
     let elsewhere = fixture.root.path().join("key");
     let config = fixture.config().identity(&elsewhere);
@@ -106,7 +106,7 @@ fn the_identity_may_live_elsewhere() {
 }
 
 #[test]
-fn another_key_does_not_open_the_store() {
+fn another_key_does_not_decrypt_the_store() {
     let fixture = Fixture::new();
     set(&fixture.store(), "a", "1");
     let other = x25519::Identity::generate();
@@ -122,7 +122,7 @@ fn another_key_does_not_open_the_store() {
 }
 
 #[test]
-fn a_handle_notices_a_replaced_identity() {
+fn a_handle_detects_a_replaced_identity() {
     let fixture = Fixture::new();
     let store = fixture.store();
     set(&store, "a", "1");
@@ -136,7 +136,7 @@ fn a_handle_notices_a_replaced_identity() {
 }
 
 #[test]
-fn further_recipients_can_open_what_is_written_for_them() {
+fn further_recipients_can_decrypt_later_writes() {
     let fixture = Fixture::new();
     let store = fixture.store();
     set(&store, "before", "1");
@@ -157,7 +157,7 @@ fn further_recipients_can_open_what_is_written_for_them() {
 }
 
 #[test]
-fn encrypting_again_lets_a_new_key_take_over() {
+fn reencrypting_rotates_the_key() {
     let fixture = Fixture::new();
     let store = Store::new(fixture.config().versions_kept(2));
     set(&store, "a", "1");
@@ -189,7 +189,7 @@ fn encrypting_again_lets_a_new_key_take_over() {
 }
 
 #[test]
-fn a_wrong_recipient_is_named_by_its_line() {
+fn an_invalid_recipient_is_reported_with_its_line() {
     let fixture = Fixture::new();
     let store = fixture.store();
     set(&store, "a", "1");
@@ -205,7 +205,7 @@ fn a_wrong_recipient_is_named_by_its_line() {
 }
 
 #[test]
-fn a_wrong_identity_file_is_explained_without_showing_it() {
+fn an_invalid_identity_file_is_reported_without_its_content() {
     let fixture = Fixture::new();
     set(&fixture.store(), "a", "1");
     for (content, expected) in [

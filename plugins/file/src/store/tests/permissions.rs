@@ -1,4 +1,4 @@
-//! Files that other users could read or change are refused.
+//! Files that other users can read or change are refused.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +15,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn what_is_made_is_for_its_owner_alone() {
+fn created_files_are_accessible_to_their_owner_only() {
     let fixture = Fixture::new();
     set(&fixture.store(), "a", "1");
     assert_eq!(mode(&fixture.dir()), 0o700);
@@ -27,7 +27,7 @@ fn what_is_made_is_for_its_owner_alone() {
 }
 
 #[test]
-fn an_exposed_file_is_refused_and_the_message_says_how_to_fix_it() {
+fn an_exposed_file_is_refused_with_the_chmod_command() {
     let fixture = Fixture::new();
     set(&fixture.store(), "a", "1");
     let value_file = fixture.value_files().remove(0);
@@ -56,7 +56,7 @@ fn an_exposed_file_is_refused_and_the_message_says_how_to_fix_it() {
 }
 
 #[test]
-fn a_handle_that_read_before_notices_an_exposed_index_and_identity() {
+fn a_handle_with_a_loaded_index_detects_exposed_files() {
     let fixture = Fixture::new();
     let store = fixture.store();
     set(&store, "a", "1");
@@ -76,7 +76,7 @@ fn a_handle_that_read_before_notices_an_exposed_index_and_identity() {
 }
 
 #[test]
-fn a_directory_that_others_can_write_to_is_refused() {
+fn a_directory_writable_by_other_users_is_refused() {
     let fixture = Fixture::new();
     set(&fixture.store(), "a", "1");
     chmod(&fixture.dir(), 0o770);
@@ -90,7 +90,7 @@ fn a_directory_that_others_can_write_to_is_refused() {
     );
     let written = fixture.store().set(&id("b"), &"2".into());
     assert_eq!(written.unwrap_err().to_string(), expected);
-    // Being listed by others is no harm: the default directory also holds plugins.
+    // Other users may list the directory: the default one also holds plugins.
     chmod(&fixture.dir(), 0o755);
     assert_eq!(get(&fixture.store(), "**").unwrap(), pairs(&[("a", "1")]));
 }
@@ -98,7 +98,7 @@ fn a_directory_that_others_can_write_to_is_refused() {
 #[test]
 fn a_foreign_owner_is_refused() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: needs root, who alone can give a file away");
+        eprintln!("skipped: needs root to change the owner of a file");
         return;
     }
     let fixture = Fixture::new();
@@ -113,7 +113,7 @@ fn a_foreign_owner_is_refused() {
 }
 
 #[test]
-fn what_is_not_a_file_is_refused_without_waiting_for_it() {
+fn a_directory_or_fifo_instead_of_a_file_is_refused_without_blocking() {
     let fixture = Fixture::new();
     set(&fixture.store(), "a", "1");
     let path = fixture.path("index.age");
@@ -137,7 +137,7 @@ fn what_is_not_a_file_is_refused_without_waiting_for_it() {
 }
 
 #[test]
-fn a_file_where_the_directory_should_be_is_refused() {
+fn a_file_instead_of_the_directory_is_refused() {
     let fixture = Fixture::new();
     std::fs::write(fixture.dir(), "").unwrap();
     let error = get(&fixture.store(), "**").unwrap_err();

@@ -1,4 +1,4 @@
-//! Several writers, and readers among them.
+//! Concurrent writers and readers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -8,7 +8,7 @@ use super::*;
 use crate::store::lock::WriteLock;
 
 #[test]
-fn no_write_of_two_writers_is_lost() {
+fn concurrent_writers_lose_no_write() {
     let fixture = Fixture::new();
     thread::scope(|scope| {
         for writer in 0..4 {
@@ -30,7 +30,7 @@ fn no_write_of_two_writers_is_lost() {
 }
 
 #[test]
-fn a_reader_never_meets_a_half_written_store() {
+fn a_reader_never_sees_a_partial_write() {
     let fixture = Fixture::new();
     let writer = Store::new(fixture.config().versions_kept(1));
     set(&writer, "a", "0");
@@ -56,7 +56,7 @@ fn a_reader_never_meets_a_half_written_store() {
 }
 
 #[test]
-fn a_waiting_writer_gives_up_and_names_the_holder() {
+fn a_writer_times_out_and_names_the_holder_of_the_lock() {
     let fixture = Fixture::new();
     set(&fixture.store(), "a", "1");
     let path = fixture.path("store.lock");
@@ -73,7 +73,7 @@ fn a_waiting_writer_gives_up_and_names_the_holder() {
         error.ends_with("try again when that has finished"),
         "{error}"
     );
-    // Reading does not wait.
+    // Readers do not wait.
     assert_eq!(get(&waiting, "a").unwrap(), pairs(&[("a", "1")]));
     drop(held);
     set(&waiting, "a", "2");
