@@ -2,8 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use keyway_mux::backend::YamuxSession;
-use keyway_mux::{Engine, Role};
+use keyway_yamux_engine::YamuxSession;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
@@ -152,8 +151,8 @@ struct Yamux<const STREAMS: usize>(Transfers);
 impl<const STREAMS: usize> Contender for Yamux<STREAMS> {
     async fn start() -> Self {
         let (near, far) = UnixStream::pair().expect("a socket pair");
-        let (client, client_driver) = YamuxSession::new(near, Role::Client);
-        let (server, server_driver) = YamuxSession::new(far, Role::Server);
+        let (client, client_driver) = YamuxSession::client(near);
+        let (server, server_driver) = YamuxSession::server(far);
         spawn_local(client_driver);
         spawn_local(server_driver);
         let mut streams = Vec::new();
@@ -162,8 +161,7 @@ impl<const STREAMS: usize> Contender for Yamux<STREAMS> {
         }
         spawn_local(async move {
             let mut receivers = JoinSet::new();
-            let mut accepting = server.accept();
-            while let Ok(stream) = (&mut accepting).await {
+            while let Some(stream) = server.accept().await {
                 receivers.spawn_local(receive(stream));
             }
         });

@@ -1,8 +1,7 @@
 //! The same call by other means.
 
 use futures::StreamExt;
-use keyway_mux::backend::YamuxSession;
-use keyway_mux::{Engine, Role};
+use keyway_yamux_engine::YamuxSession;
 use tempfile::TempDir;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::spawn_local;
@@ -11,19 +10,18 @@ use tokio_yamux::{Config, Control, Session};
 use super::{answer, ask};
 use crate::contenders::Contender;
 
-/// The `yamux` crate, as the feature `backend-yamux` drives it.
+/// The `yamux` crate, as `keyway-yamux-engine` drives it.
 pub(super) struct Yamux(YamuxSession);
 
 impl Contender for Yamux {
     async fn start() -> Self {
         let (near, far) = UnixStream::pair().expect("a socket pair");
-        let (client, client_driver) = YamuxSession::new(near, Role::Client);
-        let (server, server_driver) = YamuxSession::new(far, Role::Server);
+        let (client, client_driver) = YamuxSession::client(near);
+        let (server, server_driver) = YamuxSession::server(far);
         spawn_local(client_driver);
         spawn_local(server_driver);
         spawn_local(async move {
-            let mut accepting = server.accept();
-            while let Ok(stream) = (&mut accepting).await {
+            while let Some(stream) = server.accept().await {
                 spawn_local(answer(stream));
             }
         });

@@ -39,16 +39,13 @@
 //!
 //! `hyper` (on by default) makes streams I/O objects of hyper, `futures` of the futures ecosystem;
 //! `hyper-util`, `axum` and `tonic` add the traits that hyper-util's pooled client, axum's and
-//! tonic's servers want; `frame` makes the codec of the frames public; `backend-yamux` adds a second engine on the `yamux` crate.
+//! tonic's servers want; `frame` makes the codec of the frames public.
 #![forbid(unsafe_code)]
 
-#[cfg(feature = "backend-yamux")]
-pub mod backend;
 mod config;
 mod connector;
 mod copying;
 mod driver;
-mod engine;
 mod error;
 #[cfg(feature = "frame")]
 pub mod frame;
@@ -72,7 +69,6 @@ pub use self::{
     config::{Config, Role},
     connector::Connector,
     driver::Driver,
-    engine::Engine,
     error::{AcceptError, OpenError, ProtocolError, SessionError, StreamError, StreamId},
     handle::{Accepting, Closed, Opening, PeerDraining, Session},
     info::StreamInfo,

@@ -9,7 +9,11 @@ use std::{
 
 use futures_core::Stream as FuturesStream;
 
-use crate::{engine::Engine, handle::Session};
+use crate::{
+    error::AcceptError,
+    handle::{Accepting, Closed, Session},
+    io::Stream,
+};
 
 /// Accepts the peer's streams.
 ///
@@ -18,27 +22,27 @@ use crate::{engine::Engine, handle::Session};
 /// that were accepted go on. New ones are not refused, because there may be other listeners: they wait, up
 /// to [`Config::accept_backlog`](crate::Config::accept_backlog). [`Session::go_away`] refuses them.
 #[derive(Debug)]
-pub struct Listener<E: Engine = Session> {
-    engine: E,
-    accepting: E::Accepting,
+pub struct Listener {
+    session: Session,
+    accepting: Accepting,
     is_done: bool,
 }
 
-impl<E: Engine> Listener<E> {
+impl Listener {
     /// A listener for the streams that the peer opens on this session. Of several listeners each
     /// stream goes to one.
-    pub fn new(engine: E) -> Self {
-        let accepting = engine.accept();
+    pub fn new(session: Session) -> Self {
+        let accepting = session.accept();
         Self {
-            engine,
+            session,
             accepting,
             is_done: false,
         }
     }
 
-    /// The session.
-    pub fn engine(&self) -> &E {
-        &self.engine
+    /// Returns the session.
+    pub fn session(&self) -> &Session {
+        &self.session
     }
 
     /// Waits for the next stream.
@@ -50,8 +54,8 @@ impl<E: Engine> Listener<E> {
     /// # Cancel safety
     ///
     /// Cancel safe: a future that was dropped has accepted nothing, and no stream is lost.
-    pub fn accept(&mut self) -> impl Future<Output = Result<E::Stream, E::AcceptError>> + Send {
-        // The engine's own future, so that two calls do not wait twice.
+    pub fn accept(&mut self) -> impl Future<Output = Result<Stream, AcceptError>> + Send {
+        // The listener's own future, so that two calls do not wait twice.
         &mut self.accepting
     }
 
@@ -63,13 +67,13 @@ impl<E: Engine> Listener<E> {
     /// # Errors
     ///
     /// The session failed.
-    pub fn closed(&self) -> E::Closed {
-        self.engine.closed()
+    pub fn closed(&self) -> Closed {
+        self.session.closed()
     }
 }
 
-impl<E: Engine> FuturesStream for Listener<E> {
-    type Item = io::Result<E::Stream>;
+impl FuturesStream for Listener {
+    type Item = io::Result<Stream>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if self.is_done {
@@ -80,16 +84,11 @@ impl<E: Engine> FuturesStream for Listener<E> {
             Poll::Ready(Ok(stream)) => Poll::Ready(Some(Ok(stream))),
             Poll::Ready(Err(error)) => {
                 self.is_done = true;
-                if E::is_clean(&error) {
-                    return Poll::Ready(None);
+                match error {
+                    AcceptError::Closed => Poll::Ready(None),
+                    error => Poll::Ready(Some(Err(error.into()))),
                 }
-                Poll::Ready(Some(Err(io::Error::new(
-                    io::ErrorKind::NotConnected,
-                    error,
-                ))))
             }
         }
     }
 }
-
-impl<E: Engine> Unpin for Listener<E> {}

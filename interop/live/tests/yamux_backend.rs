@@ -1,5 +1,5 @@
-//! The second engine, on the `yamux` crate: a plugin on it under Keyway's
-//! runtime, a runtime on it with Keyway's plugin, and what it cannot do.
+//! The `yamux` crate: a plugin on it under Keyway's runtime, a runtime on it with
+//! Keyway's plugin, and what it cannot do.
 
 mod bare;
 
@@ -12,17 +12,16 @@ use bare::{
     spawn_server,
 };
 use keyway_interop::{Daemon, Home, Peer, demo_value as value, go_programs};
-use keyway_mux::backend::YamuxSession;
-use keyway_mux::{Engine as _, Role};
 use keyway_resolver::{Address, DaemonSocket, Resolver};
 use keyway_rpc::Code;
+use keyway_yamux_engine::YamuxSession;
 use tokio::net::UnixListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 /// A registered plugin on the second engine, for as long as its tasks live.
 async fn plugin(socket: &Path) -> (YamuxSession, Arc<Notify>, JoinSet<()>) {
-    let (session, driver) = YamuxSession::new(hijack(socket).await, Role::Client);
+    let (session, driver) = YamuxSession::client(hijack(socket).await);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         // How it ends differs from test to test.
@@ -82,7 +81,7 @@ async fn runtime(home: &Home) -> (YamuxSession, JoinSet<()>, Child) {
         .stderr(home.log("plugin"))
         .spawn()
         .expect("it can be started");
-    let (session, driver) = YamuxSession::new(accept_hijack(listener).await, Role::Server);
+    let (session, driver) = YamuxSession::server(accept_hijack(listener).await);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         // How it ends differs from test to test.

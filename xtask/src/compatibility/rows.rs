@@ -196,7 +196,7 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
-        peer: "`yamux` crate (feature `backend-yamux`)",
+        peer: "`yamux` crate (`interop/yamux-engine`)",
         version: "0.14",
         direction: "plugin under `keyway serve`, and runtime of Keyway's plugin",
         what: "calls, 8 MiB values, stop",
@@ -206,7 +206,7 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
-        peer: "`yamux` crate (feature `backend-yamux`)",
+        peer: "`yamux` crate (`interop/yamux-engine`)",
         version: "0.14",
         direction: "what it cannot do",
         what: "a call in flight is lost at GoAway(0); a Go runtime ends the session when an answer is slow, since the stream is acknowledged with its first byte",

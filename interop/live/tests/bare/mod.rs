@@ -1,25 +1,29 @@
 //! A plugin and a runtime of nothing but the multiplexer and the Connect layer,
-//! over either engine.
+//! over either multiplexer.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{MapOk, TryFutureExt as _};
-use futures::stream::TryStreamExt as _;
+use futures::stream::{Stream, TryStreamExt as _};
 use keyway_interop::demo_value as value;
-use keyway_mux::{Engine, Listener};
+use keyway_mux::{Connector, Listener, Session};
 use keyway_proto::{plugins::v1 as plugins, resolver::v1 as resolver};
 use keyway_rpc::client::Client;
 use keyway_rpc::http1::{Exchange, ServeConfig, TokioIo, serve};
 use keyway_rpc::{Error, MethodSpec, Request, Response, Route, Router};
+use keyway_yamux_engine::{YamuxConnector, YamuxListener, YamuxSession, YamuxStream};
 use resolver::get_secrets_response::Envelope;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tower_service::Service;
 
 pub(crate) static REGISTER: MethodSpec =
     MethodSpec::unary("/plugins.v1.RegisterService/RegisterPlugin");
@@ -49,20 +53,70 @@ pub(crate) async fn read_head(stream: &mut UnixStream) -> String {
     String::from_utf8(head).expect("a head is text")
 }
 
+/// A session of either multiplexer, as HTTP sees it.
+pub(crate) trait Multiplexer: Clone + Send + Sync + 'static {
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+    type Connector: Service<
+            http::Uri,
+            Response = Self::Stream,
+            Error: StdError + Send + Sync,
+            Future: Send + Unpin,
+        > + Clone
+        + Send
+        + Sync
+        + 'static;
+
+    fn connector(&self) -> Self::Connector;
+
+    fn listener(&self) -> impl Stream<Item = io::Result<Self::Stream>> + Send + Unpin + 'static;
+
+    fn ended(&self) -> impl Future<Output = ()> + Send + 'static;
+}
+
+impl Multiplexer for Session {
+    type Stream = keyway_mux::Stream;
+    type Connector = Connector;
+
+    fn connector(&self) -> Connector {
+        Connector::new(self.clone())
+    }
+
+    fn listener(&self) -> impl Stream<Item = io::Result<Self::Stream>> + Send + Unpin + 'static {
+        Listener::new(self.clone())
+    }
+
+    fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        let session = self.clone();
+        // The driver reports the reason.
+        async move { drop(session.closed().await) }
+    }
+}
+
+impl Multiplexer for YamuxSession {
+    type Stream = YamuxStream;
+    type Connector = YamuxConnector;
+
+    fn connector(&self) -> YamuxConnector {
+        YamuxConnector::new(self.clone())
+    }
+
+    fn listener(&self) -> impl Stream<Item = io::Result<YamuxStream>> + Send + Unpin + 'static {
+        YamuxListener::new(self.clone())
+    }
+
+    fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        let session = self.clone();
+        // The driver reports the reason.
+        async move { drop(session.closed().await) }
+    }
+}
+
 /// Serves routes and `/health` on every stream that the peer opens.
-pub(crate) fn spawn_server<E>(tasks: &mut JoinSet<()>, session: &E, router: Router)
-where
-    E: Engine,
-    E::Stream: AsyncRead + AsyncWrite,
-{
+pub(crate) fn spawn_server<M: Multiplexer>(tasks: &mut JoinSet<()>, session: &M, router: Router) {
     let service = router.with_fallback(Health);
-    let listener = Listener::new(session.clone()).map_ok(TokioIo::new);
-    let closed = session.closed();
+    let listener = session.listener().map_ok(TokioIo::new);
+    let until = session.ended();
     tasks.spawn(async move {
-        let until = async {
-            // Why it closed is the driver's to tell.
-            let _ = closed.await;
-        };
         serve(
             listener,
             move |_| service.clone(),
@@ -76,7 +130,7 @@ where
 #[derive(Clone)]
 struct Health;
 
-impl<B> tower_service::Service<http::Request<B>> for Health {
+impl<B> Service<http::Request<B>> for Health {
     type Response = http::Response<keyway_rpc::Body>;
     type Error = Infallible;
     type Future = std::future::Ready<Result<Self::Response, Infallible>>;
@@ -170,40 +224,39 @@ pub(crate) async fn accept_hijack(listener: UnixListener) -> UnixStream {
     stream
 }
 
-/// Opens streams, whichever engine makes them.
+/// Opens streams of either multiplexer for hyper.
 #[derive(Clone)]
-pub(crate) struct Dial<E>(E);
+pub(crate) struct Dial<C>(C);
 
 type Wrap<S> = fn(S) -> TokioIo<S>;
 
-impl<E: Engine> tower_service::Service<http::Uri> for Dial<E> {
-    type Response = TokioIo<E::Stream>;
-    type Error = E::OpenError;
-    type Future = MapOk<E::Opening, Wrap<E::Stream>>;
+impl<C> Service<http::Uri> for Dial<C>
+where
+    C: Service<http::Uri>,
+{
+    type Response = TokioIo<C::Response>;
+    type Error = C::Error;
+    type Future = MapOk<C::Future, Wrap<C::Response>>;
 
     fn poll_ready(
         &mut self,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<(), E::OpenError>> {
-        std::task::Poll::Ready(Ok(()))
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), C::Error>> {
+        self.0.poll_ready(cx)
     }
 
-    fn call(&mut self, _: http::Uri) -> Self::Future {
-        self.0.open().map_ok(TokioIo::new as Wrap<E::Stream>)
+    fn call(&mut self, uri: http::Uri) -> Self::Future {
+        self.0.call(uri).map_ok(TokioIo::new as Wrap<C::Response>)
     }
 }
 
 /// A client that opens a stream for each call.
-pub(crate) fn client<E: Engine>(session: &E) -> Client<Exchange<Dial<E>>> {
-    Client::new(Exchange::new(Dial(session.clone())))
+pub(crate) fn client<M: Multiplexer>(session: &M) -> Client<Exchange<Dial<M::Connector>>> {
+    Client::new(Exchange::new(Dial(session.connector())))
 }
 
 /// Registers as the demo plugin, and gives the runtime's name.
-pub(crate) async fn register<E>(session: &E) -> String
-where
-    E: Engine,
-    E::Stream: AsyncRead + AsyncWrite,
-{
+pub(crate) async fn register<M: Multiplexer>(session: &M) -> String {
     let provider = plugins::SecretsProvider {
         pattern: Some("demo/**".to_owned()),
     };
@@ -239,11 +292,7 @@ pub(crate) fn registrar(registered: &Arc<Notify>) -> Router {
 }
 
 /// Asks for one secret.
-pub(crate) async fn get<E>(session: &E, id: &str) -> Result<Vec<u8>, Error>
-where
-    E: Engine,
-    E::Stream: AsyncRead + AsyncWrite,
-{
+pub(crate) async fn get<M: Multiplexer>(session: &M, id: &str) -> Result<Vec<u8>, Error> {
     let request = Request::new(resolver::GetSecretsRequest {
         pattern: Some(id.to_owned()),
     });
@@ -255,11 +304,12 @@ where
 }
 
 /// Makes calls of `callers` at a time until `total` were made.
-pub(crate) async fn load<E>(session: &E, total: usize, callers: usize, id: &'static str)
-where
-    E: Engine,
-    E::Stream: AsyncRead + AsyncWrite,
-{
+pub(crate) async fn load<M: Multiplexer>(
+    session: &M,
+    total: usize,
+    callers: usize,
+    id: &'static str,
+) {
     let expected = Arc::new(value(id));
     let mut tasks = JoinSet::new();
     for _ in 0..callers {
@@ -279,11 +329,7 @@ where
 }
 
 /// Tells a plugin to stop.
-pub(crate) async fn shut_down<E>(session: &E) -> Result<(), Error>
-where
-    E: Engine,
-    E::Stream: AsyncRead + AsyncWrite,
-{
+pub(crate) async fn shut_down<M: Multiplexer>(session: &M) -> Result<(), Error> {
     let request = Request::new(plugins::ShutdownRequest {});
     let answer: Response<plugins::ShutdownResponse> =
         client(session).unary(&SHUTDOWN, request).await?;
