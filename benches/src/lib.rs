@@ -11,3 +11,4 @@ pub mod contenders;
 pub mod counts;
 pub mod mux;
 pub mod ratio;
+mod thread_time;

@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
-use crate::shell;
 use crate::workspace::Workspace;
+use crate::{dist, shell};
 
 /// Options of `cargo xtask bench`.
 #[derive(Args)]
@@ -20,24 +20,43 @@ pub(crate) struct Options {
     /// More rounds and longer measurements: about ten times as long.
     #[arg(long)]
     full: bool,
+    #[command(flatten)]
+    end_to_end: EndToEnd,
 }
 
-/// What is measured together: a file in `benches/benches`, and a program that prints ratios.
+/// Options of the group `e2e`.
+#[derive(Args)]
+struct EndToEnd {
+    /// Measure the programs of this folder (`keyway` or `bin/keyway`) instead of those that `cargo xtask dist` builds.
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
+    /// Compare them in pairs with the programs of this folder, which were built before.
+    #[arg(long, value_name = "DIR")]
+    against: Option<PathBuf>,
+    /// Leave out the audit log and the access-control module.
+    #[arg(long)]
+    plain: bool,
+}
+
+/// What is measured together: a program that prints ratios, and for crates a file in `benches/benches`.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Group {
     /// The multiplexer beside the bare socket and other multiplexers.
     Mux,
     /// Unary calls beside hyper, tonic, connectrpc and ttrpc.
     Rpc,
+    /// Daemon and plugins as processes, beside the same in Go or beside another build.
+    E2e,
 }
 
 impl Group {
-    const ALL: [Self; 2] = [Self::Mux, Self::Rpc];
+    const ALL: [Self; 3] = [Self::Mux, Self::Rpc, Self::E2e];
 
     fn name(self) -> &'static str {
         match self {
             Self::Mux => "mux",
             Self::Rpc => "rpc",
+            Self::E2e => "e2e",
         }
     }
 
@@ -51,8 +70,10 @@ impl Group {
         match (self, full) {
             (Self::Mux, false) => 30,
             (Self::Rpc, false) => 150,
+            (Self::E2e, false) => 10,
             (Self::Mux, true) => 300,
             (Self::Rpc, true) => 1500,
+            (Self::E2e, true) => 100,
         }
     }
 }
@@ -81,7 +102,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     let mut report = head(&workspace)?;
     for group in groups {
-        measure(&workspace, group, options.full, &mut report)?;
+        let name = group.name();
+        println!("\n== {name}");
+        let text = match group {
+            Group::Mux | Group::Rpc => crates(&workspace, group, options.full)?,
+            Group::E2e => end_to_end(&workspace, options)?,
+        };
+        write!(report, "\n## {name}\n\n{text}")?;
     }
     let path = workspace.target_directory.join("bench/report.md");
     fs::create_dir_all(path.parent().unwrap_or(&workspace.target_directory))?;
@@ -98,9 +125,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// A program fails.
 pub(crate) fn smoke(workspace: &Workspace) -> Result<()> {
     let built = workspace.target_directory.join("debug");
-    Group::ALL.iter().try_for_each(|group| {
-        shell::run(Command::new(built.join(group.ratios())).args(["1", "calls"]))
-    })
+    for group in [Group::Mux, Group::Rpc] {
+        shell::run(Command::new(built.join(group.ratios())).args(["1", "calls"]))?;
+    }
+    let mut command = Command::new(built.join(Group::E2e.ratios()));
+    command.arg("--programs").arg(&built);
+    command.arg("--module").arg(built.join("allow-all"));
+    command.args(["--rounds", "1", "--milliseconds", "20"]);
+    go_programs(workspace, &mut command)?;
+    shell::run(&mut command)
 }
 
 /// What was measured, and where.
@@ -124,26 +157,80 @@ fn head(workspace: &Workspace) -> Result<String> {
     ))
 }
 
-fn measure(workspace: &Workspace, group: Group, full: bool, report: &mut String) -> Result<()> {
-    let name = group.name();
-    println!("\n== {name}");
-    let package = ["--locked", "--release", "--package", "keyway-benches"];
+/// Measures crates: the program that prints ratios, and criterion's benchmarks.
+fn crates(workspace: &Workspace, group: Group, full: bool) -> Result<String> {
     let (ratios, rounds) = (group.ratios(), group.rounds(full).to_string());
-    let mut build = shell::cargo(&workspace.root);
-    shell::run(build.arg("build").args(package).args(["--bin", &ratios]))?;
-    let mut command = shell::cargo(&workspace.root);
-    command.args(["run", "--quiet"]).args(package);
-    let table = shell::read(command.args(["--bin", &ratios, "--", &rounds]))?;
+    let mut command = program(workspace, "keyway-benches", &[&ratios])?;
+    let table = shell::read(command.arg(&rounds))?;
     println!("{table}");
-    let criterion = criterion(&workspace.root, name, full)?;
+    let criterion = criterion(&workspace.root, group.name(), full)?;
     println!("{criterion}");
-    write!(
-        report,
-        "\n## {name}\n\n```text\n{}\n```\n\n### Criterion\n\n```text\n{}\n```\n",
+    Ok(format!(
+        "```text\n{}\n```\n\n### Criterion\n\n```text\n{}\n```\n",
         table.trim_end(),
         criterion.trim_end()
-    )?;
+    ))
+}
+
+/// Measures processes.
+fn end_to_end(workspace: &Workspace, options: &Options) -> Result<String> {
+    let EndToEnd {
+        programs,
+        against,
+        plain,
+    } = &options.end_to_end;
+    let programs = match programs {
+        Some(programs) => programs.clone(),
+        None => dist::run(&dist::Options {}).map(|()| dist::folder(workspace))?,
+    };
+    let (ratios, module) = (Group::E2e.ratios(), "allow-all");
+    let mut command = program(workspace, "keyway-bench-e2e", &[&ratios, module])?;
+    command.arg("--programs").arg(programs);
+    command.arg("--module").arg(release(workspace).join(module));
+    command.args(["--rounds", &Group::E2e.rounds(options.full).to_string()]);
+    if *plain {
+        command.arg("--plain");
+    }
+    match against {
+        Some(against) => {
+            command.arg("--against").arg(against);
+        }
+        None => go_programs(workspace, &mut command)?,
+    }
+    let table = shell::read(&mut command)?;
+    println!("{table}");
+    Ok(format!("```text\n{}\n```\n", table.trim_end()))
+}
+
+/// Adds the daemon and the plugin in Go to the arguments, if there is Go.
+fn go_programs(workspace: &Workspace, command: &mut Command) -> Result<()> {
+    if !shell::exists("go", "version") {
+        return Ok(());
+    }
+    // The interop tests build into the same folder.
+    let folder = workspace.target_directory.join("interop-go");
+    fs::create_dir_all(&folder)?;
+    let mut build = Command::new("go");
+    build.current_dir(workspace.root.join("interop/go"));
+    build.args(["build", "-o"]).arg(folder.join(""));
+    shell::run(build.args(["./cmd/daemon", "./cmd/plugin"]))?;
+    command.arg("--go").arg(folder);
     Ok(())
+}
+
+/// Builds programs of a package for release and returns a command that starts the first of them.
+fn program(workspace: &Workspace, package: &str, programs: &[&str]) -> Result<Command> {
+    let mut build = shell::cargo(&workspace.root);
+    build.args(["build", "--locked", "--release", "--package", package]);
+    for program in programs {
+        build.args(["--bin", program]);
+    }
+    shell::run(&mut build)?;
+    Ok(Command::new(release(workspace).join(programs[0])))
+}
+
+fn release(workspace: &Workspace) -> PathBuf {
+    workspace.target_directory.join("release")
 }
 
 /// Runs a criterion group and returns the lines that hold its results.

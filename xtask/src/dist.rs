@@ -64,6 +64,11 @@ pub(crate) fn builds(workspace: &Workspace) -> Vec<Command> {
         .collect()
 }
 
+/// Returns the folder that holds everything that is given to users.
+pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.target_directory.join("dist")
+}
+
 /// The folders of what is given to users.
 pub(crate) struct Dist {
     /// The folder of `keyway`.
@@ -73,7 +78,7 @@ pub(crate) struct Dist {
 
 impl Dist {
     pub(crate) fn of(workspace: &Workspace) -> Self {
-        let folder = workspace.target_directory.join("dist");
+        let folder = folder(workspace);
         Self {
             programs: folder.join("bin"),
             plugins: folder.join("plugins"),

@@ -11,11 +11,13 @@ mod ttrpc;
 
 use std::future::Future;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Mutex;
 use tokio::task::LocalSet;
+
+use crate::thread_time::thread_time;
 
 pub use self::connectrpc::ConnectRpc;
 pub use self::echo::RawEcho;
@@ -59,11 +61,11 @@ impl Running {
             // only after a look at the sockets.
             let calling = tasks.spawn_local(async move {
                 let mut contender = contender.lock().await;
-                let started = Instant::now();
+                let started = thread_time();
                 for _ in 0..calls {
                     contender.call().await;
                 }
-                started.elapsed()
+                thread_time() - started
             });
             let calling = tasks.block_on(&runtime, calling);
             calling.expect("no call panics")
@@ -74,7 +76,7 @@ impl Running {
         }
     }
 
-    /// Makes this many calls, one after the other, and returns how long they took together.
+    /// Makes this many calls, one after the other, and returns the CPU time that they took together.
     pub fn measure(&mut self, calls: u64) -> Duration {
         (self.measure)(calls)
     }

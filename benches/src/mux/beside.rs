@@ -1,6 +1,6 @@
 //! A small call beside a large transfer on the same session.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use keyway_mux::{Session, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -8,8 +8,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::{LocalSet, spawn_local};
 
 use super::{answer, ask, sessions};
+use crate::thread_time::thread_time;
 
-/// Median latencies of a call on a fresh stream.
+/// Median latencies of a call on a fresh stream, in CPU time of the thread that both ends and the transfer run on.
 #[derive(Clone, Copy, Debug)]
 pub struct Latencies {
     /// With nothing else on the session.
@@ -84,9 +85,9 @@ impl Side {
         } = self;
         tasks.block_on(runtime, async {
             for _ in 0..calls {
-                let started = Instant::now();
+                let started = thread_time();
                 ask(session.open().await.expect("the session is open")).await;
-                latencies.push(started.elapsed());
+                latencies.push(thread_time() - started);
             }
         });
     }
