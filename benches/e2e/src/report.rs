@@ -1,26 +1,54 @@
 //! Figures as tables.
 
-use std::fmt::{Display, Write as _};
-
-use crate::rounds::{Figures, MANY_CALLERS, QUIET_SHARE, Rounds, Sample};
+use crate::rounds::{Figures, QUIET_SHARE, Rounds, Sample};
 use crate::statistics::{AGREEMENT, Change, RELEVANT_CHANGE, median};
 use crate::system::Variant;
 
-/// The most CPU time of daemon and provider for each request of the plain variant, in microseconds.
-const CPU_GOAL: f64 = 25.0;
-
-/// How many times as fast as Go one caller must be served by the plain variant.
-const ONE_CALLER_GOAL: f64 = 5.0;
-
-/// How many times the requests of Go [`MANY_CALLERS`] callers must get. The module alone has no goal.
-const fn many_callers_goal(variant: Variant) -> Option<f64> {
-    match (variant.has_audit_log, variant.has_module) {
-        (false, false) => Some(8.0),
-        (true, false) => Some(5.5),
-        (false, true) => None,
-        (true, true) => Some(4.0),
-    }
+/// One half of the figures, with its goals.
+struct Table {
+    title: &'static str,
+    figures: fn(&Sample) -> &Figures,
+    /// What is compared with Go: larger is better.
+    speed: fn(&Figures) -> f64,
+    /// How many times the speed of Go a variant must have.
+    speed_goal: fn(Variant) -> Option<f64>,
+    /// The most CPU time of all processes for a request of the plain variant, in microseconds.
+    cpu_goal: Option<f64>,
 }
+
+const TABLES: [Table; 2] = [
+    Table {
+        title: "64 callers, all cores",
+        figures: |sample| &sample.many,
+        speed: |figures| figures.per_second,
+        speed_goal: |variant| match variant {
+            Variant::Plain => Some(8.0),
+            Variant::AuditLog => Some(5.5),
+            Variant::AuditLogAndModule => Some(4.0),
+            Variant::Shared | Variant::Module => None,
+        },
+        cpu_goal: Some(25.0),
+    },
+    Table {
+        title: "1 caller, one core",
+        figures: |sample| &sample.one,
+        speed: |figures| 1.0 / figures.p50,
+        speed_goal: |variant| (variant == Variant::Plain).then_some(5.0),
+        cpu_goal: None,
+    },
+];
+
+const COLUMNS: [&str; 9] = [
+    "requests/s",
+    "x Go",
+    "goal",
+    "p50 us",
+    "daemon",
+    "provider",
+    "module",
+    "CPU us",
+    "goal",
+];
 
 /// One measured system.
 struct Row<'a> {
@@ -34,23 +62,48 @@ impl Row<'_> {
         self.variant.map_or("Go", Variant::name)
     }
 
-    fn is_plain(&self) -> bool {
-        self.variant == Some(Variant::default())
-    }
-
-    fn median(&self, figure: impl Fn(&Sample) -> f64) -> f64 {
-        median(self.samples.iter().map(figure))
-    }
-
-    /// Returns the median of the rounds' ratios of a figure to that of `other`.
-    fn ratio(&self, other: &Row<'_>, figure: impl Fn(&Sample) -> f64) -> f64 {
-        let pairs = self.samples.iter().zip(other.samples);
-        median(pairs.map(|(one, other)| figure(one) / figure(other)))
+    /// Returns the cells of a table; `go` is the row that this one is compared with.
+    fn cells(&self, table: &Table, go: Option<&Self>) -> [String; COLUMNS.len()] {
+        let figure = |value: fn(&Figures) -> f64| {
+            median(
+                self.samples
+                    .iter()
+                    .map(|sample| value((table.figures)(sample))),
+            )
+        };
+        let ratio = go.filter(|_| self.variant.is_some()).map(|go| {
+            let speed = |sample: &Sample| (table.speed)((table.figures)(sample));
+            let pairs = self.samples.iter().zip(go.samples);
+            median(pairs.map(|(own, go)| speed(own) / speed(go)))
+        });
+        let speed_goal = self.variant.and_then(table.speed_goal);
+        let cpu_goal = table
+            .cpu_goal
+            .filter(|_| self.variant == Some(Variant::Plain));
+        let time = |value: f64| {
+            or_dash((value > 0.0).then_some(value), |value| {
+                format!("{value:.1}")
+            })
+        };
+        [
+            format!("{:.0}", figure(|figures| figures.per_second)),
+            or_dash(ratio, |ratio| format!("{ratio:.1}")),
+            or_dash(speed_goal, |goal| format!(">= {goal}")),
+            time(figure(|figures| figures.p50)),
+            time(figure(|figures| figures.daemon_cpu)),
+            time(figure(|figures| figures.provider_cpu)),
+            time(figure(|figures| figures.module_cpu)),
+            time(figure(Figures::cpu)),
+            or_dash(cpu_goal, |goal| format!("<= {goal}")),
+        ]
     }
 }
 
+fn or_dash(value: Option<f64>, format: impl Fn(f64) -> String) -> String {
+    value.map_or_else(|| "-".to_owned(), format)
+}
+
 /// Returns the tables of a run of `variants`, followed by Go if there is one row more.
-#[must_use]
 pub(crate) fn ratios(variants: &[Variant], rounds: &Rounds) -> String {
     let variants = variants.iter().copied().map(Some).chain([None]);
     let rows: Vec<Row<'_>> = variants
@@ -59,101 +112,22 @@ pub(crate) fn ratios(variants: &[Variant], rounds: &Rounds) -> String {
         .collect();
     let go = rows.iter().find(|row| row.variant.is_none());
     let mut text = quietness(rounds);
-    many_callers(&mut text, &rows, go);
-    one_caller(&mut text, &rows, go);
+    for table in &TABLES {
+        text += "\n";
+        text += &line(table.title, &COLUMNS);
+        for row in &rows {
+            text += &line(row.name(), &row.cells(table, go));
+        }
+    }
     if go.is_none() {
         text += "\nThe daemon and the plugin in Go: skipped: needs Go\n";
     }
     text
 }
 
-fn many_callers(text: &mut String, rows: &[Row<'_>], go: Option<&Row<'_>>) {
-    let title = format!("{MANY_CALLERS} callers, all cores");
-    push_line(
-        text,
-        &title,
-        &["requests/s", "x Go", "goal", "p50 us"],
-        true,
-    );
-    for row in rows {
-        let per_second = |sample: &Sample| sample.many.per_second;
-        let ratio = versus(row, go).map(|go| row.ratio(go, per_second));
-        let goal = row.variant.and_then(many_callers_goal);
-        let cells = [
-            format!("{:.0}", row.median(per_second)),
-            or_dash(ratio, |ratio| format!("{ratio:.1}")),
-            or_dash(goal, |goal| format!(">= {goal}")),
-            format!("{:.0}", row.median(|sample| sample.many.p50)),
-        ];
-        push_line(text, row.name(), &cells, false);
-        push_cpu(text, row, |sample| &sample.many);
-    }
-}
-
-fn one_caller(text: &mut String, rows: &[Row<'_>], go: Option<&Row<'_>>) {
-    push_line(
-        text,
-        "1 caller, one core",
-        &["requests/s", "x Go", "goal", "p50 us"],
-        true,
-    );
-    for row in rows {
-        // A latency is better if it is shorter, so the ratio is turned over.
-        let speed = |sample: &Sample| 1.0 / sample.one.p50;
-        let ratio = versus(row, go).map(|go| row.ratio(go, speed));
-        let goal = row.is_plain().then_some(ONE_CALLER_GOAL);
-        let cells = [
-            format!("{:.0}", row.median(|sample| sample.one.per_second)),
-            or_dash(ratio, |ratio| format!("{ratio:.1}")),
-            or_dash(goal, |goal| format!(">= {goal}")),
-            format!("{:.1}", row.median(|sample| sample.one.p50)),
-        ];
-        push_line(text, row.name(), &cells, false);
-        push_cpu(text, row, |sample| &sample.one);
-    }
-}
-
-/// Returns what `row` is compared with: Go, unless it is Go itself.
-fn versus<'a>(row: &Row<'_>, go: Option<&'a Row<'a>>) -> Option<&'a Row<'a>> {
-    go.filter(|_| row.variant.is_some())
-}
-
-/// Appends the columns before those of CPU time, which end the line.
-fn push_line(text: &mut String, title: &str, cells: &[impl Display], is_head: bool) {
-    if is_head {
-        text.push('\n');
-    }
-    *text += &format!("{title:<22}");
-    for cell in cells {
-        *text += &format!(" {:>10}", cell.to_string());
-    }
-    if is_head {
-        for cell in ["daemon", "provider", "module", "CPU us", "goal"] {
-            *text += &format!(" {cell:>8}");
-        }
-        text.push('\n');
-    }
-}
-
-fn push_cpu(text: &mut String, row: &Row<'_>, figures: impl Fn(&Sample) -> &Figures) {
-    let times = [
-        row.median(|sample| figures(sample).daemon_cpu),
-        row.median(|sample| figures(sample).provider_cpu),
-        row.median(|sample| figures(sample).module_cpu),
-        row.median(|sample| figures(sample).cpu()),
-    ];
-    for time in times {
-        *text += &format!(
-            " {:>8}",
-            or_dash((time > 0.0).then_some(time), |time| format!("{time:.1}"))
-        );
-    }
-    let goal = row.is_plain().then_some(CPU_GOAL);
-    *text += &format!(" {:>8}\n", or_dash(goal, |goal| format!("<= {goal}")));
-}
-
-fn or_dash(value: Option<f64>, format: impl Fn(f64) -> String) -> String {
-    value.map_or_else(|| "-".to_owned(), format)
+fn line(name: &str, cells: &[impl AsRef<str>]) -> String {
+    let cells = cells.iter().map(|cell| format!(" {:>10}", cell.as_ref()));
+    format!("{name:<22}{}\n", cells.collect::<String>())
 }
 
 /// Returns the table of a paired comparison, whose systems are for each variant the build `before`, then the build `after`.
@@ -161,7 +135,6 @@ fn or_dash(value: Option<f64>, format: impl Fn(f64) -> String) -> String {
 /// # Panics
 ///
 /// Panics if the number of systems is not twice that of the variants.
-#[must_use]
 pub(crate) fn comparison(variants: &[Variant], rounds: &Rounds) -> String {
     assert_eq!(
         rounds.samples.len(),
@@ -169,40 +142,44 @@ pub(crate) fn comparison(variants: &[Variant], rounds: &Rounds) -> String {
         "each variant has a pair"
     );
     let mut text = quietness(rounds);
-    text += "\n";
-    text +=
-        "variant, figure                               before      after    change   same sign\n";
+    let titles = ["before", "after", "change", "same sign"];
     for (variant, pair) in variants.iter().zip(rounds.samples.chunks(2)) {
-        for figure in FIGURES {
-            let [before, after] = [0, 1].map(|at: usize| {
-                let values = pair[at].iter().map(figure.value);
-                values.collect::<Vec<f64>>()
-            });
+        text += "\n";
+        text += &compared(variant.name(), &titles, "");
+        for figure in &FIGURES {
+            let values =
+                |samples: &[Sample]| samples.iter().map(figure.value).collect::<Vec<f64>>();
+            let (before, after) = (values(&pair[0]), values(&pair[1]));
+            // There is no module to compare.
             if before.iter().all(|value| *value == 0.0) {
                 continue;
             }
             let change = Change::between(&before, &after);
-            let name = format!("{}: {}", variant.name(), figure.name);
-            let verdict = verdict(change, figure.is_better_if_larger);
-            // Writing to a string cannot fail.
-            let _ = writeln!(
-                text,
-                "{name:<42} {:>9.1}  {:>9.1}  {:>+6.1} %   {:>2} of {:<3} {verdict}",
-                median(before),
-                median(after),
-                100.0 * change.median,
-                change.n_agreeing,
-                change.n_rounds,
+            let cells = [
+                format!("{:.1}", median(before)),
+                format!("{:.1}", median(after)),
+                format!("{:+.1} %", 100.0 * change.median),
+                format!("{} of {}", change.n_agreeing, change.n_rounds),
+            ];
+            text += &compared(
+                figure.name,
+                &cells,
+                verdict(change, figure.is_better_if_larger),
             );
         }
     }
-    let _ = writeln!(
-        text,
-        "\nA difference counts if its median is above {:.0} % and {:.0} % of the rounds have its sign.",
+    text += &format!(
+        "\nA difference counts if its median is above {:.0} % and {:.0} % of the rounds have its sign.\n",
         100.0 * RELEVANT_CHANGE,
         100.0 * AGREEMENT
     );
     text
+}
+
+fn compared(name: &str, cells: &[impl AsRef<str>], verdict: &str) -> String {
+    let cells = cells.iter().map(|cell| format!(" {:>10}", cell.as_ref()));
+    let line = format!("{name:<28}{} {verdict}", cells.collect::<String>());
+    format!("{}\n", line.trim_end())
 }
 
 /// A column of a comparison.
@@ -284,7 +261,7 @@ mod tests {
         costs.iter().copied().map(sample).collect()
     }
 
-    fn line<'a>(text: &'a str, start: &str) -> Vec<&'a str> {
+    fn words<'a>(text: &'a str, start: &str) -> Vec<&'a str> {
         let line = text.lines().find(|line| line.starts_with(start));
         let line = line.unwrap_or_else(|| panic!("no line starts with {start:?} in\n{text}"));
         line[start.len()..].split_whitespace().collect()
@@ -296,19 +273,19 @@ mod tests {
             samples: vec![samples(&[1.0, 1.0, 2.0]), samples(&[4.0, 5.0, 12.0])],
             others: vec![0.01, 0.5, 0.02],
         };
-        let text = ratios(&[Variant::default()], &rounds);
+        let text = ratios(&[Variant::Plain], &rounds);
         assert!(
             text.starts_with("3 rounds; in 2 of them other processes"),
             "{text}"
         );
-        let plain = line(&text, "plain");
+        let plain = words(&text, "plain");
         assert_eq!(
             plain,
             [
-                "10000", "5.0", ">=", "8", "100", "10.0", "5.0", "-", "15.0", "<=", "25"
+                "10000", "5.0", ">=", "8", "100.0", "10.0", "5.0", "-", "15.0", "<=", "25"
             ]
         );
-        assert_eq!(line(&text, "Go")[..3], ["2000", "-", "-"]);
+        assert_eq!(words(&text, "Go")[..3], ["2000", "-", "-"]);
     }
 
     #[test]
@@ -317,9 +294,9 @@ mod tests {
             samples: vec![samples(&[1.0])],
             others: vec![0.01],
         };
-        let text = ratios(&[Variant::default()], &rounds);
+        let text = ratios(&[Variant::Plain], &rounds);
         assert!(text.ends_with("skipped: needs Go\n"), "{text}");
-        assert_eq!(line(&text, "plain")[..2], ["10000", "-"]);
+        assert_eq!(words(&text, "plain")[..2], ["10000", "-"]);
     }
 
     #[test]
@@ -328,15 +305,15 @@ mod tests {
             samples: vec![samples(&[1.0; 10]), samples(&[0.8; 10])],
             others: vec![0.01; 10],
         };
-        let text = comparison(&[Variant::default()], &rounds);
-        let faster = line(&text, "plain: requests/s, 64 callers");
+        let text = comparison(&[Variant::Plain], &rounds);
+        let faster = words(&text, "requests/s, 64 callers");
         assert_eq!(
             faster,
             [
                 "10000.0", "12500.0", "+25.0", "%", "10", "of", "10", "BETTER"
             ]
         );
-        let shorter = line(&text, "plain: p50 us, 1 caller");
+        let shorter = words(&text, "p50 us, 1 caller");
         assert_eq!(
             shorter,
             ["200.0", "160.0", "-20.0", "%", "10", "of", "10", "BETTER"]

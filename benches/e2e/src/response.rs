@@ -56,7 +56,7 @@ impl ResponseReader {
             return Err(invalid("bytes follow the response"));
         }
         self.is_complete = self.len == end;
-        Ok(self.is_complete.then_some(&self.buffer[start..end]))
+        Ok(self.is_complete.then(|| &self.buffer[start..end]))
     }
 }
 

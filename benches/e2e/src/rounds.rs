@@ -30,7 +30,6 @@ pub(crate) struct Figures {
 
 impl Figures {
     /// The CPU time of all processes for each request.
-    #[must_use]
     pub(crate) fn cpu(&self) -> f64 {
         self.daemon_cpu + self.provider_cpu + self.module_cpu
     }
@@ -88,7 +87,6 @@ impl Rounds {
     }
 
     /// Returns in how many rounds other processes took less than [`QUIET_SHARE`] of one core.
-    #[must_use]
     pub(crate) fn n_quiet(&self) -> usize {
         self.others
             .iter()

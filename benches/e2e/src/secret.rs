@@ -13,7 +13,6 @@ impl SecretRequest {
     /// # Panics
     ///
     /// Panics if `id` is longer than 127 bytes.
-    #[must_use]
     pub(crate) fn new(id: &str, value: &[u8]) -> Self {
         assert!(id.len() < 128, "the length of the id takes one byte");
         let mut bytes = format!(

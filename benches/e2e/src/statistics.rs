@@ -11,7 +11,6 @@ pub(crate) const AGREEMENT: f64 = 0.9;
 /// # Panics
 ///
 /// Panics if there are no values.
-#[must_use]
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
@@ -40,7 +39,6 @@ impl Change {
     /// # Panics
     ///
     /// Panics if the columns are empty or differ in length.
-    #[must_use]
     pub(crate) fn between(before: &[f64], after: &[f64]) -> Self {
         assert_eq!(before.len(), after.len(), "each round measures both");
         let pairs = before.iter().zip(after);
@@ -56,7 +54,6 @@ impl Change {
 
     /// Returns `true` if the difference counts: its median is above [`RELEVANT_CHANGE`], and [`AGREEMENT`] of the rounds
     /// have its sign.
-    #[must_use]
     pub(crate) fn is_relevant(&self) -> bool {
         self.median.abs() > RELEVANT_CHANGE
             && self.n_agreeing as f64 >= AGREEMENT * self.n_rounds as f64

@@ -24,39 +24,47 @@ const VALUE: &[u8] = b"s3cr3t-value of demo/hit";
 const MODULE: &str = "allow-all";
 
 /// What is configured besides the built-in provider.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Variant {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Variant {
+    /// Nothing. As everywhere but in [`Shared`](Self::Shared), each request is a call of the provider.
+    Plain,
+    /// Requests for the same secret at the same time share one call of the provider, which is the default.
+    Shared,
     /// Every request is written to an audit log.
-    pub(crate) has_audit_log: bool,
+    AuditLog,
     /// An access-control module must allow every request.
-    pub(crate) has_module: bool,
+    Module,
+    /// Both the audit log and the module.
+    AuditLogAndModule,
 }
 
 impl Variant {
-    /// Every combination, the plain one first.
-    pub(crate) const ALL: [Self; 4] = [
-        Self::new(false, false),
-        Self::new(true, false),
-        Self::new(false, true),
-        Self::new(true, true),
+    /// Every variant, the plain one first.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Plain,
+        Self::Shared,
+        Self::AuditLog,
+        Self::Module,
+        Self::AuditLogAndModule,
     ];
 
-    const fn new(has_audit_log: bool, has_module: bool) -> Self {
-        Self {
-            has_audit_log,
-            has_module,
+    /// Returns the name in reports.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Shared => "shared calls",
+            Self::AuditLog => "audit log",
+            Self::Module => "module",
+            Self::AuditLogAndModule => "audit log, module",
         }
     }
 
-    /// Returns the name in reports.
-    #[must_use]
-    pub(crate) const fn name(self) -> &'static str {
-        match (self.has_audit_log, self.has_module) {
-            (false, false) => "plain",
-            (true, false) => "audit log",
-            (false, true) => "module",
-            (true, true) => "audit log, module",
-        }
+    const fn has_audit_log(self) -> bool {
+        matches!(self, Self::AuditLog | Self::AuditLogAndModule)
+    }
+
+    const fn has_module(self) -> bool {
+        matches!(self, Self::Module | Self::AuditLogAndModule)
     }
 }
 
@@ -87,7 +95,7 @@ impl System {
             Error::other(format!("{} holds no program keyway", programs.display()))
         })?;
         home.configure(variant)?;
-        if variant.has_module {
+        if variant.has_module() {
             let target = home.path("plugins").join(MODULE);
             fs::copy(module, &target).map_err(|error| {
                 Error::other(format!("cannot copy {}: {error}", module.display()))
@@ -101,7 +109,7 @@ impl System {
             .arg(home.socket())
             .arg("--plugin-dir")
             .arg(home.path("plugins"));
-        let modules = variant.has_module.then_some(MODULE);
+        let modules = variant.has_module().then_some(MODULE);
         Self::answering(home, &mut command, "keyway-plugin-file", modules)
     }
 
@@ -191,10 +199,13 @@ impl Home {
 
     fn configure(&self, variant: Variant) -> Result<()> {
         let mut text = "abstract = false\ndocker_socket = false\n".to_owned();
-        if variant.has_module {
+        if variant != Variant::Shared {
+            text += "[plugins.file]\nshareable = false\n";
+        }
+        if variant.has_module() {
             text += &format!("[access]\nmodules = [\"{MODULE}\"]\n");
         }
-        if variant.has_audit_log {
+        if variant.has_audit_log() {
             let path = self.path("audit.jsonl");
             text += &format!(
                 "[audit]\npath = \"{}\"\nmax_bytes = \"16MiB\"\nkeep = 1\n",
