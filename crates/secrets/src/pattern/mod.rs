@@ -58,7 +58,11 @@ impl Pattern {
 
     /// Returns the id that this pattern names, or `None` if it has a wildcard.
     pub fn as_id(&self) -> Option<Id> {
-        (!self.0.contains('*')).then(|| Id::from_valid(self.0.clone()))
+        self.is_id().then(|| Id::from_valid(self.0.clone()))
+    }
+
+    fn is_id(&self) -> bool {
+        !self.0.contains('*')
     }
 
     /// Returns `true` if `id` belongs to this set.
@@ -77,6 +81,12 @@ impl Pattern {
     /// # Ok::<(), keyway_secrets::ParsePatternError>(())
     /// ```
     pub fn overlaps(&self, other: &Self) -> bool {
+        if other.is_id() {
+            return overlap::matches(&self.0, &other.0);
+        }
+        if self.is_id() {
+            return overlap::matches(&other.0, &self.0);
+        }
         overlap::overlaps(&elements(&self.0), &elements(&other.0))
     }
 
@@ -91,6 +101,9 @@ impl Pattern {
     /// # Ok::<(), keyway_secrets::ParsePatternError>(())
     /// ```
     pub fn covers(&self, other: &Self) -> bool {
+        if other.is_id() {
+            return overlap::matches(&self.0, &other.0);
+        }
         contain::covers(&Canonical::new(&self.0), &Canonical::new(&other.0))
     }
 
@@ -117,6 +130,10 @@ impl Pattern {
     pub fn intersection(&self, other: &Self) -> Option<Self> {
         if self.covers(other) {
             return Some(other.clone());
+        }
+        if other.is_id() {
+            // It is not in this set.
+            return None;
         }
         if other.covers(self) {
             return Some(self.clone());
