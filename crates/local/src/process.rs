@@ -16,6 +16,8 @@ pub struct Process {
     pid: Pid,
     /// `None` where the kernel has no pidfds.
     pidfd: Option<OwnedFd>,
+    /// Whether `/proc` shows the pids that this process knows.
+    is_visible: bool,
     /// What was read when the value was made.
     first: ProcessFacts,
 }
@@ -45,17 +47,23 @@ impl Process {
     /// Identifies the process `pid` by `pidfd`, or by its start time without one.
     #[must_use]
     pub fn new(pid: Pid, pidfd: Option<OwnedFd>) -> Self {
+        let is_visible = proc_shows_our_pids();
+        // Without a pidfd the start time of this reading tells whether a later one is of the same process.
+        let first = if is_visible {
+            ProcessFacts::read(pid)
+        } else {
+            ProcessFacts::default()
+        };
         let mut process = Self {
             pid,
             pidfd,
-            first: ProcessFacts::default(),
+            is_visible,
+            first,
         };
-        // Without a pidfd the start time of this reading tells whether a later one is of the same process.
-        process.first = match &process.pidfd {
-            Some(_) => process.facts(),
-            None if proc_shows_our_pids() => ProcessFacts::read(pid),
-            None => ProcessFacts::default(),
-        };
+        if process.pidfd.is_some() && !process.is_alive() {
+            // The reading may have been of a process that got the pid.
+            process.first = ProcessFacts::default();
+        }
         process
     }
 
@@ -72,12 +80,17 @@ impl Process {
     }
 
     /// Reads what `/proc` says of the process now. Everything is empty if it has ended: then the pid may be another's.
+    ///
+    /// The start time of a living process never changes, so only the executable is read again.
     #[must_use]
     pub fn facts(&self) -> ProcessFacts {
-        if !proc_shows_our_pids() {
+        if !self.is_visible {
             return ProcessFacts::default();
         }
-        let facts = ProcessFacts::read(self.pid);
+        let facts = ProcessFacts {
+            executable: executable(self.pid),
+            start_time: self.first.start_time.or_else(|| read_start_time(self.pid)),
+        };
         // The order matters: alive after the reading means that the reading was of this process.
         if self.is_alive() {
             facts
@@ -102,7 +115,7 @@ impl Process {
                 matches!(poll(&mut fds, Some(&Timespec::default())), Ok(0))
             }
             None => {
-                let start_time = ProcessFacts::read(self.pid).start_time;
+                let start_time = read_start_time(self.pid);
                 start_time.is_some() && start_time == self.first.start_time
             }
         }
@@ -118,14 +131,9 @@ impl Process {
 
 impl ProcessFacts {
     fn read(pid: Pid) -> Self {
-        let pid = pid.as_raw_nonzero();
-        let executable = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-        let start_time = fs::read_to_string(format!("/proc/{pid}/stat"))
-            .ok()
-            .and_then(|stat| start_time(&stat));
         Self {
-            executable,
-            start_time,
+            executable: executable(pid),
+            start_time: read_start_time(pid),
         }
     }
 }
@@ -157,6 +165,15 @@ fn proc_shows_our_pids() -> bool {
         link.as_os_str().as_encoded_bytes()
             == getpid().as_raw_nonzero().get().to_string().as_bytes()
     })
+}
+
+fn executable(pid: Pid) -> PathBuf {
+    fs::read_link(format!("/proc/{}/exe", pid.as_raw_nonzero())).unwrap_or_default()
+}
+
+fn read_start_time(pid: Pid) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    start_time(&stat)
 }
 
 /// Field 22 of `/proc/PID/stat`. The second field, the program's name in parentheses, may contain anything, so the
@@ -229,6 +246,34 @@ mod tests {
             assert_eq!(process.facts(), ProcessFacts::default());
             assert!(process.first_facts().start_time.is_some());
             assert!(process.is_contained(), "a process that is gone is unknown");
+        }
+    }
+
+    #[test]
+    fn a_process_that_executes_another_program_keeps_its_start_time() {
+        for has_pidfd in [true, false] {
+            // The shell waits for a line before it becomes another program.
+            let mut shell = Command::new("sh")
+                .args(["-c", "read line; exec sleep 600"])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let pid = Pid::from_child(&shell);
+            let pidfd = has_pidfd.then(|| pidfd_open(pid, PidfdFlags::empty()).unwrap());
+            let shell_path = fs::canonicalize("/bin/sh").unwrap();
+            let process = Process::new(pid, pidfd);
+            drop(shell.stdin.take());
+            let shell = Sleeper(shell);
+            while process.facts().executable == shell_path {
+                std::thread::yield_now();
+            }
+            let (facts, first) = (process.facts(), process.first_facts());
+            assert_eq!(facts.start_time, first.start_time);
+            assert_eq!(first.executable, shell_path);
+            assert!(facts.executable.is_absolute() && facts.executable != shell_path);
+            drop(shell);
         }
     }
 
