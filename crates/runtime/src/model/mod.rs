@@ -1,5 +1,6 @@
 //! What the daemon knows about plugins in its own terms: pure data, without async and without the state of any connection.
 
+mod expiry;
 mod file_identity;
 mod kind;
 pub(crate) mod name;
@@ -8,6 +9,7 @@ mod request_id;
 mod sha256;
 pub(crate) mod state;
 
+pub(crate) use expiry::expires_at;
 pub(crate) use file_identity::FileIdentity;
 pub(crate) use kind::{Class, Kind, Rank};
 pub(crate) use name::{ParsePluginNameError, PluginName};

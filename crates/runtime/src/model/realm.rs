@@ -86,6 +86,10 @@ impl Realm {
 
     /// The query for the provider: exactly the ids of both realm and `query` if one pattern can say it, else `query`.
     pub(crate) fn narrow(&self, query: &Pattern) -> Pattern {
+        if query.as_id().is_some() {
+            // In the realm or not, nothing of it can be cut.
+            return query.clone();
+        }
         let overlapping = self.parts.iter().filter(|part| part.overlaps(query));
         let pieces: Option<Vec<Pattern>> =
             overlapping.map(|part| part.intersection(query)).collect();

@@ -8,11 +8,10 @@ use std::time::{Duration, SystemTime};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use keyway_proto::resolver::v1::GetSecretsResponse;
-use keyway_proto::resolver::v1::get_secrets_response::Envelope;
-use keyway_proto::timestamp;
 use keyway_secrets::Pattern;
 
 use super::calls::{CallError, Secrets};
+use crate::model::expires_at;
 use crate::sys::clock::boot_time;
 
 /// The most responses that are kept for one plugin. Their values are in the daemon's memory for that long.
@@ -313,20 +312,10 @@ impl Keep for SharedResponse {
             Err(error) if error.is_not_found() => return Freshness::Unlimited,
             Err(_) => return Freshness::Never,
         };
-        let expiries = response.envelopes.iter().filter_map(expiry);
+        let expiries = response.envelopes.iter().filter_map(expires_at);
         expiries
             .min()
             .map_or(Freshness::Unlimited, Freshness::Until)
-    }
-}
-
-/// When a secret expires. An invalid time counts as past, so that nothing is kept because of it.
-fn expiry(envelope: &Envelope) -> Option<SystemTime> {
-    let expiry = timestamp::from_wire(envelope.expires_at);
-    match expiry {
-        // Go peers write 1970 where they mean "none".
-        Ok(expiry) => expiry.filter(|expiry| *expiry != SystemTime::UNIX_EPOCH),
-        Err(_) => Some(SystemTime::UNIX_EPOCH),
     }
 }
 

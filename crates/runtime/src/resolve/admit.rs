@@ -1,7 +1,7 @@
 //! What of a provider's response counts: realm, query and time are enforced here, whatever the provider says.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use keyway_proto::keyway::v1::FailureKind;
 use keyway_proto::resolver::v1::get_secrets_response::Envelope;
@@ -10,6 +10,7 @@ use keyway_secrets::{Id, Pattern};
 
 use super::failure::Failure;
 use super::rank::Gap;
+use crate::model::expires_at;
 use crate::plugin::{Secrets, View};
 
 /// How long a value counts after it has expired: clocks differ a little.
@@ -114,22 +115,9 @@ fn judge(view: &View, query: &Pattern, envelope: Envelope, now: SystemTime) -> J
     if !realm.matches(&id) || !query.matches(&id) {
         return Judged::Unasked;
     }
-    match expiry(&envelope) {
+    match expires_at(&envelope) {
         Some(at) if at + EXPIRY_GRACE < now => Judged::Expired(id, at),
         _ => Judged::Value(id, Box::new(stamp(view, envelope, now))),
-    }
-}
-
-/// When a value expires: year 1, 1970-01-01T00:00:00Z and an absent time mean never.
-pub(crate) fn expiry(envelope: &Envelope) -> Option<SystemTime> {
-    match timestamp::from_wire(envelope.expires_at) {
-        Ok(at) => at.filter(|at| *at != UNIX_EPOCH),
-        // The nearest time that exists counts.
-        Err(_) => {
-            let near = envelope.expires_at.as_ref().and_then(timestamp::repaired);
-            let near = timestamp::from_wire(near).ok().flatten();
-            Some(near.unwrap_or(UNIX_EPOCH))
-        }
     }
 }
 

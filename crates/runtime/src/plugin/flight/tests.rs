@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use keyway_proto::timestamp::Timestamp;
+use keyway_proto::resolver::v1::get_secrets_response::Envelope;
+use keyway_proto::timestamp::{self, Timestamp};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
@@ -358,7 +359,7 @@ fn the_freshness_of_a_response_is_that_of_its_first_secret_to_expire() {
         seconds: 1,
         nanos: -1,
     };
-    assert_eq!(response(Some(invalid)).freshness(), Freshness::Until(at(0)));
+    assert_eq!(response(Some(invalid)).freshness(), Freshness::Until(at(1)));
     let not_found = CallError::Rpc(keyway_rpc::Error::not_found("no matching secret"));
     let not_found: SharedResponse = Arc::new(Err(not_found));
     assert_eq!(not_found.freshness(), Freshness::Unlimited);
