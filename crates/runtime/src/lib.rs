@@ -34,11 +34,11 @@ struct Readme;
 
 mod api;
 mod authority;
+mod caller;
 mod config;
 mod daemon;
 mod discovery;
 mod health;
-mod identity;
 mod launch;
 mod manager;
 mod model;

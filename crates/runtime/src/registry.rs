@@ -68,9 +68,16 @@ impl Registry {
 impl Publish for Registry {
     fn publish(&self, view: View) {
         self.change(|snapshot| {
-            let view = match &*self.settings.load() {
-                Some(settings) => view.with_settings(settings.plugin(&view.name)),
-                None => view.clone(),
+            let settings = self.settings.load();
+            let settings = settings
+                .as_ref()
+                .map(|settings| settings.plugin(&view.name));
+            // A plugin's task that follows a reload later than the registry publishes by the former settings.
+            let view = match settings {
+                Some(settings) if !Arc::ptr_eq(&settings, &view.settings) => {
+                    view.with_settings(settings)
+                }
+                _ => view.clone(),
             };
             snapshot.insert(view.name.clone(), Arc::new(view));
         });

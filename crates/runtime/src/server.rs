@@ -10,7 +10,7 @@ use std::future::Future;
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, Version};
@@ -26,13 +26,12 @@ use tokio::task::JoinSet;
 use tower_service::Service;
 
 use crate::authority::{Action, Gate, User};
+use crate::caller::{Caller, Peer};
 use crate::config::Current;
 use crate::health;
-use crate::identity::Peer;
 use crate::manager::ManagerHandle;
-use crate::model::RequestId;
 use crate::plugin;
-use crate::record::{self, Audit, Outcome};
+use crate::record::{Audit, Outcome};
 use addresses::has_other_users;
 use socket::Socket;
 
@@ -44,10 +43,6 @@ const IDLE_LIMIT: Duration = Duration::from_secs(300);
 
 /// How long to wait after accepting failed, for want of descriptors for instance.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Who made a request; found in the extensions of each.
-#[derive(Debug, Clone)]
-pub(crate) struct Caller(pub(crate) Arc<Peer>);
 
 /// Serves the daemon's sockets.
 pub(crate) struct Server {
@@ -275,9 +270,7 @@ impl hyper::service::Service<Request<Incoming>> for DaemonService {
         let is_health =
             path == health::PATH && matches!(*request.method(), Method::GET | Method::HEAD);
         let is_hijack = path == hijack::PATH;
-        request
-            .extensions_mut()
-            .insert(Caller(Arc::clone(&self.peer)));
+        request.extensions_mut().insert(Arc::clone(&self.peer));
         let service = self.clone();
         Box::pin(async move {
             let mut response = if is_health {
@@ -299,18 +292,14 @@ impl hyper::service::Service<Request<Incoming>> for DaemonService {
 impl DaemonService {
     /// Turns the connection into a plugin connection, if the caller may.
     async fn hijack(&self, mut request: Request<Incoming>) -> Response<Body> {
-        let call = record::Request {
-            caller: &self.peer,
-            id: RequestId::next(),
-            since: Instant::now(),
-        };
-        match self.gate.permit(&self.peer, &Action::Hijack, call.id).await {
+        let caller = Caller::new(Arc::clone(&self.peer));
+        match self.gate.permit(&caller, &Action::Hijack).await {
             Ok(_permitted) => hijack::answer(&mut request, &self.hijacked),
             Err(error) => {
                 // That it cannot be recorded is logged; it is refused either way.
                 let _ = self
                     .audit
-                    .record("connect", &[], call, &Outcome::failed(&error));
+                    .record("connect", &caller, || Outcome::failed(&error));
                 hijack::forbid(error.message().to_owned())
             }
         }

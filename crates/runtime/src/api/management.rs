@@ -5,8 +5,9 @@ use keyway_proto::timestamp;
 use keyway_rpc::{Error, Request, Response};
 
 use super::plugins::name;
-use super::{Call, Services, call, error_with_id, pattern, with_id};
-use crate::authority::{Action, Manage, Permit};
+use super::{Services, caller, error_with_id, pattern, with_id};
+use crate::authority::{Action, Manage, Permitted};
+use crate::caller::Caller;
 use crate::model::{Class, Kind, PluginName};
 use crate::plugin::View;
 use crate::record::Outcome;
@@ -18,13 +19,14 @@ impl keyway::ManagementService for Services {
         &self,
         request: Request<keyway::ReloadRequest>,
     ) -> Result<Response<keyway::ReloadResponse>, Error> {
-        let call = call(&request)?;
-        self.manage(&call, Manage::Reload, ("reload", &[])).await?;
+        let caller = caller(&request)?;
+        self.manage(&caller, Manage::Reload, ("reload", &[]))
+            .await?;
         let report = self.manager.reload().await.ok_or_else(stopping)?;
         let result = report.map_err(|error| {
             Error::failed_precondition(format!("the old configuration stays in force: {error}"))
         });
-        self.record_result(&call, "reload", &[], &result)?;
+        self.record(&caller, "reload", &[], || Outcome::of(&result))?;
         let report = result?;
         let texts = |names: Vec<PluginName>| names.iter().map(PluginName::to_string).collect();
         Ok(Response::new(keyway::ReloadResponse {
@@ -42,18 +44,19 @@ impl keyway::ManagementService for Services {
         &self,
         request: Request<keyway::TrustPluginRequest>,
     ) -> Result<Response<keyway::TrustPluginResponse>, Error> {
-        let call = call(&request)?;
-        let (name, objects) = name(request.message().name())?;
-        let permit = self
-            .manage(&call, Manage::Trust(name.as_str()), ("trust", &objects))
+        let caller = caller(&request)?;
+        let (name, shown) = name(request.message().name())?;
+        let objects = [shown.as_str()];
+        let permitted = self
+            .manage(&caller, Manage::Trust(name.as_str()), ("trust", &objects))
             .await?;
         let result = self
             .manager
-            .trust(&permit, name)
+            .trust(&permitted.permit, name)
             .await
             .ok_or_else(stopping)?;
         let result = result.map_err(trust_error);
-        self.record_result(&call, "trust", &objects, &result)?;
+        self.record(&caller, "trust", &objects, || Outcome::of(&result))?;
         let trusted = result?;
         Ok(Response::new(keyway::TrustPluginResponse {
             sha256: Some(trusted.sha256.to_string()),
@@ -65,18 +68,23 @@ impl keyway::ManagementService for Services {
         &self,
         request: Request<keyway::UntrustPluginRequest>,
     ) -> Result<Response<keyway::UntrustPluginResponse>, Error> {
-        let call = call(&request)?;
-        let (name, objects) = name(request.message().name())?;
-        let permit = self
-            .manage(&call, Manage::Untrust(name.as_str()), ("untrust", &objects))
+        let caller = caller(&request)?;
+        let (name, shown) = name(request.message().name())?;
+        let objects = [shown.as_str()];
+        let permitted = self
+            .manage(
+                &caller,
+                Manage::Untrust(name.as_str()),
+                ("untrust", &objects),
+            )
             .await?;
         let result = self
             .manager
-            .untrust(&permit, name)
+            .untrust(&permitted.permit, name)
             .await
             .ok_or_else(stopping)?;
         let result = result.map_err(trust_error);
-        self.record_result(&call, "untrust", &objects, &result)?;
+        self.record(&caller, "untrust", &objects, || Outcome::of(&result))?;
         result?;
         Ok(Response::new(keyway::UntrustPluginResponse {}))
     }
@@ -85,8 +93,8 @@ impl keyway::ManagementService for Services {
         &self,
         request: Request<keyway::ListPluginsRequest>,
     ) -> Result<Response<keyway::ListPluginsResponse>, Error> {
-        let call = call(&request)?;
-        self.permit(&call, &Action::Inspect, ("plugins", &[]))
+        let caller = caller(&request)?;
+        self.permit(&caller, &Action::Inspect, ("plugins", &[]))
             .await?;
         let snapshot = self.registry.snapshot();
         let mut views: Vec<&View> = snapshot.values().map(AsRef::as_ref).collect();
@@ -101,37 +109,35 @@ impl keyway::ManagementService for Services {
         &self,
         request: Request<keyway::ExplainRequest>,
     ) -> Result<Response<keyway::ExplainResponse>, Error> {
-        let call = call(&request)?;
-        let asked = [pattern(request.message().pattern.as_deref())?];
-        let texts = [asked[0].to_string()];
-        let permit = self
-            .permit(&call, &Action::Explain(&asked), ("explain", &texts))
+        let caller = caller(&request)?;
+        let asked = pattern(request.message().pattern.as_deref())?;
+        let objects = [asked.as_str()];
+        let action = Action::Explain(std::slice::from_ref(&asked));
+        let permitted = self
+            .permit(&caller, &action, ("explain", &objects))
             .await
-            .map_err(|error| error_with_id(&call, error))?;
-        let query = self.query(&call, &request, permit.narrow(&asked[0]));
-        let mut explained = explain(&self.registry, &query, &permit).await;
-        explained
-            .ids
-            .retain(|id| id.id().parse().is_ok_and(|id| permit.covers(&id)));
-        let ids = explained.ids.iter();
-        let outcome = Outcome::found(
-            ids.map(|id| (id.id(), id.provider()))
-                .filter(|(_, provider)| !provider.is_empty()),
-            explained
-                .failed
-                .iter()
-                .map(|failure| failure.name().to_owned()),
-        );
-        self.record(&call, "explain", &texts, &outcome)?;
-        Ok(with_id(&call, Response::new(explained)))
+            .map_err(|error| error_with_id(&caller, error))?;
+        let (permit, settings) = (&permitted.permit, &permitted.settings);
+        let query = self.query(&caller, &request, settings, permit.narrow(&asked));
+        let explained = explain(&self.registry, &query, permit).await;
+        self.record(&caller, "explain", &objects, || {
+            let ids = explained.ids.iter();
+            let failed = explained.failed.iter();
+            Outcome::found(
+                ids.map(|id| (id.id(), id.provider()))
+                    .filter(|(_, provider)| !provider.is_empty()),
+                failed.map(|failure| failure.name().to_owned()),
+            )
+        })?;
+        Ok(with_id(&caller, Response::new(explained)))
     }
 
     async fn status(
         &self,
         request: Request<keyway::StatusRequest>,
     ) -> Result<Response<keyway::StatusResponse>, Error> {
-        let call = call(&request)?;
-        self.permit(&call, &Action::Inspect, ("status", &[]))
+        let caller = caller(&request)?;
+        self.permit(&caller, &Action::Inspect, ("status", &[]))
             .await?;
         let settings = self.settings.load();
         let config = &settings.config;
@@ -159,10 +165,10 @@ impl keyway::ManagementService for Services {
         &self,
         request: Request<keyway::StopRequest>,
     ) -> Result<Response<keyway::StopResponse>, Error> {
-        let call = call(&request)?;
-        self.manage(&call, Manage::Stop, ("stop", &[])).await?;
+        let caller = caller(&request)?;
+        self.manage(&caller, Manage::Stop, ("stop", &[])).await?;
         // A daemon that cannot record any more can be stopped all the same; that is logged.
-        let _ = self.record(&call, "stop", &[], &Outcome::ok());
+        let _ = self.record(&caller, "stop", &[], Outcome::ok);
         // A stop that is already asked for is enough.
         let _ = self.stop.try_send(());
         Ok(Response::new(keyway::StopResponse {}))
@@ -173,25 +179,11 @@ impl Services {
     /// Permits a change.
     async fn manage(
         &self,
-        call: &Call,
+        caller: &Caller,
         manage: Manage<'_>,
-        record: (&'static str, &[String]),
-    ) -> Result<Permit, Error> {
-        self.permit(call, &Action::Manage(manage), record).await
-    }
-
-    fn record_result<T>(
-        &self,
-        call: &Call,
-        action: &'static str,
-        objects: &[String],
-        result: &Result<T, Error>,
-    ) -> Result<(), Error> {
-        let outcome = match result {
-            Ok(_) => Outcome::ok(),
-            Err(error) => Outcome::failed(error),
-        };
-        self.record(call, action, objects, &outcome)
+        record: (&'static str, &[&str]),
+    ) -> Result<Permitted, Error> {
+        self.permit(caller, &Action::Manage(manage), record).await
     }
 }
 

@@ -6,7 +6,7 @@ mod plugins;
 mod resolver;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use keyway_proto::health::v1 as health;
 use keyway_proto::keyway::v1 as keyway;
@@ -16,15 +16,13 @@ use keyway_proto::{MAY_ASK_USER_HEADER, REQUEST_ID_HEADER};
 use keyway_rpc::{Budget, Error, Request, Response, Router};
 use keyway_secrets::Pattern;
 
-use crate::authority::{Action, Gate, Permit};
-use crate::config::Current;
-use crate::identity::Peer;
+use crate::authority::{Action, Gate, Permitted};
+use crate::caller::{Caller, Peer};
+use crate::config::{Current, Settings};
 use crate::manager::ManagerHandle;
-use crate::model::RequestId;
-use crate::record::{self, Audit, Outcome};
+use crate::record::{Audit, Outcome};
 use crate::registry::Registry;
 use crate::resolve::Query;
-use crate::server::Caller;
 
 /// The longest pattern in bytes.
 const MAX_PATTERN_LEN: usize = 4 * 1024;
@@ -79,13 +77,6 @@ impl Budgets {
     }
 }
 
-/// One request of a caller.
-struct Call {
-    peer: Arc<Peer>,
-    request_id: RequestId,
-    since: Instant,
-}
-
 impl Services {
     /// The services under their paths.
     pub(crate) fn into_router(self) -> Router {
@@ -113,15 +104,19 @@ impl Services {
     }
 
     /// A query of a caller, with the memory that its responses are counted against.
-    fn query<M>(&self, call: &Call, request: &Request<M>, pattern: Pattern) -> Query {
-        let budget = self
-            .budget
-            .of_size(self.settings.load().config.answer_memory);
+    fn query<M>(
+        &self,
+        caller: &Caller,
+        request: &Request<M>,
+        settings: &Settings,
+        pattern: Pattern,
+    ) -> Query {
+        let budget = self.budget.of_size(settings.config.answer_memory);
         let may_ask = request.metadata().get(MAY_ASK_USER_HEADER);
         Query {
             pattern,
-            request_id: call.request_id,
-            caller_pid: call.peer.pid(),
+            request_id: caller.request_id,
+            caller_pid: caller.peer.pid(),
             deadline: request.deadline().map(due),
             may_ask_user: may_ask.is_none_or(|value| value != "0"),
             claim: budget.claim(),
@@ -132,63 +127,53 @@ impl Services {
     /// Permits an action and records a refusal.
     async fn permit(
         &self,
-        call: &Call,
+        caller: &Caller,
         action: &Action<'_>,
-        (name, objects): (&'static str, &[String]),
-    ) -> Result<Permit, Error> {
-        let permitted = self.gate.permit(&call.peer, action, call.request_id).await;
-        match permitted {
-            Ok(permitted) => Ok(permitted.permit),
-            Err(error) => {
-                self.record(call, name, objects, &Outcome::failed(&error))?;
-                Err(error)
-            }
+        (name, objects): (&'static str, &[&str]),
+    ) -> Result<Permitted, Error> {
+        let permitted = self.gate.permit(caller, action).await;
+        if permitted.is_err() {
+            self.record(caller, name, objects, || Outcome::of(&permitted))?;
         }
+        permitted
     }
 
     fn record(
         &self,
-        call: &Call,
+        caller: &Caller,
         action: &'static str,
-        objects: &[String],
-        outcome: &Outcome,
+        objects: &[&str],
+        outcome: impl FnOnce() -> Outcome,
     ) -> Result<(), Error> {
-        let request = record::Request {
-            caller: &call.peer,
-            id: call.request_id,
-            since: call.since,
-        };
-        self.audit.record(action, objects, request, outcome)
+        self.audit.record(action, caller, || {
+            outcome().about(objects.iter().map(|object| (*object).to_owned()))
+        })
     }
 }
 
-/// The call that a request is part of.
-fn call<M>(request: &Request<M>) -> Result<Call, Error> {
-    // Every request comes through the server, which puts the caller there.
-    let caller = request
+/// Who made a request.
+fn caller<M>(request: &Request<M>) -> Result<Caller, Error> {
+    // Every request comes through the server, which puts the peer there.
+    let peer = request
         .extensions()
-        .get::<Caller>()
+        .get::<Arc<Peer>>()
         .ok_or_else(|| Error::internal("the caller of this request is not known"))?;
-    Ok(Call {
-        peer: Arc::clone(&caller.0),
-        request_id: RequestId::next(),
-        since: Instant::now(),
-    })
+    Ok(Caller::new(Arc::clone(peer)))
 }
 
 /// Adds the request's id to a response.
-fn with_id<M>(call: &Call, mut response: Response<M>) -> Response<M> {
+fn with_id<M>(caller: &Caller, mut response: Response<M>) -> Response<M> {
     response
         .headers_mut()
-        .insert(REQUEST_ID_HEADER, call.request_id.header());
+        .insert(REQUEST_ID_HEADER, caller.request_id.header());
     response
 }
 
 /// Adds the request's id to an error.
-fn error_with_id(call: &Call, mut error: Error) -> Error {
+fn error_with_id(caller: &Caller, mut error: Error) -> Error {
     error
         .metadata_mut()
-        .insert(REQUEST_ID_HEADER, call.request_id.header());
+        .insert(REQUEST_ID_HEADER, caller.request_id.header());
     error
 }
 

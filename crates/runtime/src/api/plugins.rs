@@ -1,29 +1,30 @@
 //! Plugins as the protocol's own management service shows and changes them.
 
+use keyway_proto::keyway::v1::PluginState;
 use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
 use keyway_rpc::{Error, Request, Response};
 
-use super::{Call, Services, call};
+use super::{Services, caller};
 use crate::authority::{Action, Manage};
+use crate::caller::Caller;
 use crate::manager::SetEnabledError;
 use crate::model::{Kind, PluginName};
 use crate::plugin::{NotEnabled, View, run_status};
 use crate::record::Outcome;
-use keyway_proto::keyway::v1::PluginState;
 
 impl plugins::PluginManagementService for Services {
     async fn list_plugins(
         &self,
         request: Request<plugins::ListPluginsRequest>,
     ) -> Result<Response<plugins::ListPluginsResponse>, Error> {
-        let call = call(&request)?;
-        let permit = self
-            .permit(&call, &Action::ListPlugins, ("plugins", &[]))
+        let caller = caller(&request)?;
+        let permitted = self
+            .permit(&caller, &Action::ListPlugins, ("plugins", &[]))
             .await?;
         let snapshot = self.registry.snapshot();
         let plugins = snapshot.values().map(|view| plugins::Plugin {
-            status_message: Some(if permit.hides_status() {
+            status_message: Some(if permitted.permit.hides_status() {
                 String::new()
             } else {
                 view.message.clone()
@@ -39,8 +40,8 @@ impl plugins::PluginManagementService for Services {
         &self,
         request: Request<plugins::EnablePluginRequest>,
     ) -> Result<Response<plugins::EnablePluginResponse>, Error> {
-        let call = call(&request)?;
-        self.set_enabled(&call, request.message().name(), true)
+        let caller = caller(&request)?;
+        self.set_enabled(&caller, request.message().name(), true)
             .await?;
         Ok(Response::new(plugins::EnablePluginResponse {}))
     }
@@ -49,8 +50,8 @@ impl plugins::PluginManagementService for Services {
         &self,
         request: Request<plugins::DisablePluginRequest>,
     ) -> Result<Response<plugins::DisablePluginResponse>, Error> {
-        let call = call(&request)?;
-        self.set_enabled(&call, request.message().name(), false)
+        let caller = caller(&request)?;
+        self.set_enabled(&caller, request.message().name(), false)
             .await?;
         Ok(Response::new(plugins::DisablePluginResponse {}))
     }
@@ -61,8 +62,8 @@ impl resolver::ListService for Services {
         &self,
         request: Request<resolver::ListPluginsRequest>,
     ) -> Result<Response<resolver::ListPluginsResponse>, Error> {
-        let call = call(&request)?;
-        self.permit(&call, &Action::ListPlugins, ("plugins", &[]))
+        let caller = caller(&request)?;
+        self.permit(&caller, &Action::ListPlugins, ("plugins", &[]))
             .await?;
         // Clients of that time know only running providers.
         let snapshot = self.registry.snapshot();
@@ -85,38 +86,35 @@ impl resolver::ListService for Services {
 }
 
 impl Services {
-    async fn set_enabled(&self, call: &Call, text: &str, enabled: bool) -> Result<(), Error> {
-        let (name, objects) = name(text)?;
+    async fn set_enabled(&self, caller: &Caller, text: &str, enabled: bool) -> Result<(), Error> {
+        let (name, shown) = name(text)?;
+        let objects = [shown.as_str()];
         let (manage, action) = if enabled {
             (Manage::Enable(name.as_str()), "enable")
         } else {
             (Manage::Disable(name.as_str()), "disable")
         };
-        let permit = self
-            .permit(call, &Action::Manage(manage), (action, &objects))
+        let permitted = self
+            .permit(caller, &Action::Manage(manage), (action, &objects))
             .await?;
         let result = self
             .manager
-            .set_enabled(&permit, name, enabled)
+            .set_enabled(&permitted.permit, name, enabled)
             .await
             .unwrap_or(Ok(()));
         let result = result.map_err(set_enabled_error);
-        let outcome = match &result {
-            Ok(()) => Outcome::ok(),
-            Err(error) => Outcome::failed(error),
-        };
-        self.record(call, action, &objects, &outcome)?;
+        self.record(caller, action, &objects, || Outcome::of(&result))?;
         result
     }
 }
 
 /// The name in a request, and how the audit log has it.
-pub(super) fn name(text: &str) -> Result<(PluginName, [String; 1]), Error> {
+pub(super) fn name(text: &str) -> Result<(PluginName, String), Error> {
     let name: PluginName = text
         .parse()
         .map_err(|error| Error::not_found(format!("there is no such plugin: {error}")))?;
-    let objects = [name.to_string()];
-    Ok((name, objects))
+    let shown = name.to_string();
+    Ok((name, shown))
 }
 
 fn set_enabled_error(error: SetEnabledError) -> Error {

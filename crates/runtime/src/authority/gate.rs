@@ -5,16 +5,16 @@ use std::time::{Duration, SystemTime};
 
 use keyway_local::{KnownUids, Process};
 use keyway_rpc::Error;
-use rustix::process::Pid;
+use rustix::process::{Pid, getpgid};
 use tokio::time::{Instant, timeout_at};
 
 use super::action::{Action, Purpose};
-use super::caller::{User, process_group};
 use super::table::{CallerFacts, Connection, Rules};
+use super::user::User;
 use super::{Permit, Refusal, judge, modules};
-use crate::config::Current;
-use crate::identity::Peer;
-use crate::model::{Class, PluginName, RequestId};
+use crate::caller::{Caller, Peer};
+use crate::config::{Current, Settings};
+use crate::model::{Class, PluginName};
 use crate::plugin::{Availability, View};
 use crate::registry::{Registry, Snapshot};
 use crate::sys::ancestry::is_descendant;
@@ -29,10 +29,11 @@ pub(crate) struct Gate {
     known_uids: KnownUids,
 }
 
-/// A permit, and until when it holds.
+/// A permit, until when it holds, and the settings by which it was given.
 pub(crate) struct Permitted {
     pub(crate) permit: Permit,
     pub(crate) expires_at: Option<SystemTime>,
+    pub(crate) settings: Arc<Settings>,
 }
 
 impl Gate {
@@ -44,11 +45,13 @@ impl Gate {
         }
     }
 
-    /// Which user a uid is to the daemon.
+    /// Which user a uid is to the daemon now.
     pub(crate) fn user(&self, uid: u32) -> User {
-        let settings = self.settings.load();
-        let allowed = &settings.config.allow_uids;
-        User::of(uid, &self.known_uids, allowed)
+        self.user_by(&self.settings.load(), uid)
+    }
+
+    fn user_by(&self, settings: &Settings, uid: u32) -> User {
+        User::of(uid, &self.known_uids, &settings.config.allow_uids)
     }
 
     /// Permits an action of a caller of the daemon's socket.
@@ -58,21 +61,19 @@ impl Gate {
     /// `permission_denied` if the table or a module refuses.
     pub(crate) async fn permit(
         &self,
-        peer: &Peer,
+        caller: &Caller,
         action: &Action<'_>,
-        request_id: RequestId,
     ) -> Result<Permitted, Error> {
-        let facts = self.facts(peer, action).await;
         let settings = self.settings.load();
+        let facts = self.facts(&settings, &caller.peer, action).await;
         let rules = Rules::new(&settings, &facts);
         let provisional = judge(&facts, action, &rules).inspect_err(|refusal| {
-            report(peer, request_id, refusal);
+            report(caller, refusal);
         })?;
         let except = provisional.excluded_plugin().cloned();
         let mut expires_at = None;
         let permit = provisional
             .consult(async |consultation| {
-                let caller = (peer, request_id);
                 expires_at = modules::consult(
                     &self.registry,
                     &settings,
@@ -84,23 +85,22 @@ impl Gate {
                 Ok::<_, Error>(())
             })
             .await?;
-        Ok(Permitted { permit, expires_at })
+        Ok(Permitted {
+            permit,
+            expires_at,
+            settings,
+        })
     }
 
-    /// Whether settings other than `settings` are in force by now.
-    pub(crate) fn has_changed(&self, generation: u64) -> bool {
-        self.settings.generation() != generation
+    /// Whether other settings are in force by now.
+    pub(crate) fn has_changed(&self, settings: &Settings) -> bool {
+        self.settings.generation() != settings.generation
     }
 
-    /// The generation of the settings in force.
-    pub(crate) fn generation(&self) -> u64 {
-        self.settings.generation()
-    }
-
-    /// What the table needs to know of the caller of an action. Neither strangers nor questions for the version cost a look at
-    /// the process, and these never wait.
-    async fn facts(&self, peer: &Peer, action: &Action<'_>) -> CallerFacts {
-        let (user, purpose) = (self.user(peer.uid()), action.purpose());
+    /// What the table needs to know of the caller of an action. For other users and for the version the process is not examined,
+    /// and such a request never waits.
+    async fn facts(&self, settings: &Settings, peer: &Peer, action: &Action<'_>) -> CallerFacts {
+        let (user, purpose) = (self.user_by(settings, peer.uid()), action.purpose());
         let is_decided = user == User::Other || purpose == Purpose::Version;
         let origin = match peer.process() {
             Some(process) if !is_decided => self.origin(process, purpose).await,
@@ -141,7 +141,7 @@ impl Gate {
 
     /// The launched plugin to whose process group the caller belongs. A descendant may ask before its launch is noted.
     async fn plugin_of(&self, pid: Pid) -> Option<PluginName> {
-        let group = process_group(Some(pid))?;
+        let group = process_group(pid)?;
         let mut changes = self.registry.subscribe();
         let until = Instant::now() + LAUNCH_NOTED;
         loop {
@@ -182,7 +182,14 @@ fn is_launching(snapshot: &Snapshot) -> bool {
     })
 }
 
-fn report(peer: &Peer, request_id: RequestId, refusal: &Refusal) {
+/// The process group of `pid`, which for a process of a launched plugin is the pid of that plugin; `None` if the process has
+/// ended.
+fn process_group(pid: Pid) -> Option<Pid> {
+    getpgid(Some(pid)).ok()
+}
+
+fn report(caller: &Caller, refusal: &Refusal) {
+    let (peer, request_id) = (&caller.peer, caller.request_id);
     tracing::warn!(uid = peer.uid(), pid = peer.pid(), %request_id, "request refused: {refusal}");
 }
 

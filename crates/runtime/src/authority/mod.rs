@@ -4,12 +4,12 @@
 //! permit cannot be made in another way, so a function that takes one is reached by permitted callers only.
 
 mod action;
-mod caller;
 mod gate;
 mod modules;
 mod refusal;
 mod reserved;
 mod table;
+mod user;
 
 use std::ops::AsyncFnOnce;
 
@@ -18,12 +18,12 @@ use keyway_secrets::{Id, Pattern};
 use crate::model::{PluginName, Realm};
 
 pub(crate) use action::{Action, Consultation, Manage};
-pub(crate) use caller::User;
-pub(crate) use gate::Gate;
+pub(crate) use gate::{Gate, Permitted};
 pub(crate) use refusal::Refusal;
 pub use reserved::is_reserved;
 pub(crate) use reserved::is_within_reserved;
 pub(crate) use table::{CallerFacts, Grant, Rules};
+pub(crate) use user::User;
 
 /// The right to take one action, as far as the table and the settings decide: what is left are the access-control modules.
 #[derive(Debug)]

@@ -12,13 +12,13 @@ use keyway_secrets::Pattern;
 use tokio::time::{Instant, timeout_at};
 
 use super::action::Consultation;
+use crate::caller::Caller;
 use crate::config::Settings;
-use crate::identity::Peer;
-use crate::model::{Kind, PluginName, RequestId};
+use crate::model::{Kind, PluginName};
 use crate::plugin::{Availability, CallContext, CallError, View};
 use crate::registry::{Registry, Snapshot};
 
-/// Asks every module about an action of `peer`; `except` is the plugin whose own process asks. Returns until when the decision
+/// Asks every module about an action of `caller`; `except` is the plugin whose own process asks. Returns until when the decision
 /// holds, if the modules say so.
 ///
 /// # Errors
@@ -27,7 +27,7 @@ use crate::registry::{Registry, Snapshot};
 pub(super) async fn consult(
     registry: &Registry,
     settings: &Settings,
-    (peer, request_id): (&Peer, RequestId),
+    caller: &Caller,
     consultation: &Consultation,
     except: Option<&PluginName>,
 ) -> Result<Option<SystemTime>, Error> {
@@ -35,19 +35,20 @@ pub(super) async fn consult(
     if modules.is_empty() {
         return Ok(None);
     }
-    let requester = requester(peer);
-    let asked = modules.iter().map(|module| async {
+    let requester = requester(caller);
+    let ask = async |module: &View| {
         let context = CallContext {
-            request_id,
+            request_id: caller.request_id,
             may_ask_user: true,
             limit: module.settings.timeout,
         };
         ask(module, &context, consultation, &requester).await
-    });
-    let expiries: Vec<Option<SystemTime>> = join_all(asked)
-        .await
-        .into_iter()
-        .collect::<Result<_, _>>()?;
+    };
+    if let [module] = modules.as_slice() {
+        return ask(module).await;
+    }
+    let decisions = join_all(modules.iter().map(|module| ask(module))).await;
+    let expiries: Vec<Option<SystemTime>> = decisions.into_iter().collect::<Result<_, _>>()?;
     Ok(expiries.into_iter().flatten().min())
 }
 
@@ -264,13 +265,12 @@ fn judge(
 }
 
 /// What a module learns of the caller. The path is empty if it cannot be read.
-fn requester(caller: &Peer) -> access::Requester {
-    let facts = caller.facts();
-    let at_connect = caller.facts_at_connect();
-    if facts != at_connect {
+fn requester(caller: &Caller) -> access::Requester {
+    let (peer, facts) = (&caller.peer, caller.facts());
+    if facts.executable != peer.executable() {
         tracing::warn!(
-            pid = caller.pid(),
-            before = %at_connect.executable.display(),
+            pid = peer.pid(),
+            before = %peer.executable().display(),
             now = %facts.executable.display(),
             "executable of a caller changed"
         );
@@ -280,7 +280,7 @@ fn requester(caller: &Peer) -> access::Requester {
         .file_name()
         .map(|name| name.to_string_lossy().into_owned());
     access::Requester {
-        pid: Some(caller.pid().unwrap_or_default()),
+        pid: Some(peer.pid().unwrap_or_default()),
         name: Some(name.unwrap_or_default()),
         absolute_binary_path: Some(facts.executable.to_string_lossy().into_owned()),
         signed_by_docker: Some(false),

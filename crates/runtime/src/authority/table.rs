@@ -17,9 +17,9 @@ use std::collections::BTreeSet;
 use keyway_secrets::Pattern;
 
 use super::action::{Action, Consultation, Manage, Purpose, write_pattern};
-use super::caller::User;
 use super::refusal::Refusal;
 use super::reserved::{is_reserved, is_within_reserved};
+use super::user::User;
 use crate::config::{ExternalPlugins, Settings};
 use crate::model::{PluginName, Realm};
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{Done, Manager};
+use crate::caller::Peer;
 use crate::config::Settings;
-use crate::identity::Peer;
 use crate::model::PluginName;
 use crate::plugin::{Command, Registrant, RegistrationError};
 

@@ -6,8 +6,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::report::ReloadReport;
 use crate::authority::Permit;
+use crate::caller::Peer;
 use crate::config::ConfigError;
-use crate::identity::Peer;
 use crate::model::{PluginName, Sha256};
 use crate::plugin::{NotEnabled, Registrant};
 use crate::trust::TrustError;

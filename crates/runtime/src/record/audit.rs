@@ -3,16 +3,17 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use keyway_local::ProcessFacts;
 use keyway_rpc::Error;
 use serde::Serialize;
 
+use crate::caller::{Caller, Peer};
 use crate::config::{AuditConfig, AuditFailure};
-use crate::identity::Peer;
-use crate::model::{PluginName, RequestId};
+use crate::model::PluginName;
 
 /// One line of the log.
 #[derive(Debug, Serialize)]
@@ -67,17 +68,11 @@ fn is_zero(n: &usize) -> bool {
     *n == 0
 }
 
-/// The caller of a request, for a [`Record`].
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Request<'a> {
-    pub(crate) caller: &'a Peer,
-    pub(crate) id: RequestId,
-    pub(crate) since: Instant,
-}
-
-/// What happened, for a [`Record`].
+/// What a request was about and what came of it, for a [`Record`].
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
+    /// The patterns or plugins that the request named.
+    pub(crate) objects: Vec<String>,
     /// `ok`, or the code of the error.
     pub(crate) code: String,
     pub(crate) providers: Vec<String>,
@@ -86,7 +81,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// It worked.
+    /// The request succeeded.
     pub(crate) fn ok() -> Self {
         Self {
             code: "ok".into(),
@@ -109,14 +104,31 @@ impl Outcome {
             ids,
             failed: failed.collect(),
             providers,
+            ..Self::default()
         }
     }
 
-    /// It did not. The message is left out: it may repeat a provider's own words.
+    /// The request failed. The message is left out: it may repeat a provider's own words.
     pub(crate) fn failed(error: &Error) -> Self {
         Self {
             code: error.code().to_string(),
             ..Self::default()
+        }
+    }
+
+    /// [`ok`](Self::ok) or [`failed`](Self::failed).
+    pub(crate) fn of<T>(result: &Result<T, Error>) -> Self {
+        match result {
+            Ok(_) => Self::ok(),
+            Err(error) => Self::failed(error),
+        }
+    }
+
+    /// Adds what the request named.
+    pub(crate) fn about(self, objects: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            objects: objects.into_iter().collect(),
+            ..self
         }
     }
 }
@@ -150,32 +162,33 @@ impl Audit {
         });
     }
 
-    /// Records one request.
+    /// Records one request. `outcome` is not called while no log is configured.
     ///
     /// # Errors
     ///
-    /// `unavailable` if the log cannot be written and is configured to be worth more than a response.
+    /// `unavailable` if the log cannot be written and `on_failure` is `refuse`.
     pub(crate) fn record(
         &self,
         action: &'static str,
-        patterns: &[String],
-        request: Request<'_>,
-        outcome: &Outcome,
+        caller: &Caller,
+        outcome: impl FnOnce() -> Outcome,
     ) -> Result<(), Error> {
-        let duration = request.since.elapsed();
-        let n_named = outcome.ids.len().min(MAX_IDS);
-        let record = || Record {
-            request_id: Some(request.id.to_string()),
-            patterns,
-            outcome: &outcome.code,
-            providers: &outcome.providers,
-            ids: &outcome.ids[..n_named],
-            more_ids: outcome.ids.len() - n_named,
-            failed: &outcome.failed,
-            duration_ms: u64::try_from(duration.as_millis()).ok(),
-            ..Record::new(action, Some(request.caller))
-        };
-        self.append(record)
+        self.append(|| {
+            let outcome = outcome();
+            let n_named = outcome.ids.len().min(MAX_IDS);
+            let record = Record {
+                request_id: Some(caller.request_id.to_string()),
+                patterns: &outcome.objects,
+                outcome: &outcome.code,
+                providers: &outcome.providers,
+                ids: &outcome.ids[..n_named],
+                more_ids: outcome.ids.len() - n_named,
+                failed: &outcome.failed,
+                duration_ms: u64::try_from(caller.since.elapsed().as_millis()).ok(),
+                ..Record::new(action, Some((&caller.peer, caller.facts())))
+            };
+            record.line()
+        })
     }
 
     /// Records what happened to a plugin. `peer`: the process of an external one. That it cannot be recorded is logged.
@@ -186,28 +199,31 @@ impl Audit {
         peer: Option<&Peer>,
         detail: &str,
     ) {
-        let record = || Record {
-            plugin: Some(name.as_str()),
-            detail: Some(detail),
-            outcome: if event == "refuse" { "refused" } else { "ok" },
-            ..Record::new(event, peer)
-        };
         // Logged by `append`; what happened to a plugin has happened.
-        let _ = self.append(record);
+        let _ = self.append(|| {
+            let facts = peer.map(Peer::facts);
+            let record = Record {
+                plugin: Some(name.as_str()),
+                detail: Some(detail),
+                outcome: if event == "refuse" { "refused" } else { "ok" },
+                ..Record::new(event, peer.zip(facts.as_ref()))
+            };
+            record.line()
+        });
     }
 
     /// Records that the daemon starts or stops. That it cannot be recorded is logged.
     pub(crate) fn daemon(&self, event: &'static str) {
-        let _ = self.append(|| Record::new(event, None));
+        let _ = self.append(|| Record::new(event, None).line());
     }
 
-    fn append<'a>(&self, record: impl FnOnce() -> Record<'a>) -> Result<(), Error> {
+    /// Appends a line, if a log is configured.
+    fn append(&self, line: impl FnOnce() -> io::Result<Vec<u8>>) -> Result<(), Error> {
         let mut guard = self.lock();
         let Some(log) = guard.as_mut() else {
             return Ok(());
         };
-        let line = record().line();
-        match line.and_then(|line| log.append(&line)) {
+        match line().and_then(|line| log.append(&line)) {
             Ok(()) => Ok(()),
             Err(error) => {
                 tracing::error!(path = %log.config.path.display(), %error, "audit log not written");
@@ -229,15 +245,14 @@ impl Audit {
 }
 
 impl<'a> Record<'a> {
-    /// A record of now, without an outcome. `caller`: the process that brought it about.
-    fn new(action: &'static str, caller: Option<&Peer>) -> Self {
-        let facts = caller.map(Peer::facts);
-        let at_connect = caller.map(|caller| caller.facts_at_connect().executable);
-        let path = |path: &PathBuf| {
+    /// A record of now, without an outcome. `caller`: the process that caused it, and what `/proc` says of that.
+    fn new(action: &'static str, caller: Option<(&Peer, &ProcessFacts)>) -> Self {
+        let (peer, facts) = caller.unzip();
+        let path = |path: &Path| {
             (!path.as_os_str().is_empty()).then(|| path.to_string_lossy().into_owned())
         };
-        let executable = facts.as_ref().and_then(|facts| path(&facts.executable));
-        let executable_at_connect = at_connect.as_ref().and_then(path);
+        let executable = facts.and_then(|facts| path(&facts.executable));
+        let executable_at_connect = peer.and_then(|peer| path(peer.executable()));
         let since_1970 = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -248,8 +263,8 @@ impl<'a> Record<'a> {
             patterns: &[],
             plugin: None,
             detail: None,
-            uid: caller.map(Peer::uid),
-            pid: caller.and_then(Peer::pid),
+            uid: peer.map(Peer::uid),
+            pid: peer.and_then(Peer::pid),
             start_time: facts.and_then(|facts| facts.start_time),
             executable_at_connect: executable_at_connect
                 .filter(|at| Some(at) != executable.as_ref()),
@@ -335,18 +350,15 @@ impl Log {
 mod tests {
     use super::*;
     use std::os::fd::AsFd;
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
 
     use keyway_local::Credentials;
-    use std::os::unix::fs::PermissionsExt;
-    use std::path::Path;
 
-    fn caller() -> Peer {
+    fn caller() -> Caller {
         let (ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("a socket pair");
-        Peer::identify(
-            ours.as_fd(),
-            Credentials::of_peer(&ours).expect("credentials"),
-            true,
-        )
+        let credentials = Credentials::of_peer(&ours).expect("credentials");
+        Caller::new(Arc::new(Peer::identify(ours.as_fd(), credentials, true)))
     }
 
     fn audit(path: &Path, change: impl FnOnce(&mut AuditConfig)) -> Audit {
@@ -356,21 +368,10 @@ mod tests {
     }
 
     fn record(audit: &Audit) -> Result<(), Error> {
-        let outcome = Outcome {
-            code: "ok".into(),
+        audit.record("get", &caller(), || Outcome {
             ids: vec!["a/b".into()],
-            ..Outcome::default()
-        };
-        audit.record(
-            "get",
-            &["a/*".to_owned()],
-            Request {
-                caller: &caller(),
-                id: RequestId::next(),
-                since: Instant::now(),
-            },
-            &outcome,
-        )
+            ..Outcome::ok().about(["a/*".into()])
+        })
     }
 
     #[test]
@@ -413,14 +414,8 @@ mod tests {
             ids.iter().map(|id| (id.as_str(), "vault")),
             ["env".to_owned()].into_iter(),
         );
-        let (caller, since) = (caller(), Instant::now());
-        let request = Request {
-            caller: &caller,
-            id: RequestId::next(),
-            since,
-        };
         audit
-            .record("list", &[], request, &outcome)
+            .record("list", &caller(), || outcome)
             .expect("recorded");
         let vault = "vault".parse().expect("a name");
         audit.plugin("refuse", &vault, None, "another file");
@@ -434,6 +429,12 @@ mod tests {
         assert_eq!(lines[0]["providers"], serde_json::json!(["vault"]));
         assert_eq!(lines[0]["failed"], serde_json::json!(["env"]));
         assert_eq!(lines[1]["outcome"], "refused");
+    }
+
+    #[test]
+    fn without_a_log_no_record_is_made() {
+        let record = Audit::default().record("get", &caller(), || unreachable!("no log"));
+        record.expect("nothing to write");
     }
 
     #[test]

@@ -2,4 +2,4 @@
 
 mod audit;
 
-pub(crate) use audit::{Audit, Outcome, Request};
+pub(crate) use audit::{Audit, Outcome};

@@ -11,7 +11,7 @@ use keyway_secrets::Id;
 use super::ask::{self, Query};
 use super::failure::Failure;
 use super::plan::{Candidate, Plan};
-use crate::authority::{Permit, is_reserved};
+use crate::authority::Permit;
 use crate::plugin::{Availability, View};
 use crate::registry::Registry;
 
@@ -28,7 +28,12 @@ pub(crate) async fn list_secrets(
         permit.excluded_plugin(),
     );
     let candidates = ask::started(registry, query, plan).await;
-    let asked = join_all(candidates.iter().map(|candidate| one(query, candidate))).await;
+    let asked = join_all(
+        candidates
+            .iter()
+            .map(|candidate| one(query, candidate, permit)),
+    )
+    .await;
     let (mut response, mut failures) = (ListSecretsResponse::default(), Vec::new());
     for (candidate, outcome) in candidates.iter().zip(asked) {
         let view = &candidate.view;
@@ -54,7 +59,11 @@ pub(crate) async fn list_secrets(
 }
 
 /// The list of one provider; `None` as the error: it has none.
-async fn one(query: &Query, candidate: &Candidate) -> Result<Vec<Secret>, Option<Failure>> {
+async fn one(
+    query: &Query,
+    candidate: &Candidate,
+    permit: &Permit,
+) -> Result<Vec<Secret>, Option<Failure>> {
     let view = &candidate.view;
     let handle = match &view.availability {
         Availability::Running(handle) => handle,
@@ -74,7 +83,7 @@ async fn one(query: &Query, candidate: &Candidate) -> Result<Vec<Secret>, Option
         .list_secrets(candidate.query.as_str(), &context, &query.claim)
         .await;
     match response {
-        Ok(response) => Ok(admit(query, view, response.secrets)),
+        Ok(response) => Ok(admit(query, view, permit, response.secrets)),
         // Plugins that do not know the service answer 404, which is the same as `unimplemented`.
         Err(error) if error.is_unimplemented() => Err(None),
         Err(error) => match Failure::of_call(view, &error, false) {
@@ -88,8 +97,8 @@ async fn one(query: &Query, candidate: &Candidate) -> Result<Vec<Secret>, Option
     }
 }
 
-/// The entries of the realm and the query, each id once.
-fn admit(query: &Query, view: &View, secrets: Vec<Secret>) -> Vec<Secret> {
+/// The entries of the realm and the query that the caller may see, each id once.
+fn admit(query: &Query, view: &View, permit: &Permit, secrets: Vec<Secret>) -> Vec<Secret> {
     let mut seen = HashSet::new();
     let (mut n_violations, mut admitted) = (0_usize, Vec::new());
     for secret in secrets {
@@ -102,7 +111,7 @@ fn admit(query: &Query, view: &View, secrets: Vec<Secret>) -> Vec<Secret> {
             continue;
         };
         let is_in_realm = view.realm.as_ref().is_some_and(|realm| realm.matches(&id));
-        let is_asked = is_in_realm && query.pattern.matches(&id) && !is_reserved(&id);
+        let is_asked = is_in_realm && query.pattern.matches(&id) && permit.covers(&id);
         if is_asked && seen.insert(id) {
             admitted.push(stamp(view, secret));
         }

@@ -25,10 +25,11 @@ pub(crate) async fn explain(
     );
     let Asked { plan, responses } = ask::ask(registry, query, plan).await;
     let held = Held::new(plan.candidates.iter(), &responses);
-    let ids = match query.pattern.as_id() {
+    let mut ids = match query.pattern.as_id() {
         Some(id) => vec![id],
         None => returned(&held),
     };
+    ids.retain(|id| permit.covers(id));
     let failed = held
         .iter()
         .filter_map(|(_, admitted)| admitted?.failure.as_ref());

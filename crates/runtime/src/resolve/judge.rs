@@ -28,7 +28,7 @@ const MAX_QUERY_CHARS: usize = 200;
 #[derive(Debug)]
 pub(crate) struct Resolution {
     /// The certain values, in the order of ids.
-    pub(crate) envelopes: Vec<Envelope>,
+    pub(crate) envelopes: Vec<(Id, Envelope)>,
     /// The failed candidates of a pattern in rank order, then the conflicts.
     pub(crate) failures: Vec<Failure>,
 }
@@ -218,9 +218,9 @@ fn judge_pattern(
 }
 
 /// Moves a value out of the response that holds it.
-fn take(responses: &mut Responses, name: &PluginName, id: &Id) -> Option<Envelope> {
+fn take(responses: &mut Responses, name: &PluginName, id: &Id) -> Option<(Id, Envelope)> {
     let (_, admitted) = responses.get_mut(name)?;
-    admitted.values.remove(id)
+    admitted.values.remove_entry(id)
 }
 
 /// One failure for each provider that is in conflict with another.

@@ -31,9 +31,14 @@ impl Sleeper {
         self.pid().as_raw_nonzero().get()
     }
 
-    fn peer(&self) -> Peer {
+    fn peer(&self) -> Arc<Peer> {
+        self.peer_of(getuid().as_raw())
+    }
+
+    fn peer_of(&self, uid: u32) -> Arc<Peer> {
         let pidfd = pidfd_open(self.pid(), PidfdFlags::empty()).expect("a pidfd");
-        Peer::of_process(Process::new(self.pid(), Some(pidfd)), getuid().as_raw())
+        let process = Process::new(self.pid(), Some(pidfd));
+        Arc::new(Peer::of_process(process, uid))
     }
 
     fn end(&mut self) {
@@ -66,8 +71,8 @@ impl Gate {
         self.registry.publish(view);
     }
 
-    async fn code(&self, peer: &Peer, action: &Action<'_>) -> Option<Code> {
-        let permitted = self.permit(peer, action, RequestId::next()).await;
+    async fn code(&self, peer: &Arc<Peer>, action: &Action<'_>) -> Option<Code> {
+        let permitted = self.permit(&Caller::new(Arc::clone(peer)), action).await;
         permitted.err().map(|error| error.code())
     }
 }
@@ -77,6 +82,15 @@ fn query(text: &str) -> [Pattern; 1] {
 }
 
 const STOP: Action<'_> = Action::Manage(Manage::Stop);
+
+#[test]
+fn a_child_has_the_group_that_it_was_started_in() {
+    let mut sleeper = Sleeper::start();
+    let pid = sleeper.pid();
+    assert_eq!(process_group(pid), Some(pid));
+    sleeper.end();
+    assert_eq!(process_group(pid), None);
+}
 
 #[tokio::test]
 async fn the_version_and_strangers_are_decided_without_a_look_at_the_process() {
@@ -88,9 +102,7 @@ async fn the_version_and_strangers_are_decided_without_a_look_at_the_process() {
     assert!(gate.code(&peer, &Action::Inspect).now_or_never().is_none());
     let version = gate.code(&peer, &Action::Version).now_or_never();
     assert_eq!(version, Some(None));
-    let pidfd = pidfd_open(sleeper.pid(), PidfdFlags::empty()).expect("a pidfd");
-    let process = Process::new(sleeper.pid(), Some(pidfd));
-    let stranger = Peer::of_process(process, getuid().as_raw() + 7);
+    let stranger = sleeper.peer_of(getuid().as_raw() + 7);
     for action in [Action::Version, Action::Inspect] {
         let refused = gate.code(&stranger, &action).now_or_never();
         assert_eq!(refused, Some(Some(Code::PermissionDenied)));
@@ -105,7 +117,7 @@ async fn a_process_of_a_plugins_group_is_limited_to_what_the_plugin_may_resolve(
     let peer = sleeper.peer();
     let resolve = query("**");
     let permitted = gate
-        .permit(&peer, &Action::Resolve(&resolve), RequestId::next())
+        .permit(&Caller::new(Arc::clone(&peer)), &Action::Resolve(&resolve))
         .await
         .expect("a part of it");
     assert_eq!(permitted.permit.narrow(&resolve[0]).as_str(), "db/*");
@@ -160,7 +172,8 @@ async fn a_pid_that_another_process_has_by_now_counts_for_nothing() {
     former.end();
     let reused = |pid| {
         let pidfd = pidfd.try_clone().expect("a pidfd");
-        Peer::of_process(Process::new(pid, Some(pidfd)), getuid().as_raw())
+        let process = Process::new(pid, Some(pidfd));
+        Arc::new(Peer::of_process(process, getuid().as_raw()))
     };
     let asked = query("db/password");
     let peer = reused(plugin.pid());

@@ -9,13 +9,15 @@ use keyway_rpc::Code;
 use rustix::process::{getpid, getuid};
 
 use super::*;
+use crate::caller::Peer;
 use crate::plugin::Publish as _;
 use crate::plugin::testing::{Reply, Script, failed, name, settings, starting, view};
 
 const LISTED: &str = "access.modules = ['policy']";
 
-fn peer() -> Peer {
-    Peer::of_process(Process::new(getpid(), None), getuid().as_raw())
+fn caller() -> Caller {
+    let process = Process::new(getpid(), None);
+    Caller::new(Arc::new(Peer::of_process(process, getuid().as_raw())))
 }
 
 async fn consult_about(
@@ -24,9 +26,8 @@ async fn consult_about(
     consultation: &Consultation,
     except: Option<&str>,
 ) -> Result<(), Error> {
-    let (peer, except) = (peer(), except.map(name));
-    let caller = (&peer, RequestId::next());
-    consult(registry, settings, caller, consultation, except.as_ref())
+    let (caller, except) = (caller(), except.map(name));
+    consult(registry, settings, &caller, consultation, except.as_ref())
         .await
         .map(drop)
 }

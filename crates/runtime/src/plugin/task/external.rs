@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 
 use super::PluginTask;
-use crate::identity::Peer;
+use crate::caller::Peer;
 use crate::model::Kind;
 use crate::plugin::connection::Registrant;
 use crate::plugin::machine::Event;

@@ -258,7 +258,7 @@ impl PluginTask {
 
     fn executable(&self) -> Option<PathBuf> {
         if let Some(peer) = &self.external {
-            return Some(peer.executable());
+            return Some(peer.executable().into());
         }
         let source = self.launcher.source.as_ref()?;
         Some(source.executable.clone())

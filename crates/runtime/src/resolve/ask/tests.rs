@@ -59,7 +59,7 @@ impl Daemon {
     /// The value of an id.
     async fn get(&self, id: &str) -> Result<String, Error> {
         let mut resolution = self.resolve(&query(id)).await?;
-        let envelope = resolution.envelopes.pop().expect("an envelope");
+        let (_, envelope) = resolution.envelopes.pop().expect("an envelope");
         Ok(String::from_utf8_lossy(envelope.value()).into_owned())
     }
 
@@ -399,7 +399,7 @@ async fn an_incomplete_response_counts_for_what_it_holds() {
     let shown: Vec<(&str, &str)> = resolution
         .envelopes
         .iter()
-        .map(|envelope| (envelope.id(), envelope.provider()))
+        .map(|(id, envelope)| (id.as_str(), envelope.provider()))
         .collect();
     assert_eq!(shown, [("db/x", "vault"), ("web/x", "old")]);
     assert_eq!(resolution.failures[0].kind, FailureKind::Locked);

@@ -114,7 +114,7 @@ fn failures(error: &Error) -> Vec<(String, FailureKind)> {
 fn shown(resolution: &Resolution) -> Vec<(&str, &[u8])> {
     let envelopes = resolution.envelopes.iter();
     envelopes
-        .map(|envelope| (envelope.id(), envelope.value()))
+        .map(|(id, envelope)| (id.as_str(), envelope.value()))
         .collect()
 }
 

@@ -1,9 +1,8 @@
-//! What the kernel says of a caller.
+//! Which user a caller is to the daemon.
 
 use std::collections::BTreeSet;
 
 use keyway_local::KnownUids;
-use rustix::process::{Pid, getpgid};
 
 /// Which user a caller is to the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,17 +30,8 @@ impl User {
     }
 }
 
-/// The process group of `pid`, which for a process of a launched plugin is the pid of that plugin; `None` if the process has ended
-/// or has no pid here.
-pub(crate) fn process_group(pid: Option<Pid>) -> Option<Pid> {
-    getpgid(Some(pid?)).ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::process::CommandExt;
-    use std::process::Command;
-
     use super::*;
 
     const FULL: Option<&str> = Some("0 0 4294967295");
@@ -69,22 +59,5 @@ mod tests {
         assert_eq!(user(1000, None), User::Other);
         assert_eq!(user(65534, FULL), User::Own);
         assert_eq!(user(1000, FULL), User::Allowed);
-    }
-
-    #[test]
-    fn a_child_has_the_group_that_it_was_started_in() {
-        let mut child = Command::new("sleep")
-            .arg("600")
-            .process_group(0)
-            .spawn()
-            .expect("sleep");
-        let pid = Pid::from_child(&child);
-        let group = process_group(Some(pid));
-        child.kill().and_then(|()| child.wait()).expect("killed");
-        assert_eq!(group, Some(pid));
-        assert_eq!(
-            (process_group(Some(pid)), process_group(None)),
-            (None, None)
-        );
     }
 }

@@ -1,10 +1,41 @@
-//! The process at the other end of a connection to the daemon, as far as the kernel vouches for it.
+//! The callers of the daemon: the peer of a connection, and each request that it makes.
 
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use keyway_local::{Credentials, Process, ProcessFacts};
+
+use crate::model::RequestId;
+
+/// The peer of a connection in one of its requests.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) request_id: RequestId,
+    /// When the request arrived.
+    pub(crate) since: Instant,
+    facts: OnceLock<ProcessFacts>,
+}
+
+impl Caller {
+    /// Numbers a request of `peer` that arrives now.
+    pub(crate) fn new(peer: Arc<Peer>) -> Self {
+        Self {
+            peer,
+            request_id: RequestId::next(),
+            since: Instant::now(),
+            facts: OnceLock::new(),
+        }
+    }
+
+    /// What `/proc` says of the process; nothing if it has ended or cannot be seen. Read once a request, by the first that
+    /// needs it: the access-control modules and the audit log.
+    pub(crate) fn facts(&self) -> &ProcessFacts {
+        self.facts.get_or_init(|| self.peer.facts())
+    }
+}
 
 /// The peer of a connection to the daemon's socket.
 ///
@@ -56,8 +87,10 @@ impl Peer {
     }
 
     /// The executable when the connection was made; empty if it could not be read.
-    pub(crate) fn executable(&self) -> PathBuf {
-        self.facts_at_connect().executable
+    pub(crate) fn executable(&self) -> &Path {
+        self.process
+            .as_ref()
+            .map_or(Path::new(""), |process| &process.first_facts().executable)
     }
 
     /// What `/proc` says of the process now; nothing if it has ended or cannot be seen.
@@ -65,14 +98,6 @@ impl Peer {
         self.process
             .as_ref()
             .map(|process| process.facts())
-            .unwrap_or_default()
-    }
-
-    /// What was read when the connection was made.
-    pub(crate) fn facts_at_connect(&self) -> ProcessFacts {
-        self.process
-            .as_ref()
-            .map(|process| process.first_facts().clone())
             .unwrap_or_default()
     }
 }
@@ -106,8 +131,26 @@ mod tests {
         assert_eq!(peer.uid(), rustix::process::geteuid().as_raw());
         let own = rustix::process::getpid().as_raw_nonzero().get();
         assert_eq!(peer.pid(), Some(own));
-        assert_eq!(peer.facts(), peer.facts_at_connect());
+        assert_eq!(peer.facts().executable, peer.executable());
+        assert!(peer.executable().is_absolute());
         assert!(!peer.is_contained && peer.is_path_address);
+    }
+
+    #[test]
+    fn a_request_reads_the_facts_of_its_caller_once() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("600")
+            .spawn()
+            .expect("sleep");
+        let process = Process::new(rustix::process::Pid::from_child(&child), None);
+        let peer = Arc::new(Peer::of_process(process, 7));
+        let caller = Caller::new(Arc::clone(&peer));
+        let facts = caller.facts().clone();
+        assert!(facts.start_time.is_some());
+        child.kill().and_then(|()| child.wait()).expect("killed");
+        assert_eq!(caller.facts(), &facts);
+        let next = Caller::new(peer);
+        assert_eq!(next.facts(), &ProcessFacts::default());
     }
 
     #[test]
