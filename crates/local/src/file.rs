@@ -1,5 +1,5 @@
-//! Files that a program of secrets reads, runs and writes: opened without blocking, and checked for who could have
-//! written them.
+//! Files that a program of secrets reads, executes and writes: opened without blocking, and checked for other users who could
+//! have written them.
 
 mod directory;
 mod lock;
@@ -15,3 +15,4 @@ pub use self::open::{FileKind, OpenError, open_regular, read_opened, read_regula
 pub use self::owners::{Offence, Offences, check_opened, check_owners};
 pub use self::quote::shell_quote;
 pub use self::replace::replace;
+pub use self::way::deciding_entries;

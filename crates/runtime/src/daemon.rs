@@ -15,14 +15,12 @@ use crate::authority::Gate;
 use crate::config::{Config, ConfigError, Current, Settings};
 use crate::launch::{Environment, LaunchError, Spawner, adopt_orphans};
 use crate::manager::{Manager, ManagerHandle, ReadConfig};
-use crate::plugin::{DRAIN_LIMIT, Host, Publish};
-use crate::pulse::Pulse;
-use crate::record::Audit;
+use crate::plugin::{DRAIN_LIMIT, Host, Publish, Suspensions};
+use crate::record::{Audit, Memory, StateLock, StateLockError};
 use crate::registry::Registry;
 use crate::server::Server;
 use crate::server::addresses::bind_all;
 use crate::server::socket::{ListenError, Socket};
-use crate::state::{Memory, StateLock, StateLockError};
 
 /// Why a daemon could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -170,7 +168,7 @@ impl Daemon {
                 .collect(),
             stop: asked,
         };
-        let pulse = Arc::clone(&host.pulse);
+        let suspensions = Arc::clone(&host.suspensions);
         let orphans = adopt(&host, settings.load().config.adopt_orphans);
         let audit = Arc::clone(&host.audit);
         let server = Server::new(gate, settings, handle, audit, services.into_router());
@@ -200,7 +198,7 @@ impl Daemon {
         tokio::select! {
             () = stop_within(work, began, DRAIN_LIMIT) => {}
             () = orphans => {}
-            never = pulse.beat() => match never {},
+            never = suspensions.watch() => match never {},
         }
         host.audit.daemon("stop");
         host.spawner.finish().await;
@@ -228,7 +226,7 @@ fn host(config: &Config, memory: Memory, registry: Arc<Registry>) -> Result<Host
         removal_grace: config.removal_grace,
         version: config.version.clone(),
         publisher,
-        pulse: Arc::new(Pulse::new()),
+        suspensions: Arc::new(Suspensions::new()),
         stopping: AtomicBool::new(false),
     })
 }

@@ -37,23 +37,17 @@ mod authority;
 mod caller;
 mod config;
 mod daemon;
-mod discovery;
 mod health;
 mod launch;
 mod manager;
 mod model;
 mod plugin;
-mod pulse;
 mod record;
 mod registry;
 mod resolve;
 mod server;
-mod state;
 mod sys;
-mod task;
-mod timer;
-mod trust;
-mod watch;
+mod wait;
 
 pub use authority::is_reserved;
 pub use config::{
@@ -61,11 +55,9 @@ pub use config::{
     ExternalPlugins, ListedSetting, PluginConfig, RestartPolicy, Variables, VersionInfo,
 };
 pub use daemon::{BindError, Daemon};
-pub use discovery::DiscoveryProblem;
 pub use launch::{LaunchError, PinnedBy, Refusal};
-pub use manager::{ManagerHandle, ReloadReport, Trusted};
+pub use manager::{DiscoveryProblem, ManagerHandle, ReloadReport, TrustError, Trusted};
 pub use model::Sha256;
 pub use model::name::{ParsePluginNameError, PluginName};
+pub use record::StateLockError;
 pub use server::socket::ListenError;
-pub use state::StateLockError;
-pub use trust::TrustError;

@@ -61,6 +61,25 @@ pub(super) fn walk(path: &Path) -> Vec<Node> {
     way.nodes
 }
 
+/// Returns the entries that decide where `path` leads: each link on the way, and the file at its end. The last one is the
+/// first that cannot be examined, if there is one.
+///
+/// ```
+/// use keyway_local::file::deciding_entries;
+/// use std::path::Path;
+///
+/// let entries = deciding_entries(Path::new("/proc/self/../version"));
+/// assert_eq!(entries, [Path::new("/proc/self"), Path::new("/proc/version")]);
+/// ```
+#[must_use]
+pub fn deciding_entries(path: &Path) -> Vec<PathBuf> {
+    walk(path)
+        .into_iter()
+        .filter(|node| matches!(node.role, Role::Link | Role::Target))
+        .map(|node| node.path)
+        .collect()
+}
+
 #[derive(Debug, Default)]
 struct Way {
     nodes: Vec<Node>,

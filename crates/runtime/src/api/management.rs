@@ -8,11 +8,11 @@ use super::plugins::name;
 use super::{Services, caller, error_with_id, pattern, with_id};
 use crate::authority::{Action, Manage, Permitted};
 use crate::caller::Caller;
+use crate::manager::TrustError;
 use crate::model::{Class, Kind, PluginName};
 use crate::plugin::View;
 use crate::record::Outcome;
 use crate::resolve::explain::explain;
-use crate::trust::TrustError;
 
 impl keyway::ManagementService for Services {
     async fn reload(

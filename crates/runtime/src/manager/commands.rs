@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::trust::TrustError;
 use super::{Done, Manager, SetEnabledError, TrustReply, Trusted};
 use crate::config::Settings;
 use crate::launch::{Checksum, LaunchError, checksum};
 use crate::model::PluginName;
 use crate::plugin::Command;
-use crate::state::Memory;
-use crate::trust::TrustError;
+use crate::record::Memory;
 
 /// How long a reply waits for the state file.
 const WRITE_LIMIT: Duration = Duration::from_secs(2);

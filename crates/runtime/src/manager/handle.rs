@@ -5,12 +5,12 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::report::ReloadReport;
+use super::trust::TrustError;
 use crate::authority::Permit;
 use crate::caller::Peer;
 use crate::config::ConfigError;
 use crate::model::{PluginName, Sha256};
 use crate::plugin::{NotEnabled, Registrant};
-use crate::trust::TrustError;
 
 /// How many requests can wait for the manager, which never waits for anything itself.
 const REQUESTS: usize = 64;

@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use keyway_local::file::check_owners;
 
 use super::ReadConfig;
+use super::discovery::{Copies, DiscoveryProblem, discover};
 use super::reconcile::Sources;
 use crate::config::{
     BundledPlugin, Config, ConfigError, Settings, absent_warnings, external_priority_warnings,
 };
-use crate::discovery::{Copies, DiscoveryProblem, discover};
 use crate::model::{FileIdentity, PluginName};
 use crate::plugin::LaunchSource;
+use crate::record::Memory;
 use crate::registry::Snapshot;
-use crate::state::Memory;
 
 /// What a look at the disk came to.
 pub(super) enum Looked {

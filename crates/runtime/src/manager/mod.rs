@@ -3,12 +3,15 @@
 //! The manager owns the tasks of all plugins. It starts work that can take time and never waits for it.
 
 mod commands;
+mod discovery;
 mod disk;
 mod external;
 mod handle;
 mod look;
 mod reconcile;
 mod report;
+mod trust;
+mod watcher;
 
 use std::collections::BTreeMap;
 use std::future::{Future, pending};
@@ -20,17 +23,18 @@ use tokio::task::JoinSet;
 
 use self::look::{Looked, Looker};
 use self::reconcile::Sources;
+use self::watcher::FileWatcher;
 use crate::config::{Config, ConfigError, Current, Settings};
 use crate::launch::{Checksum, LaunchError};
 use crate::model::PluginName;
 use crate::plugin::{Arrival, Command, CommandSender, Host, PluginTask, Update};
 use crate::registry::Registry;
-use crate::trust::TrustError;
-use crate::watch::Watch;
 
+pub use self::discovery::DiscoveryProblem;
 pub use self::handle::{ManagerHandle, Trusted};
 pub(crate) use self::handle::{Request, SetEnabledError};
 pub use self::report::ReloadReport;
+pub use self::trust::TrustError;
 
 /// Reads the configuration again, for a reload. Blocks.
 pub(crate) type ReadConfig = Arc<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -56,7 +60,7 @@ pub(crate) struct Manager {
     reloads: Vec<ReloadReply>,
     /// Whether something changed on disk since the look under way began.
     has_changed: bool,
-    watch: Option<Watch>,
+    watcher: Option<FileWatcher>,
     looker: Arc<Looker>,
     /// What the last look skipped.
     problems: Vec<String>,
@@ -93,7 +97,7 @@ impl Manager {
             is_looking: false,
             reloads: Vec::new(),
             has_changed: false,
-            watch: None,
+            watcher: None,
             looker: Looker::new(memory),
             problems: Vec::new(),
             warnings: Vec::new(),
@@ -139,10 +143,10 @@ impl Manager {
             return;
         }
         let directories = look::directories(config);
-        // The old watch is dropped first: there may be no descriptor for two.
-        self.watch = None;
-        match Watch::start(&directories) {
-            Ok(watch) => self.watch = Some(watch),
+        // The old watcher is dropped first: there may be no descriptor for two.
+        self.watcher = None;
+        match FileWatcher::start(&directories) {
+            Ok(watcher) => self.watcher = Some(watcher),
             Err(error) => {
                 tracing::warn!("{error}: run `keyway plugins reload` after a change of plugins");
             }
@@ -159,7 +163,7 @@ impl Manager {
                 Some(request) = self.requests.recv() => self.serve(request),
                 Some(ended) = self.tasks.join_next() => self.task_ended(ended),
                 Some(done) = self.work.join_next() => self.work_done(done),
-                changed = changed(&mut self.watch) => self.disk_changed(changed),
+                changed = changed(&mut self.watcher) => self.disk_changed(changed),
             }
         }
         for commands in self.plugins.values() {
@@ -241,9 +245,9 @@ impl Manager {
 }
 
 /// Resolves when something that matters has changed on disk; never, if nothing is watched.
-async fn changed(watch: &mut Option<Watch>) -> io::Result<()> {
-    match watch {
-        Some(watch) => watch.changed().await,
+async fn changed(watcher: &mut Option<FileWatcher>) -> io::Result<()> {
+    match watcher {
+        Some(watcher) => watcher.changed().await,
         None => pending().await,
     }
 }

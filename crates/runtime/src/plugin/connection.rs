@@ -21,7 +21,7 @@ use super::registration::{Generation, Registration, RegistrationError, Registrat
 use crate::config::{PluginSettings, VersionInfo};
 use crate::health;
 use crate::model::PluginName;
-use crate::task::OwnedTask;
+use crate::wait::OwnedTask;
 
 /// The name by which the daemon introduces itself to plugins.
 const ENGINE_NAME: &str = "keyway";

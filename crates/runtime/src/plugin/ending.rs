@@ -10,7 +10,7 @@ use super::connection::PluginConnection;
 use super::machine::Exit;
 use crate::launch::{EndedProcess, Process, STOP_GRACE, StderrLog};
 use crate::model::PluginName;
-use crate::task::OwnedTask;
+use crate::wait::OwnedTask;
 
 /// How long `PluginService.Shutdown` may take, and how long the streams may take to finish after it (protocol).
 const STEP: Duration = Duration::from_secs(2);

@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::retry::RestartPolicy;
+use super::suspension::Suspensions;
 use super::view::View;
 use crate::config::VersionInfo;
 use crate::launch::{Environment, Spawner};
 use crate::model::PluginName;
-use crate::pulse::Pulse;
-use crate::record::Audit;
-use crate::state::Memory;
+use crate::record::{Audit, Memory};
 
 /// The parts of the daemon that a plugin's task uses.
 pub(crate) struct Host {
@@ -31,8 +30,8 @@ pub(crate) struct Host {
     pub(crate) version: VersionInfo,
     /// Where the tasks publish what they are.
     pub(crate) publisher: Arc<dyn Publish>,
-    /// Whether the daemon itself has just not run.
-    pub(crate) pulse: Arc<Pulse>,
+    /// When the daemon itself was suspended.
+    pub(crate) suspensions: Arc<Suspensions>,
     pub(crate) stopping: AtomicBool,
 }
 

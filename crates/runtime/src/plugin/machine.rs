@@ -56,9 +56,12 @@ pub(crate) enum Event<R: Resources> {
     Opened(R::Connection),
     /// The registration of an external plugin was accepted.
     Connected(R::Connection),
-    /// The process or its connection ended, its registration was refused, or it did not register in time. `pause`: since
-    /// when the daemon itself did not run, if it has just gone on.
-    Ended { why: String, pause: Option<Instant> },
+    /// The process or its connection ended, its registration was refused, or it did not register in time.
+    Ended {
+        why: String,
+        /// Since when the daemon itself was suspended, if it has just resumed.
+        suspended_since: Option<Instant>,
+    },
     /// An external plugin shall leave.
     Disconnect,
     /// What was being ended has ended.
@@ -180,7 +183,10 @@ impl<R: Actions> Machine<R> {
             Event::LaunchFailed(failure) => self.launch_failed(failure, now),
             Event::Opened(connection) => self.opened(connection, actions, now),
             Event::Connected(connection) => self.connected(connection, now),
-            Event::Ended { why, pause } => self.ended(why, pause, actions, now),
+            Event::Ended {
+                why,
+                suspended_since,
+            } => self.ended(why, suspended_since, actions, now),
             Event::Disconnect => self.disconnect(actions, now),
             Event::Drained(exit) => self.drained(exit, actions, now),
         }
@@ -325,9 +331,16 @@ impl<R: Actions> Machine<R> {
     }
 
     /// What runs has ended unasked. How its process ended is known when the rest of it has been cleared away.
-    fn ended(&mut self, why: String, pause: Option<Instant>, actions: &mut R, now: Instant) {
+    fn ended(
+        &mut self,
+        why: String,
+        suspended_since: Option<Instant>,
+        actions: &mut R,
+        now: Instant,
+    ) {
         // A plugin that waited in vain for a daemon that did not run has not failed.
-        let is_ours = |since: &Instant| pause.is_some_and(|pause| *since <= pause);
+        let is_ours =
+            |since: &Instant| suspended_since.is_some_and(|suspended| *since <= suspended);
         let then = match &self.state {
             State::Running { child: None, .. } => Then::Rest,
             State::Running { since, .. } | State::Registering { since, .. } if is_ours(since) => {

@@ -17,7 +17,7 @@ use crate::caller::Peer;
 use crate::config::PluginSettings;
 use crate::launch::StderrLog;
 use crate::model::PluginName;
-use crate::timer::until;
+use crate::wait::until;
 
 mod external;
 mod outcome;

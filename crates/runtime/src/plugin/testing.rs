@@ -23,7 +23,7 @@ use super::view::{Availability, View};
 use crate::config::{Config, PluginSettings, Settings, VersionInfo};
 use crate::model::state::State;
 use crate::model::{Class, Kind, PluginName, Rank};
-use crate::task::OwnedTask;
+use crate::wait::OwnedTask;
 
 /// What a scripted plugin does with a request.
 #[derive(Clone)]

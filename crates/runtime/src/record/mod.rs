@@ -1,5 +1,8 @@
-//! What the daemon writes down of what happened.
+//! What the daemon writes down: the audit log, and what it remembers from one run to the next.
 
 mod audit;
+mod state;
 
 pub(crate) use audit::{Audit, Outcome};
+pub use state::StateLockError;
+pub(crate) use state::{Memory, StateLock};

@@ -157,7 +157,7 @@ impl Plugin {
     fn ended(&mut self) -> &mut Self {
         self.handle(Event::Ended {
             why: "it closed its connection".into(),
-            pause: None,
+            suspended_since: None,
         })
     }
 
@@ -541,27 +541,31 @@ fn a_request_starts_nothing_that_is_not_wanted() {
 }
 
 #[test]
-fn an_end_after_a_pause_of_the_daemon_is_not_counted() {
+fn an_end_after_a_suspension_of_the_daemon_is_not_counted() {
     let mut plugin = Plugin::running();
     let began = plugin.now;
     plugin.wait(Duration::from_secs(60));
-    let after_pause = |pause| Event::Ended {
+    let after_suspension = |began| Event::Ended {
         why: "its connection failed".into(),
-        pause: Some(pause),
+        suspended_since: Some(began),
     };
-    plugin.handle(after_pause(began));
+    plugin.handle(after_suspension(began));
     assert_eq!(plugin.state(), "draining");
     plugin.drained(0);
     assert_eq!(plugin.state(), "launching", "at once");
-    plugin.launched().handle(after_pause(began)).drained(1);
-    assert_eq!(plugin.state(), "backoff", "it was forked after the pause");
+    plugin.launched().handle(after_suspension(began)).drained(1);
+    assert_eq!(
+        plugin.state(),
+        "backoff",
+        "it was forked after the suspension"
+    );
     assert_eq!(plugin.next_start(), Duration::from_millis(500));
     // One that was registering when the daemon stopped is started again as well.
     let mut plugin = Plugin::new();
     plugin.desire(Desired::Run).launched();
     let began = plugin.now;
     plugin.wait(Duration::from_secs(60));
-    plugin.handle(after_pause(began)).drained(1);
+    plugin.handle(after_suspension(began)).drained(1);
     assert_eq!(plugin.state(), "launching");
 }
 

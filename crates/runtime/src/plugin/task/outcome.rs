@@ -139,8 +139,11 @@ impl PluginTask {
     }
 
     fn ended(&mut self, why: String) {
-        let pause = self.launcher.host.pulse.pause(Instant::now());
-        self.feed(Event::Ended { why, pause });
+        let suspended_since = self.launcher.host.suspensions.just_ended(Instant::now());
+        self.feed(Event::Ended {
+            why,
+            suspended_since,
+        });
     }
 
     fn drained(&mut self, ended: Option<EndedProcess>) {

@@ -15,11 +15,11 @@ use crate::plugin::machine::{Exit, LaunchFailure};
 use crate::plugin::resources::Outcome;
 use crate::plugin::retry::RestartPolicy;
 use crate::plugin::state::Desired;
+use crate::plugin::suspension::Suspensions;
 use crate::plugin::testing::{Reply, Script, name, settings};
 use crate::plugin::view::{Availability, View};
-use crate::pulse::Pulse;
 use crate::record::Audit;
-use crate::state::Memory;
+use crate::record::Memory;
 
 /// Keeps the last view.
 #[derive(Default)]
@@ -55,7 +55,7 @@ impl Daemon {
             removal_grace: Duration::from_secs(10),
             version: crate::config::VersionInfo::new("v1.0.0"),
             publisher: board.clone(),
-            pulse: Arc::new(Pulse::new()),
+            suspensions: Arc::new(Suspensions::new()),
             stopping: AtomicBool::new(false),
         };
         Self {
@@ -312,7 +312,7 @@ async fn an_external_plugin_is_published_while_it_is_connected() {
     // It leaves: what it was is remembered.
     task.feed(Event::Ended {
         why: "it closed its connection".into(),
-        pause: None,
+        suspended_since: None,
     });
     let view = daemon.view();
     assert_eq!(view.state, PluginState::Absent, "it counts as what follows");

@@ -1,10 +1,11 @@
-//! Tasks that end with their owner.
+//! Tasks that end with their owner, and points in time that may never come.
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{Instant, sleep_until};
 
 /// A task that is aborted when this value is dropped. Awaiting it gives the task's result.
 #[derive(Debug)]
@@ -28,5 +29,13 @@ impl<T> Future for OwnedTask<T> {
 impl<T> Drop for OwnedTask<T> {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// Resolves at `deadline`, or never.
+pub(crate) async fn until(deadline: Option<impl Into<Instant>>) {
+    match deadline {
+        Some(instant) => sleep_until(instant.into()).await,
+        None => pending().await,
     }
 }

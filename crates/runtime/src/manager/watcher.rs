@@ -6,28 +6,29 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use keyway_local::file::deciding_entries;
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
 use crate::sys::readable::readable;
-use crate::timer::until;
+use crate::wait::until;
 
-/// How long nothing more may happen before a change counts as done: files are written in many steps.
+/// How long no further change may happen before a change counts as complete: files are written in many steps.
 const SETTLE: Duration = Duration::from_millis(250);
 
-/// A file that never comes to rest delays the others no longer than this.
+/// The longest time that a file which keeps changing delays the report of other changes.
 const AT_MOST: Duration = Duration::from_secs(2);
 
-/// How long a failure is kept back: whoever then watches anew may fail again, and should not do so all the time.
+/// How long a failure is held back, because the watcher that takes the place of this one may fail as well.
 const FAILURE_PAUSE: Duration = Duration::from_secs(5);
 
-/// Enough for many events at once; what does not fit is read next.
-const BUFFER: usize = 4096;
+/// The bytes that are read at once, enough for many events.
+const BUFFER_LEN: usize = 4096;
 
 const CHANGES: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::MODIFY)
@@ -46,15 +47,15 @@ pub(crate) struct WatchError {
     source: io::Error,
 }
 
-/// Watches plugin directories as they are now: what is in them, where links in them lead, and, for those that do not exist,
-/// whether they come to be. After a change it is replaced by a new one, since other places may matter then.
+/// Watches plugin directories as they are now: what is in them, where links in them lead, and whether those that do not exist are
+/// created. After a change it is replaced by a new watcher, because other places may matter then.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct FileWatcher {
     events: AsyncFd<OwnedFd>,
     /// What is of interest in each watched directory.
     interests: HashMap<i32, Vec<Interest>>,
-    /// The first and the last change that nobody was told of.
-    unrest: Option<(Instant, Instant)>,
+    /// The first and the last change that was not reported yet.
+    pending: Option<(Instant, Instant)>,
 }
 
 /// What counts as a change of a directory.
@@ -75,12 +76,12 @@ impl Interest {
     }
 }
 
-impl Watch {
+impl FileWatcher {
     /// Begins to watch. Changes from here on are noticed.
     ///
     /// # Errors
     ///
-    /// When the system has no room for more watches, or does not let us look.
+    /// Returns [`WatchError`] if the system has no room for more watches, or if a directory may not be read.
     pub(crate) fn start(directories: &[PathBuf]) -> Result<Self, WatchError> {
         let failed = |path: &Path, source: Errno| WatchError {
             path: path.into(),
@@ -93,7 +94,7 @@ impl Watch {
         for (directory, interest) in places(directories) {
             match inotify::add_watch(&events, &directory, CHANGES | WatchFlags::ONLYDIR) {
                 Ok(watch) => interests.entry(watch).or_default().push(interest),
-                // It went away since; whoever took it away changed a directory above, which is looked at again.
+                // It was removed meanwhile, which changed a directory above that is watched.
                 Err(Errno::NOENT | Errno::NOTDIR) => {}
                 Err(error) => return Err(failed(&directory, error)),
             }
@@ -105,33 +106,33 @@ impl Watch {
         Ok(Self {
             events,
             interests,
-            unrest: None,
+            pending: None,
         })
     }
 
-    /// Resolves when something has changed and come to rest.
+    /// Resolves when something has changed and no further change followed.
     ///
     /// # Errors
     ///
-    /// When the operating system takes the events away; told after a pause.
+    /// Returns the error of the operating system if the events cannot be read, after a pause.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future loses no change.
     pub(crate) async fn changed(&mut self) -> io::Result<()> {
         loop {
-            let rest = self
-                .unrest
+            let due = self
+                .pending
                 .map(|(first, last)| (last + SETTLE).min(first + AT_MOST));
             tokio::select! {
-                () = until(rest) => {
-                    self.unrest = None;
+                () = until(due) => {
+                    self.pending = None;
                     return Ok(());
                 }
                 relevant = next(&self.events, &self.interests) => if after_pause(relevant).await? {
                     let now = Instant::now();
-                    let first = self.unrest.map_or(now, |(first, _)| first);
-                    self.unrest = Some((first, now));
+                    let first = self.pending.map_or(now, |(first, _)| first);
+                    self.pending = Some((first, now));
                 },
             }
         }
@@ -145,14 +146,14 @@ async fn after_pause<T>(result: io::Result<T>) -> io::Result<T> {
     result
 }
 
-/// Takes all events that are there, waiting for one. Whether one of them matters.
+/// Waits for events and takes all that have arrived; returns whether one of them is relevant.
 async fn next(
     events: &AsyncFd<OwnedFd>,
     interests: &HashMap<i32, Vec<Interest>>,
 ) -> io::Result<bool> {
     loop {
         let mut ready = events.readable().await?;
-        let mut buffer = [MaybeUninit::uninit(); BUFFER];
+        let mut buffer = [MaybeUninit::uninit(); BUFFER_LEN];
         if let Ok(relevant) = ready.try_io(|events| drain(events.get_ref(), &mut buffer, interests))
         {
             return relevant;
@@ -160,7 +161,11 @@ async fn next(
     }
 }
 
-/// Reads until nothing is left. It is an error of the kind `WouldBlock` that nothing was there.
+/// Reads until no event is left; returns whether one of them is relevant.
+///
+/// # Errors
+///
+/// An error of the kind `WouldBlock` if there was no event, else that of the operating system.
 fn drain(
     events: &OwnedFd,
     buffer: &mut [MaybeUninit<u8>],
@@ -171,7 +176,7 @@ fn drain(
     loop {
         match reader.next() {
             Ok(event) => {
-                let matters = match (event.file_name(), interests.get(&event.wd())) {
+                let is_relevant = match (event.file_name(), interests.get(&event.wd())) {
                     (Some(name), Some(interests)) => {
                         let name = OsStr::from_bytes(name.to_bytes());
                         interests.iter().any(|interest| interest.concerns(name))
@@ -179,7 +184,7 @@ fn drain(
                     // The directory itself, or more events than the queue holds.
                     _ => true,
                 };
-                relevant = Some(relevant.unwrap_or(false) || matters);
+                relevant = Some(relevant.unwrap_or(false) || is_relevant);
             }
             Err(Errno::WOULDBLOCK) => {
                 return relevant.ok_or_else(|| io::ErrorKind::WouldBlock.into());
@@ -218,8 +223,18 @@ fn above(directory: &Path) -> Option<(PathBuf, Interest)> {
     None
 }
 
-/// The links on the way to the plugins in `directory`, and the files that they lead to: profiles and versioned packages turn a link
-/// behind a link.
+/// The entries that decide where `path` leads.
+fn way(path: &Path) -> Vec<(PathBuf, Interest)> {
+    let entries = deciding_entries(path);
+    let split = |entry: &PathBuf| {
+        let interest = Interest::Entry(entry.file_name()?.into());
+        Some((entry.parent()?.to_owned(), interest))
+    };
+    entries.iter().filter_map(split).collect()
+}
+
+/// The links on the way to the plugins in `directory`, and the files that they lead to: profiles and versioned packages change a
+/// link that another link leads through.
 fn links(directory: &Path) -> Vec<(PathBuf, Interest)> {
     let Ok(entries) = std::fs::read_dir(directory) else {
         return Vec::new();
@@ -228,52 +243,6 @@ fn links(directory: &Path) -> Vec<(PathBuf, Interest)> {
         .flatten()
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
     links.flat_map(|entry| way(&entry.path())).collect()
-}
-
-/// The most links that are followed on the way to one file, as in the kernel.
-const MAX_LINKS: usize = 40;
-
-/// The entries that decide where `path` leads: each link on the way, and the file at its end.
-fn way(path: &Path) -> Vec<(PathBuf, Interest)> {
-    let mut entries = Vec::new();
-    let mut left: Vec<OsString> = components(path);
-    let (mut at, mut n_links) = (PathBuf::from("/"), 0);
-    while let Some(component) = left.pop() {
-        if component == ".." {
-            at.pop();
-            continue;
-        }
-        let next = at.join(&component);
-        let link = std::fs::read_link(&next)
-            .ok()
-            .filter(|_| n_links < MAX_LINKS);
-        if link.is_some() || left.is_empty() {
-            entries.push((at.clone(), Interest::Entry(component)));
-        }
-        match link {
-            Some(target) => {
-                n_links += 1;
-                if target.is_absolute() {
-                    at = PathBuf::from("/");
-                }
-                left.extend(components(&target));
-            }
-            None => at = next,
-        }
-    }
-    entries
-}
-
-/// The names of a path, the last one first; the root and `.` are left out.
-fn components(path: &Path) -> Vec<OsString> {
-    let named = path
-        .components()
-        .filter(|component| matches!(component, Component::Normal(_) | Component::ParentDir));
-    let mut names: Vec<OsString> = named
-        .map(|component| component.as_os_str().to_owned())
-        .collect();
-    names.reverse();
-    names
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod resources;
 mod retry;
 mod source;
 mod state;
+mod suspension;
 mod task;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -28,5 +29,6 @@ pub(crate) use machine::DRAIN_LIMIT;
 pub(crate) use registration::RegistrationError;
 pub(crate) use source::LaunchSource;
 pub(crate) use state::run_status;
+pub(crate) use suspension::Suspensions;
 pub(crate) use task::{Arrival, Command, CommandSender, NotEnabled, PluginTask, Update};
 pub(crate) use view::{Availability, View};

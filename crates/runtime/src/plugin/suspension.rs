@@ -1,0 +1,106 @@
+//! Detects that the daemon itself was suspended, as by SIGSTOP or in a frozen container: a plugin that ended because of that has not
+//! failed.
+
+use std::convert::Infallible;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The time between two ticks. A tick costs one wake-up.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// How late a tick may be on a busy machine.
+const TOLERANCE: Duration = Duration::from_secs(5);
+
+/// How long after a suspension its consequences are noticed at the latest: connections that ended meanwhile, deadlines that passed.
+const AFTERMATH: Duration = Duration::from_secs(10);
+
+/// The latest suspension of the daemon, which is a tick that came much too late.
+#[derive(Debug)]
+pub(crate) struct Suspensions(Mutex<Ticks>);
+
+#[derive(Debug)]
+struct Ticks {
+    last: Instant,
+    /// The last tick before the latest suspension, and the first time after it.
+    suspension: Option<(Instant, Instant)>,
+}
+
+impl Suspensions {
+    /// No suspension yet; the daemon runs since now.
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Ticks {
+            last: Instant::now(),
+            suspension: None,
+        }))
+    }
+
+    /// Returns since when the daemon was suspended, if it has just resumed.
+    pub(crate) fn just_ended(&self, now: Instant) -> Option<Instant> {
+        let mut ticks = self.lock();
+        // A consequence may be noticed before the tick that was due during the suspension.
+        ticks.check(now);
+        let (began, ended) = ticks.suspension?;
+        (now.saturating_duration_since(ended) <= AFTERMATH).then_some(began)
+    }
+
+    /// Ticks; never resolves.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub(crate) async fn watch(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            let now = Instant::now();
+            let mut ticks = self.lock();
+            ticks.check(now);
+            ticks.last = now;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ticks> {
+        // Every change is complete when a panic could happen.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ticks {
+    /// Records a suspension if the next tick is overdue.
+    fn check(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.last) > PERIOD + TOLERANCE {
+            self.suspension = Some((self.last, now));
+            self.last = now;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_tick_is_a_suspension_for_a_while() {
+        let suspensions = Suspensions::new();
+        let start = suspensions.lock().last;
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(suspensions.just_ended(at(15)), None);
+        assert_eq!(
+            suspensions.just_ended(at(60)),
+            Some(start),
+            "noticed without a tick"
+        );
+        assert_eq!(suspensions.just_ended(at(70)), Some(start));
+        assert_eq!(suspensions.just_ended(at(71)), None);
+    }
+
+    #[test]
+    fn regular_ticks_are_no_suspension() {
+        let suspensions = Suspensions::new();
+        let start = suspensions.lock().last;
+        for n in 1..100 {
+            let now = start + PERIOD * n + TOLERANCE;
+            assert_eq!(suspensions.just_ended(now), None);
+            suspensions.lock().last = start + PERIOD * n;
+        }
+    }
+}
