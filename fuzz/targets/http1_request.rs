@@ -6,7 +6,7 @@
 use std::future::pending;
 
 use keyway_fuzz::{Wire, block_on, router};
-use keyway_rpc::http1::{ServeConfig, TokioIo, serve_connection};
+use keyway_http::{ServeConfig, serve_connection};
 use libfuzzer_sys::fuzz_target;
 
 /// Ends whatever head the input leaves open. When hyper refuses one that has not ended depends on the pieces in
@@ -35,12 +35,7 @@ fn answer(pieces: Vec<Vec<u8>>, date: bool) -> Vec<u8> {
     let written = wire.written();
     let config = ServeConfig::default().date_header(date);
     // A peer that falls silent is an error, and so is what is no HTTP.
-    let _ = block_on(serve_connection(
-        TokioIo::new(wire),
-        router(),
-        &config,
-        pending(),
-    ));
+    let _ = block_on(serve_connection(wire, router(), &config, pending()));
     let mut written = written.lock().expect("nobody panics with the lock");
     std::mem::take(&mut *written)
 }

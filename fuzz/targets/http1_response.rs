@@ -10,12 +10,9 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use keyway_fuzz::{Wire, block_on};
-use keyway_rpc::{
-    Body,
-    http1::{Exchange, ExchangeError, TokioIo},
-};
+use keyway_http::{Exchange, ExchangeError};
 use libfuzzer_sys::fuzz_target;
 use tower_service::Service;
 
@@ -43,7 +40,7 @@ fn exchange(method: &Method, pieces: Vec<Vec<u8>>) -> Result<Answer, ExchangeErr
     let request = Request::builder()
         .method(method)
         .uri("http://localhost/x")
-        .body(Body::full("question"))
+        .body(Full::<Bytes>::from("question"))
         .expect("a plain request");
     block_on(async {
         let response = Exchange::new(Connector(pieces)).call(request).await?;
@@ -57,9 +54,9 @@ fn exchange(method: &Method, pieces: Vec<Vec<u8>>) -> Result<Answer, ExchangeErr
 struct Connector(Vec<Vec<u8>>);
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<Wire>;
+    type Response = Wire;
     type Error = Infallible;
-    type Future = Ready<Result<TokioIo<Wire>, Infallible>>;
+    type Future = Ready<Result<Wire, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -67,6 +64,6 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, _: Uri) -> Self::Future {
         let pieces = std::mem::take(&mut self.0);
-        ready(Ok(TokioIo::new(Wire::new(pieces, true))))
+        ready(Ok(Wire::new(pieces, true)))
     }
 }

@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("keyway-secrets", &[]),
     ("keyway-local", &[]),
     ("keyway-mux", &[]),
+    ("keyway-http", &[]),
     ("keyway-rpc", &[]),
     ("keyway-rpc-build", &[]),
     ("keyway-proto", &["keyway-rpc", "keyway-secrets"]),
@@ -27,6 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "keyway-plugin-sdk",
         &[
+            "keyway-http",
             "keyway-local",
             "keyway-mux",
             "keyway-proto",
@@ -37,6 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "keyway-runtime",
         &[
+            "keyway-http",
             "keyway-local",
             "keyway-mux",
             "keyway-proto",
@@ -70,7 +73,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const NEVER_BELOW: &[(&str, &[&str])] = &[
     ("keyway-secrets", &["tokio", "prost", "hyper", "serde"]),
     ("keyway-mux", &["prost", "keyway-runtime", "serde"]),
-    ("keyway-rpc", &["keyway-mux", "keyway-secrets", "yamux"]),
+    (
+        "keyway-http",
+        &["keyway-mux", "keyway-secrets", "prost", "yamux"],
+    ),
+    (
+        "keyway-rpc",
+        &[
+            "httparse",
+            "hyper",
+            "hyper-util",
+            "keyway-mux",
+            "keyway-secrets",
+            "yamux",
+        ],
+    ),
     ("keyway-proto", &["keyway-mux", "keyway-runtime"]),
     (
         "keyway-resolver",

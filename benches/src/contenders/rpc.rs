@@ -2,10 +2,9 @@
 
 use std::future::pending;
 
-use hyper_util::rt::TokioIo;
+use keyway_http::{Exchange, ServeConfig, serve, serve_connection};
 use keyway_mux::{Connector, Listener};
 use keyway_rpc::client::Client;
-use keyway_rpc::http1::{Exchange, ServeConfig, serve, serve_connection};
 use keyway_rpc::{Body, Error, MethodSpec, Route, Router};
 use tokio::net::UnixStream;
 use tokio::task::spawn_local;
@@ -34,7 +33,7 @@ impl Contender for RpcKeptAlive {
         let (near, far) = UnixStream::pair().expect("a socket pair");
         spawn_local(async move {
             let config = ServeConfig::default();
-            let served = serve_connection(TokioIo::new(far), router(), &config, pending()).await;
+            let served = serve_connection(far, router(), &config, pending()).await;
             served.expect("the client is well-behaved");
         });
         Self(Client::new(KeptAlive::connect(near).await))

@@ -8,10 +8,10 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use keyway_http::{Exchange, ServeConfig, serve};
 use keyway_mux::{Connector, Listener, Session, SessionError};
 use keyway_proto::plugins::v1::{RegisterPluginResponse, RegisterServiceClient};
 use keyway_proto::registration::InvalidRegistration;
-use keyway_rpc::http1::{Exchange, ServeConfig, serve};
 use keyway_rpc::{Code, Error};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;

@@ -9,8 +9,8 @@ use http_body::{Frame, SizeHint};
 
 use crate::BoxError;
 
-/// An HTTP body made by this crate: the request that a client sends or that the transports of a
-/// server have read, or the response of a [`Router`](crate::Router).
+/// An HTTP body made by this crate: the request that a client sends, or the response of a
+/// [`Router`](crate::Router).
 ///
 /// A unary message is one chunk. Any other body fits in as well ([`Body::new`]), at the price of
 /// one allocation.
@@ -24,8 +24,6 @@ enum Inner {
     #[default]
     Empty,
     Full(Bytes),
-    #[cfg(all(feature = "http1", feature = "server"))]
-    Incoming(hyper::body::Incoming),
     Boxed(Pin<Box<dyn http_body::Body<Data = Bytes, Error = BoxError> + Send>>),
 }
 
@@ -68,15 +66,6 @@ impl From<Bytes> for Body {
     }
 }
 
-#[cfg(all(feature = "http1", feature = "server"))]
-impl From<hyper::body::Incoming> for Body {
-    fn from(incoming: hyper::body::Incoming) -> Self {
-        Self {
-            inner: Inner::Incoming(incoming),
-        }
-    }
-}
-
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let size = http_body::Body::size_hint(self);
@@ -101,8 +90,6 @@ impl http_body::Body for Body {
                 self.inner = Inner::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            #[cfg(all(feature = "http1", feature = "server"))]
-            Inner::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Inner::Boxed(body) => body.as_mut().poll_frame(cx),
         }
     }
@@ -111,8 +98,6 @@ impl http_body::Body for Body {
         match &self.inner {
             Inner::Empty => true,
             Inner::Full(_) => false,
-            #[cfg(all(feature = "http1", feature = "server"))]
-            Inner::Incoming(body) => body.is_end_stream(),
             Inner::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -121,8 +106,6 @@ impl http_body::Body for Body {
         match &self.inner {
             Inner::Empty => SizeHint::with_exact(0),
             Inner::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            #[cfg(all(feature = "http1", feature = "server"))]
-            Inner::Incoming(body) => body.size_hint(),
             Inner::Boxed(body) => body.size_hint(),
         }
     }

@@ -5,8 +5,8 @@
 //! requests. Between them travel a [`Request`] and a [`Response`], or an [`Error`] with a [`Code`].
 //! All of it is proven by the official conformance suite of Connect.
 //!
-//! It has no streaming methods, and speaks neither gRPC nor TLS. It opens no sockets: the transports
-//! in [`http1`] work on any byte stream that somebody else opened.
+//! It has no streaming methods, and speaks neither gRPC nor TLS. It contains no HTTP
+//! implementation: `keyway-http` has a server and a client, and hyper's, axum's and others fit as well.
 //!
 //! Most programs use generated code (`keyway-rpc-build`), where a service is a trait to implement
 //! and a client is a type with a method for each `rpc`. The parts that it is made of can be used
@@ -52,8 +52,7 @@
 //! Methods may be marked as [sensitive](MethodSpec::sensitive). The buffers that this crate makes
 //! for their messages are zeroed when they are dropped, and errors about a message say where it is
 //! wrong without quoting it. No `Debug` of this crate prints the values of metadata. What lies
-//! outside: the read buffers of hyper's server, which reads all but the plain first request of a
-//! connection, and the fields of the messages themselves.
+//! outside: the buffers of the HTTP implementation, and the fields of the messages themselves.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(all(feature = "client", feature = "server")),
@@ -71,8 +70,6 @@ mod compression;
 #[cfg(any(feature = "client", feature = "server"))]
 mod connect;
 mod error;
-#[cfg(feature = "http1")]
-pub mod http1;
 mod metadata;
 mod method;
 mod request;
@@ -98,6 +95,6 @@ pub use self::server::{
 };
 
 /// The recipes of the README are compiled with the documentation's examples.
-#[cfg(all(doctest, feature = "client", feature = "server", feature = "http1"))]
+#[cfg(all(doctest, feature = "client", feature = "server"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -5,6 +5,7 @@ use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
 use http::{Method, Request, Response};
+use keyway_http::RequestBody;
 use keyway_proto::health::v1 as health;
 use keyway_rpc::{Body, Error, Response as RpcResponse, Router};
 use tower_service::Service;
@@ -53,10 +54,10 @@ impl WithHealth {
     }
 }
 
-type RouterFuture = <Router as Service<Request<Body>>>::Future;
+type RouterFuture = <Router as Service<Request<RequestBody>>>::Future;
 type Answer = futures::future::Either<Ready<Result<Response<Body>, Infallible>>, RouterFuture>;
 
-impl Service<Request<Body>> for WithHealth {
+impl Service<Request<RequestBody>> for WithHealth {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Answer;
@@ -65,7 +66,7 @@ impl Service<Request<Body>> for WithHealth {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Answer {
+    fn call(&mut self, request: Request<RequestBody>) -> Answer {
         let is_health =
             request.uri().path() == PATH && matches!(*request.method(), Method::GET | Method::HEAD);
         if is_health {

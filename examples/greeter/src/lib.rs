@@ -8,10 +8,10 @@ use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use http::Uri;
-use keyway_rpc::http1::{Exchange, ServeConfig, Served, TokioIo, serve};
+use keyway_http::{Exchange, ServeConfig, Served, serve};
 use keyway_rpc::{Error, Request, Response, Router};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_stream::StreamExt;
+
 use tokio_stream::wrappers::TcpListenerStream;
 use tower_service::Service;
 
@@ -61,7 +61,7 @@ impl GreetService for Greeter {
 /// Serves on a TCP port until `shutdown` resolves.
 pub async fn run_server(listener: TcpListener, shutdown: impl Future<Output = ()>) -> Served {
     let router = Router::new().add_service(GreetServiceServer::new(Greeter));
-    let connections = TcpListenerStream::new(listener).map(|io| io.map(TokioIo::new));
+    let connections = TcpListenerStream::new(listener);
     serve(
         connections,
         |_| router.clone(),
@@ -81,7 +81,7 @@ pub fn client(address: SocketAddr) -> GreetServiceClient<Exchange<Dial>> {
 pub struct Dial(SocketAddr);
 
 impl Service<Uri> for Dial {
-    type Response = TokioIo<TcpStream>;
+    type Response = TcpStream;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 
@@ -91,6 +91,6 @@ impl Service<Uri> for Dial {
 
     fn call(&mut self, _: Uri) -> Self::Future {
         let address = self.0;
-        Box::pin(async move { TcpStream::connect(address).await.map(TokioIo::new) })
+        Box::pin(TcpStream::connect(address))
     }
 }

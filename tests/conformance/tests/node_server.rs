@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use http::HeaderValue;
-use hyper_util::client::legacy::{self, connect::HttpConnector};
+use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
 use keyway_conformance::server::DESCRIPTORS_PATH;
 use keyway_conformance::suite::conformance_payload::RequestInfo;
@@ -16,8 +16,8 @@ use keyway_conformance::suite::{
     ConformanceServiceClient, Error as WantedError, Header, IdempotentUnaryRequest, UnaryRequest,
     UnaryResponseDefinition,
 };
+use keyway_http::Exchange;
 use keyway_rpc::client::{Config, Transport};
-use keyway_rpc::http1::Exchange;
 use keyway_rpc::{Code, Codec, Request};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
@@ -169,7 +169,11 @@ async fn a_stock_server_of_node_understands_the_client() -> Result<()> {
     let Some(server) = Server::start("1.1").await? else {
         return Ok(());
     };
-    all_cases(&server, Exchange::new(HttpConnector::new())).await?;
+    let tcp = tower::service_fn(|uri: http::Uri| async move {
+        tokio::net::TcpStream::connect(uri.authority().map_or("", |authority| authority.as_str()))
+            .await
+    });
+    all_cases(&server, Exchange::new(tcp)).await?;
     let pool = legacy::Client::builder(TokioExecutor::new()).build_http::<keyway_rpc::Body>();
     all_cases(&server, pool).await
 }

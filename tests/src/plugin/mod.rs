@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+use keyway_http::{Exchange, ServeConfig, serve};
 use keyway_local::Address;
 use keyway_mux::{Connector, Listener, Role, Session};
 use keyway_proto::accesscontrol::v1 as access;
@@ -12,7 +13,6 @@ use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
 use keyway_proto::{DESCRIBE_HEADER, LAUNCH_VARIABLE, LaunchConfig};
 use keyway_rpc::client::Client;
-use keyway_rpc::http1::{Exchange, ServeConfig, serve};
 use keyway_rpc::{BinaryMetadata as _, Error, Request, Router};
 use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use keyway_http::RequestBody;
 use keyway_mux::Session;
 use keyway_proto::accesscontrol::v1 as access;
 use keyway_proto::plugins::v1 as plugins;
@@ -237,7 +238,7 @@ impl Wire {
     }
 }
 
-impl TowerService<http::Request<Body>> for Wire {
+impl TowerService<http::Request<RequestBody>> for Wire {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<http::Response<Body>, Infallible>>;
@@ -246,7 +247,7 @@ impl TowerService<http::Request<Body>> for Wire {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+    fn call(&mut self, request: http::Request<RequestBody>) -> Self::Future {
         let is_query = request.uri().path().ends_with("/GetSecrets");
         if is_query && self.player.script().answer == Answer::Garbage {
             let response = http::Response::builder()

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use keyway_http::{ServeConfig, serve_connection};
 use keyway_proto::health::v1::{GetVersionRequest, GetVersionResponse, VersionService};
-use keyway_rpc::http1::{ServeConfig, TokioIo, serve_connection};
 use keyway_rpc::{Error, Request, Response, Router};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -91,7 +91,7 @@ async fn accept(listener: UnixListener, router: Router, n_accepted: &AtomicUsize
         connections.spawn(async move {
             let never = std::future::pending();
             // A client may leave at any time.
-            let _ = serve_connection(TokioIo::new(stream), router, &config, never).await;
+            let _ = serve_connection(stream, router, &config, never).await;
         });
     }
 }

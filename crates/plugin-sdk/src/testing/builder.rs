@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::HeaderMap;
+use keyway_http::{ServeConfig, serve};
 use keyway_mux::{Config, Listener, Session};
 use keyway_proto::DESCRIBE_HEADER;
 use keyway_proto::keyway::v1::PluginDescription;
@@ -13,7 +14,6 @@ use keyway_proto::plugins::v1::{
     RegisterPluginRequest, RegisterPluginResponse, RegisterService, RegisterServiceServer,
 };
 use keyway_proto::registration::{InvalidDescription, check_registration};
-use keyway_rpc::http1::{ServeConfig, serve};
 use keyway_rpc::{BinaryMetadata as _, Error, Request, Response, Router};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;

@@ -34,10 +34,10 @@ mod launch;
 
 use std::future::Future;
 
+use keyway_http::Exchange;
 use keyway_mux::{Connector, Session};
 use keyway_proto::accesscontrol::v1 as access;
 use keyway_proto::plugins::v1::{PluginServiceClient, ShutdownRequest};
-use keyway_rpc::http1::Exchange;
 use keyway_secrets::{Envelope, Pattern};
 use tokio::task::{JoinHandle, JoinSet};
 

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
+use keyway_http::{ServeConfig, serve_connection};
 use keyway_local::Address;
 use keyway_proto::health::v1::{
     GetVersionRequest, GetVersionResponse, VersionService, VersionServiceServer,
@@ -24,7 +25,6 @@ use keyway_proto::resolver::v1::{
     GetSecretsRequest, GetSecretsResponse, ResolverService, ResolverServiceServer,
     get_secrets_response,
 };
-use keyway_rpc::http1::{ServeConfig, TokioIo, serve_connection};
 use keyway_rpc::{BinaryMetadata as _, Error, ErrorDetail, Request, Response, Router};
 use keyway_secrets::Envelope;
 use prost::Message as _;
@@ -245,7 +245,7 @@ async fn accept(listener: UnixListener, accepted: Arc<AtomicUsize>) {
         connections.spawn(async move {
             let config = ServeConfig::default().header_read_timeout(Duration::from_secs(60));
             let never = std::future::pending();
-            let _ = serve_connection(TokioIo::new(stream), router(), &config, never).await;
+            let _ = serve_connection(stream, router(), &config, never).await;
         });
     }
 }

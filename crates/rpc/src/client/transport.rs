@@ -11,7 +11,7 @@ use crate::{Body, BoxError};
 /// needs of it. It is implemented for every such service and by nothing else.
 ///
 /// A transport is cloned for each call, so its clones share connections, as those of
-/// `hyper_util`'s pooled client and of [`Exchange`](crate::http1::Exchange) do.
+/// `hyper_util`'s pooled client and of `keyway-http`'s `Exchange` do.
 pub trait Transport: Clone + Send + Sync + 'static + sealed::Sealed {
     /// The body of a response.
     type ResponseBody: http_body::Body<Data: Send, Error: Into<BoxError>> + Send;

@@ -3,19 +3,16 @@
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http::Uri;
+use keyway_http::{Exchange, ServeConfig, serve_connection};
 use keyway_rpc::client::{Client, Config};
-use keyway_rpc::http1::{Exchange, ServeConfig, ServeError, TokioIo, serve_connection};
-use keyway_rpc::{Body, Error, Idempotency, MethodSpec, Request, Response, Route, Router};
+use keyway_rpc::{Error, Idempotency, MethodSpec, Request, Response, Route, Router};
 use prost::Message;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::io::DuplexStream;
 use tower_service::Service;
 
 /// A message with one string.
@@ -141,7 +138,7 @@ impl Memory {
         let (near, far) = tokio::io::duplex(16 * 1024);
         let (router, config) = (self.router.clone(), self.config.clone());
         tokio::spawn(async move {
-            let _ = serve_connection(TokioIo::new(far), router, &config, pending()).await;
+            let _ = serve_connection(far, router, &config, pending()).await;
         });
         near
     }
@@ -152,7 +149,7 @@ impl Memory {
 }
 
 impl Service<Uri> for Memory {
-    type Response = TokioIo<DuplexStream>;
+    type Response = DuplexStream;
     type Error = Infallible;
     type Future = std::future::Ready<Result<Self::Response, Infallible>>;
 
@@ -161,215 +158,6 @@ impl Service<Uri> for Memory {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        std::future::ready(Ok(TokioIo::new(self.open())))
-    }
-}
-
-/// How the serving of a connection ended.
-pub(crate) type Ended = JoinHandle<Result<(), ServeError>>;
-
-/// A connection to this service, and how it ended.
-pub(crate) fn connection<S>(
-    config: ServeConfig,
-    service: S,
-    stop: oneshot::Receiver<()>,
-) -> (DuplexStream, Ended)
-where
-    S: Service<
-            http::Request<Body>,
-            Response = http::Response<Body>,
-            Error = Infallible,
-            Future: Send,
-        > + Clone
-        + Send
-        + 'static,
-{
-    let (near, far) = tokio::io::duplex(16 * 1024);
-    let served = tokio::spawn(async move {
-        let stop = async {
-            // Dropping the sender is no reason to stop.
-            if stop.await.is_err() {
-                pending().await
-            }
-        };
-        serve_connection(TokioIo::new(far), service, &config, stop).await
-    });
-    (near, served)
-}
-
-/// Sends raw bytes on a new connection and returns everything that comes back until the server
-/// closes it, or says nothing more for a minute.
-pub(crate) async fn raw(memory: &Memory, parts: &[&[u8]]) -> String {
-    let mut io = memory.open();
-    for part in parts {
-        // A server may stop reading in the middle; then its answer is what counts.
-        let _ = io.write_all(part).await;
-    }
-    read_raw(&mut io).await
-}
-
-pub(crate) async fn read_raw(io: &mut DuplexStream) -> String {
-    let mut answer = Vec::new();
-    let reading = io.read_to_end(&mut answer);
-    let _ = tokio::time::timeout(Duration::from_secs(60), reading).await;
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-/// The head of a POST to the echo with these additional lines.
-pub(crate) fn head(lines: &str) -> String {
-    format!(
-        "POST /test.Echo/Echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/proto\r\n{lines}\r\n"
-    )
-}
-
-/// What a scripted server does next.
-#[derive(Clone, Debug)]
-pub(crate) enum Step {
-    /// Reads the head and the body of one request.
-    Request,
-    /// Checks that the client's write side is open: nothing comes, not even an end.
-    StillOpen,
-    Send(Vec<u8>),
-    /// Sends in pieces of this many bytes, each of which arrives alone.
-    SendInPieces(Vec<u8>, usize),
-    /// Checks that exactly these bytes come next.
-    Expect(Vec<u8>),
-    /// Waits until the client closes its write side.
-    Closed,
-    Close,
-    Hang,
-}
-
-/// Connections to a server that follows a script.
-#[derive(Clone)]
-pub(crate) struct Scripted {
-    script: Vec<Step>,
-    capacity: usize,
-    servers: Arc<Mutex<JoinSet<()>>>,
-}
-
-impl Scripted {
-    pub(crate) fn new(script: Vec<Step>) -> Self {
-        Self {
-            script,
-            capacity: 16 * 1024,
-            servers: Arc::default(),
-        }
-    }
-
-    /// Lets at most this many bytes be under way.
-    pub(crate) fn with_capacity(mut self, bytes: usize) -> Self {
-        self.capacity = bytes;
-        self
-    }
-
-    /// Waits until the script is at its end; panics if a step failed.
-    pub(crate) async fn finished(&self) {
-        let mut servers = std::mem::take(&mut *self.servers.lock().expect("not poisoned"));
-        let done = servers.join_next().await.expect("one connection was made");
-        done.expect("every step of the script went well");
-    }
-}
-
-impl Service<Uri> for Scripted {
-    type Response = TokioIo<DuplexStream>;
-    type Error = Infallible;
-    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let (near, far) = tokio::io::duplex(self.capacity);
-        let server = follow(self.script.clone(), far);
-        self.servers.lock().expect("not poisoned").spawn(server);
-        std::future::ready(Ok(TokioIo::new(near)))
-    }
-}
-
-async fn follow(script: Vec<Step>, mut io: DuplexStream) {
-    for step in script {
-        match step {
-            Step::Request => read_request(&mut io).await,
-            Step::StillOpen => {
-                let read = tokio::time::timeout(Duration::from_millis(20), io.read_u8()).await;
-                assert!(read.is_err(), "the client sent more, or closed: {read:?}");
-            }
-            // A client may have seen enough before all is sent.
-            Step::Send(bytes) => drop(io.write_all(&bytes).await),
-            Step::SendInPieces(bytes, size) => {
-                for piece in bytes.chunks(size) {
-                    io.write_all(piece)
-                        .await
-                        .expect("the client reads to the end");
-                    tokio::task::yield_now().await;
-                }
-            }
-            Step::Expect(expected) => {
-                let mut read = vec![0; expected.len()];
-                io.read_exact(&mut read)
-                    .await
-                    .expect("the client sends as much");
-                assert_eq!(
-                    String::from_utf8_lossy(&read),
-                    String::from_utf8_lossy(&expected)
-                );
-            }
-            Step::Closed => {
-                let mut rest = Vec::new();
-                let closed =
-                    tokio::time::timeout(Duration::from_secs(5), io.read_to_end(&mut rest));
-                closed
-                    .await
-                    .expect("the client closes")
-                    .expect("an orderly end");
-                assert!(rest.is_empty(), "{rest:?}");
-            }
-            Step::Close => return,
-            Step::Hang => pending().await,
-        }
-    }
-}
-
-async fn read_request(io: &mut DuplexStream) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(io.read_u8().await.expect("a whole head"));
-    }
-    let head = String::from_utf8(head).expect("a head is ASCII");
-    let length = head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: "));
-    let length: usize = length.map_or(0, |text| text.parse().expect("a number"));
-    let mut body = vec![0; length];
-    io.read_exact(&mut body).await.expect("a whole body");
-}
-
-/// A tower service of one function.
-pub(crate) fn tower_fn<F>(function: F) -> Function<F>
-where
-    F: Fn(http::Request<Body>) -> http::Response<Body> + Clone,
-{
-    Function(function)
-}
-
-#[derive(Clone)]
-pub(crate) struct Function<F>(F);
-
-impl<F> Service<http::Request<Body>> for Function<F>
-where
-    F: Fn(http::Request<Body>) -> http::Response<Body>,
-{
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        std::future::ready(Ok((self.0)(request)))
+        std::future::ready(Ok(self.open()))
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use http::HeaderValue;
+use keyway_http::{Exchange, ExchangeError};
 use keyway_mux::{Connector, Session};
 use keyway_proto::accesscontrol::v1 as access;
 use keyway_proto::keyway::v1::{self as keyway, FailureKind};
@@ -12,7 +13,6 @@ use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
 use keyway_proto::{INCOMPLETE_HEADER, MAY_ASK_USER_HEADER, REQUEST_ID_HEADER};
 use keyway_rpc::client::{self, Client};
-use keyway_rpc::http1::{Exchange, ExchangeError};
 use keyway_rpc::{BinaryMetadata as _, Budget, Claim, Code, Error, Request, Response};
 use keyway_secrets::Pattern;
 use prost::Message as _;

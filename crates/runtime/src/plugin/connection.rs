@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use http::HeaderMap;
+use keyway_http::{ServeConfig, serve};
 use keyway_mux::{Listener, OpenError as OpenStreamError, Role, Session};
 use keyway_proto::health::v1::VersionServiceServer;
 use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
-use keyway_rpc::http1::{ServeConfig, serve};
 use keyway_rpc::{Error, Request, Response, Router};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::HeaderMap;
+use keyway_http::{Exchange, ServeConfig, serve};
 use keyway_mux::{Connector, Listener, Role, Session};
 use keyway_proto::accesscontrol::v1 as access;
 use keyway_proto::keyway::v1::{
@@ -13,7 +14,6 @@ use keyway_proto::keyway::v1::{
 use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
 use keyway_proto::{DESCRIBE_HEADER, INCOMPLETE_HEADER, MAY_ASK_USER_HEADER};
-use keyway_rpc::http1::{Exchange, ServeConfig, serve};
 use keyway_rpc::{BinaryMetadata as _, Error, Request, Response, Router};
 use prost::Message as _;
 

@@ -9,13 +9,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{MapOk, TryFutureExt as _};
-use futures::stream::{Stream, TryStreamExt as _};
+use futures::stream::Stream;
+use keyway_http::{Exchange, ServeConfig, serve};
 use keyway_interop::demo_value as value;
 use keyway_mux::{Connector, Listener, Session};
 use keyway_proto::{plugins::v1 as plugins, resolver::v1 as resolver};
 use keyway_rpc::client::Client;
-use keyway_rpc::http1::{Exchange, ServeConfig, TokioIo, serve};
 use keyway_rpc::{Error, MethodSpec, Request, Response, Route, Router};
 use keyway_yamux_engine::{YamuxConnector, YamuxListener, YamuxSession, YamuxStream};
 use resolver::get_secrets_response::Envelope;
@@ -114,7 +113,7 @@ impl Multiplexer for YamuxSession {
 /// Serves routes and `/health` on every stream that the peer opens.
 pub(crate) fn spawn_server<M: Multiplexer>(tasks: &mut JoinSet<()>, session: &M, router: Router) {
     let service = router.with_fallback(Health);
-    let listener = session.listener().map_ok(TokioIo::new);
+    let listener = session.listener();
     let until = session.ended();
     tasks.spawn(async move {
         serve(
@@ -224,35 +223,9 @@ pub(crate) async fn accept_hijack(listener: UnixListener) -> UnixStream {
     stream
 }
 
-/// Opens streams of either multiplexer for hyper.
-#[derive(Clone)]
-pub(crate) struct Dial<C>(C);
-
-type Wrap<S> = fn(S) -> TokioIo<S>;
-
-impl<C> Service<http::Uri> for Dial<C>
-where
-    C: Service<http::Uri>,
-{
-    type Response = TokioIo<C::Response>;
-    type Error = C::Error;
-    type Future = MapOk<C::Future, Wrap<C::Response>>;
-
-    fn poll_ready(
-        &mut self,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<(), C::Error>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, uri: http::Uri) -> Self::Future {
-        self.0.call(uri).map_ok(TokioIo::new as Wrap<C::Response>)
-    }
-}
-
 /// A client that opens a stream for each call.
-pub(crate) fn client<M: Multiplexer>(session: &M) -> Client<Exchange<Dial<M::Connector>>> {
-    Client::new(Exchange::new(Dial(session.connector())))
+pub(crate) fn client<M: Multiplexer>(session: &M) -> Client<Exchange<M::Connector>> {
+    Client::new(Exchange::new(session.connector()))
 }
 
 /// Registers as the demo plugin, and gives the runtime's name.

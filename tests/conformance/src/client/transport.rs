@@ -12,10 +12,11 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::Connected;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use keyway_http::Exchange;
 use keyway_mux::Session;
-use keyway_rpc::http1::Exchange;
 use keyway_rpc::{Body, BoxError};
 use tokio::net::TcpStream;
+use tower::util::MapResponse;
 use tower_service::Service;
 
 use crate::network::{self, Io};
@@ -31,7 +32,7 @@ impl Transports {
     pub(super) fn new(dial: Dial) -> Self {
         let http2 = legacy::Client::builder(TokioExecutor::new())
             .http2_only(true)
-            .build(dial.clone());
+            .build(MapResponse::new(dial.clone(), Connection::new as Wrap));
         Self {
             http1: Transport::Http1(Exchange::new(dial)),
             http2: Transport::Http2(Box::new(http2)),
@@ -43,7 +44,7 @@ impl Transports {
 #[derive(Clone)]
 pub(super) enum Transport {
     Http1(Exchange<Dial>),
-    Http2(Box<legacy::Client<Dial, Body>>),
+    Http2(Box<legacy::Client<MapResponse<Dial, Wrap>, Body>>),
 }
 
 type BoxBody = UnsyncBoxBody<bytes::Bytes, BoxError>;
@@ -55,7 +56,9 @@ impl Service<Request<Body>> for Transport {
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         match self {
-            Self::Http1(service) => service.poll_ready(cx).map_err(Into::into),
+            Self::Http1(service) => {
+                Service::<Request<Body>>::poll_ready(service, cx).map_err(Into::into)
+            }
             Self::Http2(service) => service.poll_ready(cx).map_err(Into::into),
         }
     }
@@ -90,7 +93,7 @@ pub(super) enum Dial {
 }
 
 impl Dial {
-    async fn connect(self, uri: Uri) -> io::Result<Connection> {
+    async fn connect(self, uri: Uri) -> io::Result<Box<dyn Io>> {
         let missing = || io::Error::other("the URI has no port");
         let port = uri.port_u16().ok_or_else(missing)?;
         let io: Box<dyn Io> = match self {
@@ -101,14 +104,14 @@ impl Dial {
             }
             Self::Mux(session) => Box::new(network::dial(&session, port).await?),
         };
-        Ok(Connection(TokioIo::new(io)))
+        Ok(io)
     }
 }
 
 impl Service<Uri> for Dial {
-    type Response = Connection;
+    type Response = Box<dyn Io>;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Connection>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Box<dyn Io>>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -121,6 +124,15 @@ impl Service<Uri> for Dial {
 
 /// A connection of either kind.
 pub(super) struct Connection(TokioIo<Box<dyn Io>>);
+
+/// Makes a connection of hyper of a byte stream.
+type Wrap = fn(Box<dyn Io>) -> Connection;
+
+impl Connection {
+    fn new(io: Box<dyn Io>) -> Self {
+        Self(TokioIo::new(io))
+    }
+}
 
 impl legacy::connect::Connection for Connection {
     fn connected(&self) -> Connected {

@@ -9,8 +9,8 @@ use http::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use keyway_http::{ServeConfig, serve};
 use keyway_mux::Listener;
-use keyway_rpc::http1::{ServeConfig, serve};
 use keyway_rpc::{Compression, Router};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -115,7 +115,6 @@ async fn serve_all<I: Io + 'static>(
     service: WithQuery,
 ) {
     if version == HttpVersion::HttpVersion1 {
-        let connections = connections.map(|io| io.map(TokioIo::new));
         let make_service = move |_: &_| service.clone();
         let forever = std::future::pending();
         serve(connections, make_service, ServeConfig::default(), forever).await;

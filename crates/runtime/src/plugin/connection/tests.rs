@@ -1,7 +1,7 @@
 //! Why a connection ended, as its owner reports it.
 
+use keyway_http::Exchange;
 use keyway_rpc::client::Client;
-use keyway_rpc::http1::Exchange;
 use tokio::io::{DuplexStream, copy_bidirectional};
 use tokio::sync::Notify;
 

@@ -17,15 +17,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use http::Uri;
-use hyper::rt::{Read, Write};
+use http_body::Body;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
 pub use self::body::ExchangeBody;
 pub use self::error::ExchangeError;
 use self::head::Head;
-use super::outgoing::SendError;
-use super::reader::Reader;
-use crate::{Body, BoxError};
+use crate::BoxError;
+use crate::wire::Reader;
+use crate::wire::SendError;
 
 /// A transport that opens a connection for each request, by a connector, and closes it afterwards.
 ///
@@ -42,26 +43,15 @@ use crate::{Body, BoxError};
 /// dropped, and switching protocols is an error. Heads may have 64 KiB and 100 fields. All buffers
 /// made here are zeroed before they are freed.
 ///
-/// The connector is a `tower::Service<Uri>` whose I/O objects implement hyper's traits:
+/// The connector is a `tower::Service<Uri>` whose response implements tokio's I/O traits:
 ///
 /// ```
-/// use keyway_rpc::http1::{Exchange, TokioIo};
+/// use keyway_http::Exchange;
 /// use tokio::net::UnixStream;
 ///
-/// # #[derive(Clone)] struct Connector;
-/// # impl tower_service::Service<http::Uri> for Connector {
-/// #     type Response = TokioIo<UnixStream>;
-/// #     type Error = std::io::Error;
-/// #     type Future = std::pin::Pin<Box<dyn Future<Output = std::io::Result<Self::Response>> + Send>>;
-/// #     fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<std::io::Result<()>> {
-/// #         std::task::Poll::Ready(Ok(()))
-/// #     }
-/// #     fn call(&mut self, _: http::Uri) -> Self::Future {
-/// #         Box::pin(async { UnixStream::connect("/run/demo.sock").await.map(TokioIo::new) })
-/// #     }
-/// # }
-/// let transport = Exchange::new(Connector);
-/// let client = keyway_rpc::client::Client::new(transport);
+/// let connector = tower::service_fn(|_: http::Uri| UnixStream::connect("/run/demo.sock"));
+/// let transport = Exchange::new(connector);
+/// # drop(transport);
 /// ```
 #[derive(Clone)]
 pub struct Exchange<C> {
@@ -88,14 +78,15 @@ impl<C> fmt::Debug for Exchange<C> {
     }
 }
 
-impl<C, I> Service<http::Request<Body>> for Exchange<C>
+impl<C, I, B> Service<http::Request<B>> for Exchange<C>
 where
     C: Service<Uri, Response = I>,
     C::Error: Into<BoxError>,
     C::Future: Send + 'static,
-    I: Read + Write + Send + Unpin + 'static,
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
-    type Response = http::Response<ExchangeBody<I>>;
+    type Response = http::Response<ExchangeBody<I, B>>;
     type Error = ExchangeError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ExchangeError>> + Send>>;
 
@@ -104,17 +95,17 @@ where
         ready.map_err(|error| ExchangeError::Connect(error.into()))
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let connecting = self.connector.call(request.uri().clone());
         let expects_body = request.method() != http::Method::HEAD;
-        let mut outgoing = request::outgoing(request);
+        let mut writer = request::writer(request);
         Box::pin(async move {
             let connected = connecting.await;
             let mut io = connected.map_err(|error| ExchangeError::Connect(error.into()))?;
             let mut reader = Reader::new();
             let (mut unsent, mut interim) = (None, 0);
             let head = poll_fn(|cx| {
-                match outgoing.poll_send(&mut io, cx) {
+                match writer.poll_send(&mut io, cx) {
                     Poll::Ready(Err(SendError::Body(error))) => {
                         return Poll::Ready(Err(ExchangeError::Body(error)));
                     }
@@ -129,13 +120,13 @@ where
                 (Err(ExchangeError::Closed), Some(error)) => return Err(error.into()),
                 (head, _) => head?,
             };
-            Ok(ExchangeBody::response(head, io, reader, outgoing).await)
+            Ok(ExchangeBody::response(head, io, reader, writer).await)
         })
     }
 }
 
 /// Reads the head of the final response.
-fn poll_head<I: Read + Unpin>(
+fn poll_head<I: AsyncRead + Unpin>(
     reader: &mut Reader,
     io: &mut I,
     expects_body: bool,

@@ -22,7 +22,7 @@ pub(super) struct ToHyper<S> {
 
 impl<S, B> hyper::service::Service<http::Request<Incoming>> for ToHyper<S>
 where
-    S: Service<http::Request<crate::Body>, Response = http::Response<B>, Error = Infallible>
+    S: Service<http::Request<crate::RequestBody>, Response = http::Response<B>, Error = Infallible>
         + Clone,
 {
     type Response = http::Response<Tracked<B>>;
@@ -33,7 +33,7 @@ where
         let call = match is_framed_clearly(&request) {
             true => Call::Waiting {
                 service: self.service.clone(),
-                request: Some(request.map(crate::Body::from)),
+                request: Some(request.map(crate::RequestBody::from)),
             },
             false => Call::Refused,
         };
@@ -82,7 +82,7 @@ pin_project_lite::pin_project! {
     /// Waits until a service is ready, then calls it.
     #[project = CallProjection]
     enum Call<S, F> {
-        Waiting { service: S, request: Option<http::Request<crate::Body>> },
+        Waiting { service: S, request: Option<http::Request<crate::RequestBody>> },
         Called { #[pin] future: F },
         Refused,
     }
@@ -90,7 +90,7 @@ pin_project_lite::pin_project! {
 
 impl<S, B> Future for Answering<S, S::Future>
 where
-    S: Service<http::Request<crate::Body>, Response = http::Response<B>, Error = Infallible>,
+    S: Service<http::Request<crate::RequestBody>, Response = http::Response<B>, Error = Infallible>,
 {
     type Output = Result<http::Response<Tracked<B>>, Infallible>;
 

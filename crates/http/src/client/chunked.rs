@@ -1,7 +1,7 @@
 //! The chunked transfer coding, read (RFC 9112, section 7.1).
 
 use super::error::ExchangeError;
-use crate::http1::reader::Reader;
+use crate::wire::Reader;
 
 /// The longest line of a size or a trailer field; sizes have at most 16 digits, and extensions are
 /// of no use to anybody.

@@ -2,12 +2,16 @@
 
 use http::header::HOST;
 use http::{Method, Uri};
+use http_body::Body;
 
-use super::super::outgoing::{Framing, Outgoing};
-use crate::Body;
+use crate::BoxError;
+use crate::wire::{Framing, Writer};
 
 /// The request on its way.
-pub(super) fn outgoing(request: http::Request<Body>) -> Outgoing<Body> {
+pub(super) fn writer<B>(request: http::Request<B>) -> Writer<B>
+where
+    B: Body<Error: Into<BoxError>> + Unpin,
+{
     let (parts, body) = request.into_parts();
     let framing = match Framing::of(&body) {
         Framing::Length { remaining: 0 } if parts.method == Method::GET => Framing::None,
@@ -18,11 +22,11 @@ pub(super) fn outgoing(request: http::Request<Body>) -> Outgoing<Body> {
     let end = b" HTTP/1.1\r\n";
     if parts.headers.contains_key(HOST) {
         let start = [method, b" ", path.as_bytes(), end];
-        return Outgoing::new(&start, &parts.headers, body, framing);
+        return Writer::new(&start, &parts.headers, body, framing);
     }
     let (host, path) = (host(&parts.uri).as_bytes(), path.as_bytes());
     let start = [method, b" ", path, end, b"host: ", host, b"\r\n"];
-    Outgoing::new(&start, &parts.headers, body, framing)
+    Writer::new(&start, &parts.headers, body, framing)
 }
 
 /// The authority without the user information, which has no place in a `host` field.

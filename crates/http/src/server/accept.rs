@@ -7,14 +7,14 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use futures_core::Stream;
-use hyper::rt::{Read, Write};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
 use super::{ServeConfig, ServeError, serve_connection};
-use crate::{Body, BoxError};
+use crate::{BoxError, RequestBody};
 
 /// How a call of [`serve`] went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,9 +56,9 @@ pub async fn serve<L, I, M, S, B>(
 ) -> Served
 where
     L: Stream<Item = io::Result<I>>,
-    I: Read + Write + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     M: FnMut(&I) -> S,
-    S: Service<http::Request<Body>, Response = http::Response<B>, Error = Infallible>
+    S: Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>
         + Clone
         + Send
         + 'static,
@@ -116,8 +116,9 @@ async fn connection<I, S, B>(
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), ServeError>
 where
-    I: Read + Write + Unpin,
-    S: Service<http::Request<Body>, Response = http::Response<B>, Error = Infallible> + Clone,
+    I: AsyncRead + AsyncWrite + Unpin,
+    S: Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>
+        + Clone,
     B: http_body::Body + 'static,
     B::Error: Into<BoxError>,
 {

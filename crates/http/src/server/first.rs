@@ -17,16 +17,16 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Uri, Version};
-use hyper::rt::{Read, Write};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
 use super::ServeError;
 use super::activity::Wait;
 use super::clock::Clock;
 use super::stop::Stop;
-use crate::http1::outgoing::{Framing, Outgoing, SendError};
-use crate::http1::reader::Reader;
-use crate::{Body, BoxError};
+use crate::wire::Reader;
+use crate::wire::{Framing, SendError, Writer};
+use crate::{BoxError, RequestBody};
 
 /// The most fields of a head, as hyper has it.
 const MAX_FIELDS: usize = 100;
@@ -48,8 +48,8 @@ pub(super) async fn first<I, S, B, F>(
     stop: &mut Stop<'_, F>,
 ) -> Result<Next, ServeError>
 where
-    I: Read + Write + Unpin,
-    S: Service<http::Request<Body>, Response = http::Response<B>, Error = Infallible>,
+    I: AsyncRead + AsyncWrite + Unpin,
+    S: Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>,
     B: http_body::Body,
     B::Error: Into<BoxError>,
     F: Future<Output = ()>,
@@ -83,7 +83,7 @@ async fn wait<I, F>(
     stop: &mut Stop<'_, F>,
 ) -> Result<bool, ServeError>
 where
-    I: Read + Write + Unpin,
+    I: AsyncRead + AsyncWrite + Unpin,
     F: Future<Output = ()>,
 {
     poll_fn(|cx| {
@@ -105,13 +105,13 @@ where
 
 /// Closes the write side. A peer that does not take even that is not waited for; dropping the
 /// connection tells it as well.
-fn close<I: Write + Unpin>(io: &mut I, cx: &mut Context<'_>) {
+fn close<I: AsyncWrite + Unpin>(io: &mut I, cx: &mut Context<'_>) {
     // There is nothing left to say, so nobody misses it.
     let _ = Pin::new(io).poll_shutdown(cx);
 }
 
 /// Takes a plain request out of the reader; `None`, and nothing is taken, if it is not one.
-fn plain(reader: &mut Reader, max_head_size: usize) -> Option<http::Request<Body>> {
+fn plain(reader: &mut Reader, max_head_size: usize) -> Option<http::Request<RequestBody>> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut head = httparse::Request::new(&mut []);
     let unread = reader.unread();
@@ -141,8 +141,8 @@ fn plain(reader: &mut Reader, max_head_size: usize) -> Option<http::Request<Body
     }
     reader.consume(size);
     let body = match length {
-        0 => Body::empty(),
-        length => Body::full(reader.take(length, true)),
+        0 => RequestBody::default(),
+        length => RequestBody::full(reader.take(length, true)),
     };
     let mut request = http::Request::new(body);
     *request.method_mut() = method;
@@ -202,11 +202,11 @@ async fn answer<I, S, B, F>(
     reader: &mut Reader,
     service: &mut S,
     stop: &mut Stop<'_, F>,
-    request: http::Request<Body>,
+    request: http::Request<RequestBody>,
 ) -> Result<http::Response<B>, ServeError>
 where
-    I: Read + Unpin,
-    S: Service<http::Request<Body>, Response = http::Response<B>, Error = Infallible>,
+    I: AsyncRead + Unpin,
+    S: Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>,
     F: Future<Output = ()>,
 {
     let call = async {
@@ -240,7 +240,7 @@ async fn send<I, B, F>(
     stop: &mut Stop<'_, F>,
 ) -> Result<bool, ServeError>
 where
-    I: Write + Unpin,
+    I: AsyncWrite + Unpin,
     B: http_body::Body,
     B::Error: Into<BoxError>,
     F: Future<Output = ()>,
@@ -258,11 +258,11 @@ where
     };
     let stays = !stop.is_stopping() && !parts.headers.contains_key(header::CONNECTION);
     let start = start(&parts.status, stays);
-    let mut outgoing = Outgoing::new(&start, &parts.headers, body.as_mut(), framing);
+    let mut writer = Writer::new(&start, &parts.headers, body.as_mut(), framing);
     clock.restart();
-    poll_fn(|cx| match outgoing.poll_send(io, cx) {
+    poll_fn(|cx| match writer.poll_send(io, cx) {
         Poll::Ready(sent) => Poll::Ready(sent.map_err(ServeError::from)),
-        Poll::Pending => match outgoing.blocked_at() {
+        Poll::Pending => match writer.blocked_at() {
             Some(written) => clock.poll(Wait::Reader { written }, cx),
             None => Poll::Pending,
         },

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use keyway_rpc::http1::{ServeConfig, Served, TokioIo, serve};
+use keyway_http::{ServeConfig, Served, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -19,11 +19,11 @@ use support::{Alive, head, read_raw, router};
 struct Incoming(mpsc::UnboundedReceiver<DuplexStream>);
 
 impl futures_core::Stream for Incoming {
-    type Item = io::Result<TokioIo<DuplexStream>>;
+    type Item = io::Result<DuplexStream>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let next = self.0.poll_recv(cx);
-        next.map(|io| io.map(|io| Ok(TokioIo::new(io))))
+        next.map(|io| io.map(Ok))
     }
 }
 
@@ -137,7 +137,7 @@ async fn errors_that_pass_are_waited_out_and_the_end_of_the_source_is_an_end() {
     struct Errors(Vec<io::ErrorKind>);
 
     impl futures_core::Stream for Errors {
-        type Item = io::Result<TokioIo<DuplexStream>>;
+        type Item = io::Result<DuplexStream>;
 
         fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
             match self.0.pop() {

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt;
+use keyway_http::{Exchange, ExchangeError};
 use keyway_rpc::client::Client;
-use keyway_rpc::http1::{Exchange, ExchangeError};
 use keyway_rpc::{Body, Code};
 use tower_service::Service;
 
@@ -98,11 +98,7 @@ async fn interim_answers_are_passed_over_as_long_as_they_are_few() {
 #[tokio::test]
 async fn the_head_is_what_http_asks_for() {
     // With gzip built in, silence would be taken as an offer.
-    let offer = if cfg!(feature = "gzip") {
-        "accept-encoding: identity\r\n"
-    } else {
-        ""
-    };
+    let offer = "accept-encoding: identity\r\n";
     let expected = format!(
         "POST /test.Echo/Echo HTTP/1.1\r\nhost: h:1\r\nx-mine: 1\r\n{offer}\
          content-type: application/proto\r\nconnect-protocol-version: 1\r\n\

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Frame;
-use keyway_rpc::http1::{ServeConfig, ServeError};
+use keyway_http::{ServeConfig, ServeError};
 use keyway_rpc::{Body, Router};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::oneshot;

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use keyway_rpc::http1::{ServeConfig, ServeError};
+use keyway_http::{RequestBody, ServeConfig, ServeError};
 use keyway_rpc::{Body, Code, Error, Request, Response, Route, Router};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
@@ -203,7 +203,7 @@ async fn stopping_ends_an_idle_connection_at_once() {
 /// A response in chunks, one without a body, and one that fails.
 #[tokio::test(start_paused = true)]
 async fn other_bodies_are_sent_as_hyper_sends_them() {
-    let service = support::tower_fn(|request: http::Request<Body>| {
+    let service = support::tower_fn(|request: http::Request<RequestBody>| {
         let frames = ["a", "bc"].map(|text| {
             let result: Result<_, std::io::Error> = Ok(http_body::Frame::data(
                 bytes::Bytes::from_static(text.as_bytes()),

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use hyper::rt::{Read, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use zeroize::Zeroize;
 
 /// Room for the head and the body of most messages.
@@ -21,7 +21,7 @@ const AFTERWARDS: usize = 64;
 /// 0 ....... start ======== end ....... touched ....... buffer.len()
 ///   used          unread       free    free, and never written to
 /// ```
-pub(super) struct Reader {
+pub(crate) struct Reader {
     block: Block,
     start: usize,
     end: usize,
@@ -80,7 +80,7 @@ impl AsRef<[u8]> for Block {
 }
 
 impl Reader {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             block: Block::new(INITIAL),
             start: 0,
@@ -88,15 +88,15 @@ impl Reader {
         }
     }
 
-    pub(super) fn unread(&self) -> &[u8] {
+    pub(crate) fn unread(&self) -> &[u8] {
         &self.block.buffer[self.start..self.end]
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    pub(super) fn consume(&mut self, bytes: usize) {
+    pub(crate) fn consume(&mut self, bytes: usize) {
         debug_assert!(
             self.start + bytes <= self.end,
             "only unread bytes can be used"
@@ -105,7 +105,7 @@ impl Reader {
     }
 
     /// Reads once, and returns how many bytes came: 0 at the end. A full buffer grows.
-    pub(super) fn poll_fill<I: Read + Unpin>(
+    pub(crate) fn poll_fill<I: AsyncRead + Unpin>(
         &mut self,
         io: &mut I,
         cx: &mut Context<'_>,
@@ -138,7 +138,7 @@ impl Reader {
 
     /// Takes `bytes` unread bytes out. When nothing else is unread, the buffer itself can leave,
     /// without a copy; it does so if it is the `last` time that something is taken.
-    pub(super) fn take(&mut self, bytes: usize, last: bool) -> Bytes {
+    pub(crate) fn take(&mut self, bytes: usize, last: bool) -> Bytes {
         let taken = self.start..self.start + bytes;
         self.consume(bytes);
         if last && self.is_empty() {
@@ -153,13 +153,13 @@ impl Reader {
 }
 
 /// Reads once into a slice, and returns how many bytes came.
-pub(super) fn poll_read<I: Read + Unpin>(
+pub(crate) fn poll_read<I: AsyncRead + Unpin>(
     io: &mut I,
     into: &mut [u8],
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
     let mut buffer = ReadBuf::new(into);
-    ready!(Pin::new(io).poll_read(cx, buffer.unfilled()))?;
+    ready!(Pin::new(io).poll_read(cx, &mut buffer))?;
     Poll::Ready(Ok(buffer.filled().len()))
 }
 

@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
-use crate::http1::reader::Reader;
+use crate::wire::Reader;
 
 /// A byte stream that begins with what was read from it already, and tells of what passes.
 pub(super) struct Wire<I> {
@@ -33,7 +33,7 @@ impl<I> Wire<I> {
     }
 
     /// Reads again what was read; `false` if there is nothing.
-    fn reread(&mut self, buffer: &mut ReadBufCursor<'_>) -> bool {
+    fn reread(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
         let Some(read) = &mut self.read else {
             return false;
         };
@@ -47,13 +47,13 @@ impl<I> Wire<I> {
     }
 }
 
-impl<I: Read + Unpin> Read for Wire<I> {
+impl<I: AsyncRead + Unpin> AsyncRead for Wire<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        mut buffer: ReadBufCursor<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.reread(&mut buffer) {
+        if self.reread(buffer) {
             self.activity.bytes_came();
             return Poll::Ready(Ok(()));
         }
@@ -66,7 +66,7 @@ impl<I: Read + Unpin> Read for Wire<I> {
     }
 }
 
-impl<I: Write + Unpin> Write for Wire<I> {
+impl<I: AsyncWrite + Unpin> AsyncWrite for Wire<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -6,33 +6,33 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::rt::{Read, Write};
+use http_body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::chunked::{Chunked, Step};
 use super::error::ExchangeError;
 use super::head::{Framing, Head};
-use crate::Body;
-use crate::buffer::Wiped;
-use crate::http1::outgoing::Outgoing;
-use crate::http1::reader::{Reader, poll_read};
+use crate::BoxError;
+use crate::wire::Writer;
+use crate::wire::{Reader, poll_read};
+use crate::zeroed::Zeroed;
 
 /// A body, or what is left of it, is read into one buffer of at most this size: whoever collects a
 /// body copies nothing up to here. It costs address space, not memory, until the bytes are there.
 const MAX_BLOCK: u64 = 1024 * 1024;
 
 /// The body of a response, which keeps its connection going.
-pub struct ExchangeBody<I> {
+pub struct ExchangeBody<I, B: Body> {
     /// Gone when everything was read.
-    connection: Option<Connection<I>>,
+    connection: Option<Connection<I, B>>,
     decoder: Decoder,
 }
 
-struct Connection<I> {
+struct Connection<I, B: Body> {
     io: I,
     reader: Reader,
     /// A server may answer before it has read the whole request.
-    outgoing: Outgoing<Body>,
+    writer: Writer<B>,
     /// What is being read beyond the reader's buffer.
     block: Block,
 }
@@ -40,7 +40,7 @@ struct Connection<I> {
 /// A buffer for the rest of a body, and how much of it is filled.
 #[derive(Default)]
 struct Block {
-    buffer: Wiped,
+    buffer: Zeroed,
     filled: usize,
 }
 
@@ -50,13 +50,17 @@ enum Decoder {
     UntilClose,
 }
 
-impl<I: Read + Write + Send + Unpin + 'static> ExchangeBody<I> {
+impl<I, B> ExchangeBody<I, B>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    B: Body<Error: Into<BoxError>> + Unpin,
+{
     /// The response with this head, whose body is still to be read.
     pub(super) async fn response(
         head: Head,
         io: I,
         reader: Reader,
-        outgoing: Outgoing<Body>,
+        writer: Writer<B>,
     ) -> http::Response<Self> {
         let decoder = match head.framing {
             Framing::Length(remaining) => Decoder::Length { remaining },
@@ -66,7 +70,7 @@ impl<I: Read + Write + Send + Unpin + 'static> ExchangeBody<I> {
         let connection = Connection {
             io,
             reader,
-            outgoing,
+            writer,
             block: Block::default(),
         };
         let mut body = Self {
@@ -101,7 +105,7 @@ impl<I: Read + Write + Send + Unpin + 'static> ExchangeBody<I> {
             return Poll::Ready(Ok(None));
         };
         // A failed write is not told here: the answer that is being read says more.
-        let _ = connection.outgoing.poll_send(&mut connection.io, cx);
+        let _ = connection.writer.poll_send(&mut connection.io, cx);
         match &mut self.decoder {
             Decoder::Length { remaining } => connection.poll_length(remaining, cx).map_ok(Some),
             Decoder::Chunked(chunked) => connection.poll_chunked(chunked, cx),
@@ -118,7 +122,7 @@ impl<I: Read + Write + Send + Unpin + 'static> ExchangeBody<I> {
     }
 }
 
-impl<I: Read + Unpin> Connection<I> {
+impl<I: AsyncRead + Unpin, B: Body> Connection<I, B> {
     /// The next block of a body with a length, read as far as the block reaches.
     fn poll_length(
         &mut self,
@@ -184,13 +188,17 @@ impl Block {
         buffer[..unread].copy_from_slice(reader.unread());
         reader.consume(unread);
         *self = Self {
-            buffer: Wiped(buffer),
+            buffer: Zeroed(buffer),
             filled: unread,
         };
     }
 }
 
-impl<I: Read + Write + Send + Unpin + 'static> HttpBody for ExchangeBody<I> {
+impl<I, B> Body for ExchangeBody<I, B>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    B: Body<Error: Into<BoxError>> + Unpin,
+{
     type Data = Bytes;
     type Error = ExchangeError;
 
@@ -219,7 +227,10 @@ impl<I: Read + Write + Send + Unpin + 'static> HttpBody for ExchangeBody<I> {
     }
 }
 
-impl<I> fmt::Debug for ExchangeBody<I> {
+// Nothing in it is ever pinned in place.
+impl<I, B: Body> Unpin for ExchangeBody<I, B> {}
+
+impl<I, B: Body> fmt::Debug for ExchangeBody<I, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ExchangeBody").finish_non_exhaustive()
     }

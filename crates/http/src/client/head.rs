@@ -6,7 +6,7 @@ use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_
 use http::{StatusCode, Version};
 
 use super::error::ExchangeError;
-use crate::http1::reader::Reader;
+use crate::wire::Reader;
 
 /// The most bytes that the head of a response may have.
 const MAX_SIZE: usize = 64 * 1024;

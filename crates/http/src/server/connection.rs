@@ -6,7 +6,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
-use hyper::rt::{Read, Write};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
 use super::activity::{Activity, Wait};
@@ -16,7 +17,7 @@ use super::first::{Next, first};
 use super::stop::Stop;
 use super::wire::Wire;
 use super::{ServeConfig, ServeError};
-use crate::{Body, BoxError};
+use crate::{BoxError, RequestBody};
 
 /// Serves one connection until the peer closes it or leaves it idle, or until `shutdown` resolves
 /// and the request that is being answered then is done.
@@ -36,8 +37,9 @@ pub async fn serve_connection<I, S, B>(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError>
 where
-    I: Read + Write + Unpin,
-    S: Service<http::Request<Body>, Response = http::Response<B>, Error = Infallible> + Clone,
+    I: AsyncRead + AsyncWrite + Unpin,
+    S: Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>
+        + Clone,
     B: http_body::Body + 'static,
     B::Error: Into<BoxError>,
 {
@@ -70,14 +72,15 @@ async fn by_hyper<I, S, B, F>(
     mut stop: Stop<'_, F>,
 ) -> Result<(), ServeError>
 where
-    I: Read + Write + Unpin,
-    S: Service<http::Request<Body>, Response = http::Response<B>, Error = Infallible> + Clone,
+    I: AsyncRead + AsyncWrite + Unpin,
+    S: Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>
+        + Clone,
     B: http_body::Body + 'static,
     B::Error: Into<BoxError>,
     F: Future<Output = ()>,
 {
     let activity = Arc::clone(&service.activity);
-    let mut connection = pin!(config.builder().serve_connection(io, service));
+    let mut connection = pin!(config.builder().serve_connection(TokioIo::new(io), service));
     let mut told = false;
     poll_fn(|cx| {
         loop {

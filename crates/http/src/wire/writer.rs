@@ -1,4 +1,4 @@
-//! [`Outgoing`]: a request or a response on its way.
+//! [`Writer`]: a request or a response on its way.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,18 +8,18 @@ use bytes::Buf;
 use http::HeaderMap;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http_body::Body;
-use hyper::rt::Write;
+use tokio::io::AsyncWrite;
 
 use crate::BoxError;
-use crate::buffer::Wiped;
+use crate::zeroed::Zeroed;
 
 /// A body up to this size is copied behind the head, so that both leave in one write.
 const COPY_LIMIT: usize = 4 * 1024;
 
 /// A message in the order in which it leaves: what is buffered, then the current chunk, then the
 /// rest of the body.
-pub(super) struct Outgoing<B: Body> {
-    buffer: Wiped,
+pub(crate) struct Writer<B: Body> {
+    buffer: Zeroed,
     /// How much of `buffer` has left.
     sent: usize,
     chunk: Option<B::Data>,
@@ -34,7 +34,7 @@ pub(super) struct Outgoing<B: Body> {
 
 /// How the end of a body is told.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(crate) enum Framing {
     /// There is none, and nothing is said about it.
     None,
     Length {
@@ -58,7 +58,7 @@ enum State {
 }
 
 /// Why a message could not be sent.
-pub(super) enum SendError {
+pub(crate) enum SendError {
     /// Its own body failed.
     Body(BoxError),
     /// The peer does not take it, though it may still say why.
@@ -72,7 +72,7 @@ impl From<io::Error> for SendError {
 }
 
 impl Framing {
-    pub(super) fn of(body: &impl Body) -> Self {
+    pub(crate) fn of(body: &impl Body) -> Self {
         match body.size_hint().exact() {
             Some(remaining) => Self::Length { remaining },
             None => Self::Chunked { started: false },
@@ -80,14 +80,14 @@ impl Framing {
     }
 }
 
-impl<B> Outgoing<B>
+impl<B> Writer<B>
 where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
 {
     /// A message whose head begins with the lines in `start`, each with its CRLF. The fields that
     /// say how this connection is used and how the body is framed are written here alone.
-    pub(super) fn new(start: &[&[u8]], headers: &HeaderMap, body: B, framing: Framing) -> Self {
+    pub(crate) fn new(start: &[&[u8]], headers: &HeaderMap, body: B, framing: Framing) -> Self {
         let mut buffer = Vec::with_capacity(capacity(start, headers, framing));
         put(&mut buffer, start);
         for (name, value) in headers {
@@ -98,7 +98,7 @@ where
         }
         put_framing(&mut buffer, framing);
         Self {
-            buffer: Wiped(buffer),
+            buffer: Zeroed(buffer),
             sent: 0,
             chunk: None,
             body,
@@ -114,7 +114,7 @@ where
 
     /// How many bytes the peer took, if it is the peer that is waited for and not the body.
     #[cfg(feature = "server")]
-    pub(super) fn blocked_at(&self) -> Option<u64> {
+    pub(crate) fn blocked_at(&self) -> Option<u64> {
         self.blocked.then_some(self.written)
     }
 
@@ -123,7 +123,7 @@ where
     /// # Errors
     ///
     /// The connection or the body failed; told once, and then it is done.
-    pub(super) fn poll_send<I: Write + Unpin>(
+    pub(crate) fn poll_send<I: AsyncWrite + Unpin>(
         &mut self,
         io: &mut I,
         cx: &mut Context<'_>,
@@ -136,7 +136,7 @@ where
         Poll::Ready(result)
     }
 
-    fn try_send<I: Write + Unpin>(
+    fn try_send<I: AsyncWrite + Unpin>(
         &mut self,
         io: &mut I,
         cx: &mut Context<'_>,
@@ -232,7 +232,7 @@ where
     }
 
     /// Small parts wait for those behind them, large ones leave.
-    fn poll_write_if_large<I: Write + Unpin>(
+    fn poll_write_if_large<I: AsyncWrite + Unpin>(
         &mut self,
         io: &mut I,
         cx: &mut Context<'_>,
@@ -243,7 +243,7 @@ where
         self.poll_write(io, cx)
     }
 
-    fn poll_write_all<I: Write + Unpin>(
+    fn poll_write_all<I: AsyncWrite + Unpin>(
         &mut self,
         io: &mut I,
         cx: &mut Context<'_>,
@@ -254,7 +254,7 @@ where
         flushed
     }
 
-    fn poll_write<I: Write + Unpin>(
+    fn poll_write<I: AsyncWrite + Unpin>(
         &mut self,
         io: &mut I,
         cx: &mut Context<'_>,

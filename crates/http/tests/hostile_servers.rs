@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use keyway_http::{Exchange, ExchangeError};
 use keyway_rpc::client::{Client, Config};
-use keyway_rpc::http1::{Exchange, ExchangeError};
 use keyway_rpc::{Code, Error, Request};
 
 use support::{ECHO, SECRET, Scripted, Step, Text};

@@ -1,0 +1,64 @@
+//! HTTP/1.1 on byte streams that are open already.
+//!
+//! The crate opens no sockets and has no name resolution and no TLS: a byte stream is anything that implements tokio's
+//! [`AsyncRead`](tokio::io::AsyncRead) and [`AsyncWrite`](tokio::io::AsyncWrite). The client's side is [`Exchange`], a
+//! transport that opens a stream for each request. The server's side is [`serve_connection`] for one byte stream and
+//! [`serve`] for a stream of them. Services and transports are `tower::Service`s.
+//!
+//! ```
+//! use std::convert::Infallible;
+//!
+//! use http_body_util::{BodyExt as _, Full};
+//! use keyway_http::{Exchange, RequestBody, ServeConfig, serve_connection};
+//! use tower::{ServiceExt as _, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let connect = service_fn(|_: http::Uri| async {
+//!     let (near, far) = tokio::io::duplex(1024);
+//!     tokio::spawn(async move {
+//!         let hello = service_fn(|_: http::Request<RequestBody>| async {
+//!             Ok::<_, Infallible>(http::Response::new(Full::<bytes::Bytes>::from("hello")))
+//!         });
+//!         serve_connection(far, hello, &ServeConfig::default(), std::future::pending()).await
+//!     });
+//!     Ok::<_, Infallible>(near)
+//! });
+//! let request = http::Request::get("http://localhost/").body(Full::<bytes::Bytes>::default())?;
+//! let response = Exchange::new(connect).oneshot(request).await?;
+//! assert_eq!(response.into_body().collect().await?.to_bytes(), "hello");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Secrets
+//!
+//! The buffers that this crate makes are zeroed before they are freed. The read buffers of hyper's server, which reads
+//! all but the plain first request of a connection, are not.
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "server")]
+mod body;
+#[cfg(feature = "client")]
+mod client;
+#[cfg(feature = "server")]
+mod server;
+#[cfg(any(feature = "client", feature = "server"))]
+mod wire;
+#[cfg(any(feature = "client", feature = "server"))]
+mod zeroed;
+
+#[cfg(feature = "server")]
+pub use self::body::RequestBody;
+#[cfg(feature = "client")]
+pub use self::client::{Exchange, ExchangeBody, ExchangeError};
+#[cfg(feature = "server")]
+pub use self::server::{ServeConfig, ServeError, Served, serve, serve_connection};
+
+/// An error of any type, as services, connectors and bodies report them.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The examples of the README are compiled with the documentation's.
+#[cfg(all(doctest, feature = "client", feature = "server"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

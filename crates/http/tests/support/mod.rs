@@ -1,0 +1,375 @@
+//! A service of one echo method, and connections in memory.
+#![allow(dead_code, reason = "each test file uses its part of these helpers")]
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use keyway_http::{Exchange, RequestBody, ServeConfig, ServeError, serve_connection};
+use keyway_rpc::client::{Client, Config};
+use keyway_rpc::{Body, Error, Idempotency, MethodSpec, Request, Response, Route, Router};
+use prost::Message;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
+use tower_service::Service;
+
+/// A message with one string.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct Text {
+    #[prost(string, tag = "1")]
+    pub(crate) text: String,
+}
+
+impl prost::Name for Text {
+    const NAME: &'static str = "Text";
+    const PACKAGE: &'static str = "test";
+
+    fn full_name() -> String {
+        "test.Text".to_owned()
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+        }
+    }
+}
+
+pub(crate) static ECHO: MethodSpec = MethodSpec::unary("/test.Echo/Echo");
+pub(crate) static READ: MethodSpec =
+    MethodSpec::unary("/test.Echo/Read").with_idempotency(Idempotency::NoSideEffects);
+pub(crate) static SECRET: MethodSpec = MethodSpec::unary("/test.Echo/Secret").sensitive();
+pub(crate) static HANG: MethodSpec = MethodSpec::unary("/test.Echo/Hang");
+pub(crate) static PANIC: MethodSpec = MethodSpec::unary("/test.Echo/Panic");
+
+/// What a panicking handler says, and nobody may repeat.
+pub(crate) const PANIC_TEXT: &str = "the handler's own words";
+
+async fn echo(request: Request<Text>) -> Result<Response<Text>, Error> {
+    let mut headers = request.metadata().clone();
+    let mut response = Response::new(request.into_message());
+    for name in ["x-one", "x-two-bin"] {
+        if let http::header::Entry::Occupied(entry) = headers.entry(name) {
+            let (name, values) = entry.remove_entry_mult();
+            for value in values {
+                response.headers_mut().append(name.clone(), value.clone());
+                response.trailers_mut().append(name.clone(), value);
+            }
+        }
+    }
+    Ok(response)
+}
+
+/// Counts the futures of a handler that are alive.
+#[derive(Clone, Default)]
+pub(crate) struct Alive(pub Arc<AtomicUsize>);
+
+impl Alive {
+    fn enter(&self) -> Living {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Living(Arc::clone(&self.0))
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+struct Living(Arc<AtomicUsize>);
+
+impl Drop for Living {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The test service; `hanging` counts the calls of the method that never answers.
+pub(crate) fn router(hanging: &Alive) -> Router {
+    let hanging = hanging.clone();
+    let hang = move |_: Request<Text>| {
+        let living = hanging.enter();
+        async move {
+            let _living = living;
+            pending::<Result<Response<Text>, Error>>().await
+        }
+    };
+    Router::new()
+        .add_route(Route::unary(&ECHO, echo))
+        .add_route(Route::unary(&READ, echo))
+        .add_route(Route::unary(&SECRET, echo))
+        .add_route(Route::unary(&HANG, hang))
+        .add_route(Route::unary(&PANIC, |_: Request<Text>| async move {
+            if true {
+                panic!("{PANIC_TEXT}");
+            }
+            Ok::<_, Error>(Response::new(Text::default()))
+        }))
+}
+
+/// Opens in-memory connections, each served by a task of its own.
+#[derive(Clone)]
+pub(crate) struct Memory {
+    router: Router,
+    config: ServeConfig,
+    pub(crate) opened: Arc<AtomicUsize>,
+}
+
+impl Memory {
+    pub(crate) fn new(router: Router) -> Self {
+        Self {
+            router,
+            config: ServeConfig::default(),
+            opened: Arc::default(),
+        }
+    }
+
+    pub(crate) fn with_config(mut self, config: ServeConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The client's end of a new connection.
+    pub(crate) fn open(&self) -> DuplexStream {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        let (near, far) = tokio::io::duplex(16 * 1024);
+        let (router, config) = (self.router.clone(), self.config.clone());
+        tokio::spawn(async move {
+            let _ = serve_connection(far, router, &config, pending()).await;
+        });
+        near
+    }
+
+    pub(crate) fn client(&self, config: Config) -> Client<Exchange<Self>> {
+        Client::with_config(Exchange::new(self.clone()), config)
+    }
+}
+
+impl Service<Uri> for Memory {
+    type Response = DuplexStream;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        std::future::ready(Ok(self.open()))
+    }
+}
+
+/// How the serving of a connection ended.
+pub(crate) type Ended = JoinHandle<Result<(), ServeError>>;
+
+/// A connection to this service, and how it ended.
+pub(crate) fn connection<S>(
+    config: ServeConfig,
+    service: S,
+    stop: oneshot::Receiver<()>,
+) -> (DuplexStream, Ended)
+where
+    S: Service<
+            http::Request<RequestBody>,
+            Response = http::Response<Body>,
+            Error = Infallible,
+            Future: Send,
+        > + Clone
+        + Send
+        + 'static,
+{
+    let (near, far) = tokio::io::duplex(16 * 1024);
+    let served = tokio::spawn(async move {
+        let stop = async {
+            // Dropping the sender is no reason to stop.
+            if stop.await.is_err() {
+                pending().await
+            }
+        };
+        serve_connection(far, service, &config, stop).await
+    });
+    (near, served)
+}
+
+/// Sends raw bytes on a new connection and returns everything that comes back until the server
+/// closes it, or says nothing more for a minute.
+pub(crate) async fn raw(memory: &Memory, parts: &[&[u8]]) -> String {
+    let mut io = memory.open();
+    for part in parts {
+        // A server may stop reading in the middle; then its answer is what counts.
+        let _ = io.write_all(part).await;
+    }
+    read_raw(&mut io).await
+}
+
+pub(crate) async fn read_raw(io: &mut DuplexStream) -> String {
+    let mut answer = Vec::new();
+    let reading = io.read_to_end(&mut answer);
+    let _ = tokio::time::timeout(Duration::from_secs(60), reading).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// The head of a POST to the echo with these additional lines.
+pub(crate) fn head(lines: &str) -> String {
+    format!(
+        "POST /test.Echo/Echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/proto\r\n{lines}\r\n"
+    )
+}
+
+/// What a scripted server does next.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// Reads the head and the body of one request.
+    Request,
+    /// Checks that the client's write side is open: nothing comes, not even an end.
+    StillOpen,
+    Send(Vec<u8>),
+    /// Sends in pieces of this many bytes, each of which arrives alone.
+    SendInPieces(Vec<u8>, usize),
+    /// Checks that exactly these bytes come next.
+    Expect(Vec<u8>),
+    /// Waits until the client closes its write side.
+    Closed,
+    Close,
+    Hang,
+}
+
+/// Connections to a server that follows a script.
+#[derive(Clone)]
+pub(crate) struct Scripted {
+    script: Vec<Step>,
+    capacity: usize,
+    servers: Arc<Mutex<JoinSet<()>>>,
+}
+
+impl Scripted {
+    pub(crate) fn new(script: Vec<Step>) -> Self {
+        Self {
+            script,
+            capacity: 16 * 1024,
+            servers: Arc::default(),
+        }
+    }
+
+    /// Lets at most this many bytes be under way.
+    pub(crate) fn with_capacity(mut self, bytes: usize) -> Self {
+        self.capacity = bytes;
+        self
+    }
+
+    /// Waits until the script is at its end; panics if a step failed.
+    pub(crate) async fn finished(&self) {
+        let mut servers = std::mem::take(&mut *self.servers.lock().expect("not poisoned"));
+        let done = servers.join_next().await.expect("one connection was made");
+        done.expect("every step of the script went well");
+    }
+}
+
+impl Service<Uri> for Scripted {
+    type Response = DuplexStream;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let (near, far) = tokio::io::duplex(self.capacity);
+        let server = follow(self.script.clone(), far);
+        self.servers.lock().expect("not poisoned").spawn(server);
+        std::future::ready(Ok(near))
+    }
+}
+
+async fn follow(script: Vec<Step>, mut io: DuplexStream) {
+    for step in script {
+        match step {
+            Step::Request => read_request(&mut io).await,
+            Step::StillOpen => {
+                let read = tokio::time::timeout(Duration::from_millis(20), io.read_u8()).await;
+                assert!(read.is_err(), "the client sent more, or closed: {read:?}");
+            }
+            // A client may have seen enough before all is sent.
+            Step::Send(bytes) => drop(io.write_all(&bytes).await),
+            Step::SendInPieces(bytes, size) => {
+                for piece in bytes.chunks(size) {
+                    io.write_all(piece)
+                        .await
+                        .expect("the client reads to the end");
+                    tokio::task::yield_now().await;
+                }
+            }
+            Step::Expect(expected) => {
+                let mut read = vec![0; expected.len()];
+                io.read_exact(&mut read)
+                    .await
+                    .expect("the client sends as much");
+                assert_eq!(
+                    String::from_utf8_lossy(&read),
+                    String::from_utf8_lossy(&expected)
+                );
+            }
+            Step::Closed => {
+                let mut rest = Vec::new();
+                let closed =
+                    tokio::time::timeout(Duration::from_secs(5), io.read_to_end(&mut rest));
+                closed
+                    .await
+                    .expect("the client closes")
+                    .expect("an orderly end");
+                assert!(rest.is_empty(), "{rest:?}");
+            }
+            Step::Close => return,
+            Step::Hang => pending().await,
+        }
+    }
+}
+
+async fn read_request(io: &mut DuplexStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(io.read_u8().await.expect("a whole head"));
+    }
+    let head = String::from_utf8(head).expect("a head is ASCII");
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    let length: usize = length.map_or(0, |text| text.parse().expect("a number"));
+    let mut body = vec![0; length];
+    io.read_exact(&mut body).await.expect("a whole body");
+}
+
+/// A tower service of one function.
+pub(crate) fn tower_fn<F>(function: F) -> Function<F>
+where
+    F: Fn(http::Request<RequestBody>) -> http::Response<Body> + Clone,
+{
+    Function(function)
+}
+
+#[derive(Clone)]
+pub(crate) struct Function<F>(F);
+
+impl<F> Service<http::Request<RequestBody>> for Function<F>
+where
+    F: Fn(http::Request<RequestBody>) -> http::Response<Body>,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<RequestBody>) -> Self::Future {
+        std::future::ready(Ok((self.0)(request)))
+    }
+}
