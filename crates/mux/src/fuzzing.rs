@@ -4,14 +4,14 @@
 //! `cargo xtask fuzz` sets for every crate that it builds. A cargo feature would do as well, but a build with
 //! all features would get it, and features are part of what a crate promises.
 //!
-//! What is promised, and how it is checked, is shared with the unit tests (`session/harness`).
+//! What is promised, and how it is checked, is shared with the unit tests (`core/harness`).
 
 use crate::{
+    core::harness::{invariant_view::InvariantView, model::Model},
     frame::{Decoder, HEADER_LEN, Item},
-    session::harness::{exposed::Exposed, model::Model},
 };
 
-pub use crate::session::harness::step::{Limits, Script, Step};
+pub use crate::core::harness::scripted_step::{Limits, Script, ScriptedStep};
 
 /// Decodes arbitrary bytes in arbitrary chunks: the first byte tells how long the chunks are.
 ///
@@ -33,7 +33,7 @@ pub fn frame_decoder(input: &[u8]) {
     }
 }
 
-/// Decodes and encodes again. Says whether all bytes were valid.
+/// Decodes and encodes again. Returns whether all bytes were valid.
 fn decode(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool) {
     let mut decoder = Decoder::default();
     let mut encoded = Vec::new();
@@ -62,13 +62,13 @@ fn decode(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool) {
     (encoded, true)
 }
 
-/// Plays arbitrary bytes to one session core; see `Exposed` for what the first bytes mean.
+/// Plays arbitrary bytes to one session core; see `InvariantView` for what the first bytes mean.
 ///
 /// # Panics
 ///
 /// The core breaks a promise that it makes whatever its peer sends.
 pub fn session_bytes(input: &[u8]) {
-    Exposed::play(input);
+    InvariantView::play(input);
 }
 
 /// Plays a script on a pair of session cores.

@@ -45,6 +45,7 @@
 mod config;
 mod connector;
 mod copying;
+mod core;
 mod driver;
 mod error;
 #[cfg(feature = "frame")]
@@ -60,10 +61,9 @@ mod info;
 mod integrations;
 mod io;
 mod listener;
-mod session;
 mod stats;
 mod streams;
-mod wipe;
+mod zeroize;
 
 pub use self::{
     config::{Config, Role},

@@ -17,7 +17,7 @@ use std::{
 use loom::{future::block_on, thread};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Shared, Ticket, turn::Turn};
+use super::{Shared, Ticket, poll::Progress};
 use crate::{
     config::{Config, Role},
     frame::{Flags, Header},
@@ -66,11 +66,11 @@ fn shared(frames: &[&[u8]]) -> Arc<Shared> {
 }
 
 /// The driver's next turns, as its task would take them until it waits.
-fn turn(shared: &Shared) {
+fn poll(shared: &Shared) {
     let mut cx = Context::from_waker(Waker::noop());
     while matches!(
-        shared.with(|state| state.turn(&mut cx, false)),
-        Turn::Again | Turn::Later
+        shared.with(|state| state.poll(&mut cx, false)),
+        Progress::Again | Progress::Later
     ) {}
 }
 
@@ -104,7 +104,7 @@ fn interleavings_of_a_reader_and_the_turn_that_brings_its_bytes() {
         let key = opened(&shared);
         let driver = {
             let shared = Arc::clone(&shared);
-            thread::spawn(move || turn(&shared))
+            thread::spawn(move || poll(&shared))
         };
         assert_eq!(block_on(read(&shared, key)).unwrap(), b"hi");
         driver.join().unwrap();
@@ -136,7 +136,7 @@ fn interleavings_of_a_writer_without_window_and_the_turn_that_brings_credit() {
         shared.with(|state| state.core.use_up_window(key));
         let driver = {
             let shared = Arc::clone(&shared);
-            thread::spawn(move || turn(&shared))
+            thread::spawn(move || poll(&shared))
         };
         assert_eq!(block_on(poll_fn(|cx| write(cx, b"on it goes"))).unwrap(), 5);
         driver.join().unwrap();
@@ -163,7 +163,7 @@ fn interleavings_of_two_acceptors_one_of_whom_goes_away() {
         let driver = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
-                turn(&shared);
+                poll(&shared);
                 // Nothing else will come: whoever still waits is told so.
                 shared.with(|state| state.go_away());
             })
@@ -188,7 +188,7 @@ fn interleavings_of_opening_and_the_turn_that_brings_an_acknowledgement() {
         assert!(shared.with(|state| state.poll_flush(key, true)).is_ok());
         let driver = {
             let shared = Arc::clone(&shared);
-            thread::spawn(move || turn(&shared))
+            thread::spawn(move || poll(&shared))
         };
         let mut ticket = Ticket::default();
         let second = block_on(poll_fn(|cx| {

@@ -1,18 +1,18 @@
 //! The async half: one lock around the core, the wakers of those who wait, and the task that
 //! reads the socket.
 
-mod burst;
+mod batch;
 mod clock;
 #[cfg(all(test, keyway_loom))]
 mod interleavings;
+mod poll;
 mod shared;
 mod socket;
 mod sync;
-mod turn;
 mod wakers;
-#[cfg(all(test, not(keyway_loom)))]
-mod wiping;
 mod writing;
+#[cfg(all(test, not(keyway_loom)))]
+mod zeroizing;
 
 use std::{
     fmt,
@@ -97,18 +97,18 @@ impl Future for Driver {
         let this = self.get_mut();
         // Asking the clock costs more than most turns; the timer knows whether it is time.
         let is_due = this.timer.as_ref().is_some_and(|timer| timer.is_elapsed());
-        let turn = this.shared.with(|state| state.turn(cx, is_due));
-        match turn {
-            turn::Turn::Over(outcome) => Poll::Ready(outcome),
-            turn::Turn::Wait { deadline } => {
+        let poll = this.shared.with(|state| state.poll(cx, is_due));
+        match poll {
+            poll::Progress::Over(outcome) => Poll::Ready(outcome),
+            poll::Progress::Wait { deadline } => {
                 this.arm(cx, deadline);
                 Poll::Pending
             }
-            turn::Turn::Again => {
+            poll::Progress::Again => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            turn::Turn::Later => {
+            poll::Progress::Later => {
                 defer(cx);
                 Poll::Pending
             }

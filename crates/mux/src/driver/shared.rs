@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    burst::Direct,
+    batch::DirectWrite,
     clock::now,
     socket::Socket,
     sync::Mutex,
@@ -20,10 +20,10 @@ use super::{
 };
 use crate::{
     config::{Config, Role},
+    core::{Core, Event, FLUSH_AT, Outcome, Read},
     error::{AcceptError, OpenError, StreamError},
     frame::MAX_PAYLOAD,
     io::Connection,
-    session::{Core, Event, FLUSH_AT, Outcome, Read},
     streams::Key,
 };
 
@@ -51,8 +51,8 @@ impl Shared {
             core: Core::new(session, role, config, now),
             socket: Socket::new(io),
             driver: None,
-            is_scheduled: false,
-            is_crowded: false,
+            is_driver_woken: false,
+            is_coalescing: false,
             has_yielded: false,
             postponed: 0,
             armed_until: None,
@@ -98,10 +98,10 @@ pub(crate) struct State {
     /// The driver's waker, once it was polled. It is what the socket wakes.
     pub(super) driver: Option<Waker>,
     /// The driver was woken to flush and has not come yet.
-    pub(super) is_scheduled: bool,
+    pub(super) is_driver_woken: bool,
     /// Several tasks were woken in the driver's last turn: they will write soon, so their frames
     /// are collected for one flush.
-    pub(super) is_crowded: bool,
+    pub(super) is_coalescing: bool,
     /// The driver has let the others run once before it flushes.
     pub(super) has_yielded: bool,
     /// For how many of the driver's turns deadlines were postponed.
@@ -128,7 +128,7 @@ impl State {
         store(&mut slot.writer, cx, &mut self.wakes);
     }
 
-    /// Turns the core's events into wake-ups. Says how many tasks have work now, counting each
+    /// Turns the core's events into wake-ups. Returns how many tasks have work now, counting each
     /// offered stream as one, because each will get a task.
     pub(super) fn collect_events(&mut self) -> usize {
         let before = self.wakes.len();
@@ -169,12 +169,12 @@ impl State {
     }
 
     /// Wakes the driver to flush after the tasks that are ready now.
-    pub(super) fn schedule(&mut self) {
-        if self.is_scheduled {
+    pub(super) fn wake_driver(&mut self) {
+        if self.is_driver_woken {
             return;
         }
         if let Some(driver) = &self.driver {
-            self.is_scheduled = true;
+            self.is_driver_woken = true;
             self.wakes.push(driver.clone());
         }
     }
@@ -182,18 +182,18 @@ impl State {
     /// Sends what is queued: at once if it is data and this task is the only busy one, else with what
     /// the others have. Nobody waits for a control frame as for an answer, and one that leaves in this
     /// scheduler's turn all the same may save a system call.
-    pub(crate) fn flush_or_schedule(&mut self) {
+    pub(crate) fn flush_or_wake_driver(&mut self) {
         if !self.core.wants_to_send() {
             return;
         }
-        let is_worth_it = self.core.out.has_data() && !self.is_crowded;
+        let is_worth_it = self.core.out.has_data() && !self.is_coalescing;
         if !is_worth_it && self.core.out.len() < FLUSH_AT {
-            self.schedule();
+            self.wake_driver();
         } else {
             self.flush();
         }
-        if self.core.is_over() || self.core.owes_a_turn() {
-            self.schedule();
+        if self.core.is_over() || self.core.has_grantable_writers() {
+            self.wake_driver();
         }
     }
 
@@ -210,9 +210,9 @@ impl State {
         match self.core.read(key, copy) {
             Read::Bytes => {
                 if self.core.wants_to_send() {
-                    self.schedule();
+                    self.wake_driver();
                 }
-                if self.core.wipe_deadline().is_some() {
+                if self.core.zeroize_deadline().is_some() {
                     self.wake_for_deadline();
                 }
                 Poll::Ready(Ok(()))
@@ -221,11 +221,11 @@ impl State {
             Read::Failed(error) => Poll::Ready(Err(error)),
             Read::Pending => {
                 self.wait_to_read(key, cx);
-                if self.core.announce_soon(key) {
+                if self.core.request_syn(key) {
                     // HTTP clients read before they write: the request may take SYN along.
-                    self.schedule();
+                    self.wake_driver();
                 } else {
-                    self.flush_or_schedule();
+                    self.flush_or_wake_driver();
                 }
                 Poll::Pending
             }
@@ -252,18 +252,18 @@ impl State {
             self.core.write(key, buffers)
         };
         if self.core.has_used_go() {
-            self.schedule();
+            self.wake_driver();
         }
         match written {
             Poll::Ready(_) if self.core.out.len() >= FLUSH_AT => self.flush(),
             Poll::Ready(_) => {
                 if self.core.wants_to_send() {
-                    self.schedule();
+                    self.wake_driver();
                 }
             }
             Poll::Pending => {
                 self.wait_to_write(key, cx);
-                self.flush_or_schedule();
+                self.flush_or_wake_driver();
             }
         }
         if let Some(error) = self.core.write_failure() {
@@ -276,7 +276,7 @@ impl State {
         let Some(driver) = &self.driver else {
             return Poll::Pending;
         };
-        let direct = Direct { key, payload };
+        let direct = DirectWrite { key, payload };
         let mut cx = Context::from_waker(driver);
         let written = self.socket.write_directly(&mut cx, &mut self.core, &direct);
         match std::task::ready!(written)? {
@@ -294,12 +294,12 @@ impl State {
     /// Sends what is queued for the stream, SYN included.
     pub(crate) fn poll_flush(&mut self, key: Key, is_urgent: bool) -> Result<(), StreamError> {
         if is_urgent {
-            self.core.announce(key);
-            self.flush_or_schedule();
+            self.core.send_syn(key);
+            self.flush_or_wake_driver();
         } else {
-            self.core.announce_soon(key);
+            self.core.request_syn(key);
             if self.core.wants_to_send() {
-                self.schedule();
+                self.wake_driver();
             }
         }
         match self.core.write_error(key) {
@@ -312,29 +312,29 @@ impl State {
     /// Ends the write side. The FIN leaves with whatever else leaves at the end of this turn.
     pub(crate) fn finish(&mut self, key: Key) -> Result<(), StreamError> {
         let result = self.core.finish(key);
-        self.schedule();
+        self.wake_driver();
         result
     }
 
     pub(crate) fn reset(&mut self, key: Key) {
         self.core.reset(key);
-        self.schedule();
+        self.wake_driver();
     }
 
     /// The handle of the stream is gone.
-    pub(crate) fn release(&mut self, key: Key) {
+    pub(crate) fn handle_dropped(&mut self, key: Key) {
         if let Some(wakers) = self.streams.get_mut(key.slot as usize) {
             let StreamWakers { reader, writer } = std::mem::take(wakers);
             for waker in [reader, writer].into_iter().flatten() {
                 self.wakes.discard(waker);
             }
         }
-        self.core.release(key, now);
+        self.core.handle_dropped(key, now);
         if self.core.has_no_entries() && self.streams.capacity() > MAX_KEPT_SLOTS {
             self.streams = Vec::new();
         }
         if self.core.wants_to_send() || self.core.is_over() {
-            self.schedule();
+            self.wake_driver();
         }
         self.wake_for_deadline();
     }
@@ -349,7 +349,7 @@ impl State {
             Poll::Pending => {
                 self.opening.wait(ticket, cx, &mut self.wakes);
                 // SYNs that nobody has sent yet would never be acknowledged.
-                self.flush_or_schedule();
+                self.flush_or_wake_driver();
                 Poll::Pending
             }
             ready @ Poll::Ready(_) => {
@@ -379,7 +379,7 @@ impl State {
             ready @ Poll::Ready(_) => {
                 self.accepting.leave(ticket, &mut self.wakes);
                 if self.core.wants_to_send() {
-                    self.schedule();
+                    self.wake_driver();
                 }
                 self.wake_for_deadline();
                 ready
@@ -390,7 +390,7 @@ impl State {
     /// Stops waiting for [`poll_accept`](Self::poll_accept); a wake-up that was not used goes to
     /// the next one.
     pub(crate) fn leave_accepting(&mut self, ticket: &mut Ticket) {
-        if self.accepting.leave(ticket, &mut self.wakes) && self.core.has_offers() {
+        if self.accepting.leave(ticket, &mut self.wakes) && self.core.has_unaccepted() {
             self.accepting.wake_one(&mut self.wakes);
         }
         if self.accepting.is_empty() {
@@ -404,13 +404,13 @@ impl State {
             && self.armed_until.is_none_or(|armed| deadline < armed)
         {
             self.armed_until = Some(deadline);
-            self.schedule();
+            self.wake_driver();
         }
     }
 
     pub(crate) fn go_away(&mut self) {
         self.core.go_away();
-        self.schedule();
+        self.wake_driver();
     }
 
     /// Starts a clean end. With no time-out the open streams decide how long it takes.
@@ -418,9 +418,9 @@ impl State {
         let timeout = is_bounded.then(|| self.core.drain_timeout());
         self.core.close(now(), timeout);
         if !is_bounded {
-            self.core.forget_backlog();
+            self.core.drop_unaccepted();
         }
-        self.schedule();
+        self.wake_driver();
         self.wake_for_deadline();
     }
 
@@ -452,11 +452,11 @@ impl State {
     pub(super) fn abandon(&mut self) {
         self.core.abandon();
         self.socket.close();
-        self.forget_driver();
+        self.drop_driver_waker();
     }
 
     /// Drops the driver's waker: there is no more work for the driver.
-    pub(super) fn forget_driver(&mut self) {
+    pub(super) fn drop_driver_waker(&mut self) {
         if let Some(driver) = self.driver.take() {
             self.wakes.discard(driver);
         }
@@ -467,7 +467,7 @@ impl State {
     pub(super) fn write_failed(&mut self, error: io::Error) {
         self.socket.fail();
         self.core.write_failed(now(), error);
-        self.schedule();
+        self.wake_driver();
     }
 }
 

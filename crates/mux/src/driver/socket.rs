@@ -8,10 +8,10 @@ use std::{
 };
 
 use super::{
-    burst::{Burst, Direct, Slices},
+    batch::{Batch, DirectWrite, Slices},
     clock::now,
 };
-use crate::{error::StreamError, io::Connection, session::Core};
+use crate::{core::Core, error::StreamError, io::Connection};
 
 /// The connection and what is known of its write side.
 #[derive(Debug)]
@@ -157,17 +157,17 @@ impl Socket {
         result
     }
 
-    /// Writes some frames straight from the caller's buffer, behind what is queued, and says how much of it was
+    /// Writes some frames straight from the caller's buffer, behind what is queued, and returns how much of it was
     /// taken.
     pub(super) fn write_directly(
         &mut self,
         cx: &mut Context<'_>,
         core: &mut Core,
-        direct: &Direct<'_>,
+        direct: &DirectWrite<'_>,
     ) -> Poll<Result<io::Result<usize>, StreamError>> {
-        let burst = ready!(Burst::begin(core, direct))?;
+        let batch = ready!(Batch::begin(core, direct))?;
         core.stage();
-        let written = match self.write_portions(cx, &burst.behind(core.out.parts())) {
+        let written = match self.write_portions(cx, &batch.after_queue(core.out.parts())) {
             Ok(written) => written,
             Err(error) => return Poll::Ready(Ok(Err(error))),
         };
@@ -177,10 +177,10 @@ impl Socket {
         if self.is_blocked {
             core.stalled(now());
         }
-        Poll::Ready(Ok(Ok(burst.settle(core, direct.key, written))))
+        Poll::Ready(Ok(Ok(batch.account(core, direct.key, written))))
     }
 
-    /// Writes one portion after the other until the connection takes less than one, and says how many bytes it took.
+    /// Writes one portion after the other until the connection takes less than one, and returns how many bytes it took.
     fn write_portions(&mut self, cx: &mut Context<'_>, slices: &Slices<'_>) -> io::Result<usize> {
         let mut written = 0_usize;
         for portion in slices.portions() {
@@ -304,7 +304,7 @@ mod tests {
         let Poll::Ready(Ok(key)) = core.open() else {
             panic!("a new session opens streams");
         };
-        let direct = Direct { key, payload };
+        let direct = DirectWrite { key, payload };
         let mut cx = Context::from_waker(Waker::noop());
         let Poll::Ready(Ok(written)) = socket.write_directly(&mut cx, &mut core, &direct) else {
             panic!("the stream can be written");

@@ -118,7 +118,7 @@ impl WaitSet {
         self.waiting.push_back((ticket.0, cx.waker().clone()));
     }
 
-    /// Stops waiting. Says whether the ticket had been woken and not used, in which case
+    /// Stops waiting. Returns whether the ticket had been woken and not used, in which case
     /// the wake-up belongs to the next one.
     pub(crate) fn leave(&mut self, ticket: &mut Ticket, wakes: &mut WakeList) -> bool {
         let number = std::mem::take(&mut ticket.0);

@@ -23,20 +23,20 @@ impl State {
             // Nothing will ever leave; the driver is reading what the peer sent before.
             self.core.stage();
             self.core.out.clear();
-            self.call_writers();
+            self.grant_writers();
             return;
         }
         let mut cx = Context::from_waker(driver);
         if let Err(error) = self.socket.flush(&mut cx, &mut self.core) {
             self.write_failed(error);
         }
-        self.call_writers();
+        self.grant_writers();
     }
 
     /// Calls those who wait to write, as far as there is room for them.
-    pub(super) fn call_writers(&mut self) {
-        if self.core.call_writers() {
-            self.schedule();
+    pub(super) fn grant_writers(&mut self) {
+        if self.core.grant_writers() {
+            self.wake_driver();
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Flags, HEADER_LEN, Header, Kind};
-use crate::{error::ProtocolError, wipe::wipe};
+use crate::{error::ProtocolError, zeroize::zeroize};
 
 /// The longest payload that a [`FrameDecoder`] accepts unless told otherwise: 16 MiB.
 const MAX_FRAME: u32 = 16 * 1024 * 1024;
@@ -167,13 +167,13 @@ impl FrameDecoder {
         if needed > self.bytes.capacity() {
             let mut grown = Vec::with_capacity(needed.next_power_of_two());
             grown.extend_from_slice(self.pending());
-            wipe(&mut self.bytes);
+            zeroize(&mut self.bytes);
             self.bytes = grown;
             self.taken = 0;
         } else if self.bytes.len() + bytes.len() > self.bytes.capacity() {
             self.bytes.copy_within(self.taken.., 0);
             let pending = self.bytes.len() - self.taken;
-            wipe(&mut self.bytes[pending..]);
+            zeroize(&mut self.bytes[pending..]);
             self.bytes.truncate(pending);
             self.taken = 0;
         }
@@ -222,7 +222,7 @@ impl fmt::Debug for FrameDecoder {
 
 impl Drop for FrameDecoder {
     fn drop(&mut self) {
-        wipe(&mut self.bytes);
+        zeroize(&mut self.bytes);
     }
 }
 

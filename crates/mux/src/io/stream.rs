@@ -81,7 +81,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.with(|state, key| state.release(key));
+        self.with(|state, key| state.handle_dropped(key));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::wipe::wipe;
+use crate::zeroize::zeroize;
 
 /// How systems cut memory, and where in such a page large buffers of readers mostly begin: at its
 /// start. Processors copy at a fraction of their speed, some at a twentieth, where the bytes come from a
@@ -103,10 +103,10 @@ impl Block {
     }
 
     /// Overwrites what was written, unless a stream still has some of it.
-    pub(crate) fn wipe(&mut self) {
+    pub(crate) fn zeroize(&mut self) {
         let used = self.used;
         if let Some(bytes) = self.unique() {
-            wipe(&mut bytes[..used]);
+            zeroize(&mut bytes[..used]);
             self.used = 0;
         }
     }
@@ -114,11 +114,11 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        self.wipe();
+        self.zeroize();
     }
 }
 
-/// Says how large it is, never what is in it: payload may be secret.
+/// Returns how large it is, never what is in it: payload may be secret.
 impl fmt::Debug for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Block")
@@ -130,7 +130,7 @@ impl fmt::Debug for Block {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wipe::tests::wiped_by;
+    use crate::zeroize::tests::zeroized_by;
 
     #[test]
     fn large_blocks_begin_in_the_middle_of_a_page() {
@@ -159,11 +159,11 @@ mod tests {
         block.mark_used(70);
         block.mark_used(30);
         assert_eq!(block.used(), 70);
-        assert_eq!(wiped_by(|| block.wipe()), 70);
-        assert_eq!(wiped_by(|| block.wipe()), 0);
+        assert_eq!(zeroized_by(|| block.zeroize()), 70);
+        assert_eq!(zeroized_by(|| block.zeroize()), 0);
         block.mark_used(1000);
         assert_eq!(block.used(), 100);
-        assert_eq!(wiped_by(|| drop(block)), 100);
+        assert_eq!(zeroized_by(|| drop(block)), 100);
     }
 
     #[test]

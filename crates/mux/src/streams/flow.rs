@@ -20,7 +20,7 @@ impl SendWindow {
         self.0
     }
 
-    /// Takes up to `wanted` bytes of the window and says how many.
+    /// Takes up to `wanted` bytes of the window and returns how many.
     pub(crate) fn take(&mut self, wanted: usize) -> u32 {
         let taken = u32::try_from(wanted).unwrap_or(u32::MAX).min(self.0);
         self.0 -= taken;

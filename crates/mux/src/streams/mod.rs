@@ -11,7 +11,7 @@ mod store;
 
 pub(crate) use block::Block;
 pub(crate) use flow::{RecvWindow, SendWindow};
-pub(crate) use recv::{MIN_LENT, RecvQueue};
+pub(crate) use recv::{MIN_ZERO_COPY, RecvQueue};
 #[cfg(test)]
 pub(crate) use share::LARGE_WRITE;
 pub(crate) use share::Share;
@@ -31,9 +31,9 @@ pub(crate) struct StreamEntry {
     /// FIN was received, whatever became of the stream after it.
     pub(crate) eof: bool,
     /// The handle was dropped: nobody will read or write any more.
-    pub(crate) released: bool,
+    pub(crate) is_handle_dropped: bool,
     /// How many sweeps have found the stream dropped and not finished by the peer.
-    pub(crate) sweeps: u8,
+    pub(crate) half_closed_periods: u8,
     /// What it has of the connection.
     pub(crate) share: Share,
 }
@@ -49,8 +49,8 @@ impl StreamEntry {
             recv_window: RecvWindow::new(window),
             recv: RecvQueue::default(),
             eof: false,
-            released: false,
-            sweeps: 0,
+            is_handle_dropped: false,
+            half_closed_periods: 0,
             share: Share::default(),
         }
     }
@@ -66,7 +66,7 @@ impl StreamEntry {
                 self.handshake = Handshake::Done;
                 Flags::ACK
             }
-            Handshake::SynSent | Handshake::Offered | Handshake::Done => Flags::NONE,
+            Handshake::SynSent | Handshake::Unaccepted | Handshake::Done => Flags::NONE,
         }
     }
 }

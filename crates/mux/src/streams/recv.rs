@@ -5,7 +5,7 @@ use std::{collections::VecDeque, fmt};
 use super::Block;
 use crate::{
     frame::{HEADER_LEN, MAX_PAYLOAD},
-    wipe::wipe,
+    zeroize::zeroize,
 };
 
 /// The smallest and the largest allocation for arrived bytes.
@@ -13,7 +13,7 @@ const MIN_CHUNK: usize = 64;
 const MAX_CHUNK: usize = 32 * 1024;
 
 /// From this size on a payload may stay where the socket put it.
-pub(crate) const MIN_LENT: usize = 4 * 1024;
+pub(crate) const MIN_ZERO_COPY: usize = 4 * 1024;
 
 /// Bytes that were copied together from small arrivals: `start` of them were read.
 #[derive(Default)]
@@ -24,16 +24,16 @@ struct Copies {
 
 impl Drop for Copies {
     fn drop(&mut self) {
-        wipe(&mut self.bytes[self.start..]);
+        zeroize(&mut self.bytes[self.start..]);
     }
 }
 
 /// Some bytes of a stream.
 enum Chunk {
     /// Copied from where the socket put them.
-    Own(Copies),
+    Copied(Copies),
     /// Where the socket put them: the unread range, and how many whole frames of the stream follow it.
-    Lent {
+    Slice {
         block: Block,
         start: usize,
         end: usize,
@@ -43,15 +43,15 @@ enum Chunk {
 
 impl Default for Chunk {
     fn default() -> Self {
-        Self::Own(Copies::default())
+        Self::Copied(Copies::default())
     }
 }
 
 impl Chunk {
     fn unread(&self) -> &[u8] {
         match self {
-            Self::Own(copies) => &copies.bytes[copies.start..],
-            Self::Lent {
+            Self::Copied(copies) => &copies.bytes[copies.start..],
+            Self::Slice {
                 block, start, end, ..
             } => &block.bytes()[*start..*end],
         }
@@ -59,7 +59,7 @@ impl Chunk {
 
     /// Copies as much as the allocation has room for and returns the rest.
     fn fill<'a>(&mut self, arrived: &'a [u8]) -> &'a [u8] {
-        let Self::Own(Copies { bytes, .. }) = self else {
+        let Self::Copied(Copies { bytes, .. }) = self else {
             return arrived;
         };
         let (fitting, rest) = arrived.split_at(arrived.len().min(bytes.capacity() - bytes.len()));
@@ -69,18 +69,18 @@ impl Chunk {
 
     fn capacity(&self) -> usize {
         match self {
-            Self::Own(copies) => copies.bytes.capacity(),
-            Self::Lent { .. } => 0,
+            Self::Copied(copies) => copies.bytes.capacity(),
+            Self::Slice { .. } => 0,
         }
     }
 
     fn advance(&mut self, count: usize) {
         match self {
-            Self::Own(Copies { bytes, start }) => {
-                wipe(&mut bytes[*start..*start + count]);
+            Self::Copied(Copies { bytes, start }) => {
+                zeroize(&mut bytes[*start..*start + count]);
                 *start += count;
             }
-            Self::Lent {
+            Self::Slice {
                 start, end, frames, ..
             } => {
                 *start += count;
@@ -95,7 +95,7 @@ impl Chunk {
 
     /// Makes this chunk the longer by a whole frame right behind it, if that is what `block[start..end]` is.
     fn join(&mut self, other: &Block, from: usize, to: usize) -> bool {
-        let Self::Lent {
+        let Self::Slice {
             block, end, frames, ..
         } = self
         else {
@@ -136,7 +136,7 @@ impl RecvQueue {
         bytes = self.last().fill(bytes);
         while !bytes.is_empty() {
             let capacity = bytes.len().max(self.last().capacity() * 2);
-            let mut chunk = Chunk::Own(Copies {
+            let mut chunk = Chunk::Copied(Copies {
                 bytes: Vec::with_capacity(capacity.clamp(MIN_CHUNK, MAX_CHUNK)),
                 start: 0,
             });
@@ -145,14 +145,14 @@ impl RecvQueue {
         }
     }
 
-    /// Appends bytes where they are: `block[start..end]`. Says whether that keeps the block once more: whole
+    /// Appends bytes where they are: `block[start..end]`. Returns whether that keeps the block once more: whole
     /// frames, one behind the other, are kept together.
-    pub(crate) fn lend(&mut self, block: &Block, start: usize, end: usize) -> bool {
+    pub(crate) fn push_slice(&mut self, block: &Block, start: usize, end: usize) -> bool {
         self.len += end - start;
         if self.last().join(block, start, end) {
             return false;
         }
-        self.append(Chunk::Lent {
+        self.append(Chunk::Slice {
             block: block.clone(),
             start,
             end,
@@ -191,16 +191,16 @@ impl RecvQueue {
             self.tail = VecDeque::new();
         }
         match std::mem::replace(&mut self.head, next) {
-            Chunk::Lent { block, .. } => Some(block),
-            Chunk::Own(_) => None,
+            Chunk::Slice { block, .. } => Some(block),
+            Chunk::Copied(_) => None,
         }
     }
 
     /// How often blocks are kept.
-    pub(crate) fn lent(&self) -> usize {
+    pub(crate) fn slices(&self) -> usize {
         let chunks = std::iter::once(&self.head).chain(&self.tail);
         chunks
-            .filter(|chunk| matches!(chunk, Chunk::Lent { .. }))
+            .filter(|chunk| matches!(chunk, Chunk::Slice { .. }))
             .count()
     }
 
@@ -213,7 +213,7 @@ impl RecvQueue {
     }
 }
 
-/// Says how much there is, never what: payload may be secret.
+/// Returns how much there is, never what: payload may be secret.
 impl fmt::Debug for RecvQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecvQueue")
@@ -225,7 +225,7 @@ impl fmt::Debug for RecvQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wipe::tests::wiped_by;
+    use crate::zeroize::tests::zeroized_by;
     use proptest::prelude::*;
 
     /// How many bytes a whole frame has.
@@ -266,10 +266,10 @@ mod tests {
     fn copies_are_wiped_as_they_are_read_and_when_nobody_reads_them() {
         let mut queue = RecvQueue::default();
         queue.push(&[1; 50]);
-        assert_eq!(wiped_by(|| drop(queue.advance(20))), 20);
-        assert_eq!(wiped_by(|| drop(queue.advance(10))), 10);
+        assert_eq!(zeroized_by(|| drop(queue.advance(20))), 20);
+        assert_eq!(zeroized_by(|| drop(queue.advance(10))), 10);
         queue.push(&[1; 40_000]);
-        assert_eq!(wiped_by(move || drop(queue)), 20 + 40_000);
+        assert_eq!(zeroized_by(move || drop(queue)), 20 + 40_000);
     }
 
     #[test]
@@ -277,10 +277,10 @@ mod tests {
         let mut block = Block::new(100);
         block.mark_used(70);
         let mut queue = RecvQueue::default();
-        queue.lend(&block, 10, 60);
-        assert_eq!(wiped_by(|| block.wipe()), 0);
-        assert_eq!(wiped_by(|| drop(block)), 0);
-        assert_eq!(wiped_by(|| drop(queue)), 70);
+        queue.push_slice(&block, 10, 60);
+        assert_eq!(zeroized_by(|| block.zeroize()), 0);
+        assert_eq!(zeroized_by(|| drop(block)), 0);
+        assert_eq!(zeroized_by(|| drop(queue)), 70);
     }
 
     /// A block of whole frames that are numbered.
@@ -292,9 +292,9 @@ mod tests {
     }
 
     /// Lends the payload of one of them.
-    fn lend(queue: &mut RecvQueue, block: &Block, frame: usize) -> bool {
+    fn push_slice(queue: &mut RecvQueue, block: &Block, frame: usize) -> bool {
         let start = frame * FRAME + HEADER_LEN;
-        queue.lend(block, start, start + MAX_PAYLOAD)
+        queue.push_slice(block, start, start + MAX_PAYLOAD)
     }
 
     #[test]
@@ -302,35 +302,37 @@ mod tests {
         let block = frames(4);
         let mut queue = RecvQueue::default();
         // The block begins in the middle of the first one.
-        assert!(queue.lend(&block, 100, FRAME));
-        let is_kept_anew: Vec<_> = (1..4).map(|at| lend(&mut queue, &block, at)).collect();
-        assert_eq!((is_kept_anew, queue.lent()), (vec![false; 3], 1));
+        assert!(queue.push_slice(&block, 100, FRAME));
+        let is_kept_anew: Vec<_> = (1..4)
+            .map(|at| push_slice(&mut queue, &block, at))
+            .collect();
+        assert_eq!((is_kept_anew, queue.slices()), (vec![false; 3], 1));
         assert_eq!(queue.front(), [1; FRAME - 100]);
         assert!(queue.advance(FRAME - 101).is_none());
         assert_eq!(queue.front(), [1]);
         assert!(queue.advance(1).is_none());
         assert_eq!(queue.front(), [2; MAX_PAYLOAD]);
         assert_eq!(pieces(&mut queue), [MAX_PAYLOAD; 3]);
-        assert_eq!((queue.len(), queue.lent()), (0, 0));
+        assert_eq!((queue.len(), queue.slices()), (0, 0));
     }
 
     #[test]
     fn other_payloads_are_kept_for_themselves() {
         let (block, other) = (frames(4), frames(4));
         let mut queue = RecvQueue::default();
-        assert!(lend(&mut queue, &block, 0));
+        assert!(push_slice(&mut queue, &block, 0));
         // A frame of another stream is between them, or none at all.
-        assert!(lend(&mut queue, &block, 2));
-        assert!(lend(&mut queue, &block, 2));
-        assert!(lend(&mut queue, &other, 3), "of another block");
+        assert!(push_slice(&mut queue, &block, 2));
+        assert!(push_slice(&mut queue, &block, 2));
+        assert!(push_slice(&mut queue, &other, 3), "of another block");
         queue.push(&[9]);
-        assert!(lend(&mut queue, &block, 1), "behind a copy");
+        assert!(push_slice(&mut queue, &block, 1), "behind a copy");
         let start = 2 * FRAME + HEADER_LEN;
         assert!(
-            queue.lend(&block, start, start + MAX_PAYLOAD - 1),
+            queue.push_slice(&block, start, start + MAX_PAYLOAD - 1),
             "shorter"
         );
-        assert_eq!(queue.lent(), 6);
+        assert_eq!(queue.slices(), 6);
         let mut firsts = Vec::new();
         while !queue.is_empty() {
             firsts.push((queue.front()[0], queue.front().len()));
@@ -346,7 +348,7 @@ mod tests {
     fn debug_output_shows_no_payload() {
         let mut queue = RecvQueue::default();
         queue.push(b"secret");
-        queue.lend(&Block::new(33), 0, 11);
+        queue.push_slice(&Block::new(33), 0, 11);
         assert_eq!(format!("{queue:?}"), "RecvQueue { len: 17, .. }");
     }
 
@@ -374,9 +376,9 @@ mod tests {
         let mut block = Block::new(100);
         block.unique().unwrap().fill(7);
         let (mut near, mut far) = (RecvQueue::default(), RecvQueue::default());
-        near.lend(&block, 0, 40);
-        far.lend(&block, 40, 100);
-        assert_eq!((near.lent(), far.lent()), (1, 1));
+        near.push_slice(&block, 0, 40);
+        far.push_slice(&block, 40, 100);
+        assert_eq!((near.slices(), far.slices()), (1, 1));
         assert!(block.unique().is_none());
         drop(block);
         assert!(near.advance(10).is_none());
@@ -386,7 +388,7 @@ mod tests {
         drop(back);
         back = far.advance(60).unwrap();
         assert_eq!(back.unique().unwrap().len(), 100);
-        assert_eq!((near.lent(), far.lent()), (0, 0));
+        assert_eq!((near.slices(), far.slices()), (0, 0));
     }
 
     proptest! {
@@ -403,7 +405,7 @@ mod tests {
                 if is_lent && push > 0 {
                     let mut block = Block::new(push + 2);
                     block.unique().unwrap()[1..=push].copy_from_slice(&bytes);
-                    queue.lend(&block, 1, push + 1);
+                    queue.push_slice(&block, 1, push + 1);
                 } else {
                     queue.push(&bytes);
                 }

@@ -63,7 +63,7 @@ pub(crate) struct Share {
     /// How many bytes it has sent in its turn, or before that one too many in the last.
     sent: u32,
     /// The number of the call with which its last turn began.
-    turn: u32,
+    poll: u32,
     /// The number of its last call for room.
     call: u32,
     /// In which go it wrote little last, or was called from the line.
@@ -109,7 +109,7 @@ impl Share {
     }
 
     /// `length` bytes of its last write were not sent after all.
-    pub(crate) const fn take_back(&mut self, length: u32) {
+    pub(crate) const fn refund(&mut self, length: u32) {
         if self.has_turn {
             self.sent = self.sent.saturating_sub(length);
         }
@@ -144,7 +144,7 @@ impl Share {
         }
         self.for_turn = Waiting::Yes;
         self.is_late = was_called;
-        Some((was_called || self.has_turn).then_some(self.turn))
+        Some((was_called || self.has_turn).then_some(self.poll))
     }
 
     /// It is to wait for room, unless it does already. If it was called for that it says the number of the call.
@@ -164,11 +164,11 @@ impl Share {
         self.go = go;
         if !self.has_turn {
             self.has_turn = true;
-            self.turn = number;
+            self.poll = number;
         }
     }
 
-    /// There is room for the little that it wants to write. Says how much that is.
+    /// There is room for the little that it wants to write. Returns how much that is.
     pub(crate) const fn call_small(&mut self, number: u32) -> usize {
         self.for_room = Waiting::Called;
         self.call = number;
@@ -240,10 +240,10 @@ mod tests {
     #[test]
     fn what_was_taken_back_can_be_sent_in_the_same_turn() {
         let mut share = Share::default();
-        share.take_back(1);
+        share.refund(1);
         share.call(0, 1);
         share.send(1 << 19, usize::MAX, 0);
-        share.take_back(1 << 18);
+        share.refund(1 << 18);
         share.send((1 << 18) + (1 << 19) - 1, usize::MAX, 0);
         assert!(share.keeps_turn(false));
         share.send(1, usize::MAX, 0);
@@ -271,15 +271,15 @@ mod tests {
     fn what_exceeds_a_turn_is_a_part_of_the_next_one() {
         let mut share = Share::default();
         let mut sent = 0;
-        for turn in 1..=100 {
-            share.call(0, turn);
+        for poll in 1..=100 {
+            share.call(0, poll);
             while share.keeps_turn(true) {
                 share.send(9_000, 9_000, 0);
                 sent += 9_000;
             }
             assert!(
-                sent >= turn * 16_384 && sent < turn * 16_384 + 9_000,
-                "{sent} in {turn}"
+                sent >= poll * 16_384 && sent < poll * 16_384 + 9_000,
+                "{sent} in {poll}"
             );
         }
         share.call(0, 101);

@@ -122,7 +122,7 @@ pub(crate) enum Handshake {
     /// Opened here; the peer has not acknowledged it.
     SynSent,
     /// Opened by the peer; waiting to be accepted.
-    Offered,
+    Unaccepted,
     /// Accepted; the next frame carries ACK, exactly once.
     AckDue,
     /// Nothing is left to do.
@@ -194,7 +194,7 @@ mod tests {
     fn only_own_streams_without_an_answer_are_unacknowledged() {
         assert!(Handshake::SynDue.is_unacknowledged());
         assert!(Handshake::SynSent.is_unacknowledged());
-        assert!(!Handshake::Offered.is_unacknowledged());
+        assert!(!Handshake::Unaccepted.is_unacknowledged());
         assert!(!Handshake::AckDue.is_unacknowledged());
         assert!(!Handshake::Done.is_unacknowledged());
     }

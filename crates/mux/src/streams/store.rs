@@ -65,8 +65,8 @@ impl Store {
             .filter(|entry| entry.id == key.id)
     }
 
-    /// Forgets the wire id; the entry stays. Says whether it was live.
-    pub(crate) fn retire(&mut self, key: Key) -> bool {
+    /// Forgets the wire id; the entry stays. Returns whether it was live.
+    pub(crate) fn remove_id(&mut self, key: Key) -> bool {
         match self.live.get(&key.id) {
             Some(slot) if *slot == key.slot => {
                 self.live.remove(&key.id);
@@ -116,7 +116,7 @@ impl Store {
 /// Lets tests know how much is done for each frame; elsewhere it is nothing.
 fn count_work() {
     #[cfg(any(test, fuzzing))]
-    crate::session::harness::work::count();
+    crate::core::harness::work::count();
 }
 
 /// Hashes a stream id by multiplication with a secret odd number. Peers choose ids, so the hash
@@ -185,7 +185,7 @@ mod tests {
     fn a_reused_slot_is_not_the_old_stream() {
         let mut store = Store::default();
         let old = store.insert(entry(1));
-        assert!(store.retire(old));
+        assert!(store.remove_id(old));
         store.remove(old);
         let new = store.insert(entry(3));
         assert_eq!(new.slot, old.slot);
@@ -200,13 +200,13 @@ mod tests {
         let mut store = Store::default();
         let key = store.insert(entry(1));
         assert_eq!(store.find(1), Some(key));
-        assert!(store.retire(key));
-        assert!(!store.retire(key));
+        assert!(store.remove_id(key));
+        assert!(!store.remove_id(key));
         assert_eq!((store.find(1), store.live()), (None, 0));
         assert!(store.get(key).is_some());
         // The peer may use the id again: a new stream, and the old handle stays what it was.
         let again = store.insert(entry(1));
-        assert!(!store.retire(key));
+        assert!(!store.remove_id(key));
         assert_eq!(store.find(1), Some(again));
     }
 

@@ -1,0 +1,165 @@
+//! The blocks that the connection is read into, and which payloads may stay in them.
+
+use std::time::{Duration, Instant};
+
+use super::{Core, GO};
+use crate::{
+    frame::{HEADER_LEN, MAX_PAYLOAD},
+    streams::{Block, Key, MIN_ZERO_COPY},
+};
+
+/// The first block is small, because most sessions are mostly idle.
+const MIN_BLOCK: usize = 4 * 1024;
+
+/// Blocks double up to this size while the connection fills them. It is what the large writes of a
+/// peer like us send in one go, and a little more: a block that was not filled shows that the
+/// connection is empty, without another look at it.
+pub(crate) const MAX_BLOCK: usize = GO * (HEADER_LEN + MAX_PAYLOAD) + 4 * 1024;
+
+/// How often streams may keep a block, for a payload or for whole frames one behind the other. Each time keeps at most one block of the largest size, so a
+/// peer that arranges its frames badly costs 6.5 MiB more than its windows and no more.
+pub(super) const MAX_SLICES: usize = 32;
+
+/// How many unused blocks are kept for the next reads.
+const MAX_FREE: usize = 2;
+
+/// Up to how many bytes a block is wiped as soon as they were read. More arrive at once only while
+/// a large transfer goes on, and then the next read overwrites them.
+const ZEROIZED_AT_ONCE: usize = 64 * 1024;
+
+/// How long what was read may stay in a block otherwise.
+const ZEROIZE_DELAY: Duration = Duration::from_millis(5);
+
+/// The blocks of one session.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    size: usize,
+    free: Vec<Block>,
+    /// How often streams keep one.
+    slices: usize,
+    /// When the spare blocks are to be wiped, where they hold anything.
+    zeroize_at: Option<Instant>,
+    /// Nobody will ask for a block, nor for the time to wipe it.
+    is_over: bool,
+}
+
+impl Buffers {
+    /// Keeps a block for the next read, unless somebody still uses it or there are enough. `now` may
+    /// be in the past.
+    fn recycle(&mut self, mut block: Block, now: Instant) {
+        // Of most blocks other streams have more, or the same stream.
+        let is_wanted = !block.is_shared() && !self.is_over && block.len() == self.size;
+        if !is_wanted || self.free.len() >= MAX_FREE {
+            return;
+        }
+        if block.used() <= ZEROIZED_AT_ONCE {
+            block.zeroize();
+        } else {
+            self.zeroize_at.get_or_insert(now + ZEROIZE_DELAY);
+        }
+        self.free.push(block);
+    }
+
+    /// A reader has read the last byte of what kept a block.
+    pub(super) fn slice_read(&mut self, block: Block, now: Instant) {
+        self.slices -= 1;
+        self.recycle(block, now);
+    }
+
+    /// Wipes the spare blocks.
+    fn zeroize(&mut self) {
+        self.zeroize_at = None;
+        for block in &mut self.free {
+            block.zeroize();
+        }
+    }
+
+    /// Drops the spare blocks, which wipes them.
+    fn clear(&mut self) {
+        self.zeroize_at = None;
+        self.free.clear();
+    }
+}
+
+impl Core {
+    /// A block to read into. It comes back with [`give_back`](Self::give_back).
+    pub(crate) fn take_block(&mut self) -> Block {
+        let buffers = &mut self.buffers;
+        buffers.size = buffers.size.max(MIN_BLOCK);
+        buffers
+            .free
+            .pop()
+            .unwrap_or_else(|| Block::new(buffers.size))
+    }
+
+    /// Takes back a block of which `filled` bytes were used, unless a stream has part of it: then
+    /// the stream's reader gives it back.
+    pub(crate) fn give_back(&mut self, block: Block, filled: usize) {
+        let len = block.len();
+        if filled == len && len < MAX_BLOCK {
+            self.buffers.size = (len * 2).min(MAX_BLOCK);
+            self.buffers.clear();
+        }
+        self.buffers.recycle(block, self.now);
+    }
+
+    /// When blocks are to be wiped that still hold what was read from them.
+    pub(crate) const fn zeroize_deadline(&self) -> Option<Instant> {
+        self.buffers.zeroize_at
+    }
+
+    /// Wipes them if it is time.
+    pub(super) fn zeroize_blocks(&mut self, now: Instant) {
+        if self.buffers.zeroize_at.is_some_and(|at| at <= now) {
+            self.buffers.zeroize();
+        }
+    }
+
+    /// The session is over: nothing will be kept.
+    pub(super) fn drop_blocks(&mut self) {
+        self.buffers.is_over = true;
+        self.buffers.clear();
+    }
+
+    /// Gives the memory of a burst back. Called at keep-alive time, when a session looks idle.
+    pub(super) fn trim_buffers(&mut self) {
+        self.buffers.size = MIN_BLOCK;
+        self.buffers.clear();
+        self.out.trim();
+    }
+
+    /// Stores a payload of a stream that is still read: inside its block if it is large, else as a copy.
+    /// Returns whether there was one.
+    pub(super) fn store_payload(
+        &mut self,
+        key: Key,
+        block: &Block,
+        start: usize,
+        end: usize,
+    ) -> bool {
+        let Some(entry) = self.store.get_mut(key) else {
+            return false;
+        };
+        if entry.is_handle_dropped || !entry.state.can_recv() {
+            return false;
+        }
+        self.buffered += end - start;
+        if end - start >= MIN_ZERO_COPY && self.buffers.slices < MAX_SLICES {
+            let is_kept_anew = entry.recv.push_slice(block, start, end);
+            self.buffers.slices += usize::from(is_kept_anew);
+        } else {
+            entry.recv.push(&block.bytes()[start..end]);
+        }
+        true
+    }
+
+    /// Drops the unread bytes of a stream.
+    pub(super) fn drop_unread(&mut self, key: Key) {
+        let Some(entry) = self.store.get_mut(key) else {
+            return;
+        };
+        let recv = std::mem::take(&mut entry.recv);
+        self.buffered -= recv.len();
+        self.buffers.slices -= recv.slices();
+    }
+}

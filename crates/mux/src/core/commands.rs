@@ -1,0 +1,344 @@
+//! What users of the session do: open, accept, read, finish, reset, release.
+
+use std::{task::Poll, time::Instant};
+
+use super::{ACK_DELAY, Core, Event, MAX_AHEAD};
+use crate::{
+    config::INITIAL_WINDOW,
+    error::{AcceptError, OpenError, StreamError},
+    frame::{Flags, Header},
+    streams::{Handshake, Key, ResetBy, Service, StreamEntry},
+};
+
+/// The outcome of opening: pending while too many streams are unacknowledged.
+pub(crate) type Opened = Poll<Result<Key, OpenError>>;
+
+/// The outcome of reading.
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// Bytes were copied, as many as the reader had room for.
+    Bytes,
+    /// The peer has finished and everything was read.
+    End,
+    /// Nothing has arrived yet.
+    Pending,
+    /// Nothing will arrive any more.
+    Failed(StreamError),
+}
+
+impl Core {
+    /// Opens a stream. Nothing is sent yet: SYN leaves with the first frame of the stream.
+    pub(crate) fn open(&mut self) -> Opened {
+        if let Some(error) = self.open_error() {
+            return Poll::Ready(Err(error));
+        }
+        if self.unacknowledged >= self.config.max_unacknowledged {
+            return Poll::Pending;
+        }
+        // `open_error` has checked that the id fits.
+        let id = self.next_id as u32;
+        self.next_id += 2;
+        self.unacknowledged += 1;
+        self.stats.opened += 1;
+        let entry = StreamEntry::new(id, Handshake::SynDue, INITIAL_WINDOW);
+        Poll::Ready(Ok(self.store.insert(entry)))
+    }
+
+    fn open_error(&self) -> Option<OpenError> {
+        if let Some(outcome) = self.outcome() {
+            return Some(match outcome {
+                Ok(()) => OpenError::Closed,
+                Err(error) => OpenError::Session(error.clone()),
+            });
+        }
+        if let Some((error, _)) = &self.write_failure {
+            return Some(OpenError::Session(error.clone()));
+        }
+        if self.is_draining() {
+            return Some(OpenError::Closed);
+        }
+        if self.remote_go_away {
+            return Some(OpenError::RemoteGoAway);
+        }
+        if self.store.live() >= self.config.max_streams {
+            return Some(OpenError::TooManyStreams {
+                limit: self.config.max_streams,
+            });
+        }
+        (self.next_id > u64::from(u32::MAX)).then_some(OpenError::IdsExhausted)
+    }
+
+    /// Takes the next stream that the peer has opened, or is pending. Its acknowledgement leaves
+    /// with its first frame, with anything else that leaves, or after 5 ms. While it is pending, the
+    /// next streams are as good as accepted: theirs need not wait until the task comes for them.
+    pub(crate) fn accept(
+        &mut self,
+        now: impl FnOnce() -> Instant,
+    ) -> Poll<Result<Key, AcceptError>> {
+        while let Some(key) = self.accept_queue.pop_front() {
+            let is_live = self.store.find(key.id) == Some(key);
+            let Some(entry) = self.store.get_mut(key) else {
+                continue;
+            };
+            if entry.service != Service::Waiting {
+                continue;
+            }
+            entry.service = Service::Accepted;
+            self.stats.accepted += 1;
+            if !is_live {
+                // The session is over; what has arrived can be read all the same.
+                return Poll::Ready(Ok(key));
+            }
+            self.unaccepted -= 1;
+            if entry.handshake == Handshake::Unaccepted {
+                entry.handshake = Handshake::AckDue;
+                self.handshakes_due.push_back(key);
+                self.ack_deadline.get_or_insert_with(|| now() + ACK_DELAY);
+            } else {
+                self.ahead -= 1;
+            }
+            return Poll::Ready(Ok(key));
+        }
+        match self.outcome() {
+            Some(Ok(())) => Poll::Ready(Err(AcceptError::Closed)),
+            Some(Err(error)) => Poll::Ready(Err(AcceptError::Session(error.clone()))),
+            None if self.local_go_away => Poll::Ready(Err(AcceptError::Closed)),
+            None => {
+                self.expected = MAX_AHEAD;
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Nobody waits to accept any more.
+    pub(crate) fn nobody_accepts(&mut self) {
+        self.expected = 0;
+    }
+
+    /// Whether the application reads from a stream of the peer for the first time, and the last
+    /// bytes of the connection were received so long ago that acknowledgements are overdue. The
+    /// driver is late then: other tasks keep the thread from it.
+    pub(crate) fn begins_late(&mut self, key: Key, now: impl FnOnce() -> Instant) -> bool {
+        let Some(entry) = self.store.get_mut(key) else {
+            return false;
+        };
+        let before = std::mem::replace(&mut entry.service, Service::Begun);
+        before == Service::Accepted && now().saturating_duration_since(self.now) >= ACK_DELAY
+    }
+
+    /// Whether another stream waits to be accepted, so that one wake-up can be passed on.
+    pub(crate) const fn has_unaccepted(&self) -> bool {
+        self.unaccepted > 0
+    }
+
+    /// What a reader gets, given a function that copies and returns how much it took.
+    pub(crate) fn read(&mut self, key: Key, mut copy: impl FnMut(&[u8]) -> usize) -> Read {
+        let mut total = 0;
+        if let Some(entry) = self.store.get_mut(key) {
+            while !entry.recv.is_empty() {
+                let count = copy(entry.recv.front());
+                if count == 0 {
+                    break;
+                }
+                total += count;
+                if let Some(block) = entry.recv.advance(count) {
+                    self.buffers.slice_read(block, self.now);
+                }
+            }
+        }
+        if total > 0 {
+            self.consumed(key, total);
+            return Read::Bytes;
+        }
+        let Some(entry) = self.store.get(key) else {
+            return Read::Failed(StreamError::Closed);
+        };
+        if !entry.recv.is_empty() {
+            return Read::Bytes;
+        }
+        if entry.eof {
+            return Read::End;
+        }
+        let state = entry.state;
+        match self.stream_error(state) {
+            Some(error) => Read::Failed(error),
+            None => Read::Pending,
+        }
+    }
+
+    /// The application has read bytes: gives credit for them once it is worth a frame.
+    fn consumed(&mut self, key: Key, count: usize) {
+        self.buffered -= count;
+        let Some(entry) = self.store.get_mut(key) else {
+            return;
+        };
+        entry.recv_window.consume(count);
+        if !entry.state.can_recv() {
+            return;
+        }
+        entry.recv_window.assert_invariant_at_most(entry.recv.len());
+        if entry.recv_window.is_credit_due() {
+            self.give_credit(key);
+        }
+    }
+
+    fn give_credit(&mut self, key: Key) {
+        if let Some(value) = self.keep_alive.probe(self.now) {
+            self.push_frame(Header::ping(Flags::SYN, value));
+        }
+        self.grow_window(key);
+        let Some(entry) = self.store.get_mut(key) else {
+            return;
+        };
+        if let Some(credit) = entry.recv_window.take_credit(self.now) {
+            let flags = entry.take_flags();
+            self.push_frame(Header::window_update(key.id, flags, credit));
+        }
+    }
+
+    /// Doubles the receive window of a stream that it slows down, as far as the stream's and the
+    /// session's limits allow.
+    fn grow_window(&mut self, key: Key) {
+        let Some(round_trip) = self.keep_alive.round_trip() else {
+            return;
+        };
+        let Some(entry) = self.store.get_mut(key) else {
+            return;
+        };
+        let window = &mut entry.recv_window;
+        if !window.is_too_small(self.now, round_trip) {
+            return;
+        }
+        let room = self.config.max_stream_window.saturating_sub(window.size());
+        let budget = self.config.max_window_growth.saturating_sub(self.grown);
+        let extra = window
+            .size()
+            .min(room)
+            .min(u32::try_from(budget).unwrap_or(u32::MAX));
+        window.grow(extra);
+        self.grown += extra as usize;
+    }
+
+    /// Sends SYN before the queue is written next, unless data takes it along: the peer may have
+    /// to speak first. Returns whether it was due.
+    pub(crate) fn request_syn(&mut self, key: Key) -> bool {
+        let is_due = !self.is_over()
+            && self
+                .store
+                .get(key)
+                .is_some_and(|entry| entry.handshake == Handshake::SynDue);
+        if is_due {
+            if self.handshakes_due.back() != Some(&key) {
+                self.handshakes_due.push_back(key);
+            }
+            self.has_syn_due = true;
+        }
+        is_due
+    }
+
+    /// Sends SYN now if the stream still owes it.
+    pub(crate) fn send_syn(&mut self, key: Key) {
+        if self.is_over() {
+            return;
+        }
+        if let Some(entry) = self.store.get_mut(key)
+            && entry.handshake == Handshake::SynDue
+            && !entry.state.is_over()
+        {
+            let flags = entry.take_flags();
+            self.push_frame(Header::window_update(key.id, flags, 0));
+        }
+    }
+
+    /// Ends the write side: FIN in a frame of its own, behind the last data. A Go peer that finds
+    /// FIN on a data frame may see the end before the bytes.
+    ///
+    /// # Errors
+    ///
+    /// The stream or the session failed before. A second call is no error.
+    pub(crate) fn finish(&mut self, key: Key) -> Result<(), StreamError> {
+        match self.write_error(key) {
+            None => {}
+            Some(StreamError::WriteClosed) => return Ok(()),
+            Some(error) => return Err(error),
+        }
+        self.send_syn(key);
+        let Some(entry) = self.store.get_mut(key) else {
+            return Ok(());
+        };
+        entry.state.send_fin();
+        let flags = entry.take_flags().with(Flags::FIN);
+        let is_over = entry.state.is_over();
+        self.push_frame(Header::window_update(key.id, flags, 0));
+        // A writer that waits in another task learns that there is nothing to wait for.
+        self.events.push_back(Event::Writable(key));
+        if is_over {
+            self.remove_id(key);
+        }
+        Ok(())
+    }
+
+    /// Ends both directions at once: the peer's reader and ours fail.
+    pub(crate) fn reset(&mut self, key: Key) {
+        let is_live = self.store.find(key.id) == Some(key);
+        if is_live && !self.is_over() {
+            self.reset_stream(key, ResetBy::Local);
+        }
+    }
+
+    pub(super) fn reset_stream(&mut self, key: Key, by: ResetBy) {
+        let Some(entry) = self.store.get_mut(key) else {
+            return;
+        };
+        entry.state.reset(by);
+        entry.eof = false;
+        let is_known = entry.handshake != Handshake::SynDue;
+        // Without ACK a reset says that nobody ever had the stream, so that it may be tried again.
+        let flags = match entry.service {
+            Service::Waiting => Flags::RST,
+            Service::Accepted | Service::Begun => entry.take_flags().with(Flags::RST),
+        };
+        self.drop_unread(key);
+        if is_known {
+            self.push_frame(Header::window_update(key.id, flags, 0));
+        }
+        self.notify(key);
+        self.remove_id(key);
+    }
+
+    /// The handle is gone. What was written is delivered, then FIN; unread bytes are dropped. A
+    /// stream that never sent anything leaves no trace on the wire.
+    pub(crate) fn handle_dropped(&mut self, key: Key, now: impl FnOnce() -> Instant) {
+        let is_over = self.is_over();
+        self.drop_unread(key);
+        let Some(entry) = self.store.get_mut(key) else {
+            return;
+        };
+        entry.is_handle_dropped = true;
+        if entry.state.is_over() || is_over {
+            self.store.remove_id(key);
+            self.store.remove(key);
+            self.check_invariants();
+            return;
+        }
+        if entry.handshake == Handshake::SynDue {
+            entry.state.reset(ResetBy::Local);
+            self.remove_id(key);
+            return;
+        }
+        let is_peer_stuck = entry.recv_window.available() == 0 && entry.state.can_recv();
+        self.finish_dropped(key);
+        if is_peer_stuck {
+            self.linger_before_reset(key, now);
+        } else {
+            self.arm_half_closed_timeout(now);
+        }
+    }
+
+    /// Finishes a stream whose user is gone, so that nobody can be told of a failure.
+    fn finish_dropped(&mut self, key: Key) {
+        if let Err(error) = self.finish(key) {
+            tracing::trace!(session = self.session, stream = key.id, %error, "a dropped stream had failed before");
+        }
+    }
+}

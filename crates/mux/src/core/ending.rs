@@ -1,0 +1,356 @@
+//! The end of a session: GoAway, draining, failure.
+
+use std::{
+    io::ErrorKind,
+    time::{Duration, Instant},
+};
+
+use super::{Core, Event};
+use crate::{
+    error::{ProtocolError, SessionError},
+    frame::Header,
+    streams::{Key, ResetBy, Service},
+};
+
+/// How a session ended.
+pub(crate) type Outcome = Result<(), SessionError>;
+
+/// How long the peer may take to close its side of the connection after the last byte was sent, the last
+/// frames of a failed session to leave, and a peer's bytes to arrive after writing failed.
+pub(super) const LINGER: Duration = Duration::from_millis(500);
+
+/// Where a session stands.
+///
+/// ```text
+///  Running ── close ──► Draining ── no streams, or deadline ──► Finishing ── flushed ──► Ended
+///     │                    │                                        ▲                     ▲
+///     └──── failure ───────┴────────────────────────────────────────┘                     │
+///     └──── the connection's end ───────────────────────────────────────────────────────────┘
+/// ```
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Streams come and go.
+    Running,
+    /// Only the streams that are open go on. Without a deadline their handles decide how long.
+    Draining { deadline: Option<Instant> },
+    /// No stream is left; the last frames are on their way. The deadline is unset while a session that
+    /// did not fail has bytes to send: the write timeout bounds that.
+    Finishing {
+        outcome: Outcome,
+        deadline: Option<Instant>,
+    },
+    /// Nothing is sent or received any more.
+    Ended(Outcome),
+}
+
+impl Core {
+    /// Tells the peer to open no new streams; those that it opens all the same are refused.
+    /// Opening here stays possible.
+    pub(crate) fn go_away(&mut self) {
+        if self.local_go_away || self.is_over() {
+            return;
+        }
+        self.local_go_away = true;
+        self.push_frame(Header::go_away(0));
+        self.events.push_back(Event::Acceptable);
+    }
+
+    /// Starts a clean end: no new streams either way, open ones finish within `timeout`. Streams that nobody
+    /// has accepted are reset, since nobody will.
+    pub(crate) fn close(&mut self, now: Instant, timeout: Option<Duration>) {
+        if self.is_over() {
+            return;
+        }
+        self.go_away();
+        while let Some(key) = self.accept_queue.pop_front() {
+            if self.store.find(key.id) == Some(key) {
+                self.reset_stream(key, ResetBy::Local);
+            }
+        }
+        let deadline = match (&self.phase, timeout) {
+            (Phase::Draining { deadline: Some(at) }, Some(timeout)) => {
+                Some((*at).min(now + timeout))
+            }
+            (Phase::Draining { deadline: Some(at) }, None) => Some(*at),
+            (_, timeout) => timeout.map(|timeout| now + timeout),
+        };
+        self.phase = Phase::Draining { deadline };
+        self.now = self.now.max(now);
+        self.events.push_back(Event::Openable);
+        self.check_drained();
+    }
+
+    /// How long a closing session waits for its streams.
+    pub(crate) const fn drain_timeout(&self) -> Duration {
+        self.config.drain_timeout
+    }
+
+    /// Goes on to the end once no stream is left.
+    pub(super) fn check_drained(&mut self) {
+        if let Phase::Draining { .. } = self.phase
+            && self.store.live() == 0
+        {
+            self.phase = Phase::Finishing {
+                outcome: Ok(()),
+                deadline: None,
+            };
+            self.drop_blocks();
+            self.wake_all();
+        }
+    }
+
+    /// Everything has been sent. From now on the peer has a limited time to close its side.
+    pub(crate) fn sent_everything(&mut self, now: Instant) {
+        if let Phase::Finishing { deadline, .. } = &mut self.phase {
+            deadline.get_or_insert(now + LINGER);
+        }
+    }
+
+    /// The drain deadline has passed: resets what is left.
+    pub(super) fn abandon_streams(&mut self) {
+        let keys: Vec<Key> = self.store.live_keys().collect();
+        tracing::debug!(
+            session = self.session,
+            streams = keys.len(),
+            "reset the streams that did not finish in time"
+        );
+        let streams = self.streams_in_use();
+        for key in keys {
+            self.reset_stream(key, ResetBy::Close);
+        }
+        if let Phase::Finishing { outcome, .. } = &mut self.phase
+            && streams > 0
+        {
+            *outcome = Err(SessionError::DrainTimeout { streams });
+        }
+    }
+
+    /// Ends the session because the peer violated the protocol, and tells it as far as it listens.
+    pub(super) fn fail_protocol(&mut self, now: Instant, error: ProtocolError) {
+        self.replies.clear();
+        self.push_frame(Header::go_away(1));
+        self.fail(now, error.into());
+    }
+
+    /// Ends the session with an error; what is queued may still leave.
+    pub(crate) fn fail(&mut self, now: Instant, error: SessionError) {
+        if self.is_over() {
+            return;
+        }
+        tracing::debug!(session = self.session, %error, "the session failed");
+        self.phase = Phase::Finishing {
+            outcome: Err(error),
+            deadline: Some(now + LINGER),
+        };
+        self.drop_blocks();
+        self.remove_ids();
+        self.wake_all();
+    }
+
+    /// The connection has no more bytes. That is a clean end, unless something was cut off. Bytes that streams
+    /// have written are still sent: the peer may have closed one direction only.
+    pub(crate) fn end_of_input(&mut self) {
+        let streams = self.streams_in_use();
+        let is_clean = self.is_over() || (streams == 0 && self.decoder.is_at_boundary());
+        if let Some((error, _)) = self.write_failure.take() {
+            self.end(if is_clean && !self.out.has_lost_data() {
+                Ok(())
+            } else {
+                Err(error)
+            });
+        } else if !is_clean {
+            self.end(Err(SessionError::ConnectionLost { streams }));
+        } else if self.out.has_unsent_data() {
+            self.is_input_closed = true;
+            self.finish_session();
+        } else {
+            self.end(Ok(()));
+        }
+    }
+
+    /// Goes on to the end, unless the session is there already.
+    fn finish_session(&mut self) {
+        if !self.is_over() {
+            self.phase = Phase::Finishing {
+                outcome: Ok(()),
+                deadline: None,
+            };
+            self.drop_blocks();
+            self.remove_ids();
+            self.wake_all();
+        }
+    }
+
+    /// Whether the peer has closed its side of the connection.
+    pub(crate) const fn is_input_closed(&self) -> bool {
+        self.is_input_closed
+    }
+
+    /// Writing to the connection failed. Nothing can be sent any more, but what the peer sent before can
+    /// still be received for a short time.
+    pub(crate) fn write_failed(&mut self, now: Instant, error: std::io::Error) {
+        if self.has_ended() || self.write_failure.is_some() {
+            return;
+        }
+        tracing::debug!(session = self.session, %error, "writing to the connection failed");
+        self.out.clear();
+        self.replies.clear();
+        self.write_deadline = None;
+        if self.is_over() {
+            self.connection_failed(error);
+            return;
+        }
+        self.write_failure = Some((error.into(), now + LINGER));
+        self.wake_all();
+    }
+
+    /// The connection failed. With nothing in flight that is how some peers close: after GoAway, or
+    /// without a word where a frame of ours crossed the close.
+    pub(crate) fn connection_failed(&mut self, error: std::io::Error) {
+        let is_closing = self.local_go_away || self.remote_go_away;
+        let is_gone = matches!(
+            error.kind(),
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+        );
+        let is_close = is_closing || (is_gone && self.decoder.is_at_boundary());
+        let has_lost_data = self.out.has_unsent_data() || self.out.has_lost_data();
+        if is_close && self.streams_in_use() == 0 && !has_lost_data {
+            tracing::debug!(session = self.session, %error, "the peer closed the connection abruptly");
+            self.end(Ok(()));
+        } else {
+            self.end(Err(error.into()));
+        }
+    }
+
+    /// Shutting the connection down failed after everything was sent. A peer that has gone meanwhile is no
+    /// fault.
+    pub(crate) fn shutdown_failed(&mut self, error: std::io::Error) {
+        let is_gone = matches!(
+            error.kind(),
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected
+        );
+        self.end(if is_gone { Ok(()) } else { Err(error.into()) });
+    }
+
+    /// How many streams somebody here is still using: not finished, and not dropped.
+    fn streams_in_use(&self) -> usize {
+        let is_used = |key: &Key| {
+            self.store
+                .get(*key)
+                .is_some_and(|entry| !entry.is_handle_dropped)
+        };
+        self.store.live_keys().filter(is_used).count()
+    }
+
+    /// The driver is gone. That is an error if there was anything left to do for it.
+    pub(crate) fn abandon(&mut self) {
+        let is_done = self.is_finishing() && self.out.is_empty() && !self.out.has_unsent_data();
+        self.end(if is_done {
+            Ok(())
+        } else {
+            Err(SessionError::DriverDropped)
+        });
+    }
+
+    /// Nothing can be sent or received any more. The first error counts; bytes of streams that were not sent
+    /// are an error too.
+    pub(crate) fn end(&mut self, outcome: Outcome) {
+        self.out.clear();
+        let outcome = match std::mem::replace(&mut self.phase, Phase::Running) {
+            Phase::Ended(outcome) => outcome,
+            Phase::Finishing { outcome: first, .. } => first.and(outcome),
+            Phase::Running | Phase::Draining { .. } => outcome,
+        };
+        self.phase = Phase::Ended(match outcome {
+            Ok(()) if self.out.has_lost_data() => Err(SessionError::UnsentData),
+            outcome => outcome,
+        });
+        self.write_failure = None;
+        self.replies.clear();
+        self.drop_blocks();
+        self.remove_ids();
+        self.wake_all();
+    }
+
+    /// Forgets all wire ids; entries stay for handles that still have bytes to read.
+    fn remove_ids(&mut self) {
+        let keys: Vec<Key> = self.store.live_keys().collect();
+        for key in keys {
+            self.remove_id(key);
+        }
+        // Those that wait to be accepted may have bytes to read, as the accepted ones.
+        let store = &self.store;
+        self.accept_queue.retain(|key| store.get(*key).is_some());
+        self.handshakes_due.clear();
+        self.has_syn_due = false;
+        self.ack_deadline = None;
+        self.line.clear();
+        self.half_closed_deadline = None;
+        self.lingering.clear();
+    }
+
+    /// Drops the streams that wait to be accepted when nobody can accept them any more.
+    pub(crate) fn drop_unaccepted(&mut self) {
+        if !self.is_over() {
+            return;
+        }
+        while let Some(key) = self.accept_queue.pop_front() {
+            let entry = self.store.get(key);
+            if entry.is_some_and(|entry| entry.service == Service::Waiting) {
+                self.free_entry(key);
+            }
+        }
+    }
+
+    fn wake_all(&mut self) {
+        let keys: Vec<Key> = self.store.keys().collect();
+        for key in keys {
+            self.notify(key);
+        }
+        self.events.push_back(Event::Acceptable);
+        self.events.push_back(Event::Openable);
+        self.events.push_back(Event::PeerDraining);
+    }
+
+    pub(super) const fn is_draining(&self) -> bool {
+        matches!(self.phase, Phase::Draining { .. })
+    }
+
+    /// Whether streams are over, though frames may still leave.
+    pub(crate) const fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Finishing { .. } | Phase::Ended(_))
+    }
+
+    /// Whether the connection is to be shut down once the queue is empty.
+    pub(crate) const fn is_finishing(&self) -> bool {
+        matches!(self.phase, Phase::Finishing { .. })
+    }
+
+    /// Whether everything is over.
+    pub(crate) const fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended(_))
+    }
+
+    /// Whether the session is closing here, or closed.
+    pub(crate) const fn is_closing(&self) -> bool {
+        self.is_draining() || self.is_over()
+    }
+
+    /// Whether streams of the peer are accepted.
+    pub(crate) const fn accepts(&self) -> bool {
+        !self.local_go_away && !self.is_over()
+    }
+
+    /// Whether the peer sent GoAway(0), or the session is over.
+    pub(crate) const fn is_peer_draining(&self) -> bool {
+        self.remote_go_away || self.is_over()
+    }
+
+    /// How the session ended, once it is over.
+    pub(crate) const fn outcome(&self) -> Option<&Outcome> {
+        match &self.phase {
+            Phase::Finishing { outcome, .. } | Phase::Ended(outcome) => Some(outcome),
+            Phase::Running | Phase::Draining { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! How much memory a core holds for its peer.
+
+use crate::{
+    core::{Core, Event, MAX_BLOCK},
+    frame::HEADER_LEN,
+    streams::{Key, StreamEntry},
+};
+
+impl Core {
+    /// What a stream costs without its unread bytes.
+    pub(crate) const ENTRY_COST: usize = size_of::<StreamEntry>();
+
+    /// The bytes that everything takes which grows by what a peer sends.
+    pub(crate) fn accounted_memory(&self) -> usize {
+        let entries: usize = self
+            .store
+            .keys()
+            .filter_map(|key| self.store.get(key))
+            .map(|entry| Self::ENTRY_COST + entry.recv.capacity() + entry.recv.slices() * MAX_BLOCK)
+            .sum();
+        entries + self.queued()
+    }
+
+    /// The same without the streams: frames that wait to leave, streams that wait for something,
+    /// events that nobody has looked at.
+    pub(crate) fn queued(&self) -> usize {
+        let waiting = self.accept_queue.len() + self.handshakes_due.len() + self.line.len();
+        self.out.len()
+            + self.replies.len() * HEADER_LEN
+            + waiting * size_of::<Key>()
+            + self.events.len() * size_of::<Event>()
+    }
+}

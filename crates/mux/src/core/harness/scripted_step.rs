@@ -1,0 +1,147 @@
+//! The scripts that random tests and fuzz targets play on a pair.
+
+use std::time::Duration;
+
+use crate::config::Config;
+
+/// A whole script: how both ends are configured, and what happens.
+#[derive(Clone, Debug)]
+#[cfg_attr(fuzzing, derive(arbitrary::Arbitrary))]
+pub struct Script {
+    /// How the client is limited.
+    pub client: Limits,
+    /// How the server is limited.
+    pub server: Limits,
+    /// What happens, in this order.
+    pub steps: Vec<ScriptedStep>,
+}
+
+/// The limits of one end, small enough to be met.
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(fuzzing, derive(arbitrary::Arbitrary))]
+pub struct Limits {
+    /// How many streams may wait to be accepted; 0 leaves the default.
+    pub accept_queue: u8,
+    /// How many streams may be opened and not acknowledged; 0 leaves the default.
+    pub unacknowledged: u8,
+    /// How many streams there may be; 0 leaves the default.
+    pub streams: u8,
+    /// How many bytes may be queued; 0 leaves the default.
+    pub send_queue: u16,
+    /// By how much all windows may grow, in KiB.
+    pub growth: u16,
+}
+
+impl Limits {
+    /// The configuration. Its time-outs are longer than any script lasts.
+    pub(crate) fn config(self) -> Config {
+        let mut config = Config::new()
+            .close_timeout(Duration::from_secs(1_000_000))
+            .drain_timeout(Duration::from_secs(1_000_000))
+            .max_window_growth(usize::from(self.growth) * 1024);
+        if self.accept_queue > 0 {
+            config = config.accept_backlog(usize::from(self.accept_queue));
+        }
+        if self.unacknowledged > 0 {
+            config = config.max_unacknowledged(usize::from(self.unacknowledged));
+        }
+        if self.streams > 0 {
+            config = config.max_streams(usize::from(self.streams));
+        }
+        if self.send_queue > 0 {
+            config = config.send_queue(usize::from(self.send_queue));
+        }
+        config
+    }
+
+    /// Whether a stream may be refused because of them.
+    pub(crate) const fn may_refuse(self) -> bool {
+        self.accept_queue > 0 || self.streams > 0
+    }
+}
+
+/// One step of a script. Numbers choose among what there is.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(fuzzing, derive(arbitrary::Arbitrary))]
+pub enum ScriptedStep {
+    /// One end opens a stream.
+    Open {
+        /// Whether the client does it, here and below.
+        client: bool,
+    },
+    /// One end accepts a stream.
+    Accept {
+        /// See [`ScriptedStep::Open`].
+        client: bool,
+    },
+    /// One end sends the SYN that a stream may still owe.
+    Announce {
+        /// See [`ScriptedStep::Open`].
+        client: bool,
+        /// Which of the streams that this end holds, here and below.
+        stream: u8,
+    },
+    /// One end writes once.
+    Write {
+        /// See [`ScriptedStep::Open`].
+        client: bool,
+        /// See [`ScriptedStep::Announce`].
+        stream: u8,
+        /// How many bytes, at least one.
+        length: u16,
+    },
+    /// One end reads what there is.
+    Read {
+        /// See [`ScriptedStep::Open`].
+        client: bool,
+        /// See [`ScriptedStep::Announce`].
+        stream: u8,
+        /// How many bytes at most, at least one.
+        limit: u16,
+    },
+    /// One end ends its write side.
+    Finish {
+        /// See [`ScriptedStep::Open`].
+        client: bool,
+        /// See [`ScriptedStep::Announce`].
+        stream: u8,
+    },
+    /// One end resets a stream.
+    Reset {
+        /// See [`ScriptedStep::Open`].
+        client: bool,
+        /// See [`ScriptedStep::Announce`].
+        stream: u8,
+    },
+    /// One end drops a stream.
+    Drop {
+        /// See [`ScriptedStep::Open`].
+        client: bool,
+        /// See [`ScriptedStep::Announce`].
+        stream: u8,
+    },
+    /// One end sends GoAway(0).
+    GoAway {
+        /// See [`ScriptedStep::Open`].
+        client: bool,
+    },
+    /// One end closes its session.
+    Close {
+        /// See [`ScriptedStep::Open`].
+        client: bool,
+    },
+    /// The wire moves.
+    Move {
+        /// How many bytes it holds in each direction, at least one.
+        capacity: u16,
+        /// How many bytes arrive at a time, at least one.
+        chunk: u16,
+        /// How often.
+        rounds: u8,
+    },
+    /// Everything that was sent arrives, then time passes.
+    Wait {
+        /// How much.
+        millis: u16,
+    },
+}

@@ -1,0 +1,347 @@
+//! The session without its socket: all of yamux as a state machine.
+
+mod buffers;
+mod commands;
+mod ending;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod harness;
+mod inbound;
+mod keep_alive;
+mod line;
+mod outbound;
+mod pace;
+mod timing;
+mod writing;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    any::Any,
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+pub(crate) use self::{
+    buffers::MAX_BLOCK,
+    commands::Read,
+    ending::Outcome,
+    outbound::SendQueue,
+    pace::GO,
+    writing::{BEYOND, FLUSH_AT},
+};
+use self::{ending::Phase, keep_alive::KeepAlive, line::Line, pace::Pace};
+use crate::{
+    config::{Config, INITIAL_WINDOW, Role},
+    error::SessionError,
+    frame::{Decoder, HEADER_LEN},
+    stats::Stats,
+    streams::{Handshake, Key, Service, Store},
+};
+
+/// How long an acknowledgement may wait for a frame to travel with. Far below what any peer
+/// waits for, far above what a quick handler needs.
+const ACK_DELAY: Duration = Duration::from_millis(5);
+
+/// How many acknowledgements may wait. A Go peer stops opening at 256 unacknowledged streams.
+/// Beyond a few, a system call for all of them costs each stream little, and their handlers
+/// may keep the thread busy for long.
+const MAX_HANDSHAKES_DUE: usize = 8;
+
+/// How many streams may be acknowledged while they wait for a task that is known to come for them.
+/// They count as accepted, not as part of the backlog.
+const MAX_AHEAD: usize = 64;
+
+/// What has become possible for somebody who may be waiting for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The stream has bytes, ended or failed.
+    Readable(Key),
+    /// The stream has room and a turn, or failed.
+    Writable(Key),
+    /// A stream waits to be accepted, or none will ever again.
+    Acceptable,
+    /// A stream may be opened, or none ever again.
+    Openable,
+    /// The peer sent GoAway(0).
+    PeerDraining,
+}
+
+/// One end of a yamux session: no socket, no clock, no task, no waker.
+///
+/// # Contract
+///
+/// *Inputs.* [`receive`](Self::receive) takes the peer's bytes in any chunks, in
+/// blocks that [`take_block`](Self::take_block) gave, and [`end_of_input`](Self::end_of_input) their end; [`handle_timeout`](Self::handle_timeout) tells
+/// the time, which never goes backwards; the commands `open`, `accept`, `read`, `write`,
+/// `finish`, `reset`, `handle_dropped`, `go_away` and `close` are the users'. A command on a key that
+/// was released is not made.
+///
+/// *Outputs.* After inputs, the caller takes [`next_event`](Self::next_event) until `None` and wakes who waits;
+/// calls [`stage`](Self::stage) and writes the bytes of [`out`](Self::out) to the connection,
+/// telling how far it came with `out.consume`, or [`stalled`](Self::stalled) when the connection
+/// takes nothing; calls [`grant_writers`](Self::call_writers) when bytes have left; tells when each of its
+/// turns begins and ends (`begin_poll`, `end_poll`), and has another one without waiting for anything where
+/// `end_poll`, `has_used_go`, `has_grantable_writers` or `grant_writers` say so; and calls
+/// `handle_timeout` when [`deadline`](Self::deadline) has come. When
+/// [`is_finishing`](Self::is_finishing) and `out` is empty, it shuts the connection down and
+/// calls [`end`](Self::end).
+///
+/// *Data frames of large writes* may bypass the queue: `begin_data` gives their headers, and the
+/// caller writes headers and payloads behind everything in `out`, or queues what is left.
+///
+/// # Invariants
+///
+/// - `unacknowledged` is the number of live streams whose handshake says so.
+/// - `buffered` is the number of unread bytes of all entries.
+/// - A live stream is not over; an entry that is neither live nor held by a handle is removed.
+/// - `grown` is by how much the receive windows of the live streams exceed the first size.
+/// - `unaccepted` is the number of live streams that wait in `accept_queue`, and `ahead` the number of
+///   these whose acknowledgement is due or sent.
+/// - Each stream's receive window accounts for every byte (see `RecvWindow`).
+#[derive(Debug)]
+pub(crate) struct Core {
+    /// The number of the session in logs.
+    session: u64,
+    role: Role,
+    config: Config,
+    store: Store,
+    /// The id of the next stream to open; 64 bits, so that it can pass the last one.
+    next_id: u64,
+    /// How many own streams the peer has not acknowledged.
+    unacknowledged: usize,
+    /// Streams of the peer that nobody has accepted. Those that ended meanwhile are skipped.
+    accept_queue: VecDeque<Key>,
+    /// How many of `accept_queue` are still live.
+    unaccepted: usize,
+    /// How many of these were acknowledged ahead of the task that accepts.
+    ahead: usize,
+    /// How many more may be, because a task has taken all there were and waits for the next.
+    expected: usize,
+    decoder: Decoder,
+    /// Where the payload of the current data frame goes, and whether the frame carries FIN.
+    body: inbound::Body,
+    /// Frames in the order in which they leave.
+    pub(crate) out: SendQueue,
+    /// Answers to the peer that belong to no stream, until `out` has room.
+    replies: VecDeque<[u8; HEADER_LEN]>,
+    /// Streams that owe the peer their first frame: a SYN or an ACK.
+    handshakes_due: VecDeque<Key>,
+    /// One of them is a SYN, and its stream has a reader waiting.
+    has_syn_due: bool,
+    ack_deadline: Option<Instant>,
+    /// Streams that wait for a turn to write.
+    line: Line,
+    pace: Pace,
+    events: VecDeque<Event>,
+    phase: Phase,
+    /// The latest time that was told.
+    now: Instant,
+    /// GoAway(0) was sent: the peer's new streams are refused.
+    local_go_away: bool,
+    /// GoAway(0) was received: the peer refuses new streams.
+    remote_go_away: bool,
+    keep_alive: KeepAlive,
+    /// When the connection must have taken a byte.
+    write_deadline: Option<Instant>,
+    /// Writing to the connection failed; until then what the peer sent before may arrive.
+    write_failure: Option<(SessionError, Instant)>,
+    /// The peer has closed its side of the connection, and bytes are still to be sent.
+    is_input_closed: bool,
+    /// When to look for dropped streams that the peer does not finish.
+    half_closed_deadline: Option<Instant>,
+    /// Dropped streams on which the peer cannot send any more, in the order in which they are reset.
+    lingering: VecDeque<(Instant, Key)>,
+    /// Unread bytes of all streams.
+    buffered: usize,
+    buffers: buffers::Buffers,
+    /// By how much all receive windows together are larger than at first.
+    grown: usize,
+    stats: Stats,
+}
+
+impl Core {
+    pub(crate) fn new(session: u64, role: Role, config: Config, now: Instant) -> Self {
+        let keep_alive = KeepAlive::new(&config, now);
+        Self {
+            session,
+            role,
+            config,
+            store: Store::default(),
+            next_id: u64::from(role.first_id()),
+            unacknowledged: 0,
+            accept_queue: VecDeque::new(),
+            unaccepted: 0,
+            ahead: 0,
+            expected: 0,
+            decoder: Decoder::default(),
+            body: inbound::Body::default(),
+            out: SendQueue::default(),
+            replies: VecDeque::new(),
+            handshakes_due: VecDeque::new(),
+            has_syn_due: false,
+            ack_deadline: None,
+            line: Line::default(),
+            pace: Pace::default(),
+            events: VecDeque::new(),
+            phase: Phase::Running,
+            now,
+            local_go_away: false,
+            remote_go_away: false,
+            keep_alive,
+            write_deadline: None,
+            write_failure: None,
+            is_input_closed: false,
+            half_closed_deadline: None,
+            lingering: VecDeque::new(),
+            buffered: 0,
+            buffers: buffers::Buffers::default(),
+            grown: 0,
+            stats: Stats::default(),
+        }
+    }
+
+    /// The number of the session in logs, unique in the process.
+    pub(crate) const fn session(&self) -> u64 {
+        self.session
+    }
+
+    pub(crate) const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The latest time that was told: when bytes arrived last, or a deadline came.
+    pub(crate) const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// What the user told of the peer.
+    pub(crate) fn peer(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.config.peer.clone()
+    }
+
+    /// Whether there is no stream, and no handle of one.
+    pub(crate) fn has_no_entries(&self) -> bool {
+        self.store.is_empty()
+    }
+
+    pub(crate) fn next_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The counters, with what only this moment knows filled in.
+    pub(crate) fn stats(&self) -> Stats {
+        Stats {
+            open_streams: self.store.live(),
+            unread_bytes: self.buffered,
+            round_trip: self.keep_alive.round_trip(),
+            ..self.stats
+        }
+    }
+
+    /// Wakes whoever waits for the stream in either direction.
+    fn notify(&mut self, key: Key) {
+        self.events.push_back(Event::Readable(key));
+        self.events.push_back(Event::Writable(key));
+    }
+
+    /// Counts down an own stream that is acknowledged or over.
+    fn acknowledged(&mut self) {
+        debug_assert!(
+            self.unacknowledged > 0,
+            "an acknowledgement was counted twice"
+        );
+        self.unacknowledged = self.unacknowledged.saturating_sub(1);
+        self.events.push_back(Event::Openable);
+    }
+
+    /// Forgets the wire id of a stream that is over, and the entry too once its handle is gone.
+    fn remove_id(&mut self, key: Key) {
+        let Some(entry) = self.store.get_mut(key) else {
+            return;
+        };
+        let handshake = std::mem::replace(&mut entry.handshake, Handshake::Done);
+        let is_released = entry.is_handle_dropped;
+        let is_waiting = entry.service == Service::Waiting;
+        let growth = entry.recv_window.size().saturating_sub(INITIAL_WINDOW);
+        let was_live = self.store.remove_id(key);
+        if was_live {
+            self.grown -= growth as usize;
+        }
+        if was_live && handshake.is_unacknowledged() {
+            self.acknowledged();
+        }
+        if was_live && is_waiting {
+            self.unaccepted -= 1;
+            self.ahead -= usize::from(handshake != Handshake::Unaccepted);
+            if !self.is_over() {
+                // Nobody will ever hold a handle of it.
+                self.free_entry(key);
+            }
+        } else if is_released {
+            self.free_entry(key);
+        }
+        self.check_drained();
+    }
+
+    /// Removes an entry and the bytes that nobody will read.
+    fn free_entry(&mut self, key: Key) {
+        self.drop_unread(key);
+        self.store.remove(key);
+    }
+
+    /// Checks what the type's documentation promises. Costs time per stream, so debug builds call it
+    /// where streams end, and only while there are few.
+    pub(super) fn check_invariants(&self) {
+        if cfg!(debug_assertions) && self.store.live() <= 16 {
+            #[cfg(any(test, fuzzing))]
+            harness::work::uncounted(|| self.assert_invariants());
+            #[cfg(not(any(test, fuzzing)))]
+            self.assert_invariants();
+        }
+    }
+
+    fn assert_invariants(&self) {
+        let entries: Vec<_> = self
+            .store
+            .keys()
+            .filter_map(|key| self.store.get(key))
+            .collect();
+        let unread: usize = entries.iter().map(|entry| entry.recv.len()).sum();
+        assert_eq!(self.buffered, unread);
+        let live: Vec<_> = self
+            .store
+            .live_keys()
+            .filter_map(|key| self.store.get(key))
+            .collect();
+        assert_eq!(live.len(), self.store.live());
+        assert!(live.iter().all(|entry| !entry.state.is_over()));
+        let unacknowledged = live
+            .iter()
+            .filter(|entry| entry.handshake.is_unacknowledged());
+        assert_eq!(self.unacknowledged, unacknowledged.count());
+        let growth = live
+            .iter()
+            .map(|entry| (entry.recv_window.size() - INITIAL_WINDOW) as usize);
+        assert_eq!(self.grown, growth.sum::<usize>());
+        let waiting = live
+            .iter()
+            .filter(|entry| entry.service == Service::Waiting);
+        assert_eq!(self.unaccepted, waiting.clone().count());
+        let ahead = waiting.filter(|entry| entry.handshake != Handshake::Unaccepted);
+        assert_eq!(self.ahead, ahead.count());
+        for key in self.store.keys() {
+            let is_live = self.store.find(key.id) == Some(key);
+            let is_held = self
+                .store
+                .get(key)
+                .is_some_and(|entry| !entry.is_handle_dropped);
+            assert!(
+                is_live || is_held,
+                "stream {} is neither live nor held",
+                key.id
+            );
+        }
+    }
+}

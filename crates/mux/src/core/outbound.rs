@@ -1,0 +1,305 @@
+//! What leaves: the queue of frames, and what is put into it when.
+
+use std::{collections::VecDeque, fmt, io::IoSlice, time::Instant};
+
+use super::{BEYOND, Core, MAX_HANDSHAKES_DUE};
+use crate::{
+    copying::pieces,
+    error::ProtocolError,
+    frame::{HEADER_LEN, Header},
+    streams::{Handshake, Key},
+    zeroize::zeroize,
+};
+
+/// How much memory an empty queue may keep for the next burst.
+const KEPT_CAPACITY: usize = 4 * 1024;
+
+/// Encoded frames, in the order in which they leave.
+///
+/// A ring, so that neither appending nor leaving moves bytes; it keeps its size while the session
+/// is busy.
+#[derive(Default)]
+pub(crate) struct SendQueue {
+    bytes: VecDeque<u8>,
+    /// How many of the first bytes end with the last payload.
+    data_end: usize,
+    /// The connection has taken payload that it may be holding back.
+    is_data_unflushed: bool,
+    /// Payload was dropped instead of being sent.
+    has_lost_data: bool,
+}
+
+impl SendQueue {
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// What is to be written next, in two parts of which the second may be empty.
+    pub(crate) fn parts(&self) -> (&[u8], &[u8]) {
+        self.bytes.as_slices()
+    }
+
+    /// Whether payload may be among the bytes, and not control frames alone.
+    pub(crate) const fn has_data(&self) -> bool {
+        self.data_end > 0
+    }
+
+    /// Whether payload is queued or may be held back by the connection.
+    pub(crate) const fn has_unsent_data(&self) -> bool {
+        self.has_data() || self.is_data_unflushed
+    }
+
+    /// Whether payload was dropped instead of being sent.
+    pub(crate) const fn has_lost_data(&self) -> bool {
+        self.has_lost_data
+    }
+
+    /// The connection has taken payload without the queue.
+    pub(crate) const fn data_bypassed(&mut self) {
+        self.is_data_unflushed = true;
+    }
+
+    /// The connection has passed on what it took.
+    pub(crate) const fn flushed(&mut self) {
+        self.is_data_unflushed = false;
+    }
+
+    /// Appends control frames.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        let len = self.len() + bytes.len();
+        if len > self.bytes.capacity() {
+            self.reallocate(len.max(2 * self.bytes.capacity()));
+        }
+        self.bytes.extend(bytes);
+    }
+
+    /// Appends parts of data frames.
+    pub(crate) fn push_data(&mut self, bytes: &[u8]) {
+        pieces(bytes).for_each(|piece| self.push(piece));
+        if !bytes.is_empty() {
+            self.data_end = self.len();
+        }
+    }
+
+    /// Moves the bytes to other memory. The queue does that itself, because a growing `VecDeque` frees memory
+    /// with the payload in it.
+    fn reallocate(&mut self, capacity: usize) {
+        let mut bytes = VecDeque::with_capacity(capacity);
+        let (front, back) = self.bytes.as_mut_slices();
+        for part in [front, back] {
+            bytes.extend(&*part);
+            zeroize(part);
+        }
+        self.bytes = bytes;
+    }
+
+    /// The first `count` bytes have left. More than there are is as good as all: a writer that
+    /// claims so is wrong, but nothing of ours depends on it.
+    pub(crate) fn consume(&mut self, count: usize) {
+        let count = count.min(self.len());
+        let (front, back) = self.bytes.as_mut_slices();
+        let in_front = count.min(front.len());
+        zeroize(&mut front[..in_front]);
+        zeroize(&mut back[..count - in_front]);
+        self.bytes.drain(..count);
+        self.is_data_unflushed |= count > 0 && self.has_data();
+        self.data_end = self.data_end.saturating_sub(count);
+    }
+
+    /// Gives the memory of a burst back.
+    pub(crate) fn trim(&mut self) {
+        let capacity = self.len().max(KEPT_CAPACITY);
+        if self.bytes.capacity() > capacity {
+            self.reallocate(capacity);
+        }
+    }
+
+    /// Drops everything, with what the connection may be holding back.
+    pub(crate) fn clear(&mut self) {
+        self.has_lost_data |= self.has_unsent_data();
+        self.consume(usize::MAX);
+        self.flushed();
+    }
+}
+
+/// Returns how much there is, never what: payload may be secret.
+impl fmt::Debug for SendQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendQueue")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for SendQueue {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+impl Core {
+    /// Puts a frame without payload behind everything queued.
+    pub(super) fn push_frame(&mut self, header: Header) {
+        self.out.push(&header.encode());
+    }
+
+    /// Puts a whole data frame behind everything queued.
+    pub(super) fn push_data(&mut self, header: Header, payload: &[IoSlice<'_>]) {
+        self.out.push(&header.encode());
+        let mut left = header.length as usize;
+        for slice in payload {
+            let part = &slice[..slice.len().min(left)];
+            self.out.push_data(part);
+            left -= part.len();
+        }
+        debug_assert_eq!(left, 0, "a data frame without its payload");
+    }
+
+    /// Queues an answer that belongs to no stream.
+    ///
+    /// # Errors
+    ///
+    /// The peer asks and asks, but reads nothing.
+    pub(super) fn push_reply(&mut self, header: Header) -> Result<(), ProtocolError> {
+        let limit = self.config.max_control_replies;
+        if self.replies.len() >= limit {
+            return Err(ProtocolError::TooManyReplies { limit });
+        }
+        self.replies.push_back(header.encode());
+        Ok(())
+    }
+
+    /// Whether more waits to leave than users alone can have queued: data up to the limit and as far beyond it as
+    /// they can come, and for each stream ACK or SYN, a window update, FIN and RST. The peer provokes frames then
+    /// and reads none.
+    pub(super) fn is_flooded(&self) -> bool {
+        let streams = self.config.max_streams.saturating_mul(4);
+        let frames = self.config.max_control_replies.saturating_add(streams);
+        let control = frames.saturating_mul(HEADER_LEN);
+        let limit = self.config.send_queue.saturating_add(BEYOND);
+        self.out.len() > limit.saturating_add(control)
+    }
+
+    /// Whether there is something that should leave soon. Acknowledgements wait for company.
+    pub(crate) fn wants_to_send(&self) -> bool {
+        !self.out.is_empty()
+            || !self.replies.is_empty()
+            || self.has_syn_due
+            || self.handshakes_due.len() >= MAX_HANDSHAKES_DUE
+    }
+
+    /// Whether a SYN waits for the data that its stream may be about to send.
+    pub(crate) const fn has_syn_due(&self) -> bool {
+        self.has_syn_due
+    }
+
+    /// Whether it is the reason to send: nothing else is waited for by the peer's users.
+    pub(crate) const fn has_only_syn_due(&self) -> bool {
+        self.has_syn_due && !self.out.has_data()
+    }
+
+    /// Moves replies and waiting acknowledgements into the queue, to be called right
+    /// before it is written.
+    pub(crate) fn stage(&mut self) {
+        while let Some(key) = self.handshakes_due.pop_front() {
+            self.push_handshake(key);
+        }
+        self.has_syn_due = false;
+        self.ack_deadline = None;
+        while self.has_room() {
+            let Some(reply) = self.replies.pop_front() else {
+                break;
+            };
+            self.out.push(&reply);
+        }
+    }
+
+    /// Sends a SYN or an ACK that nothing has taken along.
+    fn push_handshake(&mut self, key: Key) {
+        let Some(entry) = self.store.get_mut(key) else {
+            return;
+        };
+        if matches!(entry.handshake, Handshake::AckDue | Handshake::SynDue) {
+            let flags = entry.take_flags();
+            self.push_frame(Header::window_update(key.id, flags, 0));
+        }
+    }
+
+    /// Whether the connection takes nothing at the moment.
+    pub(super) const fn is_stalled(&self) -> bool {
+        self.write_deadline.is_some()
+    }
+
+    /// The connection takes nothing at the moment.
+    pub(crate) fn stalled(&mut self, now: Instant) {
+        if self.write_deadline.is_none() {
+            self.write_deadline = Some(now + self.config.write_timeout);
+        }
+    }
+
+    /// The connection took bytes.
+    pub(crate) fn progressed(&mut self) {
+        self.write_deadline = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_leave_in_order_whatever_the_connection_takes() {
+        let mut queue = SendQueue::default();
+        let mut sent = Vec::new();
+        for round in 0u8..50 {
+            queue.push(&[round; 100]);
+            let count = usize::from(round) * 7 % 130;
+            let count = count.min(queue.len());
+            sent.extend(queue.bytes.range(..count));
+            queue.consume(count);
+        }
+        let (front, back) = queue.parts();
+        sent.extend_from_slice(front);
+        sent.extend_from_slice(back);
+        queue.clear();
+        let expected: Vec<u8> = (0u8..50).flat_map(|round| [round; 100]).collect();
+        assert_eq!(sent, expected);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_queue_has_data_until_it_has_left() {
+        let mut queue = SendQueue::default();
+        queue.push(b"control");
+        queue.push_data(b"");
+        assert!(!queue.has_data());
+        queue.push_data(b"data");
+        queue.consume(10);
+        assert!(queue.has_data());
+        queue.consume(1);
+        assert!(!queue.has_data());
+    }
+
+    #[test]
+    fn m13_a_connection_that_claims_too_much_does_no_harm() {
+        let mut queue = SendQueue::default();
+        queue.push(b"abc");
+        queue.consume(usize::MAX);
+        assert!(queue.is_empty());
+        queue.push(b"def");
+        assert_eq!(queue.bytes, b"def");
+    }
+
+    #[test]
+    fn an_empty_queue_gives_memory_back_when_asked() {
+        let mut queue = SendQueue::default();
+        queue.push(&[0; 100_000]);
+        queue.consume(100_000);
+        queue.trim();
+        assert!(queue.bytes.capacity() <= KEPT_CAPACITY);
+    }
+}

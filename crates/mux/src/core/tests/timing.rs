@@ -1,0 +1,126 @@
+//! Keep-alive and stalled connections.
+
+use std::time::Duration;
+
+use super::{pair::Pair, scripted::Scripted};
+use crate::{
+    config::Config,
+    error::SessionError,
+    frame::{Flags, Header},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn m24_idle_sessions_ping_each_other_and_live() {
+    let mut pair = Pair::new();
+    pair.advance(3600 * SECOND);
+    assert!(pair.client.core.outcome().is_none());
+    assert!(pair.server.core.outcome().is_none());
+    assert!(pair.client.core.stats().round_trip.is_some());
+}
+
+#[test]
+fn m24_a_silent_peer_is_found_out_without_traffic() {
+    let mut peer = Scripted::new(Config::default());
+    peer.wait(30 * SECOND);
+    assert_eq!(peer.headers(), [Header::ping(Flags::SYN, 0)]);
+    peer.wait(9 * SECOND);
+    assert!(peer.core().outcome().is_none());
+    peer.wait(SECOND);
+    assert!(matches!(
+        peer.outcome(),
+        Err(SessionError::KeepAliveTimeout(_))
+    ));
+}
+
+#[test]
+fn m24_a_busy_peer_that_answers_late_lives() {
+    let mut peer = Scripted::new(Config::default());
+    peer.opened(1);
+    peer.wait(30 * SECOND);
+    for _ in 0..60 {
+        peer.wait(SECOND);
+        peer.send_data(1, Flags::NONE, b"x");
+    }
+    assert!(peer.core().outcome().is_none());
+}
+
+#[test]
+fn m24_pings_are_answered_with_their_value() {
+    let mut peer = Scripted::new(Config::new().keep_alive(None));
+    peer.send(Header::ping(Flags::SYN, 0xdead_beef));
+    assert_eq!(peer.headers(), [Header::ping(Flags::ACK, 0xdead_beef)]);
+}
+
+#[test]
+fn m23_a_stalled_connection_ends_the_session() {
+    let mut pair = Pair::with(
+        Config::new().keep_alive(None),
+        Config::new().keep_alive(None),
+    );
+    let (near, _far) = pair.stream();
+    pair.capacity = 0;
+    pair.client.write_all(near, b"stuck");
+    pair.advance(9 * SECOND);
+    assert!(pair.client.core.outcome().is_none());
+    pair.advance(SECOND);
+    let outcome = pair.client.core.outcome();
+    assert!(
+        matches!(outcome, Some(Err(SessionError::WriteTimeout(_)))),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn m23_a_slow_connection_that_moves_lives() {
+    let mut pair = Pair::with(
+        Config::new().keep_alive(None),
+        Config::new().keep_alive(None),
+    );
+    let (near, _far) = pair.stream();
+    pair.client.write_all(near, &[0; 20]);
+    for _ in 0..20 {
+        pair.capacity = 1;
+        pair.step();
+        pair.capacity = 0;
+        pair.advance(9 * SECOND);
+    }
+    assert!(pair.client.core.outcome().is_none());
+}
+
+#[test]
+fn the_longest_times_mean_never() {
+    let config = Config::new()
+        .close_timeout(Duration::MAX)
+        .drain_timeout(Duration::MAX)
+        .keep_alive(Some(Duration::MAX))
+        .keep_alive_timeout(Duration::MAX)
+        .write_timeout(Duration::MAX);
+    let mut peer = Scripted::new(config);
+    let key = peer.opened(1);
+    let now = peer.now();
+    peer.core().handle_dropped(key, || now);
+    peer.opened(3);
+    let drain_timeout = peer.core().drain_timeout();
+    peer.core().close(now, Some(drain_timeout));
+    peer.core().stalled(now);
+    peer.received();
+    peer.wait(3600 * 24 * 365 * SECOND);
+    assert_eq!(peer.headers(), []);
+    assert_eq!(peer.side().open_streams(), 2);
+    assert!(peer.core().outcome().is_none());
+}
+
+#[test]
+fn a_queue_of_nothing_still_moves() {
+    let config = || Config::new().send_queue(0);
+    let mut pair = Pair::with(config(), config());
+    let (near, far) = pair.stream();
+    pair.client.write_all(near, b"x");
+    pair.drive();
+    assert_eq!(pair.server.read(far), b"x");
+    pair.server.write_all(far, b"y");
+    pair.drive();
+    assert_eq!(pair.client.read(near), b"y");
+}

@@ -1,0 +1,149 @@
+//! The clock of a session: which deadline is next, and what each one means.
+
+use std::time::Instant;
+
+use super::{
+    Core,
+    ending::{LINGER, Phase},
+    keep_alive::Due,
+};
+use crate::{
+    error::SessionError,
+    frame::{Flags, Header},
+    streams::{Key, ResetBy},
+};
+
+/// How many sweeps make up the close time-out. Counting sweeps costs a dropped stream nothing,
+/// while a time of its own would mean asking the clock for each.
+const HALF_CLOSED_PERIODS: u8 = 4;
+
+fn earliest(deadlines: impl IntoIterator<Item = Option<Instant>>) -> Option<Instant> {
+    deadlines.into_iter().flatten().min()
+}
+
+impl Core {
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called at the latest.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let deadlines = match &self.phase {
+            Phase::Ended(_) => return None,
+            Phase::Finishing { deadline, .. } => {
+                let failure = self.write_failure.as_ref().map(|(_, at)| *at);
+                return earliest([*deadline, self.write_deadline, failure]);
+            }
+            Phase::Draining { deadline } => [*deadline, self.write_deadline],
+            Phase::Running => [None, self.write_deadline],
+        };
+        earliest(deadlines.into_iter().chain([
+            self.keep_alive.deadline(),
+            self.ack_deadline,
+            self.half_closed_deadline,
+            self.lingering.front().map(|(at, _)| *at),
+            self.zeroize_deadline(),
+            self.write_failure.as_ref().map(|(_, at)| *at),
+        ]))
+    }
+
+    /// Tells the time and does what is due.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
+        self.check_invariants();
+        self.zeroize_blocks(now);
+        if self
+            .write_failure
+            .as_ref()
+            .is_some_and(|(_, at)| *at <= now)
+            && let Some((error, _)) = self.write_failure.take()
+        {
+            self.end(Err(error));
+        }
+        match &self.phase {
+            Phase::Ended(_) => return,
+            Phase::Finishing { deadline, .. } => {
+                if deadline.is_some_and(|at| at <= now) {
+                    self.end(Ok(()));
+                } else if self.write_deadline.is_some_and(|at| at <= now) {
+                    self.end(Err(SessionError::WriteTimeout(self.config.write_timeout)));
+                }
+                return;
+            }
+            Phase::Draining { deadline: Some(at) } if *at <= now => {
+                self.abandon_streams();
+                return;
+            }
+            Phase::Running | Phase::Draining { .. } => {}
+        }
+        if self.write_deadline.is_some_and(|at| at <= now) {
+            self.fail(now, SessionError::WriteTimeout(self.config.write_timeout));
+            return;
+        }
+        if self.ack_deadline.is_some_and(|at| at <= now) {
+            self.stage();
+        }
+        if self.half_closed_deadline.is_some_and(|at| at <= now) {
+            self.reset_half_closed(now);
+        }
+        self.reset_lingering(now);
+        match self.keep_alive.due(now) {
+            Due::Nothing => {}
+            Due::Ping(value) => {
+                self.trim_buffers();
+                self.push_frame(Header::ping(Flags::SYN, value));
+            }
+            Due::Dead => {
+                let timeout = self.config.keep_alive_timeout;
+                self.fail(now, SessionError::KeepAliveTimeout(timeout));
+            }
+        }
+    }
+
+    /// A stream was dropped here while the peer cannot send any more of it: it is reset after a while. At once,
+    /// the reset would overtake what was written last: HashiCorp's implementation drops what a reader has not
+    /// taken when a reset arrives.
+    pub(super) fn linger_before_reset(&mut self, key: Key, now: impl FnOnce() -> Instant) {
+        self.lingering.push_back((now() + LINGER, key));
+    }
+
+    fn reset_lingering(&mut self, now: Instant) {
+        while let Some((at, key)) = self.lingering.front().copied()
+            && at <= now
+        {
+            self.lingering.pop_front();
+            if self.store.find(key.id) == Some(key) {
+                self.reset_stream(key, ResetBy::Local);
+            }
+        }
+    }
+
+    /// A stream was dropped here and waits for the peer to finish it.
+    pub(super) fn arm_half_closed_timeout(&mut self, now: impl FnOnce() -> Instant) {
+        let interval = self.config.close_timeout / u32::from(HALF_CLOSED_PERIODS);
+        self.half_closed_deadline
+            .get_or_insert_with(|| now() + interval);
+    }
+
+    /// Resets the streams that were dropped long ago and that the peer has not finished.
+    fn reset_half_closed(&mut self, now: Instant) {
+        self.half_closed_deadline = None;
+        let keys: Vec<Key> = self.store.live_keys().collect();
+        for key in keys {
+            let Some(entry) = self
+                .store
+                .get_mut(key)
+                .filter(|entry| entry.is_handle_dropped)
+            else {
+                continue;
+            };
+            entry.half_closed_periods += 1;
+            if entry.half_closed_periods > HALF_CLOSED_PERIODS {
+                tracing::debug!(
+                    session = self.session,
+                    stream = key.id,
+                    "reset a stream that the peer never finished"
+                );
+                self.reset_stream(key, ResetBy::Local);
+            } else {
+                self.arm_half_closed_timeout(|| now);
+            }
+        }
+    }
+}

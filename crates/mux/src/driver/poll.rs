@@ -1,0 +1,217 @@
+//! One turn of the driver: time, write, read, end. Its work is bounded; a busy socket makes it
+//! yield, not loop.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use tokio::io::ReadBuf;
+
+use super::{clock::now, shared::State, socket::unconstrained, wakers::store};
+use crate::{
+    core::{MAX_BLOCK, Outcome},
+    io::Connection,
+    streams::Block,
+};
+
+/// What one turn may read before the other tasks get theirs.
+const READ_BUDGET: usize = MAX_BLOCK;
+
+/// The same where turns are rare, because other tasks keep the thread busy.
+const RARE_READ_BUDGET: usize = 2 * MAX_BLOCK;
+
+/// How long after the last bytes a turn is rare.
+const RARE: Duration = Duration::from_millis(1);
+
+/// How often one turn may read: a connection may give single bytes.
+const MAX_READS: usize = 1024;
+
+/// For how many turns in which more had arrived than one turn may read deadlines are postponed.
+const MAX_POSTPONED: u8 = 64;
+
+/// How a turn ended.
+pub(super) enum Progress {
+    /// The session is over and the connection closed.
+    Over(Outcome),
+    /// The socket, a stream or the deadline will wake the driver.
+    Wait { deadline: Option<Instant> },
+    /// There is more to do, after the tasks that are ready.
+    Again,
+    /// There is more to do, after the tasks that are ready and those that they or the sockets wake.
+    Later,
+}
+
+/// How a round of reading ended.
+enum Input {
+    /// The socket has no more bytes now.
+    Drained,
+    /// The budget is spent.
+    More,
+}
+
+impl State {
+    /// Does what can be done now.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, is_due: bool) -> Progress {
+        store(&mut self.driver, cx, &mut self.wakes);
+        self.is_driver_woken = false;
+        let is_early = self.is_coalescing || self.core.has_syn_due();
+        if is_early && !is_due && !self.has_yielded && self.core.wants_to_send() {
+            // The others that were woken with the writer are still to run, or the one that opened a
+            // stream is still to write: their frames travel in the same system call.
+            self.has_yielded = true;
+            return if self.core.has_only_syn_due() {
+                Progress::Later
+            } else {
+                Progress::Again
+            };
+        }
+        self.has_yielded = false;
+        self.is_coalescing = false;
+        self.core.begin_poll(now);
+        if self.core.wants_to_send() || self.socket.is_blocked() {
+            self.flush();
+        } else {
+            self.grant_writers();
+        }
+        let (input, has_input) = self.read(cx);
+        let is_postponed = is_due && self.handle_timeout(has_input);
+        if self.core.wants_to_send() && !self.socket.is_blocked() {
+            self.flush();
+        }
+        self.close_connection(cx);
+        if self.core.has_ended() {
+            return self.over();
+        }
+        if self.core.end_poll() || is_postponed {
+            return Progress::Later;
+        }
+        if matches!(input, Input::More) {
+            return Progress::Again;
+        }
+        if self.core.has_grantable_writers() {
+            // Whoever was called comes before the next is: the last of those that are ready, too.
+            return Progress::Later;
+        }
+        let deadline = self.core.deadline();
+        self.armed_until = deadline;
+        Progress::Wait { deadline }
+    }
+
+    /// Does in another task what the driver should have done by now: slow tasks keep it waiting, and
+    /// the peer waits for acknowledgements of streams that may not even have been read.
+    pub(super) fn stand_in(&mut self) {
+        let Some(driver) = self.driver.clone() else {
+            return;
+        };
+        if !self.core.is_over() {
+            self.read_once(&mut Context::from_waker(&driver));
+        }
+        self.core.stage();
+        if !self.socket.is_blocked() {
+            self.flush();
+        }
+        self.wake_driver();
+    }
+
+    /// Reads until the socket is empty or the budget spent. Returns also whether anything was read.
+    fn read(&mut self, cx: &mut Context<'_>) -> (Input, bool) {
+        let mut total = 0;
+        let mut woken = 0;
+        let mut reads = 0;
+        let before = self.core.now();
+        let mut budget = READ_BUDGET;
+        while total < budget && reads < MAX_READS && !self.core.has_ended() {
+            if self.core.is_input_closed() {
+                return (Input::Drained, total > 0);
+            }
+            reads += 1;
+            match self.read_once(cx) {
+                Some(count) => total += count,
+                None => return (Input::Drained, total > 0),
+            }
+            if self.core.now().saturating_duration_since(before) >= RARE {
+                budget = RARE_READ_BUDGET;
+            }
+            woken += self.collect_events();
+            self.is_coalescing = woken > 1;
+        }
+        (Input::More, true)
+    }
+
+    /// Reads once and feeds the core; `None` if there is nothing to read.
+    fn read_once(&mut self, cx: &mut Context<'_>) -> Option<usize> {
+        let io = self.socket.io()?;
+        let mut block = self.core.take_block();
+        match unconstrained(cx, io, |io, cx| poll_read(io, cx, &mut block)) {
+            Poll::Ready(Ok(count)) if count > 0 => {
+                self.core.receive(now(), &mut block, count);
+                self.core.give_back(block, count);
+                return Some(count);
+            }
+            Poll::Ready(Ok(_)) => self.core.end_of_input(),
+            Poll::Ready(Err(error)) => self.core.connection_failed(error),
+            Poll::Pending => {}
+        }
+        self.core.give_back(block, 0);
+        None
+    }
+
+    /// Does what is due, unless something has arrived: a driver that comes late finds its timer elapsed and
+    /// the peer's answer in the socket at the same moment, and the answer counts first, with what the task
+    /// that waits for it does. Input that does not end postpones deadlines for a limited number of polls.
+    /// Returns whether it has postponed them.
+    fn handle_timeout(&mut self, has_input: bool) -> bool {
+        if has_input && self.postponed < MAX_POSTPONED {
+            self.postponed += 1;
+            return true;
+        }
+        self.postponed = 0;
+        self.core.handle_timeout(now());
+        false
+    }
+
+    /// Shuts the connection down once the last frames have left. Then the peer closes too, which
+    /// ends the session; or the deadline does.
+    fn close_connection(&mut self, cx: &mut Context<'_>) {
+        if !self.core.is_finishing() || !self.core.out.is_empty() || self.socket.is_flushing() {
+            return;
+        }
+        self.core.sent_everything(now());
+        match self.socket.poll_shutdown(cx) {
+            Poll::Ready(Ok(())) if self.core.is_input_closed() => self.core.end(Ok(())),
+            Poll::Ready(Err(error)) => self.core.shutdown_failed(error),
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+    }
+
+    fn over(&mut self) -> Progress {
+        self.socket.close();
+        self.drop_driver_waker();
+        let outcome = self.core.outcome().cloned().unwrap_or(Ok(()));
+        tracing::debug!(
+            session = self.core.session(),
+            clean = outcome.is_ok(),
+            "the session is over"
+        );
+        Progress::Over(outcome)
+    }
+}
+
+/// Reads into a block and returns how many bytes it holds; none at the end.
+fn poll_read(
+    io: Pin<&mut dyn Connection>,
+    cx: &mut Context<'_>,
+    block: &mut Block,
+) -> Poll<io::Result<usize>> {
+    if block.unique().is_none() {
+        // Spare blocks belong to nobody else; an empty buffer would look like the end.
+        debug_assert!(false, "a spare block was in use");
+        *block = Block::new(block.len());
+    }
+    let mut buffer = ReadBuf::new(block.unique().unwrap_or_default());
+    io.poll_read(cx, &mut buffer)
+        .map_ok(|()| buffer.filled().len())
+}

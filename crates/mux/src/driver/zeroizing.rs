@@ -1,0 +1,43 @@
+//! That the driver comes in time to wipe what a large transfer has left in the blocks.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{Driver, Shared};
+use crate::{
+    config::{Config, Role},
+    handle::Session,
+    io::Stream,
+};
+
+#[tokio::test(start_paused = true)]
+async fn blocks_are_wiped_when_nothing_else_happens() {
+    const PIECE: usize = 64 * 1024;
+    let (near, far) = tokio::io::duplex(1 << 20);
+    let (client, driver) = Session::new(near, Role::Client, Config::default());
+    tokio::spawn(driver);
+    let server = Shared::new(Box::new(far), Role::Server, Config::default());
+    tokio::spawn(Driver::new(Arc::clone(&server)));
+    let mut sender = client.open().await.unwrap();
+    sender.flush().await.unwrap();
+    let mut ticket = super::Ticket::default();
+    let key = std::future::poll_fn(|cx| server.with(|state| state.poll_accept(cx, &mut ticket)));
+    let mut receiver = Stream::new(Arc::clone(&server), key.await.unwrap());
+    let sending = tokio::spawn(async move {
+        for _ in 0..32 {
+            sender.write_all(&[7; PIECE]).await.unwrap();
+        }
+        sender
+    });
+    let mut piece = vec![0; PIECE];
+    for _ in 0..32 {
+        receiver.read_exact(&mut piece).await.unwrap();
+        assert!(piece.iter().all(|byte| *byte == 7));
+    }
+    let is_zeroized = || server.with(|state| state.core.zeroize_deadline().is_none());
+    assert!(!is_zeroized(), "the last read was as large as those before");
+    tokio::time::sleep(Duration::from_millis(7)).await;
+    assert!(is_zeroized());
+    drop(sending.await.unwrap());
+}
