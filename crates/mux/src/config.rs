@@ -191,13 +191,11 @@ impl Config {
         self
     }
 
-    /// How many bytes may wait for a socket that is full; writers wait beyond it, in turns.
-    /// What writers began before that, or were called to write, may be queued beyond it, at most 64 KiB.
-    /// Below 32 KiB a turn is one frame, and large transfers beside each other are half as fast.
-    /// Default: 64 KiB; 0 counts as 1.
+    /// How many bytes may be queued while the connection takes none; writers wait beyond it. Writes that were granted
+    /// before that may exceed it, by at most 64 KiB. Default and minimum: 64 KiB; less counts as 64 KiB.
     #[must_use]
     pub fn send_queue(mut self, bytes: usize) -> Self {
-        self.send_queue = bytes.max(1);
+        self.send_queue = bytes.max(64 * 1024);
         self
     }
 

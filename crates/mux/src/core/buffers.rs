@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Core, GO};
+use super::{Core, ROUND_FRAMES};
 use crate::{
     frame::{HEADER_LEN, MAX_PAYLOAD},
     streams::{Block, Key, MIN_ZERO_COPY},
@@ -14,7 +14,7 @@ const MIN_BLOCK: usize = 4 * 1024;
 /// Blocks double up to this size while the connection fills them. It is what the large writes of a
 /// peer like us send in one go, and a little more: a block that was not filled shows that the
 /// connection is empty, without another look at it.
-pub(crate) const MAX_BLOCK: usize = GO * (HEADER_LEN + MAX_PAYLOAD) + 4 * 1024;
+pub(crate) const MAX_BLOCK: usize = ROUND_FRAMES * (HEADER_LEN + MAX_PAYLOAD) + 4 * 1024;
 
 /// How often streams may keep a block, for a payload or for whole frames one behind the other. Each time keeps at most one block of the largest size, so a
 /// peer that arranges its frames badly costs 6.5 MiB more than its windows and no more.
@@ -145,8 +145,8 @@ impl Core {
         }
         self.buffered += end - start;
         if end - start >= MIN_ZERO_COPY && self.buffers.slices < MAX_SLICES {
-            let is_kept_anew = entry.recv.push_slice(block, start, end);
-            self.buffers.slices += usize::from(is_kept_anew);
+            entry.recv.push_slice(block, start, end);
+            self.buffers.slices += 1;
         } else {
             entry.recv.push(&block.bytes()[start..end]);
         }

@@ -2,12 +2,12 @@
 
 use std::{task::Poll, time::Instant};
 
-use super::{ACK_DELAY, Core, Event, MAX_AHEAD};
+use super::{Core, Event};
 use crate::{
     config::INITIAL_WINDOW,
-    error::{AcceptError, OpenError, StreamError},
+    error::{OpenError, StreamError},
     frame::{Flags, Header},
-    streams::{Handshake, Key, ResetBy, Service, StreamEntry},
+    streams::{Handshake, Key, ResetBy, StreamEntry},
 };
 
 /// The outcome of opening: pending while too many streams are unacknowledged.
@@ -68,69 +68,6 @@ impl Core {
         (self.next_id > u64::from(u32::MAX)).then_some(OpenError::IdsExhausted)
     }
 
-    /// Takes the next stream that the peer has opened, or is pending. Its acknowledgement leaves
-    /// with its first frame, with anything else that leaves, or after 5 ms. While it is pending, the
-    /// next streams are as good as accepted: theirs need not wait until the task comes for them.
-    pub(crate) fn accept(
-        &mut self,
-        now: impl FnOnce() -> Instant,
-    ) -> Poll<Result<Key, AcceptError>> {
-        while let Some(key) = self.accept_queue.pop_front() {
-            let is_live = self.store.find(key.id) == Some(key);
-            let Some(entry) = self.store.get_mut(key) else {
-                continue;
-            };
-            if entry.service != Service::Waiting {
-                continue;
-            }
-            entry.service = Service::Accepted;
-            self.stats.accepted += 1;
-            if !is_live {
-                // The session is over; what has arrived can be read all the same.
-                return Poll::Ready(Ok(key));
-            }
-            self.unaccepted -= 1;
-            if entry.handshake == Handshake::Unaccepted {
-                entry.handshake = Handshake::AckDue;
-                self.handshakes_due.push_back(key);
-                self.ack_deadline.get_or_insert_with(|| now() + ACK_DELAY);
-            } else {
-                self.ahead -= 1;
-            }
-            return Poll::Ready(Ok(key));
-        }
-        match self.outcome() {
-            Some(Ok(())) => Poll::Ready(Err(AcceptError::Closed)),
-            Some(Err(error)) => Poll::Ready(Err(AcceptError::Session(error.clone()))),
-            None if self.local_go_away => Poll::Ready(Err(AcceptError::Closed)),
-            None => {
-                self.expected = MAX_AHEAD;
-                Poll::Pending
-            }
-        }
-    }
-
-    /// Nobody waits to accept any more.
-    pub(crate) fn nobody_accepts(&mut self) {
-        self.expected = 0;
-    }
-
-    /// Whether the application reads from a stream of the peer for the first time, and the last
-    /// bytes of the connection were received so long ago that acknowledgements are overdue. The
-    /// driver is late then: other tasks keep the thread from it.
-    pub(crate) fn begins_late(&mut self, key: Key, now: impl FnOnce() -> Instant) -> bool {
-        let Some(entry) = self.store.get_mut(key) else {
-            return false;
-        };
-        let before = std::mem::replace(&mut entry.service, Service::Begun);
-        before == Service::Accepted && now().saturating_duration_since(self.now) >= ACK_DELAY
-    }
-
-    /// Whether another stream waits to be accepted, so that one wake-up can be passed on.
-    pub(crate) const fn has_unaccepted(&self) -> bool {
-        self.unaccepted > 0
-    }
-
     /// What a reader gets, given a function that copies and returns how much it took.
     pub(crate) fn read(&mut self, key: Key, mut copy: impl FnMut(&[u8]) -> usize) -> Read {
         let mut total = 0;
@@ -183,9 +120,6 @@ impl Core {
     }
 
     fn give_credit(&mut self, key: Key) {
-        if let Some(value) = self.keep_alive.probe(self.now) {
-            self.push_frame(Header::ping(Flags::SYN, value));
-        }
         self.grow_window(key);
         let Some(entry) = self.store.get_mut(key) else {
             return;
@@ -199,14 +133,11 @@ impl Core {
     /// Doubles the receive window of a stream that it slows down, as far as the stream's and the
     /// session's limits allow.
     fn grow_window(&mut self, key: Key) {
-        let Some(round_trip) = self.keep_alive.round_trip() else {
-            return;
-        };
         let Some(entry) = self.store.get_mut(key) else {
             return;
         };
         let window = &mut entry.recv_window;
-        if !window.is_too_small(self.now, round_trip) {
+        if !window.is_too_small(self.now) {
             return;
         }
         let room = self.config.max_stream_window.saturating_sub(window.size());
@@ -293,11 +224,8 @@ impl Core {
         entry.state.reset(by);
         entry.eof = false;
         let is_known = entry.handshake != Handshake::SynDue;
-        // Without ACK a reset says that nobody ever had the stream, so that it may be tried again.
-        let flags = match entry.service {
-            Service::Waiting => Flags::RST,
-            Service::Accepted | Service::Begun => entry.take_flags().with(Flags::RST),
-        };
+        // A stream that was not accepted owes no ACK. Without ACK a reset is a refusal.
+        let flags = entry.take_flags().with(Flags::RST);
         self.drop_unread(key);
         if is_known {
             self.push_frame(Header::window_update(key.id, flags, 0));

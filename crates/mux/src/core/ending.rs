@@ -9,7 +9,7 @@ use super::{Core, Event};
 use crate::{
     error::{ProtocolError, SessionError},
     frame::Header,
-    streams::{Key, ResetBy, Service},
+    streams::{Key, ResetBy},
 };
 
 /// How a session ended.
@@ -62,11 +62,7 @@ impl Core {
             return;
         }
         self.go_away();
-        while let Some(key) = self.accept_queue.pop_front() {
-            if self.store.find(key.id) == Some(key) {
-                self.reset_stream(key, ResetBy::Local);
-            }
-        }
+        self.refuse_unaccepted();
         let deadline = match (&self.phase, timeout) {
             (Phase::Draining { deadline: Some(at) }, Some(timeout)) => {
                 Some((*at).min(now + timeout))
@@ -279,27 +275,13 @@ impl Core {
             self.remove_id(key);
         }
         // Those that wait to be accepted may have bytes to read, as the accepted ones.
-        let store = &self.store;
-        self.accept_queue.retain(|key| store.get(*key).is_some());
+        self.accept_queue.retain_entries(&self.store);
         self.handshakes_due.clear();
         self.has_syn_due = false;
         self.ack_deadline = None;
-        self.line.clear();
+        self.scheduler.clear();
         self.half_closed_deadline = None;
         self.lingering.clear();
-    }
-
-    /// Drops the streams that wait to be accepted when nobody can accept them any more.
-    pub(crate) fn drop_unaccepted(&mut self) {
-        if !self.is_over() {
-            return;
-        }
-        while let Some(key) = self.accept_queue.pop_front() {
-            let entry = self.store.get(key);
-            if entry.is_some_and(|entry| entry.service == Service::Waiting) {
-                self.free_entry(key);
-            }
-        }
     }
 
     fn wake_all(&mut self) {

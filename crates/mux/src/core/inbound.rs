@@ -1,13 +1,13 @@
 //! What arrives: every frame of the peer, and what it does.
 
-use std::{collections::HashSet, time::Instant};
+use std::time::Instant;
 
-use super::{ACK_DELAY, Core, Event, MAX_AHEAD, SessionError};
+use super::{Core, Event, SessionError};
 use crate::{
     config::INITIAL_WINDOW,
     error::{ProtocolError, StreamId},
     frame::{Flags, Header, Item, Kind},
-    streams::{Block, Handshake, Key, ResetBy, Service, State, StreamEntry},
+    streams::{Block, Handshake, Key, ResetBy, State},
 };
 
 /// Where the payload of the current data frame goes.
@@ -119,7 +119,7 @@ impl Core {
             return Ok(None);
         }
         if self.local_go_away
-            || self.unaccepted - self.ahead >= self.config.accept_backlog
+            || self.accept_queue.live() >= self.config.accept_backlog
             || self.store.live() >= self.config.max_streams
         {
             self.stats.refused += 1;
@@ -132,40 +132,6 @@ impl Core {
             return Ok(None);
         }
         Ok(Some(self.enqueue_accept(header.stream_id)))
-    }
-
-    fn enqueue_accept(&mut self, id: u32) -> Key {
-        self.compact_accept_queue();
-        let mut entry = StreamEntry::new(id, Handshake::Unaccepted, INITIAL_WINDOW);
-        entry.service = Service::Waiting;
-        let is_expected = self.expected > 0;
-        if is_expected {
-            entry.handshake = Handshake::AckDue;
-        }
-        let key = self.store.insert(entry);
-        if is_expected {
-            self.expected -= 1;
-            self.ahead += 1;
-            self.handshakes_due.push_back(key);
-            self.ack_deadline.get_or_insert(self.now + ACK_DELAY);
-        }
-        self.accept_queue.push_back(key);
-        self.unaccepted += 1;
-        self.events.push_back(Event::Acceptable);
-        key
-    }
-
-    /// Drops streams that were reset while they waited, before they pile up. The key of an id that
-    /// came again is that of the stream before, so this must be done before it is in use again, and
-    /// of several equal ones that are in use one stays.
-    fn compact_accept_queue(&mut self) {
-        if self.accept_queue.len() <= 2 * self.config.accept_backlog.max(MAX_AHEAD) {
-            return;
-        }
-        let store = &self.store;
-        let mut seen = HashSet::new();
-        self.accept_queue
-            .retain(|key| store.find(key.id) == Some(*key) && seen.insert(key.id));
     }
 
     /// Takes the payload's length out of the receive window and decides which stream the frame is

@@ -68,28 +68,14 @@ impl KeepAlive {
         }
     }
 
-    /// A ping that only measures, if nothing was measured yet and none is under way. Not being
-    /// answered is no sign of death; that is for the next regular one to find out.
-    pub(super) fn probe(&mut self, now: Instant) -> Option<u32> {
-        if self.round_trip.is_some() || self.asked.is_some() {
-            return None;
-        }
-        Some(self.ask(now))
-    }
-
-    fn ask(&mut self, now: Instant) -> u32 {
-        let value = self.value;
-        self.value = self.value.wrapping_add(1);
-        self.asked = Some((value, now));
-        value
-    }
-
     pub(super) fn due(&mut self, now: Instant) -> Due {
         if self.dead_at.is_some_and(|at| at <= now) {
             return Due::Dead;
         }
         if self.dead_at.is_none() && self.next.is_some_and(|at| at <= now) {
-            let value = self.ask(now);
+            let value = self.value;
+            self.value = self.value.wrapping_add(1);
+            self.asked = Some((value, now));
             self.dead_at = Some(now + self.timeout);
             self.next = None;
             return Due::Ping(value);
@@ -154,21 +140,6 @@ mod tests {
         assert_eq!(alive.due(start + 30 * SECOND), Due::Ping(0));
         alive.answered(7, start + 31 * SECOND);
         assert_eq!(alive.round_trip(), None);
-    }
-
-    #[test]
-    fn a_probe_measures_and_kills_nobody() {
-        let start = Instant::now();
-        let mut alive = keep_alive(start);
-        assert_eq!(alive.probe(start), Some(0));
-        assert_eq!(alive.probe(start), None);
-        assert_eq!(alive.due(start + 15 * SECOND), Due::Nothing);
-        assert_eq!(alive.due(start + 30 * SECOND), Due::Ping(1));
-        alive.answered(0, start + 30 * SECOND);
-        assert_eq!(alive.round_trip(), None);
-        alive.answered(1, start + 31 * SECOND);
-        assert_eq!(alive.round_trip(), Some(SECOND));
-        assert_eq!(alive.probe(start + 31 * SECOND), None);
     }
 
     #[test]

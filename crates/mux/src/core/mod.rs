@@ -1,5 +1,6 @@
 //! The session without its socket: all of yamux as a state machine.
 
+mod accept;
 mod buffers;
 mod commands;
 mod ending;
@@ -7,9 +8,8 @@ mod ending;
 pub(crate) mod harness;
 mod inbound;
 mod keep_alive;
-mod line;
 mod outbound;
-mod pace;
+mod scheduler;
 mod timing;
 mod writing;
 
@@ -23,21 +23,21 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::{accept::AcceptQueue, ending::Phase, keep_alive::KeepAlive, scheduler::Scheduler};
 pub(crate) use self::{
     buffers::MAX_BLOCK,
     commands::Read,
     ending::Outcome,
     outbound::SendQueue,
-    pace::GO,
-    writing::{BEYOND, FLUSH_AT},
+    scheduler::ROUND_FRAMES,
+    writing::{FLUSH_AT, OVERSHOOT},
 };
-use self::{ending::Phase, keep_alive::KeepAlive, line::Line, pace::Pace};
 use crate::{
     config::{Config, INITIAL_WINDOW, Role},
     error::SessionError,
     frame::{Decoder, HEADER_LEN},
     stats::Stats,
-    streams::{Handshake, Key, Service, Store},
+    streams::{Handshake, Key, Store},
 };
 
 /// How long an acknowledgement may wait for a frame to travel with. Far below what any peer
@@ -48,10 +48,6 @@ const ACK_DELAY: Duration = Duration::from_millis(5);
 /// Beyond a few, a system call for all of them costs each stream little, and their handlers
 /// may keep the thread busy for long.
 const MAX_HANDSHAKES_DUE: usize = 8;
-
-/// How many streams may be acknowledged while they wait for a task that is known to come for them.
-/// They count as accepted, not as part of the backlog.
-const MAX_AHEAD: usize = 64;
 
 /// What has become possible for somebody who may be waiting for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,13 +108,7 @@ pub(crate) struct Core {
     /// How many own streams the peer has not acknowledged.
     unacknowledged: usize,
     /// Streams of the peer that nobody has accepted. Those that ended meanwhile are skipped.
-    accept_queue: VecDeque<Key>,
-    /// How many of `accept_queue` are still live.
-    unaccepted: usize,
-    /// How many of these were acknowledged ahead of the task that accepts.
-    ahead: usize,
-    /// How many more may be, because a task has taken all there were and waits for the next.
-    expected: usize,
+    accept_queue: AcceptQueue,
     decoder: Decoder,
     /// Where the payload of the current data frame goes, and whether the frame carries FIN.
     body: inbound::Body,
@@ -131,9 +121,7 @@ pub(crate) struct Core {
     /// One of them is a SYN, and its stream has a reader waiting.
     has_syn_due: bool,
     ack_deadline: Option<Instant>,
-    /// Streams that wait for a turn to write.
-    line: Line,
-    pace: Pace,
+    scheduler: Scheduler,
     events: VecDeque<Event>,
     phase: Phase,
     /// The latest time that was told.
@@ -171,10 +159,7 @@ impl Core {
             store: Store::default(),
             next_id: u64::from(role.first_id()),
             unacknowledged: 0,
-            accept_queue: VecDeque::new(),
-            unaccepted: 0,
-            ahead: 0,
-            expected: 0,
+            accept_queue: AcceptQueue::default(),
             decoder: Decoder::default(),
             body: inbound::Body::default(),
             out: SendQueue::default(),
@@ -182,8 +167,7 @@ impl Core {
             handshakes_due: VecDeque::new(),
             has_syn_due: false,
             ack_deadline: None,
-            line: Line::default(),
-            pace: Pace::default(),
+            scheduler: Scheduler::default(),
             events: VecDeque::new(),
             phase: Phase::Running,
             now,
@@ -209,11 +193,6 @@ impl Core {
 
     pub(crate) const fn role(&self) -> Role {
         self.role
-    }
-
-    /// The latest time that was told: when bytes arrived last, or a deadline came.
-    pub(crate) const fn now(&self) -> Instant {
-        self.now
     }
 
     /// What the user told of the peer.
@@ -263,7 +242,7 @@ impl Core {
         };
         let handshake = std::mem::replace(&mut entry.handshake, Handshake::Done);
         let is_released = entry.is_handle_dropped;
-        let is_waiting = entry.service == Service::Waiting;
+        let is_unaccepted = entry.is_unaccepted;
         let growth = entry.recv_window.size().saturating_sub(INITIAL_WINDOW);
         let was_live = self.store.remove_id(key);
         if was_live {
@@ -272,9 +251,8 @@ impl Core {
         if was_live && handshake.is_unacknowledged() {
             self.acknowledged();
         }
-        if was_live && is_waiting {
-            self.unaccepted -= 1;
-            self.ahead -= usize::from(handshake != Handshake::Unaccepted);
+        if was_live && is_unaccepted {
+            self.accept_queue.leave();
             if !self.is_over() {
                 // Nobody will ever hold a handle of it.
                 self.free_entry(key);
@@ -325,12 +303,8 @@ impl Core {
             .iter()
             .map(|entry| (entry.recv_window.size() - INITIAL_WINDOW) as usize);
         assert_eq!(self.grown, growth.sum::<usize>());
-        let waiting = live
-            .iter()
-            .filter(|entry| entry.service == Service::Waiting);
-        assert_eq!(self.unaccepted, waiting.clone().count());
-        let ahead = waiting.filter(|entry| entry.handshake != Handshake::Unaccepted);
-        assert_eq!(self.ahead, ahead.count());
+        let unaccepted = live.iter().filter(|entry| entry.is_unaccepted);
+        assert_eq!(self.accept_queue.live(), unaccepted.count());
         for key in self.store.keys() {
             let is_live = self.store.find(key.id) == Some(key);
             let is_held = self

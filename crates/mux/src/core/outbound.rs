@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, fmt, io::IoSlice, time::Instant};
 
-use super::{BEYOND, Core, MAX_HANDSHAKES_DUE};
+use super::{Core, MAX_HANDSHAKES_DUE, OVERSHOOT};
 use crate::{
     copying::pieces,
     error::ProtocolError,
@@ -180,7 +180,7 @@ impl Core {
         let streams = self.config.max_streams.saturating_mul(4);
         let frames = self.config.max_control_replies.saturating_add(streams);
         let control = frames.saturating_mul(HEADER_LEN);
-        let limit = self.config.send_queue.saturating_add(BEYOND);
+        let limit = self.config.send_queue.saturating_add(OVERSHOOT);
         self.out.len() > limit.saturating_add(control)
     }
 
@@ -210,7 +210,7 @@ impl Core {
         }
         self.has_syn_due = false;
         self.ack_deadline = None;
-        while self.has_room() {
+        while self.has_space() {
             let Some(reply) = self.replies.pop_front() else {
                 break;
             };
@@ -227,11 +227,6 @@ impl Core {
             let flags = entry.take_flags();
             self.push_frame(Header::window_update(key.id, flags, 0));
         }
-    }
-
-    /// Whether the connection takes nothing at the moment.
-    pub(super) const fn is_stalled(&self) -> bool {
-        self.write_deadline.is_some()
     }
 
     /// The connection takes nothing at the moment.

@@ -7,9 +7,9 @@ mod clock;
 mod interleavings;
 mod poll;
 mod shared;
-mod socket;
 mod sync;
 mod wakers;
+mod write_side;
 mod writing;
 #[cfg(all(test, not(keyway_loom)))]
 mod zeroizing;

@@ -1,50 +1,46 @@
-//! One turn of the driver: time, write, read, end. Its work is bounded; a busy socket makes it
-//! yield, not loop.
+//! One poll of the driver: write, read, keep the time. Its work is bounded; a busy connection makes it yield, not
+//! loop.
 
 use std::{
     io,
     pin::Pin,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tokio::io::ReadBuf;
 
-use super::{clock::now, shared::State, socket::unconstrained, wakers::store};
+use super::{
+    clock::now, shared::State, wakers::store, write_side::unconstrained, writing::FIRST_FLUSH_AT,
+};
 use crate::{
     core::{MAX_BLOCK, Outcome},
     io::Connection,
     streams::Block,
 };
 
-/// What one turn may read before the other tasks get theirs.
+/// How many bytes one poll may read before other tasks run.
 const READ_BUDGET: usize = MAX_BLOCK;
 
-/// The same where turns are rare, because other tasks keep the thread busy.
-const RARE_READ_BUDGET: usize = 2 * MAX_BLOCK;
-
-/// How long after the last bytes a turn is rare.
-const RARE: Duration = Duration::from_millis(1);
-
-/// How often one turn may read: a connection may give single bytes.
+/// How often one poll may read: a connection may give single bytes.
 const MAX_READS: usize = 1024;
 
-/// For how many turns in which more had arrived than one turn may read deadlines are postponed.
+/// For how many polls in which something arrived deadlines are postponed.
 const MAX_POSTPONED: u8 = 64;
 
-/// How a turn ended.
+/// The result of a poll.
 pub(super) enum Progress {
     /// The session is over and the connection closed.
     Over(Outcome),
     /// The socket, a stream or the deadline will wake the driver.
     Wait { deadline: Option<Instant> },
-    /// There is more to do, after the tasks that are ready.
+    /// There is more to do, after the tasks that are ready now.
     Again,
-    /// There is more to do, after the tasks that are ready and those that they or the sockets wake.
+    /// There is more to do, after the tasks that are ready now and those that they or sockets wake.
     Later,
 }
 
-/// How a round of reading ended.
+/// How reading ended.
 enum Input {
     /// The socket has no more bytes now.
     Drained,
@@ -59,8 +55,8 @@ impl State {
         self.is_driver_woken = false;
         let is_early = self.is_coalescing || self.core.has_syn_due();
         if is_early && !is_due && !self.has_yielded && self.core.wants_to_send() {
-            // The others that were woken with the writer are still to run, or the one that opened a
-            // stream is still to write: their frames travel in the same system call.
+            // Other tasks that were woken with the writer are still to run, or the task that opened a stream is
+            // still to write: their frames leave in the same system call.
             self.has_yielded = true;
             return if self.core.has_only_syn_due() {
                 Progress::Later
@@ -70,15 +66,16 @@ impl State {
         }
         self.has_yielded = false;
         self.is_coalescing = false;
-        self.core.begin_poll(now);
-        if self.core.wants_to_send() || self.socket.is_blocked() {
+        self.flush_at = FIRST_FLUSH_AT;
+        self.core.begin_poll();
+        if self.core.wants_to_send() || self.write_side.is_blocked() {
             self.flush();
         } else {
-            self.grant_writers();
+            self.core.grant_writers();
         }
         let (input, has_input) = self.read(cx);
         let is_postponed = is_due && self.handle_timeout(has_input);
-        if self.core.wants_to_send() && !self.socket.is_blocked() {
+        if self.core.wants_to_send() && !self.write_side.is_blocked() {
             self.flush();
         }
         self.close_connection(cx);
@@ -91,8 +88,8 @@ impl State {
         if matches!(input, Input::More) {
             return Progress::Again;
         }
-        if self.core.has_grantable_writers() {
-            // Whoever was called comes before the next is: the last of those that are ready, too.
+        if self.core.needs_poll() {
+            // Tasks that were granted a write run first, also the last of those that are ready.
             return Progress::Later;
         }
         let deadline = self.core.deadline();
@@ -100,30 +97,12 @@ impl State {
         Progress::Wait { deadline }
     }
 
-    /// Does in another task what the driver should have done by now: slow tasks keep it waiting, and
-    /// the peer waits for acknowledgements of streams that may not even have been read.
-    pub(super) fn stand_in(&mut self) {
-        let Some(driver) = self.driver.clone() else {
-            return;
-        };
-        if !self.core.is_over() {
-            self.read_once(&mut Context::from_waker(&driver));
-        }
-        self.core.stage();
-        if !self.socket.is_blocked() {
-            self.flush();
-        }
-        self.wake_driver();
-    }
-
     /// Reads until the socket is empty or the budget spent. Returns also whether anything was read.
     fn read(&mut self, cx: &mut Context<'_>) -> (Input, bool) {
         let mut total = 0;
         let mut woken = 0;
         let mut reads = 0;
-        let before = self.core.now();
-        let mut budget = READ_BUDGET;
-        while total < budget && reads < MAX_READS && !self.core.has_ended() {
+        while total < READ_BUDGET && reads < MAX_READS && !self.core.has_ended() {
             if self.core.is_input_closed() {
                 return (Input::Drained, total > 0);
             }
@@ -131,9 +110,6 @@ impl State {
             match self.read_once(cx) {
                 Some(count) => total += count,
                 None => return (Input::Drained, total > 0),
-            }
-            if self.core.now().saturating_duration_since(before) >= RARE {
-                budget = RARE_READ_BUDGET;
             }
             woken += self.collect_events();
             self.is_coalescing = woken > 1;
@@ -143,7 +119,7 @@ impl State {
 
     /// Reads once and feeds the core; `None` if there is nothing to read.
     fn read_once(&mut self, cx: &mut Context<'_>) -> Option<usize> {
-        let io = self.socket.io()?;
+        let io = self.write_side.io()?;
         let mut block = self.core.take_block();
         match unconstrained(cx, io, |io, cx| poll_read(io, cx, &mut block)) {
             Poll::Ready(Ok(count)) if count > 0 => {
@@ -176,11 +152,11 @@ impl State {
     /// Shuts the connection down once the last frames have left. Then the peer closes too, which
     /// ends the session; or the deadline does.
     fn close_connection(&mut self, cx: &mut Context<'_>) {
-        if !self.core.is_finishing() || !self.core.out.is_empty() || self.socket.is_flushing() {
+        if !self.core.is_finishing() || !self.core.out.is_empty() || self.write_side.needs_flush() {
             return;
         }
         self.core.sent_everything(now());
-        match self.socket.poll_shutdown(cx) {
+        match self.write_side.poll_shutdown(cx) {
             Poll::Ready(Ok(())) if self.core.is_input_closed() => self.core.end(Ok(())),
             Poll::Ready(Err(error)) => self.core.shutdown_failed(error),
             Poll::Ready(Ok(())) | Poll::Pending => {}
@@ -188,7 +164,7 @@ impl State {
     }
 
     fn over(&mut self) -> Progress {
-        self.socket.close();
+        self.write_side.close();
         self.drop_driver_waker();
         let outcome = self.core.outcome().cloned().unwrap_or(Ok(()));
         tracing::debug!(
@@ -207,8 +183,8 @@ fn poll_read(
     block: &mut Block,
 ) -> Poll<io::Result<usize>> {
     if block.unique().is_none() {
-        // Spare blocks belong to nobody else; an empty buffer would look like the end.
-        debug_assert!(false, "a spare block was in use");
+        // Blocks of the free list are not shared; an empty buffer would look like the end.
+        debug_assert!(false, "a free block was in use");
         *block = Block::new(block.len());
     }
     let mut buffer = ReadBuf::new(block.unique().unwrap_or_default());

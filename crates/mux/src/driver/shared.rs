@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    io::{self, IoSlice},
     sync::{
         Arc, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -12,24 +11,19 @@ use std::{
 };
 
 use super::{
-    batch::DirectWrite,
     clock::now,
-    socket::Socket,
     sync::Mutex,
     wakers::{StreamWakers, Ticket, WaitSet, WakeList, store},
+    write_side::WriteSide,
+    writing::FIRST_FLUSH_AT,
 };
 use crate::{
     config::{Config, Role},
-    core::{Core, Event, FLUSH_AT, Outcome, Read},
+    core::{Core, Event, Outcome, Read},
     error::{AcceptError, OpenError, StreamError},
-    frame::MAX_PAYLOAD,
     io::Connection,
     streams::Key,
 };
-
-/// From this size on a write goes to the socket from the caller's buffer. Below that, the copy costs less than a
-/// system call for each.
-const DIRECT_WRITE: usize = MAX_PAYLOAD;
 
 /// How many slots for the waiting tasks of streams are kept for later streams.
 const MAX_KEPT_SLOTS: usize = 1024;
@@ -49,11 +43,13 @@ impl Shared {
         let now = now();
         let state = State {
             core: Core::new(session, role, config, now),
-            socket: Socket::new(io),
+            write_side: WriteSide::new(io),
             driver: None,
             is_driver_woken: false,
             is_coalescing: false,
             has_yielded: false,
+            is_small_write: false,
+            flush_at: FIRST_FLUSH_AT,
             postponed: 0,
             armed_until: None,
             streams: Vec::new(),
@@ -94,7 +90,7 @@ impl fmt::Debug for Shared {
 /// What the lock protects.
 pub(crate) struct State {
     pub(crate) core: Core,
-    pub(super) socket: Socket,
+    pub(super) write_side: WriteSide,
     /// The driver's waker, once it was polled. It is what the socket wakes.
     pub(super) driver: Option<Waker>,
     /// The driver was woken to flush and has not come yet.
@@ -102,8 +98,12 @@ pub(crate) struct State {
     /// Several tasks were woken in the driver's last turn: they will write soon, so their frames
     /// are collected for one flush.
     pub(super) is_coalescing: bool,
-    /// The driver has let the others run once before it flushes.
+    /// The driver has let other tasks run once before it flushes.
     pub(super) has_yielded: bool,
+    /// The last write was a small one.
+    pub(super) is_small_write: bool,
+    /// How many bytes of small writes may be queued before a task writes them to the connection itself.
+    pub(super) flush_at: usize,
     /// For how many of the driver's turns deadlines were postponed.
     pub(super) postponed: u8,
     /// Until when the driver's timer sleeps.
@@ -123,7 +123,7 @@ impl State {
         store(&mut slot.reader, cx, &mut self.wakes);
     }
 
-    fn wait_to_write(&mut self, key: Key, cx: &Context<'_>) {
+    pub(super) fn wait_to_write(&mut self, key: Key, cx: &Context<'_>) {
         let slot = wakers(&mut self.streams, key);
         store(&mut slot.writer, cx, &mut self.wakes);
     }
@@ -179,24 +179,6 @@ impl State {
         }
     }
 
-    /// Sends what is queued: at once if it is data and this task is the only busy one, else with what
-    /// the others have. Nobody waits for a control frame as for an answer, and one that leaves in this
-    /// scheduler's turn all the same may save a system call.
-    pub(crate) fn flush_or_wake_driver(&mut self) {
-        if !self.core.wants_to_send() {
-            return;
-        }
-        let is_worth_it = self.core.out.has_data() && !self.is_coalescing;
-        if !is_worth_it && self.core.out.len() < FLUSH_AT {
-            self.wake_driver();
-        } else {
-            self.flush();
-        }
-        if self.core.is_over() || self.core.has_grantable_writers() {
-            self.wake_driver();
-        }
-    }
-
     /// Reads from a stream. A task that is about to wait for the peer sends first what it asked.
     pub(crate) fn poll_read(
         &mut self,
@@ -204,9 +186,6 @@ impl State {
         cx: &Context<'_>,
         copy: impl FnMut(&[u8]) -> usize,
     ) -> Poll<Result<(), StreamError>> {
-        if self.core.begins_late(key, now) {
-            self.stand_in();
-        }
         match self.core.read(key, copy) {
             Read::Bytes => {
                 if self.core.wants_to_send() {
@@ -227,65 +206,6 @@ impl State {
                 } else {
                     self.flush_or_wake_driver();
                 }
-                Poll::Pending
-            }
-        }
-    }
-
-    /// Writes to a stream.
-    pub(crate) fn poll_write(
-        &mut self,
-        key: Key,
-        cx: &Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<Result<usize, StreamError>> {
-        let first = buffers.iter().find(|buffer| !buffer.is_empty());
-        let Some(first) = first else {
-            return match self.core.write_error(key) {
-                Some(error) => Poll::Ready(Err(error)),
-                None => Poll::Ready(Ok(0)),
-            };
-        };
-        let mut written = if first.len() >= DIRECT_WRITE && self.can_write_directly() {
-            self.write_directly(key, first)
-        } else {
-            self.core.write(key, buffers)
-        };
-        if self.core.has_used_go() {
-            self.wake_driver();
-        }
-        match written {
-            Poll::Ready(_) if self.core.out.len() >= FLUSH_AT => self.flush(),
-            Poll::Ready(_) => {
-                if self.core.wants_to_send() {
-                    self.wake_driver();
-                }
-            }
-            Poll::Pending => {
-                self.wait_to_write(key, cx);
-                self.flush_or_wake_driver();
-            }
-        }
-        if let Some(error) = self.core.write_failure() {
-            written = Poll::Ready(Err(StreamError::Session(error)));
-        }
-        written
-    }
-
-    fn write_directly(&mut self, key: Key, payload: &[u8]) -> Poll<Result<usize, StreamError>> {
-        let Some(driver) = &self.driver else {
-            return Poll::Pending;
-        };
-        let direct = DirectWrite { key, payload };
-        let mut cx = Context::from_waker(driver);
-        let written = self.socket.write_directly(&mut cx, &mut self.core, &direct);
-        match std::task::ready!(written)? {
-            Ok(count) => {
-                self.after_write();
-                Poll::Ready(Ok(count))
-            }
-            Err(error) => {
-                self.write_failed(error);
                 Poll::Pending
             }
         }
@@ -393,9 +313,6 @@ impl State {
         if self.accepting.leave(ticket, &mut self.wakes) && self.core.has_unaccepted() {
             self.accepting.wake_one(&mut self.wakes);
         }
-        if self.accepting.is_empty() {
-            self.core.nobody_accepts();
-        }
     }
 
     /// A new deadline may be earlier than the driver's timer.
@@ -451,7 +368,7 @@ impl State {
     /// The driver is gone: nothing will move any more.
     pub(super) fn abandon(&mut self) {
         self.core.abandon();
-        self.socket.close();
+        self.write_side.close();
         self.drop_driver_waker();
     }
 
@@ -460,14 +377,6 @@ impl State {
         if let Some(driver) = self.driver.take() {
             self.wakes.discard(driver);
         }
-    }
-
-    /// The connection failed in a write. What the peer sent before may still be read, so the
-    /// driver reads on to the end.
-    pub(super) fn write_failed(&mut self, error: io::Error) {
-        self.socket.fail();
-        self.core.write_failed(now(), error);
-        self.wake_driver();
     }
 }
 

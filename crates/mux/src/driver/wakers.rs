@@ -134,11 +134,6 @@ impl WaitSet {
         false
     }
 
-    /// Whether nobody waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
     /// Wakes who has waited longest.
     pub(crate) fn wake_one(&mut self, wakes: &mut WakeList) {
         if let Some((_, waker)) = self.waiting.pop_front() {

@@ -4,77 +4,30 @@ use std::{fmt, sync::Arc};
 
 use crate::zeroize::zeroize;
 
-/// How systems cut memory, and where in such a page large buffers of readers mostly begin: at its
-/// start. Processors copy at a fraction of their speed, some at a twentieth, where the bytes come from a
-/// little before the place in a page that they go to, so large blocks begin in the middle of one.
-const PAGE: usize = 4 * 1024;
-
-/// From this size on a block is large.
-const LARGE: usize = 16 * PAGE;
-
 /// A buffer that the socket is read into. Large payloads are handed to their streams inside of it
 /// instead of being copied; it is wiped and used again when the last of them was read.
 #[derive(Clone)]
 pub(crate) struct Block {
-    memory: Arc<Memory>,
+    memory: Arc<Box<[u8]>>,
     /// How many of the first bytes may be other than zero.
     used: usize,
-}
-
-/// Bytes that begin at a good address.
-struct Memory {
-    /// A little more than asked for.
-    all: Box<[u8]>,
-    start: usize,
-    size: usize,
-}
-
-impl Memory {
-    fn new(size: usize) -> Self {
-        if size < LARGE {
-            let all = vec![0; size].into_boxed_slice();
-            return Self {
-                all,
-                start: 0,
-                size,
-            };
-        }
-        let all = vec![0; size + PAGE].into_boxed_slice();
-        // Where nothing is known of addresses, any will do.
-        let next_page = all.as_ptr().align_offset(PAGE).min(PAGE);
-        let start = (next_page + PAGE / 2) % PAGE;
-        Self { all, start, size }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.all[self.start..][..self.size]
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.all[self.start..][..self.size]
-    }
 }
 
 impl Block {
     pub(crate) fn new(size: usize) -> Self {
         Self {
-            memory: Arc::new(Memory::new(size)),
+            memory: Arc::new(vec![0; size].into_boxed_slice()),
             used: 0,
         }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.memory.bytes()
+        &self.memory
     }
 
     /// How many bytes it has room for.
     pub(crate) fn len(&self) -> usize {
-        self.memory.size
-    }
-
-    /// Whether this is the other one's memory.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.memory, &other.memory)
+        self.memory.len()
     }
 
     /// Whether somebody else has it as well.
@@ -89,7 +42,7 @@ impl Block {
         if self.is_shared() {
             return None;
         }
-        Arc::get_mut(&mut self.memory).map(Memory::bytes_mut)
+        Arc::get_mut(&mut self.memory).map(|memory| &mut **memory)
     }
 
     /// The first `count` bytes were written.
@@ -131,27 +84,6 @@ impl fmt::Debug for Block {
 mod tests {
     use super::*;
     use crate::zeroize::tests::zeroized_by;
-
-    #[test]
-    fn large_blocks_begin_in_the_middle_of_a_page() {
-        for (size, slack) in [
-            (1, 0),
-            (4096, 0),
-            (65_535, 0),
-            (65_536, PAGE),
-            (200_000, PAGE),
-        ] {
-            let mut block = Block::new(size);
-            assert_eq!((block.len(), block.bytes().len()), (size, size));
-            let start = block.bytes().as_ptr();
-            if slack > 0 {
-                assert_eq!(start.addr() % PAGE, PAGE / 2);
-            }
-            assert_eq!(block.memory.all.len(), size + slack);
-            let bytes = block.unique().unwrap();
-            assert_eq!((bytes.as_ptr(), bytes.len()), (start, size));
-        }
-    }
 
     #[test]
     fn what_was_used_is_wiped_once() {

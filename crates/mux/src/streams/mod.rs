@@ -5,18 +5,16 @@ use crate::frame::Flags;
 mod block;
 mod flow;
 mod recv;
-mod share;
 mod state;
 mod store;
+mod windows;
 
 pub(crate) use block::Block;
-pub(crate) use flow::{RecvWindow, SendWindow};
+pub(crate) use flow::{Flow, List};
 pub(crate) use recv::{MIN_ZERO_COPY, RecvQueue};
-#[cfg(test)]
-pub(crate) use share::LARGE_WRITE;
-pub(crate) use share::Share;
-pub(crate) use state::{Handshake, ResetBy, Service, State};
+pub(crate) use state::{Handshake, ResetBy, State};
 pub(crate) use store::{Key, Store};
+pub(crate) use windows::{RecvWindow, SendWindow};
 
 /// Everything the session knows about one stream.
 #[derive(Debug)]
@@ -24,7 +22,8 @@ pub(crate) struct StreamEntry {
     pub(crate) id: u32,
     pub(crate) state: State,
     pub(crate) handshake: Handshake,
-    pub(crate) service: Service,
+    /// Opened by the peer and accepted by no task yet.
+    pub(crate) is_unaccepted: bool,
     pub(crate) send_window: SendWindow,
     pub(crate) recv_window: RecvWindow,
     pub(crate) recv: RecvQueue,
@@ -34,8 +33,7 @@ pub(crate) struct StreamEntry {
     pub(crate) is_handle_dropped: bool,
     /// How many sweeps have found the stream dropped and not finished by the peer.
     pub(crate) half_closed_periods: u8,
-    /// What it has of the connection.
-    pub(crate) share: Share,
+    pub(crate) flow: Flow,
 }
 
 impl StreamEntry {
@@ -44,14 +42,14 @@ impl StreamEntry {
             id,
             state: State::Open,
             handshake,
-            service: Service::Begun,
+            is_unaccepted: false,
             send_window: SendWindow::new(window),
             recv_window: RecvWindow::new(window),
             recv: RecvQueue::default(),
             eof: false,
             is_handle_dropped: false,
             half_closed_periods: 0,
-            share: Share::default(),
+            flow: Flow::default(),
         }
     }
 

@@ -3,10 +3,7 @@
 use std::{collections::VecDeque, fmt};
 
 use super::Block;
-use crate::{
-    frame::{HEADER_LEN, MAX_PAYLOAD},
-    zeroize::zeroize,
-};
+use crate::zeroize::zeroize;
 
 /// The smallest and the largest allocation for arrived bytes.
 const MIN_CHUNK: usize = 64;
@@ -32,12 +29,11 @@ impl Drop for Copies {
 enum Chunk {
     /// Copied from where the socket put them.
     Copied(Copies),
-    /// Where the socket put them: the unread range, and how many whole frames of the stream follow it.
+    /// Where the connection put them: the unread range.
     Slice {
         block: Block,
         start: usize,
         end: usize,
-        frames: usize,
     },
 }
 
@@ -51,9 +47,7 @@ impl Chunk {
     fn unread(&self) -> &[u8] {
         match self {
             Self::Copied(copies) => &copies.bytes[copies.start..],
-            Self::Slice {
-                block, start, end, ..
-            } => &block.bytes()[*start..*end],
+            Self::Slice { block, start, end } => &block.bytes()[*start..*end],
         }
     }
 
@@ -80,31 +74,8 @@ impl Chunk {
                 zeroize(&mut bytes[*start..*start + count]);
                 *start += count;
             }
-            Self::Slice {
-                start, end, frames, ..
-            } => {
-                *start += count;
-                if start == end && *frames > 0 {
-                    *frames -= 1;
-                    *start = *end + HEADER_LEN;
-                    *end = *start + MAX_PAYLOAD;
-                }
-            }
+            Self::Slice { start, .. } => *start += count,
         }
-    }
-
-    /// Makes this chunk the longer by a whole frame right behind it, if that is what `block[start..end]` is.
-    fn join(&mut self, other: &Block, from: usize, to: usize) -> bool {
-        let Self::Slice {
-            block, end, frames, ..
-        } = self
-        else {
-            return false;
-        };
-        let last = *end + *frames * (HEADER_LEN + MAX_PAYLOAD);
-        let is_next = from == last + HEADER_LEN && to == from + MAX_PAYLOAD && block.is(other);
-        *frames += usize::from(is_next);
-        is_next
     }
 }
 
@@ -145,20 +116,14 @@ impl RecvQueue {
         }
     }
 
-    /// Appends bytes where they are: `block[start..end]`. Returns whether that keeps the block once more: whole
-    /// frames, one behind the other, are kept together.
-    pub(crate) fn push_slice(&mut self, block: &Block, start: usize, end: usize) -> bool {
+    /// Appends bytes where they are: `block[start..end]`.
+    pub(crate) fn push_slice(&mut self, block: &Block, start: usize, end: usize) {
         self.len += end - start;
-        if self.last().join(block, start, end) {
-            return false;
-        }
         self.append(Chunk::Slice {
             block: block.clone(),
             start,
             end,
-            frames: 0,
         });
-        true
     }
 
     fn last(&mut self) -> &mut Chunk {
@@ -228,9 +193,6 @@ mod tests {
     use crate::zeroize::tests::zeroized_by;
     use proptest::prelude::*;
 
-    /// How many bytes a whole frame has.
-    const FRAME: usize = HEADER_LEN + MAX_PAYLOAD;
-
     /// The lengths of the pieces in which everything can be read.
     fn pieces(queue: &mut RecvQueue) -> Vec<usize> {
         let mut lengths = Vec::new();
@@ -283,65 +245,30 @@ mod tests {
         assert_eq!(zeroized_by(|| drop(queue)), 70);
     }
 
-    /// A block of whole frames that are numbered.
-    fn frames(count: usize) -> Block {
-        let mut block = Block::new(count * FRAME);
-        let frames = block.unique().unwrap().chunks_mut(FRAME).zip(1..);
-        frames.for_each(|(frame, number)| frame.fill(number));
-        block
-    }
-
-    /// Lends the payload of one of them.
-    fn push_slice(queue: &mut RecvQueue, block: &Block, frame: usize) -> bool {
-        let start = frame * FRAME + HEADER_LEN;
-        queue.push_slice(block, start, start + MAX_PAYLOAD)
-    }
-
     #[test]
-    fn whole_frames_one_behind_the_other_are_kept_together() {
-        let block = frames(4);
+    fn slices_and_copies_are_read_in_their_order() {
+        let mut block = Block::new(30_000);
+        for (part, byte) in block.unique().unwrap().chunks_mut(10_000).zip(1..) {
+            part.fill(byte);
+        }
         let mut queue = RecvQueue::default();
-        // The block begins in the middle of the first one.
-        assert!(queue.push_slice(&block, 100, FRAME));
-        let is_kept_anew: Vec<_> = (1..4)
-            .map(|at| push_slice(&mut queue, &block, at))
-            .collect();
-        assert_eq!((is_kept_anew, queue.slices()), (vec![false; 3], 1));
-        assert_eq!(queue.front(), [1; FRAME - 100]);
-        assert!(queue.advance(FRAME - 101).is_none());
-        assert_eq!(queue.front(), [1]);
-        assert!(queue.advance(1).is_none());
-        assert_eq!(queue.front(), [2; MAX_PAYLOAD]);
-        assert_eq!(pieces(&mut queue), [MAX_PAYLOAD; 3]);
-        assert_eq!((queue.len(), queue.slices()), (0, 0));
-    }
-
-    #[test]
-    fn other_payloads_are_kept_for_themselves() {
-        let (block, other) = (frames(4), frames(4));
-        let mut queue = RecvQueue::default();
-        assert!(push_slice(&mut queue, &block, 0));
-        // A frame of another stream is between them, or none at all.
-        assert!(push_slice(&mut queue, &block, 2));
-        assert!(push_slice(&mut queue, &block, 2));
-        assert!(push_slice(&mut queue, &other, 3), "of another block");
+        queue.push_slice(&block, 0, 10_000);
+        queue.push_slice(&block, 20_000, 30_000);
         queue.push(&[9]);
-        assert!(push_slice(&mut queue, &block, 1), "behind a copy");
-        let start = 2 * FRAME + HEADER_LEN;
-        assert!(
-            queue.push_slice(&block, start, start + MAX_PAYLOAD - 1),
-            "shorter"
-        );
-        assert_eq!(queue.slices(), 6);
+        queue.push_slice(&block, 10_000, 20_000);
+        assert_eq!((queue.len(), queue.slices()), (30_001, 3));
         let mut firsts = Vec::new();
         while !queue.is_empty() {
-            firsts.push((queue.front()[0], queue.front().len()));
-            queue.advance(queue.front().len());
+            let (first, len) = (queue.front()[0], queue.front().len());
+            firsts.push((first, len));
+            if len > 1 {
+                assert!(queue.advance(len - 1).is_none());
+            }
+            assert_eq!(queue.advance(1).is_some(), first != 9);
         }
-        let whole = |number| (number, MAX_PAYLOAD);
-        let expected = [whole(1), whole(3), whole(3), whole(4), (9, 1), whole(2)];
-        assert_eq!(firsts[..6], expected);
-        assert_eq!(firsts[6..], [(3, MAX_PAYLOAD - 1)]);
+        let expected = [(1, 10_000), (3, 10_000), (9, 1), (2, 10_000)];
+        assert_eq!(firsts, expected);
+        assert_eq!(queue.slices(), 0);
     }
 
     #[test]

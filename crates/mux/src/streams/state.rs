@@ -38,17 +38,6 @@ pub(crate) enum State {
     Reset(ResetBy),
 }
 
-/// How far the application has come with a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Service {
-    /// Opened by the peer and in the backlog.
-    Waiting,
-    /// Accepted; nobody has read from it yet.
-    Accepted,
-    /// In use.
-    Begun,
-}
-
 /// Who reset a stream, which decides the error its user sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ResetBy {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::{Config, INITIAL_WINDOW, Role},
-    core::{BEYOND, Core, MAX_AHEAD, MAX_BLOCK, MAX_HANDSHAKES_DUE, Read},
+    core::{Core, MAX_BLOCK, MAX_HANDSHAKES_DUE, OVERSHOOT, Read},
     frame::HEADER_LEN,
     streams::{Key, MIN_ZERO_COPY},
 };
@@ -268,7 +268,7 @@ impl InvariantView {
 
     /// The peer reads everything that was sent.
     fn drain(&mut self) {
-        self.side.core.begin_poll(|| self.now);
+        self.side.core.begin_poll();
         while self.side.core.wants_to_send() {
             self.side.core.stage();
             let (front, back) = self.side.core.out.parts();
@@ -335,8 +335,7 @@ fn bound(chunk: usize) -> usize {
     let entries = (STREAMS + MAX_HELD) * Core::ENTRY_COST;
     // A session over its limit ends at the next chunk; until then each frame may have an answer.
     let control = (2 * REPLIES + 4 * STREAMS) * HEADER_LEN;
-    let queue = SEND_QUEUE + BEYOND + control + 2 * chunk;
-    let waiting =
-        (STREAMS + MAX_HELD + 2 * MAX_AHEAD + 2 * MAX_HANDSHAKES_DUE) * 2 * size_of::<Key>();
+    let queue = SEND_QUEUE + OVERSHOOT + control + 2 * chunk;
+    let waiting = (STREAMS + MAX_HELD + 2 * MAX_HANDSHAKES_DUE) * 2 * size_of::<Key>();
     unread + entries + queue + waiting
 }

@@ -1,4 +1,4 @@
-//! How much memory a core holds for its peer.
+//! Memory accounting: how much a core holds for its peer.
 
 use crate::{
     core::{Core, Event, MAX_BLOCK},
@@ -24,7 +24,7 @@ impl Core {
     /// The same without the streams: frames that wait to leave, streams that wait for something,
     /// events that nobody has looked at.
     pub(crate) fn queued(&self) -> usize {
-        let waiting = self.accept_queue.len() + self.handshakes_due.len() + self.line.len();
+        let waiting = self.accept_queue.len() + self.handshakes_due.len() + self.scheduler.len();
         self.out.len()
             + self.replies.len() * HEADER_LEN
             + waiting * size_of::<Key>()

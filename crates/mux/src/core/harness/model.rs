@@ -253,7 +253,7 @@ impl Model {
             .collect();
         // Who waits in line will be called, and may come before that with something that passes the others.
         let was_waiting = self.user(client).waiting.writers.contains(&key.id)
-            && !self.side(client).core.is_in_line(key);
+            && !self.side(client).core.is_enqueued(key);
         let written = self.side(client).write(key, &bytes);
         assert!(
             !was_waiting || written.is_pending(),

@@ -103,14 +103,14 @@ impl Side {
         self.events.len() < before
     }
 
-    /// Who may write, and forgets all other events.
-    pub(crate) fn called(&mut self) -> Vec<Key> {
+    /// The streams that may write. Drops all other events.
+    pub(crate) fn granted(&mut self) -> Vec<Key> {
         self.collect();
-        let called = self.events.drain(..).filter_map(|event| match event {
+        let granted = self.events.drain(..).filter_map(|event| match event {
             Event::Writable(key) => Some(key),
             _ => None,
         });
-        called.collect()
+        granted.collect()
     }
 
     pub(crate) fn open(&mut self) -> Key {
@@ -145,17 +145,17 @@ impl Side {
         }
     }
 
-    /// Has a turn in which nothing leaves and nothing arrives. Returns whether the next one is to come.
-    pub(crate) fn poll(&mut self, now: Instant) -> bool {
-        self.core.begin_poll(|| now);
+    /// Polls the core without a connection. Returns whether it is to be polled again.
+    pub(crate) fn poll(&mut self) -> bool {
+        self.core.begin_poll();
         self.end_poll()
     }
 
-    /// Calls those who wait to write.
+    /// Grants writes and ends the poll.
     pub(crate) fn end_poll(&mut self) -> bool {
-        let is_owed = self.core.grant_writers();
+        self.core.grant_writers();
         self.collect();
-        self.core.end_poll() || is_owed || self.core.has_grantable_writers()
+        self.core.end_poll() || self.core.needs_poll()
     }
 
     /// Reads what has arrived.
@@ -286,7 +286,7 @@ impl Pair {
 
 fn send(from: &mut Side, to: &mut Side, capacity: usize, now: Instant) -> bool {
     let mut moved = false;
-    from.core.begin_poll(|| now);
+    from.core.begin_poll();
     while from.core.wants_to_send() && to.incoming.len() < capacity {
         from.core.stage();
         let (front, back) = from.core.out.parts();

@@ -1,21 +1,23 @@
-//! Using up a window.
+//! Uses up a window, however many rounds that takes.
 
-use std::{task::Poll, time::Instant};
+use std::task::Poll;
 
 use crate::{
-    core::{Core, GO},
+    core::{Core, ROUND_FRAMES},
     frame::MAX_PAYLOAD,
     streams::Key,
 };
 
 impl Core {
-    /// Sends past the queue, turn by turn, until the stream has no window left. Returns how much.
+    /// Sends without the queue, poll by poll, until the stream has no window left. Returns how much.
     pub(crate) fn use_up_window(&mut self, key: Key) -> usize {
         let mut sent = 0;
         while self.window(key) > 0 {
-            self.begin_poll(Instant::now);
+            self.begin_poll();
             self.grant_writers();
-            if let Poll::Ready(grant) = self.begin_data(key, GO * MAX_PAYLOAD, GO) {
+            if let Poll::Ready(grant) =
+                self.begin_data(key, ROUND_FRAMES * MAX_PAYLOAD, ROUND_FRAMES)
+            {
                 sent += grant.unwrap().len();
             }
             self.end_poll();

@@ -97,8 +97,8 @@ fn a_block_that_is_read_when_the_others_are_wiped_follows_them() {
 fn nothing_is_left_in_blocks_when_the_session_ends() {
     let ways: [fn(&mut Core); 3] = [
         |core| core.end(Ok(())),
-        |core| core.fail(core.now(), crate::SessionError::DriverDropped),
-        |core| core.close(core.now(), Some(Duration::ZERO)),
+        |core| core.fail(core.now, crate::SessionError::DriverDropped),
+        |core| core.close(core.now, Some(Duration::ZERO)),
     ];
     for end in ways {
         let (mut peer, key, length) = busy_with(6);

@@ -76,54 +76,17 @@ fn m01_a_burst_of_accepts_is_acknowledged_before_the_delay() {
 }
 
 #[test]
-fn m01_streams_that_a_waiting_task_will_take_are_acknowledged_ahead_of_it() {
+fn m01_a_stream_is_acknowledged_when_it_is_accepted_and_once() {
     let mut peer = Scripted::new(Config::default());
     assert!(peer.nothing_to_accept());
-    for index in 0..8 {
-        peer.send(Header::window_update(1 + 2 * index, Flags::SYN, 0));
-    }
-    let acknowledged: Vec<u32> = peer.headers().iter().map(|ack| ack.stream_id).collect();
-    assert_eq!(acknowledged, [1, 3, 5, 7, 9, 11, 13, 15]);
-    let keys: Vec<_> = (0..8).map(|_| peer.accept()).collect();
-    peer.wait(Duration::from_secs(1));
-    assert_eq!(peer.headers(), [], "once is enough");
-    peer.side().write_all(keys[0], b"x");
-    assert_eq!(peer.headers(), [Header::data(1, Flags::NONE, 1)]);
-}
-
-#[test]
-fn m01_no_more_than_64_are_acknowledged_ahead_and_they_leave_the_backlog_whole() {
-    let mut peer = Scripted::new(Config::default().accept_backlog(2));
-    assert!(peer.nothing_to_accept());
-    for index in 0..67 {
-        peer.send(Header::window_update(1 + 2 * index, Flags::SYN, 0));
-    }
-    let (refused, acknowledged): (Vec<_>, Vec<_>) = peer
-        .headers()
-        .into_iter()
-        .partition(|header| header.flags.contains(Flags::RST));
-    assert_eq!(refused, [Header::window_update(133, Flags::RST, 0)]);
-    assert_eq!(acknowledged.len(), 64);
-    // A reset of either kind makes room only for its own.
-    peer.send(Header::window_update(1, Flags::RST, 0));
-    peer.send(Header::window_update(131, Flags::RST, 0));
-    peer.send(Header::window_update(201, Flags::SYN, 0));
-    peer.send(Header::window_update(203, Flags::SYN, 0));
-    assert_eq!(peer.headers(), [Header::window_update(203, Flags::RST, 0)]);
-    for id in (3..=129).step_by(2).chain([201]) {
-        assert_eq!(peer.accept().id, id);
-    }
-    assert!(peer.nothing_to_accept());
-}
-
-#[test]
-fn m01_a_task_that_went_away_acknowledges_nothing() {
-    let mut peer = Scripted::new(Config::default());
-    assert!(peer.nothing_to_accept());
-    peer.core().nobody_accepts();
     peer.send(Header::window_update(1, Flags::SYN, 0));
     peer.wait(Duration::from_secs(1));
-    assert_eq!(peer.headers(), []);
+    assert_eq!(peer.headers(), [], "no task has accepted it");
+    let key = peer.accept();
+    peer.wait(Duration::from_millis(1_005));
+    assert_eq!(peer.headers(), [Header::window_update(1, Flags::ACK, 0)]);
+    peer.side().write_all(key, b"x");
+    assert_eq!(peer.headers(), [Header::data(1, Flags::NONE, 1)]);
 }
 
 #[test]

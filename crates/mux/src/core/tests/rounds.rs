@@ -1,339 +1,319 @@
-//! Who writes when several streams want to write much.
+//! Bulk streams share the connection in quanta; sparse streams are scheduled before them.
 
 use std::{task::Poll, time::Duration};
 
 use super::pair::Pair;
 use crate::{
+    core::ROUND_FRAMES,
     frame::MAX_PAYLOAD,
-    streams::{Key, LARGE_WRITE, Share},
+    streams::{Flow, Key},
 };
 
 const FRAMES: usize = 4;
 const PIECE: usize = FRAMES * MAX_PAYLOAD;
+const ROUND: usize = ROUND_FRAMES * MAX_PAYLOAD;
 const MIB: usize = 1 << 20;
 
-/// A pair whose client waits for the next go, and has streams to write on.
-fn resting(streams: usize) -> (Pair, Vec<Key>) {
+/// A pair whose client has used a round up, and streams of it that have written nothing.
+fn spent(streams: usize) -> (Pair, Vec<Key>) {
     let mut pair = Pair::new();
     let keys: Vec<_> = (0..=streams).map(|_| pair.client.open()).collect();
-    while !pair.client.core.has_used_go() {
+    while !pair.client.core.is_round_spent() {
         assert!(write(&mut pair, keys[0], PIECE));
     }
     (pair, keys[1..].to_vec())
 }
 
-/// Writes past the queue, and returns whether it was possible. The peer reads all of it.
-fn write(pair: &mut Pair, key: Key, wanted: usize) -> bool {
+/// Writes without the queue, and returns how many bytes. The peer reads all of them.
+fn write_some(pair: &mut Pair, key: Key, wanted: usize) -> Option<usize> {
     let core = &mut pair.client.core;
     let Poll::Ready(grant) = core.begin_data(key, wanted, FRAMES) else {
-        return false;
+        return None;
     };
     let length = grant.unwrap().len();
     if let Some(entry) = core.store.get_mut(key) {
         entry.send_window.give_back(length as u32);
     }
-    true
+    Some(length)
 }
 
-/// Who is called in the next turn, or the one after it if nobody was to come before.
-fn call(pair: &mut Pair) -> Vec<Key> {
-    pair.client.called();
+/// The same. Returns whether it was possible.
+fn write(pair: &mut Pair, key: Key, wanted: usize) -> bool {
+    write_some(pair, key, wanted).is_some()
+}
+
+/// Writes pieces for as long as possible, and returns how many bytes.
+fn write_all(pair: &mut Pair, key: Key, piece: usize) -> usize {
+    std::iter::from_fn(|| write_some(pair, key, piece)).sum()
+}
+
+/// The streams that the next poll grants a write, or a later one if it is to follow.
+fn grant(pair: &mut Pair) -> Vec<Key> {
+    pair.client.granted();
     loop {
-        let is_next_due = pair.client.poll(pair.now);
-        let called = pair.client.called();
-        if !called.is_empty() || !is_next_due {
-            return called;
+        let is_next_due = pair.client.poll();
+        let granted = pair.client.granted();
+        if !granted.is_empty() || !is_next_due {
+            return granted;
         }
     }
 }
 
-/// Serves those who are called, each with a piece when it comes, until so many bytes were sent. Returns how many
-/// bytes of each stream.
+/// Writes pieces of each stream whenever it is granted a write, until so many bytes were sent. Returns how many of
+/// each stream.
 fn serve(pair: &mut Pair, keys: &[Key], piece: usize, total: usize) -> Vec<usize> {
     let mut sent = vec![0; keys.len()];
     while sent.iter().sum::<usize>() < total {
-        let called = call(pair);
+        let granted = grant(pair);
         assert!(
-            !called.is_empty(),
-            "{sent:?} were sent, and nobody is called"
+            !granted.is_empty(),
+            "{sent:?} were sent, and no stream is granted a write"
         );
-        for key in called {
+        for key in granted {
             let at = keys.iter().position(|other| *other == key).unwrap();
-            while write(pair, key, piece) {
-                sent[at] += piece;
-            }
+            sent[at] += write_all(pair, key, piece);
         }
     }
     sent
 }
 
 #[test]
-fn m26_whoever_writes_much_gets_as_much_as_the_others() {
-    for piece in [100, LARGE_WRITE - 1, LARGE_WRITE, MAX_PAYLOAD, PIECE] {
-        let (mut pair, keys) = resting(8);
+fn m26_bulk_streams_get_equal_shares_in_whatever_pieces() {
+    for piece in [100, 4_095, 4_096, MAX_PAYLOAD, PIECE] {
+        let (mut pair, keys) = spent(8);
         for key in &keys {
-            while write(&mut pair, *key, piece) {}
+            write_all(&mut pair, *key, piece);
         }
         let sent = serve(&mut pair, &keys, piece, 64 * MIB);
         let (least, most) = (sent.iter().min().unwrap(), sent.iter().max().unwrap());
-        assert!(most - least <= 2 * MIB, "{sent:?} in pieces of {piece}");
+        assert!(most - least <= 2 * ROUND, "{sent:?} in pieces of {piece}");
     }
 }
 
 #[test]
-fn m26_small_writes_pass_those_who_write_much_until_they_are_much() {
-    let (mut pair, keys) = resting(2);
+fn m26_a_sparse_stream_bypasses_bulk_streams_for_a_burst() {
+    let (mut pair, keys) = spent(2);
     assert!(!write(&mut pair, keys[0], PIECE));
-    let mut passed = 0;
-    while write(&mut pair, keys[1], 64) {
-        passed += 64;
-    }
-    assert_eq!(passed, 16 * 1024);
+    assert_eq!(write_all(&mut pair, keys[1], 64), 16 * 1024);
     for key in keys {
-        assert_eq!(call(&mut pair), [key]);
+        assert_eq!(grant(&mut pair), [key]);
     }
 }
 
 #[test]
-fn a_turn_is_a_mebibyte_if_others_wait() {
-    let (mut pair, keys) = resting(2);
+fn a_quantum_is_a_round_if_other_streams_wait() {
+    let (mut pair, keys) = spent(2);
     for key in &keys {
         assert!(!write(&mut pair, *key, PIECE));
     }
-    let mut called = call(&mut pair);
     for key in [keys[0], keys[1], keys[0], keys[1]] {
-        let mut sent = 0;
-        while called == [key] {
-            while write(&mut pair, key, PIECE) {
-                sent += PIECE;
-            }
-            called = call(&mut pair);
-        }
-        assert_eq!(sent, MIB);
+        assert_eq!(grant(&mut pair), [key]);
+        assert_eq!(write_all(&mut pair, key, PIECE), ROUND);
     }
 }
 
 #[test]
-fn who_is_gone_keeps_nobody_waiting() {
-    let (mut pair, keys) = resting(3);
+fn a_stream_that_ends_delays_no_other() {
+    let (mut pair, keys) = spent(3);
     for key in &keys {
         assert!(!write(&mut pair, *key, PIECE));
     }
-    let core = &mut pair.client.core;
-    core.handle_dropped(keys[0], || pair.now);
-    assert_eq!(call(&mut pair), [keys[1]]);
+    let now = pair.now;
+    pair.client.core.handle_dropped(keys[0], || now);
+    assert_eq!(grant(&mut pair), [keys[1]]);
     assert!(write(&mut pair, keys[1], PIECE));
     pair.client.core.reset(keys[1]);
-    assert_eq!(
-        call(&mut pair),
-        [keys[2]],
-        "in the middle of another's turn"
-    );
+    assert_eq!(grant(&mut pair), [keys[2]], "within the quantum of another");
 }
 
 #[test]
-fn on_a_slow_connection_nobody_keeps_its_turn() {
-    let (mut pair, keys) = resting(3);
+fn a_granted_stream_whose_task_never_comes_delays_no_other() {
+    let (mut pair, keys) = spent(3);
     for key in &keys {
         assert!(!write(&mut pair, *key, PIECE));
     }
-    let mut called = Vec::new();
+    let mut granted = Vec::new();
+    for _ in 0..3 {
+        granted.extend(grant(&mut pair));
+    }
+    assert_eq!(granted, keys);
+    // Its grant is good even now.
+    assert!(write(&mut pair, keys[0], PIECE));
+}
+
+#[test]
+fn on_a_blocked_connection_a_quantum_is_a_frame() {
+    let (mut pair, keys) = spent(3);
+    for key in &keys {
+        assert!(!write(&mut pair, *key, PIECE));
+    }
+    let mut granted = Vec::new();
     for _ in 0..6 {
-        let [key] = call(&mut pair)[..] else {
-            panic!("one is called at a time");
+        let [key] = grant(&mut pair)[..] else {
+            panic!("one stream is granted a write at a time");
         };
         assert!(write(&mut pair, key, PIECE));
         pair.client.core.stalled(pair.now);
-        assert!(!write(&mut pair, key, PIECE), "the socket is full");
-        assert_eq!(call(&mut pair), [], "nobody can write");
+        while write(&mut pair, key, PIECE) {}
+        assert_eq!(grant(&mut pair), [], "no stream can write");
         pair.client.core.progressed();
-        called.push(key);
+        granted.push(key);
     }
-    assert_eq!(called, [&keys[..], &keys[..]].concat());
+    assert_eq!(granted, [&keys[..], &keys[..]].concat());
 }
 
 #[test]
-fn who_comes_too_late_twice_may_write_all_the_same() {
-    let (mut pair, keys) = resting(3);
+fn a_granted_writer_always_gets_its_reservation() {
+    let (mut pair, keys) = spent(3);
     let [late, others @ ..] = &keys[..] else {
         panic!("there are three");
     };
     for key in &keys {
         assert!(!write(&mut pair, *key, PIECE));
     }
-    for is_served in [false, true] {
-        // While it is called, another that was called before uses the go up.
-        assert_eq!(call(&mut pair), [*late]);
-        let core = &mut pair.client.core;
-        core.begin_poll(|| pair.now);
-        core.grant_writers();
-        while write(&mut pair, others[0], PIECE) {}
-        assert_eq!(write(&mut pair, *late, PIECE), is_served);
+    // Before its task runs, another stream that was granted a write later uses the round up.
+    assert_eq!(grant(&mut pair), [*late]);
+    while !grant(&mut pair).contains(&others[0]) {}
+    write_all(&mut pair, others[0], PIECE);
+    assert!(write(&mut pair, *late, PIECE));
+}
+
+/// Two bulk streams write pieces of these lengths while another asks again and again. Returns how much each has sent.
+fn beside_a_sparse_stream(pieces: [usize; 2], total: usize) -> [usize; 2] {
+    let (mut pair, keys) = spent(3);
+    let (bulk, sparse) = (&keys[..2], keys[2]);
+    for (key, piece) in bulk.iter().zip(pieces) {
+        write_all(&mut pair, *key, piece);
     }
+    let mut sent = [0; 2];
+    while sent.iter().sum::<usize>() < total {
+        let entry = pair.client.core.store.get_mut(sparse).unwrap();
+        entry.flow = Flow::default();
+        assert!(write(&mut pair, sparse, 64), "a request waits");
+        for key in grant(&mut pair) {
+            let at = bulk.iter().position(|other| *other == key).unwrap();
+            sent[at] += write_all(&mut pair, key, pieces[at]);
+        }
+    }
+    sent
 }
 
 #[test]
-fn in_company_a_turn_is_a_frame_in_whatever_pieces() {
+fn beside_a_sparse_stream_bulk_streams_get_equal_shares_in_whatever_pieces() {
     for pieces in [
         [8 * 1024, PIECE],
         [1_000, PIECE],
         [100, 16 * 1024],
         [4_095, 5_000],
+        [MAX_PAYLOAD - 1, PIECE],
     ] {
-        let (mut pair, keys) = resting(3);
-        let (large, asking) = (&keys[..2], keys[2]);
-        for (key, piece) in large.iter().zip(pieces) {
-            while write(&mut pair, *key, piece) {}
-        }
-        let mut sent = [0; 2];
-        while sent.iter().sum::<usize>() < MIB {
-            let entry = pair.client.core.store.get_mut(asking).unwrap();
-            entry.share = Share::default();
-            assert!(
-                write(&mut pair, asking, 64),
-                "somebody asks, again and again"
-            );
-            for key in call(&mut pair) {
-                let at = large.iter().position(|other| *other == key).unwrap();
-                while write(&mut pair, key, pieces[at]) {
-                    sent[at] += pieces[at].min(MAX_PAYLOAD);
-                }
-            }
-        }
-        // The last piece of a turn may exceed it.
-        let most = sent[0].max(sent[1]);
+        let sent = beside_a_sparse_stream(pieces, 4 * MIB);
         assert!(
-            sent.iter().all(|sent| *sent * 3 >= most * 2),
+            sent[0].abs_diff(sent[1]) <= 2 * ROUND,
             "{pieces:?}: {sent:?}"
         );
     }
 }
 
 #[test]
-fn no_turn_begins_anew_before_everybody_had_one() {
-    let (mut pair, keys) = resting(3);
+fn beside_a_sparse_stream_rounds_are_short() {
+    let (mut pair, keys) = spent(2);
+    let (bulk, sparse) = (keys[0], keys[1]);
+    assert!(!write(&mut pair, bulk, PIECE));
+    assert!(write(&mut pair, sparse, 64));
+    for round in 0..10 {
+        assert_eq!(grant(&mut pair), [bulk]);
+        let sent = write_all(&mut pair, bulk, PIECE);
+        let is_short = round < 7;
+        assert_eq!(sent <= 2 * MAX_PAYLOAD, is_short, "{sent} in round {round}");
+    }
+}
+
+#[test]
+fn no_stream_gets_a_second_quantum_before_another_has_had_one() {
+    let (mut pair, keys) = spent(3);
     let mut sent = [0, 0];
     for key in &keys {
         assert!(!write(&mut pair, *key, PIECE));
     }
     let (both, last) = (&keys[..2], keys[2]);
-    // The first begins its turn, and waits for its window.
-    assert_eq!(call(&mut pair), [both[0]]);
-    for _ in 0..2 {
-        assert!(write(&mut pair, both[0], PIECE));
-        sent[0] += PIECE;
+    // Each begins its quantum and has no window then.
+    for (key, sent) in both.iter().zip(&mut sent) {
+        assert_eq!(grant(&mut pair), [*key]);
+        assert!(write(&mut pair, *key, PIECE));
+        *sent += PIECE;
+        let core = &mut pair.client.core;
+        let entry = core.store.get_mut(*key).unwrap();
+        let window = entry.send_window.take(usize::MAX);
+        assert!(core.begin_data(*key, PIECE, FRAMES).is_pending());
+        core.store
+            .get_mut(*key)
+            .unwrap()
+            .send_window
+            .give_back(window);
     }
-    // The second has nearly ended its turn when it does the same.
-    assert_eq!(call(&mut pair), [both[1]]);
-    while sent[1] < MIB - PIECE {
-        if write(&mut pair, both[1], PIECE) {
-            sent[1] += PIECE;
-        } else {
-            assert_eq!(call(&mut pair), [both[1]]);
-        }
-    }
-    // Both windows come, and one task writes both: it comes whenever one of them is called.
+    // Both windows come, and one task writes both whenever one of them is granted a write.
     loop {
         for (key, sent) in both.iter().zip(&mut sent) {
-            while write(&mut pair, *key, PIECE) {
-                *sent += PIECE;
-            }
+            *sent += write_all(&mut pair, *key, PIECE);
         }
-        if call(&mut pair) == [last] {
+        if grant(&mut pair).contains(&last) {
             break;
         }
     }
-    assert_eq!(sent, [MIB; 2]);
+    assert!(sent.iter().all(|sent| *sent <= 2 * ROUND), "{sent:?}");
 }
 
 #[test]
-fn small_calls_far_apart_stay_small() {
+fn small_requests_far_apart_stay_sparse() {
     let mut pair = Pair::new();
-    let (asking, far) = pair.stream();
+    let (sparse, far) = pair.stream();
     let others: Vec<_> = (0..8).map(|_| pair.client.open()).collect();
     for _ in 0..300 {
-        pair.client.write_all(asking, &[1; 64]);
+        pair.client.write_all(sparse, &[1; 64]);
         pair.advance(Duration::from_secs(60));
         pair.server.read(far);
     }
     for key in &others {
-        while write(&mut pair, *key, PIECE) {}
+        write_all(&mut pair, *key, PIECE);
     }
-    assert!(write(&mut pair, asking, 64), "it waits for nobody");
+    assert!(write(&mut pair, sparse, 64), "it waits for no stream");
 }
 
 #[test]
-fn the_head_of_a_known_transfer_does_not_end_the_company_of_others() {
+fn the_head_of_a_large_response_does_not_end_short_rounds() {
     let mut pair = Pair::new();
     let keys: Vec<_> = (0..2).map(|_| pair.client.open()).collect();
-    let (asking, large) = (keys[0], keys[1]);
+    let (sparse, bulk) = (keys[0], keys[1]);
     let mut most = 0;
-    for round in 0..10 {
-        // A question, and somebody waits for the answer.
-        assert!(pair.client.write(asking, &[1; 64]).is_ready());
+    for _ in 0..10 {
+        // A request of another stream, and polls in which the driver reads what others send.
+        assert!(pair.client.write(sparse, &[1; 64]).is_ready());
         for _ in 0..100 {
-            // Meanwhile the driver reads what others send.
             pair.drive();
         }
-        assert!(pair.client.core.pace.has_company());
         // A response: its head, and a mebibyte.
-        assert!(pair.client.write(large, &[1; 200]).is_ready());
-        let mut go = 0;
-        while !pair.client.core.has_used_go() {
-            let core = &mut pair.client.core;
-            let Poll::Ready(Ok(grant)) = core.begin_data(large, PIECE, FRAMES) else {
+        assert!(pair.client.write(bulk, &[1; 200]).is_ready());
+        let mut sent = 0;
+        while !pair.client.core.is_round_spent() {
+            let Some(length) = write_some(&mut pair, bulk, PIECE) else {
                 break;
             };
-            go += grant.len();
-            let entry = core.store.get_mut(large).unwrap();
-            entry.send_window.give_back(grant.len() as u32);
+            sent += length;
         }
-        if round > 0 {
-            // The first was a stranger.
-            most = most.max(go);
-        }
-        call(&mut pair);
+        most = most.max(sent);
+        grant(&mut pair);
         pair.drive();
     }
     assert!(
         most <= PIECE,
-        "a go of {most} bytes beside somebody who asks"
+        "a round of {most} bytes beside a sparse stream"
     );
 }
 
 #[test]
-fn in_company_pieces_of_nearly_a_frame_get_no_more_than_others() {
-    let (mut pair, keys) = resting(3);
-    let pieces = [MAX_PAYLOAD - 1, PIECE];
-    let (large, asking) = (&keys[..2], keys[2]);
-    for (key, piece) in large.iter().zip(pieces) {
-        while write(&mut pair, *key, piece) {}
-    }
-    let mut sent = [0; 2];
-    while sent.iter().sum::<usize>() < 4 * MIB {
-        let entry = pair.client.core.store.get_mut(asking).unwrap();
-        entry.share = Share::default();
-        assert!(write(&mut pair, asking, 64), "somebody asks");
-        for key in call(&mut pair) {
-            let at = large.iter().position(|other| *other == key).unwrap();
-            loop {
-                let core = &mut pair.client.core;
-                let Poll::Ready(Ok(grant)) = core.begin_data(key, pieces[at], FRAMES) else {
-                    break;
-                };
-                sent[at] += grant.len();
-                let entry = core.store.get_mut(key).unwrap();
-                entry.send_window.give_back(grant.len() as u32);
-            }
-        }
-    }
-    let (least, most) = (sent[0].min(sent[1]), sent[0].max(sent[1]));
-    assert!(most <= least + 2 * MAX_PAYLOAD, "{sent:?}");
-}
-
-#[test]
-fn a_call_for_little_is_no_place_at_the_head_of_the_line() {
-    let (mut pair, keys) = resting(4);
+fn a_grant_for_a_small_write_is_no_grant_for_a_large_one() {
+    let (mut pair, keys) = spent(4);
     let (waiting, grown) = (&keys[..3], keys[3]);
     for key in waiting {
         assert!(!write(&mut pair, *key, PIECE));
@@ -343,16 +323,14 @@ fn a_call_for_little_is_no_place_at_the_head_of_the_line() {
     pair.client.core.out.push(&vec![0; full]);
     assert!(!write(&mut pair, grown, 200));
     pair.client.core.out.consume(full);
-    let now = pair.now;
     pair.client.core.grant_writers();
-    assert!(pair.client.called().contains(&grown));
-    // The go is still used up; its head has found its body.
+    assert!(pair.client.granted().contains(&grown));
+    // The round is still spent, and the head is followed by its body.
     assert!(!write(&mut pair, grown, PIECE));
-    pair.client.poll(now);
-    let mut order = pair.client.called();
-    for _ in 0..20 {
-        pair.client.poll(now);
-        order.extend(pair.client.called());
+    let mut order = Vec::new();
+    for _ in 0..40 {
+        pair.client.poll();
+        order.extend(pair.client.granted());
     }
     assert_eq!(order, [waiting, &[grown]].concat());
 }

@@ -109,8 +109,7 @@ impl Scripted {
             match self.side().write(key, &[0; 100_000]) {
                 Poll::Ready(written) => sent += written.unwrap(),
                 Poll::Pending => {
-                    let now = self.pair.now;
-                    while self.side().poll(now) {}
+                    while self.side().poll() {}
                     if !self.side().happened(Event::Writable(key)) {
                         return sent;
                     }

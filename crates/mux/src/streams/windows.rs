@@ -1,0 +1,281 @@
+//! The arithmetic of the two windows of a stream, all of it checked, all of it here.
+
+use std::time::{Duration, Instant};
+
+/// A window grows if its last credit was given less than this ago. On a link with a round trip of 20 ms a transfer
+/// takes as long with twice as much, five times as long with 20 ms, and six to eight times without growth.
+const GROWTH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How many bytes this end may still send on a stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SendWindow(u32);
+
+/// Credit that would raise a window beyond 2^32-1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Overflow;
+
+impl SendWindow {
+    pub(crate) const fn new(size: u32) -> Self {
+        Self(size)
+    }
+
+    /// How many bytes may be sent.
+    pub(crate) const fn available(self) -> u32 {
+        self.0
+    }
+
+    /// Takes up to `wanted` bytes of the window and returns how many.
+    pub(crate) fn take(&mut self, wanted: usize) -> u32 {
+        let taken = u32::try_from(wanted).unwrap_or(u32::MAX).min(self.0);
+        self.0 -= taken;
+        taken
+    }
+
+    /// Returns what was taken and not used.
+    pub(crate) fn give_back(&mut self, unused: u32) {
+        self.0 = self.0.saturating_add(unused);
+    }
+
+    /// Adds the credit of a window update.
+    ///
+    /// # Errors
+    ///
+    /// The window would exceed 2^32-1; it is unchanged.
+    pub(crate) fn credit(&mut self, delta: u32) -> Result<(), Overflow> {
+        self.0 = self.0.checked_add(delta).ok_or(Overflow)?;
+        Ok(())
+    }
+}
+
+/// How many bytes the peer may still send on a stream, and what we owe it for what was read.
+///
+/// Invariant: `available + unread + owed == size`, where `unread` are the bytes that arrived
+/// and were not read. Credit is given for bytes that were read, never for those that arrived,
+/// so a slow reader stops its own stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RecvWindow {
+    size: u32,
+    available: u32,
+    owed: u32,
+    /// When credit was given last.
+    credited_at: Option<Instant>,
+}
+
+/// Data beyond the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exceeded;
+
+impl RecvWindow {
+    pub(crate) const fn new(size: u32) -> Self {
+        Self {
+            size,
+            available: size,
+            owed: 0,
+            credited_at: None,
+        }
+    }
+
+    /// How many bytes the peer may still send.
+    pub(crate) const fn available(self) -> u32 {
+        self.available
+    }
+
+    /// The peer announced `length` bytes.
+    ///
+    /// # Errors
+    ///
+    /// That is more than its window; nothing changed.
+    pub(crate) fn receive(&mut self, length: u32) -> Result<(), Exceeded> {
+        self.available = self.available.checked_sub(length).ok_or(Exceeded)?;
+        Ok(())
+    }
+
+    /// The application read `length` bytes.
+    pub(crate) fn consume(&mut self, length: usize) {
+        // No more can be read than was received, and that fitted into the window.
+        self.owed += length as u32;
+        debug_assert!(u64::from(self.available) + u64::from(self.owed) <= u64::from(self.size));
+    }
+
+    /// Whether enough was read for a credit: at least half of the window, which is never empty.
+    pub(crate) const fn is_credit_due(self) -> bool {
+        self.owed >= self.size.div_ceil(2)
+    }
+
+    /// Whether the window may slow the peer down: if half of it is read within a short time, the peer waits for credit
+    /// that is still under way.
+    pub(crate) fn is_too_small(self, now: Instant) -> bool {
+        self.credited_at
+            .is_some_and(|at| now.saturating_duration_since(at) < GROWTH_INTERVAL)
+    }
+
+    /// Makes the window larger; the difference is part of the next credit.
+    pub(crate) fn grow(&mut self, extra: u32) {
+        self.size += extra;
+        self.owed += extra;
+    }
+
+    /// How large the window is.
+    pub(crate) const fn size(self) -> u32 {
+        self.size
+    }
+
+    /// The credit to send now, if it is due.
+    pub(crate) fn take_credit(&mut self, now: Instant) -> Option<u32> {
+        if !self.is_credit_due() {
+            return None;
+        }
+        let credit = self.owed;
+        self.available += credit;
+        self.owed = 0;
+        self.credited_at = Some(now);
+        Some(credit)
+    }
+
+    /// Checks that no more bytes are waiting than the invariant allows; those of a frame that is
+    /// still arriving are announced but not there yet.
+    pub(crate) fn assert_invariant_at_most(self, unread: usize) {
+        debug_assert!(
+            self.available as usize + unread + self.owed as usize <= self.size as usize,
+            "window {self:?} with {unread} unread bytes"
+        );
+    }
+
+    /// Checks the invariant against the number of bytes waiting to be read.
+    #[cfg(test)]
+    fn assert_invariant(self, unread: usize) {
+        debug_assert_eq!(
+            self.available as usize + unread + self.owed as usize,
+            self.size as usize,
+            "window {self:?} with {unread} unread bytes"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn credit_beyond_the_largest_window_is_refused() {
+        let mut window = SendWindow::new(1);
+        assert_eq!(window.credit(u32::MAX), Err(Overflow));
+        assert_eq!(window.available(), 1);
+        window.credit(u32::MAX - 1).unwrap();
+        assert_eq!(window.available(), u32::MAX);
+    }
+
+    #[test]
+    fn no_more_is_taken_than_there_is() {
+        let mut window = SendWindow::new(10);
+        assert_eq!(window.take(4), 4);
+        assert_eq!(window.take(usize::MAX), 6);
+        assert_eq!(window.take(1), 0);
+    }
+
+    #[test]
+    fn a_whole_window_fits_and_one_byte_more_does_not() {
+        let mut window = RecvWindow::new(100);
+        assert_eq!(window.receive(101), Err(Exceeded));
+        window.receive(100).unwrap();
+        assert_eq!(window.receive(1), Err(Exceeded));
+        window.receive(0).unwrap();
+    }
+
+    #[test]
+    fn credit_is_given_for_what_was_read_once_it_is_half_the_window() {
+        let mut window = RecvWindow::new(100);
+        window.receive(100).unwrap();
+        assert_eq!(window.take_credit(Instant::now()), None);
+        window.consume(49);
+        assert_eq!(window.take_credit(Instant::now()), None);
+        window.consume(1);
+        assert_eq!(window.take_credit(Instant::now()), Some(50));
+        assert_eq!(window.available(), 50);
+        assert_eq!(window.take_credit(Instant::now()), None);
+    }
+
+    #[test]
+    fn a_window_whose_credits_follow_each_other_quickly_is_too_small() {
+        let start = Instant::now();
+        let mut window = RecvWindow::new(100);
+        window.receive(100).unwrap();
+        window.consume(50);
+        assert!(!window.is_too_small(start), "before the first credit");
+        assert_eq!(window.take_credit(start), Some(50));
+        window.consume(50);
+        assert!(!window.is_too_small(start + GROWTH_INTERVAL));
+        assert!(window.is_too_small(start + GROWTH_INTERVAL - Duration::from_nanos(1)));
+        window.grow(100);
+        assert_eq!(window.size(), 200);
+        assert_eq!(window.take_credit(start + GROWTH_INTERVAL / 2), Some(150));
+        assert_eq!(window.available(), 200);
+    }
+
+    /// A window of 100 bytes of which 60 were received.
+    fn partly_used() -> RecvWindow {
+        let mut window = RecvWindow::new(100);
+        window.receive(60).unwrap();
+        window
+    }
+
+    #[test]
+    fn as_much_as_the_invariant_allows_is_fine() {
+        let mut window = partly_used();
+        window.consume(20);
+        window.assert_invariant_at_most(39);
+        window.assert_invariant_at_most(40);
+        window.assert_invariant(40);
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "with 41 unread bytes")]
+    fn a_byte_too_many_is_noticed() {
+        let mut window = partly_used();
+        window.consume(20);
+        window.assert_invariant_at_most(41);
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "available")]
+    fn reading_more_than_was_received_is_noticed() {
+        partly_used().consume(61);
+    }
+
+    proptest! {
+        #[test]
+        fn the_window_is_always_accounted_for(
+            size in 1u32..2000,
+            steps in prop::collection::vec((any::<bool>(), 0u32..700), 0..200),
+        ) {
+            let mut window = RecvWindow::new(size);
+            let mut peer = SendWindow::new(size);
+            let mut unread = 0usize;
+            for (is_receive, amount) in steps {
+                if is_receive {
+                    let sent = peer.take(amount as usize);
+                    window.receive(sent).unwrap();
+                    unread += sent as usize;
+                } else {
+                    let read = unread.min(amount as usize);
+                    unread -= read;
+                    window.consume(read);
+                    if let Some(credit) = window.take_credit(Instant::now()) {
+                        peer.credit(credit).unwrap();
+                    }
+                }
+                window.assert_invariant(unread);
+                prop_assert_eq!(peer.available(), window.available());
+            }
+            // A reader that reads everything never leaves the peer without credit.
+            window.consume(unread);
+            if let Some(credit) = window.take_credit(Instant::now()) {
+                peer.credit(credit).unwrap();
+            }
+            prop_assert!(peer.available() > 0);
+        }
+    }
+}
