@@ -90,8 +90,7 @@ impl Config {
         Self::default()
     }
 
-    /// How many streams of the peer may wait to be accepted; one more is refused with a reset. Up
-    /// to 64 that arrive while a task waits in [`accept`](crate::Session::accept) are not counted.
+    /// How many streams of the peer may wait to be accepted; one more is refused with a reset.
     /// Default: 256. A waiting stream costs about 200 bytes plus what it sent, at most 256 KiB.
     #[must_use]
     pub fn accept_backlog(mut self, streams: usize) -> Self {
@@ -149,8 +148,8 @@ impl Config {
     }
 
     /// How large the receive window of one stream may grow. Windows begin with 256 KiB, as
-    /// the protocol fixes it, and double while a reader empties half of one in less than four
-    /// round trips. Default: 16 MiB; up to 256 KiB nothing grows.
+    /// the protocol fixes it, and double while a reader empties half of one in less than
+    /// 100 ms. Default: 16 MiB; up to 256 KiB nothing grows.
     #[must_use]
     pub fn max_stream_window(mut self, bytes: u32) -> Self {
         self.max_stream_window = bytes;

@@ -1,4 +1,4 @@
-//! What the fuzz targets of the repository call, and nobody else.
+//! The entry points of the fuzz targets of the repository.
 //!
 //! The session core is private, and it stays so: this module exists under `cfg(fuzzing)` alone, which
 //! `cargo xtask fuzz` sets for every crate that it builds. A cargo feature would do as well, but a build with
@@ -13,7 +13,7 @@ use crate::{
 
 pub use crate::core::harness::scripted_step::{Limits, Script, ScriptedStep};
 
-/// Decodes arbitrary bytes in arbitrary chunks: the first byte tells how long the chunks are.
+/// Decodes arbitrary bytes in arbitrary chunks: the first byte is the length of the chunks.
 ///
 /// # Panics
 ///

@@ -101,10 +101,10 @@ impl Session {
 
     /// Waits for a stream of the peer and acknowledges it.
     ///
-    /// The acknowledgement never waits for what is done with the stream: it leaves with whatever
-    /// else leaves, at the latest after 5 ms, or where a task computes for longer without yielding,
-    /// when the next one reads from its stream. Up to 64 streams that arrive while a task waits here
-    /// are acknowledged before it comes for them.
+    /// The acknowledgement never waits for what is done with the stream: it leaves with the next
+    /// frames, at the latest after 5 ms. It is sent by the [`Driver`](crate::Driver), so a handler that
+    /// blocks the driver's thread delays it; HashiCorp's implementation ends the session if it does
+    /// not come within 75 s.
     ///
     /// Streams that nobody accepts wait in a backlog ([`Config::accept_backlog`]); several tasks
     /// may accept at the same time, and each stream goes to one of them.

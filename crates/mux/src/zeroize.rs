@@ -1,6 +1,6 @@
-//! Payload bytes may be secrets, so buffers of ours are overwritten when they are done with.
+//! Payload bytes may be secrets, so the crate overwrites its buffers after use.
 
-/// Overwrites `bytes` with zeros, even where nobody reads them again.
+/// Overwrites `bytes` with zeros, even if they are never read again.
 ///
 /// `black_box` keeps the compiler from seeing that, and a plain `fill` is a `memset`, unlike
 /// byte-wise volatile writes, which would cost more than the transfer itself.
@@ -11,7 +11,7 @@ pub(crate) fn zeroize(bytes: &mut [u8]) {
     tests::count(bytes.len());
 }
 
-/// Memory that is given back cannot be looked at, so tests count what was wiped before.
+/// Freed memory cannot be read, so tests count what was zeroized before.
 #[cfg(test)]
 pub(crate) mod tests {
     use std::cell::Cell;
@@ -24,7 +24,7 @@ pub(crate) mod tests {
         ZEROIZED.set(ZEROIZED.get() + bytes);
     }
 
-    /// How many bytes an action wipes.
+    /// How many bytes an action zeroizes.
     pub(crate) fn zeroized_by(action: impl FnOnce()) -> usize {
         let before = ZEROIZED.get();
         action();

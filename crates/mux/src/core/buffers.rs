@@ -23,8 +23,8 @@ pub(super) const MAX_SLICES: usize = 32;
 /// How many unused blocks are kept for the next reads.
 const MAX_FREE: usize = 2;
 
-/// Up to how many bytes a block is wiped as soon as they were read. More arrive at once only while
-/// a large transfer goes on, and then the next read overwrites them.
+/// Up to how many bytes a block is zeroized as soon as they were read. More arrive at once only during a large
+/// transfer, and then the next read overwrites them.
 const ZEROIZED_AT_ONCE: usize = 64 * 1024;
 
 /// How long what was read may stay in a block otherwise.
@@ -37,14 +37,14 @@ pub(super) struct Buffers {
     free: Vec<Block>,
     /// How often streams keep one.
     slices: usize,
-    /// When the spare blocks are to be wiped, where they hold anything.
+    /// When the free blocks are to be zeroized, if they hold anything.
     zeroize_at: Option<Instant>,
-    /// Nobody will ask for a block, nor for the time to wipe it.
+    /// The session has ended: no block is kept.
     is_over: bool,
 }
 
 impl Buffers {
-    /// Keeps a block for the next read, unless somebody still uses it or there are enough. `now` may
+    /// Keeps a block for the next read, unless a stream still uses it or there are enough. `now` may
     /// be in the past.
     fn recycle(&mut self, mut block: Block, now: Instant) {
         // Of most blocks other streams have more, or the same stream.
@@ -66,7 +66,7 @@ impl Buffers {
         self.recycle(block, now);
     }
 
-    /// Wipes the spare blocks.
+    /// Zeroizes the free blocks.
     fn zeroize(&mut self) {
         self.zeroize_at = None;
         for block in &mut self.free {
@@ -74,7 +74,7 @@ impl Buffers {
         }
     }
 
-    /// Drops the spare blocks, which wipes them.
+    /// Drops the free blocks, which zeroizes them.
     fn clear(&mut self) {
         self.zeroize_at = None;
         self.free.clear();
@@ -103,7 +103,7 @@ impl Core {
         self.buffers.recycle(block, self.now);
     }
 
-    /// When blocks are to be wiped that still hold what was read from them.
+    /// When blocks are to be zeroized that still hold what was read from them.
     pub(crate) const fn zeroize_deadline(&self) -> Option<Instant> {
         self.buffers.zeroize_at
     }
@@ -121,7 +121,7 @@ impl Core {
         self.buffers.clear();
     }
 
-    /// Gives the memory of a burst back. Called at keep-alive time, when a session looks idle.
+    /// Frees the memory of a busy time. Called when a keep-alive ping is due, because the session is idle then.
     pub(super) fn trim_buffers(&mut self) {
         self.buffers.size = MIN_BLOCK;
         self.buffers.clear();

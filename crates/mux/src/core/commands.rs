@@ -16,7 +16,7 @@ pub(crate) type Opened = Poll<Result<Key, OpenError>>;
 /// The outcome of reading.
 #[derive(Debug)]
 pub(crate) enum Read {
-    /// Bytes were copied, as many as the reader had room for.
+    /// Bytes were copied, as many as the reader's buffer takes.
     Bytes,
     /// The peer has finished and everything was read.
     End,
@@ -140,11 +140,11 @@ impl Core {
         if !window.is_too_small(self.now) {
             return;
         }
-        let room = self.config.max_stream_window.saturating_sub(window.size());
+        let available = self.config.max_stream_window.saturating_sub(window.size());
         let budget = self.config.max_window_growth.saturating_sub(self.grown);
         let extra = window
             .size()
-            .min(room)
+            .min(available)
             .min(u32::try_from(budget).unwrap_or(u32::MAX));
         window.grow(extra);
         self.grown += extra as usize;
@@ -263,7 +263,7 @@ impl Core {
         }
     }
 
-    /// Finishes a stream whose user is gone, so that nobody can be told of a failure.
+    /// Finishes a stream whose handle was dropped, so a failure is only logged.
     fn finish_dropped(&mut self, key: Key) {
         if let Err(error) = self.finish(key) {
             tracing::trace!(session = self.session, stream = key.id, %error, "a dropped stream had failed before");

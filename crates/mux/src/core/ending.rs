@@ -19,7 +19,7 @@ pub(crate) type Outcome = Result<(), SessionError>;
 /// frames of a failed session to leave, and a peer's bytes to arrive after writing failed.
 pub(super) const LINGER: Duration = Duration::from_millis(500);
 
-/// Where a session stands.
+/// The phase of a session.
 ///
 /// ```text
 ///  Running ── close ──► Draining ── no streams, or deadline ──► Finishing ── flushed ──► Ended
@@ -44,7 +44,7 @@ pub(super) enum Phase {
 }
 
 impl Core {
-    /// Tells the peer to open no new streams; those that it opens all the same are refused.
+    /// Sends GoAway(0). Streams that the peer still opens are refused.
     /// Opening here stays possible.
     pub(crate) fn go_away(&mut self) {
         if self.local_go_away || self.is_over() {
@@ -55,8 +55,8 @@ impl Core {
         self.events.push_back(Event::Acceptable);
     }
 
-    /// Starts a clean end: no new streams either way, open ones finish within `timeout`. Streams that nobody
-    /// has accepted are reset, since nobody will.
+    /// Starts a clean end: no new streams either way, open ones finish within `timeout`. Streams that
+    /// wait to be accepted are reset.
     pub(crate) fn close(&mut self, now: Instant, timeout: Option<Duration>) {
         if self.is_over() {
             return;
@@ -121,7 +121,7 @@ impl Core {
         }
     }
 
-    /// Ends the session because the peer violated the protocol, and tells it as far as it listens.
+    /// Ends the session because the peer violated the protocol, with GoAway(1) as far as the peer reads.
     pub(super) fn fail_protocol(&mut self, now: Instant, error: ProtocolError) {
         self.replies.clear();
         self.push_frame(Header::go_away(1));
@@ -228,7 +228,7 @@ impl Core {
         self.end(if is_gone { Ok(()) } else { Err(error.into()) });
     }
 
-    /// How many streams somebody here is still using: not finished, and not dropped.
+    /// How many live streams have a handle.
     fn streams_in_use(&self) -> usize {
         let is_used = |key: &Key| {
             self.store

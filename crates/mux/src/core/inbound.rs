@@ -13,7 +13,7 @@ use crate::{
 /// Where the payload of the current data frame goes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Body {
-    /// The stream, or nobody: then the bytes are dropped, and so is the end.
+    /// The stream; `None` if the bytes are dropped, and FIN with them.
     target: Option<Key>,
     /// The frame carries FIN, which counts once its payload is complete.
     has_fin: bool,
@@ -135,7 +135,7 @@ impl Core {
     }
 
     /// Takes the payload's length out of the receive window and decides which stream the frame is
-    /// for. A stream that nobody reads gets no bytes, but its end counts all the same.
+    /// for. A stream without a handle gets no bytes, but its FIN counts.
     fn reserve(&mut self, key: Key, length: u32) -> Result<Option<Key>, ProtocolError> {
         let fits = self.buffered.saturating_add(length as usize) <= self.config.max_buffered;
         let Some(entry) = self.store.get_mut(key) else {

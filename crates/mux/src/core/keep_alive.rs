@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn asks_at_intervals_with_new_values() {
+    fn pings_at_intervals_with_new_values() {
         let start = Instant::now();
         let mut alive = keep_alive(start);
         assert_eq!(alive.due(start + 29 * SECOND), Due::Nothing);
@@ -128,13 +128,13 @@ mod tests {
         assert_eq!(alive.due(start + 30 * SECOND), Due::Ping(0));
         alive.heard(start + 39 * SECOND);
         assert_eq!(alive.due(start + 45 * SECOND), Due::Nothing);
-        // The answer itself may come later still, and tells the round trip.
+        // The response itself may come later still, and its round trip counts.
         alive.answered(0, start + 46 * SECOND);
         assert_eq!(alive.round_trip(), Some(16 * SECOND));
     }
 
     #[test]
-    fn a_wrong_answer_is_ignored() {
+    fn a_response_with_another_value_is_ignored() {
         let start = Instant::now();
         let mut alive = keep_alive(start);
         assert_eq!(alive.due(start + 30 * SECOND), Due::Ping(0));

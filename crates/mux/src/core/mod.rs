@@ -49,12 +49,12 @@ const ACK_DELAY: Duration = Duration::from_millis(5);
 /// may keep the thread busy for long.
 const MAX_HANDSHAKES_DUE: usize = 8;
 
-/// What has become possible for somebody who may be waiting for it.
+/// What has become possible for a task that may be waiting for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// The stream has bytes, ended or failed.
     Readable(Key),
-    /// The stream has room and a turn, or failed.
+    /// The stream has a window or a grant, or failed.
     Writable(Key),
     /// A stream waits to be accepted, or none will ever again.
     Acceptable,
@@ -64,28 +64,27 @@ pub(crate) enum Event {
     PeerDraining,
 }
 
-/// One end of a yamux session: no socket, no clock, no task, no waker.
+/// One end of a yamux session, without a socket, a clock, a task or a waker.
 ///
 /// # Contract
 ///
-/// *Inputs.* [`receive`](Self::receive) takes the peer's bytes in any chunks, in
-/// blocks that [`take_block`](Self::take_block) gave, and [`end_of_input`](Self::end_of_input) their end; [`handle_timeout`](Self::handle_timeout) tells
-/// the time, which never goes backwards; the commands `open`, `accept`, `read`, `write`,
-/// `finish`, `reset`, `handle_dropped`, `go_away` and `close` are the users'. A command on a key that
-/// was released is not made.
+/// *Inputs.* [`receive`](Self::receive) takes the peer's bytes in any chunks, in blocks that
+/// [`take_block`](Self::take_block) gave, and [`end_of_input`](Self::end_of_input) their end.
+/// [`handle_timeout`](Self::handle_timeout) sets the time, which never goes backwards. The commands `open`, `accept`,
+/// `read`, `write`, `finish`, `reset`, `handle_dropped`, `go_away` and `close` are the users'. No command is made on
+/// a key after `handle_dropped`.
 ///
-/// *Outputs.* After inputs, the caller takes [`next_event`](Self::next_event) until `None` and wakes who waits;
-/// calls [`stage`](Self::stage) and writes the bytes of [`out`](Self::out) to the connection,
-/// telling how far it came with `out.consume`, or [`stalled`](Self::stalled) when the connection
-/// takes nothing; calls [`grant_writers`](Self::call_writers) when bytes have left; tells when each of its
-/// turns begins and ends (`begin_poll`, `end_poll`), and has another one without waiting for anything where
-/// `end_poll`, `has_used_go`, `has_grantable_writers` or `grant_writers` say so; and calls
-/// `handle_timeout` when [`deadline`](Self::deadline) has come. When
-/// [`is_finishing`](Self::is_finishing) and `out` is empty, it shuts the connection down and
-/// calls [`end`](Self::end).
+/// *Outputs.* After inputs, the caller takes [`next_event`](Self::next_event) until `None` and wakes the tasks that
+/// wait. It calls [`stage`](Self::stage), writes the bytes of [`out`](Self::out) to the connection, and reports what
+/// it took with `out.consume`, `progressed` and `out.flushed`, or [`stalled`](Self::stalled) if it takes nothing. It
+/// calls [`grant_writers`](Self::grant_writers) after bytes have left. It reports when each of its polls begins and
+/// ends (`begin_poll`, `end_poll`), and follows with another if `end_poll`, `is_round_spent` or `needs_poll` return
+/// `true`. It calls `handle_timeout` when [`deadline`](Self::deadline) has come. If
+/// [`is_finishing`](Self::is_finishing) and everything was sent, it calls `sent_everything`, shuts the connection down
+/// and calls [`end`](Self::end).
 ///
-/// *Data frames of large writes* may bypass the queue: `begin_data` gives their headers, and the
-/// caller writes headers and payloads behind everything in `out`, or queues what is left.
+/// *Data frames of large writes* may bypass the queue: `begin_data` returns their headers, and the caller writes
+/// headers and payloads behind everything in `out`, or queues and refunds what is left.
 ///
 /// # Invariants
 ///
@@ -93,8 +92,6 @@ pub(crate) enum Event {
 /// - `buffered` is the number of unread bytes of all entries.
 /// - A live stream is not over; an entry that is neither live nor held by a handle is removed.
 /// - `grown` is by how much the receive windows of the live streams exceed the first size.
-/// - `unaccepted` is the number of live streams that wait in `accept_queue`, and `ahead` the number of
-///   these whose acknowledgement is due or sent.
 /// - Each stream's receive window accounts for every byte (see `RecvWindow`).
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -107,14 +104,14 @@ pub(crate) struct Core {
     next_id: u64,
     /// How many own streams the peer has not acknowledged.
     unacknowledged: usize,
-    /// Streams of the peer that nobody has accepted. Those that ended meanwhile are skipped.
+    /// Streams of the peer that are not accepted yet.
     accept_queue: AcceptQueue,
     decoder: Decoder,
     /// Where the payload of the current data frame goes, and whether the frame carries FIN.
     body: inbound::Body,
     /// Frames in the order in which they leave.
     pub(crate) out: SendQueue,
-    /// Answers to the peer that belong to no stream, until `out` has room.
+    /// Responses to the peer that belong to no stream, until `out` has space.
     replies: VecDeque<[u8; HEADER_LEN]>,
     /// Streams that owe the peer their first frame: a SYN or an ACK.
     handshakes_due: VecDeque<Key>,
@@ -124,7 +121,7 @@ pub(crate) struct Core {
     scheduler: Scheduler,
     events: VecDeque<Event>,
     phase: Phase,
-    /// The latest time that was told.
+    /// The latest time of an input.
     now: Instant,
     /// GoAway(0) was sent: the peer's new streams are refused.
     local_go_away: bool,
@@ -195,7 +192,7 @@ impl Core {
         self.role
     }
 
-    /// What the user told of the peer.
+    /// The facts about the peer from the configuration.
     pub(crate) fn peer(&self) -> Option<Arc<dyn Any + Send + Sync>> {
         self.config.peer.clone()
     }
@@ -219,7 +216,7 @@ impl Core {
         }
     }
 
-    /// Wakes whoever waits for the stream in either direction.
+    /// Wakes the tasks that wait for the stream in either direction.
     fn notify(&mut self, key: Key) {
         self.events.push_back(Event::Readable(key));
         self.events.push_back(Event::Writable(key));
@@ -254,7 +251,7 @@ impl Core {
         if was_live && is_unaccepted {
             self.accept_queue.leave();
             if !self.is_over() {
-                // Nobody will ever hold a handle of it.
+                // No task will ever hold a handle of it.
                 self.free_entry(key);
             }
         } else if is_released {
@@ -263,7 +260,7 @@ impl Core {
         self.check_drained();
     }
 
-    /// Removes an entry and the bytes that nobody will read.
+    /// Removes an entry and its unread bytes.
     fn free_entry(&mut self, key: Key) {
         self.drop_unread(key);
         self.store.remove(key);

@@ -11,7 +11,7 @@ use crate::{
     zeroize::zeroize,
 };
 
-/// How much memory an empty queue may keep for the next burst.
+/// How much memory an empty queue keeps.
 const KEPT_CAPACITY: usize = 4 * 1024;
 
 /// Encoded frames, in the order in which they leave.
@@ -97,8 +97,8 @@ impl SendQueue {
         self.bytes = bytes;
     }
 
-    /// The first `count` bytes have left. More than there are is as good as all: a writer that
-    /// claims so is wrong, but nothing of ours depends on it.
+    /// The first `count` bytes have left. More than there are count as all: a connection that claims so is wrong,
+    /// but nothing depends on it.
     pub(crate) fn consume(&mut self, count: usize) {
         let count = count.min(self.len());
         let (front, back) = self.bytes.as_mut_slices();
@@ -110,7 +110,7 @@ impl SendQueue {
         self.data_end = self.data_end.saturating_sub(count);
     }
 
-    /// Gives the memory of a burst back.
+    /// Frees the memory of a busy time.
     pub(crate) fn trim(&mut self) {
         let capacity = self.len().max(KEPT_CAPACITY);
         if self.bytes.capacity() > capacity {
@@ -159,11 +159,11 @@ impl Core {
         debug_assert_eq!(left, 0, "a data frame without its payload");
     }
 
-    /// Queues an answer that belongs to no stream.
+    /// Queues a response that belongs to no stream.
     ///
     /// # Errors
     ///
-    /// The peer asks and asks, but reads nothing.
+    /// [`ProtocolError::TooManyReplies`]: the peer reads none of them.
     pub(super) fn push_reply(&mut self, header: Header) -> Result<(), ProtocolError> {
         let limit = self.config.max_control_replies;
         if self.replies.len() >= limit {
@@ -184,7 +184,7 @@ impl Core {
         self.out.len() > limit.saturating_add(control)
     }
 
-    /// Whether there is something that should leave soon. Acknowledgements wait for company.
+    /// Whether there is something that should leave soon. Acknowledgements wait for other frames.
     pub(crate) fn wants_to_send(&self) -> bool {
         !self.out.is_empty()
             || !self.replies.is_empty()
@@ -197,13 +197,12 @@ impl Core {
         self.has_syn_due
     }
 
-    /// Whether it is the reason to send: nothing else is waited for by the peer's users.
+    /// Whether a SYN is the only reason to send: the peer's users wait for nothing else.
     pub(crate) const fn has_only_syn_due(&self) -> bool {
         self.has_syn_due && !self.out.has_data()
     }
 
-    /// Moves replies and waiting acknowledgements into the queue, to be called right
-    /// before it is written.
+    /// Moves replies and pending handshakes into the queue, to be called right before it is written.
     pub(crate) fn stage(&mut self) {
         while let Some(key) = self.handshakes_due.pop_front() {
             self.push_handshake(key);

@@ -13,8 +13,8 @@ use crate::{
     streams::{Key, ResetBy},
 };
 
-/// How many sweeps make up the close time-out. Counting sweeps costs a dropped stream nothing,
-/// while a time of its own would mean asking the clock for each.
+/// How many periods make up the half-closed timeout. Counting them costs a dropped stream nothing, while a deadline of
+/// its own would mean asking the clock for each.
 const HALF_CLOSED_PERIODS: u8 = 4;
 
 fn earliest(deadlines: impl IntoIterator<Item = Option<Instant>>) -> Option<Instant> {
@@ -43,7 +43,7 @@ impl Core {
         ]))
     }
 
-    /// Tells the time and does what is due.
+    /// Sets the time and does what is due.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
         self.check_invariants();

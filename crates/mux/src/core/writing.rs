@@ -104,7 +104,7 @@ impl Core {
     /// The connection did not take the last `length` bytes of a grant, in frames without flags.
     pub(crate) fn refund(&mut self, key: Key, length: usize) {
         if let Some(entry) = self.store.get_mut(key) {
-            // As many bytes were taken out of the window, so there is room for them.
+            // As many bytes were taken out of the window, so they fit.
             entry.send_window.give_back(length as u32);
             self.stats.bytes_sent -= length as u64;
             self.scheduler.refund(&mut entry.flow, length as u32);

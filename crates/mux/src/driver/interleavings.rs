@@ -1,4 +1,4 @@
-//! Every interleaving of a waiting task with the driver's turn.
+//! Every interleaving of a waiting task with a poll of the driver.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg keyway_loom" cargo test -p keyway-mux --lib interleavings
@@ -24,7 +24,7 @@ use crate::{
     streams::Key,
 };
 
-/// A connection on which the peer has said something, takes everything and says no more.
+/// A connection on which the peer has sent something, takes everything and sends no more.
 struct Said(Vec<u8>);
 
 impl AsyncRead for Said {
@@ -65,7 +65,7 @@ fn shared(frames: &[&[u8]]) -> Arc<Shared> {
     Shared::new(Box::new(Said(frames.concat())), Role::Server, config)
 }
 
-/// The driver's next turns, as its task would take them until it waits.
+/// The next polls of the driver, until it waits.
 fn poll(shared: &Shared) {
     let mut cx = Context::from_waker(Waker::noop());
     while matches!(
@@ -98,7 +98,7 @@ async fn read(shared: &Shared, key: Key) -> Result<Vec<u8>, crate::StreamError> 
 }
 
 #[test]
-fn interleavings_of_a_reader_and_the_turn_that_brings_its_bytes() {
+fn interleavings_of_a_reader_and_the_poll_that_brings_its_bytes() {
     loom::model(|| {
         let shared = shared(&[&Header::data(2, Flags::ACK, 2).encode(), b"hi"]);
         let key = opened(&shared);
@@ -126,7 +126,7 @@ fn interleavings_of_a_reader_and_the_loss_of_the_driver() {
 }
 
 #[test]
-fn interleavings_of_a_writer_without_window_and_the_turn_that_brings_credit() {
+fn interleavings_of_a_writer_without_window_and_the_poll_that_brings_credit() {
     loom::model(|| {
         let shared = shared(&[&Header::window_update(2, Flags::ACK, 5).encode()]);
         let key = opened(&shared);
@@ -144,7 +144,7 @@ fn interleavings_of_a_writer_without_window_and_the_turn_that_brings_credit() {
 }
 
 #[test]
-fn interleavings_of_two_acceptors_one_of_whom_goes_away() {
+fn interleavings_of_two_acceptors_one_of_which_gives_up() {
     // Three threads have too many schedules to try all; those with few switches find the bugs.
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
@@ -164,7 +164,7 @@ fn interleavings_of_two_acceptors_one_of_whom_goes_away() {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
                 poll(&shared);
-                // Nothing else will come: whoever still waits is told so.
+                // Nothing else will come: tasks that still wait are woken.
                 shared.with(|state| state.go_away());
             })
         };
@@ -180,7 +180,7 @@ fn interleavings_of_two_acceptors_one_of_whom_goes_away() {
 }
 
 #[test]
-fn interleavings_of_opening_and_the_turn_that_brings_an_acknowledgement() {
+fn interleavings_of_opening_and_the_poll_that_brings_an_acknowledgement() {
     loom::model(|| {
         let shared = shared(&[&Header::window_update(2, Flags::ACK, 0).encode()]);
         let key = opened(&shared);

@@ -1,5 +1,5 @@
-//! The async half: one lock around the core, the wakers of those who wait, and the task that
-//! reads the socket.
+//! The async half: one lock around the core, the wakers of the tasks that wait, and the future that reads the
+//! connection.
 
 mod batch;
 mod clock;
@@ -46,7 +46,7 @@ use crate::error::SessionError;
 pub struct Driver {
     shared: Arc<Shared>,
     timer: Option<Pin<Box<Sleep>>>,
-    /// Who the timer wakes.
+    /// The waker that the timer wakes.
     waker: Option<Waker>,
 }
 
@@ -63,7 +63,7 @@ impl Driver {
     /// idle wake-up is cheaper than moving it for every frame.
     fn arm(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) {
         let Some(deadline) = deadline else {
-            // One that has elapsed would make each turn look due.
+            // One that has elapsed would make each poll look due.
             self.timer.take_if(|timer| timer.is_elapsed());
             return;
         };
@@ -95,7 +95,7 @@ impl Future for Driver {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        // Asking the clock costs more than most turns; the timer knows whether it is time.
+        // Reading the clock costs more than most polls; the timer knows whether a deadline has passed.
         let is_due = this.timer.as_ref().is_some_and(|timer| timer.is_elapsed());
         let poll = this.shared.with(|state| state.poll(cx, is_due));
         match poll {
@@ -116,7 +116,7 @@ impl Future for Driver {
     }
 }
 
-/// Wakes the task when all others that are ready, and those that they woke, have had their turn.
+/// Wakes the task after all tasks that are ready, and those that they wake, have run.
 fn defer(cx: &mut Context<'_>) {
     // Its first poll arranges that; outside a runtime it wakes at once.
     let yielding = pin!(tokio::task::yield_now());

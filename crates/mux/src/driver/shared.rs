@@ -95,8 +95,8 @@ pub(crate) struct State {
     pub(super) driver: Option<Waker>,
     /// The driver was woken to flush and has not come yet.
     pub(super) is_driver_woken: bool,
-    /// Several tasks were woken in the driver's last turn: they will write soon, so their frames
-    /// are collected for one flush.
+    /// Several tasks were woken in the driver's last poll. They will write soon, so their frames are coalesced into
+    /// one write.
     pub(super) is_coalescing: bool,
     /// The driver has let other tasks run once before it flushes.
     pub(super) has_yielded: bool,
@@ -104,7 +104,7 @@ pub(crate) struct State {
     pub(super) is_small_write: bool,
     /// How many bytes of small writes may be queued before a task writes them to the connection itself.
     pub(super) flush_at: usize,
-    /// For how many of the driver's turns deadlines were postponed.
+    /// For how many of the driver's polls deadlines were postponed.
     pub(super) postponed: u8,
     /// Until when the driver's timer sleeps.
     pub(super) armed_until: Option<Instant>,
@@ -132,7 +132,7 @@ impl State {
     /// offered stream as one, because each will get a task.
     pub(super) fn collect_events(&mut self) -> usize {
         let before = self.wakes.len();
-        let mut offers = 0;
+        let mut acceptable = 0;
         while let Some(event) = self.core.next_event() {
             let waker = match event {
                 Event::Readable(key) => self
@@ -144,7 +144,7 @@ impl State {
                     .get_mut(key.slot as usize)
                     .and_then(|slot| slot.writer.take()),
                 Event::Acceptable => {
-                    offers += 1;
+                    acceptable += 1;
                     if self.core.outcome().is_some() || !self.core.accepts() {
                         self.accepting.wake_all(&mut self.wakes);
                     } else {
@@ -165,7 +165,7 @@ impl State {
                 self.wakes.push(waker);
             }
         }
-        (self.wakes.len() - before).max(offers)
+        (self.wakes.len() - before).max(acceptable)
     }
 
     /// Wakes the driver to flush after the tasks that are ready now.
@@ -229,7 +229,7 @@ impl State {
         }
     }
 
-    /// Ends the write side. The FIN leaves with whatever else leaves at the end of this turn.
+    /// Ends the write side. The FIN leaves with the next write of the driver.
     pub(crate) fn finish(&mut self, key: Key) -> Result<(), StreamError> {
         let result = self.core.finish(key);
         self.wake_driver();
@@ -268,7 +268,7 @@ impl State {
         match self.core.open() {
             Poll::Pending => {
                 self.opening.wait(ticket, cx, &mut self.wakes);
-                // SYNs that nobody has sent yet would never be acknowledged.
+                // SYNs that are not sent would never be acknowledged.
                 self.flush_or_wake_driver();
                 Poll::Pending
             }

@@ -1,4 +1,4 @@
-//! Who waits for what, and waking them after the lock was released.
+//! The wakers of waiting tasks, which are woken after the lock was released.
 
 use std::{
     collections::VecDeque,
@@ -101,7 +101,7 @@ pub(crate) struct WaitSet {
 }
 
 impl WaitSet {
-    /// Waits, or goes on waiting at the same place.
+    /// Waits, or keeps waiting at the same place.
     pub(crate) fn wait(&mut self, ticket: &mut Ticket, cx: &Context<'_>, wakes: &mut WakeList) {
         let place = self
             .waiting
@@ -134,14 +134,14 @@ impl WaitSet {
         false
     }
 
-    /// Wakes who has waited longest.
+    /// Wakes the task that has waited longest.
     pub(crate) fn wake_one(&mut self, wakes: &mut WakeList) {
         if let Some((_, waker)) = self.waiting.pop_front() {
             wakes.push(waker);
         }
     }
 
-    /// Wakes everybody.
+    /// Wakes all tasks.
     pub(crate) fn wake_all(&mut self, wakes: &mut WakeList) {
         for (_, waker) in self.waiting.drain(..) {
             wakes.push(waker);

@@ -1,4 +1,4 @@
-//! That the driver comes in time to wipe what a large transfer has left in the blocks.
+//! The driver zeroizes in time what a large transfer has left in the blocks.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn blocks_are_wiped_when_nothing_else_happens() {
+async fn blocks_are_zeroized_when_nothing_else_happens() {
     const PIECE: usize = 64 * 1024;
     let (near, far) = tokio::io::duplex(1 << 20);
     let (client, driver) = Session::new(near, Role::Client, Config::default());

@@ -29,6 +29,5 @@ pub use whole::{Frame, FrameDecoder, FrameError};
 
 /// The longest payload that is put into one data frame.
 ///
-/// Frames of streams take turns on the socket, so this is how long a large transfer can
-/// delay a small call. What a peer may send is bounded by the receive window alone.
+/// Frames of streams alternate on the connection, so this is how much a bulk stream can delay a small call. What a peer may send is bounded by the receive window alone.
 pub(crate) const MAX_PAYLOAD: usize = 16 * 1024;

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use crate::zeroize::zeroize;
 
 /// A buffer that the socket is read into. Large payloads are handed to their streams inside of it
-/// instead of being copied; it is wiped and used again when the last of them was read.
+/// instead of being copied; it is zeroized and used again when the last of them was read.
 #[derive(Clone)]
 pub(crate) struct Block {
     memory: Arc<Box<[u8]>>,
@@ -25,17 +25,17 @@ impl Block {
         &self.memory
     }
 
-    /// How many bytes it has room for.
+    /// How many bytes it holds.
     pub(crate) fn len(&self) -> usize {
         self.memory.len()
     }
 
-    /// Whether somebody else has it as well.
+    /// Whether another owner shares it.
     pub(crate) fn is_shared(&self) -> bool {
         Arc::strong_count(&self.memory) != 1
     }
 
-    /// The bytes for writing, unless a stream still has some of them. Who writes says so with
+    /// The bytes for writing, unless a stream still has some of them. A writer reports what it wrote with
     /// [`mark_used`](Self::mark_used).
     pub(crate) fn unique(&mut self) -> Option<&mut [u8]> {
         // `get_mut` asks the same in a dearer way, and mostly in vain.
@@ -50,7 +50,7 @@ impl Block {
         self.used = self.used.max(count.min(self.len()));
     }
 
-    /// How many bytes there are to wipe.
+    /// How many bytes there are to zeroize.
     pub(crate) const fn used(&self) -> usize {
         self.used
     }

@@ -29,9 +29,9 @@ pub(crate) struct StreamEntry {
     pub(crate) recv: RecvQueue,
     /// FIN was received, whatever became of the stream after it.
     pub(crate) eof: bool,
-    /// The handle was dropped: nobody will read or write any more.
+    /// The handle was dropped: the stream is neither read nor written any more.
     pub(crate) is_handle_dropped: bool,
-    /// How many sweeps have found the stream dropped and not finished by the peer.
+    /// For how many periods of the half-closed timeout the peer has not finished the dropped stream.
     pub(crate) half_closed_periods: u8,
     pub(crate) flow: Flow,
 }

@@ -51,7 +51,7 @@ impl Chunk {
         }
     }
 
-    /// Copies as much as the allocation has room for and returns the rest.
+    /// Copies as much as fits into the allocation and returns the rest.
     fn fill<'a>(&mut self, arrived: &'a [u8]) -> &'a [u8] {
         let Self::Copied(Copies { bytes, .. }) = self else {
             return arrived;
@@ -81,7 +81,7 @@ impl Chunk {
 
 /// A queue of chunks. Small arrivals share a chunk, so memory stays within about twice the
 /// bytes held however small the frames are; an empty queue holds no memory. What was read
-/// is wiped.
+/// is zeroized.
 #[derive(Default)]
 pub(crate) struct RecvQueue {
     /// What is read next. Apart from the others, because most queues never hold a second one.
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_are_wiped_as_they_are_read_and_when_nobody_reads_them() {
+    fn copies_are_zeroized_when_they_are_read_or_dropped() {
         let mut queue = RecvQueue::default();
         queue.push(&[1; 50]);
         assert_eq!(zeroized_by(|| drop(queue.advance(20))), 20);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_wiped_when_its_last_owner_is_gone() {
+    fn a_block_is_zeroized_by_its_last_owner() {
         let mut block = Block::new(100);
         block.mark_used(70);
         let mut queue = RecvQueue::default();

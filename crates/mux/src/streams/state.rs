@@ -1,4 +1,4 @@
-//! Where a stream stands between open and closed.
+//! The states of a stream between open and closed.
 
 /// The two directions of a stream.
 ///
@@ -21,7 +21,7 @@
 ///  └────────────────────────────────────────────┘
 /// ```
 ///
-/// A stream in `Closed` or `Reset` is unknown on the wire: its id is forgotten and frames for it
+/// A stream in `Closed` or `Reset` is unknown on the wire: its id is removed from the map and frames for it
 /// are read and dropped. Its entry lives on until the handle is dropped, so that what arrived
 /// before can still be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

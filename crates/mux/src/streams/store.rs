@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn m10_two_tables_order_the_same_ids_differently() {
-        // Who knows one session's order knows nothing of another's, so ids cannot be chosen to
+        // The order of one session says nothing about another, so ids cannot be chosen to
         // collide.
         let (one, other) = (IdHash::default(), IdHash::default());
         let differing =
