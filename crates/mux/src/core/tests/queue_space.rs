@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A write of a bulk stream.
-const BULK: [u8; 20_000] = [7; 20_000];
+static BULK: [u8; 20_000] = [7; 20_000];
 
 /// A pair whose client may open any number of streams.
 fn many() -> Pair {
