@@ -44,6 +44,9 @@ mod client;
 #[cfg(feature = "server")]
 mod server;
 #[cfg(any(feature = "client", feature = "server"))]
+#[allow(dead_code, reason = "hyper parses the heads of requests")]
+mod syntax;
+#[cfg(any(feature = "client", feature = "server"))]
 mod wire;
 #[cfg(any(feature = "client", feature = "server"))]
 mod zeroed;

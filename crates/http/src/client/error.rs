@@ -3,6 +3,8 @@
 use std::io;
 
 use crate::BoxError;
+use crate::syntax::SyntaxError;
+use crate::wire::ReadError;
 
 /// Why an exchange ended without a response, or in the middle of its body.
 #[derive(Debug, thiserror::Error)]
@@ -31,8 +33,20 @@ pub enum ExchangeError {
     },
 }
 
-impl ExchangeError {
-    pub(super) fn malformed(reason: &'static str) -> Self {
-        Self::Malformed { reason }
+impl From<SyntaxError> for ExchangeError {
+    fn from(error: SyntaxError) -> Self {
+        Self::Malformed {
+            reason: error.reason(),
+        }
+    }
+}
+
+impl From<ReadError> for ExchangeError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Io(error) => Self::Io(error),
+            ReadError::Truncated => Self::Truncated,
+            ReadError::Syntax(error) => error.into(),
+        }
     }
 }

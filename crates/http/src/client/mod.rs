@@ -6,9 +6,7 @@
 //! message passed through be zeroed.
 
 mod body;
-mod chunked;
 mod error;
-mod head;
 mod request;
 
 use std::fmt;
@@ -16,15 +14,16 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::Uri;
+use http::{Method, StatusCode, Uri};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
 pub use self::body::ExchangeBody;
 pub use self::error::ExchangeError;
-use self::head::Head;
 use crate::BoxError;
+use crate::syntax::Limits;
+use crate::syntax::head::{ResponseHead, parse_response};
 use crate::wire::Reader;
 use crate::wire::SendError;
 
@@ -97,7 +96,7 @@ where
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let connecting = self.connector.call(request.uri().clone());
-        let expects_body = request.method() != http::Method::HEAD;
+        let method = request.method().clone();
         let mut writer = request::writer(request);
         Box::pin(async move {
             let connected = connecting.await;
@@ -112,7 +111,7 @@ where
                     Poll::Ready(Err(SendError::Io(error))) => unsent = Some(error),
                     Poll::Ready(Ok(())) | Poll::Pending => {}
                 }
-                poll_head(&mut reader, &mut io, expects_body, &mut interim, cx)
+                poll_head(&mut reader, &mut io, &method, &mut interim, cx)
             });
             let head = match (head.await, unsent) {
                 // A peer that stopped reading may have said why; only without an answer is the
@@ -129,12 +128,12 @@ where
 fn poll_head<I: AsyncRead + Unpin>(
     reader: &mut Reader,
     io: &mut I,
-    expects_body: bool,
+    method: &Method,
     interim: &mut usize,
     cx: &mut Context<'_>,
-) -> Poll<Result<Head, ExchangeError>> {
+) -> Poll<Result<ResponseHead, ExchangeError>> {
     loop {
-        if let Some(head) = head::parse(reader, expects_body, interim)? {
+        if let Some(head) = next_head(reader, method, interim)? {
             return Poll::Ready(Ok(head));
         }
         if std::task::ready!(reader.poll_fill(io, cx))? == 0 {
@@ -145,4 +144,34 @@ fn poll_head<I: AsyncRead + Unpin>(
             return Poll::Ready(Err(error));
         }
     }
+}
+
+/// The most interim responses before the final one: each is forgotten when it was read, but they
+/// must not go on without end.
+const MAX_INTERIM: usize = 100;
+
+/// Takes the head of the final response out of the reader; `None` if it has not all arrived.
+/// `interim` counts those before it.
+fn next_head(
+    reader: &mut Reader,
+    method: &Method,
+    interim: &mut usize,
+) -> Result<Option<ResponseHead>, ExchangeError> {
+    let malformed = |reason| ExchangeError::Malformed { reason };
+    while !reader.is_empty() {
+        let parsed = parse_response(reader.unread(), Limits::RESPONSE, method, false)?;
+        let Some((head, size)) = parsed else {
+            return Ok(None);
+        };
+        reader.consume(size);
+        match head.status {
+            StatusCode::SWITCHING_PROTOCOLS => return Err(malformed("it switches protocols")),
+            status if !status.is_informational() => return Ok(Some(head)),
+            _ if *interim == MAX_INTERIM => {
+                return Err(malformed("it has too many interim responses"));
+            }
+            _ => *interim += 1,
+        }
+    }
+    Ok(None)
 }

@@ -1,9 +1,9 @@
-//! Bytes on their way: what was read and not used yet, and what is being written.
+//! Bytes on their way: what was read and not used yet, a body as it arrives, and a message that is being written.
 
+mod body;
 mod reader;
 mod writer;
 
+pub(crate) use self::body::{BodyReader, ReadError};
 pub(crate) use self::reader::Reader;
-#[cfg(feature = "client")]
-pub(crate) use self::reader::poll_read;
 pub(crate) use self::writer::{Framing, SendError, Writer};

@@ -15,6 +15,9 @@ const INITIAL: usize = 1024;
 /// Room for what comes after a message that left with its buffer, which is an end mostly.
 const AFTERWARDS: usize = 64;
 
+/// Room for the parts of a body whose length is not known.
+const LARGE: usize = 16 * 1024;
+
 /// A buffer of which `[start, end)` holds what was read and not used yet.
 ///
 /// ```text
@@ -122,17 +125,31 @@ impl Reader {
         Poll::Ready(Ok(read))
     }
 
+    /// Makes the buffer large, because much more is to come.
+    pub(crate) fn expect_more(&mut self) {
+        if self.block.buffer.len() < LARGE {
+            self.move_to(LARGE);
+        }
+    }
+
     fn make_room(&mut self) {
         let unread = self.end - self.start;
         let size = self.block.buffer.len();
         if unread > 0 && self.start >= size / 2 {
             self.block.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, unread);
         } else {
-            let mut larger = Block::new(AFTERWARDS.max(2 * size));
-            larger.buffer[..unread].copy_from_slice(self.unread());
-            larger.touched = unread;
-            self.block = larger;
+            self.move_to(AFTERWARDS.max(2 * size));
         }
+    }
+
+    /// Moves what is unread to a larger buffer.
+    fn move_to(&mut self, size: usize) {
+        let unread = self.end - self.start;
+        let mut larger = Block::new(size);
+        larger.buffer[..unread].copy_from_slice(self.unread());
+        larger.touched = unread;
+        self.block = larger;
         (self.start, self.end) = (0, unread);
     }
 

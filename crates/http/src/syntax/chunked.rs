@@ -1,10 +1,8 @@
-//! The chunked transfer coding, read (RFC 9112, section 7.1).
+//! The chunked transfer coding (RFC 9112, section 7.1).
 
-use super::error::ExchangeError;
-use crate::wire::Reader;
+use super::SyntaxError;
 
-/// The longest line of a size or a trailer field; sizes have at most 16 digits, and extensions are
-/// of no use to anybody.
+/// The longest line of a size or a trailer field. Sizes have at most 16 digits, and extensions are ignored.
 const MAX_LINE: usize = 4 * 1024;
 
 /// The most lines that may follow the last chunk.
@@ -17,7 +15,7 @@ const MAX_TRAILERS: usize = 100;
 ///   \--size 0--> Trailers --empty line--> Done
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Chunked {
+pub(crate) enum Chunked {
     Size,
     Data { remaining: u64 },
     DataEnd,
@@ -25,47 +23,51 @@ pub(super) enum Chunked {
     Done,
 }
 
-/// What can be done with the bytes that are there.
+/// The next part of a body in chunks.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// This many unread bytes are data.
+pub(crate) enum Part {
+    /// This many bytes of data are next.
     Data(usize),
-    NeedsMore,
-    Done,
+    /// More bytes are needed.
+    Incomplete,
+    /// The body has ended.
+    End,
 }
 
 impl Chunked {
-    /// Moves on as far as the unread bytes allow. Data stays unread; the caller takes it, and all
-    /// of it, before it asks again.
-    pub(super) fn advance(&mut self, reader: &mut Reader) -> Result<Step, ExchangeError> {
+    /// Decodes as far as the unread bytes allow. Returns how many bytes of framing precede the part; the caller takes the
+    /// data behind them, all of it, before the next call.
+    pub(crate) fn decode(&mut self, unread: &[u8]) -> Result<(usize, Part), SyntaxError> {
+        let mut framing = 0;
         loop {
+            let rest = &unread[framing..];
             match *self {
-                Self::Done => return Ok(Step::Done),
+                Self::Done => return Ok((framing, Part::End)),
                 Self::Data { remaining: 0 } => *self = Self::DataEnd,
                 Self::Data { remaining } => {
-                    let there = reader.unread().len();
-                    let data = usize::try_from(remaining).map_or(there, |most| most.min(there));
+                    let data =
+                        usize::try_from(remaining).map_or(rest.len(), |most| most.min(rest.len()));
                     if data == 0 {
-                        return Ok(Step::NeedsMore);
+                        return Ok((framing, Part::Incomplete));
                     }
                     *self = Self::Data {
                         remaining: remaining - data as u64,
                     };
-                    return Ok(Step::Data(data));
+                    return Ok((framing, Part::Data(data)));
                 }
                 Self::Size | Self::DataEnd | Self::Trailers { .. } => {
-                    let Some(line) = line(reader)? else {
-                        return Ok(Step::NeedsMore);
+                    let Some(line) = line(rest)? else {
+                        return Ok((framing, Part::Incomplete));
                     };
-                    *self = self.after_line(&reader.unread()[..line])?;
-                    reader.consume(line);
+                    *self = self.after_line(&rest[..line])?;
+                    framing += line;
                 }
             }
         }
     }
 
     /// The state after a line, which ends in CRLF.
-    fn after_line(self, line: &[u8]) -> Result<Self, ExchangeError> {
+    fn after_line(self, line: &[u8]) -> Result<Self, SyntaxError> {
         let line = &line[..line.len() - 2];
         match self {
             Self::Size => match size(line)? {
@@ -73,32 +75,36 @@ impl Chunked {
                 remaining => Ok(Self::Data { remaining }),
             },
             Self::DataEnd if line.is_empty() => Ok(Self::Size),
-            Self::DataEnd => Err(ExchangeError::malformed("a chunk is longer than it said")),
+            Self::DataEnd => Err(SyntaxError::Malformed("a chunk is longer than its size")),
             Self::Trailers { .. } if line.is_empty() => Ok(Self::Done),
             Self::Trailers { lines } if lines < MAX_TRAILERS => {
                 Ok(Self::Trailers { lines: lines + 1 })
             }
-            Self::Trailers { .. } => Err(ExchangeError::malformed("it has too many trailers")),
+            Self::Trailers { .. } => Err(SyntaxError::Malformed("it has too many trailers")),
             Self::Data { .. } | Self::Done => Ok(self),
         }
     }
 }
 
 /// The length of the next line with its CRLF, if it is all there.
-fn line(reader: &Reader) -> Result<Option<usize>, ExchangeError> {
-    let unread = reader.unread();
+fn line(unread: &[u8]) -> Result<Option<usize>, SyntaxError> {
     let end = unread.iter().take(MAX_LINE).position(|byte| *byte == b'\n');
     match end {
-        Some(end) if end > 0 && unread[end - 1] == b'\r' => Ok(Some(end + 1)),
-        Some(_) => Err(ExchangeError::malformed("a line does not end in CRLF")),
-        None if unread.len() >= MAX_LINE => Err(ExchangeError::malformed("a line is too long")),
+        Some(end)
+            if unread[..end].iter().position(|byte| *byte == b'\r') == end.checked_sub(1)
+                && end > 0 =>
+        {
+            Ok(Some(end + 1))
+        }
+        Some(_) => Err(SyntaxError::Malformed("a line does not end in CRLF")),
+        None if unread.len() >= MAX_LINE => Err(SyntaxError::Malformed("a line is too long")),
         None => Ok(None),
     }
 }
 
 /// The size before a chunk: hexadecimal digits, then perhaps an extension.
-fn size(line: &[u8]) -> Result<u64, ExchangeError> {
-    let wrong = || ExchangeError::malformed("the size of a chunk is wrong");
+fn size(line: &[u8]) -> Result<u64, SyntaxError> {
+    let wrong = || SyntaxError::Malformed("the size of a chunk is invalid");
     let digits = line
         .split(|byte| *byte == b';')
         .next()

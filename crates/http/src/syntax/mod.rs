@@ -1,0 +1,53 @@
+//! The syntax of HTTP/1.1 (RFC 9112): heads, the framing of bodies, chunks. No I/O happens here.
+//!
+//! Each rule exists once, for both directions. What two implementations could read in two ways is refused.
+
+pub(crate) mod chunked;
+mod fields;
+pub(crate) mod framing;
+pub(crate) mod head;
+
+pub(crate) use self::framing::Framing;
+
+/// The most that a head may have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) bytes: usize,
+    pub(crate) fields: usize,
+}
+
+impl Limits {
+    /// The limits of responses. Servers must stay below them: a client cannot read the error in a longer head.
+    #[cfg(feature = "client")]
+    pub(crate) const RESPONSE: Self = Self {
+        bytes: 64 * 1024,
+        fields: MAX_FIELDS,
+    };
+}
+
+/// The most fields of any head.
+pub(crate) const MAX_FIELDS: usize = 100;
+
+/// Why bytes are not a message of HTTP/1.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SyntaxError {
+    /// They break a rule.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// A head has more bytes or fields than [`Limits`] allow.
+    #[error("{0}")]
+    TooLarge(&'static str),
+    /// The version is neither 1.0 nor 1.1.
+    #[error("its version is not HTTP/1.1")]
+    Version,
+}
+
+impl SyntaxError {
+    /// A description of the fault.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Malformed(reason) | Self::TooLarge(reason) => reason,
+            Self::Version => "its version is not HTTP/1.1",
+        }
+    }
+}
