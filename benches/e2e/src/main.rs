@@ -7,8 +7,8 @@
 //! - The [`load`] keeps connections alive and checks the value in every response, so that an error never counts as speed. It
 //!   runs once with 64 callers on all cores, and once with one caller and every process on the same core: two idle cores wake
 //!   each other for every request, and what that takes depends on the machine more than on the code.
-//! - Every round measures every system once, every second round in the opposite order. A ratio is the median of the ratios of
-//!   the rounds. No round is left out; the report says how many were quiet.
+//! - Every round measures every system once, in short parts that alternate between the systems in both orders. A ratio is the
+//!   median of the ratios of the rounds. No round is left out; the report says how many were quiet.
 //! - CPU time is that of the scheduler (`/proc/PID/task/*/schedstat`), in user and kernel mode.
 //! - With `--against`, two builds are compared in pairs: a difference counts if its median is above 5 % and nine of ten rounds
 //!   have its sign.

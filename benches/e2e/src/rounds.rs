@@ -10,6 +10,10 @@ use crate::system::System;
 /// The callers of the busy measurement.
 pub(crate) const MANY_CALLERS: usize = 64;
 
+/// How often a round measures each system, for a part of the time. The shorter the parts, the more equally a burst of other
+/// processes disturbs all systems; a response of the slowest system takes a fraction of a part.
+const PARTS: usize = 4;
+
 /// A round is quiet if other processes took less than this share of one core in it.
 pub(crate) const QUIET_SHARE: f64 = 0.08;
 
@@ -54,8 +58,8 @@ pub(crate) struct Rounds {
 }
 
 impl Rounds {
-    /// Measures every system for twice `duration` in each of `n_rounds` rounds. Every second round has the opposite order, so
-    /// that a drift of the machine favours no system.
+    /// Measures every system for twice `duration` in each of `n_rounds` rounds, in parts that alternate between the systems.
+    /// Every second pass over the systems has the opposite order, so that a drift of the machine favours no system.
     ///
     /// # Errors
     ///
@@ -72,13 +76,8 @@ impl Rounds {
         };
         for round in 0..n_rounds {
             let others = Others::watch(systems)?;
-            let mut order: Vec<usize> = (0..systems.len()).collect();
-            if round % 2 == 1 {
-                order.reverse();
-            }
-            for index in order {
-                let sample = sample(&systems[index], duration)?;
-                rounds.samples[index].push(sample);
+            for (samples, sample) in rounds.samples.iter_mut().zip(run_round(systems, duration)?) {
+                samples.push(sample);
             }
             rounds.others.push(others.share(systems)?);
             report_progress(round + 1);
@@ -95,37 +94,69 @@ impl Rounds {
     }
 }
 
-fn sample(system: &System, duration: Duration) -> Result<Sample> {
-    let many = measure(system, MANY_CALLERS, duration)?;
-    let processes: Vec<u32> = system.processes().collect();
-    let _pinned = Pinned::to_one_core(&processes)?;
-    let one = measure(system, 1, duration)?;
-    Ok(Sample { many, one })
+/// Measures every system once.
+fn run_round(systems: &[System], duration: Duration) -> Result<Vec<Sample>> {
+    let part = duration / PARTS as u32;
+    let mut tallies: Vec<[Tally; 2]> = systems.iter().map(|_| Default::default()).collect();
+    let mut pairs: Vec<_> = systems.iter().zip(&mut tallies).collect();
+    for _ in 0..PARTS {
+        for (system, [many, one]) in &mut pairs {
+            many.measure(system, MANY_CALLERS, part)?;
+            let processes: Vec<u32> = system.processes().collect();
+            let _pinned = Pinned::to_one_core(&processes)?;
+            one.measure(system, 1, part)?;
+        }
+        pairs.reverse();
+    }
+    let samples = tallies.iter().map(|[many, one]| Sample {
+        many: many.figures(),
+        one: one.figures(),
+    });
+    Ok(samples.collect())
 }
 
-fn measure(system: &System, n_callers: usize, duration: Duration) -> Result<Figures> {
-    let mut load = system.load(n_callers)?;
-    // Warms up connections, caches and the schedule of the cores.
-    load.run(duration / 10, || Ok(()))?;
-    let measured = load.run(duration, || {
+/// The sums of the parts of one measurement.
+#[derive(Default)]
+struct Tally {
+    latencies: Vec<Duration>,
+    elapsed: Duration,
+    /// The CPU times of the daemon, of the provider, and of the module.
+    cpu: [Duration; 3],
+}
+
+impl Tally {
+    fn measure(&mut self, system: &System, n_callers: usize, part: Duration) -> Result<()> {
+        let mut load = system.load(n_callers)?;
+        // Warms up connections, caches and the schedule of the cores.
+        load.run(part / 10, || Ok(()))?;
         let processes = [Some(system.daemon), Some(system.provider), system.module];
-        let times = processes.map(|process| process.map(CpuTime::read).transpose());
-        let [daemon, provider, module] = times;
-        Ok([daemon?, provider?, module?])
-    })?;
-    let n_requests = measured.latencies.len() as f64;
-    let [before, after] = &measured.marks;
-    let cpu = |index: usize| match (&before[index], &after[index]) {
-        (Some(before), Some(after)) => micros(after.since(before)) / n_requests,
-        _ => 0.0,
-    };
-    Ok(Figures {
-        per_second: n_requests / measured.elapsed.as_secs_f64(),
-        p50: median(measured.latencies.iter().map(|latency| micros(*latency))),
-        daemon_cpu: cpu(0),
-        provider_cpu: cpu(1),
-        module_cpu: cpu(2),
-    })
+        let measured = load.run(part, || {
+            let [daemon, provider, module] =
+                processes.map(|process| process.map(CpuTime::read).transpose());
+            Ok([daemon?, provider?, module?])
+        })?;
+        self.latencies.extend(measured.latencies);
+        self.elapsed += measured.elapsed;
+        let [before, after] = &measured.marks;
+        for (cpu, (before, after)) in self.cpu.iter_mut().zip(before.iter().zip(after)) {
+            if let (Some(before), Some(after)) = (before, after) {
+                *cpu += after.since(before);
+            }
+        }
+        Ok(())
+    }
+
+    fn figures(&self) -> Figures {
+        let n_requests = self.latencies.len() as f64;
+        let [daemon_cpu, provider_cpu, module_cpu] = self.cpu.map(|cpu| micros(cpu) / n_requests);
+        Figures {
+            per_second: n_requests / self.elapsed.as_secs_f64(),
+            p50: median(self.latencies.iter().map(|latency| micros(*latency))),
+            daemon_cpu,
+            provider_cpu,
+            module_cpu,
+        }
+    }
 }
 
 fn micros(duration: Duration) -> f64 {
