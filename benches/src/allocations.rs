@@ -1,20 +1,18 @@
-//! Counting the allocations of the process.
+//! Counts the allocations of the process.
 //!
-//! The only module with unsafe code: an allocator cannot be written without. It passes every call
-//! on unchanged.
+//! This is the only module with unsafe code, because an allocator requires it. Every call is passed on unchanged.
 #![allow(unsafe_code, reason = "an allocator cannot be written without")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The system's allocator, with a counter. A program that counts makes it its
-/// `#[global_allocator]`.
+/// The system's allocator with a counter, for use as the `#[global_allocator]`.
 #[derive(Debug)]
 pub struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
-/// How many allocations the process has made, if its allocator is [`Counting`].
+/// Returns the number of allocations of the process so far; 0 if its allocator is not [`Counting`].
 #[must_use]
 pub fn count() -> u64 {
     ALLOCATIONS.load(Ordering::Relaxed)

@@ -1,16 +1,15 @@
-//! What a call costs in counts, which other work on the machine does not change.
+//! The cost of a call in counts, which other processes on the machine do not change.
 //!
-//! The counting is done by `strace` and by valgrind's `callgrind`, which run this program again with
-//! one contender and two numbers of rounds; the difference belongs to the calls between. A tool
-//! that is not there counts nothing.
+//! `strace` and valgrind's `callgrind` run this program again with one contender, once with few rounds and once with more.
+//! The difference is the cost of the additional calls. There is no count without the tool.
 
 use std::process::{Command, Stdio};
 
-/// The rounds of the shorter and of the longer run.
+/// The number of rounds of the shorter and of the longer run.
 const ROUNDS: [u32; 2] = [1, 4];
 
-/// System calls of each call: `calls` is how many calls a round has, `arguments` what follows the
-/// number of rounds on this program's command line. `None` without `strace`.
+/// Returns the number of system calls of each call. A round has `calls` calls; `arguments` follow the number of rounds on this
+/// program's command line. `None` without `strace`.
 #[must_use]
 pub fn system_calls(calls: u64, arguments: &[&str]) -> Option<f64> {
     let tool = [
@@ -22,13 +21,13 @@ pub fn system_calls(calls: u64, arguments: &[&str]) -> Option<f64> {
     ];
     each(calls, &tool, arguments, |report| {
         let total = report.lines().rfind(|line| line.ends_with(" total"))?;
-        // Share, seconds, microseconds each, calls, sometimes errors, the word.
+        // Share, seconds, microseconds of each call, calls, sometimes errors, `total`.
         total.split_whitespace().nth(3)?.parse().ok()
     })
 }
 
-/// Instructions of each call outside of the kernel, as for [`system_calls`]. `None` without
-/// `valgrind`.
+/// Returns the number of instructions of each call outside of the kernel; the arguments are those of [`system_calls`]. `None`
+/// without `valgrind`.
 #[must_use]
 pub fn instructions(calls: u64, arguments: &[&str]) -> Option<f64> {
     let tool = [
@@ -53,7 +52,7 @@ fn each(
     Some(more?.checked_sub(less?)? as f64 / calls as f64)
 }
 
-/// What the tool says about a run of this program.
+/// Returns the report of the tool about a run of this program.
 fn report(tool: &[&str], rounds: u32, arguments: &[&str]) -> Option<String> {
     let (name, options) = tool.split_first()?;
     let output = Command::new(name)

@@ -1,9 +1,8 @@
 //! Benchmarks of the workspace's crates beside other implementations.
 //!
-//! Every number is taken beside the numbers that it is compared with: in one process, on one
-//! thread with both ends on it, in alternating rounds. What is claimed is the ratio between two of
-//! them. The same contenders serve the criterion groups in `benches/` and the programs in
-//! `src/bin/`, which print ratios.
+//! Contenders that are compared run in one process, with both ends on one thread, in alternating rounds. They are timed by
+//! the CPU clock of that thread, so that other processes disturb them little. Only the ratio between two of them is a result.
+//! The criterion groups in `benches/` and the programs in `src/bin/`, which print ratios, share the contenders.
 #![deny(unsafe_code)]
 
 pub mod allocations;

@@ -1,18 +1,17 @@
-//! Comparing contenders within one run.
+//! Compares contenders within one run.
 
 use std::time::Duration;
 
 use crate::contenders::Running;
 
-/// The times of all contenders: a row for each, a column for each round.
+/// The times of one call, in seconds: a row for each contender, a column for each round.
 pub struct Rounds {
     names: Vec<&'static str>,
     times: Vec<Vec<f64>>,
 }
 
 impl Rounds {
-    /// Measures all contenders in alternating rounds, so that what disturbs the machine disturbs
-    /// all of them.
+    /// Measures all contenders in alternating rounds, so that a disturbance of the machine affects all of them.
     #[must_use]
     pub fn run(contenders: &mut [Running], rounds: usize, calls: u64) -> Self {
         let mut times = vec![Vec::with_capacity(rounds); contenders.len()];
@@ -28,28 +27,27 @@ impl Rounds {
         Self { names, times }
     }
 
-    /// The names of the contenders.
+    /// Returns the names of the contenders.
     #[must_use]
     pub fn names(&self) -> &[&'static str] {
         &self.names
     }
 
-    /// The median time of one call.
+    /// Returns the median time of one call.
     ///
     /// # Panics
     ///
-    /// Nobody of this name was measured.
+    /// Panics if no contender of this name was measured.
     #[must_use]
     pub fn time(&self, name: &str) -> Duration {
         Duration::from_secs_f64(median(self.row(name).to_vec()))
     }
 
-    /// How many times as long as `other` this contender needs: the median over the rounds, of which
-    /// each compares what was measured one after the other.
+    /// Returns how many times as long as `other` the contender `name` takes: the median of the ratios of the rounds.
     ///
     /// # Panics
     ///
-    /// Nobody of one of these names was measured.
+    /// Panics if no contender of one of these names was measured.
     #[must_use]
     pub fn ratio(&self, name: &str, other: &str) -> f64 {
         let pairs = self.row(name).iter().zip(self.row(other));

@@ -14,15 +14,15 @@ use anyhow::{Context, Result, bail};
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// How often a running command is looked after.
+/// The interval between two looks at a running command.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Commands that run one after the other while other stages do. The running one is killed if this is dropped.
+/// Commands that run one after the other beside the stages. The running one is killed on drop.
 pub(crate) struct Background {
     /// The output of the commands.
     log: PathBuf,
     is_cancelled: Arc<AtomicBool>,
-    /// Returns how long the commands took; `None` once it was joined.
+    /// Returns how long the commands took; `None` after it was joined.
     thread: Option<JoinHandle<Result<Duration>>>,
 }
 
@@ -31,11 +31,11 @@ impl Background {
     ///
     /// # Errors
     ///
-    /// If the file for the output cannot be made.
+    /// Fails if the file for the output cannot be created.
     pub(crate) fn start(workspace: &Workspace, commands: Vec<Command>) -> Result<Self> {
         let log = workspace.target_directory.join("background.log");
         let output =
-            File::create(&log).with_context(|| format!("cannot make {}", log.display()))?;
+            File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
         let is_cancelled = Arc::new(AtomicBool::new(false));
         let cancelled = Arc::clone(&is_cancelled);
         let thread = thread::spawn(move || {
@@ -52,13 +52,16 @@ impl Background {
         })
     }
 
-    /// Waits for the last command and prints the output of all. Says how long they took.
+    /// Waits for the last command, prints the output of all and how long they took.
     ///
     /// # Errors
     ///
-    /// The first command that failed. Those behind it were not run.
+    /// Returns the failure of the first command that failed. Later ones were not run.
     pub(crate) fn finish(mut self) -> Result<()> {
-        let thread = self.thread.take().context("it was not joined before")?;
+        let thread = self
+            .thread
+            .take()
+            .context("the commands were waited for before")?;
         let result = match thread.join() {
             Ok(result) => result,
             Err(_) => bail!("the thread that runs the commands panicked"),
@@ -68,7 +71,7 @@ impl Background {
         print!("{}", String::from_utf8_lossy(&output));
         let elapsed = result?;
         println!(
-            "They took {:.1} s beside other stages.",
+            "The commands took {:.1} s beside other stages.",
             elapsed.as_secs_f64()
         );
         Ok(())
@@ -79,13 +82,13 @@ impl Drop for Background {
     fn drop(&mut self) {
         self.is_cancelled.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // The stage that failed is what counts then.
+            // This is dropped early only if a stage failed, whose error is reported.
             let _ = thread.join();
         }
     }
 }
 
-/// Runs a command that gives way to every other process.
+/// Runs a command at the lowest priority.
 fn run(command: &Command, output: &File, is_cancelled: &AtomicBool) -> Result<()> {
     let line = shell::describe(command);
     let mut child = nice(command)
@@ -110,7 +113,7 @@ fn run(command: &Command, output: &File, is_cancelled: &AtomicBool) -> Result<()
     Ok(())
 }
 
-/// The same command at the lowest priority.
+/// Returns the same command at the lowest priority.
 fn nice(command: &Command) -> Command {
     let mut nice = Command::new("nice");
     nice.args(["-n", "19"])
@@ -143,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_keeps_its_environment_and_gives_way() {
+    fn a_command_runs_at_the_lowest_priority_with_its_environment() {
         let cancelled = AtomicBool::new(false);
         let script = "test \"$KEYWAY_WORD\" = word && test \"$(nice)\" = 19";
         run(&shell_command(script), &output(), &cancelled).expect("success");

@@ -14,7 +14,7 @@ use crate::{dist, shell};
 /// Options of `cargo xtask bench`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// What to measure; everything, if nothing is named.
+    /// The group to measure. Default: all.
     #[arg(value_enum)]
     group: Option<Group>,
     /// More rounds and longer measurements: about ten times as long.
@@ -38,7 +38,7 @@ struct EndToEnd {
     plain: bool,
 }
 
-/// What is measured together: a program that prints ratios, and for crates a file in `benches/benches`.
+/// A group of measurements: a program that prints ratios, and for crates a file in `benches/benches`.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Group {
     /// The multiplexer beside the bare socket and other multiplexers.
@@ -78,7 +78,7 @@ impl Group {
     }
 }
 
-/// Criterion's settings for a quick look; without them it takes minutes for each group.
+/// Criterion's settings for a run of seconds; its defaults take minutes for each group.
 const QUICK: [&str; 6] = [
     "--warm-up-time",
     "0.2",
@@ -92,8 +92,7 @@ const QUICK: [&str; 6] = [
 ///
 /// # Errors
 ///
-/// Something cannot be built, or fails while it is measured. A goal that is missed is not an error:
-/// a busy machine misses goals too.
+/// Fails if a program cannot be built or fails. A missed goal is not an error, because a busy machine misses goals too.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::load()?;
     let groups: Vec<Group> = match options.group {
@@ -117,12 +116,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Runs the programs that print ratios once, unoptimised, as they were built for the tests: they must work, however long it
-/// takes. The benchmarks themselves are run once each by the tests.
+/// Runs the programs that print ratios once, unoptimised, as they were built for the tests. Their figures mean nothing; they
+/// must work. The tests run each criterion benchmark once.
 ///
 /// # Errors
 ///
-/// A program fails.
+/// Fails if a program fails.
 pub(crate) fn smoke(workspace: &Workspace) -> Result<()> {
     let built = workspace.target_directory.join("debug");
     for group in [Group::Mux, Group::Rpc] {
@@ -136,7 +135,7 @@ pub(crate) fn smoke(workspace: &Workspace) -> Result<()> {
     shell::run(&mut command)
 }
 
-/// What was measured, and where.
+/// Returns the head of the report: revision, processors and load of the machine.
 fn head(workspace: &Workspace) -> Result<String> {
     let mut git = Command::new("git");
     git.args(["describe", "--always", "--dirty"]);
@@ -233,7 +232,7 @@ fn release(workspace: &Workspace) -> PathBuf {
     workspace.target_directory.join("release")
 }
 
-/// Runs a criterion group and returns the lines that hold its results.
+/// Runs a criterion group and returns the lines with results.
 fn criterion(root: &Path, group: &str, full: bool) -> Result<String> {
     let mut command = shell::cargo(root);
     command.args(["bench", "--locked", "--package", "keyway-benches"]);
@@ -245,7 +244,7 @@ fn criterion(root: &Path, group: &str, full: bool) -> Result<String> {
     Ok(results(&output))
 }
 
-/// Leaves out what criterion says about its progress.
+/// Removes the lines about criterion's progress.
 fn results(output: &str) -> String {
     let noise = ["Benchmarking ", "Gnuplot", "Warning", "Unable", "Found "];
     let is_result = |line: &&str| {
@@ -261,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_are_what_was_measured() {
+    fn results_are_the_lines_with_measurements() {
         let output = "Gnuplot not found\nBenchmarking unary/raw\nBenchmarking unary/raw: Warming up\n\
                       unary/raw   time:   [1 us 2 us 3 us]\n            thrpt:  [1 2 3]\n\nFound 1 outliers\n";
         assert_eq!(

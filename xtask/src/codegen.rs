@@ -13,18 +13,18 @@ use crate::workspace::Workspace;
 /// Options of `cargo xtask codegen`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Write nothing; fail when the committed code is not what would be written.
+    /// Write nothing; fail if the committed code is not current.
     #[arg(long)]
     pub(crate) check: bool,
 }
 
-/// What is generated into one folder.
+/// The generated code of one folder.
 struct Target {
     /// The folder under which imports are looked up, relative to the workspace's root.
     include: &'static str,
     /// The files to compile, relative to `include`.
     protos: &'static [&'static str],
-    /// The folder of the generated code, which holds nothing else.
+    /// The folder of the generated code, which contains no other files.
     output: &'static str,
 }
 
@@ -45,14 +45,14 @@ const TARGETS: &[Target] = &[Target {
     output: "crates/proto/src/generated",
 }];
 
-/// The fields that hold secret values: hidden from `Debug`, and their methods' buffers are wiped.
+/// The fields that hold secret values. `Debug` omits them, and the buffers of the methods that carry them are zeroized.
 const WITH_VALUES: &[&str] = &["resolver.v1.GetSecretsResponse.Envelope.value"];
 
 /// Writes the generated code, or checks that it is current.
 ///
 /// # Errors
 ///
-/// A `.proto` file that does not compile; with `--check`, code that is not current.
+/// Fails if a `.proto` file does not compile, or with `--check` if the committed code is not current.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let root = Workspace::load()?.root;
     TARGETS.iter().try_for_each(|target| {
@@ -79,7 +79,7 @@ fn generate(root: &Path, target: &Target, output: &Path) -> Result<()> {
         .with_context(|| format!("generating from {}", target.include))
 }
 
-/// Fails when a file differs, is missing or is left over.
+/// Fails if a file differs, is missing or is left over.
 fn compare(fresh: &Path, committed: &Path, target: &Target) -> Result<()> {
     let (expected, found) = (files(fresh)?, files(committed)?);
     let stale =
@@ -106,7 +106,7 @@ fn replace(fresh: &Path, committed: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The names of the files in `folder`; none when there is no such folder.
+/// Returns the names of the files in `folder`; none if it does not exist.
 fn files(folder: &Path) -> Result<BTreeSet<PathBuf>> {
     if !folder.exists() {
         return Ok(BTreeSet::new());

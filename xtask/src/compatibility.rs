@@ -22,14 +22,14 @@ pub(crate) struct Options {
     pub(crate) print: bool,
 }
 
-/// What one test came to, by test file and name.
+/// Whether each test passed, by test file and name.
 type Results = BTreeMap<(String, String), bool>;
 
 /// Runs the tests, none of which may be skipped, and writes the page.
 ///
 /// # Errors
 ///
-/// A test that the page names does not exist or fails, or the page cannot be written.
+/// Fails if a test that the page names does not exist or fails, or if the page cannot be written.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::load()?;
     let results = test(&workspace)?;
@@ -55,7 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Runs the interop tests and reads what the test runner says.
+/// Runs the interop tests and parses the output of the test runner.
 fn test(workspace: &Workspace) -> Result<Results> {
     let mut command = shell::cargo(&workspace.root);
     command
@@ -71,7 +71,7 @@ fn test(workspace: &Workspace) -> Result<Results> {
         ])
         .env("KEYWAY_REQUIRE_ALL", "1");
     let output = command.output().context("cannot run the tests")?;
-    // Which test file runs is said on stderr, what its tests came to on stdout; both in the same order.
+    // The test runner names the files on stderr and the outcomes on stdout, both in the same order.
     let errors = String::from_utf8_lossy(&output.stderr);
     let files = errors.lines().filter_map(test_file);
     let text = String::from_utf8_lossy(&output.stdout);
@@ -91,7 +91,7 @@ fn test(workspace: &Workspace) -> Result<Results> {
     Ok(results)
 }
 
-/// `Running tests/NAME.rs (...)` and `Running unittests src/lib.rs (...)`, without their folder and ending.
+/// Parses `Running tests/NAME.rs (...)` and `Running unittests src/lib.rs (...)` into the name of the file.
 fn test_file(line: &str) -> Option<String> {
     let path = line.trim_start().strip_prefix("Running ")?;
     let path = path.strip_prefix("unittests ").unwrap_or(path);
@@ -99,7 +99,7 @@ fn test_file(line: &str) -> Option<String> {
     Some(path.rsplit('/').next()?.trim_end_matches(".rs").to_owned())
 }
 
-/// `test NAME ... ok`, where the program under test may have written between the name and the outcome.
+/// Parses `test NAME ... ok`. The program under test may have written between the name and the outcome.
 fn outcome(line: &str) -> Option<(String, bool)> {
     let (name, outcome) = line.strip_prefix("test ")?.split_once(" ... ")?;
     Some((name.to_owned(), outcome.ends_with("ok")))
@@ -111,7 +111,7 @@ fn today() -> Result<String> {
         .to_owned())
 }
 
-/// The versions that the Go programs are built with.
+/// Returns the versions of the libraries that the Go programs are built with.
 fn versions(workspace: &Workspace) -> Result<Vec<(String, String)>> {
     let path = workspace.root.join("interop/go/go.mod");
     let text =

@@ -13,7 +13,7 @@ use crate::workspace::Workspace;
 const RUNNER: &str = "connectrpc.com/conformance/cmd/connectconformance";
 const RUNNER_VERSION: &str = "v1.0.5";
 
-/// How many cases the suite has for our configuration: fewer would mean that some did not run.
+/// How many cases the suite has for our configuration. A smaller total means that some did not run.
 const SIDES: [Side; 2] = [
     Side {
         name: "server",
@@ -45,7 +45,7 @@ pub(crate) struct Options {
 ///
 /// # Errors
 ///
-/// A case fails, or another number of cases than expected was run.
+/// Fails if a case fails, or if another number of cases than expected was run.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::load()?;
     let build = [
@@ -63,7 +63,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 ///
 /// # Errors
 ///
-/// As [`run`].
+/// As for [`run`].
 pub(crate) fn suite(workspace: &Workspace, options: &Options) -> Result<()> {
     let runner = install(workspace)?;
     let totals = SIDES.map(|side| test(workspace, &runner, options, &side));
@@ -76,7 +76,7 @@ pub(crate) fn suite(workspace: &Workspace, options: &Options) -> Result<()> {
     totals.into_iter().try_for_each(|total| total.map(drop))
 }
 
-/// The runner's path; it is built once for a target directory.
+/// Returns the path of the runner, which is built once for a target directory.
 fn install(workspace: &Workspace) -> Result<PathBuf> {
     let runner = tools(workspace).join("connectconformance");
     if !installed_version(&runner).is_some_and(|version| version.contains(RUNNER_VERSION)) {
@@ -85,7 +85,7 @@ fn install(workspace: &Workspace) -> Result<PathBuf> {
     Ok(runner)
 }
 
-/// The command that builds the runner.
+/// Returns the command that builds the runner.
 pub(crate) fn runner_build(workspace: &Workspace) -> Command {
     let mut install = Command::new("go");
     install
@@ -139,7 +139,7 @@ fn test(workspace: &Workspace, runner: &Path, options: &Options, side: &Side) ->
     Ok(passed)
 }
 
-/// Reads the runner's last line, `N passed, M failed`.
+/// Parses the runner's last line, `N passed, M failed`.
 fn passed(output: &str) -> Result<usize> {
     let totals = |line: &str| {
         let (passed, failed) = line.trim().split_once(" passed, ")?;

@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: one secret's whole way, on real processes, in a temporary home.
+//! `cargo xtask demo`: the whole path of one secret, with real processes, in a temporary home.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -19,24 +19,24 @@ use crate::{dist, shell};
 #[derive(Args)]
 pub(crate) struct Options {}
 
-/// The value that the demo stores; anybody may see it.
+/// The value that the demo stores and prints.
 const VALUE: &str = "correct-horse-battery-staple";
 
-/// How long the daemon may take to say that it is ready, and to stop.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the daemon may take until it is ready.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Where the programs are that the demo shows.
+/// The programs that the demo runs.
 pub(crate) struct Programs {
     pub(crate) keyway: PathBuf,
     /// The folder of the plugins.
     pub(crate) plugins: PathBuf,
 }
 
-/// Builds the programs and shows them.
+/// Builds the programs and runs the demo.
 ///
 /// # Errors
 ///
-/// As [`show`]; and if the build fails.
+/// As for [`show`], and if the build fails.
 pub(crate) fn run(_options: &Options) -> Result<()> {
     let workspace = Workspace::load()?;
     let mut command = shell::cargo(&workspace.root);
@@ -52,11 +52,11 @@ pub(crate) fn run(_options: &Options) -> Result<()> {
     })
 }
 
-/// Starts, walks and cleans up.
+/// Starts the daemon, runs every step, and removes everything.
 ///
 /// # Errors
 ///
-/// The first step whose outcome is not the expected one.
+/// Fails at the first step with an unexpected outcome.
 pub(crate) fn show(programs: &Programs) -> Result<()> {
     let home = Home::new(programs)?;
     let mut daemon = home.start_daemon()?;
@@ -72,15 +72,15 @@ pub(crate) fn show(programs: &Programs) -> Result<()> {
     Ok(())
 }
 
-/// The steps that a user would take.
+/// Runs the steps that a user would take.
 fn walk(home: &Home) -> Result<()> {
     say("store a secret: the value comes from stdin and is in no argument list");
     home.keyway(&["set", "demo/password"], Some(VALUE))?;
 
-    say("which plugins run?");
+    say("list the plugins");
     home.keyway(&["plugins"], None)?;
 
-    say("which secrets are there? (never their values)");
+    say("list the secrets, never their values");
     home.keyway(&["ls"], None)?;
 
     say("read it back");
@@ -94,7 +94,7 @@ fn walk(home: &Home) -> Result<()> {
     let read = home.keyway(&["get", "demo/greeting"], None)?;
     ensure!(
         read.trim_end() == "hello from env",
-        "the env plugin answered something else"
+        "the env plugin returned another value"
     );
 
     curl(home)?;
@@ -111,9 +111,9 @@ fn walk(home: &Home) -> Result<()> {
     Ok(())
 }
 
-/// The same question as plain JSON over the socket.
+/// Sends the same request as JSON over the socket.
 fn curl(home: &Home) -> Result<()> {
-    say("any program that speaks HTTP can ask; bytes are base64 in JSON");
+    say("read it with any HTTP client; bytes are base64 in JSON");
     if !shell::exists("curl", "--version") {
         ensure!(!shell::everything_required(), "curl is missing");
         println!("skipped: needs curl");
@@ -131,13 +131,13 @@ fn curl(home: &Home) -> Result<()> {
         "$ curl --unix-socket {} -H 'content-type: application/json' -d '{{\"pattern\":\"demo/password\"}}' \\\n       http://localhost/resolver.v1.ResolverService/GetSecrets",
         home.socket().display()
     );
-    let answer = shell::read(&mut command)?;
-    println!("{answer}");
-    ensure!(answer.contains("\"value\""), "the answer has no value");
+    let response = shell::read(&mut command)?;
+    println!("{response}");
+    ensure!(response.contains("\"value\""), "the response has no value");
     Ok(())
 }
 
-/// An argument as one writes it for a shell.
+/// Quotes an argument for a shell, if it needs quotes.
 fn quoted(argument: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@*".contains(c);
     if argument.chars().all(is_plain) {
@@ -151,7 +151,7 @@ fn say(what: &str) {
     println!("\n# {what}");
 }
 
-/// A home of its own, so that nothing of the user's is touched.
+/// A temporary home, so that the user's files are not touched.
 struct Home {
     folder: TempDir,
     keyway: PathBuf,
@@ -194,7 +194,7 @@ impl Home {
         command
     }
 
-    /// Runs one command line, shows it with what it printed, and returns its stdout.
+    /// Runs one command, prints it with its output, and returns its stdout.
     fn keyway(&self, arguments: &[&str], input: Option<&str>) -> Result<String> {
         let shown: Vec<String> = arguments.iter().map(|text| quoted(text)).collect();
         let shown = shown.join(" ");
@@ -246,13 +246,13 @@ impl Home {
         let ready = echo_until_ready(&mut child)?;
         let daemon = Daemon(child);
         ready
-            .recv_timeout(PATIENCE)
-            .context("the daemon did not say that it is ready")?;
+            .recv_timeout(START_TIMEOUT)
+            .context("the daemon did not report that it is ready")?;
         Ok(daemon)
     }
 }
 
-/// Shows the daemon's stderr from a thread of its own and tells when the line of readiness came.
+/// Prints the daemon's stderr from a thread, and sends a message when the daemon reports that it is ready.
 fn echo_until_ready(child: &mut Child) -> Result<mpsc::Receiver<()>> {
     let stderr = child.stderr.take().context("stderr is piped")?;
     let (sender, receiver) = mpsc::channel();
@@ -260,7 +260,7 @@ fn echo_until_ready(child: &mut Child) -> Result<mpsc::Receiver<()>> {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             println!("  daemon: {line}");
             if line.contains("ready") {
-                // Nobody listens any more once the demo goes on; later lines are only shown.
+                // The receiver is gone once the demo continues; later lines are only printed.
                 let _ = sender.send(());
             }
         }
@@ -268,7 +268,7 @@ fn echo_until_ready(child: &mut Child) -> Result<mpsc::Receiver<()>> {
     Ok(receiver)
 }
 
-/// The daemon's process; killed if the demo ends early.
+/// The daemon's process; killed on drop.
 struct Daemon(Child);
 
 impl Daemon {
@@ -287,7 +287,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // After an orderly stop both calls find nothing to do, and say so with an error that means nothing.
+        // Both calls fail after an orderly stop, because the process has been waited for.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

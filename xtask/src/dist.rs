@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: the binaries that are given to users.
+//! `cargo xtask dist`: builds the binaries for users.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use clap::Args;
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// The plugins that ship: the package and the name of its executable, which is the plugin's name.
+/// The plugins that are shipped: the package and the name of its executable, which is the plugin's name.
 pub(crate) const PLUGINS: &[(&str, &str)] =
     &[("keyway-plugin-env", "env"), ("keyway-plugin-file", "file")];
 
@@ -28,7 +28,7 @@ pub(crate) struct Options {}
 ///
 /// # Errors
 ///
-/// When the build fails, a file cannot be written, or a binary is larger than its goal.
+/// Fails if the build fails, a file cannot be written, or a binary is larger than its goal.
 pub(crate) fn run(_options: &Options) -> Result<()> {
     let workspace = Workspace::load()?;
     builds(&workspace).iter_mut().try_for_each(shell::run)?;
@@ -41,12 +41,13 @@ pub(crate) fn run(_options: &Options) -> Result<()> {
     report(&files)
 }
 
-/// The packages of the binaries, each of which is built alone.
+/// Returns the packages of the binaries, each of which is built alone.
 pub(crate) fn packages() -> impl Iterator<Item = &'static str> {
     std::iter::once("keyway").chain(PLUGINS.iter().map(|(package, _)| *package))
 }
 
-/// The commands that build the binaries, one by one: built together, each would get the features that any of them needs.
+/// Returns the commands that build the binaries, one by one: built together, each would get the features that any of them
+/// needs.
 pub(crate) fn builds(workspace: &Workspace) -> Vec<Command> {
     packages()
         .map(|package| {
@@ -64,12 +65,12 @@ pub(crate) fn builds(workspace: &Workspace) -> Vec<Command> {
         .collect()
 }
 
-/// Returns the folder that holds everything that is given to users.
+/// Returns the folder of the binaries for users.
 pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
     workspace.target_directory.join("dist")
 }
 
-/// The folders of what is given to users.
+/// The folders of the binaries for users.
 pub(crate) struct Dist {
     /// The folder of `keyway`.
     pub(crate) programs: PathBuf,
@@ -87,7 +88,7 @@ impl Dist {
 }
 
 fn copy(from: &Path, name: &str, folder: &Path) -> Result<PathBuf> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let target = folder.join(name);
     // A running executable cannot be overwritten, but its name can be given to a new file.
     let fresh = folder.join(format!(".{name}.new"));
@@ -101,7 +102,7 @@ fn copy(from: &Path, name: &str, folder: &Path) -> Result<PathBuf> {
 ///
 /// # Errors
 ///
-/// A binary is larger than its goal.
+/// Fails if a binary is larger than its goal.
 fn report(files: &[PathBuf]) -> Result<()> {
     let mut too_large = Vec::new();
     for file in files {

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: runs the fuzz targets on a stable toolchain, starting from the kept corpus.
+//! `cargo xtask fuzz`: runs the fuzz targets on a stable toolchain, starting from the committed corpus.
 
 mod report;
 
@@ -16,8 +16,8 @@ use self::report::Report;
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// What libFuzzer needs to see of the compiled code: the same flags that `cargo fuzz` sets. A stable compiler has no
-/// sanitizers, and code without `unsafe` needs none.
+/// The flags that make the coverage of compiled code visible to libFuzzer, as `cargo fuzz` sets them. A stable compiler has
+/// no sanitizers, and code without `unsafe` needs none.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
@@ -26,7 +26,7 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-stack-depth \
     -Cllvm-args=-simplifycfg-branch-fold-threshold=0";
 
-/// What one input may take: far more than any of them needs.
+/// The limits of one input, far above what any of them needs.
 const SECONDS_PER_INPUT: u32 = 10;
 const MEGABYTES: u32 = 1024;
 
@@ -39,13 +39,13 @@ pub(crate) struct Options {
     /// How many targets run at the same time.
     #[arg(long, default_value_t = 1)]
     pub(crate) jobs: usize,
-    /// Where the random changes of inputs begin: the same number tries the same inputs in the same order.
+    /// The seed of the random mutations. The same seed tries the same inputs in the same order.
     #[arg(long)]
     pub(crate) seed: Option<u32>,
-    /// Add the inputs that were found since to the kept corpus, without those that reach nothing new.
+    /// Add the inputs that were found since then to the committed corpus, without those that reach no new code.
     #[arg(long)]
     pub(crate) keep: bool,
-    /// The targets, the files of `fuzz/targets`. All of them if none is named.
+    /// The targets, named as the files of `fuzz/targets`. Default: all.
     pub(crate) targets: Vec<String>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct Options {
 ///
 /// # Errors
 ///
-/// A target found a fault: the message names the input and how to run it again.
+/// Fails if a target found a fault. The message names the input and the command that runs it again.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let fuzzer = Fuzzer::load()?;
     let targets = fuzzer.select(&options.targets)?;
@@ -68,12 +68,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     fuzzer.run_all(&plan, options.jobs, options.seed)
 }
 
-/// What a change must survive: half a minute of what any peer's bytes reach first, less of the others. The inputs are the same
-/// each time, so that a change is judged by what it does and not by luck; [`run`] looks for new ones, for a minute and more.
+/// Runs each target as long as a change must pass it: half a minute for the code that a peer's bytes reach first, less for the
+/// rest. The seed is fixed, so that the outcome depends on the change and not on chance; [`run`] searches for new inputs.
 ///
 /// # Errors
 ///
-/// As [`run`].
+/// As for [`run`].
 pub(crate) fn minutes() -> Result<()> {
     const SEED: u32 = 2026;
     const LONG: [&str; 3] = ["frame_decoder", "session_bytes", "session_pair"];
@@ -97,11 +97,11 @@ pub(crate) fn minutes() -> Result<()> {
     fuzzer.run_all(&plan, cores.min(2), Some(SEED))
 }
 
-/// The command that builds all targets.
+/// Returns the command that builds all targets.
 ///
 /// # Errors
 ///
-/// If the compiler does not say for which platform it compiles.
+/// Fails if the compiler does not print its host platform.
 pub(crate) fn build() -> Result<Command> {
     Ok(Fuzzer::load()?.build())
 }
@@ -110,9 +110,9 @@ pub(crate) fn build() -> Result<Command> {
 struct Fuzzer {
     /// The crate of the targets.
     folder: PathBuf,
-    /// Below it everything is built, and new inputs are collected.
+    /// The folder of the build and of new inputs.
     target_directory: PathBuf,
-    /// The platform, in the compiler's words.
+    /// The target triple of the platform.
     platform: String,
 }
 
@@ -131,7 +131,7 @@ impl Fuzzer {
         })
     }
 
-    /// All targets, or those that were named.
+    /// Returns all targets, or those that were named.
     fn select(&self, named: &[String]) -> Result<Vec<String>> {
         let folder = self.folder.join("targets");
         let mut all = Vec::new();
@@ -162,7 +162,7 @@ impl Fuzzer {
 
     fn build(&self) -> Command {
         let mut build = shell::cargo(&self.folder);
-        // With a target, the flags are not for build scripts and macros.
+        // With an explicit target, the flags do not apply to build scripts and macros.
         build
             .env("RUSTFLAGS", FLAGS)
             .args(["build", "--locked", "--release", "--bins", "--target"])
@@ -171,7 +171,7 @@ impl Fuzzer {
         build
     }
 
-    /// The program that was built for a target.
+    /// Returns the path of the program that was built for a target.
     fn program(&self, target: &str) -> PathBuf {
         let built = self.target_directory.join(&self.platform).join("release");
         built.join(target)
@@ -185,7 +185,7 @@ impl Fuzzer {
             let next = || {
                 waiting
                     .lock()
-                    .expect("nobody panics with the lock")
+                    .expect("no thread panics with the lock")
                     .pop_front()
             };
             while let Some((target, seconds)) = next() {
@@ -193,7 +193,7 @@ impl Fuzzer {
                     let fault = format!("{fault:#}");
                     faults
                         .lock()
-                        .expect("nobody panics with the lock")
+                        .expect("no thread panics with the lock")
                         .push(fault);
                 }
             }
@@ -203,7 +203,7 @@ impl Fuzzer {
                 scope.spawn(work);
             }
         });
-        let faults = faults.into_inner().expect("nobody panics with the lock");
+        let faults = faults.into_inner().expect("no thread panics with the lock");
         ensure!(faults.is_empty(), "{}", faults.join("\n"));
         Ok(())
     }
@@ -242,7 +242,7 @@ impl Fuzzer {
         }
     }
 
-    /// Adds what was found to the kept corpus, as far as it reaches something new.
+    /// Adds those new inputs to the committed corpus that reach new code.
     fn keep(&self, target: &str) -> Result<()> {
         let found = self.found(target)?;
         let mut command = Command::new(self.program(target));
@@ -250,12 +250,12 @@ impl Fuzzer {
         shell::run(&mut command)
     }
 
-    /// The inputs that are part of the repository.
+    /// Returns the folder of the inputs that are part of the repository.
     fn corpus(&self, target: &str) -> PathBuf {
         self.folder.join("corpus").join(target)
     }
 
-    /// Where new inputs go. They are used again the next time.
+    /// Returns the folder of new inputs. Later runs start from them too.
     fn found(&self, target: &str) -> Result<PathBuf> {
         self.folder_for("found", target)
     }

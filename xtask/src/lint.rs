@@ -1,4 +1,4 @@
-//! `cargo xtask lint`: everything about the code that can be checked without running it.
+//! `cargo xtask lint`: every check that does not run the code.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::workspace::{Package, Workspace};
 /// Options of `cargo xtask lint`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Leave out what builds the workspace again: single features, packages, docs.
+    /// Leave out the checks that build the workspace again: single features, packages, docs.
     #[arg(long)]
     pub(crate) quick: bool,
 }
@@ -24,7 +24,7 @@ pub(crate) struct Options {
 ///
 /// # Errors
 ///
-/// The first check that fails.
+/// Fails at the first check that fails.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut stages = Stages::default();
     let workspace = Workspace::load()?;
@@ -36,11 +36,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The checks that cost seconds once the workspace is built.
+/// Runs the checks that take seconds once the workspace is built.
 ///
 /// # Errors
 ///
-/// The first check that fails.
+/// Fails at the first check that fails.
 pub(crate) fn quick(workspace: &Workspace, stages: &mut Stages) -> Result<()> {
     let root = &workspace.root;
     stages.run("format", || {
@@ -67,7 +67,7 @@ pub(crate) fn quick(workspace: &Workspace, stages: &mut Stages) -> Result<()> {
     stages.run("clippy, fuzz targets", || fuzz_targets(workspace))
 }
 
-/// Checks the crate of the fuzz targets, which is no member, as the fuzzer builds it but without the
+/// Checks the crate of the fuzz targets, which is not a member, as the fuzzer builds it but without the
 /// fuzzer itself.
 fn fuzz_targets(workspace: &Workspace) -> Result<()> {
     let folder = workspace.root.join("fuzz");
@@ -87,11 +87,11 @@ fn fuzz_targets(workspace: &Workspace) -> Result<()> {
     )
 }
 
-/// The checks that build each published crate again, but for those in `built_alone`, which another stage builds so.
+/// Runs the checks that build each published crate again, except those in `built_alone`, which another stage builds alone.
 ///
 /// # Errors
 ///
-/// The first check that fails.
+/// Fails at the first check that fails.
 pub(crate) fn thorough(
     workspace: &Workspace,
     stages: &mut Stages,
@@ -114,7 +114,7 @@ pub(crate) fn thorough(
         workspace
             .published()
             .filter(|package| {
-                // A feature is more than the plain build.
+                // Another stage builds without optional features.
                 !package.features.is_empty() || !built_alone.contains(&package.name.as_str())
             })
             .try_for_each(|package| features(workspace, package))
@@ -152,7 +152,7 @@ fn features(workspace: &Workspace, package: &Package) -> Result<()> {
 
 fn packages(workspace: &Workspace) -> Result<()> {
     let mut command = shell::cargo(&workspace.root);
-    // The crates were built alone just before, so packing them is what is left to prove.
+    // The crates were built alone just before, so only packing them is left to check.
     command.args([
         "package",
         "--locked",
@@ -166,7 +166,7 @@ fn packages(workspace: &Workspace) -> Result<()> {
     shell::run(&mut command)
 }
 
-/// The rules for manifests that cargo does not know.
+/// Checks the rules for manifests that cargo does not have.
 fn manifests(workspace: &Workspace) -> Result<()> {
     let mut faults = Vec::new();
     let root = workspace.root.join("Cargo.toml");
@@ -181,7 +181,7 @@ fn manifests(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Members and dependencies of the root manifest without a reason beside them.
+/// Returns a fault for each member and dependency of the root manifest without a reason beside it.
 fn entries_without_reason(manifest: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let mut in_members = false;
@@ -246,7 +246,7 @@ mod tests {
     use super::entries_without_reason;
 
     #[test]
-    fn an_entry_without_a_reason_is_found() {
+    fn an_entry_without_a_reason_is_a_fault() {
         let manifest = "members = [\n  \"a\", # one\n  \"b\",\n]\n\
                         [workspace.dependencies]\n# Group.\nx = \"1\" # why\ny = \"2\"\n[profile.dev]\nz = 1\n";
         let faults = entries_without_reason(manifest);

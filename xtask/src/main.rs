@@ -1,9 +1,9 @@
 //! The maintainers' commands: `cargo xtask help` lists them.
 //!
-//! One module is one subcommand; what several of them need is in [`shell`] and [`workspace`].
+//! One module is one subcommand; [`shell`] and [`workspace`] are shared.
 #![allow(
     clippy::print_stdout,
-    reason = "these commands talk to the person who runs them"
+    reason = "these commands print for the user who runs them"
 )]
 #![forbid(unsafe_code)]
 
@@ -36,23 +36,23 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Measure, print ratios beside their goals, and leave a report in target/bench.
+    /// Measure, print ratios beside their goals, and write a report to target/bench.
     Bench(bench::Options),
     /// Write the committed code that is generated from .proto files; --check only compares.
     Codegen(codegen::Options),
-    /// Run the interop tests (needs Go) and write docs/compatibility.md from what they came to.
+    /// Run the interop tests (needs Go) and write docs/compatibility.md from their results.
     Compatibility(compatibility::Options),
     /// Run the official Connect conformance suite against keyway-rpc (needs Go).
     Conformance(conformance::Options),
-    /// Start a real daemon with real plugins in a temporary home and walk a secret through it.
+    /// Start a real daemon with real plugins in a temporary home and read a secret through them.
     Demo(demo::Options),
     /// Build stripped release binaries into target/dist/bin and target/dist/plugins.
     Dist(dist::Options),
-    /// Run the fuzz targets on a stable toolchain; --seconds says how long each.
+    /// Run the fuzz targets on a stable toolchain, each for --seconds.
     Fuzz(fuzz::Options),
     /// Check formatting, clippy, the arrows between crates, generated code, docs, features, packages.
     Lint(lint::Options),
-    /// Run what a change must pass; --all adds the long stages.
+    /// Run the stages that a change must pass; --all adds the long ones.
     Test(test::Options),
 }
 

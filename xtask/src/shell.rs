@@ -1,4 +1,4 @@
-//! Running other programs, and telling how long each stage took.
+//! Runs other programs, and measures the time of each stage.
 
 use std::env;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// A `cargo` command in the workspace's root, with the cargo that runs this program.
+/// Returns a `cargo` command in the folder `root`, with the cargo that runs this program.
 pub(crate) fn cargo(root: &Path) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root);
@@ -18,7 +18,7 @@ pub(crate) fn cargo(root: &Path) -> Command {
 ///
 /// # Errors
 ///
-/// When it cannot be started or ends with anything but success; the message holds the whole command line.
+/// Fails if the command cannot be started or does not succeed. The message contains the command line.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let line = describe(command);
     println!("$ {line}");
@@ -35,7 +35,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 ///
 /// # Errors
 ///
-/// As [`run`], and when the output is not UTF-8.
+/// As for [`run`], and if the output is not UTF-8.
 pub(crate) fn read(command: &mut Command) -> Result<String> {
     let line = describe(command);
     let output = command
@@ -45,10 +45,10 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
     if !output.status.success() {
         bail!("`{line}` ended with {}", output.status);
     }
-    String::from_utf8(output.stdout).with_context(|| format!("`{line}` printed no UTF-8"))
+    String::from_utf8(output.stdout).with_context(|| format!("the output of `{line}` is not UTF-8"))
 }
 
-/// Whether `program` can be started with `argument` (a version flag) and succeeds.
+/// Returns `true` if `program` can be started with `argument` (a version flag) and succeeds.
 pub(crate) fn exists(program: &str, argument: &str) -> bool {
     Command::new(program)
         .arg(argument)
@@ -58,7 +58,7 @@ pub(crate) fn exists(program: &str, argument: &str) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Whether a skipped stage is a failure (`KEYWAY_REQUIRE_ALL=1`, as in CI).
+/// Returns `true` if a skipped stage is a failure (`KEYWAY_REQUIRE_ALL=1`, as in CI).
 pub(crate) fn everything_required() -> bool {
     env::var_os("KEYWAY_REQUIRE_ALL").is_some_and(|value| value == "1")
 }
@@ -70,11 +70,11 @@ pub(crate) struct Stages {
 }
 
 impl Stages {
-    /// Runs one stage and keeps its time.
+    /// Runs one stage and records its time.
     ///
     /// # Errors
     ///
-    /// Those of `body`, with the stage's name; the times so far are printed first.
+    /// Returns the error of `body` with the stage's name, after printing the times so far.
     pub(crate) fn run(&mut self, name: &str, body: impl FnOnce() -> Result<()>) -> Result<()> {
         println!("\n== {name}");
         let started = Instant::now();
@@ -88,11 +88,11 @@ impl Stages {
         result.with_context(|| format!("stage `{name}`"))
     }
 
-    /// Runs one stage where `program` exists, else says loudly that it was skipped.
+    /// Runs one stage if `program` exists, else reports that it was skipped.
     ///
     /// # Errors
     ///
-    /// As [`Stages::run`]; and when the program is missing while everything is required.
+    /// As for [`Stages::run`], and if the program is missing while `KEYWAY_REQUIRE_ALL=1` forbids skipping.
     pub(crate) fn run_with(
         &mut self,
         name: &str,
@@ -120,7 +120,7 @@ impl Stages {
     }
 }
 
-/// The command line, for people.
+/// Returns the command line for messages.
 pub(crate) fn describe(command: &Command) -> String {
     let mut line = command.get_program().to_string_lossy().into_owned();
     if let Some(name) = Path::new(&line).file_name() {

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: what a change must pass, and with `--all` the long stages as well.
+//! `cargo xtask test`: the stages that a change must pass, and with `--all` the long ones.
 
 use std::env;
 use std::fs;
@@ -23,11 +23,11 @@ pub(crate) struct Options {
     pub(crate) all: bool,
 }
 
-/// Runs the stages in an order that tells of a fault early.
+/// Runs the stages, the quick ones first.
 ///
 /// # Errors
 ///
-/// The first stage that fails.
+/// Fails at the first stage that fails.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::load()?;
     let mut stages = Stages::default();
@@ -75,7 +75,7 @@ fn builds(workspace: &Workspace) -> Result<Background> {
     Background::start(workspace, commands)
 }
 
-/// A cargo command for the whole workspace with every feature.
+/// Returns a cargo command for the whole workspace with every feature.
 fn cargo(workspace: &Workspace, subcommand: &str) -> Command {
     let mut command = shell::cargo(&workspace.root);
     command.args([subcommand, "--locked", "--workspace", "--all-features"]);
@@ -95,15 +95,15 @@ fn tests(workspace: &Workspace, all: bool) -> Result<()> {
     shell::run(&mut command)
 }
 
-/// A cargo command for one package in a plain release build, as `cargo install` makes it.
+/// Returns a cargo command for one package in a plain release build, as `cargo install` makes it.
 fn release(workspace: &Workspace, subcommand: &str, package: &str) -> Command {
     let mut command = shell::cargo(&workspace.root);
     command.args([subcommand, "--locked", "--release", "--package", package]);
     command
 }
 
-/// The commands that build what is to be idle. Each plugin is built alone, as users and authors of plugins do: what the
-/// compiler makes of a waker depends on it.
+/// Returns the commands that build the programs of the idle tests. Each plugin is built alone, as users and authors of plugins
+/// do, because the code that the compiler generates for a waker depends on it.
 fn idle_builds(workspace: &Workspace) -> Vec<Command> {
     let plugins = dist::PLUGINS.iter();
     let mut builds: Vec<_> = plugins
@@ -115,7 +115,7 @@ fn idle_builds(workspace: &Workspace) -> Vec<Command> {
     builds
 }
 
-/// Plugins that were built plainly for release do nothing under the daemon of dist.
+/// Tests that plugins of a plain release build are idle under the daemon of dist.
 fn idle(workspace: &Workspace) -> Result<()> {
     let plugins = workspace.target_directory.join("release");
     let programs = env::join_paths([plugins, dist::Dist::of(workspace).programs])
@@ -143,7 +143,7 @@ fn go_programs(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Builds and tests the crates below `examples`, which use ours as a stranger would.
+/// Builds and tests the crates below `examples`, which use ours from outside of the workspace.
 fn outside(workspace: &Workspace) -> Result<()> {
     let folder = workspace.root.join("examples");
     let mut crates: Vec<_> = fs::read_dir(&folder)

@@ -1,4 +1,4 @@
-//! What `cargo metadata` says of the workspace.
+//! The workspace as `cargo metadata` describes it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -48,21 +48,21 @@ pub(crate) struct Dependency {
 }
 
 impl Workspace {
-    /// Asks cargo.
+    /// Runs `cargo metadata`.
     ///
     /// # Errors
     ///
-    /// When cargo fails or answers something that is not understood.
+    /// Fails if cargo fails or if its output cannot be parsed.
     pub(crate) fn load() -> Result<Self> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"))
             .parent()
             .context("xtask lies in the workspace's root")?;
         let text =
             shell::read(shell::cargo(here).args(["metadata", "--format-version=1", "--no-deps"]))?;
-        serde_json::from_str(&text).context("`cargo metadata` printed something unexpected")
+        serde_json::from_str(&text).context("cannot parse the output of `cargo metadata`")
     }
 
-    /// The members that are published, in the order of their names.
+    /// Returns the members that are published, in the order of their names.
     pub(crate) fn published(&self) -> impl Iterator<Item = &Package> {
         let mut packages: Vec<_> = self
             .packages
@@ -75,7 +75,7 @@ impl Workspace {
 }
 
 impl Package {
-    /// Whether the registry may get it.
+    /// Returns `true` if the package may be published.
     pub(crate) fn is_published(&self) -> bool {
         self.publish.as_ref().is_none_or(|list| !list.is_empty())
     }

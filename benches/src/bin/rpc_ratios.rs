@@ -1,4 +1,4 @@
-//! Prints how unary calls compare, and the ratios that the design promises.
+//! Prints the times of unary calls, and their ratios beside the goals.
 //!
 //! `rpc-ratios [ROUNDS [PART]]`: 300 rounds of all parts, or of one (`calls`, `counts`);
 //! `rpc-ratios ROUNDS calls NAME` measures one contender alone, for a profiler.
@@ -11,10 +11,10 @@ use keyway_benches::{allocations, counts};
 #[global_allocator]
 static ALLOCATOR: allocations::Counting = allocations::Counting;
 
-/// Short rounds: what disturbs the machine then disturbs neighbours alike.
+/// Rounds are short, so that a disturbance of the machine affects all contenders.
 const CALLS: u64 = 200;
 
-const PROMISED: [(&str, &str, f64); 3] = [
+const GOALS: [(&str, &str, f64); 3] = [
     ("keyway-rpc, kept alive", "hyper alone, kept alive", 1.15),
     ("keyway-rpc, fresh stream", "keyway-rpc, kept alive", 1.25),
     ("keyway-rpc, fresh stream", "raw 64-byte echo", 3.5),
@@ -51,14 +51,14 @@ fn print_times(measured: &Rounds) {
 }
 
 fn print_ratios(measured: &Rounds) {
-    for (name, other, most) in PROMISED {
+    for (name, other, most) in GOALS {
         let ratio = measured.ratio(name, other);
         println!("{name} / {other}: {ratio:.2} (at most {most})");
     }
     println!();
 }
 
-/// Counts are the same on every machine, however busy: they tell what a change did.
+/// Counts do not depend on the load of the machine.
 fn print_counts(contenders: &mut [Running]) {
     println!(
         "{:<32} {:>11} {:>12} {:>12}",

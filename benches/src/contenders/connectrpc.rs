@@ -1,4 +1,4 @@
-//! The same call by the `connectrpc` crate, which brings its own messages (`buffa`).
+//! The same call by the `connectrpc` crate, with the messages of its own library (`buffa`).
 
 use buffa_types::google::protobuf::{BytesValue, BytesValueView};
 use connectrpc::client::{CallOptions, ClientBody, ClientConfig, ServiceTransport, call_unary};
@@ -14,7 +14,7 @@ use super::{Contender, Payload};
 
 const ECHO: Spec = Spec::client("/bench.Echo/Echo", StreamType::Unary);
 
-/// One HTTP/1.1 connection for all calls, as [`RpcKeptAlive`](super::RpcKeptAlive) has it.
+/// One HTTP/1.1 connection for all calls, as for [`RpcKeptAlive`](super::RpcKeptAlive).
 pub struct ConnectRpc {
     transport: ServiceTransport<KeptAlive<ClientBody>>,
     config: ClientConfig,
@@ -42,7 +42,7 @@ impl Contender for ConnectRpc {
     }
 
     async fn call(&mut self) {
-        // The wire form is that of `Payload`: one field of bytes, under the tag 1.
+        // The encoding is that of `Payload`: one field of bytes with the number 1.
         let sent = BytesValue {
             value: Payload::sample().data,
             ..BytesValue::default()

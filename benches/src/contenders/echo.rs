@@ -1,4 +1,4 @@
-//! 64 bytes there and back on a socket pair: what the system itself costs.
+//! An echo of 64 bytes on a socket pair: the cost of the operating system alone.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;

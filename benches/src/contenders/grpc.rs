@@ -53,7 +53,7 @@ impl Contender for Tonic {
     }
 }
 
-/// The connection as tonic takes it.
+/// The connection in the form that tonic accepts.
 #[derive(Clone)]
 struct Channel(SendRequest<Body>);
 

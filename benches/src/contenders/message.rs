@@ -20,7 +20,7 @@ impl Name for Payload {
 }
 
 impl Payload {
-    /// The message that every call sends and expects back.
+    /// Returns the message that every call sends and expects in the response.
     #[must_use]
     pub fn sample() -> Self {
         Self { data: vec![7; 62] }

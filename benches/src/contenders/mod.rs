@@ -1,4 +1,4 @@
-//! What is measured: calls of 64 bytes, by the crate and by others.
+//! The contenders: calls of 64 bytes, by the crates of the workspace and by others.
 
 mod connectrpc;
 mod echo;
@@ -32,13 +32,13 @@ pub trait Contender: Sized {
     /// Connects both ends; servers run as local tasks.
     fn start() -> impl Future<Output = Self>;
 
-    /// Makes one call and checks its answer.
+    /// Makes one call and checks the response.
     fn call(&mut self) -> impl Future<Output = ()>;
 }
 
 /// A contender of any type, ready to be measured.
 pub struct Running {
-    /// What it is called in reports.
+    /// The name in reports.
     pub name: &'static str,
     measure: Box<dyn FnMut(u64) -> Duration>,
 }
@@ -48,7 +48,7 @@ impl Running {
     ///
     /// # Panics
     ///
-    /// The runtime or the contender cannot be started.
+    /// Panics if the runtime or the contender cannot be started.
     #[must_use]
     pub fn start<C: Contender + 'static>(name: &'static str) -> Self {
         let runtime = runtime();
@@ -57,8 +57,7 @@ impl Running {
         let contender = Rc::new(Mutex::new(contender));
         let measure = move |calls| {
             let contender = Rc::clone(&contender);
-            // In a task, as in most programs: the future that a runtime is started with has its turn
-            // only after a look at the sockets.
+            // In a task, as in most programs: a runtime polls its root future only after it has polled the sockets.
             let calling = tasks.spawn_local(async move {
                 let mut contender = contender.lock().await;
                 let started = thread_time();
@@ -89,7 +88,7 @@ fn runtime() -> Runtime {
         .expect("a runtime can be started")
 }
 
-/// The contenders of the unary group, in the order in which they are reported.
+/// Returns the contenders of the unary group, in the order of reports.
 #[must_use]
 pub fn unary() -> Vec<Running> {
     vec![

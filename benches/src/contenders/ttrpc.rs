@@ -13,7 +13,7 @@ use ttrpc::{Code, Request, Response, get_status};
 
 use super::{Contender, Payload};
 
-/// One connection for all calls. It starts tasks of its own for each connection and each call.
+/// One connection for all calls. ttrpc starts tasks for each connection and each call.
 pub struct Ttrpc {
     client: Client,
     _server: Server,
@@ -52,7 +52,7 @@ impl Contender for Ttrpc {
 struct Echo;
 
 impl MethodHandler for Echo {
-    // What `async_trait` makes of the trait's `async fn`.
+    // The expansion of the trait's `async fn` by `async_trait`.
     fn handler<'a, 'r>(
         &'a self,
         _: TtrpcContext,

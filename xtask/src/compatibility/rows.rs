@@ -6,7 +6,7 @@ pub(super) struct Row {
     pub(super) peer: &'static str,
     /// Which versions of it.
     pub(super) version: &'static str,
-    /// Who asks whom.
+    /// Which side calls the other.
     pub(super) direction: &'static str,
     /// What was run.
     pub(super) what: &'static str,

@@ -1,4 +1,4 @@
-//! What libFuzzer prints, read.
+//! Parses the output of libFuzzer.
 
 use std::fmt;
 
@@ -6,16 +6,16 @@ use std::fmt;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Report {
     executions: Option<u64>,
-    /// How many places of the code were reached.
+    /// How many edges of the code were reached.
     coverage: Option<u64>,
-    /// How many inputs the corpus has grown to.
+    /// How many inputs the corpus has in the end.
     corpus: Option<u64>,
     /// The file with the input that failed.
     pub(crate) artifact: Option<String>,
 }
 
 impl Report {
-    /// Reads the output of a run.
+    /// Parses the output of a run.
     pub(crate) fn read(output: &str) -> Self {
         let mut report = Self::default();
         for line in output.lines() {
@@ -36,7 +36,7 @@ impl Report {
     }
 }
 
-/// The number at the front of `118` or `118/40Kb`.
+/// Parses the number at the front of `118` or `118/40Kb`.
 fn number(word: Option<&str>) -> Option<u64> {
     word?.split('/').next()?.parse().ok()
 }
