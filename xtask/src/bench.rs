@@ -33,9 +33,9 @@ struct EndToEnd {
     /// Compare them in pairs with the programs of this folder, which were built before.
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
-    /// Leave out the audit log and the access-control module.
-    #[arg(long)]
-    plain: bool,
+    /// Which configurations to measure, such as `plain,audit-log`. Default: all.
+    #[arg(long, value_name = "NAMES")]
+    variants: Option<String>,
 }
 
 /// A group of measurements: a program that prints ratios, and for crates a file in `benches/benches`.
@@ -130,6 +130,7 @@ pub(crate) fn smoke(workspace: &Workspace) -> Result<()> {
     let mut command = Command::new(built.join(Group::E2e.ratios()));
     command.arg("--programs").arg(&built);
     command.arg("--module").arg(built.join("allow-all"));
+    command.args(["--variants", "plain,audit-log-and-module"]);
     command.args(["--rounds", "1", "--milliseconds", "20"]);
     go_programs(workspace, &mut command)?;
     shell::run(&mut command)
@@ -176,7 +177,7 @@ fn end_to_end(workspace: &Workspace, options: &Options) -> Result<String> {
     let EndToEnd {
         programs,
         against,
-        plain,
+        variants,
     } = &options.end_to_end;
     let programs = match programs {
         Some(programs) => programs.clone(),
@@ -187,8 +188,8 @@ fn end_to_end(workspace: &Workspace, options: &Options) -> Result<String> {
     command.arg("--programs").arg(programs);
     command.arg("--module").arg(release(workspace).join(module));
     command.args(["--rounds", &Group::E2e.rounds(options.full).to_string()]);
-    if *plain {
-        command.arg("--plain");
+    if let Some(variants) = variants {
+        command.args(["--variants", variants]);
     }
     match against {
         Some(against) => {

@@ -57,9 +57,9 @@ struct Arguments {
     /// Folder of the programs of another build, which the first one is compared with.
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
-    /// Measure without audit log and module only.
-    #[arg(long)]
-    plain: bool,
+    /// What is configured besides the built-in provider. Default: every variant.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "NAMES")]
+    variants: Vec<Variant>,
     #[arg(long, value_name = "N", default_value_t = 10)]
     rounds: usize,
     /// How long one measurement takes, of which each system has two in each round.
@@ -70,10 +70,9 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     interrupt::watch().context("cannot catch signals")?;
-    let variants = if arguments.plain {
-        &Variant::ALL[..1]
-    } else {
-        &Variant::ALL
+    let variants = match &arguments.variants[..] {
+        [] => &Variant::ALL,
+        named => named,
     };
     let mut systems = Vec::new();
     for variant in variants {

@@ -24,7 +24,7 @@ const VALUE: &[u8] = b"s3cr3t-value of demo/hit";
 const MODULE: &str = "allow-all";
 
 /// What is configured besides the built-in provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Variant {
     /// Nothing. As everywhere but in [`Shared`](Self::Shared), each request is a call of the provider.
     Plain,
