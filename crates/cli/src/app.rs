@@ -1,4 +1,4 @@
-//! From the command line to the exit code.
+//! Parses the command line, runs the command and returns the exit code.
 
 use std::env;
 use std::process::ExitCode;
@@ -10,18 +10,18 @@ use crate::commands::{completions, config, get, ls, plugins, rm, run, serve, set
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
-use crate::{bundled, process, usage};
+use crate::{builtin, process, usage};
 
 /// Runs the command that the process was started with.
 pub(crate) fn run() -> ExitCode {
-    if let Some(exit) = bundled::run_if_asked() {
+    if let Some(exit) = builtin::run_if_launched() {
         return exit;
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             let arguments: Vec<_> = env::args_os().skip(1).collect();
-            return usage::answer(&error, &arguments).report();
+            return usage::explain(&error, &arguments).report();
         }
     };
     let outcome = process::forbid_core_dumps().and_then(|()| dispatch(&cli.globals, cli.command));
@@ -31,10 +31,10 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-/// Does what the command line says.
+/// Runs the subcommand.
 fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
     match command {
-        Command::Serve(options) => serve::run(&options.listen_also(globals.sockets())),
+        Command::Serve(options) => serve::run(&options.with_addresses(globals.sockets())),
         Command::Get(options) => get::run(globals, &options),
         Command::Ls(options) => ls::run(globals, &options),
         Command::Run(options) => run::run(globals, &options),

@@ -1,11 +1,11 @@
-//! The command line, as scripts depend on it. What a command takes stands in its own module.
+//! The command line, a contract with scripts. The options of a command are in its own module.
 
 use clap::{Parser, Subcommand};
 
 use crate::commands::{completions, config, get, ls, plugins, rm, run, serve, set};
 use crate::globals::Globals;
 
-/// A local secrets engine: programs ask one daemon, and plugins answer for the stores that hold the secrets.
+/// A local secrets engine: one daemon serves secrets to programs, and a plugin connects each store.
 #[derive(Debug, Parser)]
 #[command(
     name = "keyway",
@@ -13,19 +13,19 @@ use crate::globals::Globals;
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) globals: Globals,
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-/// The commands.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the daemon: launch the plugins and answer programs that ask for secrets.
+    /// Run the daemon: launch the plugins and serve secrets to programs.
     Serve(serve::Options),
     /// Print the value of a secret.
     Get(get::Options),
-    /// List secrets and who provides them, never their values.
+    /// List secrets and their providers, never their values.
     Ls(ls::Options),
     /// Run a command; where its environment says `se://ID`, it gets the secret.
     Run(run::Options),
@@ -49,7 +49,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     #[test]
-    fn the_definition_is_consistent() {
+    fn the_command_definition_is_valid() {
         Cli::command().debug_assert();
     }
 }

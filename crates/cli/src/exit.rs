@@ -3,29 +3,29 @@
 use std::cmp::Ordering;
 use std::process::ExitCode;
 
-/// How the program ends.
+/// An exit code of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Everything was done: 0.
+    /// Success: 0.
     Done,
-    /// It did not work, for a reason without a code of its own: 1.
+    /// Any other error: 1.
     Error,
-    /// The command line is wrong: 2.
+    /// The command line or the configuration is invalid: 2.
     Usage,
     /// There is no such secret or plugin: 3.
     NotFound,
     /// Access was denied: 4.
     Denied,
-    /// The daemon or a provider is not available; what is certain was printed, unless one secret was asked for: 5.
+    /// The daemon or a provider is not available: 5. A query for a pattern still prints the certain secrets.
     Unavailable,
     /// A store is locked or not logged in, or the user is needed: 6.
     NeedsUser,
-    /// `keyway run` ends as its child did: the child's code, or 128 and the number of the signal that ended it.
+    /// The exit code of the child of `keyway run`: the child's code, or 128 plus the number of the signal that ended it.
     Child(u8),
 }
 
 impl Exit {
-    /// The number that the parent process sees.
+    /// Returns the number of the exit code.
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Done => 0,
@@ -41,7 +41,7 @@ impl Exit {
 }
 
 impl Exit {
-    /// The place in the order in which codes apply if several errors occurred: 2, 4, 6, 5, 1, 3.
+    /// Returns the precedence of a code if several errors occurred, lowest first: 2, 4, 6, 5, 1, 3.
     fn precedence(self) -> u8 {
         match self {
             Self::Usage => 0,
@@ -56,7 +56,7 @@ impl Exit {
     }
 }
 
-/// The code that applies before another is less.
+/// Orders by precedence: the code that applies first is the least.
 impl Ord for Exit {
     fn cmp(&self, other: &Self) -> Ordering {
         let key = |exit: &Self| (exit.precedence(), exit.code());
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_several_errors_the_code_that_applies_first_wins() {
+    fn the_least_exit_is_the_one_with_the_highest_precedence() {
         let all = [
             Exit::NotFound,
             Exit::Error,

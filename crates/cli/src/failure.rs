@@ -1,13 +1,14 @@
-//! What a command ends with when it does not succeed.
+//! The failure of a command: an exit code and two sentences for the user.
 
 use std::fmt;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use crate::exit::Exit;
-use crate::printable::printable;
+use keyway_local::escape_untrusted;
 
-/// An exit code, a sentence of what happened, and a sentence of what to do. Never a secret value.
+use crate::exit::Exit;
+
+/// An exit code, a sentence about what happened, and a sentence about what to do. Never holds a secret value.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     exit: Exit,
@@ -17,7 +18,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// A failure that ends the program with `exit`. Both texts are sentences without the full stop.
+    /// Creates a failure with an exit code. Both texts are sentences without the full stop.
     pub(crate) fn new(exit: Exit, what: impl fmt::Display, advice: impl fmt::Display) -> Self {
         Self {
             exit,
@@ -27,50 +28,50 @@ impl Failure {
         }
     }
 
-    /// A failure without an exit code of its own.
+    /// Creates a failure with [`Exit::Error`].
     pub(crate) fn error(what: impl fmt::Display, advice: impl fmt::Display) -> Self {
         Self::new(Exit::Error, what, advice)
     }
 
-    /// A wrong command line.
+    /// Creates a failure with [`Exit::Usage`].
     pub(crate) fn usage(what: impl fmt::Display, advice: impl fmt::Display) -> Self {
         Self::new(Exit::Usage, what, advice)
     }
 
-    /// With a list below the first sentence, one entry a line.
+    /// Adds a list below the first sentence, one entry per line.
     pub(crate) fn with_details(mut self, details: impl IntoIterator<Item = String>) -> Self {
         self.details.extend(details);
         self
     }
 
-    /// With `shown` in every place where `text` stood.
-    pub(crate) fn with_text_replaced(mut self, text: &str, shown: &str) -> Self {
+    /// Replaces `text` by `replacement` everywhere.
+    pub(crate) fn with_text_replaced(mut self, text: &str, replacement: &str) -> Self {
         let texts = [&mut self.what, &mut self.advice];
         for sentence in texts.into_iter().chain(&mut self.details) {
-            *sentence = sentence.replace(text, shown);
+            *sentence = sentence.replace(text, replacement);
         }
         self
     }
 
-    /// Both failures in one, with the exit code that applies first and the advice of this one.
-    pub(crate) fn beside(mut self, other: &Self) -> Self {
+    /// Combines both failures, with the exit code that takes precedence and the advice of this one.
+    pub(crate) fn combined_with(mut self, other: &Self) -> Self {
         self.exit = self.exit.min(other.exit);
         self.what = format!("{}, and {}", other.what, self.what);
         self.details = [other.details.as_slice(), &self.details].concat();
         self
     }
 
-    /// How the program ends.
+    /// Returns the exit code.
     pub(crate) fn exit(&self) -> Exit {
         self.exit
     }
 
-    /// What happened, without the full stop.
+    /// Returns what happened, without the full stop.
     pub(crate) fn what(&self) -> &str {
         &self.what
     }
 
-    /// What happened, in one line: the list below the first sentence if there is one.
+    /// Returns what happened in one line: the details if there are any, otherwise the first sentence.
     pub(crate) fn causes(&self) -> String {
         match self.details.as_slice() {
             [] => self.what.clone(),
@@ -78,14 +79,14 @@ impl Failure {
         }
     }
 
-    /// What to do, without the full stop.
+    /// Returns what to do, without the full stop.
     pub(crate) fn advice(&self) -> &str {
         &self.advice
     }
 
-    /// Writes the failure to stderr and gives its exit code.
+    /// Writes the failure to stderr and returns its exit code.
     pub(crate) fn report(&self) -> ExitCode {
-        // Where stderr is closed there is nobody left to tell; the exit code still says it.
+        // With stderr closed the exit code alone reports the failure.
         let _ = io::stderr().write_all(self.to_string().as_bytes());
         self.exit.into()
     }
@@ -102,9 +103,9 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A sentence without its full stop.
+/// Escapes a sentence and removes its full stop.
 fn one_line(text: &str) -> String {
-    printable(text.trim_end_matches('.'))
+    escape_untrusted(text.trim_end_matches('.'))
 }
 
 #[cfg(test)]
@@ -112,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_reads_as_two_sentences() {
+    fn a_failure_is_printed_as_two_sentences() {
         let failure = Failure::error("the disk is full", "Remove something.");
         assert_eq!(
             failure.to_string(),
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn details_stand_between_the_sentences() {
+    fn details_are_printed_between_the_sentences() {
         let failure = Failure::error("two things are wrong", "Repair them")
             .with_details(["one".to_owned(), "two".to_owned()]);
         assert_eq!(
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_peer_said_cannot_drive_the_terminal() {
+    fn control_characters_of_a_peer_are_not_printed() {
         let failure = Failure::error("a plugin said \x1b[2J\nkeyway: all is well", "Look");
         assert_eq!(
             failure.to_string(),

@@ -1,34 +1,34 @@
-//! Which exit code and which two sentences a list of failed providers gives: no I/O.
+//! Maps failed providers to an exit code and two sentences, without I/O.
 
 use keyway_resolver::{FailureKind, Pattern, ProviderFailure};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
 
-/// The longest name of a plugin that a command line or a configuration key can hold as it is.
+/// Longest valid name of a plugin in bytes.
 const MAX_PLAIN_NAME_LEN: usize = 64;
 
-/// What the failures mean for a command.
+/// The query of a command whose providers failed.
 pub(crate) struct Query<'a> {
-    /// What was asked for.
+    /// The pattern of the query.
     pub(crate) pattern: &'a Pattern,
-    /// Whether a result was printed that may lack something.
+    /// `true` if an incomplete result was printed.
     pub(crate) is_partial: bool,
-    /// Whether the user forbade prompts.
+    /// `true` if the user forbade prompts.
     pub(crate) no_ask: bool,
-    /// The plugins whose realm is `**`, as far as it is known: a failure of one makes every id uncertain.
-    pub(crate) unlimited: &'a [String],
+    /// Names of the plugins whose realm is `**`, as far as known. A failure of one of them makes every id uncertain.
+    pub(crate) unrestricted: &'a [String],
 }
 
 impl Query<'_> {
-    /// The failure that these providers cause; `None` if there are none.
+    /// Returns the failure that these providers cause; `None` if there are none.
     ///
     /// The exit code is the first of 4, 6, 5, 1 that applies, and the second sentence is about the first provider in rank order
     /// that causes it.
     pub(crate) fn failure(&self, failures: &[ProviderFailure]) -> Option<Failure> {
-        let gravest = failures.iter().min_by_key(|failure| exit(failure.kind))?;
-        let advice = self.advice(gravest, failures);
-        let exit = exit(gravest.kind);
+        let first = failures.iter().min_by_key(|failure| exit(failure.kind))?;
+        let advice = self.advice(first, failures);
+        let exit = exit(first.kind);
         let causes = self.causes(failures);
         Some(match causes.as_slice() {
             [cause] => Failure::new(exit, self.as_sentence(cause), advice),
@@ -39,7 +39,7 @@ impl Query<'_> {
         })
     }
 
-    /// What failed, an entry for each provider, and one for all that are in conflict.
+    /// Returns one text per failed provider, and one for all that are in conflict.
     pub(crate) fn causes(&self, failures: &[ProviderFailure]) -> Vec<String> {
         let is_conflict = |failure: &&ProviderFailure| failure.kind == FailureKind::Conflict;
         let mut causes: Vec<String> = failures
@@ -72,32 +72,32 @@ impl Query<'_> {
         }
     }
 
-    /// What to do: the provider's own remedy or ours, and the way out if its realm holds every id.
+    /// Returns what to do: the provider's remedy or a default one, and how to exclude a provider whose realm is `**`.
     fn advice(&self, failure: &ProviderFailure, all: &[ProviderFailure]) -> String {
         let name = &failure.name;
         let remedy = match failure.remedy.trim().trim_end_matches('.') {
-            "" => self.own_advice(failure, all),
+            "" => self.default_advice(failure, all),
             remedy => format!("{name} says: {remedy}"),
         };
-        if failure.kind == FailureKind::Conflict || !self.unlimited.contains(name) {
+        if failure.kind == FailureKind::Conflict || !self.unrestricted.contains(name) {
             return remedy;
         }
-        let name = plain(name);
+        let name = copyable(name);
         format!(
-            "{remedy}; `keyway plugins disable {name}` answers without it, and `realm` in `[plugins.{name}]` limits it"
+            "{remedy}; `keyway plugins disable {name}` excludes it, and `realm` in `[plugins.{name}]` limits it"
         )
     }
 
-    fn own_advice(&self, failure: &ProviderFailure, all: &[ProviderFailure]) -> String {
-        let (name, key) = (&failure.name, plain(&failure.name));
+    fn default_advice(&self, failure: &ProviderFailure, all: &[ProviderFailure]) -> String {
+        let (name, key) = (&failure.name, copyable(&failure.name));
         match failure.kind {
             FailureKind::Busy => format!("Try again, or raise `concurrency` in `[plugins.{key}]`"),
-            FailureKind::CannotList => "Ask for one secret by its full id".to_owned(),
+            FailureKind::CannotList => "Request one secret by its full id".to_owned(),
             FailureKind::Conflict => {
                 let in_conflict =
                     |failure: &&ProviderFailure| failure.kind == FailureKind::Conflict;
                 let last = all.iter().rfind(in_conflict).unwrap_or(failure);
-                let last = plain(&last.name);
+                let last = copyable(&last.name);
                 format!(
                     "Give one of them a `priority` in the daemon's configuration, or turn one off with `keyway plugins disable {last}`"
                 )
@@ -113,13 +113,15 @@ impl Query<'_> {
             ),
             FailureKind::Locked => format!("Unlock the store of {name}, then try again"),
             FailureKind::NeedsUser if self.no_ask => {
-                format!("Leave out --no-ask, so that {name} may ask")
+                format!("Leave out --no-ask, so that {name} may prompt")
             }
             FailureKind::NeedsUser if self.pattern.as_id().is_some() => {
-                format!("Start {name} where it can ask, as in a desktop session or at a terminal")
+                format!(
+                    "Start {name} where it can prompt, as in a desktop session or at a terminal"
+                )
             }
             FailureKind::NeedsUser => {
-                format!("Ask for one secret by its full id, so that {name} may ask")
+                format!("Request one secret by its full id, so that {name} may prompt")
             }
 
             FailureKind::Quota => match failure.retry_after {
@@ -144,7 +146,7 @@ impl Query<'_> {
     }
 }
 
-/// The exit code of a kind.
+/// Returns the exit code of a kind.
 fn exit(kind: FailureKind) -> Exit {
     match kind {
         FailureKind::Denied => Exit::Denied,
@@ -156,11 +158,11 @@ fn exit(kind: FailureKind) -> Exit {
     }
 }
 
-/// What happened to one provider.
+/// Returns what happened to one provider.
 fn cause(failure: &ProviderFailure) -> String {
     let name = &failure.name;
     if name.is_empty() {
-        // The last entry of a list that was cut.
+        // The last entry of a truncated list.
         return match failure.message.as_str() {
             "" => "more providers failed".to_owned(),
             message => message.to_owned(),
@@ -171,12 +173,12 @@ fn cause(failure: &ProviderFailure) -> String {
         FailureKind::CannotList => format!("{name} cannot list its secrets"),
         FailureKind::Denied => format!("{name} denied access"),
         FailureKind::Down => format!("{name} is not running"),
-        FailureKind::Fatal => format!("{name} is set up wrongly"),
+        FailureKind::Fatal => format!("{name} is misconfigured"),
         FailureKind::Locked => format!("{name} is locked"),
-        FailureKind::NeedsUser => format!("{name} would have to ask the user"),
-        FailureKind::Quota => format!("a quota of {name} is used up"),
+        FailureKind::NeedsUser => format!("{name} needs to prompt the user"),
+        FailureKind::Quota => format!("the quota of {name} is exhausted"),
         FailureKind::Refused => format!("{name} is refused"),
-        FailureKind::Starting => format!("{name} is still being started"),
+        FailureKind::Starting => format!("{name} is starting"),
         FailureKind::TimedOut => format!("{name} took too long"),
         FailureKind::Unauthenticated => format!("{name} is not logged in"),
         FailureKind::Unavailable => format!("{name} cannot provide it now"),
@@ -184,13 +186,13 @@ fn cause(failure: &ProviderFailure) -> String {
     };
     match failure.message.trim().trim_end_matches('.') {
         "" => what,
-        // With a remedy these kinds say enough.
-        _ if says_enough(failure.kind) && !failure.remedy.is_empty() => what,
+        // The remedy of these kinds replaces the message.
+        _ if is_explained_by_remedy(failure.kind) && !failure.remedy.is_empty() => what,
         message => format!("{what}: {message}"),
     }
 }
 
-fn says_enough(kind: FailureKind) -> bool {
+fn is_explained_by_remedy(kind: FailureKind) -> bool {
     matches!(
         kind,
         FailureKind::Locked | FailureKind::NeedsUser | FailureKind::Unauthenticated
@@ -201,8 +203,8 @@ fn names<'a>(failures: impl Iterator<Item = &'a ProviderFailure>) -> Vec<&'a str
     failures.map(|failure| failure.name.as_str()).collect()
 }
 
-/// The name for a command line that may be copied; one that a shell could misread is not put into it.
-pub(crate) fn plain(name: &str) -> &str {
+/// Returns a name that is safe in a command line to copy: the name itself, or `NAME` if a shell could misread it.
+pub(crate) fn copyable(name: &str) -> &str {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let fits = !name.is_empty() && name.len() <= MAX_PLAIN_NAME_LEN;
     match fits && name.chars().all(is_plain) && !name.starts_with('-') {
@@ -222,17 +224,18 @@ mod tests {
         failure
     }
 
-    fn explained(
+    fn failure_of(
         pattern: &str,
-        unlimited: &[&str],
+        unrestricted: &[&str],
         failures: &[ProviderFailure],
     ) -> Option<Failure> {
-        let unlimited: Vec<String> = unlimited.iter().map(|name| (*name).to_owned()).collect();
+        let unrestricted: Vec<String> =
+            unrestricted.iter().map(|name| (*name).to_owned()).collect();
         let query = Query {
             pattern: &pattern.parse().unwrap(),
             is_partial: false,
             no_ask: false,
-            unlimited: &unlimited,
+            unrestricted: &unrestricted,
         };
         query.failure(failures)
     }
@@ -258,14 +261,14 @@ mod tests {
             (FailureKind::Unavailable, 5),
             (FailureKind::Unknown, 5),
         ] {
-            let failure = explained("a", &[], &[failure("vault", kind)]).unwrap();
+            let failure = failure_of("a", &[], &[failure("vault", kind)]).unwrap();
             assert_eq!(failure.exit().code(), code, "{kind:?}");
         }
-        assert!(explained("a", &[], &[]).is_none());
+        assert!(failure_of("a", &[], &[]).is_none());
     }
 
     #[test]
-    fn the_code_that_applies_first_decides_and_its_provider_advises() {
+    fn the_failure_that_takes_precedence_gives_code_and_advice() {
         let failures = [
             failure("a", FailureKind::Conflict),
             failure("b", FailureKind::Conflict),
@@ -273,7 +276,7 @@ mod tests {
             failure("d", FailureKind::Locked),
             failure("e", FailureKind::Unauthenticated),
         ];
-        insta::assert_snapshot!(explained("x/y", &[], &failures).unwrap(), @"
+        insta::assert_snapshot!(failure_of("x/y", &[], &failures).unwrap(), @"
         keyway: several providers failed:
           c is not running
           d is locked
@@ -281,33 +284,33 @@ mod tests {
           a and b hold different values of x/y
         Unlock the store of d, then try again.
         ");
-        let codes = |n: usize| explained("x", &[], &failures[..n]).unwrap().exit().code();
+        let codes = |n: usize| failure_of("x", &[], &failures[..n]).unwrap().exit().code();
         assert_eq!([codes(2), codes(3), codes(4)], [1, 5, 6]);
     }
 
     #[test]
-    fn a_remedy_is_introduced_and_the_way_out_named() {
+    fn a_remedy_names_its_provider_and_how_to_exclude_it() {
         let mut locked = failure("pass", FailureKind::Locked);
         locked.remedy = "unlock it with `gpg --card-status`.".to_owned();
-        let failure = explained("x", &["file"], &[locked.clone()]).unwrap();
+        let failure = failure_of("x", &["file"], &[locked.clone()]).unwrap();
         insta::assert_snapshot!(failure, @"
         keyway: pass is locked.
         pass says: unlock it with `gpg --card-status`.
         ");
-        let failure = explained("x", &["file", "pass"], &[locked]).unwrap();
+        let failure = failure_of("x", &["file", "pass"], &[locked]).unwrap();
         insta::assert_snapshot!(failure, @"
         keyway: pass is locked.
-        pass says: unlock it with `gpg --card-status`; `keyway plugins disable pass` answers without it, and `realm` in `[plugins.pass]` limits it.
+        pass says: unlock it with `gpg --card-status`; `keyway plugins disable pass` excludes it, and `realm` in `[plugins.pass]` limits it.
         ");
     }
 
     #[test]
-    fn words_of_a_provider_cannot_drive_the_terminal_nor_a_shell() {
+    fn text_of_a_provider_is_escaped_for_terminal_and_shell() {
         let mut hostile = failure("$(rm x)\x1b[2J", FailureKind::Internal);
         hostile.message = "\nkeyway: all is well".to_owned();
         hostile.remedy = "\x1b]0;x\x07".to_owned();
         let name = "$(rm x)\x1b[2J";
-        let text = explained("x", &[name], &[hostile]).unwrap().to_string();
+        let text = failure_of("x", &[name], &[hostile]).unwrap().to_string();
         assert!(
             text.lines().count() == 2 && !text.contains('\x1b'),
             "{text:?}"
@@ -316,11 +319,11 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_list_says_so() {
+    fn a_truncated_list_reports_the_number_of_the_others() {
         let mut more = ProviderFailure::default();
         more.message = "12 more providers failed".to_owned();
         let failures = [failure("a", FailureKind::Busy), more];
-        let text = explained("x", &[], &failures).unwrap().to_string();
+        let text = failure_of("x", &[], &failures).unwrap().to_string();
         assert!(text.contains("  12 more providers failed\n"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! The options that every command takes, before its name or behind it.
+//! The options of every command, accepted before and after its name.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(crate) struct Globals {
     /// Give up after this time, as in 500ms, 10s or 2m.
     #[arg(long, value_name = "DURATION", global = true, help_heading = HEADING, value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
-    /// Never let a provider ask the user.
+    /// Forbid providers to prompt the user.
     #[arg(long, global = true, help_heading = HEADING)]
     pub(crate) no_ask: bool,
     /// Print JSON.
@@ -33,7 +33,7 @@ pub(crate) struct Globals {
 const HEADING: &str = "Global options";
 
 impl Globals {
-    /// The address of the daemon that the command line names.
+    /// Returns the address of the daemon on the command line, if given.
     pub(crate) fn socket(&self) -> Result<Option<&Address>, Failure> {
         match self.sockets.as_slice() {
             [] => Ok(None),
@@ -45,7 +45,7 @@ impl Globals {
         }
     }
 
-    /// All addresses, for `serve`.
+    /// Returns all addresses on the command line, for `serve`.
     pub(crate) fn sockets(&self) -> &[Address] {
         &self.sockets
     }
@@ -55,17 +55,17 @@ fn parse_address(text: OsString) -> Result<Address, keyway_resolver::ParseAddres
     Address::from_os_str(&text)
 }
 
-/// Reads a uid. The largest number is no user: system calls take it for "unchanged".
+/// Parses a uid. The largest number is not a user: system calls interpret it as "unchanged".
 fn parse_uid(text: &str) -> Result<u32, &'static str> {
     let uid = text.parse().ok().filter(|uid| *uid != u32::MAX);
     uid.ok_or("a uid is a whole number from 0 to 4294967294")
 }
 
-/// Why a text is not a duration; without the text.
+/// Error of an invalid duration. It does not repeat the text.
 const NOT_A_DURATION: &str =
     "a duration is a number and a unit, as in 500ms, 10s, 2m or 1h, and at most a day";
 
-/// Reads a duration as the daemon's configuration writes it.
+/// Parses a duration in the format of the daemon's configuration.
 fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     const DAY: Duration = Duration::from_secs(24 * 3600);
     let end_of_number = text.find(|c: char| !c.is_ascii_digit());
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_have_a_number_and_a_unit() {
+    fn a_duration_is_a_number_and_a_unit() {
         for (text, milliseconds) in [
             ("500ms", 500),
             ("10s", 10_000),

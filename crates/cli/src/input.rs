@@ -1,28 +1,33 @@
-//! Reading a secret without leaving copies of it behind.
+//! Reads a secret without leaving copies of it behind.
 
 use std::io::{self, ErrorKind, Read};
 
 use keyway_secrets::SecretValue;
 use zeroize::Zeroizing;
 
-/// Room for most values, so that they are read into one buffer.
-const FIRST_ROOM: usize = 4096;
+/// Size of the first buffer in bytes, enough for most values.
+const INITIAL_CAPACITY: usize = 4096;
 
-/// Why a secret could not be read.
+/// Error of [`read_secret`].
 #[derive(Debug)]
 pub(crate) enum ReadSecretError {
     /// The reader failed.
     Io(io::Error),
-    /// There is more than was allowed.
+    /// The input is longer than the limit.
     TooLong,
 }
 
-/// Reads to the end, but at most `limit` bytes. A buffer that becomes too small is wiped.
+/// Reads to the end, but at most `limit` bytes. Buffers that become too small are zeroized.
+///
+/// # Errors
+///
+/// Returns [`ReadSecretError::TooLong`] if there are more than `limit` bytes, and [`ReadSecretError::Io`] if the reader
+/// fails.
 pub(crate) fn read_secret(
     reader: &mut impl Read,
     limit: usize,
 ) -> Result<SecretValue, ReadSecretError> {
-    let mut buffer = Zeroizing::new(vec![0; FIRST_ROOM]);
+    let mut buffer = Zeroizing::new(vec![0; INITIAL_CAPACITY]);
     let mut filled = 0;
     loop {
         if filled == buffer.len() {
@@ -47,7 +52,7 @@ pub(crate) fn read_secret(
 mod tests {
     use super::*;
 
-    /// Gives what it holds in small pieces, with interruptions.
+    /// Returns its content in small pieces, with interruptions.
     struct Pieces<'a>(&'a [u8], bool);
 
     impl Read for Pieces<'_> {
@@ -65,8 +70,15 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_arrives_whatever_the_pieces() {
-        for length in [0, 1, FIRST_ROOM - 1, FIRST_ROOM, FIRST_ROOM + 1, 40_000] {
+    fn short_and_interrupted_reads_are_reassembled() {
+        for length in [
+            0,
+            1,
+            INITIAL_CAPACITY - 1,
+            INITIAL_CAPACITY,
+            INITIAL_CAPACITY + 1,
+            40_000,
+        ] {
             let bytes: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
             let value = read_secret(&mut Pieces(&bytes, false), 40_000).unwrap();
             assert_eq!(value.expose(), bytes);
@@ -74,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn one_byte_too_many_is_refused() {
+    fn one_byte_over_the_limit_is_an_error() {
         let bytes = [7; 101];
         let read = |limit| read_secret(&mut Pieces(&bytes, false), limit);
         assert!(read(101).is_ok());

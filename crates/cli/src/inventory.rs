@@ -1,4 +1,4 @@
-//! The daemon's plugins, as any daemon of the protocol lists them.
+//! The daemon's plugins, listed by any daemon of the protocol.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,26 +12,26 @@ use serde::Serializer;
 
 use crate::output::rfc3339;
 
-/// How long a listing may take that only completes a message.
+/// Timeout of a listing that only adds details to a message.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A plugin, as `keyway plugins --json` shows it. What a daemon does not say is empty, zero or `null`.
+/// A plugin in the format of `keyway plugins --json`. Values that the daemon does not report are empty, zero or `null`.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Plugin {
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) kind: Kind,
-    /// The effective realm. The first pattern alone is `realm`, for scripts that know no more.
+    /// The first pattern of the effective realm, for scripts that support one pattern only.
     pub(crate) realm: Option<String>,
     pub(crate) realms: Vec<String>,
-    /// Its place among the providers, 1 first.
+    /// The rank among the providers; 1 is first.
     pub(crate) rank: Option<u32>,
     pub(crate) priority: Option<i64>,
     pub(crate) status: Status,
     pub(crate) started_by: &'static str,
-    /// Whether it can be enabled and disabled.
+    /// `true` if the plugin can be enabled and disabled.
     pub(crate) configurable: bool,
-    /// What `enabled` in the configuration says.
+    /// The value of `enabled` in the configuration.
     pub(crate) configured_enabled: Option<bool>,
     pub(crate) message: String,
     pub(crate) last_failed_request: Option<FailedRequest>,
@@ -47,7 +47,7 @@ pub(crate) struct Plugin {
     pub(crate) homepage: String,
 }
 
-/// What a plugin is.
+/// The kind of a plugin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Kind {
@@ -58,7 +58,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// For the user.
+    /// Returns the name in tables.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Provider => "provider",
@@ -74,15 +74,15 @@ macro_rules! states {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub(crate) enum Status {
             $($state,)*
-            /// Not running, and the daemon does not say why.
+            /// Not running for an unreported reason.
             Stopped,
-            /// The daemon does not say.
+            /// Not reported by the daemon.
             #[default]
             Unknown,
         }
 
         impl Status {
-            /// For the user.
+            /// Returns the name in tables.
             pub(crate) fn word(self) -> &'static str {
                 match self {
                     $(Self::$state => $word,)*
@@ -123,12 +123,12 @@ impl Serialize for Status {
     }
 }
 
-/// A request that a plugin failed.
+/// The last request that a plugin failed.
 #[derive(Debug, Serialize)]
 pub(crate) struct FailedRequest {
     #[serde(serialize_with = "serialize_time")]
     pub(crate) time: Option<SystemTime>,
-    /// The kind of failure, as in `LOCKED`.
+    /// The kind of failure, such as `LOCKED`.
     pub(crate) kind: &'static str,
     pub(crate) message: String,
 }
@@ -141,21 +141,21 @@ fn serialize_time<S: Serializer>(
 }
 
 impl Plugin {
-    /// Whether the plugin provides secrets that the pattern may match, as far as is known.
-    pub(crate) fn may_answer(&self, pattern: &Pattern) -> bool {
+    /// Returns `true` if the plugin may hold secrets that match `pattern`, as far as known.
+    pub(crate) fn may_match(&self, pattern: &Pattern) -> bool {
         let mut realm = self.realm();
         self.kind != Kind::AccessControl
             && (self.realms.is_empty() || realm.any(|realm| realm.overlaps(pattern)))
     }
 
-    /// The patterns of its effective realm.
+    /// Returns the patterns of its effective realm.
     pub(crate) fn realm(&self) -> impl Iterator<Item = Pattern> {
         self.realms
             .iter()
             .filter_map(|pattern| pattern.parse().ok())
     }
 
-    /// Whether it is no candidate of any query until the user changes that.
+    /// Returns `true` if the plugin is not a candidate of any query until the user enables or trusts it.
     pub(crate) fn is_excluded(&self) -> bool {
         matches!(
             self.status,
@@ -201,7 +201,7 @@ impl From<keyway::PluginStatus> for Plugin {
             description: plugin.description.unwrap_or_default(),
             homepage: plugin.homepage.unwrap_or_default(),
             last_failed_request: plugin.last_failed_request.map(|request| FailedRequest {
-                // A time that cannot be read is not shown.
+                // An invalid time is not shown.
                 time: timestamp::from_wire(request.time).unwrap_or_default(),
                 kind: request.kind().name(),
                 message: request.message.unwrap_or_default(),
@@ -243,28 +243,32 @@ impl From<plugins::Plugin> for Plugin {
     }
 }
 
-/// All plugins that the daemon knows: in rank order from Keyway's own service, and from the reference's where that is not
-/// served or not for this user.
+/// Lists all plugins of the daemon in rank order. Falls back to the reference's service, which has no ranks, if Keyway's
+/// own is not implemented or not permitted.
+///
+/// # Errors
+///
+/// Returns a [`ResolveError`] if neither service lists them.
 pub(crate) async fn list(daemon: &Resolver<DaemonSocket>) -> Result<Vec<Plugin>, ResolveError> {
     let client = keyway::ManagementServiceClient::from(daemon.rpc());
     match client.list_plugins(keyway::ListPluginsRequest {}).await {
-        Ok(answer) => {
-            let listed = answer.into_message().plugins.into_iter();
+        Ok(response) => {
+            let listed = response.into_message().plugins.into_iter();
             return Ok(listed.map(Plugin::from).collect());
         }
         Err(error) if matches!(error.code(), Code::Unimplemented | Code::PermissionDenied) => {}
         Err(error) => return Err(error.into()),
     }
     let client = plugins::PluginManagementServiceClient::from(daemon.rpc());
-    let answer = client.list_plugins(plugins::ListPluginsRequest {}).await?;
-    let listed = answer.into_message().plugins.into_iter();
+    let response = client.list_plugins(plugins::ListPluginsRequest {}).await?;
+    let listed = response.into_message().plugins.into_iter();
     Ok(listed.map(Plugin::from).collect())
 }
 
-/// The names of the providers whose realm is `**`: none if the daemon does not list them in time.
-pub(crate) async fn unlimited(daemon: &Resolver<DaemonSocket>) -> Vec<String> {
+/// Returns the names of the providers whose realm is `**`; none if the daemon does not list them within [`TIMEOUT`].
+pub(crate) async fn unrestricted(daemon: &Resolver<DaemonSocket>) -> Vec<String> {
     let daemon = daemon.clone().with_timeout(TIMEOUT);
     let plugins = list(&daemon).await.unwrap_or_default().into_iter();
-    let unlimited = plugins.filter(|plugin| plugin.realms.iter().any(|realm| realm == "**"));
-    unlimited.map(|plugin| plugin.name).collect()
+    let unrestricted = plugins.filter(|plugin| plugin.realms.iter().any(|realm| realm == "**"));
+    unrestricted.map(|plugin| plugin.name).collect()
 }

@@ -1,13 +1,13 @@
-//! The command line of Keyway, a local secrets engine: the daemon, and the commands that ask it.
+//! The command line of Keyway: the daemon and its client commands.
 //!
 //! This crate composes the libraries of the workspace and holds no logic that one of them could hold. [`cli`] is the
-//! contract with scripts, [`commands`] has a module for each command, [`failure`] is what a command ends with when it
-//! does not succeed, and [`output`] turns results into text.
+//! contract with scripts, [`commands`] has a module for each command, [`failure`] is the error of a command, and
+//! [`output`] formats results.
 
 #![deny(unsafe_code)]
 
 mod app;
-mod bundled;
+mod builtin;
 mod cli;
 mod commands;
 mod daemon;
@@ -19,7 +19,6 @@ mod input;
 mod inventory;
 mod names;
 mod output;
-mod printable;
 mod process;
 mod prompt;
 mod signals;

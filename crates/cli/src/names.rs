@@ -1,16 +1,16 @@
-//! Ids, patterns and names on the command line.
+//! Ids and patterns on the command line.
 
 use keyway_secrets::{Id, ParseIdError, ParsePatternError, Pattern};
 
-/// What a reference to a secret starts with in an environment or a file. It may stand before an id on the command line too.
+/// The scheme of references to secrets in environments and files. It is also accepted before an id on the command line.
 pub(crate) const SCHEME: &str = "se://";
 
-/// Reads an id.
+/// Parses an id, with or without [`SCHEME`].
 pub(crate) fn id(text: &str) -> Result<Id, ParseIdError> {
     text.strip_prefix(SCHEME).unwrap_or(text).parse()
 }
 
-/// Reads a pattern.
+/// Parses a pattern, with or without [`SCHEME`].
 pub(crate) fn pattern(text: &str) -> Result<Pattern, ParsePatternError> {
     text.strip_prefix(SCHEME).unwrap_or(text).parse()
 }
@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reference_is_taken_for_its_id() {
+    fn the_scheme_of_a_reference_is_stripped() {
         assert_eq!(id("se://web/token").unwrap().as_str(), "web/token");
         assert_eq!(pattern("se://web/*").unwrap().to_string(), "web/*");
         assert_eq!(id("web/token").unwrap().as_str(), "web/token");

@@ -1,4 +1,4 @@
-//! What the process asks of the system for itself.
+//! Hardening of the process: core dumps and inspection by other processes.
 
 use std::sync::OnceLock;
 
@@ -8,14 +8,14 @@ use rustix::process::{
 
 use crate::failure::Failure;
 
-/// The limit on core files that the process was started with.
+/// The inherited limit on core files.
 static INHERITED: OnceLock<Rlimit> = OnceLock::new();
 
-/// Sees to it that a crash leaves no core file, which would hold the secrets that the process has read.
+/// Disables core dumps, which would hold the secrets that the process has read.
 ///
 /// # Errors
 ///
-/// The system refuses, which no usual system does: lowering a limit is everybody's right.
+/// Returns a [`Failure`] if the limit cannot be lowered. Only a sandbox can forbid that.
 pub(crate) fn forbid_core_dumps() -> Result<(), Failure> {
     let inherited = INHERITED.get_or_init(|| getrlimit(Resource::Core));
     let none = Rlimit {
@@ -24,28 +24,32 @@ pub(crate) fn forbid_core_dumps() -> Result<(), Failure> {
     };
     setrlimit(Resource::Core, none).map_err(|error| {
         Failure::error(
-            format_args!("core dumps cannot be turned off: {error}"),
-            "Ask whoever confines this process to let it lower RLIMIT_CORE",
+            format_args!("core dumps cannot be disabled: {error}"),
+            "Allow this process to lower RLIMIT_CORE in its sandbox or service unit",
         )
     })
 }
 
-/// Takes back [`forbid_core_dumps`], for a process that holds no secret, or is about to become another program: whether
-/// that may leave core files is not ours to decide.
+/// Reverts [`forbid_core_dumps`], for a process that holds no secret or is about to execute another program, which
+/// inherits the user's limit.
 pub(crate) fn restore_core_limit() {
     if let Some(inherited) = INHERITED.get() {
-        // Where this fails there are no core files, which harms nobody.
+        // On an error core dumps stay disabled, which is safe.
         let _ = setrlimit(Resource::Core, *inherited);
     }
 }
 
-/// Closes the process's memory and its entries in `/proc` to other programs of the same user. For the daemon, which sees
-/// every secret.
+/// Denies other programs of the same user access to the process's memory and `/proc` entries. For the daemon, which
+/// reads every secret.
+///
+/// # Errors
+///
+/// Returns a [`Failure`] if the system call fails.
 pub(crate) fn forbid_inspection() -> Result<(), Failure> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(|error| {
         Failure::error(
-            format_args!("this process cannot be closed to debuggers: {error}"),
-            "Ask whoever confines this process to let it call prctl",
+            format_args!("this process cannot be made undumpable: {error}"),
+            "Allow this process to call prctl in its sandbox or service unit",
         )
     })
 }

@@ -1,8 +1,8 @@
-//! The signals that a command catches: `keyway run` passes them on, and a hidden prompt restores the terminal first.
+//! The signals that a command catches: `keyway run` forwards them, and a hidden prompt restores the terminal first.
 //!
-//! A handler may do next to nothing, so it writes two bytes into a socket, which the program reads when it is ready.
-//! The only unsafe code of this crate is here: registering a handler that learns who sent a signal, and taking the default
-//! action of a caught signal, have no safe interface.
+//! A handler may only call async-signal-safe functions, so it writes two bytes into a socket, which the program reads
+//! later (the self-pipe trick). The only unsafe code of this crate is here: registering a handler that receives the
+//! sender of a signal, and taking the default action of a caught signal, have no safe interface.
 
 #![allow(unsafe_code)]
 
@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use rustix::process::Signal;
 
-/// What is caught. Signals that were ignored when the program started, as SIGHUP under `nohup`, stay ignored.
+/// The caught signals. Signals that are ignored at start, such as SIGHUP under `nohup`, stay ignored.
 const CAUGHT: [Signal; 7] = [
     Signal::HUP,
     Signal::INT,
@@ -28,48 +28,48 @@ const CAUGHT: [Signal; 7] = [
     Signal::WINCH,
 ];
 
-/// The signals of job control, which only a prompt catches: those that stop a process, and the one that continues it.
+/// The signals of job control, which only a prompt catches: those that stop a process, and SIGCONT.
 const JOB_CONTROL: [Signal; 4] = [Signal::TSTP, Signal::TTIN, Signal::TTOU, Signal::CONT];
 
-/// `si_code` of a signal that the kernel made, such as those of a terminal's keys (`SI_KERNEL`).
+/// `si_code` of a signal that the kernel sent, such as those of a terminal's keys (`SI_KERNEL`).
 const FROM_KERNEL: i32 = 0x80;
 
-/// The signals that have arrived since this was made, in order.
+/// A queue of the caught signals in the order of their arrival.
 pub(crate) struct Signals {
-    arrived: UnixStream,
+    receiver: UnixStream,
 }
 
-/// A signal.
+/// A caught signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Arrived {
+pub(crate) struct ReceivedSignal {
     pub(crate) signal: Signal,
-    /// A terminal sent it: Ctrl-C and its like reach every process in the foreground.
-    pub(crate) by_terminal: bool,
+    /// `true` if a key of the terminal caused it, such as Ctrl-C, which signals every process in the foreground.
+    pub(crate) is_from_terminal: bool,
 }
 
 impl Signals {
-    /// Catches [`CAUGHT`], and SIGCHLD, from now on for the rest of the program.
+    /// Catches [`CAUGHT`] and SIGCHLD for the rest of the program.
     ///
     /// # Errors
     ///
-    /// The system has no socket or handler left to give.
+    /// Returns an [`io::Error`] if the socket cannot be created or a handler cannot be registered.
     pub(crate) fn catch() -> io::Result<Self> {
         Self::catch_also(&[])
     }
 
     /// As [`catch`](Self::catch), with the signals of job control. A system call that any of these interrupts fails with
-    /// `EINTR` and is not restarted: `tcsetattr` by a background process would otherwise raise SIGTTOU for ever.
+    /// `EINTR` and is not restarted: `tcsetattr` by a background process would otherwise raise SIGTTOU forever.
     pub(crate) fn catch_with_job_control() -> io::Result<Self> {
         let signals = Self::catch_also(&JOB_CONTROL)?;
         for signal in CAUGHT.iter().chain(&JOB_CONTROL) {
-            do_not_restart(*signal)?;
+            disable_restart(*signal)?;
         }
         Ok(signals)
     }
 
     fn catch_also(more: &[Signal]) -> io::Result<Self> {
-        let (arrived, sender) = UnixStream::pair()?;
-        // A handler must not wait. If ever the buffer is full, hundreds of signals are on their way already.
+        let (receiver, sender) = UnixStream::pair()?;
+        // A handler must not block. A full buffer holds hundreds of signals, so dropping one is acceptable.
         sender.set_nonblocking(true)?;
         let ignored = ignored_signals()?;
         let caught = CAUGHT.iter().chain(more);
@@ -77,23 +77,23 @@ impl Signals {
         for signal in caught.chain(&[Signal::CHILD]) {
             catch(*signal, sender.try_clone()?)?;
         }
-        Ok(Self { arrived })
+        Ok(Self { receiver })
     }
 
-    /// Waits for the next signal, which may never come.
-    pub(crate) fn next(&mut self) -> io::Result<Arrived> {
+    /// Blocks until the next signal.
+    pub(crate) fn next(&mut self) -> io::Result<ReceivedSignal> {
         let mut message = [0; 2];
-        self.arrived.read_exact(&mut message)?;
-        Self::read(message)
+        self.receiver.read_exact(&mut message)?;
+        Self::decode(message)
     }
 
     /// Returns the next signal if one has arrived.
-    pub(crate) fn try_next(&mut self) -> io::Result<Option<Arrived>> {
+    pub(crate) fn try_next(&mut self) -> io::Result<Option<ReceivedSignal>> {
         let mut message = [0; 2];
         loop {
-            // A handler writes both bytes at once, so both are there or none is.
-            match recv(&self.arrived, &mut message, RecvFlags::DONTWAIT) {
-                Ok(_) => return Self::read(message).map(Some),
+            // A handler writes both bytes at once, so either both can be read or none.
+            match recv(&self.receiver, &mut message, RecvFlags::DONTWAIT) {
+                Ok(_) => return Self::decode(message).map(Some),
                 Err(Errno::AGAIN) => return Ok(None),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -101,13 +101,13 @@ impl Signals {
         }
     }
 
-    fn read([number, by_kernel]: [u8; 2]) -> io::Result<Arrived> {
+    fn decode([number, is_from_kernel]: [u8; 2]) -> io::Result<ReceivedSignal> {
         let signal = Signal::from_named_raw(number.into())
             .ok_or_else(|| io::Error::other("a signal without a name was caught"))?;
         let keys = matches!(signal, Signal::INT | Signal::QUIT | Signal::WINCH);
-        Ok(Arrived {
+        Ok(ReceivedSignal {
             signal,
-            by_terminal: keys && by_kernel == 1,
+            is_from_terminal: keys && is_from_kernel == 1,
         })
     }
 }
@@ -115,15 +115,15 @@ impl Signals {
 impl AsFd for Signals {
     /// Readable when a signal has arrived.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.arrived.as_fd()
+        self.receiver.as_fd()
     }
 }
 
-/// Takes the default action of a caught signal that stops a process, and returns when the process was continued.
+/// Takes the default action of a caught signal that stops a process, and returns after the process was continued.
 ///
-/// The kernel decides whether it stops: a process group without a parent in its session, which nothing could continue, is
-/// not stopped by SIGTSTP, SIGTTIN and SIGTTOU.
-pub(crate) fn stop_by(signal: Signal) -> io::Result<()> {
+/// The kernel does not stop an orphaned process group on SIGTSTP, SIGTTIN and SIGTTOU, because no process could continue
+/// it.
+pub(crate) fn stop_with(signal: Signal) -> io::Result<()> {
     let handler = action(signal)?;
     // SAFETY: all fields are integers, an optional function or a signal set, for which zeros are SIG_DFL and the empty set.
     let default: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
@@ -133,8 +133,8 @@ pub(crate) fn stop_by(signal: Signal) -> io::Result<()> {
     Ok(stopped?)
 }
 
-/// Lets system calls fail with `EINTR` when the handler of this signal has run. An ignored signal has none.
-fn do_not_restart(signal: Signal) -> io::Result<()> {
+/// Makes system calls fail with `EINTR` after the handler of this signal has run. An ignored signal has no handler.
+fn disable_restart(signal: Signal) -> io::Result<()> {
     let mut action = action(signal)?;
     action.sa_flags &= !libc::SA_RESTART;
     set_action(signal, &action)
@@ -142,7 +142,7 @@ fn do_not_restart(signal: Signal) -> io::Result<()> {
 
 fn action(signal: Signal) -> io::Result<libc::sigaction> {
     let mut action = MaybeUninit::uninit();
-    // SAFETY: a null pointer asks only; the kernel writes the whole struct, if it returns 0.
+    // SAFETY: with a null pointer the action is only read; the kernel writes the whole struct if it returns 0.
     match unsafe { libc::sigaction(signal.as_raw(), ptr::null(), action.as_mut_ptr()) } {
         // SAFETY: written by the call.
         0 => Ok(unsafe { action.assume_init() }),
@@ -151,7 +151,7 @@ fn action(signal: Signal) -> io::Result<libc::sigaction> {
 }
 
 fn set_action(signal: Signal, action: &libc::sigaction) -> io::Result<()> {
-    // SAFETY: the action is SIG_DFL, or one that `action` has read with the handler of `signal_hook_registry` in it.
+    // SAFETY: the action is SIG_DFL, or one read by `action`, whose handler is that of `signal_hook_registry`.
     match unsafe { libc::sigaction(signal.as_raw(), action, ptr::null_mut()) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -160,19 +160,19 @@ fn set_action(signal: Signal, action: &libc::sigaction) -> io::Result<()> {
 
 fn catch(signal: Signal, sender: UnixStream) -> io::Result<()> {
     let number = u8::try_from(signal.as_raw()).map_err(io::Error::other)?;
-    // SAFETY: the handler runs at any moment, so it may only do what is async-signal-safe. It reads one field of its
-    // argument and makes one system call that does not wait and leaves `errno` alone; it neither allocates nor locks.
+    // SAFETY: the handler may run at any time, so it must be async-signal-safe. It reads one field of its argument and
+    // makes one system call that does not block and does not change `errno`; it neither allocates nor locks.
     let registered = unsafe {
         signal_hook_registry::register_sigaction(signal.as_raw(), move |info| {
             let message = [number, u8::from(info.si_code == FROM_KERNEL)];
-            // There is nobody to tell, and no memory to tell it with.
+            // A handler can neither report an error nor allocate.
             let _ = rustix::io::write(&sender, &message);
         })
     };
     registered.map(drop)
 }
 
-/// The set of signals that are ignored, as the kernel prints it: signal 1 is the lowest bit.
+/// Returns the set of ignored signals in the kernel's format: signal 1 is the lowest bit.
 fn ignored_signals() -> io::Result<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sets_of_signals_count_from_one() {
+    fn signal_1_is_the_lowest_bit_of_a_set() {
         assert!(is_in(Signal::HUP, 1));
         assert!(is_in(Signal::INT, 0b10) && !is_in(Signal::INT, 0b101));
     }

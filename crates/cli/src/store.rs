@@ -1,4 +1,4 @@
-//! The file store that the command line and the environment name.
+//! The file store of the command line and the environment.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use keyway_plugin_file::{STORE_VARIABLE, Store, StoreConfig, StoreError};
 
 use crate::failure::Failure;
 
-/// Where the file store is.
+/// The options that name the file store.
 #[derive(Args, Debug)]
 pub(crate) struct StoreOptions {
     /// The directory of the store [default: $KEYWAY_FILE_STORE, else `keyway` in $XDG_DATA_HOME].
@@ -17,7 +17,7 @@ pub(crate) struct StoreOptions {
 }
 
 impl StoreOptions {
-    /// A handle on the store, which touches nothing yet.
+    /// Returns a handle on the store. Opens no file.
     pub(crate) fn open(&self) -> Result<Store, Failure> {
         let given = self.store.as_deref().map(absolute).transpose()?;
         let lookup = |name: &str| match &given {
@@ -28,26 +28,26 @@ impl StoreOptions {
         Ok(Store::new(config))
     }
 
-    /// The directory of the store for the user. What the command line says is not repeated.
-    pub(crate) fn shown(&self, store: &Store) -> String {
+    /// Returns the directory of the store for the user. An argument is not repeated, because it may be a secret.
+    pub(crate) fn display_dir(&self, store: &Store) -> String {
         match self.store {
-            Some(_) => SHOWN.to_owned(),
+            Some(_) => STORE_PLACEHOLDER.to_owned(),
             None => store.dir().display().to_string(),
         }
     }
 
-    /// What a store said. What the command line says is not repeated.
+    /// Converts an error of the store. An argument is not repeated, because it may be a secret.
     pub(crate) fn failure(&self, error: &StoreError) -> Failure {
         let given = self.store.as_deref().and_then(|dir| absolute(dir).ok());
-        sentences(error, |text| match &given {
-            Some(dir) => text.replace(&dir.display().to_string(), SHOWN),
+        to_failure(error, |text| match &given {
+            Some(dir) => text.replace(&dir.display().to_string(), STORE_PLACEHOLDER),
             None => text.to_owned(),
         })
     }
 }
 
-/// Stands for a directory that was given with `--store`, as in the help of that option.
-const SHOWN: &str = "DIR";
+/// Replaces the argument of `--store` in messages, as in the help of that option.
+const STORE_PLACEHOLDER: &str = "DIR";
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| {
@@ -58,23 +58,23 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     })
 }
 
-/// What a store said, as our two sentences: its messages put what to do behind the last semicolon. `show` changes what is shown
-/// of it.
-fn sentences(error: &StoreError, show: impl Fn(&str) -> String) -> Failure {
+/// Converts an error of the store into two sentences: its remedy is the text after the last semicolon. `redact` removes
+/// arguments from the text.
+fn to_failure(error: &StoreError, redact: impl Fn(&str) -> String) -> Failure {
     if let StoreError::NoLocation = error {
         return Failure::error(
-            "nothing says where the file store is",
+            "the location of the file store is not known",
             "Set KEYWAY_FILE_STORE, XDG_DATA_HOME or HOME to an absolute path, or give --store",
         );
     }
-    let text = show(&error.to_string());
+    let text = redact(&error.to_string());
     match text.rsplit_once("; ") {
-        Some((what, advice)) => Failure::error(what, capitalised(advice)),
+        Some((what, advice)) => Failure::error(what, capitalize(advice)),
         None => Failure::error(text, advice(error)),
     }
 }
 
-/// What to do about an error whose message does not say it.
+/// Returns what to do about an error without a remedy in its text.
 fn advice(error: &StoreError) -> &'static str {
     match error {
         StoreError::Io { .. } => {
@@ -84,7 +84,7 @@ fn advice(error: &StoreError) -> &'static str {
     }
 }
 
-fn capitalised(text: &str) -> String {
+fn capitalize(text: &str) -> String {
     let mut characters = text.chars();
     let first = characters.next().map(|c| c.to_ascii_uppercase());
     first.into_iter().chain(characters).collect()
@@ -95,12 +95,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_store_advises_becomes_a_sentence() {
+    fn the_remedy_of_the_store_becomes_the_second_sentence() {
         let error = StoreError::IndexMissing {
             path: "/s/index.age".into(),
         };
         assert_eq!(
-            sentences(&error, str::to_owned).to_string(),
+            to_failure(&error, str::to_owned).to_string(),
             "keyway: /s/index.age is missing, although there are values beside it.\nRestore it from a backup.\n"
         );
     }

@@ -1,4 +1,4 @@
-//! What a wrong command line is answered with.
+//! Help, and failures of an invalid command line.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -10,50 +10,53 @@ use crate::cli::Cli;
 use crate::failure::Failure;
 use crate::output;
 
-/// What to tell whoever typed something that is not a command: help that was asked for, or a failure.
-pub(crate) enum Answer {
+/// The result of a command line without a command to run.
+pub(crate) enum Usage {
     /// Help or the version, for stdout.
-    Asked(String),
-    /// What is wrong.
-    Wrong(Failure),
+    Help(String),
+    /// The command line is invalid.
+    Invalid(Failure),
 }
 
-impl Answer {
-    /// Writes the answer and gives the exit code.
+impl Usage {
+    /// Prints the help or the failure, and returns the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         match self {
-            Self::Asked(text) => match output::print_text(text) {
+            Self::Help(text) => match output::print_text(text) {
                 Ok(exit) => exit.into(),
                 Err(failure) => failure.report(),
             },
-            Self::Wrong(failure) => failure.report(),
+            Self::Invalid(failure) => failure.report(),
         }
     }
 }
 
-/// The answer to what the parser could not take of `arguments`, which do not hold the program's name.
-pub(crate) fn answer(error: &clap::Error, arguments: &[OsString]) -> Answer {
+/// Explains an error of the parser. `arguments` are those without the program's name.
+pub(crate) fn explain(error: &clap::Error, arguments: &[OsString]) -> Usage {
     if matches!(
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     ) {
-        return Answer::Asked(error.render().to_string());
+        return Usage::Help(error.render().to_string());
     }
     let command = command(arguments);
-    let failure = special(error, &command).unwrap_or_else(|| {
-        Failure::usage(what(error, &command, arguments), advice(error, &command))
+    let failure = common_mistake(error, &command).unwrap_or_else(|| {
+        Failure::usage(
+            describe(error, &command, arguments),
+            advice(error, &command),
+        )
     });
-    Answer::Wrong(failure)
+    Usage::Invalid(failure)
 }
 
-/// Mistakes that many will make once.
-fn special(error: &clap::Error, command: &str) -> Option<Failure> {
+/// Returns the failure of a common mistake.
+fn common_mistake(error: &clap::Error, command: &str) -> Option<Failure> {
     let unknown = match error.kind() {
-        ErrorKind::UnknownArgument => text(error, ContextKind::InvalidArg),
+        ErrorKind::UnknownArgument => context(error, ContextKind::InvalidArg),
         _ => String::new(),
     };
     let invalid = match error.kind() {
-        ErrorKind::ValueValidation => text(error, ContextKind::InvalidValue),
+        ErrorKind::ValueValidation => context(error, ContextKind::InvalidValue),
         _ => String::new(),
     };
     let is_value = |word: &str| !word.is_empty() && !word.starts_with('-');
@@ -65,69 +68,69 @@ fn special(error: &clap::Error, command: &str) -> Option<Failure> {
         {
             Some(Failure::usage(
                 "the value does not go on the command line, where other programs could read it",
-                "Run `keyway set NAME` and type it, or pipe it to stdin; the shell's history has it now",
+                "Run `keyway set NAME` and enter it, or pipe it to stdin; the shell's history has it now",
             ))
         }
         "keyway run" if is_value(&unknown) => Some(Failure::usage(
-            "the command and its arguments go behind `--`",
+            "the command and its arguments belong after `--`",
             "Write `keyway run [OPTIONS] -- CMD ARGS...`",
         )),
         _ => None,
     }
 }
 
-/// What the parser says of one side of an error.
-fn text(error: &clap::Error, kind: ContextKind) -> String {
+/// Returns one part of the context of a parser error.
+fn context(error: &clap::Error, kind: ContextKind) -> String {
     error.get(kind).map(ToString::to_string).unwrap_or_default()
 }
 
-/// One sentence of what is wrong.
+/// Returns a sentence about what is invalid.
 ///
-/// No argument is repeated: any of them may be a secret that was typed in the wrong place, and what is on stderr ends in logs.
-/// Only what this program itself calls an option, a command or a value is named.
-fn what(error: &clap::Error, command: &str, arguments: &[OsString]) -> String {
-    let argument = name(&text(error, ContextKind::InvalidArg));
-    let place = |kind| place(&text(error, kind), arguments);
+/// No argument is repeated, because it may be a secret in the wrong place and stderr ends in logs. Only the program's own
+/// names of options, commands and values are printed.
+fn describe(error: &clap::Error, command: &str, arguments: &[OsString]) -> String {
+    let argument = name(&context(error, ContextKind::InvalidArg));
+    let position = |kind| position(&context(error, kind), arguments);
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
-            let place = place(ContextKind::InvalidSubcommand);
-            format!("{place} is not a command of `{command}`")
+            let position = position(ContextKind::InvalidSubcommand);
+            format!("{position} is not a command of `{command}`")
         }
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             "no command was given".to_owned()
         }
         ErrorKind::MissingRequiredArgument => format!("{argument} is missing"),
         ErrorKind::UnknownArgument if is_option_of(&argument, command) => {
-            format!("`{argument}` goes behind `{command}`, not before it")
+            format!("`{argument}` belongs after `{command}`, not before it")
         }
         ErrorKind::UnknownArgument if argument.starts_with('-') => {
-            let place = place(ContextKind::InvalidArg);
-            format!("{place} is not an option of `{command}`")
+            let position = position(ContextKind::InvalidArg);
+            format!("{position} is not an option of `{command}`")
         }
         ErrorKind::UnknownArgument => {
-            let place = place(ContextKind::InvalidArg);
-            format!("{place} is one too many for `{command}`")
+            let position = position(ContextKind::InvalidArg);
+            format!("{position} is one too many for `{command}`")
         }
-        ErrorKind::ArgumentConflict => match name(&text(error, ContextKind::PriorArg)) {
+        ErrorKind::ArgumentConflict => match name(&context(error, ContextKind::PriorArg)) {
             prior if prior == argument => format!("`{argument}` is given twice"),
             prior => format!("`{argument}` and `{prior}` do not go together"),
         },
-        ErrorKind::InvalidValue if text(error, ContextKind::InvalidValue).is_empty() => {
+        ErrorKind::InvalidValue if context(error, ContextKind::InvalidValue).is_empty() => {
             format!("`{argument}` needs a value")
         }
-        ErrorKind::InvalidValue => format!("{} is not known", of_argument(&argument)),
+        ErrorKind::InvalidValue => format!("{} is not known", describe_argument(&argument)),
         ErrorKind::TooManyValues => format!("`{argument}` takes no value"),
         ErrorKind::ValueValidation => {
             let reason = std::error::Error::source(error).map(ToString::to_string);
             let reason = reason.unwrap_or_default();
-            format!("{} is not valid: {reason}", of_argument(&argument))
+            format!("{} is not valid: {reason}", describe_argument(&argument))
         }
         ErrorKind::InvalidUtf8 => "an argument is not UTF-8".to_owned(),
         _ => "the command line cannot be read".to_owned(),
     }
 }
 
-/// Whether the command that was meant takes this option, which then stands in the wrong place.
+/// Returns `true` if `command` has this option, which is then in the wrong place.
 fn is_option_of(argument: &str, command: &str) -> bool {
     let mut found = Cli::command();
     for word in command.split(' ').skip(1) {
@@ -140,44 +143,44 @@ fn is_option_of(argument: &str, command: &str) -> bool {
     long.is_some() && found.get_arguments().any(|known| known.get_long() == long)
 }
 
-/// What a value was given for: an option, or a place in the command line.
-fn of_argument(argument: &str) -> String {
+/// Returns the name of the argument that a value belongs to.
+fn describe_argument(argument: &str) -> String {
     match argument.starts_with('-') {
         true => format!("the value of `{argument}`"),
         false => format!("the {argument}"),
     }
 }
 
-/// Which argument it is that the parser calls `word`, counted from 1.
-fn place(word: &str, arguments: &[OsString]) -> String {
-    let is_meant = |argument: &OsString| {
+/// Returns the position of the argument that the parser calls `word`, counted from 1.
+fn position(word: &str, arguments: &[OsString]) -> String {
+    let is_named = |argument: &OsString| {
         let argument = argument.to_string_lossy();
         let head = argument.split('=').next().unwrap_or_default();
         argument == word || head == word
     };
-    match arguments.iter().position(is_meant) {
+    match arguments.iter().position(is_named) {
         Some(index) => format!("argument {}", index + 1),
         None => "an argument".to_owned(),
     }
 }
 
-/// The name in `<NAME>`, `[NAME]`, `--name <VALUE>` or `--name=value`.
+/// Returns the name in `<NAME>`, `[NAME]`, `--name <VALUE>` or `--name=value`.
 fn name(argument: &str) -> String {
     let word = argument.split([' ', '=']).next().unwrap_or_default();
     let word = word.trim_end_matches("...");
     word.trim_matches(['<', '>', '[', ']']).to_owned()
 }
 
-/// One sentence of what to do.
+/// Returns a sentence about what to do.
 fn advice(error: &clap::Error, command: &str) -> String {
     let commands = || {
-        let typed = text(error, ContextKind::InvalidSubcommand);
+        let input = context(error, ContextKind::InvalidSubcommand);
         let mut words = words(error.get(ContextKind::SuggestedSubcommand)?);
-        words.retain(|word| is_slip(&typed, word));
+        words.retain(|word| is_one_edit_away(&input, word));
         list(&words)
     };
-    let typed = text(error, ContextKind::InvalidSubcommand);
-    if let Some(hint) = hint(&typed).filter(|_| command == "keyway") {
+    let input = context(error, ContextKind::InvalidSubcommand);
+    if let Some(hint) = hint(&input).filter(|_| command == "keyway") {
         return hint;
     }
     let suggested = [ContextKind::ValidValue, ContextKind::SuggestedArg]
@@ -189,9 +192,9 @@ fn advice(error: &clap::Error, command: &str) -> String {
     }
 }
 
-/// What does here what a command of this name does elsewhere.
-fn hint(typed: &str) -> Option<String> {
-    let command = match typed {
+/// Returns a hint for the name that other programs give to a command of ours.
+fn hint(input: &str) -> Option<String> {
+    let command = match input {
         "read" | "show" | "cat" | "view" => "get",
         "list" | "search" | "find" => "ls",
         "insert" | "put" | "add" | "create" | "write" | "store" => "set",
@@ -200,7 +203,7 @@ fn hint(typed: &str) -> Option<String> {
         "start" | "daemon" | "agent" => "serve",
         "plugin" | "providers" => "plugins",
         "trust" | "enable" | "disable" | "reload" => {
-            return Some(format!("Run `keyway plugins {typed}`"));
+            return Some(format!("Run `keyway plugins {input}`"));
         }
         "stop" | "quit" => {
             return Some(
@@ -209,7 +212,8 @@ fn hint(typed: &str) -> Option<String> {
         }
         "status" | "doctor" => {
             return Some(
-                "Run `keyway plugins` and `keyway config` to see how things are".to_owned(),
+                "Run `keyway plugins` and `keyway config` to see the state of the daemon"
+                    .to_owned(),
             );
         }
         "logs" | "log" => {
@@ -225,7 +229,7 @@ fn hint(typed: &str) -> Option<String> {
     ))
 }
 
-/// The words that the parser suggests.
+/// Returns the suggestions of the parser.
 fn words(value: &ContextValue) -> Vec<String> {
     match value {
         ContextValue::String(word) => vec![word.clone()],
@@ -234,32 +238,32 @@ fn words(value: &ContextValue) -> Vec<String> {
     }
 }
 
-/// The words as `a`, `b` or `c`.
+/// Formats words as `a`, `b` or `c`.
 fn list(words: &[String]) -> Option<String> {
     let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-    let (last, rest) = quoted.split_last()?;
-    Some(match rest {
+    let (last, others) = quoted.split_last()?;
+    Some(match others {
         [] => last.clone(),
-        _ => format!("{} or {last}", rest.join(", ")),
+        _ => format!("{} or {last}", others.join(", ")),
     })
 }
 
-/// Whether one slip of the fingers makes `word` of what was typed: a character too many, one too few, another one, or two in
-/// the other order. A command is suggested only then: following a suggestion runs it.
-fn is_slip(typed: &str, word: &str) -> bool {
-    let (typed, word): (Vec<char>, Vec<char>) = (typed.chars().collect(), word.chars().collect());
-    let n_equal = typed.iter().zip(&word).take_while(|(a, b)| a == b).count();
-    let (typed, word) = (&typed[n_equal..], &word[n_equal..]);
-    match (typed, word) {
-        ([_, typed @ ..], word) if typed == word => true,
-        (typed, [_, word @ ..]) if typed == word => true,
-        ([_, typed @ ..], [_, word @ ..]) if typed == word => true,
-        ([a, b, typed @ ..], [c, d, word @ ..]) => (a, b) == (d, c) && typed == word,
+/// Returns `true` if `input` is at Damerau-Levenshtein distance 1 from `word`: one insertion, deletion, substitution or
+/// transposition. Only such commands are suggested, because a user may run a suggestion unread.
+fn is_one_edit_away(input: &str, word: &str) -> bool {
+    let (input, word): (Vec<char>, Vec<char>) = (input.chars().collect(), word.chars().collect());
+    let n_equal = input.iter().zip(&word).take_while(|(a, b)| a == b).count();
+    let (input, word) = (&input[n_equal..], &word[n_equal..]);
+    match (input, word) {
+        ([_, input @ ..], word) if input == word => true,
+        (input, [_, word @ ..]) if input == word => true,
+        ([_, input @ ..], [_, word @ ..]) if input == word => true,
+        ([a, b, input @ ..], [c, d, word @ ..]) => (a, b) == (d, c) && input == word,
         _ => false,
     }
 }
 
-/// The command that the arguments lead to, whose help says more: `keyway`, `keyway set`, `keyway plugins enable`.
+/// Returns the innermost command of the arguments: `keyway`, `keyway set`, `keyway plugins enable`.
 fn command(arguments: &[OsString]) -> String {
     let mut command = Cli::command();
     let mut path = command.get_name().to_owned();
@@ -278,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_is_found_among_its_options() {
+    fn command_skips_options_and_their_values() {
         let check = |line: &str, expected: &str| {
             let arguments: Vec<_> = line.split_whitespace().map(OsString::from).collect();
             assert_eq!(command(&arguments), expected);
@@ -291,33 +295,33 @@ mod tests {
     }
 
     #[test]
-    fn hints_name_commands_that_exist() {
-        for typed in [
+    fn hints_name_existing_commands() {
+        for input in [
             "read", "list", "put", "delete", "exec", "start", "plugin", "enable",
         ] {
-            let hint = hint(typed).unwrap();
+            let hint = hint(input).unwrap();
             let named = hint.split('`').nth(1).unwrap();
             let words: Vec<_> = named.split(' ').skip(1).map(OsString::from).collect();
-            assert_eq!(command(&words), named, "{typed}");
-            assert!(words.len() > usize::from(typed == "enable"), "{hint}");
+            assert_eq!(command(&words), named, "{input}");
+            assert!(words.len() > usize::from(input == "enable"), "{hint}");
         }
         assert_eq!(hint("not-a-real-token"), None);
     }
 
     #[test]
-    fn an_option_of_the_command_is_known_as_one() {
+    fn an_option_of_the_command_is_recognised() {
         assert!(is_option_of("--config", "keyway serve"));
         assert!(!is_option_of("--config", "keyway get") && !is_option_of("x", "keyway serve"));
     }
 
     #[test]
-    fn only_a_slip_of_the_fingers_is_corrected() {
-        for typed in ["gett", "ge", "gat", "egt", "gte"] {
-            assert!(is_slip(typed, "get"), "{typed}");
+    fn only_a_single_edit_is_suggested() {
+        for input in ["gett", "ge", "gat", "egt", "gte"] {
+            assert!(is_one_edit_away(input, "get"), "{input}");
         }
-        for typed in ["stop", "g", "got it", ""] {
-            assert!(!is_slip(typed, "get"), "{typed}");
+        for input in ["stop", "g", "got it", ""] {
+            assert!(!is_one_edit_away(input, "get"), "{input}");
         }
-        assert!(!is_slip("stop", "set") && !is_slip("restore", "serve"));
+        assert!(!is_one_edit_away("stop", "set") && !is_one_edit_away("restore", "serve"));
     }
 }

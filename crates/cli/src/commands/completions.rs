@@ -1,4 +1,4 @@
-//! `keyway completions`: what a shell needs to complete our command lines.
+//! `keyway completions`: shell completions.
 
 use clap::{Args, Command};
 use clap_complete::Shell;
@@ -7,14 +7,14 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
 
-/// Which shell.
+/// Options of `keyway completions`.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// The shell that is to read them.
     shell: Shell,
 }
 
-/// Prints the script for this command line.
+/// Prints the completion script of a shell.
 pub(crate) fn run(options: &Options, mut command_line: Command) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut command_line, "keyway", &mut script);

@@ -1,4 +1,4 @@
-//! `keyway config`: what the configuration file says as `serve` reads it, and whether the running daemon has the same.
+//! `keyway config`: shows the configuration as `serve` reads it, and compares it with that of the running daemon.
 
 use std::env;
 use std::fmt::Write as _;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use keyway_local::SOCKET_VARIABLE;
+use keyway_local::{SOCKET_VARIABLE, escape_untrusted};
 use keyway_proto::keyway::v1::{ManagementServiceClient, StatusRequest, StatusResponse};
 use keyway_resolver::ResolveError;
 use keyway_runtime::{Config, ListedSetting};
@@ -18,12 +18,11 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::output::{self, json};
-use crate::printable::printable;
 
-/// A daemon that needs longer for its status is reported as one that does not say.
+/// Timeout of the daemon's status, after which the comparison is reported as unknown.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Which configuration is shown or checked.
+/// Options of `keyway config`.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     #[command(subcommand)]
@@ -32,7 +31,7 @@ pub(crate) struct Options {
     config: ConfigOptions,
 }
 
-/// What to do; without it the configuration is shown.
+/// The action; without one the configuration is shown.
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Check a configuration file, without using it.
@@ -55,7 +54,7 @@ fn check(file: &Path) -> Result<Exit, Failure> {
         config: Some(file.into()),
         ..ConfigOptions::default()
     };
-    let config = Settings::of_file(&options)?
+    let config = Settings::from_config_options(&options)?
         .read()
         .map_err(|error| settings::failure(&error, Some("the argument")))?;
     for warning in &config.warnings {
@@ -69,10 +68,10 @@ fn show(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
         has_state_dir: options.config.state_dir.is_some(),
         has_socket: env::var_os(SOCKET_VARIABLE).is_some_and(|text| !text.is_empty()),
     };
-    let config = Settings::of_file(&options.config)?
+    let config = Settings::from_config_options(&options.config)?
         .read()
         .map_err(|error| settings::failure(&error, options.config.given()))?;
-    let comparison = daemon::ask(globals, async |daemon| {
+    let comparison = daemon::with_client(globals, async |daemon| {
         let daemon = daemon.with_timeout(globals.timeout.unwrap_or(STATUS_TIMEOUT));
         let client = ManagementServiceClient::from(daemon.rpc());
         Ok(match client.status(StatusRequest {}).await {
@@ -92,10 +91,10 @@ fn show(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
     output::print_text(listing(&config, &overrides) + &comparison.sentence())
 }
 
-/// The configuration as `--json` shows it.
+/// The output of `--json`.
 #[derive(Debug, Serialize)]
 struct Shown {
-    /// `None`: no file was read.
+    /// `None` if no file was read.
     file: Option<String>,
     settings: Vec<ShownSetting>,
     /// `same`, `different`, `not_running` or `unknown`.
@@ -106,7 +105,7 @@ struct Shown {
 struct ShownSetting {
     table: String,
     key: &'static str,
-    /// As it would stand in the file; `None` for a default that no value expresses.
+    /// The value in the syntax of the file; `None` for a default without a value.
     value: Option<String>,
     /// `None` for a default.
     line: Option<usize>,
@@ -134,14 +133,14 @@ impl Shown {
     }
 }
 
-/// Whether the running daemon has the configuration that was read.
+/// The comparison with the configuration of the running daemon.
 #[derive(Debug, PartialEq, Eq)]
 enum Comparison {
     Same,
-    /// It has another one: of this file, if it has one.
+    /// The daemon has another configuration; holds its file, if it has one.
     Different(Option<String>),
     NoDaemon,
-    /// It does not say, for this reason.
+    /// The daemon's configuration is not known, for this reason.
     Unknown(String),
 }
 
@@ -166,7 +165,7 @@ impl Comparison {
             Self::Different(file) => {
                 let file = file.as_deref().map_or_else(
                     || "no configuration file".to_owned(),
-                    |file| format!("a configuration of {}", printable(file)),
+                    |file| format!("a configuration of {}", escape_untrusted(file)),
                 );
                 format!(
                     "\n# The running daemon has another configuration: it read {file}. Run `keyway plugins reload` after a change of \
@@ -175,7 +174,7 @@ impl Comparison {
             }
             Self::NoDaemon => "\n# No daemon is running.\n".into(),
             Self::Unknown(reason) => {
-                let reason = printable(reason);
+                let reason = escape_untrusted(reason);
                 format!(
                     "\n# Whether the running daemon has this configuration is not known: {reason}.\n"
                 )
@@ -184,21 +183,21 @@ impl Comparison {
     }
 }
 
-/// What wins over the file.
+/// The settings of the command line and the environment that override the file.
 #[derive(Default)]
 struct Overrides {
-    /// `--state-dir` is given.
+    /// `true` if `--state-dir` is given.
     has_state_dir: bool,
-    /// The environment names an address.
+    /// `true` if the environment names an address.
     has_socket: bool,
 }
 
 impl Overrides {
-    /// Lists the settings, each with what wins over the file.
+    /// Lists the settings, each with the name of its override if there is one.
     fn listing(&self, config: &Config) -> Vec<(ListedSetting, Option<&'static str>)> {
-        let with_winner = |mut setting: ListedSetting| match setting.key {
+        let with_override = |mut setting: ListedSetting| match setting.key {
             "state_dir" if self.has_state_dir => {
-                // An argument is not repeated: it could be a secret in the wrong place.
+                // An argument is not repeated: it may be a secret in the wrong place.
                 (setting.value, setting.line) = (None, None);
                 setting.meaning = "as given";
                 (setting, Some("--state-dir"))
@@ -209,11 +208,11 @@ impl Overrides {
             }
             _ => (setting, None),
         };
-        config.listing().into_iter().map(with_winner).collect()
+        config.listing().into_iter().map(with_override).collect()
     }
 }
 
-/// The settings as they would stand in a file, each with its line there.
+/// Formats the settings in the syntax of the file, each with its line.
 fn listing(config: &Config, overrides: &Overrides) -> String {
     let (mut text, name) = match &config.file {
         Some(path) => {
@@ -229,14 +228,14 @@ fn listing(config: &Config, overrides: &Overrides) -> String {
         ),
     };
     let mut table = String::new();
-    for (setting, winner) in overrides.listing(config) {
+    for (setting, override_name) in overrides.listing(config) {
         if setting.table != table {
             table.clone_from(&setting.table);
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = write!(text, "\n[{table}]\n");
         }
-        let origin = match (winner, setting.line) {
-            (Some(winner), _) => winner.to_owned(),
+        let origin = match (override_name, setting.line) {
+            (Some(name), _) => name.to_owned(),
             (None, Some(line)) => format!("{name}:{line}"),
             (None, None) => "default".to_owned(),
         };
@@ -253,7 +252,7 @@ fn written(setting: &ListedSetting) -> String {
 }
 
 fn shown_path(path: &Path) -> String {
-    printable(&path.display().to_string())
+    escape_untrusted(&path.display().to_string())
 }
 
 #[cfg(test)]
@@ -294,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_wins_over_the_file_is_named_instead_of_a_line() {
+    fn an_override_is_named_instead_of_a_line() {
         let config = config("listen = ['@two']\nstate_dir = '/not/shown'");
         let overrides = Overrides {
             has_state_dir: true,

@@ -1,5 +1,6 @@
-//! `keyway get --explain`: which provider answers for an id, and why.
+//! `keyway get --explain`: how the daemon resolves a query.
 
+use keyway_local::escape_untrusted;
 use keyway_proto::keyway::v1::{
     ExplainRequest, ExplainResponse, ExplainedId, ExplainedProvider, FailureKind,
     ManagementServiceClient, Outcome,
@@ -11,13 +12,12 @@ use crate::daemon::{self, Daemon};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{self, Table, json};
-use crate::printable::printable;
 
-/// How a query was resolved, as `--json` shows it.
+/// How a query was resolved; the output of `--json`.
 #[derive(Debug, Serialize)]
 struct Explanation {
     ids: Vec<Explained>,
-    /// The providers that failed; for a pattern they may hold ids that are not among these.
+    /// The providers that failed; for a pattern they may hold further ids.
     failed: Vec<Failed>,
 }
 
@@ -25,7 +25,7 @@ struct Explanation {
 #[derive(Debug, Serialize)]
 struct Failed {
     name: String,
-    /// The kind of failure, as in `LOCKED`.
+    /// The kind of failure, such as `LOCKED`.
     kind: &'static str,
     message: String,
 }
@@ -39,13 +39,13 @@ struct Explained {
     providers: Vec<Provider>,
 }
 
-/// What one provider did.
+/// The outcome of one provider.
 #[derive(Debug, Serialize)]
 struct Provider {
     rank: Option<u32>,
     name: String,
     outcome: &'static str,
-    /// The kind of failure, as in `LOCKED`.
+    /// The kind of failure, such as `LOCKED`.
     kind: Option<&'static str>,
     version: String,
     message: String,
@@ -57,9 +57,9 @@ pub(super) async fn run(daemon: &Daemon, pattern: &Pattern, json: bool) -> Resul
     let request = ExplainRequest {
         pattern: Some(pattern.to_string()),
     };
-    let answer = client.explain(request).await;
-    let answer = answer.map_err(|error| daemon::refused(pattern, error.into()))?;
-    let explanation = Explanation::from(answer.into_message());
+    let response = client.explain(request).await;
+    let response = response.map_err(|error| daemon::explain_failure(pattern, error.into()))?;
+    let explanation = Explanation::from(response.into_message());
     if json {
         return output::print_text(json::line(&explanation));
     }
@@ -74,7 +74,7 @@ pub(super) async fn run(daemon: &Daemon, pattern: &Pattern, json: bool) -> Resul
     output::print_text(parts.join("\n"))
 }
 
-/// The providers that failed for a pattern.
+/// Formats the providers that failed for a pattern.
 fn failed_text(failed: &[Failed]) -> String {
     let mut table = Table::new(["PROVIDER", "OUTCOME", "MESSAGE"]);
     for failed in failed {
@@ -84,7 +84,7 @@ fn failed_text(failed: &[Failed]) -> String {
     format!("other ids of these providers: uncertain\n{table}")
 }
 
-/// A kind of failure for the user.
+/// Formats a kind of failure for the user.
 fn kind_word(kind: &str) -> String {
     kind.to_lowercase().replace('_', " ")
 }
@@ -146,7 +146,7 @@ fn word(outcome: Outcome) -> &'static str {
 impl Explained {
     fn text(&self) -> String {
         let provider = match &self.provider {
-            Some(provider) => format!(" of {}", printable(provider)),
+            Some(provider) => format!(" of {}", escape_untrusted(provider)),
             None => String::new(),
         };
         let mut table = Table::new(["RANK", "PROVIDER", "OUTCOME", "VERSION", "MESSAGE"]);
@@ -166,7 +166,7 @@ impl Explained {
         }
         format!(
             "{}: {}{provider}\n{table}",
-            printable(&self.id),
+            escape_untrusted(&self.id),
             self.outcome
         )
     }

@@ -1,4 +1,4 @@
-//! `keyway get`: the value of one secret.
+//! `keyway get`: prints the value of one secret.
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _};
@@ -8,25 +8,25 @@ use keyway_resolver::{Envelope, GetOneError, Id, Pattern, ResolveError, Secrets}
 use zeroize::Zeroizing;
 
 use super::explain;
-use crate::daemon::{self, Daemon, Session};
+use crate::daemon::{self, Daemon, QueryContext};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::failures::plain;
+use crate::failures::copyable;
 use crate::globals::Globals;
 use crate::inventory::{self, Kind, Plugin, Status};
 use crate::names;
 use crate::output::{self, json};
 
-/// Which secret, and in which form.
+/// Options of `keyway get`.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// The secret's id, or a pattern that matches one secret: `*` is one component, `**` any number of them.
     #[arg(value_parser = names::pattern)]
     pattern: Pattern,
-    /// Print the value as it is, byte for byte, without a line break behind it.
+    /// Print the value as it is, byte for byte, without a line break after it.
     #[arg(long)]
     value: bool,
-    /// Print which providers were asked in which order, and what came of it; never the value.
+    /// Print which providers were called in which order, with their outcomes; never the value.
     #[arg(long, conflicts_with = "value")]
     explain: bool,
 }
@@ -40,44 +40,46 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
             "Run `keyway get --help` to see what it takes",
         ));
     }
-    daemon::ask(globals, async |daemon| {
+    daemon::with_client(globals, async |daemon| {
         if options.explain {
             return explain::run(&daemon, pattern, globals.json).await;
         }
-        let session = Session {
+        let context = QueryContext {
             daemon: &daemon,
             globals,
         };
-        let secrets = secrets(session, pattern).await?;
-        let failed = session.failed(pattern, &secrets.failures, true).await;
+        let secrets = secrets(context, pattern).await?;
+        let failed = context
+            .provider_failure(pattern, &secrets.failures, true)
+            .await;
         let envelope = only(pattern, &secrets, failed.as_ref())?;
         print(globals, options, envelope)?;
         if let Some(rejected) = secrets.rejected.first() {
             output::note(format_args!(
-                "a part of the answer was left out: {rejected}"
+                "a part of the response was ignored: {rejected}"
             ));
         }
         failed.map_or(Ok(Exit::Done), Err)
     })
 }
 
-/// What the daemon returned. One id has a certain value, or there is a failure.
-async fn secrets(session: Session<'_>, pattern: &Pattern) -> Result<Secrets, Failure> {
+/// Returns the result of the query. For one id it holds exactly one certain value.
+async fn secrets(context: QueryContext<'_>, pattern: &Pattern) -> Result<Secrets, Failure> {
     let result = match pattern.as_id() {
-        Some(id) => session.daemon.get_one(&id).await.map(|envelope| {
+        Some(id) => context.daemon.get_one(&id).await.map(|envelope| {
             let mut secrets = Secrets::default();
             secrets.envelopes.push(envelope);
             secrets
         }),
-        None => session.daemon.get(pattern).await.map_err(Into::into),
+        None => context.daemon.get(pattern).await.map_err(Into::into),
     };
     match (result, pattern.as_id()) {
         (Ok(secrets), _) => Ok(secrets),
         (Err(GetOneError::Resolve(ResolveError::NotFound { .. })), _) => {
-            Err(not_asked(session.daemon, pattern).await)
+            Err(not_found(context.daemon, pattern).await)
         }
-        (Err(error), Some(id)) => Err(session.one_failure(&id, error).await),
-        (Err(GetOneError::Resolve(error)), None) => Err(session.failure(pattern, error).await),
+        (Err(error), Some(id)) => Err(context.id_failure(&id, error).await),
+        (Err(GetOneError::Resolve(error)), None) => Err(context.failure(pattern, error).await),
         (Err(error), None) => Err(Failure::error(
             error,
             "Run `keyway plugins` to see the providers",
@@ -85,26 +87,38 @@ async fn secrets(session: Session<'_>, pattern: &Pattern) -> Result<Secrets, Fai
     }
 }
 
-/// Nothing was found; says so with the providers that might hold it if they ran: those that are disabled, available or
-/// untrusted, and those that have never said what they provide.
-async fn not_asked(daemon: &Daemon, pattern: &Pattern) -> Failure {
+/// Returns the failure of a query without a match. It names the plugins that were not called but may hold a match: those
+/// that are disabled, available or untrusted, and those whose realm is not known.
+async fn not_found(daemon: &Daemon, pattern: &Pattern) -> Failure {
     let failure = daemon::not_found(pattern);
-    // That nothing was found is certain, with or without a list of plugins.
+    // The list only adds details, so its failure does not matter.
     let Ok(plugins) = inventory::list(daemon).await else {
         return failure;
     };
-    beside_silent(&failure, pattern, &plugins)
+    with_uncalled_plugins(&failure, pattern, &plugins)
 }
 
-/// The failure of a query that found nothing, with the plugins that were not asked; those that can be switched on come first.
-fn beside_silent(failure: &Failure, pattern: &Pattern, plugins: &[Plugin]) -> Failure {
-    let names = |wanted: &dyn Fn(&Plugin) -> bool| -> Vec<&str> {
-        let found = plugins.iter().filter(|plugin| wanted(plugin));
-        found.map(|plugin| plugin.name.as_str()).collect()
-    };
-    let mut silent = Vec::new();
+/// Adds the uncalled plugins to the failure of a query without a match. Plugins that can be switched on take precedence.
+fn with_uncalled_plugins(failure: &Failure, pattern: &Pattern, plugins: &[Plugin]) -> Failure {
+    let (clauses, commands) = switchable(pattern, plugins);
+    if !clauses.is_empty() {
+        let commands = commands.join(" or ");
+        let advice = format!("Run {commands} to use it, or `keyway ls` to see what there is");
+        return with_clauses(failure, &clauses, &advice);
+    }
+    let clauses = unknown(plugins);
+    if clauses.is_empty() {
+        return failure.clone();
+    }
+    let advice = "Run `keyway plugins` to see why, or `keyway ls` to see what there is";
+    with_clauses(failure, &clauses, advice)
+}
+
+/// Returns clauses about the plugins that may match but must be trusted or enabled first, and the commands that do so.
+fn switchable(pattern: &Pattern, plugins: &[Plugin]) -> (Vec<String>, Vec<String>) {
+    let mut clauses = Vec::new();
     let mut commands = Vec::new();
-    for (status, verb, what) in [
+    for (status, verb, predicate) in [
         (
             Status::Untrusted,
             "trust",
@@ -121,105 +135,104 @@ fn beside_silent(failure: &Failure, pattern: &Pattern, plugins: &[Plugin]) -> Fa
             ["is turned off", "are turned off"],
         ),
     ] {
-        let names = names(&|plugin: &Plugin| plugin.status == status && plugin.may_answer(pattern));
+        let names = names(plugins, |plugin| {
+            plugin.status == status && plugin.may_match(pattern)
+        });
         if let Some(first) = names.first() {
-            commands.push(format!("`keyway plugins {verb} {}`", plain(first)));
-            silent.push(clause(&names, what));
+            commands.push(format!("`keyway plugins {verb} {}`", copyable(first)));
+            clauses.push(clause(&names, predicate));
         }
     }
-    if !silent.is_empty() {
-        let commands = commands.join(" or ");
-        let advice =
-            format!("Run {commands} if it should be asked, or `keyway ls` to see what there is");
-        return but(failure, &silent, &advice);
-    }
-    let unknown = |is_meant: fn(Status) -> bool| {
-        names(&|plugin: &Plugin| plugin.kind == Kind::Unknown && is_meant(plugin.status))
-    };
-    let is_other = |status| !matches!(status, Status::Refused | Status::Absent);
-    let silent: Vec<String> = [
+    (clauses, commands)
+}
+
+/// Returns clauses about the plugins whose kind and realm are not known.
+fn unknown(plugins: &[Plugin]) -> Vec<String> {
+    let mut clauses = Vec::new();
+    for (has_status, predicate) in [
         (
-            unknown(|status| status == Status::Refused),
+            (|status| status == Status::Refused) as fn(Status) -> bool,
             ["is refused", "are refused"],
         ),
         (
-            unknown(is_other),
+            |status| !matches!(status, Status::Refused | Status::Absent),
             ["has never started", "have never started"],
         ),
         (
-            unknown(|status| status == Status::Absent),
+            |status| status == Status::Absent,
             ["is absent", "are absent"],
         ),
-    ]
-    .into_iter()
-    .filter(|(names, _)| !names.is_empty())
-    .map(|(names, what)| clause(&names, what))
-    .collect();
-    if silent.is_empty() {
-        return failure.clone();
+    ] {
+        let names = names(plugins, |plugin| {
+            plugin.kind == Kind::Unknown && has_status(plugin.status)
+        });
+        if !names.is_empty() {
+            clauses.push(clause(&names, predicate));
+        }
     }
-    but(
-        failure,
-        &silent,
-        "Run `keyway plugins` to see why, or `keyway ls` to see what there is",
-    )
+    clauses
 }
 
-/// Some plugins and what is said of them; `verb` is for one and for several.
-fn clause(plugins: &[&str], verb: [&str; 2]) -> String {
+fn names(plugins: &[Plugin], is_included: impl Fn(&Plugin) -> bool) -> Vec<&str> {
+    let included = plugins.iter().filter(|plugin| is_included(plugin));
+    included.map(|plugin| plugin.name.as_str()).collect()
+}
+
+/// Formats a clause about some plugins; `predicate` has its forms for one and for several.
+fn clause(plugins: &[&str], predicate: [&str; 2]) -> String {
     format!(
         "{} {}",
         plugins.join(", "),
-        verb[usize::from(plugins.len() > 1)]
+        predicate[usize::from(plugins.len() > 1)]
     )
 }
 
-/// The failure with the plugins that might have prevented it.
-fn but(failure: &Failure, silent: &[String], advice: &str) -> Failure {
-    let silent = silent.join(" and ");
+/// Appends clauses about uncalled plugins to a failure.
+fn with_clauses(failure: &Failure, clauses: &[String], advice: &str) -> Failure {
+    let clauses = clauses.join(" and ");
     Failure::new(
         failure.exit(),
-        format_args!("{}, but {silent}", failure.what()),
+        format_args!("{}, but {clauses}", failure.what()),
         advice,
     )
 }
 
-/// The secret, if there is exactly one.
+/// Returns the secret if there is exactly one.
 fn only<'a>(
     pattern: &Pattern,
     secrets: &'a Secrets,
     failed: Option<&Failure>,
 ) -> Result<&'a Envelope, Failure> {
     match secrets.envelopes.as_slice() {
-        [] => Err(nothing(pattern, secrets, failed)),
+        [] => Err(no_match(pattern, secrets, failed)),
         [envelope] => Ok(envelope),
         several => {
-            let failure = not_one(pattern, several);
+            let failure = several_matches(pattern, several);
             Err(match failed {
-                // The exit code that applies first, with all that happened.
-                Some(failed) => failed.clone().beside(&failure),
+                Some(failed) => failed.clone().combined_with(&failure),
                 None => failure,
             })
         }
     }
 }
 
-/// A daemon says *not found* by itself; a success without a secret means the same unless a provider failed.
-fn nothing(pattern: &Pattern, secrets: &Secrets, failed: Option<&Failure>) -> Failure {
+/// Returns the failure of a result without a secret. Keyway's daemon returns `not_found` itself; other implementations may
+/// return an empty result.
+fn no_match(pattern: &Pattern, secrets: &Secrets, failed: Option<&Failure>) -> Failure {
     if let Some(failed) = failed {
         return failed.clone();
     }
     match secrets.rejected.first() {
         Some(rejected) => Failure::error(
-            format_args!("the daemon's answer about {pattern} is wrong: {rejected}"),
+            format_args!("the daemon's response for {pattern} is invalid: {rejected}"),
             "Run `keyway plugins` to see the providers",
         ),
         None => daemon::not_found(pattern),
     }
 }
 
-/// Several secrets, or one that several providers have.
-fn not_one(pattern: &Pattern, envelopes: &[Envelope]) -> Failure {
+/// Returns the failure of several secrets, or of one id of several providers.
+fn several_matches(pattern: &Pattern, envelopes: &[Envelope]) -> Failure {
     let mut providers: BTreeMap<&Id, Vec<String>> = BTreeMap::new();
     for envelope in envelopes {
         let provider = envelope.provider.clone();
@@ -233,7 +246,7 @@ fn not_one(pattern: &Pattern, envelopes: &[Envelope]) -> Failure {
         .map(|(id, providers)| format!("{id} ({})", providers.join(", ")));
     Failure::error(
         format_args!("{} secrets match {pattern}", providers.len()),
-        "Ask for one of them by its id",
+        "Request one of them by its id",
     )
     .with_details(lines)
 }
@@ -261,7 +274,7 @@ fn print(globals: &Globals, options: &Options, envelope: &Envelope) -> Result<Ex
     output::print(&line)
 }
 
-/// Whether a terminal shows it without obeying it.
+/// Returns `true` if the value has no control characters that a terminal would interpret.
 fn is_text(value: &[u8]) -> bool {
     let allowed = |c: char| !c.is_control() || matches!(c, '\n' | '\r' | '\t');
     str::from_utf8(value).is_ok_and(|text| text.chars().all(allowed))
@@ -272,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_plugin_that_was_not_asked_is_named_with_what_switches_it_on() {
+    fn uncalled_plugins_are_named_with_the_command_that_includes_them() {
         let pattern = "web/token".parse().unwrap();
         let failure = daemon::not_found(&pattern);
         let plugin = |name: &str, status, realm: &str| Plugin {
@@ -288,13 +301,13 @@ mod tests {
             plugin("pass", Status::Available, "web/**"),
             plugin("db", Status::Untrusted, "db/**"),
         ];
-        insta::assert_snapshot!(beside_silent(&failure, &pattern, &plugins), @"
+        insta::assert_snapshot!(with_uncalled_plugins(&failure, &pattern, &plugins), @"
         keyway: there is no secret web/token, but vault is not trusted and pass is not enabled and file is turned off.
-        Run `keyway plugins trust vault` or `keyway plugins enable pass` or `keyway plugins enable file` if it should be asked, or `keyway ls` to see what there is.
+        Run `keyway plugins trust vault` or `keyway plugins enable pass` or `keyway plugins enable file` to use it, or `keyway ls` to see what there is.
         ");
-        insta::assert_snapshot!(beside_silent(&failure, &pattern, &plugins[..1]), @"
+        insta::assert_snapshot!(with_uncalled_plugins(&failure, &pattern, &plugins[..1]), @"
         keyway: there is no secret web/token, but file is turned off.
-        Run `keyway plugins enable file` if it should be asked, or `keyway ls` to see what there is.
+        Run `keyway plugins enable file` to use it, or `keyway ls` to see what there is.
         ");
         let unknown = [
             ("vualt", Status::Absent),
@@ -305,19 +318,19 @@ mod tests {
             kind: Kind::Unknown,
             ..plugin(name, status, "**")
         });
-        insta::assert_snapshot!(beside_silent(&failure, &pattern, &unknown), @"
+        insta::assert_snapshot!(with_uncalled_plugins(&failure, &pattern, &unknown), @"
         keyway: there is no secret web/token, but env is refused and pass has never started and vualt is absent.
         Run `keyway plugins` to see why, or `keyway ls` to see what there is.
         ");
         let others = &plugins[3..];
         assert_eq!(
-            beside_silent(&failure, &pattern, others).to_string(),
+            with_uncalled_plugins(&failure, &pattern, others).to_string(),
             failure.to_string()
         );
     }
 
     #[test]
-    fn text_is_what_a_terminal_only_shows() {
+    fn text_has_no_control_characters() {
         for text in ["", "pass word", "a\nb\t", "gr\u{fc}n"] {
             assert!(is_text(text.as_bytes()), "{text:?}");
         }

@@ -1,4 +1,4 @@
-//! `keyway ls`: which secrets there are and who provides them, never their values.
+//! `keyway ls`: lists secrets and their providers, never values.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use keyway_resolver::{
 };
 use serde::Serialize;
 
-use crate::daemon::{self, Daemon, Session};
+use crate::daemon::{self, Daemon, QueryContext};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
@@ -18,57 +18,59 @@ use crate::inventory::{self, Kind, Plugin, Status};
 use crate::names;
 use crate::output::{self, Table, json, rfc3339};
 
-/// Which secrets, and in which form.
+/// Options of `keyway ls`.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// Only the secrets that this pattern matches: `*` is one component, `**` any number of them.
     #[arg(default_value = "**", value_parser = names::pattern)]
     pattern: Pattern,
-    /// Read the secrets of providers that cannot list theirs, to find out; their values are not printed.
+    /// Read the secrets of providers that cannot list them; their values are not printed.
     #[arg(long)]
     fetch: bool,
 }
 
-/// Prints what there is.
+/// Prints the list.
 pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
     let pattern = &options.pattern;
-    daemon::ask(globals, async |daemon| {
-        let session = Session {
+    daemon::with_client(globals, async |daemon| {
+        let context = QueryContext {
             daemon: &daemon,
             globals,
         };
-        let listing = Listing::ask(session, pattern, options.fetch).await?;
+        let listing = Listing::load(context, pattern, options.fetch).await?;
         if globals.json {
             output::print_text(json::line(&listing))?;
         } else {
             output::print_text(listing.table())?;
-            let is_off = |unlisted: &NotListed| unlisted.reason == "turned_off";
-            if listing.secrets.is_empty() && listing.unlisted.iter().all(is_off) {
+            let is_disabled = |unlisted: &UnlistedProvider| unlisted.reason == "turned_off";
+            if listing.secrets.is_empty() && listing.unlisted.iter().all(is_disabled) {
                 output::note(format_args!("no secret matches {pattern}"));
             }
         }
         listing.notes.iter().for_each(output::note);
-        let failed = session.failed(pattern, &listing.failures, true).await;
+        let failed = context
+            .provider_failure(pattern, &listing.failures, true)
+            .await;
         failed.map_or(Ok(Exit::Done), Err)
     })
 }
 
-/// What `keyway ls --json` prints, and what it is made into a table of.
+/// The output of `keyway ls --json` and the content of its table.
 #[derive(Debug, Default, Serialize)]
 struct Listing {
-    secrets: Vec<Listed>,
-    unlisted: Vec<NotListed>,
-    /// Providers that should have answered and did not.
+    secrets: Vec<ListedSecret>,
+    unlisted: Vec<UnlistedProvider>,
+    /// The providers that failed.
     #[serde(skip)]
     failures: Vec<ProviderFailure>,
-    /// What was odd about the answers.
+    /// Irregularities of the responses, for stderr.
     #[serde(skip)]
     notes: Vec<String>,
 }
 
 /// One secret.
 #[derive(Debug, Serialize)]
-struct Listed {
+struct ListedSecret {
     id: String,
     provider: String,
     version: String,
@@ -77,9 +79,9 @@ struct Listed {
     metadata: BTreeMap<String, String>,
 }
 
-/// A provider whose secrets are not in the list.
+/// A provider whose secrets are not listed.
 #[derive(Debug, Serialize)]
-struct NotListed {
+struct UnlistedProvider {
     provider: String,
     realm: Option<String>,
     /// `cannot_list`, `failed`, `turned_off`, `available` or `untrusted`.
@@ -87,7 +89,7 @@ struct NotListed {
     message: String,
 }
 
-impl NotListed {
+impl UnlistedProvider {
     fn new(plugin: &Plugin, reason: &'static str) -> Self {
         Self {
             provider: plugin.name.clone(),
@@ -99,15 +101,21 @@ impl NotListed {
 }
 
 impl Listing {
-    async fn ask(session: Session<'_>, pattern: &Pattern, fetch: bool) -> Result<Self, Failure> {
-        let daemon = session.daemon;
+    async fn load(
+        context: QueryContext<'_>,
+        pattern: &Pattern,
+        fetch: bool,
+    ) -> Result<Self, Failure> {
+        let daemon = context.daemon;
         let mut listing = match daemon.list(pattern).await {
-            Ok(catalog) => Self::of(daemon, pattern, catalog, fetch).await,
-            // A daemon of another make has no catalog.
+            Ok(catalog) => Self::from_catalog(daemon, pattern, catalog, fetch).await,
+            // Other implementations have no catalog.
             Err(ResolveError::Unsupported { .. }) if fetch => {
-                Self::fetched(session, pattern).await?
+                Self::from_secrets(context, pattern).await?
             }
-            Err(ResolveError::Unsupported { .. }) => return Self::realms(daemon, pattern).await,
+            Err(ResolveError::Unsupported { .. }) => {
+                return Self::from_realms(daemon, pattern).await;
+            }
             Err(ResolveError::NotFound { .. }) => Self::default(),
             Err(ResolveError::Uncertain { mut failures, .. }) if !failures.is_empty() => {
                 failures.retain(|failure| fetch || failure.kind != FailureKind::CannotList);
@@ -116,12 +124,12 @@ impl Listing {
                     ..Self::default()
                 }
             }
-            Err(error) => return Err(session.failure(pattern, error).await),
+            Err(error) => return Err(context.failure(pattern, error).await),
         };
         match inventory::list(daemon).await {
             Ok(plugins) => listing.add_excluded(&plugins, pattern),
             Err(error) => {
-                let note = format!("whether a provider is turned off is not known: {error}");
+                let note = format!("the disabled providers are not known: {error}");
                 listing.notes.push(note);
             }
         }
@@ -129,28 +137,28 @@ impl Listing {
         Ok(listing)
     }
 
-    /// The providers that are no candidates until the user changes that.
+    /// Adds the providers that are not candidates until the user enables or trusts them.
     fn add_excluded(&mut self, plugins: &[Plugin], pattern: &Pattern) {
         let excluded = plugins.iter().filter(|plugin| plugin.is_excluded());
-        let excluded = excluded.filter(|plugin| plugin.may_answer(pattern));
+        let excluded = excluded.filter(|plugin| plugin.may_match(pattern));
         self.unlisted.extend(excluded.map(|plugin| {
             let reason = match plugin.status {
                 Status::Available => "available",
                 Status::Untrusted => "untrusted",
                 _ => "turned_off",
             };
-            NotListed::new(plugin, reason)
+            UnlistedProvider::new(plugin, reason)
         }));
         self.unlisted.sort_by(|a, b| a.provider.cmp(&b.provider));
     }
 
-    /// The failed providers that the daemon has not put into its list.
+    /// Adds the failed providers that the daemon has not listed.
     fn add_failed(&mut self) {
         for failure in &self.failures {
-            let is_listed = |unlisted: &NotListed| unlisted.provider == failure.name;
+            let is_listed = |unlisted: &UnlistedProvider| unlisted.provider == failure.name;
             let has_failed = failure.kind != FailureKind::Conflict && !failure.name.is_empty();
             if has_failed && !self.unlisted.iter().any(is_listed) {
-                self.unlisted.push(NotListed {
+                self.unlisted.push(UnlistedProvider {
                     provider: failure.name.clone(),
                     realm: None,
                     reason: "failed",
@@ -161,34 +169,43 @@ impl Listing {
         self.unlisted.sort_by(|a, b| a.provider.cmp(&b.provider));
     }
 
-    /// What the catalog says, completed with what can be fetched.
-    async fn of(daemon: &Daemon, pattern: &Pattern, catalog: Catalog, fetch: bool) -> Self {
+    /// Builds the listing from a catalog. With `fetch` the secrets of unlisted providers are read.
+    async fn from_catalog(
+        daemon: &Daemon,
+        pattern: &Pattern,
+        catalog: Catalog,
+        fetch: bool,
+    ) -> Self {
         let mut listing = Self {
-            secrets: catalog.entries.into_iter().map(Listed::from).collect(),
+            secrets: catalog
+                .entries
+                .into_iter()
+                .map(ListedSecret::from)
+                .collect(),
             failures: catalog.failures,
             notes: catalog.rejected,
             ..Self::default()
         };
-        let (fetched, rest): (Vec<_>, Vec<_>) = catalog
+        let (fetched, others): (Vec<_>, Vec<_>) = catalog
             .unlisted
             .into_iter()
             .partition(|unlisted| fetch && unlisted.reason != UnlistedReason::Failed);
-        for unlisted in rest {
-            listing.leave_out(unlisted);
+        for unlisted in others {
+            listing.add_unlisted(unlisted);
         }
-        let answers = fetched
+        let results = fetched
             .iter()
             .map(|unlisted| fetch_one(daemon, pattern, unlisted));
-        for (unlisted, answer) in fetched.iter().zip(join_all(answers).await) {
-            match answer {
+        for (unlisted, result) in fetched.iter().zip(join_all(results).await) {
+            match result {
                 Ok(secrets) => {
                     let own = secrets.envelopes.into_iter();
                     let own = own.filter(|envelope| envelope.provider == unlisted.provider);
-                    listing.secrets.extend(own.map(Listed::from));
+                    listing.secrets.extend(own.map(ListedSecret::from));
                     listing.add_failures(secrets.failures);
                 }
                 Err(error) => {
-                    // Without an answer of its own the provider has failed, whatever the reason.
+                    // A provider without a result counts as failed.
                     let mut failure = ProviderFailure::default();
                     failure.name.clone_from(&unlisted.provider);
                     failure.message = error.to_string();
@@ -205,19 +222,23 @@ impl Listing {
         let cannot_list: Vec<_> = fetched.iter().filter(cannot_list).cloned().collect();
         cannot_list
             .into_iter()
-            .for_each(|unlisted| listing.leave_out(unlisted));
+            .for_each(|unlisted| listing.add_unlisted(unlisted));
         listing.sort();
         listing
     }
 
-    /// All that can be found out by reading.
-    async fn fetched(session: Session<'_>, pattern: &Pattern) -> Result<Self, Failure> {
-        let secrets = match or_failures(session.daemon.get(pattern).await) {
+    /// Builds the listing from the secrets themselves, for daemons without a catalog.
+    async fn from_secrets(context: QueryContext<'_>, pattern: &Pattern) -> Result<Self, Failure> {
+        let secrets = match recover_failures(context.daemon.get(pattern).await) {
             Ok(secrets) => secrets,
-            Err(error) => return Err(session.failure(pattern, error).await),
+            Err(error) => return Err(context.failure(pattern, error).await),
         };
         let mut listing = Self {
-            secrets: secrets.envelopes.into_iter().map(Listed::from).collect(),
+            secrets: secrets
+                .envelopes
+                .into_iter()
+                .map(ListedSecret::from)
+                .collect(),
             failures: secrets.failures,
             ..Self::default()
         };
@@ -225,15 +246,15 @@ impl Listing {
         Ok(listing)
     }
 
-    /// What each provider answers for, where a daemon can say no more.
-    async fn realms(daemon: &Daemon, pattern: &Pattern) -> Result<Self, Failure> {
+    /// Builds the listing from the realms of the plugins, for daemons without a catalog.
+    async fn from_realms(daemon: &Daemon, pattern: &Pattern) -> Result<Self, Failure> {
         let plugins = inventory::list(daemon).await;
-        let plugins = plugins.map_err(daemon::unanswered)?;
+        let plugins = plugins.map_err(daemon::request_failure)?;
         let mut listing = Self::default();
         let providers = plugins.iter().filter(|plugin| {
-            plugin.kind == Kind::Provider && !plugin.is_excluded() && plugin.may_answer(pattern)
+            plugin.kind == Kind::Provider && !plugin.is_excluded() && plugin.may_match(pattern)
         });
-        let unlisted = providers.map(|plugin| NotListed::new(plugin, "cannot_list"));
+        let unlisted = providers.map(|plugin| UnlistedProvider::new(plugin, "cannot_list"));
         listing.unlisted.extend(unlisted);
         listing.add_excluded(&plugins, pattern);
         Ok(listing)
@@ -253,12 +274,12 @@ impl Listing {
             .sort_by(|a, b| (&a.id, &a.provider).cmp(&(&b.id, &b.provider)));
     }
 
-    fn leave_out(&mut self, unlisted: Unlisted) {
-        let failed = unlisted.reason == UnlistedReason::Failed;
-        self.unlisted.push(NotListed {
+    fn add_unlisted(&mut self, unlisted: Unlisted) {
+        let has_failed = unlisted.reason == UnlistedReason::Failed;
+        self.unlisted.push(UnlistedProvider {
             provider: unlisted.provider,
             realm: unlisted.realm.map(|realm| realm.to_string()),
-            reason: if failed { "failed" } else { "cannot_list" },
+            reason: if has_failed { "failed" } else { "cannot_list" },
             message: unlisted.message,
         });
     }
@@ -270,7 +291,7 @@ impl Listing {
         }
         for unlisted in &self.unlisted {
             let realm = unlisted.realm.as_deref().unwrap_or_default();
-            let said = match (unlisted.reason, unlisted.message.as_str()) {
+            let note = match (unlisted.reason, unlisted.message.as_str()) {
                 ("failed", "") => "failed".to_owned(),
                 ("failed", message) => format!("failed: {message}"),
                 ("turned_off", _) => "turned off".to_owned(),
@@ -278,13 +299,13 @@ impl Listing {
                 ("untrusted", _) => "untrusted".to_owned(),
                 _ => "cannot list".to_owned(),
             };
-            table.push([realm, &unlisted.provider, &said]);
+            table.push([realm, &unlisted.provider, &note]);
         }
         table
     }
 }
 
-/// The secrets of one provider that cannot list them.
+/// Reads the secrets of one provider that cannot list them.
 async fn fetch_one(
     daemon: &Daemon,
     pattern: &Pattern,
@@ -292,24 +313,24 @@ async fn fetch_one(
 ) -> Result<Secrets, ResolveError> {
     let realm = unlisted.realm.as_ref();
     let narrower = realm.and_then(|realm| realm.intersection(pattern));
-    or_failures(daemon.get(narrower.as_ref().unwrap_or(pattern)).await)
+    recover_failures(daemon.get(narrower.as_ref().unwrap_or(pattern)).await)
 }
 
-/// A result without a certain secret as one that is empty, and names the providers that failed.
-fn or_failures(answer: Result<Secrets, ResolveError>) -> Result<Secrets, ResolveError> {
-    let failures = match answer {
+/// Converts an error about missing or uncertain secrets into an empty result with the failed providers.
+fn recover_failures(result: Result<Secrets, ResolveError>) -> Result<Secrets, ResolveError> {
+    let failures = match result {
         Err(ResolveError::NotFound { .. }) => Vec::new(),
         Err(ResolveError::Uncertain { failures, .. } | ResolveError::Conflict { failures, .. }) => {
             failures
         }
-        answer => return answer,
+        result => return result,
     };
     let mut secrets = Secrets::default();
     secrets.failures = failures;
     Ok(secrets)
 }
 
-impl From<Entry> for Listed {
+impl From<Entry> for ListedSecret {
     fn from(entry: Entry) -> Self {
         Self {
             id: entry.id.into(),
@@ -322,8 +343,8 @@ impl From<Entry> for Listed {
     }
 }
 
-/// What is known of a secret that was read. Its value is wiped here.
-impl From<Envelope> for Listed {
+/// Drops, and so zeroizes, the value.
+impl From<Envelope> for ListedSecret {
     fn from(envelope: Envelope) -> Self {
         Self {
             id: envelope.id.into(),

@@ -1,6 +1,7 @@
-//! `keyway plugins`: what the daemon's plugins are doing, and changing it.
+//! `keyway plugins`: lists the daemon's plugins and changes them.
 
 use clap::{Args, Subcommand};
+use keyway_local::escape_untrusted;
 use keyway_proto::keyway::v1::{
     ManagementServiceClient, ReloadRequest, ReloadResponse, TrustPluginRequest,
     UntrustPluginRequest,
@@ -18,19 +19,18 @@ use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::inventory::{self, Plugin, Status};
 use crate::output::{self, Table, json, rfc3339};
-use crate::printable::printable;
 
-/// What to do with the plugins.
+/// Options of `keyway plugins`.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     #[command(subcommand)]
     action: Option<Action>,
 }
 
-/// What to do; without it they are listed.
+/// The action; without one the plugins are listed.
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show every plugin in rank order, and what it is doing.
+    /// Show every plugin in rank order, with its state.
     List,
     /// Start a plugin, now and with the daemon.
     Enable {
@@ -44,25 +44,25 @@ enum Action {
     },
     /// Read the daemon's configuration and the plugin directories again.
     Reload,
-    /// Let the executable of a plugin run as it is now, and only so.
+    /// Pin the executable of a plugin as it is now, and let it run.
     Trust {
         /// The plugin.
         name: String,
     },
-    /// Take back what `trust` said of a plugin.
+    /// Remove the pin of a plugin.
     Untrust {
         /// The plugin.
         name: String,
     },
 }
 
-/// Does it.
+/// Runs the action.
 pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
     let json = globals.json;
-    daemon::ask(globals, async |daemon| match &options.action {
+    daemon::with_client(globals, async |daemon| match &options.action {
         None | Some(Action::List) => list(&daemon, json).await,
-        Some(Action::Enable { name }) => switch(&daemon, name, true, json).await,
-        Some(Action::Disable { name }) => switch(&daemon, name, false, json).await,
+        Some(Action::Enable { name }) => set_enabled(&daemon, name, true, json).await,
+        Some(Action::Disable { name }) => set_enabled(&daemon, name, false, json).await,
         Some(Action::Reload) => reload(&daemon, json).await,
         Some(Action::Trust { name }) => trust(&daemon, name, json).await,
         Some(Action::Untrust { name }) => untrust(&daemon, name, json).await,
@@ -70,7 +70,9 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
 }
 
 async fn list(daemon: &Daemon, json: bool) -> Result<Exit, Failure> {
-    let plugins = inventory::list(daemon).await.map_err(daemon::unanswered)?;
+    let plugins = inventory::list(daemon)
+        .await
+        .map_err(daemon::request_failure)?;
     if json {
         return output::print_text(json::line(&plugins));
     }
@@ -102,7 +104,7 @@ async fn list(daemon: &Daemon, json: bool) -> Result<Exit, Failure> {
     output::print_text(table)
 }
 
-/// The state, and what the configuration says where that differs.
+/// Formats the state, and the configured one if it differs.
 fn status(plugin: &Plugin) -> String {
     let word = plugin.status.word();
     match (plugin.configured_enabled, plugin.status) {
@@ -114,7 +116,7 @@ fn status(plugin: &Plugin) -> String {
     }
 }
 
-/// Why the plugin is in its state, and its last failed request.
+/// Formats the message of the state and the last failed request.
 fn message(plugin: &Plugin) -> String {
     let failed = plugin.last_failed_request.as_ref().map(|request| {
         let time = request.time.map(|time| format!(" {}", rfc3339(time)));
@@ -129,7 +131,7 @@ fn message(plugin: &Plugin) -> String {
     parts.join("; ")
 }
 
-/// What `--json` says of a plugin that was changed.
+/// The output of `--json` for a changed plugin.
 #[derive(Debug, Default, Serialize)]
 struct Changed<'a> {
     name: &'a str,
@@ -143,10 +145,15 @@ struct Changed<'a> {
     interpreter: Option<&'a str>,
 }
 
-async fn switch(daemon: &Daemon, name: &str, enable: bool, json: bool) -> Result<Exit, Failure> {
+async fn set_enabled(
+    daemon: &Daemon,
+    name: &str,
+    enable: bool,
+    json: bool,
+) -> Result<Exit, Failure> {
     let client = PluginManagementServiceClient::from(daemon.rpc());
     let owned = Some(name.to_owned());
-    let answer = match enable {
+    let response = match enable {
         true => client
             .enable_plugin(EnablePluginRequest { name: owned })
             .await
@@ -156,8 +163,8 @@ async fn switch(daemon: &Daemon, name: &str, enable: bool, json: bool) -> Result
             .await
             .map(drop),
     };
-    if let Err(error) = answer {
-        let failure = unchanged(error.into());
+    if let Err(error) = response {
+        let failure = change_failure(error.into());
         return Err(match enable {
             true => still_refused(daemon, name, failure).await,
             false => failure,
@@ -171,10 +178,10 @@ async fn switch(daemon: &Daemon, name: &str, enable: bool, json: bool) -> Result
         }));
     }
     let what = if enable { "enabled" } else { "disabled" };
-    output::print_text(format_args!("{what} {}\n", printable(name)))
+    output::print_text(format_args!("{what} {}\n", escape_untrusted(name)))
 }
 
-/// Says that a plugin stays refused, if the daemon did not.
+/// Adds that a plugin stays refused, unless the daemon has reported that.
 async fn still_refused(daemon: &Daemon, name: &str, failure: Failure) -> Failure {
     if failure.what().contains("refused") {
         return failure;
@@ -196,11 +203,11 @@ async fn trust(daemon: &Daemon, name: &str, json: bool) -> Result<Exit, Failure>
     let request = TrustPluginRequest {
         name: Some(name.to_owned()),
     };
-    let answer = client
+    let response = client
         .trust_plugin(request)
         .await
-        .map_err(|error| unchanged(error.into()))?;
-    let trusted = answer.into_message();
+        .map_err(|error| change_failure(error.into()))?;
+    let trusted = response.into_message();
     let interpreter = Some(trusted.interpreter()).filter(|path| !path.is_empty());
     if json {
         return output::print_text(json::line(&Changed {
@@ -211,9 +218,9 @@ async fn trust(daemon: &Daemon, name: &str, json: bool) -> Result<Exit, Failure>
             ..Changed::default()
         }));
     }
-    let (name, sha256) = (printable(name), printable(trusted.sha256()));
+    let (name, sha256) = (escape_untrusted(name), escape_untrusted(trusted.sha256()));
     let script = match interpreter {
-        Some(path) => format!(", a script that {} runs", printable(path)),
+        Some(path) => format!(", a script that {} runs", escape_untrusted(path)),
         None => String::new(),
     };
     output::print_text(format_args!("trusted {name} (sha256 {sha256}{script})\n"))
@@ -224,8 +231,8 @@ async fn untrust(daemon: &Daemon, name: &str, json: bool) -> Result<Exit, Failur
     let request = UntrustPluginRequest {
         name: Some(name.to_owned()),
     };
-    let answer = client.untrust_plugin(request).await;
-    answer.map_err(|error| unchanged(error.into()))?;
+    let response = client.untrust_plugin(request).await;
+    response.map_err(|error| change_failure(error.into()))?;
     if json {
         return output::print_text(json::line(&Changed {
             name,
@@ -233,11 +240,14 @@ async fn untrust(daemon: &Daemon, name: &str, json: bool) -> Result<Exit, Failur
             ..Changed::default()
         }));
     }
-    output::print_text(format_args!("no longer trusted: {}\n", printable(name)))
+    output::print_text(format_args!(
+        "no longer trusted: {}\n",
+        escape_untrusted(name)
+    ))
 }
 
-/// Why a plugin was not changed. The name is not repeated: it may be a secret in the wrong place.
-fn unchanged(error: ResolveError) -> Failure {
+/// Converts the error of a change. The name is not repeated: it may be a secret in the wrong place.
+fn change_failure(error: ResolveError) -> Failure {
     match error {
         ResolveError::NotFound { .. } => Failure::new(
             Exit::NotFound,
@@ -245,17 +255,17 @@ fn unchanged(error: ResolveError) -> Failure {
             "Run `keyway plugins` to see which there are, or `keyway plugins reload` after adding one",
         ),
         ResolveError::Other(error) if error.code() == Code::FailedPrecondition => {
-            let (why, advice) = daemon::refusal(
+            let (why, advice) = daemon::split_advice(
                 error.message(),
                 "Run `keyway plugins` to see its state, and what helps",
             );
             Failure::error(why, advice)
         }
-        error => daemon::unanswered(error),
+        error => daemon::request_failure(error),
     }
 }
 
-/// What a reload changed, as `--json` shows it.
+/// The changes of a reload; the output of `--json`.
 #[derive(Debug, Serialize)]
 struct Reloaded {
     added: Vec<String>,
@@ -283,9 +293,9 @@ impl From<ReloadResponse> for Reloaded {
 
 async fn reload(daemon: &Daemon, json: bool) -> Result<Exit, Failure> {
     let client = ManagementServiceClient::from(daemon.rpc());
-    let answer = client.reload(ReloadRequest {}).await;
-    let answer = answer.map_err(|error| daemon::unanswered(error.into()))?;
-    let reloaded = Reloaded::from(answer.into_message());
+    let response = client.reload(ReloadRequest {}).await;
+    let response = response.map_err(|error| daemon::request_failure(error.into()))?;
+    let reloaded = Reloaded::from(response.into_message());
     if json {
         output::print_text(json::line(&reloaded))?;
     } else {
@@ -302,7 +312,7 @@ async fn reload(daemon: &Daemon, json: bool) -> Result<Exit, Failure> {
 }
 
 impl Reloaded {
-    /// A line for each change. Problems are not among them: they are what the command ends with.
+    /// Formats one line per change. Problems are not included, because they are the failure of the command.
     fn lines(&self) -> String {
         let changes = [
             ("added", &self.added),
@@ -315,7 +325,7 @@ impl Reloaded {
         let lines = changes.iter().flat_map(|(what, entries)| {
             entries
                 .iter()
-                .map(move |entry| format!("{what} {}\n", printable(entry)))
+                .map(move |entry| format!("{what} {}\n", escape_untrusted(entry)))
         });
         let lines: String = lines.collect();
         match lines.is_empty() && self.problems.is_empty() {

@@ -11,7 +11,7 @@ use crate::names;
 use crate::output::{self, json};
 use crate::store::StoreOptions;
 
-/// Which secret, and in which store.
+/// Options of `keyway rm`.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// The secret's id, such as `web/token`.
@@ -21,19 +21,19 @@ pub(crate) struct Options {
     store: StoreOptions,
 }
 
-/// What was removed, as `--json` shows it.
+/// The output of `--json`.
 #[derive(Debug, Serialize)]
 struct Removed<'a> {
     removed: &'a str,
 }
 
-/// Removes all versions of the secret and says where.
+/// Removes all versions of the secret.
 pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
     let store = options.store.open()?;
     let removed = store
         .remove(&options.id)
         .map_err(|error| options.store.failure(&error))?;
-    let (id, dir) = (&options.id, options.store.shown(&store));
+    let (id, dir) = (&options.id, options.store.display_dir(&store));
     if !removed {
         return Err(Failure::new(
             Exit::NotFound,

@@ -1,4 +1,4 @@
-//! `keyway set`: a value from stdin or a hidden prompt into the file store.
+//! `keyway set`: stores a value from stdin or a hidden prompt in the file store.
 
 use std::io::{self, IsTerminal as _};
 
@@ -16,7 +16,7 @@ use crate::output::{self, json};
 use crate::prompt::{self, PromptError};
 use crate::store::StoreOptions;
 
-/// Which secret, and in which store.
+/// Options of `keyway set`.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// The secret's id, such as `web/token`.
@@ -32,24 +32,24 @@ pub(crate) struct Options {
     store: StoreOptions,
 }
 
-/// Stores the value exactly as it comes and says where.
+/// Stores the value byte for byte, or trimmed with `--trim`.
 pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
     let id = &options.id;
     if keyway_runtime::is_reserved(id) {
         return Err(reserved(id));
     }
     let store = options.store.open()?;
-    let (mut value, typed) = value_of(id)?;
+    let (mut value, is_prompted) = read_value(id)?;
     if options.trim {
-        value = trimmed(&value);
+        value = trim_line_breaks(&value);
     }
     if value.is_empty() && !options.allow_empty {
-        return Err(empty(id, typed));
+        return Err(empty(id, is_prompted));
     }
     let version = store
         .set(id, &value)
         .map_err(|error| options.store.failure(&error))?;
-    if !typed && value.expose().ends_with(b"\n") {
+    if !is_prompted && value.expose().ends_with(b"\n") {
         output::note(
             "the value ends with a line break, which is stored too; `--trim` stores it without, and `printf %s` writes none",
         );
@@ -66,11 +66,11 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
         "stored {id} (version {}, {} {bytes}) in {}\n",
         version.number,
         version.len,
-        options.store.shown(&store)
+        options.store.display_dir(&store)
     ))
 }
 
-/// What was stored, as `--json` shows it.
+/// The output of `--json`.
 #[derive(Debug, Serialize)]
 struct Stored<'a> {
     id: &'a str,
@@ -78,20 +78,20 @@ struct Stored<'a> {
     bytes: u64,
 }
 
-/// The failure of an id that no daemon resolves.
+/// Returns the failure of a reserved id, which daemons never resolve.
 fn reserved(id: &Id) -> Failure {
     Failure::usage(
         format_args!(
-            "the id {id} is reserved: below it a daemon asks access-control modules about its own management"
+            "the id {id} is reserved: the daemon uses the ids below it for access control of its own management"
         ),
         "Nothing was stored; choose another id",
     )
 }
 
-/// The failure of a value without a byte: what a pipe gives whose other end failed.
-fn empty(id: &Id, typed: bool) -> Failure {
-    let what = match typed {
-        true => "no value was typed",
+/// Returns the failure of an empty value, such as that of a pipe whose writer failed.
+fn empty(id: &Id, is_prompted: bool) -> Failure {
+    let what = match is_prompted {
+        true => "no value was entered",
         false => "the value is empty, as when the command that should write it failed",
     };
     Failure::error(
@@ -100,11 +100,11 @@ fn empty(id: &Id, typed: bool) -> Failure {
     )
 }
 
-/// The value, and whether a user typed it.
-fn value_of(id: &Id) -> Result<(SecretValue, bool), Failure> {
+/// Reads the value. The flag is `true` if it comes from the prompt.
+fn read_value(id: &Id) -> Result<(SecretValue, bool), Failure> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        return Ok((type_value(id)?, true));
+        return Ok((prompt_value(id)?, true));
     }
     let value = input::read_secret(&mut stdin.lock(), MAX_VALUE_LEN).map_err(|error| match error {
         input::ReadSecretError::TooLong => Failure::error(
@@ -119,17 +119,17 @@ fn value_of(id: &Id) -> Result<(SecretValue, bool), Failure> {
     Ok((value, false))
 }
 
-fn type_value(id: &Id) -> Result<SecretValue, Failure> {
-    let typed = prompt::hidden(&format!("Value of {id} (not shown): "));
-    typed.map_err(|error| match error {
+fn prompt_value(id: &Id) -> Result<SecretValue, Failure> {
+    let value = prompt::hidden(&format!("Value of {id} (not shown): "));
+    value.map_err(|error| match error {
         PromptError::SeveralLines => Failure::error(
-            "more than one line was typed or pasted",
+            "more than one line was entered or pasted",
             format_args!("Nothing was stored; put it into a file and run `keyway set {id} <FILE`"),
         ),
         PromptError::StrayKey => Failure::error(
-            "a control character or an editing key was typed that the prompt does not know",
+            "a control character or an unsupported editing key was entered",
             format_args!(
-                "Nothing was stored; type the value again, or put it into a file and run `keyway set {id} <FILE`"
+                "Nothing was stored; enter the value again, or put it into a file and run `keyway set {id} <FILE`"
             ),
         ),
         PromptError::Io(error) => Failure::error(
@@ -139,8 +139,8 @@ fn type_value(id: &Id) -> Result<SecretValue, Failure> {
     })
 }
 
-/// The value without the line breaks at its end.
-fn trimmed(value: &SecretValue) -> SecretValue {
+/// Returns the value without the line breaks at its end.
+fn trim_line_breaks(value: &SecretValue) -> SecretValue {
     let bytes = value.expose();
     let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
     let len = bytes.iter().rposition(|byte| !is_break(byte));
@@ -152,9 +152,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn line_breaks_at_the_end_are_trimmed_and_nothing_else() {
+    fn only_line_breaks_at_the_end_are_trimmed() {
         let trimmed = |text: &str| {
-            let value = trimmed(&text.into());
+            let value = trim_line_breaks(&text.into());
             String::from_utf8(value.expose().to_vec()).unwrap()
         };
         assert_eq!(trimmed(" a\nb \r\n\n"), " a\nb ");

@@ -1,7 +1,8 @@
-//! `keyway version`: which program this is, and which daemon it talks to.
+//! `keyway version`: prints the versions of the program and of the daemon.
 
 use std::time::Duration;
 
+use keyway_local::escape_untrusted;
 use keyway_resolver::ResolveError;
 use serde::Serialize;
 
@@ -10,12 +11,11 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::output::{self, json};
-use crate::printable::printable;
 
-/// A daemon that needs longer for this has other troubles than its version.
+/// Timeout of the daemon's version.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The versions as `--json` shows them.
+/// The output of `--json`.
 #[derive(Debug, Serialize)]
 struct Versions {
     keyway: String,
@@ -23,22 +23,22 @@ struct Versions {
     daemon: Option<String>,
 }
 
-/// Prints our version, and the daemon's if there is one. That there is none is worth a line, not a failure.
+/// Prints the version of the program, and that of the daemon. A daemon that is not running is not a failure.
 pub(crate) fn run(globals: &Globals) -> Result<Exit, Failure> {
-    let answer = daemon::ask(globals, async |daemon| {
+    let version = daemon::with_client(globals, async |daemon| {
         let timeout = globals.timeout.unwrap_or(TIMEOUT);
         Ok(daemon.with_timeout(timeout).version().await)
     })?;
     let keyway = format!("v{}", env!("CARGO_PKG_VERSION"));
     if globals.json {
-        let daemon = answer.ok();
+        let daemon = version.ok();
         return output::print_text(json::line(&Versions { keyway, daemon }));
     }
-    let daemon = match answer {
+    let daemon = match version {
         Ok(version) => version,
         Err(ResolveError::NotRunning(error)) if error.is_not_running() => "not running".to_owned(),
         Err(error) => format!("not known: {error}"),
     };
-    let daemon = printable(&daemon);
+    let daemon = escape_untrusted(&daemon);
     output::print_text(format_args!("keyway {keyway}\ndaemon {daemon}\n"))
 }

@@ -1,4 +1,4 @@
-//! The JSON that `--json` prints. Scripts depend on the names.
+//! The JSON of `--json`. The names are a contract with scripts.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::time::rfc3339;
 
-/// A secret with its value. `encoding` says how `value` is to be read: `utf-8` or `base64`.
+/// A secret with its value. `encoding` is the encoding of `value`: `utf-8` or `base64`.
 #[derive(Serialize)]
 struct Secret<'a> {
     id: &'a str,
@@ -24,7 +24,7 @@ struct Secret<'a> {
     metadata: &'a BTreeMap<String, String>,
 }
 
-/// A secret with its value, as one line.
+/// Serializes a secret with its value in one line.
 pub(crate) fn secret(envelope: &Envelope) -> Zeroizing<Vec<u8>> {
     let bytes = envelope.value.expose();
     let mut encoded = Zeroizing::new(String::new());
@@ -47,16 +47,16 @@ pub(crate) fn secret(envelope: &Envelope) -> Zeroizing<Vec<u8>> {
         expires_at: envelope.expires_at.map(rfc3339),
         metadata: &envelope.metadata,
     };
-    // A character becomes at most six (`\u0000`), so the text with the value is not moved while it grows.
+    // A character becomes at most six (`\u0000`), so the buffer with the value is never reallocated.
     let mut line = Zeroizing::new(Vec::with_capacity(6 * value.len() + 4096));
-    serde_json::to_writer(&mut *line, &secret).expect("texts and maps of texts become JSON");
+    serde_json::to_writer(&mut *line, &secret).expect("strings and maps of strings serialize");
     line.push(b'\n');
     line
 }
 
-/// Anything that holds no secret value, as one line.
+/// Serializes anything without a secret value in one line.
 pub(crate) fn line(value: &impl Serialize) -> String {
-    let mut line = serde_json::to_string(value).expect("texts and lists of texts become JSON");
+    let mut line = serde_json::to_string(value).expect("strings and lists of strings serialize");
     line.push('\n');
     line
 }
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_text_where_it_can_be() {
+    fn a_value_is_utf8_if_possible_and_otherwise_base64() {
         check(b"", "");
         check(b"a\"b\n\0", "a\"b\n\0");
         check("gr\u{fc}n".as_bytes(), "gr\u{fc}n");
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_is_not_moved_while_it_grows() {
+    fn the_buffer_of_a_value_is_not_reallocated() {
         let envelope = Envelope::new("a".parse().unwrap(), vec![1; 100_000]);
         let line = secret(&envelope);
         assert!(line.len() > 600_000 && line.capacity() >= 6 * 100_000 + 4096);

@@ -1,4 +1,4 @@
-//! How results become text. Everything that goes to stdout goes through [`print()`].
+//! Formats results. All output to stdout goes through [`print()`].
 
 pub(crate) mod json;
 mod table;
@@ -7,16 +7,21 @@ mod time;
 use std::fmt;
 use std::io::{self, Write as _};
 
+use keyway_local::escape_untrusted;
+
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::printable::printable;
 
 pub(crate) use table::Table;
 pub(crate) use time::rfc3339;
 
-/// Writes to stdout, all of it.
+/// Writes all bytes to stdout.
 ///
-/// A reader that has gone, as with `keyway ls | head -1`, has what it wanted: that is no failure.
+/// A closed pipe, as with `keyway ls | head -1`, is not a failure.
+///
+/// # Errors
+///
+/// Returns a [`Failure`] if stdout cannot be written.
 pub(crate) fn print(bytes: &[u8]) -> Result<Exit, Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -24,7 +29,7 @@ pub(crate) fn print(bytes: &[u8]) -> Result<Exit, Failure> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         Err(error) => Err(Failure::error(
             format_args!("stdout cannot be written: {error}"),
-            "See to what stdout leads to, for example whether a disk is full",
+            "Check where stdout is redirected, for example whether a disk is full",
         )),
     }
 }
@@ -34,8 +39,12 @@ pub(crate) fn print_text(text: impl fmt::Display) -> Result<Exit, Failure> {
     print(text.to_string().as_bytes())
 }
 
-/// Tells something on stderr that is worth knowing and no failure. A sentence without its full stop.
+/// Writes a note to stderr: a sentence without its full stop that is not a failure.
 pub(crate) fn note(text: impl fmt::Display) {
-    // Where stderr is closed nobody wants to know.
-    let _ = writeln!(io::stderr(), "keyway: {}.", printable(&text.to_string()));
+    // With stderr closed the note has no reader.
+    let _ = writeln!(
+        io::stderr(),
+        "keyway: {}.",
+        escape_untrusted(&text.to_string())
+    );
 }

@@ -1,16 +1,16 @@
-//! Columns for people.
+//! Tables of text.
 
 use std::fmt;
 
-use crate::printable::printable;
+use keyway_local::escape_untrusted;
 
-/// Rows under a heading, in columns as wide as their longest cell. Without rows there is no heading either.
+/// Rows under a heading, in columns as wide as their longest cell. A table without rows is empty, without a heading.
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// A table with these column names.
+    /// Creates a table with these column names.
     pub(crate) fn new<const N: usize>(heading: [&str; N]) -> Self {
         let heading = heading.map(str::to_owned).to_vec();
         Self {
@@ -18,11 +18,11 @@ impl Table {
         }
     }
 
-    /// Adds a row. An empty cell becomes `-`; control characters, which could drive a terminal, are replaced.
+    /// Adds a row. An empty cell becomes `-`, and control characters are escaped.
     pub(crate) fn push<const N: usize>(&mut self, cells: [&str; N]) {
         let cells = cells.map(|cell| match cell {
             "" => "-".to_owned(),
-            text => printable(text),
+            text => escape_untrusted(text),
         });
         self.rows.push(cells.to_vec());
     }
@@ -43,7 +43,7 @@ impl fmt::Display for Table {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
                 line.push_str(cell);
-                // The width of a format string ends at 65,535, and an id may be longer.
+                // The width of a format string is limited to 65,535, and an id may be longer.
                 let padding = width - cell.chars().count() + 2;
                 line.extend(std::iter::repeat_n(' ', padding));
             }
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cell_may_be_longer_than_a_format_string_can_pad() {
+    fn a_cell_may_exceed_the_largest_width_of_a_format_string() {
         let mut table = Table::new(["ID", "PROVIDER"]);
         let id = "z".repeat(70_000);
         table.push([&id, "file"]);
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_as_wide_as_they_need_to_be() {
+    fn columns_are_as_wide_as_their_longest_cell() {
         let mut table = Table::new(["ID", "PROVIDER"]);
         assert_eq!(table.to_string(), "");
         table.push(["a/long/id", ""]);

@@ -1,10 +1,10 @@
-//! Points in time as text.
+//! Formats points in time.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-const SECONDS_A_DAY: i64 = 86_400;
+const SECONDS_PER_DAY: i64 = 86_400;
 
-/// The time in UTC as RFC 3339 has it, to the second: `2026-11-22T18:00:00Z`.
+/// Formats a time in UTC as in RFC 3339, to the second: `2026-11-22T18:00:00Z`.
 pub(crate) fn rfc3339(time: SystemTime) -> String {
     let seconds = match time.duration_since(UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
@@ -14,8 +14,8 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
             -whole - i64::from(before.subsec_nanos() > 0)
         }
     };
-    let (year, month, day) = date(seconds.div_euclid(SECONDS_A_DAY));
-    let second = seconds.rem_euclid(SECONDS_A_DAY);
+    let (year, month, day) = date(seconds.div_euclid(SECONDS_PER_DAY));
+    let second = seconds.rem_euclid(SECONDS_PER_DAY);
     let (hour, minute) = (second / 3600, second / 60 % 60);
     format!(
         "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z",
@@ -23,8 +23,8 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
     )
 }
 
-/// The Gregorian date of a day counted from 1970-01-01. Years are counted from March here, so that the leap day is the
-/// last of its year, and in eras of 400 years, which all have 146,097 days.
+/// Returns the Gregorian date of a day counted from 1970-01-01. The algorithm counts years from March, so that the leap
+/// day is the last of its year, and in eras of 400 years, which have 146,097 days each.
 fn date(day: i64) -> (i64, i64, i64) {
     let day = day + 719_468;
     let era = day.div_euclid(146_097);
@@ -47,7 +47,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn known_times() {
+    fn known_times_are_formatted() {
         let check = |seconds: i64, expected: &str| {
             let distance = Duration::from_secs(seconds.unsigned_abs());
             let time = match seconds < 0 {
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_second_is_left_out() {
+    fn fractions_of_a_second_are_rounded_down() {
         let half = Duration::from_millis(500);
         assert_eq!(rfc3339(UNIX_EPOCH + half), "1970-01-01T00:00:00Z");
         assert_eq!(rfc3339(UNIX_EPOCH - half), "1969-12-31T23:59:59Z");

@@ -1,7 +1,7 @@
-//! Asking for a secret at the terminal.
+//! A hidden prompt for a secret at the terminal.
 //!
-//! Signals are treated as OpenBSD's `readpassphrase` treats them. Before the process stops or ends, the terminal shows again
-//! what is typed. A process that is continued hides it, drops what was typed and asks again.
+//! Signals are handled as in OpenBSD's `readpassphrase`. Before the process stops or exits, echo is restored. After it is
+//! continued, echo is disabled, the input is dropped and the prompt is repeated.
 
 mod line;
 mod terminal;
@@ -15,18 +15,18 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 use zeroize::Zeroizing;
 
-use crate::signals::{Signals, stop_by};
+use crate::signals::{Signals, stop_with};
 use line::{Line, Step, StrayKey};
 use terminal::Terminal;
 
-/// Why no value was typed.
+/// Error of [`hidden`].
 #[derive(Debug)]
 pub(crate) enum PromptError {
-    /// There is no terminal, or it cannot be read.
+    /// There is no controlling terminal, or it cannot be read.
     Io(io::Error),
-    /// More came than one line: a text with several was pasted, and the rest of it is not for a shell to execute.
+    /// The input has more than one line, such as a pasted text. The rest is dropped, so that the shell does not execute it.
     SeveralLines,
-    /// A control character or an editing key was pressed that the prompt does not know.
+    /// A control character or an unsupported editing key was pressed.
     StrayKey,
 }
 
@@ -42,22 +42,22 @@ impl From<Errno> for PromptError {
     }
 }
 
-/// Shows a question on the terminal and reads one line, which is not shown and may have any length.
+/// Writes `prompt` to the terminal and reads one line of any length without echo.
 ///
 /// # Errors
 ///
-/// See [`PromptError`].
-pub(crate) fn hidden(question: &str) -> Result<SecretValue, PromptError> {
+/// Returns a [`PromptError`] if the terminal cannot be read or the input is not one line of text.
+pub(crate) fn hidden(text: &str) -> Result<SecretValue, PromptError> {
     let mut prompt = Prompt {
         signals: Signals::catch_with_job_control()?,
         terminal: Terminal::open()?,
         line: Line::new(),
     };
     loop {
-        match prompt.ask(question) {
-            // A signal was caught. If one of them stopped this process, the question is asked again.
+        match prompt.read_once(text) {
+            // A signal was caught. If it stopped this process, the prompt is repeated.
             Err(PromptError::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {
-                prompt.attend()?;
+                prompt.handle_signals()?;
             }
             other => return other,
         }
@@ -71,14 +71,14 @@ struct Prompt {
 }
 
 impl Prompt {
-    /// Asks once. Fails with `EINTR` if the question has to be asked again.
-    fn ask(&mut self, question: &str) -> Result<SecretValue, PromptError> {
+    /// Prompts once. Fails with `EINTR` if the prompt must be repeated.
+    fn read_once(&mut self, text: &str) -> Result<SecretValue, PromptError> {
         self.line.clear();
         self.terminal.hide()?;
-        self.terminal.write(question.as_bytes())?;
+        self.terminal.write(text.as_bytes())?;
         let mut piece = Zeroizing::new([0; 256]);
         loop {
-            if self.wait()? && self.attend()? {
+            if self.wait()? && self.handle_signals()? {
                 return Err(Errno::INTR.into());
             }
             let n = match self.terminal.read(&mut *piece) {
@@ -97,7 +97,7 @@ impl Prompt {
         }
     }
 
-    /// Waits until keys can be read or a signal has arrived, and returns whether it is a signal.
+    /// Waits for input or a signal. Returns `true` for a signal.
     fn wait(&self) -> Result<bool, PromptError> {
         loop {
             let mut sources = [
@@ -116,37 +116,37 @@ impl Prompt {
 
     fn finish(&self, has_more: bool) -> Result<SecretValue, PromptError> {
         self.terminal.write(b"\n")?;
-        if self.terminal.drop_input()? || has_more {
+        if self.terminal.discard_input()? || has_more {
             return Err(PromptError::SeveralLines);
         }
         self.line.value().map_err(|StrayKey| PromptError::StrayKey)
     }
 
-    /// Does what the caught signals say, and returns whether the question has to be asked again.
-    fn attend(&mut self) -> Result<bool, PromptError> {
-        let mut ask_again = false;
-        while let Some(arrived) = self.signals.try_next()? {
-            match arrived.signal {
+    /// Handles the caught signals. Returns `true` if the prompt must be repeated.
+    fn handle_signals(&mut self) -> Result<bool, PromptError> {
+        let mut must_repeat = false;
+        while let Some(received) = self.signals.try_next()? {
+            match received.signal {
                 Signal::CHILD | Signal::WINCH => {}
-                Signal::CONT => ask_again = true,
+                Signal::CONT => must_repeat = true,
                 signal @ (Signal::TSTP | Signal::TTIN | Signal::TTOU) => {
                     self.line.clear();
-                    self.terminal.show();
-                    stop_by(signal)?;
-                    ask_again = true;
+                    self.terminal.restore();
+                    stop_with(signal)?;
+                    must_repeat = true;
                 }
-                signal => self.end_by(signal),
+                signal => self.exit_with(signal),
             }
         }
-        Ok(ask_again)
+        Ok(must_repeat)
     }
 
-    /// Ends the process with the exit code of a signal, and the terminal as it was.
-    fn end_by(&mut self, signal: Signal) -> ! {
+    /// Restores the terminal and exits with the code of a signal.
+    fn exit_with(&mut self, signal: Signal) -> ! {
         self.line.clear();
-        // The shell's prompt begins on a line of its own. A terminal that is gone needs none.
+        // The shell's prompt starts on a new line. A closed terminal needs none.
         let _ = self.terminal.write(b"\n");
-        self.terminal.show();
+        self.terminal.restore();
         process::exit(128 + signal.as_raw());
     }
 }

@@ -1,4 +1,4 @@
-//! The controlling terminal, without echo while a question stands.
+//! The controlling terminal, without echo during a prompt.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -11,23 +11,26 @@ use rustix::termios::{
     tcgetpgrp, tcsetattr,
 };
 
-/// The controlling terminal. Dropped, it shows again what is typed.
+/// The controlling terminal. Dropping it restores its modes.
 pub(super) struct Terminal {
     file: File,
-    /// The modes of the terminal before it was hidden; `None` while it is as it was found.
-    shown: Option<Termios>,
+    /// The original modes; `None` while they are unchanged.
+    original: Option<Termios>,
 }
 
 impl Terminal {
     pub(super) fn open() -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
-        Ok(Self { file, shown: None })
+        Ok(Self {
+            file,
+            original: None,
+        })
     }
 
-    /// Hides what is typed from now on, and returns it as it comes instead of by line: the lines that a terminal collects have
-    /// at most 4,095 bytes, and tokens are longer. The second time and later, drops what was typed before.
+    /// Disables echo and canonical mode, whose lines have at most 4,095 bytes, fewer than some tokens. From the second call
+    /// on, discards pending input.
     ///
-    /// Fails with `EINTR` if a signal was caught, for one because this is not the foreground process.
+    /// Fails with `EINTR` if a signal was caught, such as SIGTTOU of a background process.
     pub(super) fn hide(&mut self) -> Result<(), Errno> {
         let now = tcgetattr(&self.file)?;
         let mut hidden = now.clone();
@@ -35,25 +38,25 @@ impl Terminal {
         hidden.local_modes.remove(modes);
         hidden.special_codes[SpecialCodeIndex::VMIN] = 1;
         hidden.special_codes[SpecialCodeIndex::VTIME] = 0;
-        let when = match self.shown {
+        let when = match self.original {
             None => OptionalActions::Now,
             Some(_) => OptionalActions::Flush,
         };
-        // After SIGSTOP, of which no program hears, a terminal may still be as it was hidden.
-        if self.shown.is_none() || now.local_modes.intersects(modes) {
-            self.shown = Some(now);
+        // After SIGSTOP, which cannot be caught, the terminal may still have the hidden modes.
+        if self.original.is_none() || now.local_modes.intersects(modes) {
+            self.original = Some(now);
         }
         tcsetattr(&self.file, when, &hidden)
     }
 
-    /// Shows what is typed, as before. A terminal that another process has in the foreground is left to that process, and one
-    /// that is gone needs nothing.
-    pub(super) fn show(&mut self) {
-        let Some(shown) = &self.shown else {
+    /// Restores the original modes, unless another process group is in the foreground. Errors of a closed terminal are
+    /// ignored.
+    pub(super) fn restore(&mut self) {
+        let Some(original) = &self.original else {
             return;
         };
         while self.is_foreground()
-            && tcsetattr(&self.file, OptionalActions::Flush, shown) == Err(Errno::INTR)
+            && tcsetattr(&self.file, OptionalActions::Flush, original) == Err(Errno::INTR)
         {}
     }
 
@@ -61,7 +64,7 @@ impl Terminal {
         tcgetpgrp(&self.file) == Ok(getpgrp())
     }
 
-    /// Writes all of it. Fails with `EINTR` if a signal was caught.
+    /// Writes all bytes. Fails with `EINTR` if a signal was caught.
     pub(super) fn write(&self, mut bytes: &[u8]) -> Result<(), Errno> {
         while !bytes.is_empty() {
             let n = rustix::io::write(&self.file, bytes)?;
@@ -70,13 +73,13 @@ impl Terminal {
         Ok(())
     }
 
-    /// Reads what has been typed. Fails with `EINTR` if a signal was caught.
+    /// Reads input. Fails with `EINTR` if a signal was caught.
     pub(super) fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
         rustix::io::read(&self.file, buffer)
     }
 
-    /// Drops what was typed and not read, and returns whether there was anything.
-    pub(super) fn drop_input(&self) -> Result<bool, Errno> {
+    /// Discards pending input. Returns `true` if there was any.
+    pub(super) fn discard_input(&self) -> Result<bool, Errno> {
         let is_pending = ioctl_fionread(&self.file)? > 0;
         if is_pending {
             tcflush(&self.file, QueueSelector::IFlush)?;
@@ -93,6 +96,6 @@ impl AsFd for Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        self.show();
+        self.restore();
     }
 }

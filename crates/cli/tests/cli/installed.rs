@@ -76,7 +76,7 @@ fn a_disabled_provider_is_not_called_until_it_is_enabled() {
     insta::assert_snapshot!(home.transcript(&["get web/token"]), @r"
     $ keyway get web/token
     ! keyway: there is no secret web/token, but file is turned off.
-    ! Run `keyway plugins enable file` if it should be asked, or `keyway ls` to see what there is.
+    ! Run `keyway plugins enable file` to use it, or `keyway ls` to see what there is.
     [exit status: 3]
     ");
     insta::assert_snapshot!(home.transcript(&["ls", "ls --json"]), @r#"

@@ -61,8 +61,8 @@ fn a_named_plugin_directory_that_is_missing_is_logged() {
     let home = Home::new();
     let mut daemon = home.serve(&["--plugin-dir", "/nonexistent/plugins"]);
     let line = daemon.expect("/nonexistent/plugins");
-    let note = "the plugin directory /nonexistent/plugins does not exist";
-    assert!(line.ends_with(note), "{line}");
+    let event = "plugin directory does not exist path=/nonexistent/plugins";
+    assert!(line.ends_with(event), "{line}");
     daemon.stop();
 }
 

@@ -40,7 +40,7 @@ fn a_value_that_was_not_typed_is_not_stored() {
     assert_eq!(status.code(), Some(1));
     insta::assert_snapshot!(screen, @"
     Value of web/token (not shown): 
-    keyway: no value was typed.
+    keyway: no value was entered.
     Nothing was stored; `keyway set web/token --allow-empty` stores an empty value.
     ");
     assert!(!home.join("s").exists());
@@ -56,7 +56,7 @@ fn a_pasted_text_of_several_lines_is_refused() {
     assert_eq!(status.code(), Some(1));
     insta::assert_snapshot!(screen, @"
     Value of web/token (not shown): 
-    keyway: more than one line was typed or pasted.
+    keyway: more than one line was entered or pasted.
     Nothing was stored; put it into a file and run `keyway set web/token <FILE`.
     ");
     assert!(!home.join("s").exists());
@@ -88,8 +88,8 @@ fn a_typed_value_with_stray_keys_is_not_stored() {
         insta::allow_duplicates! {
             insta::assert_snapshot!(screen, @"
             Value of web/token (not shown): 
-            keyway: a control character or an editing key was typed that the prompt does not know.
-            Nothing was stored; type the value again, or put it into a file and run `keyway set web/token <FILE`.
+            keyway: a control character or an unsupported editing key was entered.
+            Nothing was stored; enter the value again, or put it into a file and run `keyway set web/token <FILE`.
             ");
         }
         assert!(!home.join("s").exists());

@@ -1,13 +1,13 @@
-//! The format of `--env-file`: one variable a line.
+//! The parser of `--env-file`: one variable per line.
 //!
 //! ```text
 //! # a comment
-//! NAME=value                    # spaces around the value do not belong to it, nor does a comment behind a space
-//! export NAME='as it is'        # single quotes: every character stands for itself
+//! NAME=value                    # spaces around the value are trimmed, and so is a comment after a space
+//! export NAME='as it is'        # single quotes: every character is literal
 //! NAME="line one\nline two"     # double quotes: \n \r \t \" \\ and \$; both kinds may span lines
 //! ```
 //!
-//! Nothing is substituted: `$OTHER` stays as it is. Values need not be UTF-8.
+//! Variables are not substituted: `$OTHER` is literal. Values need not be UTF-8.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -18,14 +18,14 @@ use zeroize::Zeroizing;
 /// One variable of a file.
 #[derive(PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Its line, from one.
+    /// Its line, counted from one.
     pub(super) line: usize,
     pub(super) name: OsString,
     pub(super) value: Zeroizing<Vec<u8>>,
 }
 
 impl fmt::Debug for Entry {
-    /// Shows the length of the value and not the value, which may be a secret.
+    /// Prints the length of the value instead of the value, which may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entry")
             .field("line", &self.line)
@@ -35,47 +35,49 @@ impl fmt::Debug for Entry {
     }
 }
 
-/// What is wrong with a file, without its text: that may be a secret.
+/// Error of a file. It does not hold any text of the file, which may be a secret.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    /// The line, from one.
+pub(super) struct ParseError {
+    /// The line, counted from one.
     pub(super) line: usize,
-    pub(super) kind: FaultKind,
+    pub(super) kind: ParseErrorKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FaultKind {
-    /// A line that is no assignment.
-    NoAssignment,
-    /// What is left of `=` is no name.
-    BadName,
+pub(super) enum ParseErrorKind {
+    /// A line is not an assignment.
+    NotAnAssignment,
+    /// The text before `=` is not a valid name.
+    InvalidName,
     /// A quote is not closed.
-    OpenQuote,
-    /// There is something behind a closing quote.
-    BehindQuote,
-    /// A backslash in double quotes before a character that has no meaning there.
-    BadEscape,
-    /// A zero byte, which no environment can hold.
+    UnclosedQuote,
+    /// Text follows a closing quote.
+    TextAfterQuote,
+    /// A backslash in double quotes precedes a character that cannot be escaped.
+    InvalidEscape,
+    /// The value holds a zero byte, which an environment cannot hold.
     ZeroByte,
 }
 
-impl fmt::Display for FaultKind {
+impl fmt::Display for ParseErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoAssignment => "the line is not of the form NAME=value",
-            Self::BadName => {
+            Self::NotAnAssignment => "the line is not of the form NAME=value",
+            Self::InvalidName => {
                 "the name may hold letters, digits and underscores, and does not start with a digit"
             }
-            Self::OpenQuote => "the quote is not closed",
-            Self::BehindQuote => "there is text behind the closing quote",
-            Self::BadEscape => "in double quotes only \\n \\r \\t \\\" \\\\ and \\$ are escapes",
-            Self::ZeroByte => "the value holds a zero byte, which no environment can",
+            Self::UnclosedQuote => "the quote is not closed",
+            Self::TextAfterQuote => "there is text after the closing quote",
+            Self::InvalidEscape => {
+                "in double quotes only \\n \\r \\t \\\" \\\\ and \\$ are escapes"
+            }
+            Self::ZeroByte => "the value holds a zero byte, which an environment cannot hold",
         })
     }
 }
 
-/// Reads all variables, in the order of the file.
-pub(super) fn parse(text: &[u8]) -> Result<Vec<Entry>, Fault> {
+/// Parses all variables, in the order of the file.
+pub(super) fn parse(text: &[u8]) -> Result<Vec<Entry>, ParseError> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let mut cursor = Cursor {
         rest: text,
@@ -94,8 +96,8 @@ struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// Reads what starts on this line: a variable, or nothing.
-    fn line_entry(&mut self) -> Result<Option<Entry>, Fault> {
+    /// Parses the variable on this line; `None` for an empty line or a comment.
+    fn line_entry(&mut self) -> Result<Option<Entry>, ParseError> {
         let line = self.line;
         self.skip_blanks();
         if matches!(self.rest.first(), None | Some(b'\n' | b'#')) {
@@ -110,17 +112,17 @@ impl<'a> Cursor<'a> {
             _ => self.bare(),
         };
         if value.contains(&0) {
-            return Err(self.fault(FaultKind::ZeroByte));
+            return Err(self.error(ParseErrorKind::ZeroByte));
         }
         Ok(Some(Entry { line, name, value }))
     }
 
-    fn name(&mut self) -> Result<OsString, Fault> {
+    fn name(&mut self) -> Result<OsString, ParseError> {
         let line = self.rest.split(|byte| *byte == b'\n').next();
         let left = line.and_then(|line| line.splitn(2, |byte| *byte == b'=').next());
         let left = left.unwrap_or_default();
         if self.rest.get(left.len()) != Some(&b'=') {
-            return Err(self.fault(FaultKind::NoAssignment));
+            return Err(self.error(ParseErrorKind::NotAnAssignment));
         }
         self.rest = &self.rest[left.len() + 1..];
         let name = left.strip_prefix(b"export ").unwrap_or(left).trim_ascii();
@@ -128,12 +130,12 @@ impl<'a> Cursor<'a> {
             .first()
             .is_some_and(|c| c.is_ascii_alphabetic() || *c == b'_');
         if !start || !name.iter().all(|c| c.is_ascii_alphanumeric() || *c == b'_') {
-            return Err(self.fault(FaultKind::BadName));
+            return Err(self.error(ParseErrorKind::InvalidName));
         }
         Ok(OsString::from_vec(name.to_vec()))
     }
 
-    /// A value without quotes: to the end of the line, or to a `#` behind a space.
+    /// Parses a value without quotes: to the end of the line, or to a `#` after a space.
     fn bare(&mut self) -> Zeroizing<Vec<u8>> {
         let line = self.end_line();
         let is_comment = |at: usize| line[at] == b'#' && (at == 0 || is_blank(line[at - 1]));
@@ -143,26 +145,26 @@ impl<'a> Cursor<'a> {
         Zeroizing::new(line[..end].trim_ascii_end().to_vec())
     }
 
-    /// A value in quotes, which may span lines, and the rest of the line behind it.
-    fn quoted(&mut self, quote: u8) -> Result<Zeroizing<Vec<u8>>, Fault> {
-        let open = self.fault(FaultKind::OpenQuote);
-        // As much room as there can be need for, so that no piece of the value stays behind in a smaller buffer.
+    /// Parses a value in quotes, which may span lines, and the rest of the line after it.
+    fn quoted(&mut self, quote: u8) -> Result<Zeroizing<Vec<u8>>, ParseError> {
+        let unclosed = self.error(ParseErrorKind::UnclosedQuote);
+        // With the largest possible capacity the buffer is never reallocated, which would leave a copy of the value.
         let mut value = Zeroizing::new(Vec::with_capacity(self.rest.len()));
         self.rest = &self.rest[1..];
         loop {
             match self.next() {
-                None => return Err(open),
+                None => return Err(unclosed),
                 Some(byte) if byte == quote => break,
                 Some(b'\\') if quote == b'"' => match self.next().and_then(unescaped) {
                     Some(byte) => value.push(byte),
-                    None => return Err(self.fault(FaultKind::BadEscape)),
+                    None => return Err(self.error(ParseErrorKind::InvalidEscape)),
                 },
                 Some(byte) => value.push(byte),
             }
         }
         self.skip_blanks();
         if !matches!(self.rest.first(), None | Some(b'\n' | b'#')) {
-            return Err(self.fault(FaultKind::BehindQuote));
+            return Err(self.error(ParseErrorKind::TextAfterQuote));
         }
         self.end_line();
         Ok(value)
@@ -181,7 +183,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Leaves the line and gives what was left of it.
+    /// Skips to the next line and returns the rest of this one.
     fn end_line(&mut self) -> &'a [u8] {
         let end = self.rest.iter().position(|byte| *byte == b'\n');
         let (line, rest) = match end {
@@ -193,15 +195,15 @@ impl<'a> Cursor<'a> {
         line
     }
 
-    fn fault(&self, kind: FaultKind) -> Fault {
-        Fault {
+    fn error(&self, kind: ParseErrorKind) -> ParseError {
+        ParseError {
             line: self.line,
             kind,
         }
     }
 }
 
-/// A space, a tab, or the carriage return of a file from another system.
+/// Returns `true` for a space, a tab, or the carriage return of a CRLF line end.
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r')
 }
@@ -234,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_line_may_be() {
+    fn lines_are_variables_comments_or_empty() {
         check("", &[]);
         check("\n  \n# NAME=x\n", &[]);
         check("A=1\nB=2", &[(1, "A", "1"), (2, "B", "2")]);
@@ -249,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_keep_what_a_bare_value_loses() {
+    fn quotes_preserve_spaces_hashes_and_line_breaks() {
         check("A=' x # y '  # z\n", &[(1, "A", " x # y ")]);
         check(r"A='\n'", &[(1, "A", r"\n")]);
         check(r#"A="\n\r\t\"\\\$""#, &[(1, "A", "\n\r\t\"\\$")]);
@@ -258,19 +260,19 @@ mod tests {
     }
 
     #[test]
-    fn faults_name_the_line_and_not_its_text() {
-        let fault = |text: &str| {
-            let fault = parse(text.as_bytes()).unwrap_err();
-            (fault.line, fault.kind)
+    fn errors_have_the_line_without_its_text() {
+        let error = |text: &str| {
+            let error = parse(text.as_bytes()).unwrap_err();
+            (error.line, error.kind)
         };
-        assert_eq!(fault("A=1\nhunter2"), (2, FaultKind::NoAssignment));
-        assert_eq!(fault("=x"), (1, FaultKind::BadName));
-        assert_eq!(fault("1A=x"), (1, FaultKind::BadName));
-        assert_eq!(fault("A B=x"), (1, FaultKind::BadName));
-        assert_eq!(fault("A=1\nB='\n\n"), (2, FaultKind::OpenQuote));
-        assert_eq!(fault("A='x'y"), (1, FaultKind::BehindQuote));
-        assert_eq!(fault(r#"A="\x""#), (1, FaultKind::BadEscape));
-        assert_eq!(fault("A=\0"), (2, FaultKind::ZeroByte));
+        assert_eq!(error("A=1\nhunter2"), (2, ParseErrorKind::NotAnAssignment));
+        assert_eq!(error("=x"), (1, ParseErrorKind::InvalidName));
+        assert_eq!(error("1A=x"), (1, ParseErrorKind::InvalidName));
+        assert_eq!(error("A B=x"), (1, ParseErrorKind::InvalidName));
+        assert_eq!(error("A=1\nB='\n\n"), (2, ParseErrorKind::UnclosedQuote));
+        assert_eq!(error("A='x'y"), (1, ParseErrorKind::TextAfterQuote));
+        assert_eq!(error(r#"A="\x""#), (1, ParseErrorKind::InvalidEscape));
+        assert_eq!(error("A=\0"), (2, ParseErrorKind::ZeroByte));
     }
 
     #[test]
@@ -291,16 +293,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_or_refused(text in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn parse_accepts_any_bytes_without_a_panic(text in proptest::collection::vec(any::<u8>(), 0..64)) {
             let n_lines = text.iter().filter(|byte| **byte == b'\n').count() + 1;
             match parse(&text) {
                 Ok(entries) => prop_assert!(entries.iter().all(|entry| entry.line <= n_lines)),
-                Err(fault) => prop_assert!(fault.line <= n_lines + 1),
+                Err(error) => prop_assert!(error.line <= n_lines + 1),
             }
         }
 
         #[test]
-        fn single_quotes_keep_everything(value in "[^'\0]{0,40}") {
+        fn single_quotes_preserve_every_character(value in "[^'\0]{0,40}") {
             let text = format!("A=1\nNAME='{value}'\nB=2\n");
             let entries = parse(text.as_bytes()).unwrap();
             prop_assert_eq!(entries.len(), 3);

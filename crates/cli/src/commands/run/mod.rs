@@ -1,7 +1,7 @@
-//! `keyway run`: a command whose environment has secrets where ours has references to them.
+//! `keyway run`: runs a command with the references in its environment replaced by secrets.
 //!
-//! Two processes share the work. The first one passes signals on and waits, which may be for days, and never sees a
-//! secret. The second one resolves the references and then becomes the command, which leaves nothing of it in memory.
+//! Two processes share the work. The first one forwards signals and waits, possibly for days, and never holds a secret.
+//! The second one resolves the references and then executes the command, which replaces its memory.
 
 mod env_file;
 mod plan;
@@ -18,7 +18,7 @@ use clap::Args;
 use serde::Serialize;
 
 use self::plan::Plan;
-use crate::daemon::{self, Session};
+use crate::daemon::{self, QueryContext};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
@@ -27,7 +27,7 @@ use crate::output::{self, Table, json};
 /// The flag of [`Options::replace`].
 const REPLACE_FLAG: &str = "--replace";
 
-/// What to run, and with which environment.
+/// Options of `keyway run`.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// Add the variables of this file, a NAME=value a line; may be given several times, and the last one wins.
@@ -36,7 +36,7 @@ pub(crate) struct Options {
     /// Print which variables would become which secrets, and start nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Become the command instead of waiting for it; what the second process is told by the first one.
+    /// Execute the command in this process instead of a child.
     #[arg(long, hide = true)]
     replace: bool,
     /// The command and its arguments; it gets stdin, stdout and stderr as they are.
@@ -44,7 +44,7 @@ pub(crate) struct Options {
     command: Vec<OsString>,
 }
 
-/// Lets a process resolve every reference and become the command, and ends as it ends.
+/// Runs the command in a child process and returns its exit code. With `--replace`, executes the command in this process.
 pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
     if options.dry_run {
         return dry_run(globals, &options.plan()?);
@@ -55,9 +55,9 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
     let plan = options.plan()?;
     let values = match plan.references().next() {
         None => BTreeMap::new(),
-        Some(_) => daemon::ask(globals, async |daemon| {
+        Some(_) => daemon::with_client(globals, async |daemon| {
             let daemon = &daemon;
-            resolve::resolve_all(&plan, &Session { daemon, globals }).await
+            resolve::resolve_all(&plan, &QueryContext { daemon, globals }).await
         })?,
     };
     Err(replace::replace(&options.command, &plan, &values))
@@ -69,7 +69,7 @@ impl Options {
     }
 }
 
-/// A reference as `--json` shows it.
+/// A reference in the output of `--json`.
 #[derive(Serialize)]
 struct Reference {
     variable: String,

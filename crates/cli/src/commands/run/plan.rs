@@ -1,4 +1,4 @@
-//! What the child's environment will be: which variables, from where, and which of them are references to secrets.
+//! The environment of the child: its variables, their origins, and which are references to secrets.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::env_file;
 use crate::failure::Failure;
 
-/// What a value starts with that names a secret; the rest of the value is the secret's id.
+/// The scheme of a reference; the rest of the value is the id of the secret.
 pub(super) const SCHEME: &[u8] = b"se://";
 
 /// The variables of the child's environment.
@@ -29,22 +29,22 @@ pub(super) struct Variable {
     origin: Origin,
 }
 
-/// What a variable holds.
+/// The value of a variable.
 pub(super) enum Value {
-    /// These bytes.
+    /// Literal bytes.
     Literal(Zeroizing<Vec<u8>>),
-    /// The secret with this id.
+    /// A reference to the secret with this id.
     Reference(Id),
-    /// Something that starts as a reference and is none.
-    BadReference(ParseIdError),
+    /// An invalid reference.
+    InvalidReference(ParseIdError),
 }
 
-/// Where a variable was found.
+/// The origin of a variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// In our own environment.
+    /// The environment of this process.
     Environment,
-    /// In an `--env-file`, on this line.
+    /// A line of an `--env-file`.
     File(PathBuf, usize),
 }
 
@@ -58,31 +58,33 @@ impl fmt::Display for Origin {
 }
 
 impl fmt::Debug for Value {
-    /// Shows the length of a literal value and not the value, which may be a secret.
+    /// Prints the length of a literal value instead of the value, which may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Literal(bytes) => write!(f, "Literal({} bytes)", bytes.len()),
             Self::Reference(id) => f.debug_tuple("Reference").field(id).finish(),
-            Self::BadReference(error) => f.debug_tuple("BadReference").field(error).finish(),
+            Self::InvalidReference(error) => {
+                f.debug_tuple("InvalidReference").field(error).finish()
+            }
         }
     }
 }
 
 impl Value {
-    fn of(bytes: Zeroizing<Vec<u8>>) -> Self {
+    fn from_bytes(bytes: Zeroizing<Vec<u8>>) -> Self {
         let Some(id) = bytes.strip_prefix(SCHEME) else {
             return Self::Literal(bytes);
         };
-        // Bytes that are not UTF-8 become a character that no id may hold.
+        // Bytes that are not UTF-8 become a character that is not valid in an id.
         match String::from_utf8_lossy(id).parse() {
             Ok(id) => Self::Reference(id),
-            Err(error) => Self::BadReference(error),
+            Err(error) => Self::InvalidReference(error),
         }
     }
 }
 
 impl Plan {
-    /// The variables of `environment`, then those of the files: a later one replaces an earlier one of that name.
+    /// Builds the plan from `environment` and then the files: a later variable replaces an earlier one of the same name.
     pub(super) fn new(
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         files: &[PathBuf],
@@ -90,18 +92,18 @@ impl Plan {
         let mut plan = Self::default();
         for (name, value) in environment {
             let value = Zeroizing::new(value.into_vec());
-            plan.put(name, value, Origin::Environment);
+            plan.insert(name, value, Origin::Environment);
         }
         for path in files {
             plan.add_file(path)?;
         }
-        plan.check()?;
+        plan.reject_invalid_references()?;
         Ok(plan)
     }
 
     fn add_file(&mut self, path: &Path) -> Result<(), Failure> {
         let text = fs::read(path).map_err(|error| {
-            // A path where there is nothing may be a secret in the wrong place.
+            // A path that does not exist may be a secret in the wrong place.
             let file = match path.exists() {
                 true => format!("the env file {}", path.display()),
                 false => "an env file".to_owned(),
@@ -112,14 +114,14 @@ impl Plan {
             )
         })?;
         let text = Zeroizing::new(text);
-        let entries = env_file::parse(&text).map_err(|fault| {
+        let entries = env_file::parse(&text).map_err(|error| {
             Failure::usage(
-                format_args!("line {} of {} is wrong: {}", fault.line, path.display(), fault.kind),
+                format_args!("line {} of {} is wrong: {}", error.line, path.display(), error.kind),
                 "Nothing was started; write NAME=value, with quotes around a value that holds spaces at its ends or several lines",
             )
         })?;
         for entry in entries {
-            self.put(
+            self.insert(
                 entry.name,
                 entry.value,
                 Origin::File(path.to_owned(), entry.line),
@@ -128,9 +130,9 @@ impl Plan {
         Ok(())
     }
 
-    fn put(&mut self, name: OsString, value: Zeroizing<Vec<u8>>, origin: Origin) {
+    fn insert(&mut self, name: OsString, value: Zeroizing<Vec<u8>>, origin: Origin) {
         let variable = Variable {
-            value: Value::of(value),
+            value: Value::from_bytes(value),
             name,
             origin,
         };
@@ -141,36 +143,36 @@ impl Plan {
         }
     }
 
-    /// Refuses what looks like a reference and is none: the child would take it for a password.
-    fn check(&self) -> Result<(), Failure> {
-        let wrong = self
+    /// Returns a failure if there is an invalid reference, which the child would use as a value.
+    fn reject_invalid_references(&self) -> Result<(), Failure> {
+        let invalid = self
             .variables
             .iter()
             .filter_map(|variable| match &variable.value {
-                Value::BadReference(error) => Some(format!(
+                Value::InvalidReference(error) => Some(format!(
                     "{} ({}): {error}",
                     variable.name.display(),
                     variable.origin
                 )),
                 _ => None,
             });
-        let wrong: Vec<String> = wrong.collect();
-        if wrong.is_empty() {
+        let invalid: Vec<String> = invalid.collect();
+        if invalid.is_empty() {
             return Ok(());
         }
         let failure = Failure::usage(
             "not every reference names a secret",
             "Nothing was started; write se:// and the id of one secret, as in se://web/token",
         );
-        Err(failure.with_details(wrong))
+        Err(failure.with_details(invalid))
     }
 
-    /// All variables.
+    /// Returns all variables.
     pub(super) fn variables(&self) -> &[Variable] {
         &self.variables
     }
 
-    /// The variables that name a secret, with its id, and where they were found.
+    /// Returns the variables that are references, with the id and the origin of each.
     pub(super) fn references(&self) -> impl Iterator<Item = (&Variable, &Id, &Origin)> {
         self.variables
             .iter()
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_replaces_what_the_environment_says() {
+    fn a_file_overrides_the_environment() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("app.env");
         fs::write(&path, "B=se://db/password\nC=3\n").unwrap();
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_reference_stops_everything_and_is_not_repeated() {
+    fn an_invalid_reference_is_an_error_without_its_text() {
         let wrong = environment(&[
             ("A", b"se://user:hunter2@host"),
             ("B", b"se://"),

@@ -1,6 +1,6 @@
-//! Becoming the command: its environment with the secrets in it, and `execve`.
+//! Executes the command with the secrets in its environment (`execve`).
 //!
-//! Nothing of this process is left afterwards, so no copy of a secret is either, whoever made it.
+//! The kernel discards the memory of this process, and with it every copy of a secret, including those of libraries.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -18,9 +18,9 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::process;
 
-/// Replaces this program by the command. `values` has a value for each reference of the plan.
+/// Replaces this program by the command. `values` must have a value for each reference of the plan.
 ///
-/// Returns only when that did not work.
+/// Returns only on failure.
 pub(super) fn replace(
     command: &[OsString],
     plan: &Plan,
@@ -28,31 +28,34 @@ pub(super) fn replace(
 ) -> Failure {
     let (name, arguments) = command
         .split_first()
-        .expect("the parser asks for a command");
+        .expect("the parser requires a command");
     let mut command = Command::new(name);
     command.args(arguments).env_clear();
     for variable in plan.variables() {
-        match text_of(&variable.value, values) {
+        match environment_value(&variable.value, values) {
             Ok(value) => command.env(&variable.name, value),
             Err(failure) => return failure,
         };
     }
-    // From here on a crash is the command's own affair.
+    // The command inherits the user's limit on core dumps.
     process::restore_core_limit();
     start_failure(name, &command.exec())
 }
 
-fn text_of(value: &Value, values: &BTreeMap<Id, SecretValue>) -> Result<OsString, Failure> {
+fn environment_value(
+    value: &Value,
+    values: &BTreeMap<Id, SecretValue>,
+) -> Result<OsString, Failure> {
     let id = match value {
         Value::Literal(bytes) => return Ok(OsString::from_vec(bytes.to_vec())),
         Value::Reference(id) => id,
-        Value::BadReference(_) => unreachable!("a plan with a bad reference is refused"),
+        Value::InvalidReference(_) => unreachable!("a plan rejects invalid references"),
     };
     let value = values.get(id).expect("every reference was resolved");
     if value.expose().contains(&0) {
         return Err(Failure::error(
             format_args!(
-                "{id} holds a zero byte, which no environment variable can, so nothing was started"
+                "{id} holds a zero byte, which an environment variable cannot hold, so nothing was started"
             ),
             format_args!("Let the program read it with `keyway get {id} --value`"),
         ));
@@ -66,16 +69,16 @@ const NOT_FOUND: Exit = Exit::Child(127);
 
 fn start_failure(name: &OsStr, error: &io::Error) -> Failure {
     match Errno::from_io_error(error) {
-        // A script whose interpreter is absent gives the same error.
+        // A missing interpreter of a script causes the same error.
         Some(Errno::NOENT) if is_file(name) => Failure::new(
             CANNOT_EXECUTE,
             "the interpreter of the command does not exist",
-            "Check the first line of the file behind its `#!`",
+            "Check the first line of the file after its `#!`",
         ),
         Some(Errno::NOENT) => Failure::new(
             NOT_FOUND,
             "there is no such command",
-            "Check its name, the first word behind `--`, and PATH",
+            "Check its name, the first word after `--`, and PATH",
         ),
         Some(Errno::ACCESS) => Failure::new(
             CANNOT_EXECUTE,
@@ -95,7 +98,7 @@ fn start_failure(name: &OsStr, error: &io::Error) -> Failure {
     }
 }
 
-/// Whether the command names a file, rather than a word to be looked for in PATH.
+/// Returns `true` if the command is the path of a file rather than a name to look up in PATH.
 fn is_file(name: &OsStr) -> bool {
     name.as_bytes().contains(&b'/') && Path::new(name).is_file()
 }
@@ -105,12 +108,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_zero_byte_cannot_be_in_an_environment() {
+    fn a_value_with_a_zero_byte_is_an_error() {
         let id: Id = "bin/key".parse().unwrap();
         let reference = Value::Reference(id.clone());
         let text = |value: &[u8]| {
             let values = BTreeMap::from([(id.clone(), SecretValue::from(value))]);
-            text_of(&reference, &values).ok()
+            environment_value(&reference, &values).ok()
         };
         assert_eq!(text(b"a\0b"), None);
         assert_eq!(

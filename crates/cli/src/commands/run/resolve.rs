@@ -1,4 +1,4 @@
-//! All secrets of a plan, asked for at the same time, or none.
+//! Resolves all references of a plan concurrently, or none.
 
 use std::collections::BTreeMap;
 
@@ -6,36 +6,36 @@ use futures::StreamExt as _;
 use keyway_resolver::{GetOneError, Id, ResolveError, SecretValue};
 
 use super::plan::Plan;
-use crate::daemon::{self, Session};
+use crate::daemon::{self, QueryContext};
 use crate::failure::Failure;
 
-/// How many secrets are asked for at the same time.
+/// Maximum number of concurrent queries.
 const CONCURRENCY: usize = 32;
 
-/// Where secrets come from. A trait, so that the rules of a batch can be tested without a daemon.
+/// A source of secrets. A trait, so that the rules of a batch can be tested without a daemon.
 pub(super) trait Resolve {
     /// Gets the secret with this id.
     fn resolve(&self, id: &Id) -> impl Future<Output = Result<SecretValue, GetOneError>>;
 
-    /// Explains why there is none.
+    /// Converts the error of [`resolve`](Self::resolve).
     fn failure(&self, id: &Id, error: GetOneError) -> impl Future<Output = Failure>;
 }
 
-impl Resolve for Session<'_> {
+impl Resolve for QueryContext<'_> {
     async fn resolve(&self, id: &Id) -> Result<SecretValue, GetOneError> {
         Ok(self.daemon.get_one(id).await?.value)
     }
 
     async fn failure(&self, id: &Id, error: GetOneError) -> Failure {
-        self.one_failure(id, error).await
+        self.id_failure(id, error).await
     }
 }
 
-/// Gets every secret that the plan names, each once.
+/// Gets every secret of the plan, each once.
 ///
 /// # Errors
 ///
-/// As soon as one secret is missing, a failure that names all that are, with the variables that need them.
+/// Returns a [`Failure`] if a secret is missing. It names all missing secrets and the variables that refer to them.
 pub(super) async fn resolve_all(
     plan: &Plan,
     resolver: &impl Resolve,
@@ -45,21 +45,21 @@ pub(super) async fn resolve_all(
         let name = variable.name.display().to_string();
         users.entry(id).or_default().push(name);
     }
-    let answers = users
+    let queries = users
         .keys()
         .map(|id| async move { (*id, resolver.resolve(id).await) });
-    let answers: Vec<_> = futures::stream::iter(answers)
+    let results: Vec<_> = futures::stream::iter(queries)
         .buffered(CONCURRENCY)
         .collect()
         .await;
     let mut values = BTreeMap::new();
     let mut missing = Vec::new();
-    for (id, answer) in answers {
-        match answer {
+    for (id, result) in results {
+        match result {
             Ok(value) => {
                 values.insert(id.clone(), value);
             }
-            // Without a daemon every reference fails in the same way: once is enough.
+            // Without a daemon every reference fails in the same way, so one failure is enough.
             Err(GetOneError::Resolve(ResolveError::NotRunning(error))) => {
                 return Err(daemon::not_running(&error));
             }
@@ -69,29 +69,29 @@ pub(super) async fn resolve_all(
     if missing.is_empty() {
         return Ok(values);
     }
-    Err(explain(&users, missing))
+    Err(combine(&users, missing))
 }
 
-/// One failure for all that is missing, with the exit code that applies first and its advice.
-fn explain(users: &BTreeMap<&Id, Vec<String>>, missing: Vec<(&Id, Failure)>) -> Failure {
+/// Combines the failures of all missing secrets into one, with the exit code that takes precedence and its advice.
+fn combine(users: &BTreeMap<&Id, Vec<String>>, missing: Vec<(&Id, Failure)>) -> Failure {
     let n_missing = missing.len();
     let details: Vec<String> = missing
         .iter()
         .map(|(id, failure)| format!("{} (se://{id}): {}", users[id].join(", "), failure.causes()))
         .collect();
-    let gravest = missing
+    let first = missing
         .into_iter()
         .map(|(_, failure)| failure)
         .min_by_key(Failure::exit);
-    let Some(gravest) = gravest else {
-        unreachable!("it is called with at least one failure");
+    let Some(first) = first else {
+        unreachable!("the caller passes at least one failure");
     };
     let n_all = users.len();
     let what = match n_all {
         1 => "the reference was not resolved, so nothing was started".to_owned(),
         _ => format!("{n_missing} of {n_all} references were not resolved, so nothing was started"),
     };
-    Failure::new(gravest.exit(), what, gravest.advice()).with_details(details)
+    Failure::new(first.exit(), what, first.advice()).with_details(details)
 }
 
 #[cfg(test)]
@@ -101,15 +101,15 @@ mod tests {
     use std::ffi::OsString;
     use tokio::sync::Barrier;
 
-    /// Knows some ids, and answers nobody before all have been asked for.
+    /// Has some secrets, and returns no result before all ids have been queried.
     struct Fake {
         values: &'static [(&'static str, &'static str)],
-        all_asked: Barrier,
+        all_queried: Barrier,
     }
 
     impl Resolve for Fake {
         async fn resolve(&self, id: &Id) -> Result<SecretValue, GetOneError> {
-            self.all_asked.wait().await;
+            self.all_queried.wait().await;
             let known = self.values.iter().find(|(known, _)| *known == id.as_str());
             match known {
                 Some((_, "denied")) => Err(ResolveError::Denied {
@@ -126,7 +126,7 @@ mod tests {
 
         async fn failure(&self, id: &Id, error: GetOneError) -> Failure {
             match error {
-                GetOneError::Resolve(error) => daemon::refused(&id.into(), error),
+                GetOneError::Resolve(error) => daemon::explain_failure(&id.into(), error),
                 error => Failure::error(error, "Look"),
             }
         }
@@ -142,16 +142,16 @@ mod tests {
         let plan = Plan::new(variables.iter().map(pair), &[]).unwrap();
         let fake = Fake {
             values,
-            all_asked: Barrier::new(n_ids),
+            all_queried: Barrier::new(n_ids),
         };
         let bound = std::time::Duration::from_secs(1);
         tokio::time::timeout(bound, resolve_all(&plan, &fake))
             .await
-            .expect("all ids are asked for at the same time, each once")
+            .expect("all ids are queried concurrently, each once")
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_id_is_asked_for_once_and_all_at_the_same_time() {
+    async fn ids_are_queried_concurrently_and_once_each() {
         let variables = [
             ("A", "se://x"),
             ("B", "se://y"),
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_reference_reads_as_one() {
+    async fn the_failure_of_one_reference_is_in_the_singular() {
         let failure = resolve(&[("A", "se://x")], 1, &[]).await.unwrap_err();
         assert_eq!(failure.exit(), Exit::NotFound);
         insta::assert_snapshot!(failure, @"

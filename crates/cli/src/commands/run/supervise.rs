@@ -1,4 +1,4 @@
-//! Living with the command: signals go to it, and its end is our end. No secret comes into this process.
+//! Supervises the command: forwards signals to it and exits with its code. This process never holds a secret.
 
 use std::env;
 use std::ffi::OsString;
@@ -16,23 +16,23 @@ use crate::failure::Failure;
 use crate::signals::Signals;
 use crate::{output, process};
 
-/// Starts this program once more to become the command, passes signals on to it, and ends when it ends.
+/// Starts this program again with [`REPLACE_FLAG`], forwards signals to it, and returns its exit code.
 ///
-/// Signals are caught before the child exists, so none is lost. With a controlling terminal the child stays in our
-/// process group: job control and Ctrl-C then treat us as one, and what a key sent to both is not sent again. Without
-/// one it gets a group of its own, so that a signal to our group reaches it once, through us.
+/// Signals are caught before the child is started, so none is lost. With a controlling terminal the child stays in the
+/// process group of this process: job control and Ctrl-C apply to both, and a signal of a key is not forwarded. Without
+/// one the child gets its own group, so that a signal to this group reaches it once, through this process.
 ///
 /// # Errors
 ///
-/// The system has nothing left to start a process with.
+/// Returns a [`Failure`] if signals cannot be caught or the child cannot be started.
 pub(super) fn supervise() -> Result<Exit, Failure> {
     let mut signals = Signals::catch().map_err(|error| failure("catch signals", &error))?;
     process::restore_core_limit();
     let child = start().map_err(|error| failure("start a process", &error))?;
-    attend(child, &mut signals).map_err(|error| failure("wait for the command", &error))
+    forward_until_exit(child, &mut signals).map_err(|error| failure("wait for the command", &error))
 }
 
-/// Our own command line once more, with the flag that says who is who.
+/// Starts the child with the arguments of this process and [`REPLACE_FLAG`].
 fn start() -> io::Result<Pid> {
     let mut arguments = env::args_os();
     let name = arguments.next().unwrap_or_default();
@@ -41,38 +41,37 @@ fn start() -> io::Result<Pid> {
     if File::open("/dev/tty").is_err() {
         command.process_group(0);
     }
-    // The process is reaped below, together with all others that may become ours.
+    // The child is reaped below, together with orphans that this process inherits.
     Ok(Pid::from_child(&command.spawn()?))
 }
 
-/// The arguments with the flag before the `--` that the command stands behind.
+/// Inserts the flag before the `--` that precedes the command.
 fn with_replace_flag(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.collect();
     let separator = arguments.iter().position(|argument| argument == "--");
-    let separator = separator.expect("the parser asks for a command behind `--`");
+    let separator = separator.expect("the parser requires a command after `--`");
     arguments.insert(separator, REPLACE_FLAG.into());
     arguments
 }
 
-/// Passes signals on until the child has ended. Whatever else the kernel makes our child, as it does for process 1 of a
-/// container, is reaped too.
-fn attend(child: Pid, signals: &mut Signals) -> io::Result<Exit> {
+/// Forwards signals until the child has exited. Also reaps orphans, which process 1 of a container inherits.
+fn forward_until_exit(child: Pid, signals: &mut Signals) -> io::Result<Exit> {
     loop {
-        let arrived = signals.next()?;
-        if arrived.signal == Signal::CHILD {
+        let received = signals.next()?;
+        if received.signal == Signal::CHILD {
             if let Some(exit) = reap(child)? {
                 return Ok(exit);
             }
             continue;
         }
-        let already_there = arrived.by_terminal && getpgid(Some(child)) == Ok(getpgrp());
-        if !already_there {
-            forward(child, arrived.signal)?;
+        let is_delivered = received.is_from_terminal && getpgid(Some(child)) == Ok(getpgrp());
+        if !is_delivered {
+            forward(child, received.signal)?;
         }
     }
 }
 
-/// Passes a signal on. The child is not reaped yet, so its id is its own even when it has just ended.
+/// Forwards a signal. The child is not reaped yet, so its pid cannot have been reused.
 fn forward(child: Pid, signal: Signal) -> io::Result<()> {
     match kill_process(child, signal) {
         Err(Errno::PERM) => {
@@ -86,7 +85,8 @@ fn forward(child: Pid, signal: Signal) -> io::Result<()> {
     }
 }
 
-/// How the child ended, if it has. Takes all children that have ended: one signal may stand for several.
+/// Reaps all exited children, because one SIGCHLD may represent several, and returns the exit code of `child` if it is
+/// among them.
 fn reap(child: Pid) -> io::Result<Option<Exit>> {
     let mut exit = None;
     loop {
@@ -108,7 +108,7 @@ fn exit_of(status: WaitStatus) -> Option<Exit> {
 
 fn failure(what: &str, error: &io::Error) -> Failure {
     Failure::error(
-        format_args!("the system does not let us {what}: {error}"),
+        format_args!("cannot {what}: {error}"),
         "Check the limits of this user and of this process",
     )
 }

@@ -10,12 +10,12 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::LogFormat;
 
-/// Warnings, and what plugins write to their standard error.
+/// Warnings, and the standard error of plugins.
 const DEFAULT_FILTER: &str = "warn,keyway::plugin=info";
 
-/// Sends the log to stderr; `RUST_LOG` says how much of it.
+/// Installs the logger on stderr, filtered by `RUST_LOG`.
 pub(super) fn install(format: LogFormat) {
-    let (filter, complaint) = filter(env::var("RUST_LOG"));
+    let (filter, warning) = filter(env::var("RUST_LOG"));
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let layer = match format {
         LogFormat::Text => layer
@@ -26,14 +26,14 @@ pub(super) fn install(format: LogFormat) {
     tracing_subscriber::registry()
         .with(layer.with_filter(filter))
         .init();
-    if let Some(complaint) = complaint {
-        tracing::warn!("{complaint}");
+    if let Some(warning) = warning {
+        tracing::warn!("{warning}");
     }
 }
 
-/// What is logged, and what is wrong with the variable: a log level is no reason not to start.
+/// Returns the filter, and a warning about an invalid variable, which does not prevent the start.
 fn filter(variable: Result<String, VarError>) -> (Targets, Option<String>) {
-    let asked = match variable {
+    let parsed = match variable {
         Ok(text) if text.trim().is_empty() => None,
         Ok(text) => Some(text.parse().map_err(|_| text)),
         Err(VarError::NotPresent) => None,
@@ -44,13 +44,13 @@ fn filter(variable: Result<String, VarError>) -> (Targets, Option<String>) {
             .parse()
             .expect("the default filter is well-formed")
     };
-    match asked {
+    match parsed {
         Some(Ok(filter)) => (filter, None),
         None => (default(), None),
         Some(Err(text)) => (
             default(),
             Some(format!(
-                "RUST_LOG={text:?} is not understood, {DEFAULT_FILTER:?} is used: write a level, or targets with levels such as `info,keyway_mux=debug`"
+                "RUST_LOG={text:?} is not a valid filter, so {DEFAULT_FILTER:?} is used; write a level, or targets with levels such as `info,keyway_mux=debug`"
             )),
         ),
     }
@@ -67,32 +67,32 @@ mod tests {
     }
 
     #[test]
-    fn without_the_variable_warnings_and_what_plugins_say_are_logged() {
-        for (filter, complaint) in [filter(Err(VarError::NotPresent)), given(" ")] {
+    fn the_default_filter_allows_warnings_and_the_output_of_plugins() {
+        for (filter, warning) in [filter(Err(VarError::NotPresent)), given(" ")] {
             assert!(filter.would_enable("keyway_runtime", &Level::WARN));
             assert!(!filter.would_enable("keyway_runtime", &Level::INFO));
             assert!(filter.would_enable("keyway::plugin", &Level::INFO));
-            assert_eq!(complaint, None);
+            assert_eq!(warning, None);
         }
     }
 
     #[test]
-    fn the_variable_gives_levels_to_targets() {
-        let (filter, complaint) = given("info,keyway_mux=debug");
+    fn the_variable_sets_levels_per_target() {
+        let (filter, warning) = given("info,keyway_mux=debug");
         assert!(filter.would_enable("keyway_runtime", &Level::INFO));
         assert!(filter.would_enable("keyway_mux::driver", &Level::DEBUG));
         assert!(!filter.would_enable("keyway_runtime", &Level::DEBUG));
-        assert_eq!(complaint, None);
+        assert_eq!(warning, None);
     }
 
     #[test]
-    fn a_variable_that_is_not_understood_is_named_and_the_default_stays() {
-        let (filter, complaint) = given("keyway=loud");
+    fn an_invalid_variable_is_reported_and_the_default_applies() {
+        let (filter, warning) = given("keyway=loud");
         assert!(filter.would_enable("keyway::plugin", &Level::INFO));
         assert!(!filter.would_enable("keyway_runtime", &Level::INFO));
         insta::assert_snapshot!(
-            complaint.expect("a complaint"),
-            @r#"RUST_LOG="keyway=loud" is not understood, "warn,keyway::plugin=info" is used: write a level, or targets with levels such as `info,keyway_mux=debug`"#
+            warning.expect("a warning"),
+            @r#"RUST_LOG="keyway=loud" is not a valid filter, so "warn,keyway::plugin=info" is used; write a level, or targets with levels such as `info,keyway_mux=debug`"#
         );
     }
 }

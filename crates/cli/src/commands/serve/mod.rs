@@ -19,7 +19,7 @@ use crate::failure::Failure;
 use crate::process;
 use settings::{ConfigOptions, Settings};
 
-/// What the daemon listens at and runs.
+/// Options of `keyway serve`.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Options {
     /// Listen at this address instead of the default ones, as with --socket: a path, or @NAME for an abstract socket; can be
@@ -40,17 +40,17 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// These options with further addresses: `--socket` is a synonym of `--listen`.
-    pub(crate) fn listen_also(mut self, addresses: &[Address]) -> Self {
+    /// Adds addresses: `--socket` is a synonym of `--listen`.
+    pub(crate) fn with_addresses(mut self, addresses: &[Address]) -> Self {
         self.listen.extend_from_slice(addresses);
         self
     }
 }
 
-/// How log lines look.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// Lines for people.
+    /// Human-readable lines.
     #[default]
     Text,
     /// One JSON object a line.
@@ -61,7 +61,7 @@ fn parse(text: OsString) -> Result<Address, keyway_local::ParseAddressError> {
     Address::from_os_str(&text)
 }
 
-/// Serves until SIGINT or SIGTERM.
+/// Runs the daemon until SIGINT or SIGTERM.
 pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
     process::forbid_inspection()?;
     logging::install(options.log_format);
@@ -74,7 +74,7 @@ pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
         .build();
     let runtime = runtime.map_err(|error| {
         Failure::error(
-            format_args!("the system gives no event queue: {error}"),
+            format_args!("cannot create an event queue: {error}"),
             "Check how many files this process may open",
         )
     })?;
@@ -92,11 +92,11 @@ async fn serve(settings: Settings, given: Option<&str>) -> Result<Exit, Failure>
         tracing::warn!("{warning}");
     }
     let daemon = Daemon::bind(config.clone()).map_err(|error| bind_failure(&error))?;
-    // Not before: a daemon that cannot start must not change what the running one remembers.
+    // Only after `bind`: a daemon that cannot start must not change the state of the running one.
     settings.remember(&config);
-    announce(&daemon);
+    report_ready(&daemon);
     for path in missing {
-        tracing::warn!("the plugin directory {} does not exist", path.display());
+        tracing::warn!(path = %path.display(), "plugin directory does not exist");
     }
     let handle = daemon.handle();
     let daemon = daemon.on_reload(move || {
@@ -109,24 +109,24 @@ async fn serve(settings: Settings, given: Option<&str>) -> Result<Exit, Failure>
         notify::send("STOPPING=1");
     };
     let running = daemon.run(stop);
-    let mut impatient = signals::second_stop()?;
+    let mut second_stop = signals::second_stop()?;
     tokio::select! {
         () = running => Ok(Exit::Done),
-        () = impatient.wait() => Err(Failure::error(
+        () = second_stop.wait() => Err(Failure::error(
             "a second signal ended the daemon before its plugins had stopped",
-            "Nothing is left to do: what was left of the plugins has been killed",
+            "Nothing is left to do: the remaining plugins were killed",
         )),
     }
 }
 
-/// Says that clients can connect: one line on stderr, and a message to systemd.
-fn announce(daemon: &Daemon) {
+/// Reports that clients can connect: one line on stderr, and a notification to systemd.
+fn report_ready(daemon: &Daemon) {
     let addresses: Vec<String> = daemon
         .addresses()
         .into_iter()
         .map(ToString::to_string)
         .collect();
-    // If stderr is closed, the line has no reader.
+    // With stderr closed the line has no reader.
     let _ = writeln!(io::stderr(), "keyway: ready at {}", addresses.join(", "));
     notify::send("READY=1");
 }
@@ -139,10 +139,10 @@ fn bind_failure(error: &BindError) -> Failure {
             "Stop that daemon, or give this one a directory of its own with --state-dir",
         ),
         BindError::NoAddress | BindError::Listen(_) => {
-            // These messages put what to do behind the last colon, where there is something to do.
+            // The advice of these messages, if any, is the text after the last colon.
             match text.rsplit_once(": ") {
                 Some((what, advice)) if advice.contains("--listen") => {
-                    Failure::usage(what, capitalised(advice))
+                    Failure::usage(what, capitalize(advice))
                 }
                 _ => Failure::usage(
                     text,
@@ -157,7 +157,7 @@ fn bind_failure(error: &BindError) -> Failure {
     }
 }
 
-fn capitalised(text: &str) -> String {
+fn capitalize(text: &str) -> String {
     let mut characters = text.chars();
     let first = characters.next().map(|c| c.to_ascii_uppercase());
     first.into_iter().chain(characters).collect()

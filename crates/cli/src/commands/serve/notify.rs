@@ -1,4 +1,4 @@
-//! Telling systemd how far the service is (`sd_notify`).
+//! Notifies systemd of the state of the service (`sd_notify`).
 
 use std::env;
 use std::io;
@@ -16,13 +16,13 @@ pub(super) fn send(state: &str) {
         None => SocketAddr::from_pathname(&socket),
     };
     if let Err(error) = address.and_then(|address| send_to(&address, state)) {
-        tracing::warn!(%error, "systemd could not be told {state}");
+        tracing::warn!(%error, state, "systemd notification failed");
     }
 }
 
 fn send_to(address: &SocketAddr, state: &str) -> io::Result<()> {
     let socket = UnixDatagram::unbound()?;
-    // A manager that does not read must not hold up the daemon.
+    // A service manager that does not read must not block the daemon.
     socket.set_nonblocking(true)?;
     socket.send_to_addr(state.as_bytes(), address).map(drop)
 }

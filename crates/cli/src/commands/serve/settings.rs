@@ -1,4 +1,4 @@
-//! What the daemon is configured with: flags first, then the environment, then the file, then the defaults.
+//! The configuration of the daemon: flags take precedence over the environment, the file and the defaults.
 
 use std::env;
 use std::ffi::OsString;
@@ -11,10 +11,10 @@ use keyway_plugin_file::{IDENTITY_VARIABLE, PASSPHRASE_FILE_VARIABLE, STORE_VARI
 use keyway_runtime::{BundledPlugin, Config, ConfigChoice, ConfigError, ConfigSource, VersionInfo};
 
 use super::Options;
-use crate::bundled;
+use crate::builtin;
 use crate::failure::Failure;
 
-/// Which configuration is read, and where the daemon remembers things.
+/// The options that name the configuration and the state directory.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ConfigOptions {
     /// Read this file [default: `keyway/config.toml` in $XDG_CONFIG_HOME, if it exists].
@@ -29,10 +29,10 @@ pub(crate) struct ConfigOptions {
     pub(crate) state_dir: Option<PathBuf>,
 }
 
-/// Where the configuration comes from besides the command line's addresses: what `serve` and `config` have in common.
+/// The sources of the configuration except for addresses, shared by `serve` and `config`.
 pub(crate) struct Sources {
     source: ConfigSource,
-    /// The directory of the flag, which wins over the configured one.
+    /// The directory of the flag, which overrides the configured one.
     given_state_dir: Option<PathBuf>,
     /// The directory of the flag or the default one.
     state_dir: PathBuf,
@@ -41,14 +41,14 @@ pub(crate) struct Sources {
 }
 
 impl ConfigOptions {
-    /// Returns which argument names the configuration file, if one does.
+    /// Returns the argument that names the configuration file, if given.
     pub(crate) fn given(&self) -> Option<&'static str> {
         self.config.as_ref().map(|_| "--config")
     }
 }
 
 impl Sources {
-    /// Collects what the flags and the environment say.
+    /// Reads the flags and the environment.
     pub(crate) fn new(options: &ConfigOptions) -> Result<Self, Failure> {
         let given_state_dir = absolute("--state-dir", options.state_dir.as_deref())?;
         let state_dir = match &given_state_dir {
@@ -76,7 +76,7 @@ impl Sources {
         })
     }
 
-    /// Makes the configuration of defaults and the file as it is now. Its addresses are those of the file alone.
+    /// Builds the configuration of the defaults and the current file. Its addresses are those of the file only.
     pub(crate) fn read(&self) -> Result<Config, ConfigError> {
         let mut config = self.defaults();
         self.source.read_into(&mut config)?;
@@ -86,14 +86,14 @@ impl Sources {
         Ok(config)
     }
 
-    /// Remembers that a configuration is in force.
+    /// Records the configuration as the one in force.
     pub(crate) fn remember(&self, config: &Config) {
         self.source.remember(config);
     }
 
-    /// What holds without a file.
+    /// Returns the configuration without a file.
     pub(crate) fn defaults(&self) -> Config {
-        // The address is replaced: no constant path is right for every user.
+        // The address is a placeholder, because the default depends on the user.
         let mut config = Config::new(Address::reference(0), &self.state_dir);
         config.listen.clear();
         config.plugin_dirs.extend(self.default_plugin_dir.clone());
@@ -102,7 +102,7 @@ impl Sources {
     }
 }
 
-/// Where the daemon's settings come from, read once at the start; the file is read again by each reload.
+/// The sources of the daemon's settings. Flags and environment are read once; each reload reads the file again.
 pub(crate) struct Settings {
     sources: Sources,
     /// The addresses of the flags or the environment.
@@ -115,7 +115,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Collects what the flags and the environment say.
+    /// Reads the flags and the environment.
     pub(super) fn new(options: &Options) -> Result<Self, Failure> {
         let plugin_dirs = options.plugin_dir.iter();
         let plugin_dirs = plugin_dirs.map(|path| absolute_path("--plugin-dir", path));
@@ -130,15 +130,15 @@ impl Settings {
         })
     }
 
-    /// Collects what the environment says, for a daemon that is started with no other flags than these.
-    pub(crate) fn of_file(config: &ConfigOptions) -> Result<Self, Failure> {
+    /// Reads the environment, for a daemon without other flags than these.
+    pub(crate) fn from_config_options(config: &ConfigOptions) -> Result<Self, Failure> {
         Self::new(&Options {
             config: config.clone(),
             ..Options::default()
         })
     }
 
-    /// Makes the configuration, with the file as it is now.
+    /// Builds the configuration with the current file.
     pub(crate) fn read(&self) -> Result<Config, ConfigError> {
         let mut config = self.sources.read()?;
         self.choose_addresses(&mut config);
@@ -148,22 +148,22 @@ impl Settings {
         }
         config.adopt_orphans = true;
         config.environment.clone_from(&self.environment);
-        config.bundled.extend(self.bundled());
+        config.bundled.extend(self.builtin_plugin());
         config.version = VersionInfo::new(concat!("v", env!("CARGO_PKG_VERSION")));
         Ok(config)
     }
 
-    /// Whether the configuration file was in force before: an error may name its path then.
+    /// Returns `true` if the configuration file was in force before, so that an error may name its path.
     pub(crate) fn is_known(&self) -> bool {
         self.sources.source.is_known()
     }
 
-    /// Remembers that a configuration is in force.
+    /// Records the configuration as the one in force.
     pub(super) fn remember(&self, config: &Config) {
         self.sources.remember(config);
     }
 
-    /// Chooses where the daemon listens: what was given, else what is configured, else the default addresses.
+    /// Sets the addresses: those of the flags or the environment, else the configured ones, else the defaults.
     fn choose_addresses(&self, config: &mut Config) {
         let configured = std::mem::take(&mut config.listen);
         let addresses = self.places.listen(ListenOptions {
@@ -180,7 +180,7 @@ impl Settings {
         config.listen_also = addresses.listen_also;
     }
 
-    /// The plugin directories that were named and do not exist, which may be a slip. The default ones need not exist.
+    /// Returns the given or configured plugin directories that do not exist. The default ones need not exist.
     pub(super) fn missing_plugin_dirs(&self, config: &Config) -> Vec<PathBuf> {
         let default = &self.sources.default_plugin_dir;
         let named = config
@@ -190,12 +190,12 @@ impl Settings {
         named.filter(|path| !path.exists()).cloned().collect()
     }
 
-    /// The file provider that comes with this program.
-    fn bundled(&self) -> Option<BundledPlugin> {
-        let name = bundled::NAME
+    /// Returns the built-in file provider.
+    fn builtin_plugin(&self) -> Option<BundledPlugin> {
+        let name = builtin::NAME
             .parse()
-            .expect("a constant that is a plugin name");
-        let mut plugin = BundledPlugin::new(name, self.executable.as_deref()?, bundled::ARGV0);
+            .expect("the constant is a valid plugin name");
+        let mut plugin = BundledPlugin::new(name, self.executable.as_deref()?, builtin::ARGV0);
         plugin.pass_env = [STORE_VARIABLE, IDENTITY_VARIABLE, PASSPHRASE_FILE_VARIABLE]
             .map(String::from)
             .into();
@@ -203,10 +203,10 @@ impl Settings {
     }
 }
 
-/// Describes a configuration that was not accepted, and what to do about it.
+/// Converts a configuration error.
 ///
-/// A path of the command line that leads to no regular file is not repeated: it could be a secret in the wrong place. `given` says
-/// which argument names the path; `None` for the default path, and for one that was in force before.
+/// A path on the command line that is not a regular file is not repeated: it may be a secret in the wrong place. `given` is
+/// the argument that names the path; `None` for the default path and for one that was in force before.
 pub(crate) fn failure(error: &ConfigError, given: Option<&str>) -> Failure {
     let unopened = match error {
         ConfigError::Absent { .. } => Some("there is no such file".to_owned()),
@@ -252,10 +252,10 @@ fn given_addresses(options: &Options) -> Result<Vec<Address>, Failure> {
     Ok(vec![absolute_address(&address)])
 }
 
-/// An address that stays the same wherever the process is.
+/// Returns the address independent of the working directory.
 fn absolute_address(address: &Address) -> Address {
     match address {
-        // An empty path is the only one that cannot be made absolute, and no address.
+        // Only an empty path cannot be made absolute, and an address is never empty.
         Address::Path(path) => {
             Address::Path(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
         }
@@ -267,7 +267,7 @@ fn absolute(flag: &str, path: Option<&Path>) -> Result<Option<PathBuf>, Failure>
     path.map(|path| absolute_path(flag, path)).transpose()
 }
 
-/// A path that stays the same wherever the process is.
+/// Returns the path independent of the working directory.
 fn absolute_path(flag: &str, path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| {
         Failure::usage(
@@ -277,7 +277,7 @@ fn absolute_path(flag: &str, path: &Path) -> Result<PathBuf, Failure> {
     })
 }
 
-/// `plugins` beside the `bin` folder that holds the executable.
+/// Returns `plugins` beside the `bin` folder of the executable.
 fn beside_bin(executable: &Path) -> Option<PathBuf> {
     let bin = executable
         .parent()
@@ -285,7 +285,7 @@ fn beside_bin(executable: &Path) -> Option<PathBuf> {
     Some(bin.parent()?.join("plugins"))
 }
 
-/// A directory of the XDG base directory specification, which says to ignore relative paths.
+/// Returns a directory of the XDG base directory specification, which demands that relative paths are ignored.
 fn directory(variable: &str, below_home: &str) -> Option<PathBuf> {
     let absolute = |name: &str| {
         env::var_os(name)
@@ -297,7 +297,7 @@ fn directory(variable: &str, below_home: &str) -> Option<PathBuf> {
 
 fn no_home() -> Failure {
     Failure::usage(
-        "neither XDG_STATE_HOME nor HOME says where the daemon's state belongs",
+        "neither XDG_STATE_HOME nor HOME names a directory for the daemon's state",
         "Set HOME, or name a directory with --state-dir",
     )
 }

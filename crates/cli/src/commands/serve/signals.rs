@@ -1,4 +1,4 @@
-//! The signals that the daemon knows: SIGTERM and SIGINT stop it, SIGHUP makes it reload.
+//! The signals of the daemon: SIGTERM and SIGINT stop it, SIGHUP reloads it.
 
 use std::io;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::failure::Failure;
 
-/// Signals that have been asked for: from then on they do not end the process by themselves.
+/// The handled signals, which no longer terminate the process.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -17,7 +17,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Begins to listen.
+    /// Installs the handlers.
     pub(super) fn listen() -> Result<Self, Failure> {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
@@ -45,19 +45,21 @@ async fn reload(daemon: &ManagerHandle) {
                 tracing::warn!("{problem}");
             }
         }
-        Some(Err(error)) => tracing::error!("the old configuration stays in force: {error}"),
+        Some(Err(error)) => {
+            tracing::error!(%error, "reload failed, the old configuration stays in force")
+        }
         // The daemon is stopping.
         None => {}
     }
 }
 
-/// The second SIGTERM or SIGINT of an impatient person.
+/// Waits for a second SIGTERM or SIGINT.
 pub(super) struct SecondStop {
     terminate: Signal,
     interrupt: Signal,
 }
 
-/// Begins to count stop signals.
+/// Starts to count stop signals.
 pub(super) fn second_stop() -> Result<SecondStop, Failure> {
     Ok(SecondStop {
         terminate: listen(SignalKind::terminate())?,
@@ -66,11 +68,11 @@ pub(super) fn second_stop() -> Result<SecondStop, Failure> {
 }
 
 impl SecondStop {
-    /// Resolves at the second signal of the two kinds together. What comes right after the first one is no second wish:
-    /// `timeout` and wrappers of all kinds signal the process and then its group.
+    /// Waits for the second signal of either kind. Signals within [`ECHO_WINDOW`] of the first one are ignored: `timeout` and
+    /// similar wrappers signal the process and then its group.
     pub(super) async fn wait(&mut self) {
         self.next().await;
-        let echo = sleep(ECHO);
+        let echo = sleep(ECHO_WINDOW);
         tokio::pin!(echo);
         loop {
             tokio::select! {
@@ -90,13 +92,13 @@ impl SecondStop {
     }
 }
 
-/// Faster than a person presses a key again.
-const ECHO: Duration = Duration::from_millis(150);
+/// Time after the first signal in which further ones are echoes of it; shorter than a user repeats a key.
+const ECHO_WINDOW: Duration = Duration::from_millis(150);
 
 fn listen(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|error: io::Error| {
         Failure::error(
-            format_args!("the system lets this process not listen for signals: {error}"),
+            format_args!("cannot listen for signals: {error}"),
             "Check how many files this process may open",
         )
     })

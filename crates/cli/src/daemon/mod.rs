@@ -1,0 +1,72 @@
+//! The client of the daemon.
+
+mod failure;
+mod query;
+
+use std::env;
+
+use keyway_local::{EnvironmentError, Places, daemon_uid, given_address};
+use keyway_resolver::{DaemonSocket, Resolver};
+use tokio::runtime::Builder;
+
+use crate::failure::Failure;
+use crate::globals::Globals;
+
+pub(crate) use failure::{
+    ambiguous, explain_failure, not_found, not_running, request_failure, split_advice,
+};
+pub(crate) use query::QueryContext;
+
+/// A client of the daemon.
+pub(crate) type Daemon = Resolver<DaemonSocket>;
+
+/// Runs `requests` with a client of the daemon. The client connects with the first request.
+pub(crate) fn with_client<T>(
+    globals: &Globals,
+    requests: impl AsyncFnOnce(Daemon) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let socket = socket(globals)?;
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| {
+        Failure::error(
+            format_args!("cannot create an event queue: {error}"),
+            "Check how many files this process may open",
+        )
+    })?;
+    let mut daemon = Resolver::new(socket)
+        .with_may_ask_user(!globals.no_ask)
+        .with_retry(true);
+    if let Some(timeout) = globals.timeout {
+        daemon = daemon.with_timeout(timeout);
+    }
+    let outcome = runtime.block_on(requests(daemon));
+    outcome.map_err(|failure| match globals.socket() {
+        // Arguments are not repeated: one may be a secret in the wrong place.
+        Ok(Some(address)) => {
+            failure.with_text_replaced(&format!(" at {address} ("), " at the address of --socket (")
+        }
+        _ => failure,
+    })
+}
+
+/// Returns the socket of the daemon: its address and uid come from the command line, else from the environment.
+fn socket(globals: &Globals) -> Result<DaemonSocket, Failure> {
+    let environment = |name: &str| env::var_os(name);
+    let invalid = |error: EnvironmentError| {
+        Failure::usage(error, "Correct the variable, or unset it for the default")
+    };
+    let uid = match globals.daemon_uid {
+        Some(uid) => Some(uid),
+        None => daemon_uid(environment).map_err(invalid)?,
+    };
+    let address = match globals.socket()? {
+        Some(address) => Some(address.clone()),
+        None => given_address(environment).map_err(invalid)?,
+    };
+    let places = uid.map_or_else(Places::of_process, Places::of_user);
+    let socket = DaemonSocket::at_first_of(places.candidates(address));
+    Ok(match uid {
+        Some(uid) => socket.with_daemon_uid(uid),
+        None => socket,
+    })
+}
