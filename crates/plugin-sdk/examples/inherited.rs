@@ -1,8 +1,8 @@
-//! What the programs that a plugin starts can see of its connection: nothing. Serves the environment and the open
-//! descriptors of a child as two secrets, comes back when the daemon was restarted, and prints to stdout as it likes.
+//! Children of a plugin do not inherit its connection: serves the environment and the open descriptors of a child as two
+//! secrets. Also reconnects after a restart of the daemon and prints to stdout.
 #![allow(
     clippy::print_stdout,
-    reason = "a plugin's stdout is free, which this shows"
+    reason = "shows that the SDK does not use stdout"
 )]
 
 use std::process::{Command, ExitCode};
@@ -13,7 +13,7 @@ use keyway_plugin_sdk::{
 
 struct Inherited;
 
-/// Ids, and the commands whose output they stand for.
+/// Ids, and the commands whose output is their value.
 const COMMANDS: [(&str, &[&str]); 2] = [
     ("inherited/environment", &["env"]),
     ("inherited/descriptors", &["ls", "-l", "/proc/self/fd"]),
@@ -29,7 +29,7 @@ impl SecretsProvider for Inherited {
     }
 
     async fn get_secrets(&self, query: &Query) -> Result<Vec<Envelope>, ProviderError> {
-        println!("asked for {}", query.pattern());
+        println!("query for {}", query.pattern());
         let mut found = Vec::new();
         for (id, command) in COMMANDS {
             let id = id.parse()?;

@@ -1,4 +1,4 @@
-//! An access-control module: what is under `prod` may be read from nine to five (UTC), and only by installed programs.
+//! An access-control module: ids below `prod` may be read from nine to five (UTC), and only by installed programs.
 
 use std::process::ExitCode;
 use std::time::SystemTime;

@@ -1,4 +1,4 @@
-//! What a panic does: it fails one request. Neither its answer nor the log shows what it said, which may be a value.
+//! A panic fails one call. Neither the response nor the log holds its message, which may be a value.
 
 use std::process::ExitCode;
 

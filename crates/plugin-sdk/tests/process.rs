@@ -184,7 +184,7 @@ async fn l18_stdout_is_free() {
     assert!(!text(&daemon, "inherited/descriptors").await.is_empty());
     daemon.stop().await;
     let (_, stdout, _) = plugin.finish().await;
-    assert_eq!(stdout, "asked for inherited/descriptors\n");
+    assert_eq!(stdout, "query for inherited/descriptors\n");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The service, a server for it, and a client: everything but the command line.
+//! A Connect service, its server and a client.
 
 use std::future::Future;
 use std::io;
@@ -35,7 +35,7 @@ impl GreetService for Greeter {
     ) -> Result<Response<GreetResponse>, Error> {
         let name = &request.message().name;
         if name.is_empty() {
-            return Err(Error::invalid_argument("nobody to greet: set `name`"));
+            return Err(Error::invalid_argument("`name` is empty"));
         }
         Ok(Response::new(GreetResponse {
             greeting: format!("Hello, {name}!"),
@@ -50,7 +50,7 @@ impl GreetService for Greeter {
         let greeting = match request.message().language() {
             Language::English => "Hello",
             Language::Italian => "Ciao",
-            Language::Unspecified => return Err(Error::invalid_argument("set `language`")),
+            Language::Unspecified => return Err(Error::invalid_argument("`language` is not set")),
         };
         Ok(Response::new(TranslateResponse {
             greeting: greeting.to_owned(),
@@ -71,12 +71,12 @@ pub async fn run_server(listener: TcpListener, shutdown: impl Future<Output = ()
     .await
 }
 
-/// A client of the server at this address, which connects anew for each call.
+/// Returns a client of the server at this address, which opens a new connection for each call.
 pub fn client(address: SocketAddr) -> GreetServiceClient<Exchange<Dial>> {
     GreetServiceClient::new(Exchange::new(Dial(address)))
 }
 
-/// Connects to one address, whatever the URI says.
+/// Connects to one address and ignores the URI.
 #[derive(Clone)]
 pub struct Dial(SocketAddr);
 

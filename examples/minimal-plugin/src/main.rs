@@ -22,12 +22,12 @@ impl SecretsProvider for Notes {
     }
 
     async fn get_secrets(&self, query: &Query) -> Result<Vec<Envelope>, ProviderError> {
-        let (dir, wanted) = (self.dir.clone(), query.pattern().clone());
-        blocking(move || read(&dir, &wanted)).await
+        let (dir, pattern) = (self.dir.clone(), query.pattern().clone());
+        blocking(move || read(&dir, &pattern)).await
     }
 }
 
-fn read(dir: &Path, wanted: &Pattern) -> Result<Vec<Envelope>, ProviderError> {
+fn read(dir: &Path, pattern: &Pattern) -> Result<Vec<Envelope>, ProviderError> {
     let mut found = Vec::new();
     let entries =
         std::fs::read_dir(dir).or_unavailable("cannot read the directory with the notes")?;
@@ -37,11 +37,11 @@ fn read(dir: &Path, wanted: &Pattern) -> Result<Vec<Envelope>, ProviderError> {
             .file_stem()
             .and_then(|stem| stem.to_str())
             .unwrap_or_default();
-        // A file whose name is no part of an id is no secret.
+        // A file whose name is not valid in an id is not a secret.
         let Ok(id) = format!("notes/{name}").parse::<Id>() else {
             continue;
         };
-        if path.extension().is_some_and(|ending| ending == "txt") && wanted.matches(&id) {
+        if path.extension().is_some_and(|extension| extension == "txt") && pattern.matches(&id) {
             found.push(Envelope::new(
                 id,
                 std::fs::read(&path).or_unavailable("cannot read a note")?,

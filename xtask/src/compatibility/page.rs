@@ -8,30 +8,30 @@ const HEAD: &str = "# Compatibility
 
 <!-- Written by `cargo xtask compatibility` from the results of the interop tests; do not edit. -->
 
-Keyway speaks the plugin protocol of docker/secrets-engine ([protocol.md](protocol.md)). Each row below was run, and every
-test that it rests on passed; a pairing in which no request was made fails. The Go programs are built on the libraries that
-the reference uses and drive them as it does; the recordings are of programs built on its own SDKs.
+Keyway implements the plugin protocol of docker/secrets-engine ([protocol.md](protocol.md)). Every test of each row below
+passed; a pairing in which no request was made fails. The Go programs are built on the libraries that
+the reference uses and call them as it does; the recordings are of programs built on its own SDKs.
 ";
 
 const DIFFERENCES: &str = "
-## What differs on purpose
+## Intended differences
 
 | matter | the reference | Keyway | why |
 | --- | --- | --- | --- |
-| which providers are asked | those whose pattern includes the query or the other way round; an inclusion test that is not exact | those whose realm overlaps the query, exactly | `a/**/c` and `a/b/**` have ids in common, and a provider of both must be asked |
-| an answer outside of the provider's realm | passed on | dropped, and logged as a violation | a provider can never answer for a realm that is not its own |
-| several providers | one after the other, the first value wins | concurrently, ranked; a failed provider is never replaced by a lower one | ten providers cost little more than one, and a program gets the right value or none |
-| nothing found, and a provider failed | `not_found` | `unavailable`, naming the providers | a program must not take a failure for an absence |
+| providers that are called | those whose pattern includes the query or the other way round; an inclusion test that is not exact | those whose realm overlaps the query, exactly | `a/**/c` and `a/b/**` have ids in common, and a provider of both must be called |
+| a secret outside of the provider's realm | passed on | dropped, and logged as a realm violation | a provider must not overrule the realm of another |
+| several providers | sequentially, the first value is used | concurrently, ranked; a failed provider is never replaced by a lower one | ten providers cost little more than one, and a program gets the right value or none |
+| no match, and a provider failed | `not_found` | `unavailable`, naming the providers | a failure must not look like an absent secret |
 | partial results | not distinguished | certain ids are returned with the headers `keyway-failed-providers` and `keyway-failures-bin` | the same |
-| who may connect | every process that reaches the abstract socket | the same user, by the kernel's word, unless configured | an abstract socket has no permissions |
+| who may connect | every process that reaches the abstract socket | the same user, by the kernel's credentials, unless configured | an abstract socket has no permissions |
 | a plugin's environment | the launch variable alone | an allow-list besides it | plugins find their home and their locale |
-| start | answers when every plugin has registered or timed out | answers at once | a bad file delays no other plugin |
-| compressed answers | every answer, however small | never; compressed ones are understood | it costs more than it saves on a local socket |
-| a disabled external plugin | not known | ends, and is listed so that it may come back | only its user can start it again |
-| plugins before SDK v0.0.9 | served at that time | stopped, with the advice to rebuild them | they know no patterns |
+| start | serves after every plugin has registered or timed out | serves at once | a bad file delays no other plugin |
+| compressed responses | every response, of any size | never; compressed ones are accepted | it costs more than it saves on a local socket |
+| a disabled external plugin | not listed | stopped, and listed so that it can be enabled | only the user can start it again |
+| plugins before SDK v0.0.9 | served at that time | stopped, with the advice to rebuild them | they do not support patterns |
 ";
 
-/// The whole page.
+/// Renders the page.
 pub(super) fn render(date: &str, versions: &[(String, String)]) -> String {
     let mut page = HEAD.to_owned();
     let versions: Vec<String> = versions
@@ -72,7 +72,7 @@ mod tests {
             let line = page
                 .lines()
                 .find(|line| line.contains(row.what))
-                .expect("the row is there");
+                .expect("the page has the row");
             assert_eq!(line.matches(" | ").count(), 4, "{line}");
         }
     }

@@ -1,16 +1,16 @@
-//! The rows of the compatibility table, and the tests that each of them rests on.
+//! The rows of the compatibility table with their tests.
 
-/// One pairing.
+/// A pairing.
 pub(super) struct Row {
     /// The other program.
     pub(super) peer: &'static str,
-    /// Which versions of it.
+    /// Its versions.
     pub(super) version: &'static str,
     /// Which side calls the other.
     pub(super) direction: &'static str,
-    /// What was run.
+    /// What is tested.
     pub(super) what: &'static str,
-    /// `FILE::TEST`, all of which must pass.
+    /// The tests as `FILE::TEST`, all of which must pass.
     pub(super) tests: &'static [&'static str],
 }
 
@@ -22,8 +22,8 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         peer: "Go plugin, launched",
         version: "SDK v0.0.9 to v0.3.x (each way to register)",
-        direction: "`keyway serve` asks it",
-        what: "every kind of answer, 64 slow calls at once with a stream-open time-out of 1 s, 8 MiB values, listing, disabling, enabling, stop in one drain poll",
+        direction: "called by `keyway serve`",
+        what: "every kind of response, 64 slow calls at once with a stream-open timeout of 1 s, 8 MiB values, listing, disabling, enabling, stop in one drain poll",
         tests: &[
             "go_plugin::a_launched_plugin_of_each_generation",
             "go_plugin::keep_alives_pass_in_both_directions",
@@ -32,15 +32,15 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         peer: "Go plugin, launched",
         version: "SDK v0.3.x",
-        direction: "`keyway serve` asks it",
+        direction: "called by `keyway serve`",
         what: "20,000 requests of 64 callers without a failure",
         tests: &["go_plugin::twenty_thousand_requests_of_64_callers"],
     },
     Row {
-        peer: "Go plugin, by hand",
+        peer: "Go plugin, external",
         version: "SDK v0.0.9 to v0.3.x (each way to register)",
-        direction: "`keyway serve` asks it",
-        what: "the same, a second registration, refusals with their codes, GoAway in the middle of calls",
+        direction: "called by `keyway serve`",
+        what: "the same, a second registration, refusals with their codes, GoAway during calls",
         tests: &[
             "go_plugin::a_plugin_by_hand_of_each_generation",
             "go_plugin::a_taken_name_is_refused",
@@ -49,24 +49,24 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
-        peer: "Go plugin, by hand",
+        peer: "Go plugin, external",
         version: "SDK v0.0.9 to v0.0.22, at the addresses of their time",
-        direction: "`keyway serve --listen-older` asks it",
-        what: "registration, every kind of answer, stop",
+        direction: "called by `keyway serve --listen-older`",
+        what: "registration, every kind of response, stop",
         tests: &["go_plugin::older_plugins_find_the_daemon_where_they_look"],
     },
     Row {
         peer: "Go plugin that stays after Shutdown",
         version: "SDKs of 2025",
-        direction: "`keyway serve` asks it",
+        direction: "called by `keyway serve`",
         what: "the daemon closes the connection, and the plugin ends",
         tests: &["go_plugin::a_plugin_that_stays_is_left"],
     },
     Row {
-        peer: "Go plugin that answers wrongly, or breaks off",
+        peer: "Go plugin with faults",
         version: "SDK v0.3.x",
-        direction: "`keyway serve` asks it",
-        what: "HTTP that is odd, broken or hostile, messages that hold what cannot be, the process's end in the middle of a call: each is told, and harms no other call",
+        direction: "called by `keyway serve`",
+        what: "unusual, broken or hostile HTTP, invalid messages, the exit of the process during a call: each is reported and fails no other call",
         tests: &[
             "go_faults::each_fault_is_told_and_harms_nobody_else",
             "go_faults::a_crash_in_the_middle_of_a_call_fails_that_call_and_the_plugin_comes_back",
@@ -76,20 +76,20 @@ pub(super) const ROWS: &[Row] = &[
         peer: "Go plugin that knows only `GetSecret`",
         version: "SDK before v0.0.9",
         direction: "not served",
-        what: "it is stopped, and the message says to rebuild it",
+        what: "it is stopped with the advice to rebuild it",
         tests: &["go_plugin::the_oldest_plugin_is_stopped_with_a_reason"],
     },
     Row {
         peer: "Go access-control module",
         version: "SDK v0.3.x",
-        direction: "`keyway serve` asks it",
+        direction: "called by `keyway serve`",
         what: "CheckAccess and Authorize with the requester's process and executable, allowed and denied",
         tests: &["go_plugin::an_access_control_module_decides"],
     },
     Row {
         peer: "Go client",
         version: "v0.0.30, and v0.0.25 for listing",
-        direction: "asks `keyway serve`",
+        direction: "calls `keyway serve`",
         what: "every call of the protocol, 64 callers on kept-alive connections",
         tests: &[
             "go_plugin::a_launched_plugin_of_each_generation",
@@ -99,8 +99,8 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         peer: "Go runtime",
         version: LIVE,
-        direction: "asks Keyway's plugins, launched and by hand (status lines HTTP/1.1 and HTTP/0.0)",
-        what: "every kind of answer, 20,000 requests of 64 callers, stream-open time-out of 1 s, 8 MiB values, GoAway in the middle of calls, shutdown with a call in flight, refusal, keep-alive, stop in one drain poll",
+        direction: "calls Keyway's plugins, launched and external (status lines HTTP/1.1 and HTTP/0.0)",
+        what: "every kind of response, 20,000 requests of 64 callers, stream-open timeout of 1 s, 8 MiB values, GoAway during calls, shutdown with a call in flight, refusal, keep-alive, stop in one drain poll",
         tests: &[
             "go_runtime::a_launched_plugin_answers_everything",
             "go_runtime::a_launched_plugin_answers_20_000_requests_of_64_callers",
@@ -116,7 +116,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         peer: "Go runtime",
         version: LIVE,
-        direction: "asks the `file` plugin and an access-control module of Keyway",
+        direction: "calls the `file` plugin and an access-control module of Keyway",
         what: "20,000 requests of 64 callers for a stored secret; decisions",
         tests: &[
             "go_runtime::the_file_plugin_serves_its_store",
@@ -126,7 +126,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         peer: "Go daemon",
         version: LIVE,
-        direction: "is asked by Keyway's resolver and command line",
+        direction: "called by Keyway's resolver and command line",
         what: "every call, 64 callers, 8 MiB values, exit codes",
         tests: &[
             "go_daemon::the_resolver_asks_a_go_daemon",
@@ -137,8 +137,8 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         peer: "Go daemon and Go client",
         version: LIVE,
-        direction: "ask Keyway's plugins, launched and by hand",
-        what: "every kind of answer, listing, disabling, enabling, stop in one drain poll",
+        direction: "call Keyway's plugins, launched and external",
+        what: "every kind of response, listing, disabling, enabling, stop in one drain poll",
         tests: &[
             "go_daemon::a_go_daemon_has_plugins_of_keyway_by_hand",
             "go_daemon::a_go_daemon_launches_a_plugin_of_keyway",
@@ -147,8 +147,8 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         peer: "Recorded plugins",
         version: "SDK v0.0.19, v0.0.22, v0.3.2",
-        direction: "played to `keyway serve`, launched and by hand",
-        what: "each recording whole, one byte at a time and cut at random: answers, access control, keep-alive, shutdown with a call in flight, refusal",
+        direction: "replayed to `keyway serve`, launched and external",
+        what: "each recording whole, one byte at a time and split at random: responses, access control, keep-alive, shutdown with a call in flight, refusal",
         tests: &[
             "runtime::a_launched_plugin_of_each_generation_is_served",
             "runtime::a_plugin_by_hand_is_served",
@@ -161,7 +161,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         peer: "Recorded client",
         version: "v0.0.30 plus Authorize",
-        direction: "played to `keyway serve`",
+        direction: "replayed to `keyway serve`",
         what: "twelve calls on one connection, call by call and all at once",
         tests: &[
             "client::call_by_call_in_every_cut",
@@ -171,8 +171,8 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         peer: "Recorded runtime and acceptor",
         version: "x v0.7.0 (`HTTP/0.0 101`)",
-        direction: "played to Keyway's plugins",
-        what: "each recording whole, one byte at a time and cut at random, gzip answers included",
+        direction: "replayed to Keyway's plugins",
+        what: "each recording whole, one byte at a time and split at random, including gzip responses",
         tests: &[
             "sdk::a_launched_plugin_follows_the_recording",
             "sdk::a_plugin_by_hand_takes_both_status_lines",
@@ -208,8 +208,8 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         peer: "`yamux` crate (`interop/yamux-engine`)",
         version: "0.14",
-        direction: "what it cannot do",
-        what: "a call in flight is lost at GoAway(0); a Go runtime ends the session when an answer is slow, since the stream is acknowledged with its first byte",
+        direction: "its limitations",
+        what: "a call in flight is lost at GoAway(0); a Go runtime ends the session if a response is slow, because the stream is acknowledged with its first byte",
         tests: &[
             "yamux_backend::the_second_engine_loses_calls_at_go_away",
             "yamux_backend::the_second_engine_acknowledges_too_late_for_a_go_runtime",
@@ -219,7 +219,7 @@ pub(super) const ROWS: &[Row] = &[
         peer: "HashiCorp's yamux, without HTTP",
         version: "v0.1.2",
         direction: "Keyway's multiplexer in both roles",
-        what: "what other Rust multiplexers get wrong with it, one by one: slow handlers, 8 MiB both ways beside small calls, GoAway of either side during calls, FIN on window updates, keep-alive, ends of all kinds, 20,000 fresh streams",
+        what: "known failures of other Rust multiplexers with it: slow handlers, 8 MiB both ways beside small calls, GoAway of either side during calls, FIN on window updates, keep-alive, all ways to end a session, 20,000 fresh streams",
         tests: &[
             "go_lessons::m01_a_handler_slower_than_the_stream_open_timeout",
             "go_lessons::m01_a_thousand_silent_handlers_do_not_stop_the_peer",
@@ -236,7 +236,7 @@ pub(super) const ROWS: &[Row] = &[
         peer: "HashiCorp's yamux, without HTTP",
         version: "v0.1.2",
         direction: "Keyway's multiplexer in both roles",
-        what: "500 random scripts of 50 operations each way, with the same outcome for both applications as between two of Keyway's",
+        what: "500 random scripts of 50 operations each way, with the same results for both applications as between two of Keyway's",
         tests: &[
             "pairings::native_native",
             "pairings::native_go",
@@ -248,7 +248,7 @@ pub(super) const ROWS: &[Row] = &[
         peer: "`yamux` and `tokio-yamux` crates, without HTTP",
         version: "0.14 and 0.3",
         direction: "Keyway's multiplexer in both roles",
-        what: "the same scripts; the classes that those crates fail are listed, with reasons, in `interop/differential/known-failures.toml`",
+        what: "the same scripts; the classes that those crates fail are listed with reasons in `interop/differential/known-failures.toml`",
         tests: &[
             "pairings::native_yamux",
             "pairings::yamux_native",
