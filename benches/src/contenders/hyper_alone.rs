@@ -11,7 +11,7 @@ use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use keyway_mux::{Config, Role, Session};
+use keyway_mux::{Config, Session};
 use prost::Message;
 use tokio::net::UnixStream;
 use tokio::task::spawn_local;
@@ -52,7 +52,7 @@ impl Contender for HyperFreshStream {
     async fn start() -> Self {
         let (session, server) = sessions();
         spawn_local(async move {
-            while let Ok(stream) = server.accept().await {
+            while let Ok(Some(stream)) = server.accept().await {
                 spawn_local(serve(stream));
             }
         });
@@ -73,8 +73,8 @@ impl Contender for HyperFreshStream {
 /// Both ends of a session over a socket pair, their drivers in local tasks.
 pub(super) fn sessions() -> (Session, Session) {
     let (near, far) = UnixStream::pair().expect("a socket pair");
-    let (client, client_driver) = Session::new(near, Role::Client, Config::default());
-    let (server, server_driver) = Session::new(far, Role::Server, Config::default());
+    let (client, client_driver) = Session::client(near, Config::default());
+    let (server, server_driver) = Session::server(far, Config::default());
     spawn_local(client_driver);
     spawn_local(server_driver);
     (client, server)

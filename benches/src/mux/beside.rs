@@ -57,12 +57,16 @@ impl Side {
             if is_busy {
                 let mut sender = client.open().await.expect("the session is open");
                 sender.write_all(&[7]).await.expect("the receiver reads");
-                let receiver = server.accept().await.expect("a stream was opened");
+                let receiver = server
+                    .accept()
+                    .await
+                    .expect("a stream was opened")
+                    .expect("a stream was opened");
                 spawn_local(send_for_ever(sender));
                 spawn_local(receive_for_ever(receiver));
             }
             spawn_local(async move {
-                while let Ok(stream) = server.accept().await {
+                while let Ok(Some(stream)) = server.accept().await {
                     spawn_local(answer(stream));
                 }
             });

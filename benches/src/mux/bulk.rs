@@ -129,7 +129,7 @@ impl<const STREAMS: usize> Contender for Keyway<STREAMS> {
         }
         spawn_local(async move {
             let mut receivers = JoinSet::new();
-            while let Ok(stream) = server.accept().await {
+            while let Ok(Some(stream)) = server.accept().await {
                 receivers.spawn_local(receive(stream));
             }
         });

@@ -20,7 +20,11 @@ impl<const COUNT: usize> Contender for Idle<COUNT> {
         for _ in 0..COUNT {
             let mut near = session.open().await.expect("the session is open");
             near.write_all(b"?").await.expect("the session is open");
-            let mut far = server.accept().await.expect("a stream was opened");
+            let mut far = server
+                .accept()
+                .await
+                .expect("a stream was opened")
+                .expect("a stream was opened");
             far.read_u8().await.expect("a byte was sent");
             far.write_all(b"!").await.expect("the session is open");
             near.read_u8().await.expect("a byte was sent");

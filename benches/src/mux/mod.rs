@@ -13,7 +13,7 @@ pub use self::calls::calls;
 pub use self::counted::{Counted, Counts, SystemCalls, counted_calls};
 pub use self::idle::idle;
 
-use keyway_mux::{Config, Role, Session};
+use keyway_mux::{Config, Session};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::task::spawn_local;
@@ -24,8 +24,8 @@ where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let config = || Config::default().max_streams(32 * 1024);
-    let (client, client_driver) = Session::new(near, Role::Client, config());
-    let (server, server_driver) = Session::new(far, Role::Server, config());
+    let (client, client_driver) = Session::client(near, config());
+    let (server, server_driver) = Session::server(far, config());
     spawn_local(client_driver);
     spawn_local(server_driver);
     (client, server)
@@ -65,7 +65,7 @@ async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
 
 /// Answers every stream of a session in a task of its own.
 async fn serve(server: Session) {
-    while let Ok(stream) = server.accept().await {
+    while let Ok(Some(stream)) = server.accept().await {
         spawn_local(answer(stream));
     }
 }

@@ -1,14 +1,14 @@
 //! An axum router on the streams of a session. Handlers learn the stream and the peer.
 //!
 //! ```text
-//! cargo run -p keyway-mux --example axum_server --features axum,hyper-util
+//! cargo run -p keyway-mux --example axum_server --features axum,connector,hyper-util
 //! ```
 
 use axum::{Router, extract::ConnectInfo, routing::get};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use keyway_mux::{Config, Connector, Listener, Role, Session, StreamInfo};
+use keyway_mux::{Config, Connector, Listener, Session, StreamInfo};
 use tokio::net::{UnixStream, unix::UCred};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -26,13 +26,15 @@ async fn who(ConnectInfo(info): ConnectInfo<StreamInfo>) -> String {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let (near, far) = UnixStream::pair()?;
-    let config = Config::default().peer(far.peer_cred()?);
-    let (server, server_driver) = Session::new(far, Role::Server, config);
-    let (client, client_driver) = Session::new(near, Role::Client, Config::default());
+    let credentials = far.peer_cred()?;
+    let (server, server_driver) = Session::server(far, Config::default());
+    let server = server.with_peer(credentials);
+    let (client, client_driver) = Session::client(near, Config::default());
     let drivers = [tokio::spawn(server_driver), tokio::spawn(client_driver)];
 
     // Ends connections that are idle when the client closes the session.
-    let leaving = server.peer_draining();
+    let session = server.clone();
+    let leaving = async move { session.peer_draining().await };
     let router = Router::new().route("/who", get(who));
     let serving = tokio::spawn(
         axum::serve(
@@ -49,7 +51,8 @@ async fn main() -> Result<(), Error> {
     let body = response.into_body().collect().await?.to_bytes();
     print_line(&String::from_utf8(body.to_vec())?);
 
-    client.close().await?;
+    client.close();
+    client.closed().await?;
     serving.await??;
     for driver in drivers {
         driver.await??;

@@ -1,16 +1,17 @@
 //! HTTP on one socket in both directions: each end serves requests and makes some.
 //!
 //! ```text
-//! cargo run -p keyway-mux --example hyper_both_ways --features hyper-util
+//! cargo run -p keyway-mux --example hyper_both_ways --features connector,hyper-util
 //! ```
 
 use std::convert::Infallible;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use keyway_mux::{Config, Connector, Listener, Role, Session};
+use keyway_mux::{Config, Connector, Listener, Session};
 use tokio::{net::UnixStream, task::JoinSet};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -19,7 +20,7 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 async fn serve(session: Session, name: &'static str) {
     let mut listener = Listener::new(session);
     let mut connections = JoinSet::new();
-    while let Ok(stream) = listener.accept().await {
+    while let Some(Ok(stream)) = listener.next().await {
         let answer = move |request: Request<Incoming>| async move {
             let text = format!("{name} answers {}", request.uri().path());
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(text))))
@@ -44,8 +45,8 @@ async fn ask(session: Session, path: &str) -> Result<String, Error> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let (near, far) = UnixStream::pair()?;
-    let (left, left_driver) = Session::new(near, Role::Client, Config::default());
-    let (right, right_driver) = Session::new(far, Role::Server, Config::default());
+    let (left, left_driver) = Session::client(near, Config::default());
+    let (right, right_driver) = Session::server(far, Config::default());
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { left_driver.await.map_err(Error::from) });
     tasks.spawn(async move { right_driver.await.map_err(Error::from) });
@@ -57,7 +58,8 @@ async fn main() -> Result<(), Error> {
     print_line(&ask(left.clone(), "/from/left").await?);
     print_line(&ask(right, "/from/right").await?);
 
-    left.close().await?;
+    left.close();
+    left.closed().await?;
     for server in serving {
         server.await?;
     }

@@ -4,7 +4,7 @@
 //! The service is written by hand and only knows its path, so that nothing has to be generated.
 //!
 //! ```text
-//! cargo run -p keyway-mux --example tonic_channel --features tonic
+//! cargo run -p keyway-mux --example tonic_channel --features connector,hyper,tonic
 //! ```
 
 use std::{
@@ -14,7 +14,7 @@ use std::{
 };
 
 use http::{HeaderValue, Request, Response};
-use keyway_mux::{Config, Connector, Listener, Role, Session, StreamInfo};
+use keyway_mux::{Config, Connector, Listener, Session, StreamInfo};
 use tokio::{
     net::{UnixStream, unix::UCred},
     sync::oneshot,
@@ -107,10 +107,10 @@ async fn call(mut channel: Channel) -> Result<String, Error> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let (near, far) = UnixStream::pair()?;
-    let left = Config::default().peer(near.peer_cred()?);
-    let right = Config::default().peer(far.peer_cred()?);
-    let (left, left_driver) = Session::new(near, Role::Client, left);
-    let (right, right_driver) = Session::new(far, Role::Server, right);
+    let (near_peer, far_peer) = (near.peer_cred()?, far.peer_cred()?);
+    let (left, left_driver) = Session::client(near, Config::default());
+    let (right, right_driver) = Session::server(far, Config::default());
+    let (left, right) = (left.with_peer(near_peer), right.with_peer(far_peer));
     let drivers = [tokio::spawn(left_driver), tokio::spawn(right_driver)];
     let (stop, stopped) = oneshot::channel();
     // The left end stops when the right one does.
@@ -126,7 +126,8 @@ async fn main() -> Result<(), Error> {
     while let Some(served) = servers.join_next().await {
         served??;
     }
-    right.close().await?;
+    right.close();
+    right.closed().await?;
     for driver in drivers {
         driver.await??;
     }

@@ -1,10 +1,9 @@
-//! The settings of a session, with their defaults and costs.
+//! The settings of a session, with their defaults, minima and costs.
 
-use std::{any::Any, fmt, sync::Arc, time::Duration};
+use std::time::Duration;
 
-/// Which side of the connection this end is. It decides nothing but the stream ids.
+/// Which end of the session this is. It decides nothing but the stream ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Role {
     /// Opens streams with odd ids.
     Client,
@@ -30,22 +29,39 @@ impl Role {
 /// yamux specification fixes it: 256 KiB.
 pub(crate) const INITIAL_WINDOW: u32 = 256 * 1024;
 
-/// As good as never. Beyond a few centuries the clock of some systems overflows.
+/// Counts as never. Beyond a few centuries the clock of some systems overflows.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// How a session behaves: limits, time-outs, keep-alive.
+/// The shortest timeout of a peer or a connection that reacts at once.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// The shortest [`Config::close_timeout`]: a reset destroys what the peer has received and not read.
+const SHORTEST_CLOSE: Duration = Duration::from_secs(1);
+
+/// The shortest [`Config::keep_alive`] interval.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
+
+/// The least [`Config::max_control_replies`]: as many streams as HashiCorp's implementation opens before the first is
+/// acknowledged, and so may have refused at once.
+const LEAST_REPLIES: usize = 256;
+
+/// The settings of a session: limits, timeouts, keep-alive.
 ///
-/// The defaults are those of HashiCorp's implementation where it has the setting, so that
-/// both ends of a mixed pair have the same expectations. Times beyond 100 years count as 100
-/// years, so [`Duration::MAX`] means never.
+/// The defaults are those of HashiCorp's implementation if it has the setting, so that
+/// both ends of a mixed pair have the same expectations.
+///
+/// Each setting has a minimum, which its documentation states: the least with which a session works. A smaller value,
+/// zero included, counts as the minimum. Durations of more than 100 years count as 100 years, so [`Duration::MAX`]
+/// means never. `Debug` shows the values in effect.
 ///
 /// ```
-/// use std::{any::Any, fmt, sync::Arc, time::Duration};
+/// use std::time::Duration;
+///
 /// let config = keyway_mux::Config::default()
 ///     .accept_backlog(64)
 ///     .drain_timeout(Duration::from_secs(1));
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) accept_backlog: usize,
     pub(crate) close_timeout: Duration,
@@ -58,7 +74,6 @@ pub struct Config {
     pub(crate) max_streams: usize,
     pub(crate) max_unacknowledged: usize,
     pub(crate) max_window_growth: usize,
-    pub(crate) peer: Option<Arc<dyn Any + Send + Sync>>,
     pub(crate) send_queue: usize,
     pub(crate) write_timeout: Duration,
 }
@@ -77,7 +92,6 @@ impl Default for Config {
             max_streams: 16 * 1024,
             max_unacknowledged: 256,
             max_window_growth: 16 * 1024 * 1024,
-            peer: None,
             send_queue: 64 * 1024,
             write_timeout: Duration::from_secs(10),
         }
@@ -85,147 +99,140 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The defaults.
+    /// Returns the defaults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many streams of the peer may wait to be accepted; one more is refused with a reset.
-    /// Default: 256. A waiting stream costs about 200 bytes plus what it sent, at most 256 KiB.
+    /// Sets how many streams of the peer may wait to be accepted. One more is refused with a reset.
+    ///
+    /// Default: 256. Minimum: 1. A waiting stream costs about 200 bytes plus what the peer sent on it, at most 256 KiB.
     #[must_use]
     pub fn accept_backlog(mut self, streams: usize) -> Self {
-        self.accept_backlog = streams;
+        self.accept_backlog = streams.max(1);
         self
     }
 
-    /// How long a stream that was dropped here is remembered while the peer neither finishes
-    /// nor resets it; then it is reset, at the latest after a quarter more. Default: 5 minutes.
+    /// Sets how long a stream that was dropped on this side waits for the peer to finish it. Then it is reset, at the
+    /// latest after a quarter of this time more.
+    ///
+    /// Default: 5 minutes. Minimum: 1 second.
     #[must_use]
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
-        self.close_timeout = timeout.min(LONGEST);
+        self.close_timeout = timeout.clamp(SHORTEST_CLOSE, LONGEST);
         self
     }
 
-    /// How long [`Session::close`](crate::Session::close) waits for open streams to finish
-    /// before it resets them. Default: 2 seconds.
+    /// Sets how long a session that is closed with [`Session::close`](crate::Session::close) waits for its open
+    /// streams before it resets them.
+    ///
+    /// Default: 2 seconds. Minimum: zero, which resets them at once.
     #[must_use]
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.drain_timeout = timeout.min(LONGEST);
         self
     }
 
-    /// How often the peer is asked for a sign of life; `None` never asks (the peer's questions
-    /// are answered all the same). Default: every 30 seconds.
+    /// Sets the interval of keep-alive pings; with `None` the session sends none. Pings of the peer are always
+    /// answered.
+    ///
+    /// Default: 30 seconds. Minimum: 1 millisecond.
     #[must_use]
     pub fn keep_alive(mut self, interval: Option<Duration>) -> Self {
-        self.keep_alive = interval.map(|interval| interval.min(LONGEST));
+        self.keep_alive = interval.map(|interval| interval.clamp(SHORTEST_INTERVAL, LONGEST));
         self
     }
 
-    /// How long a peer that was asked may say nothing at all before the session ends.
-    /// Default: 10 seconds.
+    /// Sets how long the peer may send nothing at all after a ping before the session ends.
+    ///
+    /// Default: 10 seconds. Minimum: 100 milliseconds.
     #[must_use]
     pub fn keep_alive_timeout(mut self, timeout: Duration) -> Self {
-        self.keep_alive_timeout = timeout.min(LONGEST);
+        self.keep_alive_timeout = timeout.clamp(SHORTEST, LONGEST);
         self
     }
 
-    /// How many received bytes of all streams together may wait for their readers. A stream
-    /// whose data would exceed it is reset; the others go on. Default: 64 MiB.
+    /// Sets how many received bytes of all streams together may wait for their readers. A stream
+    /// whose data would exceed the limit is reset; the others go on.
+    ///
+    /// Default: 64 MiB. Minimum: 256 KiB, the first window of one stream.
     #[must_use]
     pub fn max_buffered(mut self, bytes: usize) -> Self {
-        self.max_buffered = bytes;
+        self.max_buffered = bytes.max(INITIAL_WINDOW as usize);
         self
     }
 
-    /// How many answers to pings and refusals of streams may wait for the socket. A peer that
-    /// asks for more without reading ends its session; so does one that makes streams answer until
-    /// four frames for each of `max_streams` wait beyond it. Default: 1024, 12 bytes each.
+    /// Sets how many replies to pings and refusals of streams may wait for the connection. A peer that
+    /// requests more and reads none loses its session, as does one that makes streams reply until
+    /// four frames for each of [`max_streams`](Self::max_streams) wait beyond this limit.
+    ///
+    /// Default: 1024, of 12 bytes each. Minimum: 256.
     #[must_use]
     pub fn max_control_replies(mut self, frames: usize) -> Self {
-        self.max_control_replies = frames;
+        self.max_control_replies = frames.max(LEAST_REPLIES);
         self
     }
 
-    /// How large the receive window of one stream may grow. Windows begin with 256 KiB, as
-    /// the protocol fixes it, and double while a reader empties half of one in less than
-    /// 100 ms. Default: 16 MiB; up to 256 KiB nothing grows.
+    /// Sets how large the receive window of one stream may grow, in bytes. Windows begin with 256 KiB, as
+    /// the protocol fixes it, and double while a reader empties half of one in less
+    /// than 100 ms.
+    ///
+    /// Default: 16 MiB. Minimum: 256 KiB, with which no window grows.
     #[must_use]
     pub fn max_stream_window(mut self, bytes: u32) -> Self {
-        self.max_stream_window = bytes;
+        self.max_stream_window = bytes.max(INITIAL_WINDOW);
         self
     }
 
-    /// How many streams the session may have at a time; a stream that the peer opens beyond it
-    /// is refused with a reset, an own one with [`OpenError`](crate::OpenError).
-    /// Default: 16,384. An idle stream costs less than 512 bytes.
+    /// Sets how many streams the session may have at a time, those of both ends together. A stream that the peer
+    /// opens beyond the limit is refused with a reset, one of this end fails with
+    /// [`OpenError::TooManyStreams`](crate::OpenError::TooManyStreams).
+    ///
+    /// Default: 16,384. Minimum: 1. An idle stream costs less than 512 bytes.
     #[must_use]
     pub fn max_streams(mut self, streams: usize) -> Self {
-        self.max_streams = streams;
+        self.max_streams = streams.max(1);
         self
     }
 
-    /// How many streams may be opened that the peer has not acknowledged; `open` waits beyond
-    /// it. Default: 256, the backlog of HashiCorp's implementation.
+    /// Sets how many streams may be open that the peer has not acknowledged.
+    /// [`Session::open`](crate::Session::open) waits beyond the limit.
+    ///
+    /// Default: 256, the accept backlog of HashiCorp's implementation. Minimum: 1.
     #[must_use]
     pub fn max_unacknowledged(mut self, streams: usize) -> Self {
-        self.max_unacknowledged = streams;
+        self.max_unacknowledged = streams.max(1);
         self
     }
 
-    /// By how much all receive windows of the session together may grow; with it the session's
-    /// readers can be owed at most 256 KiB for each stream and this. Default: 16 MiB.
+    /// Sets by how many bytes all receive windows of the session together may grow. A peer can send at most 256 KiB
+    /// for each stream, and this, ahead of the readers.
+    ///
+    /// Default: 16 MiB. Minimum: zero, with which no window grows.
     #[must_use]
     pub fn max_window_growth(mut self, bytes: usize) -> Self {
         self.max_window_growth = bytes;
         self
     }
 
-    /// What is known of the other end, for instance the credentials that the kernel tells of it.
-    /// Request handlers find it with [`StreamInfo::peer`](crate::StreamInfo::peer).
-    /// Default: nothing.
-    #[must_use]
-    pub fn peer<T: Any + Send + Sync>(mut self, facts: T) -> Self {
-        self.peer = Some(Arc::new(facts));
-        self
-    }
-
-    /// How many bytes may be queued while the connection takes none; writers wait beyond it. Writes that were granted
-    /// before that may exceed it, by at most 64 KiB. Default and minimum: 64 KiB; less counts as 64 KiB.
+    /// Sets how many bytes may be queued while the connection takes none. Writers wait beyond the limit. Writes that
+    /// were granted before may exceed it, by at most 64 KiB.
+    ///
+    /// Default: 64 KiB. Minimum: 64 KiB.
     #[must_use]
     pub fn send_queue(mut self, bytes: usize) -> Self {
         self.send_queue = bytes.max(64 * 1024);
         self
     }
 
-    /// How long the socket may take no byte while some are waiting before the session ends. A connection
+    /// Sets how long the connection may take no byte while bytes wait before the session ends. A connection
     /// with a buffer of its own has taken them when it is flushed, so its buffer must not hold more than
     /// the slowest network that is to be served carries in this time.
-    /// Default: 10 seconds.
+    ///
+    /// Default: 10 seconds. Minimum: 100 milliseconds.
     #[must_use]
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
-        self.write_timeout = timeout.min(LONGEST);
+        self.write_timeout = timeout.clamp(SHORTEST, LONGEST);
         self
-    }
-}
-
-/// Leaves out what was told of the peer, which may not be for everybody's eyes.
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("accept_backlog", &self.accept_backlog)
-            .field("close_timeout", &self.close_timeout)
-            .field("drain_timeout", &self.drain_timeout)
-            .field("keep_alive", &self.keep_alive)
-            .field("keep_alive_timeout", &self.keep_alive_timeout)
-            .field("max_buffered", &self.max_buffered)
-            .field("max_control_replies", &self.max_control_replies)
-            .field("max_stream_window", &self.max_stream_window)
-            .field("max_streams", &self.max_streams)
-            .field("max_unacknowledged", &self.max_unacknowledged)
-            .field("max_window_growth", &self.max_window_growth)
-            .field("send_queue", &self.send_queue)
-            .field("write_timeout", &self.write_timeout)
-            .finish_non_exhaustive()
     }
 }

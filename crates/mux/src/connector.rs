@@ -1,20 +1,16 @@
-//! The client's side: a service that answers every call with a fresh stream.
+//! The client's side: a service that answers each call with a new stream.
 
 use std::task::{Context, Poll};
 
 use http::Uri;
 use tower_service::Service;
 
-use crate::{
-    error::OpenError,
-    handle::{Opening, Session},
-    io::Stream,
-};
+use crate::{error::OpenError, handle::Session, io::Stream, open::Open};
 
-/// Opens a stream for each call, whatever the URI: there is only one peer.
+/// Opens a stream for each call, whatever the URI: a session has one peer.
 ///
-/// It is a [`tower_service::Service`] of [`Uri`], as hyper-util's pooled client and tonic's
-/// channel take it for a connector.
+/// It is a [`tower_service::Service`] of [`Uri`], which hyper-util's pooled client and tonic's
+/// channel take as their connector.
 #[derive(Clone, Debug)]
 pub struct Connector {
     session: Session,
@@ -35,14 +31,14 @@ impl Connector {
 impl Service<Uri> for Connector {
     type Response = Stream;
     type Error = OpenError;
-    type Future = Opening;
+    type Future = Open;
 
-    /// Always ready: a session that cannot open says so in the call, where it can say why.
+    /// Always ready: why a session cannot open a stream is the result of the call.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), OpenError>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: Uri) -> Opening {
+    fn call(&mut self, _: Uri) -> Open {
         self.session.open()
     }
 }

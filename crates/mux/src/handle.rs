@@ -1,11 +1,12 @@
-//! The handle of a session: open, accept, close.
+//! The handle of a session: open, accept, ping, close.
 
 use std::{
+    any::Any,
     fmt,
-    future::Future,
-    pin::Pin,
+    future::poll_fn,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -13,33 +14,38 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::{
     config::{Config, Role},
     driver::{Driver, Shared, State, Ticket},
-    error::{AcceptError, OpenError, SessionError},
-    io::Stream,
+    error::{OpenError, SessionError, StreamId},
+    info::{PeerFacts, StreamInfo},
+    io::{Stream, budgeted},
+    open::Open,
     stats::Stats,
+    streams::Key,
 };
 
 /// One end of a yamux session. Clones are handles of the same session.
 ///
-/// When the last handle is dropped, no new streams can come or go; the open ones go on, and the
-/// session ends cleanly after them.
+/// When the last handle is dropped, neither end can open streams any more; the open ones run to their end, and then the
+/// session closes cleanly.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use keyway_mux::{Config, Role, Session};
+/// use keyway_mux::{Config, Session};
 /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
 ///
 /// let (near, far) = tokio::net::UnixStream::pair()?;
-/// let (client, driver) = Session::new(near, Role::Client, Config::default());
-/// let client_driver = tokio::spawn(driver);
-/// let (server, driver) = Session::new(far, Role::Server, Config::default());
-/// let server_driver = tokio::spawn(driver);
+/// let (client, client_driver) = Session::client(near, Config::default());
+/// let client_driver = tokio::spawn(client_driver);
+/// let (server, server_driver) = Session::server(far, Config::default());
+/// let server_driver = tokio::spawn(server_driver);
 ///
 /// let echo = tokio::spawn(async move {
-///     let mut stream = server.accept().await?;
-///     let mut word = [0; 5];
-///     stream.read_exact(&mut word).await?;
-///     stream.write_all(&word).await
+///     while let Some(mut stream) = server.accept().await? {
+///         let mut word = [0; 5];
+///         stream.read_exact(&mut word).await?;
+///         stream.write_all(&word).await?;
+///     }
+///     Ok::<_, std::io::Error>(())
 /// });
 /// let mut stream = client.open().await?;
 /// stream.write_all(b"hello").await?;
@@ -48,8 +54,9 @@ use crate::{
 /// assert_eq!(&word, b"hello");
 ///
 /// drop(stream);
+/// client.close();
+/// client.closed().await?;
 /// echo.await??;
-/// client.close().await?;
 /// client_driver.await??;
 /// server_driver.await??;
 /// # Ok(())
@@ -57,134 +64,226 @@ use crate::{
 /// ```
 pub struct Session {
     shared: Arc<Shared>,
+    role: Role,
+    peer: Option<PeerFacts>,
 }
 
 impl Session {
-    /// Starts a session on a connection. Nothing happens until the [`Driver`] is polled.
+    /// Starts a session in the client's role on a connection. Nothing happens until the [`Driver`] is polled.
     ///
-    /// The two ends need different roles.
-    pub fn new<T>(io: T, role: Role, config: Config) -> (Self, Driver)
+    /// The other end must be a server.
+    pub fn client<T>(io: T, config: Config) -> (Self, Driver)
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        Self::new(io, Role::Client, config)
+    }
+
+    /// Starts a session in the server's role on a connection. Nothing happens until the [`Driver`] is polled.
+    ///
+    /// The other end must be a client. Both ends can open streams, whatever their role.
+    pub fn server<T>(io: T, config: Config) -> (Self, Driver)
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        Self::new(io, Role::Server, config)
+    }
+
+    fn new<T>(io: T, role: Role, config: Config) -> (Self, Driver)
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let shared = Shared::new(Box::new(io), role, config);
-        (
-            Self {
-                shared: Arc::clone(&shared),
-            },
-            Driver::new(shared),
-        )
+        let driver = Driver::new(Arc::clone(&shared));
+        let peer = None;
+        (Self { shared, role, peer }, driver)
     }
 
-    /// Which side of the session this end is.
+    /// Attaches what is known of the other end, for instance the credentials that the kernel reports of it.
+    ///
+    /// Streams that this handle or one of its later clones opens or accepts have the facts in their
+    /// [`StreamInfo`]. Facts that were attached before are replaced.
+    #[must_use]
+    pub fn with_peer<T: Any + Send + Sync>(mut self, facts: T) -> Self {
+        self.peer = Some(Arc::new(facts));
+        self
+    }
+
+    /// Returns the role of this end.
     pub fn role(&self) -> Role {
-        self.shared.with(|state| state.core.role())
+        self.role
     }
 
     /// Opens a stream. The peer learns of it with its first bytes, or when it is first read or
-    /// flushed. Waits while [`Config::max_unacknowledged`] streams are not acknowledged.
+    /// flushed.
+    ///
+    /// Two limits apply:
+    ///
+    /// | limit | beyond it |
+    /// |---|---|
+    /// | [`Config::max_unacknowledged`]: streams that the peer has not acknowledged | `open` waits, because peers acknowledge soon |
+    /// | [`Config::max_streams`]: all streams of the session | `open` fails, because streams may stay open for any time |
     ///
     /// # Errors
     ///
-    /// The session is over or closing, or the peer accepts no new streams. That the peer
-    /// refused *this* stream shows in its first read.
+    /// Returns [`OpenError`] if the session is closing, closed or failed, if the peer accepts no new streams, or at the
+    /// second limit. A peer that refuses *this* stream fails its first read.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: a future that was dropped has opened nothing.
-    pub fn open(&self) -> Opening {
-        Opening {
-            shared: Arc::clone(&self.shared),
-            ticket: Ticket::default(),
-        }
+    /// Cancel safe: if the future is dropped, it has opened nothing.
+    pub fn open(&self) -> Open {
+        Open::new(self.clone())
     }
 
-    /// Waits for a stream of the peer and acknowledges it.
-    ///
-    /// The acknowledgement never waits for what is done with the stream: it leaves with the next
-    /// frames, at the latest after 5 ms. It is sent by the [`Driver`](crate::Driver), so a handler that
-    /// blocks the driver's thread delays it; HashiCorp's implementation ends the session if it does
-    /// not come within 75 s.
-    ///
-    /// Streams that nobody accepts wait in a backlog ([`Config::accept_backlog`]); several tasks
-    /// may accept at the same time, and each stream goes to one of them.
+    /// Opens a stream like [`open`](Self::open), without waiting.
     ///
     /// # Errors
     ///
-    /// No stream will come any more: the session is over, or this end has closed it or sent
-    /// [`go_away`](Self::go_away). That the *peer* accepts none is no reason, since it may still
-    /// open some. Streams that waited when the peer ended the session come first; what they sent can
-    /// be read.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: a future that was dropped has accepted nothing, and no stream is lost.
-    pub fn accept(&self) -> Accepting {
-        Accepting {
-            shared: Arc::clone(&self.shared),
-            ticket: Ticket::default(),
-        }
+    /// Returns [`OpenError::TooManyUnacknowledged`] where `open` would wait, and the errors of `open`.
+    pub fn try_open(&self) -> Result<Stream, OpenError> {
+        let key = self.shared.with(State::try_open)?;
+        Ok(self.stream(key))
     }
 
-    /// Ends the session cleanly: sends GoAway(0), refuses new streams, waits for the open ones,
-    /// at most [`Config::drain_timeout`], then resets what is left, and closes the connection
-    /// when everything was sent. Resolves when the session is over, at once if it was.
+    /// Waits for a stream of the peer and acknowledges it. Returns `None` when no stream will arrive any more, because
+    /// the session was closed by either end, or this end has sent [`go_away`](Self::go_away).
+    ///
+    /// The acknowledgement does not wait for what the caller does with the stream: it leaves with whatever
+    /// else leaves, at the latest after 5 ms. The [`Driver`] sends it, so a task that blocks the driver's thread delays
+    /// it; HashiCorp's implementation ends a session if an acknowledgement takes more than 75 s.
+    ///
+    /// Streams wait in an accept queue ([`Config::accept_backlog`]). Several tasks
+    /// may accept at the same time, and each stream goes to one of them. Streams that the peer opened before it ended
+    /// the session are returned first; what they carried can be read. GoAway of the *peer* does not end
+    /// accepting, because the peer may still open streams.
     ///
     /// # Errors
     ///
-    /// The session failed, now or before.
+    /// Returns [`SessionError`] if the session failed.
     ///
     /// # Cancel safety
     ///
-    /// The end begins with the call; a future that was dropped changes nothing about it.
-    pub fn close(&self) -> Closed {
+    /// Cancel safe: if the future is dropped, it has accepted nothing, and no stream is lost.
+    pub async fn accept(&self) -> Result<Option<Stream>, SessionError> {
+        let mut waiting = Waiting::new(&self.shared, State::leave_accepting);
+        poll_fn(|cx| self.poll_accept(cx, &mut waiting.ticket)).await
+    }
+
+    /// Starts a clean end of the session: sends GoAway, refuses new streams, lets the open ones finish for at most
+    /// [`Config::drain_timeout`], then resets those that are left, and closes the connection
+    /// when everything was sent. [`closed`](Self::closed) waits for it.
+    pub fn close(&self) {
         self.shared.with(|state| state.close(true));
-        self.closed()
-    }
-
-    /// Tells the peer to open no new streams, and refuses those that come all the same. Streams
-    /// that are open go on, and this end may still open some.
-    pub fn go_away(&self) {
-        self.shared.with(State::go_away);
     }
 
     /// Waits for the end of the session without causing it.
     ///
+    /// `Ok` means that the connection took all bytes that streams had taken, and that no stream was cut off.
+    ///
     /// # Errors
     ///
-    /// The session failed.
+    /// Returns [`SessionError`] if the session failed.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
-    pub fn closed(&self) -> Closed {
-        Closed {
-            shared: Arc::clone(&self.shared),
-            ticket: Ticket::default(),
-        }
+    pub async fn closed(&self) -> Result<(), SessionError> {
+        let mut waiting = Waiting::new(&self.shared, State::leave_ending);
+        waiting.until(State::poll_closed).await
     }
 
-    /// Waits until the peer accepts no new streams (GoAway), or the session is over.
+    /// Sends GoAway: the peer is to open no new streams, and those that it opens all the same are refused. Open
+    /// streams go on, and this end may still open some.
+    pub fn go_away(&self) {
+        self.shared.with(State::go_away);
+    }
+
+    /// Waits until the peer accepts no new streams (GoAway), or the session ends.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
-    pub fn peer_draining(&self) -> PeerDraining {
-        PeerDraining {
-            shared: Arc::clone(&self.shared),
-            ticket: Ticket::default(),
-        }
+    pub async fn peer_draining(&self) {
+        let mut waiting = Waiting::new(&self.shared, State::leave_ending);
+        waiting.until(State::poll_peer_draining).await;
     }
 
-    /// Whether streams can be opened at the moment.
-    pub fn is_open(&self) -> bool {
+    /// Returns whether this end can never open a stream again: either end has begun to close the session, the peer has
+    /// sent GoAway, or the session has ended.
+    pub fn is_closing(&self) -> bool {
         self.shared
-            .with(|state| !state.core.is_peer_draining() && !state.core.is_closing())
+            .with(|state| state.core.is_peer_draining() || state.core.is_closing())
     }
 
-    /// The counters.
+    /// Measures the round-trip time: sends a ping and waits for the response. Calls at the same time share one ping.
+    ///
+    /// A peer that sends nothing at all for [`Config::keep_alive_timeout`] after the ping loses its session. A peer
+    /// that sends other frames but does not answer pings makes this call wait until the session ends.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`SessionError::Closed`] if the session was closed before the response arrived, and the reason if
+    /// it failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn ping(&self) -> Result<Duration, SessionError> {
+        let value = self.shared.with(State::ping)?;
+        let mut waiting = Waiting::new(&self.shared, State::leave_pinging);
+        let poll = |state: &mut State, cx: &Context<'_>, ticket: &mut Ticket| {
+            state.poll_ping(cx, ticket, value)
+        };
+        waiting.until(poll).await
+    }
+
+    /// Returns the counters.
     pub fn stats(&self) -> Stats {
         self.shared.with(|state| state.core.stats())
+    }
+
+    pub(crate) fn poll_open(
+        &self,
+        cx: &mut Context<'_>,
+        ticket: &mut Ticket,
+    ) -> Poll<Result<Stream, OpenError>> {
+        let opened = budgeted(cx, |cx| {
+            self.shared.with(|state| state.poll_open(cx, ticket))
+        });
+        opened.map_ok(|key| self.stream(key))
+    }
+
+    pub(crate) fn leave_opening(&self, ticket: &mut Ticket) {
+        if ticket.is_waiting() {
+            self.shared.with(|state| state.leave_opening(ticket));
+        }
+    }
+
+    pub(crate) fn poll_accept(
+        &self,
+        cx: &mut Context<'_>,
+        ticket: &mut Ticket,
+    ) -> Poll<Result<Option<Stream>, SessionError>> {
+        let accepted = budgeted(cx, |cx| {
+            self.shared.with(|state| state.poll_accept(cx, ticket))
+        });
+        accepted.map_ok(|key| key.map(|key| self.stream(key)))
+    }
+
+    pub(crate) fn leave_accepting(&self, ticket: &mut Ticket) {
+        if ticket.is_waiting() {
+            self.shared.with(|state| state.leave_accepting(ticket));
+        }
+    }
+
+    fn stream(&self, key: Key) -> Stream {
+        let info = StreamInfo {
+            id: StreamId(key.id),
+            role: self.role,
+            peer: self.peer.clone(),
+        };
+        Stream::new(Arc::clone(&self.shared), key, info)
     }
 }
 
@@ -193,6 +292,8 @@ impl Clone for Session {
         self.shared.sessions.fetch_add(1, Ordering::Relaxed);
         Self {
             shared: Arc::clone(&self.shared),
+            role: self.role,
+            peer: self.peer.clone(),
         }
     }
 }
@@ -208,113 +309,41 @@ impl Drop for Session {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
-            .field("role", &self.role())
+            .field("role", &self.role)
             .finish_non_exhaustive()
     }
 }
 
-/// The future of [`Session::open`].
-#[must_use = "futures do nothing unless they are polled"]
-#[derive(Debug)]
-pub struct Opening {
-    shared: Arc<Shared>,
+/// A place in one of the session's wait sets, which it leaves when it is dropped.
+pub(crate) struct Waiting<'a> {
+    shared: &'a Shared,
     ticket: Ticket,
+    leave: fn(&mut State, &mut Ticket),
 }
 
-impl Future for Opening {
-    type Output = Result<Stream, OpenError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { shared, ticket } = &mut *self;
-        let opened = shared.with(|state| state.poll_open(cx, ticket));
-        opened.map_ok(|key| Stream::new(Arc::clone(shared), key))
-    }
-}
-
-impl Drop for Opening {
-    fn drop(&mut self) {
-        if self.ticket.is_waiting() {
-            self.shared
-                .with(|state| state.leave_opening(&mut self.ticket));
+impl<'a> Waiting<'a> {
+    pub(crate) fn new(shared: &'a Shared, leave: fn(&mut State, &mut Ticket)) -> Self {
+        let ticket = Ticket::default();
+        Self {
+            shared,
+            ticket,
+            leave,
         }
     }
-}
 
-/// The future of [`Session::accept`]. It may be polled again after each stream.
-#[must_use = "futures do nothing unless they are polled"]
-#[derive(Debug)]
-pub struct Accepting {
-    shared: Arc<Shared>,
-    ticket: Ticket,
-}
-
-impl Future for Accepting {
-    type Output = Result<Stream, AcceptError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { shared, ticket } = &mut *self;
-        let accepted = shared.with(|state| state.poll_accept(cx, ticket));
-        accepted.map_ok(|key| Stream::new(Arc::clone(shared), key))
+    pub(crate) async fn until<T>(
+        &mut self,
+        mut poll: impl FnMut(&mut State, &Context<'_>, &mut Ticket) -> Poll<T>,
+    ) -> T {
+        poll_fn(|cx| self.shared.with(|state| poll(state, cx, &mut self.ticket))).await
     }
 }
 
-impl Drop for Accepting {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if self.ticket.is_waiting() {
             self.shared
-                .with(|state| state.leave_accepting(&mut self.ticket));
-        }
-    }
-}
-
-/// The future of [`Session::close`] and [`Session::closed`].
-#[must_use = "futures do nothing unless they are polled"]
-#[derive(Debug)]
-pub struct Closed {
-    shared: Arc<Shared>,
-    ticket: Ticket,
-}
-
-impl Future for Closed {
-    type Output = Result<(), SessionError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { shared, ticket } = &mut *self;
-        shared.with(|state| state.poll_closed(cx, ticket))
-    }
-}
-
-impl Drop for Closed {
-    fn drop(&mut self) {
-        if self.ticket.is_waiting() {
-            self.shared
-                .with(|state| state.leave_ending(&mut self.ticket));
-        }
-    }
-}
-
-/// The future of [`Session::peer_draining`].
-#[must_use = "futures do nothing unless they are polled"]
-#[derive(Debug)]
-pub struct PeerDraining {
-    shared: Arc<Shared>,
-    ticket: Ticket,
-}
-
-impl Future for PeerDraining {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { shared, ticket } = &mut *self;
-        shared.with(|state| state.poll_peer_draining(cx, ticket))
-    }
-}
-
-impl Drop for PeerDraining {
-    fn drop(&mut self) {
-        if self.ticket.is_waiting() {
-            self.shared
-                .with(|state| state.leave_ending(&mut self.ticket));
+                .with(|state| (self.leave)(state, &mut self.ticket));
         }
     }
 }

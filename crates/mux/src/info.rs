@@ -4,35 +4,39 @@ use std::{any::Any, fmt, sync::Arc};
 
 use crate::{config::Role, error::StreamId};
 
-/// Facts of one stream: its number, this end's role, and what is known of the peer.
+/// What is known of the peer of a session, whatever its type.
+pub(crate) type PeerFacts = Arc<dyn Any + Send + Sync>;
+
+/// The facts of one stream: its id, the role of this end, and what is known of the peer.
 ///
-/// It reaches request handlers as axum's `ConnectInfo`, tonic's connection info, and an extension
-/// of responses of hyper-util's client; everybody else asks [`Stream::info`](crate::Stream::info).
+/// It reaches request handlers as axum's `ConnectInfo` and tonic's connection info, and clients as an extension
+/// of hyper-util's responses; other code asks [`Stream::info`](crate::Stream::info).
 #[derive(Clone)]
 pub struct StreamInfo {
     pub(crate) id: StreamId,
     pub(crate) role: Role,
-    pub(crate) peer: Option<Arc<dyn Any + Send + Sync>>,
+    pub(crate) peer: Option<PeerFacts>,
 }
 
 impl StreamInfo {
-    /// The number of the stream on the wire.
+    /// Returns the id of the stream on the wire.
     pub fn id(&self) -> StreamId {
         self.id
     }
 
-    /// Which side of the session this end is.
+    /// Returns the role of this end of the session.
     pub fn role(&self) -> Role {
         self.role
     }
 
-    /// What [`Config::peer`](crate::Config::peer) was given, for instance the credentials that
-    /// the kernel told of the peer; `None` if it was given nothing or another type.
+    /// Returns the facts that [`Session::with_peer`](crate::Session::with_peer) attached, for instance the credentials
+    /// that the kernel reports of the peer. `None` if there are none, or of another type.
     pub fn peer<T: Any>(&self) -> Option<&T> {
         self.peer.as_deref()?.downcast_ref()
     }
 }
 
+/// Leaves out the facts of the peer, which may be sensitive.
 impl fmt::Debug for StreamInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StreamInfo")

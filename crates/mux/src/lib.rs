@@ -1,35 +1,34 @@
 //! A yamux multiplexer for tokio: many streams on one connection.
 //!
 //! It speaks the protocol as HashiCorp's Go implementation does, on any byte stream, in both
-//! roles. It is not a transport of its own (it does not dial, listen, encrypt or reconnect),
-//! and it knows nothing of what travels on its streams.
+//! roles. It does not dial, listen, encrypt or reconnect, and it knows nothing of what travels on its streams.
 //!
-//! Three types to know:
-//!
-//! - [`Session`]: a handle of one end; it opens, accepts and closes. It comes with a [`Driver`],
-//!   the future that runs the session and belongs to whoever spawns it.
-//! - [`Stream`]: one byte stream, an I/O object for tokio and hyper.
-//! - [`Connector`] and [`Listener`]: a session as what HTTP clients and servers expect.
+//! - [`Session`] is a handle of one end: it opens, accepts, pings and closes. It comes with a [`Driver`],
+//!   the future that runs the session, which the caller spawns.
+//! - [`Stream`] is one byte stream, an I/O object of tokio; [`Stream::into_split`] makes a [`ReadHalf`] and a
+//!   [`WriteHalf`] of it.
+//! - [`Listener`] is a stream of the streams that the peer opens, and `Connector` (feature `connector`) a service that opens
+//!   streams: a session as HTTP servers and clients expect it.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use keyway_mux::{Config, Role, Session};
+//! use keyway_mux::{Config, Session};
 //! use tokio::io::{AsyncReadExt, AsyncWriteExt};
 //!
 //! let (near, far) = tokio::net::UnixStream::pair()?;
-//! let (client, driver) = Session::new(near, Role::Client, Config::default());
+//! let (client, driver) = Session::client(near, Config::default());
 //! tokio::spawn(driver);
-//! let (server, driver) = Session::new(far, Role::Server, Config::default());
+//! let (server, driver) = Session::server(far, Config::default());
 //! tokio::spawn(driver);
 //!
-//! let mut question = client.open().await?;
-//! question.write_all(b"ping").await?;
-//! question.shutdown().await?;
+//! let mut near = client.open().await?;
+//! near.write_all(b"ping").await?;
+//! near.shutdown().await?;
 //!
-//! let mut asked = server.accept().await?;
+//! let mut far = server.accept().await?.ok_or("the session was closed")?;
 //! let mut text = String::new();
-//! asked.read_to_string(&mut text).await?;
+//! far.read_to_string(&mut text).await?;
 //! assert_eq!(text, "ping");
 //! # Ok(())
 //! # }
@@ -37,12 +36,18 @@
 //!
 //! # Features
 //!
-//! `hyper` (on by default) makes streams I/O objects of hyper, `futures` of the futures ecosystem;
-//! `hyper-util`, `axum` and `tonic` add the traits that hyper-util's pooled client, axum's and
-//! tonic's servers want; `frame` makes the codec of the frames public.
+//! None is on by default. `connector` adds `Connector`, a `tower::Service<Uri>`. `hyper` and `futures` make streams
+//! I/O objects of hyper and of the futures ecosystem. `hyper-util`, `axum` and `tonic` implement the traits that hyper-util's
+//! pooled client and the servers of axum and tonic need. `frame` makes the codec of the frames public.
+//!
+//! # Logging
+//!
+//! Events are logged with [`tracing`] at debug level and below. Those of a session are emitted under its lock: a subscriber
+//! that writes to a stream of the same session deadlocks.
 #![forbid(unsafe_code)]
 
 mod config;
+#[cfg(feature = "connector")]
 mod connector;
 mod copying;
 mod core;
@@ -61,19 +66,22 @@ mod info;
 mod integrations;
 mod io;
 mod listener;
+mod open;
 mod stats;
 mod streams;
 mod zeroize;
 
+#[cfg(feature = "connector")]
+pub use self::connector::Connector;
 pub use self::{
     config::{Config, Role},
-    connector::Connector,
     driver::Driver,
-    error::{AcceptError, OpenError, ProtocolError, SessionError, StreamError, StreamId},
-    handle::{Accepting, Closed, Opening, PeerDraining, Session},
+    error::{OpenError, ProtocolError, SessionError, StreamError, StreamId},
+    handle::Session,
     info::StreamInfo,
-    io::Stream,
+    io::{ReadHalf, ReuniteError, Stream, WriteHalf},
     listener::Listener,
+    open::Open,
     stats::Stats,
 };
 

@@ -1,94 +1,75 @@
 //! The server's side: the streams that the peer opens.
 
 use std::{
-    future::Future,
     io,
     pin::Pin,
     task::{Context, Poll},
 };
 
-use futures_core::Stream as FuturesStream;
+use futures_core::{FusedStream, Stream as FuturesStream};
 
-use crate::{
-    error::AcceptError,
-    handle::{Accepting, Closed, Session},
-    io::Stream,
-};
+use crate::{driver::Ticket, handle::Session, io::Stream};
 
-/// Accepts the peer's streams.
+/// Accepts the streams of the peer: a [`futures` `Stream`](futures_core::Stream) of them.
 ///
-/// It is a [`futures` `Stream`](futures_core::Stream) that ends when no stream will come any
-/// more: cleanly with `None`, or with one error when the session failed. Dropping it accepts no more; streams
-/// that were accepted go on. New ones are not refused, because there may be other listeners: they wait, up
-/// to [`Config::accept_backlog`](crate::Config::accept_backlog). [`Session::go_away`] refuses them.
+/// It ends when no stream will arrive any more: with `None` after a clean end, with one error of the kind
+/// `NotConnected`, which contains the [`SessionError`](crate::SessionError), before `None` if the session failed. With the feature `axum` it is a listener of `axum::serve`.
+///
+/// Dropping it stops accepting; streams that were accepted go on. New ones are not refused, because there may be other
+/// listeners: they wait, up to [`Config::accept_backlog`](crate::Config::accept_backlog).
+/// [`Session::go_away`] refuses them.
 #[derive(Debug)]
 pub struct Listener {
     session: Session,
-    accepting: Accepting,
+    ticket: Ticket,
     is_done: bool,
 }
 
 impl Listener {
-    /// A listener for the streams that the peer opens on this session. Of several listeners each
+    /// Returns a listener for the streams that the peer opens on this session. Of several listeners each
     /// stream goes to one.
     pub fn new(session: Session) -> Self {
-        let accepting = session.accept();
         Self {
             session,
-            accepting,
+            ticket: Ticket::default(),
             is_done: false,
         }
     }
 
     /// Returns the session.
+    ///
+    /// Its [`peer_draining`](Session::peer_draining) is the signal for a server's graceful shutdown.
+    /// [`closed`](Session::closed) comes too late for that: a peer that closes its session waits for the connections
+    /// that are idle at the server.
     pub fn session(&self) -> &Session {
         &self.session
-    }
-
-    /// Waits for the next stream.
-    ///
-    /// # Errors
-    ///
-    /// No stream will come any more.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: a future that was dropped has accepted nothing, and no stream is lost.
-    pub fn accept(&mut self) -> impl Future<Output = Result<Stream, AcceptError>> + Send {
-        // The listener's own future, so that two calls do not wait twice.
-        &mut self.accepting
-    }
-
-    /// Waits for the end of the session.
-    ///
-    /// It is no good signal for the graceful shutdown of a server: the session of a peer that closes it waits
-    /// for the connections that are idle at the server. [`Session::peer_draining`] comes before.
-    ///
-    /// # Errors
-    ///
-    /// The session failed.
-    pub fn closed(&self) -> Closed {
-        self.session.closed()
     }
 }
 
 impl FuturesStream for Listener {
     type Item = io::Result<Stream>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.is_done {
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.is_done {
             return Poll::Ready(None);
         }
-        match Pin::new(&mut self.accepting).poll(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(stream)) => Poll::Ready(Some(Ok(stream))),
-            Poll::Ready(Err(error)) => {
-                self.is_done = true;
-                match error {
-                    AcceptError::Closed => Poll::Ready(None),
-                    error => Poll::Ready(Some(Err(error.into()))),
-                }
-            }
-        }
+        let accepted = std::task::ready!(this.session.poll_accept(cx, &mut this.ticket));
+        let failed = |error| io::Error::new(io::ErrorKind::NotConnected, error);
+        let next = accepted.map_err(failed).transpose();
+        this.is_done = !matches!(next, Some(Ok(_)));
+        Poll::Ready(next)
+    }
+}
+
+impl FusedStream for Listener {
+    fn is_terminated(&self) -> bool {
+        self.is_done
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.session.leave_accepting(&mut self.ticket);
     }
 }

@@ -2,27 +2,29 @@
 
 use std::time::Duration;
 
-/// A snapshot of a session's counters.
+/// A snapshot of the counters of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Streams that are open on the wire now: opened or offered, and not finished in both
-    /// directions.
+    /// Streams that are open now: opened by either end, and neither reset nor finished in both directions. Those that
+    /// this end has opened and not yet announced to the peer are counted, too.
     pub open_streams: usize,
-    /// Streams opened by this end so far.
+    /// Streams that this end has opened so far.
     pub opened: u64,
     /// Streams of the peer that were accepted so far.
     pub accepted: u64,
-    /// Streams of the peer that were refused so far: full backlog, closing, too many.
+    /// Streams of the peer that were refused so far: the accept queue was full, the session was closing, or it had
+    /// too many streams.
     pub refused: u64,
-    /// Payload bytes handed to the connection or queued for it so far.
+    /// Payload bytes that streams have written so far.
     pub bytes_sent: u64,
     /// Payload bytes received so far.
     pub bytes_received: u64,
-    /// Received bytes that wait for their readers now.
+    /// Received payload bytes that wait for their readers now.
     pub unread_bytes: usize,
     /// How often a writer had to wait because the peer had not read.
     pub window_stalls: u64,
-    /// How long the peer took to answer the last keep-alive ping.
-    pub round_trip: Option<Duration>,
+    /// The round-trip time of the last ping, by keep-alive or [`Session::ping`](crate::Session::ping); `None` before
+    /// the first response.
+    pub rtt: Option<Duration>,
 }

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use futures::StreamExt as _;
 use keyway_mux::{Config, Listener, Role, Stream};
 use support::{ACK, Frame, SYN, bounded, end, eventually};
 use tokio::{
@@ -92,7 +93,7 @@ fn serve(work: Work) -> (Sender, Acks, support::End) {
     );
     let mut listener = Listener::new(server.session.clone());
     tokio::spawn(async move {
-        while let Ok(mut stream) = listener.accept().await {
+        while let Some(Ok(mut stream)) = listener.next().await {
             let work = Arc::clone(&work);
             tokio::spawn(async move {
                 let mut question = [0; 8];
@@ -179,6 +180,7 @@ async fn m01_nobody_acknowledges_for_an_application_that_does_not_accept() {
     assert_eq!(acks.lock().unwrap().len(), 0);
     let stream = bounded("the accept", server.session.accept())
         .await
+        .unwrap()
         .unwrap();
     tokio::time::sleep(Duration::from_millis(6)).await;
     let acks: Vec<u32> = acks

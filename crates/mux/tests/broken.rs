@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use keyway_mux::{Config, Role, Session};
+use keyway_mux::{Config, Session};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 #[derive(Default)]
@@ -71,7 +71,7 @@ async fn a_driver_whose_writes_failed_does_not_spin() {
         shared: Arc::clone(&shared),
         reads: Arc::clone(&reads),
     };
-    let (session, driver) = Session::new(half, Role::Client, Config::default());
+    let (session, driver) = Session::client(half, Config::default());
     tokio::spawn(driver);
     for _ in 0..100 {
         let mut stream = session.open().await.unwrap();

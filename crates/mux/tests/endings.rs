@@ -77,7 +77,7 @@ async fn outcome(client: End) -> Result<(), SessionError> {
 async fn close_sends_what_a_connection_takes_within_the_write_timeout() {
     for pause in [SECOND, 9 * SECOND] {
         let (client, control) = blocked(Config::new()).await;
-        drop(client.session.close());
+        client.session.close();
         sleep(pause).await;
         control.allow(1);
         sleep(pause).await;
@@ -104,7 +104,7 @@ async fn a_dropped_session_sends_what_the_connection_takes_within_the_write_time
 async fn close_is_an_error_if_the_connection_takes_nothing() {
     let (client, control) = blocked(Config::new()).await;
     let start = Instant::now();
-    drop(client.session.close());
+    client.session.close();
     let error = outcome(client).await.unwrap_err();
     assert!(matches!(error, SessionError::WriteTimeout(_)), "{error:?}");
     assert!(start.elapsed() <= 10 * SECOND, "{:?}", start.elapsed());
@@ -141,7 +141,7 @@ async fn a_reset_connection_is_an_error_if_bytes_are_queued() {
     for is_closing in [false, true] {
         let (client, control) = blocked(Config::new()).await;
         if is_closing {
-            drop(client.session.close());
+            client.session.close();
             settle().await;
         }
         control.end_input(Err(io::ErrorKind::ConnectionReset));
@@ -156,7 +156,7 @@ async fn bytes_that_a_connection_holds_back_count_as_unsent() {
         let (client, control) = blocked(Config::new()).await;
         control.block_flush(true);
         control.allow(usize::MAX);
-        drop(client.session.close());
+        client.session.close();
         sleep(2 * SECOND).await;
         match case {
             0 => {}
@@ -175,13 +175,13 @@ async fn a_shutdown_that_fails_is_an_error_and_one_that_hangs_ends() {
     let (client, control) = blocked(Config::new()).await;
     control.allow(usize::MAX);
     control.fail_shutdown(io::ErrorKind::Other);
-    drop(client.session.close());
+    client.session.close();
     assert!(matches!(outcome(client).await, Err(SessionError::Io(_))));
 
     let (client, control) = blocked(Config::new()).await;
     control.allow(usize::MAX);
     control.block_shutdown(true);
-    drop(client.session.close());
+    client.session.close();
     outcome(client).await.unwrap();
 }
 
@@ -193,7 +193,7 @@ async fn the_peer_has_its_time_to_close_whenever_the_last_stream_ends() {
     control.send(&[Frame::update(1, FIN, 0)]);
     settle().await;
     sleep(5 * SECOND).await;
-    drop(client.session.close());
+    client.session.close();
     sleep(SECOND).await;
     drop(stream);
     settle().await;
@@ -209,7 +209,7 @@ async fn a_drain_timeout_is_an_error_that_counts_the_streams() {
     let other = client.session.open().await.unwrap();
     sleep(60 * SECOND).await;
     let start = Instant::now();
-    drop(client.session.close());
+    client.session.close();
     let error = outcome(client).await.unwrap_err();
     assert!(
         matches!(error, SessionError::DrainTimeout { streams: 2 }),
@@ -222,7 +222,7 @@ async fn a_drain_timeout_is_an_error_that_counts_the_streams() {
 #[tokio::test(start_paused = true)]
 async fn a_driver_that_is_dropped_with_bytes_in_its_queue_is_an_error() {
     let (client, _control) = blocked(Config::new()).await;
-    drop(client.session.close());
+    client.session.close();
     settle().await;
     client.driver.abort();
     let closed = bounded("the close", client.session.closed()).await;
@@ -301,7 +301,7 @@ async fn a_flush_that_fails_is_a_write_error() {
 async fn a_late_driver_reads_before_it_judges_the_drain_deadline() {
     let (client, control, mut stream) = opened(Config::new()).await;
     control.allow(usize::MAX);
-    drop(client.session.close());
+    client.session.close();
     sleep(SECOND).await;
     control.send_silently(&[Frame::data(1, 0, b"response"), Frame::update(1, FIN, 0)]);
     advance(5 * SECOND).await;
@@ -353,7 +353,7 @@ async fn a_late_driver_reads_everything_before_it_judges_a_deadline() {
     let mut other = client.session.open().await.unwrap();
     other.write_all(b"?").await.unwrap();
     other.flush().await.unwrap();
-    drop(client.session.close());
+    client.session.close();
     sleep(SECOND).await;
     let chunk = Frame::data(3, 0, &[7; 16_384]);
     let mut frames = vec![chunk; 15];
@@ -411,7 +411,10 @@ async fn an_early_response_to_a_large_upload_arrives_some_time_before_the_reset(
         control.allow(usize::MAX);
         let upload = |frames| vec![Frame::data(1, 0, &[7; 16_384]); frames];
         control.send(&[Frame::update(1, SYN, 0)]);
-        let mut stream = bounded("accepting", server.session.accept()).await.unwrap();
+        let mut stream = bounded("accepting", server.session.accept())
+            .await
+            .unwrap()
+            .unwrap();
         if !drops_first {
             control.send(&upload(16));
             settle().await;

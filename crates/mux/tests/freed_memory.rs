@@ -126,7 +126,8 @@ async fn freed_memory_holds_no_payload() {
         }
         read(&mut far, 500).await;
         drop(far);
-        let (mut near, mut far) = stream(&client.session, &server.session).await;
+        let (near, mut far) = stream(&client.session, &server.session).await;
+        let (_reader, mut near) = near.into_split();
         near.write_all(&large[..50_000]).await.unwrap();
         read(&mut far, 500).await;
         near.reset();

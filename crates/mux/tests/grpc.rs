@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use grpc::{Client, LARGEST, Party, message, messages, receive};
 use keyway_mux::{Config, SessionError};
-use support::{bounded, pair_with, wired_pair};
+use support::{bounded, close, pair, pair_with, wired_pair};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
@@ -98,7 +98,7 @@ async fn nothing_is_left(parties: [Party; 2]) {
     }
     let [mut client, server] = parties;
     client.stop();
-    bounded("the close", client.end.session.close())
+    bounded("the close", close(&client.end.session))
         .await
         .unwrap();
     client.finished().await;
@@ -275,7 +275,7 @@ async fn m15_a_server_that_stops_finishes_its_calls_and_refuses_others() {
     assert!(other_way.message().await.unwrap().is_some());
 
     server.stop();
-    until("the client to know", || !client.end.session.is_open()).await;
+    until("the client to know", || client.end.session.is_closing()).await;
     let begun = Instant::now();
     for _ in 0..2 {
         let refused = bounded("a late call", caller.echo(Bytes::new())).await;
@@ -300,7 +300,7 @@ async fn m15_a_server_that_stops_finishes_its_calls_and_refuses_others() {
         .unwrap()
         .unwrap();
 
-    bounded("the close", server.end.session.close())
+    bounded("the close", close(&server.end.session))
         .await
         .unwrap();
     assert!(begun.elapsed() < Duration::from_secs(1));
@@ -314,7 +314,7 @@ async fn m30_an_idle_channel_does_not_hold_a_close_up() {
     let mut idle = client.client().await;
     assert_eq!(idle.echo(message(1, 9)).await.unwrap(), message(1, 9));
     let begun = Instant::now();
-    bounded("the close", client.end.session.close())
+    bounded("the close", close(&client.end.session))
         .await
         .unwrap();
     assert!(begun.elapsed() < Duration::from_millis(100));
@@ -333,7 +333,7 @@ async fn m04_calls_fail_with_their_session() {
             until("the calls", || party.service.going_on() == ENDLESS).await;
         }
         if is_close {
-            let closed = bounded("the close", client.end.session.close()).await;
+            let closed = bounded("the close", close(&client.end.session)).await;
             assert!(matches!(closed, Err(SessionError::DrainTimeout { .. })));
         } else {
             client.end.driver.abort();
@@ -388,8 +388,9 @@ async fn m26_a_small_call_waits_for_little_of_a_large_download() {
 
 #[tokio::test(start_paused = true)]
 async fn handlers_know_who_calls() {
-    let told = |name: &'static str| Config::new().peer(name);
-    let (client, server) = pair_with(told("the server"), told("the client"));
+    let (mut client, mut server) = pair();
+    client.session = client.session.with_peer("the server");
+    server.session = server.session.with_peer("the client");
     let parties = [Party::new(client), Party::new(server)];
     for (party, name) in parties.iter().zip(["the client", "the server"]) {
         assert_eq!(party.client().await.who().await.unwrap(), name);

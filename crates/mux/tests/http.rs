@@ -6,11 +6,12 @@ use std::{convert::Infallible, time::Duration};
 
 use axum::{Router, extract::ConnectInfo, routing::get};
 use bytes::Bytes;
+use futures::StreamExt as _;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use keyway_mux::{Connector, Listener, Role, Session, SessionError, StreamInfo};
-use support::{bounded, eventually, pair};
+use support::{bounded, close, eventually, pair};
 use tokio::{io::AsyncWriteExt, task::JoinSet};
 
 async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -26,7 +27,7 @@ async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infal
 async fn serve(session: Session) {
     let mut listener = Listener::new(session);
     let mut connections = JoinSet::new();
-    while let Ok(stream) = listener.accept().await {
+    while let Some(Ok(stream)) = listener.next().await {
         let server = hyper::server::conn::http1::Builder::new();
         connections.spawn(server.serve_connection(stream, service_fn(echo)));
         while let Some(done) = connections.try_join_next() {
@@ -70,7 +71,7 @@ async fn m21_http_exchanges_leave_no_stream_open_at_either_end() {
         client.session.stats().open_streams == 0 && server.session.stats().open_streams == 0
     })
     .await;
-    bounded("the close", client.session.close()).await.unwrap();
+    bounded("the close", close(&client.session)).await.unwrap();
     bounded("the server", serving).await.unwrap();
 }
 
@@ -90,7 +91,7 @@ async fn concurrent_http_exchanges_get_their_own_answers() {
         });
     }
     bounded("the callers", calls.join_all()).await;
-    bounded("the close", client.session.close()).await.unwrap();
+    bounded("the close", close(&client.session)).await.unwrap();
     bounded("the server", serving).await.unwrap();
 }
 
@@ -117,7 +118,7 @@ async fn the_pooled_client_of_hyper_util_takes_the_connector() {
         "the pool keeps the connection"
     );
     drop(requests);
-    bounded("the close", client.session.close()).await.unwrap();
+    bounded("the close", close(&client.session)).await.unwrap();
     bounded("the server", serving).await.unwrap();
 }
 
@@ -127,7 +128,7 @@ async fn m30_an_idle_http_connection_does_not_hold_a_close_up() {
     let serving = tokio::spawn(async move {
         let mut listener = Listener::new(server.session);
         let mut connections = JoinSet::new();
-        while let Ok(stream) = listener.accept().await {
+        while let Some(Ok(stream)) = listener.next().await {
             let server = hyper::server::conn::http1::Builder::new();
             connections.spawn(server.serve_connection(stream, service_fn(echo)));
         }
@@ -138,7 +139,7 @@ async fn m30_an_idle_http_connection_does_not_hold_a_close_up() {
     idle.flush().await.unwrap();
     tokio::time::sleep(Duration::from_millis(10)).await;
     let start = tokio::time::Instant::now();
-    let closed = bounded("the close", client.session.close()).await;
+    let closed = bounded("the close", close(&client.session)).await;
     assert!(matches!(
         closed,
         Err(SessionError::DrainTimeout { streams: 1 })
@@ -154,7 +155,8 @@ async fn m30_an_idle_http_connection_does_not_hold_a_close_up() {
 #[tokio::test(start_paused = true)]
 async fn m30_a_pooled_connection_does_not_hold_a_close_up_if_the_server_watches() {
     let (client, server) = support::wired_pair(1 << 16, 1 << 16);
-    let draining = server.session.peer_draining();
+    let session = server.session.clone();
+    let draining = async move { session.peer_draining().await };
     let router = Router::new().route("/", get(async || "here"));
     let serving = axum::serve(Listener::new(server.session.clone()), router)
         .with_graceful_shutdown(draining)
@@ -166,7 +168,7 @@ async fn m30_a_pooled_connection_does_not_hold_a_close_up_if_the_server_watches(
     let body = response.unwrap().into_body().collect().await.unwrap();
     assert_eq!(body.to_bytes(), "here");
     let start = tokio::time::Instant::now();
-    bounded("the close", client.session.close()).await.unwrap();
+    bounded("the close", close(&client.session)).await.unwrap();
     assert!(start.elapsed() < Duration::from_millis(100));
     bounded("the server", serving).await.unwrap().unwrap();
     assert_eq!(server.session.stats().open_streams, 0);
@@ -175,10 +177,10 @@ async fn m30_a_pooled_connection_does_not_hold_a_close_up_if_the_server_watches(
 #[tokio::test]
 async fn axum_serves_the_listener_and_stops_with_the_session() {
     struct Credentials(u32);
-    let config = keyway_mux::Config::new().peer(Credentials(1000));
-    let (client, server) = support::pair_with(keyway_mux::Config::new(), config);
-    let listener = Listener::new(server.session);
-    let closed = listener.closed();
+    let (client, server) = pair();
+    let session = server.session.with_peer(Credentials(1000));
+    let listener = Listener::new(session.clone());
+    let closed = async move { session.closed().await.unwrap() };
     let who = |ConnectInfo(info): ConnectInfo<StreamInfo>| async move {
         let uid = info.peer::<Credentials>().map(|credentials| credentials.0);
         format!(
@@ -192,7 +194,7 @@ async fn axum_serves_the_listener_and_stops_with_the_session() {
     let service = router.into_make_service_with_connect_info::<StreamInfo>();
     let serving = tokio::spawn(
         axum::serve(listener, service)
-            .with_graceful_shutdown(async move { closed.await.unwrap() })
+            .with_graceful_shutdown(closed)
             .into_future(),
     );
     let requests = Client::builder(TokioExecutor::new())
@@ -207,7 +209,7 @@ async fn axum_serves_the_listener_and_stops_with_the_session() {
         .to_bytes();
     assert_eq!(body, format!("1 {:?} Some(1000) false", Role::Server));
     drop(requests);
-    bounded("the close", client.session.close()).await.unwrap();
+    bounded("the close", close(&client.session)).await.unwrap();
     bounded("the server", serving).await.unwrap().unwrap();
 }
 
@@ -220,7 +222,7 @@ async fn futures_io_reads_writes_and_closes() {
         .await
         .unwrap();
     near.close().await.unwrap();
-    let mut far = server.session.accept().await.unwrap();
+    let mut far = server.session.accept().await.unwrap().unwrap();
     let mut text = String::new();
     bounded(
         "the text",
@@ -233,7 +235,6 @@ async fn futures_io_reads_writes_and_closes() {
 
 #[tokio::test]
 async fn m32_a_listener_ends_once_and_does_not_spin() {
-    use futures::StreamExt as _;
     let (client, server) = pair();
     let mut listener = Listener::new(server.session);
     client.driver.abort();

@@ -7,7 +7,7 @@ mod support;
 
 use std::{
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use keyway_mux::{Config, Role, Session, Stream};
+use keyway_mux::{Config, Driver, Role, Session, Stream};
 use support::{End, bounded, end, stream, wired_pair};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
@@ -70,7 +70,8 @@ async fn stays_asleep<T>(what: &str, mut poll: impl FnMut(&mut Context<'_>) -> P
 }
 
 /// The same for a future, and for one that is made anew for each poll.
-async fn waits_asleep<F: Future + Unpin>(what: &str, make: impl Fn() -> F) {
+async fn waits_asleep<F: Future>(what: &str, make: impl Fn() -> F) {
+    let make = || Box::pin(make());
     let mut future = make();
     stays_asleep(what, move |cx| Pin::new(&mut future).poll(cx)).await;
     stays_asleep(what, |cx| Pin::new(&mut make()).poll(cx)).await;
@@ -188,14 +189,21 @@ async fn a_wait_for_the_end_is_not_woken() {
     waits_asleep("peer_draining", || client.session.peer_draining()).await;
 }
 
+fn start(role: Role, config: Config) -> (Session, Driver) {
+    match role {
+        Role::Client => Session::client(Silent, config),
+        Role::Server => Session::server(Silent, config),
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_idle_driver_is_not_woken() {
     for role in [Role::Client, Role::Server] {
-        let (session, mut driver) = Session::new(Silent, role, quiet());
+        let (session, mut driver) = start(role, quiet());
         stays_asleep("a driver", move |cx| Pin::new(&mut driver).poll(cx)).await;
         drop(session);
         // With the timer of a ping.
-        let (session, mut driver) = Session::new(Silent, role, Config::new());
+        let (session, mut driver) = start(role, Config::new());
         stays_asleep("a driver", move |cx| Pin::new(&mut driver).poll(cx)).await;
         drop(session);
     }
@@ -203,7 +211,7 @@ async fn an_idle_driver_is_not_woken() {
 
 #[tokio::test(start_paused = true)]
 async fn a_driver_with_an_open_stream_is_not_woken() {
-    let (session, mut driver) = Session::new(Silent, Role::Client, quiet());
+    let (session, mut driver) = Session::client(Silent, quiet());
     let mut near = session.open().await.unwrap();
     near.write_all(b"x").await.unwrap();
     stays_asleep("a driver", move |cx| Pin::new(&mut driver).poll(cx)).await;
@@ -211,7 +219,7 @@ async fn a_driver_with_an_open_stream_is_not_woken() {
 
 #[tokio::test(start_paused = true)]
 async fn the_waker_of_a_finished_driver_is_not_woken() {
-    let (session, mut driver) = Session::new(tokio::io::empty(), Role::Client, quiet());
+    let (session, mut driver) = Session::client(tokio::io::empty(), quiet());
     let streams = [session.open().await.unwrap(), session.open().await.unwrap()];
     let wake_ups = WakeUps::default();
     let ended = async {
@@ -238,22 +246,14 @@ async fn only_the_last_waker_is_woken() {
     let (mut near, mut far) = stream(&client.session, &server.session).await;
     let (earlier, last) = (WakeUps::default(), WakeUps::default());
     let mut buffer = [0; 10];
-    let mut accepting = client.session.accept();
-    let mut draining = client.session.peer_draining();
+    let mut accepting = pin!(client.session.accept());
+    let mut draining = pin!(client.session.peer_draining());
     for wake_ups in [&earlier, &earlier, &last] {
         let read =
             wake_ups.poll(|cx| Pin::new(&mut near).poll_read(cx, &mut ReadBuf::new(&mut buffer)));
         assert!(read.is_pending());
-        assert!(
-            wake_ups
-                .poll(|cx| Pin::new(&mut accepting).poll(cx))
-                .is_pending()
-        );
-        assert!(
-            wake_ups
-                .poll(|cx| Pin::new(&mut draining).poll(cx))
-                .is_pending()
-        );
+        assert!(wake_ups.poll(|cx| accepting.as_mut().poll(cx)).is_pending());
+        assert!(wake_ups.poll(|cx| draining.as_mut().poll(cx)).is_pending());
     }
     far.write_all(b"!").await.unwrap();
     settle().await;

@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::{bounded, pair, stream};
+use support::{bounded, close, pair, stream};
 use tokio::io::AsyncReadExt;
 
 fn descriptors() -> usize {
@@ -30,7 +30,7 @@ async fn session(number: usize) {
     match number % 4 {
         0 => {
             drop((far, unfinished));
-            bounded("the close", client.session.close()).await.unwrap();
+            bounded("the close", close(&client.session)).await.unwrap();
         }
         1 => client.driver.abort(),
         2 => {

@@ -34,7 +34,7 @@ async fn an_idle_stream_costs_at_most_512_bytes_an_end() {
         let mut near = client.session.open().await.unwrap();
         near.write_all(b"?").await.unwrap();
         near.flush().await.unwrap();
-        let mut far = server.session.accept().await.unwrap();
+        let mut far = server.session.accept().await.unwrap().unwrap();
         assert_eq!(far.read_u8().await.unwrap(), b'?');
         far.write_all(b"!").await.unwrap();
         far.flush().await.unwrap();

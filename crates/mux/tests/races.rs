@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use keyway_mux::{Session, SessionError, Stream};
-use support::{End, Random, bounded, wired_pair};
+use support::{End, Random, bounded, close, wired_pair};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     task::JoinSet,
@@ -58,7 +58,7 @@ fn message(seed: u64, stream: usize) -> Vec<u8> {
 /// Reads streams to their end, each in a task; returns what arrived whole.
 async fn collect(session: Session, mut random: Random) -> Vec<Vec<u8>> {
     let mut tasks = JoinSet::new();
-    while let Ok(mut stream) = session.accept().await {
+    while let Ok(Some(mut stream)) = session.accept().await {
         let mut own = random.clone();
         tasks.spawn(async move {
             own.pause(5).await;
@@ -101,8 +101,8 @@ fn m16_m17_what_was_written_arrives_although_the_writer_closes_at_any_moment() {
         }
         // Writers may still be busy: closing waits for them.
         match random.below(3) {
-            0 => bounded("the close", client.session.close()).await.unwrap(),
-            1 => drop(client.session.close()),
+            0 => bounded("the close", close(&client.session)).await.unwrap(),
+            1 => client.session.close(),
             _ => {}
         }
         bounded("the writers", sending.join_all()).await;
@@ -137,13 +137,13 @@ fn m15_a_stream_is_answered_or_fails_when_the_server_closes_at_any_moment() {
         if is_polite {
             server.session.go_away();
         } else {
-            drop(server.session.close());
+            server.session.close();
         }
         // Each got its whole answer or an error, never a part that looks whole.
         for answered in bounded("the askers", asking.join_all()).await {
             assert_ne!(answered, Answer::Truncated);
         }
-        drop(client.session.close());
+        client.session.close();
         bounded("the echo", echoing).await.unwrap();
         drop(client.session);
         server.finished().await;
@@ -180,7 +180,7 @@ async fn ask(session: Session, question: Vec<u8>) -> Answer {
 
 async fn echo(session: Session) {
     let mut tasks = JoinSet::new();
-    while let Ok(mut stream) = session.accept().await {
+    while let Ok(Some(mut stream)) = session.accept().await {
         tasks.spawn(async move {
             let mut bytes = Vec::new();
             if stream.read_to_end(&mut bytes).await.is_ok() {
@@ -218,7 +218,7 @@ fn m22_nothing_hangs_whatever_is_dropped_when() {
         };
         match random.below(4) {
             0 => first.driver.abort(),
-            1 => drop(first.session.close()),
+            1 => first.session.close(),
             2 => first.session.go_away(),
             _ => {
                 first.driver.abort();
@@ -226,10 +226,10 @@ fn m22_nothing_hangs_whatever_is_dropped_when() {
             }
         }
         random.pause(40).await;
-        drop(second.session.close());
+        second.session.close();
         let session = first.session.clone();
         drop(first.session);
-        drop(session.close());
+        session.close();
         tokio::time::timeout(Duration::from_secs(60), tasks.join_all())
             .await
             .unwrap();

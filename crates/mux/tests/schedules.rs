@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use keyway_mux::{Config, Role, Session, Stream};
+use keyway_mux::{Config, Session, Stream};
 use support::{Random, bounded};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -83,8 +83,8 @@ async fn play(seed: u64) {
     let total = if capacity < 100 { 20_000 } else { 600_000 };
     let (near, far) = tokio::io::duplex(capacity);
     let config = Config::default().send_queue(queue);
-    let (client, client_driver) = Session::new(near, Role::Client, config.clone());
-    let (server, server_driver) = Session::new(far, Role::Server, config);
+    let (client, client_driver) = Session::client(near, config.clone());
+    let (server, server_driver) = Session::server(far, config);
     let drivers = [tokio::spawn(client_driver), tokio::spawn(server_driver)];
     let (streams, sleeps) = (1 + random.below(24), random.below(3) == 0);
     let begun = Instant::now();
@@ -92,7 +92,11 @@ async fn play(seed: u64) {
     for stream in 0..streams {
         let random = Random::new(seed << 8 | stream as u64);
         writers.spawn(write(client.open().await.unwrap(), total, random.clone()));
-        readers.spawn(read(server.accept().await.unwrap(), sleeps, random));
+        readers.spawn(read(
+            server.accept().await.unwrap().unwrap(),
+            sleeps,
+            random,
+        ));
     }
     let slept: Duration = readers.join_all().await.into_iter().sum();
     writers.join_all().await;
@@ -101,7 +105,8 @@ async fn play(seed: u64) {
         took <= slept + SLACK,
         "seed {seed}: {took:?}, of which {slept:?} asleep; {streams} streams, {capacity} bytes, queue {queue}"
     );
-    client.close().await.unwrap();
+    client.close();
+    client.closed().await.unwrap();
     for driver in drivers {
         driver.await.unwrap().unwrap();
     }

@@ -5,7 +5,7 @@ mod support;
 use std::{io::ErrorKind, time::Duration};
 
 use keyway_mux::{Config, SessionError};
-use support::{bounded, pair, stream, wired_pair, wired_pair_with};
+use support::{bounded, close, pair, stream, wired_pair, wired_pair_with};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test(start_paused = true)]
@@ -60,7 +60,8 @@ async fn m04_close_wakes_blocked_readers() {
     let near = tokio::spawn(async move { near.read_u8().await });
     let far = tokio::spawn(async move { far.read_u8().await });
     tokio::task::yield_now().await;
-    let closing = client.session.close();
+    client.session.close();
+    let closing = client.session.closed();
     let error = bounded("the reader here", near).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
     let error = bounded("the reader there", far).await.unwrap().unwrap_err();
@@ -82,7 +83,8 @@ async fn m04_the_end_of_the_connection_wakes_everybody() {
     let writer = tokio::spawn(async move { stuck.write_all(&[0; 1 << 20]).await });
     let session = client.session.clone();
     let accepting = tokio::spawn(async move { session.accept().await.map(drop) });
-    let draining = tokio::spawn(client.session.peer_draining());
+    let session = client.session.clone();
+    let draining = tokio::spawn(async move { session.peer_draining().await });
     tokio::time::sleep(Duration::from_millis(1)).await;
     server.driver.abort();
     drop(server);
@@ -137,7 +139,7 @@ async fn opening_goes_on_when_an_acknowledgement_comes() {
     let accepting = tokio::spawn(async move {
         let mut streams = Vec::new();
         for _ in 0..20 {
-            streams.push(session.accept().await.unwrap());
+            streams.push(session.accept().await.unwrap().unwrap());
         }
         streams
     });
@@ -158,6 +160,7 @@ async fn a_cancelled_open_gives_its_place_to_nobody_who_waits_in_vain() {
     drop(cancelled);
     let _accepted = bounded("the accept", server.session.accept())
         .await
+        .unwrap()
         .unwrap();
     bounded("the open", waiting).await.unwrap().unwrap();
 }
@@ -167,7 +170,10 @@ async fn a_cancelled_accept_passes_its_wake_up_on() {
     let (client, server) = wired_pair(4096, 4096);
     let mut cancelled = Box::pin(server.session.accept());
     assert!(futures::poll!(cancelled.as_mut()).is_pending());
-    let waiting = tokio::spawn(server.session.accept());
+    let waiting = {
+        let session = server.session.clone();
+        tokio::spawn(async move { session.accept().await })
+    };
     tokio::task::yield_now().await;
     let mut stream = client.session.open().await.unwrap();
     stream.write_all(b"x").await.unwrap();
@@ -225,7 +231,7 @@ async fn many_threads_use_one_session_at_once() {
     let (client, server) = pair();
     let accepting = tokio::spawn(async move {
         let mut tasks = tokio::task::JoinSet::new();
-        while let Ok(stream) = server.session.accept().await {
+        while let Ok(Some(stream)) = server.session.accept().await {
             tasks.spawn(async move {
                 let (mut reader, mut writer) = tokio::io::split(stream);
                 tokio::io::copy(&mut reader, &mut writer).await.unwrap();
@@ -255,6 +261,6 @@ async fn many_threads_use_one_session_at_once() {
         });
     }
     bounded("the callers", tasks.join_all()).await;
-    bounded("the close", client.session.close()).await.unwrap();
+    bounded("the close", close(&client.session)).await.unwrap();
     bounded("the server", accepting).await.unwrap();
 }

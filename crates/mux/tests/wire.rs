@@ -11,7 +11,7 @@ use std::{
 };
 
 use keyway_mux::{Config, ProtocolError, Role, SessionError};
-use support::{ACK, FIN, Frame, PING, Peer, RST, SYN, bounded, end, stream, wired_pair};
+use support::{ACK, FIN, Frame, PING, Peer, RST, SYN, bounded, close, end, stream, wired_pair};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     time::Instant,
@@ -22,7 +22,7 @@ async fn m01_a_handler_that_sleeps_80_seconds_is_acknowledged_in_time() {
     let (mut peer, server) = Peer::new(Config::new().keep_alive(None));
     let session = server.session.clone();
     let handler = tokio::spawn(async move {
-        let mut stream = session.accept().await.unwrap();
+        let mut stream = session.accept().await.unwrap().unwrap();
         tokio::time::sleep(Duration::from_secs(80)).await;
         stream.write_all(b"done").await.unwrap();
         stream
@@ -45,7 +45,7 @@ async fn an_answer_acknowledges_and_fin_follows_in_the_same_write() {
     let (mut peer, server) = Peer::new(Config::default());
     let session = server.session.clone();
     tokio::spawn(async move {
-        let mut stream = session.accept().await.unwrap();
+        let mut stream = session.accept().await.unwrap().unwrap();
         let mut text = [0; 2];
         stream.read_exact(&mut text).await.unwrap();
         stream.write_all(b"answer").await.unwrap();
@@ -90,8 +90,10 @@ async fn m15_close_says_go_away_drains_and_closes() {
     peer.send(Frame::data(1, SYN, b"hi")).await;
     let mut stream = bounded("the accept", server.session.accept())
         .await
+        .unwrap()
         .unwrap();
-    let closing = server.session.close();
+    server.session.close();
+    let closing = server.session.closed();
     stream.write_all(b"last").await.unwrap();
     drop(stream);
     assert_eq!(peer.receive().await, Frame::go_away(0));
@@ -111,15 +113,19 @@ async fn m22_close_ends_although_the_peer_says_nothing_and_keeps_the_connection(
     peer.send(Frame::data(1, SYN, b"hi")).await;
     let _stream = bounded("the accept", server.session.accept())
         .await
+        .unwrap()
         .unwrap();
     let start = Instant::now();
     // Many at once, in one task and in others.
     let others: Vec<_> = (0..10)
-        .map(|_| tokio::spawn(server.session.close()))
+        .map(|_| {
+            let session = server.session.clone();
+            tokio::spawn(async move { close(&session).await })
+        })
         .collect();
     let timed_out = |outcome| matches!(outcome, Err(SessionError::DrainTimeout { streams: 1 }));
     assert!(timed_out(
-        bounded("the close", server.session.close()).await
+        bounded("the close", close(&server.session)).await
     ));
     for other in others {
         assert!(timed_out(bounded("another close", other).await.unwrap()));
@@ -158,6 +164,7 @@ async fn m05_pongs_leave_although_a_stream_is_stuck() {
     peer.send(Frame::update(1, SYN, 0)).await;
     let mut stream = bounded("the accept", server.session.accept())
         .await
+        .unwrap()
         .unwrap();
     let writing = tokio::spawn(async move { stream.write_all(&[0; 1 << 20]).await });
     let mut received = 0;
@@ -214,7 +221,7 @@ async fn m13_a_connection_that_claims_too_much_does_not_panic_us() {
     }
     tokio::task::yield_now().await;
     drop(stream);
-    bounded("the close", client.session.close()).await.unwrap();
+    bounded("the close", close(&client.session)).await.unwrap();
     bounded("the driver", client.driver).await.unwrap().unwrap();
 }
 
@@ -229,6 +236,7 @@ async fn a_connection_that_buffers_is_flushed() {
         stream.write_all(&vec![0; size]).await.unwrap();
         let mut far = bounded("the accept", server.session.accept())
             .await
+            .unwrap()
             .unwrap();
         let mut bytes = vec![1; size];
         bounded("the bytes", far.read_exact(&mut bytes))
@@ -246,7 +254,7 @@ async fn m31_a_clean_life_logs_nothing_above_debug() {
         let (near, far) = stream(&client.session, &server.session).await;
         drop((near, far));
     }
-    bounded("the close", client.session.close()).await.unwrap();
+    bounded("the close", close(&client.session)).await.unwrap();
     bounded("the server", server.driver).await.unwrap().unwrap();
     let seen = log.0.lock().unwrap();
     assert!(!seen.is_empty(), "nothing was logged at all");
@@ -327,6 +335,6 @@ async fn a_read_that_is_given_up_before_its_stream_was_announced_harms_nobody() 
     }
     let (near, far) = bounded("a stream", stream(&client.session, &server.session)).await;
     drop((near, far));
-    bounded("the close", client.session.close()).await.unwrap();
+    bounded("the close", close(&client.session)).await.unwrap();
     bounded("the client", client.driver).await.unwrap().unwrap();
 }

@@ -86,7 +86,7 @@ impl Pair {
     {
         let server: Session = self.server.session.clone();
         tokio::spawn(async move {
-            while let Ok(stream) = server.accept().await {
+            while let Ok(Some(stream)) = server.accept().await {
                 tokio::spawn(handle(stream));
             }
         });

@@ -169,7 +169,7 @@ impl Connection {
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let config = keyway_mux::Config::new().drain_timeout(DRAIN_TIMEOUT);
-        let (session, driver) = Session::new(io, keyway_mux::Role::Client, config);
+        let (session, driver) = Session::client(io, config);
         let (admission, control) = Admission::pending(registration.timeout);
         let (router, shutdown) = service::router(role, admission);
         let mut tasks = JoinSet::new();
@@ -221,7 +221,7 @@ impl Connection {
     /// Converts the error of the call: a closed connection is not a refusal.
     async fn register_error(&self, name: &str, error: &Error) -> RegisterError {
         let name = name.to_owned();
-        if error.code() == Code::Unavailable && !self.session.is_open() {
+        if error.code() == Code::Unavailable && self.session.is_closing() {
             let source = self.session.closed().await.err().map(Into::into);
             return RegisterError::Lost { name, source };
         }
@@ -236,7 +236,8 @@ impl Connection {
     async fn finish(mut self) {
         // Calls that still wait for the registration fail at once instead of being drained.
         drop(self.admission);
-        if let Err(error) = self.session.close().await {
+        self.session.close();
+        if let Err(error) = self.session.closed().await {
             tracing::debug!(%error, "unclean close");
         }
         self.tasks.shutdown().await;

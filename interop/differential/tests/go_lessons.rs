@@ -22,7 +22,10 @@ fn m01_a_handler_slower_than_the_stream_open_timeout() {
         let settings = json!({ "open_timeout": 1000 });
         let pair = pair(&mut peer, End::Client, Config::default(), settings).await;
         let slow = pair.theirs().await;
-        let mut handled = bounded("accepting", pair.session.accept()).await.unwrap();
+        let mut handled = bounded("accepting", pair.session.accept())
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(handled.id().get(), slow);
         let echoing = pair.echo();
         for _ in 0..3 {
@@ -51,14 +54,19 @@ fn m01_a_thousand_silent_handlers_do_not_stop_the_peer() {
         let mut silent = Vec::new();
         for _ in 0..1000 {
             pair.theirs().await;
-            silent.push(bounded("accepting", pair.session.accept()).await.unwrap());
+            silent.push(
+                bounded("accepting", pair.session.accept())
+                    .await
+                    .unwrap()
+                    .unwrap(),
+            );
         }
         assert_eq!(pair.must(Act::OpenStreams).await.bytes, 1000);
         tokio::time::sleep(Duration::from_millis(1100)).await;
         let echoing = pair.echo();
         pair.they_ask(1, 1).await;
         drop(silent);
-        drop(pair.session.close());
+        pair.session.close();
         assert_eq!(bounded("the echo", echoing).await.unwrap(), 1);
     });
 }
@@ -187,11 +195,15 @@ fn m15_our_close_during_the_peers_calls() {
             let id = pair.theirs().await;
             pair.must(Act::Write(id, 100)).await;
             calls.push((
-                bounded("accepting", pair.session.accept()).await.unwrap(),
+                bounded("accepting", pair.session.accept())
+                    .await
+                    .unwrap()
+                    .unwrap(),
                 id,
             ));
         }
-        let closing = pair.session.close();
+        pair.session.close();
+        let closing = pair.session.closed();
         let refused = pair.act(Act::OpenRefused).await;
         assert!(
             matches!(refused.saw, Saw::Refused | Saw::Reset),
@@ -221,7 +233,12 @@ fn m16_what_the_peer_wrote_before_its_close_is_read() {
             let mut streams = Vec::new();
             for _ in 0..4 {
                 let id = pair.theirs().await;
-                streams.push(bounded("accepting", pair.session.accept()).await.unwrap());
+                streams.push(
+                    bounded("accepting", pair.session.accept())
+                        .await
+                        .unwrap()
+                        .unwrap(),
+                );
                 pair.must(Act::Write(id, 200_000)).await;
                 pair.must(Act::Finish(id)).await;
             }
@@ -247,7 +264,8 @@ fn m16_m17_what_we_wrote_before_a_drop_and_a_close_arrives() {
                 pair.write(&mut stream, 0, 200_000).await;
                 ids.push(stream.id().get());
             }
-            let closing = pair.session.close();
+            pair.session.close();
+            let closing = pair.session.closed();
             for id in ids {
                 pair.must(Act::Accept(id)).await;
                 let read = pair.act(Act::ReadEnd(id, Pace::Fast)).await;
@@ -360,7 +378,7 @@ fn m24_pings_are_answered_idle_and_busy() {
         let echoing = pair.echo();
         tokio::time::sleep(Duration::from_millis(200)).await;
         bounded("the answer to a ping", async {
-            while pair.session.stats().round_trip.is_none() {
+            while pair.session.stats().rtt.is_none() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
@@ -378,7 +396,7 @@ fn m24_pings_are_answered_idle_and_busy() {
             pings
         );
         pair.no_stream_is_left().await;
-        drop(pair.session.close());
+        pair.session.close();
         assert_eq!(bounded("the echo", echoing).await.unwrap(), 2);
     });
 }

@@ -10,7 +10,7 @@ use bare::{
     spawn_server,
 };
 use keyway_interop::{GoPrograms, Home, Peer, demo_value as value, go_programs};
-use keyway_mux::{Config, Role, Session};
+use keyway_mux::{Config, Session};
 use keyway_rpc::Code;
 use tokio::net::UnixListener;
 use tokio::sync::Notify;
@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 /// Plays a plugin on the bare layers until the Go runtime stops it.
 async fn be_a_plugin(home: &Home) {
     let stream = hijack(&home.socket()).await;
-    let (session, driver) = Session::new(stream, Role::Client, Config::default());
+    let (session, driver) = Session::client(stream, Config::default());
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { driver.await.expect("the connection ends cleanly") });
     let stop = Arc::new(Notify::new());
@@ -30,7 +30,8 @@ async fn be_a_plugin(home: &Home) {
         () = stop.notified() => {}
         ended = session.closed() => panic!("the connection ended before Shutdown: {ended:?}"),
     }
-    session.close().await.expect("the session closes cleanly");
+    session.close();
+    session.closed().await.expect("the session closes cleanly");
     while let Some(ended) = tasks.join_next().await {
         ended.expect("no task panics");
     }
@@ -94,7 +95,7 @@ fn keep_alives_pass_in_both_directions() {
 /// Takes a plugin, and waits until it has registered.
 async fn take_plugin(listener: UnixListener) -> (Session, JoinSet<()>) {
     let stream = accept_hijack(listener).await;
-    let (session, driver) = Session::new(stream, Role::Server, Config::default());
+    let (session, driver) = Session::server(stream, Config::default());
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { driver.await.expect("the connection ends cleanly") });
     let registered = Arc::new(Notify::new());
@@ -146,7 +147,8 @@ async fn be_a_runtime(listener: UnixListener) {
     go_away_in_the_middle(&session).await;
 
     shut_down(&session).await.expect("the plugin answers");
-    session.close().await.expect("the session closes cleanly");
+    session.close();
+    session.closed().await.expect("the session closes cleanly");
     while let Some(ended) = tasks.join_next().await {
         ended.expect("no task panics");
     }

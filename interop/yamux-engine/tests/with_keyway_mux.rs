@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyway_mux::{Config, Role, Session};
+use keyway_mux::{Config, Session};
 use keyway_yamux_engine::{YamuxError, YamuxSession};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -42,7 +42,7 @@ const SIZES: [usize; 4] = [1, 64, 5000, 1 << 20];
 #[tokio::test]
 async fn a_native_client_is_served() {
     let (near, far) = UnixStream::pair().unwrap();
-    let (client, driver) = Session::new(near, Role::Client, Config::default());
+    let (client, driver) = Session::client(near, Config::default());
     tokio::spawn(driver);
     let (server, driver) = YamuxSession::server(far);
     tokio::spawn(driver);
@@ -57,7 +57,8 @@ async fn a_native_client_is_served() {
     for size in SIZES {
         bounded("an echo", is_echoed(client.open().await.unwrap(), size)).await;
     }
-    bounded("the close", client.close()).await.unwrap();
+    client.close();
+    bounded("the close", client.closed()).await.unwrap();
     assert_eq!(bounded("the server", serving).await.unwrap(), SIZES.len());
 }
 
@@ -66,11 +67,11 @@ async fn a_native_server_serves() {
     let (near, far) = UnixStream::pair().unwrap();
     let (client, driver) = YamuxSession::client(near);
     tokio::spawn(driver);
-    let (server, driver) = Session::new(far, Role::Server, Config::default());
+    let (server, driver) = Session::server(far, Config::default());
     tokio::spawn(driver);
     let serving = tokio::spawn(async move {
         let mut served = 0;
-        while let Ok(stream) = server.accept().await {
+        while let Ok(Some(stream)) = server.accept().await {
             echo(stream).await;
             served += 1;
         }

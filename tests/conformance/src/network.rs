@@ -3,7 +3,7 @@
 use std::io;
 
 use anyhow::{Context, Result};
-use keyway_mux::{Config, Role, Session};
+use keyway_mux::{Config, Session};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::task::JoinSet;
@@ -41,8 +41,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 /// Both ends of a session over a socket pair; the tasks are its drivers.
 pub(crate) fn session_pair(tasks: &mut JoinSet<()>) -> Result<(Session, Session)> {
     let (near, far) = UnixStream::pair().context("making a socket pair")?;
-    let (client, client_driver) = Session::new(near, Role::Client, Config::default());
-    let (server, server_driver) = Session::new(far, Role::Server, Config::default());
+    let (client, client_driver) = Session::client(near, Config::default());
+    let (server, server_driver) = Session::server(far, Config::default());
     for driver in [client_driver, server_driver] {
         tasks.spawn(async move {
             if let Err(error) = driver.await {
@@ -68,7 +68,7 @@ pub(crate) async fn bridge_to_session(listener: TcpListener, session: Session) -
 /// two.
 pub(crate) async fn bridge_from_session(session: Session) {
     let mut copies = JoinSet::new();
-    while let Ok(mut stream) = session.accept().await {
+    while let Ok(Some(mut stream)) = session.accept().await {
         copies.spawn(async move {
             let connected = async {
                 let port = stream.read_u16().await?;

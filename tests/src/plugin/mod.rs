@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use keyway_http::{Exchange, ServeConfig, serve};
 use keyway_local::Address;
-use keyway_mux::{Connector, Listener, Role, Session};
+use keyway_mux::{Connector, Listener, Session};
 use keyway_proto::accesscontrol::v1 as access;
 use keyway_proto::keyway::v1::PluginDescription;
 use keyway_proto::plugins::v1 as plugins;
@@ -185,7 +185,8 @@ impl Plugin {
 
     /// Leaves: the connection ends.
     pub async fn leave(self) {
-        let _ = self.session.close().await;
+        self.session.close();
+        let _ = self.session.closed().await;
         self.ended().await;
     }
 }
@@ -229,7 +230,7 @@ pub async fn connect_scripted(
 }
 
 async fn start(player: Player, socket: UnixStream) -> Result<Plugin, Error> {
-    let (session, driver) = Session::new(socket, Role::Client, keyway_mux::Config::default());
+    let (session, driver) = Session::client(socket, keyway_mux::Config::default());
     let driver = tokio::spawn(driver);
     let service = Service::new(player.clone(), session.clone());
     let mut router = Router::new()

@@ -39,7 +39,7 @@ impl Service {
     fn end(&self) {
         if self.player.behaviour != Behaviour::IgnoreShutdown {
             // Refuses new streams and ends when the open ones are done, this response's included.
-            drop(self.session.close());
+            self.session.close();
         }
     }
 

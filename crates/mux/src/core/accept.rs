@@ -9,7 +9,7 @@ use std::{
 use super::{ACK_DELAY, Core, Event};
 use crate::{
     config::INITIAL_WINDOW,
-    error::AcceptError,
+    error::SessionError,
     streams::{Handshake, Key, ResetBy, Store, StreamEntry},
 };
 
@@ -78,7 +78,7 @@ impl Core {
     pub(crate) fn accept(
         &mut self,
         now: impl FnOnce() -> Instant,
-    ) -> Poll<Result<Key, AcceptError>> {
+    ) -> Poll<Result<Option<Key>, SessionError>> {
         while let Some(key) = self.accept_queue.keys.pop_front() {
             let is_live = self.store.find(key.id) == Some(key);
             let Some(entry) = self.store.get_mut(key) else {
@@ -95,12 +95,12 @@ impl Core {
                 self.handshakes_due.push_back(key);
                 self.ack_deadline.get_or_insert_with(|| now() + ACK_DELAY);
             }
-            return Poll::Ready(Ok(key));
+            return Poll::Ready(Ok(Some(key)));
         }
         match self.outcome() {
-            Some(Ok(())) => Poll::Ready(Err(AcceptError::Closed)),
-            Some(Err(error)) => Poll::Ready(Err(AcceptError::Session(error.clone()))),
-            None if self.local_go_away => Poll::Ready(Err(AcceptError::Closed)),
+            Some(Ok(())) => Poll::Ready(Ok(None)),
+            Some(Err(error)) => Poll::Ready(Err(error.clone())),
+            None if self.local_go_away => Poll::Ready(Ok(None)),
             None => Poll::Pending,
         }
     }

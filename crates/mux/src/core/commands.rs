@@ -44,6 +44,13 @@ impl Core {
         Poll::Ready(Ok(self.store.insert(entry)))
     }
 
+    /// Why no stream is opened while `open` is pending.
+    pub(crate) const fn too_many_unacknowledged(&self) -> OpenError {
+        OpenError::TooManyUnacknowledged {
+            limit: self.config.max_unacknowledged,
+        }
+    }
+
     fn open_error(&self) -> Option<OpenError> {
         if let Some(outcome) = self.outcome() {
             return Some(match outcome {

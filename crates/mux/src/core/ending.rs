@@ -125,7 +125,7 @@ impl Core {
     pub(super) fn fail_protocol(&mut self, now: Instant, error: ProtocolError) {
         self.replies.clear();
         self.push_frame(Header::go_away(1));
-        self.fail(now, error.into());
+        self.fail(now, SessionError::Protocol(error));
     }
 
     /// Ends the session with an error; what is queued may still leave.
@@ -155,7 +155,11 @@ impl Core {
                 Err(error)
             });
         } else if !is_clean {
-            self.end(Err(SessionError::ConnectionLost { streams }));
+            self.end(Err(if streams > 0 {
+                SessionError::ConnectionLost { streams }
+            } else {
+                SessionError::IncompleteFrame
+            }));
         } else if self.out.has_unsent_data() {
             self.is_input_closed = true;
             self.finish_session();
@@ -196,7 +200,7 @@ impl Core {
             self.connection_failed(error);
             return;
         }
-        self.write_failure = Some((error.into(), now + LINGER));
+        self.write_failure = Some((SessionError::io(error), now + LINGER));
         self.wake_all();
     }
 
@@ -214,7 +218,7 @@ impl Core {
             tracing::debug!(session = self.session, %error, "the peer closed the connection abruptly");
             self.end(Ok(()));
         } else {
-            self.end(Err(error.into()));
+            self.end(Err(SessionError::io(error)));
         }
     }
 
@@ -225,7 +229,11 @@ impl Core {
             error.kind(),
             ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected
         );
-        self.end(if is_gone { Ok(()) } else { Err(error.into()) });
+        self.end(if is_gone {
+            Ok(())
+        } else {
+            Err(SessionError::io(error))
+        });
     }
 
     /// How many live streams have a handle.
@@ -292,6 +300,7 @@ impl Core {
         self.events.push_back(Event::Acceptable);
         self.events.push_back(Event::Openable);
         self.events.push_back(Event::PeerDraining);
+        self.events.push_back(Event::Pong);
     }
 
     pub(super) const fn is_draining(&self) -> bool {

@@ -278,8 +278,8 @@ impl Core {
         if header.flags.contains(Flags::SYN) {
             return self.push_reply(Header::ping(Flags::ACK, header.length));
         }
-        if header.flags.contains(Flags::ACK) {
-            self.keep_alive.answered(header.length, now);
+        if header.flags.contains(Flags::ACK) && self.keep_alive.answered(header.length, now) {
+            self.events.push_back(Event::Pong);
         }
         Ok(())
     }

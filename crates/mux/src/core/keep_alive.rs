@@ -1,8 +1,16 @@
 //! Whether the peer is alive: a ping at intervals, and patience with any sign of life.
 
-use std::time::{Duration, Instant};
+use std::{
+    task::Poll,
+    time::{Duration, Instant},
+};
 
-use crate::config::Config;
+use super::Core;
+use crate::{
+    config::Config,
+    error::SessionError,
+    frame::{Flags, Header},
+};
 
 /// What to do when the time has come.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,6 +36,8 @@ pub(super) struct KeepAlive {
     /// When the peer must have said something, while a ping is unanswered.
     dead_at: Option<Instant>,
     round_trip: Option<Duration>,
+    /// The value of the last ping that was answered.
+    answered: Option<u32>,
 }
 
 impl KeepAlive {
@@ -40,6 +50,7 @@ impl KeepAlive {
             asked: None,
             dead_at: None,
             round_trip: None,
+            answered: None,
         }
     }
 
@@ -58,14 +69,42 @@ impl KeepAlive {
         }
     }
 
-    /// The answer to a ping arrived. One that answers nothing of ours is ignored.
-    pub(super) fn answered(&mut self, value: u32, now: Instant) {
+    /// The answer to a ping arrived. Returns whether it answers the last ping of this end; else it is ignored.
+    pub(super) fn answered(&mut self, value: u32, now: Instant) -> bool {
         if let Some((asked, sent)) = self.asked
             && asked == value
         {
             self.asked = None;
             self.round_trip = Some(now.saturating_duration_since(sent));
+            self.answered = Some(value);
+            return true;
         }
+        false
+    }
+
+    /// A ping of the user, unless one is unanswered. Returns the value to wait for, and whether a ping with it is to be
+    /// sent. A peer that is silent after it is dead, as after a regular one.
+    fn ping(&mut self, now: Instant) -> (u32, bool) {
+        if let Some((value, _)) = self.asked {
+            return (value, false);
+        }
+        (self.ask(now), true)
+    }
+
+    /// Begins to wait for the response to a ping. Returns its value.
+    fn ask(&mut self, now: Instant) -> u32 {
+        let value = self.value;
+        self.value = self.value.wrapping_add(1);
+        self.asked = Some((value, now));
+        self.dead_at.get_or_insert(now + self.timeout);
+        self.next = None;
+        value
+    }
+
+    /// The round-trip time, once the ping with this value or a later one was answered.
+    fn round_trip_of(&self, value: u32) -> Option<Duration> {
+        let later = self.answered?.wrapping_sub(value);
+        self.round_trip.filter(|_| later < u32::MAX / 2)
     }
 
     pub(super) fn due(&mut self, now: Instant) -> Due {
@@ -73,14 +112,39 @@ impl KeepAlive {
             return Due::Dead;
         }
         if self.dead_at.is_none() && self.next.is_some_and(|at| at <= now) {
-            let value = self.value;
-            self.value = self.value.wrapping_add(1);
-            self.asked = Some((value, now));
-            self.dead_at = Some(now + self.timeout);
-            self.next = None;
-            return Due::Ping(value);
+            return Due::Ping(self.ask(now));
         }
         Due::Nothing
+    }
+}
+
+impl Core {
+    /// Sends a ping for the user, or joins the one that is unanswered. Returns its value.
+    pub(crate) fn ping(&mut self, now: Instant) -> Result<u32, SessionError> {
+        if let Some(error) = self.end_error() {
+            return Err(error);
+        }
+        let (value, is_new) = self.keep_alive.ping(now);
+        if is_new {
+            self.push_frame(Header::ping(Flags::SYN, value));
+        }
+        Ok(value)
+    }
+
+    /// The round-trip time that the ping with this value has measured.
+    pub(crate) fn poll_ping(&self, value: u32) -> Poll<Result<Duration, SessionError>> {
+        if let Some(round_trip) = self.keep_alive.round_trip_of(value) {
+            return Poll::Ready(Ok(round_trip));
+        }
+        match self.end_error() {
+            Some(error) => Poll::Ready(Err(error)),
+            None => Poll::Pending,
+        }
+    }
+
+    fn end_error(&self) -> Option<SessionError> {
+        let outcome = self.outcome()?;
+        Some(outcome.clone().err().unwrap_or(SessionError::Closed))
     }
 }
 
@@ -105,7 +169,7 @@ mod tests {
         assert_eq!(alive.due(start + 30 * SECOND), Due::Ping(0));
         assert_eq!(alive.due(start + 30 * SECOND), Due::Nothing);
         alive.heard(start + 31 * SECOND);
-        alive.answered(0, start + 31 * SECOND);
+        assert!(alive.answered(0, start + 31 * SECOND));
         assert_eq!(alive.round_trip(), Some(SECOND));
         assert_eq!(alive.deadline(), Some(start + 61 * SECOND));
         assert_eq!(alive.due(start + 61 * SECOND), Due::Ping(1));
@@ -129,7 +193,7 @@ mod tests {
         alive.heard(start + 39 * SECOND);
         assert_eq!(alive.due(start + 45 * SECOND), Due::Nothing);
         // The response itself may come later still, and its round trip counts.
-        alive.answered(0, start + 46 * SECOND);
+        assert!(alive.answered(0, start + 46 * SECOND));
         assert_eq!(alive.round_trip(), Some(16 * SECOND));
     }
 
@@ -138,8 +202,35 @@ mod tests {
         let start = Instant::now();
         let mut alive = keep_alive(start);
         assert_eq!(alive.due(start + 30 * SECOND), Due::Ping(0));
-        alive.answered(7, start + 31 * SECOND);
+        assert!(!alive.answered(7, start + 31 * SECOND));
         assert_eq!(alive.round_trip(), None);
+    }
+
+    #[test]
+    fn pings_of_the_user_are_shared_and_measure() {
+        let start = Instant::now();
+        let mut alive = keep_alive(start);
+        assert_eq!(alive.ping(start), (0, true));
+        assert_eq!(alive.ping(start + SECOND), (0, false));
+        assert_eq!(alive.round_trip_of(0), None);
+        alive.heard(start + 2 * SECOND);
+        assert!(alive.answered(0, start + 2 * SECOND));
+        assert_eq!(alive.round_trip_of(0), Some(2 * SECOND));
+        assert_eq!(alive.deadline(), Some(start + 32 * SECOND));
+        assert_eq!(alive.ping(start + 3 * SECOND), (1, true));
+        assert_eq!(alive.round_trip_of(1), None);
+    }
+
+    #[test]
+    fn silence_after_a_ping_of_the_user_is_death_without_keep_alive_too() {
+        let start = Instant::now();
+        let mut alive = KeepAlive::new(&Config::new().keep_alive(None), start);
+        assert_eq!(alive.ping(start), (0, true));
+        assert_eq!(alive.due(start + 10 * SECOND), Due::Dead);
+        let mut alive = KeepAlive::new(&Config::new().keep_alive(None), start);
+        assert_eq!(alive.ping(start), (0, true));
+        alive.heard(start + SECOND);
+        assert_eq!(alive.deadline(), None);
     }
 
     #[test]

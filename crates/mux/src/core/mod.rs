@@ -17,9 +17,7 @@ mod writing;
 mod tests;
 
 use std::{
-    any::Any,
     collections::VecDeque,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -62,6 +60,8 @@ pub(crate) enum Event {
     Openable,
     /// The peer sent GoAway(0).
     PeerDraining,
+    /// A ping was answered, or none ever again.
+    Pong,
 }
 
 /// One end of a yamux session, without a socket, a clock, a task or a waker.
@@ -188,15 +188,6 @@ impl Core {
         self.session
     }
 
-    pub(crate) const fn role(&self) -> Role {
-        self.role
-    }
-
-    /// The facts about the peer from the configuration.
-    pub(crate) fn peer(&self) -> Option<Arc<dyn Any + Send + Sync>> {
-        self.config.peer.clone()
-    }
-
     /// Whether there is no stream, and no handle of one.
     pub(crate) fn has_no_entries(&self) -> bool {
         self.store.is_empty()
@@ -211,7 +202,7 @@ impl Core {
         Stats {
             open_streams: self.store.live(),
             unread_bytes: self.buffered,
-            round_trip: self.keep_alive.round_trip(),
+            rtt: self.keep_alive.round_trip(),
             ..self.stats
         }
     }

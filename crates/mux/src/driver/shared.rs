@@ -7,7 +7,7 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     config::{Config, Role},
     core::{Core, Event, Outcome, Read},
-    error::{AcceptError, OpenError, StreamError},
+    error::{OpenError, SessionError, StreamError},
     io::Connection,
     streams::Key,
 };
@@ -56,6 +56,7 @@ impl Shared {
             accepting: WaitSet::default(),
             opening: WaitSet::default(),
             ending: WaitSet::default(),
+            pinging: WaitSet::default(),
             wakes: WakeList::default(),
         };
         Arc::new(Self {
@@ -113,6 +114,7 @@ pub(crate) struct State {
     accepting: WaitSet,
     opening: WaitSet,
     ending: WaitSet,
+    pinging: WaitSet,
     /// The wakers to be woken or dropped when the lock is released.
     pub(super) wakes: WakeList,
 }
@@ -158,6 +160,10 @@ impl State {
                 }
                 Event::PeerDraining => {
                     self.ending.wake_all(&mut self.wakes);
+                    None
+                }
+                Event::Pong => {
+                    self.pinging.wake_all(&mut self.wakes);
                     None
                 }
             };
@@ -259,6 +265,18 @@ impl State {
         self.wake_for_deadline();
     }
 
+    /// Opens a stream without waiting.
+    pub(crate) fn try_open(&mut self) -> Result<Key, OpenError> {
+        match self.core.open() {
+            Poll::Ready(opened) => opened,
+            Poll::Pending => {
+                // SYNs that are not sent would never be acknowledged.
+                self.flush_or_wake_driver();
+                Err(self.core.too_many_unacknowledged())
+            }
+        }
+    }
+
     /// Opens a stream, or waits for a place among the unacknowledged ones.
     pub(crate) fn poll_open(
         &mut self,
@@ -290,7 +308,7 @@ impl State {
         &mut self,
         cx: &Context<'_>,
         ticket: &mut Ticket,
-    ) -> Poll<Result<Key, AcceptError>> {
+    ) -> Poll<Result<Option<Key>, SessionError>> {
         match self.core.accept(now) {
             Poll::Pending => {
                 self.accepting.wait(ticket, cx, &mut self.wakes);
@@ -359,6 +377,32 @@ impl State {
         }
         self.ending.wait(ticket, cx, &mut self.wakes);
         Poll::Pending
+    }
+
+    /// Sends a ping, or joins the one that is unanswered. Returns its value.
+    pub(crate) fn ping(&mut self) -> Result<u32, SessionError> {
+        let value = self.core.ping(now())?;
+        self.wake_driver();
+        self.wake_for_deadline();
+        Ok(value)
+    }
+
+    /// Waits for the response to a ping.
+    pub(crate) fn poll_ping(
+        &mut self,
+        cx: &Context<'_>,
+        ticket: &mut Ticket,
+        value: u32,
+    ) -> Poll<Result<Duration, SessionError>> {
+        let result = self.core.poll_ping(value);
+        if result.is_pending() {
+            self.pinging.wait(ticket, cx, &mut self.wakes);
+        }
+        result
+    }
+
+    pub(crate) fn leave_pinging(&mut self, ticket: &mut Ticket) {
+        self.pinging.leave(ticket, &mut self.wakes);
     }
 
     pub(crate) fn leave_ending(&mut self, ticket: &mut Ticket) {

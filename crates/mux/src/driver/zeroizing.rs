@@ -7,7 +7,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{Driver, Shared};
 use crate::{
     config::{Config, Role},
+    error::StreamId,
     handle::Session,
+    info::StreamInfo,
     io::Stream,
 };
 
@@ -15,7 +17,7 @@ use crate::{
 async fn blocks_are_zeroized_when_nothing_else_happens() {
     const PIECE: usize = 64 * 1024;
     let (near, far) = tokio::io::duplex(1 << 20);
-    let (client, driver) = Session::new(near, Role::Client, Config::default());
+    let (client, driver) = Session::client(near, Config::default());
     tokio::spawn(driver);
     let server = Shared::new(Box::new(far), Role::Server, Config::default());
     tokio::spawn(Driver::new(Arc::clone(&server)));
@@ -23,7 +25,13 @@ async fn blocks_are_zeroized_when_nothing_else_happens() {
     sender.flush().await.unwrap();
     let mut ticket = super::Ticket::default();
     let key = std::future::poll_fn(|cx| server.with(|state| state.poll_accept(cx, &mut ticket)));
-    let mut receiver = Stream::new(Arc::clone(&server), key.await.unwrap());
+    let key = key.await.unwrap().unwrap();
+    let info = StreamInfo {
+        id: StreamId(key.id),
+        role: Role::Server,
+        peer: None,
+    };
+    let mut receiver = Stream::new(Arc::clone(&server), key, info);
     let sending = tokio::spawn(async move {
         for _ in 0..32 {
             sender.write_all(&[7; PIECE]).await.unwrap();

@@ -1,17 +1,22 @@
 //! Serving an axum router on the streams of a session.
 
-use std::io;
+use std::{
+    future::{pending, poll_fn},
+    io,
+    pin::Pin,
+};
 
 use axum::{
     extract::connect_info::Connected,
     serve::{IncomingStream, Listener as AxumListener},
 };
+use futures_core::Stream as _;
 
 use crate::{info::StreamInfo, io::Stream, listener::Listener};
 
 /// `axum::serve(listener, router)` serves each stream as a connection.
 ///
-/// Its `accept` cannot fail, so after the end of the session it waits for ever: pass
+/// Its `accept` cannot fail, so after the end of the session it never resolves: pass
 /// [`Session::peer_draining`](crate::Session::peer_draining) to `with_graceful_shutdown`. It comes early enough to end
 /// idle connections, for which the peer's `close` would wait otherwise.
 impl AxumListener for Listener {
@@ -19,15 +24,16 @@ impl AxumListener for Listener {
     type Addr = StreamInfo;
 
     async fn accept(&mut self) -> (Stream, StreamInfo) {
-        match Self::accept(self).await {
-            Ok(stream) => {
+        match poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await {
+            Some(Ok(stream)) => {
                 let info = stream.info();
                 (stream, info)
             }
-            Err(error) => {
-                tracing::debug!(%error, "no more streams to serve");
-                std::future::pending().await
+            Some(Err(error)) => {
+                tracing::debug!(%error, "no more streams to serve: the session failed");
+                pending().await
             }
+            None => pending().await,
         }
     }
 

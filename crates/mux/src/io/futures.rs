@@ -1,4 +1,5 @@
-//! Streams as I/O objects of the futures ecosystem.
+//! Streams and their halves as I/O objects of the futures ecosystem. Writing, flushing and closing mean what writing,
+//! flushing and shutting down mean for tokio.
 
 use std::{
     io::{self, IoSlice},
@@ -7,54 +8,60 @@ use std::{
 };
 
 use futures_io::{AsyncRead, AsyncWrite};
-use tokio::io::AsyncWrite as TokioWrite;
 
-use super::Stream;
-use crate::copying::pieces;
+use super::{ReadHalf, Stream, WriteHalf};
 
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        let mut filled = 0;
-        let read = self.with(|state, key| {
-            state.poll_read(key, cx, |bytes| {
-                let count = bytes.len().min(buffer.len() - filled);
-                for piece in pieces(&bytes[..count]) {
-                    buffer[filled..filled + piece.len()].copy_from_slice(piece);
-                    filled += piece.len();
-                }
-                count
-            })
-        });
-        read.map_ok(|()| filled).map_err(Into::into)
-    }
+macro_rules! impl_read {
+    ($type:ty) => {
+        impl AsyncRead for $type {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buffer: &mut [u8],
+            ) -> Poll<io::Result<usize>> {
+                let mut filled = 0;
+                let read = self.stream().poll_append(cx, buffer.len(), |bytes| {
+                    buffer[filled..filled + bytes.len()].copy_from_slice(bytes);
+                    filled += bytes.len();
+                });
+                read.map_ok(|()| filled)
+            }
+        }
+    };
 }
 
-impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        TokioWrite::poll_write(self, cx, buffer)
-    }
+impl_read!(Stream);
+impl_read!(ReadHalf);
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        TokioWrite::poll_write_vectored(self, cx, buffers)
-    }
+macro_rules! impl_write {
+    ($type:ty) => {
+        impl AsyncWrite for $type {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buffer: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                self.stream().poll_write(cx, &[IoSlice::new(buffer)])
+            }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        TokioWrite::poll_flush(self, cx)
-    }
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buffers: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                self.stream().poll_write(cx, buffers)
+            }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        TokioWrite::poll_shutdown(self, cx)
-    }
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.stream().poll_flush(cx)
+            }
+
+            fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.stream().poll_finish(cx)
+            }
+        }
+    };
 }
+
+impl_write!(Stream);
+impl_write!(WriteHalf);

@@ -2,16 +2,23 @@
 
 #[cfg(feature = "futures")]
 mod futures;
+mod halves;
 #[cfg(feature = "hyper")]
 mod hyper;
 mod stream;
 mod tokio;
 
-use std::fmt;
+use std::{
+    fmt,
+    task::{Context, Poll, ready},
+};
 
 use ::tokio::io::{AsyncRead, AsyncWrite};
 
-pub use self::stream::Stream;
+pub use self::{
+    halves::{ReadHalf, ReuniteError, WriteHalf},
+    stream::Stream,
+};
 
 /// What a session runs on: any reliable byte stream.
 pub(crate) trait Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -22,4 +29,19 @@ impl fmt::Debug for dyn Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Connection")
     }
+}
+
+/// Polls an operation within the cooperative budget of tokio: if the budget of the task is spent, the operation is
+/// pending and the task is woken, and an operation that is ready spends a unit. Otherwise a task whose operations are
+/// always ready would never let others run.
+pub(crate) fn budgeted<T>(
+    cx: &mut Context<'_>,
+    poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+) -> Poll<T> {
+    let unit = ready!(::tokio::task::coop::poll_proceed(cx));
+    let result = poll(cx);
+    if result.is_ready() {
+        unit.made_progress();
+    }
+    result
 }

@@ -1,87 +1,158 @@
 //! One stream of a session.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    io::{self, IoSlice},
+    sync::Arc,
+    task::{Context, Poll},
+};
 
+use super::{ReadHalf, WriteHalf, budgeted};
 use crate::{
     config::Role,
+    copying::pieces,
     driver::{Shared, State},
-    error::StreamId,
+    error::{Direction, StreamError, StreamId},
     info::StreamInfo,
     streams::Key,
 };
 
 /// One stream of a session: a reliable byte stream in both directions.
 ///
-/// It implements tokio's [`AsyncRead`](tokio::io::AsyncRead) and
-/// [`AsyncWrite`](tokio::io::AsyncWrite), and hyper's `Read` and `Write`. It is `Send + Sync`,
-/// and its halves (`tokio::io::split`) can live in two tasks.
+/// It implements tokio's [`AsyncRead`](tokio::io::AsyncRead) and [`AsyncWrite`](tokio::io::AsyncWrite), and the I/O
+/// traits of hyper and of the futures ecosystem with the features `hyper` and `futures`. It is `Send + Sync`;
+/// [`into_split`](Self::into_split) makes two halves of it for two tasks.
 ///
 /// # Sending
 ///
-/// Writes are taken while the peer's window and the session's queue have room. Bytes that were
-/// taken are delivered in order, whatever happens to the stream after, unless it is
-/// [`reset`](Self::reset) or the session fails. Small writes leave when the task flushes, waits
-/// for the peer in a read, or yields; there is no need to flush.
+/// Writes are taken while the peer's window and the session's send queue have space. Bytes that were
+/// taken are delivered in order, whatever happens to the stream afterwards, unless it is
+/// [`reset`](Self::reset) or the session fails. Small writes leave when the task yields or waits
+/// for the peer in a read; there is no need to flush.
 ///
 /// # Closing
 ///
 /// `shutdown` ends the write side (FIN); reading goes on. Dropping the stream delivers what was
 /// written and then ends it: the peer reads everything and then the end. Bytes that were not
-/// read are dropped; a peer that goes on sending more than its window to a dropped stream is told
-/// with a reset. The stream counts as open until the peer has finished it too, or
+/// read are dropped; a peer that goes on sending more than its window is reset.
+/// The stream counts as open until the peer has finished it too, or
 /// [`Config::close_timeout`](crate::Config::close_timeout) has passed.
+///
+/// # Errors
+///
+/// The [`io::Error`] of a failed operation contains a [`StreamError`]. Its kind depends on the direction: where a
+/// reader gets `UnexpectedEof` because the session ended, a writer gets `BrokenPipe`.
 ///
 /// # Cancel safety
 ///
 /// Reads and writes are cancel safe: a future of `read`, `write` or `flush` that was dropped
 /// before it was ready has transferred nothing. `write_all` and `read_exact` are not, as with
-/// every tokio stream.
+/// every stream of tokio.
 pub struct Stream {
     shared: Arc<Shared>,
     key: Key,
+    info: StreamInfo,
 }
 
 impl Stream {
-    pub(crate) fn new(shared: Arc<Shared>, key: Key) -> Self {
-        Self { shared, key }
+    pub(crate) fn new(shared: Arc<Shared>, key: Key, info: StreamInfo) -> Self {
+        Self { shared, key, info }
     }
 
-    /// The number of the stream on the wire.
+    /// Returns the id of the stream on the wire.
     pub fn id(&self) -> StreamId {
-        StreamId(self.key.id)
+        self.info.id
     }
 
-    /// Which side of the session this end is.
+    /// Returns the role of this end of the session.
     pub fn role(&self) -> Role {
-        self.shared.with(|state| state.core.role())
+        self.info.role
     }
 
-    /// The facts of the stream that request handlers want.
+    /// Returns the facts of the stream that request handlers want.
     pub fn info(&self) -> StreamInfo {
-        let (role, peer) = self
-            .shared
-            .with(|state| (state.core.role(), state.core.peer()));
-        StreamInfo {
-            id: self.id(),
-            role,
-            peer,
-        }
+        self.info.clone()
     }
 
-    /// Ends both directions at once. The peer's reads and writes fail, and so do ours; what
-    /// was written but not yet read by the peer may be lost.
-    pub fn reset(&mut self) {
-        self.with(|state, key| state.reset(key));
+    /// Resets the stream: ends both directions at once. The peer's reads and writes fail; what
+    /// was written and not yet read by the peer may be lost.
+    pub fn reset(self) {
+        self.reset_now();
     }
 
-    pub(super) fn with<T>(&self, action: impl FnOnce(&mut State, Key) -> T) -> T {
+    /// Splits the stream into a half that reads and a half that writes, for two tasks.
+    ///
+    /// Dropping the [`WriteHalf`] ends the write side as `shutdown` does. When both halves are dropped, the stream is.
+    pub fn into_split(self) -> (ReadHalf, WriteHalf) {
+        let stream = Arc::new(self);
+        (ReadHalf::new(Arc::clone(&stream)), WriteHalf::new(stream))
+    }
+
+    /// For code that is the same for a stream and its halves.
+    pub(super) const fn stream(&self) -> &Self {
+        self
+    }
+
+    pub(super) fn reset_now(&self) {
+        self.with(State::reset);
+    }
+
+    /// Reads at most `remaining` bytes, given a function that appends a few of them to the reader's buffer.
+    pub(super) fn poll_append(
+        &self,
+        cx: &mut Context<'_>,
+        mut remaining: usize,
+        mut append: impl FnMut(&[u8]),
+    ) -> Poll<io::Result<()>> {
+        let copy = |bytes: &[u8]| {
+            let count = bytes.len().min(remaining);
+            pieces(&bytes[..count]).for_each(&mut append);
+            remaining -= count;
+            count
+        };
+        let read = budgeted(cx, |cx| {
+            self.with(|state, key| state.poll_read(key, cx, copy))
+        });
+        read.map_err(|error| error.into_io(Direction::Read))
+    }
+
+    pub(super) fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = budgeted(cx, |cx| {
+            self.with(|state, key| state.poll_write(key, cx, buffers))
+        });
+        written.map_err(write_failed)
+    }
+
+    pub(super) fn poll_flush(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = self.with(|state, key| state.poll_flush(key, true));
+        Poll::Ready(flushed.map_err(write_failed))
+    }
+
+    pub(super) fn poll_finish(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.finish().map_err(write_failed))
+    }
+
+    /// Ends the write side.
+    pub(super) fn finish(&self) -> Result<(), StreamError> {
+        self.with(State::finish)
+    }
+
+    fn with<T>(&self, action: impl FnOnce(&mut State, Key) -> T) -> T {
         self.shared.with(|state| action(state, self.key))
     }
 }
 
+fn write_failed(error: StreamError) -> io::Error {
+    error.into_io(Direction::Write)
+}
+
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.with(|state, key| state.handle_dropped(key));
+        self.with(State::handle_dropped);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Streams as tokio I/O objects.
+//! Streams and their halves as I/O objects of tokio.
 
 use std::{
     io::{self, IoSlice},
@@ -8,59 +8,62 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::Stream;
-use crate::copying::pieces;
+use super::{ReadHalf, Stream, WriteHalf};
 
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let read = self.with(|state, key| {
-            state.poll_read(key, cx, |bytes| {
-                let count = bytes.len().min(buffer.remaining());
-                pieces(&bytes[..count]).for_each(|piece| buffer.put_slice(piece));
-                count
-            })
-        });
-        read.map_err(Into::into)
-    }
+macro_rules! impl_read {
+    ($type:ty) => {
+        impl AsyncRead for $type {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buffer: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                let remaining = buffer.remaining();
+                self.stream()
+                    .poll_append(cx, remaining, |bytes| buffer.put_slice(bytes))
+            }
+        }
+    };
 }
 
-impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(buffer)])
-    }
+impl_read!(Stream);
+impl_read!(ReadHalf);
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.with(|state, key| state.poll_write(key, cx, buffers))
-            .map_err(Into::into)
-    }
+macro_rules! impl_write {
+    ($type:ty) => {
+        /// `poll_flush` is ready when the connection has taken what was written, `poll_shutdown` when it has taken
+        /// FIN.
+        impl AsyncWrite for $type {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buffer: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                self.stream().poll_write(cx, &[IoSlice::new(buffer)])
+            }
 
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buffers: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                self.stream().poll_write(cx, buffers)
+            }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(
-            self.with(|state, key| state.poll_flush(key, true))
-                .map_err(Into::into),
-        )
-    }
+            fn is_write_vectored(&self) -> bool {
+                true
+            }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(
-            self.with(|state, key| state.finish(key))
-                .map_err(Into::into),
-        )
-    }
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.stream().poll_flush(cx)
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.stream().poll_finish(cx)
+            }
+        }
+    };
 }
+
+impl_write!(Stream);
+impl_write!(WriteHalf);

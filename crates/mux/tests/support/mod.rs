@@ -69,7 +69,10 @@ pub(crate) fn end<T>(io: T, role: Role, config: Config) -> End
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (session, driver) = Session::new(io, role, config);
+    let (session, driver) = match role {
+        Role::Client => Session::client(io, config),
+        Role::Server => Session::server(io, config),
+    };
     End {
         session,
         driver: tokio::spawn(driver),
@@ -84,13 +87,22 @@ impl End {
     }
 }
 
+/// Closes a session and waits for its end.
+pub(crate) async fn close(session: &Session) -> Result<(), SessionError> {
+    session.close();
+    session.closed().await
+}
+
 /// A stream that both ends hold, after one byte each way.
 pub(crate) async fn stream(client: &Session, server: &Session) -> (Stream, Stream) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut near = bounded("opening", client.open()).await.unwrap();
     near.write_all(b"?").await.unwrap();
     near.flush().await.unwrap();
-    let mut far = bounded("accepting", server.accept()).await.unwrap();
+    let mut far = bounded("accepting", server.accept())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(far.read_u8().await.unwrap(), b'?');
     far.write_all(b"!").await.unwrap();
     far.flush().await.unwrap();

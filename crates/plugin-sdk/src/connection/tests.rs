@@ -62,8 +62,7 @@ struct Daemon {
 
 impl Daemon {
     fn start(io: DuplexStream) -> Self {
-        let (session, driver) =
-            Session::new(io, keyway_mux::Role::Server, keyway_mux::Config::new());
+        let (session, driver) = Session::server(io, keyway_mux::Config::new());
         let permits = Arc::new(Semaphore::new(0));
         let registration = ScriptedRegistration(Arc::clone(&permits));
         let service = RegisterServiceServer::<ScriptedRegistration>::new(registration);
@@ -284,7 +283,8 @@ async fn m31_a_clean_close_logs_nothing_and_a_lost_connection_one_line() {
 
     let (ended, lines) = disconnect_during_a_call(async |daemon, finish| {
         finish.add_permits(1);
-        daemon.session.close().await.unwrap();
+        daemon.session.close();
+        daemon.session.closed().await.unwrap();
     })
     .await;
     assert_eq!((ended, lines), (Ended::Disconnected, Vec::new()));

@@ -112,7 +112,7 @@ impl TestDaemonBuilder {
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let name = self.name.clone();
-        let (session, driver) = Session::new(io, keyway_mux::Role::Server, Config::new());
+        let (session, driver) = Session::server(io, Config::new());
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             // Calls report its result.

@@ -1,5 +1,6 @@
 //! A plugin's connection: one function makes it of any byte stream, and its owner decides about the registration.
 
+use std::error::Error as _;
 use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use http::HeaderMap;
 use keyway_http::{ServeConfig, serve};
-use keyway_mux::{Listener, OpenError as OpenStreamError, Role, Session};
+use keyway_mux::{Listener, OpenError as OpenStreamError, Session};
 use keyway_proto::health::v1::VersionServiceServer;
 use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
@@ -87,7 +88,7 @@ pub(crate) async fn open<I>(
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (session, driver) = Session::new(io, Role::Server, keyway_mux::Config::default());
+    let (session, driver) = Session::server(io, keyway_mux::Config::default());
     let mut driver = OwnedTask::spawn(driver);
     let (service, registered) = RegistrationService::new();
     let server = OwnedTask::spawn(serve_plugin(session.clone(), service.into_router(version)));
@@ -116,7 +117,8 @@ async fn refuse(link: Link, reply: Reply, error: RegistrationError) -> OpenError
     // A plugin that has gone needs no response.
     let _ = reply.send(Err(error.clone()));
     // Streams in flight are finished first, so the plugin gets to read the reason.
-    let _ = timeout(REFUSAL_GRACE, link.session.close()).await;
+    link.session.close();
+    let _ = timeout(REFUSAL_GRACE, link.session.closed()).await;
     OpenError::Refused(error)
 }
 
@@ -187,16 +189,27 @@ impl PluginConnection {
     /// Lets requests in flight finish for at most `limit`, then closes the connection.
     pub(crate) async fn close(self, limit: Duration) {
         // A session that failed is closed.
-        let _ = timeout(limit, self.link.session.close()).await;
+        self.link.session.close();
+        let _ = timeout(limit, self.link.session.closed()).await;
     }
 }
 
 /// Why a session takes no new streams. One that has failed counts as draining before its driver has ended.
 fn describe_draining(session: &Session) -> String {
     match session.open().now_or_never() {
-        Some(Err(OpenStreamError::Session(error))) => format!("its connection failed: {error}"),
+        Some(Err(OpenStreamError::Session(error))) => {
+            format!("its connection failed: {}", with_cause(&error))
+        }
         Some(Err(OpenStreamError::Closed)) => "it closed its connection".into(),
         _ => "it said that it is leaving".into(),
+    }
+}
+
+/// The text of an error and of its cause.
+fn with_cause(error: &keyway_mux::SessionError) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }
 
@@ -205,7 +218,7 @@ fn describe_end(
 ) -> String {
     match ended {
         Ok(Ok(())) => "it closed its connection".into(),
-        Ok(Err(error)) => format!("its connection failed: {error}"),
+        Ok(Err(error)) => format!("its connection failed: {}", with_cause(&error)),
         Err(error) => format!("its connection failed: {error}"),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use keyway_http::{Exchange, ServeConfig, serve};
-use keyway_mux::{Connector, Listener, Role, Session};
+use keyway_mux::{Connector, Listener, Session};
 use keyway_proto::accesscontrol::v1 as access;
 use keyway_proto::keyway::v1::{
     self as keyway, FailureKind, PluginDescription, PluginState as WireState,
@@ -152,7 +152,7 @@ impl Script {
     /// Connects; the registration waits for its response.
     pub(crate) async fn connect(&self) -> (Registrant, OwnedTask<()>) {
         let (near, far) = tokio::io::duplex(64 * 1024);
-        let (session, driver) = Session::new(far, Role::Client, keyway_mux::Config::default());
+        let (session, driver) = Session::client(far, keyway_mux::Config::default());
         let script = self.clone();
         let plugin = OwnedTask::spawn(async move {
             let router = Router::new()

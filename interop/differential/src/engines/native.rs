@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use keyway_mux::{Config, OpenError, Role, Session, SessionError, Stream, StreamError};
+use keyway_mux::{Config, OpenError, Session, SessionError, Stream, StreamError};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
@@ -17,16 +17,15 @@ pub(crate) fn native<T>(io: T, end: End, settings: &Settings) -> Local<Native>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let role = match end {
-        End::Client => Role::Client,
-        End::Server => Role::Server,
-    };
     let config = Config::new()
         .accept_backlog(settings.backlog[end.index()])
         .keep_alive(Some(Duration::from_millis(settings.keep_alive)))
         .max_stream_window(settings.window)
         .drain_timeout(Duration::from_millis(settings.drain));
-    let (session, driver) = Session::new(io, role, config);
+    let (session, driver) = match end {
+        End::Client => Session::client(io, config),
+        End::Server => Session::server(io, config),
+    };
     Local::new(end, Native(session), async {
         // `Session::closed` tells how it ended.
         let _ = driver.await;
@@ -57,10 +56,10 @@ impl Multiplexer for Native {
     }
 
     async fn accept(&self) -> Option<Stream> {
-        self.0.accept().await.ok()
+        self.0.accept().await.ok().flatten()
     }
 
-    fn reset(mut stream: Stream) -> Outcome {
+    fn reset(stream: Stream) -> Outcome {
         stream.reset();
         Outcome::of(Saw::Done)
     }
@@ -71,7 +70,8 @@ impl Multiplexer for Native {
     }
 
     async fn close(&self) -> Outcome {
-        ending(self.0.close().await)
+        self.0.close();
+        ending(self.0.closed().await)
     }
 
     async fn ended(&self) -> Outcome {

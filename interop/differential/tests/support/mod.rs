@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 
 use keyway_differential::{Act, Actor, End, GoEnd, GoPeer, Outcome, Saw, Settings, content};
 use keyway_interop::go_programs;
-use keyway_mux::{Config, Role, Session, SessionError, Stream};
+use keyway_mux::{Config, Session, SessionError, Stream};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -41,11 +41,10 @@ pub(crate) async fn pair(peer: &mut GoPeer, theirs: End, config: Config, setting
     let defaults = Settings::default();
     let started = peer.session_with(theirs, &defaults, settings);
     let (connection, go) = started.await.unwrap();
-    let role = match theirs {
-        End::Client => Role::Server,
-        End::Server => Role::Client,
+    let (session, driver) = match theirs {
+        End::Client => Session::server(connection, config),
+        End::Server => Session::client(connection, config),
     };
-    let (session, driver) = Session::new(connection, role, config);
     Pair {
         session,
         driver: tokio::spawn(driver),
@@ -110,7 +109,7 @@ impl Pair {
         tokio::spawn(async move {
             let mut tasks = JoinSet::new();
             let mut count = 0;
-            while let Ok(stream) = session.accept().await {
+            while let Ok(Some(stream)) = session.accept().await {
                 count += 1;
                 tasks.spawn(echo(stream));
                 // Those that are done need not wait for the end.
@@ -156,7 +155,8 @@ impl Pair {
 
     /// Closes our end; both must end cleanly.
     pub(crate) async fn close(self) {
-        bounded("the close", self.session.close()).await.unwrap();
+        self.session.close();
+        bounded("the close", self.session.closed()).await.unwrap();
         self.must(Act::Ended).await;
         bounded("the driver", self.driver).await.unwrap().unwrap();
     }

@@ -210,7 +210,7 @@ impl InvariantView {
 
     fn accept(&mut self) -> Option<Key> {
         let now = self.now;
-        let Poll::Ready(Ok(key)) = self.side.core.accept(|| now) else {
+        let Poll::Ready(Ok(Some(key))) = self.side.core.accept(|| now) else {
             return None;
         };
         self.hold(key);

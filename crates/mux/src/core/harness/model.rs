@@ -73,7 +73,7 @@ impl User {
             Event::Writable(key) => drop(self.waiting.writers.remove(&key.id)),
             Event::Acceptable => self.waiting.accepting = false,
             Event::Openable => self.waiting.opening = false,
-            Event::PeerDraining => {}
+            Event::PeerDraining | Event::Pong => {}
         }
     }
 
@@ -236,11 +236,11 @@ impl Model {
             "who waits to accept was not woken: {accepted:?}"
         );
         match accepted {
-            Poll::Ready(Ok(key)) => {
+            Poll::Ready(Ok(Some(key))) => {
                 self.user(client).hold(key);
                 return true;
             }
-            Poll::Ready(Err(_)) => {}
+            Poll::Ready(Ok(None) | Err(_)) => {}
             Poll::Pending => self.user(client).waiting.accepting = true,
         }
         false

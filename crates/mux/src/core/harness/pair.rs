@@ -278,7 +278,7 @@ impl Pair {
     /// Accepts what the client opened.
     pub(crate) fn accept(&mut self) -> Key {
         match self.server.core.accept(|| self.now) {
-            Poll::Ready(Ok(key)) => key,
+            Poll::Ready(Ok(Some(key))) => key,
             other => panic!("accepting: {other:?}"),
         }
     }

@@ -396,7 +396,9 @@ fn payloads_from_4_kib_on_stay_where_they_arrived() {
 
 #[test]
 fn too_many_unread_bytes_reset_one_stream_and_not_the_session() {
-    let mut peer = Scripted::new(Config::new().max_buffered(100_000));
+    let mut config = Config::new();
+    config.max_buffered = 100_000;
+    let mut peer = Scripted::new(config);
     let greedy = peer.acknowledged(1);
     let modest = peer.acknowledged(3);
     peer.send_data(1, Flags::NONE, &[0; 90_000]);

@@ -17,7 +17,7 @@ fn m24_idle_sessions_ping_each_other_and_live() {
     pair.advance(3600 * SECOND);
     assert!(pair.client.core.outcome().is_none());
     assert!(pair.server.core.outcome().is_none());
-    assert!(pair.client.core.stats().round_trip.is_some());
+    assert!(pair.client.core.stats().rtt.is_some());
 }
 
 #[test]

@@ -31,7 +31,7 @@ async fn connected() -> Plugin {
             () = stalled.notified() => pending().await,
         }
     });
-    let (session, driver) = Session::new(far, Role::Client, keyway_mux::Config::default());
+    let (session, driver) = Session::client(far, keyway_mux::Config::default());
     tokio::spawn(driver);
     let exchange = Exchange::new(keyway_mux::Connector::new(session.clone()));
     let client = plugins::RegisterServiceClient::from(Client::new(exchange));

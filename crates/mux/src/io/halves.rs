@@ -1,0 +1,130 @@
+//! The two halves of a stream.
+
+use std::{error::Error, fmt, sync::Arc};
+
+use super::Stream;
+use crate::{error::StreamId, info::StreamInfo};
+
+/// The half of a [`Stream`] that reads.
+///
+/// Dropping it does not end anything: the peer can send until its window is full, and the stream lives on in its
+/// [`WriteHalf`].
+#[derive(Debug)]
+pub struct ReadHalf {
+    stream: Arc<Stream>,
+}
+
+impl ReadHalf {
+    pub(super) fn new(stream: Arc<Stream>) -> Self {
+        Self { stream }
+    }
+
+    pub(super) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Returns the id of the stream on the wire.
+    pub fn id(&self) -> StreamId {
+        self.stream.id()
+    }
+
+    /// Returns the facts of the stream that request handlers want.
+    pub fn info(&self) -> StreamInfo {
+        self.stream.info()
+    }
+
+    /// Joins the halves of one stream again. The write side stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ReuniteError`] with both halves if they belong to different streams.
+    pub fn reunite(self, write: WriteHalf) -> Result<Stream, ReuniteError> {
+        if !Arc::ptr_eq(&self.stream, &write.stream) {
+            return Err(ReuniteError(self, write));
+        }
+        write.join();
+        match Arc::try_unwrap(self.stream) {
+            Ok(stream) => Ok(stream),
+            Err(_) => unreachable!("a stream has two halves"),
+        }
+    }
+}
+
+/// The half of a [`Stream`] that writes.
+///
+/// Dropping it ends the write side, as `shutdown` does: what was written is delivered, then FIN. The peer can go on
+/// sending to the [`ReadHalf`].
+#[derive(Debug)]
+pub struct WriteHalf {
+    stream: Arc<Stream>,
+    /// The write side ends when the half is dropped.
+    finishes: bool,
+}
+
+impl WriteHalf {
+    pub(super) fn new(stream: Arc<Stream>) -> Self {
+        let finishes = true;
+        Self { stream, finishes }
+    }
+
+    pub(super) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Returns the id of the stream on the wire.
+    pub fn id(&self) -> StreamId {
+        self.stream.id()
+    }
+
+    /// Returns the facts of the stream that request handlers want.
+    pub fn info(&self) -> StreamInfo {
+        self.stream.info()
+    }
+
+    /// Resets the stream: ends both directions at once. Reads and writes of both ends fail; what was written and not
+    /// yet read by the peer may be lost.
+    pub fn reset(&mut self) {
+        self.stream.reset_now();
+    }
+
+    /// Joins the halves of one stream again, see [`ReadHalf::reunite`].
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ReuniteError`] with both halves if they belong to different streams.
+    pub fn reunite(self, read: ReadHalf) -> Result<Stream, ReuniteError> {
+        read.reunite(self)
+    }
+
+    /// Drops the half without ending the write side.
+    fn join(mut self) {
+        self.finishes = false;
+    }
+}
+
+impl Drop for WriteHalf {
+    fn drop(&mut self) {
+        if self.finishes {
+            // A stream that has failed has no write side to end, and its reader reports the failure.
+            let _ = self.stream.finish();
+        }
+    }
+}
+
+/// Two halves do not belong to the same stream. It gives them back.
+#[derive(Debug)]
+pub struct ReuniteError(pub ReadHalf, pub WriteHalf);
+
+impl fmt::Display for ReuniteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(read, write) = self;
+        write!(
+            f,
+            "the read half of stream {} and the write half of stream {} do not belong together",
+            read.id(),
+            write.id()
+        )
+    }
+}
+
+impl Error for ReuniteError {}
