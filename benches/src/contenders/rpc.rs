@@ -2,7 +2,7 @@
 
 use std::future::pending;
 
-use keyway_http::{Exchange, ServeConfig, serve, serve_connection};
+use keyway_http::{Exchange, Limits, serve, serve_connection};
 use keyway_mux::{Connector, Listener};
 use keyway_rpc::client::Client;
 use keyway_rpc::{Body, Error, MethodSpec, Route, Router};
@@ -32,7 +32,7 @@ impl Contender for RpcKeptAlive {
     async fn start() -> Self {
         let (near, far) = UnixStream::pair().expect("a socket pair");
         spawn_local(async move {
-            let config = ServeConfig::default();
+            let config = Limits::default();
             let served = serve_connection(far, router(), &config, pending()).await;
             served.expect("the client is well-behaved");
         });
@@ -49,11 +49,11 @@ impl Contender for RpcFreshStream {
         let (client, server) = sessions();
         let router = router();
         spawn_local(async move {
-            let make_service = move |_: &_| router.clone();
+            let make_service = move |_: &_, _| router.clone();
             serve(
                 Listener::new(server),
                 make_service,
-                ServeConfig::default(),
+                Limits::default(),
                 pending(),
             )
             .await

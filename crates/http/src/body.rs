@@ -6,9 +6,11 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+#[cfg(feature = "h2c")]
 use hyper::body::Incoming;
 
 use crate::BoxError;
+use crate::server::Receiver;
 
 /// The body of a request that a server received.
 #[derive(Default)]
@@ -21,7 +23,10 @@ enum Inner {
     #[default]
     Empty,
     Full(Bytes),
-    Incoming(Incoming),
+    /// It arrives while the handler runs.
+    Arriving(Receiver),
+    #[cfg(feature = "h2c")]
+    Http2(Incoming),
 }
 
 impl RequestBody {
@@ -34,12 +39,20 @@ impl RequestBody {
         };
         Self { inner }
     }
+
+    /// Creates a body that arrives while the handler runs.
+    pub(crate) fn arriving(receiver: Receiver) -> Self {
+        Self {
+            inner: Inner::Arriving(receiver),
+        }
+    }
 }
 
+#[cfg(feature = "h2c")]
 impl From<Incoming> for RequestBody {
     fn from(incoming: Incoming) -> Self {
         Self {
-            inner: Inner::Incoming(incoming),
+            inner: Inner::Http2(incoming),
         }
     }
 }
@@ -67,7 +80,9 @@ impl Body for RequestBody {
                 self.inner = Inner::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Inner::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Inner::Arriving(body) => body.poll_piece(cx).map_ok(Frame::data),
+            #[cfg(feature = "h2c")]
+            Inner::Http2(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
         }
     }
 
@@ -75,7 +90,9 @@ impl Body for RequestBody {
         match &self.inner {
             Inner::Empty => true,
             Inner::Full(_) => false,
-            Inner::Incoming(body) => body.is_end_stream(),
+            Inner::Arriving(body) => body.is_complete(),
+            #[cfg(feature = "h2c")]
+            Inner::Http2(body) => body.is_end_stream(),
         }
     }
 
@@ -83,7 +100,11 @@ impl Body for RequestBody {
         match &self.inner {
             Inner::Empty => SizeHint::with_exact(0),
             Inner::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Inner::Incoming(body) => body.size_hint(),
+            Inner::Arriving(body) => body
+                .remaining()
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
+            #[cfg(feature = "h2c")]
+            Inner::Http2(body) => body.size_hint(),
         }
     }
 }

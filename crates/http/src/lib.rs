@@ -9,7 +9,7 @@
 //! use std::convert::Infallible;
 //!
 //! use http_body_util::{BodyExt as _, Full};
-//! use keyway_http::{Exchange, RequestBody, ServeConfig, serve_connection};
+//! use keyway_http::{Exchange, RequestBody, Limits, serve_connection};
 //! use tower::{ServiceExt as _, service_fn};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -20,7 +20,7 @@
 //!         let hello = service_fn(|_: http::Request<RequestBody>| async {
 //!             Ok::<_, Infallible>(http::Response::new(Full::<bytes::Bytes>::from("hello")))
 //!         });
-//!         serve_connection(far, hello, &ServeConfig::default(), std::future::pending()).await
+//!         serve_connection(far, hello, &Limits::default(), std::future::pending()).await
 //!     });
 //!     Ok::<_, Infallible>(near)
 //! });
@@ -33,8 +33,8 @@
 //!
 //! # Secrets
 //!
-//! The buffers that this crate makes are zeroed before they are freed. The read buffers of hyper's server, which reads
-//! all but the plain first request of a connection, are not.
+//! The buffers that this crate makes are zeroed before they are freed. Those of hyper, which serves HTTP/2 (feature
+//! `h2c`), are not.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "server")]
@@ -42,9 +42,10 @@ mod body;
 #[cfg(feature = "client")]
 mod client;
 #[cfg(feature = "server")]
+mod health;
+#[cfg(feature = "server")]
 mod server;
 #[cfg(any(feature = "client", feature = "server"))]
-#[allow(dead_code, reason = "hyper parses the heads of requests")]
 mod syntax;
 #[cfg(any(feature = "client", feature = "server"))]
 mod wire;
@@ -56,7 +57,13 @@ pub use self::body::RequestBody;
 #[cfg(feature = "client")]
 pub use self::client::{Exchange, ExchangeBody, ExchangeError};
 #[cfg(feature = "server")]
-pub use self::server::{ServeConfig, ServeError, Served, serve, serve_connection};
+pub use self::health::Health;
+#[cfg(feature = "server")]
+pub use self::server::{
+    Admission, Limits, OnUpgrade, ServeError, Served, Upgraded, serve, serve_connection,
+};
+#[cfg(feature = "server")]
+pub use self::syntax::has_token;
 
 /// An error of any type, as services, connectors and bodies report them.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

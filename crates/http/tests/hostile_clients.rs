@@ -345,7 +345,7 @@ async fn a_truncated_body_reaches_no_handler() {
     assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn garbage_ends_the_connection_and_not_the_server() {
     let memory = memory();
     let http2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice();

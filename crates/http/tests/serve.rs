@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use keyway_http::{ServeConfig, Served, serve};
+use keyway_http::{Limits, Served, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -35,13 +35,13 @@ struct Server {
 }
 
 impl Server {
-    fn start(config: ServeConfig) -> Self {
+    fn start(config: Limits) -> Self {
         let (connect, incoming) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let router = router(&Alive::default()).max_timeout(Duration::from_secs(60));
         let served = tokio::spawn(serve(
             Incoming(incoming),
-            move |_: &_| router.clone(),
+            move |_: &_, _| router.clone(),
             config,
             async {
                 let _ = stopped.await;
@@ -77,36 +77,98 @@ async fn answer(io: &mut DuplexStream) -> String {
     String::from_utf8_lossy(&start).into_owned()
 }
 
-/// Whoever holds connections and does nothing keeps nobody out.
 #[tokio::test(start_paused = true)]
-async fn idle_connections_end_when_others_wait() {
-    let server = Server::start(ServeConfig::default().max_connections(2));
+async fn at_the_limit_a_connection_takes_the_place_of_a_silent_one() {
+    let server = Server::start(Limits::default().max_connections(2));
     let started = Instant::now();
-    let mut silent = server.open("").await;
     let mut kept = server.open(&request("Echo/Echo")).await;
     assert_eq!(answer(&mut kept).await, "HTTP/1.1 200");
+    let mut silent = server.open("").await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let mut other = server.open(&request("Echo/Echo")).await;
     assert_eq!(answer(&mut other).await, "HTTP/1.1 200");
-    assert_eq!(started.elapsed(), Duration::from_secs(1));
     assert_eq!(read_raw(&mut silent).await, "");
-    read_raw(&mut kept).await;
-    assert_eq!(started.elapsed(), Duration::from_secs(1), "both have ended");
-    // Those that come later are idle as long as they may be.
-    tokio::time::sleep(Duration::from_secs(100)).await;
-    other
+    assert_eq!(started.elapsed(), Duration::from_secs(1));
+    for io in [&mut kept, &mut other] {
+        io.write_all(request("Echo/Echo").as_bytes())
+            .await
+            .expect("still open");
+    }
+    assert!(read_raw(&mut kept).await.contains("HTTP/1.1 200"));
+    assert!(read_raw(&mut other).await.contains("HTTP/1.1 200"));
+    let served = server.stop().await;
+    assert_eq!((served.accepted, served.failed), (3, 0));
+    assert_eq!((served.evicted, served.aborted), (1, 0));
+}
+
+/// The beginnings of requests, in the order in which their connections are evicted, whatever the
+/// order in which they were made.
+#[tokio::test(start_paused = true)]
+async fn connections_that_wait_for_their_peer_are_evicted_in_the_order_of_their_states() {
+    let answered = request("Echo/Echo");
+    let half_body = head("content-length: 5\r\n") + "ab";
+    let beginnings = [
+        "",
+        "PRI * HT",
+        answered.as_str(),
+        "POST /test",
+        half_body.as_str(),
+    ];
+    let server = Server::start(Limits::default().max_connections(beginnings.len()));
+    let mut waiting = Vec::new();
+    for beginning in beginnings.iter().rev() {
+        let mut io = server.open(beginning).await;
+        if *beginning == answered {
+            assert_eq!(answer(&mut io).await, "HTTP/1.1 200");
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        waiting.push(io);
+    }
+    let mut busy = Vec::new();
+    for io in waiting.iter_mut().rev() {
+        busy.push(server.open(&request("Echo/Hang")).await);
+        let closed = tokio::time::timeout(Duration::from_millis(10), read_raw(io));
+        closed.await.expect("evicted at once");
+    }
+    // None of those in a handler ends for another.
+    let mut reserved = server.open(&request("Echo/Echo")).await;
+    assert_eq!(answer(&mut reserved).await, "HTTP/1.1 200");
+    let served = server.stop().await;
+    assert_eq!(served.evicted, beginnings.len() as u64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_connection_that_has_waited_longest_is_evicted_first() {
+    let server = Server::start(Limits::default().max_connections(2));
+    let mut first = server.open("").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut second = server.open("").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let _third = server.open("").await;
+    let closed = tokio::time::timeout(Duration::from_millis(10), read_raw(&mut first));
+    assert_eq!(closed.await.expect("evicted"), "");
+    second
         .write_all(request("Echo/Echo").as_bytes())
         .await
         .expect("still open");
-    assert!(read_raw(&mut other).await.contains("HTTP/1.1 200"));
-    let served = server.stop().await;
-    assert_eq!((served.accepted, served.failed, served.aborted), (3, 0, 0));
+    assert_eq!(answer(&mut second).await, "HTTP/1.1 200");
 }
 
-/// What is being answered is answered to its end, and then there is room.
 #[tokio::test(start_paused = true)]
-async fn busy_connections_are_waited_for() {
-    let server = Server::start(ServeConfig::default().max_connections(1));
+async fn a_reserved_connection_serves_one_request() {
+    let server = Server::start(Limits::default().max_connections(1));
+    let _busy = server.open(&request("Echo/Hang")).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut reserved = server.open(&request("Echo/Echo").repeat(2)).await;
+    let answers = read_raw(&mut reserved).await;
+    assert_eq!(answers.matches("HTTP/1.1 200").count(), 1, "{answers}");
+    assert!(answers.contains("connection: close"), "{answers}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_place_a_connection_waits_for_a_handler() {
+    let limits = Limits::default().max_connections(1).reserved_connections(0);
+    let server = Server::start(limits);
     let started = Instant::now();
     let mut busy = server.open(&request("Echo/Hang")).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -115,12 +177,35 @@ async fn busy_connections_are_waited_for() {
     assert_eq!(started.elapsed(), Duration::from_secs(60));
     let answer = read_raw(&mut busy).await;
     assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
-    assert!(answer.contains("connection: close"), "{answer}");
+}
+
+/// Half a head holds a place for no longer than it is wanted.
+#[tokio::test(start_paused = true)]
+async fn half_heads_do_not_delay_a_request() {
+    let server = Server::start(Limits::default());
+    let mut stuck = Vec::new();
+    for _ in 0..1024 {
+        stuck.push(
+            server
+                .open("POST /test.Echo/Echo HTTP/1.1\r\nhost: x")
+                .await,
+        );
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let started = Instant::now();
+    let mut io = server.open(&request("Echo/Echo")).await;
+    assert_eq!(answer(&mut io).await, "HTTP/1.1 200");
+    assert!(
+        started.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        started.elapsed()
+    );
+    drop(stuck);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_does_not_end_in_time_is_aborted() {
-    let server = Server::start(ServeConfig::default().drain_timeout(Duration::from_secs(5)));
+    let server = Server::start(Limits::default().drain_timeout(Duration::from_secs(5)));
     let mut busy = server.open(&request("Echo/Hang")).await;
     let mut idle = server.open("").await;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -155,12 +240,7 @@ async fn errors_that_pass_are_waited_out_and_the_end_of_the_source_is_an_end() {
     ]);
     let router = router(&Alive::default());
     let never = std::future::pending();
-    let serving = serve(
-        errors,
-        |_: &_| router.clone(),
-        ServeConfig::default(),
-        never,
-    );
+    let serving = serve(errors, |_: &_, _| router.clone(), Limits::default(), never);
     let served = tokio::time::timeout(Duration::from_secs(60), serving).await;
     assert_eq!(served.expect("it has ended").accepted, 0);
     assert!(started.elapsed() < Duration::from_secs(1));

@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-use keyway_http::{Exchange, ServeConfig, serve};
+use keyway_http::{Exchange, Limits, serve};
 use keyway_mux::{Connector, Listener, Session, SessionError};
 use keyway_proto::plugins::v1::{RegisterPluginResponse, RegisterServiceClient};
 use keyway_proto::registration::InvalidRegistration;
@@ -246,10 +246,10 @@ impl Connection {
 
 /// Serves the daemon's calls, each on its own stream.
 async fn serve_calls(session: Session, router: PluginRouter) {
-    let config = ServeConfig::default().drain_timeout(DRAIN_TIMEOUT);
+    let config = Limits::default().drain_timeout(DRAIN_TIMEOUT);
     serve(
         Listener::new(session),
-        |_| router.clone(),
+        |_, _| router.clone(),
         config,
         std::future::pending(),
     )

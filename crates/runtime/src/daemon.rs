@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use keyway_local::Address;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::api::{Budgets, Services};
@@ -151,7 +151,7 @@ impl Daemon {
             );
         }
         host.audit.daemon("start");
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = oneshot::channel::<()>();
         let (asked, mut stop_asked) = mpsc::channel(1);
         let gate = Arc::new(Gate::new(Arc::clone(&registry), Arc::clone(&settings)));
         let services = Services {
@@ -172,10 +172,9 @@ impl Daemon {
         let orphans = adopt(&host, settings.load().config.adopt_orphans);
         let audit = Arc::clone(&host.audit);
         let server = Server::new(gate, settings, handle, audit, services.into_router());
-        let mut servers = JoinSet::new();
-        for socket in sockets {
-            servers.spawn(Arc::clone(&server).serve(socket, stopped.clone()));
-        }
+        let mut serving = JoinSet::new();
+        // Without a sender the daemon is gone, which is a stop as well.
+        serving.spawn(server.serve(sockets, async { drop(stopped.await) }));
         let shutdown = async {
             tokio::select! {
                 () = shutdown => {}
@@ -183,7 +182,7 @@ impl Daemon {
             }
             tracing::info!("stopping");
             host.begin_to_stop();
-            stop.send_replace(true);
+            drop(stop);
         };
         let (stopping, began) = oneshot::channel();
         let work = async {
@@ -193,7 +192,7 @@ impl Daemon {
                     drop(stopping)
                 })
                 .await;
-            while servers.join_next().await.is_some() {}
+            while serving.join_next().await.is_some() {}
         };
         tokio::select! {
             () = stop_within(work, began, DRAIN_LIMIT) => {}

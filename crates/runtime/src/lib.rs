@@ -37,7 +37,6 @@ mod authority;
 mod caller;
 mod config;
 mod daemon;
-mod health;
 mod launch;
 mod manager;
 mod model;
@@ -47,6 +46,7 @@ mod registry;
 mod resolve;
 mod server;
 mod sys;
+mod version;
 mod wait;
 
 pub use authority::is_reserved;

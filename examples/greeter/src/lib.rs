@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use http::Uri;
-use keyway_http::{Exchange, ServeConfig, Served, serve};
+use keyway_http::{Exchange, Limits, Served, serve};
 use keyway_rpc::{Error, Request, Response, Router};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -64,8 +64,8 @@ pub async fn run_server(listener: TcpListener, shutdown: impl Future<Output = ()
     let connections = TcpListenerStream::new(listener);
     serve(
         connections,
-        |_| router.clone(),
-        ServeConfig::default(),
+        |_, _| router.clone(),
+        Limits::default(),
         shutdown,
     )
     .await

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use keyway_http::{Exchange, ServeConfig, serve};
+use keyway_http::{Exchange, Limits, serve};
 use keyway_local::Address;
 use keyway_mux::{Connector, Listener, Session};
 use keyway_proto::accesscontrol::v1 as access;
@@ -245,8 +245,8 @@ async fn start(player: Player, socket: UnixStream) -> Result<Plugin, Error> {
     let server = tokio::spawn(async move {
         serve(
             listener,
-            |_| wire.clone(),
-            ServeConfig::default(),
+            |_, _| wire.clone(),
+            Limits::default(),
             std::future::pending(),
         )
         .await;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use keyway_http::{ServeConfig, serve_connection};
+use keyway_http::{Limits, serve_connection};
 use keyway_proto::health::v1::{GetVersionRequest, GetVersionResponse, VersionService};
 use keyway_rpc::{Error, Request, Response, Router};
 use tokio::sync::oneshot;
@@ -82,7 +82,7 @@ impl Drop for ScriptedDaemon {
 async fn accept(listener: UnixListener, router: Router, n_accepted: &AtomicUsize) {
     let listener = tokio::net::UnixListener::from_std(listener).expect("a socket");
     // Longer than any test holds a connection without a request.
-    let config = ServeConfig::default().header_read_timeout(Duration::from_secs(60));
+    let config = Limits::default().head_timeout(Duration::from_secs(60));
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.expect("a connection");

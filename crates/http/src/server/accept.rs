@@ -1,22 +1,24 @@
-//! [`serve`]: every byte stream that comes.
+//! [`serve`]: every byte stream of a listener.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::Stream;
+use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tower_service::Service;
 
-use super::{ServeConfig, ServeError, serve_connection};
+use super::Limits;
+use super::connection::Connection;
+use super::connections::Connections;
 use crate::{BoxError, RequestBody};
 
-/// How a call of [`serve`] went.
+/// The connections of one call of [`serve`], counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Served {
@@ -24,164 +26,142 @@ pub struct Served {
     pub accepted: u64,
     /// Connections that ended with an error.
     pub failed: u64,
-    /// Connections that were still busy when the drain time was over, and were dropped.
+    /// Connections that waited for their peer and gave their place to another.
+    pub evicted: u64,
+    /// Connections that were still busy at the end of
+    /// [`Limits::drain_timeout`](crate::Limits::drain_timeout), and were dropped.
     pub aborted: u64,
 }
 
-/// Serves every connection of `connections`, each in a task that this future owns, until
-/// `shutdown` resolves or `connections` ends; then lets running requests finish for at most
-/// [`ServeConfig::drain_timeout`].
+/// Why a connection was admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It has one of the regular places.
+    Regular,
+    /// All regular places are taken by connections in a handler. It is one of
+    /// [`Limits::reserved_connections`](crate::Limits::reserved_connections) and makes one request.
+    Reserved,
+}
+
+/// Serves every byte stream of `listener`, each in a task that this future owns, until `shutdown`
+/// resolves or `listener` ends; then lets requests in progress finish for at most
+/// [`Limits::drain_timeout`](crate::Limits::drain_timeout).
 ///
-/// `make_service` is asked for the service of each connection, and can look at the I/O object to
-/// know who is calling.
+/// `make_service` makes the service of a connection, for which it may look at what the byte stream
+/// knows of its peer. Several listeners that share the limits are one stream.
 ///
-/// A connection beyond [`ServeConfig::max_connections`] waits for its turn, and so that there is
-/// one, those before it are told to end: the idle ones at once, the others behind what they are
-/// answering. Nobody can keep the others out by doing nothing.
+/// At [`Limits::max_connections`](crate::Limits::max_connections) the next connection takes the
+/// place of one that waits for its peer: a silent one first, then one within HTTP/2's preface, an
+/// idle one, one within a head, one within a body, one whose peer does not read; among equals the
+/// one that has waited longest. If all connections are in a handler, the next is admitted as
+/// [`Admission::Reserved`], and beyond that it waits.
 ///
-/// An error from `connections` is logged and accepting goes on a moment later, since such errors
-/// pass (too many open files, a connection that was closed before it was accepted). One of the kind
-/// [`NotConnected`](io::ErrorKind::NotConnected) does not: whatever the connections came from is
-/// gone, and serving ends as if they had ended. Its owner knows more about that, so it is only
-/// logged for debugging.
+/// An error of the listener is logged and accepting goes on a moment later, because such errors
+/// are temporary (no free descriptor, a connection that was closed before it was accepted). The
+/// kind [`NotConnected`](io::ErrorKind::NotConnected) is not: it ends the serving as the end of the
+/// listener does.
 ///
 /// # Cancel safety
 ///
 /// Dropping the future aborts all connections.
 pub async fn serve<L, I, M, S, B>(
-    connections: L,
+    listener: L,
     mut make_service: M,
-    config: ServeConfig,
+    limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) -> Served
 where
     L: Stream<Item = io::Result<I>>,
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    M: FnMut(&I) -> S,
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    M: FnMut(&I, Admission) -> S,
     S: Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>
         + Clone
         + Send
         + 'static,
     S::Future: Send,
-    B: http_body::Body + Send + 'static,
+    B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let mut connections = pin!(connections);
-    let mut shutdown = pin!(shutdown);
-    let mut tasks = Tasks::default();
-    let mut waiting = None;
+    let (mut listener, mut shutdown) = (pin!(listener), pin!(shutdown));
+    let limits = Arc::new(limits);
+    let mut connections = Connections::new(&limits);
+    let mut errors = AcceptErrors::default();
+    let mut waiting: Option<I> = None;
     loop {
-        if tasks.set.len() < config.max_connections
-            && let Some(io) = waiting.take()
-        {
-            let service = make_service(&io);
-            tasks.spawn(connection(io, service, config.clone(), tasks.stopped()));
+        if let Some(io) = waiting.take() {
+            match connections.find_place() {
+                Some(admission) => {
+                    let service = make_service(&io, admission);
+                    let limits = Arc::clone(&limits);
+                    connections.spawn(admission, |shared, place, mut stop| async move {
+                        let place = Some(place);
+                        let connection = Connection {
+                            io,
+                            service,
+                            admission,
+                            shared,
+                            place,
+                        };
+                        // The sender is dropped together with the task.
+                        let stopped = async { drop(stop.wait_for(|stop| *stop).await) };
+                        connection.serve(&limits, stopped).await
+                    });
+                }
+                None => waiting = Some(io),
+            }
         }
         tokio::select! {
             biased;
             () = &mut shutdown => break,
-            Some(ended) = tasks.set.join_next() => tasks.ended(ended),
-            next = next(connections.as_mut()), if waiting.is_none() => match next {
+            () = connections.changed(), if !connections.is_empty() => {}
+            next = next(listener.as_mut()), if waiting.is_none() => match next {
                 Some(Ok(io)) => waiting = Some(io),
                 Some(Err(error)) if error.kind() == io::ErrorKind::NotConnected => {
-                    tracing::debug!(%error, "no more connections come");
+                    tracing::debug!(%error, "listener ended");
                     break;
                 }
                 Some(Err(error)) => {
-                    tracing::warn!(%error, "accepting a connection failed");
+                    errors.log(&error);
                     sleep(ACCEPT_PAUSE).await;
                 }
                 None => break,
             }
         }
-        if waiting.is_some() && tasks.set.len() >= config.max_connections {
-            tasks.make_room();
-        }
     }
-    tasks.drain(config.drain_timeout).await
+    connections.drain(limits.drain_timeout).await
 }
 
 /// Long enough that a lack of descriptors does not become a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-async fn next<L: Stream>(mut connections: Pin<&mut L>) -> Option<L::Item> {
-    poll_fn(|cx| connections.as_mut().poll_next(cx)).await
+async fn next<L: Stream>(mut listener: Pin<&mut L>) -> Option<L::Item> {
+    poll_fn(|cx| listener.as_mut().poll_next(cx)).await
 }
 
-async fn connection<I, S, B>(
-    io: I,
-    service: S,
-    config: ServeConfig,
-    mut stopped: watch::Receiver<bool>,
-) -> Result<(), ServeError>
-where
-    I: AsyncRead + AsyncWrite + Unpin,
-    S: Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>
-        + Clone,
-    B: http_body::Body + 'static,
-    B::Error: Into<BoxError>,
-{
-    let shutdown = async {
-        // The sender outlives all connections, or is dropped together with them.
-        let _ = stopped.wait_for(|stopped| *stopped).await;
-    };
-    serve_connection(io, service, &config, shutdown).await
-}
-
-/// The connections of one call of [`serve`].
+/// Logs the errors of a listener: the first, then one line in [`PERIOD`](Self::PERIOD).
 #[derive(Default)]
-struct Tasks {
-    set: JoinSet<Result<(), ServeError>>,
-    /// Tells the connections that were made since it last told that they are to end.
-    stop: watch::Sender<bool>,
-    served: Served,
+struct AcceptErrors {
+    logged: Option<Instant>,
+    suppressed: u64,
 }
 
-impl Tasks {
-    fn spawn(&mut self, task: impl Future<Output = Result<(), ServeError>> + Send + 'static) {
-        self.served.accepted += 1;
-        // tokio moves a task several times before it lies still; a box is moved cheaply.
-        self.set.spawn(Box::pin(task));
-    }
+impl AcceptErrors {
+    const PERIOD: Duration = Duration::from_secs(10);
 
-    fn stopped(&self) -> watch::Receiver<bool> {
-        self.stop.subscribe()
-    }
-
-    /// Tells all connections to end, and later ones nothing.
-    fn make_room(&mut self) {
-        std::mem::take(&mut self.stop).send_replace(true);
-    }
-
-    fn ended(&mut self, ended: Result<Result<(), ServeError>, tokio::task::JoinError>) {
-        match ended {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                self.served.failed += 1;
-                tracing::debug!(%error, "a connection failed");
-            }
-            Err(error) if error.is_cancelled() => self.served.aborted += 1,
-            Err(_panic) => {
-                self.served.failed += 1;
-                tracing::error!("the task of a connection panicked");
-            }
+    fn log(&mut self, error: &io::Error) {
+        let now = Instant::now();
+        if self
+            .logged
+            .is_some_and(|logged| now < logged + Self::PERIOD)
+        {
+            self.suppressed += 1;
+            return;
         }
-    }
-
-    async fn drain(mut self, limit: Duration) -> Served {
-        self.make_room();
-        let drained = timeout(limit, async {
-            while let Some(ended) = self.set.join_next().await {
-                self.ended(ended);
-            }
-        });
-        if drained.await.is_err() {
-            self.set.abort_all();
-            while let Some(ended) = self.set.join_next().await {
-                self.ended(ended);
-            }
-        }
-        self.served
+        tracing::warn!(%error, suppressed = self.suppressed, "accepting a connection failed");
+        *self = Self {
+            logged: Some(now),
+            suppressed: 0,
+        };
     }
 }

@@ -1,110 +1,98 @@
-//! [`Clock`]: how long a connection may keep its server waiting.
+//! [`Clock`]: how long a connection may wait for its peer in each state.
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::activity::{Activity, Wait};
-use super::{ServeConfig, ServeError};
+use super::state::{Shared, State};
+use super::{Limits, ServeError};
 
-/// A peer that reads slowly has this much longer than [`ServeConfig::write_timeout`] each time
-/// that it took as many bytes: the time of a large response depends on its size, and one that is
-/// read byte by byte still has an end.
+/// A peer that takes this many bytes of a response has the whole
+/// [write timeout](Limits::write_timeout) again.
 const PROGRESS: u64 = 64 * 1024;
 
-/// The clock that runs while a connection waits for its peer.
+/// The timeout of the current state.
 ///
-/// It keeps the timer that it has: one that rings too early, because the clock was started again in
-/// between, is set again then, so that a request on a busy connection costs a look at the clock.
+/// The timer is kept from one state to the next: one that fires early is set again then, so that a
+/// request on a busy connection reads the clock and does not touch the timer.
 pub(super) struct Clock {
-    idle_timeout: Duration,
-    header_read_timeout: Duration,
-    write_timeout: Duration,
-    /// What is waited for, and since when; nothing since the clock was started, if it is `None`.
-    waiting: Option<(Wait, Instant)>,
-    /// How many requests there had been when it was looked last.
-    requests: u64,
+    shared: Arc<Shared>,
+    state: State,
+    since: Instant,
+    /// How many bytes of the response had been taken at `since`.
+    written: u64,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Clock {
-    pub(super) fn new(config: &ServeConfig) -> Self {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
-            idle_timeout: config.idle_timeout,
-            header_read_timeout: config.header_read_timeout,
-            write_timeout: config.write_timeout,
-            waiting: None,
-            requests: 0,
+            shared,
+            state: State::Silent,
+            since: Instant::now(),
+            written: 0,
             timer: None,
         }
     }
 
-    /// Starts the clock again, with the next wait.
-    pub(super) fn restart(&mut self) {
-        self.waiting = None;
+    /// Enters a state; the time in it counts from now. Entering the current state changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ServeError::Evicted`] if the accept loop gave the connection's place to another.
+    pub(super) fn enter(&mut self, state: State) -> Result<(), ServeError> {
+        if self.state == state {
+            return Ok(());
+        }
+        self.restart(state)
     }
 
-    /// Ready when this was waited for too long, which is an error unless nothing had begun. To be
-    /// asked whenever the peer is waited for.
-    pub(super) fn poll(
-        &mut self,
-        wait: Wait,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), ServeError>> {
-        let since = self.since(wait);
-        let limit = match wait {
-            Wait::Request => self.idle_timeout,
-            Wait::Head => self.header_read_timeout,
-            Wait::Reader { .. } => self.write_timeout,
+    /// Enters a state, and counts the time in it from now also if it is the current one.
+    pub(super) fn restart(&mut self, state: State) -> Result<(), ServeError> {
+        let now = state.waits_for_peer().then(Instant::now);
+        self.since = now.unwrap_or(self.since);
+        self.state = state;
+        match self.shared.enter(state, now) {
+            true => Ok(()),
+            false => Err(ServeError::Evicted),
+        }
+    }
+
+    /// Enters [`State::Reader`] for a response of which so many bytes were taken.
+    pub(super) fn enter_reader(&mut self, written: u64) -> Result<(), ServeError> {
+        let is_progress = written.saturating_sub(self.written) >= PROGRESS;
+        if self.state == State::Reader && !is_progress {
+            return Ok(());
+        }
+        self.written = written;
+        self.restart(State::Reader)
+    }
+
+    /// Begins to count the bytes of another response.
+    pub(super) fn begin_response(&mut self) {
+        self.written = 0;
+    }
+
+    /// Returns the timeout when the current state has lasted for longer than it.
+    pub(super) fn poll(&mut self, limits: &Limits, cx: &mut Context<'_>) -> Poll<Duration> {
+        let limit = match self.state {
+            State::Silent => limits.first_byte_timeout,
+            State::Preface | State::Head => limits.head_timeout,
+            State::Idle => limits.idle_timeout,
+            State::Body => limits.body_timeout,
+            State::Reader => limits.write_timeout,
+            State::Handler | State::Upgraded | State::Evicted => return Poll::Pending,
         };
-        // A limit beyond the end of the clock is none.
-        let Some(deadline) = since.checked_add(limit) else {
+        // A deadline that the clock cannot represent never passes.
+        let Some(deadline) = self.since.checked_add(limit) else {
             return Poll::Pending;
         };
         ready!(self.poll_timer(deadline, cx));
-        Poll::Ready(match wait {
-            Wait::Request => Ok(()),
-            Wait::Head => Err(ServeError::SlowHead { limit }),
-            Wait::Reader { .. } => Err(ServeError::SlowReader { limit }),
-        })
-    }
-
-    /// The same for a connection that hyper serves. To be asked whenever hyper waits.
-    pub(super) fn poll_activity(
-        &mut self,
-        activity: &Activity,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), ServeError>> {
-        let wait = activity.wait();
-        let requests = activity.requests();
-        if wait.is_none() || std::mem::replace(&mut self.requests, requests) != requests {
-            self.restart();
-        }
-        match wait {
-            Some(wait) => self.poll(wait, cx),
-            None => Poll::Pending,
-        }
-    }
-
-    /// When this wait began, which may be now.
-    fn since(&mut self, wait: Wait) -> Instant {
-        if let Some((last, since)) = self.waiting {
-            let goes_on = match (last, wait) {
-                (Wait::Reader { written: before }, Wait::Reader { written }) => {
-                    written - before < PROGRESS
-                }
-                (last, wait) => last == wait,
-            };
-            if goes_on {
-                return since;
-            }
-        }
-        let now = Instant::now();
-        self.waiting = Some((wait, now));
-        now
+        Poll::Ready(limit)
     }
 
     fn poll_timer(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {

@@ -1,105 +1,113 @@
-//! [`serve_connection`]: one byte stream.
+//! [`serve_connection`]: one byte stream, from its first byte to its end.
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Poll, ready};
 
-use hyper_util::rt::TokioIo;
+use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
-use super::activity::{Activity, Wait};
-use super::adapter::ToHyper;
 use super::clock::Clock;
-use super::first::{Next, first};
+use super::http1::Http1;
+use super::state::{Place, Places, Shared};
 use super::stop::Stop;
-use super::wire::Wire;
-use super::{ServeConfig, ServeError};
+use super::{Admission, Limits, ServeError};
+use crate::wire::Reader;
 use crate::{BoxError, RequestBody};
 
 /// Serves one connection until the peer closes it or leaves it idle, or until `shutdown` resolves
-/// and the request that is being answered then is done.
+/// and the request in progress is done.
+///
+/// A connection whose protocol was [switched](crate::OnUpgrade) lasts as long as the future that
+/// took it over.
 ///
 /// # Errors
 ///
-/// The peer sent what is not HTTP/1.1, was too slow, went away in the middle, or the I/O failed;
-/// or the body of a response failed.
+/// Returns a [`ServeError`] if the peer violated HTTP, exceeded a timeout or went away before it
+/// had a response, or if the byte stream or the body of a response failed.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future drops the connection and every handler that runs on it.
+/// Dropping the future drops the byte stream and the handler that works on a request.
 pub async fn serve_connection<I, S, B>(
     io: I,
     service: S,
-    config: &ServeConfig,
+    limits: &Limits,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError>
 where
-    I: AsyncRead + AsyncWrite + Unpin,
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>
-        + Clone,
-    B: http_body::Body + 'static,
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let (mut io, mut service) = (io, service);
-    let mut clock = Clock::new(config);
-    let mut shutdown = pin!(shutdown);
-    let mut stop = Stop::new(shutdown.as_mut());
-    let mut read = None;
-    // Only hyper writes dates.
-    if !config.date_header {
-        let (size, service) = (config.max_head_size, &mut service);
-        match first(&mut io, service, size, &mut clock, &mut stop).await? {
-            Next::End => return Ok(()),
-            Next::Hyper(reader) => read = Some(reader),
-        }
-    }
-    let activity = Arc::<Activity>::default();
-    let io = Wire::new(io, read, Arc::clone(&activity));
-    let service = ToHyper { service, activity };
-    // Boxed, so that connections which never come here are small.
-    Box::pin(by_hyper(io, service, config, clock, stop)).await
+    let places = Places::new();
+    let connection = Connection {
+        io,
+        service,
+        admission: Admission::Regular,
+        shared: Shared::new(&places),
+        place: None,
+    };
+    connection.serve(limits, shutdown).await
 }
 
-/// Serves a connection to its end.
-async fn by_hyper<I, S, B, F>(
-    io: Wire<I>,
-    service: ToHyper<S>,
-    config: &ServeConfig,
-    mut clock: Clock,
-    mut stop: Stop<'_, F>,
-) -> Result<(), ServeError>
+/// A connection that was accepted.
+pub(super) struct Connection<I, S> {
+    pub(super) io: I,
+    pub(super) service: S,
+    pub(super) admission: Admission,
+    pub(super) shared: Arc<Shared>,
+    /// The place that it takes, if places are counted.
+    pub(super) place: Option<Place>,
+}
+
+impl<I, S, B> Connection<I, S>
 where
-    I: AsyncRead + AsyncWrite + Unpin,
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>
-        + Clone,
-    B: http_body::Body + 'static,
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
     B::Error: Into<BoxError>,
-    F: Future<Output = ()>,
 {
-    let activity = Arc::clone(&service.activity);
-    let mut connection = pin!(config.builder().serve_connection(TokioIo::new(io), service));
-    let mut told = false;
-    poll_fn(|cx| {
-        loop {
-            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                return Poll::Ready(ended.map_err(ServeError::Http));
-            }
-            // After the first poll, so that a request which has begun is known to hyper.
-            if !told && !stop.poll(cx) {
-                ready!(clock.poll_activity(&activity, cx))?;
-            } else if told {
-                // Hyper would wait for a first request even then.
-                return match activity.wait() {
-                    Some(Wait::Request) => Poll::Ready(Ok(())),
-                    _ => clock.poll_activity(&activity, cx),
-                };
-            }
-            told = true;
-            connection.as_mut().graceful_shutdown();
+    pub(super) async fn serve(
+        self,
+        limits: &Limits,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
+        let mut shutdown = pin!(shutdown);
+        #[allow(unused_mut, reason = "HTTP/2 is a feature")]
+        let mut connection = Http1 {
+            io: self.io,
+            reader: Reader::new(),
+            service: self.service,
+            limits,
+            clock: Clock::new(self.shared),
+            stop: Stop::new(shutdown.as_mut()),
+            is_single: self.admission == Admission::Reserved,
+            is_half_closed: false,
+        };
+        #[cfg(feature = "h2c")]
+        if connection.begins_with_preface().await? {
+            return super::h2c::serve(connection).await;
         }
-    })
-    .await
+        let switched = connection.serve().await?;
+        // The limits of the other protocol apply from here on.
+        drop(self.place);
+        if let Some((then, io)) = switched {
+            then(io).await;
+        }
+        Ok(())
+    }
 }

@@ -5,32 +5,46 @@ use std::time::Duration;
 
 use crate::BoxError;
 
-/// Why a connection ended early.
+/// Why a connection ended before its peer had all responses.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The peer broke the protocol or went away in the middle, or the I/O failed.
-    #[error("HTTP/1.1 connection: {0}")]
-    Http(#[from] hyper::Error),
-    /// The I/O failed.
-    #[error("HTTP/1.1 connection: {0}")]
+    /// The byte stream failed.
+    #[error("I/O of the connection failed")]
     Io(#[from] io::Error),
-    /// The peer went away while its request was answered.
-    #[error("the peer went away before it was answered")]
-    Gone,
-    /// The body of a response failed.
-    #[error("the body of the response: {0}")]
-    Body(#[source] BoxError),
-    /// The head of a request was begun and not finished in time.
-    #[error("the head of a request did not come within {limit:?}")]
+    /// The peer violated HTTP/1.1; it was answered with this status, if it reads.
+    #[error("malformed request head: {reason}")]
+    Malformed {
+        /// The rule that the head violates.
+        reason: &'static str,
+    },
+    /// The peer closed the connection within the head of a request.
+    #[error("the peer closed the connection within the head of a request")]
+    Truncated,
+    /// The peer closed the connection before it had the response.
+    #[error("the peer closed the connection before the response was sent")]
+    PeerGone,
+    /// The body of a response failed, or the response cannot be sent.
+    #[error("response cannot be sent")]
+    Response(#[source] BoxError),
+    /// The head of a request was incomplete after [`Limits::head_timeout`](crate::Limits::head_timeout).
+    #[error("the head of a request was incomplete after {limit:?}")]
     SlowHead {
-        /// [`ServeConfig::header_read_timeout`](super::ServeConfig::header_read_timeout).
+        /// The timeout.
         limit: Duration,
     },
-    /// The peer did not take a response in time.
+    /// The peer took less than 64 KiB of a response within
+    /// [`Limits::write_timeout`](crate::Limits::write_timeout).
     #[error("the peer took too little of a response within {limit:?}")]
     SlowReader {
-        /// [`ServeConfig::write_timeout`](super::ServeConfig::write_timeout).
+        /// The timeout.
         limit: Duration,
     },
+    /// The connection waited for its peer, and its place was given to another connection.
+    #[error("the place of the connection was given to another")]
+    Evicted,
+    /// The HTTP/2 connection failed.
+    #[cfg(feature = "h2c")]
+    #[error("HTTP/2 connection failed")]
+    Http2(#[from] hyper::Error),
 }

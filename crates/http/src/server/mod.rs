@@ -1,17 +1,24 @@
-//! Serving HTTP/1.1 on byte streams.
+//! Serving HTTP on byte streams.
 
 mod accept;
-mod activity;
-mod adapter;
+mod body;
 mod clock;
-mod config;
 mod connection;
+mod connections;
 mod error;
-mod first;
+#[cfg(feature = "h2c")]
+mod h2c;
+mod http1;
+mod incoming;
+mod limits;
+mod respond;
+mod state;
 mod stop;
-mod wire;
+mod upgrade;
 
-pub use self::accept::{Served, serve};
-pub use self::config::ServeConfig;
+pub use self::accept::{Admission, Served, serve};
+pub(crate) use self::body::Receiver;
 pub use self::connection::serve_connection;
 pub use self::error::ServeError;
+pub use self::limits::Limits;
+pub use self::upgrade::{OnUpgrade, Upgraded};

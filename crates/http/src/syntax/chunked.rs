@@ -55,6 +55,10 @@ impl Chunked {
                     };
                     return Ok((framing, Part::Data(data)));
                 }
+                // Refused before its line has an end, which may not come.
+                Self::DataEnd if !b"\r\n".starts_with(&rest[..rest.len().min(2)]) => {
+                    return Err(SyntaxError::Malformed("a chunk is longer than its size"));
+                }
                 Self::Size | Self::DataEnd | Self::Trailers { .. } => {
                     let Some(line) = line(rest)? else {
                         return Ok((framing, Part::Incomplete));
@@ -74,8 +78,7 @@ impl Chunked {
                 0 => Ok(Self::Trailers { lines: 0 }),
                 remaining => Ok(Self::Data { remaining }),
             },
-            Self::DataEnd if line.is_empty() => Ok(Self::Size),
-            Self::DataEnd => Err(SyntaxError::Malformed("a chunk is longer than its size")),
+            Self::DataEnd => Ok(Self::Size),
             Self::Trailers { .. } if line.is_empty() => Ok(Self::Done),
             Self::Trailers { lines } if lines < MAX_TRAILERS => {
                 Ok(Self::Trailers { lines: lines + 1 })

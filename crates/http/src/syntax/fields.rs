@@ -3,8 +3,9 @@
 use http::header::{CONNECTION, HeaderMap};
 use http::{HeaderName, Version};
 
-/// Whether one of the comma-separated members of these fields is `token`, in any case.
-pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+/// Whether one of the comma-separated members of the fields called `name` is `token`, whatever its case (RFC 9110,
+/// section 5.6.1).
+pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let mut members = headers
         .get_all(name)
         .iter()

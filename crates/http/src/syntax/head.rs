@@ -51,6 +51,7 @@ pub(crate) struct ResponseHead {
     pub(crate) headers: HeaderMap,
     pub(crate) framing: Framing,
     /// Whether the server accepts another request on the connection.
+    #[allow(dead_code, reason = "for clients that keep connections")]
     pub(crate) is_persistent: bool,
 }
 

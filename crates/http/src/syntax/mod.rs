@@ -7,6 +7,7 @@ mod fields;
 pub(crate) mod framing;
 pub(crate) mod head;
 
+pub use self::fields::has_token;
 pub(crate) use self::framing::Framing;
 
 /// The most that a head may have.

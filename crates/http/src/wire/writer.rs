@@ -40,6 +40,8 @@ pub(crate) enum Framing {
     Length {
         remaining: u64,
     },
+    /// The end of the connection is the end of the body.
+    UntilClose,
     /// The end of a chunk is written with the beginning of the next.
     Chunked {
         started: bool,
@@ -105,7 +107,9 @@ where
             framing,
             state: match framing {
                 Framing::None => State::Flush,
-                Framing::Length { .. } | Framing::Chunked { .. } => State::Body,
+                Framing::Length { .. } | Framing::UntilClose | Framing::Chunked { .. } => {
+                    State::Body
+                }
             },
             written: 0,
             blocked: false,
@@ -189,6 +193,7 @@ where
         }
         match &mut self.framing {
             Framing::None => {}
+            Framing::UntilClose => self.chunk = Some(data),
             Framing::Chunked { started } => {
                 let end_of_last = if std::mem::replace(started, true) {
                     "\r\n"
@@ -222,7 +227,7 @@ where
         match self.framing {
             Framing::Chunked { started: true } => self.buffer.extend_from_slice(b"\r\n0\r\n\r\n"),
             Framing::Chunked { started: false } => self.buffer.extend_from_slice(b"0\r\n\r\n"),
-            Framing::None | Framing::Length { remaining: 0 } => {}
+            Framing::None | Framing::UntilClose | Framing::Length { remaining: 0 } => {}
             Framing::Length { .. } => {
                 return Err(SendError::Body("it is shorter than it said".into()));
             }
@@ -301,14 +306,14 @@ fn capacity(start: &[&[u8]], headers: &HeaderMap, framing: Framing) -> usize {
         .sum();
     let body = match framing {
         Framing::Length { remaining } if remaining <= COPY_LIMIT as u64 => remaining as usize,
-        Framing::None | Framing::Length { .. } | Framing::Chunked { .. } => 0,
+        Framing::None | Framing::UntilClose | Framing::Length { .. } | Framing::Chunked { .. } => 0,
     };
     start + fields + FRAMING + body
 }
 
 fn put_framing(head: &mut Vec<u8>, framing: Framing) {
     match framing {
-        Framing::None => {}
+        Framing::None | Framing::UntilClose => {}
         Framing::Length { remaining } => {
             let mut digits = [0; 20];
             let digits = decimal(remaining, &mut digits);

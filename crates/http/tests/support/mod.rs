@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
-use keyway_http::{Exchange, RequestBody, ServeConfig, ServeError, serve_connection};
+use keyway_http::{Exchange, Limits, RequestBody, ServeError, serve_connection};
 use keyway_rpc::client::{Client, Config};
 use keyway_rpc::{Body, Error, Idempotency, MethodSpec, Request, Response, Route, Router};
 use prost::Message;
@@ -117,7 +117,7 @@ pub(crate) fn router(hanging: &Alive) -> Router {
 #[derive(Clone)]
 pub(crate) struct Memory {
     router: Router,
-    config: ServeConfig,
+    config: Limits,
     pub(crate) opened: Arc<AtomicUsize>,
 }
 
@@ -125,12 +125,12 @@ impl Memory {
     pub(crate) fn new(router: Router) -> Self {
         Self {
             router,
-            config: ServeConfig::default(),
+            config: Limits::default(),
             opened: Arc::default(),
         }
     }
 
-    pub(crate) fn with_config(mut self, config: ServeConfig) -> Self {
+    pub(crate) fn with_config(mut self, config: Limits) -> Self {
         self.config = config;
         self
     }
@@ -170,7 +170,7 @@ pub(crate) type Ended = JoinHandle<Result<(), ServeError>>;
 
 /// A connection to this service, and how it ended.
 pub(crate) fn connection<S>(
-    config: ServeConfig,
+    config: Limits,
     service: S,
     stop: oneshot::Receiver<()>,
 ) -> (DuplexStream, Ended)

@@ -73,8 +73,14 @@ impl Daemon {
             let _ = driver.await;
         });
         tasks.spawn(async move {
-            let config = ServeConfig::default();
-            serve(listener, |_| router.clone(), config, std::future::pending()).await;
+            let config = Limits::default();
+            serve(
+                listener,
+                |_, _| router.clone(),
+                config,
+                std::future::pending(),
+            )
+            .await;
         });
         Self {
             session,

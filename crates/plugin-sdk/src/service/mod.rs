@@ -1,12 +1,12 @@
 //! The services of a plugin's connection.
 
 mod access;
-mod health;
 mod provider;
 mod shutdown;
 
 use std::sync::Arc;
 
+use keyway_http::Health;
 use keyway_proto::keyway::v1::PluginDescription;
 use keyway_proto::plugins::v1::PluginServiceServer;
 use keyway_proto::plugins::v1::register_plugin_request::Metadata;
@@ -14,7 +14,6 @@ use keyway_proto::registration::common_pattern;
 use keyway_rpc::{Budget, Router};
 use keyway_secrets::Pattern;
 
-pub(crate) use self::health::Health;
 pub(crate) use self::shutdown::{ShutdownRequested, shutdown_channel};
 use crate::admission::Admission;
 use crate::{AccessControl, Description, SecretsProvider};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::HeaderMap;
-use keyway_http::{ServeConfig, serve};
+use keyway_http::{Limits, serve};
 use keyway_mux::{Config, Listener, Session};
 use keyway_proto::DESCRIBE_HEADER;
 use keyway_proto::keyway::v1::PluginDescription;
@@ -124,8 +124,8 @@ impl TestDaemonBuilder {
         tasks.spawn(async move {
             serve(
                 listener,
-                |_| router.clone(),
-                ServeConfig::default(),
+                |_, _| router.clone(),
+                Limits::default(),
                 std::future::pending(),
             )
             .await;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
-use keyway_http::{ServeConfig, serve_connection};
+use keyway_http::{Limits, serve_connection};
 use keyway_local::Address;
 use keyway_proto::health::v1::{
     GetVersionRequest, GetVersionResponse, VersionService, VersionServiceServer,
@@ -243,7 +243,7 @@ async fn accept(listener: UnixListener, accepted: Arc<AtomicUsize>) {
         let (stream, _) = listener.accept().await.unwrap();
         accepted.fetch_add(1, Ordering::SeqCst);
         connections.spawn(async move {
-            let config = ServeConfig::default().header_read_timeout(Duration::from_secs(60));
+            let config = Limits::default().head_timeout(Duration::from_secs(60));
             let never = std::future::pending();
             let _ = serve_connection(stream, router(), &config, never).await;
         });

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use http::Uri;
-use keyway_http::{Exchange, ServeConfig, serve_connection};
+use keyway_http::{Exchange, Limits, serve_connection};
 use keyway_rpc::client::{Client, Config};
 use keyway_rpc::{Error, Idempotency, MethodSpec, Request, Response, Route, Router};
 use prost::Message;
@@ -114,7 +114,7 @@ pub(crate) fn router(hanging: &Alive) -> Router {
 #[derive(Clone)]
 pub(crate) struct Memory {
     router: Router,
-    config: ServeConfig,
+    config: Limits,
     pub(crate) opened: Arc<AtomicUsize>,
 }
 
@@ -122,12 +122,12 @@ impl Memory {
     pub(crate) fn new(router: Router) -> Self {
         Self {
             router,
-            config: ServeConfig::default(),
+            config: Limits::default(),
             opened: Arc::default(),
         }
     }
 
-    pub(crate) fn with_config(mut self, config: ServeConfig) -> Self {
+    pub(crate) fn with_config(mut self, config: Limits) -> Self {
         self.config = config;
         self
     }

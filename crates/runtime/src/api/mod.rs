@@ -8,7 +8,7 @@ mod resolver;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use keyway_proto::health::v1 as health;
+use keyway_proto::health::v1::VersionServiceServer;
 use keyway_proto::keyway::v1 as keyway;
 use keyway_proto::plugins::v1 as plugins_v1;
 use keyway_proto::resolver::v1 as resolver_v1;
@@ -23,6 +23,7 @@ use crate::manager::ManagerHandle;
 use crate::record::{Audit, Outcome};
 use crate::registry::Registry;
 use crate::resolve::Query;
+use crate::version::Version;
 
 /// The longest pattern in bytes.
 const MAX_PATTERN_LEN: usize = 4 * 1024;
@@ -80,6 +81,7 @@ impl Budgets {
 impl Services {
     /// The services under their paths.
     pub(crate) fn into_router(self) -> Router {
+        let version = Arc::new(Version(self.settings.load().config.version.clone()));
         let services = Arc::new(self);
         Router::new()
             .add_service(resolver_v1::ResolverServiceServer::<Self>::new(Arc::clone(
@@ -100,7 +102,7 @@ impl Services {
             .add_service(keyway::ManagementServiceServer::<Self>::new(Arc::clone(
                 &services,
             )))
-            .add_service(health::VersionServiceServer::<Self>::new(services))
+            .add_service(VersionServiceServer::<Version>::new(version))
     }
 
     /// A query of a caller, with the memory that its responses are counted against.
@@ -187,16 +189,4 @@ fn pattern(text: Option<&str>) -> Result<Pattern, Error> {
     }
     text.parse()
         .map_err(|error| Error::invalid_argument(format!("the pattern is not valid: {error}")))
-}
-
-impl health::VersionService for Services {
-    async fn get_version(
-        &self,
-        _request: Request<health::GetVersionRequest>,
-    ) -> Result<Response<health::GetVersionResponse>, Error> {
-        let settings = self.settings.load();
-        Ok(Response::new(crate::health::version(
-            &settings.config.version,
-        )))
-    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use http::HeaderMap;
-use keyway_http::{ServeConfig, serve};
+use keyway_http::{Health, Limits, serve};
 use keyway_mux::{Listener, OpenError as OpenStreamError, Session};
 use keyway_proto::health::v1::VersionServiceServer;
 use keyway_proto::plugins::v1 as plugins;
@@ -20,8 +20,8 @@ use tokio::time::timeout;
 use super::calls::Handle;
 use super::registration::{Generation, Registration, RegistrationError, RegistrationRequest};
 use crate::config::{PluginSettings, VersionInfo};
-use crate::health;
 use crate::model::PluginName;
+use crate::version::Version;
 use crate::wait::OwnedTask;
 
 /// The name by which the daemon introduces itself to plugins.
@@ -225,12 +225,12 @@ fn describe_end(
 
 /// Answers the calls of one plugin until its session ends.
 async fn serve_plugin(session: Session, router: Router) {
-    let service = health::WithHealth::new(router);
+    let service = router.with_fallback(Health);
     // The owner of the connection reports why the session ended, with the plugin's name.
     let served = serve(
         Listener::new(session),
-        |_| service.clone(),
-        ServeConfig::default(),
+        |_, _| service.clone(),
+        Limits::default(),
         pending(),
     )
     .await;
@@ -251,9 +251,9 @@ impl RegistrationService {
     }
 
     fn into_router(self, version: VersionInfo) -> Router {
-        let version = Arc::new(health::Version(version));
+        let version = Arc::new(Version(version));
         Router::new()
-            .add_service(VersionServiceServer::<health::Version>::new(version))
+            .add_service(VersionServiceServer::<Version>::new(version))
             .add_service(plugins::RegisterServiceServer::new(self.clone()))
             .add_service(resolver::RegisterServiceServer::new(self.clone()))
             .add_service(resolver::EngineServiceServer::new(EngineService(self)))

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::HeaderMap;
-use keyway_http::{Exchange, ServeConfig, serve};
+use keyway_http::{Exchange, Limits, serve};
 use keyway_mux::{Connector, Listener, Session};
 use keyway_proto::accesscontrol::v1 as access;
 use keyway_proto::keyway::v1::{
@@ -165,8 +165,8 @@ impl Script {
             let listener = Listener::new(session);
             let served = serve(
                 listener,
-                |_| router.clone(),
-                ServeConfig::default(),
+                |_, _| router.clone(),
+                Limits::default(),
                 std::future::pending(),
             );
             // A registration that is refused shows at the daemon's end.

@@ -1,85 +1,110 @@
-//! `GET /hijack`: how a plugin that was started by hand turns its connection into a plugin connection.
+//! `GET /hijack`: how an external plugin turns its connection into a plugin connection.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
-use keyway_rpc::Body;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
+use http::header::{ALLOW, CONNECTION, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use keyway_http::{OnUpgrade, RequestBody, Upgraded, has_token};
+use keyway_rpc::{Body, Error};
 
-/// The path.
-pub(crate) const PATH: &str = "/hijack";
+use crate::authority::{Action, Gate};
+use crate::caller::{Caller, Peer};
+use crate::config::Current;
+use crate::manager::ManagerHandle;
+use crate::plugin;
+use crate::record::{Audit, Outcome};
 
-/// What the plugin asks to upgrade to.
+/// The protocol that a plugin upgrades to.
 const PROTOCOL: HeaderValue = HeaderValue::from_static("tcp");
 
-/// Answers 101 and hands the connection over, or says why not.
-pub(crate) fn answer(
-    request: &mut Request<Incoming>,
-    hijacked: &mpsc::Sender<OnUpgrade>,
-) -> Response<Body> {
-    if request.method() != Method::GET {
-        return refuse(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "use GET to turn a connection into a plugin connection",
-        );
-    }
-    if request.version() != Version::HTTP_11 || !wants_upgrade(request) {
-        return refuse(
-            StatusCode::UPGRADE_REQUIRED,
-            "a plugin connection needs HTTP/1.1 with `Connection: upgrade` and `Upgrade: tcp`",
-        );
-    }
-    // hyper refuses a request with a body before it is upgraded; nothing that is not ours has been read.
-    if hijacked.try_send(hyper::upgrade::on(request)).is_err() {
-        return refuse(
-            StatusCode::CONFLICT,
-            "this connection is a plugin connection already",
-        );
-    }
-    let mut response = Response::new(Body::default());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    response
-        .headers_mut()
-        .insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    response.headers_mut().insert(UPGRADE, PROTOCOL);
-    response
+/// Permits and answers upgrade requests.
+pub(super) struct Hijack {
+    pub(super) gate: Arc<Gate>,
+    pub(super) settings: Arc<Current>,
+    pub(super) manager: ManagerHandle,
+    pub(super) audit: Arc<Audit>,
 }
 
-fn wants_upgrade(request: &Request<Incoming>) -> bool {
-    let lists = |name, wanted: &str| {
-        let values = request
-            .headers()
-            .get_all(name)
-            .into_iter()
-            .filter_map(|value| value.to_str().ok());
-        values
-            .flat_map(|value| value.split(','))
-            .any(|value| value.trim().eq_ignore_ascii_case(wanted))
-    };
-    lists(CONNECTION, "upgrade") && lists(UPGRADE, "tcp")
+impl Hijack {
+    pub(super) const PATH: &str = "/hijack";
+
+    /// Returns 101, behind which the connection is a plugin's, or the reason against it.
+    pub(super) async fn respond(self: Arc<Self>, request: &Request<RequestBody>) -> Response<Body> {
+        let Some(peer) = request.extensions().get::<Arc<Peer>>().cloned() else {
+            return refuse(
+                StatusCode::FORBIDDEN,
+                "the caller of this request is not known",
+            );
+        };
+        if let Err(error) = self.permit(Caller::new(Arc::clone(&peer))).await {
+            return refuse(StatusCode::FORBIDDEN, error.message().to_owned());
+        }
+        if request.method() != Method::GET {
+            return refuse(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "use GET to turn a connection into a plugin connection",
+            );
+        }
+        if request.version() != Version::HTTP_11 || !requests_upgrade(request.headers()) {
+            return refuse(
+                StatusCode::UPGRADE_REQUIRED,
+                "a plugin connection needs HTTP/1.1 with `Connection: upgrade` and `Upgrade: tcp`",
+            );
+        }
+        let mut response = Response::new(Body::default());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        response.headers_mut().insert(UPGRADE, PROTOCOL);
+        let upgrade = OnUpgrade::new(move |io| async move { self.connect(io, peer).await });
+        response.extensions_mut().insert(upgrade);
+        response
+    }
+
+    async fn permit(&self, caller: Caller) -> Result<(), Error> {
+        let permitted = self.gate.permit(&caller, &Action::Hijack).await;
+        permitted.map(drop).inspect_err(|error| {
+            // A record that cannot be written is logged; the caller is refused in either case.
+            let _ = self
+                .audit
+                .record("connect", &caller, || Outcome::failed(error));
+        })
+    }
+
+    /// Waits for the registration of the external plugin and hands its connection over.
+    async fn connect(&self, io: Upgraded, peer: Arc<Peer>) {
+        let settings = self.settings.load();
+        let limit = settings.config.start_timeout;
+        let version = settings.config.version.clone();
+        match plugin::open(io, None, limit, version).await {
+            Ok(registrant) => self.manager.connect(registrant, peer).await,
+            Err(error) => {
+                tracing::warn!(pid = peer.pid(), %error, "external plugin not accepted");
+            }
+        }
+    }
 }
 
-/// Refuses a caller that may not connect as a plugin.
-pub(super) fn forbid(reason: String) -> Response<Body> {
-    refuse(StatusCode::FORBIDDEN, reason)
+fn requests_upgrade(headers: &HeaderMap) -> bool {
+    has_token(headers, &CONNECTION, "upgrade") && has_token(headers, &UPGRADE, "tcp")
 }
 
 fn refuse(status: StatusCode, reason: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Body::full(reason));
     *response.status_mut() = status;
-    if status == StatusCode::UPGRADE_REQUIRED {
-        response.headers_mut().insert(UPGRADE, PROTOCOL);
+    // RFC 9110, sections 15.5.6, 15.5.22 and 7.8.
+    match status {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("GET"));
+        }
+        StatusCode::UPGRADE_REQUIRED => {
+            response.headers_mut().insert(UPGRADE, PROTOCOL);
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        }
+        _ => {}
     }
     response
-}
-
-/// The connection after the 101. What arrived together with the request is read first: no byte is lost.
-pub(crate) async fn stream(
-    upgrade: OnUpgrade,
-) -> hyper::Result<impl AsyncRead + AsyncWrite + Send + Unpin + 'static> {
-    upgrade.await.map(TokioIo::new)
 }

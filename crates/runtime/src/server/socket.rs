@@ -9,6 +9,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use keyway_local::file::{check_owners, lock_within};
@@ -81,9 +82,10 @@ impl Socket {
         self.file.as_ref()
     }
 
-    /// The next connection. Cancel safe.
-    pub(crate) async fn accept(&self) -> io::Result<UnixStream> {
-        self.listener.accept().await.map(|(stream, _)| stream)
+    /// Polls for the next connection.
+    pub(crate) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<UnixStream>> {
+        let accepted = self.listener.poll_accept(cx);
+        accepted.map_ok(|(stream, _address)| stream)
     }
 }
 

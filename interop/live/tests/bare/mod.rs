@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::Stream;
-use keyway_http::{Exchange, ServeConfig, serve};
+use keyway_http::{Exchange, Limits, serve};
 use keyway_interop::demo_value as value;
 use keyway_mux::{Connector, Listener, Session};
 use keyway_proto::{plugins::v1 as plugins, resolver::v1 as resolver};
@@ -118,8 +118,8 @@ pub(crate) fn spawn_server<M: Multiplexer>(tasks: &mut JoinSet<()>, session: &M,
     tasks.spawn(async move {
         serve(
             listener,
-            move |_| service.clone(),
-            ServeConfig::default(),
+            move |_, _| service.clone(),
+            Limits::default(),
             until,
         )
         .await;

@@ -9,7 +9,7 @@ use http::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use keyway_http::{ServeConfig, serve};
+use keyway_http::{Limits, serve};
 use keyway_mux::Listener;
 use keyway_rpc::{Compression, Router};
 use tokio::net::TcpListener;
@@ -115,9 +115,9 @@ async fn serve_all<I: Io + 'static>(
     service: WithQuery,
 ) {
     if version == HttpVersion::HttpVersion1 {
-        let make_service = move |_: &_| service.clone();
+        let make_service = move |_: &_, _| service.clone();
         let forever = std::future::pending();
-        serve(connections, make_service, ServeConfig::default(), forever).await;
+        serve(connections, make_service, Limits::default(), forever).await;
         return;
     }
     let mut tasks = JoinSet::new();

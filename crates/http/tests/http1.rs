@@ -1,19 +1,15 @@
-//! The first request of a connection may be answered without hyper. Whether it is must not be seen.
+//! Requests on one connection: how they arrive, what follows them, and how the connection ends.
 
 mod support;
 
 use std::time::Duration;
 
-use keyway_http::{RequestBody, ServeConfig, ServeError};
+use keyway_http::{Limits, RequestBody, ServeError};
 use keyway_rpc::{Body, Code, Error, Request, Response, Route, Router};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
 use support::{Alive, HANG, Memory, Text, connection, head, router};
-
-fn config() -> ServeConfig {
-    ServeConfig::default()
-}
 
 /// Everything that comes back for these bytes, sent in pieces that arrive one after the other.
 async fn answer(pieces: &[&[u8]]) -> String {
@@ -81,10 +77,8 @@ fn requests() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Hyper answers what does not arrive at once, so the answer to one piece and the answer to two
-/// are those of two implementations.
 #[tokio::test(start_paused = true)]
-async fn hyper_would_have_answered_the_same() {
+async fn the_pieces_in_which_a_request_arrives_do_not_matter() {
     for request in requests() {
         let shown = String::from_utf8_lossy(&request);
         let whole = answer(&[&request]).await;
@@ -92,7 +86,7 @@ async fn hyper_would_have_answered_the_same() {
             let (front, rest) = request.split_at(cut);
             assert_eq!(answer(&[front, rest]).await, whole, "{shown:?} at {cut}");
         }
-        // The same again behind a request that hyper answered.
+        // The same again behind another request.
         let before = post("", b"");
         let (front, rest) = before.split_at(10);
         let both = answer(&[front, rest, &request]).await;
@@ -101,9 +95,8 @@ async fn hyper_would_have_answered_the_same() {
     }
 }
 
-/// A plain request may be followed by any other, at once or later.
 #[tokio::test(start_paused = true)]
-async fn what_follows_the_first_request_is_answered_as_well() {
+async fn a_request_behind_another_is_answered_as_if_it_were_the_first() {
     let first = post("x-one: 1\r\n", b"\n\x05hello");
     let alone = answer(&[&first]).await;
     assert!(alone.starts_with("HTTP/1.1 200 OK\r\n"), "{alone}");
@@ -127,10 +120,10 @@ async fn what_follows_the_first_request_is_answered_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_leaves_drops_the_handler() {
+async fn a_client_that_ends_its_input_drops_the_handler() {
     let alive = Alive::default();
     let (_stop, stopped) = oneshot::channel();
-    let (mut io, ended) = connection(config(), router(&alive), stopped);
+    let (mut io, ended) = connection(Limits::default(), router(&alive), stopped);
     let request = head("content-length: 0\r\n").replace("Echo/Echo", "Echo/Hang");
     io.write_all(request.as_bytes())
         .await
@@ -140,12 +133,12 @@ async fn a_client_that_leaves_drops_the_handler() {
     }
     io.shutdown().await.expect("the server reads");
     let ended = ended.await.expect("no panic");
-    assert!(matches!(ended, Err(ServeError::Gone)), "{ended:?}");
+    assert!(matches!(ended, Err(ServeError::PeerGone)), "{ended:?}");
     assert_eq!(alive.count(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn stopping_lets_the_first_request_finish_and_takes_no_other() {
+async fn shutdown_lets_a_request_finish_and_takes_no_other() {
     let (go, gone) = oneshot::channel::<()>();
     let gone = std::sync::Arc::new(tokio::sync::Mutex::new(Some(gone)));
     let wait = move |_: Request<Text>| {
@@ -158,7 +151,7 @@ async fn stopping_lets_the_first_request_finish_and_takes_no_other() {
     };
     let router = Router::new().add_route(Route::unary(&HANG, wait));
     let (stop, stopped) = oneshot::channel();
-    let (mut io, ended) = connection(config(), router, stopped);
+    let (mut io, ended) = connection(Limits::default(), router, stopped);
     let request = head("content-length: 0\r\n").replace("Echo/Echo", "Echo/Hang");
     io.write_all(request.as_bytes())
         .await
@@ -178,13 +171,10 @@ async fn stopping_lets_the_first_request_finish_and_takes_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stopping_ends_an_idle_connection_at_once() {
-    // With dates, hyper has all requests.
-    let cases = [(0, false), (1, false), (2, false), (0, true), (1, true)];
-    for (requests, dates) in cases {
-        let config = config().date_header(dates);
+async fn shutdown_ends_an_idle_connection_at_once() {
+    for requests in 0..3 {
         let (stop, stopped) = oneshot::channel();
-        let (mut io, ended) = connection(config, router(&Alive::default()), stopped);
+        let (mut io, ended) = connection(Limits::default(), router(&Alive::default()), stopped);
         for _ in 0..requests {
             io.write_all(&post("", b""))
                 .await
@@ -202,7 +192,7 @@ async fn stopping_ends_an_idle_connection_at_once() {
 
 /// A response in chunks, one without a body, and one that fails.
 #[tokio::test(start_paused = true)]
-async fn other_bodies_are_sent_as_hyper_sends_them() {
+async fn a_body_is_sent_in_the_framing_that_its_length_and_status_ask_for() {
     let service = support::tower_fn(|request: http::Request<RequestBody>| {
         let frames = ["a", "bc"].map(|text| {
             let result: Result<_, std::io::Error> = Ok(http_body::Frame::data(
@@ -225,7 +215,7 @@ async fn other_bodies_are_sent_as_hyper_sends_them() {
         let mut answers = Vec::new();
         for cut in [request.len(), 10] {
             let (_stop, stopped) = oneshot::channel();
-            let (mut io, _ended) = connection(config(), service.clone(), stopped);
+            let (mut io, _ended) = connection(Limits::default(), service.clone(), stopped);
             for piece in [&request[..cut], &request[cut..]] {
                 io.write_all(piece.as_bytes())
                     .await

@@ -1,0 +1,194 @@
+//! The state of a connection, as its own task sets it and the accept loop reads it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::Admission;
+
+/// What a connection waits for.
+///
+/// The order is the order of eviction: a connection in an earlier state is closed before one in a
+/// later state, and one in [`Handler`](Self::Handler) or after it never.
+///
+/// ```text
+/// Silent --byte--> Head --complete--> Handler <--> Body
+///   \--"PRI"--> Preface               Handler --response--> Reader --taken--> Idle --byte--> Head
+///                                     Handler --101--> Upgraded
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum State {
+    /// No byte has arrived.
+    Silent,
+    /// A part of HTTP/2's preface has arrived.
+    Preface,
+    /// The last response was taken, and no byte of another request has arrived.
+    Idle,
+    /// A part of a request's head has arrived.
+    Head,
+    /// The handler waits for the request's body.
+    Body,
+    /// The peer does not take the response.
+    Reader,
+    /// The service works on a request.
+    Handler,
+    /// The byte stream speaks another protocol.
+    Upgraded,
+    /// The accept loop gave the connection's place to another.
+    Evicted,
+}
+
+impl State {
+    const ALL: [Self; 9] = [
+        Self::Silent,
+        Self::Preface,
+        Self::Idle,
+        Self::Head,
+        Self::Body,
+        Self::Reader,
+        Self::Handler,
+        Self::Upgraded,
+        Self::Evicted,
+    ];
+
+    /// Whether the server waits for the peer, and not the peer for the server.
+    pub(super) fn waits_for_peer(self) -> bool {
+        self < Self::Handler
+    }
+}
+
+/// The state of one connection and its place among the others.
+pub(super) struct Shared {
+    state: AtomicU8,
+    /// When the state was entered, in milliseconds since [`Places::epoch`].
+    since: AtomicU64,
+    places: Arc<Places>,
+}
+
+/// The connections of one server.
+pub(super) struct Places {
+    epoch: Instant,
+    /// Connections that count against the limits, by admission.
+    regular: AtomicUsize,
+    reserved: AtomicUsize,
+    /// Whether a connection waits for a place.
+    is_wanted: AtomicBool,
+    /// Notified while a place is wanted, when one has become free or a connection evictable.
+    freed: Notify,
+}
+
+impl Places {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            epoch: Instant::now(),
+            regular: AtomicUsize::new(0),
+            reserved: AtomicUsize::new(0),
+            is_wanted: AtomicBool::new(false),
+            freed: Notify::new(),
+        })
+    }
+
+    fn counter(&self, admission: Admission) -> &AtomicUsize {
+        match admission {
+            Admission::Regular => &self.regular,
+            Admission::Reserved => &self.reserved,
+        }
+    }
+
+    pub(super) fn taken(&self, admission: Admission) -> usize {
+        self.counter(admission).load(Ordering::SeqCst)
+    }
+
+    /// Says whether a connection waits for a place. To be set before the attempt to find one, so
+    /// that a place that becomes free in between notifies.
+    pub(super) fn set_wanted(&self, is_wanted: bool) {
+        self.is_wanted.store(is_wanted, Ordering::SeqCst);
+    }
+
+    /// Resolves when another attempt to find a place may succeed. Cancel safe.
+    pub(super) async fn freed(&self) {
+        self.freed.notified().await;
+    }
+
+    fn notify(&self) {
+        if self.is_wanted.load(Ordering::SeqCst) {
+            self.freed.notify_one();
+        }
+    }
+}
+
+/// One connection's place; free again when dropped.
+pub(super) struct Place {
+    places: Arc<Places>,
+    admission: Admission,
+}
+
+impl Place {
+    pub(super) fn take(places: &Arc<Places>, admission: Admission) -> Self {
+        places.counter(admission).fetch_add(1, Ordering::SeqCst);
+        let places = Arc::clone(places);
+        Self { places, admission }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places
+            .counter(self.admission)
+            .fetch_sub(1, Ordering::SeqCst);
+        self.places.notify();
+    }
+}
+
+impl Shared {
+    pub(super) fn new(places: &Arc<Places>) -> Arc<Self> {
+        let shared = Self {
+            state: AtomicU8::new(State::Silent as u8),
+            since: AtomicU64::new(0),
+            places: Arc::clone(places),
+        };
+        shared.mark(Instant::now());
+        Arc::new(shared)
+    }
+
+    fn mark(&self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.places.epoch).as_millis();
+        let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
+        self.since.store(elapsed, Ordering::Relaxed);
+    }
+
+    /// Enters a state; `false` if the connection was evicted and has to end.
+    pub(super) fn enter(&self, state: State, now: Option<Instant>) -> bool {
+        if let Some(now) = now {
+            self.mark(now);
+        }
+        let before = self.state.swap(state as u8, Ordering::SeqCst);
+        if state.waits_for_peer() {
+            self.places.notify();
+        }
+        before != State::Evicted as u8
+    }
+
+    pub(super) fn state(&self) -> State {
+        // Only `enter` and `evict` write it.
+        State::ALL[usize::from(self.state.load(Ordering::SeqCst))]
+    }
+
+    /// What is compared to find the connection to evict: the least is the first.
+    pub(super) fn precedence(&self) -> Option<(State, u64)> {
+        let state = self.state();
+        let since = self.since.load(Ordering::Relaxed);
+        state.waits_for_peer().then_some((state, since))
+    }
+
+    /// Evicts the connection if it is still in this state.
+    pub(super) fn evict(&self, state: State) -> bool {
+        let evicted = State::Evicted as u8;
+        self.state
+            .compare_exchange(state as u8, evicted, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+}

@@ -1,0 +1,106 @@
+//! [`Listener`]: the daemon's sockets as one stream of admitted clients.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::Stream;
+use keyway_local::Credentials;
+use tokio::net::UnixStream;
+
+use super::client::ClientStream;
+use super::socket::Socket;
+use crate::authority::{Gate, User};
+use crate::caller::Peer;
+use crate::config::Current;
+
+/// Accepts at all sockets in turn. A process of a user who may not connect is refused by closing its connection, before
+/// anything is read from it.
+pub(super) struct Listener {
+    sockets: Vec<Socket>,
+    /// The socket that is polled first, so that one busy socket does not starve the others.
+    next: usize,
+    gate: Arc<Gate>,
+    settings: Arc<Current>,
+}
+
+impl Listener {
+    pub(super) fn new(sockets: Vec<Socket>, gate: Arc<Gate>, settings: Arc<Current>) -> Self {
+        Self {
+            sockets,
+            next: 0,
+            gate,
+            settings,
+        }
+    }
+
+    /// The client of a connection; `None` if it is refused.
+    fn admit(&self, stream: UnixStream, is_path_address: bool) -> Option<ClientStream> {
+        let credentials = match Credentials::of_peer(&stream) {
+            Ok(credentials) => credentials,
+            Err(error) => {
+                tracing::warn!(%error, "connection refused: the kernel gives no credentials");
+                return None;
+            }
+        };
+        let user = self.gate.user(credentials.uid);
+        if user == User::Other {
+            tracing::warn!(
+                uid = credentials.uid,
+                pid = credentials.raw_pid(),
+                "connection of another user refused (`allow_uids`)"
+            );
+            return None;
+        }
+        let peer = Arc::new(Peer::identify(stream.as_fd(), credentials, is_path_address));
+        let removed = (user != User::Own).then(|| {
+            let removed = removed(
+                Arc::clone(&self.gate),
+                Arc::clone(&self.settings),
+                Arc::clone(&peer),
+            );
+            Box::pin(removed) as Pin<Box<dyn Future<Output = ()> + Send>>
+        });
+        Some(ClientStream::new(stream, peer, removed))
+    }
+}
+
+/// Resolves when a reload has taken the uid of this client out of those that may connect.
+async fn removed(gate: Arc<Gate>, settings: Arc<Current>, peer: Arc<Peer>) {
+    let mut changes = settings.subscribe();
+    while gate.user(peer.uid()) != User::Other {
+        if changes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+    tracing::warn!(
+        uid = peer.uid(),
+        pid = peer.pid(),
+        "connection closed: the uid was removed from `allow_uids`"
+    );
+}
+
+impl Stream for Listener {
+    type Item = io::Result<ClientStream>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let count = self.sockets.len();
+        for offset in 0..count {
+            let index = (self.next + offset) % count;
+            while let Poll::Ready(accepted) = self.sockets[index].poll_accept(cx) {
+                let stream = match accepted {
+                    Ok(stream) => stream,
+                    Err(error) => return Poll::Ready(Some(Err(error))),
+                };
+                let is_path_address = self.sockets[index].address().as_path().is_some();
+                if let Some(client) = self.admit(stream, is_path_address) {
+                    self.next = index + 1;
+                    return Poll::Ready(Some(Ok(client)));
+                }
+            }
+        }
+        Poll::Pending
+    }
+}
