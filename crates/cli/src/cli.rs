@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::{completions, config, get, ls, plugins, rm, run, serve, set};
 use crate::globals::Globals;
 
-/// A local secrets engine: one daemon serves secrets to programs, and a plugin connects each store.
+/// A local secrets manager: one daemon serves secrets to programs, and a plugin connects each store.
 #[derive(Debug, Parser)]
 #[command(
     name = "keyway",

@@ -103,7 +103,7 @@ impl Query<'_> {
                 )
             }
             FailureKind::Denied => {
-                format!("Check that the account of {name} may read it, or ask for another id")
+                format!("Check that the account of {name} may read it, or request another id")
             }
             FailureKind::Down | FailureKind::Refused => {
                 "Run `keyway plugins` to see why, and what to do".to_owned()

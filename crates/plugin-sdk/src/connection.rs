@@ -69,7 +69,7 @@ pub enum RegisterError {
         message: String,
     },
     /// The daemon did not respond in time.
-    #[error("the daemon did not answer the registration of `{name}` within {:.1} s", waited.as_secs_f64())]
+    #[error("the daemon did not respond to the registration of `{name}` within {:.1} s", waited.as_secs_f64())]
     TimedOut {
         /// Name of the plugin.
         name: String,

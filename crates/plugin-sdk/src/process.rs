@@ -25,7 +25,7 @@ pub(crate) fn thread_count() -> io::Result<usize> {
 
 /// Installs a panic hook that reports the location of a panic but not its message, which may hold a value.
 ///
-/// Does nothing if `RUST_BACKTRACE` is set, which asks for the message to find a bug.
+/// Does nothing if `RUST_BACKTRACE` is set, which requests the message to find a bug.
 pub(crate) fn redact_panics() {
     if std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
         return;

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals that ask a plugin to stop.
+/// The signals that stop a plugin.
 #[derive(Debug)]
 pub(crate) struct Signals {
     interrupt: Signal,

@@ -1,4 +1,4 @@
-//! Real plugin processes: launched with an inherited descriptor, and started by hand beside a daemon socket.
+//! Real plugin processes: launched with an inherited descriptor, and external beside a daemon socket.
 
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -14,10 +14,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
 const LAUNCH_VARIABLE: &str = "DOCKER_SECRETS_ENGINE_PLUGIN_LAUNCH_CFG";
-/// Longer than anything here takes, shorter than a person's patience.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Timeout of every wait, far above the usual time on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// An executable of `examples/`, which Cargo builds together with the tests.
+/// Returns the path of an executable of `examples/`, which Cargo builds together with the tests.
 fn example(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let path = tests
@@ -34,7 +34,7 @@ fn example(name: &str) -> PathBuf {
     path
 }
 
-/// A plugin process that is killed when the test ends.
+/// A plugin process that is killed on drop.
 struct Plugin(Child);
 
 impl Drop for Plugin {
@@ -53,7 +53,7 @@ impl Plugin {
         Self(command.spawn().unwrap())
     }
 
-    /// Launches as a runtime does, with the socket at descriptor 3. The shell moves it there, since doing so after a
+    /// Launches as a runtime does, with the socket at descriptor 3. The shell moves it there, because doing so after a
     /// fork takes unsafe code.
     fn launch(name: &str, config: &str) -> (Self, UnixStream) {
         let (ours, theirs) = StdStream::pair().unwrap();
@@ -67,12 +67,12 @@ impl Plugin {
         command.stdin(OwnedFd::from(theirs));
         let plugin = Self::spawn(&mut command);
         ours.set_nonblocking(true).unwrap();
-        // The command holds the plugin's end as long as it lives.
+        // The command owns the plugin's end.
         drop(command);
         (plugin, UnixStream::from_std(ours).unwrap())
     }
 
-    fn by_hand(name: &str, socket: &Path) -> Self {
+    fn external(name: &str, socket: &Path) -> Self {
         Self::spawn(
             Command::new(example(name))
                 .env("KEYWAY_SOCKET", socket)
@@ -80,7 +80,7 @@ impl Plugin {
         )
     }
 
-    /// Waits for the end, and returns what was written to stdout and stderr.
+    /// Waits for the exit, and returns the output to stdout and stderr.
     async fn finish(mut self) -> (ExitStatus, String, String) {
         let waiting = tokio::task::spawn_blocking(move || {
             let (mut stdout, mut stderr) = (String::new(), String::new());
@@ -98,7 +98,7 @@ impl Plugin {
                 .unwrap();
             (self.0.wait().unwrap(), stdout, stderr)
         });
-        timeout(PATIENCE, waiting)
+        timeout(TIMEOUT, waiting)
             .await
             .expect("the plugin ends")
             .unwrap()
@@ -121,9 +121,9 @@ async fn text(daemon: &TestDaemon, id: &str) -> String {
     String::from_utf8(found[0].value.expose().to_vec()).unwrap()
 }
 
-/// Accepts one plugin on a daemon socket, as the reference's acceptor does, odd status line included.
+/// Accepts one plugin on a daemon socket, as the reference's acceptor does, with its unusual status line.
 async fn accept(listener: &UnixListener) -> TestDaemon {
-    let (mut stream, _) = timeout(PATIENCE, listener.accept())
+    let (mut stream, _) = timeout(TIMEOUT, listener.accept())
         .await
         .expect("the plugin dials")
         .unwrap();
@@ -132,13 +132,14 @@ async fn accept(listener: &UnixListener) -> TestDaemon {
         request.push(stream.read_u8().await.unwrap());
     }
     assert!(request.starts_with(b"GET /hijack HTTP/1.1\r\n"));
-    let answer = b"HTTP/0.0 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n";
-    stream.write_all(answer).await.unwrap();
+    let response =
+        b"HTTP/0.0 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n";
+    stream.write_all(response).await.unwrap();
     TestDaemon::builder().attach(stream).await.unwrap()
 }
 
 #[tokio::test]
-async fn l06_p01_a_launched_plugin_takes_its_name_answers_and_ends_with_its_daemon() {
+async fn l06_p01_a_launched_plugin_registers_its_name_serves_and_ends_with_its_daemon() {
     let (plugin, stream) = Plugin::launch("greeting", &config("hello"));
     let daemon = TestDaemon::builder().attach(stream).await.unwrap();
     assert_eq!(daemon.registration().name, "hello");
@@ -150,7 +151,7 @@ async fn l06_p01_a_launched_plugin_takes_its_name_answers_and_ends_with_its_daem
 }
 
 #[tokio::test]
-async fn l13_the_launch_variable_is_gone_and_other_variables_are_kept() {
+async fn l13_the_launch_variable_is_removed_and_other_variables_are_kept() {
     let (plugin, stream) = Plugin::launch("inherited", &config("inherited"));
     let daemon = TestDaemon::builder().attach(stream).await.unwrap();
     let environment = text(&daemon, "inherited/environment").await;
@@ -165,7 +166,7 @@ async fn l15_a_child_of_a_plugin_inherits_no_descriptor() {
     let (plugin, stream) = Plugin::launch("inherited", &config("inherited"));
     let daemon = TestDaemon::builder().attach(stream).await.unwrap();
     let descriptors = text(&daemon, "inherited/descriptors").await;
-    // Not the connection, and nothing of the event loop. (What whoever runs the tests leaks is not ours.)
+    // Neither the connection nor a descriptor of the event loop. (The runner of the tests may leak others.)
     for kind in ["socket:", "anon_inode:"] {
         assert!(!descriptors.contains(kind), "{descriptors}");
     }
@@ -178,7 +179,7 @@ async fn l15_a_child_of_a_plugin_inherits_no_descriptor() {
 }
 
 #[tokio::test]
-async fn l18_stdout_is_free() {
+async fn l18_the_sdk_does_not_use_stdout() {
     let (plugin, stream) = Plugin::launch("inherited", &config("inherited"));
     let daemon = TestDaemon::builder().attach(stream).await.unwrap();
     assert!(!text(&daemon, "inherited/descriptors").await.is_empty());
@@ -204,7 +205,7 @@ async fn l09_sigint_and_sigterm_end_a_plugin_gracefully() {
 }
 
 #[tokio::test]
-async fn p02_what_is_wrong_with_a_launch_is_said() {
+async fn p02_the_error_of_an_invalid_launch_names_the_cause() {
     for (config, expected) in [
         ("{}", "gives the plugin no name"),
         ("nonsense", "is not the expected JSON object"),
@@ -224,23 +225,23 @@ async fn p02_what_is_wrong_with_a_launch_is_said() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_never_answers_the_registration_is_left() {
+async fn a_registration_without_a_response_times_out() {
     let (plugin, stream) = Plugin::launch("greeting", r#"{"name":"x","timeout":50000000,"fd":3}"#);
     let (status, _, stderr) = plugin.finish().await;
     drop(stream);
     assert_eq!(status.code(), Some(1));
     assert!(
-        stderr.contains("ERROR the daemon did not answer the registration of `x` within 0.1 s"),
+        stderr.contains("ERROR the daemon did not respond to the registration of `x` within 0.1 s"),
         "{stderr}"
     );
 }
 
 #[tokio::test]
-async fn p01_a_plugin_that_is_started_by_hand_finds_its_daemon() {
+async fn p01_an_external_plugin_finds_its_daemon() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("daemon.sock");
     let listener = UnixListener::bind(&socket).unwrap();
-    let plugin = Plugin::by_hand("greeting", &socket);
+    let plugin = Plugin::external("greeting", &socket);
     let daemon = accept(&listener).await;
     assert_eq!(
         daemon.registration().name,
@@ -254,10 +255,10 @@ async fn p01_a_plugin_that_is_started_by_hand_finds_its_daemon() {
 }
 
 #[tokio::test]
-async fn p02_without_a_daemon_a_plugin_says_where_it_looked() {
+async fn p02_without_a_daemon_the_error_names_the_addresses() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("none.sock");
-    let (status, _, stderr) = Plugin::by_hand("greeting", &socket).finish().await;
+    let (status, _, stderr) = Plugin::external("greeting", &socket).finish().await;
     assert_eq!(status.code(), Some(1));
     let expected = format!(
         "ERROR no daemon of this user is listening ({}: no such file or directory); start one with `keyway serve`, or set KEYWAY_SOCKET\n",
@@ -267,10 +268,10 @@ async fn p02_without_a_daemon_a_plugin_says_where_it_looked() {
 }
 
 #[tokio::test]
-async fn l22_a_patient_plugin_waits_for_its_daemon_and_comes_back() {
+async fn l22_an_external_plugin_waits_for_its_daemon_and_reconnects() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("daemon.sock");
-    let plugin = Plugin::by_hand("inherited", &socket);
+    let plugin = Plugin::external("inherited", &socket);
     for round in 0..2 {
         let listener = UnixListener::bind(&socket).unwrap();
         let daemon = accept(&listener).await;
@@ -281,7 +282,7 @@ async fn l22_a_patient_plugin_waits_for_its_daemon_and_comes_back() {
                 .contains("KEYWAY_SOCKET=")
         );
         match round {
-            // A daemon that stops asks its plugins to end, one that is killed does not.
+            // A daemon that stops calls `Shutdown`, one that is killed does not.
             0 => daemon.stop().await,
             _ => drop(daemon),
         }
@@ -310,7 +311,7 @@ async fn a_plugin_process_cannot_be_dumped() {
         ["0", "0"]
     );
     use std::os::unix::fs::MetadataExt;
-    // The files of an undumpable process belong to root, whoever runs it.
+    // The files of an undumpable process belong to root.
     let owner = std::fs::metadata(format!("/proc/{}/environ", plugin.0.id()))
         .unwrap()
         .uid();
@@ -320,7 +321,7 @@ async fn a_plugin_process_cannot_be_dumped() {
 }
 
 #[tokio::test]
-async fn l17_l19_a_panic_names_its_place_and_shows_no_value() {
+async fn l17_l19_a_panic_reports_its_location_without_a_value() {
     let (plugin, stream) = Plugin::launch("panicking", &config("panicking"));
     let daemon = TestDaemon::builder().attach(stream).await.unwrap();
     for id in ["panic/here", "panic/elsewhere"] {
@@ -341,14 +342,14 @@ async fn l17_l19_a_panic_names_its_place_and_shows_no_value() {
     assert_no_value(&stderr);
 }
 
-/// Neither as text nor as a list of numbers.
+/// Asserts that the log holds the value neither as text nor as a list of numbers.
 fn assert_no_value(log: &str) {
     assert!(!log.contains("not-a-real-secret"), "{log}");
     assert!(!log.contains("110, 111, 116, 45"), "{log}");
 }
 
 #[tokio::test]
-async fn l17_the_most_talkative_log_shows_no_value() {
+async fn l17_the_log_at_trace_holds_no_value() {
     let (ours, theirs) = StdStream::pair().unwrap();
     let mut command = Command::new("sh");
     command
@@ -376,7 +377,7 @@ async fn l17_the_most_talkative_log_shows_no_value() {
         .read_to_string(&mut log)
         .unwrap();
     plugin.wait().unwrap();
-    assert!(log.contains("registered"), "it does log: {log}");
+    assert!(log.contains("registered"), "the plugin logs: {log}");
     assert_no_value(&log);
 }
 

@@ -1,4 +1,4 @@
-//! What travels between a provider and its daemon beside secrets: description, deadline, prompts, incomplete responses, kinds
+//! The protocol between a provider and its daemon beside secrets: description, deadline, prompts, incomplete responses, kinds
 //! of failure.
 
 use std::future::pending;
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 const VALUE: &str = "not-a-real-token";
 
-/// A vault with a key of which one secret needs a touch, and one is always locked.
+/// A vault in which one secret needs a touch of a key, and one is always locked.
 struct Vault;
 
 impl SecretsProvider for Vault {
@@ -97,7 +97,7 @@ async fn a_provider_describes_itself_when_it_registers() {
 }
 
 #[tokio::test]
-async fn what_lies_in_the_registered_pattern_and_in_no_pattern_of_the_realm_is_dropped() {
+async fn a_secret_within_the_registered_pattern_but_outside_of_the_realm_is_dropped() {
     let daemon = vault().await;
     let found = daemon.get("vault/**").await.unwrap();
     let ids: Vec<_> = found.iter().map(|envelope| envelope.id.as_str()).collect();
@@ -110,7 +110,7 @@ async fn an_incomplete_response_carries_its_failure() {
     let daemon = vault().await;
     let response = daemon.call("vault/team/*").get().await.unwrap();
     assert_eq!(response.found.len(), 1);
-    let failure = response.incomplete.expect("it is incomplete");
+    let failure = response.incomplete.expect("the response is incomplete");
     assert_eq!(failure.kind(), ErrorKind::Locked);
     assert_eq!(failure.remedy(), Some("unlock it with `vault unlock`"));
     assert_eq!(failure.retry_after(), Some(Duration::from_secs(3)));
@@ -123,13 +123,13 @@ async fn an_incomplete_response_carries_its_failure() {
     assert_eq!(
         (empty.kind(), empty.message()),
         (ErrorKind::Locked, "one of the keys is locked"),
-        "nothing found in a part of the store is not `not found`"
+        "a partial read without a match is not `not found`"
     );
     daemon.stop().await;
 }
 
 #[tokio::test]
-async fn a_provider_knows_whether_it_may_ask_the_user() {
+async fn a_provider_receives_whether_prompts_are_allowed() {
     let daemon = vault().await;
     let call = || daemon.call("vault/mine/touch");
     assert_eq!(call().get().await.unwrap().found.len(), 1);
@@ -139,7 +139,7 @@ async fn a_provider_knows_whether_it_may_ask_the_user() {
 }
 
 #[tokio::test]
-async fn a_provider_knows_the_name_of_a_request() {
+async fn a_provider_receives_the_request_id() {
     let daemon = vault().await;
     let found = daemon.get("vault/mine/name").await.unwrap();
     assert_eq!(found[0].value.expose(), b"00000000000000aa");
@@ -147,7 +147,7 @@ async fn a_provider_knows_the_name_of_a_request() {
 }
 
 #[tokio::test]
-async fn kinds_that_depend_on_the_query_arrive() {
+async fn kinds_that_depend_on_the_query_are_returned() {
     let daemon = vault().await;
     let invalid = daemon.get("vault/mine/no").await.unwrap_err();
     assert_eq!(invalid.kind(), ErrorKind::Invalid);
@@ -157,7 +157,7 @@ async fn kinds_that_depend_on_the_query_arrive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_deadline_of_a_call_counts_even_beyond_the_registered_time_out() {
+async fn the_deadline_of_a_call_takes_precedence_over_the_registered_timeout() {
     let builder = TestDaemon::builder().request_timeout(Duration::from_secs(3));
     let daemon = builder.start(Vault).await.unwrap();
     for seconds in [2, 30] {
@@ -172,14 +172,14 @@ async fn the_deadline_of_a_call_counts_even_beyond_the_registered_time_out() {
     daemon.stop().await;
 }
 
-/// Breaks a rule of registrations.
-struct Careless {
+/// A provider with an invalid registration.
+struct Invalid {
     version: &'static str,
     patterns: &'static [&'static str],
     description: Description,
 }
 
-impl SecretsProvider for Careless {
+impl SecretsProvider for Invalid {
     fn pattern(&self) -> Pattern {
         Pattern::everything()
     }
@@ -205,38 +205,38 @@ impl SecretsProvider for Careless {
 }
 
 #[tokio::test]
-async fn a_registration_that_the_daemon_would_refuse_is_not_sent() {
-    let careful = || Careless {
+async fn an_invalid_registration_is_not_sent() {
+    let valid = || Invalid {
         version: "v1.2.3",
         patterns: &["a/*"],
         description: Description::new(),
     };
     let cases = [
         (
-            Careless {
+            Invalid {
                 version: "1.2.3",
-                ..careful()
+                ..valid()
             },
             "the plugin cannot register: the version \"1.2.3\" is not a Go semantic version like v1.2.3",
         ),
         (
-            Careless {
+            Invalid {
                 patterns: &["a/*"; 65],
-                ..careful()
+                ..valid()
             },
             "the plugin cannot register: the description has 65 patterns; at most 64 are allowed",
         ),
         (
-            Careless {
+            Invalid {
                 description: Description::new().concurrency(0),
-                ..careful()
+                ..valid()
             },
             "the plugin cannot register: the description gives a concurrency of 0; it must be 1 to 1024",
         ),
         (
-            Careless {
+            Invalid {
                 description: Description::new().description("x".repeat(257)),
-                ..careful()
+                ..valid()
             },
             "the plugin cannot register: the field `description` of the description has 257 bytes; at most 256 are allowed",
         ),
@@ -246,14 +246,14 @@ async fn a_registration_that_the_daemon_would_refuse_is_not_sent() {
         assert!(matches!(error, RegisterError::Invalid(_)), "{error:?}");
         assert_eq!(error.to_string(), expected);
     }
-    let daemon = TestDaemon::start(careful()).await.unwrap();
+    let daemon = TestDaemon::start(valid()).await.unwrap();
     assert_eq!(daemon.registration().pattern.as_deref(), Some("a/*"));
     daemon.stop().await;
 }
 
 #[tokio::test]
-async fn without_a_pattern_of_its_own_a_realm_is_the_one_pattern() {
-    let provider = Careless {
+async fn an_empty_list_of_patterns_falls_back_to_pattern() {
+    let provider = Invalid {
         version: "v1",
         patterns: &[],
         description: Description::new(),

@@ -1,4 +1,4 @@
-//! A provider as its daemon sees it, over an in-memory connection.
+//! A provider called by a daemon over an in-memory connection.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use keyway_plugin_sdk::{
 use tokio::sync::{Barrier, Semaphore};
 use tokio::time::Instant;
 
-/// Misbehaves as the id says.
+/// A provider whose id selects its behaviour.
 struct Moody {
     meeting: Arc<Barrier>,
 }
@@ -63,7 +63,7 @@ impl SecretsProvider for Moody {
     }
 }
 
-/// Makes answers of two mebibytes, as it says, and counts how many at once.
+/// Reserves and returns 2 MiB per response, and records the maximum of concurrent responses.
 #[derive(Clone, Default)]
 struct Large {
     now: Arc<AtomicUsize>,
@@ -85,7 +85,7 @@ impl SecretsProvider for Large {
     }
 }
 
-/// Can list, and says so.
+/// A provider that can list.
 struct Lister;
 
 impl SecretsProvider for Lister {
@@ -111,7 +111,7 @@ async fn moody() -> TestDaemon {
 }
 
 #[tokio::test]
-async fn a_plugin_introduces_itself() {
+async fn a_plugin_registers_name_version_and_pattern() {
     let daemon = TestDaemon::builder()
         .name("gloom")
         .start(Moody::new())
@@ -127,7 +127,7 @@ async fn a_plugin_introduces_itself() {
 }
 
 #[tokio::test]
-async fn what_was_not_asked_for_is_dropped() {
+async fn secrets_that_do_not_match_are_dropped() {
     let daemon = moody().await;
     let ids = async |pattern: &str| -> Vec<String> {
         let found = daemon.get(pattern).await.unwrap();
@@ -146,7 +146,7 @@ async fn what_was_not_asked_for_is_dropped() {
 }
 
 #[tokio::test]
-async fn nothing_found_is_not_found() {
+async fn an_empty_result_is_not_found() {
     let daemon = moody().await;
     for pattern in ["moody/none", "elsewhere/x"] {
         let error = daemon.get(pattern).await.unwrap_err();
@@ -157,7 +157,7 @@ async fn nothing_found_is_not_found() {
 }
 
 #[tokio::test]
-async fn l17_a_panic_fails_one_call_and_shows_no_value() {
+async fn l17_a_panic_fails_one_call_without_its_message() {
     let daemon = moody().await;
     let error = daemon.get("moody/panic").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal);
@@ -167,7 +167,7 @@ async fn l17_a_panic_fails_one_call_and_shows_no_value() {
 }
 
 #[tokio::test]
-async fn r06_errors_arrive_with_kind_and_words() {
+async fn r06_errors_are_returned_with_kind_and_message() {
     let daemon = moody().await;
     let locked = daemon.get("moody/locked").await.unwrap_err();
     assert_eq!(
@@ -201,7 +201,7 @@ async fn r06_errors_arrive_with_kind_and_words() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn large_answers_are_made_as_room_allows() {
+async fn large_responses_wait_for_the_memory_budget() {
     let provider = Large::default();
     let builder = TestDaemon::builder().answer_memory(5 << 20);
     let daemon = builder.start(provider.clone()).await.unwrap();
@@ -219,13 +219,13 @@ async fn large_answers_are_made_as_room_allows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn l01_l03_a_slow_call_ends_at_the_daemons_time_out_and_the_plugin_lives() {
+async fn l01_l03_a_slow_call_times_out_and_the_plugin_continues() {
     let builder = TestDaemon::builder().request_timeout(Duration::from_secs(3));
     let daemon = builder.start(Moody::new()).await.unwrap();
     let started = Instant::now();
     let error = daemon.get("moody/hang").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
-    assert_eq!(error.message(), "the provider did not answer within 3.0 s");
+    assert_eq!(error.message(), "the provider did not respond within 3.0 s");
     assert_eq!(started.elapsed().as_secs(), 3);
     let left = daemon.get("moody/time").await.unwrap();
     assert_eq!(left[0].value.expose(), b"3000");
@@ -233,7 +233,7 @@ async fn l01_l03_a_slow_call_ends_at_the_daemons_time_out_and_the_plugin_lives()
 }
 
 #[tokio::test]
-async fn calls_run_side_by_side() {
+async fn calls_run_concurrently() {
     let daemon = Arc::new(moody().await);
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..64 {
@@ -247,10 +247,10 @@ async fn calls_run_side_by_side() {
 }
 
 #[tokio::test]
-async fn a_listing_has_everything_but_values() {
+async fn a_listing_has_all_fields_except_values() {
     let daemon = TestDaemon::start(Lister).await.unwrap();
     let listed = daemon.list("a/*").await.unwrap();
-    assert_eq!(listed.len(), 1, "`c` was not asked for");
+    assert_eq!(listed.len(), 1, "`c` does not match");
     assert_eq!(
         (listed[0].id.as_str(), listed[0].version.as_str()),
         ("a/b", "7")
@@ -265,7 +265,7 @@ async fn a_listing_has_everything_but_values() {
 }
 
 #[tokio::test]
-async fn a_provider_that_cannot_list_says_so() {
+async fn a_provider_that_cannot_list_returns_cannot_list() {
     let daemon = moody().await;
     let error = daemon.list("**").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::CannotList);
@@ -274,7 +274,7 @@ async fn a_provider_that_cannot_list_says_so() {
 }
 
 #[tokio::test]
-async fn p02_a_refused_plugin_says_what_the_daemon_said() {
+async fn p02_the_error_of_a_refusal_has_the_daemons_message() {
     let builder = TestDaemonBuilder::default()
         .name("moody")
         .refuse("the realm is taken");
@@ -285,9 +285,9 @@ async fn p02_a_refused_plugin_says_what_the_daemon_said() {
     );
 }
 
-/// Says when a call begins, and when it is dropped.
+/// Signals when a call starts, and when it is dropped.
 struct Watched {
-    begun: Arc<Semaphore>,
+    started: Arc<Semaphore>,
     dropped: Arc<Semaphore>,
 }
 
@@ -297,39 +297,40 @@ impl SecretsProvider for Watched {
     }
 
     async fn get_secrets(&self, _: &Query) -> Result<Vec<Envelope>, ProviderError> {
-        struct Tell(Arc<Semaphore>);
-        impl Drop for Tell {
+        struct Notify(Arc<Semaphore>);
+        impl Drop for Notify {
             fn drop(&mut self) {
                 self.0.add_permits(1);
             }
         }
-        let _tell = Tell(Arc::clone(&self.dropped));
-        self.begun.add_permits(1);
+        let _notify = Notify(Arc::clone(&self.dropped));
+        self.started.add_permits(1);
         pending().await
     }
 }
 
 #[tokio::test]
-async fn a_call_that_nobody_waits_for_any_more_is_dropped() {
-    let (begun, dropped) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+async fn a_cancelled_call_is_dropped() {
+    let (started, dropped) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let provider = Watched {
-        begun: Arc::clone(&begun),
+        started: Arc::clone(&started),
         dropped: Arc::clone(&dropped),
     };
     let daemon = TestDaemon::start(provider).await.unwrap();
     tokio::select! {
-        answer = daemon.get("a") => panic!("it never answers, and yet: {answer:?}"),
-        permit = begun.acquire() => permit.unwrap().forget(),
+        result = daemon.get("a") => panic!("the provider never returns: {result:?}"),
+        permit = started.acquire() => permit.unwrap().forget(),
     }
-    let told = tokio::time::timeout(Duration::from_secs(10), dropped.acquire()).await;
-    told.expect("the provider's future is dropped")
+    let permit = tokio::time::timeout(Duration::from_secs(10), dropped.acquire()).await;
+    permit
+        .expect("the provider's future is dropped")
         .unwrap()
         .forget();
     daemon.stop().await;
 }
 
 #[tokio::test]
-async fn an_answer_says_when_it_was_looked_up() {
+async fn the_sdk_sets_resolved_at() {
     let before = std::time::SystemTime::now();
     let daemon = moody().await;
     let found = daemon.get("moody/b/c").await.unwrap();
@@ -337,10 +338,10 @@ async fn an_answer_says_when_it_was_looked_up() {
     daemon.stop().await;
 }
 
-/// Trusts one program.
-struct Picky;
+/// A module that allows one program.
+struct OneProgram;
 
-impl AccessControl for Picky {
+impl AccessControl for OneProgram {
     async fn check_access(
         &self,
         pattern: &Pattern,
@@ -360,7 +361,7 @@ impl AccessControl for Picky {
 #[tokio::test]
 async fn an_access_control_module_decides() {
     let daemon = TestDaemon::builder()
-        .start_access_control(Picky)
+        .start_access_control(OneProgram)
         .await
         .unwrap();
     assert_eq!(daemon.registration().pattern, None);

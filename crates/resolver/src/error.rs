@@ -49,7 +49,7 @@ pub enum ResolveError {
     #[error(transparent)]
     NotRunning(#[from] ConnectError),
     /// The response did not come in time.
-    #[error("the daemon did not answer in time: {message}")]
+    #[error("the daemon did not respond in time: {message}")]
     TimedOut {
         /// The daemon's message: what it waited for.
         message: String,

@@ -18,23 +18,23 @@ async fn greets_and_stops() -> Result<(), Box<dyn std::error::Error>> {
         name: "Ada".to_owned(),
         diary: None,
     };
-    let answer = client.greet(request).await?.into_message();
-    assert_eq!(answer.greeting, "Hello, Ada!");
-    assert!(answer.at.is_some());
+    let response = client.greet(request).await?.into_message();
+    assert_eq!(response.greeting, "Hello, Ada!");
+    assert!(response.at.is_some());
 
     let error = client
         .greet(GreetRequest::default())
         .await
-        .expect_err("nobody to greet");
+        .expect_err("`name` is empty");
     assert_eq!(error.code(), Code::InvalidArgument);
 
-    let question = TranslateRequest {
+    let request = TranslateRequest {
         language: Language::Italian.into(),
     };
-    let answer = client
-        .translate(Request::new(question).with_get(true))
+    let response = client
+        .translate(Request::new(request).with_get(true))
         .await?;
-    assert_eq!(answer.message().greeting, "Ciao");
+    assert_eq!(response.message().greeting, "Ciao");
 
     stop.send(()).expect("the server runs");
     let served = server.await?;

@@ -102,7 +102,7 @@ pub(crate) fn request_failure(error: ResolveError) -> Failure {
         // The message names an RPC method, which does not help a user.
         ResolveError::TimedOut { .. } => Failure::new(
             Exit::Unavailable,
-            "the daemon did not answer in time",
+            "the daemon did not respond in time",
             "Try again with a longer --timeout; a daemon that hangs is ended with `kill` and started again with `keyway serve`",
         ),
         ResolveError::Unavailable { message, .. } | ResolveError::Uncertain { message, .. } => {

@@ -189,7 +189,7 @@ async fn l09_a_registration_that_times_out_sends_go_away_and_ends_in_bounded_tim
     let error = plugin.await.unwrap().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the daemon did not answer the registration of `p` within 5.0 s"
+        "the daemon did not respond to the registration of `p` within 5.0 s"
     );
     assert!(error.is_temporary());
     assert!(started.elapsed() <= 8 * SECOND);

@@ -114,7 +114,7 @@ impl Admitted {
         match timeout_at(self.deadline, result).await {
             Ok(result) => result.map_err(|error| into_rpc(error, &self.query)),
             Err(_) => Err(Error::deadline_exceeded(format!(
-                "the provider did not answer within {:.1} s",
+                "the provider did not respond within {:.1} s",
                 self.timeout.as_secs_f64()
             ))),
         }
