@@ -27,7 +27,7 @@ async fn a_caller_that_gives_up_leaves_no_warning_and_a_slow_provider_leaves_one
     };
     let client = ResolverServiceClient::from(daemon.resolver.rpc());
 
-    let hasty = ask().with_timeout(Duration::from_millis(100));
+    let hasty = ask().timeout(Duration::from_millis(100));
     client.get_secrets(hasty).await.expect_err("timed out");
     let leaving = tokio::time::timeout(Duration::from_millis(100), client.get_secrets(ask()));
     leaving.await.expect_err("given up");

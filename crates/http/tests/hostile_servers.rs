@@ -16,7 +16,7 @@ use support::{ECHO, SECRET, Scripted, Step, Text};
 async fn call(script: Vec<Step>) -> Result<Text, Error> {
     let config = Config::default().max_message_size(1000);
     let client = Client::with_config(Exchange::new(Scripted::new(script)), config);
-    let request = Request::new(Text::from("question")).with_timeout(Duration::from_secs(60));
+    let request = Request::new(Text::from("question")).timeout(Duration::from_secs(60));
     Ok(client
         .unary::<Text, Text>(&ECHO, request)
         .await?

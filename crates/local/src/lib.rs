@@ -7,7 +7,8 @@
 //! - [`file`](mod@file): files that no other user could have written.
 //! - [`escape_untrusted`], [`shortened`] and [`format_duration`]: text of peers, for logs and terminals.
 //!
-//! This crate knows neither plugins nor RPC. Its feature `tokio` adds what waits.
+//! This crate knows neither plugins nor RPC. Its feature `tokio` adds what waits: `connect_within`, and
+//! `MemoryBudget` for large messages.
 #![deny(unsafe_code)]
 
 #[cfg(doctest)]
@@ -18,6 +19,8 @@ mod address;
 mod connect;
 mod environment;
 pub mod file;
+#[cfg(feature = "tokio")]
+mod memory;
 mod namespace;
 mod peer;
 mod places;
@@ -33,6 +36,8 @@ pub use connect::{Pauses, connect};
 pub use environment::{
     DAEMON_UID_VARIABLE, EnvironmentError, SOCKET_VARIABLE, daemon_uid, given_address,
 };
+#[cfg(feature = "tokio")]
+pub use memory::{MemoryBudget, Reservation};
 pub use namespace::{UnmappedUser, check_user_namespace};
 pub use peer::{Credentials, ForeignPeer, Rule};
 pub use places::{Listen, ListenOptions, Places};

@@ -192,9 +192,8 @@ impl Connection {
         let waited = registration.timeout;
         let client =
             RegisterServiceClient::new(Exchange::new(Connector::new(self.session.clone())));
-        let mut request = registration.to_request();
         let deadline = Instant::now() + waited;
-        request.set_deadline(deadline);
+        let request = registration.to_request().deadline_at(deadline);
         let result = timeout_at(deadline, client.register_plugin(request)).await;
         let response = match result {
             Ok(Ok(response)) => response.into_message(),

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::HeaderMap;
+use keyway_local::Reservation;
 use keyway_proto::{MAY_ASK_USER_HEADER, REQUEST_ID_HEADER};
-use keyway_rpc::Claim;
 use keyway_secrets::{Id, Pattern};
 use tokio::time::Instant;
 
@@ -18,7 +18,7 @@ pub struct Query {
     deadline: Instant,
     options: CallOptions,
     /// The response's share of the memory budget; `None` if the query was created by [`Query::new`].
-    claim: Option<Claim>,
+    reservation: Option<Reservation>,
     incomplete: Arc<Mutex<Option<ProviderError>>>,
 }
 
@@ -33,7 +33,7 @@ impl Query {
                 may_ask_user: true,
                 request_id: None,
             },
-            claim: None,
+            reservation: None,
             incomplete: Arc::default(),
         }
     }
@@ -42,13 +42,13 @@ impl Query {
         pattern: Pattern,
         deadline: Instant,
         options: CallOptions,
-        claim: Claim,
+        reservation: Reservation,
     ) -> Self {
         Self {
             pattern,
             deadline,
             options,
-            claim: Some(claim),
+            reservation: Some(reservation),
             incomplete: Arc::default(),
         }
     }
@@ -72,8 +72,8 @@ impl Query {
     ///
     /// If the future is dropped, nothing was reserved.
     pub async fn reserve(&self, bytes: u64) {
-        if let Some(claim) = &self.claim {
-            claim.take(bytes).await;
+        if let Some(reservation) = &self.reservation {
+            reservation.reserve(bytes).await;
         }
     }
 
@@ -187,7 +187,7 @@ fn request_id(headers: &HeaderMap) -> Option<[u8; 16]> {
 
 #[cfg(test)]
 mod tests {
-    use keyway_rpc::Budget;
+    use keyway_local::MemoryBudget;
 
     use super::*;
     use crate::ErrorKind;
@@ -197,9 +197,9 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        let claim = Budget::new(0).claim();
+        let reservation = MemoryBudget::new(0).reservation();
         let options = CallOptions::from_headers(&map);
-        Query::received(Pattern::everything(), Instant::now(), options, claim)
+        Query::received(Pattern::everything(), Instant::now(), options, reservation)
     }
 
     #[tokio::test(start_paused = true)]

@@ -109,11 +109,9 @@ impl Failure {
     #[cfg(any(feature = "client", feature = "server"))]
     #[must_use]
     pub fn of_error(error: &Error, is_single: bool) -> Option<Self> {
-        let detail = error.details().iter().find_map(ErrorDetail::decode::<Self>);
-        let mut failure = detail
-            .and_then(Result::ok)
-            .unwrap_or_default()
-            .within_limits();
+        // A detail that does not decode counts as none: the code decides.
+        let detail = error.detail::<Self>().unwrap_or_default();
+        let mut failure = detail.unwrap_or_default().within_limits();
         match failure.kind() {
             FailureKind::Unspecified if error.code() == Code::NotFound => None,
             FailureKind::Unspecified => {

@@ -149,8 +149,8 @@ impl<S: Transport> Resolver<S> {
     ) -> Result<Secrets, ResolveError> {
         let mut request = Request::new(GetSecretsRequest {
             pattern: Some(pattern.to_string()),
-        });
-        request.set_deadline(deadline);
+        })
+        .deadline_at(deadline);
         if !self.options.may_ask_user {
             forbid_prompts(&mut request);
         }

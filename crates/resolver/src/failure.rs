@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use keyway_proto::keyway::v1 as wire;
 use keyway_proto::{FAILED_PROVIDERS_HEADER, FAILURES_HEADER, MAX_RETRY_AFTER};
-use keyway_rpc::{BinaryMetadata as _, Error, ErrorDetail};
+use keyway_rpc::{BinaryMetadata as _, Error};
 use percent_encoding::percent_decode_str;
 use prost::Message as _;
 
@@ -111,13 +111,11 @@ impl From<wire::ProviderFailure> for ProviderFailure {
 
 /// Decodes the failures of an error.
 pub(crate) fn from_error(error: &Error) -> Vec<ProviderFailure> {
-    let detail = error
-        .details()
-        .iter()
-        .find_map(ErrorDetail::decode::<wire::Failures>);
-    match detail.and_then(Result::ok) {
-        Some(failures) => with_names(failures, error.metadata()),
-        None => from_headers(error.metadata()),
+    let headers = error.received_metadata();
+    match error.detail::<wire::Failures>() {
+        Ok(Some(failures)) => with_names(failures, headers),
+        // A detail that does not decode is that of another version.
+        Ok(None) | Err(_) => from_headers(headers),
     }
 }
 
@@ -191,10 +189,9 @@ mod tests {
         let failures = wire::Failures {
             providers: vec![failure("vault", wire::FailureKind::Locked)],
         };
-        let mut error = Error::unavailable("").with_detail(ErrorDetail::new(&failures));
-        let header = "vault,later".parse().unwrap();
-        error.metadata_mut().insert(FAILED_PROVIDERS_HEADER, header);
-        let failures = from_error(&error);
+        let mut headers = HeaderMap::new();
+        headers.insert(FAILED_PROVIDERS_HEADER, "vault,later".parse().unwrap());
+        let failures = with_names(failures, &headers);
         assert_eq!(names_of(&failures), ["vault", "later"]);
         assert_eq!(failures[0].kind, FailureKind::Locked);
     }

@@ -1,10 +1,13 @@
 //! [`Body`]: the HTTP body that this crate produces.
 
+use std::any::Any;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use http::Extensions;
 use http_body::{Frame, SizeHint};
 
 use crate::BoxError;
@@ -17,6 +20,8 @@ use crate::BoxError;
 #[derive(Default)]
 pub struct Body {
     inner: Inner,
+    /// What lives as long as the body.
+    kept: Option<Arc<Extensions>>,
 }
 
 #[derive(Default)]
@@ -33,6 +38,7 @@ impl Body {
     pub const fn empty() -> Self {
         Self {
             inner: Inner::Empty,
+            kept: None,
         }
     }
 
@@ -45,24 +51,75 @@ impl Body {
         } else {
             Inner::Full(bytes)
         };
-        Self { inner }
+        Self { inner, kept: None }
     }
 
-    /// Any other body, boxed.
+    /// Keeps `extensions` until the body is dropped, and the chunk of [`Body::full`] too.
+    #[cfg(feature = "server")]
+    pub(crate) fn keep(mut self, extensions: Extensions) -> Self {
+        let kept = Arc::new(extensions);
+        if let Inner::Full(bytes) = self.inner {
+            let kept = Arc::clone(&kept);
+            self.inner = Inner::Full(Bytes::from_owner(Keeping { bytes, _kept: kept }));
+        }
+        self.kept = Some(kept);
+        self
+    }
+
+    /// Returns any other body, boxed; a [`Body`] as it is.
     pub fn new<B>(body: B) -> Self
     where
         B: http_body::Body + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        let mut body = Some(body);
+        let same: Option<&mut Option<Self>> = (&mut body as &mut dyn Any).downcast_mut();
+        if let Some(body) = same.and_then(Option::take) {
+            return body;
+        }
+        let body = body.expect("it is of another type, and was not taken");
         Self {
             inner: Inner::Boxed(Box::pin(Uniform { body })),
+            kept: None,
         }
+    }
+}
+
+/// Bytes, and what lives as long as they do: a connection may hold them longer than the body.
+#[cfg(feature = "server")]
+struct Keeping {
+    bytes: Bytes,
+    _kept: Arc<Extensions>,
+}
+
+#[cfg(feature = "server")]
+impl AsRef<[u8]> for Keeping {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
         Self::full(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::full(bytes)
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Self::full(text)
+    }
+}
+
+impl From<&'static str> for Body {
+    fn from(text: &'static str) -> Self {
+        Self::full(text)
     }
 }
 

@@ -9,7 +9,7 @@ use http_body::Body;
 use zeroize::Zeroize;
 
 use crate::BoxError;
-use crate::budget::Tally;
+use crate::memory::Meter;
 
 /// No body announces its length so credibly that more than this is reserved before it arrives.
 const MAX_RESERVATION: usize = 64 * 1024;
@@ -122,15 +122,15 @@ pub(crate) enum CollectError {
     Body(BoxError),
 }
 
-/// Reads a whole body of at most `limit` bytes, which `tally` has to agree to. A body of one chunk
-/// is not copied.
+/// Reads a whole body of at most `limit` bytes, which are counted by `meter`. A body of one chunk is
+/// not copied.
 ///
 /// The body is borrowed so that the caller can drain the rest of one that is too large.
 pub(crate) async fn collect<B>(
     mut body: Pin<&mut B>,
     limit: usize,
     sensitive: bool,
-    mut tally: Tally<'_>,
+    meter: &mut Meter<'_>,
 ) -> Result<Bytes, CollectError>
 where
     B: Body,
@@ -140,11 +140,12 @@ where
     if announced > limit as u64 {
         return Err(CollectError::TooLarge { size: announced });
     }
-    tally.announce(announced).await;
+    meter.announce(announced).await;
     let Some(mut first) = next_data(body.as_mut()).await? else {
         return complete(0, announced).map(|()| Bytes::new());
     };
     check(first.remaining(), limit)?;
+    meter.reach(first.remaining() as u64).await;
     if body.is_end_stream() {
         complete(first.remaining(), announced)?;
         return Ok(first.copy_to_bytes(first.remaining()));
@@ -154,14 +155,13 @@ where
         .max((announced as usize).min(MAX_RESERVATION));
     let mut whole = Accumulator::new(capacity, sensitive);
     append(&mut whole, first);
-    tally.reach(whole.len() as u64).await;
     while let Some(chunk) = next_data(body.as_mut()).await? {
-        check(whole.len().saturating_add(chunk.remaining()), limit)?;
+        let reached = whole.len().saturating_add(chunk.remaining());
+        check(reached, limit)?;
+        meter.reach(reached as u64).await;
         append(&mut whole, chunk);
-        tally.reach(whole.len() as u64).await;
     }
     complete(whole.len(), announced)?;
-    tally.settle(whole.len() as u64);
     Ok(whole.freeze())
 }
 
@@ -277,7 +277,7 @@ mod tests {
 
     async fn read(chunks: &[&'static [u8]], limit: usize) -> Result<Bytes, CollectError> {
         let body = pin!(Chunks(chunks.iter().copied().collect(), 0));
-        collect(body, limit, true, Tally::default()).await
+        collect(body, limit, true, &mut Meter::default()).await
     }
 
     #[tokio::test]
@@ -300,7 +300,7 @@ mod tests {
     async fn less_than_announced_is_no_message() {
         for chunks in [vec![], vec![b"abc".as_slice()], vec![b"a", b"bc"]] {
             let body = pin!(Chunks(chunks.into(), 4));
-            let read = collect(body, 9, false, Tally::default()).await;
+            let read = collect(body, 9, false, &mut Meter::default()).await;
             assert!(matches!(read, Err(CollectError::CutShort)), "{read:?}");
         }
     }

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use http::HeaderValue;
 
+use crate::memory::Meter;
+
 /// A content coding that this build knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
@@ -64,14 +66,17 @@ impl Encoding {
     #[cfg(not(feature = "gzip"))]
     pub(crate) const SUPPORTED: &'static str = "identity";
 
-    /// The coding with this name; absent and empty mean identity.
+    /// Returns the coding with this name in any case (RFC 9110 section 8.4.1); absent and empty
+    /// mean identity.
     pub(crate) fn from_name(name: &[u8]) -> Option<Self> {
-        match name {
-            b"" | b"identity" => Some(Self::Identity),
-            #[cfg(feature = "gzip")]
-            b"gzip" => Some(Self::Gzip),
-            _ => None,
+        if name.is_empty() || name.eq_ignore_ascii_case(b"identity") {
+            return Some(Self::Identity);
         }
+        #[cfg(feature = "gzip")]
+        if name.eq_ignore_ascii_case(b"gzip") {
+            return Some(Self::Gzip);
+        }
+        None
     }
 
     /// The value of `content-encoding`; identity is said by leaving it out.
@@ -95,20 +100,21 @@ impl Encoding {
 
     /// Decompresses a message of at most `limit` bytes. A body without a byte is the empty message
     /// in every coding and is never decompressed.
-    pub(crate) fn decompress(
+    pub(crate) async fn decompress(
         self,
         body: Bytes,
         limit: usize,
         sensitive: bool,
+        meter: &mut Meter<'_>,
     ) -> Result<Bytes, DecompressError> {
         #[cfg(not(feature = "gzip"))]
-        let _ = (limit, sensitive);
+        let _ = (limit, sensitive, meter);
         match self {
             Self::Identity => Ok(body),
             #[cfg(feature = "gzip")]
             Self::Gzip if body.is_empty() => Ok(body),
             #[cfg(feature = "gzip")]
-            Self::Gzip => gzip::decompress(&body, limit, sensitive),
+            Self::Gzip => gzip::decompress(&body, limit, sensitive, meter).await,
         }
     }
 
@@ -134,6 +140,7 @@ mod gzip {
 
     use super::DecompressError;
     use crate::buffer::{Accumulator, Wiped, freeze};
+    use crate::memory::Meter;
 
     const CHUNK: usize = 8 * 1024;
 
@@ -152,10 +159,11 @@ mod gzip {
         )
     }
 
-    pub(super) fn decompress(
+    pub(super) async fn decompress(
         body: &[u8],
         limit: usize,
         sensitive: bool,
+        meter: &mut Meter<'_>,
     ) -> Result<Bytes, DecompressError> {
         let mut decoder = MultiGzDecoder::new(body);
         let mut message = Accumulator::new(body.len().min(limit), sensitive);
@@ -168,6 +176,9 @@ mod gzip {
             if message.len() + read > limit {
                 return Err(DecompressError::TooLarge);
             }
+            // While it is decompressed, a message is in memory in both forms.
+            let reached = body.len() + message.len() + read;
+            meter.reach(reached as u64).await;
             message.extend(&chunk[..read]);
         }
     }
@@ -177,15 +188,31 @@ mod gzip {
 mod tests {
     use super::*;
 
+    async fn decompress(body: Bytes, limit: usize) -> Result<Bytes, DecompressError> {
+        let mut meter = Meter::default();
+        Encoding::Gzip
+            .decompress(body, limit, true, &mut meter)
+            .await
+    }
+
     #[test]
-    fn messages_round_trip_up_to_the_limit() {
+    fn names_of_codings_have_no_case() {
+        for name in ["gzip", "GZIP", "Gzip"] {
+            assert_eq!(Encoding::from_name(name.as_bytes()), Some(Encoding::Gzip));
+        }
+        assert_eq!(Encoding::from_name(b"Identity"), Some(Encoding::Identity));
+        assert_eq!(Encoding::from_name(b"x-gzip"), None);
+    }
+
+    #[tokio::test]
+    async fn messages_round_trip_up_to_the_limit() {
         for size in [0, 1, 8 * 1024, 100_000] {
             let message = Bytes::from(vec![7_u8; size]);
             let packed = Encoding::Gzip.compress(message.clone(), true);
-            let unpacked = Encoding::Gzip.decompress(packed.clone(), size, true);
+            let unpacked = decompress(packed.clone(), size).await;
             assert_eq!(unpacked.expect("within the limit"), message);
             if size > 0 {
-                let over = Encoding::Gzip.decompress(packed, size - 1, true);
+                let over = decompress(packed, size - 1).await;
                 assert!(matches!(over, Err(DecompressError::TooLarge)));
             }
         }
@@ -211,22 +238,22 @@ mod tests {
         );
     }
 
-    #[test]
-    fn damaged_data_is_reported() {
+    #[tokio::test]
+    async fn damaged_data_is_reported() {
         let packed = Encoding::Gzip.compress(Bytes::from_static(b"hello, hello, hello"), false);
         for broken in [
             packed.slice(..packed.len() - 1),
             packed.slice(1..),
             Bytes::from_static(b"x"),
         ] {
-            let read = Encoding::Gzip.decompress(broken, 1024, false);
+            let read = decompress(broken, 1024).await;
             assert!(matches!(read, Err(DecompressError::Corrupt(_))), "{read:?}");
         }
     }
 
-    #[test]
-    fn the_empty_body_is_the_empty_message() {
-        let read = Encoding::Gzip.decompress(Bytes::new(), 0, false);
+    #[tokio::test]
+    async fn the_empty_body_is_the_empty_message() {
+        let read = decompress(Bytes::new(), 0).await;
         assert_eq!(read.expect("never decompressed"), "");
     }
 }

@@ -60,7 +60,6 @@
 )]
 
 mod body;
-mod budget;
 mod buffer;
 #[cfg(feature = "client")]
 pub mod client;
@@ -70,15 +69,15 @@ mod compression;
 #[cfg(any(feature = "client", feature = "server"))]
 mod connect;
 mod error;
+mod memory;
 mod metadata;
 mod method;
-mod request;
-mod response;
+pub mod request;
+pub mod response;
 #[cfg(feature = "server")]
 mod server;
 
 pub use self::body::Body;
-pub use self::budget::{Budget, Claim};
 pub use self::code::{Code, ParseCodeError};
 pub use self::codec::Codec;
 #[cfg(feature = "json")]
@@ -91,7 +90,8 @@ pub use self::request::Request;
 pub use self::response::Response;
 #[cfg(feature = "server")]
 pub use self::server::{
-    AnswerErrors, AnswerFuture, IntoRoutes, NotFound, ResponseFuture, Route, Router,
+    IntoRoutes, Methods, NotFound, RecoverError, RecoverErrorLayer, RecoverFuture, ResponseFuture,
+    Route, Router,
 };
 
 /// The recipes of the README are compiled with the documentation's examples.

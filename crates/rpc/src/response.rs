@@ -1,14 +1,12 @@
-//! [`Response`]: a message with the metadata around it.
+//! [`Response`]: a message with its metadata and extensions.
 
-use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{Extensions, HeaderMap};
 
 use crate::metadata::Names;
 
-/// A successful answer: the message, its headers, and its trailing metadata.
+/// A successful response: the message, its headers, its trailing metadata, and local extensions.
 ///
 /// ```
 /// use keyway_rpc::Response;
@@ -20,109 +18,102 @@ use crate::metadata::Names;
 /// ```
 #[derive(Clone, Default)]
 pub struct Response<M> {
+    parts: Parts,
     message: M,
-    headers: HeaderMap,
-    trailers: HeaderMap,
-    kept: Option<Kept>,
 }
 
-/// What lives until a message has left.
-pub(crate) type Kept = Arc<dyn Any + Send + Sync>;
+/// A [`Response`] without its message.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct Parts {
+    /// The metadata before the message. On a client: all headers of the HTTP response, without the
+    /// trailing metadata.
+    pub headers: HeaderMap,
+    /// The metadata after the message.
+    pub trailers: HeaderMap,
+    /// Values that stay in this process, found by their type.
+    pub extensions: Extensions,
+}
 
 impl<M> Response<M> {
-    /// A response without metadata.
+    /// Returns a response without metadata.
     #[must_use]
     pub fn new(message: M) -> Self {
-        Self {
-            message,
-            headers: HeaderMap::new(),
-            trailers: HeaderMap::new(),
-            kept: None,
-        }
+        Self::from_parts(Parts::default(), message)
     }
 
-    /// The message.
+    /// Joins what [`into_parts`](Self::into_parts) separated.
+    #[must_use]
+    pub fn from_parts(parts: Parts, message: M) -> Self {
+        Self { parts, message }
+    }
+
+    /// Separates the message from everything else.
+    #[must_use]
+    pub fn into_parts(self) -> (Parts, M) {
+        (self.parts, self.message)
+    }
+
+    /// Returns the message.
     #[must_use]
     pub fn message(&self) -> &M {
         &self.message
     }
 
-    /// The message, to change it.
+    /// Returns the message for changes.
     pub fn message_mut(&mut self) -> &mut M {
         &mut self.message
     }
 
-    /// The message alone.
+    /// Returns the message alone.
     #[must_use]
     pub fn into_message(self) -> M {
         self.message
     }
 
-    /// The metadata that comes before the message. On a client: all headers of the HTTP response,
+    /// Returns the metadata before the message. On a client: all headers of the HTTP response,
     /// without the trailing metadata.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
-        &self.headers
+        &self.parts.headers
     }
 
-    /// The metadata before the message, to change it. A server does not send names that belong to
-    /// HTTP or to the protocol (`content-type`, `connect-*` and their like).
+    /// Returns the metadata before the message for changes. A server does not send names that
+    /// belong to HTTP or to the protocol (`content-type`, `connect-*` and similar ones), and fails
+    /// a call with `internal` whose headers and trailers take more than 64 fields or 16 KiB.
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
-        &mut self.headers
+        &mut self.parts.headers
     }
 
-    /// The metadata that comes after the message. In unary Connect calls it travels in the headers
+    /// Returns the metadata after the message. In unary Connect calls it travels in the headers
     /// under prefixed names, which are hidden here.
     #[must_use]
     pub fn trailers(&self) -> &HeaderMap {
-        &self.trailers
+        &self.parts.trailers
     }
 
-    /// The trailing metadata, to change it.
+    /// Returns the trailing metadata for changes.
     pub fn trailers_mut(&mut self) -> &mut HeaderMap {
-        &mut self.trailers
+        &mut self.parts.trailers
     }
 
-    /// Keeps `guard` until the encoded message was handed to the connection, or was given up; a
-    /// second guard replaces the first. A [`Claim`](crate::Claim) kept so says how long the message
-    /// is in memory. A client does nothing with it.
-    pub fn keep_until_sent(&mut self, guard: impl Send + Sync + 'static) {
-        self.kept = Some(Arc::new(guard));
+    /// Returns values that stay in this process, found by their type. On a client: those of the
+    /// HTTP response.
+    #[must_use]
+    pub fn extensions(&self) -> &Extensions {
+        &self.parts.extensions
     }
 
-    /// The same response with another message.
+    /// Returns the extensions for changes. A server passes them on with the HTTP response, whose
+    /// body keeps clones of them until it is dropped, and the encoded message too: a reservation of
+    /// memory among them lasts as long as the message is in memory.
+    pub fn extensions_mut(&mut self) -> &mut Extensions {
+        &mut self.parts.extensions
+    }
+
+    /// Returns the same response with another message.
     pub fn map<N>(self, change: impl FnOnce(M) -> N) -> Response<N> {
-        let Self {
-            message,
-            headers,
-            trailers,
-            kept,
-        } = self;
-        Response {
-            message: change(message),
-            headers,
-            trailers,
-            kept,
-        }
-    }
-
-    pub(crate) fn from_parts(message: M, headers: HeaderMap, trailers: HeaderMap) -> Self {
-        Self {
-            message,
-            headers,
-            trailers,
-            kept: None,
-        }
-    }
-
-    pub(crate) fn into_parts(self) -> (M, HeaderMap, HeaderMap) {
-        (self.message, self.headers, self.trailers)
-    }
-
-    /// The guard of [`keep_until_sent`](Self::keep_until_sent).
-    #[cfg(feature = "server")]
-    pub(crate) fn take_kept(&mut self) -> Option<Kept> {
-        self.kept.take()
+        Response::from_parts(self.parts, change(self.message))
     }
 }
 
@@ -136,8 +127,16 @@ impl<M: fmt::Debug> fmt::Debug for Response<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Response")
             .field("message", &self.message)
+            .field("parts", &self.parts)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts")
             .field("headers", &Names(&self.headers))
             .field("trailers", &Names(&self.trailers))
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -176,7 +176,7 @@ async fn a_cancel_after_the_deadline_is_the_deadline() {
             respond.send_reset(Reason::CANCEL);
         };
         let client = delayed_client(late, reset).await;
-        let request = Request::new(Text::default()).with_timeout(Duration::from_secs(timeout));
+        let request = Request::new(Text::default()).timeout(Duration::from_secs(timeout));
         let error = call(&client, request).await;
         assert_eq!(error.code(), code, "{error}");
         assert_eq!(reason_of(&error), Some(Reason::CANCEL), "{error:?}");

@@ -285,6 +285,94 @@ async fn responses_are_compressed_for_those_who_accept_it() {
 }
 
 #[tokio::test]
+async fn names_of_codings_have_no_case() {
+    let router = test_router().compression(Compression::Gzip { min_size: 0 });
+    let headers = [
+        PROTO,
+        ("content-encoding", "Identity"),
+        ("accept-encoding", "GZip"),
+    ];
+    let answer = ask(router.clone(), post("/test.Echo/Echo", &headers, HI)).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.headers["content-encoding"], "gzip");
+    let packed: &'static [u8] = answer.body.to_vec().leak();
+    let headers = [PROTO, ("content-encoding", "GZIP"), ("accept-encoding", "")];
+    let answer = ask(router, post("/test.Echo/Echo", &headers, packed)).await;
+    assert_eq!(answer.body, HI);
+}
+
+/// The response of a method that adds these fields, to its error or to its success.
+async fn with_fields(fields: usize, length: usize, fails: bool) -> Answer {
+    use keyway_rpc::{Error, MethodSpec, Route};
+    static WORDY: MethodSpec = MethodSpec::unary("/test.Echo/Wordy");
+    let wordy = move |_: keyway_rpc::Request<Text>| async move {
+        let mut error = Error::not_found("nothing here");
+        let mut response = keyway_rpc::Response::new(Text::from("hi"));
+        let headers = match fails {
+            true => error.own_metadata_mut(),
+            false => response.headers_mut(),
+        };
+        for index in 0..fields {
+            let name = http::HeaderName::try_from(format!("x-{index:03}")).expect("a name");
+            let value = http::HeaderValue::try_from("v".repeat(length)).expect("a value");
+            headers.append(name, value);
+        }
+        if fails { Err(error) } else { Ok(response) }
+    };
+    let router = Router::new().add_route(Route::unary(&WORDY, wordy));
+    ask(router, post("/test.Echo/Wordy", &[PROTO], HI)).await
+}
+
+fn head_len(headers: &http::HeaderMap) -> usize {
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum()
+}
+
+#[tokio::test]
+async fn metadata_of_an_error_that_exceeds_its_bounds_is_left_out() {
+    for (fields, length, kept) in [(50, 10, 50), (200, 10, 60), (10, 10_000, 0), (9, 1000, 8)] {
+        let answer = with_fields(fields, length, true).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND);
+        let body = String::from_utf8_lossy(&answer.body);
+        assert!(body.contains("nothing here"), "{body}");
+        let names = answer.headers.keys().map(http::HeaderName::as_str);
+        let found = names.filter(|name| name.starts_with("x-")).count();
+        assert_eq!(found, kept, "{fields} fields of {length} bytes");
+        assert!(answer.headers.len() <= 64 && head_len(&answer.headers) <= 9 * 1024);
+    }
+}
+
+#[tokio::test]
+async fn a_success_whose_headers_exceed_their_bounds_is_an_internal_error() {
+    for (fields, length, status) in [
+        (60, 10, 200),
+        (200, 10, 500),
+        (1, 15_000, 200),
+        (2, 9_000, 500),
+    ] {
+        let answer = with_fields(fields, length, false).await;
+        assert_eq!(
+            answer.status.as_u16(),
+            status,
+            "{fields} fields of {length} bytes"
+        );
+        assert!(answer.headers.len() <= 64 && head_len(&answer.headers) <= 16 * 1024);
+        if status == 500 {
+            assert!(answer.body.starts_with(br#"{"code":"internal""#));
+        }
+    }
+}
+
+#[tokio::test]
+async fn failures_of_a_get_vary_as_its_successes_do() {
+    let failed = ask(test_router(), get("encoding=proto&message=%FF")).await;
+    assert_eq!(failed.status, StatusCode::BAD_REQUEST);
+    assert_eq!(failed.headers["vary"], "Accept-Encoding");
+}
+
+#[tokio::test]
 async fn extensions_of_the_request_reach_the_handler() {
     use keyway_rpc::{Error, MethodSpec, Route};
     static WHO: MethodSpec = MethodSpec::unary("/test.Echo/Who");

@@ -114,7 +114,7 @@ async fn a_panic_is_internal_without_its_text_and_the_server_lives() {
 async fn the_deadline_ends_the_call_and_the_handler() {
     let hanging = Alive::default();
     let client = Memory::new(router(&hanging)).client(Config::default());
-    let request = Request::new(Text::default()).with_timeout(Duration::from_secs(2));
+    let request = Request::new(Text::default()).timeout(Duration::from_secs(2));
     let error = client
         .unary::<Text, Text>(&HANG, request)
         .await

@@ -32,7 +32,7 @@ async fn greets_and_stops() -> Result<(), Box<dyn std::error::Error>> {
         language: Language::Italian.into(),
     };
     let response = client
-        .translate(Request::new(request).with_get(true))
+        .translate(Request::new(request).get(true))
         .await?;
     assert_eq!(response.message().greeting, "Ciao");
 

@@ -78,7 +78,7 @@ async fn messages_and_metadata_travel<S: Transport>(
         let mut request = Request::new(asking(Wanted::ResponseData(vec![b'x'; size])));
         let question = HeaderValue::from_static("why");
         request.metadata_mut().insert("x-question", question);
-        let response = client.unary(request.with_timeout(Duration::from_secs(60)));
+        let response = client.unary(request.timeout(Duration::from_secs(60)));
         let response = response.await?;
         ensure!(response.headers()["x-answer"] == "1, 2");
         ensure!(response.trailers()["x-after"] == "3");
@@ -102,9 +102,9 @@ async fn errors_carry_everything<S: Transport>(client: &ConformanceServiceClient
     let error = failed.err().context("it should have failed")?;
     ensure!(error.code() == Code::NotFound, "{error}");
     ensure!(error.message() == "nothing such \u{201c}here\u{201d}\n");
-    ensure!(error.metadata()["x-after"] == "3");
-    let info = error.details()[0].decode::<RequestInfo>();
-    info.context("what it saw")??;
+    ensure!(error.received_metadata()["x-after"] == "3");
+    let info = error.detail::<RequestInfo>()?;
+    info.context("what it saw")?;
     let failed = client.unimplemented(Request::default()).await;
     let error = failed.err().context("it is left out")?;
     ensure!(error.code() == Code::Unimplemented, "{error}");
@@ -118,7 +118,7 @@ async fn side_effect_free_methods_use_get<S: Transport>(
         response_definition: asking(Wanted::ResponseData(b"+ /".to_vec())).response_definition,
         ..IdempotentUnaryRequest::default()
     };
-    let answer = client.idempotent_unary(Request::new(request).with_get(true));
+    let answer = client.idempotent_unary(Request::new(request).get(true));
     let payload = answer.await?.into_message().payload.context("a payload")?;
     let info = payload.request_info.context("what it saw")?;
     ensure!(info.connect_get_info.is_some() && payload.data == b"+ /");
@@ -130,7 +130,7 @@ async fn deadlines_end_calls<S: Transport>(client: &ConformanceServiceClient<S>)
     if let Some(definition) = &mut request.response_definition {
         definition.response_delay_ms = 60_000;
     }
-    let failed = client.unary(Request::new(request).with_timeout(Duration::from_millis(100)));
+    let failed = client.unary(Request::new(request).timeout(Duration::from_millis(100)));
     let error = failed.await.err().context("it should have failed")?;
     ensure!(error.code() == Code::DeadlineExceeded, "{error}");
     Ok(())

@@ -97,8 +97,8 @@ impl Daemon {
         let request = GetSecretsRequest {
             pattern: Some("hello".to_owned()),
         };
-        let mut request = Request::new(request);
-        request.set_deadline(timeout.map(|timeout| Instant::now() + timeout));
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let request = Request::new(request).deadline_at(deadline);
         let client = ResolverServiceClient::new(self.transport());
         Ok(client
             .get_secrets(request)

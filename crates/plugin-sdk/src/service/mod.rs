@@ -7,11 +7,12 @@ mod shutdown;
 use std::sync::Arc;
 
 use keyway_http::Health;
+use keyway_local::MemoryBudget;
 use keyway_proto::keyway::v1::PluginDescription;
 use keyway_proto::plugins::v1::PluginServiceServer;
 use keyway_proto::plugins::v1::register_plugin_request::Metadata;
 use keyway_proto::registration::common_pattern;
-use keyway_rpc::{Budget, Router};
+use keyway_rpc::Router;
 use keyway_secrets::Pattern;
 
 pub(crate) use self::shutdown::{ShutdownRequested, shutdown_channel};
@@ -42,7 +43,7 @@ pub(crate) trait Role: Send + Sync + 'static {
 /// A provider of secrets, as a role.
 pub(crate) struct Provider<P> {
     provider: Arc<P>,
-    answers: Budget,
+    answers: MemoryBudget,
     /// The registered patterns. Calling the provider again could return others.
     realm: Arc<[Pattern]>,
     description: Description,
@@ -59,7 +60,7 @@ impl<P: SecretsProvider> Provider<P> {
             realm: realm.into(),
             description: provider.describe(),
             provider: Arc::new(provider),
-            answers: Budget::new(answer_memory),
+            answers: MemoryBudget::new(answer_memory),
         }
     }
 }

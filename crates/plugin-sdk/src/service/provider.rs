@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use keyway_local::{MemoryBudget, Reservation};
 use keyway_proto::keyway::v1::{
     CatalogService, CatalogServiceServer, ListSecretsRequest, ListSecretsResponse, Secret,
 };
@@ -12,7 +13,7 @@ use keyway_proto::resolver::v1::{
     GetSecretsRequest, GetSecretsResponse, ResolverService, ResolverServiceServer,
 };
 use keyway_proto::{INCOMPLETE_HEADER, timestamp};
-use keyway_rpc::{BinaryMetadata as _, Budget, Claim, Error, Request, Response, Router};
+use keyway_rpc::{BinaryMetadata as _, Error, Request, Response, Router};
 use keyway_secrets::{Envelope, Id, Pattern};
 use prost::Message as _;
 use tokio::time::{Instant, timeout_at};
@@ -24,7 +25,7 @@ use crate::{Listed, ProviderError, Query, SecretsProvider};
 pub(super) fn routes<P: SecretsProvider>(
     provider: Arc<P>,
     realm: Arc<[Pattern]>,
-    answers: Budget,
+    answers: MemoryBudget,
     admission: Admission,
 ) -> Router {
     let service = Arc::new(Service {
@@ -44,7 +45,7 @@ pub(super) fn routes<P: SecretsProvider>(
 struct Service<P> {
     provider: Arc<P>,
     /// The memory budget of large responses.
-    answers: Budget,
+    answers: MemoryBudget,
     admission: Admission,
     realm: Arc<[Pattern]>,
     /// `true` once a secret outside of a query was logged. The warning is not repeated.
@@ -100,7 +101,7 @@ impl<P: SecretsProvider> CatalogService for Service<P> {
 struct Admitted {
     query: Query,
     /// The response's share of the memory budget.
-    claim: Claim,
+    reservation: Reservation,
     deadline: Instant,
     timeout: Duration,
 }
@@ -131,8 +132,8 @@ impl Admitted {
                 .append_binary(INCOMPLETE_HEADER, &failure)
                 .expect("the name of the header is a constant");
         }
-        if self.claim.holds() {
-            response.keep_until_sent(self.claim);
+        if !self.reservation.is_empty() {
+            response.extensions_mut().insert(self.reservation);
         }
         response
     }
@@ -158,10 +159,10 @@ impl<P: SecretsProvider> Service<P> {
         let pattern: Pattern = text.parse().map_err(|error| {
             Error::invalid_argument(format!("`{text}` is not an id or a pattern: {error}"))
         })?;
-        let claim = self.answers.claim();
+        let reservation = self.answers.reservation();
         Ok(Admitted {
-            query: Query::received(pattern, deadline, options, claim.clone()),
-            claim,
+            query: Query::received(pattern, deadline, options, reservation.clone()),
+            reservation,
             deadline,
             timeout: deadline - arrived,
         })

@@ -111,7 +111,7 @@ impl<'a> Call<'a> {
             headers.insert(MAY_ASK_USER_HEADER, HeaderValue::from_static("0"));
         }
         match self.timeout {
-            Some(timeout) => request.with_timeout(timeout),
+            Some(timeout) => request.timeout(timeout),
             None => request,
         }
     }

@@ -94,7 +94,7 @@ impl ResolverService for Script {
                 let mut error =
                     Error::unavailable("`broken` failed and nobody else has demo/broken");
                 error
-                    .metadata_mut()
+                    .own_metadata_mut()
                     .insert("keyway-failed-providers", "broken".parse().unwrap());
                 Err(error)
             }

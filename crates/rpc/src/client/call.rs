@@ -10,12 +10,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::failure::{cut_short, transport_error};
 use super::{Config, Transport};
-use crate::budget::Tally;
 use crate::buffer::{CollectError, collect};
 use crate::compression::DecompressError;
 use crate::connect::client::{Outgoing, Received};
+use crate::memory::Meter;
 use crate::request::CallOptions;
-use crate::{Body, Compression, Error, MethodSpec, Request, Response};
+use crate::{Body, Compression, Error, MethodSpec, Request, Response, request};
 
 pub(super) async fn unary<S, In, Out>(
     transport: S,
@@ -33,11 +33,12 @@ where
         let timeout = config.timeout?;
         Instant::now().checked_add(timeout)
     });
-    let claim = request.claim().cloned();
-    let request = encode(&config, spec, request, deadline)?;
+    let (parts, message) = request.into_parts();
+    let memory = parts.options.memory.clone();
+    let request = encode(&config, spec, parts, message, deadline)?;
+    let meter = Meter::new(memory.as_ref());
     // Pinned once, because it is large.
-    let tally = Tally::new(claim.as_ref());
-    let exchange = pin!(exchange(transport, &config, spec, request, deadline, tally));
+    let exchange = pin!(exchange(transport, &config, spec, request, deadline, meter));
     let response = match deadline {
         None => exchange.await?,
         Some(at) if at <= Instant::now() => return Err(expired(spec)),
@@ -45,38 +46,39 @@ where
             .await
             .map_err(|_| expired(spec))??,
     };
-    let (bytes, headers, trailers) = response.into_parts();
+    let (parts, bytes) = response.into_parts();
     let message = config.codec.decode(spec, bytes);
     let message = message.map_err(|error| Error::internal(format!("response: {error}")))?;
-    Ok(Response::from_parts(message, headers, trailers))
+    Ok(Response::from_parts(parts, message))
 }
 
 /// Makes the HTTP request.
 fn encode<In: Message + Name>(
     config: &Config,
-    spec: &MethodSpec,
-    request: Request<In>,
+    spec: &'static MethodSpec,
+    parts: request::Parts,
+    message: In,
     deadline: Option<Instant>,
 ) -> Result<http::Request<Body>, Error> {
-    let (message, metadata, extensions, options) = request.into_parts();
     let message = config.codec.encode(spec, &message);
     let message = message.map_err(|error| Error::internal(format!("request: {error}")))?;
     let outgoing = Outgoing {
         spec,
         codec: config.codec,
         origin: &config.origin,
-        metadata,
+        metadata: parts.metadata,
         remaining: deadline.map(|at| at.saturating_duration_since(Instant::now())),
-        compression: compression(config, options),
+        compression: compression(config, &parts.options),
         accept_compression: config.accept_compression,
     };
-    let get = options.get.unwrap_or(config.get) && spec.allows_get();
+    let get = parts.options.get.unwrap_or(config.get) && spec.allows_get();
     let mut request = outgoing.into_request(message, get.then_some(config.max_get_url))?;
-    *request.extensions_mut() = extensions;
+    *request.extensions_mut() = parts.extensions;
+    request.extensions_mut().insert(spec);
     Ok(request)
 }
 
-fn compression(config: &Config, options: CallOptions) -> Compression {
+fn compression(config: &Config, options: &CallOptions) -> Compression {
     match options.compress {
         None => config.compression,
         #[cfg(feature = "gzip")]
@@ -92,7 +94,7 @@ async fn exchange<S: Transport>(
     spec: &MethodSpec,
     request: http::Request<Body>,
     deadline: Option<Instant>,
-    tally: Tally<'_>,
+    mut meter: Meter<'_>,
 ) -> Result<Response<Bytes>, Error> {
     let has_expired = || deadline.is_some_and(|at| at <= Instant::now());
     let failed = |error| transport_error(error, spec, has_expired());
@@ -104,10 +106,12 @@ async fn exchange<S: Transport>(
     let received = Received::new(parts, config.codec, spec)?;
     let (encoding, limit) = (received.encoding(), config.max_message_size);
     let sensitive = spec.is_sensitive();
-    let packed = collect(pin!(body), encoding.body_limit(limit), sensitive, tally).await;
+    let body_limit = encoding.body_limit(limit);
+    let packed = collect(pin!(body), body_limit, sensitive, &mut meter).await;
     let message = match packed {
         Ok(packed) => encoding
-            .decompress(packed, limit, sensitive)
+            .decompress(packed, limit, sensitive, &mut meter)
+            .await
             .map_err(|error| match error {
                 DecompressError::TooLarge => too_large(limit),
                 DecompressError::Corrupt(cause) => {
@@ -118,7 +122,9 @@ async fn exchange<S: Transport>(
         Err(CollectError::Body(cause)) => Err(failed(cause)),
         Err(CollectError::CutShort) => Err(cut_short(spec)),
     };
-    received.finish(message)
+    let response = received.finish(message)?;
+    meter.settle(response.message().len() as u64);
+    Ok(response)
 }
 
 fn expired(spec: &MethodSpec) -> Error {

@@ -13,6 +13,7 @@ use prost::{Message, Name};
 
 pub use self::config::Config;
 pub use self::transport::Transport;
+pub use crate::memory::ReserveMemory;
 use crate::{Error, MethodSpec, Request, Response};
 
 /// Calls methods over a transport, any `tower::Service` that carries HTTP requests.

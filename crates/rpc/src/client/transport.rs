@@ -12,7 +12,7 @@ use crate::{Body, BoxError};
 ///
 /// A transport is cloned for each call, so its clones share connections, as those of
 /// `hyper_util`'s pooled client and of `keyway-http`'s `Exchange` do.
-pub trait Transport: Clone + Send + Sync + 'static + sealed::Sealed {
+pub trait Transport: Clone + Send + 'static + sealed::Sealed {
     /// The body of a response.
     type ResponseBody: http_body::Body<Data: Send, Error: Into<BoxError>> + Send;
     /// Why no response came.
@@ -38,7 +38,7 @@ impl<S> sealed::Sealed for S where S: Service<http::Request<Body>> {}
 
 impl<S, B> Transport for S
 where
-    S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + Sync + 'static,
+    S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send,
     B: http_body::Body<Data: Send, Error: Into<BoxError>> + Send,

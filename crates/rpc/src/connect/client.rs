@@ -8,12 +8,13 @@ use http::header::{
 };
 use http::response::Parts;
 use http::uri::PathAndQuery;
-use http::{Method, StatusCode, Uri};
+use http::{Extensions, Method, StatusCode, Uri};
 
 use super::content_type::{self, ContentType};
 use super::{PROTOCOL_VERSION, TIMEOUT, query, timeout};
 use crate::compression::{Compression, Encoding};
 use crate::error::wire;
+use crate::response;
 use crate::{Body, Code, Codec, Error, MethodSpec, Response, metadata};
 
 /// How many fields the protocol may add to a request.
@@ -98,10 +99,7 @@ impl Outgoing<'_> {
 fn parse(text: String) -> Result<PathAndQuery, Error> {
     let length = text.len();
     PathAndQuery::from_maybe_shared(Bytes::from(text)).map_err(|error| {
-        Error::internal(format!(
-            "a URL of {length} bytes cannot be written: {error}"
-        ))
-        .with_source(error)
+        Error::internal(format!("a URL of {length} bytes is not valid: {error}")).with_source(error)
     })
 }
 
@@ -145,6 +143,7 @@ fn assemble(method: Method, uri: Uri, headers: HeaderMap, body: Body) -> http::R
 /// An answer whose head was read.
 pub(crate) struct Received {
     headers: HeaderMap,
+    extensions: Extensions,
     encoding: Encoding,
     outcome: Outcome,
 }
@@ -189,6 +188,7 @@ impl Received {
         };
         Ok(Self {
             headers,
+            extensions: parts.extensions,
             encoding,
             outcome,
         })
@@ -204,7 +204,14 @@ impl Received {
         let mut headers = self.headers;
         let trailers = metadata::split_trailers(&mut headers);
         let mut error = match self.outcome {
-            Outcome::Success => return Ok(Response::from_parts(body?, headers, trailers)),
+            Outcome::Success => {
+                let parts = response::Parts {
+                    headers,
+                    trailers,
+                    extensions: self.extensions,
+                };
+                return Ok(Response::from_parts(parts, body?));
+            }
             Outcome::ErrorObject(status) => match body {
                 Ok(body) => wire::from_json(&body, Code::from_http_status(status))
                     .unwrap_or_else(|| inferred(status)),

@@ -49,9 +49,12 @@ impl ErrorDetail {
     ///
     /// # Errors
     ///
-    /// The detail claims to be an `M`, and its bytes are not.
-    pub fn decode<M: Message + Name + Default>(&self) -> Option<Result<M, DecodeError>> {
-        (self.type_name == M::full_name()).then(|| M::decode(self.value.clone()))
+    /// Returns [`DecodeError`] if the type is `M` and the value is not an encoded `M`.
+    pub fn decode<M: Message + Name + Default>(&self) -> Result<Option<M>, DecodeError> {
+        match self.type_name == M::full_name() {
+            true => M::decode(self.value.clone()).map(Some),
+            false => Ok(None),
+        }
     }
 }
 
@@ -94,10 +97,10 @@ mod tests {
         };
         let detail = ErrorDetail::new(&duration);
         assert_eq!(detail.type_name(), "google.protobuf.Duration");
-        assert_eq!(detail.decode::<Duration>(), Some(Ok(duration)));
-        assert_eq!(detail.decode::<Timestamp>(), None);
+        assert_eq!(detail.decode::<Duration>(), Ok(Some(duration)));
+        assert_eq!(detail.decode::<Timestamp>(), Ok(None));
         let broken = ErrorDetail::from_parts("google.protobuf.Duration", vec![0xff]);
-        assert!(matches!(broken.decode::<Duration>(), Some(Err(_))));
+        assert!(broken.decode::<Duration>().is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::HeaderMap;
+use prost::{DecodeError, Message, Name};
 
 pub use self::detail::ErrorDetail;
 use crate::Code;
@@ -41,9 +42,8 @@ struct Inner {
     code: Code,
     message: Cow<'static, str>,
     details: Vec<ErrorDetail>,
-    metadata: HeaderMap,
-    /// Whether the metadata is that of a response, which is nothing to tell others.
-    received: bool,
+    own_metadata: HeaderMap,
+    received_metadata: HeaderMap,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -90,8 +90,8 @@ impl Error {
                 code,
                 message: message.into(),
                 details: Vec::new(),
-                metadata: HeaderMap::new(),
-                received: false,
+                own_metadata: HeaderMap::new(),
+                received_metadata: HeaderMap::new(),
                 source: None,
             }),
         }
@@ -123,6 +123,35 @@ impl Error {
         &self.inner.details
     }
 
+    /// Returns the first detail of type `M`; `None` if there is none.
+    ///
+    /// ```
+    /// use keyway_rpc::{Error, ErrorDetail};
+    /// use prost_types::{Duration, Timestamp};
+    ///
+    /// let wait = Duration { seconds: 3, nanos: 0 };
+    /// let error = Error::unavailable("maintenance").with_detail(ErrorDetail::new(&wait));
+    /// assert_eq!(error.detail::<Duration>(), Ok(Some(wait)));
+    /// assert_eq!(error.detail::<Timestamp>(), Ok(None));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns [`DecodeError`] if the value of that detail is not an encoded `M`.
+    pub fn detail<M: Message + Name + Default>(&self) -> Result<Option<M>, DecodeError> {
+        self.details_of().next().transpose()
+    }
+
+    /// Returns all details of type `M`, each decoded when it is reached.
+    pub fn details_of<M>(&self) -> impl Iterator<Item = Result<M, DecodeError>>
+    where
+        M: Message + Name + Default,
+    {
+        self.details()
+            .iter()
+            .filter_map(|detail| detail.decode().transpose())
+    }
+
     /// Adds a detail.
     #[must_use]
     pub fn with_detail(mut self, detail: ErrorDetail) -> Self {
@@ -130,44 +159,38 @@ impl Error {
         self
     }
 
-    /// The error's metadata. On a client these are all headers of the response, and what it sent
-    /// as trailing metadata; on a server, what goes out as headers.
-    ///
-    /// A handler that returns the error of another call passes code, message and details on, and
-    /// the metadata only if it asked for [it to be changed](Self::metadata_mut): what a server
-    /// behind sends in its headers is not meant for callers in front.
+    /// Returns the metadata that a server sends with the error, as headers.
     #[must_use]
-    pub fn metadata(&self) -> &HeaderMap {
-        &self.inner.metadata
+    pub fn own_metadata(&self) -> &HeaderMap {
+        &self.inner.own_metadata
     }
 
-    /// The error's metadata, to change it. Names that belong to HTTP or to the protocol
-    /// (`content-type`, `connect-*` and their like) are not sent.
-    pub fn metadata_mut(&mut self) -> &mut HeaderMap {
-        self.inner.received = false;
-        &mut self.inner.metadata
+    /// Returns the metadata that a server sends with the error, for changes. Names that belong to
+    /// HTTP or to the protocol (`content-type`, `connect-*` and similar ones) are not sent, nor is what
+    /// exceeds 8 KiB or 64 fields.
+    pub fn own_metadata_mut(&mut self) -> &mut HeaderMap {
+        &mut self.inner.own_metadata
     }
 
-    /// The metadata that a server sends.
-    #[cfg(feature = "server")]
-    pub(crate) fn own_metadata(&self) -> Option<&HeaderMap> {
-        (!self.inner.received).then_some(&self.inner.metadata)
-    }
-
-    /// The error as a response of the protocol, for tower layers that answer a call themselves:
-    /// the HTTP status of its [code](Code::http_status) and a JSON object, whatever the codec of
-    /// the call is.
+    /// Returns all headers of the response that a client received, and its trailing metadata; empty
+    /// for an error that was made in this process.
     ///
-    /// ```
-    /// use keyway_rpc::Error;
-    ///
-    /// let response = Error::unauthenticated("who are you?").into_response();
-    /// assert_eq!(response.status(), 401);
-    /// ```
-    #[cfg(feature = "server")]
+    /// A handler that returns the error of another call sends code, message and details, and not this
+    /// metadata, because headers of a server behind are not meant for callers in front.
+    /// [`forward_metadata`](Self::forward_metadata) sends it.
     #[must_use]
-    pub fn into_response(self) -> http::Response<crate::Body> {
-        crate::connect::server::failure(&self)
+    pub fn received_metadata(&self) -> &HeaderMap {
+        &self.inner.received_metadata
+    }
+
+    /// Adds the [received](Self::received_metadata) metadata to the [own](Self::own_metadata) one, so
+    /// that a server sends it to its own callers.
+    #[must_use]
+    pub fn forward_metadata(mut self) -> Self {
+        for (name, value) in &self.inner.received_metadata {
+            self.inner.own_metadata.append(name, value.clone());
+        }
+        self
     }
 
     /// Attaches the local cause; it is never sent.
@@ -202,8 +225,7 @@ impl Error {
     }
 
     pub(crate) fn set_metadata(&mut self, metadata: HeaderMap) {
-        self.inner.metadata = metadata;
-        self.inner.received = true;
+        self.inner.received_metadata = metadata;
     }
 }
 
@@ -223,7 +245,8 @@ impl fmt::Debug for Error {
             .field("code", &self.inner.code)
             .field("message", &self.inner.message)
             .field("details", &self.inner.details)
-            .field("metadata", &Names(&self.inner.metadata))
+            .field("own_metadata", &Names(&self.inner.own_metadata))
+            .field("received_metadata", &Names(&self.inner.received_metadata))
             .field("source", &self.inner.source)
             .finish()
     }
@@ -257,7 +280,7 @@ mod tests {
     fn debug_shows_the_names_of_metadata_and_not_its_values() {
         let mut error = Error::internal("x");
         let value = "hunter2".parse().expect("a valid header value");
-        error.metadata_mut().insert("authorization", value);
+        error.own_metadata_mut().insert("authorization", value);
         let shown = format!("{error:?}");
         assert!(shown.contains("authorization"), "{shown}");
         assert!(!shown.contains("hunter2"), "{shown}");

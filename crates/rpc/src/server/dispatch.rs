@@ -2,41 +2,29 @@
 
 use std::io::{self, ErrorKind};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::EXPECT;
+use http::Method;
 use http::request::Parts;
-use http::{Method, Version};
 use http_body::Body as HttpBody;
 use tokio::time::{Instant, timeout};
 
-use super::guard::{CatchPanic, Expired, until, within};
+use super::catch_panic::CatchPanic;
+use super::request_body::RequestBody;
 use super::route::{Handler, Route};
-use super::shared::{Settings, Shared};
-use crate::budget::Tally;
-use crate::buffer::{CollectError, collect, drain, has_data};
+use super::settings::Settings;
+use super::timeout::{Expired, until, within};
+use crate::buffer::{CollectError, collect, has_data};
 use crate::compression::DecompressError;
-use crate::connect::server::{Negotiated, Rejection, failure, negotiate, too_large};
-use crate::{Body, BoxError, Error, MethodSpec, Request, Response};
+use crate::connect::server::{Negotiated, failure, negotiate, success, too_large};
+use crate::memory::Meter;
+use crate::{Body, BoxError, Error, MethodSpec, Request, Response, request};
 
-/// Of a request that is refused, at most this much is read before it is answered. Most clients
-/// have sent all of theirs by then, and none can send for ever. Reading costs nothing but the time
-/// that is limited as well, and a client that sees its connection break in place of the answer
-/// takes the server for unavailable and tries again.
-const DRAIN_LIMIT: usize = 64 * 1024 * 1024;
-
-/// The same where a stream can end without its connection, so that the answer arrives anyway.
-const STREAM_DRAIN_LIMIT: usize = 1024 * 1024;
-
-/// How long a refused request may take to arrive.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Answers a request to the path of `route`.
+/// Responds to a request to the path of `route`.
 pub(super) async fn respond<B>(
-    shared: Arc<Shared>,
-    route: Route,
+    settings: &Settings,
+    route: &Route,
     request: http::Request<B>,
 ) -> http::Response<Body>
 where
@@ -44,41 +32,55 @@ where
     B::Error: Into<BoxError>,
 {
     let (mut parts, body) = request.into_parts();
-    let mut body = pin!(body);
-    let settings = &shared.settings;
+    let mut body = pin!(RequestBody::new(&parts, body));
+    let method = parts.method.clone();
+    let has_body = method == Method::GET && has_body(settings, body.as_mut()).await;
     let required = settings.require_protocol_version;
-    // An HTTP/2 client may end an empty body by a frame of its own, so its end is waited for.
-    let has_body = parts.method == Method::GET && {
-        let reading = has_data(body.as_mut());
-        timeout(settings.read_timeout, reading)
-            .await
-            .unwrap_or(true)
-    };
     let negotiated = match negotiate(&parts, has_body, route.spec, required) {
         Ok(negotiated) => negotiated,
-        // A client that asks before it sends has its answer, and sends nothing then.
-        Err(rejection) if parts.headers.contains_key(EXPECT) => return rejection.into_response(),
-        Err(rejection) => return refuse(rejection, parts.version, body).await,
+        Err(rejection) => {
+            body.read_rest().await;
+            return rejection.into_response(&method);
+        }
     };
-    let answer = negotiated.answer();
+    let format = negotiated.format;
     let deadline = deadline(negotiated.timeout, settings.max_timeout);
     let called = {
         let (parts, body) = (&mut parts, body.as_mut());
         // Pinned once, because it is large.
-        let call = pin!(call(&route, settings, negotiated, parts, body, deadline));
+        let call = pin!(call(route, settings, negotiated, parts, body, deadline));
         until(deadline, call).await
     };
+    let called = called.unwrap_or_else(|Expired| Err(Failure::Request(expired(route.spec))));
     match called {
-        Ok(Ok(reply)) => answer.success(reply, settings.compression, route.spec),
-        Ok(Err(Failure::Handler(error))) => failure(&error),
-        Ok(Err(Failure::Request(error))) => refuse(error.into(), parts.version, body).await,
-        Err(Expired) => refuse(expired(route.spec).into(), parts.version, body).await,
+        Ok(response) => success(response, format, &method, settings.compression, route.spec),
+        Err(Failure::Handler(error)) => failure(&error, &method),
+        Err(Failure::Request(error)) => {
+            body.read_rest().await;
+            failure(&error, &method)
+        }
     }
 }
 
-/// Who is to blame for a call that failed.
+/// Whether a GET has a body. An HTTP/2 client may end an empty body by a frame of its own, so its end
+/// is waited for.
+async fn has_body<B>(settings: &Settings, body: Pin<&mut RequestBody<B>>) -> bool
+where
+    B: HttpBody,
+    B::Error: Into<BoxError>,
+{
+    if body.awaits_continue() {
+        return !body.is_end_stream();
+    }
+    let reading = has_data(body);
+    timeout(settings.read_timeout, reading)
+        .await
+        .unwrap_or(true)
+}
+
+/// Which side caused a call to fail.
 enum Failure {
-    /// The request: the rest of its body may be on its way still.
+    /// The request: the rest of its body may still be arriving.
     Request(Error),
     Handler(Error),
 }
@@ -98,15 +100,25 @@ where
     let codec = negotiated.codec;
     let message = read_message(settings, negotiated, body, route.spec);
     let message = message.await.map_err(Failure::Request)?;
-    let request = Request::received(message, parts, deadline);
+    let request = Request::from_parts(received(parts, deadline), message);
     let Handler::Unary(handler) = &route.handler;
     let run = CatchPanic::new(async { handler(codec, request).await });
     match run.await {
         Ok(outcome) => outcome.map_err(Failure::Handler),
-        Err(_text_stays_here) => {
-            tracing::error!(method = route.spec.path(), "a handler panicked");
+        // The text of a panic stays in this process.
+        Err(_) => {
+            tracing::error!(method = route.spec.path(), "handler panicked");
             Err(Failure::Handler(Error::internal("the handler panicked")))
         }
+    }
+}
+
+fn received(head: &mut Parts, deadline: Option<Instant>) -> request::Parts {
+    request::Parts {
+        metadata: std::mem::take(&mut head.headers),
+        extensions: std::mem::take(&mut head.extensions),
+        deadline,
+        options: request::CallOptions::default(),
     }
 }
 
@@ -121,19 +133,15 @@ where
     B::Error: Into<BoxError>,
 {
     let (encoding, limit) = (negotiated.encoding, settings.max_message_size);
+    let mut meter = Meter::default();
     let packed = match negotiated.message {
         Some(message) if message.len() > encoding.body_limit(limit) => {
             return Err(too_large(Some(message.len() as u64), limit));
         }
         Some(message) => message,
         None => {
-            let sensitive = spec.is_sensitive();
-            let reading = collect(
-                body,
-                encoding.body_limit(limit),
-                sensitive,
-                Tally::default(),
-            );
+            let body_limit = encoding.body_limit(limit);
+            let reading = collect(body, body_limit, spec.is_sensitive(), &mut meter);
             match within(settings.read_timeout, pin!(reading)).await {
                 Ok(read) => read.map_err(|error| unread(error, limit))?,
                 Err(_) => return Err(too_slow(settings.read_timeout)),
@@ -141,7 +149,8 @@ where
         }
     };
     encoding
-        .decompress(packed, limit, spec.is_sensitive())
+        .decompress(packed, limit, spec.is_sensitive(), &mut meter)
+        .await
         .map_err(|error| match error {
             DecompressError::TooLarge => too_large(None, limit),
             DecompressError::Corrupt(cause) => {
@@ -162,8 +171,8 @@ fn unread(error: CollectError, limit: usize) -> Error {
     }
 }
 
-/// Whether the framing of a body was wrong, and it did not just end: hyper says so in the kind of
-/// the I/O error at the end of the chain.
+/// Whether the framing of a body was wrong, as opposed to its early end. HTTP implementations
+/// express it in the kind of the I/O error at the end of the chain.
 fn is_malformed(cause: &(dyn std::error::Error + 'static)) -> bool {
     let error = innermost(cause).downcast_ref::<io::Error>();
     error.is_some_and(|error| {
@@ -189,44 +198,13 @@ fn too_slow(limit: Duration) -> Error {
 }
 
 fn expired(spec: &MethodSpec) -> Error {
-    Error::deadline_exceeded(format!("{} was not done within the deadline", spec.path()))
+    Error::deadline_exceeded(format!("{} did not end within the deadline", spec.path()))
 }
 
-/// Refuses a request when all of it was read.
-async fn refuse<B>(
-    rejection: Rejection,
-    version: Version,
-    body: Pin<&mut B>,
-) -> http::Response<Body>
-where
-    B: HttpBody,
-    B::Error: Into<BoxError>,
-{
-    read_rest(version, body).await;
-    rejection.into_response()
-}
-
-/// Reads what is left of a request, within bounds: a client that is still sending when the
-/// connection closes misses the answer.
-pub(super) async fn read_rest<B>(version: Version, body: Pin<&mut B>)
-where
-    B: HttpBody,
-    B::Error: Into<BoxError>,
-{
-    let limit = match version {
-        Version::HTTP_2 | Version::HTTP_3 => STREAM_DRAIN_LIMIT,
-        _ => DRAIN_LIMIT,
-    };
-    if !body.is_end_stream() {
-        // A client that is slower than this was told how to ask.
-        let _ = timeout(DRAIN_TIMEOUT, drain(body, limit)).await;
-    }
-}
-
-/// The earlier of what the client and what the server allow.
-fn deadline(asked: Option<Duration>, most: Option<Duration>) -> Option<Instant> {
-    let allowed = match (asked, most) {
-        (Some(asked), Some(most)) => asked.min(most),
+/// The earlier of the deadlines of client and server.
+fn deadline(client: Option<Duration>, server: Option<Duration>) -> Option<Instant> {
+    let allowed = match (client, server) {
+        (Some(client), Some(server)) => client.min(server),
         (Some(one), None) | (None, Some(one)) => one,
         (None, None) => return None,
     };

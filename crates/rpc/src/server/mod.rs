@@ -1,14 +1,18 @@
-//! Serving: the [`Router`] and what generated servers hand to it.
+//! Serving: the [`Router`], and what generated servers pass to it.
 
-mod answer_errors;
+mod catch_panic;
 mod dispatch;
-mod guard;
+mod methods;
 mod not_found;
+mod recover_error;
+mod request_body;
 mod route;
 mod router;
-mod shared;
+mod settings;
+mod timeout;
 
-pub use self::answer_errors::{AnswerErrors, AnswerFuture};
+pub use self::methods::Methods;
 pub use self::not_found::NotFound;
+pub use self::recover_error::{RecoverError, RecoverErrorLayer, RecoverFuture};
 pub use self::route::{IntoRoutes, Route};
 pub use self::router::{ResponseFuture, Router};

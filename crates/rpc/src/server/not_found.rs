@@ -1,4 +1,4 @@
-//! [`NotFound`]: what is at no path.
+//! [`NotFound`]: the fallback without another.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -6,15 +6,14 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use http::StatusCode;
-use http::header::EXPECT;
 use tower_service::Service;
 
-use super::dispatch;
+use super::request_body::RequestBody;
 use crate::{Body, BoxError};
 
 /// The fallback of a [`Router`](crate::Router) without another: 404 and no body, which clients read
-/// as `unimplemented`. A request is read before it is answered, up to 64 MiB of it (1 MiB over HTTP/2) for at most 2 s,
-/// so that the client is there to see the answer.
+/// as `unimplemented`. A request is read first, up to 64 MiB of it (1 MiB over HTTP/2) for at most
+/// 2 s, so that the client does not miss the response.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct NotFound;
@@ -35,10 +34,8 @@ where
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         Box::pin(async {
-            // A client that asks before it sends has its answer, and sends nothing then.
-            if !request.headers().contains_key(EXPECT) {
-                dispatch::read_rest(request.version(), pin!(request.into_body())).await;
-            }
+            let (head, body) = request.into_parts();
+            pin!(RequestBody::new(&head, body)).read_rest().await;
             let mut response = http::Response::new(Body::empty());
             *response.status_mut() = StatusCode::NOT_FOUND;
             Ok(response)

@@ -12,14 +12,13 @@ use crate::{Codec, Error, MethodSpec, Request, Response};
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// A handler without the types of its messages. Protocols decide which codec the bytes are in.
+/// A handler without the types of its messages. The protocol decides which codec the bytes are in.
 type ErasedUnary =
     dyn Fn(Codec, Request<Bytes>) -> BoxFuture<Result<Response<Bytes>, Error>> + Send + Sync;
 
 /// A method together with the function that serves it.
 ///
-/// Generated servers make their routes themselves; make one by hand to serve a method without
-/// generated code:
+/// Generated servers contain their routes. This is one without generated code:
 ///
 /// ```
 /// use keyway_rpc::{Error, MethodSpec, Request, Response, Route, Router};
@@ -39,15 +38,15 @@ pub struct Route {
     pub(super) handler: Handler,
 }
 
-/// One variant for each shape of method; streaming ones will stand beside.
+/// One variant for each shape of method.
 #[derive(Clone)]
 pub(super) enum Handler {
     Unary(Arc<ErasedUnary>),
 }
 
 impl Route {
-    /// A unary method. `handler` is called once for each request; what it returns is dropped when
-    /// the deadline passes or the client goes away.
+    /// Returns a unary method. `handler` is called once for each request; the future that it returns
+    /// is dropped when the deadline passes or the client goes away.
     pub fn unary<In, Out, H, F>(spec: &'static MethodSpec, handler: H) -> Self
     where
         In: Message + Name + Default + 'static,
@@ -74,7 +73,7 @@ impl Route {
         }
     }
 
-    /// The method.
+    /// Returns the method.
     #[must_use]
     pub fn spec(&self) -> &'static MethodSpec {
         self.spec
@@ -91,6 +90,6 @@ impl fmt::Debug for Route {
 
 /// A service that can be added to a [`Router`](crate::Router): every generated server is one.
 pub trait IntoRoutes {
-    /// One route for each method of the service.
+    /// Returns one route for each method of the service.
     fn into_routes(self) -> Vec<Route>;
 }

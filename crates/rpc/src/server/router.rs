@@ -9,22 +9,25 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tower_layer::Layer;
 use tower_service::Service;
 
 use super::dispatch;
+use super::methods::{Layered, Methods, Routed};
 use super::not_found::NotFound;
 use super::route::{IntoRoutes, Route};
-use super::shared::{Settings, Shared};
+use super::settings::Settings;
 use crate::{Body, BoxError, Compression};
 
 /// Serves methods over HTTP: a `tower::Service` for requests with any body.
 ///
-/// A router is made once and cloned for each connection; a clone is two pointers. Requests to paths
-/// that belong to no method go to the fallback, which answers 404 unless
+/// A router is made once and cloned for each connection; a clone is a few pointers. Requests to paths
+/// that belong to no method go to the fallback, which responds 404 unless
 /// [another](Router::with_fallback) was set.
 ///
-/// Whatever holds the future of a request decides about the handler: dropping it, as hyper does
-/// when the client goes away, drops the handler.
+/// The extensions of a request hold the `&'static` [`MethodSpec`](crate::MethodSpec) of its method,
+/// for [layers](Router::layer) and handlers. Dropping the future of a request, as hyper does when
+/// the client goes away, drops the handler.
 ///
 /// ```
 /// use keyway_rpc::Router;
@@ -41,16 +44,20 @@ pub struct Router<F = NotFound> {
     fallback: F,
 }
 
+/// What all clones of a router share.
+#[derive(Clone, Default)]
+struct Shared {
+    routes: HashMap<&'static str, Route>,
+    settings: Settings,
+    layered: Option<Layered>,
+}
+
 impl Router {
-    /// A router without a route.
+    /// Returns a router without a route.
     #[must_use]
     pub fn new() -> Self {
-        let shared = Shared {
-            routes: HashMap::new(),
-            settings: Settings::default(),
-        };
         Self {
-            shared: Arc::new(shared),
+            shared: Arc::default(),
             fallback: NotFound,
         }
     }
@@ -67,7 +74,7 @@ impl<F> Router<F> {
     ///
     /// # Panics
     ///
-    /// One of its paths is served already.
+    /// If one of its paths is served already.
     #[must_use]
     pub fn add_service(self, service: impl IntoRoutes) -> Self {
         service
@@ -80,12 +87,47 @@ impl<F> Router<F> {
     ///
     /// # Panics
     ///
-    /// Its path is served already.
+    /// If its path is served already.
     #[must_use]
     pub fn add_route(mut self, route: Route) -> Self {
         let path = route.spec().path();
         let before = self.shared_mut().routes.insert(path, route);
         assert!(before.is_none(), "{path} is served twice");
+        self
+    }
+
+    /// Wraps all methods of this router, those that are added later too, in a layer. The layer runs
+    /// after routing: the extensions of its requests hold the `&'static`
+    /// [`MethodSpec`](crate::MethodSpec), and the fallback is outside of it. Layers that are added
+    /// later run earlier. A layer that can fail goes inside of a
+    /// [`RecoverErrorLayer`](crate::RecoverErrorLayer).
+    ///
+    /// One service is made by the layer and cloned for each request, so that all methods share its limits.
+    /// Requests lose their method if a layer removes their extensions, and are then `internal` errors.
+    ///
+    /// ```
+    /// use keyway_rpc::{Body, MethodSpec, Router};
+    /// use tower::util::MapRequestLayer;
+    ///
+    /// let router = Router::new().layer(MapRequestLayer::new(|request: http::Request<Body>| {
+    ///     let method: Option<&&MethodSpec> = request.extensions().get();
+    ///     assert!(method.is_some_and(|method| method.service() == "demo.Clock"));
+    ///     request
+    /// }));
+    /// # drop(router);
+    /// ```
+    #[must_use]
+    pub fn layer<L, B>(mut self, layer: L) -> Self
+    where
+        L: Layer<Methods>,
+        L::Service: Service<http::Request<Body>, Response = http::Response<B>, Error = Infallible>,
+        L::Service: Clone + Send + Sync + 'static,
+        <L::Service as Service<http::Request<Body>>>::Future: Send,
+        B: Into<Body> + 'static,
+    {
+        let shared = self.shared_mut();
+        let service = layer.layer(Methods::new(shared.layered.take()));
+        shared.layered = Some(Methods::erase(service));
         self
     }
 
@@ -113,16 +155,15 @@ impl<F> Router<F> {
         self
     }
 
-    /// Gives a client this long to send the body of a request, counted from its head; a slower one
-    /// is answered with `deadline_exceeded`. Default: 30 s.
+    /// Limits the time in which a client sends the body of a request, counted from its head; a
+    /// slower one gets `deadline_exceeded`. Default: 30 s.
     #[must_use]
     pub fn read_timeout(mut self, timeout: Duration) -> Self {
         self.shared_mut().settings.read_timeout = timeout;
         self
     }
 
-    /// Ends every call after this time at the latest, whatever its client allows. Default: as long
-    /// as the client allows.
+    /// Limits every call, whatever its client allows. Default: as long as the client allows.
     #[must_use]
     pub fn max_timeout(mut self, timeout: Duration) -> Self {
         self.shared_mut().settings.max_timeout = Some(timeout);
@@ -178,23 +219,43 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        if let Some(route) = self.shared.routes.get(request.uri().path()) {
-            let (shared, route) = (Arc::clone(&self.shared), route.clone());
-            let future = Box::pin(dispatch::respond(shared, route, request));
-            return ResponseFuture {
-                kind: Kind::Call { future },
-            };
-        }
-        ResponseFuture {
-            kind: Kind::Fallback {
+        let kind = match self.shared.routes.get(request.uri().path()) {
+            Some(route) => Kind::Call {
+                future: self.shared.call(route.clone(), request),
+            },
+            None => Kind::Fallback {
                 future: self.fallback.call(request),
             },
+        };
+        ResponseFuture { kind }
+    }
+}
+
+impl Shared {
+    fn call<B>(
+        self: &Arc<Self>,
+        route: Route,
+        mut request: http::Request<B>,
+    ) -> Pin<Box<dyn Future<Output = http::Response<Body>> + Send>>
+    where
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let extensions = request.extensions_mut();
+        extensions.insert(route.spec());
+        if let Some(layered) = &self.layered {
+            let settings = self.settings.clone();
+            extensions.insert(Routed { settings, route });
+            return layered.call(request.map(Body::new));
         }
+        let shared = Arc::clone(self);
+        Box::pin(async move { dispatch::respond(&shared.settings, &route, request).await })
     }
 }
 
 pin_project_lite::pin_project! {
-    /// The response of a [`Router`] on its way. Dropping it drops the handler.
+    /// The future of a [`Router`]'s response. Dropping it drops the handler.
     pub struct ResponseFuture<F> {
         #[pin]
         kind: Kind<F>,

@@ -49,7 +49,7 @@ pub(crate) static PANIC: MethodSpec = MethodSpec::unary("/test.Echo/Panic");
 /// What a panicking handler says, and nobody may repeat.
 pub(crate) const PANIC_TEXT: &str = "the handler's own words";
 
-async fn echo(request: Request<Text>) -> Result<Response<Text>, Error> {
+pub(crate) async fn echo(request: Request<Text>) -> Result<Response<Text>, Error> {
     let mut headers = request.metadata().clone();
     let mut response = Response::new(request.into_message());
     for name in ["x-one", "x-two-bin"] {

@@ -35,8 +35,8 @@ impl keyway::CatalogService for Services {
         })?;
         let mut response = Response::new(listed);
         add_headers(response.headers_mut(), &failures);
-        if query.claim.holds() {
-            response.keep_until_sent(query.claim);
+        if !query.reservation.is_empty() {
+            response.extensions_mut().insert(query.reservation);
         }
         Ok(with_id(&caller, response))
     }

@@ -8,12 +8,13 @@ mod resolver;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use keyway_local::MemoryBudget;
 use keyway_proto::health::v1::VersionServiceServer;
 use keyway_proto::keyway::v1 as keyway;
 use keyway_proto::plugins::v1 as plugins_v1;
 use keyway_proto::resolver::v1 as resolver_v1;
 use keyway_proto::{MAY_ASK_USER_HEADER, REQUEST_ID_HEADER};
-use keyway_rpc::{Budget, Error, Request, Response, Router};
+use keyway_rpc::{Error, Request, Response, Router};
 use keyway_secrets::Pattern;
 
 use crate::authority::{Action, Gate, Permitted};
@@ -58,11 +59,11 @@ pub(crate) struct Services {
 
 /// The memory for large responses; it follows the settings.
 #[derive(Default)]
-pub(crate) struct Budgets(std::sync::Mutex<Option<(u64, Arc<Budget>)>>);
+pub(crate) struct Budgets(std::sync::Mutex<Option<(u64, Arc<MemoryBudget>)>>);
 
 impl Budgets {
     /// The memory of this size. Responses that are on their way when the size changes are counted where they were.
-    fn of_size(&self, bytes: u64) -> Arc<Budget> {
+    fn of_size(&self, bytes: u64) -> Arc<MemoryBudget> {
         let mut current = self
             .0
             .lock()
@@ -70,7 +71,7 @@ impl Budgets {
         match &*current {
             Some((size, budget)) if *size == bytes => Arc::clone(budget),
             _ => {
-                let budget = Arc::new(Budget::new(bytes));
+                let budget = Arc::new(MemoryBudget::new(bytes));
                 *current = Some((bytes, Arc::clone(&budget)));
                 budget
             }
@@ -121,7 +122,7 @@ impl Services {
             caller_pid: caller.peer.pid(),
             deadline: request.deadline().map(due),
             may_ask_user: may_ask.is_none_or(|value| value != "0"),
-            claim: budget.claim(),
+            reservation: budget.reservation(),
             budget,
         }
     }
@@ -174,7 +175,7 @@ fn with_id<M>(caller: &Caller, mut response: Response<M>) -> Response<M> {
 /// Adds the request's id to an error.
 fn error_with_id(caller: &Caller, mut error: Error) -> Error {
     error
-        .metadata_mut()
+        .own_metadata_mut()
         .insert(REQUEST_ID_HEADER, caller.request_id.header());
     error
 }

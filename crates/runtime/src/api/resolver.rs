@@ -1,8 +1,9 @@
 //! Resolving and authorizing.
 
+use keyway_local::Reservation;
 use keyway_proto::resolver::v1 as resolver;
 use keyway_proto::timestamp;
-use keyway_rpc::{Claim, Error, Request, Response};
+use keyway_rpc::{Error, Request, Response};
 use keyway_secrets::Pattern;
 
 use super::{Services, caller, error_with_id, pattern, with_id};
@@ -23,14 +24,14 @@ impl resolver::ResolverService for Services {
             Ok((resolution, _)) => found(resolution),
             Err(error) => Outcome::failed(error),
         })?;
-        let (resolution, claim) = result.map_err(|error| error_with_id(&caller, error))?;
+        let (resolution, reservation) = result.map_err(|error| error_with_id(&caller, error))?;
         let envelopes = resolution.envelopes.into_iter();
         let mut response = Response::new(resolver::GetSecretsResponse {
             envelopes: envelopes.map(|(_, envelope)| envelope).collect(),
         });
         failure::add_headers(response.headers_mut(), &resolution.failures);
-        if claim.holds() {
-            response.keep_until_sent(claim);
+        if !reservation.is_empty() {
+            response.extensions_mut().insert(reservation);
         }
         Ok(with_id(&caller, response))
     }
@@ -44,7 +45,7 @@ impl Services {
         caller: &Caller,
         asked: &Pattern,
         request: &Request<resolver::GetSecretsRequest>,
-    ) -> Result<(Resolution, Claim), Error> {
+    ) -> Result<(Resolution, Reservation), Error> {
         let action = Action::Resolve(std::slice::from_ref(asked));
         let mut permitted = self.gate.permit(caller, &action).await?;
         let query = permitted.permit.narrow(asked);
@@ -58,7 +59,7 @@ impl Services {
                 ));
             }
         }
-        result.map(|resolution| (covered(resolution, &permitted.permit), query.claim))
+        result.map(|resolution| (covered(resolution, &permitted.permit), query.reservation))
     }
 }
 

@@ -12,8 +12,8 @@ use keyway_proto::keyway::v1::{self as keyway, FailureKind};
 use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
 use keyway_proto::{INCOMPLETE_HEADER, MAY_ASK_USER_HEADER, REQUEST_ID_HEADER};
-use keyway_rpc::client::{self, Client};
-use keyway_rpc::{BinaryMetadata as _, Budget, Claim, Code, Error, Request, Response};
+use keyway_rpc::client::{self, Client, ReserveMemory};
+use keyway_rpc::{BinaryMetadata as _, Code, Error, Request, Response};
 use keyway_secrets::Pattern;
 use prost::Message as _;
 use tokio::sync::{Notify, Semaphore};
@@ -23,7 +23,7 @@ use super::flight::{Flights, Key, SharedResponse, Sharing, values_len};
 use super::registration::{Generation, Registration};
 use crate::config::PluginSettings;
 use crate::model::{PluginName, RequestId};
-use keyway_local::{escape_untrusted, format_duration};
+use keyway_local::{MemoryBudget, Reservation, escape_untrusted, format_duration};
 
 /// The largest response of a plugin.
 const MAX_RESPONSE: usize = 64 * 1024 * 1024;
@@ -148,6 +148,19 @@ impl CallError {
     }
 }
 
+/// Counts the response of a call as part of the memory that the query has reserved.
+struct ResponseMemory(Reservation);
+
+impl ReserveMemory for ResponseMemory {
+    async fn reserve(&self, bytes: u64) {
+        self.0.reserve(bytes).await;
+    }
+
+    fn release(&self, bytes: u64) {
+        self.0.release(bytes);
+    }
+}
+
 impl Handle {
     /// A handle for the plugin at the other end of `session`.
     pub(crate) fn new(
@@ -216,19 +229,19 @@ impl Handle {
         CallError::TooOld
     }
 
-    /// Calls a provider for secrets. The response is counted against `claim`.
+    /// Calls a provider for secrets. The response is counted against `reservation`.
     pub(crate) async fn get_secrets(
         &self,
         pattern: &str,
         context: &CallContext,
-        claim: &Claim,
+        reservation: &Reservation,
     ) -> Result<Secrets, CallError> {
         self.check_quota()?;
         let message = resolver::GetSecretsRequest {
             pattern: Some(pattern.into()),
         };
         let result = self
-            .counted(message, context, claim, |request| {
+            .counted(message, context, reservation, |request| {
                 self.resolver.get_secrets(request)
             })
             .await;
@@ -259,7 +272,7 @@ impl Handle {
         context: &CallContext,
         full_limit: Duration,
         sharing: Sharing,
-        (claim, budget): (&Claim, &Budget),
+        (reservation, budget): (&Reservation, &MemoryBudget),
     ) -> Result<Secrets, CallError> {
         let key = Key {
             query: pattern.clone(),
@@ -271,10 +284,16 @@ impl Handle {
                 limit: full_limit,
                 ..context.clone()
             };
-            // The callers that wait for the response may change, so the call has a claim of its own.
-            let claim = budget.claim();
-            async move { Arc::new(handle.get_secrets(pattern.as_str(), &context, &claim).await) }
-                .boxed()
+            // The callers that wait for the response may change, so the call has a reservation of its own.
+            let reservation = budget.reservation();
+            async move {
+                Arc::new(
+                    handle
+                        .get_secrets(pattern.as_str(), &context, &reservation)
+                        .await,
+                )
+            }
+            .boxed()
         };
         let limit = context.limit;
         let copied = timeout_at(Instant::now() + limit, async {
@@ -282,13 +301,13 @@ impl Handle {
                 Ok(result) => result,
                 Err(shared) => {
                     let secrets = shared.as_ref().as_ref().map_err(Clone::clone)?;
-                    claim.take(values_len(&secrets.message)).await;
+                    reservation.reserve(values_len(&secrets.message)).await;
                     Ok(secrets.clone())
                 }
             }
         });
         copied.await.unwrap_or_else(|_| {
-            Err(match claim.is_crowded() {
+            Err(match reservation.is_exhausted() {
                 true => CallError::NoRoom(limit),
                 false => CallError::TimedOut(limit),
             })
@@ -326,17 +345,17 @@ impl Handle {
         }
     }
 
-    /// Lists what a provider has, without values. The response is counted against `claim`.
+    /// Lists what a provider has, without values. The response is counted against `reservation`.
     pub(crate) async fn list_secrets(
         &self,
         pattern: &str,
         context: &CallContext,
-        claim: &Claim,
+        reservation: &Reservation,
     ) -> Result<keyway::ListSecretsResponse, CallError> {
         let message = keyway::ListSecretsRequest {
             pattern: Some(pattern.into()),
         };
-        let response = self.counted(message, context, claim, |request| {
+        let response = self.counted(message, context, reservation, |request| {
             self.catalog.list_secrets(request)
         });
         response.await.map(Response::into_message)
@@ -369,28 +388,31 @@ impl Handle {
     /// Announces to the plugin that its connection is going to be closed, by the path that it knows. Takes no permit.
     pub(crate) async fn shut_down(&self, limit: Duration) -> Result<(), Error> {
         if self.registration.generation == Generation::PluginsRegister {
-            let request = Request::new(plugins::ShutdownRequest {}).with_timeout(limit);
+            let request = Request::new(plugins::ShutdownRequest {}).timeout(limit);
             self.plugin.shutdown(request).await.map(drop)
         } else {
-            let request = Request::new(resolver::ShutdownRequest {}).with_timeout(limit);
+            let request = Request::new(resolver::ShutdownRequest {}).timeout(limit);
             self.legacy_plugin.shutdown(request).await.map(drop)
         }
     }
 
-    /// As [`call`](Self::call); the response is counted against `claim`, and read when there is room for it.
+    /// As [`call`](Self::call); the response is counted against `reservation`, and read when there is room for it.
     async fn counted<In, Out, F>(
         &self,
         message: In,
         context: &CallContext,
-        claim: &Claim,
+        reservation: &Reservation,
         method: impl FnOnce(Request<In>) -> F,
     ) -> Result<Response<Out>, CallError>
     where
         F: Future<Output = Result<Response<Out>, Error>>,
     {
-        let method = |request: Request<In>| method(request.with_claim(claim.clone()));
+        let method =
+            |request: Request<In>| method(request.memory(ResponseMemory(reservation.clone())));
         match self.call(message, context, method).await {
-            Err(CallError::TimedOut(limit)) if claim.is_crowded() => Err(CallError::NoRoom(limit)),
+            Err(CallError::TimedOut(limit)) if reservation.is_exhausted() => {
+                Err(CallError::NoRoom(limit))
+            }
             result => result,
         }
     }
@@ -413,8 +435,7 @@ impl Handle {
         };
         let _permit = permit.expect("the semaphore is never closed");
         let waited = begun.elapsed();
-        let mut request = Request::new(message);
-        request.set_deadline(deadline);
+        let mut request = Request::new(message).deadline_at(deadline);
         let headers = request.metadata_mut();
         headers.insert(REQUEST_ID_HEADER, context.request_id.header());
         if !context.may_ask_user {

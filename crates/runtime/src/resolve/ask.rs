@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use keyway_local::{MemoryBudget, Reservation};
 use keyway_proto::keyway::v1::FailureKind;
-use keyway_rpc::{Budget, Claim};
 use keyway_secrets::Pattern;
 use tokio::time::{Instant, timeout_at};
 
@@ -32,23 +32,23 @@ pub(crate) struct Query {
     /// Whether providers may ask the user.
     pub(crate) may_ask_user: bool,
     /// What the responses take of the memory that is set aside for them.
-    pub(crate) claim: Claim,
+    pub(crate) reservation: Reservation,
     /// The memory for responses that several callers share.
-    pub(crate) budget: Arc<Budget>,
+    pub(crate) budget: Arc<MemoryBudget>,
 }
 
 impl Query {
     /// A query without a deadline that may ask the user.
     #[cfg(test)]
     pub(super) fn for_tests(pattern: &str) -> Self {
-        let budget = Arc::new(Budget::new(1 << 20));
+        let budget = Arc::new(MemoryBudget::new(1 << 20));
         Self {
             pattern: pattern.parse().expect("a pattern"),
             request_id: RequestId::next(),
             caller_pid: None,
             deadline: None,
             may_ask_user: true,
-            claim: budget.claim(),
+            reservation: budget.reservation(),
             budget,
         }
     }
@@ -343,11 +343,11 @@ async fn secrets(
     };
     if sharing == Sharing::default() {
         return handle
-            .get_secrets(pattern.as_str(), context, &query.claim)
+            .get_secrets(pattern.as_str(), context, &query.reservation)
             .await;
     }
     let full_limit = full_limit(query, &candidate.view);
-    let memory = (&query.claim, &*query.budget);
+    let memory = (&query.reservation, &*query.budget);
     handle
         .get_shared(pattern, context, full_limit, sharing, memory)
         .await

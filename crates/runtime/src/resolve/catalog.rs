@@ -80,7 +80,7 @@ async fn one(
     view.record.request();
     let context = ask::context(query, view);
     let response = handle
-        .list_secrets(candidate.query.as_str(), &context, &query.claim)
+        .list_secrets(candidate.query.as_str(), &context, &query.reservation)
         .await;
     match response {
         Ok(response) => Ok(admit(query, view, permit, response.secrets)),

@@ -198,7 +198,9 @@ pub(crate) fn add_headers(headers: &mut http::HeaderMap, failures: &[Failure]) {
 pub(crate) fn with_failures(error: Error, failures: &[Failure]) -> Error {
     let mut error = error.with_detail(ErrorDetail::new(&to_wire(failures)));
     if let Some(names) = names(failures) {
-        error.metadata_mut().insert(FAILED_PROVIDERS_HEADER, names);
+        error
+            .own_metadata_mut()
+            .insert(FAILED_PROVIDERS_HEADER, names);
     }
     error
 }

@@ -149,7 +149,7 @@ impl Sent {
             .context("unpacking the request message")?;
         let mut request = Request::new(message);
         if let Some(timeout) = self.request.timeout_ms {
-            request = request.with_timeout(Duration::from_millis(timeout.into()));
+            request = request.timeout(Duration::from_millis(timeout.into()));
         }
         headers::append(request.metadata_mut(), &self.request.request_headers);
         Ok(request)
@@ -186,7 +186,7 @@ fn failure(error: &Error) -> ClientResponseResult {
     };
     ClientResponseResult {
         error: Some(reported),
-        response_headers: headers::from_map(error.metadata()),
+        response_headers: headers::from_map(error.received_metadata()),
         ..ClientResponseResult::default()
     }
 }

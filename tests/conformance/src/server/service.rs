@@ -56,8 +56,8 @@ async fn answer<M: Message + Name>(
     let data = match definition.response {
         Some(Defined::Error(error)) => {
             let mut error = failure(error, &info);
-            headers::append(error.metadata_mut(), &definition.response_headers);
-            headers::append(error.metadata_mut(), &definition.response_trailers);
+            headers::append(error.own_metadata_mut(), &definition.response_headers);
+            headers::append(error.own_metadata_mut(), &definition.response_trailers);
             return Err(error);
         }
         Some(Defined::ResponseData(data)) => data,

@@ -108,7 +108,7 @@ fn broken() -> Error {
     let mut error =
         Error::unavailable("nothing was found, and the provider `vault` failed: it is sealed");
     error
-        .metadata_mut()
+        .own_metadata_mut()
         .insert(FAILED_PROVIDERS_HEADER, "vault".parse().unwrap());
     error
 }

@@ -76,11 +76,8 @@ impl Daemon {
 }
 
 fn kinds(error: &Error) -> Vec<FailureKind> {
-    let details = error.details().iter();
-    let failures: Failures = details
-        .filter_map(|detail| detail.decode().and_then(Result::ok))
-        .next()
-        .unwrap_or_default();
+    let failures: Option<Failures> = error.detail().expect("valid");
+    let failures = failures.unwrap_or_default();
     failures.providers.iter().map(|one| one.kind()).collect()
 }
 
@@ -250,10 +247,7 @@ async fn a_used_up_quota_is_not_asked_again_before_its_time() {
     vault.set_reply(slow(0, "value"));
     let error = daemon.resolve(&query("db/x")).await.expect_err("an error");
     assert_eq!(kinds(&error), [FailureKind::Quota]);
-    let detail: Failures = error.details()[0]
-        .decode()
-        .expect("failures")
-        .expect("valid");
+    let detail: Failures = error.detail().expect("valid").expect("failures");
     let after = detail.providers[0].retry_after.expect("a time");
     assert_eq!(after.seconds, 20, "{after:?}");
     assert_eq!(vault.n_calls(), 1);
@@ -379,10 +373,7 @@ async fn a_failed_plugin_fails_at_once_with_the_time_of_its_next_start() {
         Availability::Failed { kind, next_start },
     );
     let error = daemon.resolve(&query("db/x")).await.expect_err("an error");
-    let detail: Failures = error.details()[0]
-        .decode()
-        .expect("failures")
-        .expect("valid");
+    let detail: Failures = error.detail().expect("valid").expect("failures");
     assert_eq!(detail.providers[0].kind(), FailureKind::Down);
     assert!(detail.providers[0].retry_after.is_some());
     assert_eq!(daemon.elapsed(), Duration::ZERO);

@@ -200,13 +200,9 @@ fn the_metadata_of_an_error_and_of_a_partial_result_is_bounded() {
     add_headers(&mut headers, &failures);
     assert!(size(&headers) <= 8 * 1024, "{}", size(&headers));
     let error = with_failures(Error::unavailable("uncertain"), &failures);
-    assert!(size(error.metadata()) <= 8 * 1024);
-    let details: Vec<keyway::Failures> = error
-        .details()
-        .iter()
-        .filter_map(|detail| detail.decode().and_then(Result::ok))
-        .collect();
-    assert_eq!(details, [to_wire(&failures)]);
+    assert!(size(error.own_metadata()) <= 8 * 1024);
+    let details: Result<Vec<keyway::Failures>, _> = error.details_of().collect();
+    assert_eq!(details, Ok(vec![to_wire(&failures)]));
     let mut headers = http::HeaderMap::new();
     add_headers(&mut headers, &[]);
     assert!(headers.is_empty());

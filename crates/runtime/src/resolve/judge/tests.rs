@@ -100,11 +100,7 @@ fn failing(plugin: &str, kind: FailureKind, message: &str) -> Admitted {
 }
 
 fn failures(error: &Error) -> Vec<(String, FailureKind)> {
-    let details = error.details().iter();
-    let wire: keyway::Failures = details
-        .filter_map(|detail| detail.decode().and_then(Result::ok))
-        .next()
-        .expect("the failures");
+    let wire: keyway::Failures = error.detail().expect("valid").expect("the failures");
     wire.providers
         .iter()
         .map(|failure| (failure.name().to_owned(), failure.kind()))
@@ -134,7 +130,7 @@ fn a_failed_provider_makes_an_id_uncertain_with_its_kind_and_the_way_out() {
         "cannot tell what db/password is: vault is locked: pass is locked. `keyway plugins disable vault` answers without it."
     );
     assert_eq!(failures(&error), [("vault".into(), FailureKind::Locked)]);
-    assert_eq!(error.metadata()[FAILED_PROVIDERS_HEADER], "vault");
+    assert_eq!(error.own_metadata()[FAILED_PROVIDERS_HEADER], "vault");
 }
 
 #[test]
@@ -217,7 +213,7 @@ fn nothing_is_not_found_and_names_the_excluded_plugins_only() {
         error.message(),
         "no provider has a secret that matches db/password"
     );
-    assert!(error.details().is_empty() && error.metadata().is_empty());
+    assert!(error.details().is_empty() && error.own_metadata().is_empty());
     let error = Case::new("")
         .provider("a", "**", Admitted::nothing())
         .excluded("vault")

@@ -1,17 +1,8 @@
-//! What all clones of a router share: its routes and settings.
+//! The settings of a router.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use super::route::Route;
 use crate::Compression;
-
-/// What all clones of a router share.
-#[derive(Clone)]
-pub(super) struct Shared {
-    pub(super) routes: HashMap<&'static str, Route>,
-    pub(super) settings: Settings,
-}
 
 #[derive(Clone, Debug)]
 pub(super) struct Settings {

@@ -1,61 +1,33 @@
-//! The server's half: what a request asks for, and how answers are written.
+//! [`negotiate`]: what the head of a request says about the call.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, VARY,
-};
+use http::Method;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{HeaderName, Method, StatusCode};
 
-use super::content_type::{self, ContentType};
-use super::query::Query;
-use super::{PROTOCOL_VERSION, TIMEOUT, timeout};
-use crate::compression::{Compression, Encoding};
-use crate::response::Kept;
-use crate::{Body, Codec, Error, MethodSpec, Response, metadata};
+use super::super::content_type::{self, ContentType};
+use super::super::query::Query;
+use super::super::{PROTOCOL_VERSION, TIMEOUT, timeout};
+use super::response::{Format, Rejection};
+use crate::compression::Encoding;
+use crate::{Codec, Error, MethodSpec};
 
-const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
-
-/// What a request asks for, before its message was read.
+/// A call before its message was read.
 #[derive(Debug)]
 pub(crate) struct Negotiated {
     pub(crate) codec: Codec,
     pub(crate) timeout: Option<Duration>,
-    /// The coding of the message that came.
+    /// The coding of the request's message.
     pub(crate) encoding: Encoding,
-    /// For a GET the message, still encoded; for a POST it is the body.
+    /// The message of a GET, still encoded; that of a POST is the body.
     pub(crate) message: Option<Bytes>,
-    answer: Answer,
-}
-
-/// What the answer must look like.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Answer {
-    codec: Codec,
-    gzip_accepted: bool,
-    varies: bool,
-}
-
-/// A request that is answered without a handler, or even without an error object.
-#[derive(Debug)]
-pub(crate) enum Rejection {
-    Method { allow: &'static str },
-    MediaType { accept_post: &'static str },
-    Failed(Error),
-}
-
-impl From<Error> for Rejection {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
+    pub(crate) format: Format,
 }
 
 /// Reads everything but the message. The order of the checks is that of connect-go: verb, content
-/// type, codings, version; a wrong time-out is told only when the rest is right. `has_body` is asked
-/// of a GET alone.
+/// type, codings, version, and the timeout last. `has_body` counts for a GET alone.
 pub(crate) fn negotiate(
     parts: &Parts,
     has_body: bool,
@@ -71,15 +43,15 @@ pub(crate) fn negotiate(
     }
 }
 
-/// The fields of a request that the protocol reads, found in one pass: each look-up in a header
-/// map costs a hash. Of a field that is repeated, the first counts.
+/// The fields of a request that the protocol reads, found in one pass, because each look-up in a
+/// header map costs a hash. Of a field that is repeated, the first counts.
 #[derive(Default)]
 struct Fields<'a> {
     content_type: Option<&'a HeaderValue>,
     content_encoding: Option<&'a HeaderValue>,
     version: Option<&'a HeaderValue>,
     timeout: Option<&'a HeaderValue>,
-    /// Whether any coding was named, and whether gzip was.
+    /// `None` without the field; `true` if it names gzip.
     accept_encoding: Option<bool>,
 }
 
@@ -106,7 +78,7 @@ impl<'a> Fields<'a> {
         fields
     }
 
-    /// Without `accept-encoding` the client is assumed to read what it wrote.
+    /// Without `accept-encoding` the client is assumed to accept the coding of its request.
     fn accepts_gzip(&self, request: Encoding) -> bool {
         self.accept_encoding
             .unwrap_or(request != Encoding::Identity)
@@ -115,7 +87,7 @@ impl<'a> Fields<'a> {
 
 fn names_gzip(line: &HeaderValue) -> bool {
     let mut names = line.as_bytes().split(|byte| *byte == b',');
-    names.any(|name| name.trim_ascii() == b"gzip")
+    names.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"gzip"))
 }
 
 fn negotiate_post(
@@ -130,10 +102,9 @@ fn negotiate_post(
     };
     let encoding = encoding(fields.content_encoding.map(HeaderValue::as_bytes))?;
     check_version(fields.version, require_version)?;
-    let answer = Answer {
+    let format = Format {
         codec,
         gzip_accepted: fields.accepts_gzip(encoding),
-        varies: false,
     };
     let timeout = read_timeout(fields.timeout)?;
     Ok(Negotiated {
@@ -141,7 +112,7 @@ fn negotiate_post(
         timeout,
         encoding,
         message: None,
-        answer,
+        format,
     })
 }
 
@@ -170,10 +141,9 @@ fn negotiate_get(parts: &Parts, spec: &MethodSpec) -> Result<Negotiated, Rejecti
     let message = query.message_bytes();
     let message = message
         .ok_or_else(|| Error::invalid_argument("the query parameter `message` is not base64"))?;
-    let answer = Answer {
+    let format = Format {
         codec,
         gzip_accepted: fields.accepts_gzip(encoding),
-        varies: true,
     };
     let timeout = read_timeout(fields.timeout)?;
     Ok(Negotiated {
@@ -181,7 +151,7 @@ fn negotiate_get(parts: &Parts, spec: &MethodSpec) -> Result<Negotiated, Rejecti
         timeout,
         encoding,
         message: Some(message),
-        answer,
+        format,
     })
 }
 
@@ -236,99 +206,4 @@ fn read_timeout(value: Option<&HeaderValue>) -> Result<Option<Duration>, Error> 
             "parse timeout: {value:?} is not a number of milliseconds with at most 10 digits"
         ))
     })
-}
-
-impl Negotiated {
-    pub(crate) fn answer(&self) -> Answer {
-        self.answer
-    }
-}
-
-impl Answer {
-    /// The response of a call that succeeded.
-    pub(crate) fn success(
-        self,
-        mut reply: Response<Bytes>,
-        compression: Compression,
-        spec: &MethodSpec,
-    ) -> http::Response<Body> {
-        let kept = reply.take_kept();
-        let (message, headers, trailers) = reply.into_parts();
-        let encoding = match self.gzip_accepted {
-            true => compression.encoding_for(message.len()),
-            false => Encoding::Identity,
-        };
-        let message = encoding.compress(message, spec.is_sensitive());
-        let message = match kept {
-            Some(kept) => Bytes::from_owner(Keeping {
-                message,
-                _kept: kept,
-            }),
-            None => message,
-        };
-        let mut response = http::Response::new(Body::full(message));
-        let to = response.headers_mut();
-        to.insert(CONTENT_TYPE, self.codec.content_type());
-        if let Some(name) = encoding.header() {
-            to.insert(CONTENT_ENCODING, name);
-        }
-        if self.varies {
-            to.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-        }
-        metadata::append_application(to, &headers);
-        metadata::append_trailers(to, &trailers);
-        response
-    }
-}
-
-/// A message, and what lives as long as its bytes.
-struct Keeping {
-    message: Bytes,
-    _kept: Kept,
-}
-
-impl AsRef<[u8]> for Keeping {
-    fn as_ref(&self) -> &[u8] {
-        &self.message
-    }
-}
-
-/// The response of a call that failed: JSON whatever the codec of the call, never compressed.
-pub(crate) fn failure(error: &Error) -> http::Response<Body> {
-    let mut response = http::Response::new(Body::full(crate::error::wire::to_json(error)));
-    *response.status_mut() = error.code().http_status();
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(metadata) = error.own_metadata() {
-        metadata::append_application(headers, metadata);
-    }
-    response
-}
-
-impl Rejection {
-    /// Wrong verbs and content types are answered without a body: the status alone makes clients
-    /// infer the right code.
-    pub(crate) fn into_response(self) -> http::Response<Body> {
-        let (status, name, value) = match self {
-            Self::Method { allow } => (StatusCode::METHOD_NOT_ALLOWED, ALLOW, allow),
-            Self::MediaType { accept_post } => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, ACCEPT_POST, accept_post)
-            }
-            Self::Failed(error) => return failure(&error),
-        };
-        let mut response = http::Response::new(Body::empty());
-        *response.status_mut() = status;
-        response
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
-        response
-    }
-}
-
-/// The error of a message that is longer than the limit.
-pub(crate) fn too_large(size: Option<u64>, limit: usize) -> Error {
-    let size: Cow<'_, str> = size.map_or("".into(), |size| format!(" {size}").into());
-    Error::resource_exhausted(format!(
-        "message size{size} is larger than configured max {limit}"
-    ))
 }

@@ -1,0 +1,179 @@
+//! [`ReserveMemory`]: how a client asks for the memory that responses take.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// Messages of at most this many bytes are not counted.
+const UNCOUNTED: u64 = 64 * 1024;
+
+/// What is reserved at once while the length of a message is unknown.
+const STEP: u64 = 16 * 1024 * 1024;
+
+/// Limits the memory that the responses of several calls take together.
+///
+/// [`Request::memory`](crate::Request::memory) attaches a budget to one call. The client reserves
+/// what a response takes once it is decompressed, before that memory is allocated: the whole length if the
+/// response announces one, and 16 MiB at a time while it does not. What a step reserved in excess
+/// is released when the length is known, and everything is released if the call fails. Responses of at
+/// most 64 KiB are not counted.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use keyway_rpc::client::ReserveMemory;
+///
+/// /// Counts, and never refuses.
+/// #[derive(Default)]
+/// struct Counter(AtomicU64);
+///
+/// impl ReserveMemory for Counter {
+///     async fn reserve(&self, bytes: u64) {
+///         self.0.fetch_add(bytes, Ordering::Relaxed);
+///     }
+///
+///     fn release(&self, bytes: u64) {
+///         self.0.fetch_sub(bytes, Ordering::Relaxed);
+///     }
+/// }
+/// ```
+pub trait ReserveMemory: Send + Sync + 'static {
+    /// Waits until `bytes` more bytes may be in memory, and reserves them. The deadline of the call
+    /// bounds the wait.
+    ///
+    /// A response that does not announce its length calls this several times. An implementation
+    /// that makes a call wait although it holds a reservation must be prepared for two calls that
+    /// wait for each other.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future must not have reserved anything.
+    fn reserve(&self, bytes: u64) -> impl Future<Output = ()> + Send;
+
+    /// Returns `bytes` bytes of what was reserved.
+    fn release(&self, bytes: u64);
+}
+
+/// A [`ReserveMemory`] of any type.
+pub(crate) type SharedBudget = Arc<dyn ErasedBudget>;
+
+pub(crate) trait ErasedBudget: Send + Sync {
+    fn reserve(&self, bytes: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
+    fn release(&self, bytes: u64);
+}
+
+impl<T: ReserveMemory> ErasedBudget for T {
+    fn reserve(&self, bytes: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(ReserveMemory::reserve(self, bytes))
+    }
+
+    fn release(&self, bytes: u64) {
+        ReserveMemory::release(self, bytes);
+    }
+}
+
+/// Counts one message against a budget. Dropping it releases what was not [settled](Self::settle).
+#[derive(Default)]
+pub(crate) struct Meter<'a> {
+    budget: Option<&'a dyn ErasedBudget>,
+    reserved: u64,
+}
+
+impl<'a> Meter<'a> {
+    #[cfg(feature = "client")]
+    pub(crate) fn new(budget: Option<&'a SharedBudget>) -> Self {
+        Self {
+            budget: budget.map(|budget| &**budget),
+            reserved: 0,
+        }
+    }
+
+    /// Reserves a message whose length is known.
+    pub(crate) async fn announce(&mut self, bytes: u64) {
+        if bytes > UNCOUNTED {
+            self.reserve(bytes).await;
+        }
+    }
+
+    /// Reserves what is needed to hold `bytes` bytes, of which more may come.
+    pub(crate) async fn reach(&mut self, bytes: u64) {
+        if bytes > self.reserved.max(UNCOUNTED) {
+            self.reserve(STEP.max(bytes - self.reserved)).await;
+        }
+    }
+
+    /// Releases what exceeds the message, whose length is `bytes`. The rest stays reserved.
+    pub(crate) fn settle(mut self, bytes: u64) {
+        self.reserved = self.reserved.saturating_sub(bytes);
+    }
+
+    async fn reserve(&mut self, bytes: u64) {
+        if let Some(budget) = self.budget {
+            budget.reserve(bytes).await;
+            self.reserved += bytes;
+        }
+    }
+}
+
+impl Drop for Meter<'_> {
+    fn drop(&mut self) {
+        if let Some(budget) = self.budget
+            && self.reserved > 0
+        {
+            budget.release(self.reserved);
+        }
+    }
+}
+
+#[cfg(all(test, feature = "client"))]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    #[derive(Default)]
+    struct Counter(AtomicU64);
+
+    impl ReserveMemory for Counter {
+        async fn reserve(&self, bytes: u64) {
+            self.0.fetch_add(bytes, Ordering::Relaxed);
+        }
+
+        fn release(&self, bytes: u64) {
+            self.0.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn counter() -> (Arc<Counter>, SharedBudget) {
+        let counter = Arc::new(Counter::default());
+        let budget: SharedBudget = counter.clone();
+        (counter, budget)
+    }
+
+    #[tokio::test]
+    async fn a_message_of_unknown_length_is_reserved_in_steps_and_the_excess_released() {
+        let (counter, budget) = counter();
+        let reserved = || counter.0.load(Ordering::Relaxed);
+        let mut meter = Meter::new(Some(&budget));
+        meter.reach(UNCOUNTED).await;
+        assert_eq!(reserved(), 0);
+        meter.reach(UNCOUNTED + 1).await;
+        assert_eq!(reserved(), STEP);
+        meter.reach(17 * MIB).await;
+        assert_eq!(reserved(), 2 * STEP);
+        meter.settle(18 * MIB);
+        assert_eq!(reserved(), 18 * MIB);
+    }
+
+    #[tokio::test]
+    async fn a_failed_message_releases_everything() {
+        let (counter, budget) = counter();
+        let mut meter = Meter::new(Some(&budget));
+        meter.announce(3 * MIB).await;
+        assert_eq!(counter.0.load(Ordering::Relaxed), 3 * MIB);
+        drop(meter);
+        assert_eq!(counter.0.load(Ordering::Relaxed), 0);
+    }
+}

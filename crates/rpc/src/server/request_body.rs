@@ -1,0 +1,97 @@
+//! [`RequestBody`]: what remains of a request when it is refused.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::header::EXPECT;
+use http::request::Parts;
+use http::{HeaderMap, Version};
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::timeout;
+
+use crate::BoxError;
+use crate::buffer::drain;
+
+/// At most this much of a refused request is read before it is responded to. Most clients have sent
+/// all of theirs by then, and no client can send for ever. A client that sees its connection break
+/// instead of a response takes the server for unavailable and tries again.
+const DRAIN_LIMIT: usize = 64 * 1024 * 1024;
+
+/// The same where a stream can end without its connection, so that the response arrives anyway.
+const STREAM_DRAIN_LIMIT: usize = 1024 * 1024;
+
+/// How long a refused request may take to arrive.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+pin_project_lite::pin_project! {
+    /// The body of a request, which can be read to its end before the request is refused.
+    pub(super) struct RequestBody<B> {
+        #[pin]
+        body: B,
+        version: Version,
+        awaits_continue: bool,
+    }
+}
+
+impl<B> RequestBody<B> {
+    pub(super) fn new(head: &Parts, body: B) -> Self {
+        Self::of(head.version, &head.headers, body)
+    }
+
+    pub(super) fn of(version: Version, headers: &HeaderMap, body: B) -> Self {
+        Self {
+            body,
+            version,
+            awaits_continue: headers.contains_key(EXPECT),
+        }
+    }
+
+    /// Whether the client waits for `100 Continue`, which a server sends when the body is polled
+    /// for the first time.
+    pub(super) fn awaits_continue(&self) -> bool {
+        self.awaits_continue
+    }
+}
+
+impl<B> RequestBody<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    /// Reads what is left of the request, within bounds, because a client that is still sending when
+    /// the connection closes misses the response. A client that waits for `100 Continue` sends
+    /// nothing after a final response, and its body is not polled (RFC 9110 section 10.1.1).
+    pub(super) async fn read_rest(self: Pin<&mut Self>) {
+        let limit = match self.version {
+            Version::HTTP_2 | Version::HTTP_3 => STREAM_DRAIN_LIMIT,
+            _ => DRAIN_LIMIT,
+        };
+        if !self.awaits_continue && !self.is_end_stream() {
+            // A slower client may miss the response.
+            let _ = timeout(DRAIN_TIMEOUT, drain(self, limit)).await;
+        }
+    }
+}
+
+impl<B: Body> Body for RequestBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let this = self.project();
+        *this.awaits_continue = false;
+        this.body.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
