@@ -100,6 +100,24 @@ impl Accumulator {
     pub(crate) fn freeze(mut self) -> Bytes {
         freeze(std::mem::take(&mut self.buffer), self.sensitive)
     }
+
+    /// Returns the buffer, which is not zeroed any more.
+    #[cfg(feature = "json")]
+    pub(crate) fn into_vec(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
+    }
+}
+
+#[cfg(feature = "json")]
+impl std::io::Write for Accumulator {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Drop for Accumulator {

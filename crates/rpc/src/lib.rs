@@ -69,6 +69,8 @@ mod compression;
 #[cfg(any(feature = "client", feature = "server"))]
 mod connect;
 mod error;
+#[cfg(feature = "json")]
+pub mod json;
 mod memory;
 mod metadata;
 mod method;
@@ -80,8 +82,6 @@ mod server;
 pub use self::body::Body;
 pub use self::code::{Code, ParseCodeError};
 pub use self::codec::Codec;
-#[cfg(feature = "json")]
-pub use self::codec::json;
 pub use self::compression::Compression;
 pub use self::error::{BoxError, Error, ErrorDetail};
 pub use self::metadata::{BinaryMetadata, BinaryMetadataError};

@@ -1,7 +1,7 @@
 //! Codecs: how a message becomes bytes.
 
 #[cfg(feature = "json")]
-pub mod json;
+mod json;
 
 use bytes::Bytes;
 use http::HeaderValue;

@@ -1,0 +1,50 @@
+//! [`WipedMessage`]: a dynamic message that leaves no copy behind.
+
+use prost_reflect::{DynamicMessage, MapKey, Value};
+use zeroize::Zeroize;
+
+/// A message whose strings and bytes are zeroed when it is dropped.
+pub(super) struct WipedMessage(pub(super) DynamicMessage);
+
+impl Drop for WipedMessage {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
+fn wipe(message: &mut DynamicMessage) {
+    for (_, value) in message.take_fields() {
+        wipe_value(value);
+    }
+}
+
+fn wipe_value(value: Value) {
+    match value {
+        Value::String(mut text) => text.zeroize(),
+        Value::Bytes(bytes) => {
+            // Bytes that came from JSON have one reference; others belong to an encoded message,
+            // which zeroes itself.
+            if let Ok(mut bytes) = bytes.try_into_mut() {
+                bytes.zeroize();
+            }
+        }
+        Value::Message(mut message) => wipe(&mut message),
+        Value::List(values) => values.into_iter().for_each(wipe_value),
+        Value::Map(entries) => {
+            for (key, value) in entries {
+                if let MapKey::String(mut key) = key {
+                    key.zeroize();
+                }
+                wipe_value(value);
+            }
+        }
+        Value::Bool(_)
+        | Value::I32(_)
+        | Value::I64(_)
+        | Value::U32(_)
+        | Value::U64(_)
+        | Value::F32(_)
+        | Value::F64(_)
+        | Value::EnumNumber(_) => {}
+    }
+}
