@@ -21,6 +21,142 @@ const RAW: &[&str] = &[
 /// Words that cannot even be raw identifiers.
 const SUFFIXED: &[&str] = &["_", "super", "self", "Self", "extern", "crate"];
 
+/// Names that a method cannot have: those of generated items, and those of methods and functions of
+/// traits that every generated client, or an implementation of a generated trait, may have.
+/// An inherent method would hide them, and a method of the generated trait would be ambiguous with
+/// them.
+const RESERVED: &[&str] = &[
+    // The generated client, and its `Debug`.
+    "fmt",
+    "new",
+    "with_config",
+    // Traits of every type.
+    "borrow",
+    "borrow_mut",
+    "type_id",
+    // The prelude of edition 2024.
+    "as_mut",
+    "as_ref",
+    "async_call",
+    "async_call_mut",
+    "async_call_once",
+    "call",
+    "call_mut",
+    "call_once",
+    "clone",
+    "clone_from",
+    "clone_into",
+    "default",
+    "drop",
+    "eq",
+    "extend",
+    "extend_one",
+    "from",
+    "from_iter",
+    "into",
+    "into_future",
+    "into_iter",
+    "ne",
+    "poll",
+    "to_owned",
+    "to_string",
+    "try_from",
+    "try_into",
+    // `Ord` and `PartialOrd`.
+    "clamp",
+    "cmp",
+    "ge",
+    "gt",
+    "le",
+    "lt",
+    "max",
+    "min",
+    "partial_cmp",
+    // `Iterator`, `DoubleEndedIterator` and `ExactSizeIterator`.
+    "advance_back_by",
+    "advance_by",
+    "all",
+    "any",
+    "array_chunks",
+    "by_ref",
+    "chain",
+    "cloned",
+    "cmp_by",
+    "collect",
+    "collect_into",
+    "copied",
+    "count",
+    "cycle",
+    "enumerate",
+    "eq_by",
+    "filter",
+    "filter_map",
+    "find",
+    "find_map",
+    "flat_map",
+    "flatten",
+    "fold",
+    "for_each",
+    "fuse",
+    "inspect",
+    "intersperse",
+    "intersperse_with",
+    "is_empty",
+    "is_partitioned",
+    "is_sorted",
+    "is_sorted_by",
+    "is_sorted_by_key",
+    "last",
+    "len",
+    "map",
+    "map_while",
+    "map_windows",
+    "max_by",
+    "max_by_key",
+    "min_by",
+    "min_by_key",
+    "next",
+    "next_back",
+    "next_chunk",
+    "nth",
+    "nth_back",
+    "partial_cmp_by",
+    "partition",
+    "partition_in_place",
+    "peekable",
+    "position",
+    "product",
+    "reduce",
+    "rev",
+    "rfind",
+    "rfold",
+    "rposition",
+    "scan",
+    "size_hint",
+    "skip",
+    "skip_while",
+    "step_by",
+    "sum",
+    "take",
+    "take_while",
+    "try_collect",
+    "try_find",
+    "try_fold",
+    "try_for_each",
+    "try_reduce",
+    "try_rfold",
+    "unzip",
+    "zip",
+];
+
+/// The name of a method, made of its name in Rust's style.
+pub(crate) fn method(name: &str) -> String {
+    match RESERVED.contains(&name) {
+        true => format!("{name}_"),
+        false => name.to_owned(),
+    }
+}
+
 /// The name of a field or a module.
 pub(crate) fn snake(name: &str) -> String {
     sanitize(name.to_snake_case())
@@ -152,6 +288,16 @@ mod tests {
         assert_eq!(camel("get_secrets_response"), "GetSecretsResponse");
         assert_eq!(camel("self"), "Self_");
         assert_eq!(snake("2fa"), "_2fa");
+    }
+
+    #[test]
+    fn reserved_names_of_methods_get_an_underscore() {
+        for name in ["clone", "next", "with_config", "fmt"] {
+            assert_eq!(method(name), format!("{name}_"));
+        }
+        for name in ["get", "clone_", "list", "r#type"] {
+            assert_eq!(method(name), name);
+        }
     }
 
     #[test]

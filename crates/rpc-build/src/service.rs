@@ -7,21 +7,26 @@ use prost_build::{Method, Service, ServiceGenerator};
 use prost_types::method_options::IdempotencyLevel;
 
 use crate::message::Redaction;
-use crate::naming::ServiceNames;
+use crate::naming::{self, ServiceNames};
 use crate::settings::{Emit, Settings};
 
-// Messages may have the names of what every module can see otherwise.
+// Full paths, because messages may have the names of items of the prelude.
 const SEND: &str = "::core::marker::Send";
 const SYNC: &str = "::core::marker::Sync";
 const INTO: &str = "::core::convert::Into";
 const FROM: &str = "::core::convert::From";
 const CLONE: &str = "::core::clone::Clone";
 
-/// Stands before all that a program may have no use for.
+// The type parameters of generated code.
+const SERVICE: &str = "T";
+const TRANSPORT: &str = "S";
+const REQUEST: &str = "R";
+
+/// The attribute of items that a program may not use.
 const UNUSED: &str =
     "#[allow(dead_code, reason = \"not every program uses every part of a service\")]\n";
 
-/// Stands before methods, which are called what the `.proto` file says.
+/// The attribute of methods, whose names are those of the `.proto` file.
 const NAMED: &str = "#[allow(clippy::wrong_self_convention, dead_code, \
     reason = \"the names are those of the service, and not every program uses them all\")]\n";
 
@@ -48,7 +53,7 @@ impl Generator {
 
 impl ServiceGenerator for Generator {
     fn generate(&mut self, mut service: Service, buf: &mut String) {
-        // Whether they may be left out was checked while their lines were known.
+        // Streaming methods were refused while their lines were known, unless they are skipped.
         service
             .methods
             .retain(|method| !method.client_streaming && !method.server_streaming);
@@ -152,7 +157,7 @@ impl Generator {
 
     fn trait_method(&self, names: &ServiceNames, method: &Method) -> String {
         let (runtime, module) = (&self.runtime, &names.methods);
-        let (name, constant) = (&method.name, constant(method));
+        let (name, constant) = (method_name(method), constant(method));
         let (input_type, output_type) = (&method.input_type, &method.output_type);
         format!(
             "fn {name}(&self, request: {runtime}::Request<{input_type}>)\n\
@@ -172,7 +177,7 @@ impl Generator {
             server,
             ..
         } = names;
-        let (bound, full_name) = (item(trait_name, "T"), full_name(service));
+        let (bound, full_name) = (item(trait_name, &[SERVICE]), full_name(service));
         let routes: String = service
             .methods
             .iter()
@@ -181,11 +186,11 @@ impl Generator {
         push(
             buf,
             &format!(
-                "/// Serves `{full_name}` by an implementation of [`{trait_name}`], which its clones share.\n\
+                "/// Serves `{full_name}` by an implementation of [`{trait_name}`], which clones share.\n\
                  {cfg}{UNUSED}#[derive(Debug)]\n\
                  pub struct {server}<T> {{ service: ::std::sync::Arc<T> }}\n\
                  {cfg}{UNUSED}impl<T: {bound}> {server}<T> {{\n\
-                     /// Makes a server of an implementation, owned or in an `Arc`.\n\
+                     /// Returns a server of an implementation, owned or in an `Arc`.\n\
                      pub fn new(service: impl {INTO}<::std::sync::Arc<T>>) -> Self {{\n\
                          Self {{ service: service.into() }}\n\
                      }}\n\
@@ -204,8 +209,8 @@ impl Generator {
 
     fn route(&self, names: &ServiceNames, method: &Method) -> String {
         let (runtime, module) = (&self.runtime, &names.methods);
-        let (name, constant) = (&method.name, constant(method));
-        let trait_name = item(&names.service, "T");
+        let (name, constant) = (method_name(method), constant(method));
+        let trait_name = item(&names.service, &[SERVICE]);
         format!(
             "{{\n\
                  let service = ::std::sync::Arc::clone(&self.service);\n\
@@ -228,11 +233,11 @@ impl Generator {
                  {cfg}{UNUSED}#[derive(Clone, Debug)]\n\
                  pub struct {client}<S> {{ client: {runtime}::client::Client<S> }}\n\
                  {cfg}{UNUSED}impl<S> {client}<S> {{\n\
-                     /// A client over a transport, with the default settings.\n\
+                     /// Returns a client over a transport, with the default settings.\n\
                      pub fn new(transport: S) -> Self {{\n\
                          Self {{ client: {runtime}::client::Client::new(transport) }}\n\
                      }}\n\
-                     /// A client over a transport, with these settings.\n\
+                     /// Returns a client over a transport, with these settings.\n\
                      pub fn with_config(\n\
                          transport: S,\n\
                          config: impl {INTO}<::std::sync::Arc<{runtime}::client::Config>>,\n\
@@ -259,35 +264,33 @@ impl Generator {
 
     fn client_method(&self, names: &ServiceNames, method: &Method) -> String {
         let (runtime, module) = (&self.runtime, &names.methods);
-        let (name, constant) = (&method.name, constant(method));
-        let input_type = item(&method.input_type, "S");
-        let output_type = item(&method.output_type, "S");
-        // The client's own constructors have these names, and so do methods of traits that would be
-        // called in the place of this one.
-        let name = match name.as_str() {
-            "new" => "new_",
-            "with_config" => "with_config_",
-            "into" => "into_",
-            "try_into" => "try_into_",
-            name => name,
-        };
+        let (name, constant) = (method_name(method), constant(method));
+        let parameters = [TRANSPORT, REQUEST];
+        let input_type = item(&method.input_type, &parameters);
+        let output_type = item(&method.output_type, &parameters);
         let deprecated = match method.options.deprecated() {
             true => "#[deprecated]\n",
             false => "",
         };
         format!(
-            "///\n/// # Errors\n///\n\
-             /// What the server answered, or what kept it from answering.\n\
+            "///\n\
+             /// The future does not borrow the client.\n\
+             ///\n/// # Errors\n///\n\
+             /// Returns the error of the server, or the one that kept it from responding.\n\
              ///\n/// # Cancel safety\n///\n\
-             /// Dropping the future gives the call up; the server may have run it or not.\n\
-             {deprecated}pub async fn {name}(&self, request: impl {INTO}<{runtime}::Request<{input_type}>>)\n\
-             -> ::core::result::Result<{runtime}::Response<{output_type}>, {runtime}::Error> {{\n\
-                 self.client.unary(&{module}::{constant}, request.into()).await\n\
+             /// Dropping the future cancels the call; the server may have run it or not.\n\
+             {deprecated}pub fn {name}<{REQUEST}>(&self, request: {REQUEST})\n\
+             -> impl ::core::future::Future<\n\
+                 Output = ::core::result::Result<{runtime}::Response<{output_type}>, {runtime}::Error>,\n\
+             > + {SEND} + use<{TRANSPORT}, {REQUEST}>\n\
+             where {REQUEST}: {INTO}<{runtime}::Request<{input_type}>>,\n\
+             {{\n\
+                 self.client.unary(&{module}::{constant}, {INTO}::into(request))\n\
              }}\n"
         )
     }
 
-    /// The attribute of what both sides need.
+    /// The attribute of items that both sides need.
     fn either_side(&self) -> String {
         match (&self.client, &self.server) {
             (Emit::Always, _) | (_, Emit::Always) => String::new(),
@@ -306,16 +309,26 @@ fn full_name(service: &Service) -> String {
     }
 }
 
-/// An item of the package, where a type parameter may have its name.
-fn item(name: &str, parameter: &str) -> String {
-    match name == parameter {
+/// An item of the package, where one of the type parameters may have its name.
+fn item(name: &str, parameters: &[&str]) -> String {
+    match parameters.contains(&name) {
         true => format!("self::{name}"),
         false => name.to_owned(),
     }
 }
 
+/// The name of a method on the client and in the trait.
+fn method_name(method: &Method) -> String {
+    naming::method(&method.name)
+}
+
+/// The name of a method's `MethodSpec`.
 fn constant(method: &Method) -> String {
-    method.proto_name.to_shouty_snake_case()
+    let name = method.proto_name.to_shouty_snake_case();
+    match name.starts_with(|first: char| first.is_ascii_digit()) {
+        true => format!("_{name}"),
+        false => name,
+    }
 }
 
 /// The comment of the `.proto` file, as a paragraph of its own below a generated first line.

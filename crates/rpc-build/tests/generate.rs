@@ -217,13 +217,13 @@ fn parts_can_be_left_out_or_depend_on_features() {
 }
 
 #[test]
-fn a_method_may_have_the_name_of_the_constructor() {
+fn a_method_with_the_name_of_a_constructor_gets_an_underscore() {
     let code = generate(
         "message A {}\nservice S { rpc New(A) returns (A); rpc WithConfig(A) returns (A); }\n",
         configure(),
     );
-    assert!(code.contains("pub async fn new_(") && code.contains("fn new(transport: S)"));
-    assert!(code.contains("pub async fn with_config_(") && code.contains("fn with_config("));
+    assert!(code.contains("pub fn new_<R>(") && code.contains("fn new(transport: S)"));
+    assert!(code.contains("pub fn with_config_<R>(") && code.contains("fn with_config("));
 }
 
 #[test]

@@ -41,10 +41,12 @@ fn the_code_that_is_compiled_here_is_what_is_generated() {
     assert!(committed == fresh, "set {BLESS} to have it written anew");
 }
 
+/// An implementation with all derives, whose traits have methods of the same names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Named;
 
 impl names::Names for Named {
-    async fn into(
+    async fn into_(
         &self,
         request: keyway_rpc::Request<names::Into>,
     ) -> Result<keyway_rpc::Response<names::From>, keyway_rpc::Error> {
@@ -53,18 +55,84 @@ impl names::Names for Named {
     }
 }
 
+impl names::Prelude for Named {
+    async fn clone_(
+        &self,
+        request: keyway_rpc::Request<names::None>,
+    ) -> Result<keyway_rpc::Response<names::None>, keyway_rpc::Error> {
+        Ok(request.into_message().into())
+    }
+}
+
+/// An implementation that is an iterator.
+struct Empty;
+
+impl names::Prelude for Empty {}
+
+impl Iterator for Empty {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        None
+    }
+}
+
 /// Some implementations of `Any` read no other URL.
 #[test]
-fn type_urls_are_those_of_everybody() {
+fn type_urls_have_the_common_prefix() {
     let url = <names::Card as prost::Name>::type_url();
     assert_eq!(url, "type.googleapis.com/names.v1.Card");
 }
 
 #[tokio::test]
-async fn a_service_with_such_names_can_be_called() {
+async fn a_service_with_reserved_names_can_be_called() {
     let server = names::NamesServer::new(Named);
     let client = names::NamesClient::new(keyway_rpc::Router::new().add_service(server));
     client.into_(names::Into {}).await.expect("it is served");
     let error = client.s(names::S {}).await.expect_err("it is not");
     assert_eq!(error.code(), keyway_rpc::Code::Unimplemented);
+}
+
+/// Every name below is that of a method of the service, too.
+#[tokio::test]
+async fn methods_hide_nothing_of_the_prelude() {
+    use std::any::Any as _;
+    use std::borrow::Borrow as _;
+    use std::fmt::Debug;
+
+    let named = Named;
+    assert_eq!(named.clone(), Named::default());
+    assert_eq!(named.cmp(&named.max(named)), std::cmp::Ordering::Equal);
+    assert!(named.eq(&named) && !named.lt(&named));
+    assert_eq!(Empty.by_ref().take(1).next(), None);
+    assert_eq!(Empty.map(u32::from).max(), None);
+
+    let server = names::PreludeServer::new(Named);
+    let router = keyway_rpc::Router::new().add_service(server.clone());
+    let config = keyway_rpc::client::Config::default();
+    let client = keyway_rpc::client::Client::with_config(router, config);
+    let client = names::PreludeClient::from(client);
+    let copy: names::PreludeClient<_> = client.clone();
+    let owned = copy.to_owned();
+    let same: &names::PreludeClient<keyway_rpc::Router> = owned.borrow();
+    assert_eq!(same.type_id(), client.type_id());
+    let shown: &dyn Debug = same;
+    assert!(format!("{shown:?}").starts_with("PreludeClient"));
+    let moved: names::PreludeClient<_> = owned.into();
+    moved.clone_(names::None {}).await.expect("it is served");
+    let error = moved.next_(names::None {}).await.expect_err("it is not");
+    assert_eq!(error.code(), keyway_rpc::Code::Unimplemented);
+}
+
+/// The future of a call outlives its client and moves to another task.
+#[tokio::test]
+async fn a_call_does_not_borrow_its_client() {
+    let server = names::PreludeServer::new(Named);
+    let router = keyway_rpc::Router::new().add_service(server);
+    let call = {
+        let client = names::PreludeClient::new(router);
+        client.clone_(names::None {})
+    };
+    let response = tokio::spawn(call).await.expect("no panic");
+    response.expect("it is served");
 }

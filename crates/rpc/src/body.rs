@@ -20,7 +20,7 @@ use crate::BoxError;
 #[derive(Default)]
 pub struct Body {
     inner: Inner,
-    /// What lives as long as the body.
+    /// Lives as long as the body.
     kept: Option<Arc<Extensions>>,
 }
 
@@ -33,7 +33,7 @@ enum Inner {
 }
 
 impl Body {
-    /// A body without a byte.
+    /// Returns an empty body.
     #[must_use]
     pub const fn empty() -> Self {
         Self {
@@ -42,7 +42,7 @@ impl Body {
         }
     }
 
-    /// A body of these bytes, in one chunk.
+    /// Returns a body of these bytes, in one chunk.
     #[must_use]
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();

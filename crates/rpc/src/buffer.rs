@@ -11,7 +11,7 @@ use zeroize::Zeroize;
 use crate::BoxError;
 use crate::memory::Meter;
 
-/// No body announces its length so credibly that more than this is reserved before it arrives.
+/// The most that is allocated for a body before it arrives, whatever length it announces.
 const MAX_RESERVATION: usize = 64 * 1024;
 
 /// Turns an owned message into shared bytes. A sensitive one is zeroed when its last reference is
@@ -135,7 +135,7 @@ pub(crate) enum CollectError {
     TooLarge {
         size: u64,
     },
-    /// It ended, without an error, before it was as long as it said.
+    /// It ended without an error before its announced length.
     CutShort,
     Body(BoxError),
 }
@@ -238,8 +238,8 @@ where
 
 /// Reads and discards the rest of a body, at most `limit` bytes of it.
 ///
-/// Answering while the peer still writes makes an HTTP/1.1 peer see a broken pipe in place of the
-/// answer; so what is refused is read first, within bounds.
+/// A response to an HTTP/1.1 peer that still writes may be lost in a broken pipe, so a refused request is
+/// read first, within bounds.
 #[cfg(feature = "server")]
 pub(crate) async fn drain<B>(mut body: Pin<&mut B>, limit: usize)
 where
@@ -250,7 +250,7 @@ where
     while seen <= limit && !body.is_end_stream() {
         match next_data(body.as_mut()).await {
             Ok(Some(data)) => seen = seen.saturating_add(data.remaining()),
-            // The peer gave up or is done; either way nothing more comes.
+            // Nothing more comes after the end or an error.
             Ok(None) | Err(_) => return,
         }
     }
@@ -267,7 +267,7 @@ mod tests {
 
     use super::*;
 
-    /// A body of these chunks that says to be at least this long.
+    /// A body of these chunks that announces at least this length.
     struct Chunks(VecDeque<&'static [u8]>, u64);
 
     impl Body for Chunks {
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn less_than_announced_is_no_message() {
+    async fn a_body_shorter_than_announced_is_cut_short() {
         for chunks in [vec![], vec![b"abc".as_slice()], vec![b"a", b"bc"]] {
             let body = pin!(Chunks(chunks.into(), 4));
             let read = collect(body, 9, false, &mut Meter::default()).await;

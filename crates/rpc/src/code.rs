@@ -16,25 +16,25 @@ use http::StatusCode;
 )]
 #[repr(u8)]
 pub enum Code {
-    /// The caller gave the call up.
+    /// The caller cancelled the call.
     Canceled = 1,
     /// An error that fits no other code, or that carried none.
     Unknown = 2,
     /// The request is wrong, whatever the state of the system.
     InvalidArgument = 3,
-    /// The deadline passed before the call was done.
+    /// The deadline passed before the call ended.
     DeadlineExceeded = 4,
-    /// What was asked for does not exist.
+    /// The requested entity does not exist.
     NotFound = 5,
-    /// What should be created exists already.
+    /// The entity to create exists already.
     AlreadyExists = 6,
     /// The caller is known and may not do this.
     PermissionDenied = 7,
-    /// A quota, a limit or the space is used up.
+    /// A quota, a limit or the space is exhausted.
     ResourceExhausted = 8,
     /// The system is not in the state that the call needs; retrying does not help until it is.
     FailedPrecondition = 9,
-    /// The call was given up because of a concurrent one.
+    /// The call was aborted because of a concurrent one.
     Aborted = 10,
     /// The call went past a valid range.
     OutOfRange = 11,
@@ -46,7 +46,7 @@ pub enum Code {
     Unavailable = 14,
     /// Data was lost for good.
     DataLoss = 15,
-    /// The caller did not say who it is, or not convincingly.
+    /// The caller has no valid credentials.
     Unauthenticated = 16,
 }
 
@@ -71,7 +71,7 @@ impl Code {
         Self::Unauthenticated,
     ];
 
-    /// The name on the wire, for example `not_found`.
+    /// Returns the name on the wire, for example `not_found`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -94,19 +94,19 @@ impl Code {
         }
     }
 
-    /// The number that gRPC gives to this code, 1 to 16.
+    /// Returns the number of the code in gRPC, 1 to 16.
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8
     }
 
-    /// The code with this gRPC number; `None` for 0 (ok) and for anything above 16.
+    /// Returns the code with this gRPC number; `None` for 0 (ok) and for numbers above 16.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
     }
 
-    /// The HTTP status under which an error with this code travels.
+    /// Returns the HTTP status of an error with this code.
     ///
     /// Connect protocol, "Error Codes".
     #[must_use]
@@ -127,7 +127,7 @@ impl Code {
         StatusCode::from_u16(status).expect("every status of the table is between 100 and 999")
     }
 
-    /// The code that a client infers from an HTTP status when the response carries no usable
+    /// Returns the code that a client infers from an HTTP status if the response carries no usable
     /// error object.
     ///
     /// This is *not* the inverse of [`Code::http_status`]: a 404 without an error object means

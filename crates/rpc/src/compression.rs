@@ -44,7 +44,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// The coding for a message of `size` bytes.
+    /// Returns the coding for a message of `size` bytes.
     pub(crate) fn encoding_for(self, size: usize) -> Encoding {
         #[cfg(not(feature = "gzip"))]
         let _ = size;
@@ -59,10 +59,10 @@ impl Compression {
 }
 
 impl Encoding {
-    /// What a message in an unknown coding is answered with, and what `accept-encoding` offers.
+    /// The codings that errors about unknown ones name.
     #[cfg(feature = "gzip")]
     pub(crate) const SUPPORTED: &'static str = "gzip";
-    /// What a message in an unknown coding is answered with, and what `accept-encoding` offers.
+    /// The codings that errors about unknown ones name.
     #[cfg(not(feature = "gzip"))]
     pub(crate) const SUPPORTED: &'static str = "identity";
 
@@ -79,7 +79,7 @@ impl Encoding {
         None
     }
 
-    /// The value of `content-encoding`; identity is said by leaving it out.
+    /// Returns the value of `content-encoding`, which is left out for identity.
     pub(crate) fn header(self) -> Option<HeaderValue> {
         match self {
             Self::Identity => None,
@@ -98,8 +98,8 @@ impl Encoding {
         }
     }
 
-    /// Decompresses a message of at most `limit` bytes. A body without a byte is the empty message
-    /// in every coding and is never decompressed.
+    /// Decompresses a message of at most `limit` bytes, which `meter` counts. An empty body is the
+    /// empty message in every coding and is never decompressed.
     pub(crate) async fn decompress(
         self,
         body: Bytes,
@@ -118,9 +118,9 @@ impl Encoding {
         }
     }
 
-    /// How long a body in this coding may be if the message may have `limit` bytes. A compressed
-    /// body can be a little longer than its message: header, trailer, five bytes for each stored
-    /// block.
+    /// Returns the limit of a body in this coding if the limit of the message is `limit` bytes. A
+    /// compressed body can be a little longer than its message: header, trailer, five bytes for each
+    /// stored block.
     pub(crate) fn body_limit(self, limit: usize) -> usize {
         match self {
             Self::Identity => limit,
@@ -145,7 +145,7 @@ mod gzip {
     const CHUNK: usize = 8 * 1024;
 
     pub(super) fn compress(message: &[u8], sensitive: bool) -> Bytes {
-        // Room for the worst case, so that the buffer never moves and leaves a copy behind.
+        // The capacity of the worst case, so that the buffer never moves and leaves a copy behind.
         let worst = message.len() + message.len() / 1024 + 64;
         let mut encoder = GzEncoder::new(Vec::with_capacity(worst), flate2::Compression::fast());
         encoder

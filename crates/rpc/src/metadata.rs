@@ -1,4 +1,4 @@
-//! Metadata: headers that belong to the application, not to the protocol.
+//! Metadata: headers of the application, as opposed to those of the protocol.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, STANDARD_PAD_INDIFFERENT}
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue, InvalidHeaderName};
 
-/// What Connect puts before the name of a header that carries trailing metadata.
+/// The prefix of headers that carry trailing metadata.
 pub(crate) const TRAILER_PREFIX: &str = "trailer-";
 
 /// Reading and writing binary metadata, whose names end in `-bin`.
@@ -19,14 +19,14 @@ pub trait BinaryMetadata {
     ///
     /// # Errors
     ///
-    /// `name` is no valid name, or does not end in `-bin`.
+    /// Returns [`BinaryMetadataError`] if `name` is not a valid name, or does not end in `-bin`.
     fn append_binary(&mut self, name: &str, value: &[u8]) -> Result<(), BinaryMetadataError>;
 
-    /// All binary values under `name`, in order.
+    /// Returns all binary values under `name`, in order.
     ///
     /// # Errors
     ///
-    /// One of the values is not base64.
+    /// Returns [`BinaryMetadataError::Value`] if one of the values is not base64.
     fn get_binary(&self, name: &str) -> Result<Vec<Bytes>, BinaryMetadataError>;
 }
 
@@ -45,7 +45,7 @@ pub enum BinaryMetadataError {
     InvalidName {
         /// The name that was given.
         name: String,
-        /// What `http` says about it.
+        /// The error of `http`.
         source: InvalidHeaderName,
     },
     /// A value is not base64.
@@ -91,7 +91,7 @@ impl BinaryMetadata for HeaderMap {
     }
 }
 
-/// Shows the names in a header map and hides the values, which may be credentials.
+/// Formats the names in a header map and hides the values, which may be credentials.
 pub(crate) struct Names<'a>(pub(crate) &'a HeaderMap);
 
 impl fmt::Debug for Names<'_> {
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn binary_values_are_unpadded_and_read_in_every_form() {
+    fn binary_values_are_written_unpadded_and_read_in_every_form() {
         let mut map = HeaderMap::new();
         map.append_binary("key-bin", &[1]).expect("a valid name");
         assert_eq!(map["key-bin"], "AQ");
@@ -223,7 +223,7 @@ mod tests {
 
     #[cfg(feature = "server")]
     #[test]
-    fn reserved_names_are_not_copied() {
+    fn reserved_names_are_skipped() {
         let mut from = HeaderMap::new();
         for name in ["content-type", "connect-timeout-ms", "x-mine"] {
             from.append(name, HeaderValue::from_static("v"));

@@ -1,4 +1,4 @@
-//! [`MethodSpec`]: what is known about a method before it is called.
+//! [`MethodSpec`]: the constant facts of a method.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ use std::fmt;
     reason = "descriptor.proto fixes the three levels"
 )]
 pub enum Idempotency {
-    /// Nothing is promised.
+    /// Nothing is declared.
     #[default]
     Unknown,
-    /// The method changes nothing, so that it may be called with GET, cached and repeated.
+    /// A call changes nothing, so that it may use GET and be cached and repeated.
     NoSideEffects,
-    /// Calling it again changes nothing more.
+    /// A repeated call changes nothing more, so that it may be repeated.
     Idempotent,
 }
 
@@ -39,11 +39,11 @@ pub struct MethodSpec {
 }
 
 impl MethodSpec {
-    /// A unary method at this path, which has the form `/package.Service/Method`.
+    /// Returns a unary method at this path, which has the form `/package.Service/Method`.
     ///
     /// # Panics
     ///
-    /// The path has another form. In a `static` or `const` that is a compile error.
+    /// If the path has another form. In a `static` or `const` that is a compile error.
     #[must_use]
     pub const fn unary(path: &'static str) -> Self {
         let slash = last_slash(path);
@@ -60,22 +60,22 @@ impl MethodSpec {
         }
     }
 
-    /// Says how often the method may be called.
+    /// Declares whether calls may be repeated.
     #[must_use]
     pub const fn with_idempotency(mut self, idempotency: Idempotency) -> Self {
         self.idempotency = idempotency;
         self
     }
 
-    /// Says that requests or responses carry secret values: the buffers that this crate makes for
-    /// them are zeroed when they are dropped.
+    /// Declares that requests or responses carry secret values: the buffers that this crate makes
+    /// for them are zeroed when they are dropped.
     #[must_use]
     pub const fn sensitive(mut self) -> Self {
         self.sensitive = true;
         self
     }
 
-    /// The descriptors of the request's and the response's types, without which the method cannot
+    /// Adds the descriptors of the types of request and response, without which the method cannot
     /// be called with JSON.
     #[cfg(feature = "json")]
     #[must_use]
@@ -87,25 +87,25 @@ impl MethodSpec {
         self
     }
 
-    /// The path: `/package.Service/Method`.
+    /// Returns the path: `/package.Service/Method`.
     #[must_use]
     pub const fn path(&self) -> &'static str {
         self.path
     }
 
-    /// The full name of the service: `package.Service`.
+    /// Returns the full name of the service: `package.Service`.
     #[must_use]
     pub fn service(&self) -> &'static str {
         &self.path[1..last_slash(self.path)]
     }
 
-    /// The name of the method alone: `Method`.
+    /// Returns the name of the method alone: `Method`.
     #[must_use]
     pub fn method(&self) -> &'static str {
         &self.path[last_slash(self.path) + 1..]
     }
 
-    /// How often the method may be called.
+    /// Returns whether calls may be repeated.
     #[must_use]
     pub const fn idempotency(&self) -> Idempotency {
         self.idempotency

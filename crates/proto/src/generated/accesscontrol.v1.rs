@@ -284,7 +284,7 @@ pub trait AccessControlService: ::core::marker::Send + ::core::marker::Sync + 's
         }
     }
 }
-/// Serves `accesscontrol.v1.AccessControlService` by an implementation of [`AccessControlService`], which its clones share.
+/// Serves `accesscontrol.v1.AccessControlService` by an implementation of [`AccessControlService`], which clones share.
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
@@ -294,7 +294,7 @@ pub struct AccessControlServiceServer<T> {
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: AccessControlService> AccessControlServiceServer<T> {
-    /// Makes a server of an implementation, owned or in an `Arc`.
+    /// Returns a server of an implementation, owned or in an `Arc`.
     pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
@@ -349,13 +349,13 @@ pub struct AccessControlServiceClient<S> {
 #[cfg(feature = "client")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> AccessControlServiceClient<S> {
-    /// A client over a transport, with the default settings.
+    /// Returns a client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
         }
     }
-    /// A client over a transport, with these settings.
+    /// Returns a client over a transport, with these settings.
     pub fn with_config(
         transport: S,
         config: impl ::core::convert::Into<
@@ -385,45 +385,63 @@ impl<S: ::keyway_rpc::client::Transport> AccessControlServiceClient<S> {
     ///
     /// Decides about one request for secrets.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn check_access(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn check_access<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<CheckAccessRequest>>,
-    ) -> ::core::result::Result<
-        ::keyway_rpc::Response<CheckAccessResponse>,
-        ::keyway_rpc::Error,
-    > {
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<CheckAccessResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<CheckAccessRequest>>,
+    {
         self.client
-            .unary(&access_control_service_methods::CHECK_ACCESS, request.into())
-            .await
+            .unary(
+                &access_control_service_methods::CHECK_ACCESS,
+                ::core::convert::Into::into(request),
+            )
     }
     /// Calls `accesscontrol.v1.AccessControlService/Authorize`.
     ///
     /// Decides ahead of use.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn authorize(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn authorize<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<AuthorizeRequest>>,
-    ) -> ::core::result::Result<
-        ::keyway_rpc::Response<AuthorizeResponse>,
-        ::keyway_rpc::Error,
-    > {
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<AuthorizeResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<AuthorizeRequest>>,
+    {
         self.client
-            .unary(&access_control_service_methods::AUTHORIZE, request.into())
-            .await
+            .unary(
+                &access_control_service_methods::AUTHORIZE,
+                ::core::convert::Into::into(request),
+            )
     }
 }
 /// The descriptors of this package's messages and of all that they refer to, for JSON.

@@ -80,7 +80,7 @@ pub trait VersionService: ::core::marker::Send + ::core::marker::Sync + 'static 
         }
     }
 }
-/// Serves `health.v1.VersionService` by an implementation of [`VersionService`], which its clones share.
+/// Serves `health.v1.VersionService` by an implementation of [`VersionService`], which clones share.
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
@@ -90,7 +90,7 @@ pub struct VersionServiceServer<T> {
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: VersionService> VersionServiceServer<T> {
-    /// Makes a server of an implementation, owned or in an `Arc`.
+    /// Returns a server of an implementation, owned or in an `Arc`.
     pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
@@ -132,13 +132,13 @@ pub struct VersionServiceClient<S> {
 #[cfg(feature = "client")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> VersionServiceClient<S> {
-    /// A client over a transport, with the default settings.
+    /// Returns a client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
         }
     }
-    /// A client over a transport, with these settings.
+    /// Returns a client over a transport, with these settings.
     pub fn with_config(
         transport: S,
         config: impl ::core::convert::Into<
@@ -168,21 +168,32 @@ impl<S: ::keyway_rpc::client::Transport> VersionServiceClient<S> {
     ///
     /// Returns the daemon's version.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn get_version(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn get_version<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<GetVersionRequest>>,
-    ) -> ::core::result::Result<
-        ::keyway_rpc::Response<GetVersionResponse>,
-        ::keyway_rpc::Error,
-    > {
-        self.client.unary(&version_service_methods::GET_VERSION, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<GetVersionResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<GetVersionRequest>>,
+    {
+        self.client
+            .unary(
+                &version_service_methods::GET_VERSION,
+                ::core::convert::Into::into(request),
+            )
     }
 }
 /// The descriptors of this package's messages and of all that they refer to, for JSON.

@@ -188,7 +188,7 @@ pub trait CatalogService: ::core::marker::Send + ::core::marker::Sync + 'static 
         }
     }
 }
-/// Serves `keyway.v1.CatalogService` by an implementation of [`CatalogService`], which its clones share.
+/// Serves `keyway.v1.CatalogService` by an implementation of [`CatalogService`], which clones share.
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
@@ -198,7 +198,7 @@ pub struct CatalogServiceServer<T> {
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: CatalogService> CatalogServiceServer<T> {
-    /// Makes a server of an implementation, owned or in an `Arc`.
+    /// Returns a server of an implementation, owned or in an `Arc`.
     pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
@@ -240,13 +240,13 @@ pub struct CatalogServiceClient<S> {
 #[cfg(feature = "client")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> CatalogServiceClient<S> {
-    /// A client over a transport, with the default settings.
+    /// Returns a client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
         }
     }
-    /// A client over a transport, with these settings.
+    /// Returns a client over a transport, with these settings.
     pub fn with_config(
         transport: S,
         config: impl ::core::convert::Into<
@@ -276,21 +276,32 @@ impl<S: ::keyway_rpc::client::Transport> CatalogServiceClient<S> {
     ///
     /// Lists the secrets whose ids the pattern matches. Nothing found is an empty list, not an error.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn list_secrets(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn list_secrets<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<ListSecretsRequest>>,
-    ) -> ::core::result::Result<
-        ::keyway_rpc::Response<ListSecretsResponse>,
-        ::keyway_rpc::Error,
-    > {
-        self.client.unary(&catalog_service_methods::LIST_SECRETS, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<ListSecretsResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<ListSecretsRequest>>,
+    {
+        self.client
+            .unary(
+                &catalog_service_methods::LIST_SECRETS,
+                ::core::convert::Into::into(request),
+            )
     }
 }
 /// The header `keyway-describe-bin` of `RegisterPlugin`, at most 8 KiB.
@@ -1317,7 +1328,7 @@ pub trait ManagementService: ::core::marker::Send + ::core::marker::Sync + 'stat
         }
     }
 }
-/// Serves `keyway.v1.ManagementService` by an implementation of [`ManagementService`], which its clones share.
+/// Serves `keyway.v1.ManagementService` by an implementation of [`ManagementService`], which clones share.
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
@@ -1327,7 +1338,7 @@ pub struct ManagementServiceServer<T> {
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: ManagementService> ManagementServiceServer<T> {
-    /// Makes a server of an implementation, owned or in an `Arc`.
+    /// Returns a server of an implementation, owned or in an `Arc`.
     pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
@@ -1439,13 +1450,13 @@ pub struct ManagementServiceClient<S> {
 #[cfg(feature = "client")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> ManagementServiceClient<S> {
-    /// A client over a transport, with the default settings.
+    /// Returns a client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
         }
     }
-    /// A client over a transport, with these settings.
+    /// Returns a client over a transport, with these settings.
     pub fn with_config(
         transport: S,
         config: impl ::core::convert::Into<
@@ -1475,147 +1486,218 @@ impl<S: ::keyway_rpc::client::Transport> ManagementServiceClient<S> {
     ///
     /// Reads the configuration and the plugin directories again. Returns when restarted plugins have registered or failed.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn reload(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn reload<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<ReloadRequest>>,
-    ) -> ::core::result::Result<
-        ::keyway_rpc::Response<ReloadResponse>,
-        ::keyway_rpc::Error,
-    > {
-        self.client.unary(&management_service_methods::RELOAD, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<ReloadResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<ReloadRequest>>,
+    {
+        self.client
+            .unary(
+                &management_service_methods::RELOAD,
+                ::core::convert::Into::into(request),
+            )
     }
     /// Calls `keyway.v1.ManagementService/TrustPlugin`.
     ///
     /// Pins the executable that a plugin has now and lets it run.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn trust_plugin(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn trust_plugin<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<TrustPluginRequest>>,
-    ) -> ::core::result::Result<
-        ::keyway_rpc::Response<TrustPluginResponse>,
-        ::keyway_rpc::Error,
-    > {
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<TrustPluginResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<TrustPluginRequest>>,
+    {
         self.client
-            .unary(&management_service_methods::TRUST_PLUGIN, request.into())
-            .await
+            .unary(
+                &management_service_methods::TRUST_PLUGIN,
+                ::core::convert::Into::into(request),
+            )
     }
     /// Calls `keyway.v1.ManagementService/UntrustPlugin`.
     ///
     /// Takes back the pin of a plugin.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn untrust_plugin(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn untrust_plugin<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<UntrustPluginRequest>>,
-    ) -> ::core::result::Result<
-        ::keyway_rpc::Response<UntrustPluginResponse>,
-        ::keyway_rpc::Error,
-    > {
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<UntrustPluginResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<UntrustPluginRequest>>,
+    {
         self.client
-            .unary(&management_service_methods::UNTRUST_PLUGIN, request.into())
-            .await
+            .unary(
+                &management_service_methods::UNTRUST_PLUGIN,
+                ::core::convert::Into::into(request),
+            )
     }
     /// Calls `keyway.v1.ManagementService/ListPlugins`.
     ///
     /// Lists the plugins in rank order.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn list_plugins(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn list_plugins<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<ListPluginsRequest>>,
-    ) -> ::core::result::Result<
-        ::keyway_rpc::Response<ListPluginsResponse>,
-        ::keyway_rpc::Error,
-    > {
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<ListPluginsResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<ListPluginsRequest>>,
+    {
         self.client
-            .unary(&management_service_methods::LIST_PLUGINS, request.into())
-            .await
+            .unary(
+                &management_service_methods::LIST_PLUGINS,
+                ::core::convert::Into::into(request),
+            )
     }
     /// Calls `keyway.v1.ManagementService/Explain`.
     ///
     /// Resolves a query and says how: ranks, calls and outcomes, never values.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn explain(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn explain<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<ExplainRequest>>,
-    ) -> ::core::result::Result<
-        ::keyway_rpc::Response<ExplainResponse>,
-        ::keyway_rpc::Error,
-    > {
-        self.client.unary(&management_service_methods::EXPLAIN, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<ExplainResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<ExplainRequest>>,
+    {
+        self.client
+            .unary(
+                &management_service_methods::EXPLAIN,
+                ::core::convert::Into::into(request),
+            )
     }
     /// Calls `keyway.v1.ManagementService/Status`.
     ///
     /// Describes the running daemon.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn status(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn status<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<StatusRequest>>,
-    ) -> ::core::result::Result<
-        ::keyway_rpc::Response<StatusResponse>,
-        ::keyway_rpc::Error,
-    > {
-        self.client.unary(&management_service_methods::STATUS, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<StatusResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<StatusRequest>>,
+    {
+        self.client
+            .unary(
+                &management_service_methods::STATUS,
+                ::core::convert::Into::into(request),
+            )
     }
     /// Calls `keyway.v1.ManagementService/Stop`.
     ///
     /// Stops the daemon, as SIGTERM does.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn stop(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn stop<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<StopRequest>>,
-    ) -> ::core::result::Result<
-        ::keyway_rpc::Response<StopResponse>,
-        ::keyway_rpc::Error,
-    > {
-        self.client.unary(&management_service_methods::STOP, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<StopResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<StopRequest>>,
+    {
+        self.client
+            .unary(
+                &management_service_methods::STOP,
+                ::core::convert::Into::into(request),
+            )
     }
 }
 /// The descriptors of this package's messages and of all that they refer to, for JSON.

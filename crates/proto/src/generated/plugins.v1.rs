@@ -341,7 +341,7 @@ pub trait RegisterService: ::core::marker::Send + ::core::marker::Sync + 'static
         }
     }
 }
-/// Serves `plugins.v1.RegisterService` by an implementation of [`RegisterService`], which its clones share.
+/// Serves `plugins.v1.RegisterService` by an implementation of [`RegisterService`], which clones share.
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
@@ -351,7 +351,7 @@ pub struct RegisterServiceServer<T> {
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: RegisterService> RegisterServiceServer<T> {
-    /// Makes a server of an implementation, owned or in an `Arc`.
+    /// Returns a server of an implementation, owned or in an `Arc`.
     pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
@@ -393,13 +393,13 @@ pub struct RegisterServiceClient<S> {
 #[cfg(feature = "client")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> RegisterServiceClient<S> {
-    /// A client over a transport, with the default settings.
+    /// Returns a client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
         }
     }
-    /// A client over a transport, with these settings.
+    /// Returns a client over a transport, with these settings.
     pub fn with_config(
         transport: S,
         config: impl ::core::convert::Into<
@@ -429,23 +429,32 @@ impl<S: ::keyway_rpc::client::Transport> RegisterServiceClient<S> {
     ///
     /// Registers the calling plugin. Once per connection.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn register_plugin(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn register_plugin<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<RegisterPluginRequest>>,
-    ) -> ::core::result::Result<
-        ::keyway_rpc::Response<RegisterPluginResponse>,
-        ::keyway_rpc::Error,
-    > {
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<RegisterPluginResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<RegisterPluginRequest>>,
+    {
         self.client
-            .unary(&register_service_methods::REGISTER_PLUGIN, request.into())
-            .await
+            .unary(
+                &register_service_methods::REGISTER_PLUGIN,
+                ::core::convert::Into::into(request),
+            )
     }
 }
 /// The methods of `plugins.v1.PluginService`.
@@ -491,7 +500,7 @@ pub trait PluginService: ::core::marker::Send + ::core::marker::Sync + 'static {
         }
     }
 }
-/// Serves `plugins.v1.PluginService` by an implementation of [`PluginService`], which its clones share.
+/// Serves `plugins.v1.PluginService` by an implementation of [`PluginService`], which clones share.
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
@@ -501,7 +510,7 @@ pub struct PluginServiceServer<T> {
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: PluginService> PluginServiceServer<T> {
-    /// Makes a server of an implementation, owned or in an `Arc`.
+    /// Returns a server of an implementation, owned or in an `Arc`.
     pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
@@ -541,13 +550,13 @@ pub struct PluginServiceClient<S> {
 #[cfg(feature = "client")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> PluginServiceClient<S> {
-    /// A client over a transport, with the default settings.
+    /// Returns a client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
         }
     }
-    /// A client over a transport, with these settings.
+    /// Returns a client over a transport, with these settings.
     pub fn with_config(
         transport: S,
         config: impl ::core::convert::Into<
@@ -577,21 +586,32 @@ impl<S: ::keyway_rpc::client::Transport> PluginServiceClient<S> {
     ///
     /// Tells the plugin that the runtime is going to close the connection.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn shutdown(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn shutdown<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<ShutdownRequest>>,
-    ) -> ::core::result::Result<
-        ::keyway_rpc::Response<ShutdownResponse>,
-        ::keyway_rpc::Error,
-    > {
-        self.client.unary(&plugin_service_methods::SHUTDOWN, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<ShutdownResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<ShutdownRequest>>,
+    {
+        self.client
+            .unary(
+                &plugin_service_methods::SHUTDOWN,
+                ::core::convert::Into::into(request),
+            )
     }
 }
 /// The methods of `plugins.v1.PluginManagementService`.
@@ -699,7 +719,7 @@ pub trait PluginManagementService: ::core::marker::Send + ::core::marker::Sync +
         }
     }
 }
-/// Serves `plugins.v1.PluginManagementService` by an implementation of [`PluginManagementService`], which its clones share.
+/// Serves `plugins.v1.PluginManagementService` by an implementation of [`PluginManagementService`], which clones share.
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
@@ -709,7 +729,7 @@ pub struct PluginManagementServiceServer<T> {
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: PluginManagementService> PluginManagementServiceServer<T> {
-    /// Makes a server of an implementation, owned or in an `Arc`.
+    /// Returns a server of an implementation, owned or in an `Arc`.
     pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
@@ -779,13 +799,13 @@ pub struct PluginManagementServiceClient<S> {
 #[cfg(feature = "client")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> PluginManagementServiceClient<S> {
-    /// A client over a transport, with the default settings.
+    /// Returns a client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
         }
     }
-    /// A client over a transport, with these settings.
+    /// Returns a client over a transport, with these settings.
     pub fn with_config(
         transport: S,
         config: impl ::core::convert::Into<
@@ -815,67 +835,94 @@ impl<S: ::keyway_rpc::client::Transport> PluginManagementServiceClient<S> {
     ///
     /// Lists all plugins that the daemon knows, running or not.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn list_plugins(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn list_plugins<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<ListPluginsRequest>>,
-    ) -> ::core::result::Result<
-        ::keyway_rpc::Response<ListPluginsResponse>,
-        ::keyway_rpc::Error,
-    > {
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<ListPluginsResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<ListPluginsRequest>>,
+    {
         self.client
-            .unary(&plugin_management_service_methods::LIST_PLUGINS, request.into())
-            .await
+            .unary(
+                &plugin_management_service_methods::LIST_PLUGINS,
+                ::core::convert::Into::into(request),
+            )
     }
     /// Calls `plugins.v1.PluginManagementService/EnablePlugin`.
     ///
     /// Lets a plugin run.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn enable_plugin(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn enable_plugin<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<EnablePluginRequest>>,
-    ) -> ::core::result::Result<
-        ::keyway_rpc::Response<EnablePluginResponse>,
-        ::keyway_rpc::Error,
-    > {
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<EnablePluginResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<EnablePluginRequest>>,
+    {
         self.client
-            .unary(&plugin_management_service_methods::ENABLE_PLUGIN, request.into())
-            .await
+            .unary(
+                &plugin_management_service_methods::ENABLE_PLUGIN,
+                ::core::convert::Into::into(request),
+            )
     }
     /// Calls `plugins.v1.PluginManagementService/DisablePlugin`.
     ///
     /// Stops a plugin and keeps it stopped.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn disable_plugin(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn disable_plugin<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<DisablePluginRequest>>,
-    ) -> ::core::result::Result<
-        ::keyway_rpc::Response<DisablePluginResponse>,
-        ::keyway_rpc::Error,
-    > {
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<DisablePluginResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<DisablePluginRequest>>,
+    {
         self.client
-            .unary(&plugin_management_service_methods::DISABLE_PLUGIN, request.into())
-            .await
+            .unary(
+                &plugin_management_service_methods::DISABLE_PLUGIN,
+                ::core::convert::Into::into(request),
+            )
     }
 }
 /// The descriptors of this package's messages and of all that they refer to, for JSON.

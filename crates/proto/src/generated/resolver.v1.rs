@@ -172,7 +172,7 @@ pub trait EngineService: ::core::marker::Send + ::core::marker::Sync + 'static {
         }
     }
 }
-/// Serves `resolver.v1.EngineService` by an implementation of [`EngineService`], which its clones share.
+/// Serves `resolver.v1.EngineService` by an implementation of [`EngineService`], which clones share.
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
@@ -182,7 +182,7 @@ pub struct EngineServiceServer<T> {
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: EngineService> EngineServiceServer<T> {
-    /// Makes a server of an implementation, owned or in an `Arc`.
+    /// Returns a server of an implementation, owned or in an `Arc`.
     pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
@@ -224,13 +224,13 @@ pub struct EngineServiceClient<S> {
 #[cfg(feature = "client")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> EngineServiceClient<S> {
-    /// A client over a transport, with the default settings.
+    /// Returns a client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
         }
     }
-    /// A client over a transport, with these settings.
+    /// Returns a client over a transport, with these settings.
     pub fn with_config(
         transport: S,
         config: impl ::core::convert::Into<
@@ -260,21 +260,32 @@ impl<S: ::keyway_rpc::client::Transport> EngineServiceClient<S> {
     ///
     /// Registers the calling plugin as a secrets provider.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn register_plugin(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn register_plugin<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<RegisterPluginRequest>>,
-    ) -> ::core::result::Result<
-        ::keyway_rpc::Response<RegisterPluginResponse>,
-        ::keyway_rpc::Error,
-    > {
-        self.client.unary(&engine_service_methods::REGISTER_PLUGIN, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<RegisterPluginResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<RegisterPluginRequest>>,
+    {
+        self.client
+            .unary(
+                &engine_service_methods::REGISTER_PLUGIN,
+                ::core::convert::Into::into(request),
+            )
     }
 }
 /// The methods of `resolver.v1.RegisterService`.
@@ -322,7 +333,7 @@ pub trait RegisterService: ::core::marker::Send + ::core::marker::Sync + 'static
         }
     }
 }
-/// Serves `resolver.v1.RegisterService` by an implementation of [`RegisterService`], which its clones share.
+/// Serves `resolver.v1.RegisterService` by an implementation of [`RegisterService`], which clones share.
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
@@ -332,7 +343,7 @@ pub struct RegisterServiceServer<T> {
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: RegisterService> RegisterServiceServer<T> {
-    /// Makes a server of an implementation, owned or in an `Arc`.
+    /// Returns a server of an implementation, owned or in an `Arc`.
     pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
@@ -374,13 +385,13 @@ pub struct RegisterServiceClient<S> {
 #[cfg(feature = "client")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> RegisterServiceClient<S> {
-    /// A client over a transport, with the default settings.
+    /// Returns a client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
         }
     }
-    /// A client over a transport, with these settings.
+    /// Returns a client over a transport, with these settings.
     pub fn with_config(
         transport: S,
         config: impl ::core::convert::Into<
@@ -410,23 +421,32 @@ impl<S: ::keyway_rpc::client::Transport> RegisterServiceClient<S> {
     ///
     /// Registers the calling plugin as a secrets provider.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn register_plugin(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn register_plugin<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<RegisterPluginRequest>>,
-    ) -> ::core::result::Result<
-        ::keyway_rpc::Response<RegisterPluginResponse>,
-        ::keyway_rpc::Error,
-    > {
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<RegisterPluginResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<RegisterPluginRequest>>,
+    {
         self.client
-            .unary(&register_service_methods::REGISTER_PLUGIN, request.into())
-            .await
+            .unary(
+                &register_service_methods::REGISTER_PLUGIN,
+                ::core::convert::Into::into(request),
+            )
     }
 }
 /// The methods of `resolver.v1.PluginService`.
@@ -474,7 +494,7 @@ pub trait PluginService: ::core::marker::Send + ::core::marker::Sync + 'static {
         }
     }
 }
-/// Serves `resolver.v1.PluginService` by an implementation of [`PluginService`], which its clones share.
+/// Serves `resolver.v1.PluginService` by an implementation of [`PluginService`], which clones share.
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
@@ -484,7 +504,7 @@ pub struct PluginServiceServer<T> {
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: PluginService> PluginServiceServer<T> {
-    /// Makes a server of an implementation, owned or in an `Arc`.
+    /// Returns a server of an implementation, owned or in an `Arc`.
     pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
@@ -524,13 +544,13 @@ pub struct PluginServiceClient<S> {
 #[cfg(feature = "client")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> PluginServiceClient<S> {
-    /// A client over a transport, with the default settings.
+    /// Returns a client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
         }
     }
-    /// A client over a transport, with these settings.
+    /// Returns a client over a transport, with these settings.
     pub fn with_config(
         transport: S,
         config: impl ::core::convert::Into<
@@ -560,21 +580,32 @@ impl<S: ::keyway_rpc::client::Transport> PluginServiceClient<S> {
     ///
     /// Tells the plugin that the runtime is going to close the connection.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn shutdown(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn shutdown<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<ShutdownRequest>>,
-    ) -> ::core::result::Result<
-        ::keyway_rpc::Response<ShutdownResponse>,
-        ::keyway_rpc::Error,
-    > {
-        self.client.unary(&plugin_service_methods::SHUTDOWN, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<ShutdownResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<ShutdownRequest>>,
+    {
+        self.client
+            .unary(
+                &plugin_service_methods::SHUTDOWN,
+                ::core::convert::Into::into(request),
+            )
     }
 }
 /// The methods of `resolver.v1.ListService`.
@@ -622,7 +653,7 @@ pub trait ListService: ::core::marker::Send + ::core::marker::Sync + 'static {
         }
     }
 }
-/// Serves `resolver.v1.ListService` by an implementation of [`ListService`], which its clones share.
+/// Serves `resolver.v1.ListService` by an implementation of [`ListService`], which clones share.
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
@@ -632,7 +663,7 @@ pub struct ListServiceServer<T> {
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: ListService> ListServiceServer<T> {
-    /// Makes a server of an implementation, owned or in an `Arc`.
+    /// Returns a server of an implementation, owned or in an `Arc`.
     pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
@@ -674,13 +705,13 @@ pub struct ListServiceClient<S> {
 #[cfg(feature = "client")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> ListServiceClient<S> {
-    /// A client over a transport, with the default settings.
+    /// Returns a client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
         }
     }
-    /// A client over a transport, with these settings.
+    /// Returns a client over a transport, with these settings.
     pub fn with_config(
         transport: S,
         config: impl ::core::convert::Into<
@@ -709,21 +740,32 @@ impl<S: ::keyway_rpc::client::Transport> ListServiceClient<S> {
     ///
     /// Lists the registered plugins.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn list_plugins(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn list_plugins<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<ListPluginsRequest>>,
-    ) -> ::core::result::Result<
-        ::keyway_rpc::Response<ListPluginsResponse>,
-        ::keyway_rpc::Error,
-    > {
-        self.client.unary(&list_service_methods::LIST_PLUGINS, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<ListPluginsResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<ListPluginsRequest>>,
+    {
+        self.client
+            .unary(
+                &list_service_methods::LIST_PLUGINS,
+                ::core::convert::Into::into(request),
+            )
     }
 }
 /// What to resolve.
@@ -917,7 +959,7 @@ pub trait ResolverService: ::core::marker::Send + ::core::marker::Sync + 'static
         }
     }
 }
-/// Serves `resolver.v1.ResolverService` by an implementation of [`ResolverService`], which its clones share.
+/// Serves `resolver.v1.ResolverService` by an implementation of [`ResolverService`], which clones share.
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
@@ -927,7 +969,7 @@ pub struct ResolverServiceServer<T> {
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: ResolverService> ResolverServiceServer<T> {
-    /// Makes a server of an implementation, owned or in an `Arc`.
+    /// Returns a server of an implementation, owned or in an `Arc`.
     pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
@@ -969,13 +1011,13 @@ pub struct ResolverServiceClient<S> {
 #[cfg(feature = "client")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> ResolverServiceClient<S> {
-    /// A client over a transport, with the default settings.
+    /// Returns a client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
         }
     }
-    /// A client over a transport, with these settings.
+    /// Returns a client over a transport, with these settings.
     pub fn with_config(
         transport: S,
         config: impl ::core::convert::Into<
@@ -1005,21 +1047,32 @@ impl<S: ::keyway_rpc::client::Transport> ResolverServiceClient<S> {
     ///
     /// Returns every secret whose id the pattern matches; `not_found` when there is none.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn get_secrets(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn get_secrets<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<GetSecretsRequest>>,
-    ) -> ::core::result::Result<
-        ::keyway_rpc::Response<GetSecretsResponse>,
-        ::keyway_rpc::Error,
-    > {
-        self.client.unary(&resolver_service_methods::GET_SECRETS, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<GetSecretsResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<GetSecretsRequest>>,
+    {
+        self.client
+            .unary(
+                &resolver_service_methods::GET_SECRETS,
+                ::core::convert::Into::into(request),
+            )
     }
 }
 /// The methods of `resolver.v1.AuthorizerService`.
@@ -1067,7 +1120,7 @@ pub trait AuthorizerService: ::core::marker::Send + ::core::marker::Sync + 'stat
         }
     }
 }
-/// Serves `resolver.v1.AuthorizerService` by an implementation of [`AuthorizerService`], which its clones share.
+/// Serves `resolver.v1.AuthorizerService` by an implementation of [`AuthorizerService`], which clones share.
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
@@ -1077,7 +1130,7 @@ pub struct AuthorizerServiceServer<T> {
 #[cfg(feature = "server")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: AuthorizerService> AuthorizerServiceServer<T> {
-    /// Makes a server of an implementation, owned or in an `Arc`.
+    /// Returns a server of an implementation, owned or in an `Arc`.
     pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
@@ -1119,13 +1172,13 @@ pub struct AuthorizerServiceClient<S> {
 #[cfg(feature = "client")]
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> AuthorizerServiceClient<S> {
-    /// A client over a transport, with the default settings.
+    /// Returns a client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
         }
     }
-    /// A client over a transport, with these settings.
+    /// Returns a client over a transport, with these settings.
     pub fn with_config(
         transport: S,
         config: impl ::core::convert::Into<
@@ -1155,21 +1208,32 @@ impl<S: ::keyway_rpc::client::Transport> AuthorizerServiceClient<S> {
     ///
     /// Says whether the caller may read what the patterns match.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn authorize(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn authorize<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<AuthorizeRequest>>,
-    ) -> ::core::result::Result<
-        ::keyway_rpc::Response<AuthorizeResponse>,
-        ::keyway_rpc::Error,
-    > {
-        self.client.unary(&authorizer_service_methods::AUTHORIZE, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<AuthorizeResponse>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<AuthorizeRequest>>,
+    {
+        self.client
+            .unary(
+                &authorizer_service_methods::AUTHORIZE,
+                ::core::convert::Into::into(request),
+            )
     }
 }
 #[allow(deprecated, reason = "the fields are shown all the same")]

@@ -290,6 +290,18 @@ impl ::prost::Name for S {
         "type.googleapis.com/names.v1.S".into()
     }
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct R {}
+impl ::prost::Name for R {
+    const NAME: &'static str = "R";
+    const PACKAGE: &'static str = "names.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "names.v1.R".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/names.v1.R".into()
+    }
+}
 /// Old, and hidden from `Debug`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
@@ -419,7 +431,7 @@ pub mod names_methods {
 )]
 pub trait Names: ::core::marker::Send + ::core::marker::Sync + 'static {
     /// Serves `names.v1.Names/Into`.
-    fn into(
+    fn into_(
         &self,
         request: ::keyway_rpc::Request<Into>,
     ) -> impl ::core::future::Future<
@@ -453,7 +465,7 @@ pub trait Names: ::core::marker::Send + ::core::marker::Sync + 'static {
         }
     }
     /// Serves `names.v1.Names/From`.
-    fn from(
+    fn from_(
         &self,
         request: ::keyway_rpc::Request<None>,
     ) -> impl ::core::future::Future<
@@ -487,7 +499,7 @@ pub trait Names: ::core::marker::Send + ::core::marker::Sync + 'static {
         }
     }
     /// Serves `names.v1.Names/New`.
-    fn new(
+    fn new_(
         &self,
         request: ::keyway_rpc::Request<Send>,
     ) -> impl ::core::future::Future<
@@ -504,7 +516,7 @@ pub trait Names: ::core::marker::Send + ::core::marker::Sync + 'static {
         }
     }
     /// Serves `names.v1.Names/WithConfig`.
-    fn with_config(
+    fn with_config_(
         &self,
         request: ::keyway_rpc::Request<Ok>,
     ) -> impl ::core::future::Future<
@@ -518,7 +530,7 @@ pub trait Names: ::core::marker::Send + ::core::marker::Sync + 'static {
         }
     }
     /// Serves `names.v1.Names/Default`.
-    fn default(
+    fn default_(
         &self,
         request: ::keyway_rpc::Request<Default>,
     ) -> impl ::core::future::Future<
@@ -617,7 +629,7 @@ pub trait Names: ::core::marker::Send + ::core::marker::Sync + 'static {
         }
     }
 }
-/// Serves `names.v1.Names` by an implementation of [`Names`], which its clones share.
+/// Serves `names.v1.Names` by an implementation of [`Names`], which clones share.
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
 pub struct NamesServer<T> {
@@ -625,7 +637,7 @@ pub struct NamesServer<T> {
 }
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: Names> NamesServer<T> {
-    /// Makes a server of an implementation, owned or in an `Arc`.
+    /// Returns a server of an implementation, owned or in an `Arc`.
     pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
@@ -646,7 +658,7 @@ impl<T: Names> ::keyway_rpc::IntoRoutes for NamesServer<T> {
                     &names_methods::INTO,
                     move |request| {
                         let service = ::std::sync::Arc::clone(&service);
-                        async move { Names::into(&*service, request).await }
+                        async move { Names::into_(&*service, request).await }
                     },
                 )
             },
@@ -666,7 +678,7 @@ impl<T: Names> ::keyway_rpc::IntoRoutes for NamesServer<T> {
                     &names_methods::FROM,
                     move |request| {
                         let service = ::std::sync::Arc::clone(&service);
-                        async move { Names::from(&*service, request).await }
+                        async move { Names::from_(&*service, request).await }
                     },
                 )
             },
@@ -686,7 +698,7 @@ impl<T: Names> ::keyway_rpc::IntoRoutes for NamesServer<T> {
                     &names_methods::NEW,
                     move |request| {
                         let service = ::std::sync::Arc::clone(&service);
-                        async move { Names::new(&*service, request).await }
+                        async move { Names::new_(&*service, request).await }
                     },
                 )
             },
@@ -696,7 +708,7 @@ impl<T: Names> ::keyway_rpc::IntoRoutes for NamesServer<T> {
                     &names_methods::WITH_CONFIG,
                     move |request| {
                         let service = ::std::sync::Arc::clone(&service);
-                        async move { Names::with_config(&*service, request).await }
+                        async move { Names::with_config_(&*service, request).await }
                     },
                 )
             },
@@ -706,7 +718,7 @@ impl<T: Names> ::keyway_rpc::IntoRoutes for NamesServer<T> {
                     &names_methods::DEFAULT,
                     move |request| {
                         let service = ::std::sync::Arc::clone(&service);
-                        async move { Names::default(&*service, request).await }
+                        async move { Names::default_(&*service, request).await }
                     },
                 )
             },
@@ -771,13 +783,13 @@ pub struct NamesClient<S> {
 }
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> NamesClient<S> {
-    /// A client over a transport, with the default settings.
+    /// Returns a client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
         }
     }
-    /// A client over a transport, with these settings.
+    /// Returns a client over a transport, with these settings.
     pub fn with_config(
         transport: S,
         config: impl ::core::convert::Into<
@@ -802,184 +814,302 @@ impl<S> ::core::convert::From<::keyway_rpc::client::Client<S>> for NamesClient<S
 impl<S: ::keyway_rpc::client::Transport> NamesClient<S> {
     /// Calls `names.v1.Names/Into`.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn into_(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn into_<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<Into>>,
-    ) -> ::core::result::Result<::keyway_rpc::Response<From>, ::keyway_rpc::Error> {
-        self.client.unary(&names_methods::INTO, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<From>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<Into>>,
+    {
+        self.client.unary(&names_methods::INTO, ::core::convert::Into::into(request))
     }
     /// Calls `names.v1.Names/Request`.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn request(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn request<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<Request>>,
-    ) -> ::core::result::Result<::keyway_rpc::Response<Response>, ::keyway_rpc::Error> {
-        self.client.unary(&names_methods::REQUEST, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<Response>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<Request>>,
+    {
+        self.client.unary(&names_methods::REQUEST, ::core::convert::Into::into(request))
     }
     /// Calls `names.v1.Names/From`.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn from(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn from_<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<None>>,
-    ) -> ::core::result::Result<::keyway_rpc::Response<Some>, ::keyway_rpc::Error> {
-        self.client.unary(&names_methods::FROM, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<Some>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&names_methods::FROM, ::core::convert::Into::into(request))
     }
     /// Calls `names.v1.Names/Debug`.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn debug(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn debug<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<Debug>>,
-    ) -> ::core::result::Result<::keyway_rpc::Response<Clone>, ::keyway_rpc::Error> {
-        self.client.unary(&names_methods::DEBUG, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<Clone>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<Debug>>,
+    {
+        self.client.unary(&names_methods::DEBUG, ::core::convert::Into::into(request))
     }
     /// Calls `names.v1.Names/New`.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn new_(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn new_<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<Send>>,
-    ) -> ::core::result::Result<::keyway_rpc::Response<Sync>, ::keyway_rpc::Error> {
-        self.client.unary(&names_methods::NEW, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<Sync>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<Send>>,
+    {
+        self.client.unary(&names_methods::NEW, ::core::convert::Into::into(request))
     }
     /// Calls `names.v1.Names/WithConfig`.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn with_config_(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn with_config_<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<Ok>>,
-    ) -> ::core::result::Result<::keyway_rpc::Response<Err>, ::keyway_rpc::Error> {
-        self.client.unary(&names_methods::WITH_CONFIG, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<::keyway_rpc::Response<Err>, ::keyway_rpc::Error>,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<Ok>>,
+    {
+        self.client
+            .unary(&names_methods::WITH_CONFIG, ::core::convert::Into::into(request))
     }
     /// Calls `names.v1.Names/Default`.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn default(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn default_<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<Default>>,
-    ) -> ::core::result::Result<::keyway_rpc::Response<Clone>, ::keyway_rpc::Error> {
-        self.client.unary(&names_methods::DEFAULT, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<Clone>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<Default>>,
+    {
+        self.client.unary(&names_methods::DEFAULT, ::core::convert::Into::into(request))
     }
     /// Calls `names.v1.Names/S`.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn s(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn s<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<self::S>>,
-    ) -> ::core::result::Result<::keyway_rpc::Response<self::S>, ::keyway_rpc::Error> {
-        self.client.unary(&names_methods::S, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<self::S>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<self::S>>,
+    {
+        self.client.unary(&names_methods::S, ::core::convert::Into::into(request))
     }
     /// Calls `names.v1.Names/type`.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn r#type(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn r#type<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<Self_>>,
-    ) -> ::core::result::Result<::keyway_rpc::Response<Self_>, ::keyway_rpc::Error> {
-        self.client.unary(&names_methods::TYPE, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<Self_>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<Self_>>,
+    {
+        self.client.unary(&names_methods::TYPE, ::core::convert::Into::into(request))
     }
     /// Calls `names.v1.Names/Option`.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn option(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn option<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<Option>>,
-    ) -> ::core::result::Result<::keyway_rpc::Response<Result>, ::keyway_rpc::Error> {
-        self.client.unary(&names_methods::OPTION, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<Result>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<Option>>,
+    {
+        self.client.unary(&names_methods::OPTION, ::core::convert::Into::into(request))
     }
     /// Calls `names.v1.Names/Future`.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn future(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn future<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<Future>>,
-    ) -> ::core::result::Result<::keyway_rpc::Response<Error>, ::keyway_rpc::Error> {
-        self.client.unary(&names_methods::FUTURE, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<Error>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<Future>>,
+    {
+        self.client.unary(&names_methods::FUTURE, ::core::convert::Into::into(request))
     }
     /// Calls `names.v1.Names/Pay`.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
+    /// Dropping the future cancels the call; the server may have run it or not.
     #[deprecated]
-    pub async fn pay(
+    pub fn pay<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<Card>>,
-    ) -> ::core::result::Result<::keyway_rpc::Response<Card>, ::keyway_rpc::Error> {
-        self.client.unary(&names_methods::PAY, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<Card>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<Card>>,
+    {
+        self.client.unary(&names_methods::PAY, ::core::convert::Into::into(request))
     }
 }
 /// The methods of `names.v1.T`.
@@ -987,6 +1117,10 @@ pub mod t_methods {
     /// `names.v1.T/Vec`.
     pub static VEC: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
         "/names.v1.T/Vec",
+    );
+    /// `names.v1.T/_2fa`.
+    pub static _2FA: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.T/_2fa",
     );
 }
 /// The service `names.v1.T`, to be implemented.
@@ -1013,8 +1147,22 @@ pub trait T: ::core::marker::Send + ::core::marker::Sync + 'static {
             )
         }
     }
+    /// Serves `names.v1.T/_2fa`.
+    fn _2fa(
+        &self,
+        request: ::keyway_rpc::Request<R>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<::keyway_rpc::Response<R>, ::keyway_rpc::Error>,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&t_methods::_2FA),
+            )
+        }
+    }
 }
-/// Serves `names.v1.T` by an implementation of [`T`], which its clones share.
+/// Serves `names.v1.T` by an implementation of [`T`], which clones share.
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
 pub struct TServer<T> {
@@ -1022,7 +1170,7 @@ pub struct TServer<T> {
 }
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: self::T> TServer<T> {
-    /// Makes a server of an implementation, owned or in an `Arc`.
+    /// Returns a server of an implementation, owned or in an `Arc`.
     pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
@@ -1047,6 +1195,16 @@ impl<T: self::T> ::keyway_rpc::IntoRoutes for TServer<T> {
                     },
                 )
             },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &t_methods::_2FA,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { self::T::_2fa(&*service, request).await }
+                    },
+                )
+            },
         ])
     }
 }
@@ -1058,13 +1216,13 @@ pub struct TClient<S> {
 }
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> TClient<S> {
-    /// A client over a transport, with the default settings.
+    /// Returns a client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
         }
     }
-    /// A client over a transport, with these settings.
+    /// Returns a client over a transport, with these settings.
     pub fn with_config(
         transport: S,
         config: impl ::core::convert::Into<
@@ -1089,18 +1247,6796 @@ impl<S> ::core::convert::From<::keyway_rpc::client::Client<S>> for TClient<S> {
 impl<S: ::keyway_rpc::client::Transport> TClient<S> {
     /// Calls `names.v1.T/Vec`.
     ///
+    /// The future does not borrow the client.
+    ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering.
+    /// Returns the error of the server, or the one that kept it from responding.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up; the server may have run it or not.
-    pub async fn vec(
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn vec<R>(
         &self,
-        request: impl ::core::convert::Into<::keyway_rpc::Request<Vec>>,
-    ) -> ::core::result::Result<::keyway_rpc::Response<String>, ::keyway_rpc::Error> {
-        self.client.unary(&t_methods::VEC, request.into()).await
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<String>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<Vec>>,
+    {
+        self.client.unary(&t_methods::VEC, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.T/_2fa`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn _2fa<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<self::R>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<self::R>>,
+    {
+        self.client.unary(&t_methods::_2FA, ::core::convert::Into::into(request))
+    }
+}
+/// The methods of `names.v1.Prelude`.
+pub mod prelude_methods {
+    /// `names.v1.Prelude/AdvanceBackBy`.
+    pub static ADVANCE_BACK_BY: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/AdvanceBackBy",
+    );
+    /// `names.v1.Prelude/AdvanceBy`.
+    pub static ADVANCE_BY: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/AdvanceBy",
+    );
+    /// `names.v1.Prelude/All`.
+    pub static ALL: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/All",
+    );
+    /// `names.v1.Prelude/Any`.
+    pub static ANY: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Any",
+    );
+    /// `names.v1.Prelude/ArrayChunks`.
+    pub static ARRAY_CHUNKS: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/ArrayChunks",
+    );
+    /// `names.v1.Prelude/AsMut`.
+    pub static AS_MUT: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/AsMut",
+    );
+    /// `names.v1.Prelude/AsRef`.
+    pub static AS_REF: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/AsRef",
+    );
+    /// `names.v1.Prelude/AsyncCall`.
+    pub static ASYNC_CALL: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/AsyncCall",
+    );
+    /// `names.v1.Prelude/AsyncCallMut`.
+    pub static ASYNC_CALL_MUT: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/AsyncCallMut",
+    );
+    /// `names.v1.Prelude/AsyncCallOnce`.
+    pub static ASYNC_CALL_ONCE: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/AsyncCallOnce",
+    );
+    /// `names.v1.Prelude/Borrow`.
+    pub static BORROW: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Borrow",
+    );
+    /// `names.v1.Prelude/BorrowMut`.
+    pub static BORROW_MUT: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/BorrowMut",
+    );
+    /// `names.v1.Prelude/ByRef`.
+    pub static BY_REF: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/ByRef",
+    );
+    /// `names.v1.Prelude/Call`.
+    pub static CALL: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Call",
+    );
+    /// `names.v1.Prelude/CallMut`.
+    pub static CALL_MUT: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/CallMut",
+    );
+    /// `names.v1.Prelude/CallOnce`.
+    pub static CALL_ONCE: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/CallOnce",
+    );
+    /// `names.v1.Prelude/Chain`.
+    pub static CHAIN: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Chain",
+    );
+    /// `names.v1.Prelude/Clamp`.
+    pub static CLAMP: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Clamp",
+    );
+    /// `names.v1.Prelude/Clone`.
+    pub static CLONE: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Clone",
+    );
+    /// `names.v1.Prelude/CloneFrom`.
+    pub static CLONE_FROM: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/CloneFrom",
+    );
+    /// `names.v1.Prelude/CloneInto`.
+    pub static CLONE_INTO: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/CloneInto",
+    );
+    /// `names.v1.Prelude/Cloned`.
+    pub static CLONED: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Cloned",
+    );
+    /// `names.v1.Prelude/Cmp`.
+    pub static CMP: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Cmp",
+    );
+    /// `names.v1.Prelude/CmpBy`.
+    pub static CMP_BY: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/CmpBy",
+    );
+    /// `names.v1.Prelude/Collect`.
+    pub static COLLECT: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Collect",
+    );
+    /// `names.v1.Prelude/CollectInto`.
+    pub static COLLECT_INTO: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/CollectInto",
+    );
+    /// `names.v1.Prelude/Copied`.
+    pub static COPIED: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Copied",
+    );
+    /// `names.v1.Prelude/Count`.
+    pub static COUNT: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Count",
+    );
+    /// `names.v1.Prelude/Cycle`.
+    pub static CYCLE: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Cycle",
+    );
+    /// `names.v1.Prelude/Default`.
+    pub static DEFAULT: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Default",
+    );
+    /// `names.v1.Prelude/Drop`.
+    pub static DROP: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Drop",
+    );
+    /// `names.v1.Prelude/Enumerate`.
+    pub static ENUMERATE: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Enumerate",
+    );
+    /// `names.v1.Prelude/Eq`.
+    pub static EQ: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Eq",
+    );
+    /// `names.v1.Prelude/EqBy`.
+    pub static EQ_BY: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/EqBy",
+    );
+    /// `names.v1.Prelude/Extend`.
+    pub static EXTEND: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Extend",
+    );
+    /// `names.v1.Prelude/ExtendOne`.
+    pub static EXTEND_ONE: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/ExtendOne",
+    );
+    /// `names.v1.Prelude/Filter`.
+    pub static FILTER: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Filter",
+    );
+    /// `names.v1.Prelude/FilterMap`.
+    pub static FILTER_MAP: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/FilterMap",
+    );
+    /// `names.v1.Prelude/Find`.
+    pub static FIND: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Find",
+    );
+    /// `names.v1.Prelude/FindMap`.
+    pub static FIND_MAP: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/FindMap",
+    );
+    /// `names.v1.Prelude/FlatMap`.
+    pub static FLAT_MAP: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/FlatMap",
+    );
+    /// `names.v1.Prelude/Flatten`.
+    pub static FLATTEN: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Flatten",
+    );
+    /// `names.v1.Prelude/Fmt`.
+    pub static FMT: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Fmt",
+    );
+    /// `names.v1.Prelude/Fold`.
+    pub static FOLD: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Fold",
+    );
+    /// `names.v1.Prelude/ForEach`.
+    pub static FOR_EACH: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/ForEach",
+    );
+    /// `names.v1.Prelude/From`.
+    pub static FROM: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/From",
+    );
+    /// `names.v1.Prelude/FromIter`.
+    pub static FROM_ITER: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/FromIter",
+    );
+    /// `names.v1.Prelude/Fuse`.
+    pub static FUSE: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Fuse",
+    );
+    /// `names.v1.Prelude/Ge`.
+    pub static GE: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Ge",
+    );
+    /// `names.v1.Prelude/Gt`.
+    pub static GT: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Gt",
+    );
+    /// `names.v1.Prelude/Inspect`.
+    pub static INSPECT: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Inspect",
+    );
+    /// `names.v1.Prelude/Intersperse`.
+    pub static INTERSPERSE: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Intersperse",
+    );
+    /// `names.v1.Prelude/IntersperseWith`.
+    pub static INTERSPERSE_WITH: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/IntersperseWith",
+    );
+    /// `names.v1.Prelude/Into`.
+    pub static INTO: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Into",
+    );
+    /// `names.v1.Prelude/IntoFuture`.
+    pub static INTO_FUTURE: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/IntoFuture",
+    );
+    /// `names.v1.Prelude/IntoIter`.
+    pub static INTO_ITER: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/IntoIter",
+    );
+    /// `names.v1.Prelude/IntoRoutes`.
+    pub static INTO_ROUTES: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/IntoRoutes",
+    );
+    /// `names.v1.Prelude/IsEmpty`.
+    pub static IS_EMPTY: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/IsEmpty",
+    );
+    /// `names.v1.Prelude/IsPartitioned`.
+    pub static IS_PARTITIONED: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/IsPartitioned",
+    );
+    /// `names.v1.Prelude/IsSorted`.
+    pub static IS_SORTED: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/IsSorted",
+    );
+    /// `names.v1.Prelude/IsSortedBy`.
+    pub static IS_SORTED_BY: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/IsSortedBy",
+    );
+    /// `names.v1.Prelude/IsSortedByKey`.
+    pub static IS_SORTED_BY_KEY: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/IsSortedByKey",
+    );
+    /// `names.v1.Prelude/Last`.
+    pub static LAST: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Last",
+    );
+    /// `names.v1.Prelude/Le`.
+    pub static LE: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Le",
+    );
+    /// `names.v1.Prelude/Len`.
+    pub static LEN: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Len",
+    );
+    /// `names.v1.Prelude/Lt`.
+    pub static LT: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Lt",
+    );
+    /// `names.v1.Prelude/Map`.
+    pub static MAP: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Map",
+    );
+    /// `names.v1.Prelude/MapWhile`.
+    pub static MAP_WHILE: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/MapWhile",
+    );
+    /// `names.v1.Prelude/MapWindows`.
+    pub static MAP_WINDOWS: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/MapWindows",
+    );
+    /// `names.v1.Prelude/Max`.
+    pub static MAX: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Max",
+    );
+    /// `names.v1.Prelude/MaxBy`.
+    pub static MAX_BY: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/MaxBy",
+    );
+    /// `names.v1.Prelude/MaxByKey`.
+    pub static MAX_BY_KEY: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/MaxByKey",
+    );
+    /// `names.v1.Prelude/Min`.
+    pub static MIN: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Min",
+    );
+    /// `names.v1.Prelude/MinBy`.
+    pub static MIN_BY: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/MinBy",
+    );
+    /// `names.v1.Prelude/MinByKey`.
+    pub static MIN_BY_KEY: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/MinByKey",
+    );
+    /// `names.v1.Prelude/Ne`.
+    pub static NE: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Ne",
+    );
+    /// `names.v1.Prelude/New`.
+    pub static NEW: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/New",
+    );
+    /// `names.v1.Prelude/Next`.
+    pub static NEXT: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Next",
+    );
+    /// `names.v1.Prelude/NextBack`.
+    pub static NEXT_BACK: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/NextBack",
+    );
+    /// `names.v1.Prelude/NextChunk`.
+    pub static NEXT_CHUNK: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/NextChunk",
+    );
+    /// `names.v1.Prelude/Nth`.
+    pub static NTH: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Nth",
+    );
+    /// `names.v1.Prelude/NthBack`.
+    pub static NTH_BACK: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/NthBack",
+    );
+    /// `names.v1.Prelude/PartialCmp`.
+    pub static PARTIAL_CMP: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/PartialCmp",
+    );
+    /// `names.v1.Prelude/PartialCmpBy`.
+    pub static PARTIAL_CMP_BY: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/PartialCmpBy",
+    );
+    /// `names.v1.Prelude/Partition`.
+    pub static PARTITION: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Partition",
+    );
+    /// `names.v1.Prelude/PartitionInPlace`.
+    pub static PARTITION_IN_PLACE: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/PartitionInPlace",
+    );
+    /// `names.v1.Prelude/Peekable`.
+    pub static PEEKABLE: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Peekable",
+    );
+    /// `names.v1.Prelude/Poll`.
+    pub static POLL: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Poll",
+    );
+    /// `names.v1.Prelude/Position`.
+    pub static POSITION: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Position",
+    );
+    /// `names.v1.Prelude/Product`.
+    pub static PRODUCT: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Product",
+    );
+    /// `names.v1.Prelude/Reduce`.
+    pub static REDUCE: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Reduce",
+    );
+    /// `names.v1.Prelude/Rev`.
+    pub static REV: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Rev",
+    );
+    /// `names.v1.Prelude/Rfind`.
+    pub static RFIND: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Rfind",
+    );
+    /// `names.v1.Prelude/Rfold`.
+    pub static RFOLD: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Rfold",
+    );
+    /// `names.v1.Prelude/Rposition`.
+    pub static RPOSITION: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Rposition",
+    );
+    /// `names.v1.Prelude/Scan`.
+    pub static SCAN: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Scan",
+    );
+    /// `names.v1.Prelude/SizeHint`.
+    pub static SIZE_HINT: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/SizeHint",
+    );
+    /// `names.v1.Prelude/Skip`.
+    pub static SKIP: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Skip",
+    );
+    /// `names.v1.Prelude/SkipWhile`.
+    pub static SKIP_WHILE: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/SkipWhile",
+    );
+    /// `names.v1.Prelude/StepBy`.
+    pub static STEP_BY: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/StepBy",
+    );
+    /// `names.v1.Prelude/Sum`.
+    pub static SUM: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Sum",
+    );
+    /// `names.v1.Prelude/Take`.
+    pub static TAKE: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Take",
+    );
+    /// `names.v1.Prelude/TakeWhile`.
+    pub static TAKE_WHILE: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/TakeWhile",
+    );
+    /// `names.v1.Prelude/ToOwned`.
+    pub static TO_OWNED: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/ToOwned",
+    );
+    /// `names.v1.Prelude/ToString`.
+    pub static TO_STRING: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/ToString",
+    );
+    /// `names.v1.Prelude/TryCollect`.
+    pub static TRY_COLLECT: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/TryCollect",
+    );
+    /// `names.v1.Prelude/TryFind`.
+    pub static TRY_FIND: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/TryFind",
+    );
+    /// `names.v1.Prelude/TryFold`.
+    pub static TRY_FOLD: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/TryFold",
+    );
+    /// `names.v1.Prelude/TryForEach`.
+    pub static TRY_FOR_EACH: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/TryForEach",
+    );
+    /// `names.v1.Prelude/TryFrom`.
+    pub static TRY_FROM: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/TryFrom",
+    );
+    /// `names.v1.Prelude/TryInto`.
+    pub static TRY_INTO: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/TryInto",
+    );
+    /// `names.v1.Prelude/TryReduce`.
+    pub static TRY_REDUCE: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/TryReduce",
+    );
+    /// `names.v1.Prelude/TryRfold`.
+    pub static TRY_RFOLD: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/TryRfold",
+    );
+    /// `names.v1.Prelude/TypeId`.
+    pub static TYPE_ID: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/TypeId",
+    );
+    /// `names.v1.Prelude/Unzip`.
+    pub static UNZIP: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Unzip",
+    );
+    /// `names.v1.Prelude/WithConfig`.
+    pub static WITH_CONFIG: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/WithConfig",
+    );
+    /// `names.v1.Prelude/Zip`.
+    pub static ZIP: ::keyway_rpc::MethodSpec = ::keyway_rpc::MethodSpec::unary(
+        "/names.v1.Prelude/Zip",
+    );
+}
+/// The service `names.v1.Prelude`, to be implemented.
+///
+/// One method for each name that a generated type, its traits or the traits of the prelude have.
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
+pub trait Prelude: ::core::marker::Send + ::core::marker::Sync + 'static {
+    /// Serves `names.v1.Prelude/AdvanceBackBy`.
+    fn advance_back_by_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(
+                    &prelude_methods::ADVANCE_BACK_BY,
+                ),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/AdvanceBy`.
+    fn advance_by_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::ADVANCE_BY),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/All`.
+    fn all_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::ALL),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Any`.
+    fn any_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::ANY),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/ArrayChunks`.
+    fn array_chunks_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::ARRAY_CHUNKS),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/AsMut`.
+    fn as_mut_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::AS_MUT),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/AsRef`.
+    fn as_ref_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::AS_REF),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/AsyncCall`.
+    fn async_call_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::ASYNC_CALL),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/AsyncCallMut`.
+    fn async_call_mut_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(
+                    &prelude_methods::ASYNC_CALL_MUT,
+                ),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/AsyncCallOnce`.
+    fn async_call_once_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(
+                    &prelude_methods::ASYNC_CALL_ONCE,
+                ),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Borrow`.
+    fn borrow_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::BORROW),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/BorrowMut`.
+    fn borrow_mut_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::BORROW_MUT),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/ByRef`.
+    fn by_ref_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::BY_REF),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Call`.
+    fn call_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::CALL),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/CallMut`.
+    fn call_mut_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::CALL_MUT),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/CallOnce`.
+    fn call_once_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::CALL_ONCE),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Chain`.
+    fn chain_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::CHAIN),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Clamp`.
+    fn clamp_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::CLAMP),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Clone`.
+    fn clone_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::CLONE),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/CloneFrom`.
+    fn clone_from_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::CLONE_FROM),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/CloneInto`.
+    fn clone_into_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::CLONE_INTO),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Cloned`.
+    fn cloned_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::CLONED),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Cmp`.
+    fn cmp_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::CMP),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/CmpBy`.
+    fn cmp_by_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::CMP_BY),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Collect`.
+    fn collect_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::COLLECT),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/CollectInto`.
+    fn collect_into_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::COLLECT_INTO),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Copied`.
+    fn copied_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::COPIED),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Count`.
+    fn count_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::COUNT),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Cycle`.
+    fn cycle_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::CYCLE),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Default`.
+    fn default_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::DEFAULT),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Drop`.
+    fn drop_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::DROP),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Enumerate`.
+    fn enumerate_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::ENUMERATE),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Eq`.
+    fn eq_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::EQ),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/EqBy`.
+    fn eq_by_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::EQ_BY),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Extend`.
+    fn extend_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::EXTEND),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/ExtendOne`.
+    fn extend_one_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::EXTEND_ONE),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Filter`.
+    fn filter_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::FILTER),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/FilterMap`.
+    fn filter_map_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::FILTER_MAP),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Find`.
+    fn find_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::FIND),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/FindMap`.
+    fn find_map_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::FIND_MAP),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/FlatMap`.
+    fn flat_map_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::FLAT_MAP),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Flatten`.
+    fn flatten_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::FLATTEN),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Fmt`.
+    fn fmt_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::FMT),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Fold`.
+    fn fold_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::FOLD),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/ForEach`.
+    fn for_each_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::FOR_EACH),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/From`.
+    fn from_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::FROM),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/FromIter`.
+    fn from_iter_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::FROM_ITER),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Fuse`.
+    fn fuse_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::FUSE),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Ge`.
+    fn ge_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::GE),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Gt`.
+    fn gt_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::GT),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Inspect`.
+    fn inspect_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::INSPECT),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Intersperse`.
+    fn intersperse_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::INTERSPERSE),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/IntersperseWith`.
+    fn intersperse_with_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(
+                    &prelude_methods::INTERSPERSE_WITH,
+                ),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Into`.
+    fn into_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::INTO),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/IntoFuture`.
+    fn into_future_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::INTO_FUTURE),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/IntoIter`.
+    fn into_iter_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::INTO_ITER),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/IntoRoutes`.
+    fn into_routes(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::INTO_ROUTES),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/IsEmpty`.
+    fn is_empty_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::IS_EMPTY),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/IsPartitioned`.
+    fn is_partitioned_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(
+                    &prelude_methods::IS_PARTITIONED,
+                ),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/IsSorted`.
+    fn is_sorted_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::IS_SORTED),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/IsSortedBy`.
+    fn is_sorted_by_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::IS_SORTED_BY),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/IsSortedByKey`.
+    fn is_sorted_by_key_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(
+                    &prelude_methods::IS_SORTED_BY_KEY,
+                ),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Last`.
+    fn last_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::LAST),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Le`.
+    fn le_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::LE),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Len`.
+    fn len_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::LEN),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Lt`.
+    fn lt_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::LT),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Map`.
+    fn map_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::MAP),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/MapWhile`.
+    fn map_while_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::MAP_WHILE),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/MapWindows`.
+    fn map_windows_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::MAP_WINDOWS),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Max`.
+    fn max_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::MAX),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/MaxBy`.
+    fn max_by_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::MAX_BY),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/MaxByKey`.
+    fn max_by_key_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::MAX_BY_KEY),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Min`.
+    fn min_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::MIN),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/MinBy`.
+    fn min_by_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::MIN_BY),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/MinByKey`.
+    fn min_by_key_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::MIN_BY_KEY),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Ne`.
+    fn ne_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::NE),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/New`.
+    fn new_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::NEW),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Next`.
+    fn next_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::NEXT),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/NextBack`.
+    fn next_back_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::NEXT_BACK),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/NextChunk`.
+    fn next_chunk_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::NEXT_CHUNK),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Nth`.
+    fn nth_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::NTH),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/NthBack`.
+    fn nth_back_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::NTH_BACK),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/PartialCmp`.
+    fn partial_cmp_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::PARTIAL_CMP),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/PartialCmpBy`.
+    fn partial_cmp_by_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(
+                    &prelude_methods::PARTIAL_CMP_BY,
+                ),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Partition`.
+    fn partition_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::PARTITION),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/PartitionInPlace`.
+    fn partition_in_place_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(
+                    &prelude_methods::PARTITION_IN_PLACE,
+                ),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Peekable`.
+    fn peekable_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::PEEKABLE),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Poll`.
+    fn poll_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::POLL),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Position`.
+    fn position_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::POSITION),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Product`.
+    fn product_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::PRODUCT),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Reduce`.
+    fn reduce_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::REDUCE),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Rev`.
+    fn rev_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::REV),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Rfind`.
+    fn rfind_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::RFIND),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Rfold`.
+    fn rfold_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::RFOLD),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Rposition`.
+    fn rposition_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::RPOSITION),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Scan`.
+    fn scan_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::SCAN),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/SizeHint`.
+    fn size_hint_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::SIZE_HINT),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Skip`.
+    fn skip_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::SKIP),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/SkipWhile`.
+    fn skip_while_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::SKIP_WHILE),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/StepBy`.
+    fn step_by_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::STEP_BY),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Sum`.
+    fn sum_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::SUM),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Take`.
+    fn take_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::TAKE),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/TakeWhile`.
+    fn take_while_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::TAKE_WHILE),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/ToOwned`.
+    fn to_owned_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::TO_OWNED),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/ToString`.
+    fn to_string_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::TO_STRING),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/TryCollect`.
+    fn try_collect_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::TRY_COLLECT),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/TryFind`.
+    fn try_find_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::TRY_FIND),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/TryFold`.
+    fn try_fold_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::TRY_FOLD),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/TryForEach`.
+    fn try_for_each_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::TRY_FOR_EACH),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/TryFrom`.
+    fn try_from_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::TRY_FROM),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/TryInto`.
+    fn try_into_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::TRY_INTO),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/TryReduce`.
+    fn try_reduce_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::TRY_REDUCE),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/TryRfold`.
+    fn try_rfold_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::TRY_RFOLD),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/TypeId`.
+    fn type_id_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::TYPE_ID),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Unzip`.
+    fn unzip_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::UNZIP),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/WithConfig`.
+    fn with_config_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::WITH_CONFIG),
+            )
+        }
+    }
+    /// Serves `names.v1.Prelude/Zip`.
+    fn zip_(
+        &self,
+        request: ::keyway_rpc::Request<None>,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send {
+        let _ = request;
+        async {
+            ::core::result::Result::Err(
+                ::keyway_rpc::Error::method_unimplemented(&prelude_methods::ZIP),
+            )
+        }
+    }
+}
+/// Serves `names.v1.Prelude` by an implementation of [`Prelude`], which clones share.
+#[allow(dead_code, reason = "not every program uses every part of a service")]
+#[derive(Debug)]
+pub struct PreludeServer<T> {
+    service: ::std::sync::Arc<T>,
+}
+#[allow(dead_code, reason = "not every program uses every part of a service")]
+impl<T: Prelude> PreludeServer<T> {
+    /// Returns a server of an implementation, owned or in an `Arc`.
+    pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
+        Self { service: service.into() }
+    }
+}
+impl<T> ::core::clone::Clone for PreludeServer<T> {
+    fn clone(&self) -> Self {
+        Self {
+            service: ::std::sync::Arc::clone(&self.service),
+        }
+    }
+}
+impl<T: Prelude> ::keyway_rpc::IntoRoutes for PreludeServer<T> {
+    fn into_routes(self) -> ::std::vec::Vec<::keyway_rpc::Route> {
+        ::std::vec::Vec::from([
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::ADVANCE_BACK_BY,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            Prelude::advance_back_by_(&*service, request).await
+                        }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::ADVANCE_BY,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::advance_by_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::ALL,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::all_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::ANY,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::any_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::ARRAY_CHUNKS,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::array_chunks_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::AS_MUT,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::as_mut_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::AS_REF,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::as_ref_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::ASYNC_CALL,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::async_call_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::ASYNC_CALL_MUT,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::async_call_mut_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::ASYNC_CALL_ONCE,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            Prelude::async_call_once_(&*service, request).await
+                        }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::BORROW,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::borrow_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::BORROW_MUT,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::borrow_mut_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::BY_REF,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::by_ref_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::CALL,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::call_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::CALL_MUT,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::call_mut_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::CALL_ONCE,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::call_once_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::CHAIN,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::chain_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::CLAMP,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::clamp_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::CLONE,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::clone_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::CLONE_FROM,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::clone_from_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::CLONE_INTO,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::clone_into_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::CLONED,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::cloned_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::CMP,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::cmp_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::CMP_BY,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::cmp_by_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::COLLECT,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::collect_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::COLLECT_INTO,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::collect_into_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::COPIED,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::copied_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::COUNT,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::count_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::CYCLE,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::cycle_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::DEFAULT,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::default_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::DROP,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::drop_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::ENUMERATE,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::enumerate_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::EQ,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::eq_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::EQ_BY,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::eq_by_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::EXTEND,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::extend_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::EXTEND_ONE,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::extend_one_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::FILTER,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::filter_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::FILTER_MAP,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::filter_map_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::FIND,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::find_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::FIND_MAP,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::find_map_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::FLAT_MAP,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::flat_map_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::FLATTEN,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::flatten_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::FMT,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::fmt_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::FOLD,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::fold_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::FOR_EACH,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::for_each_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::FROM,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::from_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::FROM_ITER,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::from_iter_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::FUSE,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::fuse_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::GE,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::ge_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::GT,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::gt_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::INSPECT,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::inspect_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::INTERSPERSE,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::intersperse_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::INTERSPERSE_WITH,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            Prelude::intersperse_with_(&*service, request).await
+                        }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::INTO,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::into_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::INTO_FUTURE,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::into_future_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::INTO_ITER,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::into_iter_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::INTO_ROUTES,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::into_routes(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::IS_EMPTY,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::is_empty_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::IS_PARTITIONED,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::is_partitioned_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::IS_SORTED,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::is_sorted_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::IS_SORTED_BY,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::is_sorted_by_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::IS_SORTED_BY_KEY,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            Prelude::is_sorted_by_key_(&*service, request).await
+                        }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::LAST,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::last_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::LE,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::le_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::LEN,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::len_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::LT,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::lt_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::MAP,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::map_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::MAP_WHILE,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::map_while_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::MAP_WINDOWS,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::map_windows_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::MAX,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::max_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::MAX_BY,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::max_by_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::MAX_BY_KEY,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::max_by_key_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::MIN,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::min_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::MIN_BY,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::min_by_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::MIN_BY_KEY,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::min_by_key_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::NE,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::ne_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::NEW,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::new_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::NEXT,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::next_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::NEXT_BACK,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::next_back_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::NEXT_CHUNK,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::next_chunk_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::NTH,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::nth_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::NTH_BACK,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::nth_back_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::PARTIAL_CMP,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::partial_cmp_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::PARTIAL_CMP_BY,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::partial_cmp_by_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::PARTITION,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::partition_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::PARTITION_IN_PLACE,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move {
+                            Prelude::partition_in_place_(&*service, request).await
+                        }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::PEEKABLE,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::peekable_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::POLL,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::poll_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::POSITION,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::position_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::PRODUCT,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::product_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::REDUCE,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::reduce_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::REV,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::rev_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::RFIND,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::rfind_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::RFOLD,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::rfold_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::RPOSITION,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::rposition_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::SCAN,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::scan_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::SIZE_HINT,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::size_hint_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::SKIP,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::skip_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::SKIP_WHILE,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::skip_while_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::STEP_BY,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::step_by_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::SUM,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::sum_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::TAKE,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::take_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::TAKE_WHILE,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::take_while_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::TO_OWNED,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::to_owned_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::TO_STRING,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::to_string_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::TRY_COLLECT,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::try_collect_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::TRY_FIND,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::try_find_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::TRY_FOLD,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::try_fold_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::TRY_FOR_EACH,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::try_for_each_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::TRY_FROM,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::try_from_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::TRY_INTO,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::try_into_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::TRY_REDUCE,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::try_reduce_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::TRY_RFOLD,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::try_rfold_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::TYPE_ID,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::type_id_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::UNZIP,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::unzip_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::WITH_CONFIG,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::with_config_(&*service, request).await }
+                    },
+                )
+            },
+            {
+                let service = ::std::sync::Arc::clone(&self.service);
+                ::keyway_rpc::Route::unary(
+                    &prelude_methods::ZIP,
+                    move |request| {
+                        let service = ::std::sync::Arc::clone(&service);
+                        async move { Prelude::zip_(&*service, request).await }
+                    },
+                )
+            },
+        ])
+    }
+}
+/// Calls `names.v1.Prelude` over the transport `S`.
+#[allow(dead_code, reason = "not every program uses every part of a service")]
+#[derive(Clone, Debug)]
+pub struct PreludeClient<S> {
+    client: ::keyway_rpc::client::Client<S>,
+}
+#[allow(dead_code, reason = "not every program uses every part of a service")]
+impl<S> PreludeClient<S> {
+    /// Returns a client over a transport, with the default settings.
+    pub fn new(transport: S) -> Self {
+        Self {
+            client: ::keyway_rpc::client::Client::new(transport),
+        }
+    }
+    /// Returns a client over a transport, with these settings.
+    pub fn with_config(
+        transport: S,
+        config: impl ::core::convert::Into<
+            ::std::sync::Arc<::keyway_rpc::client::Config>,
+        >,
+    ) -> Self {
+        Self {
+            client: ::keyway_rpc::client::Client::with_config(transport, config),
+        }
+    }
+}
+impl<S> ::core::convert::From<::keyway_rpc::client::Client<S>> for PreludeClient<S> {
+    fn from(client: ::keyway_rpc::client::Client<S>) -> Self {
+        Self { client }
+    }
+}
+#[allow(
+    clippy::wrong_self_convention,
+    dead_code,
+    reason = "the names are those of the service, and not every program uses them all"
+)]
+impl<S: ::keyway_rpc::client::Transport> PreludeClient<S> {
+    /// Calls `names.v1.Prelude/AdvanceBackBy`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn advance_back_by_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(
+                &prelude_methods::ADVANCE_BACK_BY,
+                ::core::convert::Into::into(request),
+            )
+    }
+    /// Calls `names.v1.Prelude/AdvanceBy`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn advance_by_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::ADVANCE_BY, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/All`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn all_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::ALL, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Any`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn any_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::ANY, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/ArrayChunks`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn array_chunks_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::ARRAY_CHUNKS, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/AsMut`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn as_mut_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::AS_MUT, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/AsRef`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn as_ref_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::AS_REF, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/AsyncCall`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn async_call_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::ASYNC_CALL, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/AsyncCallMut`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn async_call_mut_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(
+                &prelude_methods::ASYNC_CALL_MUT,
+                ::core::convert::Into::into(request),
+            )
+    }
+    /// Calls `names.v1.Prelude/AsyncCallOnce`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn async_call_once_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(
+                &prelude_methods::ASYNC_CALL_ONCE,
+                ::core::convert::Into::into(request),
+            )
+    }
+    /// Calls `names.v1.Prelude/Borrow`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn borrow_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::BORROW, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/BorrowMut`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn borrow_mut_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::BORROW_MUT, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/ByRef`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn by_ref_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::BY_REF, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Call`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn call_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::CALL, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/CallMut`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn call_mut_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::CALL_MUT, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/CallOnce`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn call_once_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::CALL_ONCE, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Chain`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn chain_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::CHAIN, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Clamp`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn clamp_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::CLAMP, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Clone`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn clone_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::CLONE, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/CloneFrom`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn clone_from_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::CLONE_FROM, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/CloneInto`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn clone_into_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::CLONE_INTO, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Cloned`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn cloned_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::CLONED, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Cmp`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn cmp_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::CMP, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/CmpBy`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn cmp_by_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::CMP_BY, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Collect`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn collect_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::COLLECT, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/CollectInto`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn collect_into_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::COLLECT_INTO, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Copied`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn copied_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::COPIED, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Count`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn count_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::COUNT, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Cycle`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn cycle_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::CYCLE, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Default`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn default_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::DEFAULT, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Drop`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn drop_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::DROP, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Enumerate`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn enumerate_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::ENUMERATE, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Eq`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn eq_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::EQ, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/EqBy`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn eq_by_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::EQ_BY, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Extend`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn extend_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::EXTEND, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/ExtendOne`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn extend_one_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::EXTEND_ONE, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Filter`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn filter_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::FILTER, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/FilterMap`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn filter_map_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::FILTER_MAP, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Find`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn find_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::FIND, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/FindMap`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn find_map_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::FIND_MAP, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/FlatMap`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn flat_map_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::FLAT_MAP, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Flatten`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn flatten_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::FLATTEN, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Fmt`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn fmt_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::FMT, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Fold`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn fold_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::FOLD, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/ForEach`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn for_each_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::FOR_EACH, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/From`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn from_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::FROM, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/FromIter`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn from_iter_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::FROM_ITER, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Fuse`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn fuse_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::FUSE, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Ge`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn ge_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::GE, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Gt`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn gt_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::GT, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Inspect`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn inspect_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::INSPECT, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Intersperse`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn intersperse_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::INTERSPERSE, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/IntersperseWith`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn intersperse_with_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(
+                &prelude_methods::INTERSPERSE_WITH,
+                ::core::convert::Into::into(request),
+            )
+    }
+    /// Calls `names.v1.Prelude/Into`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn into_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::INTO, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/IntoFuture`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn into_future_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::INTO_FUTURE, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/IntoIter`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn into_iter_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::INTO_ITER, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/IntoRoutes`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn into_routes<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::INTO_ROUTES, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/IsEmpty`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn is_empty_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::IS_EMPTY, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/IsPartitioned`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn is_partitioned_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(
+                &prelude_methods::IS_PARTITIONED,
+                ::core::convert::Into::into(request),
+            )
+    }
+    /// Calls `names.v1.Prelude/IsSorted`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn is_sorted_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::IS_SORTED, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/IsSortedBy`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn is_sorted_by_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::IS_SORTED_BY, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/IsSortedByKey`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn is_sorted_by_key_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(
+                &prelude_methods::IS_SORTED_BY_KEY,
+                ::core::convert::Into::into(request),
+            )
+    }
+    /// Calls `names.v1.Prelude/Last`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn last_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::LAST, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Le`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn le_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::LE, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Len`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn len_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::LEN, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Lt`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn lt_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::LT, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Map`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn map_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::MAP, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/MapWhile`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn map_while_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::MAP_WHILE, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/MapWindows`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn map_windows_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::MAP_WINDOWS, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Max`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn max_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::MAX, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/MaxBy`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn max_by_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::MAX_BY, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/MaxByKey`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn max_by_key_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::MAX_BY_KEY, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Min`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn min_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::MIN, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/MinBy`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn min_by_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::MIN_BY, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/MinByKey`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn min_by_key_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::MIN_BY_KEY, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Ne`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn ne_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::NE, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/New`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn new_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::NEW, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Next`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn next_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::NEXT, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/NextBack`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn next_back_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::NEXT_BACK, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/NextChunk`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn next_chunk_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::NEXT_CHUNK, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Nth`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn nth_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::NTH, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/NthBack`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn nth_back_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::NTH_BACK, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/PartialCmp`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn partial_cmp_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::PARTIAL_CMP, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/PartialCmpBy`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn partial_cmp_by_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(
+                &prelude_methods::PARTIAL_CMP_BY,
+                ::core::convert::Into::into(request),
+            )
+    }
+    /// Calls `names.v1.Prelude/Partition`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn partition_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::PARTITION, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/PartitionInPlace`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn partition_in_place_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(
+                &prelude_methods::PARTITION_IN_PLACE,
+                ::core::convert::Into::into(request),
+            )
+    }
+    /// Calls `names.v1.Prelude/Peekable`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn peekable_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::PEEKABLE, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Poll`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn poll_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::POLL, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Position`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn position_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::POSITION, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Product`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn product_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::PRODUCT, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Reduce`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn reduce_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::REDUCE, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Rev`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn rev_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::REV, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Rfind`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn rfind_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::RFIND, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Rfold`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn rfold_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::RFOLD, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Rposition`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn rposition_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::RPOSITION, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Scan`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn scan_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::SCAN, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/SizeHint`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn size_hint_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::SIZE_HINT, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Skip`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn skip_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::SKIP, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/SkipWhile`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn skip_while_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::SKIP_WHILE, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/StepBy`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn step_by_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::STEP_BY, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Sum`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn sum_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::SUM, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Take`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn take_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::TAKE, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/TakeWhile`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn take_while_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::TAKE_WHILE, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/ToOwned`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn to_owned_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::TO_OWNED, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/ToString`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn to_string_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::TO_STRING, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/TryCollect`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn try_collect_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::TRY_COLLECT, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/TryFind`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn try_find_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::TRY_FIND, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/TryFold`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn try_fold_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::TRY_FOLD, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/TryForEach`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn try_for_each_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::TRY_FOR_EACH, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/TryFrom`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn try_from_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::TRY_FROM, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/TryInto`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn try_into_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::TRY_INTO, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/TryReduce`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn try_reduce_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::TRY_REDUCE, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/TryRfold`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn try_rfold_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::TRY_RFOLD, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/TypeId`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn type_id_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::TYPE_ID, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Unzip`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn unzip_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::UNZIP, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/WithConfig`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn with_config_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client
+            .unary(&prelude_methods::WITH_CONFIG, ::core::convert::Into::into(request))
+    }
+    /// Calls `names.v1.Prelude/Zip`.
+    ///
+    /// The future does not borrow the client.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the server, or the one that kept it from responding.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call; the server may have run it or not.
+    pub fn zip_<R>(
+        &self,
+        request: R,
+    ) -> impl ::core::future::Future<
+        Output = ::core::result::Result<
+            ::keyway_rpc::Response<None>,
+            ::keyway_rpc::Error,
+        >,
+    > + ::core::marker::Send + use<S, R>
+    where
+        R: ::core::convert::Into<::keyway_rpc::Request<None>>,
+    {
+        self.client.unary(&prelude_methods::ZIP, ::core::convert::Into::into(request))
     }
 }
 /// The methods of `names.v1.Nothing`.
@@ -1112,7 +8048,7 @@ pub mod nothing_methods {}
     reason = "the names are those of the service, and not every program uses them all"
 )]
 pub trait Nothing: ::core::marker::Send + ::core::marker::Sync + 'static {}
-/// Serves `names.v1.Nothing` by an implementation of [`Nothing`], which its clones share.
+/// Serves `names.v1.Nothing` by an implementation of [`Nothing`], which clones share.
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 #[derive(Debug)]
 pub struct NothingServer<T> {
@@ -1120,7 +8056,7 @@ pub struct NothingServer<T> {
 }
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<T: Nothing> NothingServer<T> {
-    /// Makes a server of an implementation, owned or in an `Arc`.
+    /// Returns a server of an implementation, owned or in an `Arc`.
     pub fn new(service: impl ::core::convert::Into<::std::sync::Arc<T>>) -> Self {
         Self { service: service.into() }
     }
@@ -1145,13 +8081,13 @@ pub struct NothingClient<S> {
 }
 #[allow(dead_code, reason = "not every program uses every part of a service")]
 impl<S> NothingClient<S> {
-    /// A client over a transport, with the default settings.
+    /// Returns a client over a transport, with the default settings.
     pub fn new(transport: S) -> Self {
         Self {
             client: ::keyway_rpc::client::Client::new(transport),
         }
     }
-    /// A client over a transport, with these settings.
+    /// Returns a client over a transport, with these settings.
     pub fn with_config(
         transport: S,
         config: impl ::core::convert::Into<

@@ -1,4 +1,4 @@
-//! One call, from the message to the answer.
+//! One call, from the message to the response.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -52,7 +52,7 @@ where
     Ok(Response::from_parts(parts, message))
 }
 
-/// Makes the HTTP request.
+/// Encodes the HTTP request.
 fn encode<In: Message + Name>(
     config: &Config,
     spec: &'static MethodSpec,
@@ -87,7 +87,7 @@ fn compression(config: &Config, options: &CallOptions) -> Compression {
     }
 }
 
-/// Sends the request and reads the whole answer.
+/// Sends the request and reads the whole response.
 async fn exchange<S: Transport>(
     mut transport: S,
     config: &Config,
@@ -129,7 +129,7 @@ async fn exchange<S: Transport>(
 
 fn expired(spec: &MethodSpec) -> Error {
     Error::deadline_exceeded(format!(
-        "{} was not answered within the deadline",
+        "{} did not respond within the deadline",
         spec.path()
     ))
 }

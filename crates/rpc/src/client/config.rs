@@ -6,8 +6,7 @@ use http::Uri;
 
 use crate::{Codec, Compression};
 
-/// The settings of a client; each call may override some of them in its
-/// [`Request`](crate::Request).
+/// The settings of a client; a [`Request`](crate::Request) may replace some of them for one call.
 ///
 /// ```
 /// use std::time::Duration;
@@ -46,22 +45,22 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Scheme and authority of the requests, and what their paths begin with. Default:
-    /// `http://localhost`, which is right where the transport decides alone who is reached.
+    /// Sets scheme and authority of the requests, and the prefix of their paths. Default:
+    /// `http://localhost`, for transports with one destination.
     #[must_use]
     pub fn origin(mut self, origin: Uri) -> Self {
         self.origin = origin;
         self
     }
 
-    /// The codec of requests and responses. Default: [`Codec::Proto`].
+    /// Sets the codec of requests and responses. Default: [`Codec::Proto`].
     #[must_use]
     pub fn codec(mut self, codec: Codec) -> Self {
         self.codec = codec;
         self
     }
 
-    /// Limits every call that has no deadline of its own. Default: no limit.
+    /// Limits every call whose request has no deadline. Default: no limit.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -75,23 +74,23 @@ impl Config {
         self
     }
 
-    /// Compresses requests. Default: never, because not every server understands it.
+    /// Compresses requests. Default: never, because not every server accepts it.
     #[must_use]
     pub fn compression(mut self, compression: Compression) -> Self {
         self.compression = compression;
         self
     }
 
-    /// Tells servers that they may compress responses. Default: `false`; on a local socket it
-    /// costs more than it saves, and Go servers compress however small a message is. Without the
-    /// feature `gzip` this does nothing. A compressed response is understood in any case.
+    /// Accepts compressed responses. Default: `false`; on a local socket it costs more than it saves,
+    /// and Go servers compress messages of any size. Without the feature `gzip` this does nothing.
+    /// With it, a response that is compressed without being asked for is read as well.
     #[must_use]
     pub fn accept_compression(mut self, accept: bool) -> Self {
         self.accept_compression = accept;
         self
     }
 
-    /// Uses GET for methods that declare `NO_SIDE_EFFECTS`, so that caches can answer. Default:
+    /// Uses GET for methods that declare `NO_SIDE_EFFECTS`, so that caches can respond. Default:
     /// `false`.
     #[must_use]
     pub fn get(mut self, get: bool) -> Self {
@@ -99,8 +98,8 @@ impl Config {
         self
     }
 
-    /// Calls with POST after all when the URL of a GET would be longer than `bytes`. Default:
-    /// 8 KiB, which servers and proxies accept.
+    /// Uses POST if the URL of a GET would be longer than `bytes`. Default: 8 KiB, which servers and
+    /// proxies accept.
     #[must_use]
     pub fn max_get_url(mut self, bytes: usize) -> Self {
         self.max_get_url = bytes;

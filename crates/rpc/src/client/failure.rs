@@ -1,13 +1,12 @@
-//! What the failure of a transport means for the call.
+//! Failures of a transport as errors of the call.
 
 use crate::{BoxError, Code, Error, MethodSpec};
 
-/// The error of a call whose transport failed with `cause`, which becomes its source.
+/// Returns the error of a call whose transport failed with `cause`, which becomes its source.
 ///
-/// A transport may speak in this crate's own errors, as a tower layer that limits or authorizes
-/// does. A stream of HTTP/2 that was reset carries a code of its own; `expired` says that the
-/// deadline has passed, of which a peer speaks as of any other end of a call. Anything else means
-/// that the service is not available, which may be known only after the request was sent.
+/// An [`Error`] of this crate, as tower layers return that limit or authorize, is the error of the
+/// call. A stream of HTTP/2 that was reset carries a code; `expired` distinguishes a peer that
+/// cancels at the deadline. Any other cause is `unavailable`, also after the request was sent.
 pub(super) fn transport_error(cause: BoxError, spec: &MethodSpec, expired: bool) -> Error {
     let cause = match cause.downcast::<Error>() {
         Ok(error) => return *error,
@@ -15,15 +14,15 @@ pub(super) fn transport_error(cause: BoxError, spec: &MethodSpec, expired: bool)
     };
     let (path, why) = (spec.path(), describe(&*cause));
     let (code, what) = match reset_code(&*cause) {
-        Some(Code::Canceled) if expired => (Code::DeadlineExceeded, "was not answered in time"),
+        Some(Code::Canceled) if expired => (Code::DeadlineExceeded, "missed the deadline"),
         Some(code) => (code, "was reset"),
         None => (Code::Unavailable, "failed"),
     };
     Error::new(code, format!("{path} {what}: {why}")).with_source(cause)
 }
 
-/// The texts of all causes. Some errors repeat their source in their own text, and others, as those
-/// of `hyper_util`, do not even hint at it.
+/// Joins the texts of all causes, because some errors (those of `hyper_util`) do not contain the text
+/// of their source. Others do, so that repeated texts are left out.
 fn describe(cause: &(dyn std::error::Error + 'static)) -> String {
     let mut text = cause.to_string();
     for cause in std::iter::successors(cause.source(), |cause| cause.source()) {
@@ -36,14 +35,14 @@ fn describe(cause: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// The error of a call whose answer was shorter than it said, without a word from the transport:
-/// so hyper tells that a peer reset a stream of HTTP/2 with `NO_ERROR`.
+/// Returns the error of a call whose response is shorter than announced without an error of the
+/// transport: hyper reports a stream of HTTP/2 that was reset with `NO_ERROR` like that.
 pub(super) fn cut_short(spec: &MethodSpec) -> Error {
     let path = spec.path();
-    Error::internal(format!("{path} was reset in the middle of its answer"))
+    Error::internal(format!("{path} was reset in the middle of its response"))
 }
 
-/// The code for the first stream reset in a chain of causes.
+/// Returns the code of the first stream reset in a chain of causes.
 #[cfg(feature = "http2")]
 fn reset_code(cause: &(dyn std::error::Error + 'static)) -> Option<Code> {
     let chain = std::iter::successors(Some(cause), |cause| cause.source());
@@ -58,8 +57,8 @@ fn reset_code(_: &(dyn std::error::Error + 'static)) -> Option<Code> {
     None
 }
 
-/// The table of connect-go, which is that of gRPC over HTTP/2. What it leaves out is `internal`
-/// here, as is most of what it names: the peer or this end broke the protocol.
+/// The table of connect-go, which is that of gRPC over HTTP/2. Reasons outside of it are `internal`,
+/// as most of its own are: one of the ends broke the protocol.
 #[cfg(feature = "http2")]
 fn code_for(reason: h2::Reason) -> Code {
     match reason {
@@ -86,7 +85,7 @@ mod tests {
     struct Repeating(#[source] Silent);
 
     #[test]
-    fn every_cause_is_told_once() {
+    fn the_text_of_each_cause_appears_once() {
         static ECHO: MethodSpec = MethodSpec::unary("/test.Echo/Echo");
         let refused = || Silent(io::Error::other("connection refused"));
         let error = transport_error(refused().into(), &ECHO, false);

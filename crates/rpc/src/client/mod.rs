@@ -18,7 +18,7 @@ use crate::{Error, MethodSpec, Request, Response};
 
 /// Calls methods over a transport, any `tower::Service` that carries HTTP requests.
 ///
-/// Generated clients are thin covers of this type; it can be used without them as well:
+/// Generated clients wrap this type, which can be used without them:
 ///
 /// ```
 /// use keyway_rpc::client::{Client, Transport};
@@ -40,13 +40,13 @@ pub struct Client<S> {
 }
 
 impl<S> Client<S> {
-    /// A client with the default [`Config`].
+    /// Returns a client with the default [`Config`].
     #[must_use]
     pub fn new(transport: S) -> Self {
         Self::with_config(transport, Config::default())
     }
 
-    /// A client with this configuration.
+    /// Returns a client with this configuration.
     #[must_use]
     pub fn with_config(transport: S, config: impl Into<Arc<Config>>) -> Self {
         Self {
@@ -55,13 +55,13 @@ impl<S> Client<S> {
         }
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// The transport.
+    /// Returns the transport.
     #[must_use]
     pub fn transport(&self) -> &S {
         &self.transport
@@ -69,24 +69,25 @@ impl<S> Client<S> {
 }
 
 impl<S: Transport> Client<S> {
-    /// Calls a unary method: one HTTP request, never repeated by this crate.
+    /// Calls a unary method: one HTTP request, never repeated by this crate. Its extensions are those
+    /// of `request` and the `&'static` [`MethodSpec`]. The future does not borrow the client.
     ///
     /// # Errors
     ///
-    /// What the server answered, or what kept it from answering: `deadline_exceeded` when the
-    /// deadline of the request or the client's [default](Config::timeout) passed, `unavailable`
-    /// when the transport failed (its error is the [source](std::error::Error::source)),
-    /// `internal` or `unknown` when the answer is not one of the protocol, `resource_exhausted`
-    /// when it is larger than the client's [limit](Config::max_message_size).
+    /// Returns the [`Error`] of the server, or one of `deadline_exceeded` if the deadline of the
+    /// request or the client's [default](Config::timeout) passed, `unavailable` if the transport
+    /// failed (its error is the [source](std::error::Error::source)), `internal` or `unknown` if
+    /// the response is not one of the protocol, `resource_exhausted` if it is larger than the client's
+    /// [limit](Config::max_message_size).
     ///
-    /// A peer that resets a stream of HTTP/2 says why. With the feature `http2`, `REFUSED_STREAM`
-    /// is `unavailable`, `CANCEL` is `canceled` (or `deadline_exceeded`, if the deadline has
+    /// A peer that resets a stream of HTTP/2 gives a reason. With the feature `http2`,
+    /// `REFUSED_STREAM` is `unavailable`, `CANCEL` is `canceled` (or `deadline_exceeded`, if the deadline has
     /// passed), `ENHANCE_YOUR_CALM` is `resource_exhausted`, `INADEQUATE_SECURITY` is
     /// `permission_denied`, and every other reason is `internal`; without it all are `unavailable`.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the call up and drops the transport's future. The server may have
+    /// Dropping the future cancels the call and drops the transport's future. The server may have
     /// run the call or not.
     pub fn unary<In, Out>(
         &self,

@@ -7,17 +7,17 @@ use tower_service::Service;
 
 use crate::{Body, BoxError};
 
-/// Carries HTTP requests: the name for `tower::Service<http::Request<Body>>` with what a client
-/// needs of it. It is implemented for every such service and by nothing else.
+/// Carries HTTP requests: an alias of `tower::Service<http::Request<Body>>` with the bounds of a
+/// client, implemented for every such service.
 ///
 /// A transport is cloned for each call, so its clones share connections, as those of
 /// `hyper_util`'s pooled client and of `keyway-http`'s `Exchange` do.
 pub trait Transport: Clone + Send + 'static + sealed::Sealed {
     /// The body of a response.
     type ResponseBody: http_body::Body<Data: Send, Error: Into<BoxError>> + Send;
-    /// Why no response came.
+    /// The error without a response.
     type Error: Into<BoxError>;
-    /// The response on its way.
+    /// The future of a response.
     type Future: Future<Output = Result<http::Response<Self::ResponseBody>, Self::Error>> + Send;
 
     /// As `tower::Service::poll_ready`.
@@ -30,7 +30,7 @@ pub trait Transport: Clone + Send + 'static + sealed::Sealed {
 }
 
 mod sealed {
-    #[allow(unnameable_types, reason = "nobody else implements Transport")]
+    #[allow(unnameable_types, reason = "the trait is sealed")]
     pub trait Sealed {}
 }
 

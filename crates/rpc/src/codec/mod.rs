@@ -1,4 +1,4 @@
-//! Codecs: how a message becomes bytes.
+//! Codecs: messages to bytes and back.
 
 #[cfg(feature = "json")]
 mod json;
@@ -10,7 +10,7 @@ use prost::{Message, Name};
 use crate::MethodSpec;
 use crate::buffer::freeze;
 
-/// How messages are written: the part of the content type after `application/`.
+/// The encoding of messages: the part of the content type after `application/`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Codec {
@@ -30,7 +30,7 @@ pub(crate) struct CodecError {
 }
 
 impl Codec {
-    /// The codec's name in content types and query strings.
+    /// Returns the name in content types and query strings.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl Codec {
         }
     }
 
-    /// The codec with this name, if `spec` can be called with it.
+    /// Returns the codec with this name if `spec` can be called with it.
     pub(crate) fn from_name(name: &[u8], spec: &MethodSpec) -> Option<Self> {
         #[cfg(not(feature = "json"))]
         let _ = spec;

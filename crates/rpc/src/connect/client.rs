@@ -1,4 +1,4 @@
-//! The client's half: how requests are written, and what answers mean.
+//! The client's half: calls to requests, and responses to results.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::error::wire;
 use crate::response;
 use crate::{Body, Code, Codec, Error, MethodSpec, Response, metadata};
 
-/// How many fields the protocol may add to a request.
+/// The most fields that the protocol adds to a request.
 const FIELDS: usize = 5;
 
 /// A call that is about to be sent.
@@ -69,8 +69,7 @@ impl Outgoing<'_> {
             headers.insert(TIMEOUT, HeaderValue::from(milliseconds));
         }
         if cfg!(feature = "gzip") {
-            // Silence would be read as "whatever the request used", and some HTTP stacks would
-            // add an offer of their own.
+            // A request without the field accepts its own coding, and some HTTP stacks add one.
             let offer = if self.accept_compression {
                 "gzip"
             } else {
@@ -99,7 +98,10 @@ impl Outgoing<'_> {
 fn parse(text: String) -> Result<PathAndQuery, Error> {
     let length = text.len();
     PathAndQuery::from_maybe_shared(Bytes::from(text)).map_err(|error| {
-        Error::internal(format!("a URL of {length} bytes is not valid: {error}")).with_source(error)
+        Error::internal(format!(
+            "a URL of {length} bytes is not valid: {error}"
+        ))
+        .with_source(error)
     })
 }
 
@@ -121,7 +123,7 @@ fn length(uri: &Uri) -> usize {
     scheme + authority + path
 }
 
-/// What belongs to the protocol is written by the protocol alone.
+/// Removes the fields that the protocol alone writes.
 fn remove_reserved(headers: &mut HeaderMap) {
     if headers.keys().any(metadata::is_reserved) {
         let reserved = |name: &&HeaderName| metadata::is_reserved(name);
@@ -140,7 +142,7 @@ fn assemble(method: Method, uri: Uri, headers: HeaderMap, body: Body) -> http::R
     request
 }
 
-/// An answer whose head was read.
+/// A response whose head was read.
 pub(crate) struct Received {
     headers: HeaderMap,
     extensions: Extensions,
@@ -151,9 +153,9 @@ pub(crate) struct Received {
 #[derive(Clone, Copy)]
 enum Outcome {
     Success,
-    /// The body is an error object, as far as its content type says.
+    /// The body is an error object according to its content type.
     ErrorObject(StatusCode),
-    /// The status is all that counts.
+    /// The body is ignored.
     StatusAlone(StatusCode),
 }
 
@@ -177,7 +179,6 @@ impl Received {
             .map_or(&b""[..], HeaderValue::as_bytes);
         let encoding = match (Encoding::from_name(encoding), outcome) {
             (Some(encoding), _) => encoding,
-            // Nothing of such a body is used.
             (None, Outcome::StatusAlone(_)) => Encoding::Identity,
             (None, _) => {
                 let (name, known) = (String::from_utf8_lossy(encoding), Encoding::SUPPORTED);
@@ -198,8 +199,8 @@ impl Received {
         self.encoding
     }
 
-    /// Makes the result of the call from the body, or from what kept it from being read. A failed
-    /// call whose body cannot be read is still the failure that its status says.
+    /// Returns the result of the call. A failed call whose body cannot be read is the failure of its
+    /// status.
     pub(crate) fn finish(self, body: Result<Bytes, Error>) -> Result<Response<Bytes>, Error> {
         let mut headers = self.headers;
         let trailers = metadata::split_trailers(&mut headers);

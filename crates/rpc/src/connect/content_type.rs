@@ -2,21 +2,21 @@
 
 use crate::{Codec, MethodSpec};
 
-/// What stands in the content type of a message.
+/// The meaning of a content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ContentType {
     /// A unary message in a codec that the method can be called with.
     Message(Codec),
     /// `application/` and something else.
     OtherApplication,
-    /// Not of the protocol at all: no header, or another type.
+    /// No header, or a type outside of `application/`.
     Foreign,
 }
 
 /// Reads a content type. Names are compared without regard to case; the only parameter that is
 /// understood is `charset=utf-8`, and that only for JSON.
 pub(super) fn parse(value: &[u8], spec: &MethodSpec) -> ContentType {
-    // What peers send in all but odd cases, answered without looking further.
+    // The usual case.
     if value == b"application/proto" {
         return ContentType::Message(Codec::Proto);
     }
@@ -31,7 +31,7 @@ pub(super) fn parse(value: &[u8], spec: &MethodSpec) -> ContentType {
     }
 }
 
-/// Whether the body is JSON, whatever codecs are built in: errors always are.
+/// Whether the body is JSON, which errors are even if the codec is not built in.
 #[cfg(feature = "client")]
 pub(super) fn is_json(value: &[u8]) -> bool {
     let value = value.to_ascii_lowercase();
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_begins_alike_is_not_understood() {
+    fn types_with_a_known_prefix_are_not_understood() {
         for text in [
             "application/protobuf",
             "application/proto; charset=utf-8",

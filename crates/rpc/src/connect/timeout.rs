@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The protocol allows at most ten digits.
 const MAX_DIGITS: usize = 10;
 
-/// Reads the header. `None`: it is not a number of at most ten digits.
+/// Reads the header; `None` if it is not a number of at most ten digits.
 #[cfg(feature = "server")]
 pub(super) fn parse(value: &[u8]) -> Option<Duration> {
     if value.is_empty() || value.len() > MAX_DIGITS || !value.iter().all(u8::is_ascii_digit) {
@@ -15,9 +15,8 @@ pub(super) fn parse(value: &[u8]) -> Option<Duration> {
     text.parse().ok().map(Duration::from_millis)
 }
 
-/// Writes the header. `None`: the time is too long for the header, so none is sent and the limit
-/// stays local. A part of a millisecond counts as a whole one, so that a short time-out never
-/// becomes none at all.
+/// Writes the header; `None` if the time is too long for it, so that the limit stays local. Parts of
+/// a millisecond are rounded up, so that a short timeout does not become zero.
 #[cfg(feature = "client")]
 pub(super) fn format(timeout: Duration) -> Option<u64> {
     let milliseconds = timeout.as_nanos().div_ceil(1_000_000);

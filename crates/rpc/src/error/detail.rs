@@ -17,14 +17,14 @@ pub struct ErrorDetail {
 }
 
 impl ErrorDetail {
-    /// A detail that carries `message`.
+    /// Returns a detail that carries `message`.
     #[must_use]
     pub fn new<M: Message + Name>(message: &M) -> Self {
         Self::from_parts(M::full_name(), message.encode_to_vec())
     }
 
-    /// A detail of a type that this program does not know as a Rust type. `type_name` is the full
-    /// name (`google.rpc.RetryInfo`), without a URL in front.
+    /// Returns a detail of a type without a Rust type. `type_name` is the full name
+    /// (`google.rpc.RetryInfo`), without a URL in front.
     #[must_use]
     pub fn from_parts(type_name: impl Into<String>, value: impl Into<Bytes>) -> Self {
         Self {
@@ -33,13 +33,13 @@ impl ErrorDetail {
         }
     }
 
-    /// The full name of the message type.
+    /// Returns the full name of the message type.
     #[must_use]
     pub fn type_name(&self) -> &str {
         &self.type_name
     }
 
-    /// The message in binary form.
+    /// Returns the message in binary form.
     #[must_use]
     pub fn value(&self) -> &Bytes {
         &self.value
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decodes_its_own_type_only() {
+    fn a_detail_decodes_as_its_own_type_only() {
         let duration = Duration {
             seconds: 3,
             nanos: 4,
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn converts_to_any_and_back() {
+    fn a_detail_converts_to_any_and_back() {
         let detail = ErrorDetail::from_parts("a.b.C", vec![1, 2]);
         let any = Any::from(detail.clone());
         assert_eq!(any.type_url, "type.googleapis.com/a.b.C");

@@ -1,4 +1,4 @@
-//! [`Error`]: what a failed call carries.
+//! [`Error`]: a failed call.
 
 mod detail;
 pub(crate) mod wire;
@@ -15,13 +15,13 @@ pub use self::detail::ErrorDetail;
 use crate::Code;
 use crate::metadata::Names;
 
-/// Any error behind a boxed pointer: the transport's cause, or what a handler failed with.
+/// Any error, boxed: that of a transport, or the local cause of an [`Error`].
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// A failed call: code, message, details, metadata, and locally the cause.
 ///
 /// Code, message, details and metadata travel; the [source](StdError::source) stays in the process
-/// where the error was made, so that a server may attach what a client must not see.
+/// where the error was made, so that a server can attach a cause that clients must not see.
 ///
 /// An `Error` is one pointer wide and cheap to clone.
 ///
@@ -52,7 +52,7 @@ macro_rules! constructors {
         /// One constructor for each code.
         impl Error {
             $(
-                #[doc = concat!("An error with [`Code::", stringify!($code), "`].")]
+                #[doc = concat!("Returns an error with [`Code::", stringify!($code), "`].")]
                 #[must_use]
                 pub fn $name(message: impl Into<Cow<'static, str>>) -> Self {
                     Self::new(Code::$code, message)
@@ -82,7 +82,7 @@ constructors! {
 }
 
 impl Error {
-    /// An error with this code and this message, which the peer will read.
+    /// Returns an error with this code and this message, which are sent to the caller.
     #[must_use]
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
@@ -97,7 +97,7 @@ impl Error {
         }
     }
 
-    /// The answer of a generated trait to a method that the service leaves out.
+    /// Returns the error of a method that an implementation of a generated trait leaves out.
     #[doc(hidden)]
     #[must_use]
     pub fn method_unimplemented(spec: &crate::MethodSpec) -> Self {
@@ -105,19 +105,19 @@ impl Error {
         Self::unimplemented(format!("{service}.{method} is not implemented"))
     }
 
-    /// The code.
+    /// Returns the code.
     #[must_use]
     pub fn code(&self) -> Code {
         self.inner.code
     }
 
-    /// The message; empty when there is none.
+    /// Returns the message; empty if there is none.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.inner.message
     }
 
-    /// Typed details, in the order in which they were added.
+    /// Returns the typed details in the order in which they were added.
     #[must_use]
     pub fn details(&self) -> &[ErrorDetail] {
         &self.inner.details
@@ -200,14 +200,14 @@ impl Error {
         self
     }
 
-    /// Puts `code` in the place of this error's code and keeps everything else.
+    /// Replaces the code and keeps everything else.
     #[must_use]
     pub fn with_code(mut self, code: Code) -> Self {
         self.inner.code = code;
         self
     }
 
-    /// The first error of type `E` in the chain of causes below this error.
+    /// Returns the first error of type `E` in the chain of causes below this error.
     #[must_use]
     pub fn cause<E: StdError + 'static>(&self) -> Option<&E> {
         let mut next = self.source();

@@ -25,7 +25,7 @@ struct WireDetail<'a> {
     value: String,
 }
 
-/// The error object. Keys without content are left out, values are unpadded base64, and no
+/// Writes the error object. Keys without content are left out, values are unpadded base64, and no
 /// `debug` is written.
 pub(crate) fn to_json(error: &Error) -> Vec<u8> {
     let details = error.details().iter().map(|detail| WireDetail {
@@ -40,11 +40,11 @@ pub(crate) fn to_json(error: &Error) -> Vec<u8> {
     serde_json::to_vec(&wire).expect("strings always serialize")
 }
 
-/// Reads an error object. `inferred` is the code that the HTTP status says; it stands in for a
-/// code that is missing, null or unknown, while message and details are kept.
+/// Reads an error object. `inferred` is the code of the HTTP status; it replaces a code that is
+/// missing, null or unknown, while message and details are kept.
 ///
-/// `None`: the body is not a JSON object, or one of its parts has the wrong shape, so that nothing
-/// in it can be trusted.
+/// Returns `None` if the body is not a JSON object, or one of its parts has the wrong shape, so that
+/// nothing in it can be trusted.
 pub(crate) fn from_json(body: &[u8], inferred: Code) -> Option<Error> {
     let Value::Object(mut object) = serde_json::from_slice(body).ok()? else {
         return None;
@@ -72,7 +72,7 @@ fn details(value: Option<Value>) -> Option<Vec<ErrorDetail>> {
     }
 }
 
-/// Keys other than `type` and `value`, `debug` first of all, say nothing that can be relied on.
+/// Keys other than `type` and `value`, such as `debug`, are ignored, as the protocol demands.
 fn detail(value: Value) -> Option<ErrorDetail> {
     let type_name = value.get("type")?.as_str()?;
     let type_name = type_name.rsplit('/').next()?.to_owned();
@@ -93,12 +93,12 @@ mod tests {
     }
 
     #[test]
-    fn leaves_out_what_is_empty() {
+    fn empty_keys_are_left_out() {
         assert_eq!(json(&Error::aborted("")), r#"{"code":"aborted"}"#);
     }
 
     #[test]
-    fn writes_unpadded_values_and_bare_type_names() {
+    fn values_are_unpadded_and_type_names_bare() {
         let error = Error::not_found("gone").with_detail(ErrorDetail::from_parts("a.B", vec![1]));
         assert_eq!(
             json(&error),
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_that_says_nothing_is_inferred_and_the_rest_is_kept() {
+    fn an_unusable_code_is_inferred_and_the_rest_is_kept() {
         for code in ["", r#""code":null,"#, r#""code":"code_17","#] {
             let body =
                 format!(r#"{{{code}"message":"m","details":[{{"type":"a.B","value":"AQ=="}}]}}"#);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn junk_beside_the_known_keys_is_ignored() {
+    fn unknown_keys_are_ignored() {
         let body = br#"{"code":"internal","x":[1],"details":[{"type":"a.B","debug":"?","y":{}}]}"#;
         let error = from_json(body, Code::Unknown).expect("an error object");
         assert_eq!(error.code(), Code::Internal);

@@ -1,11 +1,11 @@
-//! Reading: the server's half.
+//! Reading the query string of a call.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_PAD_INDIFFERENT, URL_SAFE_PAD_INDIFFERENT};
 use bytes::Bytes;
 use percent_encoding::percent_decode;
 
-/// The parameters of a GET call as they came.
+/// The parameters of a GET call.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Query {
     /// `connect=v1`.
@@ -18,7 +18,7 @@ pub(crate) struct Query {
 
 impl Query {
     /// Reads a query string in any order of parameters. Unknown ones are ignored; of repeated ones
-    /// the first counts. A plus sign means a space, as in forms, because Go clients write it so.
+    /// the first counts. A plus sign means a space, as in forms, because Go clients write it.
     pub(crate) fn parse(query: &str) -> Self {
         let mut parsed = Self::default();
         for pair in query.split('&') {
@@ -39,7 +39,7 @@ impl Query {
         parsed
     }
 
-    /// The bytes of the message; `None` if they are not the base64 that they claim to be.
+    /// Returns the bytes of the message; `None` if they are declared as base64 and are not.
     pub(crate) fn message_bytes(self) -> Option<Bytes> {
         let message = self.message.unwrap_or_default();
         if !self.base64 {

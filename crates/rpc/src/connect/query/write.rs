@@ -1,4 +1,4 @@
-//! Writing: the client's half.
+//! Writing the query string of a call.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_written_message_is_read_back() {
         let bytes = Bytes::from_static(&[0, 0xff, 0x3e]);
         let written = write(Codec::Proto, Encoding::Identity, &bytes);
         assert_eq!(written, "connect=v1&base64=1&encoding=proto&message=AP8-");
