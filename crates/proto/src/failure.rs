@@ -10,7 +10,7 @@ use crate::keyway::v1::{Failure, FailureKind};
 /// The request header of `RegisterPlugin` in which a plugin describes itself: a [`crate::keyway::v1::PluginDescription`].
 pub const DESCRIBE_HEADER: &str = "keyway-describe-bin";
 
-/// The response header with which a plugin says that its result is incomplete: a [`Failure`].
+/// The response header that marks the result of a plugin as incomplete: a [`Failure`].
 pub const INCOMPLETE_HEADER: &str = "keyway-incomplete-bin";
 
 /// The response header in which the daemon describes the providers that failed beside a partial result: a
@@ -23,7 +23,7 @@ pub const REQUEST_ID_HEADER: &str = "keyway-request-id";
 /// The request header that forbids prompts if its value is `0`.
 pub const MAY_ASK_USER_HEADER: &str = "keyway-may-ask-user";
 
-/// The longest `retry_after`: 1 h. A longer one is read as this.
+/// The longest `retry_after`: 1 h, to which a longer one is reduced.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// The longest remedy in bytes. A longer one is cut.
@@ -36,7 +36,7 @@ impl FailureKind {
         (1..16).contains(&i32::from(self))
     }
 
-    /// The name without its prefix, as in `LOCKED`.
+    /// Returns the name without its prefix, as in `LOCKED`.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.as_str_name()
@@ -44,7 +44,7 @@ impl FailureKind {
             .unwrap_or("UNSPECIFIED")
     }
 
-    /// The Connect code of an error of this kind.
+    /// Returns the Connect code of an error of this kind.
     #[cfg(any(feature = "client", feature = "server"))]
     #[must_use]
     pub fn code(self) -> Code {
@@ -65,7 +65,7 @@ impl FailureKind {
 }
 
 impl Failure {
-    /// A failure of this kind, without advice.
+    /// Returns a failure of this kind without a remedy.
     #[must_use]
     pub fn of_kind(kind: FailureKind) -> Self {
         Self {
@@ -74,8 +74,8 @@ impl Failure {
         }
     }
 
-    /// Brings what a peer sent within the limits: a kind of the daemon's own or an unknown one counts as unspecified, a
-    /// negative or too long `retry_after` and a too long remedy are cut.
+    /// Applies the limits to the failure of a peer: an unknown kind or one of the daemon becomes unspecified, a negative
+    /// `retry_after` is removed, and one that is too long is reduced, as a remedy is.
     #[must_use]
     pub fn within_limits(mut self) -> Self {
         if !self.kind().is_of_plugin() {
@@ -95,17 +95,17 @@ impl Failure {
         self
     }
 
-    /// How long a retry is pointless, at most [`MAX_RETRY_AFTER`]. A negative time counts as none.
+    /// Returns the time after which a retry makes sense, at most [`MAX_RETRY_AFTER`]. A negative time counts as none.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         let time = Duration::try_from(self.retry_after?).ok()?;
         Some(time.min(MAX_RETRY_AFTER))
     }
 
-    /// Reads why a plugin failed a request; `None` if its error says that no secret matches. `is_single` states whether the
-    /// query was for one id.
+    /// Returns the failure of an error of a plugin; `None` if no secret matches. `is_single` states whether the query was for
+    /// one id.
     ///
-    /// The detail decides. Without one the code does, as the protocol says for plugins that know no details; text never does.
+    /// The kind is that of the detail; without one that of the code, for plugins that do not send details; never that of the text.
     #[cfg(any(feature = "client", feature = "server"))]
     #[must_use]
     pub fn of_error(error: &Error, is_single: bool) -> Option<Self> {
@@ -123,7 +123,7 @@ impl Failure {
         }
     }
 
-    /// The error that carries this failure as its detail, with `message` for the caller.
+    /// Returns the error that carries this failure as its detail, with `message` for the caller.
     #[cfg(any(feature = "client", feature = "server"))]
     #[must_use]
     pub fn into_error(self, message: impl Into<String>) -> Error {
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_detail_decides_and_the_code_without_one() {
+    fn the_kind_is_that_of_the_detail_or_of_the_code() {
         let fatal = Failure::of_kind(FailureKind::Fatal).into_error("no settings");
         assert_eq!(fatal.code(), Code::Internal);
         assert_eq!(kind(&fatal, true), Some(FailureKind::Fatal));
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_that_depends_on_the_query() {
+    fn the_kind_of_some_codes_depends_on_the_query() {
         let unimplemented = Error::unimplemented("");
         assert_eq!(kind(&unimplemented, false), Some(FailureKind::CannotList));
         assert_eq!(kind(&unimplemented, true), Some(FailureKind::Internal));
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_cut_what_a_peer_sent() {
+    fn limits_apply_to_the_failure_of_a_peer() {
         let failure = Failure {
             kind: Some(99),
             retry_after: Some(prost_types::Duration {

@@ -1,4 +1,4 @@
-//! What a runtime tells a plugin that it launches.
+//! The launch variable of a plugin.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The environment variable that holds the [`LaunchConfig`] of a launched plugin, as JSON.
 pub const LAUNCH_VARIABLE: &str = "DOCKER_SECRETS_ENGINE_PLUGIN_LAUNCH_CFG";
 
-/// What a runtime tells a plugin that it launches: its name, the time it has, and where its connection is.
+/// The parameters of a launched plugin: its name, the time to register, and the descriptor of its connection.
 ///
 /// ```
 /// use keyway_proto::LaunchConfig;
@@ -24,15 +24,15 @@ pub const LAUNCH_VARIABLE: &str = "DOCKER_SECRETS_ENGINE_PLUGIN_LAUNCH_CFG";
     reason = "the protocol fixes the three keys, and runtimes have to make one"
 )]
 pub struct LaunchConfig {
-    /// The name that the plugin must register with. Not empty.
+    /// The name under which the plugin must register. Not empty.
     pub name: String,
-    /// How long its registration may take. Not zero, at most about 292 years.
+    /// The limit of its registration. Not zero, at most about 292 years.
     pub timeout: Duration,
     /// The inherited descriptor of the connection. Greater than 2; runtimes use 3.
     pub fd: i32,
 }
 
-/// The JSON object. All keys optional, so that the one that is missing can be named; other keys are ignored.
+/// The JSON object. All keys are optional, so that an error can name the missing one; other keys are ignored.
 #[derive(Serialize, Deserialize)]
 struct Wire {
     name: Option<String>,
@@ -45,7 +45,7 @@ impl LaunchConfig {
     ///
     /// # Errors
     ///
-    /// The text is no JSON object, or a key is missing or out of range.
+    /// Returns [`LaunchConfigError`] if the text is not a JSON object, or a key is missing or out of range.
     pub fn from_json(text: &str) -> Result<Self, LaunchConfigError> {
         let wire: Wire = serde_json::from_str(text).map_err(LaunchConfigError::Json)?;
         let name = wire
@@ -66,7 +66,7 @@ impl LaunchConfig {
         Ok(Self { name, timeout, fd })
     }
 
-    /// The value for [`LAUNCH_VARIABLE`]. A time-out longer than the protocol can say is cut.
+    /// Returns the value for [`LAUNCH_VARIABLE`]. A timeout beyond the range of the protocol is reduced to its limit.
     pub fn to_json(&self) -> String {
         let timeout = i64::try_from(self.timeout.as_nanos()).unwrap_or(i64::MAX);
         let wire = Wire {
@@ -79,11 +79,11 @@ impl LaunchConfig {
     }
 }
 
-/// Why a launch configuration cannot be used.
+/// The fault of a launch configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LaunchConfigError {
-    /// No JSON, no object, or a key of another type.
+    /// The text is not JSON or not an object, or a key has another type.
     #[error(
         "the launch configuration in {LAUNCH_VARIABLE} is not the expected JSON object; only a runtime sets this variable"
     )]
@@ -115,7 +115,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_the_reference_runtime_writes_is_read() {
+    fn the_variable_of_the_reference_runtime_is_read() {
         let config =
             LaunchConfig::from_json(r#"{"name":"p","timeout":5000000000,"fd":3,"later":true}"#)
                 .unwrap();
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_is_named() {
+    fn each_error_names_its_fault() {
         let fault = |text: &str| LaunchConfig::from_json(text).unwrap_err().to_string();
         for text in [
             "",
@@ -157,7 +157,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn written_and_read_again(name in ".{1,20}", nanos in 1..=i64::MAX as u64, fd in 3..i32::MAX) {
+        fn a_written_configuration_is_read_back(name in ".{1,20}", nanos in 1..=i64::MAX as u64, fd in 3..i32::MAX) {
             let config = LaunchConfig { name, timeout: Duration::from_nanos(nanos), fd };
             prop_assert_eq!(LaunchConfig::from_json(&config.to_json()).unwrap(), config);
         }

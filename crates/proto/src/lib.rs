@@ -2,7 +2,7 @@
 //!
 //! The protocol is that of Docker's secrets engine, so programs built on this crate talk to its plugins and clients.
 //! This crate is data: the generated messages ([`resolver`], [`plugins`], [`accesscontrol`], [`health`], and Keyway's
-//! own [`keyway`]), conversions to the types of `keyway-secrets`, the [`LaunchConfig`] that a runtime hands to a
+//! own [`keyway`]), conversions to the types of `keyway-secrets`, the [`LaunchConfig`] of a launched
 //! plugin, and the rules of a [`registration`]. It opens no socket and starts no process.
 //!
 //! Presence is explicit in all messages: every scalar is an `Option`, and readers take an absent one as empty.
@@ -43,5 +43,5 @@ pub use failure::{
 pub use launch::{LAUNCH_VARIABLE, LaunchConfig, LaunchConfigError};
 pub use packages::{accesscontrol, health, keyway, plugins, resolver};
 
-/// The response header in which a daemon names the providers that failed while others answered, separated by commas.
+/// The response header in which a daemon names the failed providers of a partial result or an error, separated by commas.
 pub const FAILED_PROVIDERS_HEADER: &str = "keyway-failed-providers";

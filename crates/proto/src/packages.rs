@@ -20,7 +20,7 @@ macro_rules! package {
 }
 
 package! {
-    /// Deciding who may read secrets; served by access-control plugins.
+    /// Access control, served by access-control modules.
     accesscontrol, "accesscontrol.v1.rs"
 }
 package! {
@@ -28,14 +28,14 @@ package! {
     health, "health.v1.rs"
 }
 package! {
-    /// Keyway's own additions: listing without values, and managing a running daemon.
+    /// Keyway's extensions: listing without values, and management of a running daemon.
     keyway, "keyway.v1.rs"
 }
 package! {
-    /// How plugins register, end, and are managed.
+    /// Registration, shutdown and management of plugins.
     plugins, "plugins.v1.rs"
 }
 package! {
-    /// Asking for secrets, and what peers built before July 2026 call.
+    /// Queries for secrets, and the services of peers built before July 2026.
     resolver, "resolver.v1.rs"
 }

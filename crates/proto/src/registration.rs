@@ -19,16 +19,16 @@ pub const MAX_REALM_PATTERNS: usize = 64;
 pub const MAX_DESCRIPTION_LEN: usize = 8 * 1024;
 /// The longest `description` and the longest `homepage` of a [`PluginDescription`], in bytes.
 pub const MAX_DESCRIPTION_TEXT_LEN: usize = 256;
-/// How many calls a plugin takes at once if its description does not say.
+/// The number of concurrent calls of a plugin whose description does not give one.
 pub const DEFAULT_CONCURRENCY: u32 = 64;
-/// The most calls that a plugin may take at once.
+/// The largest number of concurrent calls of a plugin.
 pub const MAX_CONCURRENCY: u32 = 1024;
 
 /// The rule that a registration breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidRegistration {
-    /// The description breaks a rule of its own.
+    /// The description is invalid.
     #[error(transparent)]
     Description(#[from] InvalidDescription),
     /// The name is too long.
@@ -81,10 +81,10 @@ pub enum InvalidPattern {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidDescription {
-    /// The number of calls at once is out of range.
+    /// The number of concurrent calls is out of range.
     #[error("the description gives a concurrency of {given}; it must be 1 to {MAX_CONCURRENCY}")]
     Concurrency {
-        /// What it gives.
+        /// The number that it gives.
         given: u32,
     },
     /// The bytes are not a [`PluginDescription`].
@@ -106,7 +106,7 @@ pub enum InvalidDescription {
         "the field `{field}` of the description has {len} bytes; at most {MAX_DESCRIPTION_TEXT_LEN} are allowed"
     )]
     TextTooLong {
-        /// Which one.
+        /// The name of the field.
         field: &'static str,
         /// Its length.
         len: usize,
@@ -120,12 +120,12 @@ pub enum InvalidDescription {
     /// There are too many patterns.
     #[error("the description has {count} patterns; at most {MAX_REALM_PATTERNS} are allowed")]
     TooManyPatterns {
-        /// How many there are.
+        /// The number of patterns.
         count: usize,
     },
 }
 
-/// Checks what a plugin registers with, and returns its pattern. An access-control module registers without one.
+/// Checks a registration and returns its pattern. An access-control module registers without one.
 ///
 /// # Errors
 ///
@@ -263,7 +263,7 @@ fn check_len(len: usize) -> Result<(), InvalidDescription> {
     }
 }
 
-/// At most 64 characters of what a peer sent, for a message.
+/// At most 64 characters of a peer's text, for a message.
 fn shorten(text: &str) -> String {
     text.chars().take(64).collect()
 }
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn go_semver_is_what_go_takes() {
+    fn go_semver_accepts_what_go_accepts() {
         for good in [
             "v1",
             "v1.2",
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn each_rule_of_a_registration_has_its_words() {
+    fn each_rule_of_a_registration_has_an_error() {
         let longest = "n".repeat(MAX_NAME_LEN);
         let realm = check_registration(&longest, "v1.2.3", Some("demo/**"));
         assert_eq!(realm, Ok(Some(pattern("demo/**"))));
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_realm_is_what_is_described_or_registered() {
+    fn the_realm_is_the_described_or_else_the_registered_patterns() {
         let registered = pattern("db/**");
         let mut description = PluginDescription::default();
         assert_eq!(description.check(&registered), Ok(vec![registered.clone()]));
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn each_rule_of_a_description_has_its_words() {
+    fn each_rule_of_a_description_has_an_error() {
         type Change = fn(&mut PluginDescription);
         let rows: [(Change, &str); 7] = [
             (
@@ -458,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn the_common_pattern_is_the_one_or_the_common_leading_components() {
+    fn the_common_pattern_is_the_only_one_or_the_common_leading_components() {
         let common = |texts: &[&str]| {
             let patterns: Vec<Pattern> = texts.iter().map(|text| pattern(text)).collect();
             common_pattern(&patterns).map(|pattern| pattern.to_string())

@@ -19,7 +19,7 @@ fn read<M: Message + Default + Debug>(hex: &str) -> M {
 /// The plugin SDK of 2026-08: a secret with times, and Go's "not set" for `resolved_at`.
 const HIT_FROM_PLUGIN: &str = "0a580a0864656d6f2f686974120c7333637233742d76616c75651a00220276372a0c08a5ebdcca061080eba5c302320b088092b8c398feffffff013a0c08b587ddca061080eba5c302420f0a056f776e657212066e6f626f6479";
 
-/// A daemon's answer without a single time.
+/// A daemon's response without a single time.
 const WITHOUT_TIMES: &str =
     "0a250a0b64656d6f2f6e6f74696d65120c7333637233742d76616c75651a0464656d6f22027637";
 
@@ -85,7 +85,7 @@ fn registrations_of_three_generations() {
 }
 
 #[test]
-fn the_answer_to_a_registration_is_the_same_for_all_generations() {
+fn the_response_to_a_registration_is_the_same_for_all_generations() {
     let hex = "0a06676f6c64656e120676302e302e311a02080a";
     let current: plugins::v1::RegisterPluginResponse = read(hex);
     let legacy: resolver::v1::RegisterPluginResponse = read(hex);
@@ -174,7 +174,7 @@ fn questions_to_an_access_control_plugin() {
 
 #[test]
 fn an_unknown_decision_is_a_refusal() {
-    // Enums are open, and an access control that says something new must not be read as "yes".
+    // Enums are open, and an unknown decision of an access-control module must not be read as "yes".
     let unknown: accesscontrol::v1::CheckAccessResponse = read("0807");
     assert_eq!(unknown.decision(), accesscontrol::v1::Decision::Deny);
     let unknown: resolver::v1::AuthorizeResponse = read("0807");

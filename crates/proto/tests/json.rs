@@ -1,4 +1,4 @@
-//! The generated services in JSON, as `curl` uses them.
+//! The generated services with JSON, as `curl` calls them.
 #![cfg(all(feature = "server", feature = "json"))]
 
 use keyway_proto::resolver::v1::{
@@ -65,7 +65,7 @@ async fn errors_are_json_too() {
 }
 
 #[test]
-fn methods_that_carry_values_have_their_buffers_wiped() {
+fn methods_that_carry_values_are_sensitive() {
     assert!(resolver_service_methods::GET_SECRETS.is_sensitive());
     assert!(!keyway_proto::keyway::v1::catalog_service_methods::LIST_SECRETS.is_sensitive());
 }

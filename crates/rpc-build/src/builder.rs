@@ -1,4 +1,4 @@
-//! [`Builder`]: the order of the work.
+//! [`Builder`]: the steps of the generation.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::settings::{Emit, Settings};
 use crate::source::Sources;
 use crate::{Error, naming, types};
 
-/// Makes a [`Builder`] with the default settings.
+/// Returns a [`Builder`] with the default settings.
 #[must_use]
 pub fn configure() -> Builder {
     Builder::default()
@@ -36,29 +36,29 @@ impl Builder {
         self
     }
 
-    /// Whether clients are generated. Default: always.
+    /// Sets whether clients are generated. Default: always.
     #[must_use]
     pub fn client(mut self, emit: Emit) -> Self {
         self.settings.client = emit;
         self
     }
 
-    /// Whether service traits and servers are generated. Default: always.
+    /// Sets whether service traits and servers are generated. Default: always.
     #[must_use]
     pub fn server(mut self, emit: Emit) -> Self {
         self.settings.server = emit;
         self
     }
 
-    /// Whether the descriptors that JSON needs are embedded, as a file beside the generated code.
-    /// Where they are, `keyway-rpc` needs its feature `json`. Default: never.
+    /// Sets whether the descriptors that JSON needs are embedded, from a file beside the generated
+    /// code. They require the feature `json` of `keyway-rpc`. Default: never.
     #[must_use]
     pub fn json(mut self, emit: Emit) -> Self {
         self.settings.json = emit;
         self
     }
 
-    /// The path under which generated code finds `keyway-rpc`. Default: `::keyway_rpc`.
+    /// Sets the path under which generated code finds `keyway-rpc`. Default: `::keyway_rpc`.
     #[must_use]
     pub fn runtime_path(mut self, path: impl Into<String>) -> Self {
         self.settings.runtime_path = path.into();
@@ -67,7 +67,7 @@ impl Builder {
 
     /// Hides messages and fields from `Debug`: names such as `secrets.v1.Secret` (all fields of the
     /// message) or `secrets.v1.Secret.value` (this field). Methods whose request or response can
-    /// contain what is hidden are marked as sensitive, so that `keyway-rpc` zeroes its buffers.
+    /// contain a hidden field are marked as sensitive, so that `keyway-rpc` zeroes its buffers.
     #[must_use]
     pub fn redact<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.redact.extend(names.into_iter().map(Into::into));
@@ -89,10 +89,10 @@ impl Builder {
         self
     }
 
-    /// Changes what prost does with the messages: other types for `bytes` or maps, attributes,
-    /// types from other crates. By default maps are `BTreeMap`, because the same message must
-    /// always become the same bytes, and every message has its `prost::Name`, with the type URL
-    /// that all implementations of `Any` know (`type.googleapis.com/` and the full name).
+    /// Changes the settings of prost: other types for `bytes` or maps, attributes, types from other
+    /// crates. By default maps are `BTreeMap`, so that equal messages have equal bytes, and every
+    /// message has its `prost::Name`, with the type URL that all implementations of `Any` accept
+    /// (`type.googleapis.com/` and the full name).
     #[must_use]
     pub fn prost(mut self, change: impl FnOnce(&mut prost_build::Config) + 'static) -> Self {
         self.prost.push(Box::new(change));
@@ -100,13 +100,13 @@ impl Builder {
     }
 
     /// Reads `protos`, which must lie in one of the `includes`, with everything that they import,
-    /// and writes one file for each package. A file that would not change is not touched. From a
-    /// build script it tells Cargo which files to watch.
+    /// and writes one file for each package. A file that would not change is not written. In a
+    /// build script the files are registered with Cargo, which runs it again when one changes.
     ///
     /// # Errors
     ///
-    /// A file is missing, or wrong at the line that is named; a setting names something that does
-    /// not exist; a file cannot be written.
+    /// Returns [`Error`] if a file is missing or wrong, a setting names an unknown message or field,
+    /// or a file cannot be written.
     pub fn compile(
         mut self,
         protos: &[impl AsRef<Path>],
@@ -115,7 +115,7 @@ impl Builder {
         let (out_dir, in_build_script) = self.target()?;
         let sources = Sources::read(protos, includes)?;
         if in_build_script {
-            sources.tell_cargo();
+            sources.watch();
         }
         types::check(&sources, self.prost.is_empty())?;
         naming::check(&sources, &self.settings)?;

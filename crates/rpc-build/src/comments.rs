@@ -1,12 +1,11 @@
 //! Comments of `.proto` files as documentation of Rust items.
 //!
-//! They are Markdown more often than not, and rustdoc takes every block of code that does not name
-//! its language for Rust, to be compiled and run by `cargo test`. What other people show in their
-//! comments is not for that.
+//! Most of them are Markdown, and rustdoc takes every block of code without a language for Rust that
+//! `cargo test` compiles and runs. All code in comments is therefore marked as text.
 
 use prost_types::FileDescriptorProto;
 
-/// Words behind a fence that leave rustdoc with the opinion that it is Rust.
+/// The words after a fence with which rustdoc takes the block for Rust.
 const RUST: &[&str] = &[
     "",
     "rust",
@@ -44,7 +43,7 @@ fn with_code_as_text(comment: &str) -> String {
     writer.text
 }
 
-/// What the lines so far leave open.
+/// The state after the lines so far.
 #[derive(Default)]
 struct Writer {
     text: String,
@@ -102,7 +101,7 @@ impl Writer {
         self.push(line);
     }
 
-    /// Closes what would swallow the text that follows.
+    /// Closes an open block, which would contain the text that follows.
     fn end_block(&mut self) {
         match self.block.take() {
             Some(Block::Fenced { mark, count }) => {
@@ -120,7 +119,7 @@ impl Writer {
     }
 }
 
-/// The character of a fence, how often it stands there, and what is written behind it.
+/// Returns the character of a fence, its count, and the text after it.
 fn fence(line: &str) -> Option<(char, usize, &str)> {
     let line = line.trim();
     let mark = line
@@ -138,7 +137,7 @@ fn is_rust(language: &str) -> bool {
     words.all(|word| RUST.contains(&word))
 }
 
-/// prost writes lines with two spaces or more behind a further one, so four of them make code.
+/// prost adds a space to lines with at least two, so four of them are code.
 fn is_indented(line: &str) -> bool {
     let is_blank = line.trim().is_empty();
     !is_blank && (line.starts_with("    ") || line.trim_start_matches(' ').starts_with('\t'))
@@ -168,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn other_languages_stay() {
+    fn fences_with_another_language_are_unchanged() {
         for text in [
             " ```json\n {}\n ```\n",
             " ```text\n ```\n",
@@ -179,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fence_that_is_not_closed_is_closed() {
+    fn an_open_fence_is_closed() {
         check(" ```\n a\n", " ```text\n a\n ```\n");
         check(" ~~~proto\n ```\n", " ~~~proto\n ```\n ~~~\n");
     }
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_indented_for_other_reasons_stays() {
+    fn indented_lines_of_paragraphs_and_lists_are_unchanged() {
         for text in [
             " a paragraph\n      goes on\n",
             " - an entry\n\n     goes on\n",

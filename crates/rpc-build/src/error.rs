@@ -1,10 +1,10 @@
-//! [`Error`]: why no code was generated.
+//! [`Error`]: failed code generation.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// Why no code was generated. Where a `.proto` file is to blame the text begins with
+/// The error of a code generation. If a `.proto` file is wrong, the text begins with
 /// `file:line:column`.
 ///
 /// `Debug` writes the same text as `Display`, because that is what a `build.rs` that returns the
@@ -12,12 +12,12 @@ use std::path::PathBuf;
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file to compile, or a folder to look in, does not exist.
-    #[error("{}: there is no such {what}", path.display())]
+    /// A file to compile, or an include directory, does not exist.
+    #[error("{}: no such {what}", path.display())]
     Missing {
-        /// What was looked for.
+        /// The kind of the path.
         what: &'static str,
-        /// Its path, as it was given.
+        /// The path as it was given.
         path: PathBuf,
     },
     /// A `.proto` file is wrong, or it imports one that is missing.
@@ -31,7 +31,7 @@ pub enum Error {
     Edition {
         /// File, line and column.
         place: String,
-        /// What the compiler says.
+        /// The error of the compiler.
         source: protox::Error,
     },
     /// The service has a method that cannot be generated.
@@ -45,7 +45,7 @@ pub enum Error {
         /// The full name of the method.
         method: String,
     },
-    /// A name in `redact` means nothing.
+    /// A name in `redact` does not exist.
     #[error("redact: `{name}` is neither a message nor a field of one in the compiled files")]
     UnknownName {
         /// The name that was given.
@@ -56,13 +56,13 @@ pub enum Error {
     Collision {
         /// File, line and column.
         place: String,
-        /// What cannot be generated.
+        /// The definition.
         what: String,
         /// Its Rust name.
         name: String,
     },
     /// No directory to write to.
-    #[error("OUT_DIR is not set: outside of a build script, say where to write with `out_dir`")]
+    #[error("OUT_DIR is not set: outside of a build script, set the directory with `out_dir`")]
     NoOutDir,
     /// prost could not generate code for the messages.
     #[error("generating code for the messages: {0}")]
@@ -72,13 +72,13 @@ pub enum Error {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
 impl Error {
-    /// The compiler takes an edition for something that it does not expect.
+    /// The compiler reports an edition as an unexpected token.
     pub(crate) fn from_compiler(source: protox::Error) -> Self {
         let text = format!("{source:?}");
         match text.split_once(": expected ") {

@@ -9,18 +9,18 @@ use crate::Error;
 use crate::naming::{camel, snake};
 use crate::source::{MessageInfo, Sources};
 
-/// What must not be shown.
+/// The messages and fields that `Debug` hides.
 #[derive(Clone)]
 pub(crate) struct Redaction {
     /// Full names of messages to the names of their hidden fields. Messages nested in such a
-    /// message are there too, if only without any field.
+    /// message have an entry too, which may be empty.
     hidden: HashMap<String, HashSet<String>>,
     /// Full names of messages that contain, at any depth, something hidden.
     sensitive: HashSet<String>,
 }
 
 impl Redaction {
-    /// Finds what the names mean.
+    /// Finds the messages and fields with these names.
     pub(crate) fn new(sources: &Sources, names: &[String]) -> Result<Self, Error> {
         let messages: Vec<_> = sources.files.iter().flat_map(Sources::messages).collect();
         let mut hidden: HashMap<String, HashSet<String>> = HashMap::new();
@@ -42,20 +42,20 @@ impl Redaction {
         Ok(Self { hidden, sensitive })
     }
 
-    /// The messages whose `Debug` is not derived, in the form that prost takes.
+    /// Returns the messages whose `Debug` is not derived, in the form that prost takes.
     pub(crate) fn messages(&self) -> Vec<String> {
         let mut names: Vec<_> = self.hidden.keys().map(|name| format!(".{name}")).collect();
         names.sort_unstable();
         names
     }
 
-    /// Whether a message (full name, with or without a dot before it) can carry what is hidden.
+    /// Whether a message (full name, with or without a leading dot) can contain a hidden field.
     pub(crate) fn is_sensitive(&self, message: &str) -> bool {
         self.sensitive.contains(message.trim_start_matches('.'))
     }
 
-    /// The `Debug` of a message, of its `oneof`s and of its enums, if the message or one around it
-    /// hides something: prost leaves out the derived ones of all of them together.
+    /// Returns the `Debug` of a message, of its `oneof`s and of its enums, if the message or one around
+    /// it has a hidden field: prost then derives none of them.
     pub(crate) fn debug_impl(&self, message: &MessageInfo<'_>) -> Option<String> {
         let hidden = self.hidden.get(&message.full_name)?;
         if message
@@ -95,7 +95,7 @@ impl Redaction {
 
 fn debug(path: &str, body: &str) -> String {
     format!(
-        "#[allow(deprecated, reason = \"the fields are shown all the same\")]\n\
+        "#[allow(deprecated, reason = \"deprecated fields are shown as well\")]\n\
              impl ::core::fmt::Debug for {path} {{\n    \
              fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {{\n\
              {body}    }}\n}}\n"
@@ -174,7 +174,7 @@ fn is_within(name: &str, outer: &str) -> bool {
         .is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// The message that a name belongs to, and which of its fields it means.
+/// Returns the message that a name belongs to, and the fields that it stands for.
 fn find(messages: &[MessageInfo<'_>], wanted: &str) -> Option<(String, Vec<String>)> {
     let by_name = |name: &str| messages.iter().find(|message| message.full_name == name);
     let field_names = |message: &MessageInfo<'_>| -> Vec<String> {

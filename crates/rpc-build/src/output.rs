@@ -1,4 +1,4 @@
-//! The files that are written.
+//! The files of generated code.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Lets prost generate the code of all packages, services included.
+    /// Generates the code of all packages, services included, with prost.
     pub(crate) fn generate(
         prost: &mut prost_build::Config,
         sources: &Sources,
@@ -34,7 +34,7 @@ impl Output {
         let mut code = BTreeMap::new();
         for file in &sources.files {
             if let Some(text) = generated.remove(&module(file.package())) {
-                // prost's own first line says that prost made it; ours says how to change it.
+                // The first line of prost names prost; `HEADER` names this crate.
                 let text = text.split_once('\n').map_or("", |(_, rest)| rest);
                 code.insert(file.package().to_owned(), format!("{HEADER}{text}"));
             }
@@ -59,7 +59,7 @@ impl Output {
         self.files.insert(name.into(), content);
     }
 
-    /// Adds the `Debug` of all messages that hide something.
+    /// Adds the `Debug` of all messages with hidden fields.
     pub(crate) fn append_debug(&mut self, redaction: &Redaction, sources: &Sources) {
         for file in &sources.files {
             for message in Sources::messages(file) {
@@ -105,7 +105,7 @@ fn file_name(package: &str) -> String {
     }
 }
 
-/// An untouched file does not make Cargo build again what depends on it.
+/// Cargo builds the dependents of a changed file again.
 fn write_if_changed(path: &Path, content: &[u8]) -> io::Result<()> {
     match fs::read(path) {
         Ok(before) if before == content => Ok(()),

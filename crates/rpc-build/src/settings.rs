@@ -1,19 +1,19 @@
-//! The settings that decide what is generated.
+//! The settings that select the generated code.
 
-/// Which crates get a part of the generated code.
+/// Whether a part of the code is generated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Emit {
-    /// The part is always there.
+    /// The part is generated.
     Always,
     /// The part is left out.
     Never,
-    /// The part is there when the crate that holds the generated code has this feature on.
+    /// The part depends on this feature of the crate that contains the generated code.
     IfFeature(String),
 }
 
 impl Emit {
-    /// The attribute before an item of the part.
+    /// Returns the attribute of an item of the part.
     pub(crate) fn attribute(&self) -> String {
         match self {
             Self::IfFeature(feature) => format!("#[cfg(feature = \"{feature}\")]\n"),
@@ -26,7 +26,7 @@ impl Emit {
     }
 }
 
-/// What every part of the generation reads.
+/// The settings that several steps of the generation read.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) client: Emit,

@@ -1,4 +1,4 @@
-//! The `.proto` files: read, compiled, and asked for places in them.
+//! The `.proto` files: read and compiled, with the places of their definitions.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use protox::Compiler;
 
 use crate::{Error, comments};
 
-/// Numbers of fields in `google/protobuf/descriptor.proto`, of which paths to places are made.
+/// Numbers of fields in `google/protobuf/descriptor.proto`, the components of paths to places.
 pub(crate) mod field {
     pub(crate) const FILE_MESSAGE: i32 = 4;
     pub(crate) const FILE_ENUM: i32 = 5;
@@ -50,18 +50,18 @@ impl Sources {
         Ok(sources)
     }
 
-    /// Asks Cargo to run the build script again when one of the files changes.
+    /// Registers the files with Cargo, which runs the build script again when one of them changes.
     #[allow(
         clippy::print_stdout,
         reason = "Cargo reads the standard output of build scripts"
     )]
-    pub(crate) fn tell_cargo(&self) {
+    pub(crate) fn watch(&self) {
         for path in self.paths.values() {
             println!("cargo:rerun-if-changed={}", path.display());
         }
     }
 
-    /// `file:line:column` of a definition, as far as it is known.
+    /// Returns `file:line:column` of a definition as far as it is known.
     pub(crate) fn place(&self, file: &FileDescriptorProto, path: &[i32]) -> String {
         let name = self.paths.get(file.name());
         let name = name.map_or_else(|| file.name().to_owned(), |path| path.display().to_string());
@@ -75,7 +75,7 @@ impl Sources {
         }
     }
 
-    /// Every message of a file with its full name, nested ones behind those that hold them.
+    /// Returns every message of a file with its full name, nested ones after those around them.
     pub(crate) fn messages(file: &FileDescriptorProto) -> Vec<MessageInfo<'_>> {
         let mut found = Vec::new();
         for message in &file.message_type {
@@ -85,13 +85,13 @@ impl Sources {
     }
 }
 
-/// A file that is nowhere, and a folder to look in that is none, are told apart from a file in the
-/// wrong place, which the compiler would take all of them for.
+/// Finds a missing file or include directory, which the compiler would report as a file outside of
+/// the include directories.
 fn missing(protos: &[impl AsRef<Path>], includes: &[impl AsRef<Path>]) -> Result<(), Error> {
     let includes = includes.iter().map(AsRef::as_ref);
     if let Some(path) = includes.clone().find(|include| !include.is_dir()) {
         return Err(Error::Missing {
-            what: "folder to look for files in",
+            what: "include directory",
             path: path.to_owned(),
         });
     }

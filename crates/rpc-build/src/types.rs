@@ -1,5 +1,5 @@
-//! Finds messages, enums and values of enums that would get the same name in Rust, while the lines
-//! to blame are still known.
+//! Finds messages, enums and values of enums that would get the same name in Rust, while their lines
+//! are still known.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,8 +9,8 @@ use crate::Error;
 use crate::naming::camel;
 use crate::source::{Sources, field};
 
-/// Checks all files. What prost was told about values of enums is not known here, so they are only
-/// checked if it was told nothing.
+/// Checks all files. The values of enums are checked `with_values` alone, because settings of prost
+/// may change their names.
 pub(crate) fn check(sources: &Sources, with_values: bool) -> Result<(), Error> {
     let mut packages: HashMap<&str, HashSet<String>> = HashMap::new();
     for file in &sources.files {
@@ -29,7 +29,7 @@ pub(crate) fn check(sources: &Sources, with_values: bool) -> Result<(), Error> {
     Ok(())
 }
 
-/// What is defined in one place, with the numbers of the fields that it is defined in.
+/// The definitions of a file or a message, with the numbers of the fields that hold them.
 struct Scope<'a> {
     path: Vec<i32>,
     messages: (i32, &'a [DescriptorProto]),
@@ -49,7 +49,7 @@ struct Types<'a> {
 }
 
 impl Types<'_> {
-    /// Checks a scope and all within it; `taken` holds the names that it has already.
+    /// Checks a scope and all scopes within it; `taken` holds the names that exist already.
     fn check(&self, scope: &Scope<'_>, taken: &mut HashSet<String>) -> Result<(), Error> {
         let (field, messages) = scope.messages;
         for (index, message) in messages.iter().enumerate() {
@@ -86,8 +86,8 @@ impl Types<'_> {
         Ok(())
     }
 
-    /// prost cuts the name of the enum off its values' names. It leaves out a second name of the
-    /// same number.
+    /// prost removes the name of the enum from the names of its values, and leaves out a second name
+    /// of the same number.
     fn check_values(&self, enumeration: &EnumDescriptorProto, path: &[i32]) -> Result<(), Error> {
         let (mut numbers, mut taken) = (HashSet::new(), HashSet::new());
         let prefix = camel(enumeration.name());

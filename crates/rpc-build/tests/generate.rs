@@ -1,4 +1,4 @@
-//! What is generated from small files, and what is said about wrong ones.
+//! Code that is generated from small files, and errors about wrong ones.
 
 use std::fs;
 use std::path::Path;
@@ -53,20 +53,20 @@ const SERVICE: &str = "service Shop { rpc Buy(Order) returns (Bill); }\n\
     message Card { string number = 1; string holder = 2; }\n";
 
 #[test]
-fn errors_of_the_syntax_name_the_line() {
+fn a_syntax_error_names_its_line() {
     let error = error("message A {\n  string a = 1\n}\n", configure());
     assert!(error.starts_with("test.proto:5:1: expected"), "{error}");
 }
 
 #[test]
-fn errors_of_names_name_the_line() {
+fn an_unknown_type_names_its_line() {
     let error = error("message A {\n  Missing a = 1;\n}\n", configure());
     assert!(error.starts_with("test.proto:4:3"), "{error}");
     assert!(error.contains("'Missing'"), "{error}");
 }
 
 #[test]
-fn missing_imports_name_the_line() {
+fn a_missing_import_names_its_line() {
     let error = error("import \"other.proto\";\n", configure());
     assert!(
         error.starts_with("test.proto:3:1: import 'other.proto' not found"),
@@ -75,7 +75,7 @@ fn missing_imports_name_the_line() {
 }
 
 #[test]
-fn streaming_methods_name_the_line_and_the_way_out() {
+fn a_streaming_method_names_its_line_and_the_setting() {
     let proto = "message A {}\nservice S {\n  rpc One(A) returns (A);\n  rpc Many(A) returns (stream A);\n}\n";
     let error = error(proto, configure());
     assert!(
@@ -90,7 +90,7 @@ fn streaming_methods_name_the_line_and_the_way_out() {
 }
 
 #[test]
-fn items_with_the_same_name_name_the_line() {
+fn colliding_items_of_services_name_their_line() {
     let proto = "message A {}\nmessage SServer {}\nservice S {\n  rpc One(A) returns (A);\n}\n";
     let error = error(proto, configure());
     assert!(
@@ -107,7 +107,7 @@ fn items_with_the_same_name_name_the_line() {
 }
 
 #[test]
-fn types_and_values_with_the_same_name_name_the_line() {
+fn colliding_types_and_values_name_their_line() {
     let cases = [
         (
             "message foo_bar {}\nmessage FooBar {}\n",
@@ -130,7 +130,7 @@ fn types_and_values_with_the_same_name_name_the_line() {
             "{error}"
         );
     }
-    // A second name of the same value is none, and prost may be told to keep the prefix.
+    // A second name of the same value is not generated, and a setting of prost keeps the prefix.
     let alias = "enum Color { option allow_alias = true; COLOR_RED = 0; RED = 0; }\n";
     generate(alias, configure());
     let kept = configure().prost(|config| {
@@ -140,7 +140,7 @@ fn types_and_values_with_the_same_name_name_the_line() {
 }
 
 #[test]
-fn editions_name_the_line_and_the_way_out() {
+fn an_edition_names_its_line_and_the_remedy() {
     let project = Project::new("edition = \"2023\";\npackage test.v1;\n");
     let error = project.compile(configure()).expect_err("it has an edition");
     let error = error.to_string();
@@ -151,7 +151,7 @@ fn editions_name_the_line_and_the_way_out() {
 }
 
 #[test]
-fn a_name_that_redacts_nothing_is_an_error() {
+fn an_unknown_redacted_name_is_an_error() {
     for name in ["test.v1.Crad", "test.v1.Card.pin", "Card", ""] {
         let error = error(SERVICE, configure().redact([name]));
         assert!(
@@ -162,27 +162,24 @@ fn a_name_that_redacts_nothing_is_an_error() {
 }
 
 #[test]
-fn a_missing_file_is_named() {
+fn a_missing_file_or_directory_is_named() {
     let folder = TempDir::new().expect("a temporary folder");
     let missing = folder.path().join("missing.proto");
     let built = configure()
         .out_dir(folder.path())
         .compile(&[&missing], &[folder.path()]);
-    let error = built.expect_err("there is no such file").to_string();
-    assert!(
-        error.ends_with("missing.proto: there is no such file"),
-        "{error}"
-    );
+    let error = built.expect_err("no such file").to_string();
+    assert!(error.ends_with("missing.proto: no such file"), "{error}");
     let project = Project::new(HEAD);
     let built = configure()
         .out_dir(folder.path())
         .compile(&[project.path("test.proto")], &[folder.path().join("none")]);
-    let error = built.expect_err("there is no such folder").to_string();
-    assert!(error.contains("none: there is no such folder"), "{error}");
+    let error = built.expect_err("there is no such directory").to_string();
+    assert!(error.contains("none: no such include directory"), "{error}");
 }
 
 #[test]
-fn hidden_fields_make_their_methods_sensitive() {
+fn redacted_fields_make_their_methods_sensitive() {
     let code = generate(SERVICE, configure().redact(["test.v1.Card.number"]));
     assert!(code.contains(".sensitive()"), "{code}");
     assert!(
@@ -227,7 +224,7 @@ fn a_method_with_the_name_of_a_constructor_gets_an_underscore() {
 }
 
 #[test]
-fn descriptors_lie_beside_the_code() {
+fn descriptors_are_files_beside_the_code() {
     let project = Project::new(&format!("{HEAD}{SERVICE}"));
     let code = project.generate(configure().json(Emit::Always).include_file("mod.rs"));
     assert!(
@@ -244,7 +241,7 @@ fn descriptors_lie_beside_the_code() {
 }
 
 #[test]
-fn generated_files_say_so_and_are_left_alone_when_nothing_changed() {
+fn generated_files_are_marked_and_rewritten_only_if_they_change() {
     let project = Project::new(&format!("{HEAD}{SERVICE}"));
     let code = project.generate(configure());
     assert!(
@@ -260,9 +257,9 @@ fn generated_files_say_so_and_are_left_alone_when_nothing_changed() {
     assert_eq!(modified(&project.path("out/test.v1.rs")), before);
 }
 
-/// Other people's comments show all kinds of code, which is not to be run with the documentation.
+/// Code in comments is in any language, and is not run with the documentation.
 #[test]
-fn code_in_comments_is_text() {
+fn code_in_comments_is_marked_as_text() {
     let proto = "// A.\n//\n// ```\n// not Rust\n// ```\nmessage A {}\n\
                  service S {\n  // One.\n  //\n  //     not Rust\n  rpc One(A) returns (A);\n}\n";
     let code = generate(proto, configure());
@@ -270,9 +267,9 @@ fn code_in_comments_is_text() {
     assert_eq!(code.matches("/// ```\n").count(), 3, "{code}");
 }
 
-/// What is imported is generated as well, so nothing of it may be lost in silence.
+/// Imported files are generated as well.
 #[test]
-fn streaming_methods_of_imported_files_name_their_line() {
+fn a_streaming_method_of_an_imported_file_names_its_line() {
     let project = Project::new(&format!("{HEAD}import \"other.proto\";\n"));
     let other =
         "syntax = \"proto3\";\nmessage A {}\nservice S { rpc Many(A) returns (stream A); }\n";

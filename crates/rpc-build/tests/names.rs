@@ -1,5 +1,5 @@
 //! Generated code compiles without a warning, whatever the names in a `.proto` file are.
-#![deny(warnings, reason = "generated code has none, in whatever crate it is")]
+#![deny(warnings, reason = "generated code has none in any crate")]
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -11,13 +11,13 @@ mod names {
     #![allow(
         clippy::use_self,
         unreachable_pub,
-        reason = "what prost writes is not in question"
+        reason = "the code of prost is not under test"
     )]
 
     include!("names/names.v1.rs");
 }
 
-/// Set to write what would be generated today.
+/// Set to write the code that is generated today.
 const BLESS: &str = "KEYWAY_BLESS";
 
 fn folder() -> PathBuf {
@@ -25,7 +25,7 @@ fn folder() -> PathBuf {
 }
 
 #[test]
-fn the_code_that_is_compiled_here_is_what_is_generated() {
+fn the_committed_code_is_the_generated_code() {
     let fresh = TempDir::new().expect("a temporary folder");
     configure()
         .out_dir(fresh.path())
@@ -101,7 +101,8 @@ async fn methods_hide_nothing_of_the_prelude() {
     use std::fmt::Debug;
 
     let named = Named;
-    assert_eq!(named.clone(), Named::default());
+    let default: Named = Default::default();
+    assert_eq!(named.clone(), default);
     assert_eq!(named.cmp(&named.max(named)), std::cmp::Ordering::Equal);
     assert!(named.eq(&named) && !named.lt(&named));
     assert_eq!(Empty.by_ref().take(1).next(), None);
@@ -118,7 +119,7 @@ async fn methods_hide_nothing_of_the_prelude() {
     assert_eq!(same.type_id(), client.type_id());
     let shown: &dyn Debug = same;
     assert!(format!("{shown:?}").starts_with("PreludeClient"));
-    let moved: names::PreludeClient<_> = owned.into();
+    let moved: Box<names::PreludeClient<_>> = owned.into();
     moved.clone_(names::None {}).await.expect("it is served");
     let error = moved.next_(names::None {}).await.expect_err("it is not");
     assert_eq!(error.code(), keyway_rpc::Code::Unimplemented);

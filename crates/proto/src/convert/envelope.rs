@@ -1,4 +1,4 @@
-//! Envelopes: moving the value between the two forms, never copying it.
+//! Envelopes: conversions that move the value and do not copy it.
 
 use keyway_secrets::{Envelope, ParseIdError, SecretValue};
 use zeroize::Zeroize;
@@ -6,26 +6,26 @@ use zeroize::Zeroize;
 use super::timestamp::{self, InvalidTimestamp};
 use crate::resolver::v1::get_secrets_response::Envelope as Wire;
 
-/// Why a received envelope cannot be used. Says which secret, never its value.
+/// The fault of a received envelope. It names the secret and never its value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidEnvelope {
-    /// The id is missing or is none.
+    /// The id is missing or invalid.
     #[error("an envelope has the invalid id {id:?}")]
     Id {
-        /// As received.
+        /// The id as received.
         id: String,
-        /// What is wrong with it.
+        /// The fault.
         source: ParseIdError,
     },
-    /// A time is none.
+    /// A time is invalid.
     #[error("the envelope of {id} has an invalid {field}")]
     Timestamp {
         /// The secret's id.
         id: String,
-        /// Which field.
+        /// The name of the field.
         field: &'static str,
-        /// What is wrong with it.
+        /// The fault.
         source: InvalidTimestamp,
     },
 }
@@ -48,7 +48,7 @@ impl From<Envelope> for Wire {
 impl TryFrom<Wire> for Envelope {
     type Error = InvalidEnvelope;
 
-    /// Absent scalars are read as empty, as peers mean them.
+    /// Absent scalars become empty, which is what peers mean by them.
     fn try_from(mut wire: Wire) -> Result<Self, InvalidEnvelope> {
         let value = SecretValue::new(wire.value.take().unwrap_or_default());
         let id = wire.id.take().unwrap_or_default();
@@ -77,11 +77,11 @@ impl TryFrom<Wire> for Envelope {
     }
 }
 
-/// Wipes the value, so that a message that was decoded and thrown away leaves nothing behind.
+/// Zeroes the value, so that a decoded message that is dropped leaves no copy behind.
 impl Drop for Wire {
     fn drop(&mut self) {
         if let Some(value) = &mut self.value {
-            // The elements of a `Vec` are wiped one by one, its spare capacity at once.
+            // The elements of a `Vec` are zeroed one by one, its spare capacity at once.
             value.clear();
             value.zeroize();
         }
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn an_envelope_survives_the_wire() {
+    fn an_envelope_round_trips() {
         let wire = GetSecretsResponse {
             envelopes: vec![envelope().into()],
         };
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_peers_leave_out_is_empty() {
+    fn absent_fields_are_empty() {
         let mut wire = Wire::default();
         wire.id = Some("a".to_owned());
         let envelope = Envelope::try_from(wire).unwrap();
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_name_the_secret_and_not_the_value() {
+    fn errors_name_the_secret_and_not_its_value() {
         let mut wire = Wire::from(envelope());
         wire.id = Some("not an id".to_owned());
         let fault = Envelope::try_from(wire).unwrap_err();

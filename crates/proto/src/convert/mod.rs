@@ -1,4 +1,4 @@
-//! Between the wire's messages and the types of `keyway-secrets`.
+//! Conversions between messages and the types of `keyway-secrets`.
 
 mod envelope;
 pub mod timestamp;

@@ -1,4 +1,4 @@
-//! The protocol's rule for times that are not set.
+//! Times, and the protocol's form of a time that is not set.
 //!
 //! Peers written in Go send "not set" as their zero time, 0001-01-01T00:00:00Z, and read an absent timestamp as
 //! 1970-01-01, that is as long expired. So "none" is always written as year 1, and both year 1 and an absent timestamp
@@ -14,7 +14,7 @@ const YEAR_1: i64 = -62_135_596_800;
 /// The seconds of 9999-12-31T23:59:59Z, the end of what protobuf and RFC 3339 can express.
 const END_OF_9999: i64 = 253_402_300_799;
 
-/// Writes a time; "none" becomes year 1.
+/// Converts a time; "none" becomes year 1.
 pub fn to_wire(time: Option<SystemTime>) -> Timestamp {
     time.map_or(
         Timestamp {
@@ -25,11 +25,11 @@ pub fn to_wire(time: Option<SystemTime>) -> Timestamp {
     )
 }
 
-/// Reads a time; an absent one and year 1 become "none".
+/// Converts a timestamp; an absent one and year 1 become "none".
 ///
 /// # Errors
 ///
-/// The timestamp is not a valid one, or names a time that this system cannot express.
+/// Returns [`InvalidTimestamp`] if the timestamp is not valid, or this system cannot express its time.
 pub fn from_wire(timestamp: Option<Timestamp>) -> Result<Option<SystemTime>, InvalidTimestamp> {
     match timestamp {
         None
@@ -49,8 +49,8 @@ pub fn from_wire(timestamp: Option<Timestamp>) -> Result<Option<SystemTime>, Inv
     }
 }
 
-/// The nearest time that every peer can read: a timestamp that is none would fail the whole message in JSON. What lies
-/// before year 1 becomes 1970, which is as long past and does not mean "none". `None` when the timestamp is valid.
+/// Returns the nearest time that every peer can read, because an invalid timestamp fails a whole message in JSON. A time
+/// before year 1 becomes 1970, which has passed as well and does not mean "none". `None` if the timestamp is valid.
 pub fn repaired(timestamp: &Timestamp) -> Option<Timestamp> {
     let (seconds, nanos) = match timestamp.seconds {
         _ if is_valid(timestamp) => return None,
@@ -61,20 +61,20 @@ pub fn repaired(timestamp: &Timestamp) -> Option<Timestamp> {
     Some(Timestamp { seconds, nanos })
 }
 
-/// Whether it is a time of the years 1 to 9999, as protobuf demands.
+/// Whether the time is in the years 1 to 9999, as protobuf demands.
 fn is_valid(timestamp: &Timestamp) -> bool {
     (YEAR_1..=END_OF_9999).contains(&timestamp.seconds)
         && (0..1_000_000_000).contains(&timestamp.nanos)
 }
 
-/// A timestamp that means no time.
+/// A timestamp without a valid time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{seconds} seconds and {nanos} nanoseconds are not a valid time")]
 #[non_exhaustive]
 pub struct InvalidTimestamp {
-    /// As received.
+    /// The seconds as received.
     pub seconds: i64,
-    /// As received.
+    /// The nanoseconds as received.
     pub nanos: i32,
 }
 
@@ -84,7 +84,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     #[test]
-    fn none_is_written_as_year_1_and_read_from_year_1_and_from_nothing() {
+    fn none_is_written_as_year_1_and_read_from_year_1_and_absence() {
         let none = to_wire(None);
         assert_eq!(none.to_string(), "0001-01-01T00:00:00Z");
         assert_eq!(from_wire(Some(none)), Ok(None));
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn times_survive_the_wire() {
+    fn times_round_trip() {
         for time in [
             UNIX_EPOCH,
             UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789),
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn the_epoch_is_a_time_like_any_other() {
+    fn the_epoch_does_not_mean_none() {
         assert_eq!(
             from_wire(Some(Timestamp {
                 seconds: 0,
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_times_are_refused() {
+    fn invalid_nanoseconds_are_refused() {
         for (seconds, nanos) in [(0, -1), (0, 1_000_000_000), (1, i32::MAX)] {
             let read = from_wire(Some(Timestamp { seconds, nanos }));
             assert_eq!(read, Err(InvalidTimestamp { seconds, nanos }));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_becomes_the_nearest_one() {
+    fn invalid_timestamps_become_the_nearest_time() {
         let time = |seconds, nanos| Timestamp { seconds, nanos };
         for (wrong, near) in [
             (time(1 << 60, -5), time(END_OF_9999, 0)),

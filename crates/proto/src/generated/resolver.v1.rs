@@ -1236,7 +1236,7 @@ impl<S: ::keyway_rpc::client::Transport> AuthorizerServiceClient<S> {
             )
     }
 }
-#[allow(deprecated, reason = "the fields are shown all the same")]
+#[allow(deprecated, reason = "deprecated fields are shown as well")]
 impl ::core::fmt::Debug for get_secrets_response::Envelope {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.debug_struct("Envelope")

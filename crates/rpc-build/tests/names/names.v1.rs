@@ -8110,7 +8110,7 @@ impl<S> ::core::convert::From<::keyway_rpc::client::Client<S>> for NothingClient
     reason = "the names are those of the service, and not every program uses them all"
 )]
 impl<S: ::keyway_rpc::client::Transport> NothingClient<S> {}
-#[allow(deprecated, reason = "the fields are shown all the same")]
+#[allow(deprecated, reason = "deprecated fields are shown as well")]
 impl ::core::fmt::Debug for Card {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.debug_struct("Card")
@@ -8120,7 +8120,7 @@ impl ::core::fmt::Debug for Card {
             .finish()
     }
 }
-#[allow(deprecated, reason = "the fields are shown all the same")]
+#[allow(deprecated, reason = "deprecated fields are shown as well")]
 impl ::core::fmt::Debug for card::Kind {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         match self {
@@ -8129,7 +8129,7 @@ impl ::core::fmt::Debug for card::Kind {
         }
     }
 }
-#[allow(deprecated, reason = "the fields are shown all the same")]
+#[allow(deprecated, reason = "deprecated fields are shown as well")]
 impl ::core::fmt::Debug for card::State {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         f.write_str(self.as_str_name())
