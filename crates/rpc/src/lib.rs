@@ -2,15 +2,14 @@
 //!
 //! A [`Router`] serves methods and is a `tower::Service` for HTTP requests with any body; a
 //! [`Client`](client::Client) calls methods and is generic over the tower service that carries its
-//! requests. Between them travel a [`Request`] and a [`Response`], or an [`Error`] with a [`Code`].
-//! All of it is proven by the official conformance suite of Connect.
+//! requests. A call has a [`Request`], and a [`Response`] or an [`Error`] with a [`Code`]. Both sides
+//! pass the official conformance suite of Connect.
 //!
-//! It has no streaming methods, and speaks neither gRPC nor TLS. It contains no HTTP
-//! implementation: `keyway-http` has a server and a client, and hyper's, axum's and others fit as well.
+//! It has no streaming methods, no gRPC and no TLS. It contains no HTTP implementation: `keyway-http` has a server and a client, and hyper's, axum's and others fit as well.
 //!
 //! Most programs use generated code (`keyway-rpc-build`), where a service is a trait to implement
-//! and a client is a type with a method for each `rpc`. The parts that it is made of can be used
-//! directly, as in this program, which calls a router without any connection between:
+//! and a client is a type with a method for each `rpc`. Its parts can be used directly, as in this
+//! program, which calls a router without a connection:
 //!
 //! ```
 //! use keyway_rpc::client::Client;
@@ -21,7 +20,7 @@
 //!
 //! async fn double(request: Request<Duration>) -> Result<Response<Duration>, Error> {
 //!     let seconds = request.message().seconds.checked_mul(2);
-//!     let seconds = seconds.ok_or_else(|| Error::out_of_range("longer than time itself"))?;
+//!     let seconds = seconds.ok_or_else(|| Error::out_of_range("more seconds than a Duration holds"))?;
 //!     Ok(Response::new(Duration { seconds, nanos: 0 }))
 //! }
 //!
@@ -30,29 +29,37 @@
 //! let router = Router::new().add_route(Route::unary(&DOUBLE, double));
 //! let client = Client::new(router);
 //!
-//! let sent = Duration { seconds: 21, nanos: 0 };
-//! let answer = client.unary::<_, Duration>(&DOUBLE, sent.into()).await?;
-//! assert_eq!(answer.message().seconds, 42);
+//! let message = Duration { seconds: 21, nanos: 0 };
+//! let response = client.unary::<_, Duration>(&DOUBLE, message.into()).await?;
+//! assert_eq!(response.message().seconds, 42);
 //!
-//! let sent = Duration { seconds: i64::MAX, nanos: 0 };
-//! let error = client.unary::<_, Duration>(&DOUBLE, sent.into()).await.unwrap_err();
+//! let message = Duration { seconds: i64::MAX, nanos: 0 };
+//! let error = client.unary::<_, Duration>(&DOUBLE, message.into()).await.unwrap_err();
 //! assert_eq!(error.code(), Code::OutOfRange);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # Cancelling
+//! # Cancellation
 //!
-//! Dropping the future of a call gives the call up. Dropping the future of a [`Router`]'s response,
-//! as hyper does when a client goes away, drops the handler; so does the deadline, which travels
-//! with the request.
+//! Dropping the future of a call cancels it. Dropping the future of a [`Router`]'s response, as hyper
+//! does when a client disconnects, drops the handler. So does the deadline, which travels with the
+//! request.
+//!
+//! # Extensions
+//!
+//! Values in the extensions of a request or a response stay in their process. Those of a [`Request`]
+//! are those of the HTTP request, in both directions, where tower layers read and write them; the
+//! client and the router add the `&'static` [`MethodSpec`] of the call. Those of a [`Response`] live
+//! as long as the body of the HTTP response.
 //!
 //! # Secrets
 //!
 //! Methods may be marked as [sensitive](MethodSpec::sensitive). The buffers that this crate makes
-//! for their messages are zeroed when they are dropped, and errors about a message say where it is
-//! wrong without quoting it. No `Debug` of this crate prints the values of metadata. What lies
-//! outside: the buffers of the HTTP implementation, and the fields of the messages themselves.
+//! for their messages are zeroed when they are dropped, and errors about a message name the place
+//! without quoting it. No `Debug` of this crate prints the values of metadata. Not covered are the
+//! buffers of the HTTP implementation, the window of the gzip decoder, and the fields of the
+//! messages themselves.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(all(feature = "client", feature = "server")),
@@ -94,7 +101,7 @@ pub use self::server::{
     Route, Router,
 };
 
-/// The recipes of the README are compiled with the documentation's examples.
+/// Compiles the recipes of the README with the examples of the documentation.
 #[cfg(all(doctest, feature = "client", feature = "server"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use flate2::write::GzEncoder;
 use http_body_util::BodyExt as _;
-use keyway_rpc::client::{Client, Config, ReserveMemory};
+use keyway_rpc::client::{Client, Config, ReserveMemory, Transport};
 use keyway_rpc::{Body, Code, Error, MethodSpec, Request, Response, Route, Router};
 use prost::Message as _;
 use tokio::sync::Semaphore;
-use tower_service::Service as _;
+use tower::Service as _;
 
-use support::{Alive, ECHO, Text, router, tower_fn};
+use support::{Alive, ECHO, Text, router};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -81,13 +81,22 @@ async fn a_large_response_waits_for_the_budget_and_a_small_one_never() {
     call(3 * MIB, &waiting).await.expect("the budget is free");
 }
 
-/// A transport that responds with this body, coded with gzip.
-fn gzip(message: &[u8]) -> impl keyway_rpc::client::Transport {
+/// A transport whose every response is made by this function.
+fn transport(
+    response: impl Fn() -> http::Response<Body> + Clone + Send + 'static,
+) -> impl Transport {
+    tower::service_fn(move |_: http::Request<Body>| {
+        std::future::ready(Ok::<_, std::convert::Infallible>(response()))
+    })
+}
+
+/// A transport that responds with this message, compressed.
+fn gzip(message: &[u8]) -> impl Transport {
     let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(message).expect("a vector takes all");
     let body = encoder.finish().expect("a vector takes all");
     assert!(body.len() < 16 * 1024, "{}", body.len());
-    tower_fn(move |_| {
+    transport(move || {
         http::Response::builder()
             .header("content-type", "application/proto")
             .header("content-encoding", "gzip")
@@ -145,7 +154,7 @@ async fn a_response_of_one_chunk_without_a_length_is_counted() {
     let budget = Budget::new();
     let message = bytes::Bytes::from(text(3 * MIB).encode_to_vec());
     let length = message.len() as u64;
-    let client = Client::new(tower_fn(move |_| {
+    let client = Client::new(transport(move || {
         http::Response::builder()
             .header("content-type", "application/proto")
             .body(Body::new(Unannounced(Some(message.clone()))))

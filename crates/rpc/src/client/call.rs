@@ -98,9 +98,9 @@ async fn exchange<S: Transport>(
 ) -> Result<Response<Bytes>, Error> {
     let has_expired = || deadline.is_some_and(|at| at <= Instant::now());
     let failed = |error| transport_error(error, spec, has_expired());
-    let ready = poll_fn(|cx| transport.poll_ready(cx)).await;
+    let ready = poll_fn(|cx| transport.poll_send_ready(cx)).await;
     ready.map_err(|error| failed(error.into()))?;
-    let response = transport.call(request).await;
+    let response = transport.send(request).await;
     let response = response.map_err(|error| failed(error.into()))?;
     let (parts, body) = response.into_parts();
     let received = Received::new(parts, config.codec, spec)?;

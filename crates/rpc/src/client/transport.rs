@@ -20,13 +20,13 @@ pub trait Transport: Clone + Send + 'static + sealed::Sealed {
     /// The future of a response.
     type Future: Future<Output = Result<http::Response<Self::ResponseBody>, Self::Error>> + Send;
 
-    /// As `tower::Service::poll_ready`.
+    /// `tower::Service::poll_ready` by a name that is not ambiguous where both traits are imported.
     #[doc(hidden)]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>>;
+    fn poll_send_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>>;
 
-    /// As `tower::Service::call`.
+    /// `tower::Service::call`.
     #[doc(hidden)]
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future;
+    fn send(&mut self, request: http::Request<Body>) -> Self::Future;
 }
 
 mod sealed {
@@ -47,11 +47,11 @@ where
     type Error = S::Error;
     type Future = S::Future;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+    fn poll_send_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         Service::poll_ready(self, cx)
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> S::Future {
+    fn send(&mut self, request: http::Request<Body>) -> S::Future {
         Service::call(self, request)
     }
 }

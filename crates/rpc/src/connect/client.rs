@@ -98,10 +98,7 @@ impl Outgoing<'_> {
 fn parse(text: String) -> Result<PathAndQuery, Error> {
     let length = text.len();
     PathAndQuery::from_maybe_shared(Bytes::from(text)).map_err(|error| {
-        Error::internal(format!(
-            "a URL of {length} bytes is not valid: {error}"
-        ))
-        .with_source(error)
+        Error::internal(format!("a URL of {length} bytes is not valid: {error}")).with_source(error)
     })
 }
 
