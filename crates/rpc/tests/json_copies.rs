@@ -74,7 +74,7 @@ struct Vault {
     #[prost(bytes = "vec", tag = "2")]
     value: Vec<u8>,
     #[prost(message, repeated, tag = "3")]
-    inner: Vec<Vault>,
+    inner: Vec<Self>,
     #[prost(btree_map = "string, string", tag = "4")]
     labels: BTreeMap<String, String>,
     #[prost(bytes = "vec", repeated, tag = "5")]
