@@ -50,7 +50,8 @@ impl Service<Request<RequestBody>> for ClientService {
             || [Health::PATH, GET_VERSION].contains(&request.uri().path());
         if !is_served {
             let error = Error::resource_exhausted("the daemon is at its limit of connections");
-            return Either::Left(ready(Ok(error.into_response())));
+            let (head, _) = request.into_parts();
+            return Either::Left(ready(Ok(error.into_response(&head))));
         }
         request.extensions_mut().insert(Arc::clone(&self.peer));
         Either::Right(self.router.call(request))
