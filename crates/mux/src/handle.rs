@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     config::{Config, Role},
-    driver::{Driver, Shared, State, Ticket},
+    driver::{Driver, Shared, State, Task, Ticket},
     error::{OpenError, SessionError, StreamId},
     info::{PeerFacts, StreamInfo},
     io::{Stream, budgeted},
@@ -232,8 +232,8 @@ impl Session {
     pub async fn ping(&self) -> Result<Duration, SessionError> {
         let value = self.shared.with(State::ping)?;
         let mut waiting = Waiting::new(&self.shared, State::leave_pinging);
-        let poll = |state: &mut State, cx: &Context<'_>, ticket: &mut Ticket| {
-            state.poll_ping(cx, ticket, value)
+        let poll = |state: &mut State, task: &mut Task<'_>, ticket: &mut Ticket| {
+            state.poll_ping(task, ticket, value)
         };
         waiting.until(poll).await
     }
@@ -249,7 +249,8 @@ impl Session {
         ticket: &mut Ticket,
     ) -> Poll<Result<Stream, OpenError>> {
         let opened = budgeted(cx, |cx| {
-            self.shared.with(|state| state.poll_open(cx, ticket))
+            self.shared
+                .poll(cx, |state, task| state.poll_open(task, ticket))
         });
         opened.map_ok(|key| self.stream(key))
     }
@@ -266,7 +267,8 @@ impl Session {
         ticket: &mut Ticket,
     ) -> Poll<Result<Option<Stream>, SessionError>> {
         let accepted = budgeted(cx, |cx| {
-            self.shared.with(|state| state.poll_accept(cx, ticket))
+            self.shared
+                .poll(cx, |state, task| state.poll_accept(task, ticket))
         });
         accepted.map_ok(|key| key.map(|key| self.stream(key)))
     }
@@ -333,9 +335,10 @@ impl<'a> Waiting<'a> {
 
     pub(crate) async fn until<T>(
         &mut self,
-        mut poll: impl FnMut(&mut State, &Context<'_>, &mut Ticket) -> Poll<T>,
+        mut poll: impl FnMut(&mut State, &mut Task<'_>, &mut Ticket) -> Poll<T>,
     ) -> T {
-        poll_fn(|cx| self.shared.with(|state| poll(state, cx, &mut self.ticket))).await
+        let Self { shared, ticket, .. } = self;
+        poll_fn(|cx| shared.poll(cx, |state, task| poll(state, task, ticket))).await
     }
 }
 

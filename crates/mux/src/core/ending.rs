@@ -86,12 +86,15 @@ impl Core {
         if let Phase::Draining { .. } = self.phase
             && self.store.live() == 0
         {
-            self.phase = Phase::Finishing {
-                outcome: Ok(()),
-                deadline: None,
-            };
-            self.drop_blocks();
-            self.wake_all();
+            self.finish_session(Ok(()), None);
+        }
+    }
+
+    /// Goes on to the end, unless the session is there already. Streams are over, and frames may still leave.
+    fn finish_session(&mut self, outcome: Outcome, deadline: Option<Instant>) {
+        if !self.is_over() {
+            self.phase = Phase::Finishing { outcome, deadline };
+            self.clear_streams();
         }
     }
 
@@ -134,13 +137,7 @@ impl Core {
             return;
         }
         tracing::debug!(session = self.session, %error, "the session failed");
-        self.phase = Phase::Finishing {
-            outcome: Err(error),
-            deadline: Some(now + LINGER),
-        };
-        self.drop_blocks();
-        self.remove_ids();
-        self.wake_all();
+        self.finish_session(Err(error), Some(now + LINGER));
     }
 
     /// The connection has no more bytes. That is a clean end, unless something was cut off. Bytes that streams
@@ -162,22 +159,9 @@ impl Core {
             }));
         } else if self.out.has_unsent_data() {
             self.is_input_closed = true;
-            self.finish_session();
+            self.finish_session(Ok(()), None);
         } else {
             self.end(Ok(()));
-        }
-    }
-
-    /// Goes on to the end, unless the session is there already.
-    fn finish_session(&mut self) {
-        if !self.is_over() {
-            self.phase = Phase::Finishing {
-                outcome: Ok(()),
-                deadline: None,
-            };
-            self.drop_blocks();
-            self.remove_ids();
-            self.wake_all();
         }
     }
 
@@ -271,13 +255,12 @@ impl Core {
         });
         self.write_failure = None;
         self.replies.clear();
-        self.drop_blocks();
-        self.remove_ids();
-        self.wake_all();
+        self.clear_streams();
     }
 
-    /// Forgets all wire ids; entries stay for handles that still have bytes to read.
-    fn remove_ids(&mut self) {
+    /// Removes all wire ids and wakes all tasks. Entries stay for handles that still have bytes to read.
+    fn clear_streams(&mut self) {
+        self.drop_blocks();
         let keys: Vec<Key> = self.store.live_keys().collect();
         for key in keys {
             self.remove_id(key);
@@ -290,6 +273,7 @@ impl Core {
         self.scheduler.clear();
         self.half_closed_deadline = None;
         self.lingering.clear();
+        self.wake_all();
     }
 
     fn wake_all(&mut self) {

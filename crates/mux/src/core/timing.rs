@@ -17,30 +17,32 @@ use crate::{
 /// its own would mean asking the clock for each.
 const HALF_CLOSED_PERIODS: u8 = 4;
 
-fn earliest(deadlines: impl IntoIterator<Item = Option<Instant>>) -> Option<Instant> {
-    deadlines.into_iter().flatten().min()
+/// Whether a deadline has come.
+fn is_due(deadline: Option<Instant>, now: Instant) -> bool {
+    deadline.is_some_and(|at| at <= now)
 }
 
 impl Core {
     /// When [`handle_timeout`](Self::handle_timeout) is to be called at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let deadlines = match &self.phase {
+        let (phase, keep_alive) = match &self.phase {
             Phase::Ended(_) => return None,
-            Phase::Finishing { deadline, .. } => {
-                let failure = self.write_failure.as_ref().map(|(_, at)| *at);
-                return earliest([*deadline, self.write_deadline, failure]);
-            }
-            Phase::Draining { deadline } => [*deadline, self.write_deadline],
-            Phase::Running => [None, self.write_deadline],
+            // The other deadlines are unset then.
+            Phase::Finishing { deadline, .. } => (*deadline, None),
+            Phase::Draining { deadline } => (*deadline, self.keep_alive.deadline()),
+            Phase::Running => (None, self.keep_alive.deadline()),
         };
-        earliest(deadlines.into_iter().chain([
-            self.keep_alive.deadline(),
+        let deadlines = [
+            phase,
+            keep_alive,
             self.ack_deadline,
+            self.write_deadline,
+            self.write_failure.as_ref().map(|(_, at)| *at),
             self.half_closed_deadline,
             self.lingering.front().map(|(at, _)| *at),
             self.zeroize_deadline(),
-            self.write_failure.as_ref().map(|(_, at)| *at),
-        ]))
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Sets the time and does what is due.
@@ -48,38 +50,32 @@ impl Core {
         self.now = now;
         self.check_invariants();
         self.zeroize_blocks(now);
-        if self
-            .write_failure
-            .as_ref()
-            .is_some_and(|(_, at)| *at <= now)
-            && let Some((error, _)) = self.write_failure.take()
-        {
+        if let Some((error, _)) = self.write_failure.take_if(|(_, at)| *at <= now) {
             self.end(Err(error));
         }
+        let write_timeout = || SessionError::WriteTimeout(self.config.write_timeout);
         match &self.phase {
             Phase::Ended(_) => return,
             Phase::Finishing { deadline, .. } => {
-                if deadline.is_some_and(|at| at <= now) {
+                if is_due(*deadline, now) {
                     self.end(Ok(()));
-                } else if self.write_deadline.is_some_and(|at| at <= now) {
-                    self.end(Err(SessionError::WriteTimeout(self.config.write_timeout)));
+                } else if is_due(self.write_deadline, now) {
+                    self.end(Err(write_timeout()));
                 }
                 return;
             }
-            Phase::Draining { deadline: Some(at) } if *at <= now => {
-                self.abandon_streams();
-                return;
+            Phase::Draining { deadline } if is_due(*deadline, now) => {
+                return self.abandon_streams();
             }
             Phase::Running | Phase::Draining { .. } => {}
         }
-        if self.write_deadline.is_some_and(|at| at <= now) {
-            self.fail(now, SessionError::WriteTimeout(self.config.write_timeout));
-            return;
+        if is_due(self.write_deadline, now) {
+            return self.fail(now, write_timeout());
         }
-        if self.ack_deadline.is_some_and(|at| at <= now) {
+        if is_due(self.ack_deadline, now) {
             self.stage();
         }
-        if self.half_closed_deadline.is_some_and(|at| at <= now) {
+        if is_due(self.half_closed_deadline, now) {
             self.reset_half_closed(now);
         }
         self.reset_lingering(now);

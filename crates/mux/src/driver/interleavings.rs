@@ -14,7 +14,11 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use loom::{future::block_on, thread};
+use loom::{
+    future::block_on,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Shared, Ticket, poll::Progress};
@@ -67,17 +71,16 @@ fn shared(frames: &[&[u8]]) -> Arc<Shared> {
 
 /// The next polls of the driver, until it waits.
 fn poll(shared: &Shared) {
-    let mut cx = Context::from_waker(Waker::noop());
     while matches!(
-        shared.with(|state| state.poll(&mut cx, false)),
+        shared.with(|state| state.poll(Waker::noop(), false)),
         Progress::Again | Progress::Later
     ) {}
 }
 
 fn opened(shared: &Shared) -> Key {
     let mut ticket = Ticket::default();
-    let mut cx = Context::from_waker(Waker::noop());
-    match shared.with(|state| state.poll_open(&mut cx, &mut ticket)) {
+    let cx = Context::from_waker(Waker::noop());
+    match shared.poll(&cx, |state, task| state.poll_open(task, &mut ticket)) {
         Poll::Ready(Ok(key)) => key,
         other => panic!("{other:?}"),
     }
@@ -86,8 +89,8 @@ fn opened(shared: &Shared) -> Key {
 async fn read(shared: &Shared, key: Key) -> Result<Vec<u8>, crate::StreamError> {
     let mut bytes = Vec::new();
     poll_fn(|cx| {
-        shared.with(|state| {
-            state.poll_read(key, cx, |front| {
+        shared.poll(cx, |state, task| {
+            state.poll_read(key, task, |front| {
                 bytes.extend_from_slice(front);
                 front.len()
             })
@@ -131,7 +134,9 @@ fn interleavings_of_a_writer_without_window_and_the_poll_that_brings_credit() {
         let shared = shared(&[&Header::window_update(2, Flags::ACK, 5).encode()]);
         let key = opened(&shared);
         let write = |cx: &mut Context<'_>, bytes: &[u8]| {
-            shared.with(|state| state.poll_write(key, cx, &[io::IoSlice::new(bytes)]))
+            shared.poll(cx, |state, task| {
+                state.poll_write(key, task, &[io::IoSlice::new(bytes)])
+            })
         };
         shared.with(|state| state.core.use_up_window(key));
         let driver = {
@@ -154,8 +159,8 @@ fn interleavings_of_two_acceptors_one_of_which_gives_up() {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
                 let mut ticket = Ticket::default();
-                let mut cx = Context::from_waker(Waker::noop());
-                let accepted = shared.with(|state| state.poll_accept(&mut cx, &mut ticket));
+                let cx = Context::from_waker(Waker::noop());
+                let accepted = shared.poll(&cx, |state, task| state.poll_accept(task, &mut ticket));
                 shared.with(|state| state.leave_accepting(&mut ticket));
                 matches!(accepted, Poll::Ready(Ok(_)))
             })
@@ -170,7 +175,7 @@ fn interleavings_of_two_acceptors_one_of_which_gives_up() {
         };
         let mut ticket = Ticket::default();
         let accepted = block_on(poll_fn(|cx| {
-            shared.with(|state| state.poll_accept(cx, &mut ticket))
+            shared.poll(cx, |state, task| state.poll_accept(task, &mut ticket))
         }))
         .is_ok();
         let was_taken = impatient.join().unwrap();
@@ -192,9 +197,59 @@ fn interleavings_of_opening_and_the_poll_that_brings_an_acknowledgement() {
         };
         let mut ticket = Ticket::default();
         let second = block_on(poll_fn(|cx| {
-            shared.with(|state| state.poll_open(cx, &mut ticket))
+            shared.poll(cx, |state, task| state.poll_open(task, &mut ticket))
         }));
         assert_eq!(second.unwrap().id, 4);
+        driver.join().unwrap();
+    });
+}
+
+/// Polls the driver whenever it is woken, until `is_done`.
+async fn drive(shared: &Shared, is_done: &AtomicBool) {
+    poll_fn(|cx| {
+        match shared.with(|state| state.poll(cx.waker(), false)) {
+            Progress::Over(_) => panic!("the session goes on"),
+            Progress::Wait { .. } => {}
+            Progress::Again | Progress::Later => cx.waker().wake_by_ref(),
+        }
+        // After the poll, because the wake-up for it may have been used up by the poll.
+        if is_done.load(Ordering::SeqCst) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
+static FRAME: [u8; 16_384] = [7; 16_384];
+
+/// The space is reserved for a task that never comes, so the next writer depends on the driver.
+#[test]
+fn interleavings_of_a_writer_and_a_grant_whose_task_never_comes() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(1);
+    model.check(|| {
+        let shared = Shared::new(Box::new(Said(Vec::new())), Role::Server, Config::new());
+        let keys = [opened(&shared), opened(&shared)];
+        let write = |cx: &mut Context<'_>, key: Key| {
+            shared.poll(cx, |state, task| {
+                state.poll_write(key, task, &[io::IoSlice::new(&FRAME)])
+            })
+        };
+        let mut cx = Context::from_waker(Waker::noop());
+        while write(&mut cx, keys[0]).is_ready() {}
+        let is_done = Arc::new(AtomicBool::new(false));
+        let driver = {
+            let (shared, is_done) = (Arc::clone(&shared), Arc::clone(&is_done));
+            thread::spawn(move || block_on(drive(&shared, &is_done)))
+        };
+        // The second write makes it a bulk stream, which waits behind the other.
+        for _ in 0..2 {
+            block_on(poll_fn(|cx| write(cx, keys[1]))).unwrap();
+        }
+        is_done.store(true, Ordering::SeqCst);
+        shared.with(|state| state.go_away());
         driver.join().unwrap();
     });
 }

@@ -25,9 +25,10 @@ use std::{
 
 use tokio::time::Sleep;
 
+use self::wakers::DriverWaker;
 pub(crate) use self::{
     shared::{Shared, State},
-    wakers::Ticket,
+    wakers::{Task, Ticket},
 };
 use crate::error::SessionError;
 
@@ -46,46 +47,44 @@ use crate::error::SessionError;
 pub struct Driver {
     shared: Arc<Shared>,
     timer: Option<Pin<Box<Sleep>>>,
-    /// The waker that the timer wakes.
-    waker: Option<Waker>,
+    wakers: Arc<DriverWaker>,
+    /// What wakes the task that polls the driver, whichever it is.
+    waker: Waker,
 }
 
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let wakers = Arc::<DriverWaker>::default();
         Self {
             shared,
             timer: None,
-            waker: None,
+            waker: Waker::from(Arc::clone(&wakers)),
+            wakers,
         }
     }
 
     /// Arms the timer for the session's next deadline. A timer that is early stays as it is: an
     /// idle wake-up is cheaper than moving it for every frame.
-    fn arm(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) {
+    fn arm(&mut self, deadline: Option<Instant>) {
         let Some(deadline) = deadline else {
             // One that has elapsed would make each poll look due.
             self.timer.take_if(|timer| timer.is_elapsed());
             return;
         };
         let deadline = tokio::time::Instant::from_std(deadline);
+        let is_new = self.timer.is_none();
         let timer = self
             .timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        let is_known = self
-            .waker
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(cx.waker()));
         if timer.is_elapsed() || deadline < timer.deadline() {
             timer.as_mut().reset(deadline);
-        } else if is_known {
+        } else if !is_new {
             return;
         }
-        if !is_known {
-            self.waker = Some(cx.waker().clone());
-        }
-        if timer.as_mut().poll(cx).is_ready() {
+        let mut cx = Context::from_waker(&self.waker);
+        if timer.as_mut().poll(&mut cx).is_ready() {
             // The deadline has come while it was armed.
-            cx.waker().wake_by_ref();
+            self.waker.wake_by_ref();
         }
     }
 }
@@ -95,13 +94,13 @@ impl Future for Driver {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
+        this.wakers.register(cx.waker());
         // Reading the clock costs more than most polls; the timer knows whether a deadline has passed.
         let is_due = this.timer.as_ref().is_some_and(|timer| timer.is_elapsed());
-        let poll = this.shared.with(|state| state.poll(cx, is_due));
-        match poll {
+        match this.shared.with(|state| state.poll(&this.waker, is_due)) {
             poll::Progress::Over(outcome) => Poll::Ready(outcome),
             poll::Progress::Wait { deadline } => {
-                this.arm(cx, deadline);
+                this.arm(deadline);
                 Poll::Pending
             }
             poll::Progress::Again => {

@@ -4,15 +4,13 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Instant,
 };
 
 use tokio::io::ReadBuf;
 
-use super::{
-    clock::now, shared::State, wakers::store, write_side::unconstrained, writing::FIRST_FLUSH_AT,
-};
+use super::{clock::now, shared::State, write_side::unconstrained, writing::FIRST_FLUSH_AT};
 use crate::{
     core::{MAX_BLOCK, Outcome},
     io::Connection,
@@ -50,8 +48,9 @@ enum Input {
 
 impl State {
     /// Does what can be done now.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, is_due: bool) -> Progress {
-        store(&mut self.driver, cx, &mut self.wakes);
+    pub(super) fn poll(&mut self, waker: &Waker, is_due: bool) -> Progress {
+        let cx = &mut Context::from_waker(waker);
+        self.driver.get_or_insert_with(|| waker.clone());
         self.is_driver_woken = false;
         let is_early = self.is_coalescing || self.core.has_syn_due();
         if is_early && !is_due && !self.has_yielded && self.core.wants_to_send() {

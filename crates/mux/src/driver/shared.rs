@@ -13,7 +13,7 @@ use std::{
 use super::{
     clock::now,
     sync::Mutex,
-    wakers::{StreamWakers, Ticket, WaitSet, WakeList, store},
+    wakers::{StreamWakers, Task, Ticket, WaitSet, WakeList, store},
     write_side::WriteSide,
     writing::FIRST_FLUSH_AT,
 };
@@ -80,6 +80,21 @@ impl Shared {
         }
         result
     }
+
+    /// Runs `poll` under the lock for the task of `cx`. If the task has to wait, its waker is cloned without the lock,
+    /// since that may run foreign code, and `poll` runs again.
+    pub(crate) fn poll<T>(
+        &self,
+        cx: &Context<'_>,
+        mut poll: impl FnMut(&mut State, &mut Task<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let mut task = Task::new(cx.waker());
+        let polled = self.with(|state| poll(state, &mut task));
+        if polled.is_pending() && task.provide_clone() {
+            return self.with(|state| poll(state, &mut task));
+        }
+        polled
+    }
 }
 
 impl fmt::Debug for Shared {
@@ -92,7 +107,7 @@ impl fmt::Debug for Shared {
 pub(crate) struct State {
     pub(crate) core: Core,
     pub(super) write_side: WriteSide,
-    /// The driver's waker, once it was polled. It is what the socket wakes.
+    /// What the connection and other tasks wake, from the driver's first poll on.
     pub(super) driver: Option<Waker>,
     /// The driver was woken to flush and has not come yet.
     pub(super) is_driver_woken: bool,
@@ -120,14 +135,14 @@ pub(crate) struct State {
 }
 
 impl State {
-    fn wait_to_read(&mut self, key: Key, cx: &Context<'_>) {
+    fn wait_to_read(&mut self, key: Key, task: &mut Task<'_>) {
         let slot = wakers(&mut self.streams, key);
-        store(&mut slot.reader, cx, &mut self.wakes);
+        store(&mut slot.reader, task, &mut self.wakes);
     }
 
-    pub(super) fn wait_to_write(&mut self, key: Key, cx: &Context<'_>) {
+    pub(super) fn wait_to_write(&mut self, key: Key, task: &mut Task<'_>) {
         let slot = wakers(&mut self.streams, key);
-        store(&mut slot.writer, cx, &mut self.wakes);
+        store(&mut slot.writer, task, &mut self.wakes);
     }
 
     /// Turns the core's events into wake-ups. Returns how many tasks have work now, counting each
@@ -189,7 +204,7 @@ impl State {
     pub(crate) fn poll_read(
         &mut self,
         key: Key,
-        cx: &Context<'_>,
+        task: &mut Task<'_>,
         copy: impl FnMut(&[u8]) -> usize,
     ) -> Poll<Result<(), StreamError>> {
         match self.core.read(key, copy) {
@@ -205,7 +220,7 @@ impl State {
             Read::End => Poll::Ready(Ok(())),
             Read::Failed(error) => Poll::Ready(Err(error)),
             Read::Pending => {
-                self.wait_to_read(key, cx);
+                self.wait_to_read(key, task);
                 if self.core.request_syn(key) {
                     // HTTP clients read before they write: the request may take SYN along.
                     self.wake_driver();
@@ -280,12 +295,12 @@ impl State {
     /// Opens a stream, or waits for a place among the unacknowledged ones.
     pub(crate) fn poll_open(
         &mut self,
-        cx: &Context<'_>,
+        task: &mut Task<'_>,
         ticket: &mut Ticket,
     ) -> Poll<Result<Key, OpenError>> {
         match self.core.open() {
             Poll::Pending => {
-                self.opening.wait(ticket, cx, &mut self.wakes);
+                self.opening.wait(ticket, task, &mut self.wakes);
                 // SYNs that are not sent would never be acknowledged.
                 self.flush_or_wake_driver();
                 Poll::Pending
@@ -306,12 +321,12 @@ impl State {
     /// Accepts a stream, or waits for one.
     pub(crate) fn poll_accept(
         &mut self,
-        cx: &Context<'_>,
+        task: &mut Task<'_>,
         ticket: &mut Ticket,
     ) -> Poll<Result<Option<Key>, SessionError>> {
         match self.core.accept(now) {
             Poll::Pending => {
-                self.accepting.wait(ticket, cx, &mut self.wakes);
+                self.accepting.wait(ticket, task, &mut self.wakes);
                 Poll::Pending
             }
             ready @ Poll::Ready(_) => {
@@ -360,22 +375,30 @@ impl State {
     }
 
     /// Waits for the end of the session, with everything written and the connection closed.
-    pub(crate) fn poll_closed(&mut self, cx: &Context<'_>, ticket: &mut Ticket) -> Poll<Outcome> {
+    pub(crate) fn poll_closed(
+        &mut self,
+        task: &mut Task<'_>,
+        ticket: &mut Ticket,
+    ) -> Poll<Outcome> {
         if self.core.has_ended()
             && let Some(outcome) = self.core.outcome()
         {
             return Poll::Ready(outcome.clone());
         }
-        self.ending.wait(ticket, cx, &mut self.wakes);
+        self.ending.wait(ticket, task, &mut self.wakes);
         Poll::Pending
     }
 
     /// Waits until the peer sent GoAway(0) or the session is over.
-    pub(crate) fn poll_peer_draining(&mut self, cx: &Context<'_>, ticket: &mut Ticket) -> Poll<()> {
+    pub(crate) fn poll_peer_draining(
+        &mut self,
+        task: &mut Task<'_>,
+        ticket: &mut Ticket,
+    ) -> Poll<()> {
         if self.core.is_peer_draining() {
             return Poll::Ready(());
         }
-        self.ending.wait(ticket, cx, &mut self.wakes);
+        self.ending.wait(ticket, task, &mut self.wakes);
         Poll::Pending
     }
 
@@ -390,13 +413,13 @@ impl State {
     /// Waits for the response to a ping.
     pub(crate) fn poll_ping(
         &mut self,
-        cx: &Context<'_>,
+        task: &mut Task<'_>,
         ticket: &mut Ticket,
         value: u32,
     ) -> Poll<Result<Duration, SessionError>> {
         let result = self.core.poll_ping(value);
         if result.is_pending() {
-            self.pinging.wait(ticket, cx, &mut self.wakes);
+            self.pinging.wait(ticket, task, &mut self.wakes);
         }
         result
     }

@@ -2,7 +2,8 @@
 
 use std::{
     collections::VecDeque,
-    task::{Context, Waker},
+    sync::{Arc, Mutex, PoisonError},
+    task::{Wake, Waker},
 };
 
 /// How many wakers to be woken are collected without an allocation. One event of one stream wakes at most
@@ -62,6 +63,72 @@ impl WakeList {
     }
 }
 
+/// A task that polls under the lock. Cloning its waker may run foreign code, so that is done without the lock.
+#[derive(Debug)]
+pub(crate) struct Task<'a> {
+    waker: &'a Waker,
+    clone: Option<Waker>,
+    needs_clone: bool,
+}
+
+impl<'a> Task<'a> {
+    pub(super) const fn new(waker: &'a Waker) -> Self {
+        Self {
+            waker,
+            clone: None,
+            needs_clone: false,
+        }
+    }
+
+    /// Clones the waker if the task has to wait. Returns whether it is to poll again because of that.
+    pub(super) fn provide_clone(&mut self) -> bool {
+        let needs_clone = std::mem::take(&mut self.needs_clone);
+        if needs_clone {
+            self.clone = Some(self.waker.clone());
+        }
+        needs_clone
+    }
+
+    fn take_clone(&mut self) -> Option<Waker> {
+        self.needs_clone = self.clone.is_none();
+        self.clone.take()
+    }
+}
+
+/// The waker that the connection and other tasks use for the driver: the same for the whole session, whatever task polls
+/// the driver, so that no foreign waker is cloned under the lock.
+#[derive(Debug, Default)]
+pub(super) struct DriverWaker(Mutex<Option<Waker>>);
+
+impl DriverWaker {
+    /// Registers the waker of the task that polls the driver, before it looks for work.
+    pub(super) fn register(&self, waker: &Waker) {
+        let is_known = self.lock().as_ref().is_some_and(|old| old.will_wake(waker));
+        if !is_known {
+            let clone = waker.clone();
+            let old = self.lock().replace(clone);
+            drop(old);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Waker>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for DriverWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let waker = self.lock().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
 /// The tasks that wait for one stream: one for each direction, so that two halves of a split
 /// stream do not take each other's place.
 #[derive(Debug, Default)]
@@ -71,11 +138,13 @@ pub(crate) struct StreamWakers {
 }
 
 /// Stores the task's waker in place of the one before.
-pub(crate) fn store(slot: &mut Option<Waker>, cx: &Context<'_>, wakes: &mut WakeList) {
+pub(crate) fn store(slot: &mut Option<Waker>, task: &mut Task<'_>, wakes: &mut WakeList) {
     match slot {
-        Some(waker) if waker.will_wake(cx.waker()) => {}
+        Some(waker) if waker.will_wake(task.waker) => {}
         _ => {
-            if let Some(old) = slot.replace(cx.waker().clone()) {
+            if let Some(clone) = task.take_clone()
+                && let Some(old) = slot.replace(clone)
+            {
                 wakes.discard(old);
             }
         }
@@ -102,20 +171,22 @@ pub(crate) struct WaitSet {
 
 impl WaitSet {
     /// Waits, or keeps waiting at the same place.
-    pub(crate) fn wait(&mut self, ticket: &mut Ticket, cx: &Context<'_>, wakes: &mut WakeList) {
+    pub(crate) fn wait(&mut self, ticket: &mut Ticket, task: &mut Task<'_>, wakes: &mut WakeList) {
         let place = self
             .waiting
             .iter_mut()
             .find(|(number, _)| *number == ticket.0);
         if let Some((_, waker)) = place {
-            if !waker.will_wake(cx.waker()) {
-                wakes.discard(std::mem::replace(waker, cx.waker().clone()));
+            if !waker.will_wake(task.waker)
+                && let Some(clone) = task.take_clone()
+            {
+                wakes.discard(std::mem::replace(waker, clone));
             }
-            return;
+        } else if let Some(clone) = task.take_clone() {
+            self.last += 1;
+            ticket.0 = self.last;
+            self.waiting.push_back((ticket.0, clone));
         }
-        self.last += 1;
-        ticket.0 = self.last;
-        self.waiting.push_back((ticket.0, cx.waker().clone()));
     }
 
     /// Stops waiting. Returns whether the ticket had been woken and not used, in which case

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::{clock::now, shared::State};
+use super::{clock::now, shared::State, wakers::Task};
 use crate::{core::FLUSH_AT, error::StreamError, frame::MAX_PAYLOAD, streams::Key};
 
 /// From this size on a write goes to the connection from the caller's buffer. Below that, the copy costs less than a
@@ -26,7 +26,7 @@ impl State {
     pub(crate) fn poll_write(
         &mut self,
         key: Key,
-        cx: &Context<'_>,
+        task: &mut Task<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<Result<usize, StreamError>> {
         let first = buffers.iter().find(|buffer| !buffer.is_empty());
@@ -55,7 +55,7 @@ impl State {
             }
             Poll::Ready(Err(_)) => {}
             Poll::Pending => {
-                self.wait_to_write(key, cx);
+                self.wait_to_write(key, task);
                 self.flush_or_wake_driver();
             }
         }

@@ -24,7 +24,9 @@ async fn blocks_are_zeroized_when_nothing_else_happens() {
     let mut sender = client.open().await.unwrap();
     sender.flush().await.unwrap();
     let mut ticket = super::Ticket::default();
-    let key = std::future::poll_fn(|cx| server.with(|state| state.poll_accept(cx, &mut ticket)));
+    let key = std::future::poll_fn(|cx| {
+        server.poll(cx, |state, task| state.poll_accept(task, &mut ticket))
+    });
     let key = key.await.unwrap().unwrap();
     let info = StreamInfo {
         id: StreamId(key.id),

@@ -104,14 +104,15 @@ impl Stream {
         mut remaining: usize,
         mut append: impl FnMut(&[u8]),
     ) -> Poll<io::Result<()>> {
-        let copy = |bytes: &[u8]| {
+        let mut copy = |bytes: &[u8]| {
             let count = bytes.len().min(remaining);
             pieces(&bytes[..count]).for_each(&mut append);
             remaining -= count;
             count
         };
         let read = budgeted(cx, |cx| {
-            self.with(|state, key| state.poll_read(key, cx, copy))
+            self.shared
+                .poll(cx, |state, task| state.poll_read(self.key, task, &mut copy))
         });
         read.map_err(|error| error.into_io(Direction::Read))
     }
@@ -122,7 +123,8 @@ impl Stream {
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = budgeted(cx, |cx| {
-            self.with(|state, key| state.poll_write(key, cx, buffers))
+            self.shared
+                .poll(cx, |state, task| state.poll_write(self.key, task, buffers))
         });
         written.map_err(write_failed)
     }
