@@ -160,7 +160,7 @@ async fn m01_streams_that_arrive_while_handlers_compute_are_acknowledged_behind_
 }
 
 #[tokio::test(start_paused = true)]
-async fn m01_nobody_acknowledges_for_an_application_that_does_not_accept() {
+async fn m01_streams_that_are_not_accepted_are_not_acknowledged() {
     let (near, far) = tokio::io::duplex(1 << 20);
     let acks = Acks::default();
     let server = end(
@@ -169,7 +169,7 @@ async fn m01_nobody_acknowledges_for_an_application_that_does_not_accept() {
         Config::new().keep_alive(None),
     );
     let peer = Sender(Arc::new(Mutex::new(near)));
-    // Somebody wanted a stream once and does not any more.
+    // A task has waited for a stream and gave up.
     tokio::select! {
         biased;
         _ = server.session.accept() => panic!("there is no stream"),

@@ -1,4 +1,4 @@
-//! What everybody does with a session: open, talk, finish, close.
+//! The ordinary life of a session: open, read, write, finish, close.
 
 mod support;
 

@@ -92,6 +92,6 @@ async fn a_driver_whose_writes_failed_does_not_spin() {
     for _ in 0..10_000 {
         tokio::task::yield_now().await;
     }
-    let turns = reads.load(Ordering::Relaxed) - before;
-    assert!(turns < 100, "{turns} turns");
+    let polls = reads.load(Ordering::Relaxed) - before;
+    assert!(polls < 100, "{polls} polls");
 }

@@ -108,8 +108,8 @@ impl Manner {
     }
 }
 
-/// Everybody who writes much gets as much, however it is written, also where windows end before turns do:
-/// nobody is further ahead than two turns and what passes the line.
+/// Bulk streams get equal shares in whatever pieces they write, also if their windows end within a quantum: none is
+/// further ahead than two quanta and what bypasses them.
 #[tokio::test]
 async fn m26_large_transfers_share_the_connection() {
     let pieces = [1_000, 4_095, 4_096, 16 * 1024, 64 * 1024].map(Manner::Pieces);
@@ -159,7 +159,7 @@ async fn send(mut stream: Stream, piece: usize, total: usize, sent: Arc<AtomicUs
 
 /// The task that runs the test comes last in each of the scheduler's rounds.
 #[tokio::test]
-async fn m26_a_task_that_always_comes_last_gets_its_turns() {
+async fn m26_a_task_that_always_runs_last_writes() {
     const MIB: usize = 1 << 20;
     for (own, others) in [(64, 4_095), (64 * 1024, 64 * 1024), (64, 16 * 1024)] {
         let (client, server) = pair();

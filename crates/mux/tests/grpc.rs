@@ -118,7 +118,7 @@ async fn endless_calls(party: &Party) -> JoinSet<Result<usize, Status>> {
         calls.spawn(async move { up.up(usize::MAX, 60_000).await });
         let mut both = client;
         calls.spawn(async move {
-            // Without it, hyper goes on sending what nobody wants the answers of.
+            // Without it, hyper goes on sending requests whose responses were cancelled.
             let (_given_up, until) = oneshot::channel::<()>();
             let sent = messages(usize::MAX, 60_000).take_until(until);
             receive(both.both(sent).await?, 60_000).await

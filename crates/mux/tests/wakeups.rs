@@ -1,4 +1,4 @@
-//! Nobody sleeps through what he waits for. Paused time: a lost wake-up fails at once.
+//! Waiting tasks are woken. Time is paused, so a lost wake-up fails at once.
 
 mod support;
 
@@ -75,7 +75,7 @@ async fn m04_close_wakes_blocked_readers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m04_the_end_of_the_connection_wakes_everybody() {
+async fn m04_the_end_of_the_connection_wakes_all_tasks() {
     let (client, server) = wired_pair(1 << 20, 1 << 20);
     let (mut near, _far) = stream(&client.session, &server.session).await;
     let (mut stuck, _stuck_far) = stream(&client.session, &server.session).await;
@@ -100,7 +100,7 @@ async fn m04_the_end_of_the_connection_wakes_everybody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m05_both_ends_write_until_both_are_full_and_nobody_is_stuck() {
+async fn m05_both_ends_fill_the_connection_and_go_on() {
     let (client, server) = wired_pair(64, 64);
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..4 {
@@ -148,7 +148,7 @@ async fn opening_goes_on_when_an_acknowledgement_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_open_gives_its_place_to_nobody_who_waits_in_vain() {
+async fn a_cancelled_open_gives_its_place_to_the_next() {
     let config = Config::new().max_unacknowledged(1);
     let (client, server) = wired_pair_with(4096, 4096, config, Config::new());
     let mut first = client.session.open().await.unwrap();
@@ -177,7 +177,7 @@ async fn a_cancelled_accept_passes_its_wake_up_on() {
     tokio::task::yield_now().await;
     let mut stream = client.session.open().await.unwrap();
     stream.write_all(b"x").await.unwrap();
-    // The driver wakes the first in line, who goes away without having looked.
+    // The driver wakes the first task, which gives up without polling.
     support::eventually("the offer", || server.session.stats().open_streams == 1).await;
     drop(cancelled);
     bounded("the accept", waiting).await.unwrap().unwrap();

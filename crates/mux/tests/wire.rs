@@ -321,7 +321,7 @@ async fn what_arrived_before_a_broken_pipe_can_still_be_read() {
 /// A reader who gives up before its stream was announced leaves nothing to send, and a connection that is asked to
 /// take nothing says that it took nothing, which is not its end.
 #[tokio::test]
-async fn a_read_that_is_given_up_before_its_stream_was_announced_harms_nobody() {
+async fn a_read_cancelled_before_its_syn_was_sent_leaves_nothing_to_send() {
     let (client, server) = wired_pair(1 << 20, 1 << 20);
     for _ in 0..20 {
         let mut stream = client.session.open().await.unwrap();

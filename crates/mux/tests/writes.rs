@@ -93,7 +93,7 @@ impl Pair {
     }
 
     /// One write for each question and each answer. Now and then one more: the scheduler looks at
-    /// its timers before all tasks had their turn, and the last FIN has nothing to travel with.
+    /// its timers before all tasks have run, and the last FIN leaves alone.
     fn assert_one_for_each_call(&self) {
         for (end, count) in ["client", "server"].iter().zip(&self.writes) {
             let count = count.load(Ordering::Relaxed);

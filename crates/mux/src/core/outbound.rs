@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn m13_a_connection_that_claims_too_much_does_no_harm() {
+    fn m13_a_count_beyond_the_queue_is_clamped() {
         let mut queue = SendQueue::default();
         queue.push(b"abc");
         queue.consume(usize::MAX);

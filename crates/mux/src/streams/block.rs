@@ -86,7 +86,7 @@ mod tests {
     use crate::zeroize::tests::zeroized_by;
 
     #[test]
-    fn what_was_used_is_wiped_once() {
+    fn used_bytes_are_zeroized_once() {
         let mut block = Block::new(100);
         block.mark_used(70);
         block.mark_used(30);

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_fin_of_the_peer_is_told() {
+    fn a_second_fin_of_the_peer_is_an_error() {
         let mut state = State::Open;
         state.recv_fin().unwrap();
         assert_eq!(state.recv_fin(), Err(SecondFin));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_fin_of_our_own_is_nothing() {
+    fn a_second_fin_of_this_end_changes_nothing() {
         let mut state = State::Open;
         state.send_fin();
         state.send_fin();

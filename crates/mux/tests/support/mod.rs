@@ -1,6 +1,6 @@
 //! Pairs of sessions for the tests.
 //!
-//! Tests with paused time poll a future only when it was really woken: with nobody awake the
+//! Tests with paused time poll a future only when it was really woken: with no task awake the
 //! runtime jumps to the next timer, so a lost wake-up runs into [`bounded`] at once.
 #![allow(dead_code, unused_imports, reason = "each test file uses its own part")]
 

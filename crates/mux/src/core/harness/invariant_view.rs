@@ -48,20 +48,20 @@ struct Schedule<'a> {
     /// How often the peer says what it says.
     repeats: usize,
     /// Pairs: the length of a chunk, 0 for all of the rest, and what the user does after it.
-    turns: &'a [[u8; 2]],
+    steps: &'a [[u8; 2]],
     bytes: &'a [u8],
 }
 
 impl<'a> Schedule<'a> {
-    /// The first byte holds flags and the number of turns, then come the turns, then the peer's
+    /// The first byte holds flags and the number of steps, then come the steps, then the peer's
     /// bytes. Every input means something.
     fn parse(input: &'a [u8]) -> Self {
         let (flags, rest) = input
             .split_first()
             .map_or((0, input), |(flags, rest)| (*flags, rest));
-        let turns = rest.as_chunks::<2>().0;
-        let turns = &turns[..turns.len().min(usize::from(flags >> 3 & 15))];
-        let bytes = &rest[2 * turns.len()..];
+        let steps = rest.as_chunks::<2>().0;
+        let steps = &steps[..steps.len().min(usize::from(flags >> 3 & 15))];
+        let bytes = &rest[2 * steps.len()..];
         Self {
             role: if flags & 1 == 0 {
                 Role::Server
@@ -76,7 +76,7 @@ impl<'a> Schedule<'a> {
             } else {
                 (FLOOD / bytes.len().max(1)).max(1)
             },
-            turns,
+            steps,
             bytes,
         }
     }
@@ -113,30 +113,30 @@ impl InvariantView {
     ///
     /// The core breaks a promise that it makes whatever its peer sends.
     pub(crate) fn play(input: &[u8]) {
-        let wake_driver = Schedule::parse(input);
+        let schedule = Schedule::parse(input);
         let now = Instant::now();
         let mut invariant_view = Self {
-            side: Side::new(wake_driver.role, wake_driver.config(), now),
-            output_checker: OutputChecker::new(wake_driver.role),
+            side: Side::new(schedule.role, schedule.config(), now),
+            output_checker: OutputChecker::new(schedule.role),
             now,
             held: Vec::new(),
-            is_limited: wake_driver.is_limited,
+            is_limited: schedule.is_limited,
         };
-        invariant_view.feed_all(&wake_driver);
-        invariant_view.end(wake_driver.ends);
+        invariant_view.feed_all(&schedule);
+        invariant_view.end(schedule.ends);
     }
 
-    fn feed_all(&mut self, wake_driver: &Schedule<'_>) {
-        let mut turns = wake_driver.turns.iter().cycle();
+    fn feed_all(&mut self, schedule: &Schedule<'_>) {
+        let mut steps = schedule.steps.iter().cycle();
         let mut fed = 0;
-        for _ in 0..wake_driver.repeats {
-            let mut bytes = wake_driver.bytes;
+        for _ in 0..schedule.repeats {
+            let mut bytes = schedule.bytes;
             while !bytes.is_empty() && !self.side.core.has_ended() {
                 fed += 1;
                 if fed > CHUNKS {
                     return;
                 }
-                let [length, action] = turns.next().copied().unwrap_or_default();
+                let [length, action] = steps.next().copied().unwrap_or_default();
                 let length = match usize::from(length) {
                     0 => bytes.len(),
                     length => length.min(bytes.len()),
@@ -298,7 +298,7 @@ impl InvariantView {
         if connection_ends {
             self.side.cut_off();
         } else {
-            // A ping finds out, or what is due is sent and then nobody closes the connection.
+            // A ping finds out, or what is due is sent and the connection stays open.
             self.wait(Duration::from_secs(3600));
             self.drain();
             self.wait(Duration::from_secs(1));
@@ -308,7 +308,7 @@ impl InvariantView {
             self.read_to_the_end(key);
             self.handle_dropped(key);
         }
-        // The last handle of the session is gone, so that nobody can accept what waited.
+        // The last handle of the session is gone, so no task can accept what waited.
         self.side.core.drop_unaccepted();
         self.side.collect();
         assert_eq!(self.side.core.store.keys().count(), 0, "entries are left");

@@ -22,7 +22,7 @@ impl Core {
     }
 
     /// The same without the streams: frames that wait to leave, streams that wait for something,
-    /// events that nobody has looked at.
+    /// events that were not taken.
     pub(crate) fn queued(&self) -> usize {
         let waiting = self.accept_queue.len() + self.handshakes_due.len() + self.scheduler.len();
         self.out.len()

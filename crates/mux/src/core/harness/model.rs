@@ -1,4 +1,4 @@
-//! A pair of cores beside what they promise: every stream is two byte pipes, whoever waits is woken,
+//! A pair of cores beside what they promise: every stream is two byte pipes, waiting tasks are woken,
 //! and nothing is left in the end.
 
 use std::{
@@ -31,7 +31,7 @@ struct Seen {
     dropped: bool,
 }
 
-/// Who waits at one end. Whoever waits polls again only when it was woken.
+/// The tasks that wait at one end. They poll again only when they were woken.
 #[derive(Default)]
 struct Waiting {
     readers: HashSet<u32>,
@@ -98,7 +98,7 @@ fn byte_at(id: u32, client: bool, position: usize) -> u8 {
 }
 
 impl Model {
-    /// Plays a script, lets everybody finish, and checks that nothing is left.
+    /// Plays a script, lets all tasks finish, and checks that nothing is left.
     ///
     /// # Panics
     ///
@@ -109,7 +109,7 @@ impl Model {
             model.run(*step);
             model.check_outcomes();
         }
-        model.account();
+        model.settle();
         model.leave();
     }
 
@@ -194,7 +194,7 @@ impl Model {
         self.collect();
     }
 
-    /// Wakes everybody who was called.
+    /// Wakes the tasks that have an event.
     fn collect(&mut self) {
         for client in [false, true] {
             let side = self.side(client);
@@ -251,7 +251,7 @@ impl Model {
         let bytes: Vec<u8> = (start..start + length)
             .map(|position| byte_at(key.id, client, position))
             .collect();
-        // Who waits in line will be called, and may come before that with something that passes the others.
+        // A stream that waits will be granted a write, and may come before that with a sparse one.
         let was_waiting = self.user(client).waiting.writers.contains(&key.id)
             && !self.side(client).core.is_enqueued(key);
         let written = self.side(client).write(key, &bytes);
@@ -294,7 +294,7 @@ impl Model {
             Read::End => {
                 seen.ended = true;
                 let (read, other) = (seen.read, self.user(!client).seen(key));
-                assert!(other.finished || other.dropped, "an end that nobody caused");
+                assert!(other.finished || other.dropped, "an end without a cause");
                 assert_eq!(other.written, read, "the end came before the last byte");
             }
             Read::Failed(error) => {
@@ -311,7 +311,7 @@ impl Model {
         }
     }
 
-    /// A stream may fail only where somebody gave a reason.
+    /// A stream may fail only for a reason.
     fn check_failure(&mut self, client: bool, key: Key, error: &StreamError) {
         let near = self.user(client).seen(key).was_reset;
         let may_refuse = self.user(!client).may_refuse();
@@ -357,7 +357,7 @@ impl Model {
             let outcome = self.side(client).core.outcome().cloned();
             let Some(outcome) = outcome else { continue };
             let closed = [client, !client].map(|client| self.user(client).closed);
-            assert!(closed.contains(&true), "nobody closed: {outcome:?}");
+            assert!(closed.contains(&true), "no end closed: {outcome:?}");
             match outcome {
                 Ok(()) => {}
                 Err(SessionError::DrainTimeout { .. }) if closed[0] => {}
@@ -377,8 +377,8 @@ impl Model {
         self.users[usize::from(client)].seen.keys().any(is_orphan)
     }
 
-    /// Lets everybody finish and read to the end. Every stream must come to one.
-    fn account(&mut self) {
+    /// Lets all tasks finish and read to the end. Every stream must come to one.
+    fn settle(&mut self) {
         self.pair.capacity = usize::MAX;
         self.pair.chunk = 4096;
         for _ in 0..4 {

@@ -83,7 +83,7 @@ impl OutputChecker {
             return;
         };
         let before = streams.get(&header.stream_id).copied();
-        // A stream that nobody accepted is reset without a greeting.
+        // A stream that was not accepted is reset without ACK.
         let is_refusal = greeting == Flags::ACK && header.flags == Flags::RST;
         let is_greeting = header.flags.contains(greeting);
         assert!(

@@ -35,7 +35,7 @@ impl Patience {
     }
 }
 
-/// One end: a core, the bytes on their way to it, and the events nobody has looked at.
+/// One end: a core, the bytes on their way to it, and the events that were not taken.
 pub(crate) struct Side {
     pub(crate) core: Core,
     incoming: VecDeque<u8>,

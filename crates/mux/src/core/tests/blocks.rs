@@ -1,4 +1,4 @@
-//! The blocks that the connection is read into: when they are wiped, and that nothing is lost in them.
+//! The blocks that the connection is read into: when they are zeroized, and that nothing is lost in them.
 
 use std::time::Duration;
 
@@ -49,13 +49,13 @@ fn busy_with(count: usize) -> (Scripted, Key, usize) {
     let (mut peer, key) = busy();
     let bytes = frames(count);
     peer.send_bytes(&bytes);
-    let wiped = zeroized_by(|| assert_eq!(peer.side().read(key).len(), count * MAX_PAYLOAD));
-    assert_eq!(wiped, 0, "the transfer goes on");
+    let zeroized = zeroized_by(|| assert_eq!(peer.side().read(key).len(), count * MAX_PAYLOAD));
+    assert_eq!(zeroized, 0, "the transfer goes on");
     (peer, key, bytes.len())
 }
 
 #[test]
-fn the_blocks_of_a_large_transfer_are_wiped_within_5_ms() {
+fn the_blocks_of_a_large_transfer_are_zeroized_within_5_ms() {
     let (mut peer, _, length) = busy_with(6);
     let deadline = peer.now() + ZEROIZE_DELAY;
     assert_eq!(peer.core().zeroize_deadline(), Some(deadline));
@@ -66,7 +66,7 @@ fn the_blocks_of_a_large_transfer_are_wiped_within_5_ms() {
 }
 
 #[test]
-fn what_comes_alone_is_wiped_as_soon_as_it_was_read() {
+fn a_lone_payload_is_zeroized_as_soon_as_it_was_read() {
     let (mut peer, key) = busy();
     let bytes = frames(3);
     peer.send_bytes(&bytes);
@@ -75,7 +75,7 @@ fn what_comes_alone_is_wiped_as_soon_as_it_was_read() {
 }
 
 #[test]
-fn what_a_shorter_read_does_not_overwrite_is_wiped_with_it() {
+fn bytes_that_a_shorter_read_does_not_overwrite_are_zeroized_with_it() {
     let (mut peer, key, length) = busy_with(6);
     peer.wait(ZEROIZE_DELAY / 2);
     peer.send_bytes(&frames(1));
@@ -84,7 +84,7 @@ fn what_a_shorter_read_does_not_overwrite_is_wiped_with_it() {
 }
 
 #[test]
-fn a_block_that_is_read_when_the_others_are_wiped_follows_them() {
+fn a_block_that_is_read_when_the_others_are_zeroized_follows_them() {
     let (mut peer, key, length) = busy_with(6);
     peer.send_bytes(&frames(6));
     assert_eq!(zeroized_by(|| peer.wait(ZEROIZE_DELAY)), 0, "it is in use");
@@ -110,7 +110,7 @@ fn nothing_is_left_in_blocks_when_the_session_ends() {
 }
 
 #[test]
-fn what_is_read_after_the_end_is_wiped_at_once() {
+fn bytes_read_after_the_end_are_zeroized_at_once() {
     let (mut peer, key) = busy();
     let bytes = frames(6);
     peer.send_bytes(&bytes);
@@ -121,7 +121,7 @@ fn what_is_read_after_the_end_is_wiped_at_once() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Blocks that were not wiped show nothing of what they held, wherever frames, reads of the
+    /// Blocks that were not zeroized show nothing of what they held, wherever frames, reads of the
     /// connection and reads of the application end.
     #[test]
     fn what_is_read_is_what_was_sent(

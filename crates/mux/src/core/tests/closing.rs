@@ -123,7 +123,7 @@ fn m17_what_was_written_before_the_drop_is_delivered() {
 }
 
 #[test]
-fn m18_late_frames_for_a_forgotten_stream_are_dropped() {
+fn m18_late_frames_for_a_removed_stream_are_dropped() {
     let mut peer = Scripted::new(Config::default());
     let key = peer.opened(1);
     peer.core().reset(key);
@@ -161,7 +161,7 @@ fn m21_a_dropped_stream_counts_until_the_peer_has_finished_it() {
 }
 
 #[test]
-fn m21_a_fin_on_data_forgets_a_dropped_stream_too() {
+fn m21_a_fin_on_data_removes_a_dropped_stream_too() {
     for length in [0, 5] {
         let mut peer = Scripted::new(Config::default());
         let key = peer.opened(1);
@@ -196,7 +196,7 @@ fn m21_a_dropped_stream_that_the_peer_never_finishes_is_reset_in_the_end() {
 }
 
 #[test]
-fn m21_a_stream_that_was_dropped_between_two_sweeps_has_all_of_its_time() {
+fn m21_a_stream_dropped_within_a_period_has_its_whole_timeout() {
     let config = Config::new()
         .close_timeout(Duration::from_secs(100))
         .keep_alive(None);
@@ -205,7 +205,7 @@ fn m21_a_stream_that_was_dropped_between_two_sweeps_has_all_of_its_time() {
     for key in keys {
         let now = peer.now();
         peer.core().handle_dropped(key, || now);
-        // The first sweep comes 25 seconds after the first drop, one second after the second.
+        // The first period ends 25 seconds after the first drop, one second after the second.
         peer.wait(Duration::from_secs(24));
     }
     peer.received();
@@ -221,7 +221,7 @@ fn m21_a_stream_that_was_dropped_between_two_sweeps_has_all_of_its_time() {
 }
 
 #[test]
-fn m21_a_half_closed_stream_in_use_is_never_swept() {
+fn m21_a_half_closed_stream_in_use_is_never_reset() {
     let config = Config::new()
         .close_timeout(Duration::from_secs(1))
         .keep_alive(None);
@@ -236,7 +236,7 @@ fn m21_a_half_closed_stream_in_use_is_never_swept() {
 }
 
 #[test]
-fn a_peer_that_sends_to_a_dropped_stream_is_told_before_it_is_stuck() {
+fn a_peer_that_fills_the_window_of_a_dropped_stream_is_reset_after_a_while() {
     let mut peer = Scripted::new(Config::default());
     let key = peer.opened(1);
     let now = peer.now();
@@ -404,7 +404,7 @@ fn m16_close_sends_what_was_written_then_ends() {
 }
 
 #[test]
-fn closing_refuses_what_nobody_accepted() {
+fn closing_refuses_unaccepted_streams() {
     let mut peer = Scripted::new(Config::default());
     peer.send_data(1, Flags::SYN, b"hello?");
     let now = peer.now();
@@ -415,7 +415,7 @@ fn closing_refuses_what_nobody_accepted() {
 }
 
 #[test]
-fn m04_the_end_wakes_everybody_and_keeps_what_arrived() {
+fn m04_the_end_wakes_all_tasks_and_keeps_what_arrived() {
     let mut peer = Scripted::new(Config::default());
     let reader = peer.opened(1);
     let writer = peer.opened(3);
@@ -537,7 +537,7 @@ fn m16_streams_that_wait_when_the_peer_closes_are_still_accepted() {
 }
 
 #[test]
-fn streams_that_nobody_can_accept_any_more_are_forgotten() {
+fn unaccepted_streams_are_freed_with_the_last_handle_of_the_session() {
     let mut peer = Scripted::new(Config::default());
     peer.send_data(1, Flags::SYN, b"too late");
     peer.core().end_of_input();

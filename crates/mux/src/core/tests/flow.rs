@@ -1,4 +1,4 @@
-//! Windows, turns and back-pressure.
+//! Windows, grants and back-pressure.
 
 use std::{task::Poll, time::Duration};
 

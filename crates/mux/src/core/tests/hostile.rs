@@ -142,7 +142,7 @@ fn m07_a_flood_of_pings_is_bounded_and_then_ended() {
 }
 
 #[test]
-fn m07_a_peer_that_reads_its_replies_may_ask_for_ever() {
+fn m07_a_peer_that_reads_its_replies_may_ping_for_ever() {
     let mut peer = Scripted::new(Config::default());
     for value in 0..10_000u32 {
         peer.send(Header::ping(Flags::SYN, value));
@@ -152,7 +152,7 @@ fn m07_a_peer_that_reads_its_replies_may_ask_for_ever() {
 
 /// Opens streams until the session ends, and says at which one.
 fn stopping_syn(open: impl Fn(&mut Flood, u32)) -> u32 {
-    // The backlog, and a chunk of memory for each stream that has a byte in it.
+    // The accept queue, and a chunk of memory for each stream that has a byte in it.
     let mut flood = Flood::new(Config::default(), LITTLE + 257 * 400);
     for index in 0..1_000_000 {
         open(&mut flood, 1 + 2 * index);
@@ -252,7 +252,7 @@ fn m07_a_flood_of_streams_that_are_served_is_bounded_and_then_ended() {
 }
 
 #[test]
-fn m07_a_flood_of_data_that_finds_no_room_is_bounded_and_then_ended() {
+fn m07_a_flood_of_data_beyond_the_buffer_limit_is_bounded_and_then_ended() {
     let mut config = Config::new().max_streams(100);
     config.max_buffered = 10;
     let mut peer = Scripted::new(config);
@@ -301,7 +301,7 @@ fn m07_a_flood_of_data_that_is_read_is_bounded_and_then_ended() {
 }
 
 #[test]
-fn m18_floods_of_frames_for_nobody_cost_nothing() {
+fn m18_floods_of_frames_for_unknown_streams_cost_nothing() {
     let mut flood = Flood::new(Config::default(), 0);
     for index in 0..5_000 {
         let id = 1 + 2 * (index % 1000);
@@ -343,7 +343,7 @@ fn m15_a_flood_of_go_aways_costs_nothing() {
 }
 
 #[test]
-fn m06_lengths_of_4_gib_cost_nothing_whoever_they_are_for() {
+fn m06_lengths_of_4_gib_cost_nothing() {
     let (peer, _key, held) = idle_stream();
     let mut flood = Flood::of(peer, held);
     flood.send(Header::window_update(9, Flags::NONE, u32::MAX));

@@ -34,7 +34,7 @@ fn syn_leaves_with_the_first_data_or_alone_for_a_reader() {
 fn m01_ack_does_not_wait_for_the_handler() {
     let mut peer = Scripted::new(Config::default());
     peer.opened(1);
-    assert_eq!(peer.headers(), [], "it waits a moment for company");
+    assert_eq!(peer.headers(), [], "it waits a moment for other frames");
     peer.wait(Duration::from_millis(5));
     assert_eq!(peer.headers(), [Header::window_update(1, Flags::ACK, 0)]);
 }
@@ -129,7 +129,7 @@ fn data_without_ack_is_an_answer() {
 }
 
 #[test]
-fn m11_the_stream_beyond_the_backlog_is_refused_and_says_so() {
+fn m11_the_stream_beyond_the_accept_queue_is_refused() {
     let mut pair = Pair::with(Config::default(), Config::new().accept_backlog(2));
     let keys: Vec<_> = (0..3)
         .map(|_| {
@@ -154,14 +154,14 @@ fn m11_the_stream_beyond_the_backlog_is_refused_and_says_so() {
 }
 
 #[test]
-fn m11_a_stream_that_somebody_had_is_reset_and_not_refused() {
+fn m11_an_accepted_stream_is_reset_and_not_refused() {
     let mut pair = Pair::new();
     let near = pair.client.open();
     pair.client.write_all(near, b"pay the bill");
     pair.drive();
     let far = pair.accept();
     assert_eq!(pair.server.read(far), b"pay the bill");
-    // Its acknowledgement is still waiting for company.
+    // Its acknowledgement still waits for other frames.
     pair.server.core.reset(far);
     pair.drive();
     match pair.client.read_end(near) {

@@ -18,7 +18,7 @@ fn many() -> Pair {
     Pair::with(Config::new().max_unacknowledged(100_000), Config::new())
 }
 
-/// Sends `count` bytes of the queue to a connection that then takes no more, and has a turn.
+/// Sends `count` bytes of the queue to a connection that then takes no more, and polls the core.
 fn trickle(pair: &mut Pair, count: usize) {
     let now = pair.now;
     let core = &mut pair.client.core;
@@ -45,7 +45,7 @@ fn fill(pair: &mut Pair, piece: &[u8]) -> Key {
 }
 
 /// Lets streams that are opened later write little whenever there is room, on a slow connection. Returns how
-/// much they have written when `waiting` is called, or after 200 frames.
+/// much they have written when `waiting` is granted a write, or after 200 frames.
 fn passed(pair: &mut Pair, waiting: Key, piece: &[u8]) -> Option<usize> {
     pair.client.granted();
     let mut passed = 0;
@@ -80,7 +80,7 @@ fn no_more_than_a_queue_bypasses_a_bulk_stream() {
     fill(&mut pair, &piece);
     assert!(pair.client.write(large, &BULK).is_pending());
     let queue = pair.client.core.config.send_queue;
-    let passed = passed(&mut pair, large, &piece).expect("it is called");
+    let passed = passed(&mut pair, large, &piece).expect("it is granted a write");
     assert!(passed < queue + 3 * piece.len(), "{passed}");
     assert!(pair.client.write(large, &BULK).is_ready());
 }
@@ -114,7 +114,7 @@ fn a_bulk_stream_is_granted_a_write_although_sparse_streams_wait_for_all_space()
     let queue = pair.client.core.config.send_queue;
     assert!(
         passed <= 2 * queue,
-        "{passed} bytes passed, and it is not called"
+        "{passed} bytes bypassed it, and it is not granted a write"
     );
 }
 
@@ -318,7 +318,7 @@ fn served_last(is_large: bool) -> usize {
     let mut passed = 0;
     let mut calls = 0;
     for _ in 0..100 {
-        // Most of the queue leaves; the driver has as many turns as it likes before that.
+        // Most of the queue leaves; the driver may be polled any number of times before that.
         trickle(&mut pair, 0);
         trickle(&mut pair, 0);
         let most = pair.client.core.out.len() - 1_000;

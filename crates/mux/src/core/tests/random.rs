@@ -81,20 +81,20 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_at_all_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+    fn any_bytes_keep_the_invariants(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         session_bytes(&bytes);
     }
 
     #[test]
-    fn any_frames_at_all_do_no_harm(
+    fn any_frames_keep_the_invariants(
         flags in any::<u8>(),
-        turns in prop::collection::vec(any::<[u8; 2]>(), 15),
+        steps in prop::collection::vec(any::<[u8; 2]>(), 15),
         frames in prop::collection::vec((0u8..4, 0u16..16, 0u32..6, 0u32..40), 0..200),
     ) {
-        // More turns than the flags can ask for would be the peer's bytes.
-        let turns = &turns[..usize::from(flags >> 3 & 15)];
+        // More steps than the flags can ask for would be the peer's bytes.
+        let steps = &steps[..usize::from(flags >> 3 & 15)];
         let mut input = vec![flags];
-        input.extend(turns.iter().flatten());
+        input.extend(steps.iter().flatten());
         for (kind, flags, stream, length) in frames {
             input.extend([0, kind]);
             input.extend(flags.to_be_bytes());
