@@ -5,7 +5,7 @@
 mod support;
 
 use std::{
-    future::{Future, poll_fn},
+    future::Future,
     mem::ManuallyDrop,
     pin::{Pin, pin},
     sync::{
@@ -82,10 +82,10 @@ async fn wait_for_everything() {
             let mut buffer = ReadBuf::new(&mut buffer);
             let read = Pin::new(&mut stream).poll_read(&mut cx, &mut buffer);
             assert!(!is_pending || read.is_pending());
-            while Pin::new(&mut stream)
-                .poll_write(&mut cx, &[7; 100_000])
-                .is_ready_and_ok()
-            {}
+            while matches!(
+                Pin::new(&mut stream).poll_write(&mut cx, &[7; 100_000]),
+                Poll::Ready(Ok(_))
+            ) {}
             let mut waiting = (
                 pin!(session.accept()),
                 pin!(session.open()),
@@ -107,18 +107,6 @@ async fn wait_for_everything() {
     control.end_input(Ok(()));
     polls(&mut driver, false);
     assert!(foreign.clones.load(Ordering::Relaxed) > 10);
-    poll_fn(|_| Poll::Ready(())).await;
-}
-
-/// Whether an operation is ready without an error.
-trait IsReadyAndOk {
-    fn is_ready_and_ok(&self) -> bool;
-}
-
-impl<T> IsReadyAndOk for Poll<std::io::Result<T>> {
-    fn is_ready_and_ok(&self) -> bool {
-        matches!(self, Poll::Ready(Ok(_)))
-    }
 }
 
 #[test]
