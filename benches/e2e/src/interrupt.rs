@@ -1,4 +1,4 @@
-//! Turns SIGINT and SIGTERM into errors, so that every process is stopped and every folder removed.
+//! Turns SIGINT and SIGTERM into errors, so that every process is stopped and every folder is removed.
 
 use std::io::{Error, ErrorKind, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,11 +8,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Starts to wait for the signals.
+/// Starts the thread that waits for the signals.
 ///
 /// # Errors
 ///
-/// If they cannot be caught.
+/// Fails if the signals cannot be caught.
 pub(crate) fn watch() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -36,11 +36,11 @@ pub(crate) fn watch() -> Result<()> {
     Ok(())
 }
 
-/// Does nothing until a signal was caught.
+/// Checks whether a signal was caught.
 ///
 /// # Errors
 ///
-/// `Interrupted` from then on.
+/// Returns `Interrupted` once a signal was caught.
 pub(crate) fn check() -> Result<()> {
     if IS_INTERRUPTED.load(Ordering::Relaxed) {
         return Err(Error::new(ErrorKind::Interrupted, "interrupted"));

@@ -17,24 +17,24 @@ use crate::secret::SecretRequest;
 /// How long a response may take.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How often signals are looked for while no response arrives.
+/// The interval between two checks for signals while no response arrives.
 const POLL_INTERVAL: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
 
-/// What one measurement counted.
+/// The result of one measurement.
 #[derive(Debug)]
 pub(crate) struct Measured<M> {
     /// The time from each request to its response, in order of arrival.
     pub(crate) latencies: Vec<Duration>,
     /// From the first mark to the last response before the second.
     pub(crate) elapsed: Duration,
-    /// What `mark` returned before and after.
+    /// The results of `mark` before and after.
     pub(crate) marks: [M; 2],
 }
 
-/// Callers that each wait for a response before they send the next request.
+/// Callers, each with at most one outstanding request.
 pub(crate) struct Load<'a> {
     request: &'a SecretRequest,
     callers: Vec<Caller>,

@@ -57,7 +57,7 @@ struct Arguments {
     /// Folder of the programs of another build, which the first one is compared with.
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
-    /// What is configured besides the built-in provider. Default: every variant.
+    /// The configurations to measure. Default: all.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAMES")]
     variants: Vec<Variant>,
     #[arg(long, value_name = "N", default_value_t = 10)]

@@ -1,4 +1,4 @@
-//! Processes under measurement: they are found, timed, pinned, and never left behind.
+//! The processes under measurement: starting, stopping, CPU times and cores.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 /// How long a daemon may take to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How often a process is looked at while it starts or stops.
+/// The interval between two looks at a process that starts or stops.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A child process with its log; killed on drop.
@@ -47,11 +47,11 @@ impl Process {
         self.child.id()
     }
 
-    /// Polls `is_ready` until it returns `true`.
+    /// Calls `is_ready` until it succeeds.
     ///
     /// # Errors
     ///
-    /// The last error of `is_ready` after `limit`, or at once if the process has exited; both with the log.
+    /// Returns the last error of `is_ready`, with the log, after `limit` or once the process has exited; or `Interrupted`.
     pub(crate) fn wait_until(
         &mut self,
         limit: Duration,
@@ -70,33 +70,33 @@ impl Process {
         }
     }
 
-    /// Asks the process to stop and waits for its end.
+    /// Sends SIGTERM and waits until the process has exited.
     ///
     /// # Errors
     ///
-    /// If it does not stop in time, or with another exit code than 0.
+    /// Fails if the process does not exit in time, or with another code than 0; with the log.
     pub(crate) fn stop(mut self) -> Result<()> {
         kill_process(pid(self.id())?, Signal::TERM)?;
         let started = Instant::now();
         while started.elapsed() < STOP_TIMEOUT {
             match self.child.try_wait()? {
                 Some(status) if status.success() => return Ok(()),
-                Some(status) => return Err(self.failure(&format!("a daemon ended with {status}"))),
+                Some(status) => return Err(self.failure(&format!("a daemon exited with {status}"))),
                 None => thread::sleep(POLL_INTERVAL),
             }
         }
         Err(self.failure("a daemon did not stop"))
     }
 
-    fn failure(&self, what: &str) -> Error {
+    fn failure(&self, message: &str) -> Error {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
-        Error::other(format!("{what}\n{log}"))
+        Error::other(format!("{message}\n{log}"))
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail if the process was waited for, which is what they are for.
+        // Both fail if the process has already been waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -111,7 +111,7 @@ fn pid(id: u32) -> Result<Pid> {
 ///
 /// # Errors
 ///
-/// If there is none.
+/// Fails if there is none.
 pub(crate) fn descendant(ancestor: u32, name: &str) -> Result<u32> {
     let mut found = children(ancestor)?;
     let mut at = 0;
@@ -227,12 +227,12 @@ impl Drop for Pinned {
     }
 }
 
-/// The time that all cores of the machine have worked, in the kernel's ticks of 10 ms.
+/// The CPU time of all cores of the machine, in the kernel's ticks of 10 ms.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MachineTime(u64);
 
 impl MachineTime {
-    /// Reads the time since the machine started, without idle time and without waiting for devices.
+    /// Reads the time since the machine started. Idle time and waiting for devices do not count.
     pub(crate) fn read() -> Result<Self> {
         let stat = fs::read_to_string("/proc/stat")?;
         let fields = stat.lines().next().unwrap_or_default();
@@ -242,7 +242,7 @@ impl MachineTime {
             .collect();
         // user, nice, system, idle, iowait, irq, softirq, steal
         let [user, nice, system, _, _, irq, softirq, steal, ..] = fields[..] else {
-            return Err(Error::other("/proc/stat is not understood"));
+            return Err(Error::other("cannot parse /proc/stat"));
         };
         Ok(Self(user + nice + system + irq + softirq + steal))
     }
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_end_is_an_error() {
+    fn a_failing_exit_code_is_an_error() {
         let (_folder, log) = log();
         let script = "trap 'exit 4' TERM; echo ready; while :; do sleep 0.01; done";
         let mut process = Process::start(&mut shell(script), &log).expect("started");
@@ -306,7 +306,7 @@ mod tests {
             .expect("ready");
         let error = process.stop().expect_err("an error");
         assert!(
-            error.to_string().contains("ended with exit status: 4"),
+            error.to_string().contains("exited with exit status: 4"),
             "{error}"
         );
     }

@@ -1,14 +1,14 @@
-//! Figures as tables.
+//! Tables of the figures.
 
 use crate::rounds::{Figures, QUIET_SHARE, Rounds, Sample};
 use crate::statistics::{AGREEMENT, Change, RELEVANT_CHANGE, median};
 use crate::system::Variant;
 
-/// One half of the figures, with its goals.
+/// A table of one number of callers, with its goals.
 struct Table {
     title: &'static str,
     figures: fn(&Sample) -> &Figures,
-    /// What is compared with Go: larger is better.
+    /// The figure that is compared with Go. Larger is better.
     speed: fn(&Figures) -> f64,
     /// How many times the speed of Go a variant must have.
     speed_goal: fn(Variant) -> Option<f64>,
@@ -150,7 +150,7 @@ pub(crate) fn comparison(variants: &[Variant], rounds: &Rounds) -> String {
             let values =
                 |samples: &[Sample]| samples.iter().map(figure.value).collect::<Vec<f64>>();
             let (before, after) = (values(&pair[0]), values(&pair[1]));
-            // There is no module to compare.
+            // Only some variants have a module.
             if before.iter().all(|value| *value == 0.0) {
                 continue;
             }
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_go_is_said() {
+    fn missing_go_is_reported() {
         let rounds = Rounds {
             samples: vec![samples(&[1.0])],
             others: vec![0.01],

@@ -1,4 +1,4 @@
-//! Reads HTTP/1.1 responses with a `Content-Length`, the only ones that the load expects.
+//! A reader of HTTP/1.1 responses with a `Content-Length`, which both daemons send for small messages.
 
 use std::io::{Error, ErrorKind, Read, Result};
 
@@ -31,8 +31,8 @@ impl ResponseReader {
     ///
     /// # Errors
     ///
-    /// Those of `source` (`WouldBlock` among them), `UnexpectedEof` if the connection was closed, `InvalidData` if the
-    /// response is not `200 OK` with a `Content-Length`, is larger than [`LIMIT`], or has bytes behind its body.
+    /// Returns the errors of `source` (`WouldBlock` among them), `UnexpectedEof` if the connection was closed, and `InvalidData`
+    /// if the response is not `200 OK` with a `Content-Length`, is larger than [`LIMIT`], or has bytes behind its body.
     pub(crate) fn read(&mut self, source: &mut impl Read) -> Result<Option<&[u8]>> {
         if self.is_complete {
             (self.len, self.body, self.is_complete) = (0, None, false);

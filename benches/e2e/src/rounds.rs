@@ -10,8 +10,8 @@ use crate::system::System;
 /// The callers of the busy measurement.
 pub(crate) const MANY_CALLERS: usize = 64;
 
-/// How often a round measures each system, for a part of the time. The shorter the parts, the more equally a burst of other
-/// processes disturbs all systems; a response of the slowest system takes a fraction of a part.
+/// The number of parts of a measurement. The shorter they are, the more equally a burst of other processes disturbs all
+/// systems, but a response of the slowest system must take a fraction of a part.
 const PARTS: usize = 4;
 
 /// A round is quiet if other processes took less than this share of one core in it.
@@ -48,7 +48,7 @@ pub(crate) struct Sample {
     pub(crate) one: Figures,
 }
 
-/// What the rounds measured.
+/// The results of all rounds.
 #[derive(Debug)]
 pub(crate) struct Rounds {
     /// A row for each system, a column for each round.
@@ -63,7 +63,7 @@ impl Rounds {
     ///
     /// # Errors
     ///
-    /// If a response is late or wrong, if a process has gone, or `Interrupted`.
+    /// Fails if a response is late or wrong, or if a process has exited; returns `Interrupted` after a signal.
     pub(crate) fn run(
         systems: &[System],
         n_rounds: usize,

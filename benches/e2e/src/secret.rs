@@ -1,6 +1,6 @@
 //! The one request of the load, and the check of its response.
 
-/// A procedure call for the value of one secret, as bytes on the wire.
+/// A GetSecrets request for one secret in its wire format, with the value that the response must hold.
 #[derive(Debug)]
 pub(crate) struct SecretRequest {
     bytes: Vec<u8>,
@@ -8,7 +8,7 @@ pub(crate) struct SecretRequest {
 }
 
 impl SecretRequest {
-    /// Encodes the request for the secret `id`, whose value must be `value`.
+    /// Encodes the request for the secret `id` with the value `value`.
     ///
     /// # Panics
     ///

@@ -1,9 +1,9 @@
 //! Medians and the comparison of paired measurements.
 
-/// By how much a median must differ, as a share, before the difference counts.
+/// The least median difference that counts, as a share.
 pub(crate) const RELEVANT_CHANGE: f64 = 0.05;
 
-/// The share of the rounds that must agree on the sign of a difference before it counts.
+/// The least share of the rounds with the same sign for a difference that counts.
 pub(crate) const AGREEMENT: f64 = 0.9;
 
 /// Returns the median; the mean of the two in the middle if their number is even.
@@ -22,7 +22,7 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
-/// What paired rounds say about the change from one thing to another.
+/// The change of a figure over paired rounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Change {
     /// The median of the rounds' changes, as a share: 0.1 is a tenth more.
@@ -34,7 +34,7 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// Compares two columns, of which the values at one index come from one round.
+    /// Compares two columns. The values at one index come from one round.
     ///
     /// # Panics
     ///

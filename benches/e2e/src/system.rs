@@ -13,7 +13,7 @@ use crate::load::Load;
 use crate::process::{Process, descendant};
 use crate::secret::SecretRequest;
 
-/// How long a daemon and its plugins may take to answer the first request.
+/// How long a daemon and its plugins may take to respond to the first request.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The only secret. The provider in Go computes this value from the id.
@@ -23,7 +23,7 @@ const VALUE: &[u8] = b"s3cr3t-value of demo/hit";
 /// The name of the access-control module, and of its executable.
 const MODULE: &str = "allow-all";
 
-/// What is configured besides the built-in provider.
+/// The configuration beside the built-in provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Variant {
     /// Nothing. As everywhere but in [`Shared`](Self::Shared), each request is a call of the provider.
@@ -82,12 +82,12 @@ pub(crate) struct System {
 }
 
 impl System {
-    /// Starts `keyway serve` of the folder `programs` with its built-in provider, and waits until it answers. `module` is
+    /// Starts `keyway serve` of the folder `programs` with its built-in provider, and waits until it responds. `module` is
     /// the executable of the access-control module.
     ///
     /// # Errors
     ///
-    /// If a file is missing, or the daemon does not answer in time; with the log of the daemon.
+    /// Fails if a file is missing, or if the daemon does not respond in time; with its log.
     pub(crate) fn start(programs: &Path, module: &Path, variant: Variant) -> Result<Self> {
         let home = Home::new()?;
         let keyway = ["bin/keyway", "keyway"].map(|name| programs.join(name));
@@ -110,10 +110,10 @@ impl System {
             .arg("--plugin-dir")
             .arg(home.path("plugins"));
         let modules = variant.has_module().then_some(MODULE);
-        Self::answering(home, &mut command, "keyway-plugin-file", modules)
+        Self::start_command(home, &mut command, "keyway-plugin-file", modules)
     }
 
-    /// Starts the daemon and the plugin in Go that the folder `programs` holds, and waits until they answer.
+    /// Starts the daemon and the plugin in Go that the folder `programs` holds, and waits until they respond.
     ///
     /// # Errors
     ///
@@ -126,12 +126,12 @@ impl System {
             .arg(home.socket())
             .arg("-exec")
             .arg(programs.join("plugin"))
-            // On a busy machine the usual second ends sessions that only have to wait.
+            // The default of 1 s closes sessions on a busy machine.
             .args(["-stream-open-timeout", "30s", "-register-timeout", "20s"]);
-        Self::answering(home, &mut command, "plugin", None)
+        Self::start_command(home, &mut command, "plugin", None)
     }
 
-    fn answering(
+    fn start_command(
         home: Home,
         command: &mut Command,
         provider: &str,
@@ -167,13 +167,13 @@ impl System {
     ///
     /// # Errors
     ///
-    /// If the daemon does not stop in time or reports a failure.
+    /// Fails if the daemon does not stop in time or reports a failure.
     pub(crate) fn stop(self) -> Result<()> {
         self.process.stop()
     }
 }
 
-/// A temporary folder for everything that one daemon reads and writes.
+/// A temporary folder with every file of one daemon.
 #[derive(Debug)]
 struct Home(TempDir);
 
@@ -215,7 +215,7 @@ impl Home {
         fs::write(self.path("config/keyway/config.toml"), text)
     }
 
-    /// Returns a command that sees this home and nothing of the user's.
+    /// Returns a command whose environment refers to this home only.
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command
@@ -230,7 +230,7 @@ impl Home {
         command
     }
 
-    /// Writes the secret to the store of the built-in provider; no daemon runs yet.
+    /// Writes the secret to the store of the built-in provider.
     fn store_secret(&self, keyway: &Path) -> Result<()> {
         let mut child = self
             .command(keyway)
