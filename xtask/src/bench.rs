@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::workspace::Workspace;
@@ -202,9 +202,17 @@ fn end_to_end(workspace: &Workspace, options: &Options) -> Result<String> {
     Ok(format!("```text\n{}\n```\n", table.trim_end()))
 }
 
-/// Adds the daemon and the plugin in Go to the arguments, if there is Go.
+/// Builds the daemon and the plugin in Go and adds them to the arguments; without Go the program reports that it skips them.
+///
+/// # Errors
+///
+/// Fails if the build fails, or if Go is missing while `KEYWAY_REQUIRE_ALL=1` forbids skipping.
 fn go_programs(workspace: &Workspace, command: &mut Command) -> Result<()> {
     if !shell::exists("go", "version") {
+        ensure!(
+            !shell::everything_required(),
+            "the group `e2e` needs Go, and KEYWAY_REQUIRE_ALL=1 forbids skipping it"
+        );
         return Ok(());
     }
     // The interop tests build into the same folder.
