@@ -64,7 +64,7 @@ impl Caller {
         };
         match body {
             None => Ok(None),
-            Some(body) if request.is_answered_by(body) => Ok(Some(self.sent.elapsed())),
+            Some(body) if request.accepts(body) => Ok(Some(self.sent.elapsed())),
             Some(_) => Err(Error::other("the response holds another value")),
         }
     }

@@ -35,7 +35,7 @@ impl SecretRequest {
     }
 
     /// Returns `true` if the body of a response holds exactly one secret, with the expected value.
-    pub(crate) fn is_answered_by(&self, body: &[u8]) -> bool {
+    pub(crate) fn accepts(&self, body: &[u8]) -> bool {
         let mut envelopes = Fields(body).filter(|(number, _)| *number == 1);
         let (Some((_, envelope)), None) = (envelopes.next(), envelopes.next()) else {
             return false;
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn the_expected_value_is_accepted() {
         for value in [&b""[..], b"value", &[7; 150]] {
-            assert!(SecretRequest::new("a/b", value).is_answered_by(&envelope(value)));
+            assert!(SecretRequest::new("a/b", value).accepts(&envelope(value)));
         }
     }
 
@@ -116,7 +116,7 @@ mod tests {
             b"\xff\xff",
         ];
         for body in bodies {
-            assert!(!request.is_answered_by(body), "{body:?}");
+            assert!(!request.accepts(body), "{body:?}");
         }
     }
 

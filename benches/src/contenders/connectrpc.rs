@@ -49,14 +49,14 @@ impl Contender for ConnectRpc {
         };
         let (transport, config) = (&self.transport, &self.config);
         let options = CallOptions::default();
-        let answer = call_unary::<_, _, BytesValueView<'static>>(
+        let response = call_unary::<_, _, BytesValueView<'static>>(
             transport,
             config,
             ECHO,
             sent.clone(),
             options,
         );
-        let answer = answer.await.expect("the server answers").into_owned();
-        assert_eq!(answer.value, sent.value);
+        let response = response.await.expect("the server responds").into_owned();
+        assert_eq!(response.value, sent.value);
     }
 }

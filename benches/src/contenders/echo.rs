@@ -30,7 +30,7 @@ impl Contender for RawEcho {
         self.0
             .read_exact(&mut buffer)
             .await
-            .expect("the other end answers");
+            .expect("the other end responds");
         assert_eq!(buffer, [7; 64]);
     }
 }

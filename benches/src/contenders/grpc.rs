@@ -45,11 +45,11 @@ impl Contender for Tonic {
         self.0.ready().await.expect("the connection is open");
         let path = PathAndQuery::from_static("/bench.Echo/Echo");
         let codec = ProstCodec::<Payload, Payload>::default();
-        let answer = self
+        let response = self
             .0
             .unary(tonic::Request::new(sent.clone()), path, codec)
             .await;
-        assert_eq!(answer.expect("the server answers").into_inner(), sent);
+        assert_eq!(response.expect("the server responds").into_inner(), sent);
     }
 }
 

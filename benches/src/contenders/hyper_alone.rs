@@ -43,8 +43,8 @@ impl Contender for HyperKeptAlive {
     }
 
     async fn call(&mut self) {
-        let answer = exchange(&mut self.sender, self.message.clone()).await;
-        assert_eq!(answer, self.message);
+        let response = exchange(&mut self.sender, self.message.clone()).await;
+        assert_eq!(response, self.message);
     }
 }
 
@@ -65,8 +65,8 @@ impl Contender for HyperFreshStream {
     async fn call(&mut self) {
         let stream = self.session.open().await.expect("the session is open");
         let mut sender = connect(stream).await;
-        let answer = exchange(&mut sender, self.message.clone()).await;
-        assert_eq!(answer, self.message);
+        let response = exchange(&mut sender, self.message.clone()).await;
+        assert_eq!(response, self.message);
     }
 }
 
@@ -99,7 +99,7 @@ async fn exchange(sender: &mut SendRequest<Full<Bytes>>, message: Bytes) -> Byte
     let response = sender
         .send_request(request)
         .await
-        .expect("the server answers");
+        .expect("the server responds");
     response
         .into_body()
         .collect()

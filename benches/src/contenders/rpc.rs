@@ -68,8 +68,8 @@ impl Contender for RpcFreshStream {
 
 async fn echo<S: keyway_rpc::client::Transport>(client: &Client<S>) {
     let sent = Payload::sample();
-    let answer = client
+    let response = client
         .unary::<Payload, Payload>(&ECHO, sent.clone().into())
         .await;
-    assert_eq!(answer.expect("the server answers").into_message(), sent);
+    assert_eq!(response.expect("the server responds").into_message(), sent);
 }

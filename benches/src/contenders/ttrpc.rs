@@ -42,10 +42,10 @@ impl Contender for Ttrpc {
         let sent = Payload::sample();
         let mut request = Request::init_request("bench.Echo".into(), "Echo".into(), 0, Vec::new());
         request.set_payload(sent.encode_to_vec());
-        let answer = self.client.request(request).await;
-        let answer = answer.expect("the server answers");
-        let answer = Payload::decode(answer.payload()).expect("the message comes back");
-        assert_eq!(answer, sent);
+        let response = self.client.request(request).await;
+        let response = response.expect("the server responds");
+        let response = Payload::decode(response.payload()).expect("the message comes back");
+        assert_eq!(response, sent);
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{LocalSet, spawn_local};
 
-use super::{answer, ask, sessions};
+use super::{request, respond, sessions};
 use crate::thread_time::thread_time;
 
 /// Median latencies of a call on a fresh stream, in CPU time of the thread that both ends and the transfer run on.
@@ -23,7 +23,7 @@ pub struct Latencies {
 ///
 /// # Panics
 ///
-/// A session or a runtime cannot be started.
+/// Panics if a session or a runtime cannot be started.
 #[must_use]
 pub fn latencies(rounds: usize, calls: usize) -> Latencies {
     let mut idle = Side::start(false);
@@ -62,12 +62,12 @@ impl Side {
                     .await
                     .expect("a stream was opened")
                     .expect("a stream was opened");
-                spawn_local(send_for_ever(sender));
-                spawn_local(receive_for_ever(receiver));
+                spawn_local(send_forever(sender));
+                spawn_local(receive_forever(receiver));
             }
             spawn_local(async move {
                 while let Ok(Some(stream)) = server.accept().await {
-                    spawn_local(answer(stream));
+                    spawn_local(respond(stream));
                 }
             });
             client
@@ -90,7 +90,7 @@ impl Side {
         tasks.block_on(runtime, async {
             for _ in 0..calls {
                 let started = thread_time();
-                ask(session.open().await.expect("the session is open")).await;
+                request(session.open().await.expect("the session is open")).await;
                 latencies.push(thread_time() - started);
             }
         });
@@ -102,12 +102,12 @@ impl Side {
     }
 }
 
-async fn send_for_ever(mut stream: Stream) {
+async fn send_forever(mut stream: Stream) {
     let piece = [7; 64 * 1024];
     while stream.write_all(&piece).await.is_ok() {}
 }
 
-async fn receive_for_ever(mut stream: Stream) {
+async fn receive_forever(mut stream: Stream) {
     let mut piece = vec![0; 64 * 1024];
     while stream.read(&mut piece).await.is_ok_and(|count| count > 0) {}
 }

@@ -11,16 +11,16 @@ use tokio::task::{JoinSet, spawn_local};
 use super::sessions;
 use crate::contenders::{Contender, Running};
 
-/// How many bytes one transfer moves, over however many streams.
+/// The number of bytes of one transfer, over all of its streams.
 pub const BULK: usize = PORTIONS * PORTION;
 
-/// In how many portions, of which each stream carries as many, one after the other.
+/// The number of portions of a transfer. Each stream carries the same number of them, one after the other.
 const PORTIONS: usize = 8;
 
-/// What a stream carries before it waits until all of it was read.
+/// The number of bytes that a stream carries before its sender waits until all were read.
 const PORTION: usize = 4 * 1024 * 1024;
 
-/// What sender and receiver hand over at a time.
+/// The size of each write and of the buffer of each read, in bytes.
 const PIECE: usize = 64 * 1024;
 
 /// Sends a portion in pieces and waits until they were all read.
@@ -32,7 +32,7 @@ async fn send(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), piece: &[u8]) 
     stream.read_u8().await.expect("the receiver has read");
 }
 
-/// Reads portions, and says so after each.
+/// Reads portions, and acknowledges each with a byte.
 async fn receive(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let mut piece = vec![0; PIECE];
     let mut total = 0;
@@ -50,12 +50,12 @@ async fn receive(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     }
 }
 
-/// A sender that waits for its turn: the word to go on, and the word that it is done.
+/// The handle of the task that sends on one stream.
 struct Sender {
     go: mpsc::UnboundedSender<()>,
 }
 
-/// Several streams, each of which carries its portions.
+/// Streams that share one transfer.
 struct Transfers {
     senders: Vec<Sender>,
     done: mpsc::UnboundedReceiver<()>,
@@ -98,7 +98,7 @@ impl Transfers {
     }
 }
 
-/// Bare socket pairs: one, or as many as there are streams beside it.
+/// Bare socket pairs.
 struct Raw<const PAIRS: usize>(Transfers);
 
 impl<const PAIRS: usize> Contender for Raw<PAIRS> {
@@ -117,7 +117,7 @@ impl<const PAIRS: usize> Contender for Raw<PAIRS> {
     }
 }
 
-/// Streams of one session of ours.
+/// Streams of one session of `keyway-mux`.
 struct Keyway<const STREAMS: usize>(Transfers);
 
 impl<const STREAMS: usize> Contender for Keyway<STREAMS> {
@@ -135,7 +135,7 @@ impl<const STREAMS: usize> Contender for Keyway<STREAMS> {
         });
         // The session lives as long as its handle.
         spawn_local(async move {
-            client.closed().await.expect("nobody ends the session");
+            client.closed().await.expect("the session stays open");
         });
         Self(Transfers::on(streams))
     }
@@ -166,7 +166,7 @@ impl<const STREAMS: usize> Contender for Yamux<STREAMS> {
             }
         });
         spawn_local(async move {
-            client.closed().await.expect("nobody ends the session");
+            client.closed().await.expect("the session stays open");
         });
         Self(Transfers::on(streams))
     }
@@ -176,7 +176,7 @@ impl<const STREAMS: usize> Contender for Yamux<STREAMS> {
     }
 }
 
-/// The contenders, in the order in which they are reported.
+/// Returns the contenders, in the order of reports.
 #[must_use]
 pub fn bulk() -> Vec<Running> {
     vec![

@@ -4,7 +4,7 @@ use keyway_mux::Session;
 use tokio::task::spawn_local;
 
 use super::others::{Dial, TokioYamux, Yamux};
-use super::{ask, serve, sessions};
+use super::{request, serve, sessions};
 use crate::contenders::{Contender, RawEcho, Running};
 
 /// A fresh stream of one session for each call.
@@ -18,11 +18,11 @@ impl Contender for Keyway {
     }
 
     async fn call(&mut self) {
-        ask(self.0.open().await.expect("the session is open")).await;
+        request(self.0.open().await.expect("the session is open")).await;
     }
 }
 
-/// The contenders, in the order in which they are reported.
+/// Returns the contenders, in the order of reports.
 #[must_use]
 pub fn calls() -> Vec<Running> {
     vec![

@@ -1,4 +1,4 @@
-//! What one call asks of the operating system.
+//! The reads and writes of one call.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tokio::task::{LocalSet, spawn_local};
 
-use super::{ask, serve, sessions_on};
+use super::{request, serve, sessions_on};
 
 /// Reads and writes of one end.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ impl Counts {
     }
 }
 
-/// How often a socket was read and written.
+/// The number of reads and writes of a socket.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemCalls {
     /// Reads that found bytes.
@@ -39,8 +39,8 @@ pub struct SystemCalls {
     pub writes: u64,
 }
 
-/// A connection that counts the reads and writes that moved bytes. What moves none mostly stays in
-/// the runtime, which knows that the socket is not ready.
+/// A connection that counts the reads and writes that moved bytes. The others rarely reach the operating system, because the
+/// runtime knows that the socket is not ready.
 #[derive(Debug)]
 pub struct Counted<T> {
     io: T,
@@ -110,12 +110,12 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
     }
 }
 
-/// Makes `calls` calls, `callers` at a time, on one session and counts what each end asked of the
-/// system: client, then server. `meanwhile` is called before and after them.
+/// Makes `calls` calls, `callers` at a time, on one session. Returns the counts of the client and of the server. `meanwhile`
+/// is called before and after the calls.
 ///
 /// # Panics
 ///
-/// A call fails.
+/// Panics if a call fails.
 pub fn counted_calls(
     callers: u64,
     calls: u64,
@@ -144,7 +144,7 @@ async fn call(client: &Session, callers: u64, calls: u64) {
         let client = client.clone();
         tasks.spawn_local(async move {
             for _ in 0..calls / callers {
-                ask(client.open().await.expect("the session is open")).await;
+                request(client.open().await.expect("the session is open")).await;
             }
         });
     }

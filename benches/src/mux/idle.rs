@@ -4,7 +4,7 @@ use keyway_mux::{Session, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::spawn_local;
 
-use super::{ask, serve, sessions};
+use super::{request, serve, sessions};
 use crate::contenders::{Contender, Running};
 
 /// A session with `COUNT` idle streams.
@@ -38,11 +38,11 @@ impl<const COUNT: usize> Contender for Idle<COUNT> {
     }
 
     async fn call(&mut self) {
-        ask(self.session.open().await.expect("the session is open")).await;
+        request(self.session.open().await.expect("the session is open")).await;
     }
 }
 
-/// The contenders, in the order in which they are reported.
+/// Returns the contenders, in the order of reports.
 #[must_use]
 pub fn idle() -> Vec<Running> {
     vec![

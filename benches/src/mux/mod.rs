@@ -37,35 +37,41 @@ fn sessions() -> (Session, Session) {
     sessions_on(near, far)
 }
 
-/// The server's half of one call: 64 bytes there and back, then the end.
-async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+/// Serves one call: reads 64 bytes, sends them back, and shuts the stream down.
+async fn respond(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let mut buffer = [0; 64];
     stream
         .read_exact(&mut buffer)
         .await
-        .expect("the client asks");
+        .expect("the client sends a request");
     stream
         .write_all(&buffer)
         .await
-        .expect("the client waits for the answer");
-    stream.shutdown().await.expect("the stream can be ended");
+        .expect("the client reads the response");
+    stream
+        .shutdown()
+        .await
+        .expect("the stream can be shut down");
 }
 
-/// The client's half.
-async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+/// Makes one call as the client.
+async fn request(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let mut buffer = [7; 64];
     stream.write_all(&buffer).await.expect("the server reads");
     stream
         .read_exact(&mut buffer)
         .await
-        .expect("the server answers");
+        .expect("the server responds");
     assert_eq!(buffer, [7; 64]);
-    stream.shutdown().await.expect("the stream can be ended");
+    stream
+        .shutdown()
+        .await
+        .expect("the stream can be shut down");
 }
 
-/// Answers every stream of a session in a task of its own.
+/// Serves every stream of a session in a task.
 async fn serve(server: Session) {
     while let Ok(Some(stream)) = server.accept().await {
-        spawn_local(answer(stream));
+        spawn_local(respond(stream));
     }
 }

@@ -1,4 +1,4 @@
-//! The same call by other means.
+//! The same call without `keyway-mux`.
 
 use futures::StreamExt;
 use keyway_yamux_engine::YamuxSession;
@@ -7,7 +7,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::spawn_local;
 use tokio_yamux::{Config, Control, Session};
 
-use super::{answer, ask};
+use super::{request, respond};
 use crate::contenders::Contender;
 
 /// The `yamux` crate, as `keyway-yamux-engine` drives it.
@@ -22,14 +22,14 @@ impl Contender for Yamux {
         spawn_local(server_driver);
         spawn_local(async move {
             while let Some(stream) = server.accept().await {
-                spawn_local(answer(stream));
+                spawn_local(respond(stream));
             }
         });
         Self(client)
     }
 
     async fn call(&mut self) {
-        ask(self.0.open().await.expect("the session is open")).await;
+        request(self.0.open().await.expect("the session is open")).await;
     }
 }
 
@@ -46,18 +46,18 @@ impl Contender for TokioYamux {
         spawn_local(async move { while let Some(Ok(_)) = client.next().await {} });
         spawn_local(async move {
             while let Some(Ok(stream)) = server.next().await {
-                spawn_local(answer(stream));
+                spawn_local(respond(stream));
             }
         });
         Self(control)
     }
 
     async fn call(&mut self) {
-        ask(self.0.open_stream().await.expect("the session is open")).await;
+        request(self.0.open_stream().await.expect("the session is open")).await;
     }
 }
 
-/// No multiplexer: a connection to a listening socket for each call.
+/// A connection to a listening socket for each call, without a multiplexer.
 pub(super) struct Dial(TempDir);
 
 const SOCKET: &str = "socket";
@@ -68,7 +68,7 @@ impl Contender for Dial {
         let listener = UnixListener::bind(folder.path().join(SOCKET)).expect("a new socket");
         spawn_local(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                spawn_local(answer(stream));
+                spawn_local(respond(stream));
             }
         });
         Self(folder)
@@ -76,6 +76,6 @@ impl Contender for Dial {
 
     async fn call(&mut self) {
         let stream = UnixStream::connect(self.0.path().join(SOCKET)).await;
-        ask(stream.expect("the server listens")).await;
+        request(stream.expect("the server listens")).await;
     }
 }
