@@ -1,7 +1,8 @@
 //! The plugin process: [`run`] and [`Plugin`].
 
+mod error;
+
 use std::env;
-use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
 use std::path::Path;
@@ -14,20 +15,19 @@ use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
+use self::error::RunError;
 use crate::connection::{self, Ended, REGISTRATION_TIMEOUT, RegisterError};
-use crate::dial::{DialError, dial};
+use crate::dial::dial;
 use crate::registration::RegistrationRequest;
 use crate::service::{Access, Provider, Role};
 use crate::signals::Signals;
-use crate::start::{self, Start, StartError};
-use crate::{AccessControl, Backoff, ErrorKind, ProviderError, SecretsProvider, log, process};
+use crate::start::{self, Start};
+use crate::{AccessControl, Backoff, ProviderError, SecretsProvider, log, process};
 
 /// Maximum number of threads of [`blocking`](crate::blocking).
 pub const MAX_BLOCKING_THREADS: usize = 16;
 /// Default memory budget of the large responses of a provider, in bytes: 64 MiB.
 pub const DEFAULT_ANSWER_MEMORY: u64 = 64 * 1024 * 1024;
-/// Exit status of a misconfigured plugin: `EX_CONFIG` of `sysexits.h`.
-const EX_CONFIG: u8 = 78;
 /// How long an idle thread of [`blocking`](crate::blocking) is kept.
 const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// The backoff starts again from its first delay after a connection that lasted this long.
@@ -266,111 +266,4 @@ fn executable_name() -> Option<String> {
 /// Returns a number that differs between processes and calls.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
-}
-
-/// Error that ends a plugin process with an exit status other than 0.
-#[derive(Debug)]
-#[non_exhaustive]
-enum RunError {
-    Dial(DialError),
-    NoName,
-    Provider(ProviderError),
-    Register(RegisterError),
-    Runtime(io::Error),
-    Start(StartError),
-}
-
-impl RunError {
-    fn is_temporary(&self) -> bool {
-        match self {
-            Self::Dial(error) => error.is_temporary(),
-            Self::Register(error) => error.is_temporary(),
-            Self::NoName | Self::Provider(_) | Self::Runtime(_) | Self::Start(_) => false,
-        }
-    }
-
-    /// Returns 78 if a restart cannot succeed before something has changed, otherwise 1.
-    fn exit_status(&self) -> u8 {
-        let is_permanent = match self {
-            Self::Dial(DialError::Environment(_)) | Self::NoName | Self::Start(_) => true,
-            Self::Provider(error) => error.kind() == ErrorKind::Fatal,
-            Self::Register(error) => matches!(error, RegisterError::Invalid(_)),
-            Self::Dial(_) | Self::Runtime(_) => false,
-        };
-        match is_permanent {
-            true => EX_CONFIG,
-            false => 1,
-        }
-    }
-}
-
-impl fmt::Display for RunError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Dial(error) => error.fmt(f),
-            Self::NoName => f.write_str("the plugin has no name; give it one with Plugin::new"),
-            Self::Provider(error) => match error.remedy() {
-                Some(remedy) => write!(f, "{error}; {remedy}"),
-                None => error.fmt(f),
-            },
-            Self::Register(error) => error.fmt(f),
-            Self::Runtime(error) => {
-                write!(f, "cannot set up the event loop of the plugin: {error}")
-            }
-            Self::Start(error) => error.fmt(f),
-        }
-    }
-}
-
-impl From<DialError> for RunError {
-    fn from(error: DialError) -> Self {
-        Self::Dial(error)
-    }
-}
-
-impl From<RegisterError> for RunError {
-    fn from(error: RegisterError) -> Self {
-        Self::Register(error)
-    }
-}
-
-impl From<StartError> for RunError {
-    fn from(error: StartError) -> Self {
-        Self::Start(error)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use keyway_proto::registration::InvalidRegistration;
-
-    use super::*;
-
-    #[test]
-    fn only_permanent_errors_end_with_78() {
-        let status = |error: RunError| error.exit_status();
-        assert_eq!(status(RunError::NoName), 78);
-        assert_eq!(status(RunError::Provider(ProviderError::fatal(""))), 78);
-        let invalid = RegisterError::Invalid(InvalidRegistration::NoName);
-        assert_eq!(status(invalid.into()), 78);
-        assert_eq!(status(RunError::Provider(ProviderError::locked(""))), 1);
-        let lost = RegisterError::Lost {
-            name: String::new(),
-            source: None,
-        };
-        assert_eq!(status(lost.into()), 1);
-        let attempts = Vec::new();
-        assert_eq!(status(DialError::NotListening { attempts }.into()), 1);
-    }
-
-    #[test]
-    fn a_failed_set_up_reports_the_remedy() {
-        let error = ProviderError::fatal("NOTES_DIR is not set")
-            .with_remedy("set it to the directory with the notes")
-            .with_source("canary");
-        assert_eq!(
-            RunError::Provider(error).to_string(),
-            "NOTES_DIR is not set; set it to the directory with the notes"
-        );
-    }
 }

@@ -1,8 +1,7 @@
-//! `keyway ls`: lists secrets and their providers, never values.
+//! The listing of `keyway ls`: built from a catalog, from secrets or from realms, depending on what the daemon supports.
 
 use std::collections::BTreeMap;
 
-use clap::Args;
 use futures::future::join_all;
 use keyway_resolver::{
     Catalog, Entry, Envelope, FailureKind, Pattern, ProviderFailure, ResolveError, Secrets,
@@ -11,66 +10,26 @@ use keyway_resolver::{
 use serde::Serialize;
 
 use crate::daemon::{self, Daemon, QueryContext};
-use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::globals::Globals;
 use crate::inventory::{self, Kind, Plugin, Status};
-use crate::names;
-use crate::output::{self, Table, json, rfc3339};
-
-/// Options of `keyway ls`.
-#[derive(Args, Debug)]
-pub(crate) struct Options {
-    /// Only the secrets that this pattern matches: `*` is one component, `**` any number of them.
-    #[arg(default_value = "**", value_parser = names::pattern)]
-    pattern: Pattern,
-    /// Read the secrets of providers that cannot list them; their values are not printed.
-    #[arg(long)]
-    fetch: bool,
-}
-
-/// Prints the list.
-pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
-    let pattern = &options.pattern;
-    daemon::with_client(globals, async |daemon| {
-        let context = QueryContext {
-            daemon: &daemon,
-            globals,
-        };
-        let listing = Listing::load(context, pattern, options.fetch).await?;
-        if globals.json {
-            output::print_text(json::line(&listing))?;
-        } else {
-            output::print_text(listing.table())?;
-            let is_disabled = |unlisted: &UnlistedProvider| unlisted.reason == "turned_off";
-            if listing.secrets.is_empty() && listing.unlisted.iter().all(is_disabled) {
-                output::note(format_args!("no secret matches {pattern}"));
-            }
-        }
-        listing.notes.iter().for_each(output::note);
-        let failed = context
-            .provider_failure(pattern, &listing.failures, true)
-            .await;
-        failed.map_or(Ok(Exit::Done), Err)
-    })
-}
+use crate::output::{Table, rfc3339};
 
 /// The output of `keyway ls --json` and the content of its table.
 #[derive(Debug, Default, Serialize)]
-struct Listing {
-    secrets: Vec<ListedSecret>,
-    unlisted: Vec<UnlistedProvider>,
+pub(super) struct Listing {
+    pub(super) secrets: Vec<ListedSecret>,
+    pub(super) unlisted: Vec<UnlistedProvider>,
     /// The providers that failed.
     #[serde(skip)]
-    failures: Vec<ProviderFailure>,
+    pub(super) failures: Vec<ProviderFailure>,
     /// Irregularities of the responses, for stderr.
     #[serde(skip)]
-    notes: Vec<String>,
+    pub(super) notes: Vec<String>,
 }
 
 /// One secret.
 #[derive(Debug, Serialize)]
-struct ListedSecret {
+pub(super) struct ListedSecret {
     id: String,
     provider: String,
     version: String,
@@ -81,11 +40,11 @@ struct ListedSecret {
 
 /// A provider whose secrets are not listed.
 #[derive(Debug, Serialize)]
-struct UnlistedProvider {
+pub(super) struct UnlistedProvider {
     provider: String,
     realm: Option<String>,
     /// `cannot_list`, `failed`, `turned_off`, `available` or `untrusted`.
-    reason: &'static str,
+    pub(super) reason: &'static str,
     message: String,
 }
 
@@ -101,7 +60,12 @@ impl UnlistedProvider {
 }
 
 impl Listing {
-    async fn load(
+    /// Loads the listing from the daemon. With `fetch` the secrets of providers that cannot list are read.
+    ///
+    /// # Errors
+    ///
+    /// Returns the [`Failure`] of the query if the daemon returns neither a list nor failed providers.
+    pub(super) async fn load(
         context: QueryContext<'_>,
         pattern: &Pattern,
         fetch: bool,
@@ -193,6 +157,13 @@ impl Listing {
         for unlisted in others {
             listing.add_unlisted(unlisted);
         }
+        listing.add_fetched(daemon, pattern, fetched).await;
+        listing.sort();
+        listing
+    }
+
+    /// Reads the secrets of providers that cannot list them. Those that cannot list a pattern either stay unlisted.
+    async fn add_fetched(&mut self, daemon: &Daemon, pattern: &Pattern, fetched: Vec<Unlisted>) {
         let results = fetched
             .iter()
             .map(|unlisted| fetch_one(daemon, pattern, unlisted));
@@ -201,30 +172,26 @@ impl Listing {
                 Ok(secrets) => {
                     let own = secrets.envelopes.into_iter();
                     let own = own.filter(|envelope| envelope.provider == unlisted.provider);
-                    listing.secrets.extend(own.map(ListedSecret::from));
-                    listing.add_failures(secrets.failures);
+                    self.secrets.extend(own.map(ListedSecret::from));
+                    self.add_failures(secrets.failures);
                 }
                 Err(error) => {
                     // A provider without a result counts as failed.
                     let mut failure = ProviderFailure::default();
                     failure.name.clone_from(&unlisted.provider);
                     failure.message = error.to_string();
-                    listing.add_failures(vec![failure]);
+                    self.add_failures(vec![failure]);
                 }
             }
         }
-        let cannot_list = |unlisted: &&Unlisted| {
-            let is_named = |failure: &ProviderFailure| {
+        for unlisted in fetched {
+            let cannot_list = |failure: &ProviderFailure| {
                 failure.name == unlisted.provider && failure.kind == FailureKind::CannotList
             };
-            listing.failures.iter().any(is_named)
-        };
-        let cannot_list: Vec<_> = fetched.iter().filter(cannot_list).cloned().collect();
-        cannot_list
-            .into_iter()
-            .for_each(|unlisted| listing.add_unlisted(unlisted));
-        listing.sort();
-        listing
+            if self.failures.iter().any(cannot_list) {
+                self.add_unlisted(unlisted);
+            }
+        }
     }
 
     /// Builds the listing from the secrets themselves, for daemons without a catalog.
@@ -284,7 +251,8 @@ impl Listing {
         });
     }
 
-    fn table(&self) -> Table {
+    /// Formats the table of all secrets and unlisted providers.
+    pub(super) fn table(&self) -> Table {
         let mut table = Table::new(["ID", "PROVIDER", "VERSION"]);
         for secret in &self.secrets {
             table.push([&secret.id, &secret.provider, &secret.version]);

@@ -1,0 +1,120 @@
+//! The error that ends a plugin process, and its exit status.
+
+use std::fmt;
+use std::io;
+
+use crate::connection::RegisterError;
+use crate::dial::DialError;
+use crate::start::StartError;
+use crate::{ErrorKind, ProviderError};
+
+/// Exit status of a misconfigured plugin: `EX_CONFIG` of `sysexits.h`.
+const EX_CONFIG: u8 = 78;
+
+/// Error that ends a plugin process with an exit status other than 0.
+#[derive(Debug)]
+#[non_exhaustive]
+pub(super) enum RunError {
+    Dial(DialError),
+    NoName,
+    Provider(ProviderError),
+    Register(RegisterError),
+    Runtime(io::Error),
+    Start(StartError),
+}
+
+impl RunError {
+    /// Returns `true` if a later attempt to connect may succeed.
+    pub(super) fn is_temporary(&self) -> bool {
+        match self {
+            Self::Dial(error) => error.is_temporary(),
+            Self::Register(error) => error.is_temporary(),
+            Self::NoName | Self::Provider(_) | Self::Runtime(_) | Self::Start(_) => false,
+        }
+    }
+
+    /// Returns 78 if a restart cannot succeed before something has changed, otherwise 1.
+    pub(super) fn exit_status(&self) -> u8 {
+        let is_permanent = match self {
+            Self::Dial(DialError::Environment(_)) | Self::NoName | Self::Start(_) => true,
+            Self::Provider(error) => error.kind() == ErrorKind::Fatal,
+            Self::Register(error) => matches!(error, RegisterError::Invalid(_)),
+            Self::Dial(_) | Self::Runtime(_) => false,
+        };
+        match is_permanent {
+            true => EX_CONFIG,
+            false => 1,
+        }
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dial(error) => error.fmt(f),
+            Self::NoName => f.write_str("the plugin has no name; give it one with Plugin::new"),
+            Self::Provider(error) => match error.remedy() {
+                Some(remedy) => write!(f, "{error}; {remedy}"),
+                None => error.fmt(f),
+            },
+            Self::Register(error) => error.fmt(f),
+            Self::Runtime(error) => {
+                write!(f, "cannot set up the event loop of the plugin: {error}")
+            }
+            Self::Start(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<DialError> for RunError {
+    fn from(error: DialError) -> Self {
+        Self::Dial(error)
+    }
+}
+
+impl From<RegisterError> for RunError {
+    fn from(error: RegisterError) -> Self {
+        Self::Register(error)
+    }
+}
+
+impl From<StartError> for RunError {
+    fn from(error: StartError) -> Self {
+        Self::Start(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyway_proto::registration::InvalidRegistration;
+
+    use super::*;
+
+    #[test]
+    fn only_permanent_errors_end_with_78() {
+        let status = |error: RunError| error.exit_status();
+        assert_eq!(status(RunError::NoName), 78);
+        assert_eq!(status(RunError::Provider(ProviderError::fatal(""))), 78);
+        let invalid = RegisterError::Invalid(InvalidRegistration::NoName);
+        assert_eq!(status(invalid.into()), 78);
+        assert_eq!(status(RunError::Provider(ProviderError::locked(""))), 1);
+        let lost = RegisterError::Lost {
+            name: String::new(),
+            source: None,
+        };
+        assert_eq!(status(lost.into()), 1);
+        let attempts = Vec::new();
+        assert_eq!(status(DialError::NotListening { attempts }.into()), 1);
+    }
+
+    #[test]
+    fn a_failed_set_up_reports_the_remedy() {
+        let error = ProviderError::fatal("NOTES_DIR is not set")
+            .with_remedy("set it to the directory with the notes")
+            .with_source("canary");
+        assert_eq!(
+            RunError::Provider(error).to_string(),
+            "NOTES_DIR is not set; set it to the directory with the notes"
+        );
+    }
+}
