@@ -99,7 +99,8 @@ async fn m23_a_connection_that_is_never_flushed_ends_the_session() {
     let client = never_flushed();
     let mut stream = client.session.open().await.unwrap();
     stream.write_all(b"is anybody there?").await.unwrap();
-    stream.flush().await.unwrap();
+    let flushed = bounded("the flush", stream.flush()).await;
+    assert_eq!(flushed.unwrap_err().kind(), io::ErrorKind::TimedOut);
     times_out(client).await;
 }
 

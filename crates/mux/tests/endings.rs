@@ -53,7 +53,6 @@ async fn settle() {
 async fn blocked(config: Config) -> (End, Control) {
     let (client, control, mut stream) = opened(config).await;
     stream.write_all(&[7; 10_000]).await.unwrap();
-    stream.shutdown().await.unwrap();
     control.send(&[Frame::update(1, FIN, 0)]);
     drop(stream);
     settle().await;
@@ -323,7 +322,6 @@ async fn a_late_driver_reads_before_it_judges_the_drain_deadline() {
 async fn a_late_driver_writes_before_it_judges_the_write_timeout() {
     let (client, control, mut stream) = opened(Config::new()).await;
     stream.write_all(&[7; 10_000]).await.unwrap();
-    stream.flush().await.unwrap();
     settle().await;
     control.allow_silently(usize::MAX);
     advance(60 * SECOND).await;

@@ -189,20 +189,20 @@ impl Core {
     }
 
     /// Ends the write side: FIN in a frame of its own, behind the last data. A Go peer that finds
-    /// FIN on a data frame may see the end before the bytes.
+    /// FIN on a data frame may see the end before the bytes. Returns whether it was queued now, and not before.
     ///
     /// # Errors
     ///
-    /// The stream or the session failed before. A second call is no error.
-    pub(crate) fn finish(&mut self, key: Key) -> Result<(), StreamError> {
+    /// The stream or the session failed before.
+    pub(crate) fn finish(&mut self, key: Key) -> Result<bool, StreamError> {
         match self.write_error(key) {
             None => {}
-            Some(StreamError::WriteClosed) => return Ok(()),
+            Some(StreamError::WriteClosed) => return Ok(false),
             Some(error) => return Err(error),
         }
         self.send_syn(key);
         let Some(entry) = self.store.get_mut(key) else {
-            return Ok(());
+            return Ok(false);
         };
         entry.state.send_fin();
         let flags = entry.take_flags().with(Flags::FIN);
@@ -213,7 +213,56 @@ impl Core {
         if is_over {
             self.remove_id(key);
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// The user of the stream has written or finished it, and its frames are at the end of the queue.
+    pub(crate) fn mark_sent(&mut self, key: Key) {
+        let position = self.out.position();
+        if let Some(entry) = self.store.get_mut(key) {
+            entry.sent_to = position;
+        }
+    }
+
+    /// Whether the connection has taken and passed on what the stream has sent.
+    pub(crate) fn is_sent(&self, key: Key) -> bool {
+        let entry = self.store.get(key);
+        entry.is_none_or(|entry| self.out.is_flushed_to(entry.sent_to))
+    }
+
+    /// Waits until the connection has taken what the stream has sent, or never will.
+    pub(crate) fn poll_sent(&self, key: Key) -> Poll<Result<(), StreamError>> {
+        let error = match self.write_error(key) {
+            Some(StreamError::WriteClosed) | None => None,
+            error => error,
+        };
+        if let Some(error) = error {
+            Poll::Ready(Err(error))
+        } else if self.is_sent(key) {
+            Poll::Ready(Ok(()))
+        } else if self.has_ended() {
+            let outcome = self.outcome().cloned().unwrap_or(Ok(()));
+            Poll::Ready(Err(match outcome {
+                Ok(()) => StreamError::Closed,
+                Err(error) => StreamError::Session(error),
+            }))
+        } else if let Some(error) = self.write_failure() {
+            Poll::Ready(Err(StreamError::Session(error)))
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// How the stream ended: `Ok` if both ends have finished it.
+    pub(crate) fn poll_stream_closed(&self, key: Key) -> Poll<Result<(), StreamError>> {
+        let Some(entry) = self.store.get(key) else {
+            return Poll::Ready(Err(StreamError::Closed));
+        };
+        match self.stream_error(entry.state) {
+            Some(error) => Poll::Ready(Err(error)),
+            None if entry.state.is_over() => Poll::Ready(Ok(())),
+            None => Poll::Pending,
+        }
     }
 
     /// Ends both directions at once: the peer's reader and ours fail.

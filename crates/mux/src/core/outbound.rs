@@ -27,6 +27,12 @@ pub(crate) struct SendQueue {
     is_data_unflushed: bool,
     /// Payload was dropped instead of being sent.
     has_lost_data: bool,
+    /// How many bytes were queued or bypassed the queue so far: the position behind the last one.
+    position: u64,
+    /// The position up to which the connection has taken bytes.
+    taken: u64,
+    /// The position up to which the connection has passed on what it took.
+    flushed: u64,
 }
 
 impl SendQueue {
@@ -58,14 +64,27 @@ impl SendQueue {
         self.has_lost_data
     }
 
-    /// The connection has taken payload without the queue.
-    pub(crate) const fn data_bypassed(&mut self) {
+    /// The position behind the last byte.
+    pub(crate) const fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Whether the connection has taken and passed on everything before a position.
+    pub(crate) const fn is_flushed_to(&self, position: u64) -> bool {
+        position <= self.flushed
+    }
+
+    /// The connection has taken as many bytes with payload without the queue, which is empty.
+    pub(crate) const fn data_bypassed(&mut self, count: usize) {
         self.is_data_unflushed = true;
+        self.position += count as u64;
+        self.taken = self.position;
     }
 
     /// The connection has passed on what it took.
     pub(crate) const fn flushed(&mut self) {
         self.is_data_unflushed = false;
+        self.flushed = self.taken;
     }
 
     /// Appends control frames.
@@ -75,6 +94,7 @@ impl SendQueue {
             self.reallocate(len.max(2 * self.bytes.capacity()));
         }
         self.bytes.extend(bytes);
+        self.position += bytes.len() as u64;
     }
 
     /// Appends parts of data frames.
@@ -101,12 +121,18 @@ impl SendQueue {
     /// but nothing depends on it.
     pub(crate) fn consume(&mut self, count: usize) {
         let count = count.min(self.len());
+        self.is_data_unflushed |= count > 0 && self.has_data();
+        self.taken += count as u64;
+        self.remove(count);
+    }
+
+    /// Removes the first `count` bytes.
+    fn remove(&mut self, count: usize) {
         let (front, back) = self.bytes.as_mut_slices();
         let in_front = count.min(front.len());
         zeroize(&mut front[..in_front]);
         zeroize(&mut back[..count - in_front]);
         self.bytes.drain(..count);
-        self.is_data_unflushed |= count > 0 && self.has_data();
         self.data_end = self.data_end.saturating_sub(count);
     }
 
@@ -118,11 +144,11 @@ impl SendQueue {
         }
     }
 
-    /// Drops everything, with what the connection may be holding back.
+    /// Drops everything, with what the connection may be holding back. It counts as not taken.
     pub(crate) fn clear(&mut self) {
         self.has_lost_data |= self.has_unsent_data();
-        self.consume(usize::MAX);
-        self.flushed();
+        self.is_data_unflushed = false;
+        self.remove(self.len());
     }
 }
 

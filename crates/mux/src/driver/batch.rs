@@ -65,7 +65,7 @@ impl<'a> Batch<'a> {
         core.out.consume(written);
         let mut left = written.saturating_sub(queued);
         if left > 0 {
-            core.out.data_bypassed();
+            core.out.data_bypassed(left);
         }
         let mut taken = 0;
         for (header, payload) in self.frames() {

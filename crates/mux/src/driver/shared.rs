@@ -53,6 +53,7 @@ impl Shared {
             postponed: 0,
             armed_until: None,
             streams: Vec::new(),
+            flushing: Vec::new(),
             accepting: WaitSet::default(),
             opening: WaitSet::default(),
             ending: WaitSet::default(),
@@ -126,6 +127,8 @@ pub(crate) struct State {
     pub(super) armed_until: Option<Instant>,
     /// The waiting tasks of each stream, by slot.
     streams: Vec<StreamWakers>,
+    /// The streams whose writers wait until the connection has taken what they wrote.
+    flushing: Vec<Key>,
     accepting: WaitSet,
     opening: WaitSet,
     ending: WaitSet,
@@ -152,14 +155,16 @@ impl State {
         let mut acceptable = 0;
         while let Some(event) = self.core.next_event() {
             let waker = match event {
-                Event::Readable(key) => self
-                    .streams
-                    .get_mut(key.slot as usize)
-                    .and_then(|slot| slot.reader.take()),
-                Event::Writable(key) => self
-                    .streams
-                    .get_mut(key.slot as usize)
-                    .and_then(|slot| slot.writer.take()),
+                Event::Readable(key) => {
+                    self.wake_closed(key);
+                    let slot = self.streams.get_mut(key.slot as usize);
+                    slot.and_then(|slot| slot.reader.take())
+                }
+                Event::Writable(key) => {
+                    self.wake_closed(key);
+                    let slot = self.streams.get_mut(key.slot as usize);
+                    slot.and_then(|slot| slot.writer.take())
+                }
                 Event::Acceptable => {
                     acceptable += 1;
                     if self.core.outcome().is_some() || !self.core.accepts() {
@@ -187,6 +192,40 @@ impl State {
             }
         }
         (self.wakes.len() - before).max(acceptable)
+    }
+
+    /// Wakes the tasks that wait for the end of the stream, if it has ended.
+    fn wake_closed(&mut self, key: Key) {
+        if let Some(slot) = self.streams.get_mut(key.slot as usize)
+            && let Some(closed) = &mut slot.closed
+            && self.core.poll_stream_closed(key).is_ready()
+        {
+            closed.wake_all(&mut self.wakes);
+        }
+    }
+
+    /// Wakes the writers that wait for a flush which is complete.
+    pub(super) fn wake_flushed(&mut self) {
+        let Self {
+            core,
+            streams,
+            flushing,
+            wakes,
+            ..
+        } = self;
+        flushing.retain(|key| {
+            let Some(slot) = streams.get_mut(key.slot as usize) else {
+                return false;
+            };
+            let waits = slot.is_flushing && !core.is_sent(*key);
+            if slot.is_flushing && !waits {
+                slot.is_flushing = false;
+                if let Some(waker) = slot.writer.take() {
+                    wakes.push(waker);
+                }
+            }
+            waits
+        });
     }
 
     /// Wakes the driver to flush after the tasks that are ready now.
@@ -232,29 +271,86 @@ impl State {
         }
     }
 
-    /// Sends what is queued for the stream, SYN included.
-    pub(crate) fn poll_flush(&mut self, key: Key, is_urgent: bool) -> Result<(), StreamError> {
-        if is_urgent {
-            self.core.send_syn(key);
+    /// Waits until the connection has taken what the stream wrote. It is written at once, unless the driver is
+    /// coalescing the frames of several tasks.
+    pub(crate) fn poll_flush(
+        &mut self,
+        key: Key,
+        task: &mut Task<'_>,
+    ) -> Poll<Result<(), StreamError>> {
+        if self.core.request_syn(key) {
+            // Nothing was written yet, and a request that follows takes the SYN along.
+            self.wake_driver();
+        } else if !self.core.is_sent(key) && !self.is_flushing(key) {
             self.flush_or_wake_driver();
-        } else {
-            self.core.request_syn(key);
-            if self.core.wants_to_send() {
+        }
+        self.poll_sent(key, task)
+    }
+
+    /// Ends the write side and waits until the connection has taken the FIN.
+    pub(crate) fn poll_shutdown(
+        &mut self,
+        key: Key,
+        task: &mut Task<'_>,
+    ) -> Poll<Result<(), StreamError>> {
+        match self.finish(key) {
+            Ok(()) => self.poll_sent(key, task),
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    /// Whether the stream's writer waits for a flush. A second poll does not hurry the driver, which may be letting
+    /// other tasks write first.
+    fn is_flushing(&self, key: Key) -> bool {
+        let slot = self.streams.get(key.slot as usize);
+        slot.is_some_and(|slot| slot.is_flushing)
+    }
+
+    fn poll_sent(&mut self, key: Key, task: &mut Task<'_>) -> Poll<Result<(), StreamError>> {
+        let sent = self.core.poll_sent(key);
+        if sent.is_pending() {
+            self.wait_to_write(key, task);
+            let slot = wakers(&mut self.streams, key);
+            if !std::mem::replace(&mut slot.is_flushing, true) {
+                self.flushing.push(key);
                 self.wake_driver();
             }
         }
-        match self.core.write_error(key) {
-            // Flushing after shutdown is fine: everything was handed over before.
-            None | Some(StreamError::WriteClosed) => Ok(()),
-            Some(error) => Err(error),
-        }
+        sent
     }
 
     /// Ends the write side. The FIN leaves with the next write of the driver.
     pub(crate) fn finish(&mut self, key: Key) -> Result<(), StreamError> {
-        let result = self.core.finish(key);
-        self.wake_driver();
-        result
+        if self.core.finish(key)? {
+            self.core.mark_sent(key);
+            self.wake_driver();
+        }
+        Ok(())
+    }
+
+    /// Waits for the end of the stream in both directions.
+    pub(crate) fn poll_stream_closed(
+        &mut self,
+        key: Key,
+        task: &mut Task<'_>,
+        ticket: &mut Ticket,
+    ) -> Poll<Result<(), StreamError>> {
+        let closed = self.core.poll_stream_closed(key);
+        if closed.is_pending() {
+            let slot = wakers(&mut self.streams, key);
+            let waiting = slot.closed.get_or_insert_default();
+            waiting.wait(ticket, task, &mut self.wakes);
+        }
+        closed
+    }
+
+    /// Stops waiting for [`poll_stream_closed`](Self::poll_stream_closed).
+    pub(crate) fn leave_stream_closed(&mut self, key: Key, ticket: &mut Ticket) {
+        if let Some(slot) = self.streams.get_mut(key.slot as usize)
+            && let Some(closed) = &mut slot.closed
+        {
+            closed.leave(ticket, &mut self.wakes);
+        }
     }
 
     pub(crate) fn reset(&mut self, key: Key) {
@@ -265,9 +361,17 @@ impl State {
     /// The handle of the stream is gone.
     pub(crate) fn handle_dropped(&mut self, key: Key) {
         if let Some(wakers) = self.streams.get_mut(key.slot as usize) {
-            let StreamWakers { reader, writer } = std::mem::take(wakers);
+            let StreamWakers {
+                reader,
+                writer,
+                is_flushing,
+                ..
+            } = std::mem::take(wakers);
             for waker in [reader, writer].into_iter().flatten() {
                 self.wakes.discard(waker);
+            }
+            if is_flushing {
+                self.flushing.retain(|flushing| *flushing != key);
             }
         }
         self.core.handle_dropped(key, now);

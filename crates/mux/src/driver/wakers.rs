@@ -130,11 +130,15 @@ impl Wake for DriverWaker {
 }
 
 /// The tasks that wait for one stream: one for each direction, so that two halves of a split
-/// stream do not take each other's place.
+/// stream do not take each other's place, and any number for its end.
 #[derive(Debug, Default)]
 pub(crate) struct StreamWakers {
     pub(crate) reader: Option<Waker>,
     pub(crate) writer: Option<Waker>,
+    /// The writer waits for a flush, and the stream is in the list of those that do.
+    pub(crate) is_flushing: bool,
+    /// Made when the first task waits for the end of the stream, which few do.
+    pub(crate) closed: Option<Box<WaitSet>>,
 }
 
 /// Stores the task's waker in place of the one before.

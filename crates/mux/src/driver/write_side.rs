@@ -133,10 +133,11 @@ impl WriteSide {
         }
     }
 
-    /// Lets the connection pass on what it may have buffered. One that cannot is blocked like one that takes
-    /// nothing: what it holds would stay there if it were not polled again.
+    /// Lets the connection pass on what it may have buffered, even if it takes no more: flushes wait for what it has
+    /// taken, and not for what follows. One that cannot pass on is blocked like one that takes nothing: what it holds
+    /// would stay there if it were not polled again.
     fn flush_connection(&mut self, cx: &mut Context<'_>, core: &mut Core) -> io::Result<()> {
-        if !self.needs_flush || self.is_blocked() {
+        if !self.needs_flush {
             return Ok(());
         }
         let Some(io) = self.io() else { return Ok(()) };

@@ -46,6 +46,7 @@ impl State {
         }
         match &written {
             Poll::Ready(Ok(count)) => {
+                self.core.mark_sent(key);
                 self.is_small_write = *count < SMALL_WRITE;
                 if self.core.out.len() >= self.flush_threshold() {
                     self.flush_early();
@@ -138,6 +139,7 @@ impl State {
         } else if let Err(error) = self.write_side.flush(&mut cx, &mut self.core) {
             self.write_failed(error);
         }
+        self.wake_flushed();
         self.core.grant_writers();
         if self.write_side.is_blocked() {
             self.wake_for_deadline();

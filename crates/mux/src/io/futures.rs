@@ -57,7 +57,7 @@ macro_rules! impl_write {
             }
 
             fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                self.stream().poll_finish(cx)
+                self.stream().poll_shutdown(cx)
             }
         }
     };

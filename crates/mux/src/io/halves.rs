@@ -3,7 +3,10 @@
 use std::{error::Error, fmt, sync::Arc};
 
 use super::Stream;
-use crate::{error::StreamId, info::StreamInfo};
+use crate::{
+    error::{StreamError, StreamId},
+    info::StreamInfo,
+};
 
 /// The half of a [`Stream`] that reads.
 ///
@@ -31,6 +34,19 @@ impl ReadHalf {
     /// Returns the facts of the stream that request handlers want.
     pub fn info(&self) -> StreamInfo {
         self.stream.info()
+    }
+
+    /// Waits until the stream has ended in both directions, see [`Stream::closed`].
+    ///
+    /// # Errors
+    ///
+    /// Returns [`StreamError`] if the stream was reset by either end, or the session ended before the stream.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn closed(&self) -> Result<(), StreamError> {
+        self.stream.closed().await
     }
 
     /// Joins the halves of one stream again. The write side stays as it is.
@@ -79,6 +95,19 @@ impl WriteHalf {
     /// Returns the facts of the stream that request handlers want.
     pub fn info(&self) -> StreamInfo {
         self.stream.info()
+    }
+
+    /// Waits until the stream has ended in both directions, see [`Stream::closed`].
+    ///
+    /// # Errors
+    ///
+    /// Returns [`StreamError`] if the stream was reset by either end, or the session ended before the stream.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn closed(&self) -> Result<(), StreamError> {
+        self.stream.closed().await
     }
 
     /// Resets the stream: ends both directions at once. Reads and writes of both ends fail; what was written and not

@@ -48,6 +48,6 @@ impl Write for Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_finish(cx)
+        self.stream().poll_shutdown(cx)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    future::poll_fn,
     io::{self, IoSlice},
     sync::Arc,
     task::{Context, Poll},
@@ -11,7 +12,7 @@ use super::{ReadHalf, WriteHalf, budgeted};
 use crate::{
     config::Role,
     copying::pieces,
-    driver::{Shared, State},
+    driver::{Shared, State, Ticket},
     error::{Direction, StreamError, StreamId},
     info::StreamInfo,
     streams::Key,
@@ -28,7 +29,8 @@ use crate::{
 /// Writes are taken while the peer's window and the session's send queue have space. Bytes that were
 /// taken are delivered in order, whatever happens to the stream afterwards, unless it is
 /// [`reset`](Self::reset) or the session fails. Small writes leave when the task yields or waits
-/// for the peer in a read; there is no need to flush.
+/// for the peer in a read; there is no need to flush. `flush` waits until the connection has taken what was written, and
+/// `shutdown` until it has taken FIN as well; a connection with a buffer has taken bytes when it has flushed them.
 ///
 /// # Closing
 ///
@@ -80,6 +82,30 @@ impl Stream {
         self.reset_now();
     }
 
+    /// Waits until the stream has ended in both directions, without reading or writing: a handler that computes learns
+    /// that the peer has lost interest. Any number of tasks may wait.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`StreamError`] if the stream was reset by either end, or the session ended before the stream.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn closed(&self) -> Result<(), StreamError> {
+        let mut waiting = WaitingForEnd {
+            stream: self,
+            ticket: Ticket::default(),
+        };
+        poll_fn(|cx| {
+            let ticket = &mut waiting.ticket;
+            self.shared.poll(cx, |state, task| {
+                state.poll_stream_closed(self.key, task, ticket)
+            })
+        })
+        .await
+    }
+
     /// Splits the stream into a half that reads and a half that writes, for two tasks.
     ///
     /// Dropping the [`WriteHalf`] ends the write side as `shutdown` does. When both halves are dropped, the stream is.
@@ -129,13 +155,18 @@ impl Stream {
         written.map_err(write_failed)
     }
 
-    pub(super) fn poll_flush(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = self.with(|state, key| state.poll_flush(key, true));
-        Poll::Ready(flushed.map_err(write_failed))
+    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = self
+            .shared
+            .poll(cx, |state, task| state.poll_flush(self.key, task));
+        flushed.map_err(write_failed)
     }
 
-    pub(super) fn poll_finish(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.finish().map_err(write_failed))
+    pub(super) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = self
+            .shared
+            .poll(cx, |state, task| state.poll_shutdown(self.key, task));
+        shut.map_err(write_failed)
     }
 
     /// Ends the write side.
@@ -145,6 +176,22 @@ impl Stream {
 
     fn with<T>(&self, action: impl FnOnce(&mut State, Key) -> T) -> T {
         self.shared.with(|state| action(state, self.key))
+    }
+}
+
+/// A place among the tasks that wait for the end of a stream, which it leaves when it is dropped.
+struct WaitingForEnd<'a> {
+    stream: &'a Stream,
+    ticket: Ticket,
+}
+
+impl Drop for WaitingForEnd<'_> {
+    fn drop(&mut self) {
+        if self.ticket.is_waiting() {
+            let ticket = &mut self.ticket;
+            self.stream
+                .with(|state, key| state.leave_stream_closed(key, ticket));
+        }
     }
 }
 

@@ -59,7 +59,7 @@ macro_rules! impl_write {
             }
 
             fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                self.stream().poll_finish(cx)
+                self.stream().poll_shutdown(cx)
             }
         }
     };

@@ -31,6 +31,8 @@ pub(crate) struct StreamEntry {
     pub(crate) eof: bool,
     /// The handle was dropped: the stream is neither read nor written any more.
     pub(crate) is_handle_dropped: bool,
+    /// The position in the send queue behind the last frame that its user caused: data or FIN.
+    pub(crate) sent_to: u64,
     /// For how many periods of the half-closed timeout the peer has not finished the dropped stream.
     pub(crate) half_closed_periods: u8,
     pub(crate) flow: Flow,
@@ -48,6 +50,7 @@ impl StreamEntry {
             recv: RecvQueue::default(),
             eof: false,
             is_handle_dropped: false,
+            sent_to: 0,
             half_closed_periods: 0,
             flow: Flow::default(),
         }

@@ -326,7 +326,7 @@ impl Model {
 
     fn finish(&mut self, client: bool, key: Key) {
         match self.side(client).core.finish(key) {
-            Ok(()) => self.user(client).seen(key).finished = true,
+            Ok(_) => self.user(client).seen(key).finished = true,
             Err(error) => self.check_failure(client, key, &error),
         }
     }
