@@ -55,15 +55,17 @@ mod zeroed;
 #[cfg(feature = "server")]
 pub use self::body::RequestBody;
 #[cfg(feature = "client")]
-pub use self::client::{Exchange, ExchangeBody, ExchangeError};
+pub use self::client::{
+    Exchange, ExchangeBody, ExchangeError, KeptStream, Pool, Repeatable, UpgradeError, upgrade,
+};
 #[cfg(feature = "server")]
 pub use self::health::Health;
 #[cfg(feature = "server")]
-pub use self::server::{
-    Admission, Limits, OnUpgrade, ServeError, Served, Upgraded, serve, serve_connection,
-};
+pub use self::server::{Admission, Limits, OnUpgrade, ServeError, Served, serve, serve_connection};
 #[cfg(feature = "server")]
 pub use self::syntax::has_token;
+#[cfg(any(feature = "client", feature = "server"))]
+pub use self::wire::{ByteStream, Upgraded};
 
 /// An error of any type, as services, connectors and bodies report them.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

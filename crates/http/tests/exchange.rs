@@ -18,7 +18,7 @@ use tower_service::Service;
 use support::{ECHO, Scripted, Step, Text};
 
 async fn get(script: Vec<Step>) -> Result<(StatusCode, Bytes), ExchangeError> {
-    let mut exchange = Exchange::new(Scripted::new(script));
+    let mut exchange = Exchange::new(Scripted::new(script)).accept_close_delimited(true);
     let request = Request::get("http://x/")
         .body(Body::empty())
         .expect("a valid request");
@@ -65,6 +65,69 @@ async fn a_large_body_with_a_length_is_read_in_blocks() {
     assert!(read == body, "{} bytes", read.len());
 }
 
+/// Otherwise a server that dies in the middle of a response makes a shorter one of it.
+#[tokio::test]
+async fn a_body_that_ends_with_its_stream_is_refused_unless_accepted() {
+    for version in ["1.0", "1.1"] {
+        let answer = format!("HTTP/{version} 203 x\r\nx-one: 1\r\n\r\nabc").into_bytes();
+        let script = vec![Step::Request, Step::Send(answer), Step::Close];
+        let (status, body) = get(script.clone()).await.expect("it is accepted");
+        assert_eq!((status.as_u16(), body.as_ref()), (203, b"abc".as_slice()));
+        let mut exchange = Exchange::new(Scripted::new(script));
+        let request = Request::get("http://x/").body(Body::empty());
+        let response = exchange.call(request.expect("a valid request")).await;
+        let response = response.expect("the head is read all the same");
+        assert_eq!(response.headers()["x-one"], "1");
+        let refused = response.into_body().collect().await;
+        assert!(
+            matches!(refused, Err(ExchangeError::Unframed)),
+            "{refused:?}"
+        );
+    }
+}
+
+/// Its end is an error of the stream and not a clean end.
+#[tokio::test]
+async fn a_body_that_ends_with_a_broken_stream_is_never_complete() {
+    struct Reset(&'static [u8]);
+
+    impl tokio::io::AsyncRead for Reset {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut tokio::io::ReadBuf<'_>,
+        ) -> Poll<std::io::Result<()>> {
+            if self.0.is_empty() {
+                return Poll::Ready(Err(std::io::ErrorKind::ConnectionReset.into()));
+            }
+            buffer.put_slice(self.0);
+            self.0 = b"";
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    let answer = b"HTTP/1.1 200 OK\r\n\r\nabc".as_slice();
+    let connect = tower::service_fn(move |_: http::Uri| async move {
+        Ok::<_, Infallible>(tokio::io::join(Reset(answer), tokio::io::sink()))
+    });
+    let mut exchange = Exchange::new(connect).accept_close_delimited(true);
+    let request = Request::get("http://x/").body(Body::empty());
+    let response = exchange.call(request.expect("a valid request")).await;
+    let body = response.expect("a head").into_body().collect().await;
+    assert!(matches!(body, Err(ExchangeError::Io(_))), "{body:?}");
+}
+
+/// HTTP/1.0 has no transfer codings, so such a message was put together by two parties.
+#[tokio::test]
+async fn a_response_of_http_1_0_has_no_transfer_coding() {
+    let answer = b"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_vec();
+    let refused = get(vec![Step::Request, Step::Send(answer), Step::Close]).await;
+    assert!(
+        matches!(refused, Err(ExchangeError::Malformed { .. })),
+        "{refused:?}"
+    );
+}
+
 #[tokio::test]
 async fn switching_protocols_is_refused() {
     let answer = b"HTTP/1.1 101 x\r\nupgrade: websocket\r\n\r\n".to_vec();
@@ -100,7 +163,7 @@ async fn the_head_is_what_http_asks_for() {
     // With gzip built in, silence would be taken as an offer.
     let offer = "accept-encoding: identity\r\n";
     let expected = format!(
-        "POST /test.Echo/Echo HTTP/1.1\r\nhost: h:1\r\nx-mine: 1\r\n{offer}\
+        "POST /test.Echo/Echo HTTP/1.1\r\nhost: h:1\r\nconnection: close\r\nx-mine: 1\r\n{offer}\
          content-type: application/proto\r\nconnect-protocol-version: 1\r\n\
          content-length: 4\r\n\r\n\x0a\x02hi"
     );
@@ -120,7 +183,7 @@ async fn the_head_is_what_http_asks_for() {
     for (name, value) in [
         ("x-mine", "1"),
         ("content-length", "99"),
-        ("connection", "close"),
+        ("connection", "keep-alive"),
     ] {
         request
             .metadata_mut()
@@ -149,7 +212,8 @@ impl http_body::Body for Parts {
 
 #[tokio::test]
 async fn a_body_without_a_length_is_sent_in_chunks() {
-    const EXPECTED: &[u8] = b"PUT / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n\
+    const EXPECTED: &[u8] =
+        b"PUT / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n\
         3\r\nabc\r\n10\r\n0123456789abcdef\r\n0\r\n\r\n";
     for capacity in [1, 2, 3, 5, 16, 4096] {
         let answer = b"HTTP/1.1 204 x\r\n\r\n".to_vec();

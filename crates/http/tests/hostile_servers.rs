@@ -76,6 +76,8 @@ async fn answers_that_are_not_http_are_unavailable() {
 #[tokio::test]
 async fn truncated_answers_are_unavailable() {
     let answers = [
+        // It may be the beginning of another.
+        ok("", b"\x0a\x02hi"),
         ok("content-length: 10\r\n", b"abc"),
         ok("transfer-encoding: chunked\r\n", b"5\r\nab"),
         ok("transfer-encoding: chunked\r\n", b"2\r\nab\r\n"),
@@ -109,7 +111,6 @@ async fn answers_over_the_limit_are_refused() {
         ok("content-length: 2000\r\n", &long),
         ok("content-length: 99999999999\r\n", b"a"),
         ok("transfer-encoding: chunked\r\n", &chunked),
-        ok("", &long),
         ok(&bomb_lines, &bomb),
     ];
     for answer in answers {

@@ -1,8 +1,9 @@
-//! [`ExchangeBody`]: the body of a response, and the end of its connection.
+//! [`ExchangeBody`]: the body of a response, and the end of its exchange.
 
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -10,22 +11,32 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::error::ExchangeError;
+use super::exchange::Connection;
 use crate::BoxError;
+use crate::syntax::Framing;
 use crate::syntax::head::ResponseHead;
-use crate::wire::{BodyReader, Reader, Writer};
+use crate::wire::BodyReader;
 
-/// The body of a response, which keeps its connection going.
+/// The body of a response, which drives its connection. Dropped before its end, it drops the connection.
 pub struct ExchangeBody<I, B: Body> {
-    /// Gone when everything was read.
+    /// `None` once everything was read.
     connection: Option<Connection<I, B>>,
     reader: BodyReader,
+    /// Whether a body that ends with its connection is refused.
+    is_refused: bool,
+    then: Then<I>,
 }
 
-struct Connection<I, B: Body> {
-    io: I,
-    reader: Reader,
-    /// A server may answer before it has read the whole request.
-    writer: Writer<B>,
+/// What happens to a connection whose response was read to its end.
+pub(super) enum Then<I> {
+    Close,
+    /// The stream is handed back, if it can carry another request.
+    Keep(Arc<dyn Keep<I>>),
+}
+
+/// Where streams are kept for further requests.
+pub(super) trait Keep<I>: Send + Sync {
+    fn keep(&self, io: I);
 }
 
 impl<I, B> ExchangeBody<I, B>
@@ -33,17 +44,20 @@ where
     I: AsyncRead + AsyncWrite + Unpin,
     B: Body<Error: Into<BoxError>> + Unpin,
 {
-    /// The response with this head, whose body is still to be read.
+    /// Makes the response with this head, whose body is still to be read.
     pub(super) async fn response(
         head: ResponseHead,
-        io: I,
-        reader: Reader,
-        writer: Writer<B>,
+        connection: Connection<I, B>,
+        accepts_close_delimited: bool,
+        then: Then<I>,
     ) -> http::Response<Self> {
-        let connection = Connection { io, reader, writer };
+        let is_unframed = head.framing == Framing::UntilClose;
+        let can_be_kept = head.is_persistent && !is_unframed;
         let mut body = Self {
             connection: Some(connection),
             reader: BodyReader::new(head.framing),
+            is_refused: is_unframed && !accepts_close_delimited,
+            then: if can_be_kept { then } else { Then::Close },
         };
         if body.reader.is_complete() {
             poll_fn(|cx| {
@@ -59,12 +73,20 @@ where
         response
     }
 
-    /// Closes the write side and lets the connection go. A peer that does not take even the close
-    /// is not waited for; dropping the connection tells it as well.
+    /// Hands the stream back or closes its write half. A peer that does not take even the close is not waited for,
+    /// because dropping the stream has the same effect.
     fn finish(&mut self, cx: &mut Context<'_>) {
-        if let Some(mut connection) = self.connection.take() {
-            // The answer is complete; what the close has to say concerns nobody.
-            let _ = Pin::new(&mut connection.io).poll_shutdown(cx);
+        let Some(mut connection) = self.connection.take() else {
+            return;
+        };
+        match &self.then {
+            Then::Keep(keeper) if connection.writer.is_done() && connection.reader.is_empty() => {
+                keeper.keep(connection.io);
+            }
+            Then::Keep(_) | Then::Close => {
+                // The response is complete, so a failed close changes nothing.
+                let _ = Pin::new(&mut connection.io).poll_shutdown(cx);
+            }
         }
     }
 
@@ -72,7 +94,10 @@ where
         let Some(connection) = &mut self.connection else {
             return Poll::Ready(Ok(None));
         };
-        // A failed write is not told here: the answer that is being read says more.
+        if self.is_refused {
+            return Poll::Ready(Err(ExchangeError::Unframed));
+        }
+        // A failed write is not reported, because the response that is being read says more.
         let _ = connection.writer.poll_send(&mut connection.io, cx);
         let data = self
             .reader
@@ -112,7 +137,7 @@ where
     }
 }
 
-// Nothing in it is ever pinned in place.
+// Nothing in it is pinned in place.
 impl<I, B: Body> Unpin for ExchangeBody<I, B> {}
 
 impl<I, B: Body> fmt::Debug for ExchangeBody<I, B> {

@@ -25,6 +25,9 @@ pub enum ExchangeError {
     /// The peer closed the connection in the middle of its answer.
     #[error("the peer closed the connection in the middle of its answer")]
     Truncated,
+    /// The body of the response has neither a length nor chunks, so its end cannot be told from that of its sender.
+    #[error("the answer has neither a length nor chunks, so its end is not known")]
+    Unframed,
     /// What came is not a response of HTTP/1.1.
     #[error("the answer is not HTTP/1.1: {reason}")]
     Malformed {

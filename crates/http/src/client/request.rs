@@ -7,8 +7,19 @@ use http_body::Body;
 use crate::BoxError;
 use crate::wire::{Framing, Writer};
 
-/// The request on its way.
-pub(super) fn writer<B>(request: http::Request<B>) -> Writer<B>
+/// What a request says about its connection (RFC 9110, section 7.6.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ConnectionOption {
+    /// Nothing: it stays open. A repeatable request is held until a response came.
+    Persistent {
+        is_repeatable: bool,
+    },
+    Close,
+    Upgrade,
+}
+
+/// Prepares a request to be sent.
+pub(super) fn writer<B>(request: http::Request<B>, option: ConnectionOption) -> Writer<B>
 where
     B: Body<Error: Into<BoxError>> + Unpin,
 {
@@ -18,15 +29,33 @@ where
         framing => framing,
     };
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let method = parts.method.as_str().as_bytes();
-    let end = b" HTTP/1.1\r\n";
-    if parts.headers.contains_key(HOST) {
-        let start = [method, b" ", path.as_bytes(), end];
-        return Writer::new(&start, &parts.headers, body, framing);
+    let host = host(&parts.uri);
+    let host_line = match parts.headers.contains_key(HOST) {
+        true => ["", "", ""],
+        false => ["host: ", host, "\r\n"],
+    };
+    let connection_line = match option {
+        ConnectionOption::Persistent { .. } => "",
+        ConnectionOption::Close => "connection: close\r\n",
+        ConnectionOption::Upgrade => "connection: upgrade\r\n",
+    };
+    let start = [
+        parts.method.as_str(),
+        " ",
+        path,
+        " HTTP/1.1\r\n",
+        host_line[0],
+        host_line[1],
+        host_line[2],
+        connection_line,
+    ];
+    let start = start.map(str::as_bytes);
+    match option {
+        ConnectionOption::Persistent {
+            is_repeatable: true,
+        } => Writer::repeatable(&start, &parts.headers, body, framing),
+        _ => Writer::new(&start, &parts.headers, body, framing),
     }
-    let (host, path) = (host(&parts.uri).as_bytes(), path.as_bytes());
-    let start = [method, b" ", path, end, b"host: ", host, b"\r\n"];
-    Writer::new(&start, &parts.headers, body, framing)
 }
 
 /// The authority without the user information, which has no place in a `host` field.

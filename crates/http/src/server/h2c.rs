@@ -19,7 +19,7 @@ use tower_service::Service;
 use super::ServeError;
 use super::http1::Http1;
 use super::state::State;
-use super::upgrade::Upgraded;
+use crate::wire::{ByteStream, Upgraded};
 use crate::{BoxError, RequestBody};
 
 /// What every HTTP/2 client sends first.
@@ -90,7 +90,10 @@ where
     F: Future<Output = ()>,
 {
     let activity = Arc::<Activity>::default();
-    let io = Upgraded::new(connection.io, connection.reader);
+    let io = Upgraded::new(
+        connection.reader,
+        Box::new(connection.io) as Box<dyn ByteStream>,
+    );
     let io = TokioIo::new(Wire {
         io,
         activity: Arc::clone(&activity),

@@ -14,11 +14,11 @@ use super::incoming::Incoming;
 use super::respond::{Next, Plan, refusal};
 use super::state::State;
 use super::stop::Stop;
-use super::upgrade::{Then, Upgraded};
+use super::upgrade::Then;
 use super::{Limits, ServeError};
 use crate::syntax::head::{RequestHead, parse_request};
 use crate::syntax::{self, MAX_FIELDS, SyntaxError};
-use crate::wire::{Reader, SendError, Writer};
+use crate::wire::{Reader, SendError, Upgraded, Writer};
 use crate::{BoxError, RequestBody};
 
 /// A connection, between two requests or within one.
@@ -61,7 +61,7 @@ where
                 Next::Close => break,
                 Next::Switch(then) => {
                     self.clock.enter(State::Upgraded)?;
-                    return Ok(Some((then, Upgraded::new(self.io, self.reader))));
+                    return Ok(Some((then, Upgraded::new(self.reader, Box::new(self.io)))));
                 }
             }
         }

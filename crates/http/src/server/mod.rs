@@ -21,4 +21,4 @@ pub(crate) use self::body::Receiver;
 pub use self::connection::serve_connection;
 pub use self::error::ServeError;
 pub use self::limits::Limits;
-pub use self::upgrade::{OnUpgrade, Upgraded};
+pub use self::upgrade::OnUpgrade;

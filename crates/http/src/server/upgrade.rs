@@ -2,14 +2,10 @@
 
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-use crate::wire::Reader;
+use crate::wire::Upgraded;
 
 /// Takes the byte stream over behind a response with the status 101.
 ///
@@ -57,86 +53,5 @@ impl OnUpgrade {
 impl fmt::Debug for OnUpgrade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OnUpgrade").finish_non_exhaustive()
-    }
-}
-
-/// A byte stream behind the response that switched its protocol. It begins with what the peer had
-/// sent together with the request.
-pub struct Upgraded {
-    /// Empty when all of it was read.
-    reader: Option<Reader>,
-    io: Box<dyn Io>,
-}
-
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<I: AsyncRead + AsyncWrite + Send + Unpin> Io for I {}
-
-impl Upgraded {
-    pub(super) fn new(
-        io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        reader: Reader,
-    ) -> Self {
-        let reader = Some(reader).filter(|reader| !reader.is_empty());
-        Self {
-            reader,
-            io: Box::new(io),
-        }
-    }
-}
-
-impl fmt::Debug for Upgraded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upgraded").finish_non_exhaustive()
-    }
-}
-
-impl AsyncRead for Upgraded {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if let Some(reader) = &mut this.reader {
-            let len = reader.unread().len().min(buf.remaining());
-            buf.put_slice(&reader.unread()[..len]);
-            reader.consume(len);
-            if reader.is_empty() {
-                this.reader = None;
-            }
-            return Poll::Ready(Ok(()));
-        }
-        Pin::new(&mut this.io).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Upgraded {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
     }
 }

@@ -2,8 +2,10 @@
 
 mod body;
 mod reader;
+mod upgraded;
 mod writer;
 
 pub(crate) use self::body::{BodyReader, ReadError};
 pub(crate) use self::reader::Reader;
+pub use self::upgraded::{ByteStream, Upgraded};
 pub(crate) use self::writer::{Framing, SendError, Writer};

@@ -16,6 +16,9 @@ use crate::zeroed::Zeroed;
 /// A body up to this size is copied behind the head, so that both leave in one write.
 const COPY_LIMIT: usize = 4 * 1024;
 
+/// A body up to this size is copied if the message may be sent again.
+const REPEATABLE_LIMIT: usize = 64 * 1024;
+
 /// A message in the order in which it leaves: what is buffered, then the current chunk, then the
 /// rest of the body.
 pub(crate) struct Writer<B: Body> {
@@ -30,6 +33,10 @@ pub(crate) struct Writer<B: Body> {
     written: u64,
     /// Whether it is the peer that does not take more.
     blocked: bool,
+    /// Whether the peer does not read any more.
+    is_broken: bool,
+    /// Whether some of what was sent is no longer here.
+    is_partial: bool,
 }
 
 /// How the end of a body is told.
@@ -55,7 +62,7 @@ enum State {
     /// Everything is buffered.
     Flush,
     Done,
-    /// The peer does not read any more, or the body failed; nothing else is written.
+    /// The body failed; nothing else is written.
     Failed,
 }
 
@@ -90,7 +97,27 @@ where
     /// A message whose head begins with the lines in `start`, each with its CRLF. The fields that
     /// say how this connection is used and how the body is framed are written here alone.
     pub(crate) fn new(start: &[&[u8]], headers: &HeaderMap, body: B, framing: Framing) -> Self {
-        let mut buffer = Vec::with_capacity(capacity(start, headers, framing));
+        Self::with_copy_limit(COPY_LIMIT, start, headers, body, framing)
+    }
+
+    /// The same for a message that may be sent again, as long as its body has at most 64 KiB and a length.
+    pub(crate) fn repeatable(
+        start: &[&[u8]],
+        headers: &HeaderMap,
+        body: B,
+        framing: Framing,
+    ) -> Self {
+        Self::with_copy_limit(REPEATABLE_LIMIT, start, headers, body, framing)
+    }
+
+    fn with_copy_limit(
+        copy_limit: usize,
+        start: &[&[u8]],
+        headers: &HeaderMap,
+        body: B,
+        framing: Framing,
+    ) -> Self {
+        let mut buffer = Vec::with_capacity(capacity(copy_limit, start, headers, framing));
         put(&mut buffer, start);
         for (name, value) in headers {
             if ![CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name) {
@@ -113,7 +140,32 @@ where
             },
             written: 0,
             blocked: false,
+            is_broken: false,
+            is_partial: false,
         }
+    }
+
+    /// Whether all of the message was sent.
+    pub(crate) fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Whether the peer took a byte.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.written > 0
+    }
+
+    /// Prepares the message for another connection; `false` if a part of it is gone.
+    pub(crate) fn restart(&mut self) -> bool {
+        if self.state == State::Failed || self.is_partial {
+            return false;
+        }
+        if self.state == State::Done {
+            self.state = State::Flush;
+        }
+        (self.sent, self.written) = (0, 0);
+        (self.blocked, self.is_broken) = (false, false);
+        true
     }
 
     /// How many bytes the peer took, if it is the peer that is waited for and not the body.
@@ -133,9 +185,14 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
         self.blocked = false;
+        if self.is_broken {
+            return Poll::Ready(Ok(()));
+        }
         let result = ready!(self.try_send(io, cx));
-        if result.is_err() {
-            self.state = State::Failed;
+        match &result {
+            Ok(()) => {}
+            Err(SendError::Io(_)) => self.is_broken = true,
+            Err(SendError::Body(_)) => self.state = State::Failed,
         }
         Poll::Ready(result)
     }
@@ -270,8 +327,12 @@ where
             let slices = [IoSlice::new(buffered), IoSlice::new(chunk)];
             let written = match (buffered.is_empty(), chunk.is_empty()) {
                 (true, true) => {
-                    self.buffer.clear();
-                    self.sent = 0;
+                    // The last of a message stays here, because it may be sent again.
+                    if self.state == State::Body {
+                        self.is_partial |= self.sent > 0;
+                        self.buffer.clear();
+                        self.sent = 0;
+                    }
                     self.chunk = None;
                     return Poll::Ready(Ok(()));
                 }
@@ -289,6 +350,7 @@ where
             self.sent += from_buffer;
             if let Some(chunk) = &mut self.chunk {
                 chunk.advance(written - from_buffer);
+                self.is_partial |= written > from_buffer;
             }
         }
     }
@@ -296,7 +358,7 @@ where
 
 /// The exact room for head and body, so that the buffer never moves: if it did, it would leave a
 /// copy behind.
-fn capacity(start: &[&[u8]], headers: &HeaderMap, framing: Framing) -> usize {
+fn capacity(copy_limit: usize, start: &[&[u8]], headers: &HeaderMap, framing: Framing) -> usize {
     /// `transfer-encoding: chunked`, or a length of twenty digits, and the empty line.
     const FRAMING: usize = 42;
     let start: usize = start.iter().map(|part| part.len()).sum();
@@ -305,7 +367,7 @@ fn capacity(start: &[&[u8]], headers: &HeaderMap, framing: Framing) -> usize {
         .map(|(name, value)| name.as_str().len() + value.len() + 4)
         .sum();
     let body = match framing {
-        Framing::Length { remaining } if remaining <= COPY_LIMIT as u64 => remaining as usize,
+        Framing::Length { remaining } if remaining <= copy_limit as u64 => remaining as usize,
         Framing::None | Framing::UntilClose | Framing::Length { .. } | Framing::Chunked { .. } => 0,
     };
     start + fields + FRAMING + body
