@@ -215,8 +215,9 @@ pub mod access_control_service_methods {
     /// `accesscontrol.v1.AccessControlService/CheckAccess`.
     pub static CHECK_ACCESS: ::keyway_rpc::MethodSpec = {
         let spec = ::keyway_rpc::MethodSpec::unary(
-            "/accesscontrol.v1.AccessControlService/CheckAccess",
-        );
+                "/accesscontrol.v1.AccessControlService/CheckAccess",
+            )
+            .with_idempotency(::keyway_rpc::Idempotency::Idempotent);
         #[cfg(feature = "json")]
         let spec = spec.with_descriptors(&super::DESCRIPTORS);
         spec
@@ -224,8 +225,9 @@ pub mod access_control_service_methods {
     /// `accesscontrol.v1.AccessControlService/Authorize`.
     pub static AUTHORIZE: ::keyway_rpc::MethodSpec = {
         let spec = ::keyway_rpc::MethodSpec::unary(
-            "/accesscontrol.v1.AccessControlService/Authorize",
-        );
+                "/accesscontrol.v1.AccessControlService/Authorize",
+            )
+            .with_idempotency(::keyway_rpc::Idempotency::Idempotent);
         #[cfg(feature = "json")]
         let spec = spec.with_descriptors(&super::DESCRIPTORS);
         spec

@@ -41,8 +41,9 @@ pub mod version_service_methods {
     /// `health.v1.VersionService/GetVersion`.
     pub static GET_VERSION: ::keyway_rpc::MethodSpec = {
         let spec = ::keyway_rpc::MethodSpec::unary(
-            "/health.v1.VersionService/GetVersion",
-        );
+                "/health.v1.VersionService/GetVersion",
+            )
+            .with_idempotency(::keyway_rpc::Idempotency::Idempotent);
         #[cfg(feature = "json")]
         let spec = spec.with_descriptors(&super::DESCRIPTORS);
         spec

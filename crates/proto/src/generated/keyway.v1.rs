@@ -149,8 +149,9 @@ pub mod catalog_service_methods {
     /// `keyway.v1.CatalogService/ListSecrets`.
     pub static LIST_SECRETS: ::keyway_rpc::MethodSpec = {
         let spec = ::keyway_rpc::MethodSpec::unary(
-            "/keyway.v1.CatalogService/ListSecrets",
-        );
+                "/keyway.v1.CatalogService/ListSecrets",
+            )
+            .with_idempotency(::keyway_rpc::Idempotency::Idempotent);
         #[cfg(feature = "json")]
         let spec = spec.with_descriptors(&super::DESCRIPTORS);
         spec
@@ -1138,8 +1139,9 @@ pub mod management_service_methods {
     /// `keyway.v1.ManagementService/ListPlugins`.
     pub static LIST_PLUGINS: ::keyway_rpc::MethodSpec = {
         let spec = ::keyway_rpc::MethodSpec::unary(
-            "/keyway.v1.ManagementService/ListPlugins",
-        );
+                "/keyway.v1.ManagementService/ListPlugins",
+            )
+            .with_idempotency(::keyway_rpc::Idempotency::Idempotent);
         #[cfg(feature = "json")]
         let spec = spec.with_descriptors(&super::DESCRIPTORS);
         spec
@@ -1147,17 +1149,17 @@ pub mod management_service_methods {
     /// `keyway.v1.ManagementService/Explain`.
     pub static EXPLAIN: ::keyway_rpc::MethodSpec = {
         let spec = ::keyway_rpc::MethodSpec::unary(
-            "/keyway.v1.ManagementService/Explain",
-        );
+                "/keyway.v1.ManagementService/Explain",
+            )
+            .with_idempotency(::keyway_rpc::Idempotency::Idempotent);
         #[cfg(feature = "json")]
         let spec = spec.with_descriptors(&super::DESCRIPTORS);
         spec
     };
     /// `keyway.v1.ManagementService/Status`.
     pub static STATUS: ::keyway_rpc::MethodSpec = {
-        let spec = ::keyway_rpc::MethodSpec::unary(
-            "/keyway.v1.ManagementService/Status",
-        );
+        let spec = ::keyway_rpc::MethodSpec::unary("/keyway.v1.ManagementService/Status")
+            .with_idempotency(::keyway_rpc::Idempotency::Idempotent);
         #[cfg(feature = "json")]
         let spec = spec.with_descriptors(&super::DESCRIPTORS);
         spec

@@ -620,8 +620,9 @@ pub mod plugin_management_service_methods {
     /// `plugins.v1.PluginManagementService/ListPlugins`.
     pub static LIST_PLUGINS: ::keyway_rpc::MethodSpec = {
         let spec = ::keyway_rpc::MethodSpec::unary(
-            "/plugins.v1.PluginManagementService/ListPlugins",
-        );
+                "/plugins.v1.PluginManagementService/ListPlugins",
+            )
+            .with_idempotency(::keyway_rpc::Idempotency::Idempotent);
         #[cfg(feature = "json")]
         let spec = spec.with_descriptors(&super::DESCRIPTORS);
         spec

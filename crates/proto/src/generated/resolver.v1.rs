@@ -614,8 +614,9 @@ pub mod list_service_methods {
     /// `resolver.v1.ListService/ListPlugins`.
     pub static LIST_PLUGINS: ::keyway_rpc::MethodSpec = {
         let spec = ::keyway_rpc::MethodSpec::unary(
-            "/resolver.v1.ListService/ListPlugins",
-        );
+                "/resolver.v1.ListService/ListPlugins",
+            )
+            .with_idempotency(::keyway_rpc::Idempotency::Idempotent);
         #[cfg(feature = "json")]
         let spec = spec.with_descriptors(&super::DESCRIPTORS);
         spec
@@ -921,6 +922,7 @@ pub mod resolver_service_methods {
         let spec = ::keyway_rpc::MethodSpec::unary(
                 "/resolver.v1.ResolverService/GetSecrets",
             )
+            .with_idempotency(::keyway_rpc::Idempotency::Idempotent)
             .sensitive();
         #[cfg(feature = "json")]
         let spec = spec.with_descriptors(&super::DESCRIPTORS);
@@ -1081,8 +1083,9 @@ pub mod authorizer_service_methods {
     /// `resolver.v1.AuthorizerService/Authorize`.
     pub static AUTHORIZE: ::keyway_rpc::MethodSpec = {
         let spec = ::keyway_rpc::MethodSpec::unary(
-            "/resolver.v1.AuthorizerService/Authorize",
-        );
+                "/resolver.v1.AuthorizerService/Authorize",
+            )
+            .with_idempotency(::keyway_rpc::Idempotency::Idempotent);
         #[cfg(feature = "json")]
         let spec = spec.with_descriptors(&super::DESCRIPTORS);
         spec
