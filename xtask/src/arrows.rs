@@ -19,6 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "keyway-resolver",
         &[
+            "keyway-http",
             "keyway-local",
             "keyway-proto",
             "keyway-rpc",
@@ -91,7 +92,7 @@ const NEVER_BELOW: &[(&str, &[&str])] = &[
     ("keyway-proto", &["keyway-mux", "keyway-runtime"]),
     (
         "keyway-resolver",
-        &["keyway-mux", "keyway-runtime", "yamux"],
+        &["hyper", "keyway-mux", "keyway-runtime", "yamux"],
     ),
     (
         "keyway-plugin-sdk",

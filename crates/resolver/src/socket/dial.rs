@@ -1,14 +1,20 @@
 //! Connecting to the first address where the user's own daemon listens.
 
 use std::fmt;
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::Uri;
 use keyway_local::{Address, Credentials, KnownUids, connect_within};
 use tokio::net::UnixStream;
+use tower_service::Service;
 
 use super::Settings;
+use super::stream::DaemonStream;
 
 /// No daemon was reached at any address.
 #[derive(Clone, Debug)]
@@ -97,7 +103,39 @@ impl std::error::Error for ConnectError {
 }
 
 /// Connects to the first address where an acceptable daemon listens.
-pub(super) async fn dial(settings: &Settings) -> Result<UnixStream, ConnectError> {
+#[derive(Clone, Debug)]
+pub(super) struct Dialer {
+    settings: Arc<Settings>,
+}
+
+impl Dialer {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self {
+            settings: Arc::new(settings),
+        }
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+impl Service<Uri> for Dialer {
+    type Response = DaemonStream;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<DaemonStream, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let settings = Arc::clone(&self.settings);
+        Box::pin(async move { dial(&settings).await.map(DaemonStream::new) })
+    }
+}
+
+async fn dial(settings: &Settings) -> Result<UnixStream, ConnectError> {
     let mut attempts = Vec::new();
     for address in &settings.addresses {
         match dial_one(address, settings).await {

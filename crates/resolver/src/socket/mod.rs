@@ -1,22 +1,23 @@
 //! The transport to a daemon: finds its socket, dials it, checks who listens, and keeps connections.
 
-mod connection;
+mod body;
 mod dial;
-mod http1;
+mod stream;
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::header::{HOST, HeaderValue};
+use keyway_http::{ExchangeError, Pool, Repeatable};
 use keyway_local::{Address, EnvironmentError, Places, Rule, daemon_uid, given_address};
-use keyway_rpc::{Body, BoxError};
+use keyway_rpc::{Body, BoxError, Idempotency, MethodSpec};
 use tower_service::Service;
 
-use connection::Connection;
-pub use connection::ResponseBody;
+pub use body::ResponseBody;
+use dial::Dialer;
 pub use dial::{Attempt, ConnectError, DialError};
 
 /// The transport to a daemon: a `tower::Service` that carries HTTP/1.1 requests over Unix sockets.
@@ -26,7 +27,8 @@ pub use dial::{Attempt, ConnectError, DialError};
 /// - It asks the kernel who listens, and refuses a daemon of another user unless
 ///   [`with_daemon_uid`](Self::with_daemon_uid) names that user.
 /// - It keeps connections and uses them again. A kept connection that the daemon has closed meanwhile is noticed before
-///   anything is sent on it, and replaced. Nothing that was sent is ever sent again.
+///   anything is sent on it, and replaced. If it closes one in the very moment of a request, the request is sent
+///   once more, on a new connection, if its method is idempotent or none of it was sent. No other request is repeated.
 /// - It spawns no task: a connection is driven by the request that uses it. Clones share the connections.
 ///
 /// ```no_run
@@ -40,20 +42,18 @@ pub use dial::{Attempt, ConnectError, DialError};
 /// ```
 #[derive(Clone)]
 pub struct DaemonSocket {
-    shared: Arc<Shared>,
+    pool: Pool<Dialer>,
+    max_idle: usize,
 }
 
-struct Shared {
-    settings: Settings,
-    idle: Mutex<Vec<Connection>>,
-}
+/// The authority that is sent. A daemon ignores it, because the socket names the daemon.
+const AUTHORITY: HeaderValue = HeaderValue::from_static("keyway");
 
 #[derive(Clone, Debug)]
 struct Settings {
     addresses: Vec<Address>,
     daemon: Rule,
     connect_timeout: Duration,
-    max_idle: usize,
 }
 
 impl DaemonSocket {
@@ -64,12 +64,12 @@ impl DaemonSocket {
 
     /// The daemon at the first of these addresses where one listens.
     pub fn at_first_of(addresses: impl IntoIterator<Item = Address>) -> Self {
-        Self::with_settings(Settings {
+        let settings = Settings {
             addresses: addresses.into_iter().collect(),
             daemon: Rule::Own,
             connect_timeout: Duration::from_secs(2),
-            max_idle: 4,
-        })
+        };
+        Self::with_settings(settings, 64)
     }
 
     /// The daemon that the environment names: at `KEYWAY_SOCKET` if that is set, else at [the usual
@@ -103,45 +103,29 @@ impl DaemonSocket {
         self.change(|settings| settings.connect_timeout = timeout)
     }
 
-    /// How many connections are kept for later. Default: 4; more may be in use at the same time.
+    /// How many connections are kept for later. Default: 64; more may be in use at the same time.
     #[must_use]
     pub fn max_idle(self, connections: usize) -> Self {
-        self.change(|settings| settings.max_idle = connections)
+        let settings = self.pool.connector().settings().clone();
+        Self::with_settings(settings, connections)
     }
 
     /// The addresses at which the daemon is looked for, in this order.
     pub fn addresses(&self) -> &[Address] {
-        &self.shared.settings.addresses
+        &self.pool.connector().settings().addresses
     }
 
-    fn with_settings(settings: Settings) -> Self {
+    fn with_settings(settings: Settings, max_idle: usize) -> Self {
         Self {
-            shared: Arc::new(Shared {
-                settings,
-                idle: Mutex::default(),
-            }),
+            pool: Pool::new(Dialer::new(settings), max_idle),
+            max_idle,
         }
     }
 
     fn change(self, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.shared.settings.clone();
+        let mut settings = self.pool.connector().settings().clone();
         change(&mut settings);
-        Self::with_settings(settings)
-    }
-}
-
-impl Shared {
-    /// Never held while anything is awaited. A panic elsewhere leaves the list whole.
-    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Keeps a connection for later, or closes it when enough are kept.
-    fn keep(&self, connection: Connection) {
-        let mut idle = self.idle();
-        if idle.len() < self.settings.max_idle {
-            idle.push(connection);
-        }
+        Self::with_settings(settings, self.max_idle)
     }
 }
 
@@ -154,16 +138,27 @@ impl Service<http::Request<Body>> for DaemonSocket {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let shared = Arc::clone(&self.shared);
-        Box::pin(connection::send(shared, request))
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        request.headers_mut().insert(HOST, AUTHORITY);
+        if is_repeatable(&request) {
+            request.extensions_mut().insert(Repeatable::default());
+        }
+        let response = self.pool.call(request);
+        Box::pin(async { Ok(response.await?.map(ResponseBody)) })
     }
+}
+
+/// Whether the method of this request may be called twice.
+fn is_repeatable(request: &http::Request<Body>) -> bool {
+    let spec = request.extensions().get::<&'static MethodSpec>();
+    spec.is_some_and(|spec| spec.idempotency() != Idempotency::Unknown)
 }
 
 impl fmt::Debug for DaemonSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DaemonSocket")
-            .field("settings", &self.shared.settings)
+            .field("settings", self.pool.connector().settings())
+            .field("max_idle", &self.max_idle)
             .finish_non_exhaustive()
     }
 }
@@ -180,8 +175,14 @@ pub enum SocketError {
     Http(#[source] BoxError),
 }
 
-impl From<hyper::Error> for SocketError {
-    fn from(error: hyper::Error) -> Self {
-        Self::Http(error.into())
+impl From<ExchangeError> for SocketError {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::Connect(error) => match error.downcast::<ConnectError>() {
+                Ok(error) => Self::Connect(*error),
+                Err(error) => Self::Http(error),
+            },
+            error => Self::Http(error.into()),
+        }
     }
 }

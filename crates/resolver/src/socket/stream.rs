@@ -1,0 +1,93 @@
+//! [`DaemonStream`]: a connection to the daemon.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use keyway_http::KeptStream;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::UnixStream;
+use tokio::runtime::{Handle, Id};
+
+/// A connection to the daemon, which can move to another runtime between requests.
+pub(super) struct DaemonStream {
+    stream: UnixStream,
+    /// The runtime whose event queue the stream is registered with.
+    runtime: Id,
+}
+
+impl DaemonStream {
+    /// Must be called on a runtime.
+    pub(super) fn new(stream: UnixStream) -> Self {
+        let runtime = Handle::current().id();
+        Self { stream, runtime }
+    }
+}
+
+impl KeptStream for DaemonStream {
+    /// Asks the kernel, because tokio learns of an end only while its runtime is polled.
+    fn is_idle(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let received = recv(&self.stream, &mut [0_u8; 1], flags);
+        matches!(received, Err(Errno::AGAIN))
+    }
+
+    /// A runtime that used the stream before may have stopped, or may not be polled any more.
+    fn resume(self) -> io::Result<Self> {
+        let runtime = Handle::current().id();
+        if self.runtime == runtime {
+            return Ok(self);
+        }
+        let stream = UnixStream::from_std(self.stream.into_std()?)?;
+        Ok(Self { stream, runtime })
+    }
+}
+
+impl fmt::Debug for DaemonStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DaemonStream").field(&self.stream).finish()
+    }
+}
+
+impl AsyncRead for DaemonStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for DaemonStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+}
