@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 
+use keyway_http::Upgraded;
 use keyway_local::{
     Address, Credentials, EnvironmentError, ForeignPeer, KnownUids, Places, Rule, connect_within,
     given_address,
@@ -72,13 +73,16 @@ impl DialError {
 /// Connects to the daemon and upgrades the connection to a plugin connection.
 pub(crate) async fn dial(
     environment: impl Fn(&str) -> Option<OsString>,
-) -> Result<UnixStream, DialError> {
+) -> Result<Upgraded<UnixStream>, DialError> {
     let addresses = Places::of_process().candidates(given_address(environment)?);
     dial_first(addresses, &KnownUids::read()).await
 }
 
 /// Connects to the first address at which a daemon of the user listens. A listener of another user does not end the search.
-async fn dial_first(addresses: Vec<Address>, known: &KnownUids) -> Result<UnixStream, DialError> {
+async fn dial_first(
+    addresses: Vec<Address>,
+    known: &KnownUids,
+) -> Result<Upgraded<UnixStream>, DialError> {
     let mut attempts = Vec::new();
     for address in addresses {
         match connect(&address, known).await {
@@ -100,11 +104,9 @@ async fn connect(address: &Address, known: &KnownUids) -> Result<UnixStream, Att
     Ok(stream)
 }
 
-async fn upgrade(mut stream: UnixStream, address: Address) -> Result<UnixStream, DialError> {
-    match hijack::hijack(&mut stream).await {
-        Ok(()) => Ok(stream),
-        Err(source) => Err(DialError::Hijack { address, source }),
-    }
+async fn upgrade(stream: UnixStream, address: Address) -> Result<Upgraded<UnixStream>, DialError> {
+    let upgraded = hijack::hijack(stream).await;
+    upgraded.map_err(|source| DialError::Hijack { address, source })
 }
 
 fn format_attempts(attempts: &[(Address, AttemptError)]) -> String {
