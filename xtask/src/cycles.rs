@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 use graph::Graph;
 
 /// Crates that still have cycles: these are printed and do not fail the check.
-const NOT_ENFORCED: &[&str] = &["keyway-mux", "keyway-rpc", "keyway-tests"];
+const NOT_ENFORCED: &[&str] = &["keyway-mux", "keyway-tests"];
 
 /// Checks the modules of every library and program of the workspace, and prints how much was checked.
 ///

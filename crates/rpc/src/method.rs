@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::Error;
+
 /// Whether calling a method twice does more than calling it once, as its `.proto` file says with
 /// `option idempotency_level`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -124,6 +126,16 @@ impl MethodSpec {
     #[cfg(feature = "json")]
     pub(crate) const fn descriptors(&self) -> Option<&'static crate::json::Descriptors> {
         self.descriptors
+    }
+}
+
+impl Error {
+    /// Returns the error of a method that an implementation of a generated trait leaves out.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn method_unimplemented(spec: &MethodSpec) -> Self {
+        let (service, method) = (spec.service(), spec.method());
+        Self::unimplemented(format!("{service}.{method} is not implemented"))
     }
 }
 

@@ -90,7 +90,7 @@ async fn flood(mut body: SendStream<Bytes>, most: usize) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_over_the_limit_is_refused_however_it_comes() {
+async fn a_message_over_the_limit_is_refused_in_any_framing() {
     for fields in [&[][..], &[("content-length", "2000")]] {
         let mut sender = connect(small()).await;
         let (response, mut body) = sender
@@ -123,7 +123,7 @@ async fn an_endless_body_is_cut() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_arrive_is_given_up() {
+async fn a_body_that_does_not_arrive_times_out() {
     let mut sender = connect(small().read_timeout(Duration::from_secs(3))).await;
     let started = Instant::now();
     let (response, mut body) = sender.send_request(post("Echo", &[]), false).expect("open");
@@ -183,7 +183,7 @@ async fn a_body_of_another_length_than_announced_reaches_no_handler() {
 
 /// Requests that are reset as soon as they were made (the "rapid reset") leave no handler behind.
 #[tokio::test(start_paused = true)]
-async fn reset_requests_leave_no_handler_behind() {
+async fn reset_requests_drop_their_handlers() {
     let alive = Alive::default();
     let mut sender = connect(router(&alive)).await;
     for round in 0..50 {
@@ -263,7 +263,7 @@ where
 }
 
 #[tokio::test]
-async fn answers_over_the_limit_are_refused() {
+async fn responses_over_the_limit_are_refused() {
     let endless = call(&[], |body| async {
         let taken = flood(body, 64 * 1024 * 1024).await;
         assert!(taken < BOUND, "{taken} bytes were taken");
@@ -280,7 +280,7 @@ async fn answers_over_the_limit_are_refused() {
 }
 
 #[tokio::test]
-async fn an_answer_of_another_length_than_announced_is_no_message() {
+async fn a_response_shorter_or_longer_than_announced_is_refused() {
     for length in [
         &[("content-length", "3")] as &[_],
         &[("content-length", "14")],

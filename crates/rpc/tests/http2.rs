@@ -1,4 +1,4 @@
-//! Calls over HTTP/2: hyper on our side, and a peer made of bare `h2` that resets streams.
+//! Calls over HTTP/2: hyper on one side, and a peer of bare `h2` that resets streams.
 
 mod support;
 
@@ -130,7 +130,7 @@ const CODES: [(Reason, Code); 14] = [
 ];
 
 #[tokio::test]
-async fn a_reset_before_the_answer_says_why() {
+async fn a_reset_before_the_response_has_the_code_of_its_reason() {
     for (reason, code) in CODES {
         let client = client(move |mut respond| async move { respond.send_reset(reason) }).await;
         let error = call(&client, Text::from("hello")).await;
@@ -140,9 +140,9 @@ async fn a_reset_before_the_answer_says_why() {
 }
 
 #[tokio::test]
-async fn a_reset_in_the_middle_of_the_answer_says_why() {
+async fn a_reset_within_the_response_has_the_code_of_its_reason() {
     for (reason, code) in CODES {
-        let client = client(move |respond| half_an_answer(respond, reason)).await;
+        let client = client(move |respond| partial_response(respond, reason)).await;
         let error = call(&client, Text::from("hello")).await;
         assert_eq!(error.code(), code, "{reason:?}: {error}");
         // hyper keeps this one reason to itself.
@@ -152,7 +152,7 @@ async fn a_reset_in_the_middle_of_the_answer_says_why() {
 }
 
 /// Begins an answer of 14 bytes, of which the first 7 are a whole message, and resets the stream.
-async fn half_an_answer(mut respond: h2::server::SendResponse<Bytes>, reason: Reason) {
+async fn partial_response(mut respond: h2::server::SendResponse<Bytes>, reason: Reason) {
     let head = http::Response::builder()
         .header("content-type", "application/proto")
         .header("content-length", "14")
@@ -203,7 +203,7 @@ async fn a_connection_that_goes_away_is_unavailable() {
 }
 
 /// The client sends half a message, which is a whole one as well, and gives up with this reason.
-async fn give_up(sender: &mut h2::client::SendRequest<Bytes>, reason: Reason) {
+async fn cancel(sender: &mut h2::client::SendRequest<Bytes>, reason: Reason) {
     let head = request_head().header("content-length", "14");
     let head = head.body(()).expect("a valid head");
     let (_answer, mut body) = sender.send_request(head, false).expect("still open");
@@ -219,7 +219,7 @@ fn request_head() -> http::request::Builder {
 }
 
 #[tokio::test]
-async fn half_a_request_reaches_no_handler() {
+async fn a_partial_request_reaches_no_handler() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     let count = move |request: Request<Text>| {
@@ -236,7 +236,7 @@ async fn half_a_request_reaches_no_handler() {
     let (mut sender, connection) = h2::client::handshake(near).await.expect("a server of h2");
     tokio::spawn(connection);
     for reason in [Reason::CANCEL, Reason::NO_ERROR, Reason::INTERNAL_ERROR] {
-        give_up(&mut sender, reason).await;
+        cancel(&mut sender, reason).await;
     }
     let whole = request_head().body(()).expect("a valid head");
     let (answer, mut body) = sender.send_request(whole, false).expect("still open");

@@ -1,4 +1,4 @@
-//! What the router answers, header by header, without an HTTP connection.
+//! Responses of the router, header by header, without an HTTP connection.
 
 mod support;
 
@@ -63,7 +63,7 @@ fn test_router() -> Router {
 const PROTO: (&str, &str) = ("content-type", "application/proto");
 
 #[tokio::test]
-async fn the_answer_has_the_codec_of_the_request() {
+async fn the_response_has_the_codec_of_the_request() {
     let answer = ask(test_router(), post("/test.Echo/Echo", &[PROTO], HI)).await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.headers["content-type"], "application/proto");
@@ -137,7 +137,7 @@ async fn other_content_types_are_refused_with_those_understood() {
 }
 
 #[tokio::test]
-async fn wrong_headers_are_told_in_an_error_object() {
+async fn invalid_headers_are_reported_in_an_error_object() {
     let cases = [
         (
             "content-encoding",
@@ -180,7 +180,7 @@ async fn a_message_that_does_not_decode_is_an_invalid_argument() {
 }
 
 #[tokio::test]
-async fn a_router_may_insist_on_the_version() {
+async fn a_router_may_require_the_protocol_version() {
     let router = test_router().require_protocol_version(true);
     let answer = ask(router.clone(), post("/test.Echo/Echo", &[PROTO], HI)).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
@@ -190,7 +190,7 @@ async fn a_router_may_insist_on_the_version() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_of_zero_is_over_before_the_handler_runs() {
+async fn a_timeout_of_zero_expires_before_the_handler_runs() {
     let hanging = Alive::default();
     let request = post("/test.Echo/Hang", &[PROTO, ("connect-timeout-ms", "0")], HI);
     let answer = ask(router(&hanging), request).await;
@@ -255,7 +255,7 @@ async fn an_incomplete_get_is_refused() {
 }
 
 #[tokio::test]
-async fn responses_are_compressed_for_those_who_accept_it() {
+async fn responses_are_compressed_for_clients_that_accept_gzip() {
     let router = test_router().compression(Compression::Gzip { min_size: 4 });
     let cases: [(Headers, &'static [u8], bool); 6] = [
         (&[PROTO], HI, false),
@@ -416,7 +416,7 @@ async fn other_paths_go_to_the_fallback() {
 }
 
 #[test]
-fn a_path_is_served_once() {
+fn a_path_that_is_added_twice_panics() {
     let twice = std::panic::catch_unwind(|| {
         use keyway_rpc::{Error, Route};
         let echo = |request: keyway_rpc::Request<Text>| async move {

@@ -11,7 +11,7 @@ use keyway_rpc::{BinaryMetadata, Code, Request};
 use support::{Alive, ECHO, HANG, Memory, PANIC, PANIC_TEXT, READ, SECRET, Text, router};
 
 #[tokio::test]
-async fn a_message_comes_back() {
+async fn an_echo_returns_the_message() {
     let memory = Memory::new(router(&Alive::default()));
     let client = memory.client(Config::default());
     for spec in [&ECHO, &READ, &SECRET] {
@@ -90,7 +90,7 @@ async fn an_unknown_method_is_unimplemented() {
 }
 
 #[tokio::test]
-async fn a_panic_is_internal_without_its_text_and_the_server_lives() {
+async fn a_panic_is_internal_without_its_text_and_later_calls_succeed() {
     let client = Memory::new(router(&Alive::default())).client(Config::default());
     let error = client
         .unary::<Text, Text>(&PANIC, Text::default().into())
@@ -126,7 +126,7 @@ async fn the_deadline_ends_the_call_and_the_handler() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropping_the_call_drops_the_handler() {
+async fn a_dropped_call_drops_the_handler() {
     let hanging = Alive::default();
     let client = Memory::new(router(&hanging)).client(Config::default());
     let call = client.unary::<Text, Text>(&HANG, Text::default().into());

@@ -97,14 +97,6 @@ impl Error {
         }
     }
 
-    /// Returns the error of a method that an implementation of a generated trait leaves out.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn method_unimplemented(spec: &crate::MethodSpec) -> Self {
-        let (service, method) = (spec.service(), spec.method());
-        Self::unimplemented(format!("{service}.{method} is not implemented"))
-    }
-
     /// Returns the code.
     #[must_use]
     pub fn code(&self) -> Code {
