@@ -11,9 +11,9 @@ use keyway_proto::plugins::v1::{
 };
 use keyway_resolver::{DaemonSocket, ProviderFailure, ResolveError, Resolver, Secrets};
 use keyway_runtime::{Config, Daemon, ManagerHandle, PluginConfig, ReloadReport};
+use keyway_test_support::http;
+use keyway_test_support::wait::asynchronous::eventually;
 use rustix::process::Pid;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -21,10 +21,7 @@ use crate::behaviour::{Behaviour, VARIABLE};
 use crate::caller::{self, Reply};
 pub use crate::home::Home;
 
-/// The bound of a wait for what comes at once on an idle machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Makes `name` behave so.
+/// Makes the plugin `name` behave so.
 pub fn behave(config: &mut Config, name: &str, behaviour: Behaviour) {
     plugin(config, name)
         .env
@@ -138,11 +135,11 @@ impl TestDaemon {
         &self.address
     }
 
-    /// Asks for secrets.
+    /// Queries secrets.
     ///
     /// # Errors
     ///
-    /// What the daemon answered.
+    /// The error of the query.
     pub async fn get(&self, pattern: &str) -> Result<Secrets, ResolveError> {
         self.resolver
             .get(&pattern.parse().expect("a pattern"))
@@ -153,7 +150,7 @@ impl TestDaemon {
     ///
     /// # Errors
     ///
-    /// What the daemon answered.
+    /// The error of the call.
     pub async fn value(&self, id: &str) -> Result<String, ResolveError> {
         let secrets = self.get(id).await?;
         let [envelope] = secrets.envelopes.as_slice() else {
@@ -212,7 +209,7 @@ impl TestDaemon {
             .await
     }
 
-    /// Waits until a plugin is as `is_met` says, and returns it then.
+    /// Waits until `is_met` holds for a plugin, and returns it then.
     ///
     /// # Panics
     ///
@@ -222,31 +219,23 @@ impl TestDaemon {
         name: &str,
         is_met: impl Fn(&keyway::PluginStatus) -> bool,
     ) -> keyway::PluginStatus {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
+        eventually(&format!("the status of {name}"), async || {
             let status = self.status(name).await;
             if is_met(&status) {
-                return status;
+                Ok(status)
+            } else {
+                Err(status)
             }
-            let is_late = tokio::time::Instant::now() >= deadline;
-            assert!(!is_late, "{name} stays as {status:?}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        })
+        .await
     }
 
-    /// What the daemon answers to a JSON request of a client that knows nothing but HTTP.
+    /// The response to a JSON request, as it is on the wire.
     pub async fn post(&self, path: &str, json: &str) -> String {
         let address = self.address.as_path().expect("tests listen at paths");
-        let mut socket = UnixStream::connect(address).await.expect("a connection");
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n{json}",
-            json.len()
-        );
-        socket.write_all(request.as_bytes()).await.expect("written");
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).await.expect("an answer");
-        answer
+        let (address, path, json) = (address.to_owned(), path.to_owned(), json.to_owned());
+        let post = tokio::task::spawn_blocking(move || http::post(&address, &path, &json));
+        post.await.expect("a response")
     }
 
     /// The ids that a query finds, with their providers.
@@ -270,7 +259,7 @@ impl TestDaemon {
             .plugins
     }
 
-    /// One plugin, when it is listed.
+    /// One plugin, if it is listed.
     pub async fn plugin(&self, name: &str) -> Option<Plugin> {
         self.plugins()
             .await
@@ -282,27 +271,45 @@ impl TestDaemon {
     ///
     /// # Panics
     ///
-    /// When that does not happen.
+    /// If that does not happen.
     pub async fn wait_for(&self, name: &str, status: RunStatus) -> Plugin {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
-            let plugin = self.plugin(name).await;
-            match plugin {
-                Some(plugin) if plugin.run_status() == status => return plugin,
-                seen => assert!(
-                    tokio::time::Instant::now() < deadline,
-                    "{name} never was {status:?}, but {seen:?}"
-                ),
+        eventually(&format!("{name} to be {status:?}"), async || {
+            match self.plugin(name).await {
+                Some(plugin) if plugin.run_status() == status => Ok(plugin),
+                other => Err(other),
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        })
+        .await
+    }
+
+    /// Waits until each of these plugins runs.
+    ///
+    /// # Panics
+    ///
+    /// If that does not happen.
+    pub async fn wait_for_running(&self, names: &[&str]) {
+        for name in names {
+            self.wait_for(name, RunStatus::Running).await;
         }
+    }
+
+    /// Waits until a plugin is not listed.
+    ///
+    /// # Panics
+    ///
+    /// If that does not happen.
+    pub async fn wait_until_forgotten(&self, name: &str) {
+        eventually(&format!("{name} to be forgotten"), async || {
+            self.plugin(name).await.map_or(Ok(()), Err)
+        })
+        .await;
     }
 
     /// Enables or disables a plugin.
     ///
     /// # Errors
     ///
-    /// What the daemon answered.
+    /// The error of the call.
     pub async fn set_enabled(&self, name: &str, enabled: bool) -> Result<(), keyway_rpc::Error> {
         let client = PluginManagementServiceClient::from(self.resolver.rpc());
         let name = Some(name.to_owned());
@@ -319,11 +326,11 @@ impl TestDaemon {
         }
     }
 
-    /// Stops it and waits until everything has ended; returns how long that took.
+    /// Stops the daemon, waits until everything has ended, and returns how long that took.
     ///
     /// # Panics
     ///
-    /// When it failed.
+    /// If the daemon panicked.
     pub async fn stop(mut self) -> Duration {
         let begin = std::time::Instant::now();
         drop(self.stop.take());

@@ -1,18 +1,17 @@
 //! A daemon in a process of its own: for signals, for other users, and for callers that are not its children.
 
-use std::fs::File;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::Command;
 use std::sync::Arc;
 
 use keyway_local::Address;
-use rustix::process::{Pid, Signal, kill_process};
+use keyway_test_support::wait::asynchronous::eventually;
+use keyway_test_support::{Daemon, StartError, copy_executable, set_mode};
+use rustix::process::Signal;
 
 use crate::caller::{self, Reply};
-use crate::daemon::PATIENCE;
 use crate::home::Home;
-use crate::processes::wait_until;
 
 /// A daemon process. Dropped, it is killed.
 #[derive(Debug)]
@@ -21,23 +20,37 @@ pub struct DaemonProcess {
     pub home: Arc<Home>,
     /// The executable of a caller, which every user can execute.
     caller: PathBuf,
-    child: Child,
+    daemon: Daemon,
 }
 
 impl DaemonProcess {
-    /// Starts the daemon and waits until it accepts connections or ends. `executable` is `test-daemon`; `wrapper` is a program with arguments that runs
-    /// it; `uid` is the user whom the home belongs to.
+    /// Starts the daemon and waits until it is ready. `executable` is `test-daemon`; `wrapper` is a program with arguments that
+    /// runs it; `uid` is the user whom the home belongs to.
     ///
     /// # Panics
     ///
     /// If it cannot be started.
-    pub async fn start(executable: &str, home: Arc<Home>, wrapper: &[&str], uid: u32) -> Self {
-        let (daemon, caller) = (home.path().join("daemon"), home.path().join("caller"));
+    pub fn start(executable: &str, home: Arc<Home>, wrapper: &[&str], uid: u32) -> Self {
+        let started = Self::try_start(executable, home, wrapper, uid);
+        started.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// As [`start`](Self::start) for a daemon that may refuse to start.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`StartError`] if the daemon ends before it is ready.
+    pub fn try_start(
+        executable: &str,
+        home: Arc<Home>,
+        wrapper: &[&str],
+        uid: u32,
+    ) -> Result<Self, StartError> {
+        let (daemon, caller) = (home.join("daemon"), home.join("caller"));
         // Another user may be unable to reach the build directory.
-        copy(Path::new(executable), &daemon);
-        copy(home.executable(), &caller);
+        copy_executable(executable, &daemon);
+        copy_executable(home.executable(), &caller);
         open_to(home.path(), uid);
-        let log = File::create(home.path().join("log")).expect("the log");
         let mut command = match wrapper {
             [program, arguments @ ..] => {
                 let mut command = Command::new(program);
@@ -46,62 +59,37 @@ impl DaemonProcess {
             }
             [] => Command::new(&daemon),
         };
-        let child = command
-            .arg(home.path())
-            .stderr(log)
-            .spawn()
-            .expect("a daemon");
-        let mut daemon = Self {
+        let daemon = Daemon::try_start(command.arg(home.path()), |_| {})?;
+        Ok(Self {
             home,
             caller,
-            child,
-        };
-        let is_ready = |daemon: &mut Self| {
-            daemon.address().as_path().is_some_and(Path::exists) || daemon.ended().is_some()
-        };
-        let is_met = wait_until(PATIENCE, || is_ready(&mut daemon)).await;
-        assert!(is_met, "not ready: {}", daemon.log());
-        daemon
+            daemon,
+        })
     }
 
     /// Its address.
     pub fn address(&self) -> Address {
-        self.home.path().join("daemon.sock").into()
+        self.home.socket().into()
     }
 
-    /// Its process.
-    pub fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
-    }
-
-    /// How it ended; `None` while it runs.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().expect("a child")
-    }
-
-    /// What it logged so far.
+    /// The log so far.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.home.path().join("log")).expect("the log")
+        self.daemon.log()
     }
 
     /// Replaces its configuration file.
     pub fn configure(home: &Home, text: &str) {
-        let file = home.path().join("config.toml");
-        std::fs::write(&file, text).expect("the configuration");
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("a mode");
+        set_mode(&home.write("config.toml", text), 0o644);
     }
 
-    /// Makes it reload, and waits until it has.
+    /// Makes the daemon reload, and waits until it has.
     ///
     /// # Panics
     ///
     /// If that does not happen.
-    pub async fn reload(&self) {
-        let n_reloads = || self.log().matches("reloaded").count();
-        let before = n_reloads();
-        kill_process(self.pid(), Signal::HUP).expect("a signal");
-        let is_met = wait_until(PATIENCE, || n_reloads() > before).await;
-        assert!(is_met, "no reload: {}", self.log());
+    pub fn reload(&mut self) {
+        self.daemon.signal(Signal::HUP);
+        self.daemon.expect("reloaded");
     }
 
     /// A call of a method of [`caller`] by this process, which is not its child.
@@ -139,18 +127,21 @@ impl DaemonProcess {
     ///
     /// If that does not happen.
     pub async fn wait_for(&self, outcome: &str, method: &str, argument: &str) {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
-            let reply = self.call(method, argument).await;
-            if reply.outcome() == outcome {
-                return;
-            }
-            let is_late = tokio::time::Instant::now() >= deadline;
-            assert!(!is_late, "{method} {argument}: {reply:?}\n{}", self.log());
-        }
+        eventually(
+            &format!("{method} {argument} to be {outcome}"),
+            async || {
+                let reply = self.call(method, argument).await;
+                if reply.outcome() == outcome {
+                    Ok(())
+                } else {
+                    Err(reply)
+                }
+            },
+        )
+        .await;
     }
 
-    /// Starts a process of another user that connects and stays; its standard output ends with its connection.
+    /// A command that connects as another user and stays. Its standard output ends with its connection.
     pub fn connect_as(&self, wrapper: &[&str]) -> Command {
         let [program, arguments @ ..] = wrapper else {
             panic!("no wrapper");
@@ -165,24 +156,9 @@ impl DaemonProcess {
     }
 }
 
-impl Drop for DaemonProcess {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Copies an executable in another process: a descriptor of this one, open for writing, could be inherited by a child of another
-/// test, and the file could not be executed until that child has closed it.
-fn copy(from: &Path, to: &Path) {
-    let copied = Command::new("cp").arg(from).arg(to).status();
-    assert!(copied.expect("cp runs").success(), "{}", to.display());
-}
-
 /// Lets every user enter the home, and makes all of it belong to `uid`.
 fn open_to(home: &Path, uid: u32) {
-    std::fs::set_permissions(home, std::fs::Permissions::from_mode(0o711)).expect("a mode");
+    set_mode(home, 0o711);
     if uid == rustix::process::geteuid().as_raw() {
         return;
     }

@@ -1,47 +1,46 @@
-//! A temporary home for a daemon.
+//! A home whose plugins follow scripts.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use keyway_local::Address;
 use keyway_runtime::{Config, RestartPolicy};
-use tempfile::TempDir;
+use keyway_test_support::wait::asynchronous::eventually;
 
-use crate::daemon::PATIENCE;
-use crate::processes::wait_until;
 use crate::script::{Place, Script};
 
-/// A temporary home for a daemon: a plugin directory, a socket, state.
+/// A home with a plugin directory. All its plugins are one executable, usually the misbehaving plugin.
 #[derive(Debug)]
 pub struct Home {
-    directory: TempDir,
-    /// The executable that every plugin is.
+    home: keyway_test_support::Home,
     executable: PathBuf,
 }
 
+impl Deref for Home {
+    type Target = keyway_test_support::Home;
+
+    fn deref(&self) -> &Self::Target {
+        &self.home
+    }
+}
+
 impl Home {
-    /// A home whose plugins are all links to `executable`, which is usually the misbehaving plugin.
+    /// A home whose plugins are links to `executable`.
     pub fn new(executable: impl AsRef<Path>) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        std::fs::create_dir(directory.path().join("plugins")).expect("a plugin directory");
+        let home = keyway_test_support::Home::new();
+        home.create_dir("plugins");
         Self {
-            directory,
+            home,
             executable: executable.as_ref().into(),
         }
     }
 
-    /// The directory.
-    pub fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
     /// Puts a plugin of that name into the plugin directory.
     pub fn add(&self, name: &str) {
-        std::os::unix::fs::symlink(&self.executable, self.path().join("plugins").join(name))
-            .expect("a link");
+        std::os::unix::fs::symlink(&self.executable, self.plugin(name)).expect("a link");
     }
 
-    /// Puts a plugin of that name into the plugin directory that does what the script says.
+    /// Puts a plugin of that name into the plugin directory that follows a script.
     pub fn play(&self, name: &str, script: &Script) {
         self.change(name, script);
         self.add(name);
@@ -49,7 +48,7 @@ impl Home {
 
     /// Puts a plugin of that name into the plugin directory, as a file of its own.
     pub fn copy(&self, name: &str) {
-        std::fs::copy(&self.executable, self.plugin(name)).expect("a copy");
+        self.install(&self.executable, name);
     }
 
     /// Replaces the script of a plugin, which follows with its next request.
@@ -64,7 +63,7 @@ impl Home {
 
     /// The path of a plugin in the plugin directory.
     pub fn plugin(&self, name: &str) -> PathBuf {
-        self.path().join("plugins").join(name)
+        self.join("plugins").join(name)
     }
 
     /// What a plugin with a script noted so far: `asked ID may_ask=BOOL`, `checked ID`, `turn VIA METHOD OUTCOME`, `registered`,
@@ -73,34 +72,36 @@ impl Home {
         Place::new(self.path(), name).events()
     }
 
-    /// Waits until a plugin has noted so many events that begin with `prefix`, and returns them.
+    /// Waits until a plugin has noted `n_events` events that begin with `prefix`, and returns all of them.
     ///
     /// # Panics
     ///
     /// If that does not happen.
     pub async fn wait_for_events(&self, name: &str, prefix: &str, n_events: usize) -> Vec<String> {
-        let found = || {
-            let events = self.events(name).into_iter();
-            events
-                .filter(|event| event.starts_with(prefix))
-                .collect::<Vec<_>>()
-        };
-        let is_met = wait_until(PATIENCE, || found().len() >= n_events).await;
-        let found = found();
-        assert!(is_met, "{name} noted only {found:?} of {n_events} {prefix}");
-        found
+        eventually(
+            &format!("{n_events} events {prefix} of {name}"),
+            async || {
+                let mut events = self.events(name);
+                events.retain(|event| event.starts_with(prefix));
+                if events.len() >= n_events {
+                    Ok(events)
+                } else {
+                    Err(events)
+                }
+            },
+        )
+        .await
     }
 
-    /// Takes it out again.
+    /// Removes a plugin from the plugin directory.
     pub fn remove(&self, name: &str) {
-        std::fs::remove_file(self.path().join("plugins").join(name)).expect("the plugin was there");
+        std::fs::remove_file(self.plugin(name)).expect("a plugin");
     }
 
-    /// The configuration for a daemon in this home. Plugins that fail are tried again soon.
+    /// The configuration for a daemon in this home. Plugins that fail are restarted soon.
     pub fn config(&self) -> Config {
-        let address: Address = self.path().join("daemon.sock").into();
-        let mut config = Config::new(address, self.path().join("state"));
-        config.plugin_dirs = vec![self.path().join("plugins")];
+        let mut config = Config::new(self.socket().into(), self.join("state"));
+        config.plugin_dirs = vec![self.join("plugins")];
         config.restart = RestartPolicy::default();
         config.restart.initial = Duration::from_millis(20);
         config.restart.maximum = Duration::from_millis(20);

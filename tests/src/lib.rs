@@ -1,8 +1,8 @@
-//! Shared helpers of the tests across crates: a daemon to test, and the plugin that is built to misbehave.
+//! Tests across crates: a daemon to test, and a plugin that is built to misbehave.
 //!
-//! [`TestDaemon`] runs the daemon inside the test, in a [`Home`]. [`plugin`] is the misbehaving plugin, on the bare layers because
-//! the SDK would not let it; [`Behaviour`] lists its fixed faults, and a [`Script`] says the rest. [`caller`] is a client that checks
-//! nothing itself.
+//! [`TestDaemon`] runs the daemon inside the test, in a [`Home`]; [`DaemonProcess`] is a process. [`plugin`] is the misbehaving
+//! plugin, on the bare layers because the SDK refuses what it does; [`Behaviour`] lists its fixed faults, and a [`Script`] describes
+//! the rest. [`caller`] is a client that checks nothing itself. What other crates' tests need, too, is in `keyway-test-support`.
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
@@ -15,8 +15,6 @@ mod daemon_process;
 mod home;
 mod inherited;
 pub mod plugin;
-pub mod processes;
-pub mod requirements;
 pub mod script;
 
 pub use behaviour::Behaviour;

@@ -1,15 +1,14 @@
-//! Nothing is left of plugins that failed or were stopped. A binary of its own, because these tests count the children of their
-//! process.
+//! Plugins that failed or were stopped leave no process. A binary of its own, because the tests count the children of their process.
 
 use std::time::Duration;
 
 use keyway_proto::plugins::v1::RunStatus;
-use keyway_tests::processes::children;
+use keyway_test_support::process::children;
 use keyway_tests::{Behaviour, TestDaemon};
 
 const PLUGIN: &str = env!("CARGO_BIN_EXE_misbehaving-plugin");
 
-/// Held by the running test: only one may run at a time.
+/// Held by the running test, because only one may run at a time.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 fn start(behaviours: &[(&str, Behaviour)]) -> TestDaemon {
@@ -35,16 +34,9 @@ async fn l07_a_failed_start_leaves_no_process() {
     }
     // The guardian is the only child left.
     assert_eq!(children(own_pid()).len(), 1);
-    let message = |name| {
-        let daemon = &daemon;
-        async move {
-            daemon
-                .plugin(name)
-                .await
-                .expect("listed")
-                .status_message()
-                .to_owned()
-        }
+    let message = async |name| {
+        let plugin = daemon.plugin(name).await.expect("listed");
+        plugin.status_message().to_owned()
     };
     let early = message("early").await;
     assert!(

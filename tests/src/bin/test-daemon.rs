@@ -13,6 +13,7 @@ async fn main() {
     let mut hangup = signal(SignalKind::hangup()).expect("a signal handler");
     let mut terminate = signal(SignalKind::terminate()).expect("a signal handler");
     let config = read(&home).expect("a configuration");
+    let socket = home.join("daemon.sock");
     let daemon = Daemon::bind(config)
         .expect("the daemon listens")
         .on_reload(move || read(&home));
@@ -29,6 +30,7 @@ async fn main() {
     let stop = async move {
         terminate.recv().await;
     };
+    eprintln!("keyway: ready at {}", socket.display());
     daemon.run(stop).await;
 }
 

@@ -1,70 +1,20 @@
 //! How a provider fails, and what the client receives: the kind, the code and the provider's advice, never a value of a lower rank.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
+use keyway_proto::FAILURES_HEADER;
 use keyway_proto::keyway::v1::FailureKind as Wire;
 use keyway_proto::plugins::v1::RunStatus;
 use keyway_proto::resolver::v1::{GetSecretsRequest, ResolverServiceClient};
-use keyway_proto::{FAILURES_HEADER, MAY_ASK_USER_HEADER};
 use keyway_resolver::{FailureKind, ResolveError};
-use keyway_rpc::{BinaryMetadata as _, Code, Request};
-use keyway_runtime::Config;
+use keyway_rpc::{BinaryMetadata as _, Code};
 use keyway_tests::TestDaemon;
-use keyway_tests::daemon::{Home, PATIENCE, plugin, the_failure};
+use keyway_tests::daemon::the_failure;
 use keyway_tests::script::{Answer, Description, Failing, Script};
 
-const PLUGIN: &str = env!("CARGO_BIN_EXE_misbehaving-plugin");
-
-const ID: &str = "db/password";
-
-/// A provider of these secrets, with the realm `db/**`.
-fn provider(secrets: &[(&str, &str)]) -> Script {
-    let secrets = secrets.iter();
-    let secrets = secrets.map(|(id, value)| ((*id).to_owned(), (*value).to_owned()));
-    Script {
-        pattern: Some("db/**".into()),
-        secrets: Some(secrets.collect::<BTreeMap<_, _>>()),
-        ..Script::default()
-    }
-}
-
-fn answering(answer: Answer) -> Script {
-    Script {
-        answer,
-        ..provider(&[(ID, "right")])
-    }
-}
-
-/// A home with these providers, each with its priority.
-fn home(providers: &[(&str, i64, Script)]) -> (Arc<Home>, Config) {
-    let home = Home::new(PLUGIN);
-    let mut config = home.config();
-    for (name, priority, script) in providers {
-        home.play(name, script);
-        plugin(&mut config, name).priority = Some(*priority);
-    }
-    (home.into(), config)
-}
-
-async fn start(providers: &[(&str, i64, Script)]) -> TestDaemon {
-    let (home, config) = home(providers);
-    let daemon = TestDaemon::with_config(home, config);
-    for (name, _, _) in providers {
-        daemon.wait_for(name, RunStatus::Running).await;
-    }
-    daemon
-}
-
-/// `hi`, which ranks first, and `lo`, both with [`ID`].
-async fn start_pair() -> TestDaemon {
-    start(&[
-        ("hi", 10, provider(&[(ID, "right")])),
-        ("lo", 0, provider(&[(ID, "lower")])),
-    ])
-    .await
-}
+use crate::common::{
+    ID, answering, home_with, n_calls, provider, provider_of, start_pair, start_with,
+};
 
 /// Every Connect code without a detail, and bytes that are not a response.
 #[tokio::test]
@@ -152,7 +102,7 @@ async fn a_store_that_cannot_hold_the_id_leads_to_the_next_rank_for_one_id_only(
         .home
         .change("hi", &answering(Answer::Code("not_found".into())));
     assert_eq!(daemon.value(ID).await.expect("a value"), "lower");
-    daemon.home.change("hi", &provider(&[]));
+    daemon.home.change("hi", &provider_of(&[]));
     assert_eq!(daemon.value(ID).await.expect("a value"), "lower");
     daemon.stop().await;
 }
@@ -178,7 +128,7 @@ async fn a_quota_is_respected_until_it_ends() {
     let quota = Failing::new(Wire::Quota).with_retry_after(Duration::from_secs(600));
     daemon.home.change("hi", &answering(Answer::Failure(quota)));
     daemon.value(ID).await.expect_err("used up");
-    daemon.home.change("hi", &provider(&[(ID, "right")]));
+    daemon.home.change("hi", &provider("right"));
     let error = daemon.value(ID).await.expect_err("still used up");
     let failure = the_failure(&error);
     assert_eq!(failure.kind, FailureKind::Quota);
@@ -187,16 +137,14 @@ async fn a_quota_is_respected_until_it_ends() {
         left <= Duration::from_secs(600) && left > Duration::from_secs(500),
         "{left:?}"
     );
-    let events = daemon.home.events("hi").into_iter();
-    let n_asked = events.filter(|event| event.starts_with("asked")).count();
-    assert_eq!(n_asked, 1, "it was called");
+    assert_eq!(n_calls(&daemon, "hi"), 1);
     daemon.stop().await;
 }
 
 #[tokio::test]
 async fn an_expired_value_is_a_failure_for_its_id() {
     let daemon = start_pair().await;
-    let mut expired = provider(&[(ID, "right")]);
+    let mut expired = provider("right");
     // 2001.
     expired.expires_at = Some(1_000_000_000);
     daemon.home.change("hi", &expired);
@@ -216,12 +164,16 @@ async fn an_expired_value_is_a_failure_for_its_id() {
 
 #[tokio::test]
 async fn an_incomplete_response_fails_for_the_ids_that_it_lacks() {
-    let daemon = start(&[
-        ("hi", 10, provider(&[(ID, "right")])),
-        ("lo", 0, provider(&[(ID, "lower"), ("db/other", "lower")])),
+    let daemon = start_with(&[
+        ("hi", 10, provider("right")),
+        (
+            "lo",
+            0,
+            provider_of(&[(ID, "lower"), ("db/other", "lower")]),
+        ),
     ])
     .await;
-    let mut incomplete = provider(&[(ID, "right")]);
+    let mut incomplete = provider("right");
     incomplete.incomplete = Some(Failing::new(Wire::Unavailable));
     daemon.home.change("hi", &incomplete);
     assert_eq!(daemon.value(ID).await.expect("a value"), "right");
@@ -237,18 +189,22 @@ async fn an_incomplete_response_fails_for_the_ids_that_it_lacks() {
 
 #[tokio::test]
 async fn ids_that_were_not_asked_for_are_dropped_and_foreign_ones_are_a_failure() {
-    let daemon = start(&[
-        ("hi", 10, provider(&[(ID, "right")])),
-        ("lo", 0, provider(&[(ID, "lower"), ("db/other", "lower")])),
+    let daemon = start_with(&[
+        ("hi", 10, provider("right")),
+        (
+            "lo",
+            0,
+            provider_of(&[(ID, "lower"), ("db/other", "lower")]),
+        ),
     ])
     .await;
-    let mut chatty = provider(&[]);
+    let mut chatty = provider_of(&[]);
     chatty.unasked = vec![ID.into()];
     daemon.home.change("hi", &chatty);
     // It ignores the query: its response for this id is "nothing".
     assert_eq!(daemon.value("db/other").await.expect("a value"), "lower");
     for foreign in ["mail/password", "not an id", ""] {
-        let mut violating = provider(&[(ID, "right")]);
+        let mut violating = provider("right");
         violating.unasked = vec![foreign.into()];
         daemon.home.change("hi", &violating);
         assert_eq!(daemon.value(ID).await.expect("a value"), "right");
@@ -263,14 +219,14 @@ async fn ids_that_were_not_asked_for_are_dropped_and_foreign_ones_are_a_failure(
 #[tokio::test]
 async fn a_provider_that_cannot_list_makes_its_realm_uncertain_for_a_pattern() {
     let cannot_list = Answer::FailureForPatterns(Failing::new(Wire::CannotList));
-    let daemon = start(&[
+    let daemon = start_with(&[
         ("hi", 10, answering(cannot_list)),
         (
             "lo",
             0,
             Script {
                 pattern: Some("**".into()),
-                ..provider(&[("db/other", "lower"), ("mail/token", "certain")])
+                ..provider_of(&[("db/other", "lower"), ("mail/token", "certain")])
             },
         ),
     ])
@@ -287,12 +243,12 @@ async fn a_provider_that_cannot_list_makes_its_realm_uncertain_for_a_pattern() {
 
 #[tokio::test]
 async fn providers_of_equal_rank_agree_or_are_in_conflict() {
-    let daemon = start(&[
-        ("left", 0, provider(&[(ID, "one"), ("db/same", "same")])),
+    let daemon = start_with(&[
+        ("left", 0, provider_of(&[(ID, "one"), ("db/same", "same")])),
         (
             "right",
             0,
-            provider(&[(ID, "another"), ("db/same", "same")]),
+            provider_of(&[(ID, "another"), ("db/same", "same")]),
         ),
     ])
     .await;
@@ -328,7 +284,7 @@ async fn providers_of_equal_rank_agree_or_are_in_conflict() {
 
 #[tokio::test]
 async fn a_partial_result_describes_its_failures_in_the_header() {
-    let daemon = start(&[
+    let daemon = start_with(&[
         (
             "hi",
             10,
@@ -339,7 +295,7 @@ async fn a_partial_result_describes_its_failures_in_the_header() {
             0,
             Script {
                 pattern: Some("**".into()),
-                ..provider(&[("mail/token", "certain")])
+                ..provider_of(&[("mail/token", "certain")])
             },
         ),
     ])
@@ -359,57 +315,6 @@ async fn a_partial_result_describes_its_failures_in_the_header() {
 }
 
 #[tokio::test]
-async fn an_interactive_provider_is_called_after_every_higher_rank_has_nothing() {
-    let interactive = Script {
-        description: Some(Description {
-            interactive: true,
-            ..Description::default()
-        }),
-        ..provider(&[(ID, "prompted")])
-    };
-    let daemon = start(&[
-        ("asks", 0, interactive),
-        ("hi", 10, provider(&[(ID, "right")])),
-    ])
-    .await;
-    assert_eq!(daemon.value(ID).await.expect("a value"), "right");
-    let asked = || {
-        let events = daemon.home.events("asks").into_iter();
-        events
-            .filter(|event| event.starts_with("asked"))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(asked(), [""; 0], "a higher rank holds the value");
-    daemon.home.change("hi", &provider(&[]));
-    assert_eq!(daemon.value(ID).await.expect("a value"), "prompted");
-    assert_eq!(asked(), [format!("asked {ID} may_ask=true")]);
-    // For a pattern it is called with the others, and must not prompt.
-    daemon.get("db/*").await.expect("a value");
-    assert_eq!(asked()[1], "asked db/* may_ask=false");
-    let client = ResolverServiceClient::from(daemon.resolver.rpc());
-    let pattern = Some(ID.to_owned());
-    let mut request = Request::new(GetSecretsRequest { pattern });
-    request
-        .metadata_mut()
-        .insert(MAY_ASK_USER_HEADER, http::HeaderValue::from_static("0"));
-    client.get_secrets(request).await.expect("a value");
-    assert_eq!(asked()[2], format!("asked {ID} may_ask=false"));
-    daemon.stop().await;
-}
-
-/// It would not see the header that forbids prompts.
-#[tokio::test]
-async fn a_provider_that_is_interactive_by_configuration_alone_is_not_called_without_prompts() {
-    let (home, mut config) = home(&[("asks", 0, provider(&[(ID, "prompted")]))]);
-    plugin(&mut config, "asks").interactive = Some(true);
-    let daemon = TestDaemon::with_config(home, config);
-    assert_eq!(daemon.value(ID).await.expect("a value"), "prompted");
-    let error = daemon.get("db/*").await.expect_err("uncertain");
-    assert_eq!(the_failure(&error).kind, FailureKind::NeedsUser);
-    daemon.stop().await;
-}
-
-#[tokio::test]
 async fn a_described_realm_counts_and_an_invalid_description_fails_the_registration() {
     let described = |patterns: &[&str]| Script {
         pattern: Some("db/**".into()),
@@ -417,9 +322,9 @@ async fn a_described_realm_counts_and_an_invalid_description_fails_the_registrat
             patterns: patterns.iter().map(|text| (*text).to_owned()).collect(),
             ..Description::default()
         }),
-        ..provider(&[(ID, "right"), ("db/other", "other")])
+        ..provider_of(&[(ID, "right"), ("db/other", "other")])
     };
-    let (home, config) = home(&[
+    let (home, config) = home_with(&[
         ("narrow", 0, described(&["db/password", "db/more/**"])),
         ("wide", 0, described(&["mail/**"])),
     ]);
@@ -431,38 +336,6 @@ async fn a_described_realm_counts_and_an_invalid_description_fails_the_registrat
     let mut realm = daemon.status("narrow").await.realm;
     realm.sort();
     assert_eq!(realm, ["db/more/**", "db/password"]);
-    daemon.stop().await;
-}
-
-#[tokio::test]
-async fn a_provider_that_takes_no_more_calls_is_busy() {
-    let mut slow = provider(&[(ID, "right")]);
-    slow.description = Some(Description {
-        concurrency: Some(1),
-        ..Description::default()
-    });
-    slow.answer = Answer::Hold;
-    let (home, mut config) = home(&[("hi", 10, slow), ("lo", 0, provider(&[(ID, "lower")]))]);
-    plugin(&mut config, "hi").timeout = Some(Duration::from_secs(1));
-    let daemon = TestDaemon::with_config(home, config);
-    daemon.wait_for("hi", RunStatus::Running).await;
-    let second = async {
-        daemon.home.wait_for_events("hi", "asked", 1).await;
-        daemon.value(ID).await
-    };
-    let (first, second) = tokio::join!(daemon.value(ID), second);
-    assert_eq!(
-        the_failure(&first.expect_err("late")).kind,
-        FailureKind::TimedOut
-    );
-    let second = second.expect_err("uncertain");
-    assert!(
-        matches!(
-            the_failure(&second).kind,
-            FailureKind::Busy | FailureKind::TimedOut
-        ),
-        "{second:?}"
-    );
     daemon.stop().await;
 }
 
@@ -491,9 +364,9 @@ async fn explain_names_ranks_and_outcomes_and_never_a_value() {
             interactive: true,
             ..Description::default()
         }),
-        ..provider(&[(ID, "lower")])
+        ..provider("lower")
     };
-    let daemon = start(&[("hi", 10, provider(&[(ID, "right")])), ("lo", 0, lower)]).await;
+    let daemon = start_with(&[("hi", 10, provider("right")), ("lo", 0, lower)]).await;
     let reply = daemon.call("explain", ID).await;
     assert!(reply.is_ok(), "{reply:?}");
     for part in ["OUTCOME_VALUE", "OUTCOME_NOT_CALLED", r#""hi""#, r#""lo""#] {
@@ -524,94 +397,5 @@ async fn not_found_names_the_plugins_that_were_no_candidates() {
     let error = client.get_secrets(GetSecretsRequest { pattern }).await;
     let error = error.expect_err("not found");
     assert_eq!((error.code(), error.details().len()), (Code::NotFound, 0));
-    daemon.stop().await;
-}
-
-#[tokio::test]
-async fn equal_requests_in_flight_share_one_call_only_where_the_provider_says_so() {
-    for is_shareable in [true, false] {
-        let mut held = answering(Answer::Hold);
-        held.description = Some(Description {
-            shareable: is_shareable,
-            ..Description::default()
-        });
-        let daemon = start(&[("hi", 0, held)]).await;
-        let release = async {
-            daemon
-                .wait_for_status("hi", |status| status.requests() == 3)
-                .await;
-            daemon.home.wait_for_events("hi", "asked", 1).await;
-        };
-        let value = || daemon.value(ID);
-        {
-            let mut others = std::pin::pin!(futures::future::join(value(), value()));
-            // The first caller leaves at the end of this wait.
-            tokio::select! {
-                biased;
-                _ = value() => panic!("answered early"),
-                _ = &mut others => panic!("answered early"),
-                () = release => {}
-            }
-            daemon.home.change("hi", &provider(&[(ID, "right")]));
-            let (first, second) = others.await;
-            assert_eq!(first.expect("a value"), "right");
-            assert_eq!(second.expect("a value"), "right");
-        }
-        let events = daemon.home.events("hi").into_iter();
-        let n_asked = events.filter(|event| event.starts_with("asked")).count();
-        assert_eq!(n_asked == 1, is_shareable, "{n_asked} calls");
-        daemon.stop().await;
-    }
-}
-
-/// A kept response does not outlive its time, whatever has become of the provider.
-#[tokio::test]
-async fn a_kept_response_is_the_value_until_its_time_is_over_and_then_uncertain() {
-    let (home, mut config) = home(&[
-        ("hi", 10, provider(&[(ID, "right")])),
-        ("lo", 0, provider(&[(ID, "lower")])),
-    ]);
-    plugin(&mut config, "hi").cache_ttl = Some(Duration::from_secs(1));
-    let daemon = TestDaemon::with_config(home, config);
-    assert_eq!(daemon.value(ID).await.expect("a value"), "right");
-    daemon
-        .home
-        .change("hi", &answering(Answer::Code("internal".into())));
-    let began = tokio::time::Instant::now();
-    let error = loop {
-        match daemon.value(ID).await {
-            Ok(value) => assert_eq!(value, "right"),
-            Err(error) => break error,
-        }
-        assert!(began.elapsed() < PATIENCE, "kept for ever");
-    };
-    assert_eq!(the_failure(&error).name, "hi");
-    daemon.stop().await;
-}
-
-/// Answering may need the user, so it may take longer than other requests, unless prompts are forbidden.
-#[tokio::test]
-async fn an_interactive_provider_has_the_time_of_the_user_for_one_id_alone() {
-    let mut asks = answering(Answer::Hold);
-    asks.description = Some(Description {
-        interactive: true,
-        ..Description::default()
-    });
-    let (home, mut config) = home(&[("asks", 0, asks)]);
-    plugin(&mut config, "asks").timeout = Some(Duration::from_millis(200));
-    plugin(&mut config, "asks").user_timeout = Some(Duration::from_secs(600));
-    let daemon = TestDaemon::with_config(home, config);
-    let error = daemon.get("db/*").await.expect_err("too late");
-    let failure = the_failure(&error);
-    assert_eq!(failure.kind, FailureKind::TimedOut);
-    assert!(failure.message.contains("200 ms"), "{failure:?}");
-    let answer = async {
-        // The pattern was the first request; another one that takes `timeout` passes meanwhile.
-        daemon.home.wait_for_events("asks", "asked", 2).await;
-        daemon.get("db/*").await.expect_err("too late");
-        daemon.home.change("asks", &provider(&[(ID, "prompted")]));
-    };
-    let (value, ()) = tokio::join!(daemon.value(ID), answer);
-    assert_eq!(value.expect("in time"), "prompted");
     daemon.stop().await;
 }

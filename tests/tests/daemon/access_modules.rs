@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyway_proto::keyway::v1::PluginState;
-use keyway_proto::plugins::v1::RunStatus;
 use keyway_resolver::ResolveError;
 use keyway_runtime::Config;
 use keyway_tests::TestDaemon;
@@ -12,7 +11,7 @@ use keyway_tests::daemon::{Home, plugin};
 use keyway_tests::script::{Decision, Script};
 use rustix::process::{Signal, kill_process};
 
-const PLUGIN: &str = env!("CARGO_BIN_EXE_misbehaving-plugin");
+use crate::common::PLUGIN;
 
 const ID: &str = "good/key";
 
@@ -54,11 +53,25 @@ fn list(config: &mut Config) {
         .insert("gate".parse().expect("a name"));
 }
 
+/// The module `gate` ends with status 3 instead of registering.
+fn exiting() -> Script {
+    Script {
+        exits_with: Some(3),
+        ..module(Decision::DenyDenied)
+    }
+}
+
+/// The module is out of restarts, and denies.
+async fn assert_denied_without_restarts(daemon: &TestDaemon) {
+    daemon
+        .wait_for_state("gate", PluginState::RetriesExceeded)
+        .await;
+    assert_denied(daemon).await;
+}
+
 async fn start((home, config): (Arc<Home>, Config)) -> TestDaemon {
     let daemon = TestDaemon::with_config(home, config);
-    for name in ["good", "gate"] {
-        daemon.wait_for(name, RunStatus::Running).await;
-    }
+    daemon.wait_for_running(&["good", "gate"]).await;
     daemon
 }
 
@@ -154,16 +167,9 @@ async fn a_module_that_ended_denies_whether_or_not_it_is_listed() {
         }
         config.restart.max_failures = 1;
         let daemon = start((Arc::clone(&home), config)).await;
-        let ending = Script {
-            exits_with: Some(3),
-            ..gate
-        };
-        home.change("gate", &ending);
+        home.change("gate", &exiting());
         kill_process(daemon.pid("gate").await, Signal::KILL).expect("killed");
-        daemon
-            .wait_for_state("gate", PluginState::RetriesExceeded)
-            .await;
-        assert_denied(&daemon).await;
+        assert_denied_without_restarts(&daemon).await;
         // Management passes the modules too, so the configuration is the way out.
         let disabled = daemon.call("disable", "gate").await;
         assert!(!disabled.is_ok(), "{disabled:?}");
@@ -191,7 +197,7 @@ async fn a_module_that_starts_is_waited_for() {
             list(&mut config);
         }
         let daemon = TestDaemon::with_config(Arc::clone(&home), config);
-        daemon.wait_for("good", RunStatus::Running).await;
+        daemon.wait_for_running(&["good"]).await;
         let release = async {
             home.wait_for_events("gate", "holds", 1).await;
             home.change("gate", &module(Decision::DenyDenied));
@@ -252,17 +258,10 @@ async fn a_listed_module_that_cannot_start_denies_whatever_happened_to_the_state
         assert_eq!(daemon.ids(ID).await.len(), 1);
         daemon.stop().await;
         damage(&home.path().join("state/state.json"));
-        let ending = Script {
-            exits_with: Some(3),
-            ..gate
-        };
-        home.change("gate", &ending);
+        home.change("gate", &exiting());
         let daemon = TestDaemon::with_config(Arc::clone(&home), config);
         assert_denied(&daemon).await;
-        daemon
-            .wait_for_state("gate", PluginState::RetriesExceeded)
-            .await;
-        assert_denied(&daemon).await;
+        assert_denied_without_restarts(&daemon).await;
         daemon.stop().await;
     }
 }
@@ -275,17 +274,10 @@ async fn an_unlisted_module_of_the_last_run_denies_when_it_does_not_start() {
     config.restart.max_failures = 1;
     let daemon = start((Arc::clone(&home), config.clone())).await;
     daemon.stop().await;
-    let ending = Script {
-        exits_with: Some(3),
-        ..gate
-    };
-    home.change("gate", &ending);
+    home.change("gate", &exiting());
     let daemon = TestDaemon::with_config(home, config);
     assert_denied(&daemon).await;
-    daemon
-        .wait_for_state("gate", PluginState::RetriesExceeded)
-        .await;
-    assert_denied(&daemon).await;
+    assert_denied_without_restarts(&daemon).await;
     daemon.stop().await;
 }
 
@@ -295,7 +287,7 @@ async fn a_listed_module_that_is_absent_or_a_provider_denies() {
     let (home, config) = listed(&module(Decision::DenyDenied));
     home.remove("gate");
     let daemon = TestDaemon::with_config(Arc::clone(&home), config.clone());
-    daemon.wait_for("good", RunStatus::Running).await;
+    daemon.wait_for_running(&["good"]).await;
     assert_denied(&daemon).await;
     daemon.stop().await;
     home.play("gate", &Script::default());

@@ -11,48 +11,16 @@ use keyway_tests::daemon::{Home, plugin, the_failure};
 use keyway_tests::script::{Answer, Decision, Script};
 use keyway_tests::{DaemonProcess, TestDaemon};
 
-const PLUGIN: &str = env!("CARGO_BIN_EXE_misbehaving-plugin");
-const DAEMON: &str = env!("CARGO_BIN_EXE_test-daemon");
+use crate::common::{DAEMON, ID, PLUGIN, answering, pair, provider, start_pair, start_pair_in};
 
-const ID: &str = "db/password";
-
-fn provider(value: &str) -> Script {
-    Script {
-        pattern: Some("db/**".into()),
-        secrets: Some([(ID.to_owned(), value.to_owned())].into()),
-        ..Script::default()
-    }
-}
-
-fn pair() -> (Arc<Home>, Config) {
-    let home = Home::new(PLUGIN);
-    let mut config = home.config();
-    home.play("hi", &provider("right"));
-    home.play("lo", &provider("lower"));
-    plugin(&mut config, "hi").priority = Some(10);
-    (home.into(), config)
-}
-
-async fn start((home, config): (Arc<Home>, Config)) -> TestDaemon {
-    let daemon = TestDaemon::with_config(home, config);
-    for name in ["hi", "lo"] {
-        daemon.wait_for(name, RunStatus::Running).await;
-    }
-    daemon
-}
-
-/// Lets `hi` answer no query until another script is played to it.
+/// Makes `hi` hold each call until its script changes.
 fn hold_hi(daemon: &TestDaemon) {
-    let held = Script {
-        answer: Answer::Hold,
-        ..provider("right")
-    };
-    daemon.home.change("hi", &held);
+    daemon.home.change("hi", &answering(Answer::Hold));
 }
 
 #[tokio::test]
 async fn a_reload_returns_when_restarted_plugins_have_registered() {
-    let daemon = start(pair()).await;
+    let daemon = start_pair().await;
     let mut held = provider("right");
     held.holds_registration = true;
     daemon.home.change("hi", &held);
@@ -78,7 +46,7 @@ async fn a_reload_returns_when_restarted_plugins_have_registered() {
 async fn a_reload_returns_when_a_restarted_plugin_has_failed() {
     let (home, mut config) = pair();
     config.restart.max_failures = 1;
-    let daemon = start((home, config)).await;
+    let daemon = start_pair_in((home, config)).await;
     let mut ending = provider("right");
     ending.exits_with = Some(78);
     daemon.home.change("hi", &ending);
@@ -100,7 +68,7 @@ async fn a_reload_returns_when_a_restarted_plugin_has_failed() {
 
 #[tokio::test]
 async fn a_reload_reports_each_setting_that_changed() {
-    let daemon = start(pair()).await;
+    let daemon = start_pair().await;
     let report = daemon
         .reload_with(|config| {
             plugin(config, "hi").priority = Some(5);
@@ -125,7 +93,7 @@ async fn a_reload_reports_each_setting_that_changed() {
 async fn a_raised_timeout_holds_for_the_next_request() {
     let (home, mut config) = pair();
     plugin(&mut config, "hi").timeout = Some(Duration::from_millis(100));
-    let daemon = start((home, config)).await;
+    let daemon = start_pair_in((home, config)).await;
     hold_hi(&daemon);
     let error = daemon.value(ID).await.expect_err("too late");
     assert_eq!(the_failure(&error).kind, FailureKind::TimedOut);
@@ -145,63 +113,54 @@ async fn a_raised_timeout_holds_for_the_next_request() {
     daemon.stop().await;
 }
 
+/// The value of a query during which a reload changes the configuration: `hi` holds the call until the reload has returned.
+async fn value_across_reload(
+    daemon: &TestDaemon,
+    change: impl FnOnce(&mut Config),
+) -> Result<String, ResolveError> {
+    hold_hi(daemon);
+    let reload = async {
+        daemon.home.wait_for_events("hi", "asked", 1).await;
+        daemon.reload_with(change).await;
+        daemon.home.change("hi", &provider("right"));
+    };
+    tokio::join!(daemon.value(ID), reload).0
+}
+
 /// The query is judged by the settings that are in force when it is answered.
 #[tokio::test]
 async fn a_query_in_flight_follows_the_ranks_of_a_reload() {
-    let daemon = start(pair()).await;
-    hold_hi(&daemon);
-    let reload = async {
-        daemon.home.wait_for_events("hi", "asked", 1).await;
-        daemon
-            .reload_with(|config| plugin(config, "lo").priority = Some(20))
-            .await;
-        daemon.home.change("hi", &provider("right"));
-    };
-    let (value, ()) = tokio::join!(daemon.value(ID), reload);
-    assert_eq!(value.expect("a value"), "lower");
+    let daemon = start_pair().await;
+    let value = value_across_reload(&daemon, |config| plugin(config, "lo").priority = Some(20));
+    assert_eq!(value.await.expect("a value"), "lower");
     daemon.stop().await;
 }
 
 #[tokio::test]
 async fn a_query_in_flight_is_cut_by_the_realm_of_a_reload() {
-    let daemon = start(pair()).await;
-    hold_hi(&daemon);
-    let reload = async {
-        daemon.home.wait_for_events("hi", "asked", 1).await;
-        let realm = "db/open/**".parse().expect("a pattern");
-        daemon
-            .reload_with(|config| plugin(config, "hi").realm = Some(vec![realm]))
-            .await;
-        daemon.home.change("hi", &provider("right"));
-    };
-    let (value, ()) = tokio::join!(daemon.value(ID), reload);
-    assert_eq!(value.expect("a value"), "lower");
+    let daemon = start_pair().await;
+    let realm = "db/open/**".parse().expect("a pattern");
+    let value = value_across_reload(&daemon, |config| {
+        plugin(config, "hi").realm = Some(vec![realm]);
+    });
+    assert_eq!(value.await.expect("a value"), "lower");
     daemon.stop().await;
 }
 
 #[tokio::test]
 async fn a_query_in_flight_passes_the_modules_of_a_reload() {
-    let daemon = start(pair()).await;
-    hold_hi(&daemon);
+    let daemon = start_pair().await;
     let gate = Script {
         is_module: true,
         decision: Decision::DenyAll,
         ..Script::default()
     };
-    let reload = async {
-        daemon.home.wait_for_events("hi", "asked", 1).await;
+    let value = value_across_reload(&daemon, |config| {
         daemon.home.play("gate", &gate);
-        daemon
-            .reload_with(|config| {
-                config
-                    .access_modules
-                    .insert("gate".parse().expect("a name"));
-            })
-            .await;
-        daemon.home.change("hi", &provider("right"));
-    };
-    let (value, ()) = tokio::join!(daemon.value(ID), reload);
-    let error = value.expect_err("denied");
+        let name = "gate".parse().expect("a name");
+        config.access_modules.insert(name);
+    });
+    let error = value.await.expect_err("denied");
     assert!(matches!(error, ResolveError::Denied { .. }), "{error:?}");
     daemon.stop().await;
 }
@@ -212,7 +171,7 @@ async fn an_invalid_configuration_keeps_the_old_one() {
     home.play("hi", &provider("right"));
     let limited = "[plugins.hi]\nrealm = \"db/open/**\"\n";
     DaemonProcess::configure(&home, limited);
-    let daemon = DaemonProcess::start(DAEMON, home, &[], rustix::process::geteuid().as_raw()).await;
+    let mut daemon = DaemonProcess::start(DAEMON, home, &[], rustix::process::geteuid().as_raw());
     daemon.wait_for("not_found", "get", ID).await;
     for text in ["[plugins.hi", "[plugins.hi]\nrealms = \"**\"\n"] {
         DaemonProcess::configure(&daemon.home, text);
@@ -222,6 +181,6 @@ async fn an_invalid_configuration_keeps_the_old_one() {
         assert_eq!(daemon.call("get", ID).await.outcome(), "not_found");
     }
     DaemonProcess::configure(&daemon.home, "");
-    daemon.reload().await;
+    daemon.reload();
     assert_eq!(daemon.call("get", ID).await.outcome(), "ok");
 }

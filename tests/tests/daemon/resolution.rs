@@ -1,14 +1,15 @@
 //! The results of queries, with real plugin processes.
 
 use std::os::unix::fs::symlink;
+use std::sync::Arc;
 use std::time::Duration;
 
-use keyway_proto::plugins::v1::RunStatus;
 use keyway_resolver::{DaemonSocket, FailureKind, ResolveError, Resolver};
+use keyway_runtime::{AuditConfig, Config};
 use keyway_tests::daemon::{Home, behave, plugin, the_failure};
 use keyway_tests::{Behaviour, TestDaemon};
 
-const PLUGIN: &str = env!("CARGO_BIN_EXE_misbehaving-plugin");
+use crate::common::{PLUGIN, start_behaving};
 
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs
@@ -17,24 +18,22 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Waits until all of these plugins run.
-async fn settle(daemon: &TestDaemon, names: &[&str]) {
-    for name in names {
-        daemon.wait_for(name, RunStatus::Running).await;
+/// Adds plugins that behave so.
+fn add(home: &Home, config: &mut Config, behaviours: &[(&str, Behaviour)]) {
+    for (name, behaviour) in behaviours {
+        home.add(name);
+        behave(config, name, *behaviour);
     }
 }
 
 #[tokio::test]
 async fn envelopes_come_in_the_order_of_ids_from_the_providers_of_the_query() {
-    let daemon = TestDaemon::start(
-        PLUGIN,
-        &[
-            ("b", Behaviour::Good),
-            ("a", Behaviour::Good),
-            ("c", Behaviour::Good),
-        ],
-    );
-    settle(&daemon, &["a", "b", "c"]).await;
+    let daemon = start_behaving(&[
+        ("b", Behaviour::Good),
+        ("a", Behaviour::Good),
+        ("c", Behaviour::Good),
+    ])
+    .await;
     let expected = pairs(&[
         ("a/a", "a"),
         ("a/b", "a"),
@@ -89,11 +88,7 @@ async fn configuration_cuts_a_realm() {
 
 #[tokio::test]
 async fn a_partial_result_names_the_failed_provider_and_an_uncertain_id_has_no_value() {
-    let daemon = TestDaemon::start(
-        PLUGIN,
-        &[("broken", Behaviour::Fail), ("good", Behaviour::Good)],
-    );
-    settle(&daemon, &["broken", "good"]).await;
+    let daemon = start_behaving(&[("broken", Behaviour::Fail), ("good", Behaviour::Good)]).await;
     let secrets = daemon.get("**").await.expect("a partial result");
     assert_eq!(secrets.envelopes.len(), 2);
     assert_eq!(secrets.failed_providers(), ["broken"]);
@@ -110,11 +105,8 @@ async fn a_partial_result_names_the_failed_provider_and_an_uncertain_id_has_no_v
 /// An impossible time and a repeated id of one provider fail neither the whole result nor a client that reads JSON.
 #[tokio::test]
 async fn a_response_with_impossible_times_can_be_read_by_every_client() {
-    let daemon = TestDaemon::start(
-        PLUGIN,
-        &[("careless", Behaviour::Careless), ("good", Behaviour::Good)],
-    );
-    settle(&daemon, &["careless", "good"]).await;
+    let daemon =
+        start_behaving(&[("careless", Behaviour::Careless), ("good", Behaviour::Good)]).await;
     let expected = pairs(&[("careless/a", "careless"), ("good/a", "good")]);
     assert_eq!(daemon.ids("*/a").await, expected);
     let json = daemon
@@ -133,8 +125,7 @@ async fn a_response_with_impossible_times_can_be_read_by_every_client() {
 
 #[tokio::test]
 async fn a_deadline_of_the_providers_own_is_reported_as_such() {
-    let daemon = TestDaemon::start(PLUGIN, &[("remote", Behaviour::BackendTimedOut)]);
-    settle(&daemon, &["remote"]).await;
+    let daemon = start_behaving(&[("remote", Behaviour::BackendTimedOut)]).await;
     let error = daemon.get("remote/key").await.expect_err("uncertain");
     let failure = the_failure(&error);
     assert_eq!(failure.kind, FailureKind::TimedOut);
@@ -147,13 +138,14 @@ async fn a_deadline_of_the_providers_own_is_reported_as_such() {
 async fn a_failed_required_provider_fails_every_pattern_of_its_realm() {
     let home = Home::new(PLUGIN);
     let mut config = home.config();
-    for (name, behaviour) in [("broken", Behaviour::Fail), ("good", Behaviour::Good)] {
-        home.add(name);
-        behave(&mut config, name, behaviour);
-    }
+    add(
+        &home,
+        &mut config,
+        &[("broken", Behaviour::Fail), ("good", Behaviour::Good)],
+    );
     plugin(&mut config, "broken").required = true;
     let daemon = TestDaemon::with_config(home.into(), config);
-    settle(&daemon, &["broken", "good"]).await;
+    daemon.wait_for_running(&["broken", "good"]).await;
     let error = daemon.get("**").await.expect_err("required");
     assert_eq!(the_failure(&error).name, "broken");
     assert_eq!(daemon.ids("good/*").await.len(), 2);
@@ -163,14 +155,12 @@ async fn a_failed_required_provider_fails_every_pattern_of_its_realm() {
 
 #[tokio::test]
 async fn equal_values_of_equal_rank_are_one_value_of_the_first_name() {
-    let home = std::sync::Arc::new(Home::new(PLUGIN));
+    let home = Arc::new(Home::new(PLUGIN));
     let mut config = home.config();
-    for name in ["left", "right"] {
-        home.add(name);
-        behave(&mut config, name, Behaviour::OwnEverything);
-    }
+    let wide = Behaviour::OwnEverything;
+    add(&home, &mut config, &[("left", wide), ("right", wide)]);
     let daemon = TestDaemon::with_config(home.clone(), config.clone());
-    settle(&daemon, &["left", "right"]).await;
+    daemon.wait_for_running(&["left", "right"]).await;
     assert_eq!(
         daemon.ids("shared/key").await,
         pairs(&[("shared/key", "left")])
@@ -179,7 +169,7 @@ async fn equal_values_of_equal_rank_are_one_value_of_the_first_name() {
 
     plugin(&mut config, "right").priority = Some(1);
     let daemon = TestDaemon::with_config(home, config);
-    settle(&daemon, &["left", "right"]).await;
+    daemon.wait_for_running(&["left", "right"]).await;
     assert_eq!(
         daemon.ids("shared/key").await,
         pairs(&[("shared/key", "right")])
@@ -191,13 +181,14 @@ async fn equal_values_of_equal_rank_are_one_value_of_the_first_name() {
 async fn a_listed_module_decides_and_its_absence_denies_everything() {
     let home = Home::new(PLUGIN);
     let mut config = home.config();
-    for (name, behaviour) in [
-        ("gate", Behaviour::AccessControl),
-        ("good", Behaviour::Good),
-    ] {
-        home.add(name);
-        behave(&mut config, name, behaviour);
-    }
+    add(
+        &home,
+        &mut config,
+        &[
+            ("gate", Behaviour::AccessControl),
+            ("good", Behaviour::Good),
+        ],
+    );
     config
         .access_modules
         .insert("gate".parse().expect("a name"));
@@ -213,13 +204,8 @@ async fn a_listed_module_decides_and_its_absence_denies_everything() {
     assert_eq!(error.code(), keyway_rpc::Code::FailedPrecondition);
     // The executable is replaced by one that never registers.
     daemon.home.remove("gate");
-    symlink("/bin/false", daemon.home.path().join("plugins/gate")).expect("a link");
-    daemon
-        .handle
-        .reload()
-        .await
-        .expect("running")
-        .expect("reloaded");
+    symlink("/bin/false", daemon.home.plugin("gate")).expect("a link");
+    daemon.reload().await;
     let error = daemon.get("good/key").await.expect_err("denied");
     assert!(matches!(error, ResolveError::Denied { .. }), "{error:?}");
     assert!(error.to_string().contains("gate"), "{error}");
@@ -238,15 +224,16 @@ async fn a_plugin_of_an_unsupported_generation_is_stopped_with_advice() {
 async fn the_audit_log_names_caller_id_and_provider_and_never_a_value() {
     let home = Home::new(PLUGIN);
     let mut config = home.config();
-    for (name, behaviour) in [
-        ("gate", Behaviour::AccessControl),
-        ("good", Behaviour::Good),
-    ] {
-        home.add(name);
-        behave(&mut config, name, behaviour);
-    }
-    let log = home.path().join("audit.jsonl");
-    config.audit = Some(keyway_runtime::AuditConfig::new(&log));
+    add(
+        &home,
+        &mut config,
+        &[
+            ("gate", Behaviour::AccessControl),
+            ("good", Behaviour::Good),
+        ],
+    );
+    let log = home.join("audit.jsonl");
+    config.audit = Some(AuditConfig::new(&log));
     let daemon = TestDaemon::with_config(home.into(), config);
     daemon.get("good/key").await.expect("a secret");
     daemon.get("good/denied").await.expect_err("denied");
@@ -272,8 +259,7 @@ async fn the_audit_log_names_caller_id_and_provider_and_never_a_value() {
 
 #[tokio::test]
 async fn an_explained_pattern_judges_each_id_by_the_providers_of_its_realm() {
-    let daemon = TestDaemon::start(PLUGIN, &[("a", Behaviour::Good), ("b", Behaviour::Fail)]);
-    settle(&daemon, &["a", "b"]).await;
+    let daemon = start_behaving(&[("a", Behaviour::Good), ("b", Behaviour::Fail)]).await;
     let path = "/keyway.v1.ManagementService/Explain";
     let explained = daemon.post(path, r#"{"pattern":"**"}"#).await;
     assert!(
@@ -289,8 +275,7 @@ async fn an_explained_pattern_judges_each_id_by_the_providers_of_its_realm() {
 
 #[tokio::test]
 async fn a_caller_that_waits_less_than_a_provider_learns_which_one_is_slow() {
-    let daemon = TestDaemon::start(PLUGIN, &[("slow", Behaviour::Slow)]);
-    settle(&daemon, &["slow"]).await;
+    let daemon = start_behaving(&[("slow", Behaviour::Slow)]).await;
     let daemon_socket = DaemonSocket::at(daemon.address().clone());
     let resolver = Resolver::new(daemon_socket).with_timeout(Duration::from_secs(1));
     let error = resolver.get(&"slow/slow".parse().expect("a pattern")).await;

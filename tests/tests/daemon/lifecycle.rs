@@ -1,25 +1,23 @@
-//! How launched plugins live and end, with real processes. Test names that begin with `l` and a number refer to faults of comparable
-//! systems.
+//! The life of a launched plugin. Test names that begin with `l` and a number refer to faults of comparable systems.
 
+use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use keyway_proto::plugins::v1::RunStatus;
 use keyway_resolver::{FailureKind, ResolveError};
+use keyway_test_support::process::{children, in_group};
+use keyway_test_support::{Process, WAIT_LIMIT, eventually, wait_until};
 use keyway_tests::behaviour::VARIABLE;
-use keyway_tests::daemon::{Home, PATIENCE, behave, plugin, the_failure};
+use keyway_tests::daemon::{Home, behave, plugin, the_failure};
 use keyway_tests::plugin::value_of;
-use keyway_tests::processes::{children, group, wait_until};
 use keyway_tests::{Behaviour, DaemonProcess, TestDaemon};
 
-const PLUGIN: &str = env!("CARGO_BIN_EXE_misbehaving-plugin");
-
-fn start(behaviours: &[(&str, Behaviour)]) -> TestDaemon {
-    TestDaemon::start(PLUGIN, behaviours)
-}
+use crate::common::{DAEMON, PLUGIN};
 
 #[tokio::test]
 async fn a_query_waits_for_a_plugin_that_is_starting() {
-    let daemon = start(&[("good", Behaviour::Good)]);
+    let daemon = TestDaemon::start(PLUGIN, &[("good", Behaviour::Good)]);
     let secrets = daemon.get("good/key").await.expect("a secret");
     assert_eq!(secrets.envelopes.len(), 1);
     assert_eq!(secrets.envelopes[0].value.expose(), value_of("good/key"));
@@ -76,46 +74,40 @@ async fn l05_a_plugin_that_does_not_register_in_time_is_no_candidate() {
     daemon.stop().await;
 }
 
-#[tokio::test]
-async fn l06_a_killed_daemon_leaves_no_process_of_a_plugin_group() {
+#[test]
+fn l06_a_killed_daemon_leaves_no_process_of_a_plugin_group() {
     let home = Home::new(PLUGIN);
     home.add("helped");
     let (variable, behaviour) = (VARIABLE, Behaviour::StartHelper.as_str());
     let text = format!("[plugins.helped]\nenv = {{ {variable} = \"{behaviour}\" }}\n");
     DaemonProcess::configure(&home, &text);
-    let mut daemon = std::process::Command::new(env!("CARGO_BIN_EXE_test-daemon"))
-        .arg(home.path())
-        .spawn()
-        .expect("a daemon");
-    let daemon_pid = i32::try_from(daemon.id()).expect("a pid");
+    let daemon = Process::spawn(Command::new(DAEMON).arg(home.path()));
+    let daemon_pid = daemon.pid().as_raw_nonzero().get();
     // The plugin leads its own group, in which its helper runs.
-    let leader = || {
-        children(daemon_pid)
-            .into_iter()
-            .find(|pid| group(*pid).len() >= 2)
-    };
-    assert!(
-        wait_until(PATIENCE, || leader().is_some()).await,
-        "the plugin and its helper never ran"
-    );
-    let leader = leader().expect("the plugin");
-    daemon.kill().and_then(|()| daemon.wait()).expect("killed");
+    let leader = eventually("the plugin and its helper", || {
+        let children = children(daemon_pid);
+        let leader = children.iter().find(|pid| in_group(**pid).len() >= 2);
+        leader.copied().ok_or(children)
+    });
+    // Dropped, it is killed.
+    drop(daemon);
     // A process that is left runs for minutes.
-    let gone = wait_until(PATIENCE, || group(leader).is_empty()).await;
-    assert!(gone, "left: {:?}", group(leader));
+    wait_until("the end of the plugin's group", || {
+        in_group(leader).is_empty()
+    });
 }
 
 #[tokio::test]
 async fn l10_l11_a_crashed_plugin_is_restarted_and_its_calls_fail_at_once() {
-    let daemon = start(&[("fragile", Behaviour::CrashOnRequest)]);
-    daemon.wait_for("fragile", RunStatus::Running).await;
+    let daemon = TestDaemon::start(PLUGIN, &[("fragile", Behaviour::CrashOnRequest)]);
+    daemon.wait_for_running(&["fragile"]).await;
     let error = daemon.get("fragile/crash").await.expect_err("it crashed");
     let failure = the_failure(&error);
     assert_eq!(
         (failure.name.as_str(), failure.kind),
         ("fragile", FailureKind::Internal)
     );
-    daemon.wait_for("fragile", RunStatus::Running).await;
+    daemon.wait_for_running(&["fragile"]).await;
     assert_eq!(daemon.ids("fragile/key").await.len(), 1);
     daemon.stop().await;
 }
@@ -136,11 +128,11 @@ async fn l12_bad_plugins_do_not_delay_a_query_outside_their_realm() {
         let realm = format!("{name}/**").parse().expect("a pattern");
         plugin(&mut config, name).realm = Some(vec![realm]);
     }
-    std::fs::write(home.path().join("plugins/not-a-program"), "text").expect("a file");
+    home.write("plugins/not-a-program", "text");
     // A query that waits for a bad plugin does not end in time.
-    config.start_timeout = 10 * PATIENCE;
+    config.start_timeout = 10 * WAIT_LIMIT;
     let daemon = TestDaemon::with_config(home.into(), config);
-    let answer = tokio::time::timeout(3 * PATIENCE, daemon.get("good/key")).await;
+    let answer = tokio::time::timeout(3 * WAIT_LIMIT, daemon.get("good/key")).await;
     let secrets = answer.expect("no bad plugin is waited for");
     assert!(secrets.expect("a secret").is_complete());
     daemon.stop().await;
@@ -148,7 +140,7 @@ async fn l12_bad_plugins_do_not_delay_a_query_outside_their_realm() {
 
 #[tokio::test]
 async fn l12_a_daemon_without_plugins_answers_not_found() {
-    let daemon = start(&[]);
+    let daemon = TestDaemon::start(PLUGIN, &[]);
     let error = daemon.get("any/thing").await.expect_err("nothing there");
     assert!(matches!(error, ResolveError::NotFound { .. }), "{error:?}");
     daemon.stop().await;
@@ -156,14 +148,14 @@ async fn l12_a_daemon_without_plugins_answers_not_found() {
 
 #[tokio::test]
 async fn l18_a_flood_on_standard_error_does_not_block_a_plugin() {
-    let daemon = start(&[("chatty", Behaviour::HugeStderr)]);
+    let daemon = TestDaemon::start(PLUGIN, &[("chatty", Behaviour::HugeStderr)]);
     assert_eq!(daemon.ids("chatty/key").await.len(), 1);
     daemon.stop().await;
 }
 
 #[tokio::test]
 async fn a_disabled_plugin_is_no_candidate_also_after_a_restart_of_the_daemon() {
-    let home = std::sync::Arc::new(Home::new(PLUGIN));
+    let home = Arc::new(Home::new(PLUGIN));
     home.add("good");
     let daemon = TestDaemon::with_config(home.clone(), home.config());
     assert_eq!(daemon.ids("good/key").await.len(), 1);

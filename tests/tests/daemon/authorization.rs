@@ -1,22 +1,18 @@
 //! Who may do what: other users, processes of other namespaces, and what a launched plugin starts.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::Stdio;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use keyway_local::Address;
 use keyway_proto::plugins::v1::RunStatus;
-use keyway_tests::daemon::{Home, PATIENCE, plugin};
-use keyway_tests::requirements::{has, has_root_and};
+use keyway_test_support::{Process, WAIT_LIMIT, require};
+use keyway_tests::daemon::{Home, plugin};
 use keyway_tests::script::{Script, Turn, Via};
 use keyway_tests::{DaemonProcess, TestDaemon};
 
-const PLUGIN: &str = env!("CARGO_BIN_EXE_misbehaving-plugin");
-const DAEMON: &str = env!("CARGO_BIN_EXE_test-daemon");
-
-const ID: &str = "db/password";
+use crate::common::{DAEMON, ID, PLUGIN, provider, provider_of};
 
 /// Runs a program as another user without capabilities.
 const AS_READER: &[&str] = &[
@@ -54,17 +50,14 @@ const OWNER_ONLY: &[&str] = &[
     "inspect", "status", "enable", "disable", "trust", "untrust", "reload", "stop", "hijack",
 ];
 
-fn vault() -> Script {
-    Script {
-        pattern: Some("db/**".into()),
-        secrets: Some(BTreeMap::from([(ID.to_owned(), "right".to_owned())])),
-        ..Script::default()
-    }
+/// Whether this is root and a program is installed.
+fn has_root_and(program: &str) -> bool {
+    require::has_root() && require::has_program(program)
 }
 
 fn home() -> Arc<Home> {
     let home = Home::new(PLUGIN);
-    home.play("vault", &vault());
+    home.play("vault", &provider("right"));
     home.into()
 }
 
@@ -76,7 +69,7 @@ async fn a_listed_uid_reads_and_does_not_administrate() {
     let home = home();
     std::os::unix::fs::symlink("/bin/false", home.plugin("broken")).expect("a link");
     DaemonProcess::configure(&home, &format!("allow_uids = [{READER}]\n"));
-    let daemon = DaemonProcess::start(DAEMON, home, &[], 0).await;
+    let daemon = DaemonProcess::start(DAEMON, home, &[], 0);
     daemon.wait_for("ok", "get", ID).await;
     for (method, argument) in METHODS {
         let expected = if OWNER_ONLY.contains(method) {
@@ -105,31 +98,22 @@ async fn a_uid_that_is_not_listed_is_closed_and_a_removed_one_loses_its_connecti
     let home = home();
     let allowed = format!("allow_uids = [{READER}]\n");
     DaemonProcess::configure(&home, &allowed);
-    let daemon = DaemonProcess::start(DAEMON, home, &[], 0).await;
+    let mut daemon = DaemonProcess::start(DAEMON, home, &[], 0);
     daemon.wait_for("ok", "get", ID).await;
     let stranger = ["setpriv", "--reuid=4712", "--regid=4712", "--clear-groups"];
     for (method, argument) in METHODS {
         let reply = daemon.call_as(&stranger, method, argument).await;
         assert_eq!(reply.outcome(), "closed", "{method}: {reply:?}");
     }
-    let mut reader = daemon
-        .connect_as(AS_READER)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("a reader");
-    let mut output = BufReader::new(reader.stdout.take().expect("a pipe"));
+    let mut reader = Process::spawn(daemon.connect_as(AS_READER).stdout(Stdio::piped()));
+    let mut output = BufReader::new(reader.stdout());
     let mut line = String::new();
     output.read_line(&mut line).expect("a line");
     assert_eq!(line, "connected\n");
     DaemonProcess::configure(&daemon.home, "allow_uids = []\n");
-    daemon.reload().await;
-    // The process ends with its connection; until then its output does not.
-    let ended = tokio::task::spawn_blocking(move || {
-        let read = output.read_to_string(&mut String::new());
-        read.and_then(|_| reader.wait())
-    });
-    let ended = tokio::time::timeout(PATIENCE, ended).await;
-    ended.expect("disconnected").expect("joined").expect("read");
+    daemon.reload();
+    // The process ends with its connection.
+    assert!(reader.wait().success());
     let reply = daemon.call_as(AS_READER, "get", ID).await;
     assert_eq!(reply.outcome(), "closed", "{reply:?}");
 }
@@ -144,7 +128,7 @@ async fn root_is_closed_unless_it_is_listed_and_then_only_reads() {
         let home = home();
         // The file of the plugin has to belong to the daemon's user or to root.
         DaemonProcess::configure(&home, configured);
-        let daemon = DaemonProcess::start(DAEMON, home, AS_READER, READER).await;
+        let daemon = DaemonProcess::start(DAEMON, home, AS_READER, READER);
         let as_owner = daemon.call_as(AS_READER, "version", "").await;
         assert!(as_owner.is_ok(), "{as_owner:?}\n{}", daemon.log());
         assert_eq!(daemon.call("version", "").await.outcome(), expected);
@@ -162,7 +146,7 @@ async fn a_caller_of_another_pid_namespace_reads_at_a_path_alone() {
     let contained = ["unshare", "--pid", "--fork", "--kill-child"];
     for is_allowed in [false, true] {
         let home = home();
-        let path = home.path().join("daemon.sock");
+        let path = home.socket();
         let name = home.path().file_name().expect("a name").to_string_lossy();
         let abstract_address: Address = format!("@keyway-tests/{name}").parse().expect("a name");
         DaemonProcess::configure(
@@ -172,7 +156,7 @@ async fn a_caller_of_another_pid_namespace_reads_at_a_path_alone() {
                 path.display()
             ),
         );
-        let daemon = DaemonProcess::start(DAEMON, home, &[], 0).await;
+        let daemon = DaemonProcess::start(DAEMON, home, &[], 0);
         daemon.wait_for("ok", "get", ID).await;
         for address in [daemon.address(), abstract_address.clone()] {
             let outside = daemon.call_at(&address, &[], "plugins", "").await;
@@ -202,27 +186,20 @@ async fn a_caller_of_another_pid_namespace_reads_at_a_path_alone() {
 }
 
 /// The overflow uid stands for every user without a mapping, so it equals no user, the daemon's own included.
-#[tokio::test]
-async fn a_daemon_without_a_mapping_of_its_uid_serves_no_user() {
+#[test]
+fn a_daemon_without_a_mapping_of_its_uid_does_not_start() {
     if !has_root_and("unshare") {
         return;
     }
-    let probe = std::process::Command::new("unshare")
-        .args(["--user", "true"])
-        .status();
-    if !has(
-        "user namespaces",
-        probe.is_ok_and(|status| status.success()),
+    if !require::can_run(
+        "unshare --user",
+        Command::new("unshare").args(["--user", "true"]),
     ) {
         return;
     }
-    let daemon = DaemonProcess::start(DAEMON, home(), &["unshare", "--user"], 0).await;
-    for wrapper in [&[][..], AS_READER] {
-        for (method, argument) in [("get", ID), ("version", ""), ("reload", "")] {
-            let reply = daemon.call_as(wrapper, method, argument).await;
-            assert_eq!(reply.outcome(), "closed", "{method}: {reply:?}");
-        }
-    }
+    let error = DaemonProcess::try_start(DAEMON, home(), &["unshare", "--user"], 0);
+    let error = error.expect_err("refused");
+    assert!(error.log.contains("user namespace"), "{error}");
 }
 
 /// What a launched plugin and the processes that it starts may do, before and after its registration.
@@ -259,7 +236,7 @@ async fn a_launched_plugin_does_not_administrate_and_reads_nothing() {
         };
         home.play("evil", &evil);
         let mut config = home.config();
-        config.start_timeout = PATIENCE;
+        config.start_timeout = WAIT_LIMIT;
         let daemon = TestDaemon::with_config(Arc::clone(&home), config);
         let events = home.wait_for_events("evil", "turn", n_turns).await;
         for event in &events {
@@ -297,7 +274,7 @@ async fn a_plugin_resolves_what_its_configuration_permits_also_while_it_starts()
     };
     home.play("asking", &asking);
     let mut config = home.config();
-    config.start_timeout = PATIENCE;
+    config.start_timeout = WAIT_LIMIT;
     plugin(&mut config, "asking").may_resolve = vec![ID.parse().expect("an id")];
     let daemon = TestDaemon::with_config(Arc::clone(&home), config);
     let events = home.wait_for_events("asking", "turn", 6).await;
@@ -335,12 +312,11 @@ async fn reserved_ids_are_neither_resolved_nor_listed() {
     let reserved = "keyway/manage/disable/vault";
     let wide = Script {
         pattern: Some("**".into()),
-        secrets: Some(BTreeMap::from([
-            (reserved.to_owned(), "never".to_owned()),
-            ("keyway/write/x".to_owned(), "never".to_owned()),
-            ("keyway/other".to_owned(), "fine".to_owned()),
-        ])),
-        ..Script::default()
+        ..provider_of(&[
+            (reserved, "never"),
+            ("keyway/write/x", "never"),
+            ("keyway/other", "fine"),
+        ])
     };
     home.play("wide", &wide);
     let config = home.config();
@@ -364,21 +340,20 @@ async fn reserved_ids_are_neither_resolved_nor_listed() {
     daemon.stop().await;
 }
 
-/// A request that waits must not outlive the plugin whose process sent it.
 #[tokio::test]
-async fn a_plugin_that_asks_while_it_starts_is_ended_at_its_start_timeout() {
+async fn a_plugin_that_does_not_register_is_stopped_at_its_start_timeout() {
     let home = home();
-    let mut stuck = Script {
+    let stuck = Script {
+        pattern: Some("stuck/**".into()),
         holds_registration: true,
         ..Script::default()
     };
-    stuck.pattern = Some("stuck/**".into());
     home.play("stuck", &stuck);
     let mut config = home.config();
     config.start_timeout = Duration::from_millis(300);
     let daemon = TestDaemon::with_config(home, config);
     // A query of another program waits for the first start, at most until that has failed.
-    let value = tokio::time::timeout(PATIENCE, daemon.value(ID)).await;
+    let value = tokio::time::timeout(WAIT_LIMIT, daemon.value(ID)).await;
     assert_eq!(value.expect("in time").expect("a value"), "right");
     daemon.stop().await;
 }

@@ -1,15 +1,14 @@
-//! The log lines of failed requests.
+//! The log lines of failed calls.
 
 use std::time::Duration;
 
-use keyway_proto::plugins::v1::RunStatus;
 use keyway_proto::resolver::v1::{GetSecretsRequest, ResolverServiceClient};
 use keyway_rpc::{Code, Request};
 use keyway_test_support::log::Log;
 use keyway_tests::daemon::{Home, behave, plugin};
 use keyway_tests::{Behaviour, TestDaemon};
 
-const PLUGIN: &str = env!("CARGO_BIN_EXE_misbehaving-plugin");
+use crate::common::PLUGIN;
 
 #[tokio::test]
 async fn a_caller_that_gives_up_leaves_no_warning_and_a_slow_provider_leaves_one() {
@@ -20,7 +19,7 @@ async fn a_caller_that_gives_up_leaves_no_warning_and_a_slow_provider_leaves_one
     behave(&mut config, "slow", Behaviour::Slow);
     plugin(&mut config, "slow").timeout = Some(Duration::from_secs(2));
     let daemon = TestDaemon::with_config(home.into(), config);
-    daemon.wait_for("slow", RunStatus::Running).await;
+    daemon.wait_for_running(&["slow"]).await;
     let ask = || {
         let pattern = Some("slow/slow".to_owned());
         Request::new(GetSecretsRequest { pattern })

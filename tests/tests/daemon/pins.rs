@@ -1,41 +1,25 @@
 //! Pinned executables: what may run, what a refusal looks like, and what it means for queries.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use keyway_proto::keyway::v1::PluginState;
-use keyway_proto::plugins::v1::RunStatus;
 use keyway_resolver::{FailureKind, ResolveError};
 use keyway_rpc::Code;
 use keyway_runtime::{AuditConfig, Config, Sha256};
 use keyway_test_support::log::Log;
+use keyway_test_support::set_mode;
 use keyway_tests::TestDaemon;
 use keyway_tests::daemon::{Home, plugin, the_failure};
-use keyway_tests::script::Script;
 
-const PLUGIN: &str = env!("CARGO_BIN_EXE_misbehaving-plugin");
+use crate::common::{ID, PLUGIN, pair};
 
-const ID: &str = "db/password";
-
-fn provider(value: &str) -> Script {
-    Script {
-        pattern: Some("db/**".into()),
-        secrets: Some([(ID.to_owned(), value.to_owned())].into()),
-        ..Script::default()
-    }
-}
-
-/// A home with `hi`, which ranks first, and `lo`, and the path of its audit log.
-fn pair() -> (Arc<Home>, Config, PathBuf) {
-    let home = Home::new(PLUGIN);
-    let mut config = home.config();
-    home.play("hi", &provider("right"));
-    home.play("lo", &provider("lower"));
-    plugin(&mut config, "hi").priority = Some(10);
-    let audit = home.path().join("audit.jsonl");
+/// [`pair`] with an audit log, and the path of the log.
+fn audited_pair() -> (Arc<Home>, Config, PathBuf) {
+    let (home, mut config) = pair();
+    let audit = home.join("audit.jsonl");
     config.audit = Some(AuditConfig::new(&audit));
-    (home.into(), config, audit)
+    (home, config, audit)
 }
 
 fn checksum() -> Sha256 {
@@ -44,8 +28,8 @@ fn checksum() -> Sha256 {
 
 #[tokio::test]
 async fn a_mismatch_is_refused_logged_audited_and_not_retried() {
-    let kept = Log::capture();
-    let (home, mut config, audit) = pair();
+    let log = Log::capture();
+    let (home, mut config, audit) = audited_pair();
     plugin(&mut config, "lo").sha256 = Some(checksum());
     let hi = plugin(&mut config, "hi");
     hi.sha256 = Some(Sha256::of(b"another file"));
@@ -54,7 +38,7 @@ async fn a_mismatch_is_refused_logged_audited_and_not_retried() {
     let status = daemon.wait_for_state("hi", PluginState::Refused).await;
     let message = status.message();
     assert!(!message.is_empty() && message.len() <= 160, "{message:?}");
-    daemon.wait_for("lo", RunStatus::Running).await;
+    daemon.wait_for_running(&["lo"]).await;
     let error = daemon.value(ID).await.expect_err("uncertain");
     let failure = the_failure(&error);
     assert_eq!(
@@ -64,19 +48,19 @@ async fn a_mismatch_is_refused_logged_audited_and_not_retried() {
     let error = daemon.set_enabled("hi", true).await.expect_err("refused");
     assert_eq!(error.code(), Code::FailedPrecondition);
     assert!(error.message().contains("refused"), "{error}");
-    let errors = kept.with("plugin refused");
+    let errors = log.with("plugin refused");
     assert!(
         errors.iter().all(|line| line.starts_with("ERROR")),
         "{errors:?}"
     );
-    // Once at the start and once for `enable`: it is not retried by itself.
+    // Once at the start and once for `enable`: the daemon does not retry.
     assert_eq!(errors.len(), 2, "{errors:?}");
     let text = std::fs::read_to_string(&audit).expect("the audit log");
     let refusals = text
         .lines()
         .filter(|line| line.contains(r#""action":"refuse""#) && line.contains(r#""hi""#));
     assert!(refusals.count() >= 1, "{text}");
-    // Without it, the lower provider answers.
+    // Without it, the lower provider decides.
     daemon.set_enabled("hi", false).await.expect("disabled");
     assert_eq!(daemon.value(ID).await.expect("a value"), "lower");
     daemon.stop().await;
@@ -84,7 +68,7 @@ async fn a_mismatch_is_refused_logged_audited_and_not_retried() {
 
 #[tokio::test]
 async fn a_pinned_file_that_changes_while_it_runs_is_refused_and_leaves_no_value() {
-    let (home, mut config, _) = pair();
+    let (home, mut config) = pair();
     home.remove("hi");
     home.copy("hi");
     config.watch = false;
@@ -93,11 +77,11 @@ async fn a_pinned_file_that_changes_while_it_runs_is_refused_and_leaves_no_value
     }
     let daemon = TestDaemon::with_config(Arc::clone(&home), config);
     assert_eq!(daemon.value(ID).await.expect("a value"), "right");
-    let other = home.path().join("other");
+    let other = home.join("other");
     let mut bytes = std::fs::read(PLUGIN).expect("the plugin");
     bytes.push(0);
     std::fs::write(&other, bytes).expect("written");
-    std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    set_mode(&other, 0o755);
     std::fs::rename(&other, home.plugin("hi")).expect("moved");
     daemon.reload().await;
     daemon.wait_for_state("hi", PluginState::Refused).await;
@@ -111,9 +95,7 @@ async fn a_pinned_script_runs_by_its_own_bytes() {
     let home = Home::new(PLUGIN);
     let mut config = home.config();
     let script = format!("#!/bin/sh\nexec {PLUGIN}\n");
-    let path = home.plugin("script");
-    std::fs::write(&path, &script).expect("written");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    home.install_script("script", &script);
     plugin(&mut config, "script").sha256 = Some(Sha256::of(script.as_bytes()));
     let daemon = TestDaemon::with_config(home.into(), config);
     assert_eq!(daemon.ids("script/key").await.len(), 1);
@@ -126,11 +108,11 @@ async fn a_pinned_script_runs_by_its_own_bytes() {
 
 #[tokio::test]
 async fn a_plugin_without_a_pin_is_untrusted_or_refused_until_it_is_trusted() {
-    let (home, mut config, _) = pair();
+    let (home, mut config) = pair();
     plugin(&mut config, "lo").sha256 = Some(checksum());
     home.add("fresh");
     let daemon = TestDaemon::with_config(home, config);
-    daemon.wait_for("lo", RunStatus::Running).await;
+    daemon.wait_for_running(&["lo"]).await;
     // `hi` has a table and no pin.
     let refused = daemon.wait_for_state("hi", PluginState::Refused).await;
     assert!(
@@ -169,18 +151,18 @@ async fn a_plugin_without_a_pin_is_untrusted_or_refused_until_it_is_trusted() {
 
 #[tokio::test]
 async fn a_plugin_file_that_another_user_can_write_is_refused_with_the_command() {
-    let (home, mut config, _) = pair();
+    let (home, mut config) = pair();
     home.remove("hi");
     home.copy("hi");
     plugin(&mut config, "hi").realm = Some(vec!["db/**".parse().expect("a pattern")]);
     let path = home.plugin("hi");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).expect("a mode");
+    set_mode(&path, 0o777);
     let daemon = TestDaemon::with_config(home, config);
     let refused = daemon.wait_for_state("hi", PluginState::Refused).await;
     assert!(refused.message().contains("chmod"), "{refused:?}");
     let error = daemon.value(ID).await.expect_err("uncertain");
     assert_eq!(the_failure(&error).kind, FailureKind::Refused, "{error}");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    set_mode(&path, 0o755);
     daemon.set_enabled("hi", true).await.expect("enabled");
     assert_eq!(daemon.value(ID).await.expect("a value"), "right");
     daemon.stop().await;

@@ -1,0 +1,104 @@
+//! Calls in flight at one provider: how many, which queries share one, and how long a response is cached.
+
+use std::time::Duration;
+
+use keyway_resolver::FailureKind;
+use keyway_test_support::wait::asynchronous::eventually;
+use keyway_tests::TestDaemon;
+use keyway_tests::daemon::{plugin, the_failure};
+use keyway_tests::script::{Answer, Description};
+
+use crate::common::{ID, answering, home_with, n_calls, provider, start_with};
+
+#[tokio::test]
+async fn a_provider_that_takes_no_more_calls_is_busy() {
+    let mut slow = provider("right");
+    slow.description = Some(Description {
+        concurrency: Some(1),
+        ..Description::default()
+    });
+    slow.answer = Answer::Hold;
+    let (home, mut config) = home_with(&[("hi", 10, slow), ("lo", 0, provider("lower"))]);
+    plugin(&mut config, "hi").timeout = Some(Duration::from_secs(1));
+    let daemon = TestDaemon::with_config(home, config);
+    daemon.wait_for_running(&["hi"]).await;
+    let second = async {
+        daemon.home.wait_for_events("hi", "asked", 1).await;
+        daemon.value(ID).await
+    };
+    let (first, second) = tokio::join!(daemon.value(ID), second);
+    assert_eq!(
+        the_failure(&first.expect_err("late")).kind,
+        FailureKind::TimedOut
+    );
+    let second = second.expect_err("uncertain");
+    assert!(
+        matches!(
+            the_failure(&second).kind,
+            FailureKind::Busy | FailureKind::TimedOut
+        ),
+        "{second:?}"
+    );
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn equal_requests_in_flight_share_one_call_only_where_the_provider_says_so() {
+    for is_shareable in [true, false] {
+        let mut held = answering(Answer::Hold);
+        held.description = Some(Description {
+            shareable: is_shareable,
+            ..Description::default()
+        });
+        let daemon = start_with(&[("hi", 0, held)]).await;
+        let release = async {
+            daemon
+                .wait_for_status("hi", |status| status.requests() == 3)
+                .await;
+            daemon.home.wait_for_events("hi", "asked", 1).await;
+        };
+        let value = || daemon.value(ID);
+        {
+            let mut others = std::pin::pin!(futures::future::join(value(), value()));
+            // The first caller leaves at the end of this wait.
+            tokio::select! {
+                biased;
+                _ = value() => panic!("answered early"),
+                _ = &mut others => panic!("answered early"),
+                () = release => {}
+            }
+            daemon.home.change("hi", &provider("right"));
+            let (first, second) = others.await;
+            assert_eq!(first.expect("a value"), "right");
+            assert_eq!(second.expect("a value"), "right");
+        }
+        let n_asked = n_calls(&daemon, "hi");
+        assert_eq!(n_asked == 1, is_shareable, "{n_asked} calls");
+        daemon.stop().await;
+    }
+}
+
+/// The provider fails meanwhile, which does not extend the life of its response.
+#[tokio::test]
+async fn a_cached_response_is_the_value_until_it_expires_and_then_uncertain() {
+    let (home, mut config) =
+        home_with(&[("hi", 10, provider("right")), ("lo", 0, provider("lower"))]);
+    plugin(&mut config, "hi").cache_ttl = Some(Duration::from_secs(1));
+    let daemon = TestDaemon::with_config(home, config);
+    assert_eq!(daemon.value(ID).await.expect("a value"), "right");
+    daemon
+        .home
+        .change("hi", &answering(Answer::Code("internal".into())));
+    let error = eventually("the end of the cached response", async || {
+        match daemon.value(ID).await {
+            Err(error) => Ok(error),
+            Ok(value) => {
+                assert_eq!(value, "right");
+                Err(value)
+            }
+        }
+    })
+    .await;
+    assert_eq!(the_failure(&error).name, "hi");
+    daemon.stop().await;
+}

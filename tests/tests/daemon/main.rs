@@ -1,0 +1,21 @@
+//! The daemon with plugins that are real processes: which value a query gets, what a caller may do, and how plugins live and fail.
+//!
+//! One binary for all of it, because each binary links the whole daemon.
+
+mod common;
+
+mod access_modules;
+mod authorization;
+mod certainty;
+mod external;
+mod external_admission;
+mod failures;
+mod in_flight;
+mod interactive;
+mod lifecycle;
+mod log;
+mod pins;
+mod plugin_files;
+mod reload;
+mod replacement;
+mod resolution;
