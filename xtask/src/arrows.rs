@@ -67,7 +67,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "keyway-secrets",
         ],
     ),
-    ("xtask", &["keyway-rpc-build"]),
+    ("xtask", &["keyway-rpc-build", "keyway-test-support"]),
 ];
 
 /// What must not be anywhere below a crate, however it came there: the crate, its features, the forbidden names.

@@ -1,25 +1,34 @@
-//! What the live interop tests share: the programs of both sides, started and
-//! watched.
+//! The programs of both sides, for the live interop tests.
 //!
-//! [`go_programs`] builds the Go peers of `interop/go`; without Go it says so
-//! loudly and the test is skipped, unless `KEYWAY_REQUIRE_ALL=1` makes that a
-//! failure. [`Home`] is a throw-away home of one engine, [`Daemon`] a
-//! `keyway serve` in it, [`Peer`] a Go program with its report.
+//! [`go_programs`] builds the Go peers of `interop/go`. Without Go the test is skipped, unless `KEYWAY_REQUIRE_ALL=1` makes that a
+//! failure. [`Home`] is a temporary home, [`Daemon`] a `keyway serve` in it, [`Peer`] a Go program with its report.
 
 #![forbid(unsafe_code)]
 
 mod daemon;
 mod demo;
 mod guard;
-mod home;
 mod peer;
 mod programs;
-mod wait;
 
 pub use daemon::Daemon;
 pub use demo::{Demo, value as demo_value};
 pub use guard::Guard;
-pub use home::Home;
+pub use keyway_test_support::Home;
 pub use peer::{Peer, Report};
 pub use programs::{GoPrograms, go_programs, keyway, rust_program};
-pub use wait::{wait_for_end, wait_until};
+
+/// Runs a test on one thread, as a plugin process does, for at most ten minutes.
+///
+/// # Panics
+///
+/// If the test does not end in time.
+pub fn block_on(test: impl Future<Output = ()>) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let limit = std::time::Duration::from_secs(600);
+        let ended = tokio::time::timeout(limit, test).await;
+        ended.expect("the test ends within ten minutes");
+    });
+}

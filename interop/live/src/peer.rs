@@ -2,17 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use keyway_test_support::wait::eventually_within;
+use keyway_test_support::{Home, Process, eventually};
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::home::log;
 use crate::programs::GoPrograms;
-use crate::wait::{wait_for_end, wait_until};
 
-/// How long a Go program may take for all that it does: a hundred times what it needs, since a machine that tests
-/// may be busy with other things.
+/// The bound of all that a Go program does: a hundred times what it needs, because the machine may be busy.
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// The JSON lines of a program.
@@ -33,6 +33,21 @@ impl Report {
         }
     }
 
+    /// Reads the file of a program that is about to end, once it has its summary.
+    ///
+    /// # Panics
+    ///
+    /// If the summary is not written in time.
+    pub fn read_to_end(path: &Path) -> Self {
+        eventually(&format!("the summary of {}", path.display()), || {
+            let report = Self::read(path);
+            match report.event("summary") {
+                Some(_) => Ok(report),
+                None => Err(report),
+            }
+        })
+    }
+
     /// The first event of a name.
     pub fn event(&self, name: &str) -> Option<&Value> {
         self.events.iter().find(|event| event["event"] == name)
@@ -45,11 +60,11 @@ impl Report {
             .filter(move |event| event["event"] == name)
     }
 
-    /// The last line of a program that came to its end.
+    /// The last line of a program that ended by itself.
     ///
     /// # Panics
     ///
-    /// When there is none.
+    /// If there is none.
     pub fn summary(&self) -> &Value {
         let summary = self.event("summary");
         summary.unwrap_or_else(|| panic!("the program wrote no summary: {self}"))
@@ -59,14 +74,14 @@ impl Report {
     ///
     /// # Panics
     ///
-    /// When something failed, or nothing was asked.
+    /// If something failed, or there was no request.
     pub fn passed(&self) -> &Value {
         let summary = self.summary();
         let failures = summary["failures"].as_array().map_or(1, Vec::len);
-        assert_eq!(failures, 0, "the Go side saw failures: {self}");
+        assert_eq!(failures, 0, "the Go side reported failures: {self}");
         assert!(
             summary["requests"].as_u64() > Some(0),
-            "nothing was asked: {self}"
+            "no request was made: {self}"
         );
         summary
     }
@@ -80,52 +95,49 @@ impl std::fmt::Display for Report {
     }
 }
 
-/// A running Go program. It is killed when dropped.
+/// A running Go program. Dropped, it is killed.
 #[derive(Debug)]
 pub struct Peer {
     name: String,
-    child: Child,
+    process: Process,
     report: PathBuf,
 }
 
 impl Peer {
-    /// Starts a Go program that writes its report into `folder`.
+    /// Starts a Go program that writes its report into a home.
     ///
     /// # Panics
     ///
-    /// When it cannot be started.
-    pub fn start(go: &GoPrograms, name: &str, folder: &Path, arguments: &[&str]) -> Self {
-        Self::start_in(Command::new(go.path(name)), name, folder, arguments)
+    /// If it cannot be started.
+    pub fn start(go: &GoPrograms, name: &str, home: &Home, arguments: &[&str]) -> Self {
+        Self::start_in(Command::new(go.path(name)), name, home, arguments)
     }
 
     /// As [`Peer::start`], with a prepared command.
     ///
     /// # Panics
     ///
-    /// When it cannot be started.
-    pub fn start_in(mut command: Command, name: &str, folder: &Path, arguments: &[&str]) -> Self {
+    /// If it cannot be started.
+    pub fn start_in(mut command: Command, name: &str, home: &Home, arguments: &[&str]) -> Self {
         let report = (0..)
-            .map(|number| folder.join(format!("{name}-{number}.jsonl")))
+            .map(|number| home.join(format!("{name}-{number}.jsonl")))
             .find(|path| !path.exists())
             .expect("some number is free");
-        fs::write(&report, "").expect("the folder is ours");
-        let child = command
+        fs::write(&report, "").expect("a report");
+        command
             .arg("-report")
             .arg(&report)
             .args(arguments)
             .stdin(Stdio::null())
-            .stderr(log(folder, name))
-            .spawn()
-            .unwrap_or_else(|e| panic!("{name} cannot be started: {e}"));
-        let name = name.to_owned();
+            .stderr(home.log(name));
         Self {
-            name,
-            child,
+            name: name.to_owned(),
+            process: Process::spawn(&mut command),
             report,
         }
     }
 
-    /// What the program has reported up to now.
+    /// What the program has reported so far.
     pub fn report(&self) -> Report {
         Report::read(&self.report)
     }
@@ -134,47 +146,34 @@ impl Peer {
     ///
     /// # Panics
     ///
-    /// When the event does not come, or the program ends before.
+    /// If the event does not come, or the program ends before.
     pub fn wait_for(&mut self, event: &str) -> Value {
         let name = format!("{event:?} of {}", self.name);
-        wait_until(&name, LIMIT, || {
-            let ended = self
-                .child
-                .try_wait()
-                .expect("a child of ours can be waited for");
-            let found = self.report().event(event).cloned();
+        eventually_within(LIMIT, &name, || {
+            let has_ended = self.process.try_wait().is_some();
+            let report = self.report();
+            let found = report.event(event).cloned();
             assert!(
-                found.is_some() || ended.is_none(),
-                "{} ended before {event:?}: {}",
-                self.name,
-                self.report()
+                found.is_some() || !has_ended,
+                "{} ended before {event:?}: {report}",
+                self.name
             );
-            found
+            found.ok_or(report)
         })
     }
 
-    /// Asks the program to end.
-    ///
-    /// # Panics
-    ///
-    /// When it has ended already.
+    /// Sends SIGTERM to the program.
     pub fn terminate(&self) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status();
-        assert!(
-            sent.expect("`kill` exists").success(),
-            "{} is gone already",
-            self.name
-        );
+        self.process.signal(Signal::TERM);
     }
 
     /// Waits for the program's end, which must be a success with requests.
     ///
     /// # Panics
     ///
-    /// When a check of the program failed, or nothing was asked.
+    /// If a check of the program failed, or there was no request.
     pub fn passed(mut self) -> Report {
-        let status = wait_for_end(&self.name, &mut self.child, LIMIT);
+        let status = self.process.wait_within(LIMIT);
         let report = self.report();
         assert!(
             status.success(),
@@ -183,13 +182,5 @@ impl Peer {
         );
         report.passed();
         report
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // It has ended already when the test waited for it.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use keyway_test_support::require;
+
 /// The built Go programs.
 #[derive(Debug, Clone)]
 pub struct GoPrograms {
@@ -19,40 +21,22 @@ impl GoPrograms {
     }
 }
 
-/// The Go programs, built once. `None` means that there is no Go: it was said,
-/// and the test has nothing to do.
+/// The Go programs, built once. `None` without Go: the test is skipped.
 ///
 /// # Panics
 ///
-/// When the programs do not build, and when Go is missing although
-/// `KEYWAY_REQUIRE_ALL` is `1`.
+/// If the programs do not build, and if Go is missing although `KEYWAY_REQUIRE_ALL` is `1`.
 pub fn go_programs() -> Option<GoPrograms> {
     static BUILT: OnceLock<Option<GoPrograms>> = OnceLock::new();
     let built = BUILT.get_or_init(build_go).clone();
-    if built.is_none() {
-        let required = std::env::var("KEYWAY_REQUIRE_ALL").is_ok_and(|value| value == "1");
-        assert!(
-            !required,
-            "Go is missing, and KEYWAY_REQUIRE_ALL=1 allows no skip"
-        );
-        say("SKIPPED: needs Go (https://go.dev/dl); the interop tests did not run");
-    }
-    built
-}
-
-/// Says something that the test runner must not capture.
-fn say(message: &str) {
-    use std::io::Write as _;
-    // Without a standard error there is nobody to tell.
-    let _ = writeln!(std::io::stderr().lock(), "\n*** {message} ***");
+    require::has("Go (https://go.dev/dl)", built.is_some()).then_some(built)?
 }
 
 fn build_go() -> Option<GoPrograms> {
     Command::new("go").arg("version").output().ok()?;
     let folder = target_folder().join("interop-go");
     fs::create_dir_all(&folder).expect("the target folder can be written");
-    // Test binaries may run at the same time; an executable that is being
-    // written cannot be started.
+    // Test binaries may run at the same time, and an executable that is being written cannot be started.
     let lock = File::create(folder.join(".lock")).expect("the target folder can be written");
     lock.lock().expect("a file of ours can be locked");
     let built = Command::new("go")
@@ -61,7 +45,7 @@ fn build_go() -> Option<GoPrograms> {
         .arg(format!("{}/", folder.display()))
         .arg("./cmd/...")
         .output()
-        .expect("go was there a moment ago");
+        .expect("go runs");
     let errors = String::from_utf8_lossy(&built.stderr);
     assert!(
         built.status.success(),
@@ -70,8 +54,7 @@ fn build_go() -> Option<GoPrograms> {
     Some(GoPrograms { folder })
 }
 
-/// Where cargo puts what it builds: the folder of this program, or above this
-/// test binary's `deps`.
+/// The folder of programs that cargo built: that of this program, or the one above a test binary's `deps`.
 fn profile_folder() -> PathBuf {
     let program = std::env::current_exe().expect("a process knows its executable");
     let folder = program.parent().expect("a program lies in a folder");
@@ -95,7 +78,7 @@ fn target_folder() -> PathBuf {
 ///
 /// # Panics
 ///
-/// When it does not build.
+/// If it does not build.
 pub fn keyway() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT
@@ -111,7 +94,7 @@ const PREBUILT: &str = "KEYWAY_PREBUILT";
 ///
 /// # Panics
 ///
-/// When it does not build, and when it is in none of the folders.
+/// If it does not build, and if it is in none of the folders.
 pub fn rust_program(package: &str, name: &str) -> PathBuf {
     if let Some(folders) = std::env::var_os(PREBUILT) {
         return std::env::split_paths(&folders)

@@ -5,7 +5,7 @@ use std::process::{Child, Output};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use keyway_interop::{GoPrograms, Home, Peer, Report, demo_value, go_programs, keyway};
+use keyway_interop::{GoPrograms, Home, Peer, Report, block_on, demo_value, go_programs, keyway};
 use keyway_resolver::{Address, DaemonSocket, Pattern, ResolveError, Resolver};
 use tokio::task::JoinSet;
 
@@ -17,20 +17,9 @@ fn start(go: &GoPrograms, home: &Home, arguments: &[&str]) -> Peer {
     let socket = home.socket();
     let mut all = vec!["-listen", socket.to_str().expect("the path is text")];
     all.extend(arguments);
-    let mut daemon = Peer::start(go, "daemon", &home.path(""), &all);
+    let mut daemon = Peer::start(go, "daemon", &home, &all);
     daemon.wait_for("ready");
     daemon
-}
-
-fn block_on(test: impl Future<Output = ()>) {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().build().expect("a runtime can be made");
-    runtime.block_on(async {
-        let limit = Duration::from_secs(600);
-        tokio::time::timeout(limit, test)
-            .await
-            .expect("the test comes to its end");
-    });
 }
 
 fn resolver(home: &Home) -> Resolver<DaemonSocket> {
@@ -208,7 +197,7 @@ fn client(go: &GoPrograms, home: &Home, arguments: &[&str]) -> Report {
     let socket = home.socket();
     let mut all = vec!["-socket", socket.to_str().expect("the path is text")];
     all.extend(arguments);
-    Peer::start(go, "client", &home.path(""), &all).passed()
+    Peer::start(go, "client", &home, &all).passed()
 }
 
 fn stopped_at_once(report: &Report, plugins: usize) {

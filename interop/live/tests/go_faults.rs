@@ -1,8 +1,6 @@
 //! A Go plugin that answers as no provider should: the daemon says what was wrong, and goes on.
 
-use std::time::Duration;
-
-use keyway_interop::{Daemon, GoPrograms, Home, Report, go_programs, wait_until};
+use keyway_interop::{Daemon, GoPrograms, Home, Report, go_programs};
 
 /// What `keyway get` makes of an answer.
 enum Outcome {
@@ -58,7 +56,7 @@ const FAULTS: [(&str, Outcome); 27] = [
 fn faulty(go: &GoPrograms) -> Home {
     let home = Home::new();
     home.install(&go.path("plugin"), "demo");
-    let report = home.path("demo.jsonl");
+    let report = home.join("demo.jsonl");
     let report = report.to_str().expect("the path is text");
     home.configure(&format!(
         "[plugins.demo]\nenv = {{ INTEROP_REPORT = {report:?}, INTEROP_FAULTY = \"true\", INTEROP_STREAM_OPEN_TIMEOUT = \"1s\" }}\n"
@@ -93,18 +91,14 @@ fn check(daemon: &Daemon<'_>, id: &str, outcome: &Outcome) {
 fn each_fault_is_told_and_harms_nobody_else() {
     let Some(go) = go_programs() else { return };
     let home = faulty(&go);
-    let mut daemon = Daemon::start(&home);
+    let daemon = Daemon::start(&home);
     daemon.wait_for_plugin("demo");
     for (id, outcome) in &FAULTS {
         check(&daemon, id, outcome);
     }
     assert!(!daemon.log().contains("s3cr3t"), "a value is in the log");
     daemon.stop();
-    let path = home.path("demo.jsonl");
-    wait_until("the plugin's summary", Duration::from_secs(20), || {
-        Report::read(&path).event("summary").map(|_| ())
-    });
-    let report = Report::read(&path);
+    let report = Report::read_to_end(&home.join("demo.jsonl"));
     let summary = report.passed();
     assert_eq!(summary["streams_left"], 0, "{report}");
     assert_eq!(summary["ended_by"], "shutdown", "{report}");
@@ -121,7 +115,7 @@ fn a_crash_in_the_middle_of_a_call_fails_that_call_and_the_plugin_comes_back() {
         "crash",
         &Unavailable("demo failed: the connection failed"),
     );
-    daemon.wait_for_log("it exited with status 3");
+    daemon.expect("it exited with status 3");
     daemon.wait_for_plugin("demo");
     check(&daemon, "hit", &Value("s3cr3t-value of demo/hit"));
     daemon.stop();

@@ -1,13 +1,9 @@
 //! Go plugins under `keyway serve`, launched and by hand, asked by a Go client.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
 
-use keyway_interop::{Daemon, GoPrograms, Home, Peer, Report, go_programs, wait_until};
-
-/// Long enough for what comes at once on any machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+use keyway_interop::{Daemon, GoPrograms, Home, Peer, Report, go_programs};
+use keyway_test_support::wait_until;
 
 /// The generations of the plugin SDK that ask for `GetSecrets`.
 const GENERATIONS: [&str; 4] = ["plugins", "register", "engine", "early-engine"];
@@ -27,7 +23,7 @@ fn settings(name: &str, report: &Path, more: &[(&str, &str)]) -> String {
 }
 
 fn report_of(home: &Home, name: &str) -> PathBuf {
-    home.path(&format!("{name}.jsonl"))
+    home.join(&format!("{name}.jsonl"))
 }
 
 /// A home with the Go plugin `demo` in its plugin directory.
@@ -42,16 +38,13 @@ fn ask(go: &GoPrograms, home: &Home, arguments: &[&str]) -> Report {
     let socket = home.socket();
     let mut all = vec!["-socket", socket.to_str().expect("the path is text")];
     all.extend(arguments);
-    Peer::start(go, "client", &home.path(""), &all).passed()
+    Peer::start(go, "client", &home, &all).passed()
 }
 
 /// The plugin saw no fault: no handler lost its context, and no stream was left
 /// open when it had waited for that.
 fn plugin_passed(home: &Home, name: &str) -> Report {
-    let path = report_of(home, name);
-    let ended = || Report::read(&path).event("summary").map(|_| ());
-    wait_until(&format!("the summary of {name}"), PATIENCE, ended);
-    let report = Report::read(&path);
+    let report = Report::read_to_end(&report_of(home, name));
     let summary = report.passed();
     assert_eq!(summary["cancelled"], 0, "{report}");
     assert_eq!(summary["streams_left"], 0, "{report}");
@@ -63,7 +56,7 @@ fn a_launched_plugin_of_each_generation() {
     let Some(go) = go_programs() else { return };
     for generation in GENERATIONS {
         let home = home_with_demo(&go, &[("INTEROP_GENERATION", generation)]);
-        let mut daemon = Daemon::start(&home);
+        let daemon = Daemon::start(&home);
         daemon.wait_for_plugin("demo");
         ask(
             &go,
@@ -94,7 +87,7 @@ fn a_launched_plugin_of_each_generation() {
 fn twenty_thousand_requests_of_64_callers() {
     let Some(go) = go_programs() else { return };
     let home = home_with_demo(&go, &[]);
-    let mut daemon = Daemon::start(&home);
+    let daemon = Daemon::start(&home);
     daemon.wait_for_plugin("demo");
     let report = ask(&go, &home, &["-requests", "20000", "-callers", "64"]);
     assert_eq!(
@@ -107,7 +100,7 @@ fn twenty_thousand_requests_of_64_callers() {
 }
 
 fn by_hand(go: &GoPrograms, home: &Home, arguments: &[&str]) -> Peer {
-    let mut plugin = Peer::start(go, "plugin", &home.path(""), arguments);
+    let mut plugin = Peer::start(go, "plugin", &home, arguments);
     plugin.wait_for("runtime-probed");
     plugin
 }
@@ -152,9 +145,10 @@ fn older_plugins_find_the_daemon_where_they_look() {
     for generation in ["register", "engine", "early-engine"] {
         let home = Home::new();
         let daemon = Daemon::start_with(&home, &["--listen-older"]);
-        let mut command: Command = home.command(&go.path("plugin"));
+        let mut command = home.command(go.path("plugin"));
+        command.env_remove("KEYWAY_SOCKET");
         command.args(["-name", "demo", "-generation", generation]);
-        let mut plugin = Peer::start_in(command, "plugin", &home.path(""), &[]);
+        let mut plugin = Peer::start_in(command, "plugin", &home, &[]);
         plugin.wait_for("runtime-probed");
         ask(&go, &home, &["-each", "-old", "-requests", "100"]);
         daemon.stop();
@@ -176,12 +170,11 @@ fn go_away_of_the_plugin_in_the_middle_of_calls() {
     let client = Peer::start(
         &go,
         "client",
-        &home.path(""),
+        &home,
         &["-socket", at, "-slow", "8", "-requests", "0"],
     );
-    wait_until("calls in flight", PATIENCE, || {
-        let served = plugin.report().events("asked").count();
-        (served == 8).then_some(())
+    wait_until("calls in flight", || {
+        plugin.report().events("asked").count() == 8
     });
     plugin.terminate();
     client.passed();
@@ -199,7 +192,7 @@ fn a_plugin_that_stays_is_left() {
         &go,
         &[("INTEROP_GENERATION", "engine"), ("INTEROP_STAY", "true")],
     );
-    let mut daemon = Daemon::start(&home);
+    let daemon = Daemon::start(&home);
     daemon.wait_for_plugin("demo");
     ask(&go, &home, &["-requests", "10"]);
     daemon.stop();
@@ -223,7 +216,7 @@ fn a_taken_name_is_refused() {
         "-expect-refusal",
         "already_exists",
     ];
-    let mut second = Peer::start(&go, "plugin", &home.path(""), &arguments);
+    let mut second = Peer::start(&go, "plugin", &home, &arguments);
     let refusal = second.wait_for("registration-refused");
     assert!(
         refusal["message"]
@@ -256,7 +249,7 @@ fn what_cannot_be_registered_is_refused_with_its_code() {
             "-expect-refusal",
             "invalid_argument",
         ];
-        let mut plugin = Peer::start(&go, "plugin", &home.path(""), &arguments);
+        let mut plugin = Peer::start(&go, "plugin", &home, &arguments);
         let refusal = plugin.wait_for("registration-refused");
         assert!(
             refusal["message"]
@@ -273,7 +266,7 @@ fn what_cannot_be_registered_is_refused_with_its_code() {
 fn an_answer_for_another_realm_is_dropped() {
     let Some(go) = go_programs() else { return };
     let home = home_with_demo(&go, &[]);
-    let mut daemon = Daemon::start(&home);
+    let daemon = Daemon::start(&home);
     daemon.wait_for_plugin("demo");
     let got = daemon.run(&["get", "demo/outside", "--json"]);
     assert_ne!(got.status.code(), Some(0));
@@ -294,7 +287,7 @@ fn an_access_control_module_decides() {
     let demo = settings("demo", &report_of(&home, "demo"), &[]);
     let guard = settings("guard", &report_of(&home, "guard"), &[]);
     home.configure(&format!("{demo}{guard}[access]\nmodules = [\"guard\"]\n"));
-    let mut daemon = Daemon::start(&home);
+    let daemon = Daemon::start(&home);
     daemon.wait_for_plugin("guard");
     daemon.wait_for_plugin("demo");
     ask(&go, &home, &["-access", "-requests", "200"]);
@@ -318,7 +311,7 @@ fn the_oldest_plugin_is_stopped_with_a_reason() {
             ("INTEROP_MIN_REQUESTS", "0"),
         ],
     );
-    let mut daemon = Daemon::start(&home);
+    let daemon = Daemon::start(&home);
     daemon.wait_for_plugin("demo");
     let got = daemon.run(&["get", "demo/hit"]);
     assert_eq!(
@@ -335,7 +328,7 @@ fn the_oldest_plugin_is_stopped_with_a_reason() {
 fn keep_alives_pass_in_both_directions() {
     let Some(go) = go_programs() else { return };
     let home = home_with_demo(&go, &[("INTEROP_KEEP_ALIVE", "50ms")]);
-    let mut daemon = Daemon::start(&home);
+    let daemon = Daemon::start(&home);
     daemon.wait_for_plugin("demo");
     ask(&go, &home, &["-slow", "1", "-requests", "10"]);
     daemon.stop();

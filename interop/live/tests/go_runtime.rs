@@ -9,7 +9,7 @@ fn launch(go: &GoPrograms, home: &Home, executable: &Path, arguments: &[&str]) -
     let executable = executable.to_str().expect("the path is text");
     let mut all = vec!["-exec", executable];
     all.extend(arguments);
-    Peer::start(go, "runtime", &home.path(""), &all).passed()
+    Peer::start(go, "runtime", &home, &all).passed()
 }
 
 /// The Go side waits 2 s for open streams, and then counts them.
@@ -116,7 +116,7 @@ fn a_plugin_by_hand_takes_the_status_line_of_either_acceptor() {
             "2000",
             "-goaway",
         ];
-        let mut runtime = Peer::start(&go, "runtime", &home.path(""), &arguments);
+        let mut runtime = Peer::start(&go, "runtime", &home, &arguments);
         runtime.wait_for("ready");
         let mut plugin = home.command(demo());
         let mut plugin = plugin
@@ -155,7 +155,7 @@ fn an_access_control_module_is_asked() {
 
 /// What `sha256sum` says, so that no value passes through the tests' reports.
 fn sha256(bytes: &[u8], home: &Home) -> String {
-    let file = home.path("value");
+    let file = home.join("value");
     std::fs::write(&file, bytes).expect("the folder is ours");
     let output = Command::new("sha256sum")
         .arg(&file)
@@ -175,7 +175,7 @@ fn the_file_plugin_serves_its_store() {
     let value = b"not\0a real\xff token";
     let mut set = home.command(&keyway_interop::keyway());
     set.args(["set", "team/api/token", "--store"])
-        .arg(home.path("store"));
+        .arg(home.join("store"));
     let mut set = set
         .stdin(std::process::Stdio::piped())
         .spawn()
@@ -189,7 +189,7 @@ fn the_file_plugin_serves_its_store() {
     );
 
     let file = rust_program("keyway-plugin-file", "file");
-    let store = format!("KEYWAY_FILE_STORE={}", home.path("store").display());
+    let store = format!("KEYWAY_FILE_STORE={}", home.join("store").display());
     let want = format!("team/api/token={}:{}", value.len(), sha256(value, &home));
     let arguments = [
         "-env",

@@ -42,7 +42,7 @@ fn go_runtime(go: &GoPrograms, home: &Home, arguments: &[&str]) -> Peer {
     let socket = home.socket();
     let mut all = vec!["-listen", socket.to_str().expect("the path is text")];
     all.extend(arguments);
-    let mut runtime = Peer::start(go, "runtime", &home.path(""), &all);
+    let mut runtime = Peer::start(go, "runtime", &home, &all);
     runtime.wait_for("ready");
     runtime
 }
@@ -165,7 +165,7 @@ fn a_runtime_on_the_bare_layers_asks_a_go_plugin() {
         let listener = UnixListener::bind(&socket).expect("the socket is ours");
         let at = socket.to_str().expect("the path is text");
         let arguments = ["-socket", at, "-name", "demo", "-stream-open-timeout", "1s"];
-        plugin = Some(Peer::start(&go, "plugin", &home.path(""), &arguments));
+        plugin = Some(Peer::start(&go, "plugin", &home, &arguments));
         be_a_runtime(listener).await;
     });
     let report = plugin.expect("it was started").passed();

@@ -159,7 +159,7 @@ fn the_second_engine_acknowledges_too_late_for_a_go_runtime() {
         "-stream-open-timeout",
         "1s",
     ];
-    let mut peer = Peer::start(&go, "runtime", &home.path(""), &arguments);
+    let mut peer = Peer::start(&go, "runtime", &home, &arguments);
     peer.wait_for("ready");
     block_on(async {
         let (session, _stop, mut tasks) = plugin(&home.socket()).await;

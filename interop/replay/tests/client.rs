@@ -106,7 +106,7 @@ fn call_by_call_in_every_cut() {
         .client_calls()
         .unwrap();
     let home = home();
-    let mut daemon = Daemon::start(&home);
+    let daemon = Daemon::start(&home);
     daemon.wait_for_plugin("guard");
     daemon.wait_for_plugin("demo");
     for cut in common::cuts() {
@@ -130,7 +130,7 @@ fn everything_at_once() {
     let recording = Recording::load("client-2026-08-21").unwrap();
     let calls = recording.client_calls().unwrap();
     let home = home();
-    let mut daemon = Daemon::start(&home);
+    let daemon = Daemon::start(&home);
     daemon.wait_for_plugin("guard");
     daemon.wait_for_plugin("demo");
     let mut socket = connect(&daemon);

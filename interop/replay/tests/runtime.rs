@@ -7,17 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use common::{cuts, error_of, http};
-use keyway_interop::{Daemon, Home, wait_until};
+use keyway_interop::{Daemon, Home};
 use keyway_proto::accesscontrol::v1 as access;
 use keyway_proto::plugins::v1 as plugins;
 use keyway_replay::launched::{self, Outcome, plugin_player};
 use keyway_replay::{Cut, Parted, Player, Recording, Transcript};
+use keyway_test_support::{WAIT_LIMIT, eventually, text};
 use prost::Message as _;
-
-const LIMIT: Duration = Duration::from_secs(20);
 
 /// The recordings with a hit, a missing and a broken secret.
 const LAUNCHED: [&str; 3] = [
@@ -44,7 +42,7 @@ fn cut_text(cut: Cut) -> String {
 fn home_with(recording: &str, cut: Cut, more: &str) -> (Home, PathBuf) {
     let home = Home::new();
     home.install(Path::new(env!("CARGO_BIN_EXE_replay-plugin")), "demo");
-    let outcome = home.path("outcome.json");
+    let outcome = home.join("outcome.json");
     let env = [
         (launched::RECORDING, recording.to_owned()),
         (launched::CUT, cut_text(cut)),
@@ -63,8 +61,8 @@ fn home_with(recording: &str, cut: Cut, more: &str) -> (Home, PathBuf) {
 
 /// What the launched plugin wrote when it had played to the end.
 fn outcome(path: &Path) -> Outcome {
-    let text = wait_until("the end of the play", LIMIT, || std::fs::read(path).ok());
-    let outcome: Outcome = serde_json::from_slice(&text).unwrap();
+    let outcome = eventually("the end of the play", || std::fs::read(path));
+    let outcome: Outcome = serde_json::from_slice(&outcome).unwrap();
     assert_eq!(outcome.parted, None);
     outcome
 }
@@ -73,27 +71,17 @@ fn outcome(path: &Path) -> Outcome {
 fn ask_for_the_recorded(daemon: &Daemon<'_>) {
     // The recorded value expired in January 2026, so it is no value; that it was read is seen from its time.
     let hit = daemon.run(&["get", "demo/hit", "--json"]);
-    let text = String::from_utf8_lossy(&hit.stderr);
-    assert_eq!(hit.status.code(), Some(5), "{text}");
+    let message = text(&hit.stderr);
+    assert_eq!(hit.status.code(), Some(5), "{message}");
     assert!(
-        text.contains("its value of demo/hit expired at 2026-01-02T04:04:05.678Z"),
-        "{text}"
+        message.contains("its value of demo/hit expired at 2026-01-02T04:04:05.678Z"),
+        "{message}"
     );
     assert_eq!(hit.stdout, b"");
     let missing = daemon.run(&["get", "demo/missing"]);
-    assert_eq!(
-        missing.status.code(),
-        Some(3),
-        "{}",
-        String::from_utf8_lossy(&missing.stderr)
-    );
+    assert_eq!(missing.status.code(), Some(3), "{}", text(&missing.stderr));
     let broken = daemon.run(&["get", "demo/broken"]);
-    assert_eq!(
-        broken.status.code(),
-        Some(5),
-        "{}",
-        String::from_utf8_lossy(&broken.stderr)
-    );
+    assert_eq!(broken.status.code(), Some(5), "{}", text(&broken.stderr));
 }
 
 #[test]
@@ -101,7 +89,7 @@ fn a_launched_plugin_of_each_generation_is_served() {
     for name in LAUNCHED {
         for cut in cuts() {
             let (home, path) = home_with(name, cut, "");
-            let mut daemon = Daemon::start(&home);
+            let daemon = Daemon::start(&home);
             daemon.wait_for_plugin("demo");
             ask_for_the_recorded(&daemon);
             daemon.stop();
@@ -140,7 +128,7 @@ fn check_accepted(body: &[u8]) {
 fn a_silent_plugin_is_pinged_and_stopped() {
     for cut in cuts() {
         let (home, path) = home_with("plugin-v0.3.2-keepalive", cut, "");
-        let mut daemon = Daemon::start(&home);
+        let daemon = Daemon::start(&home);
         daemon.wait_for_plugin("demo");
         daemon.stop();
         outcome(&path);
@@ -152,7 +140,7 @@ fn an_access_control_module_is_asked() {
     for cut in cuts() {
         let modules = "[access]\nmodules = [\"demo\"]\n";
         let (home, path) = home_with("plugin-v0.3.2-accesscontrol", cut, modules);
-        let mut daemon = Daemon::start(&home);
+        let daemon = Daemon::start(&home);
         daemon.wait_for_plugin("demo");
         assert_eq!(daemon.run(&["get", "demo/hit"]).status.code(), Some(3));
         assert_eq!(daemon.run(&["get", "demo/other"]).status.code(), Some(4));
@@ -205,7 +193,7 @@ impl ByHand {
     }
 
     fn wait_for(&self, path: &str) {
-        while self.heard.recv_timeout(LIMIT).unwrap() != path {}
+        while self.heard.recv_timeout(WAIT_LIMIT).unwrap() != path {}
     }
 
     fn finish(self) -> Transcript {
@@ -221,7 +209,7 @@ fn a_plugin_by_hand_is_served() {
     for name in BY_HAND {
         for cut in cuts() {
             let home = Home::new();
-            let mut daemon = Daemon::start(&home);
+            let daemon = Daemon::start(&home);
             let plugin = ByHand::start(&daemon, name, cut);
             daemon.wait_for_plugin("demo");
             ask_for_the_recorded(&daemon);
@@ -243,7 +231,7 @@ fn a_plugin_by_hand_is_served() {
 fn a_second_plugin_of_a_name_is_refused() {
     for cut in cuts() {
         let home = Home::new();
-        let mut daemon = Daemon::start(&home);
+        let daemon = Daemon::start(&home);
         let first = ByHand::start(&daemon, "plugin-v0.3.2-keepalive", Cut::Whole);
         daemon.wait_for_plugin("demo");
         let second = ByHand::start(&daemon, "plugin-v0.3.2-registration-refused", cut);
@@ -261,18 +249,14 @@ fn a_second_plugin_of_a_name_is_refused() {
 fn a_call_in_flight_at_shutdown_is_answered() {
     for cut in cuts() {
         let home = Home::new();
-        let mut daemon = Daemon::start(&home);
+        let daemon = Daemon::start(&home);
         let plugin = ByHand::start(&daemon, "plugin-v0.3.2-shutdown-in-flight", cut);
         daemon.wait_for_plugin("demo");
         let mut get = daemon.command(&["get", "demo/slow", "--value"]);
         let get = get.stdout(Stdio::piped()).spawn().unwrap();
         plugin.wait_for("/resolver.v1.ResolverService/GetSecrets");
         let disabled = daemon.run(&["plugins", "disable", "demo"]);
-        assert!(
-            disabled.status.success(),
-            "{}",
-            String::from_utf8_lossy(&disabled.stderr)
-        );
+        assert!(disabled.status.success(), "{}", text(&disabled.stderr));
         let got = get.wait_with_output().unwrap();
         assert_eq!(got.status.code(), Some(0));
         assert_eq!(got.stdout, b"s3cr3t-value");

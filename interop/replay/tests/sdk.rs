@@ -3,22 +3,17 @@
 
 mod common;
 
-use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use common::{cuts, decode, error_of};
-use keyway_interop::{rust_program, wait_for_end};
+use keyway_interop::rust_program;
 use keyway_proto::accesscontrol::v1 as access;
 use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
 use keyway_replay::{Cut, Player, Recording, Side, Transcript};
-
-/// How long a plugin may take to end after its connection has.
-const END: Duration = Duration::from_secs(20);
+use keyway_test_support::{Home, Process, process};
 
 fn program(name: &str) -> PathBuf {
     static DEMO: OnceLock<PathBuf> = OnceLock::new();
@@ -29,37 +24,21 @@ fn program(name: &str) -> PathBuf {
         .clone()
 }
 
-/// Starts a plugin as a runtime does. The shell moves the socket from standard
-/// input, where it can be handed over without unsafe code, to descriptor 3.
-fn launch(executable: &Path) -> (Child, UnixStream) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    let child = Command::new("sh")
-        .args(["-c", r#"exec "$0" 3<&0 </dev/null"#])
-        .arg(executable)
-        .env_clear()
-        .env(
-            "DOCKER_SECRETS_ENGINE_PLUGIN_LAUNCH_CFG",
-            r#"{"name":"demo","timeout":5000000000,"fd":3}"#,
-        )
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .spawn()
-        .unwrap();
-    (child, ours)
+/// Starts a plugin as a runtime does.
+fn launch(executable: &Path) -> (Process, UnixStream) {
+    let config = r#"{"name":"demo","timeout":5000000000,"fd":3}"#;
+    process::launch_plugin(executable, config, |command| {
+        command.env_clear();
+    })
 }
 
-/// Starts a plugin by hand at a socket of this test's own.
-fn start_by_hand(executable: &Path) -> (Child, UnixStream) {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("daemon.sock");
-    let listener = UnixListener::bind(&socket).unwrap();
-    let child = Command::new(executable)
-        .env_clear()
-        .env("KEYWAY_SOCKET", &socket)
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
+/// Starts a plugin that connects to a socket of this test by itself.
+fn start_by_hand(executable: &Path) -> (Process, UnixStream) {
+    let home = Home::new();
+    let listener = UnixListener::bind(home.socket()).unwrap();
+    let plugin = Process::spawn(&mut home.command(executable));
     let (ours, _) = listener.accept().unwrap();
-    (child, ours)
+    (plugin, ours)
 }
 
 fn player(name: &str, cut: Cut) -> Player {
@@ -69,12 +48,11 @@ fn player(name: &str, cut: Cut) -> Player {
 }
 
 /// Plays to a plugin, which must end with `code` afterwards.
-fn play((mut child, socket): (Child, UnixStream), player: Player, code: i32) -> Transcript {
+fn play((mut plugin, socket): (Process, UnixStream), player: Player, code: i32) -> Transcript {
     let transcript = player
         .play(socket)
         .unwrap_or_else(|parted| panic!("{parted}"));
-    let status = wait_for_end("the plugin", &mut child, END);
-    assert_eq!(status.code(), Some(code));
+    assert_eq!(plugin.wait().code(), Some(code));
     assert!(transcript.went_away, "the plugin did not say GoAway");
     transcript
 }

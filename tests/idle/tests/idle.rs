@@ -4,12 +4,11 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::process;
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
-use keyway_idle::{cpu_ticks, descendants, name};
+use keyway_idle::busy_descendants;
 use keyway_interop::{Daemon, Home, rust_program};
 use keyway_mux::{Config, Session, Stream};
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
@@ -137,25 +136,6 @@ fn a_root_task_that_waits_is_not_polled() {
     });
 }
 
-/// How many ticks of 10 ms a process may use in three seconds. One that spins uses 300.
-const TICKS: u64 = 15;
-
-/// The processes that use more than a little in three seconds, of those that this one has started.
-fn busy() -> Vec<String> {
-    let before: Vec<_> = descendants(process::id())
-        .into_iter()
-        .map(|pid| (pid, cpu_ticks(pid)))
-        .collect();
-    assert!(before.len() >= 3, "a daemon and two plugins: {before:?}");
-    thread::sleep(Duration::from_secs(3));
-    before
-        .into_iter()
-        .map(|(pid, ticks)| (pid, cpu_ticks(pid) - ticks))
-        .filter(|(_, ticks)| *ticks > TICKS)
-        .map(|(pid, ticks)| format!("{} used {ticks} ticks", name(pid)))
-        .collect()
-}
-
 #[test]
 fn an_idle_daemon_and_its_plugins_use_no_processor_time() {
     let home = Home::new();
@@ -165,13 +145,14 @@ fn an_idle_daemon_and_its_plugins_use_no_processor_time() {
     home.configure(
         "[plugins.env]\nenv = { KEYWAY_ENV_SECRETS = \"idle/x=X\", X = \"not-a-real-token\" }\n",
     );
-    let mut daemon = Daemon::start(&home);
+    let daemon = Daemon::start(&home);
     daemon.wait_for_plugin("env");
     daemon.wait_for_plugin("file");
-    let busy_at_first = busy();
+    // The daemon and two plugins.
+    let busy_at_first = busy_descendants(3);
     let answered = daemon.run(&["get", "idle/x"]);
     assert!(answered.status.success(), "{answered:?}");
-    let busy_after_a_request = busy();
+    let busy_after_a_request = busy_descendants(3);
     assert!(
         busy_at_first.is_empty() && busy_after_a_request.is_empty(),
         "before a request: {busy_at_first:?}, after it: {busy_after_a_request:?}"

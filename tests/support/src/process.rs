@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{
     Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio,
 };
@@ -140,6 +142,31 @@ fn poll_readable(descriptor: &impl AsFd, limit: Duration) -> bool {
             Err(error) => panic!("cannot wait for a process: {error}"),
         }
     }
+}
+
+/// Starts a plugin as a runtime does: with the launch variable, and one end of a socket pair at descriptor 3. Returns the process
+/// and the other end. `prepare` may change the command, for instance its environment.
+///
+/// The shell moves the socket from standard input to the descriptor, because doing so after a fork takes unsafe code.
+///
+/// # Panics
+///
+/// If the plugin cannot be started.
+pub fn launch_plugin(
+    executable: &Path,
+    config: &str,
+    prepare: impl FnOnce(&mut Command),
+) -> (Process, UnixStream) {
+    let (near, far) = UnixStream::pair().expect("a socket pair");
+    let mut command = Command::new("sh");
+    prepare(&mut command);
+    command
+        .args(["-c", r#"exec "$0" 3<&0 </dev/null"#])
+        .arg(executable)
+        .env("DOCKER_SECRETS_ENGINE_PLUGIN_LAUNCH_CFG", config)
+        .stdin(OwnedFd::from(far));
+    // The command, which holds the far end, is dropped here, so that the connection ends with the plugin.
+    (Process::spawn(&mut command), near)
 }
 
 /// Runs a command with `stdin` as its standard input, and returns its output.

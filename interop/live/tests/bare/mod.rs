@@ -30,19 +30,6 @@ pub(crate) static SHUTDOWN: MethodSpec = MethodSpec::unary("/plugins.v1.PluginSe
 pub(crate) static GET_SECRETS: MethodSpec =
     MethodSpec::unary("/resolver.v1.ResolverService/GetSecrets");
 
-/// Runs a test on one thread, as a plugin process does.
-pub(crate) fn block_on(test: impl Future<Output = ()>) {
-    value("demo/big");
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().build().expect("a runtime can be made");
-    runtime.block_on(async {
-        let limit = Duration::from_secs(600);
-        tokio::time::timeout(limit, test)
-            .await
-            .expect("the test comes to its end");
-    });
-}
-
 /// Reads an HTTP head byte for byte, so that nothing behind it is lost.
 pub(crate) async fn read_head(stream: &mut UnixStream) -> String {
     let mut head = Vec::new();

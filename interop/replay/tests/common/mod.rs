@@ -4,9 +4,7 @@
 use keyway_proto::resolver::v1::{GetSecretsResponse, get_secrets_response::Envelope};
 use keyway_replay::{Cut, Message};
 use prost_types::Timestamp;
-use std::io::{Read as _, Write as _};
 use std::num::NonZeroUsize;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -114,14 +112,6 @@ pub(crate) fn cuts() -> Vec<Cut> {
 
 /// One JSON call on a connection of its own.
 pub(crate) fn http(socket: &Path, path: &str, body: &str) -> Message {
-    let mut stream = UnixStream::connect(socket).unwrap();
-    let length = body.len();
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-         Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).unwrap();
+    let mut bytes = keyway_test_support::http::post(socket, path, body).into_bytes();
     Message::take(&mut bytes, true).unwrap().unwrap()
 }
