@@ -193,7 +193,13 @@ impl Home {
 
     fn start_daemon(&self) -> Result<Daemon> {
         say("start the daemon; it launches the plugins of its plugin directory");
-        let arguments = ["serve", "--plugin-dir", "plugins", "--config", "config.toml"];
+        let arguments = [
+            "serve",
+            "--plugin-dir",
+            "plugins",
+            "--config",
+            "config.toml",
+        ];
         println!("$ keyway {}", arguments.join(" "));
         let echo = |line: &str| println!("  daemon: {line}");
         Ok(Daemon::try_start(&mut self.command(&arguments), echo)?)

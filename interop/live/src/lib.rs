@@ -11,12 +11,25 @@ mod guard;
 mod peer;
 mod programs;
 
+use std::path::Path;
+
+use keyway_test_support::Process;
+
 pub use daemon::Daemon;
 pub use demo::{Demo, value as demo_value};
 pub use guard::Guard;
 pub use keyway_test_support::Home;
 pub use peer::{Peer, Report};
 pub use programs::{GoPrograms, go_programs, keyway, rust_program};
+
+/// Starts an external plugin, which connects to the daemon of a home by itself. Its standard error is `plugin.log`.
+///
+/// # Panics
+///
+/// If it cannot be started.
+pub fn start_external(home: &Home, executable: impl AsRef<Path>) -> Process {
+    Process::spawn(home.command(executable).stderr(home.log("plugin")))
+}
 
 /// Runs a test on one thread, as a plugin process does, for at most ten minutes.
 ///

@@ -1,12 +1,14 @@
 //! Keyway's clients and plugins at a Go daemon.
 
-use std::path::Path;
-use std::process::{Child, Output};
+use std::process::Output;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use keyway_interop::{GoPrograms, Home, Peer, Report, block_on, demo_value, go_programs, keyway};
+use keyway_interop::{
+    GoPrograms, Home, Peer, Report, block_on, demo_value, go_programs, keyway, start_external,
+};
 use keyway_resolver::{Address, DaemonSocket, Pattern, ResolveError, Resolver};
+use keyway_test_support::{feed, text, wait_until};
 use tokio::task::JoinSet;
 
 /// The daemon looks for open streams every 50 ms, and one that is left open
@@ -17,7 +19,7 @@ fn start(go: &GoPrograms, home: &Home, arguments: &[&str]) -> Peer {
     let socket = home.socket();
     let mut all = vec!["-listen", socket.to_str().expect("the path is text")];
     all.extend(arguments);
-    let mut daemon = Peer::start(go, "daemon", &home, &all);
+    let mut daemon = Peer::start(go, "daemon", home, &all);
     daemon.wait_for("ready");
     daemon
 }
@@ -152,9 +154,7 @@ fn sixty_four_callers_share_a_resolver() {
 }
 
 fn run(home: &Home, arguments: &[&str]) -> Output {
-    let mut command = home.command(&keyway());
-    command.args(arguments).arg("--socket").arg(home.socket());
-    command.output().expect("keyway can be started")
+    feed(home.command(keyway()).args(arguments), b"")
 }
 
 #[test]
@@ -163,41 +163,23 @@ fn the_command_line_asks_a_go_daemon() {
     let home = Home::new();
     let daemon = start(&go, &home, &["-builtin"]);
     let got = run(&home, &["get", "demo/hit", "--value"]);
-    assert_eq!(
-        got.status.code(),
-        Some(0),
-        "{}",
-        String::from_utf8_lossy(&got.stderr)
-    );
+    assert_eq!(got.status.code(), Some(0), "{}", text(&got.stderr));
     assert_eq!(got.stdout, demo_value("demo/hit"));
     for (id, code) in [("demo/missing", 3), ("denied/x", 4), ("demo/broken", 5)] {
         let failed = run(&home, &["get", id]);
-        assert_eq!(
-            failed.status.code(),
-            Some(code),
-            "{id}: {}",
-            String::from_utf8_lossy(&failed.stderr)
-        );
+        let message = text(&failed.stderr);
+        assert_eq!(failed.status.code(), Some(code), "{id}: {message}");
         assert!(failed.stdout.is_empty());
     }
     daemon.terminate();
     daemon.passed();
 }
 
-fn by_hand(home: &Home, executable: &str) -> Child {
-    let mut command = home.command(Path::new(executable));
-    command
-        .env("KEYWAY_SOCKET", home.socket())
-        .stderr(home.log("plugin"))
-        .spawn()
-        .expect("the plugin can be started")
-}
-
 fn client(go: &GoPrograms, home: &Home, arguments: &[&str]) -> Report {
     let socket = home.socket();
     let mut all = vec!["-socket", socket.to_str().expect("the path is text")];
     all.extend(arguments);
-    Peer::start(go, "client", &home, &all).passed()
+    Peer::start(go, "client", home, &all).passed()
 }
 
 fn stopped_at_once(report: &Report, plugins: usize) {
@@ -218,10 +200,10 @@ fn a_go_daemon_has_plugins_of_keyway_by_hand() {
     for acceptor in ["-reference-acceptor=false", "-reference-acceptor=true"] {
         let home = Home::new();
         let mut daemon = start(&go, &home, &[acceptor, "-min-plugins", "2"]);
-        let mut demo = by_hand(&home, env!("CARGO_BIN_EXE_demo"));
-        let mut guard = by_hand(&home, env!("CARGO_BIN_EXE_guard"));
-        keyway_interop::wait_until("two registrations", Duration::from_secs(30), || {
-            (daemon.report().events("registration").count() == 2).then_some(())
+        let mut demo = start_external(&home, env!("CARGO_BIN_EXE_demo"));
+        let mut guard = start_external(&home, env!("CARGO_BIN_EXE_guard"));
+        wait_until("two registrations", || {
+            daemon.report().events("registration").count() == 2
         });
         daemon.wait_for("registration");
         client(
@@ -232,10 +214,7 @@ fn a_go_daemon_has_plugins_of_keyway_by_hand() {
         daemon.terminate();
         stopped_at_once(&daemon.passed(), 2);
         for plugin in [&mut demo, &mut guard] {
-            assert!(
-                plugin.wait().expect("a child of ours").success(),
-                "a plugin failed"
-            );
+            assert!(plugin.wait().success(), "a plugin failed");
         }
     }
 }

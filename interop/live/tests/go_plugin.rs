@@ -38,7 +38,7 @@ fn ask(go: &GoPrograms, home: &Home, arguments: &[&str]) -> Report {
     let socket = home.socket();
     let mut all = vec!["-socket", socket.to_str().expect("the path is text")];
     all.extend(arguments);
-    Peer::start(go, "client", &home, &all).passed()
+    Peer::start(go, "client", home, &all).passed()
 }
 
 /// The plugin saw no fault: no handler lost its context, and no stream was left
@@ -100,7 +100,7 @@ fn twenty_thousand_requests_of_64_callers() {
 }
 
 fn by_hand(go: &GoPrograms, home: &Home, arguments: &[&str]) -> Peer {
-    let mut plugin = Peer::start(go, "plugin", &home, arguments);
+    let mut plugin = Peer::start(go, "plugin", home, arguments);
     plugin.wait_for("runtime-probed");
     plugin
 }
@@ -266,7 +266,7 @@ fn what_cannot_be_registered_is_refused_with_its_code() {
 fn an_answer_for_another_realm_is_dropped() {
     let Some(go) = go_programs() else { return };
     let home = home_with_demo(&go, &[]);
-    let daemon = Daemon::start(&home);
+    let mut daemon = Daemon::start(&home);
     daemon.wait_for_plugin("demo");
     let got = daemon.run(&["get", "demo/outside", "--json"]);
     assert_ne!(got.status.code(), Some(0));
@@ -274,7 +274,7 @@ fn an_answer_for_another_realm_is_dropped() {
         !String::from_utf8_lossy(&got.stdout).contains("elsewhere"),
         "{got:?}"
     );
-    daemon.wait_for_log("realm violation");
+    daemon.expect("realm violation");
     daemon.stop();
     plugin_passed(&home, "demo");
 }
@@ -311,7 +311,7 @@ fn the_oldest_plugin_is_stopped_with_a_reason() {
             ("INTEROP_MIN_REQUESTS", "0"),
         ],
     );
-    let daemon = Daemon::start(&home);
+    let mut daemon = Daemon::start(&home);
     daemon.wait_for_plugin("demo");
     let got = daemon.run(&["get", "demo/hit"]);
     assert_eq!(
@@ -320,7 +320,7 @@ fn the_oldest_plugin_is_stopped_with_a_reason() {
         "{}",
         String::from_utf8_lossy(&got.stderr)
     );
-    daemon.wait_for_log("rebuild it");
+    daemon.expect("rebuild it");
     daemon.stop();
 }
 

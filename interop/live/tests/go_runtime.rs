@@ -3,13 +3,16 @@
 use std::path::Path;
 use std::process::Command;
 
-use keyway_interop::{GoPrograms, Home, Peer, Report, go_programs, rust_program};
+use keyway_interop::{
+    GoPrograms, Home, Peer, Report, go_programs, keyway, rust_program, start_external,
+};
+use keyway_test_support::{feed, text};
 
 fn launch(go: &GoPrograms, home: &Home, executable: &Path, arguments: &[&str]) -> Report {
     let executable = executable.to_str().expect("the path is text");
     let mut all = vec!["-exec", executable];
     all.extend(arguments);
-    Peer::start(go, "runtime", &home, &all).passed()
+    Peer::start(go, "runtime", home, &all).passed()
 }
 
 /// The Go side waits 2 s for open streams, and then counts them.
@@ -118,17 +121,9 @@ fn a_plugin_by_hand_takes_the_status_line_of_either_acceptor() {
         ];
         let mut runtime = Peer::start(&go, "runtime", &home, &arguments);
         runtime.wait_for("ready");
-        let mut plugin = home.command(demo());
-        let mut plugin = plugin
-            .env("KEYWAY_SOCKET", &socket)
-            .stderr(home.log("plugin"))
-            .spawn()
-            .expect("it can be started");
+        let mut plugin = start_external(&home, demo());
         let report = runtime.passed();
-        assert!(
-            plugin.wait().expect("a child of ours").success(),
-            "the plugin failed"
-        );
+        assert!(plugin.wait().success(), "the plugin failed");
         stopped_cleanly(&report);
     }
 }
@@ -173,20 +168,12 @@ fn the_file_plugin_serves_its_store() {
     let Some(go) = go_programs() else { return };
     let home = Home::new();
     let value = b"not\0a real\xff token";
-    let mut set = home.command(&keyway_interop::keyway());
-    set.args(["set", "team/api/token", "--store"])
-        .arg(home.join("store"));
-    let mut set = set
-        .stdin(std::process::Stdio::piped())
-        .spawn()
-        .expect("keyway can be started");
-    let mut stdin = set.stdin.take().expect("standard input is piped");
-    std::io::Write::write_all(&mut stdin, value).expect("keyway reads");
-    drop(stdin);
-    assert!(
-        set.wait().expect("a child of ours").success(),
-        "the secret was not stored"
+    let mut set = home.command(keyway());
+    let set = feed(
+        set.args(["set", "team/api/token", "--store", "store"]),
+        value,
     );
+    assert!(set.status.success(), "{}", text(&set.stderr));
 
     let file = rust_program("keyway-plugin-file", "file");
     let store = format!("KEYWAY_FILE_STORE={}", home.join("store").display());

@@ -42,7 +42,7 @@ fn go_runtime(go: &GoPrograms, home: &Home, arguments: &[&str]) -> Peer {
     let socket = home.socket();
     let mut all = vec!["-listen", socket.to_str().expect("the path is text")];
     all.extend(arguments);
-    let mut runtime = Peer::start(go, "runtime", &home, &all);
+    let mut runtime = Peer::start(go, "runtime", home, &all);
     runtime.wait_for("ready");
     runtime
 }

@@ -4,16 +4,16 @@
 mod bare;
 
 use std::path::Path;
-use std::process::Child;
 use std::sync::Arc;
 
 use bare::{
     accept_hijack, block_on, get, hijack, load, provider, register, registrar, shut_down,
     spawn_server,
 };
-use keyway_interop::{Daemon, Home, Peer, demo_value as value, go_programs};
+use keyway_interop::{Daemon, Home, Peer, demo_value as value, go_programs, start_external};
 use keyway_resolver::{Address, DaemonSocket, Resolver};
 use keyway_rpc::Code;
+use keyway_test_support::Process;
 use keyway_yamux_engine::YamuxSession;
 use tokio::net::UnixListener;
 use tokio::sync::Notify;
@@ -73,14 +73,9 @@ fn a_plugin_on_the_second_engine_serves_keyway() {
 }
 
 /// A runtime on the second engine with one of Keyway's plugins.
-async fn runtime(home: &Home) -> (YamuxSession, JoinSet<()>, Child) {
+async fn runtime(home: &Home) -> (YamuxSession, JoinSet<()>, Process) {
     let listener = UnixListener::bind(home.socket()).expect("the socket is ours");
-    let mut command = home.command(Path::new(env!("CARGO_BIN_EXE_demo")));
-    let child = command
-        .env("KEYWAY_SOCKET", home.socket())
-        .stderr(home.log("plugin"))
-        .spawn()
-        .expect("it can be started");
+    let plugin = start_external(home, env!("CARGO_BIN_EXE_demo"));
     let (session, driver) = YamuxSession::server(accept_hijack(listener).await);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
@@ -90,14 +85,14 @@ async fn runtime(home: &Home) -> (YamuxSession, JoinSet<()>, Child) {
     let registered = Arc::new(Notify::new());
     spawn_server(&mut tasks, &session, registrar(&registered));
     registered.notified().await;
-    (session, tasks, child)
+    (session, tasks, plugin)
 }
 
 #[test]
 fn a_runtime_on_the_second_engine_asks_keyways_plugin() {
     let home = Home::new();
     block_on(async {
-        let (session, mut tasks, mut child) = runtime(&home).await;
+        let (session, mut tasks, mut plugin) = runtime(&home).await;
         load(&session, 1_000, 16, "demo/hit").await;
         load(&session, 4, 4, "demo/big").await;
         assert_eq!(
@@ -108,14 +103,8 @@ fn a_runtime_on_the_second_engine_asks_keyways_plugin() {
         let _ = shut_down(&session).await;
         tasks.shutdown().await;
         drop(session);
-        let ended = tokio::task::spawn_blocking(move || child.wait());
-        assert!(
-            ended
-                .await
-                .expect("no panic")
-                .expect("a child of ours")
-                .success()
-        );
+        let ended = tokio::task::spawn_blocking(move || plugin.wait());
+        assert!(ended.await.expect("no panic").success());
     });
 }
 
@@ -125,7 +114,7 @@ fn a_runtime_on_the_second_engine_asks_keyways_plugin() {
 fn the_second_engine_loses_calls_at_go_away() {
     let home = Home::new();
     block_on(async {
-        let (session, mut tasks, mut child) = runtime(&home).await;
+        let (session, mut tasks, mut plugin) = runtime(&home).await;
         // The slow call's stream is opened first, so its request arrives first.
         let (lost, _) = tokio::join!(get(&session, "demo/slow"), shut_down(&session));
         assert!(
@@ -134,10 +123,9 @@ fn the_second_engine_loses_calls_at_go_away() {
         );
         tasks.shutdown().await;
         drop(session);
-        tokio::task::spawn_blocking(move || child.wait())
+        tokio::task::spawn_blocking(move || plugin.wait())
             .await
-            .expect("no panic")
-            .expect("a child of ours");
+            .expect("no panic");
     });
 }
 

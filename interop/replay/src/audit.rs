@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::frame::{Frame, FrameKind, flags};
+use keyway_mux::frame::{Flags, Frame, Kind};
+
 use crate::recording::Side;
 
 /// The window that every stream starts with.
 const WINDOW: i64 = 256 * 1024;
+
+/// The bits of all flags.
+const ALL_FLAGS: u16 = 0xf;
 
 /// A frame that the recorded peer would not have accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,25 +64,25 @@ impl Audit {
 
     /// Takes note of a frame that the side under test is going to read.
     pub fn sent(&mut self, frame: &Frame) {
-        if frame.kind == FrameKind::Ping {
-            if frame.has(flags::SYN) {
-                self.pings.push(frame.value);
+        if frame.header.kind == Kind::Ping {
+            if frame.has(Flags::SYN) {
+                self.pings.push(frame.header.length);
             }
             return;
         }
-        if frame.has(flags::SYN) {
+        if frame.has(Flags::SYN) {
             let stream = Stream {
                 opened_by_us: true,
                 credit: WINDOW,
                 ..Stream::default()
             };
-            self.streams.insert(frame.stream, stream);
+            self.streams.insert(frame.header.stream_id, stream);
         }
-        if let Some(stream) = self.streams.get_mut(&frame.stream) {
+        if let Some(stream) = self.streams.get_mut(&frame.header.stream_id) {
             stream.ours_spoken |= !frame.payload.is_empty();
-            stream.reset |= frame.has(flags::RST);
-            if frame.kind == FrameKind::WindowUpdate {
-                stream.credit += i64::from(frame.value);
+            stream.reset |= frame.has(Flags::RST);
+            if frame.header.kind == Kind::WindowUpdate {
+                stream.credit += i64::from(frame.header.length);
             }
         }
     }
@@ -90,10 +94,11 @@ impl Audit {
     /// When the recorded peer would have ended the session, or the stream, or
     /// lost data.
     pub fn received(&mut self, frame: &Frame) -> Result<(), Violation> {
-        let broken = match frame.kind {
-            FrameKind::Ping => self.ping(frame),
-            FrameKind::GoAway => self.go_away(frame),
-            FrameKind::Data | FrameKind::WindowUpdate => self.of_stream(frame),
+        let broken = match frame.header.kind {
+            _ if frame.header.flags.bits() > ALL_FLAGS => Some("a flag that does not exist"),
+            Kind::Ping => self.ping(frame),
+            Kind::GoAway => self.go_away(frame),
+            Kind::Data | Kind::WindowUpdate => self.of_stream(frame),
         };
         broken.map_or(Ok(()), |rule| {
             Err(Violation {
@@ -104,13 +109,16 @@ impl Audit {
     }
 
     fn ping(&mut self, frame: &Frame) -> Option<&'static str> {
-        if frame.stream != 0 {
+        if frame.header.stream_id != 0 {
             return Some("a ping belongs to no stream");
         }
-        if !frame.has(flags::ACK) {
+        if !frame.has(Flags::ACK) {
             return None;
         }
-        let asked = self.pings.iter().position(|value| *value == frame.value);
+        let asked = self
+            .pings
+            .iter()
+            .position(|value| *value == frame.header.length);
         match asked {
             Some(at) => {
                 self.pings.remove(at);
@@ -121,46 +129,46 @@ impl Audit {
     }
 
     fn go_away(&mut self, frame: &Frame) -> Option<&'static str> {
-        if frame.value != 0 {
+        if frame.header.length != 0 {
             return Some("a code other than 0 ends the session with an error");
         }
         std::mem::replace(&mut self.went_away, true).then_some("a second GoAway")
     }
 
     fn of_stream(&mut self, frame: &Frame) -> Option<&'static str> {
-        if frame.has(flags::SYN)
+        if frame.has(Flags::SYN)
             && let Some(rule) = self.open(frame)
         {
             return Some(rule);
         }
-        let Some(stream) = self.streams.get_mut(&frame.stream) else {
+        let Some(stream) = self.streams.get_mut(&frame.header.stream_id) else {
             return Some("nobody opened this stream");
         };
         let rule = stream.rule_for(frame);
         stream.credit -= i64::try_from(frame.payload.len()).unwrap_or(i64::MAX);
-        stream.acknowledged |= frame.has(flags::ACK);
-        stream.theirs_ended |= frame.has(flags::FIN);
-        stream.reset |= frame.has(flags::RST);
+        stream.acknowledged |= frame.has(Flags::ACK);
+        stream.theirs_ended |= frame.has(Flags::FIN);
+        stream.reset |= frame.has(Flags::RST);
         rule
     }
 
     fn open(&mut self, frame: &Frame) -> Option<&'static str> {
-        if self.streams.contains_key(&frame.stream) {
+        if self.streams.contains_key(&frame.header.stream_id) {
             return Some("a second SYN ends the session");
         }
-        let odd = frame.stream % 2 == 1;
+        let odd = frame.header.stream_id % 2 == 1;
         if odd != (self.tested == Side::Plugin) {
             return Some("the plugin opens odd streams and the runtime even ones");
         }
-        if frame.stream <= self.last_opened {
+        if frame.header.stream_id <= self.last_opened {
             return Some("stream ids must grow");
         }
-        self.last_opened = frame.stream;
+        self.last_opened = frame.header.stream_id;
         let stream = Stream {
             credit: WINDOW,
             ..Stream::default()
         };
-        self.streams.insert(frame.stream, stream);
+        self.streams.insert(frame.header.stream_id, stream);
         None
     }
 
@@ -191,21 +199,21 @@ impl Stream {
             return None;
         }
         if self.theirs_ended {
-            return Some(if frame.has(flags::FIN) {
+            return Some(if frame.has(Flags::FIN) {
                 "a second FIN ends the session"
-            } else if frame.kind == FrameKind::Data {
+            } else if frame.header.kind == Kind::Data {
                 "data after FIN"
             } else {
                 return None;
             });
         }
-        if frame.has(flags::ACK) && (!self.opened_by_us || self.acknowledged) {
+        if frame.has(Flags::ACK) && (!self.opened_by_us || self.acknowledged) {
             return Some("an acknowledgement too many frees another stream's slot");
         }
-        if frame.kind == FrameKind::Data && frame.has(flags::FIN) {
+        if frame.header.kind == Kind::Data && frame.has(Flags::FIN) {
             return Some("a Go reader sees the end before the data when FIN rides on it");
         }
-        if frame.has(flags::FIN) && !self.opened_by_us && !self.ours_spoken {
+        if frame.has(Flags::FIN) && !self.opened_by_us && !self.ours_spoken {
             return Some("the end of a request before its answer cancels a Go handler");
         }
         let length = i64::try_from(frame.payload.len()).unwrap_or(i64::MAX);
@@ -217,24 +225,18 @@ impl Stream {
 mod tests {
     use super::*;
 
-    fn frame(kind: FrameKind, flags: u16, stream: u32, length: usize) -> Frame {
-        let data = kind == FrameKind::Data;
-        Frame {
-            kind,
-            flags,
-            stream,
-            value: if data {
-                u32::try_from(length).unwrap()
-            } else {
-                0
-            },
-            payload: vec![0; if data { length } else { 0 }],
-        }
+    /// A window update without credit.
+    fn update(stream: u32, flags: Flags) -> Frame {
+        Frame::window_update(stream, flags, 0)
+    }
+
+    fn data(stream: u32, flags: Flags, length: usize) -> Frame {
+        Frame::data(stream, flags, &vec![0; length])
     }
 
     fn broken_rule(frames: &[Frame]) -> Option<&'static str> {
         let mut audit = Audit::new(Side::Runtime);
-        audit.sent(&frame(FrameKind::WindowUpdate, flags::SYN, 1, 0));
+        audit.sent(&update(1, Flags::SYN));
         let results = frames.iter().map(|frame| audit.received(frame));
         results
             .last()
@@ -244,13 +246,12 @@ mod tests {
 
     #[test]
     fn an_ordinary_exchange_passes() {
-        use FrameKind::{Data, WindowUpdate};
         assert_eq!(
             broken_rule(&[
-                frame(WindowUpdate, flags::ACK, 1, 0),
-                frame(Data, 0, 1, 20),
-                frame(WindowUpdate, flags::FIN, 1, 0),
-                frame(WindowUpdate, flags::SYN, 2, 0),
+                update(1, Flags::ACK),
+                data(1, Flags::NONE, 20),
+                update(1, Flags::FIN),
+                update(2, Flags::SYN),
             ]),
             None
         );
@@ -258,42 +259,39 @@ mod tests {
 
     #[test]
     fn each_rule_is_noticed() {
-        use FrameKind::{Data, GoAway, Ping, WindowUpdate};
-        let fin = || frame(WindowUpdate, flags::FIN, 1, 0);
+        let fin = || update(1, Flags::FIN);
         for (frames, rule) in [
             (vec![fin(), fin()], "a second FIN ends the session"),
-            (vec![fin(), frame(Data, 0, 1, 1)], "data after FIN"),
+            (vec![fin(), data(1, Flags::NONE, 1)], "data after FIN"),
             (
-                vec![frame(Data, flags::FIN, 1, 1)],
+                vec![data(1, Flags::FIN, 1)],
                 "a Go reader sees the end before the data when FIN rides on it",
             ),
+            (vec![update(1, Flags::SYN)], "a second SYN ends the session"),
             (
-                vec![frame(WindowUpdate, flags::SYN, 1, 0)],
-                "a second SYN ends the session",
-            ),
-            (
-                vec![frame(WindowUpdate, flags::SYN, 3, 0)],
+                vec![update(3, Flags::SYN)],
                 "the plugin opens odd streams and the runtime even ones",
             ),
             (
-                vec![frame(WindowUpdate, flags::ACK, 1, 0); 2],
+                vec![update(1, Flags::ACK); 2],
                 "an acknowledgement too many frees another stream's slot",
             ),
             (
-                vec![
-                    frame(WindowUpdate, flags::SYN, 2, 0),
-                    frame(WindowUpdate, flags::FIN, 2, 0),
-                ],
+                vec![update(2, Flags::SYN), update(2, Flags::FIN)],
                 "the end of a request before its answer cancels a Go handler",
             ),
             (
-                vec![frame(Data, 0, 1, 256 * 1024 + 1)],
+                vec![data(1, Flags::NONE, 256 * 1024 + 1)],
                 "data over the window ends the session",
             ),
-            (vec![frame(Data, 0, 9, 1)], "nobody opened this stream"),
-            (vec![frame(GoAway, 0, 0, 0); 2], "a second GoAway"),
+            (vec![data(9, Flags::NONE, 1)], "nobody opened this stream"),
+            (vec![Frame::go_away(0); 2], "a second GoAway"),
             (
-                vec![frame(Ping, flags::ACK, 0, 0)],
+                vec![update(1, Flags::from_bits(16))],
+                "a flag that does not exist",
+            ),
+            (
+                vec![Frame::ping(Flags::ACK, 0)],
                 "nobody asked for this answer",
             ),
         ] {
@@ -304,11 +302,9 @@ mod tests {
     #[test]
     fn credit_lets_more_through() {
         let mut audit = Audit::new(Side::Runtime);
-        audit.sent(&frame(FrameKind::WindowUpdate, flags::SYN, 1, 0));
-        let mut update = frame(FrameKind::WindowUpdate, 0, 1, 0);
-        update.value = 1;
-        audit.sent(&update);
-        let data = frame(FrameKind::Data, 0, 1, 256 * 1024 + 1);
+        audit.sent(&update(1, Flags::SYN));
+        audit.sent(&Frame::window_update(1, Flags::NONE, 1));
+        let data = data(1, Flags::NONE, 256 * 1024 + 1);
         assert_eq!(audit.received(&data), Ok(()));
         assert_eq!(audit.left_open(), [1]);
     }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::frame::{Frame, FrameError, FrameKind, Frames, flags};
+use keyway_mux::frame::{Flags, Frame, FrameDecoder, FrameError, Kind};
+
 use crate::http::{Message, MessageError};
 use crate::recording::{Recording, Side};
 
@@ -69,8 +70,8 @@ impl Recording {
         let mut upgrade = self.upgrade();
         let mut skip = upgrade.as_ref().map_or((0, 0), |(a, b)| (a.len(), b.len()));
         let mut decoders = [
-            (Side::Plugin, Frames::default()),
-            (Side::Runtime, Frames::default()),
+            (Side::Plugin, FrameDecoder::new()),
+            (Side::Runtime, FrameDecoder::new()),
         ];
         let (mut frames, mut events) = (Vec::new(), Vec::new());
         for chunk in &self.chunks {
@@ -95,7 +96,7 @@ impl Recording {
             }
         }
         for (side, decoder) in &decoders {
-            if decoder.left_over() > 0 {
+            if !decoder.pending().is_empty() {
                 let what = format!("the last frame of the {side}");
                 return Err(ConversationError::LeftOver { what });
             }
@@ -173,11 +174,14 @@ impl Conversation {
     pub fn calls(&self) -> Result<Vec<Call>, ConversationError> {
         let mut streams: BTreeMap<u32, (usize, Side, Vec<u8>, Vec<u8>)> = BTreeMap::new();
         for (order, (from, frame)) in self.frames.iter().enumerate() {
-            let session = matches!(frame.kind, FrameKind::Ping | FrameKind::GoAway);
-            if !session && frame.has(flags::SYN) {
-                streams.insert(frame.stream, (order, *from, Vec::new(), Vec::new()));
+            let session = matches!(frame.header.kind, Kind::Ping | Kind::GoAway);
+            if !session && frame.has(Flags::SYN) {
+                streams.insert(
+                    frame.header.stream_id,
+                    (order, *from, Vec::new(), Vec::new()),
+                );
             }
-            if let Some((_, opener, asked, answered)) = streams.get_mut(&frame.stream) {
+            if let Some((_, opener, asked, answered)) = streams.get_mut(&frame.header.stream_id) {
                 let bytes = if opener == from { asked } else { answered };
                 bytes.extend_from_slice(&frame.payload);
             }

@@ -1,15 +1,12 @@
-//! Recorded conversations of real peers, and a player that takes the real
-//! side's part in them again.
+//! Recorded conversations of real peers, and a player that replays one side of them.
 //!
-//! A [`Recording`] is what two programs said to each other, byte for byte. Its
-//! [`Conversation`] is the same as yamux frames, and its calls are those frames
-//! as HTTP messages. A [`Player`] sends one side's frames to a live peer, each
-//! no earlier than that peer has done what the frame reacts to, cut into pieces
-//! as a [`Cut`] says, and audits every frame that comes back for what the
-//! recorded peer would not have accepted.
+//! A [`Recording`] holds the bytes that two programs exchanged. Its [`Conversation`] is the same as yamux frames, and its calls are
+//! those frames as HTTP messages. A [`Player`] sends one side's frames to a live peer, cut into pieces as a [`Cut`] describes. It
+//! sends no frame before the peer has done what the frame reacts to, and audits every frame that comes back: the recorded peer
+//! must have accepted it.
 //!
-//! The frame decoder and the HTTP parser are this crate's own, so that a
-//! mistake in Keyway's cannot hide itself.
+//! The frame codec is that of `keyway-mux`; the recordings check it, because each is encoded to the recorded bytes again. The HTTP
+//! parser is this crate's own, so that a mistake in Keyway's cannot hide itself.
 //!
 //! ```
 //! use keyway_replay::{Recording, Side};
@@ -29,7 +26,6 @@ struct Readme;
 mod audit;
 mod conversation;
 mod cut;
-mod frame;
 mod http;
 mod inherited;
 pub mod launched;
@@ -41,7 +37,6 @@ mod script;
 pub use audit::{Audit, Violation};
 pub use conversation::{Call, Conversation, ConversationError};
 pub use cut::{Cut, Cutter};
-pub use frame::{Frame, FrameError, FrameKind, Frames, flags};
 pub use http::{Message, MessageError};
 pub use play::{Exchange, Parted, Player, Transcript};
 pub use recording::{Chunk, Recording, RecordingError, Side};

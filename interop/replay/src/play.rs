@@ -7,10 +7,11 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use keyway_mux::frame::{Flags, Frame, FrameDecoder, Kind};
+
 use crate::audit::Audit;
 use crate::conversation::{Call, Conversation};
 use crate::cut::{Cut, Cutter};
-use crate::frame::{Frame, FrameKind, Frames, flags};
 use crate::http::Message;
 use crate::recording::{Recording, Side};
 use crate::script::Script;
@@ -178,8 +179,8 @@ impl Player {
             let mut done = false;
             let (mut front, rest): (Vec<_>, Vec<_>) =
                 self.script.steps.drain(..).partition(|step| {
-                    done |= step.frame.stream == stream && step.frame.has(flags::FIN);
-                    step.frame.stream == stream && !done
+                    done |= step.frame.header.stream_id == stream && step.frame.has(Flags::FIN);
+                    step.frame.header.stream_id == stream && !done
                 });
             front.iter_mut().for_each(|step| step.after.clear());
             front.extend(rest);
@@ -203,7 +204,7 @@ impl Player {
             socket,
             cutter,
             audit,
-            frames: Frames::default(),
+            frames: FrameDecoder::new(),
             next: 0,
             live_of: HashMap::new(),
             heard: BTreeMap::new(),
@@ -238,7 +239,7 @@ struct Stage {
     socket: UnixStream,
     cutter: Cutter,
     audit: Audit,
-    frames: Frames,
+    frames: FrameDecoder,
     /// The next step of the script.
     next: usize,
     /// Live stream ids by recorded ones, for streams that the peer opened.
@@ -357,7 +358,7 @@ impl Stage {
     /// Sends all steps whose time has come, behind `bytes`, in one write.
     fn send_ready(&mut self, mut bytes: Vec<u8>) -> Result<(), String> {
         while let Some(step) = self.player.script.steps.get(self.next) {
-            let recorded = step.frame.stream;
+            let recorded = step.frame.header.stream_id;
             if !self.skipped.contains(&recorded) {
                 let open = |stream: &u32| {
                     !self.complete.contains(stream) && !self.skipped.contains(stream)
@@ -366,7 +367,7 @@ impl Stage {
                     break;
                 }
                 let mut frame = step.frame.clone();
-                frame.stream = self.live_of.get(&recorded).copied().unwrap_or(recorded);
+                frame.header.stream_id = self.live_of.get(&recorded).copied().unwrap_or(recorded);
                 self.audit.sent(&frame);
                 bytes.extend(frame.encode());
             }
@@ -379,10 +380,10 @@ impl Stage {
         self.frames.push(bytes);
         while let Some(frame) = self.frames.next_frame().map_err(|e| e.to_string())? {
             self.audit.received(&frame).map_err(|e| e.to_string())?;
-            match frame.kind {
-                FrameKind::Ping if frame.has(flags::SYN) => self.answer_ping(&frame)?,
-                FrameKind::Ping | FrameKind::GoAway => {}
-                FrameKind::Data | FrameKind::WindowUpdate => self.hear_on_stream(frame)?,
+            match frame.header.kind {
+                Kind::Ping if frame.has(Flags::SYN) => self.answer_ping(&frame)?,
+                Kind::Ping | Kind::GoAway => {}
+                Kind::Data | Kind::WindowUpdate => self.hear_on_stream(frame)?,
             }
         }
         self.transcript.went_away = self.audit.went_away();
@@ -391,49 +392,48 @@ impl Stage {
 
     fn answer_ping(&mut self, ping: &Frame) -> Result<(), String> {
         self.transcript.pings += 1;
-        let answer = Frame {
-            flags: flags::ACK,
-            ..ping.clone()
-        };
-        self.write(&answer.encode())
+        self.write(&Frame::ping(Flags::ACK, ping.header.length).encode())
     }
 
     fn hear_on_stream(&mut self, frame: Frame) -> Result<(), String> {
-        if frame.has(flags::RST) {
-            return Err(format!("the peer reset stream {}", frame.stream));
+        if frame.has(Flags::RST) {
+            return Err(format!("the peer reset stream {}", frame.header.stream_id));
         }
-        let heard = self.heard.entry(frame.stream).or_default();
+        let heard = self.heard.entry(frame.header.stream_id).or_default();
         heard.bytes.extend(&frame.payload);
-        heard.ended |= frame.has(flags::FIN);
+        heard.ended |= frame.has(Flags::FIN);
         if heard.done {
             return match heard.bytes.len() {
                 0 => Ok(()),
                 extra => Err(format!(
                     "{extra} bytes follow the message of stream {}",
-                    frame.stream
+                    frame.header.stream_id
                 )),
             };
         }
         let message = Message::take(&mut heard.bytes, heard.ended).map_err(|e| e.to_string())?;
         let Some(message) = message else {
             if heard.ended {
-                return Err(format!("stream {} ended before its message", frame.stream));
+                return Err(format!(
+                    "stream {} ended before its message",
+                    frame.header.stream_id
+                ));
             }
             return Ok(());
         };
         heard.done = true;
         if message.path().is_empty() {
-            return self.answered(frame.stream, message);
+            return self.answered(frame.header.stream_id, message);
         }
         // A Go server that reads the end of a request's stream gives the
         // handler up, whatever has been answered by then.
         if heard.ended {
             return Err(format!(
                 "stream {} was ended before its answer was read",
-                frame.stream
+                frame.header.stream_id
             ));
         }
-        self.asked(frame.stream, message)
+        self.asked(frame.header.stream_id, message)
     }
 
     /// A response on a stream that this side opened.
@@ -538,7 +538,7 @@ impl Stage {
         while let Some(bytes) = self.read()? {
             self.hear(&bytes)?;
         }
-        match self.frames.left_over() {
+        match self.frames.pending().len() {
             0 => Ok(()),
             extra => Err(format!("{extra} bytes of a frame were cut off")),
         }

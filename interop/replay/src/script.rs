@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
+use keyway_mux::frame::{Flags, Frame, Kind};
+
 use crate::conversation::{Call, Conversation, ConversationError};
-use crate::frame::{Frame, FrameKind, flags};
 use crate::recording::Side;
 
 /// One frame to send, and what the peer must have done before.
@@ -31,16 +32,16 @@ impl Script {
         let mut ours = HashSet::new();
         for (from, frame) in &conversation.frames {
             if *from != side {
-                if frame.kind == FrameKind::Data && !heard.contains(&frame.stream) {
-                    heard.push(frame.stream);
+                if frame.header.kind == Kind::Data && !heard.contains(&frame.header.stream_id) {
+                    heard.push(frame.header.stream_id);
                 }
                 continue;
             }
-            if frame.kind == FrameKind::Ping && frame.has(flags::ACK) {
+            if frame.header.kind == Kind::Ping && frame.has(Flags::ACK) {
                 continue;
             }
-            if frame.kind != FrameKind::Ping && frame.has(flags::SYN) {
-                ours.insert(frame.stream);
+            if frame.header.kind != Kind::Ping && frame.has(Flags::SYN) {
+                ours.insert(frame.header.stream_id);
             }
             steps.push(Step {
                 frame: frame.clone(),
@@ -57,13 +58,13 @@ impl Script {
 /// Opening a stream, a ping and GoAway react to all that was heard before; the
 /// other frames to what was heard on their own stream.
 fn needs(frame: &Frame, ours: &HashSet<u32>, heard: &[u32]) -> Vec<u32> {
-    let on_session = matches!(frame.kind, FrameKind::Ping | FrameKind::GoAway);
-    if on_session || frame.has(flags::SYN) {
+    let on_session = matches!(frame.header.kind, Kind::Ping | Kind::GoAway);
+    if on_session || frame.has(Flags::SYN) {
         return heard.to_vec();
     }
-    let answers = !ours.contains(&frame.stream);
-    if answers || frame.has(flags::FIN) {
-        return vec![frame.stream];
+    let answers = !ours.contains(&frame.header.stream_id);
+    if answers || frame.has(Flags::FIN) {
+        return vec![frame.header.stream_id];
     }
     Vec::new()
 }

@@ -57,6 +57,24 @@ fn every_plugin_recording_is_whole() {
     }
 }
 
+/// The codec reads and writes the frames of real peers byte for byte.
+#[test]
+fn every_recorded_frame_is_encoded_to_the_recorded_bytes() {
+    for name in Recording::names().unwrap() {
+        if !name.starts_with("plugin-") {
+            continue;
+        }
+        let recording = Recording::load(&name).unwrap();
+        let conversation = recording.conversation().unwrap();
+        let (upgrade, answer) = conversation.upgrade.unwrap_or_default();
+        for (side, head) in [(Side::Plugin, upgrade), (Side::Runtime, answer)] {
+            let frames = conversation.frames.iter().filter(|(from, _)| *from == side);
+            let encoded: Vec<u8> = frames.flat_map(|(_, frame)| frame.encode()).collect();
+            assert_eq!([head, encoded].concat(), recording.bytes(side), "{name}");
+        }
+    }
+}
+
 fn registration(call: &Call) -> plugins::RegisterPluginRequest {
     decode(&call.request)
 }

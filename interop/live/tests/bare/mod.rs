@@ -30,6 +30,12 @@ pub(crate) static SHUTDOWN: MethodSpec = MethodSpec::unary("/plugins.v1.PluginSe
 pub(crate) static GET_SECRETS: MethodSpec =
     MethodSpec::unary("/resolver.v1.ResolverService/GetSecrets");
 
+/// Runs a test once the big value was computed, which would block the one thread for long.
+pub(crate) fn block_on(test: impl Future<Output = ()>) {
+    value("demo/big");
+    keyway_interop::block_on(test);
+}
+
 /// Reads an HTTP head byte for byte, so that nothing behind it is lost.
 pub(crate) async fn read_head(stream: &mut UnixStream) -> String {
     let mut head = Vec::new();
