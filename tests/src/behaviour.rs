@@ -1,8 +1,8 @@
-//! What the misbehaving plugin can do wrong.
+//! The fixed faults of the misbehaving plugin.
 
 use std::str::FromStr;
 
-/// The environment variable that tells the plugin how to behave.
+/// The environment variable with the plugin's behaviour.
 pub const VARIABLE: &str = "KEYWAY_TEST_BEHAVIOUR";
 
 macro_rules! behaviours {
@@ -15,7 +15,7 @@ macro_rules! behaviours {
         }
 
         impl Behaviour {
-            /// All of them.
+            /// All behaviours.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
             /// The text for [`VARIABLE`].
@@ -29,39 +29,39 @@ macro_rules! behaviours {
 }
 
 behaviours! {
-    /// Ends with status 3 before it says anything, with a last word on stderr.
+    /// Ends with status 3 before it sends anything, with a line on standard error.
     ExitBeforeHello,
-    /// Sends what is no yamux.
+    /// Sends bytes that are not yamux.
     Garbage,
-    /// Answers correctly: every id below its own name has a value.
+    /// Responds correctly: every id below its own name has a value.
     Good,
-    /// Fills standard error with four mebibytes before it registers, then answers correctly.
+    /// Writes 4 MiB to standard error before it registers, then responds correctly.
     HugeStderr,
-    /// Answers Shutdown, then neither sees the end of its connection nor SIGINT.
+    /// Responds to Shutdown, then ignores the end of its connection and SIGINT.
     IgnoreShutdown,
     /// Never registers, and keeps the connection open.
     NeverRegister,
-    /// Answers with ids of another realm as well.
+    /// Returns ids of another realm, too.
     OutsideRealm,
-    /// Ends with status 4 when it is asked for an id that ends in `crash`.
+    /// Ends with status 4 at a query for an id that ends in `crash`.
     CrashOnRequest,
-    /// Never answers when it is asked for an id that ends in `slow`.
+    /// Never responds to a query for an id that ends in `slow`.
     Slow,
     /// Has a helper process in its group.
     StartHelper,
-    /// Registers with a version that is none.
+    /// Registers with an invalid version.
     WrongVersion,
-    /// Registers with another name than it was given.
+    /// Registers with another name than that of its launch.
     WrongName,
-    /// Answers every query with an error whose text is in the answer only.
+    /// Responds to every query with an error whose text is in the response alone.
     Fail,
-    /// Answers every query at once with the deadline of a backend of its own.
+    /// Responds to every query at once that its backend timed out.
     BackendTimedOut,
-    /// Gives each secret twice, with times that are none.
+    /// Returns each secret twice, with invalid times.
     Careless,
-    /// Registers at the path of plugin SDKs of 2025 and knows only their method.
+    /// Registers at the path of the plugin SDKs of 2025 and serves only their method.
     TooOld,
-    /// Registers a realm that is everything.
+    /// Registers the realm `**`.
     OwnEverything,
     /// Registers as an access-control module that denies ids which end in `denied`.
     AccessControl,

@@ -1,4 +1,4 @@
-//! A caller that knows nothing but HTTP and JSON: it checks nothing itself, so it shows what the daemon permits.
+//! A caller that uses only HTTP and JSON: it checks nothing itself, so it shows what the daemon permits.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use keyway_local::Address;
 use serde::{Deserialize, Serialize};
 
-/// How long the caller waits for the daemon.
+/// The bound of a wait for the daemon.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// The first argument that makes the misbehaving plugin a caller.
@@ -29,7 +29,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Whether the daemon did what was asked.
+    /// Whether the call succeeded.
     pub fn is_ok(&self) -> bool {
         matches!(self.status, 101 | 200)
     }
@@ -110,7 +110,7 @@ pub(crate) fn stay(mut arguments: impl Iterator<Item = String>) {
     let n_read = socket.read(&mut buffer).expect("a response");
     assert!(n_read > 0, "closed at once");
     println_flushed("connected");
-    // The end of the connection is what is waited for, however it comes.
+    // The wait is for the end of the connection, clean or not.
     let _ = socket.read(&mut buffer);
 }
 

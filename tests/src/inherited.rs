@@ -3,7 +3,7 @@
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
-/// Takes over the descriptor that the launch variable names. To be called once, first thing in `main`.
+/// Takes ownership of the descriptor in the launch variable. `main` calls it once, before anything else.
 pub(crate) fn take(number: RawFd) -> OwnedFd {
     // SAFETY: the runtime that started this process made the descriptor for it, and nothing else in the process uses it.
     unsafe { OwnedFd::from_raw_fd(number) }

@@ -1,4 +1,4 @@
-//! What a test makes its plugin do beyond one [`Behaviour`](crate::Behaviour): what it registers, what it answers, whom it calls.
+//! The script of a plugin, beyond one [`Behaviour`](crate::Behaviour): its registration, its responses and its own calls.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -10,7 +10,7 @@ use keyway_proto::keyway::v1::FailureKind;
 use keyway_rpc::Error;
 use serde::{Deserialize, Serialize};
 
-/// What a plugin does. The plugin reads it at its start and again at each request, so a test can change it while the plugin runs.
+/// The script of a plugin. The plugin reads it at its start and again at each request, so a test can change it while the plugin runs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 #[allow(clippy::exhaustive_structs, reason = "for tests of this workspace")]
@@ -25,9 +25,9 @@ pub struct Script {
     pub holds_registration: bool,
     /// The exit status with which it ends instead of registering.
     pub exits_with: Option<u8>,
-    /// Its secrets. `None`: a dummy value for every id that is asked for.
+    /// Its secrets. `None`: a dummy value for every id of a query.
     pub secrets: Option<BTreeMap<String, String>>,
-    /// Ids that it returns whatever is asked for.
+    /// Ids that it returns for every query.
     pub unasked: Vec<String>,
     /// When its values expire, in seconds since 1970.
     pub expires_at: Option<i64>,
@@ -37,13 +37,13 @@ pub struct Script {
     pub answer: Answer,
     /// How it decides about access.
     pub decision: Decision,
-    /// What it calls itself, in this order.
+    /// Its calls to the daemon, in this order.
     pub turns: Vec<Turn>,
-    /// Whether it does so before it registers, else afterwards.
+    /// Whether it makes them before it registers; otherwise afterwards.
     pub turns_early: bool,
 }
 
-/// What a plugin describes of itself.
+/// The description that a plugin sends with its registration.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 #[allow(clippy::exhaustive_structs, reason = "for tests of this workspace")]
@@ -54,7 +54,7 @@ pub struct Description {
     pub concurrency: Option<u32>,
     /// Whether one response may serve several callers.
     pub shareable: bool,
-    /// Whether answering may ask the user.
+    /// Whether a call may prompt the user.
     pub interactive: bool,
 }
 
@@ -87,7 +87,7 @@ pub enum Answer {
     Garbage,
     /// The process ends with this status.
     Exit(u8),
-    /// Not before the script says something else.
+    /// Not until the script has another answer.
     Hold,
 }
 
@@ -97,9 +97,9 @@ pub enum Answer {
 pub struct Failing {
     /// The number of the kind.
     kind: i32,
-    /// How long a retry is pointless.
+    /// The time before which a retry is pointless.
     pub retry_after: Option<Duration>,
-    /// What helps.
+    /// The advice for the user.
     pub remedy: String,
 }
 
@@ -150,7 +150,7 @@ pub enum Decision {
     DenyDenied,
     /// It denies everything.
     DenyAll,
-    /// It denies what begins with this.
+    /// It denies ids and patterns that begin with this.
     DenyBelow(String),
     /// It never decides.
     Hang,
@@ -195,7 +195,7 @@ pub enum Via {
     ChildInSession,
 }
 
-/// Where a plugin finds its script, and where it notes what happened.
+/// The files of a plugin's script and of the events that it notes.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     script: PathBuf,
@@ -231,14 +231,14 @@ impl Place {
             .expect("a script");
     }
 
-    /// Waits until the script is as `is_met` says.
+    /// Waits until `is_met` holds for the script. It has no bound, because the plugin ends with its daemon.
     pub(crate) async fn wait(&self, is_met: impl Fn(&Script) -> bool) {
         while !is_met(&self.read()) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    /// Notes an event; nothing if the plugin has no script.
+    /// Notes an event, if the plugin has a script.
     pub(crate) fn note(&self, event: &str) {
         if !self.script.exists() {
             return;

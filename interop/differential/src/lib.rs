@@ -42,7 +42,6 @@ mod shrink;
 mod strand;
 mod tally;
 mod transcript;
-mod wire;
 
 pub use self::{
     actor::{Act, Actor, Performed, Performing},

@@ -71,7 +71,7 @@ fn m01_a_thousand_silent_handlers_do_not_stop_the_peer() {
     });
 }
 
-/// A process that is gone wakes everybody who waits for it.
+/// The end of the peer's process wakes all readers and openers.
 #[test]
 fn m04_a_killed_peer_wakes_readers_and_openers() {
     with_go(|mut peer| async move {
@@ -330,7 +330,7 @@ fn signal(process: u32, name: &str) {
     assert!(sent.unwrap().success());
 }
 
-/// A peer that is stopped takes no bytes any more. The session ends, and everybody hears of it.
+/// A peer that is stopped reads no bytes. The session ends with an error for all streams.
 #[test]
 fn m23_a_stopped_peer_ends_the_session() {
     with_go(|mut peer| async move {
@@ -356,7 +356,7 @@ fn m23_a_stopped_peer_ends_the_session() {
 
 /// A peer that is stopped answers no ping.
 #[test]
-fn m24_a_stopped_peer_is_missed() {
+fn m24_a_stopped_peer_fails_the_keep_alive() {
     with_go(|mut peer| async move {
         let config = Config::default()
             .keep_alive(Some(Duration::from_millis(50)))

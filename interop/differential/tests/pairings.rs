@@ -13,13 +13,13 @@ const SCRIPTS: u64 = 500;
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     let number = text.parse();
-    Some(number.unwrap_or_else(|_| panic!("{name} is no number: {text:?}")))
+    Some(number.unwrap_or_else(|_| panic!("{name} is not a number: {text:?}")))
 }
 
 /// Says something that the test runner must not capture.
 fn say(message: &str) {
     use std::io::Write as _;
-    // Without a standard error there is nobody to tell.
+    // A closed standard error has no reader.
     let _ = writeln!(std::io::stderr().lock(), "{message}");
 }
 

@@ -7,15 +7,14 @@ use keyway_plugin_sdk::{Envelope, Id, Pattern, ProviderError, Query, SecretsProv
 
 /// How long the slow secret takes.
 const SLOW: Duration = Duration::from_millis(1500);
-/// What a pattern finds besides `demo/many`.
+/// The ids that a pattern finds besides `demo/many`.
 const LISTED: [&str; 3] = ["demo/hit", "demo/notime", "demo/other"];
 /// How many secrets lie below `demo/many`.
 const MANY: usize = 1000;
 /// The length of the big secret.
 const BIG: usize = 8 << 20;
 
-/// A provider that plays every part that a runtime must cope with; the ids are
-/// listed in `interop/README.md`.
+/// A provider with one id for each case that a runtime must handle; `interop/README.md` lists them.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Demo;
 
@@ -60,7 +59,7 @@ impl SecretsProvider for Demo {
     }
 }
 
-/// Whether there is a secret of this id.
+/// Whether the provider holds this id.
 fn known(id: &str) -> bool {
     let number = id
         .strip_prefix("demo/many/")
@@ -84,8 +83,7 @@ fn secret(id: &str) -> Envelope {
     envelope
 }
 
-/// The dummy value of an id. The big one is computed once: it takes so long in
-/// an unoptimised build that it would hold up everything else.
+/// The dummy value of an id. The big one is computed once, because in an unoptimised build it blocks the thread for long.
 pub fn value(id: &str) -> Vec<u8> {
     if !id.ends_with("/big") {
         return format!("s3cr3t-value of {id}").into_bytes();

@@ -11,8 +11,7 @@ use keyway_resolver::{Address, DaemonSocket, Pattern, ResolveError, Resolver};
 use keyway_test_support::{feed, text, wait_until};
 use tokio::task::JoinSet;
 
-/// The daemon looks for open streams every 50 ms, and one that is left open
-/// costs 2 s. The rest is room for a busy machine.
+/// The daemon checks for open streams every 50 ms, and one that is left open costs 2 s. The rest is for a busy machine.
 const STOP_MS: u64 = 1500;
 
 fn start(go: &GoPrograms, home: &Home, arguments: &[&str]) -> Peer {
@@ -43,7 +42,7 @@ async fn value(resolver: &Resolver<DaemonSocket>, id: &str) -> Vec<u8> {
     found.envelopes[0].value.expose().to_vec()
 }
 
-async fn ask_each(resolver: &Resolver<DaemonSocket>) {
+async fn query_each(resolver: &Resolver<DaemonSocket>) {
     let found = resolver
         .get(&pattern("demo/hit"))
         .await
@@ -91,7 +90,7 @@ async fn ask_each(resolver: &Resolver<DaemonSocket>) {
     );
 }
 
-async fn ask_ahead(resolver: &Resolver<DaemonSocket>) {
+async fn query_authorization_and_version(resolver: &Resolver<DaemonSocket>) {
     let allowed = resolver
         .authorize(&[pattern("demo/hit"), pattern("other/**")])
         .await;
@@ -111,14 +110,14 @@ async fn ask_ahead(resolver: &Resolver<DaemonSocket>) {
 }
 
 #[test]
-fn the_resolver_asks_a_go_daemon() {
+fn the_resolver_queries_a_go_daemon() {
     let Some(go) = go_programs() else { return };
     let home = Home::new();
     let daemon = start(&go, &home, &["-builtin"]);
     block_on(async {
         let resolver = resolver(&home);
-        ask_each(&resolver).await;
-        ask_ahead(&resolver).await;
+        query_each(&resolver).await;
+        query_authorization_and_version(&resolver).await;
         assert_eq!(value(&resolver, "demo/big").await, demo_value("demo/big"));
     });
     daemon.terminate();
@@ -158,7 +157,7 @@ fn run(home: &Home, arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn the_command_line_asks_a_go_daemon() {
+fn the_command_line_queries_a_go_daemon() {
     let Some(go) = go_programs() else { return };
     let home = Home::new();
     let daemon = start(&go, &home, &["-builtin"]);
@@ -195,7 +194,7 @@ fn stopped_at_once(report: &Report, plugins: usize) {
 }
 
 #[test]
-fn a_go_daemon_has_plugins_of_keyway_by_hand() {
+fn a_go_daemon_has_external_plugins_of_keyway() {
     let Some(go) = go_programs() else { return };
     for acceptor in ["-reference-acceptor=false", "-reference-acceptor=true"] {
         let home = Home::new();

@@ -1,16 +1,16 @@
-//! A Go plugin that answers as no provider should: the daemon says what was wrong, and goes on.
+//! A Go plugin with invalid responses: the daemon names each fault and continues.
 
 use keyway_interop::{Daemon, GoPrograms, Home, Report, go_programs};
 
-/// What `keyway get` makes of an answer.
+/// The outcome of `keyway get`.
 enum Outcome {
     /// Exit code 0 and this line.
     Value(&'static str),
     /// Exit code 3.
     Missing,
-    /// Exit code 4 and these words in the reason.
+    /// Exit code 4, and a message that contains this.
     Denied(&'static str),
-    /// Exit code 5 and these words in the reason.
+    /// Exit code 5, and a message that contains this.
     Unavailable(&'static str),
 }
 
@@ -88,7 +88,7 @@ fn check(daemon: &Daemon<'_>, id: &str, outcome: &Outcome) {
 
 /// No fault costs another call, the connection, or an open stream when the plugin stops.
 #[test]
-fn each_fault_is_told_and_harms_nobody_else() {
+fn each_fault_is_named_and_fails_one_call() {
     let Some(go) = go_programs() else { return };
     let home = faulty(&go);
     let daemon = Daemon::start(&home);
@@ -105,7 +105,7 @@ fn each_fault_is_told_and_harms_nobody_else() {
 }
 
 #[test]
-fn a_crash_in_the_middle_of_a_call_fails_that_call_and_the_plugin_comes_back() {
+fn a_crash_during_a_call_fails_that_call_and_the_plugin_is_restarted() {
     let Some(go) = go_programs() else { return };
     let home = faulty(&go);
     let mut daemon = Daemon::start(&home);

@@ -1,11 +1,11 @@
-//! Go plugins under `keyway serve`, launched and by hand, asked by a Go client.
+//! Go plugins under `keyway serve`, launched and external, queried by a Go client.
 
 use std::path::{Path, PathBuf};
 
 use keyway_interop::{Daemon, GoPrograms, Home, Peer, Report, go_programs};
 use keyway_test_support::wait_until;
 
-/// The generations of the plugin SDK that ask for `GetSecrets`.
+/// The generations of the plugin SDK with the method `GetSecrets`.
 const GENERATIONS: [&str; 4] = ["plugins", "register", "engine", "early-engine"];
 
 /// The configuration that hands settings to a launched Go program.
@@ -34,15 +34,14 @@ fn home_with_demo(go: &GoPrograms, more: &[(&str, &str)]) -> Home {
     home
 }
 
-fn ask(go: &GoPrograms, home: &Home, arguments: &[&str]) -> Report {
+fn query(go: &GoPrograms, home: &Home, arguments: &[&str]) -> Report {
     let socket = home.socket();
     let mut all = vec!["-socket", socket.to_str().expect("the path is text")];
     all.extend(arguments);
     Peer::start(go, "client", home, &all).passed()
 }
 
-/// The plugin saw no fault: no handler lost its context, and no stream was left
-/// open when it had waited for that.
+/// The plugin reports no fault: no handler was cancelled, and no stream was left open.
 fn plugin_passed(home: &Home, name: &str) -> Report {
     let report = Report::read_to_end(&report_of(home, name));
     let summary = report.passed();
@@ -52,13 +51,13 @@ fn plugin_passed(home: &Home, name: &str) -> Report {
 }
 
 #[test]
-fn a_launched_plugin_of_each_generation() {
+fn a_launched_plugin_of_each_generation_is_served() {
     let Some(go) = go_programs() else { return };
     for generation in GENERATIONS {
         let home = home_with_demo(&go, &[("INTEROP_GENERATION", generation)]);
         let daemon = Daemon::start(&home);
         daemon.wait_for_plugin("demo");
-        ask(
+        query(
             &go,
             &home,
             &[
@@ -84,12 +83,12 @@ fn a_launched_plugin_of_each_generation() {
 }
 
 #[test]
-fn twenty_thousand_requests_of_64_callers() {
+fn twenty_thousand_requests_of_64_callers_succeed() {
     let Some(go) = go_programs() else { return };
     let home = home_with_demo(&go, &[]);
     let daemon = Daemon::start(&home);
     daemon.wait_for_plugin("demo");
-    let report = ask(&go, &home, &["-requests", "20000", "-callers", "64"]);
+    let report = query(&go, &home, &["-requests", "20000", "-callers", "64"]);
     assert_eq!(
         report.event("load").expect("the load was reported")["failed"],
         0
@@ -99,14 +98,14 @@ fn twenty_thousand_requests_of_64_callers() {
     assert_eq!(plugin.summary()["requests"], 20_000, "{plugin}");
 }
 
-fn by_hand(go: &GoPrograms, home: &Home, arguments: &[&str]) -> Peer {
+fn external(go: &GoPrograms, home: &Home, arguments: &[&str]) -> Peer {
     let mut plugin = Peer::start(go, "plugin", home, arguments);
     plugin.wait_for("runtime-probed");
     plugin
 }
 
 #[test]
-fn a_plugin_by_hand_of_each_generation() {
+fn an_external_plugin_of_each_generation_is_served() {
     let Some(go) = go_programs() else { return };
     for generation in GENERATIONS {
         let home = Home::new();
@@ -124,8 +123,8 @@ fn a_plugin_by_hand_of_each_generation() {
             "1s",
             "-register-twice",
         ];
-        let plugin = by_hand(&go, &home, &arguments);
-        ask(
+        let plugin = external(&go, &home, &arguments);
+        query(
             &go,
             &home,
             &["-each", "-old", "-slow", "64", "-requests", "1000"],
@@ -140,17 +139,19 @@ fn a_plugin_by_hand_of_each_generation() {
 
 /// Peers built before March 2026 look for the daemon in other places.
 #[test]
-fn older_plugins_find_the_daemon_where_they_look() {
+fn older_plugins_find_the_daemon_at_their_addresses() {
     let Some(go) = go_programs() else { return };
     for generation in ["register", "engine", "early-engine"] {
         let home = Home::new();
         let daemon = Daemon::start_with(&home, &["--listen-older"]);
         let mut command = home.command(go.path("plugin"));
-        command.env_remove("KEYWAY_SOCKET");
+        command
+            .env_remove("KEYWAY_SOCKET")
+            .env("XDG_RUNTIME_DIR", home.join("runtime"));
         command.args(["-name", "demo", "-generation", generation]);
         let mut plugin = Peer::start_in(command, "plugin", &home, &[]);
         plugin.wait_for("runtime-probed");
-        ask(&go, &home, &["-each", "-old", "-requests", "100"]);
+        query(&go, &home, &["-each", "-old", "-requests", "100"]);
         daemon.stop();
         plugin.passed();
     }
@@ -159,14 +160,14 @@ fn older_plugins_find_the_daemon_where_they_look() {
 /// A plugin that ends while it serves calls says GoAway, answers them, and then
 /// closes: no call fails.
 #[test]
-fn go_away_of_the_plugin_in_the_middle_of_calls() {
+fn calls_in_flight_at_the_plugins_go_away_succeed() {
     let Some(go) = go_programs() else { return };
     let home = Home::new();
     let daemon = Daemon::start(&home);
     let socket = home.socket();
     let at = socket.to_str().expect("the path is text");
     let arguments = ["-socket", at, "-name", "demo"];
-    let plugin = by_hand(&go, &home, &arguments);
+    let plugin = external(&go, &home, &arguments);
     let client = Peer::start(
         &go,
         "client",
@@ -186,7 +187,7 @@ fn go_away_of_the_plugin_in_the_middle_of_calls() {
 /// The plugin answers Shutdown and stays, as SDKs of 2025 do: the daemon closes
 /// the connection.
 #[test]
-fn a_plugin_that_stays_is_left() {
+fn a_plugin_that_stays_after_shutdown_is_disconnected() {
     let Some(go) = go_programs() else { return };
     let home = home_with_demo(
         &go,
@@ -194,7 +195,7 @@ fn a_plugin_that_stays_is_left() {
     );
     let daemon = Daemon::start(&home);
     daemon.wait_for_plugin("demo");
-    ask(&go, &home, &["-requests", "10"]);
+    query(&go, &home, &["-requests", "10"]);
     daemon.stop();
     let report = plugin_passed(&home, "demo");
     assert_eq!(report.summary()["ended_by"], "connection ended", "{report}");
@@ -207,7 +208,7 @@ fn a_taken_name_is_refused() {
     let daemon = Daemon::start(&home);
     let socket = home.socket();
     let at = socket.to_str().expect("the path is text");
-    let first = by_hand(&go, &home, &["-socket", at, "-name", "demo"]);
+    let first = external(&go, &home, &["-socket", at, "-name", "demo"]);
     let arguments = [
         "-socket",
         at,
@@ -224,7 +225,7 @@ fn a_taken_name_is_refused() {
             .is_some_and(|text| text.contains("demo")),
         "{refusal}"
     );
-    ask(&go, &home, &["-requests", "10"]);
+    query(&go, &home, &["-requests", "10"]);
     daemon.stop();
     first.passed();
 }
@@ -290,7 +291,7 @@ fn an_access_control_module_decides() {
     let daemon = Daemon::start(&home);
     daemon.wait_for_plugin("guard");
     daemon.wait_for_plugin("demo");
-    ask(&go, &home, &["-access", "-requests", "200"]);
+    query(&go, &home, &["-access", "-requests", "200"]);
     daemon.stop();
     plugin_passed(&home, "demo");
     let guard = plugin_passed(&home, "guard");
@@ -330,7 +331,7 @@ fn keep_alives_pass_in_both_directions() {
     let home = home_with_demo(&go, &[("INTEROP_KEEP_ALIVE", "50ms")]);
     let daemon = Daemon::start(&home);
     daemon.wait_for_plugin("demo");
-    ask(&go, &home, &["-slow", "1", "-requests", "10"]);
+    query(&go, &home, &["-slow", "1", "-requests", "10"]);
     daemon.stop();
     plugin_passed(&home, "demo");
 }

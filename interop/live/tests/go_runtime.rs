@@ -26,7 +26,7 @@ fn demo() -> &'static Path {
 }
 
 #[test]
-fn a_launched_plugin_answers_everything() {
+fn a_launched_plugin_serves_every_method() {
     let Some(go) = go_programs() else { return };
     let report = launch(
         &go,
@@ -38,7 +38,7 @@ fn a_launched_plugin_answers_everything() {
 }
 
 #[test]
-fn a_launched_plugin_answers_20_000_requests_of_64_callers() {
+fn a_launched_plugin_serves_20_000_requests_of_64_callers() {
     let Some(go) = go_programs() else { return };
     let arguments = ["-requests", "20000", "-callers", "64"];
     let report = launch(&go, &Home::new(), demo(), &arguments);
@@ -56,7 +56,7 @@ fn a_launched_plugin_sends_large_values() {
 }
 
 #[test]
-fn go_away_in_the_middle_of_calls_breaks_none() {
+fn calls_in_flight_at_the_runtimes_go_away_succeed() {
     let Some(go) = go_programs() else { return };
     let report = launch(&go, &Home::new(), demo(), &["-requests", "10", "-goaway"]);
     assert_eq!(
@@ -75,7 +75,7 @@ fn a_shutdown_waits_for_the_call_in_flight_and_no_longer() {
 }
 
 #[test]
-fn a_runtime_that_goes_takes_its_plugin_along() {
+fn a_plugin_ends_with_its_runtime() {
     let Some(go) = go_programs() else { return };
     for end in ["eof", "interrupt"] {
         launch(&go, &Home::new(), demo(), &["-requests", "10", "-end", end]);
@@ -89,9 +89,9 @@ fn keep_alives_are_answered() {
     launch(&go, &Home::new(), demo(), &arguments);
 }
 
-/// The plugin says on standard error why it ends, and ends with 1.
+/// The plugin writes the reason to standard error and exits with 1.
 #[test]
-fn a_refused_plugin_leaves_at_once() {
+fn a_refused_plugin_exits_at_once() {
     let Some(go) = go_programs() else { return };
     let report = launch(&go, &Home::new(), demo(), &["-refuse"]);
     assert_eq!(
@@ -102,7 +102,7 @@ fn a_refused_plugin_leaves_at_once() {
 }
 
 #[test]
-fn a_plugin_by_hand_takes_the_status_line_of_either_acceptor() {
+fn an_external_plugin_accepts_the_status_line_of_either_acceptor() {
     let Some(go) = go_programs() else { return };
     for acceptor in ["-reference-acceptor=false", "-reference-acceptor=true"] {
         let home = Home::new();

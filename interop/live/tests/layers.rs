@@ -106,7 +106,7 @@ async fn take_plugin(listener: UnixListener) -> (Session, JoinSet<()>) {
 
 /// GoAway(0) while calls are being served: they are answered, and more may be
 /// made.
-async fn go_away_in_the_middle(session: &Session) {
+async fn calls_in_flight_at_go_away_succeed(session: &Session) {
     let mut slow = JoinSet::new();
     for _ in 0..8 {
         let session = session.clone();
@@ -156,7 +156,7 @@ async fn be_a_runtime(listener: UnixListener) {
 }
 
 #[test]
-fn a_runtime_on_the_bare_layers_asks_a_go_plugin() {
+fn a_runtime_on_the_bare_layers_queries_a_go_plugin() {
     let Some(go) = go_programs() else { return };
     let home = Home::new();
     let socket = home.socket();

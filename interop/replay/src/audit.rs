@@ -1,4 +1,4 @@
-//! What a Go peer does not accept.
+//! The rules that a Go peer enforces.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,7 +28,7 @@ struct Stream {
     ours_spoken: bool,
     theirs_ended: bool,
     reset: bool,
-    /// What the side under test may still send.
+    /// The bytes that the side under test may still send.
     credit: i64,
 }
 
@@ -62,7 +62,7 @@ impl Audit {
         }
     }
 
-    /// Takes note of a frame that the side under test is going to read.
+    /// Records a frame that the side under test is going to read.
     pub fn sent(&mut self, frame: &Frame) {
         if frame.header.kind == Kind::Ping {
             if frame.has(Flags::SYN) {
@@ -91,8 +91,7 @@ impl Audit {
     ///
     /// # Errors
     ///
-    /// When the recorded peer would have ended the session, or the stream, or
-    /// lost data.
+    /// Returns [`Violation`] if the recorded peer would have ended the session or the stream, or lost data.
     pub fn received(&mut self, frame: &Frame) -> Result<(), Violation> {
         let broken = match frame.header.kind {
             _ if frame.header.flags.bits() > ALL_FLAGS => Some("a flag that does not exist"),
@@ -124,7 +123,7 @@ impl Audit {
                 self.pings.remove(at);
                 None
             }
-            None => Some("nobody asked for this answer"),
+            None => Some("a response to a ping that was not sent"),
         }
     }
 
@@ -142,7 +141,7 @@ impl Audit {
             return Some(rule);
         }
         let Some(stream) = self.streams.get_mut(&frame.header.stream_id) else {
-            return Some("nobody opened this stream");
+            return Some("a frame of a stream that was not opened");
         };
         let rule = stream.rule_for(frame);
         stream.credit -= i64::try_from(frame.payload.len()).unwrap_or(i64::MAX);
@@ -172,8 +171,7 @@ impl Audit {
         None
     }
 
-    /// Streams that the side under test left open, by their ids. The recorded
-    /// peer would wait for 2 s for each of them.
+    /// The ids of streams that the side under test left open. The recorded peer would wait 2 s for each of them.
     pub fn left_open(&self) -> Vec<u32> {
         let open = self.streams.iter();
         open.filter(|(_, stream)| !stream.theirs_ended && !stream.reset)
@@ -181,12 +179,12 @@ impl Audit {
             .collect()
     }
 
-    /// True when every ping to the side under test was answered.
+    /// Whether the side under test responded to every ping.
     pub fn pings_answered(&self) -> bool {
         self.pings.is_empty()
     }
 
-    /// True when the side under test has sent GoAway(0).
+    /// Whether the side under test has sent GoAway(0).
     pub fn went_away(&self) -> bool {
         self.went_away
     }
@@ -208,7 +206,7 @@ impl Stream {
             });
         }
         if frame.has(Flags::ACK) && (!self.opened_by_us || self.acknowledged) {
-            return Some("an acknowledgement too many frees another stream's slot");
+            return Some("a second acknowledgement frees another stream's slot");
         }
         if frame.header.kind == Kind::Data && frame.has(Flags::FIN) {
             return Some("a Go reader sees the end before the data when FIN rides on it");
@@ -258,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn each_rule_is_noticed() {
+    fn each_violated_rule_is_named() {
         let fin = || update(1, Flags::FIN);
         for (frames, rule) in [
             (vec![fin(), fin()], "a second FIN ends the session"),
@@ -274,7 +272,7 @@ mod tests {
             ),
             (
                 vec![update(1, Flags::ACK); 2],
-                "an acknowledgement too many frees another stream's slot",
+                "a second acknowledgement frees another stream's slot",
             ),
             (
                 vec![update(2, Flags::SYN), update(2, Flags::FIN)],
@@ -284,7 +282,10 @@ mod tests {
                 vec![data(1, Flags::NONE, 256 * 1024 + 1)],
                 "data over the window ends the session",
             ),
-            (vec![data(9, Flags::NONE, 1)], "nobody opened this stream"),
+            (
+                vec![data(9, Flags::NONE, 1)],
+                "a frame of a stream that was not opened",
+            ),
             (vec![Frame::go_away(0); 2], "a second GoAway"),
             (
                 vec![update(1, Flags::from_bits(16))],
@@ -292,7 +293,7 @@ mod tests {
             ),
             (
                 vec![Frame::ping(Flags::ACK, 0)],
-                "nobody asked for this answer",
+                "a response to a ping that was not sent",
             ),
         ] {
             assert_eq!(broken_rule(&frames), Some(rule));
@@ -300,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn credit_lets_more_through() {
+    fn credit_extends_the_window() {
         let mut audit = Audit::new(Side::Runtime);
         audit.sent(&update(1, Flags::SYN));
         audit.sent(&Frame::window_update(1, Flags::NONE, 1));

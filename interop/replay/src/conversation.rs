@@ -7,49 +7,48 @@ use keyway_mux::frame::{Flags, Frame, FrameDecoder, FrameError, Kind};
 use crate::http::{Message, MessageError};
 use crate::recording::{Recording, Side};
 
-/// One line of a plugin connection: frames in the order in which they were
-/// seen, behind the upgrade where there was one.
+/// The frames of a plugin connection in the order in which they were recorded, behind the upgrade if there was one.
 #[derive(Debug, Clone)]
 pub struct Conversation {
-    /// `GET /hijack` and its answer, byte for byte.
+    /// `GET /hijack` and its response, byte for byte.
     pub upgrade: Option<(Vec<u8>, Vec<u8>)>,
-    /// Who sent what.
+    /// The sender of each frame, and the frame.
     pub frames: Vec<(Side, Frame)>,
-    /// Who ended its half or closed the connection, in order.
+    /// The ends of halves and of the connection, in order.
     pub events: Vec<(Side, String)>,
 }
 
 /// One request and its response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// Who asked.
+    /// The side that opened the stream.
     pub opener: Side,
     /// On which stream; 0 outside of a plugin connection.
     pub stream: u32,
-    /// What was asked.
+    /// The request.
     pub request: Message,
-    /// What was answered.
+    /// The response.
     pub response: Message,
 }
 
-/// Why a recording is no conversation.
+/// The error of a recording that is not a conversation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConversationError {
-    /// The bytes of one side are no frames.
-    #[error("the {side}'s bytes are no frames")]
+    /// The bytes of one side are not frames.
+    #[error("the bytes of the {side} are not frames")]
     Frame {
-        /// Whose bytes.
+        /// The side.
         side: Side,
-        /// What is wrong with them.
+        /// The fault.
         source: FrameError,
     },
-    /// The bytes of one stream are no HTTP message.
-    #[error("the bytes of stream {stream} are no message")]
+    /// The bytes of one stream are not an HTTP message.
+    #[error("the bytes of stream {stream} are not a message")]
     Http {
         /// The stream.
         stream: u32,
-        /// What is wrong with them.
+        /// The fault.
         source: MessageError,
     },
     /// A message or frame is not complete, or something follows it.
@@ -65,7 +64,7 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// When the bytes are no frames, or some are left over.
+    /// Returns [`ConversationError`] if the bytes are not frames, or some are left over.
     pub fn conversation(&self) -> Result<Conversation, ConversationError> {
         let mut upgrade = self.upgrade();
         let mut skip = upgrade.as_ref().map_or((0, 0), |(a, b)| (a.len(), b.len()));
@@ -124,7 +123,7 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// When the bytes are no messages, or some are left over.
+    /// Returns [`ConversationError`] if the bytes are not messages, or some are left over.
     pub fn client_calls(&self) -> Result<Vec<Call>, ConversationError> {
         let (mut asked, mut answered) = (self.bytes(Side::Client), self.bytes(Side::Daemon));
         let mut calls = Vec::new();
@@ -152,7 +151,7 @@ fn pair(
     };
     let response = Message::take(answered, true).map_err(fault)?;
     let missing = || ConversationError::LeftOver {
-        what: format!("the answer on stream {stream}"),
+        what: format!("the response on stream {stream}"),
     };
     Ok(Some((request, response.ok_or_else(missing)?)))
 }
@@ -170,7 +169,7 @@ impl Conversation {
     ///
     /// # Errors
     ///
-    /// When a stream holds anything but one request and one response.
+    /// Returns [`ConversationError`] if a stream holds anything but one request and one response.
     pub fn calls(&self) -> Result<Vec<Call>, ConversationError> {
         let mut streams: BTreeMap<u32, (usize, Side, Vec<u8>, Vec<u8>)> = BTreeMap::new();
         for (order, (from, frame)) in self.frames.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! One side's part of a conversation, as steps.
+//! One side of a conversation, as steps.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use keyway_mux::frame::{Flags, Frame, Kind};
 use crate::conversation::{Call, Conversation, ConversationError};
 use crate::recording::Side;
 
-/// One frame to send, and what the peer must have done before.
+/// One frame to send, and the messages of the peer that must be complete before.
 #[derive(Debug, Clone)]
 pub(crate) struct Step {
     pub(crate) frame: Frame,
@@ -15,7 +15,7 @@ pub(crate) struct Step {
     pub(crate) after: Vec<u32>,
 }
 
-/// A part.
+/// The steps of one side.
 #[derive(Debug)]
 pub(crate) struct Script {
     pub(crate) steps: Vec<Step>,
@@ -23,11 +23,10 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    /// The part of `side`. An answer to a ping is left out: it is given when
-    /// the live peer pings.
+    /// The steps of `side`. Responses to pings are left out, because the player sends them when the live peer pings.
     pub(crate) fn of(side: Side, conversation: &Conversation) -> Result<Self, ConversationError> {
         let mut steps = Vec::new();
-        // Streams on which the peer has sent something, in recorded order.
+        // Streams on which the peer has sent data, in recorded order.
         let mut heard = Vec::new();
         let mut ours = HashSet::new();
         for (from, frame) in &conversation.frames {
@@ -55,8 +54,7 @@ impl Script {
     }
 }
 
-/// Opening a stream, a ping and GoAway react to all that was heard before; the
-/// other frames to what was heard on their own stream.
+/// A SYN, a ping and GoAway react to all messages before them; the other frames to those of their own stream.
 fn needs(frame: &Frame, ours: &HashSet<u32>, heard: &[u32]) -> Vec<u32> {
     let on_session = matches!(frame.header.kind, Kind::Ping | Kind::GoAway);
     if on_session || frame.has(Flags::SYN) {

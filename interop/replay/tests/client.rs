@@ -51,7 +51,7 @@ fn read_message(socket: &mut UnixStream, pending: &mut Vec<u8>) -> Message {
     }
 }
 
-/// What the recorded client would make of the answers.
+/// Checks the responses as the recorded client would.
 fn check(calls: &[Call], answers: &[Message]) {
     assert_eq!(answers.len(), calls.len());
     let status: Vec<_> = answers
@@ -98,9 +98,9 @@ fn check(calls: &[Call], answers: &[Message]) {
     assert_eq!(common::proto_seconds(untimed.expires_at), year_1);
 }
 
-/// Each request is sent when the answer to the one before it was read.
+/// Each request is sent after the response to the one before it was read.
 #[test]
-fn call_by_call_in_every_cut() {
+fn calls_one_by_one_in_every_cut_have_the_recorded_outcomes() {
     let calls = Recording::load("client-2026-08-21")
         .unwrap()
         .client_calls()
@@ -124,9 +124,9 @@ fn call_by_call_in_every_cut() {
     daemon.stop();
 }
 
-/// All requests in one write: the answers come in their order.
+/// All requests in one write: the responses come in their order.
 #[test]
-fn everything_at_once() {
+fn pipelined_calls_have_the_recorded_outcomes() {
     let recording = Recording::load("client-2026-08-21").unwrap();
     let calls = recording.client_calls().unwrap();
     let home = home();

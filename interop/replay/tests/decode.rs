@@ -25,7 +25,7 @@ fn paths(calls: &[Call]) -> Vec<&str> {
 }
 
 #[test]
-fn every_plugin_recording_is_whole() {
+fn every_plugin_recording_is_complete() {
     let names = Recording::names().unwrap();
     assert_eq!(names.len(), 12);
     for name in names.iter().filter(|name| name.starts_with("plugin-")) {
@@ -80,7 +80,7 @@ fn registration(call: &Call) -> plugins::RegisterPluginRequest {
 }
 
 #[test]
-fn the_registration_of_today() {
+fn the_current_registration_is_decoded() {
     for name in [
         "launched",
         "hijack",
@@ -109,7 +109,7 @@ fn the_registration_of_today() {
 }
 
 #[test]
-fn the_registration_before() {
+fn earlier_registrations_are_decoded() {
     for (name, service) in [
         ("v0.0.22-launched", "RegisterService"),
         ("v0.0.22-hijack", "RegisterService"),
@@ -129,7 +129,7 @@ fn the_registration_before() {
 }
 
 #[test]
-fn the_answers_of_a_provider() {
+fn the_responses_of_a_provider_are_decoded() {
     for name in [
         "v0.3.2-launched",
         "v0.3.2-hijack",
@@ -199,7 +199,7 @@ fn the_answers_of_a_provider() {
 }
 
 #[test]
-fn the_oldest_plugin_knows_one_secret_at_a_time() {
+fn the_oldest_plugin_returns_one_secret_at_a_time() {
     let calls = calls("plugin-2025-07-10-launched");
     let get = "/resolver.v1.ResolverService/GetSecret";
     assert_eq!(paths(&calls)[1..4], [get; 3]);
@@ -215,7 +215,7 @@ fn the_oldest_plugin_knows_one_secret_at_a_time() {
 }
 
 #[test]
-fn the_questions_to_an_access_control_module() {
+fn the_calls_to_an_access_control_module_are_decoded() {
     let calls = calls("plugin-v0.3.2-accesscontrol");
     let service = "/accesscontrol.v1.AccessControlService";
     assert_eq!(
@@ -298,7 +298,7 @@ fn client_calls() -> Vec<Call> {
 }
 
 #[test]
-fn what_a_client_asks() {
+fn the_requests_of_a_client_are_decoded() {
     let calls = client_calls();
     let resolver = "/resolver.v1.ResolverService/GetSecrets";
     let authorizer = "/resolver.v1.AuthorizerService/Authorize";
@@ -361,7 +361,7 @@ fn what_a_client_asks() {
 }
 
 #[test]
-fn what_a_client_is_answered() {
+fn the_responses_to_a_client_are_decoded() {
     let calls = client_calls();
     let envelope = hit(&calls[0].response);
     assert_eq!(envelope.provider.as_deref(), Some("demo"));
@@ -395,7 +395,7 @@ fn what_a_client_is_answered() {
 }
 
 #[test]
-fn how_a_client_sees_plugins() {
+fn the_list_of_plugins_is_decoded() {
     let listed: plugins::ListPluginsResponse = decode(&client_calls()[2].response);
     let names: Vec<_> = listed
         .plugins

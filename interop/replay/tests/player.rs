@@ -25,7 +25,7 @@ fn play_both(recording: &Recording, cut: Cut, side: Side) -> (Transcript, Transc
 }
 
 #[test]
-fn the_two_sides_of_a_recording_get_on() {
+fn the_two_sides_of_a_recording_play_to_the_end() {
     for recording in plugin_recordings() {
         let calls = recording.conversation().unwrap().calls().unwrap();
         for (cut, side) in [
@@ -49,7 +49,7 @@ fn the_two_sides_of_a_recording_get_on() {
 }
 
 #[test]
-fn a_peer_that_says_something_else_is_named() {
+fn a_peer_that_sends_something_else_is_named() {
     let launched = Recording::load("plugin-v0.3.2-launched").unwrap();
     let older = Recording::load("plugin-v0.0.22-launched").unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();

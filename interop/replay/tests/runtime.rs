@@ -1,4 +1,4 @@
-//! `keyway serve` against the recorded plugins: launched by it, and by hand.
+//! `keyway serve` against the recorded plugins, launched and external.
 
 mod common;
 
@@ -23,7 +23,7 @@ const LAUNCHED: [&str; 3] = [
     "plugin-v0.0.22-launched",
     "plugin-v0.0.19-launched",
 ];
-const BY_HAND: [&str; 3] = [
+const EXTERNAL: [&str; 3] = [
     "plugin-v0.3.2-hijack",
     "plugin-v0.3.2-hijack-reference-acceptor",
     "plugin-v0.0.22-hijack",
@@ -59,7 +59,7 @@ fn home_with(recording: &str, cut: Cut, more: &str) -> (Home, PathBuf) {
     (home, outcome)
 }
 
-/// What the launched plugin wrote when it had played to the end.
+/// The outcome that the launched plugin wrote at its end.
 fn outcome(path: &Path) -> Outcome {
     let outcome = eventually("the end of the play", || std::fs::read(path));
     let outcome: Outcome = serde_json::from_slice(&outcome).unwrap();
@@ -67,9 +67,9 @@ fn outcome(path: &Path) -> Outcome {
     outcome
 }
 
-/// Asks for the three secrets of the recordings, in their order.
-fn ask_for_the_recorded(daemon: &Daemon<'_>) {
-    // The recorded value expired in January 2026, so it is no value; that it was read is seen from its time.
+/// Queries the three secrets of the recordings, in their order.
+fn query_the_recorded(daemon: &Daemon<'_>) {
+    // The recorded value expired in January 2026, so it has failed; its time shows that it was read.
     let hit = daemon.run(&["get", "demo/hit", "--json"]);
     let message = text(&hit.stderr);
     assert_eq!(hit.status.code(), Some(5), "{message}");
@@ -91,7 +91,7 @@ fn a_launched_plugin_of_each_generation_is_served() {
             let (home, path) = home_with(name, cut, "");
             let daemon = Daemon::start(&home);
             daemon.wait_for_plugin("demo");
-            ask_for_the_recorded(&daemon);
+            query_the_recorded(&daemon);
             daemon.stop();
             let outcome = outcome(&path);
             assert_eq!(outcome.exchanges.len(), 5, "{name} ({cut})");
@@ -136,7 +136,7 @@ fn a_silent_plugin_is_pinged_and_stopped() {
 }
 
 #[test]
-fn an_access_control_module_is_asked() {
+fn an_access_control_module_is_consulted() {
     for cut in cuts() {
         let modules = "[access]\nmodules = [\"demo\"]\n";
         let (home, path) = home_with("plugin-v0.3.2-accesscontrol", cut, modules);
@@ -167,13 +167,13 @@ fn an_access_control_module_is_asked() {
     }
 }
 
-/// A plugin that connects by itself, played in a thread of this process.
-struct ByHand {
+/// An external plugin, played in a thread of this process.
+struct External {
     playing: JoinHandle<Result<Transcript, Parted>>,
     heard: mpsc::Receiver<String>,
 }
 
-impl ByHand {
+impl External {
     /// Recordings of launched plugins get the upgrade of another one.
     fn start(daemon: &Daemon<'_>, name: &str, cut: Cut) -> Self {
         let mut player: Player = plugin_player(name, cut).unwrap();
@@ -183,7 +183,7 @@ impl ByHand {
             player = player.by_hand(upgrade);
         }
         let (tell, heard) = mpsc::channel();
-        // Nobody listens any more once the test has what it waited for.
+        // The receiver may be dropped once the test has what it waited for.
         let player = player.watch(move |exchange| {
             let _ = tell.send(exchange.recorded.request.path().to_owned());
         });
@@ -205,14 +205,14 @@ impl ByHand {
 const REGISTER: &str = "/plugins.v1.RegisterService/RegisterPlugin";
 
 #[test]
-fn a_plugin_by_hand_is_served() {
-    for name in BY_HAND {
+fn an_external_plugin_is_served() {
+    for name in EXTERNAL {
         for cut in cuts() {
             let home = Home::new();
             let daemon = Daemon::start(&home);
-            let plugin = ByHand::start(&daemon, name, cut);
+            let plugin = External::start(&daemon, name, cut);
             daemon.wait_for_plugin("demo");
-            ask_for_the_recorded(&daemon);
+            query_the_recorded(&daemon);
             daemon.stop();
             let transcript = plugin.finish();
             let answer = transcript.upgrade.unwrap();
@@ -232,9 +232,9 @@ fn a_second_plugin_of_a_name_is_refused() {
     for cut in cuts() {
         let home = Home::new();
         let daemon = Daemon::start(&home);
-        let first = ByHand::start(&daemon, "plugin-v0.3.2-keepalive", Cut::Whole);
+        let first = External::start(&daemon, "plugin-v0.3.2-keepalive", Cut::Whole);
         daemon.wait_for_plugin("demo");
-        let second = ByHand::start(&daemon, "plugin-v0.3.2-registration-refused", cut);
+        let second = External::start(&daemon, "plugin-v0.3.2-registration-refused", cut);
         let refused = second.finish();
         let answer = &refused.at(REGISTER, 0).unwrap().live;
         assert_eq!(answer.status(), Some(409));
@@ -244,13 +244,13 @@ fn a_second_plugin_of_a_name_is_refused() {
     }
 }
 
-/// The plugin says GoAway at once and answers the call in flight afterwards.
+/// The plugin sends GoAway at once and responds to the call in flight afterwards.
 #[test]
 fn a_call_in_flight_at_shutdown_is_answered() {
     for cut in cuts() {
         let home = Home::new();
         let daemon = Daemon::start(&home);
-        let plugin = ByHand::start(&daemon, "plugin-v0.3.2-shutdown-in-flight", cut);
+        let plugin = External::start(&daemon, "plugin-v0.3.2-shutdown-in-flight", cut);
         daemon.wait_for_plugin("demo");
         let mut get = daemon.command(&["get", "demo/slow", "--value"]);
         let get = get.stdout(Stdio::piped()).spawn().unwrap();

@@ -1,5 +1,4 @@
-//! Keyway's plugins against the recorded runtime: launched, and by hand behind
-//! the reference's own acceptor.
+//! Keyway's plugins against the recorded runtime: launched, and external behind the reference's own acceptor.
 
 mod common;
 
@@ -33,7 +32,7 @@ fn launch(executable: &Path) -> (Process, UnixStream) {
 }
 
 /// Starts a plugin that connects to a socket of this test by itself.
-fn start_by_hand(executable: &Path) -> (Process, UnixStream) {
+fn start_external(executable: &Path) -> (Process, UnixStream) {
     let home = Home::new();
     let listener = UnixListener::bind(home.socket()).unwrap();
     let plugin = Process::spawn(&mut home.command(executable));
@@ -110,13 +109,13 @@ fn a_launched_plugin_follows_the_recording() {
 }
 
 #[test]
-fn a_plugin_by_hand_takes_both_status_lines() {
+fn an_external_plugin_accepts_both_status_lines() {
     for name in [
         "plugin-v0.3.2-hijack",
         "plugin-v0.3.2-hijack-reference-acceptor",
     ] {
         for cut in cuts() {
-            let transcript = play(start_by_hand(&program("demo")), player(name, cut), 0);
+            let transcript = play(start_external(&program("demo")), player(name, cut), 0);
             check_answers(&transcript);
             let asked = transcript.upgrade.unwrap();
             assert_eq!(asked.start, "GET /hijack HTTP/1.1");
@@ -142,7 +141,7 @@ fn frames_behind_the_101_are_not_lost() {
     ] {
         for cut in cuts() {
             let player = player(name, cut).eager();
-            check_answers(&play(start_by_hand(&program("demo")), player, 0));
+            check_answers(&play(start_external(&program("demo")), player, 0));
         }
     }
 }
@@ -178,7 +177,7 @@ fn a_call_in_flight_at_shutdown_is_answered() {
 }
 
 #[test]
-fn a_refused_plugin_gives_up() {
+fn a_refused_plugin_exits() {
     for cut in cuts() {
         let player = player("plugin-v0.3.2-registration-refused", cut);
         check_registration(&play(launch(&program("demo")), player, 1));

@@ -78,7 +78,7 @@ fn home_of(executable: &str) -> Option<&Path> {
     Path::new(executable).parent()?.parent()
 }
 
-/// A plugin that has not connected yet.
+/// The identity and the instructions of a plugin.
 #[derive(Clone, Debug)]
 pub(crate) struct Player {
     pub(crate) name: String,
@@ -160,7 +160,7 @@ async fn live(player: Player, mut socket: UnixStream) -> ExitCode {
     }
 }
 
-/// Takes SIGINT and does nothing with it.
+/// Ignores SIGINT.
 fn ignore_interrupt() {
     let mut interrupts = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
         .expect("a signal handler");
@@ -178,12 +178,12 @@ pub struct Plugin {
 impl Plugin {
     /// Waits until the runtime ends the connection.
     pub async fn ended(self) {
-        // The end is what counts, not its reason.
+        // The reason of the end does not matter.
         let _ = self.driver.await;
         self.server.abort();
     }
 
-    /// Leaves: the connection ends.
+    /// Closes the connection.
     pub async fn leave(self) {
         self.session.close();
         let _ = self.session.closed().await;
@@ -210,7 +210,7 @@ pub async fn connect(
     start(player, socket).await
 }
 
-/// Registers on a connection and serves it as the script of `name` in the home at `home` says.
+/// Registers on a connection and serves it by the script of `name` in the home at `home`.
 ///
 /// # Errors
 ///

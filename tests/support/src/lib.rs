@@ -5,6 +5,7 @@
 //! - [`Process`]: a child that does not outlive its test; [`process`] reads `/proc`.
 //! - [`eventually`], [`wait_until`]: bounded waits for what nothing announces; [`wait`] has them for async tests, too.
 //! - [`require`]: what a test needs of the machine, skipped or failed without it.
+//! - [`wire`] (feature `async`): a connection in memory that moves few bytes at a time.
 //! - [`http`]: requests of a client that checks nothing.
 //! - [`scripted`] (feature `scripted`): a daemon whose services a test writes.
 //! - [`log`] (feature `log`): the events that the code under test emits.
@@ -21,6 +22,8 @@ pub mod require;
 #[cfg(feature = "scripted")]
 pub mod scripted;
 pub mod wait;
+#[cfg(feature = "async")]
+pub mod wire;
 
 pub use daemon::{Daemon, StartError};
 pub use home::{Home, copy_executable, set_mode};

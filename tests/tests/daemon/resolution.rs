@@ -177,18 +177,21 @@ async fn equal_values_of_equal_rank_are_one_value_of_the_first_name() {
     daemon.stop().await;
 }
 
-#[tokio::test]
-async fn a_listed_module_decides_and_its_absence_denies_everything() {
+/// A home with the access-control module `gate` and the provider `good`.
+fn gate_and_good() -> (Home, Config) {
     let home = Home::new(PLUGIN);
     let mut config = home.config();
-    add(
-        &home,
-        &mut config,
-        &[
-            ("gate", Behaviour::AccessControl),
-            ("good", Behaviour::Good),
-        ],
-    );
+    let behaviours = [
+        ("gate", Behaviour::AccessControl),
+        ("good", Behaviour::Good),
+    ];
+    add(&home, &mut config, &behaviours);
+    (home, config)
+}
+
+#[tokio::test]
+async fn a_listed_module_decides_and_its_absence_denies_everything() {
+    let (home, mut config) = gate_and_good();
     config
         .access_modules
         .insert("gate".parse().expect("a name"));
@@ -222,16 +225,7 @@ async fn a_plugin_of_an_unsupported_generation_is_stopped_with_advice() {
 
 #[tokio::test]
 async fn the_audit_log_names_caller_id_and_provider_and_never_a_value() {
-    let home = Home::new(PLUGIN);
-    let mut config = home.config();
-    add(
-        &home,
-        &mut config,
-        &[
-            ("gate", Behaviour::AccessControl),
-            ("good", Behaviour::Good),
-        ],
-    );
+    let (home, mut config) = gate_and_good();
     let log = home.join("audit.jsonl");
     config.audit = Some(AuditConfig::new(&log));
     let daemon = TestDaemon::with_config(home.into(), config);

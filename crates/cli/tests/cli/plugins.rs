@@ -145,7 +145,7 @@ fn without_its_access_control_module_the_daemon_denies_everything() {
         "{log}"
     );
 
-    // A provider of that name is no module.
+    // A provider of that name is not a module.
     let _daemon = serve_with_module("file");
     let output = home.run("get web/token", b"");
     let text = home.show(&output);

@@ -26,7 +26,7 @@ fn with_daemon(change: impl FnOnce(&mut Command), options: &[&str], text: &str) 
 }
 
 #[test]
-fn references_become_secrets_and_everything_else_stays() {
+fn references_become_secrets_and_other_variables_are_kept() {
     let odd = std::ffi::OsStr::from_bytes(b"\xff=\n");
     let output = with_daemon(
         |command| {
@@ -46,7 +46,7 @@ fn references_become_secrets_and_everything_else_stays() {
 }
 
 #[test]
-fn options_of_the_program_may_stand_before_the_command() {
+fn global_options_may_precede_the_command() {
     let home = Home::new();
     let _daemon = ScriptedDaemon::serve(home.join("other.sock"), script::full());
     let line = [
@@ -68,7 +68,7 @@ fn options_of_the_program_may_stand_before_the_command() {
 }
 
 #[test]
-fn files_add_variables_and_the_last_one_wins() {
+fn env_files_add_variables_and_the_last_one_wins() {
     let home = Home::new();
     let _daemon = script::serve(&home);
     home.write("a.env", "A=file\nB='se://web/token'\n");

@@ -128,11 +128,20 @@ type Outcome = Result<Ended, RegisterError>;
 
 /// Starts a plugin with a registration `timeout`, and its daemon.
 fn start(timeout: Duration) -> (Daemon, tokio::task::JoinHandle<Outcome>) {
+    start_with(Hello, timeout, std::future::pending())
+}
+
+/// The same for a provider, until `stop` resolves.
+fn start_with(
+    provider: impl SecretsProvider,
+    timeout: Duration,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> (Daemon, tokio::task::JoinHandle<Outcome>) {
     let (near, far) = tokio::io::duplex(64 * 1024);
     let plugin = tokio::spawn(async move {
-        let role = Provider::new(Hello, u64::MAX);
+        let role = Provider::new(provider, u64::MAX);
         let registration = RegistrationRequest::new("p".to_owned(), timeout, &role).unwrap();
-        run(far, &role, &registration, std::future::pending()).await
+        run(far, &role, &registration, stop).await
     });
     (Daemon::start(near), plugin)
 }
@@ -217,29 +226,17 @@ async fn a_refusal_is_permanent_and_a_lost_connection_is_temporary() {
 
 #[tokio::test]
 async fn a_request_in_flight_is_drained_before_the_close() {
-    let (near, far) = tokio::io::duplex(64 * 1024);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let started = Arc::new(Semaphore::new(0));
-    let finish = Arc::new(Semaphore::new(0));
-    let provider = Blocking {
-        started: Arc::clone(&started),
-        finish: Arc::clone(&finish),
-    };
-    let plugin = tokio::spawn(async move {
-        let role = Provider::new(provider, u64::MAX);
-        let registration = RegistrationRequest::new("p".to_owned(), SECOND, &role).unwrap();
-        let stop = async {
-            let _ = stopped.await;
-        };
-        run(far, &role, &registration, stop).await
+    let provider = Blocking::new();
+    let (daemon, plugin) = start_with(provider.clone(), SECOND, async {
+        let _ = stopped.await;
     });
-    let daemon = Daemon::start(near);
     daemon.permits.add_permits(1);
     let drain = async {
-        started.acquire().await.unwrap().forget();
+        provider.started.acquire().await.unwrap().forget();
         stop.send(()).unwrap();
         daemon.session.peer_draining().await;
-        finish.add_permits(1);
+        provider.finish.add_permits(1);
     };
     let (result, ()) = tokio::join!(daemon.get(None), drain);
     assert_eq!(result.unwrap(), 1);
@@ -251,27 +248,16 @@ async fn disconnect_during_a_call(
     disconnect: impl AsyncFnOnce(Daemon, Arc<Semaphore>),
 ) -> (Ended, Vec<String>) {
     let lines = crate::log::capture::CapturedLines::start("info");
-    let (near, far) = tokio::io::duplex(64 * 1024);
-    let started = Arc::new(Semaphore::new(0));
-    let finish = Arc::new(Semaphore::new(0));
-    let provider = Blocking {
-        started: Arc::clone(&started),
-        finish: Arc::clone(&finish),
-    };
-    let plugin = tokio::spawn(async move {
-        let role = Provider::new(provider, u64::MAX);
-        let registration = RegistrationRequest::new("p".to_owned(), SECOND, &role).unwrap();
-        run(far, &role, &registration, std::future::pending()).await
-    });
-    let daemon = Daemon::start(near);
+    let provider = Blocking::new();
+    let (daemon, plugin) = start_with(provider.clone(), SECOND, std::future::pending());
     daemon.permits.add_permits(1);
     let client = ResolverServiceClient::new(daemon.transport());
     let call = tokio::spawn(async move {
         let pattern = Some("hello".to_owned());
         client.get_secrets(GetSecretsRequest { pattern }).await
     });
-    started.acquire().await.unwrap().forget();
-    disconnect(daemon, finish).await;
+    provider.started.acquire().await.unwrap().forget();
+    disconnect(daemon, provider.finish).await;
     let ended = plugin.await.unwrap().unwrap();
     // The result of the call does not matter here.
     let _ = call.await.unwrap();
@@ -303,10 +289,20 @@ async fn m31_a_clean_close_logs_nothing_and_a_lost_connection_one_line() {
     );
 }
 
-/// Signals the start of a call, and responds once `finish` has a permit.
+/// Adds a permit to `started` when a call starts, and responds once `finish` has one.
+#[derive(Clone)]
 struct Blocking {
     started: Arc<Semaphore>,
     finish: Arc<Semaphore>,
+}
+
+impl Blocking {
+    fn new() -> Self {
+        Self {
+            started: Arc::new(Semaphore::new(0)),
+            finish: Arc::new(Semaphore::new(0)),
+        }
+    }
 }
 
 impl SecretsProvider for Blocking {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // The big value is there before anybody asks for it.
+    // The big value is computed before the first query.
     keyway_interop::demo_value("demo/big");
     keyway_plugin_sdk::run(keyway_interop::Demo)
 }

@@ -1,4 +1,4 @@
-//! What several tests read out of messages.
+//! The fields of messages that several tests check.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use keyway_proto::resolver::v1::{GetSecretsResponse, get_secrets_response::Envelope};
@@ -12,7 +12,7 @@ use std::time::SystemTime;
 pub(crate) const CREATED: i64 = 1_767_323_045;
 pub(crate) const EXPIRES: i64 = 1_767_326_645;
 
-/// The answer of the SDK of July 2025, which nobody gives any more.
+/// The response of the SDK of July 2025, which later ones do not send.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct GetSecretResponse {
     #[prost(string, optional, tag = "1")]
@@ -44,7 +44,7 @@ pub(crate) struct OldestRegisterResponse {
     pub(crate) request_timeout: Option<i64>,
 }
 
-/// Decodes a body, which must hold nothing that the message does not know.
+/// Decodes a body without unknown fields.
 pub(crate) fn decode<M: prost::Message + Default>(message: &Message) -> M {
     let body = message.body().unwrap();
     let decoded = M::decode(body.as_slice()).unwrap();

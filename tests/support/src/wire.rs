@@ -1,22 +1,20 @@
-//! A connection in memory that takes and gives only a few bytes at a time.
+//! A connection in memory that moves few bytes at a time.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
-/// One end of a connection with a capacity, whose reads and writes move at most `chunk` bytes.
+/// One end of a connection. Each read and each write moves at most `chunk` bytes.
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub struct Wire {
     inner: DuplexStream,
     chunk: usize,
 }
 
-/// Both ends of a connection.
-pub(crate) fn wire(capacity: usize, chunk: usize) -> (Wire, Wire) {
+/// Returns both ends of a connection that holds `capacity` bytes in each direction.
+pub fn wire(capacity: usize, chunk: usize) -> (Wire, Wire) {
     let (near, far) = tokio::io::duplex(capacity);
     (Wire { inner: near, chunk }, Wire { inner: far, chunk })
 }
@@ -30,8 +28,8 @@ impl AsyncRead for Wire {
         let limit = self.chunk.min(buffer.remaining());
         let mut part = ReadBuf::new(&mut buffer.initialize_unfilled()[..limit]);
         let result = Pin::new(&mut self.inner).poll_read(cx, &mut part);
-        let count = part.filled().len();
-        buffer.advance(count);
+        let n_read = part.filled().len();
+        buffer.advance(n_read);
         result
     }
 }
@@ -42,8 +40,8 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let count = buffer.len().min(self.chunk);
-        Pin::new(&mut self.inner).poll_write(cx, &buffer[..count])
+        let length = buffer.len().min(self.chunk);
+        Pin::new(&mut self.inner).poll_write(cx, &buffer[..length])
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

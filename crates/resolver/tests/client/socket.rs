@@ -1,18 +1,15 @@
-//! The transport to a daemon, on real sockets: finding it, trusting it, keeping connections.
-#![cfg(feature = "socket")]
+//! The transport to a daemon on real sockets: discovery, the daemon's user, kept connections.
 
-mod support;
-
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use keyway_resolver::{Address, DaemonSocket, DialError, ResolveError, Resolver};
-use support::Daemon;
-use tempfile::TempDir;
+use keyway_test_support::scripted::ScriptedDaemon;
+use keyway_test_support::{Home, require, set_mode};
 
-fn folder() -> TempDir {
-    TempDir::with_prefix("kw").unwrap()
+/// A scripted daemon at the socket of a home.
+fn serve(home: &Home) -> ScriptedDaemon {
+    ScriptedDaemon::serve(home.socket(), crate::script::router())
 }
 
 fn resolver(address: impl Into<Address>) -> Resolver<DaemonSocket> {
@@ -36,9 +33,9 @@ async fn not_running(resolver: &Resolver<DaemonSocket>) -> keyway_resolver::Conn
 
 #[tokio::test]
 async fn requests_share_one_kept_connection() {
-    let folder = folder();
-    let daemon = Daemon::listen(folder.path().join("s"));
-    let resolver = resolver(daemon.address());
+    let home = Home::new();
+    let daemon = serve(&home);
+    let resolver = resolver(daemon.path().to_owned().into());
     for _ in 0..10 {
         hit(&resolver).await;
         assert!(matches!(
@@ -49,14 +46,14 @@ async fn requests_share_one_kept_connection() {
     let clone = resolver.clone();
     let large = clone.get_one(&"demo/large".parse().unwrap()).await.unwrap();
     assert_eq!(large.value.len(), 1 << 20);
-    assert_eq!(daemon.accepted(), 1);
+    assert_eq!(daemon.n_accepted(), 1);
 }
 
 #[tokio::test]
-async fn requests_at_the_same_time_have_a_connection_each_and_some_are_kept() {
-    let folder = folder();
-    let daemon = Daemon::listen(folder.path().join("s"));
-    let resolver = Resolver::new(DaemonSocket::at(daemon.address()).max_idle(2));
+async fn concurrent_requests_have_a_connection_each_and_some_are_kept() {
+    let home = Home::new();
+    let daemon = serve(&home);
+    let resolver = Resolver::new(DaemonSocket::at(daemon.path().to_owned().into()).max_idle(2));
     let all = async {
         tokio::join!(
             hit(&resolver),
@@ -66,60 +63,63 @@ async fn requests_at_the_same_time_have_a_connection_each_and_some_are_kept() {
         );
     };
     all.await;
-    let after_first = daemon.accepted();
+    let after_first = daemon.n_accepted();
     assert!((1..=4).contains(&after_first));
     tokio::join!(hit(&resolver), hit(&resolver));
     assert!(
-        daemon.accepted() <= after_first + 1,
+        daemon.n_accepted() <= after_first + 1,
         "{} after {after_first}",
-        daemon.accepted()
+        daemon.n_accepted()
     );
 }
 
 #[tokio::test]
 async fn a_daemon_that_was_restarted_is_found_again() {
-    let folder = folder();
-    let path = folder.path().join("s");
-    let first = Daemon::listen(path.clone());
+    let home = Home::new();
+    let path = home.socket();
+    let first = serve(&home);
     let resolver = resolver(path.clone());
     hit(&resolver).await;
-    first.stop().await;
+    drop(first);
     let error = not_running(&resolver).await;
     assert!(error.is_not_running());
-    let second = Daemon::listen(path);
+    let second = serve(&home);
     hit(&resolver).await;
-    assert_eq!(second.accepted(), 1);
+    assert_eq!(second.n_accepted(), 1);
 }
 
 #[tokio::test]
-async fn an_answer_given_up_halfway_costs_its_connection_and_nothing_else() {
-    let folder = folder();
-    let daemon = Daemon::listen(folder.path().join("s"));
-    let resolver = resolver(daemon.address());
+async fn a_cancelled_request_costs_its_connection_alone() {
+    let home = Home::new();
+    let daemon = serve(&home);
+    let resolver = resolver(daemon.path().to_owned().into());
     let never = resolver
         .get(&"demo/never".parse().unwrap())
-        .await_for(Duration::from_millis(20))
+        .cancel_after(Duration::from_millis(20))
         .await;
     assert!(never.is_none());
     hit(&resolver).await;
-    assert_eq!(daemon.accepted(), 2);
+    assert_eq!(daemon.n_accepted(), 2);
 }
 
-/// Gives a future up after a time.
-trait GiveUp: Future + Sized {
-    async fn await_for(self, time: Duration) -> Option<Self::Output> {
+/// Cancels a future after a time.
+trait CancelAfter: Future + Sized {
+    async fn cancel_after(self, time: Duration) -> Option<Self::Output> {
         tokio::time::timeout(time, self).await.ok()
     }
 }
 
-impl<F: Future> GiveUp for F {}
+impl<F: Future> CancelAfter for F {}
 
 #[tokio::test]
 async fn the_first_address_with_a_daemon_is_taken() {
-    let folder = folder();
-    let daemon = Daemon::listen(folder.path().join("s"));
-    let missing = Address::from(folder.path().join("missing"));
-    let resolver = Resolver::new(DaemonSocket::at_first_of([missing, daemon.address()]));
+    let home = Home::new();
+    let daemon = serve(&home);
+    let missing = Address::from(home.join("missing"));
+    let resolver = Resolver::new(DaemonSocket::at_first_of([
+        missing,
+        daemon.path().to_owned().into(),
+    ]));
     hit(&resolver).await;
 }
 
@@ -132,7 +132,7 @@ async fn an_abstract_name_is_an_address() {
     let listener = std::os::unix::net::UnixListener::bind_addr(&address).unwrap();
     let resolver = resolver(format!("@{name}").parse::<Address>().unwrap());
     let accepting = tokio::task::spawn_blocking(move || listener.accept().map(drop));
-    // It is reached; that it closes without an answer is another error than not being there.
+    // The daemon is reached, and closes without a response, which is not the error of an absent daemon.
     let fault = resolver.version().await.unwrap_err();
     assert!(
         matches!(fault, ResolveError::Unavailable { .. }),
@@ -145,12 +145,7 @@ async fn an_abstract_name_is_an_address() {
 #[tokio::test]
 async fn a_daemon_of_another_user_is_refused() {
     use std::os::linux::net::SocketAddrExt as _;
-    if !rustix::process::geteuid().is_root() {
-        assert!(
-            std::env::var_os("KEYWAY_REQUIRE_ALL").is_none_or(|value| value != "1"),
-            "needs root"
-        );
-        eprintln!("skipped: needs root, to listen as another user");
+    if !require::has_root() {
         return;
     }
     let name = format!("keyway-test/{}/foreign", std::process::id());
@@ -191,16 +186,16 @@ async fn a_daemon_of_another_user_is_refused() {
     let named = DaemonSocket::at(address()).with_daemon_uid(65_534);
     let named = Resolver::new(named).with_timeout(Duration::from_millis(30));
     let error = named.version().await.unwrap_err();
-    // It is reached, and accepts no connection in this test.
+    // The daemon is reached, and accepts no connection in this test.
     assert!(matches!(error, ResolveError::TimedOut { .. }), "{error:?}");
 }
 
 #[tokio::test]
-async fn a_named_daemon_is_the_only_one() {
-    let folder = folder();
-    let daemon = Daemon::listen(folder.path().join("s"));
+async fn only_the_daemon_of_the_named_uid_is_accepted() {
+    let home = Home::new();
+    let daemon = serve(&home);
     let own = rustix::process::geteuid().as_raw();
-    let socket = DaemonSocket::at(daemon.address());
+    let socket = DaemonSocket::at(daemon.path().to_owned().into());
     hit(&Resolver::new(socket.clone().with_daemon_uid(own))).await;
     let other = Resolver::new(socket.with_daemon_uid(own + 1));
     assert!(matches!(
@@ -210,34 +205,34 @@ async fn a_named_daemon_is_the_only_one() {
 }
 
 #[tokio::test]
-async fn a_socket_that_a_dead_daemon_left_behind_is_nobody() {
-    let folder = folder();
-    let path = folder.path().join("s");
+async fn a_stale_socket_is_an_absent_daemon() {
+    let home = Home::new();
+    let path = home.socket();
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let error = not_running(&resolver(path)).await;
     assert!(error.is_not_running());
 }
 
 #[tokio::test]
-async fn a_socket_that_may_not_be_used_is_not_nobody() {
+async fn a_socket_without_permission_is_not_an_absent_daemon() {
     if rustix::process::geteuid().is_root() {
         eprintln!("skipped: root may use every socket");
         return;
     }
-    let folder = folder();
-    let daemon = Daemon::listen(folder.path().join("s"));
-    std::fs::set_permissions(&daemon.path, std::fs::Permissions::from_mode(0o000)).unwrap();
+    let home = Home::new();
+    let daemon = serve(&home);
+    set_mode(daemon.path(), 0o000);
     assert!(
-        !not_running(&resolver(daemon.address()))
+        !not_running(&resolver(daemon.path().to_owned().into()))
             .await
             .is_not_running()
     );
 }
 
 #[tokio::test]
-async fn a_daemon_whose_queue_is_full_is_waited_for_until_the_limit() {
-    let folder = folder();
-    let path = folder.path().join("s");
+async fn a_full_accept_queue_is_waited_for_until_the_connect_timeout() {
+    let home = Home::new();
+    let path = home.socket();
     let listener = full_listener(&path);
     let socket = DaemonSocket::at(path.into()).connect_timeout(Duration::from_millis(30));
     let error = not_running(&Resolver::new(socket)).await;
@@ -250,9 +245,9 @@ async fn a_daemon_whose_queue_is_full_is_waited_for_until_the_limit() {
 }
 
 #[tokio::test]
-async fn a_daemon_may_be_waited_for_without_end() {
-    let folder = folder();
-    let path = folder.path().join("s");
+async fn a_connect_timeout_may_be_unbounded() {
+    let home = Home::new();
+    let path = home.socket();
     let (listener, waiting) = full_listener(&path);
     let socket = DaemonSocket::at(path.into()).connect_timeout(Duration::MAX);
     let resolver = Resolver::new(socket).with_timeout(Duration::from_millis(30));
@@ -261,7 +256,7 @@ async fn a_daemon_may_be_waited_for_without_end() {
     drop((listener, waiting));
 }
 
-/// A listener that accepts nobody, with as many waiting as it lets wait.
+/// A listener that accepts no connection, with a full accept queue.
 fn full_listener(path: &Path) -> (std::os::fd::OwnedFd, Vec<std::os::fd::OwnedFd>) {
     use rustix::net::{
         AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
@@ -290,12 +285,12 @@ fn full_listener(path: &Path) -> (std::os::fd::OwnedFd, Vec<std::os::fd::OwnedFd
 }
 
 #[tokio::test]
-async fn the_words_for_a_daemon_that_is_not_there() {
-    let folder = folder();
-    let stale = folder.path().join("stale.sock");
+async fn the_text_of_an_absent_daemon_names_each_address() {
+    let home = Home::new();
+    let stale = home.join("stale.sock");
     drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
-    let missing = folder.path().join("missing.sock");
-    let full = folder.path().join("full.sock");
+    let missing = home.join("missing.sock");
+    let full = home.join("full.sock");
     let _listener = full_listener(&full);
     let socket = DaemonSocket::at_first_of([missing.into(), stale.into(), full.into()])
         .connect_timeout(Duration::from_millis(10));
@@ -304,7 +299,7 @@ async fn the_words_for_a_daemon_that_is_not_there() {
         .await
         .unwrap_err()
         .to_string();
-    let error = error.replace(folder.path().to_str().unwrap(), "/run/user/1000");
+    let error = error.replace(home.path().to_str().unwrap(), "/run/user/1000");
     insta::assert_snapshot!(error, @"no daemon was reached at /run/user/1000/missing.sock (there is no such socket), nor at /run/user/1000/stale.sock (nobody listens there), nor at /run/user/1000/full.sock (it did not accept the connection within 10 ms)");
     let none = Resolver::new(DaemonSocket::at_first_of([]));
     insta::assert_snapshot!(none.version().await.unwrap_err(), @"there is no address at which to look for a daemon");
@@ -316,9 +311,9 @@ mod blocking {
     use keyway_resolver::blocking;
 
     #[test]
-    fn the_blocking_face_needs_no_runtime() {
-        let folder = folder();
-        let path = folder.path().join("s");
+    fn the_blocking_client_needs_no_runtime() {
+        let home = Home::new();
+        let path = home.socket();
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let (ready, is_ready) = std::sync::mpsc::channel();
         let daemon = std::thread::spawn({
@@ -330,10 +325,10 @@ mod blocking {
                     .build()
                     .unwrap();
                 let _entered = runtime.enter();
-                let daemon = Daemon::listen(path);
+                let daemon = serve(&home);
                 ready.send(()).unwrap();
                 let _ = stopped.recv();
-                daemon.accepted()
+                daemon.n_accepted()
             }
         });
         is_ready.recv().unwrap();
@@ -349,17 +344,18 @@ mod blocking {
 
     #[tokio::test]
     #[should_panic(expected = "attempted to block the current thread")]
-    async fn it_refuses_to_block_async_code() {
+    async fn a_blocking_call_in_async_code_panics() {
         let resolver =
             blocking::Resolver::new(DaemonSocket::at("@nobody".parse().unwrap())).unwrap();
         let _ = resolver.version();
     }
 
     #[tokio::test]
-    async fn async_code_may_block_elsewhere_and_drop_it_here() {
-        let folder = folder();
-        let daemon = Daemon::listen(folder.path().join("s"));
-        let resolver = blocking::Resolver::new(DaemonSocket::at(daemon.address())).unwrap();
+    async fn async_code_may_block_on_another_thread_and_drop_the_client() {
+        let home = Home::new();
+        let daemon = serve(&home);
+        let resolver =
+            blocking::Resolver::new(DaemonSocket::at(daemon.path().to_owned().into())).unwrap();
         let asking = tokio::task::spawn_blocking(move || (resolver.version().unwrap(), resolver));
         let (version, resolver) = asking.await.unwrap();
         assert_eq!(version, "v1.2.3");

@@ -1,7 +1,5 @@
 //! The results of the client for scripted responses. The daemon is a router in this process: no socket, no hyper.
 
-mod support;
-
 use std::time::Duration;
 
 use keyway_resolver::{
@@ -10,7 +8,7 @@ use keyway_resolver::{
 use keyway_rpc::Router;
 
 fn resolver() -> Resolver<Router> {
-    Resolver::new(support::router())
+    Resolver::new(crate::script::router())
 }
 
 async fn error(pattern: &str) -> ResolveError {

@@ -1,6 +1,4 @@
-//! The one retry after providers that were just being started. The daemon is a router in this process.
-
-mod support;
+//! The one retry of a query whose providers were starting. The daemon is a router in this process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +12,7 @@ use keyway_resolver::{GetOneError, ResolveError, Resolver};
 use keyway_rpc::{Error, ErrorDetail, Request, Response, Router};
 use tokio::time::Instant;
 
-/// Has the secret at the second request; before, `vault` is being started.
+/// Returns the secret at the second request; at the first, `vault` is starting.
 #[derive(Clone, Default)]
 struct Starting {
     requests: Arc<AtomicUsize>,
@@ -27,11 +25,11 @@ impl ResolverService for Starting {
         request: Request<GetSecretsRequest>,
     ) -> Result<Response<GetSecretsResponse>, Error> {
         if self.requests.fetch_add(1, Ordering::SeqCst) == 0 {
-            let failures = support::failures(FailureKind::Starting, self.retry_after);
+            let failures = crate::script::failures(FailureKind::Starting, self.retry_after);
             let error = Error::unavailable("vault is starting");
             return Err(error.with_detail(ErrorDetail::new(&failures)));
         }
-        let envelope = support::envelope(request.message().pattern(), "dummy", "vault");
+        let envelope = crate::script::envelope(request.message().pattern(), "dummy", "vault");
         Ok(Response::new(GetSecretsResponse {
             envelopes: vec![envelope],
         }))
@@ -39,7 +37,7 @@ impl ResolverService for Starting {
 }
 
 /// The outcome of one query, the number of requests and the time that it took.
-async fn ask(
+async fn query(
     retry_after: Option<Duration>,
     change: impl FnOnce(Resolver<Router>) -> Resolver<Router>,
 ) -> (Result<Vec<u8>, GetOneError>, usize, Duration) {
@@ -59,15 +57,15 @@ async fn ask(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_query_is_sent_once_more_after_the_time_that_the_providers_gave() {
+async fn a_query_is_retried_once_after_the_providers_retry_after() {
     let wait = Duration::from_millis(700);
-    let (result, requests, elapsed) = ask(Some(wait), |resolver| resolver.with_retry(true)).await;
+    let (result, requests, elapsed) = query(Some(wait), |resolver| resolver.with_retry(true)).await;
     assert_eq!((result.unwrap(), requests), (b"dummy".to_vec(), 2));
     assert!((wait..wait * 2).contains(&elapsed), "{elapsed:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn there_is_no_retry_unless_asked_for_promised_and_in_time() {
+async fn there_is_no_retry_unless_enabled_and_within_two_seconds_and_the_timeout() {
     type Change = fn(Resolver<Router>) -> Resolver<Router>;
     let cases: [(Option<u64>, Change); 4] = [
         (Some(700), |resolver| resolver),
@@ -79,7 +77,7 @@ async fn there_is_no_retry_unless_asked_for_promised_and_in_time() {
         }),
     ];
     for (millis, change) in cases {
-        let (result, requests, elapsed) = ask(millis.map(Duration::from_millis), change).await;
+        let (result, requests, elapsed) = query(millis.map(Duration::from_millis), change).await;
         assert!(
             matches!(
                 result,

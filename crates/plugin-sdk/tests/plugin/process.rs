@@ -1,21 +1,19 @@
-//! Real plugin processes: launched with an inherited descriptor, and external beside a daemon socket.
+//! Plugin processes: launched with an inherited descriptor, and external at a daemon's socket.
 
 use std::io::Read;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::process::{Command, ExitStatus, Stdio};
 
 use keyway_plugin_sdk::testing::TestDaemon;
+use keyway_test_support::process::launch_plugin;
+use keyway_test_support::{Home, Process, WAIT_LIMIT};
+use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
 const LAUNCH_VARIABLE: &str = "DOCKER_SECRETS_ENGINE_PLUGIN_LAUNCH_CFG";
-/// Timeout of every wait, far above the usual time on a busy machine.
-const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Returns the path of an executable of `examples/`, which Cargo builds together with the tests.
 fn example(name: &str) -> PathBuf {
@@ -34,82 +32,53 @@ fn example(name: &str) -> PathBuf {
     path
 }
 
-/// A plugin process that is killed on drop.
-struct Plugin(Child);
-
-impl Drop for Plugin {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+/// A plugin process. Dropped, it is killed.
+struct Plugin(Process);
 
 impl Plugin {
-    fn spawn(command: &mut Command) -> Self {
-        command
-            .env_remove("RUST_BACKTRACE")
-            .env("RUST_LOG", "debug");
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self(command.spawn().unwrap())
-    }
-
-    /// Launches as a runtime does, with the socket at descriptor 3. The shell moves it there, because doing so after a
-    /// fork takes unsafe code.
+    /// Launches a plugin as a runtime does.
     fn launch(name: &str, config: &str) -> (Self, UnixStream) {
-        let (ours, theirs) = StdStream::pair().unwrap();
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", r#"exec "$0" 3<&0 </dev/null"#])
-            .arg(example(name));
-        command
-            .env(LAUNCH_VARIABLE, config)
-            .env("UNRELATED", "kept");
-        command.stdin(OwnedFd::from(theirs));
-        let plugin = Self::spawn(&mut command);
-        ours.set_nonblocking(true).unwrap();
-        // The command owns the plugin's end.
-        drop(command);
-        (plugin, UnixStream::from_std(ours).unwrap())
+        Self::launch_with_log(name, config, "debug")
     }
 
-    fn external(name: &str, socket: &Path) -> Self {
-        Self::spawn(
-            Command::new(example(name))
-                .env("KEYWAY_SOCKET", socket)
-                .stdin(Stdio::null()),
-        )
+    fn launch_with_log(name: &str, config: &str, level: &str) -> (Self, UnixStream) {
+        let (process, socket) = launch_plugin(&example(name), config, |command| {
+            prepare(command.env("UNRELATED", "kept"), level);
+        });
+        socket.set_nonblocking(true).unwrap();
+        (Self(process), UnixStream::from_std(socket).unwrap())
     }
 
-    /// Waits for the exit, and returns the output to stdout and stderr.
+    /// Starts an external plugin, which looks for its daemon at the socket of a home.
+    fn external(name: &str, home: &Home) -> Self {
+        let mut command = Command::new(example(name));
+        prepare(&mut command, "debug");
+        command
+            .env("KEYWAY_SOCKET", home.socket())
+            .stdin(Stdio::null());
+        Self(Process::spawn(&mut command))
+    }
+
+    /// Waits for the end, and returns the exit status, standard output and standard error.
     async fn finish(mut self) -> (ExitStatus, String, String) {
         let waiting = tokio::task::spawn_blocking(move || {
             let (mut stdout, mut stderr) = (String::new(), String::new());
-            self.0
-                .stdout
-                .take()
-                .unwrap()
-                .read_to_string(&mut stdout)
-                .unwrap();
-            self.0
-                .stderr
-                .take()
-                .unwrap()
-                .read_to_string(&mut stderr)
-                .unwrap();
-            (self.0.wait().unwrap(), stdout, stderr)
+            self.0.stdout().read_to_string(&mut stdout).unwrap();
+            self.0.stderr().read_to_string(&mut stderr).unwrap();
+            (self.0.wait(), stdout, stderr)
         });
-        timeout(TIMEOUT, waiting)
-            .await
-            .expect("the plugin ends")
-            .unwrap()
+        let ended = timeout(WAIT_LIMIT, waiting).await;
+        ended.expect("the plugin ends").unwrap()
     }
+}
 
-    fn signal(&self, signal: &str) {
-        let sent = Command::new("kill")
-            .args([signal, &self.0.id().to_string()])
-            .status();
-        assert!(sent.unwrap().success());
-    }
+/// Standard output and error become pipes; the log has this level.
+fn prepare(command: &mut Command, level: &str) {
+    command
+        .env_remove("RUST_BACKTRACE")
+        .env("RUST_LOG", level)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
 }
 
 fn config(name: &str) -> String {
@@ -121,9 +90,9 @@ async fn text(daemon: &TestDaemon, id: &str) -> String {
     String::from_utf8(found[0].value.expose().to_vec()).unwrap()
 }
 
-/// Accepts one plugin on a daemon socket, as the reference's acceptor does, with its unusual status line.
+/// Accepts one plugin on a daemon socket as the acceptor of the reference does, with its unusual status line.
 async fn accept(listener: &UnixListener) -> TestDaemon {
-    let (mut stream, _) = timeout(TIMEOUT, listener.accept())
+    let (mut stream, _) = timeout(WAIT_LIMIT, listener.accept())
         .await
         .expect("the plugin dials")
         .unwrap();
@@ -139,7 +108,7 @@ async fn accept(listener: &UnixListener) -> TestDaemon {
 }
 
 #[tokio::test]
-async fn l06_p01_a_launched_plugin_registers_its_name_serves_and_ends_with_its_daemon() {
+async fn l06_p01_a_launched_plugin_has_the_name_of_its_launch_and_ends_with_its_daemon() {
     let (plugin, stream) = Plugin::launch("greeting", &config("hello"));
     let daemon = TestDaemon::builder().attach(stream).await.unwrap();
     assert_eq!(daemon.registration().name, "hello");
@@ -166,7 +135,7 @@ async fn l15_a_child_of_a_plugin_inherits_no_descriptor() {
     let (plugin, stream) = Plugin::launch("inherited", &config("inherited"));
     let daemon = TestDaemon::builder().attach(stream).await.unwrap();
     let descriptors = text(&daemon, "inherited/descriptors").await;
-    // Neither the connection nor a descriptor of the event loop. (The runner of the tests may leak others.)
+    // Neither the connection nor the event loop. (A descriptor that the test's own parent leaks does not count.)
     for kind in ["socket:", "anon_inode:"] {
         assert!(!descriptors.contains(kind), "{descriptors}");
     }
@@ -179,7 +148,7 @@ async fn l15_a_child_of_a_plugin_inherits_no_descriptor() {
 }
 
 #[tokio::test]
-async fn l18_the_sdk_does_not_use_stdout() {
+async fn l18_standard_output_belongs_to_the_provider() {
     let (plugin, stream) = Plugin::launch("inherited", &config("inherited"));
     let daemon = TestDaemon::builder().attach(stream).await.unwrap();
     assert!(!text(&daemon, "inherited/descriptors").await.is_empty());
@@ -190,10 +159,10 @@ async fn l18_the_sdk_does_not_use_stdout() {
 
 #[tokio::test]
 async fn l09_sigint_and_sigterm_end_a_plugin_gracefully() {
-    for signal in ["-INT", "-TERM"] {
+    for signal in [Signal::INT, Signal::TERM] {
         let (plugin, stream) = Plugin::launch("greeting", &config("greeting"));
         let daemon = TestDaemon::builder().attach(stream).await.unwrap();
-        plugin.signal(signal);
+        plugin.0.signal(signal);
         let (status, _, stderr) = plugin.finish().await;
         assert_eq!(
             (status.code(), status.signal()),
@@ -205,7 +174,7 @@ async fn l09_sigint_and_sigterm_end_a_plugin_gracefully() {
 }
 
 #[tokio::test]
-async fn p02_the_error_of_an_invalid_launch_names_the_cause() {
+async fn p02_an_invalid_launch_ends_with_78_and_the_reason() {
     for (config, expected) in [
         ("{}", "gives the plugin no name"),
         ("nonsense", "is not the expected JSON object"),
@@ -225,7 +194,7 @@ async fn p02_the_error_of_an_invalid_launch_names_the_cause() {
 }
 
 #[tokio::test]
-async fn a_registration_without_a_response_times_out() {
+async fn a_plugin_leaves_a_daemon_that_does_not_answer_the_registration() {
     let (plugin, stream) = Plugin::launch("greeting", r#"{"name":"x","timeout":50000000,"fd":3}"#);
     let (status, _, stderr) = plugin.finish().await;
     drop(stream);
@@ -238,10 +207,9 @@ async fn a_registration_without_a_response_times_out() {
 
 #[tokio::test]
 async fn p01_an_external_plugin_finds_its_daemon() {
-    let dir = tempfile::tempdir().unwrap();
-    let socket = dir.path().join("daemon.sock");
-    let listener = UnixListener::bind(&socket).unwrap();
-    let plugin = Plugin::external("greeting", &socket);
+    let home = Home::new();
+    let listener = UnixListener::bind(home.socket()).unwrap();
+    let plugin = Plugin::external("greeting", &home);
     let daemon = accept(&listener).await;
     assert_eq!(
         daemon.registration().name,
@@ -255,25 +223,23 @@ async fn p01_an_external_plugin_finds_its_daemon() {
 }
 
 #[tokio::test]
-async fn p02_without_a_daemon_the_error_names_the_addresses() {
-    let dir = tempfile::tempdir().unwrap();
-    let socket = dir.path().join("none.sock");
-    let (status, _, stderr) = Plugin::external("greeting", &socket).finish().await;
+async fn p02_without_a_daemon_a_plugin_names_the_addresses() {
+    let home = Home::new();
+    let (status, _, stderr) = Plugin::external("greeting", &home).finish().await;
     assert_eq!(status.code(), Some(1));
     let expected = format!(
         "ERROR no daemon of this user is listening ({}: no such file or directory); start one with `keyway serve`, or set KEYWAY_SOCKET\n",
-        socket.display()
+        home.socket().display()
     );
     assert_eq!(stderr, expected);
 }
 
 #[tokio::test]
-async fn l22_an_external_plugin_waits_for_its_daemon_and_reconnects() {
-    let dir = tempfile::tempdir().unwrap();
-    let socket = dir.path().join("daemon.sock");
-    let plugin = Plugin::external("inherited", &socket);
+async fn l22_a_plugin_that_reconnects_waits_for_its_daemon() {
+    let home = Home::new();
+    let plugin = Plugin::external("inherited", &home);
     for round in 0..2 {
-        let listener = UnixListener::bind(&socket).unwrap();
+        let listener = UnixListener::bind(home.socket()).unwrap();
         let daemon = accept(&listener).await;
         assert_eq!(daemon.registration().name, "inherited");
         assert!(
@@ -286,9 +252,9 @@ async fn l22_an_external_plugin_waits_for_its_daemon_and_reconnects() {
             0 => daemon.stop().await,
             _ => drop(daemon),
         }
-        std::fs::remove_file(&socket).unwrap();
+        std::fs::remove_file(home.socket()).unwrap();
     }
-    plugin.signal("-TERM");
+    plugin.0.signal(Signal::TERM);
     let (status, _, stderr) = plugin.finish().await;
     assert_eq!(status.code(), Some(0), "{stderr}");
     assert!(
@@ -321,7 +287,7 @@ async fn a_plugin_process_cannot_be_dumped() {
 }
 
 #[tokio::test]
-async fn l17_l19_a_panic_reports_its_location_without_a_value() {
+async fn l17_l19_a_panic_names_its_place_and_no_value() {
     let (plugin, stream) = Plugin::launch("panicking", &config("panicking"));
     let daemon = TestDaemon::builder().attach(stream).await.unwrap();
     for id in ["panic/here", "panic/elsewhere"] {
@@ -342,42 +308,20 @@ async fn l17_l19_a_panic_reports_its_location_without_a_value() {
     assert_no_value(&stderr);
 }
 
-/// Asserts that the log holds the value neither as text nor as a list of numbers.
+/// The log contains the value neither as text nor as a list of numbers.
 fn assert_no_value(log: &str) {
     assert!(!log.contains("not-a-real-secret"), "{log}");
     assert!(!log.contains("110, 111, 116, 45"), "{log}");
 }
 
 #[tokio::test]
-async fn l17_the_log_at_trace_holds_no_value() {
-    let (ours, theirs) = StdStream::pair().unwrap();
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", r#"exec "$0" 3<&0 </dev/null"#])
-        .arg(example("panicking"));
-    command
-        .env(LAUNCH_VARIABLE, config("panicking"))
-        .stdin(OwnedFd::from(theirs));
-    command
-        .env("RUST_LOG", "trace")
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let mut plugin = command.spawn().unwrap();
-    drop(command);
-    ours.set_nonblocking(true).unwrap();
-    let stream = UnixStream::from_std(ours).unwrap();
+async fn l17_a_log_of_every_level_contains_no_value() {
+    let (plugin, stream) = Plugin::launch_with_log("panicking", &config("panicking"), "trace");
     let daemon = TestDaemon::builder().attach(stream).await.unwrap();
     assert_eq!(text(&daemon, "panic/not").await, "not-a-real-secret");
     daemon.stop().await;
-    let mut log = String::new();
-    plugin
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut log)
-        .unwrap();
-    plugin.wait().unwrap();
-    assert!(log.contains("registered"), "the plugin logs: {log}");
+    let (_, _, log) = plugin.finish().await;
+    assert!(log.contains("registered"), "it does log: {log}");
     assert_no_value(&log);
 }
 

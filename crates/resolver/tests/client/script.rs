@@ -1,21 +1,9 @@
-//! A daemon for tests: a script behind the generated services, as a transport or on a bound socket.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file uses a part of this module"
-)]
-
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+//! The responses of a scripted daemon, by the pattern of the query.
 use std::time::Duration;
 
 use http::HeaderValue;
-use keyway_http::{Limits, serve_connection};
-use keyway_local::Address;
-use keyway_proto::health::v1::{
-    GetVersionRequest, GetVersionResponse, VersionService, VersionServiceServer,
-};
+use keyway_proto::FAILED_PROVIDERS_HEADER;
+use keyway_proto::health::v1::VersionServiceServer;
 use keyway_proto::keyway::v1::{
     CatalogService, CatalogServiceServer, FailureKind, Failures, ListSecretsRequest,
     ListSecretsResponse, ProviderFailure, Secret, Unlisted, unlisted,
@@ -27,22 +15,20 @@ use keyway_proto::resolver::v1::{
 };
 use keyway_rpc::{BinaryMetadata as _, Error, ErrorDetail, Request, Response, Router};
 use keyway_secrets::Envelope;
+use keyway_test_support::scripted::Version;
 use prost::Message as _;
-use tokio::net::UnixListener;
-use tokio::task::{JoinHandle, JoinSet};
 
-/// What the daemon says, by the pattern that is asked for.
-pub struct Script;
+struct Script;
 
 /// An envelope as a daemon sends it.
-pub fn envelope(id: &str, value: &str, provider: &str) -> get_secrets_response::Envelope {
+pub(crate) fn envelope(id: &str, value: &str, provider: &str) -> get_secrets_response::Envelope {
     let mut envelope = Envelope::new(id.parse().unwrap(), value);
     envelope.provider = provider.to_owned();
     envelope.into()
 }
 
 /// One failed provider.
-pub fn failures(kind: FailureKind, retry_after: Option<Duration>) -> Failures {
+pub(crate) fn failures(kind: FailureKind, retry_after: Option<Duration>) -> Failures {
     let failure = ProviderFailure {
         name: Some("vault".to_owned()),
         kind: Some(kind.into()),
@@ -81,7 +67,7 @@ impl ResolverService for Script {
                 let mut response = found(vec![envelope("demo/partial", "dummy", "demo")])?;
                 response
                     .headers_mut()
-                    .insert("keyway-failed-providers", "slow, broken".parse().unwrap());
+                    .insert(FAILED_PROVIDERS_HEADER, "slow, broken".parse().unwrap());
                 Ok(response)
             }
             "demo/foreign" => {
@@ -94,8 +80,8 @@ impl ResolverService for Script {
                 let mut error =
                     Error::unavailable("`broken` failed and nobody else has demo/broken");
                 error
-                    .own_metadata_mut()
-                    .insert("keyway-failed-providers", "broken".parse().unwrap());
+                    .metadata_mut()
+                    .insert(FAILED_PROVIDERS_HEADER, "broken".parse().unwrap());
                 Err(error)
             }
             "demo/locked" => {
@@ -179,73 +165,11 @@ impl CatalogService for Script {
     }
 }
 
-impl VersionService for Script {
-    async fn get_version(
-        &self,
-        _: Request<GetVersionRequest>,
-    ) -> Result<Response<GetVersionResponse>, Error> {
-        Ok(Response::new(GetVersionResponse {
-            version: Some("v1.2.3".to_owned()),
-            ..GetVersionResponse::default()
-        }))
-    }
-}
-
-/// The script as a service, which is a transport too.
-pub fn router() -> Router {
+/// The script as a service, which is also a transport.
+pub(crate) fn router() -> Router {
     Router::new()
         .add_service(ResolverServiceServer::new(Script))
         .add_service(AuthorizerServiceServer::new(Script))
         .add_service(CatalogServiceServer::new(Script))
-        .add_service(VersionServiceServer::new(Script))
-}
-
-/// The script on a socket, until it is dropped.
-pub struct Daemon {
-    pub path: PathBuf,
-    accepted: Arc<AtomicUsize>,
-    task: JoinHandle<()>,
-}
-
-impl Daemon {
-    /// Listens at a path, which is bound when this returns.
-    pub fn listen(path: PathBuf) -> Self {
-        let listener = UnixListener::bind(&path).unwrap();
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let task = tokio::spawn(accept(listener, Arc::clone(&accepted)));
-        Self {
-            path,
-            accepted,
-            task,
-        }
-    }
-
-    /// How many connections were accepted so far.
-    pub fn accepted(&self) -> usize {
-        self.accepted.load(Ordering::SeqCst)
-    }
-
-    pub fn address(&self) -> Address {
-        self.path.clone().into()
-    }
-
-    /// Ends all connections and removes the socket.
-    pub async fn stop(self) {
-        self.task.abort();
-        let _ = self.task.await;
-        std::fs::remove_file(&self.path).unwrap();
-    }
-}
-
-async fn accept(listener: UnixListener, accepted: Arc<AtomicUsize>) {
-    let mut connections = JoinSet::new();
-    loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        accepted.fetch_add(1, Ordering::SeqCst);
-        connections.spawn(async move {
-            let config = Limits::default().head_timeout(Duration::from_secs(60));
-            let never = std::future::pending();
-            let _ = serve_connection(stream, router(), &config, never).await;
-        });
-    }
+        .add_service(VersionServiceServer::new(Version("v1.2.3")))
 }

@@ -1,0 +1,5 @@
+//! Plugins as their daemon sees them: over memory with the test kit, and as processes.
+
+mod process;
+mod protocol;
+mod provider;

@@ -1,0 +1,10 @@
+//! The client as its users meet it, against scripted daemons.
+
+mod responses;
+mod retry;
+mod script;
+
+#[cfg(feature = "socket")]
+mod hostile;
+#[cfg(feature = "socket")]
+mod socket;
