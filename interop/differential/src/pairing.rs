@@ -14,8 +14,8 @@ use crate::{
     engines,
     go::GoPeer,
     script::{End, Settings},
-    wire::wire,
 };
+use keyway_test_support::wire::wire;
 
 /// The engines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -144,7 +144,7 @@ async fn be_a_runtime(listener: UnixListener) {
     load(&session, 4_000, 64, "demo/hit").await;
     load(&session, 64, 64, "demo/slow").await;
     load(&session, 4, 4, "demo/big").await;
-    go_away_in_the_middle(&session).await;
+    calls_in_flight_at_go_away_succeed(&session).await;
 
     shut_down(&session).await.expect("the plugin answers");
     session.close();

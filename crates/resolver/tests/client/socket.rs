@@ -12,6 +12,10 @@ fn serve(home: &Home) -> ScriptedDaemon {
     ScriptedDaemon::serve(home.socket(), crate::script::router())
 }
 
+fn address(daemon: &ScriptedDaemon) -> Address {
+    daemon.path().to_owned().into()
+}
+
 fn resolver(address: impl Into<Address>) -> Resolver<DaemonSocket> {
     Resolver::new(DaemonSocket::at(address.into()))
 }
@@ -35,7 +39,7 @@ async fn not_running(resolver: &Resolver<DaemonSocket>) -> keyway_resolver::Conn
 async fn requests_share_one_kept_connection() {
     let home = Home::new();
     let daemon = serve(&home);
-    let resolver = resolver(daemon.path().to_owned().into());
+    let resolver = resolver(address(&daemon));
     for _ in 0..10 {
         hit(&resolver).await;
         assert!(matches!(
@@ -53,7 +57,7 @@ async fn requests_share_one_kept_connection() {
 async fn concurrent_requests_have_a_connection_each_and_some_are_kept() {
     let home = Home::new();
     let daemon = serve(&home);
-    let resolver = Resolver::new(DaemonSocket::at(daemon.path().to_owned().into()).max_idle(2));
+    let resolver = Resolver::new(DaemonSocket::at(address(&daemon)).max_idle(2));
     let all = async {
         tokio::join!(
             hit(&resolver),
@@ -92,7 +96,7 @@ async fn a_daemon_that_was_restarted_is_found_again() {
 async fn a_cancelled_request_costs_its_connection_alone() {
     let home = Home::new();
     let daemon = serve(&home);
-    let resolver = resolver(daemon.path().to_owned().into());
+    let resolver = resolver(address(&daemon));
     let never = resolver
         .get(&"demo/never".parse().unwrap())
         .cancel_after(Duration::from_millis(20))
@@ -116,10 +120,7 @@ async fn the_first_address_with_a_daemon_is_taken() {
     let home = Home::new();
     let daemon = serve(&home);
     let missing = Address::from(home.join("missing"));
-    let resolver = Resolver::new(DaemonSocket::at_first_of([
-        missing,
-        daemon.path().to_owned().into(),
-    ]));
+    let resolver = Resolver::new(DaemonSocket::at_first_of([missing, address(&daemon)]));
     hit(&resolver).await;
 }
 
@@ -195,7 +196,7 @@ async fn only_the_daemon_of_the_named_uid_is_accepted() {
     let home = Home::new();
     let daemon = serve(&home);
     let own = rustix::process::geteuid().as_raw();
-    let socket = DaemonSocket::at(daemon.path().to_owned().into());
+    let socket = DaemonSocket::at(address(&daemon));
     hit(&Resolver::new(socket.clone().with_daemon_uid(own))).await;
     let other = Resolver::new(socket.with_daemon_uid(own + 1));
     assert!(matches!(
@@ -223,7 +224,7 @@ async fn a_socket_without_permission_is_not_an_absent_daemon() {
     let daemon = serve(&home);
     set_mode(daemon.path(), 0o000);
     assert!(
-        !not_running(&resolver(daemon.path().to_owned().into()))
+        !not_running(&resolver(address(&daemon)))
             .await
             .is_not_running()
     );
@@ -313,33 +314,14 @@ mod blocking {
     #[test]
     fn the_blocking_client_needs_no_runtime() {
         let home = Home::new();
-        let path = home.socket();
-        let (stop, stopped) = std::sync::mpsc::channel::<()>();
-        let (ready, is_ready) = std::sync::mpsc::channel();
-        let daemon = std::thread::spawn({
-            let path = path.clone();
-            move || {
-                let runtime = tokio::runtime::Builder::new_multi_thread()
-                    .worker_threads(1)
-                    .enable_all()
-                    .build()
-                    .unwrap();
-                let _entered = runtime.enter();
-                let daemon = serve(&home);
-                ready.send(()).unwrap();
-                let _ = stopped.recv();
-                daemon.n_accepted()
-            }
-        });
-        is_ready.recv().unwrap();
-        let resolver = blocking::Resolver::new(DaemonSocket::at(path.into())).unwrap();
+        let daemon = serve(&home);
+        let resolver = blocking::Resolver::new(DaemonSocket::at(address(&daemon))).unwrap();
         for _ in 0..3 {
             let envelope = resolver.get_one(&"demo/hit".parse().unwrap()).unwrap();
             assert_eq!(envelope.value.expose(), b"dummy");
         }
         assert_eq!(resolver.version().unwrap(), "v1.2.3");
-        drop(stop);
-        assert_eq!(daemon.join().unwrap(), 1);
+        assert_eq!(daemon.n_accepted(), 1);
     }
 
     #[tokio::test]
@@ -354,8 +336,7 @@ mod blocking {
     async fn async_code_may_block_on_another_thread_and_drop_the_client() {
         let home = Home::new();
         let daemon = serve(&home);
-        let resolver =
-            blocking::Resolver::new(DaemonSocket::at(daemon.path().to_owned().into())).unwrap();
+        let resolver = blocking::Resolver::new(DaemonSocket::at(address(&daemon))).unwrap();
         let asking = tokio::task::spawn_blocking(move || (resolver.version().unwrap(), resolver));
         let (version, resolver) = asking.await.unwrap();
         assert_eq!(version, "v1.2.3");

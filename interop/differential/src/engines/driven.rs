@@ -163,8 +163,8 @@ mod tests {
         actor::{Act, Actor},
         engines::{native, tokio_yamux, yamux_crate},
         script::Settings,
-        wire::wire,
     };
+    use keyway_test_support::wire::wire;
 
     async fn saw(actor: &dyn Actor, act: Act) -> Saw {
         actor.perform(act).await.outcome.saw
