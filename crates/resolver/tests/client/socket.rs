@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use keyway_resolver::{Address, DaemonSocket, DialError, ResolveError, Resolver};
 use keyway_test_support::scripted::ScriptedDaemon;
+use keyway_test_support::wait::asynchronous::eventually;
 use keyway_test_support::{Home, require, set_mode};
 
 /// A scripted daemon at the socket of a home.
@@ -85,7 +86,14 @@ async fn a_daemon_that_was_restarted_is_found_again() {
     let resolver = resolver(path.clone());
     hit(&resolver).await;
     drop(first);
-    let error = not_running(&resolver).await;
+    // Until the client has read the end of its kept connection, a request may still be written to it.
+    let error = eventually("the daemon to be absent", async || {
+        match resolver.version().await {
+            Err(ResolveError::NotRunning(error)) => Ok(error),
+            other => Err(other),
+        }
+    })
+    .await;
     assert!(error.is_not_running());
     let second = serve(&home);
     hit(&resolver).await;
