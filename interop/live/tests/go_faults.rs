@@ -55,7 +55,7 @@ const FAULTS: [(&str, Outcome); 27] = [
 
 fn faulty(go: &GoPrograms) -> Home {
     let home = Home::new();
-    home.install(&go.path("plugin"), "demo");
+    home.install(go.path("plugin"), "demo");
     let report = home.join("demo.jsonl");
     let report = report.to_str().expect("the path is text");
     home.configure(&format!(

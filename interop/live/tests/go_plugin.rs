@@ -23,13 +23,13 @@ fn settings(name: &str, report: &Path, more: &[(&str, &str)]) -> String {
 }
 
 fn report_of(home: &Home, name: &str) -> PathBuf {
-    home.join(&format!("{name}.jsonl"))
+    home.join(format!("{name}.jsonl"))
 }
 
 /// A home with the Go plugin `demo` in its plugin directory.
 fn home_with_demo(go: &GoPrograms, more: &[(&str, &str)]) -> Home {
     let home = Home::new();
-    home.install(&go.path("plugin"), "demo");
+    home.install(go.path("plugin"), "demo");
     home.configure(&settings("demo", &report_of(&home, "demo"), more));
     home
 }
@@ -284,7 +284,7 @@ fn an_answer_for_another_realm_is_dropped() {
 fn an_access_control_module_decides() {
     let Some(go) = go_programs() else { return };
     let home = home_with_demo(&go, &[]);
-    home.install(&go.path("accesscontrol"), "guard");
+    home.install(go.path("accesscontrol"), "guard");
     let demo = settings("demo", &report_of(&home, "demo"), &[]);
     let guard = settings("guard", &report_of(&home, "guard"), &[]);
     home.configure(&format!("{demo}{guard}[access]\nmodules = [\"guard\"]\n"));

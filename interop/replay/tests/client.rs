@@ -15,8 +15,8 @@ use keyway_replay::{Call, Cutter, Message, Recording};
 
 fn home() -> Home {
     let home = Home::new();
-    home.install(&rust_program("keyway-interop", "demo"), "demo");
-    home.install(&rust_program("keyway-interop", "guard"), "guard");
+    home.install(rust_program("keyway-interop", "demo"), "demo");
+    home.install(rust_program("keyway-interop", "guard"), "guard");
     home.configure("[access]\nmodules = [\"guard\"]\n");
     home
 }

@@ -41,7 +41,7 @@ fn cut_text(cut: Cut) -> String {
 /// A home whose plugin directory holds one recorded plugin.
 fn home_with(recording: &str, cut: Cut, more: &str) -> (Home, PathBuf) {
     let home = Home::new();
-    home.install(Path::new(env!("CARGO_BIN_EXE_replay-plugin")), "demo");
+    home.install(env!("CARGO_BIN_EXE_replay-plugin"), "demo");
     let outcome = home.join("outcome.json");
     let env = [
         (launched::RECORDING, recording.to_owned()),

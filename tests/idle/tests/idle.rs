@@ -140,7 +140,7 @@ fn a_root_task_that_waits_is_not_polled() {
 fn an_idle_daemon_and_its_plugins_use_no_processor_time() {
     let home = Home::new();
     for (package, name) in [("keyway-plugin-env", "env"), ("keyway-plugin-file", "file")] {
-        home.install(&rust_program(package, name), name);
+        home.install(rust_program(package, name), name);
     }
     home.configure(
         "[plugins.env]\nenv = { KEYWAY_ENV_SECRETS = \"idle/x=X\", X = \"not-a-real-token\" }\n",
