@@ -80,7 +80,7 @@ impl ResolverService for Script {
                 let mut error =
                     Error::unavailable("`broken` failed and nobody else has demo/broken");
                 error
-                    .metadata_mut()
+                    .own_metadata_mut()
                     .insert(FAILED_PROVIDERS_HEADER, "broken".parse().unwrap());
                 Err(error)
             }
