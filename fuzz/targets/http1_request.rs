@@ -28,7 +28,12 @@ fn answer(pieces: Vec<Vec<u8>>) -> Vec<u8> {
     let wire = Wire::new(pieces, false);
     let written = wire.written();
     // A peer that sends nothing more is an error, and so is one that violates HTTP.
-    let _ = block_on(serve_connection(wire, router(), &Limits::default(), pending()));
+    let _ = block_on(serve_connection(
+        wire,
+        router(),
+        &Limits::default(),
+        pending(),
+    ));
     let mut written = written.lock().expect("no call panics with the lock");
     std::mem::take(&mut *written)
 }
