@@ -36,6 +36,14 @@
 //! The buffers that this crate makes are zeroed before they are freed. Those of hyper, which serves HTTP/2 (feature
 //! `h2c`), are not.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(all(feature = "client", feature = "server")),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "each side uses its part of syntax and wire"
+    )
+)]
 
 #[cfg(feature = "server")]
 mod body;
@@ -45,11 +53,8 @@ mod client;
 mod health;
 #[cfg(feature = "server")]
 mod server;
-#[cfg(any(feature = "client", feature = "server"))]
 mod syntax;
-#[cfg(any(feature = "client", feature = "server"))]
 mod wire;
-#[cfg(any(feature = "client", feature = "server"))]
 mod zeroed;
 
 #[cfg(feature = "server")]
@@ -62,9 +67,7 @@ pub use self::client::{
 pub use self::health::Health;
 #[cfg(feature = "server")]
 pub use self::server::{Admission, Limits, OnUpgrade, ServeError, Served, serve, serve_connection};
-#[cfg(feature = "server")]
 pub use self::syntax::has_token;
-#[cfg(any(feature = "client", feature = "server"))]
 pub use self::wire::{ByteStream, Upgraded};
 
 /// An error of any type, as services, connectors and bodies report them.

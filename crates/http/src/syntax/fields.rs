@@ -23,7 +23,6 @@ pub(super) fn is_persistent(version: Version, headers: &HeaderMap) -> bool {
 }
 
 /// Whether a value of `host` is valid: nothing, or a host with or without a port (RFC 9110, section 7.2).
-#[cfg(any(feature = "server", test))]
 pub(super) fn is_host(value: &[u8]) -> bool {
     if value.is_empty() {
         return true;
@@ -55,7 +54,6 @@ pub(super) fn is_host(value: &[u8]) -> bool {
 }
 
 /// Whether this is an IP literal without its first bracket (RFC 3986, section 3.2.2).
-#[cfg(any(feature = "server", test))]
 fn is_ip_literal(address: &[u8]) -> bool {
     address.len() > 1
         && address[..address.len() - 1]
@@ -64,7 +62,6 @@ fn is_ip_literal(address: &[u8]) -> bool {
 }
 
 /// Whether this is a name or an IPv4 address of at least one character (RFC 3986, section 3.2.2).
-#[cfg(any(feature = "server", test))]
 fn is_registered_name(name: &[u8]) -> bool {
     let mut rest = name;
     while let Some((byte, after)) = rest.split_first() {

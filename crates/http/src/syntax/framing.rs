@@ -16,14 +16,12 @@ pub(crate) enum Framing {
 
 impl Framing {
     /// The framing of a request: without a field that describes one there is no body.
-    #[cfg(any(feature = "server", test))]
     pub(crate) fn of_request(version: Version, headers: &HeaderMap) -> Result<Self, SyntaxError> {
         Ok(described(version, headers)?.unwrap_or(Self::Length(0)))
     }
 
     /// The framing of the response to a request with this method: some have no body whatever their fields say, and one
     /// without a field that describes its framing ends with the connection.
-    #[cfg(any(feature = "client", test))]
     pub(crate) fn of_response(
         method: &Method,
         status: StatusCode,

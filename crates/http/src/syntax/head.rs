@@ -14,21 +14,13 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-#[cfg(any(feature = "client", test))]
-use http::StatusCode;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Version};
-#[cfg(any(feature = "server", test))]
-use http::{
-    Uri,
-    header::{EXPECT, HOST},
-};
+use http::header::{EXPECT, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode, Uri, Version};
 use httparse::Status;
 
 use super::{Framing, Limits, MAX_FIELDS, SyntaxError, fields};
 
 /// The head of a request.
-#[cfg(any(feature = "server", test))]
 #[derive(Debug)]
 pub(crate) struct RequestHead {
     pub(crate) method: Method,
@@ -43,7 +35,6 @@ pub(crate) struct RequestHead {
 }
 
 /// The head of a response.
-#[cfg(any(feature = "client", test))]
 #[derive(Debug)]
 pub(crate) struct ResponseHead {
     pub(crate) status: StatusCode,
@@ -59,7 +50,6 @@ pub(crate) struct ResponseHead {
 pub(crate) type Parsed<H> = Option<(H, usize)>;
 
 /// Parses the head of a request. Returns `None` if it has not arrived whole.
-#[cfg(any(feature = "server", test))]
 pub(crate) fn parse_request(
     unread: &[u8],
     limits: Limits,
@@ -97,7 +87,6 @@ pub(crate) fn parse_request(
 
 /// Parses the head of the response to a request with this method. Returns `None` if it has not arrived whole.
 /// `allows_version_0` accepts the version 0.0, which some acceptors of upgrades write.
-#[cfg(any(feature = "client", test))]
 pub(crate) fn parse_response(
     unread: &[u8],
     limits: Limits,
@@ -210,7 +199,6 @@ fn version(minor: Option<u8>) -> Version {
 }
 
 /// A copy of the head of a response, or of its beginning, in which 1.1 replaces the version 0.0 if that is allowed.
-#[cfg(any(feature = "client", test))]
 fn with_known_version(head: &[u8], allows_version_0: bool) -> Bytes {
     const VERSION_0: &[u8] = b"HTTP/0.0 ";
     let mut copy = BytesMut::from(head);
@@ -243,7 +231,6 @@ fn headers(
 }
 
 /// The target of a request in one of its four forms (RFC 9112, section 3.2).
-#[cfg(any(feature = "server", test))]
 fn target(method: &Method, target: &str, head: &Bytes) -> Result<Uri, SyntaxError> {
     let uri = Uri::from_maybe_shared(head.slice_ref(target.as_bytes()));
     let uri = uri.map_err(|_| SyntaxError::Malformed("its target is invalid"))?;
@@ -263,7 +250,6 @@ fn target(method: &Method, target: &str, head: &Bytes) -> Result<Uri, SyntaxErro
 }
 
 /// RFC 9112, section 3.2.
-#[cfg(any(feature = "server", test))]
 fn check_host(version: Version, headers: &HeaderMap) -> Result<(), SyntaxError> {
     let mut hosts = headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -277,6 +263,8 @@ fn check_host(version: Version, headers: &HeaderMap) -> Result<(), SyntaxError> 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const LIMITS: Limits = Limits {
@@ -486,5 +474,27 @@ mod tests {
             assert!(matches!(parse(end, true), Ok(None)), "{end}");
         }
         assert!(parse_response(b"HTTP/0.1 101 x\r\n\r\n", LIMITS, &Method::GET, true).is_err());
+    }
+
+    proptest! {
+        /// Heads near the grammar, cut anywhere: a fault is found in the same place, and a head has one end.
+        #[test]
+        fn any_head_is_parsed_or_refused(
+            start in "(GET|POST|HTTP/[01].[01]|[ -~]{0,6}) ?[0-9/*a-z:.]{0,9} ?(HTTP/1.[01]|[ -~]{0,9})",
+            fields in "((host|content-length|transfer-encoding|[!-~]{0,9}): ?[ -~\\r\\n\\x00]{0,9}\\r?\\n){0,4}",
+            cut in 0..200_usize,
+        ) {
+            let head = format!("{start}\r\n{fields}\r\n");
+            let cut = &head.as_bytes()[..cut.min(head.len())];
+            for allowed in [false, true] {
+                let parse = |head: &[u8]| parse_response(head, LIMITS, &Method::GET, allowed);
+                if let Ok(Some((_, size))) = parse(cut) {
+                    prop_assert_eq!(parse(head.as_bytes()).expect("valid").expect("whole").1, size);
+                }
+            }
+            if let Ok(Some((_, size))) = parse_request(cut, LIMITS) {
+                prop_assert_eq!(request(&head).expect("valid").expect("whole").1, size);
+            }
+        }
     }
 }

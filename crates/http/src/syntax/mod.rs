@@ -19,7 +19,6 @@ pub(crate) struct Limits {
 
 impl Limits {
     /// The limits of responses. Servers must stay below them: a client cannot read the error in a longer head.
-    #[cfg(feature = "client")]
     pub(crate) const RESPONSE: Self = Self {
         bytes: 64 * 1024,
         fields: MAX_FIELDS,
