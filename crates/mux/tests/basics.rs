@@ -213,6 +213,7 @@ fn handles_and_streams_can_go_anywhere() {
     fn anywhere<T: Send + Sync + Unpin + 'static>() {}
     anywhere::<keyway_mux::Stream>();
     anywhere::<keyway_mux::Session>();
+    #[cfg(feature = "connector")]
     anywhere::<keyway_mux::Connector>();
     fn elsewhere<T: Send + Unpin + 'static>() {}
     elsewhere::<keyway_mux::Driver>();

@@ -196,10 +196,18 @@ async fn a_shutdown_waits_until_the_connection_has_taken_fin() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flush_of_nothing_is_complete() {
-    let (_gate, client) = gated();
-    let mut stream = client.session.open().await.unwrap();
-    bounded("the flush", stream.flush()).await.unwrap();
+async fn a_flush_of_a_new_stream_announces_it() {
+    let (gate, client) = gated();
+    let flushing = flush(client.session.open().await.unwrap());
+    for step in [HEADER - 1, 1] {
+        settle().await;
+        assert!(!flushing.is_finished(), "{} bytes", gate.taken());
+        gate.open(step);
+    }
+    let mut stream = bounded("the flush", flushing).await.unwrap().unwrap();
+    assert_eq!(gate.taken(), HEADER);
+    // With nothing more to send it is complete at once.
+    stream.flush().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -224,16 +224,19 @@ impl Core {
         }
     }
 
-    /// Whether the connection has taken and passed on what the stream has sent.
+    /// Whether the connection has taken and passed on what the stream has sent, SYN included.
     pub(crate) fn is_sent(&self, key: Key) -> bool {
-        let entry = self.store.get(key);
-        entry.is_none_or(|entry| self.out.is_flushed_to(entry.sent_to))
+        self.store.get(key).is_none_or(|entry| {
+            entry.handshake != Handshake::SynDue && self.out.is_flushed_to(entry.sent_to)
+        })
     }
 
     /// Waits until the connection has taken what the stream has sent, or never will.
     pub(crate) fn poll_sent(&self, key: Key) -> Poll<Result<(), StreamError>> {
         let error = match self.write_error(key) {
-            Some(StreamError::WriteClosed) | None => None,
+            None | Some(StreamError::WriteClosed) => None,
+            // The peer has reacted to what it got, and a later read or write reports how.
+            Some(StreamError::Refused | StreamError::Reset) if self.is_sent(key) => None,
             error => error,
         };
         if let Some(error) = error {

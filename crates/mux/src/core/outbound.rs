@@ -251,6 +251,7 @@ impl Core {
         if matches!(entry.handshake, Handshake::AckDue | Handshake::SynDue) {
             let flags = entry.take_flags();
             self.push_frame(Header::window_update(key.id, flags, 0));
+            self.mark_sent(key);
         }
     }
 

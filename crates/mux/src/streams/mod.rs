@@ -31,7 +31,7 @@ pub(crate) struct StreamEntry {
     pub(crate) eof: bool,
     /// The handle was dropped: the stream is neither read nor written any more.
     pub(crate) is_handle_dropped: bool,
-    /// The position in the send queue behind the last frame that its user caused: data or FIN.
+    /// The position in the send queue behind the last frame that its user caused: SYN, ACK, data or FIN.
     pub(crate) sent_to: u64,
     /// For how many periods of the half-closed timeout the peer has not finished the dropped stream.
     pub(crate) half_closed_periods: u8,
