@@ -40,13 +40,12 @@
     not(all(feature = "client", feature = "server")),
     allow(
         dead_code,
+        unreachable_pub,
         unused_imports,
         reason = "each side uses its part of syntax and wire"
     )
 )]
 
-#[cfg(feature = "server")]
-mod body;
 #[cfg(feature = "client")]
 mod client;
 #[cfg(feature = "server")]
@@ -57,8 +56,6 @@ mod syntax;
 mod wire;
 mod zeroed;
 
-#[cfg(feature = "server")]
-pub use self::body::RequestBody;
 #[cfg(feature = "client")]
 pub use self::client::{
     Exchange, ExchangeBody, ExchangeError, KeptStream, Pool, Repeatable, UpgradeError, upgrade,
@@ -66,7 +63,10 @@ pub use self::client::{
 #[cfg(feature = "server")]
 pub use self::health::Health;
 #[cfg(feature = "server")]
-pub use self::server::{Admission, Limits, OnUpgrade, ServeError, Served, serve, serve_connection};
+pub use self::server::{
+    Admission, Limits, OnUpgrade, RequestBody, ServeError, Served, serve, serve_connection,
+};
+#[cfg(feature = "server")]
 pub use self::syntax::has_token;
 pub use self::wire::{ByteStream, Upgraded};
 

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use support::{Alive, head, read_raw, router};
 
 /// Connections as they are made, for the server.
-struct Incoming(mpsc::UnboundedReceiver<DuplexStream>);
+struct Incoming(mpsc::Receiver<DuplexStream>);
 
 impl futures_core::Stream for Incoming {
     type Item = io::Result<DuplexStream>;
@@ -29,14 +29,14 @@ impl futures_core::Stream for Incoming {
 
 /// A server of the test service, and a way to connect to it.
 struct Server {
-    connect: mpsc::UnboundedSender<DuplexStream>,
+    connect: mpsc::Sender<DuplexStream>,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<Served>,
 }
 
 impl Server {
     fn start(config: Limits) -> Self {
-        let (connect, incoming) = mpsc::unbounded_channel();
+        let (connect, incoming) = mpsc::channel(16);
         let (stop, stopped) = oneshot::channel::<()>();
         let router = router(&Alive::default()).max_timeout(Duration::from_secs(60));
         let served = tokio::spawn(serve(
@@ -56,7 +56,7 @@ impl Server {
 
     async fn open(&self, request: &str) -> DuplexStream {
         let (mut near, far) = tokio::io::duplex(16 * 1024);
-        self.connect.send(far).expect("the server runs");
+        self.connect.send(far).await.expect("the server runs");
         near.write_all(request.as_bytes()).await.expect("it fits");
         near
     }

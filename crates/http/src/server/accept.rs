@@ -14,9 +14,10 @@ use tokio::time::{Instant, sleep};
 use tower_service::Service;
 
 use super::Limits;
+use super::RequestBody;
 use super::connection::Connection;
 use super::connections::Connections;
-use crate::{BoxError, RequestBody};
+use crate::BoxError;
 
 /// The connections of one call of [`serve`], counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

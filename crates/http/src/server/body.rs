@@ -1,133 +1,110 @@
-//! The body of a request that arrives while its handler runs.
-//!
-//! The task of the connection reads the byte stream; the handler, in the same task or in another,
-//! takes the data. Between them is room for one piece, and nothing is read before the handler
-//! wants it, so that a slow handler slows the peer down.
+//! [`RequestBody`]: the body of a request that a server received.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+#[cfg(feature = "h2c")]
+use hyper::body::Incoming;
 
+use super::arriving::Receiver;
 use crate::BoxError;
 
-/// Creates both ends; `len` is the length of the body, if it is known.
-pub(super) fn channel(len: Option<u64>) -> (Sender, Receiver) {
-    let slot = Arc::new(Mutex::new(Slot::default()));
-    let sender = Sender(Arc::clone(&slot));
-    (
-        sender,
-        Receiver {
-            slot,
-            remaining: len,
-        },
-    )
+/// The body of a request that a server received.
+#[derive(Default)]
+pub struct RequestBody {
+    inner: Inner,
 }
 
 #[derive(Default)]
-struct Slot {
-    piece: Option<Result<Bytes, BoxError>>,
-    /// Whether the handler waits for a piece.
-    is_wanted: bool,
-    /// Whether nothing follows what is in `piece`.
-    has_ended: bool,
-    handler: Option<Waker>,
-    connection: Option<Waker>,
+enum Inner {
+    #[default]
+    Empty,
+    Full(Bytes),
+    /// It arrives while the handler runs.
+    Arriving(Receiver),
+    #[cfg(feature = "h2c")]
+    Http2(Incoming),
 }
 
-/// No call panics while it holds the lock, and a slot is valid at any time.
-fn lock(slot: &Mutex<Slot>) -> MutexGuard<'_, Slot> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The end of the connection's task.
-pub(super) struct Sender(Arc<Mutex<Slot>>);
-
-impl Sender {
-    /// Ready if the handler waits for a piece; otherwise the task is woken when it does.
-    pub(super) fn poll_wanted(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut slot = lock(&self.0);
-        if slot.is_wanted {
-            return Poll::Ready(());
-        }
-        slot.connection = Some(cx.waker().clone());
-        Poll::Pending
+impl RequestBody {
+    /// Creates a body of these bytes, which is one chunk.
+    pub(super) fn full(bytes: Bytes) -> Self {
+        let inner = if bytes.is_empty() {
+            Inner::Empty
+        } else {
+            Inner::Full(bytes)
+        };
+        Self { inner }
     }
 
-    /// Hands a piece over, or with `None` the end of the body.
-    pub(super) fn send(&self, piece: Option<Result<Bytes, BoxError>>) {
-        let mut slot = lock(&self.0);
-        slot.is_wanted = false;
-        slot.has_ended = !matches!(piece, Some(Ok(_)));
-        slot.piece = piece;
-        let handler = slot.handler.take();
-        drop(slot);
-        if let Some(handler) = handler {
-            handler.wake();
+    /// Creates a body that arrives while the handler runs.
+    pub(super) fn arriving(receiver: Receiver) -> Self {
+        Self {
+            inner: Inner::Arriving(receiver),
         }
     }
 }
 
-/// A connection that is dropped ends the body with an error, never as if it were complete.
-impl Drop for Sender {
-    fn drop(&mut self) {
-        if !lock(&self.0).has_ended {
-            self.send(Some(Err(
-                "the connection ended within the request body".into()
-            )));
+#[cfg(feature = "h2c")]
+impl From<Incoming> for RequestBody {
+    fn from(incoming: Incoming) -> Self {
+        Self {
+            inner: Inner::Http2(incoming),
         }
     }
 }
 
-/// The end of the handler.
-pub(crate) struct Receiver {
-    slot: Arc<Mutex<Slot>>,
-    remaining: Option<u64>,
-}
-
-impl Receiver {
-    /// How many bytes are still to come, if the request says so.
-    pub(crate) fn remaining(&self) -> Option<u64> {
-        self.remaining
-    }
-
-    /// Whether all of the body was received.
-    pub(crate) fn is_complete(&self) -> bool {
-        let slot = lock(&self.slot);
-        slot.has_ended && slot.piece.is_none()
-    }
-
-    /// The next piece, or `None` at the end of the body.
-    pub(crate) fn poll_piece(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, BoxError>>> {
-        let mut slot = lock(&self.slot);
-        if let Some(piece) = slot.piece.take() {
-            if let (Some(remaining), Ok(bytes)) = (&mut self.remaining, &piece) {
-                *remaining = remaining.saturating_sub(bytes.len() as u64);
-            }
-            return Poll::Ready(Some(piece));
-        }
-        if slot.has_ended {
-            return Poll::Ready(None);
-        }
-        slot.is_wanted = true;
-        slot.handler = Some(cx.waker().clone());
-        let connection = slot.connection.take();
-        drop(slot);
-        if let Some(connection) = connection {
-            connection.wake();
-        }
-        Poll::Pending
-    }
-}
-
-impl fmt::Debug for Receiver {
+impl fmt::Debug for RequestBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver")
-            .field("remaining", &self.remaining)
+        f.debug_struct("RequestBody")
+            .field("exact_size", &self.size_hint().exact())
             .finish_non_exhaustive()
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut self.inner {
+            Inner::Empty => Poll::Ready(None),
+            Inner::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.inner = Inner::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Inner::Arriving(body) => body.poll_piece(cx).map_ok(Frame::data),
+            #[cfg(feature = "h2c")]
+            Inner::Http2(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.inner {
+            Inner::Empty => true,
+            Inner::Full(_) => false,
+            Inner::Arriving(body) => body.is_complete(),
+            #[cfg(feature = "h2c")]
+            Inner::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.inner {
+            Inner::Empty => SizeHint::with_exact(0),
+            Inner::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Inner::Arriving(body) => body
+                .remaining()
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
+            #[cfg(feature = "h2c")]
+            Inner::Http2(body) => body.size_hint(),
+        }
     }
 }

@@ -9,13 +9,14 @@ use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
+use super::RequestBody;
 use super::clock::Clock;
 use super::http1::Http1;
 use super::state::{Place, Places, Shared};
 use super::stop::Stop;
 use super::{Admission, Limits, ServeError};
+use crate::BoxError;
 use crate::wire::Reader;
-use crate::{BoxError, RequestBody};
 
 /// Serves one connection until the peer closes it or leaves it idle, or until `shutdown` resolves
 /// and the request in progress is done.

@@ -16,11 +16,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower_service::Service;
 
+use super::RequestBody;
 use super::ServeError;
 use super::http1::Http1;
 use super::state::State;
+use crate::BoxError;
 use crate::wire::{ByteStream, Upgraded};
-use crate::{BoxError, RequestBody};
 
 /// What every HTTP/2 client sends first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

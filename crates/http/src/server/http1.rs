@@ -9,6 +9,7 @@ use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
+use super::RequestBody;
 use super::clock::Clock;
 use super::incoming::Incoming;
 use super::respond::{Next, Plan, refusal};
@@ -16,10 +17,10 @@ use super::state::State;
 use super::stop::Stop;
 use super::upgrade::Then;
 use super::{Limits, ServeError};
+use crate::BoxError;
 use crate::syntax::head::{RequestHead, parse_request};
 use crate::syntax::{self, MAX_FIELDS, SyntaxError};
 use crate::wire::{Reader, SendError, Upgraded, Writer};
-use crate::{BoxError, RequestBody};
 
 /// A connection, between two requests or within one.
 pub(super) struct Http1<'a, I, S, F> {

@@ -7,8 +7,8 @@ use std::task::{Context, Poll, ready};
 use http::{Method, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::body::{Sender, channel};
-use crate::RequestBody;
+use super::RequestBody;
+use super::arriving::{Sender, channel};
 use crate::syntax::Framing;
 use crate::syntax::head::RequestHead;
 use crate::wire::{BodyReader, ReadError, Reader};

@@ -1,6 +1,7 @@
 //! Serving HTTP on byte streams.
 
 mod accept;
+mod arriving;
 mod body;
 mod clock;
 mod connection;
@@ -17,7 +18,7 @@ mod stop;
 mod upgrade;
 
 pub use self::accept::{Admission, Served, serve};
-pub(crate) use self::body::Receiver;
+pub use self::body::RequestBody;
 pub use self::connection::serve_connection;
 pub use self::error::ServeError;
 pub use self::limits::Limits;

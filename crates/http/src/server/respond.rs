@@ -4,10 +4,10 @@ use http::header::{CONNECTION, HeaderMap};
 use http::{Method, StatusCode, Version, response};
 use http_body::Body;
 
+use super::RequestBody;
 use super::ServeError;
 use super::incoming::RequestFacts;
 use super::upgrade::{OnUpgrade, Then};
-use crate::RequestBody;
 use crate::syntax::{SyntaxError, has_token};
 use crate::wire::{Framing, Writer};
 
