@@ -232,7 +232,7 @@ impl Session {
     pub async fn ping(&self) -> Result<Duration, SessionError> {
         let value = self.shared.with(State::ping)?;
         let mut waiting = Waiting::new(&self.shared, State::leave_pinging);
-        let poll = |state: &mut State, task: &mut Task<'_>, ticket: &mut Ticket| {
+        let poll = |state: &mut State, task: &mut Task, ticket: &mut Ticket| {
             state.poll_ping(task, ticket, value)
         };
         waiting.until(poll).await
@@ -335,7 +335,7 @@ impl<'a> Waiting<'a> {
 
     pub(crate) async fn until<T>(
         &mut self,
-        mut poll: impl FnMut(&mut State, &mut Task<'_>, &mut Ticket) -> Poll<T>,
+        mut poll: impl FnMut(&mut State, &mut Task, &mut Ticket) -> Poll<T>,
     ) -> T {
         let Self { shared, ticket, .. } = self;
         poll_fn(|cx| shared.poll(cx, |state, task| poll(state, task, ticket))).await

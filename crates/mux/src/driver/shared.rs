@@ -82,19 +82,14 @@ impl Shared {
         result
     }
 
-    /// Runs `poll` under the lock for the task of `cx`. If the task has to wait, its waker is cloned without the lock,
-    /// since that may run foreign code, and `poll` runs again.
+    /// Runs `poll` under the lock for the task of `cx`.
     pub(crate) fn poll<T>(
         &self,
         cx: &Context<'_>,
-        mut poll: impl FnMut(&mut State, &mut Task<'_>) -> Poll<T>,
+        poll: impl FnOnce(&mut State, &mut Task) -> Poll<T>,
     ) -> Poll<T> {
-        let mut task = Task::new(cx.waker());
-        let polled = self.with(|state| poll(state, &mut task));
-        if polled.is_pending() && task.provide_clone() {
-            return self.with(|state| poll(state, &mut task));
-        }
-        polled
+        let mut task = Task::new(cx.waker().clone());
+        self.with(|state| poll(state, &mut task))
     }
 }
 
@@ -138,12 +133,12 @@ pub(crate) struct State {
 }
 
 impl State {
-    fn wait_to_read(&mut self, key: Key, task: &mut Task<'_>) {
+    fn wait_to_read(&mut self, key: Key, task: &mut Task) {
         let slot = wakers(&mut self.streams, key);
         store(&mut slot.reader, task, &mut self.wakes);
     }
 
-    pub(super) fn wait_to_write(&mut self, key: Key, task: &mut Task<'_>) {
+    pub(super) fn wait_to_write(&mut self, key: Key, task: &mut Task) {
         let slot = wakers(&mut self.streams, key);
         store(&mut slot.writer, task, &mut self.wakes);
     }
@@ -243,7 +238,7 @@ impl State {
     pub(crate) fn poll_read(
         &mut self,
         key: Key,
-        task: &mut Task<'_>,
+        task: &mut Task,
         copy: impl FnMut(&[u8]) -> usize,
     ) -> Poll<Result<(), StreamError>> {
         match self.core.read(key, copy) {
@@ -399,7 +394,7 @@ impl State {
     /// Opens a stream, or waits for a place among the unacknowledged ones.
     pub(crate) fn poll_open(
         &mut self,
-        task: &mut Task<'_>,
+        task: &mut Task,
         ticket: &mut Ticket,
     ) -> Poll<Result<Key, OpenError>> {
         match self.core.open() {
@@ -425,7 +420,7 @@ impl State {
     /// Accepts a stream, or waits for one.
     pub(crate) fn poll_accept(
         &mut self,
-        task: &mut Task<'_>,
+        task: &mut Task,
         ticket: &mut Ticket,
     ) -> Poll<Result<Option<Key>, SessionError>> {
         match self.core.accept(now) {
@@ -479,11 +474,7 @@ impl State {
     }
 
     /// Waits for the end of the session, with everything written and the connection closed.
-    pub(crate) fn poll_closed(
-        &mut self,
-        task: &mut Task<'_>,
-        ticket: &mut Ticket,
-    ) -> Poll<Outcome> {
+    pub(crate) fn poll_closed(&mut self, task: &mut Task, ticket: &mut Ticket) -> Poll<Outcome> {
         if self.core.has_ended()
             && let Some(outcome) = self.core.outcome()
         {
@@ -494,11 +485,7 @@ impl State {
     }
 
     /// Waits until the peer sent GoAway(0) or the session is over.
-    pub(crate) fn poll_peer_draining(
-        &mut self,
-        task: &mut Task<'_>,
-        ticket: &mut Ticket,
-    ) -> Poll<()> {
+    pub(crate) fn poll_peer_draining(&mut self, task: &mut Task, ticket: &mut Ticket) -> Poll<()> {
         if self.core.is_peer_draining() {
             return Poll::Ready(());
         }
@@ -517,7 +504,7 @@ impl State {
     /// Waits for the response to a ping.
     pub(crate) fn poll_ping(
         &mut self,
-        task: &mut Task<'_>,
+        task: &mut Task,
         ticket: &mut Ticket,
         value: u32,
     ) -> Poll<Result<Duration, SessionError>> {

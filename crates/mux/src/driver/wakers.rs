@@ -63,35 +63,20 @@ impl WakeList {
     }
 }
 
-/// A task that polls under the lock. Cloning its waker may run foreign code, so that is done without the lock.
+/// A task that polls under the lock, with a clone of its waker that is stored if it waits. Cloning a waker may run
+/// foreign code, so it is done before the lock is taken; that costs less than to poll again after it.
 #[derive(Debug)]
-pub(crate) struct Task<'a> {
-    waker: &'a Waker,
-    clone: Option<Waker>,
-    needs_clone: bool,
-}
+pub(crate) struct Task(Option<Waker>);
 
-impl<'a> Task<'a> {
-    pub(super) const fn new(waker: &'a Waker) -> Self {
-        Self {
-            waker,
-            clone: None,
-            needs_clone: false,
-        }
+impl Task {
+    pub(super) const fn new(waker: Waker) -> Self {
+        Self(Some(waker))
     }
 
-    /// Clones the waker if the task has to wait. Returns whether it is to poll again because of that.
-    pub(super) fn provide_clone(&mut self) -> bool {
-        let needs_clone = std::mem::take(&mut self.needs_clone);
-        if needs_clone {
-            self.clone = Some(self.waker.clone());
-        }
-        needs_clone
-    }
-
-    fn take_clone(&mut self) -> Option<Waker> {
-        self.needs_clone = self.clone.is_none();
-        self.clone.take()
+    /// The waker, unless it is stored already: here or as one that wakes the same task.
+    fn take_unless(&mut self, stored: Option<&Waker>) -> Option<Waker> {
+        let is_stored = |waker: &mut Waker| stored.is_some_and(|stored| stored.will_wake(waker));
+        self.0.take_if(|waker| !is_stored(waker))
     }
 }
 
@@ -142,16 +127,11 @@ pub(crate) struct StreamWakers {
 }
 
 /// Stores the task's waker in place of the one before.
-pub(crate) fn store(slot: &mut Option<Waker>, task: &mut Task<'_>, wakes: &mut WakeList) {
-    match slot {
-        Some(waker) if waker.will_wake(task.waker) => {}
-        _ => {
-            if let Some(clone) = task.take_clone()
-                && let Some(old) = slot.replace(clone)
-            {
-                wakes.discard(old);
-            }
-        }
+pub(crate) fn store(slot: &mut Option<Waker>, task: &mut Task, wakes: &mut WakeList) {
+    if let Some(waker) = task.take_unless(slot.as_ref())
+        && let Some(old) = slot.replace(waker)
+    {
+        wakes.discard(old);
     }
 }
 
@@ -175,21 +155,19 @@ pub(crate) struct WaitSet {
 
 impl WaitSet {
     /// Waits, or keeps waiting at the same place.
-    pub(crate) fn wait(&mut self, ticket: &mut Ticket, task: &mut Task<'_>, wakes: &mut WakeList) {
+    pub(crate) fn wait(&mut self, ticket: &mut Ticket, task: &mut Task, wakes: &mut WakeList) {
         let place = self
             .waiting
             .iter_mut()
             .find(|(number, _)| *number == ticket.0);
-        if let Some((_, waker)) = place {
-            if !waker.will_wake(task.waker)
-                && let Some(clone) = task.take_clone()
-            {
-                wakes.discard(std::mem::replace(waker, clone));
+        if let Some((_, stored)) = place {
+            if let Some(waker) = task.take_unless(Some(stored)) {
+                wakes.discard(std::mem::replace(stored, waker));
             }
-        } else if let Some(clone) = task.take_clone() {
+        } else if let Some(waker) = task.take_unless(None) {
             self.last += 1;
             ticket.0 = self.last;
-            self.waiting.push_back((ticket.0, clone));
+            self.waiting.push_back((ticket.0, waker));
         }
     }
 

@@ -26,7 +26,7 @@ impl State {
     pub(crate) fn poll_write(
         &mut self,
         key: Key,
-        task: &mut Task<'_>,
+        task: &mut Task,
         buffers: &[IoSlice<'_>],
     ) -> Poll<Result<usize, StreamError>> {
         let first = buffers.iter().find(|buffer| !buffer.is_empty());

@@ -130,7 +130,7 @@ impl Stream {
         mut remaining: usize,
         mut append: impl FnMut(&[u8]),
     ) -> Poll<io::Result<()>> {
-        let mut copy = |bytes: &[u8]| {
+        let copy = |bytes: &[u8]| {
             let count = bytes.len().min(remaining);
             pieces(&bytes[..count]).for_each(&mut append);
             remaining -= count;
@@ -138,7 +138,7 @@ impl Stream {
         };
         let read = budgeted(cx, |cx| {
             self.shared
-                .poll(cx, |state, task| state.poll_read(self.key, task, &mut copy))
+                .poll(cx, |state, task| state.poll_read(self.key, task, copy))
         });
         read.map_err(|error| error.into_io(Direction::Read))
     }
