@@ -162,7 +162,7 @@ fn interleavings_of_two_acceptors_one_of_which_gives_up() {
                 let cx = Context::from_waker(Waker::noop());
                 let accepted = shared.poll(&cx, |state, task| state.poll_accept(task, &mut ticket));
                 shared.with(|state| state.leave_accepting(&mut ticket));
-                matches!(accepted, Poll::Ready(Ok(_)))
+                matches!(accepted, Poll::Ready(Ok(Some(_))))
             })
         };
         let driver = {
@@ -177,7 +177,7 @@ fn interleavings_of_two_acceptors_one_of_which_gives_up() {
         let accepted = block_on(poll_fn(|cx| {
             shared.poll(cx, |state, task| state.poll_accept(task, &mut ticket))
         }))
-        .is_ok();
+        .is_ok_and(|key| key.is_some());
         let was_taken = impatient.join().unwrap();
         driver.join().unwrap();
         assert!(accepted != was_taken, "the stream went to exactly one");

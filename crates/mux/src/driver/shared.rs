@@ -271,7 +271,7 @@ impl State {
     pub(crate) fn poll_flush(
         &mut self,
         key: Key,
-        task: &mut Task<'_>,
+        task: &mut Task,
     ) -> Poll<Result<(), StreamError>> {
         if self.core.request_syn(key) {
             // Nothing was written yet, and a request that follows takes the SYN along.
@@ -286,7 +286,7 @@ impl State {
     pub(crate) fn poll_shutdown(
         &mut self,
         key: Key,
-        task: &mut Task<'_>,
+        task: &mut Task,
     ) -> Poll<Result<(), StreamError>> {
         match self.finish(key) {
             Ok(()) => self.poll_sent(key, task),
@@ -301,7 +301,7 @@ impl State {
         slot.is_some_and(|slot| slot.is_flushing)
     }
 
-    fn poll_sent(&mut self, key: Key, task: &mut Task<'_>) -> Poll<Result<(), StreamError>> {
+    fn poll_sent(&mut self, key: Key, task: &mut Task) -> Poll<Result<(), StreamError>> {
         let sent = self.core.poll_sent(key);
         if sent.is_pending() {
             self.wait_to_write(key, task);
@@ -327,7 +327,7 @@ impl State {
     pub(crate) fn poll_stream_closed(
         &mut self,
         key: Key,
-        task: &mut Task<'_>,
+        task: &mut Task,
         ticket: &mut Ticket,
     ) -> Poll<Result<(), StreamError>> {
         let closed = self.core.poll_stream_closed(key);
