@@ -40,7 +40,7 @@ async fn l07_a_failed_start_leaves_no_process() {
     };
     let early = message("early").await;
     assert!(
-        early.contains("it exited with status 3") && early.contains("the vault is not mounted"),
+        early.contains("exited with status 3") && early.contains("the vault is not mounted"),
         "{early}"
     );
     let garbage = message("garbage").await;

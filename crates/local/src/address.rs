@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_not_an_address_is_refused() {
+    fn an_invalid_address_is_refused() {
         let parse = |text: &str| text.parse::<Address>();
         assert_eq!(parse(""), Err(ParseAddressError::Empty));
         assert_eq!(parse("@"), Err(ParseAddressError::Empty));

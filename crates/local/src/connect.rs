@@ -2,18 +2,15 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
+#[cfg(feature = "tokio")]
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
 use crate::address::Address;
-
-/// The first pause before a full queue is tried again; each pause is twice the one before.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
-
-/// The longest such pause.
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+#[cfg(feature = "tokio")]
+use crate::backoff::Pauses;
 
 /// Connects to a listening socket. The stream is non-blocking.
 ///
@@ -43,43 +40,6 @@ fn unix_address(address: &Address) -> io::Result<SocketAddrUnix> {
         Address::Path(path) => SocketAddrUnix::new(path)?,
         Address::Abstract(name) => SocketAddrUnix::new_abstract_name(name.as_bytes())?,
     })
-}
-
-/// The pauses between attempts to connect to a listener whose queue is full.
-///
-/// ```
-/// use keyway_local::Pauses;
-/// use std::time::Duration;
-///
-/// let pauses: Vec<_> = Pauses::new().take(3).map(|pause| pause.as_millis()).collect();
-/// assert_eq!(pauses, [1, 2, 4]);
-/// assert_eq!(Pauses::new().nth(20), Some(Duration::from_millis(100)));
-/// ```
-#[derive(Debug, Clone)]
-pub struct Pauses(Duration);
-
-impl Pauses {
-    /// Returns the pauses from the shortest on.
-    #[must_use]
-    pub fn new() -> Self {
-        Self(FIRST_PAUSE)
-    }
-}
-
-impl Default for Pauses {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Iterator for Pauses {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let pause = self.0;
-        self.0 = LONGEST_PAUSE.min(2 * pause);
-        Some(pause)
-    }
 }
 
 /// Connects, and tries again while the listener's queue is full, for as long as `limit`.

@@ -5,7 +5,9 @@
 //! - [`Credentials`], [`Rule`] and [`KnownUids`]: the user at the other end of a socket, and whether that user is accepted.
 //! - [`Process`] and [`is_contained`]: the process at the other end, as long as it is the same one.
 //! - [`file`](mod@file): files that no other user could have written.
+//! - [`forbid_inspection`] and [`forbid_core_files`]: what keeps the memory of this process from other programs.
 //! - [`escape_untrusted`], [`shortened`] and [`format_duration`]: text of peers, for logs and terminals.
+//! - [`base_directory`], [`doubled`] and [`Pauses`]: XDG directories, and delays between attempts.
 //!
 //! This crate knows neither plugins nor RPC. Its feature `tokio` adds what waits: `connect_within`, and
 //! `MemoryBudget` for large messages.
@@ -16,9 +18,11 @@
 struct Readme;
 
 mod address;
+mod backoff;
 mod connect;
 mod environment;
 pub mod file;
+mod hardening;
 #[cfg(feature = "tokio")]
 mod memory;
 mod namespace;
@@ -28,14 +32,17 @@ mod process;
 mod sys;
 mod text;
 pub mod uid;
+mod xdg;
 
 pub use address::{Address, MAX_ADDRESS_LENGTH, ParseAddressError};
+pub use backoff::{Pauses, doubled};
+pub use connect::connect;
 #[cfg(feature = "tokio")]
 pub use connect::connect_within;
-pub use connect::{Pauses, connect};
 pub use environment::{
     DAEMON_UID_VARIABLE, EnvironmentError, SOCKET_VARIABLE, daemon_uid, given_address,
 };
+pub use hardening::{CoreLimit, forbid_core_files, forbid_inspection, suspend_core_files};
 #[cfg(feature = "tokio")]
 pub use memory::{MemoryBudget, Reservation};
 pub use namespace::{UnmappedUser, check_user_namespace};
@@ -44,3 +51,4 @@ pub use places::{Listen, ListenOptions, Places};
 pub use process::{Process, ProcessFacts, is_contained};
 pub use text::{escape_untrusted, format_duration, shortened};
 pub use uid::KnownUids;
+pub use xdg::base_directory;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::address::Address;
 use crate::peer::Rule;
 use crate::uid::KnownUids;
+use crate::xdg::{absolute, base_directory};
 
 /// The directories in which the daemon of one user listens.
 ///
@@ -95,18 +96,12 @@ impl Places {
         environment: impl Fn(&str) -> Option<OsString>,
         is_own_directory: impl Fn(&Path) -> bool,
     ) -> Self {
-        let directory = |name: &str| {
-            environment(name)
-                .map(PathBuf::from)
-                .filter(|path| path.is_absolute())
-        };
-        let below_home = |path: &str| directory("HOME").map(|home| home.join(path));
-        let runtime = directory("XDG_RUNTIME_DIR");
+        let runtime = absolute(&environment, "XDG_RUNTIME_DIR");
         Self {
             uid,
-            state: directory("XDG_STATE_HOME").or_else(|| below_home(".local/state")),
-            cache: directory("XDG_CACHE_HOME").or_else(|| below_home(".cache")),
-            oldest: runtime.clone().or_else(|| below_home(".cache")),
+            state: base_directory(&environment, "XDG_STATE_HOME", ".local/state"),
+            cache: base_directory(&environment, "XDG_CACHE_HOME", ".cache"),
+            oldest: base_directory(&environment, "XDG_RUNTIME_DIR", ".cache"),
             runtime: runtime.or_else(|| {
                 Some(PathBuf::from(format!("/run/user/{uid}")))
                     .filter(|path| is_own_directory(path))

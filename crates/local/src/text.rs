@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_harmless_text_is_kept() {
+    fn control_sequences_are_removed_or_escaped() {
         let cases = [
             (
                 "\x1b[31mred\x1b[0m \x07bell\x08 \u{202e}right\ttab\r\n ",

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use keyway_local::doubled;
+
 /// Exponential backoff with jitter: delays double from one attempt to the next, up to a limit.
 ///
 /// Each delay is shortened at random, so that many plugins that lost one daemon do not all reconnect at once.
@@ -45,10 +47,7 @@ impl Backoff {
 
     /// Returns the delay before attempt `attempt`, counted from zero since the last success. `random` is any number.
     pub(crate) fn delay(&self, attempt: u32, random: u64) -> Duration {
-        let doubled = self
-            .first
-            .saturating_mul(1_u32.checked_shl(attempt).unwrap_or(u32::MAX));
-        let delay = doubled.min(self.longest);
+        let delay = doubled(self.first, attempt, self.longest);
         // In 1024ths: between a half and all of it.
         let jitter = 512 + u32::try_from(random % 512).unwrap_or_default();
         delay.saturating_mul(jitter) / 1024

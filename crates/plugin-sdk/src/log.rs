@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 
+use keyway_local::escape_untrusted;
 use tracing::field::{Field, Visit};
 use tracing::metadata::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
@@ -115,10 +116,7 @@ impl Line {
             metadata.level(),
             metadata.target()
         );
-        let mut text: String = text
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
+        let mut text = escape_untrusted(&text);
         text.push('\n');
         text
     }
@@ -213,9 +211,6 @@ mod tests {
         let lines = capture::CapturedLines::start("info");
         tracing::info!(target: "t", count = 3, name = %"a\nb", "one\nERROR two\u{1b}[2J");
         tracing::debug!(target: "t", "not shown");
-        assert_eq!(
-            lines.get(),
-            ["INFO t: one ERROR two [2J count=3 name=a b\n"]
-        );
+        assert_eq!(lines.get(), ["INFO t: one ERROR two count=3 name=a b\n"]);
     }
 }

@@ -3,19 +3,12 @@
 use std::io::{self, Write};
 use std::panic::PanicHookInfo;
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use keyway_local::{forbid_core_files, forbid_inspection};
 
 /// Denies other programs of the same user access to the process's memory and `/proc` entries, and disables core dumps.
 pub(crate) fn harden() -> io::Result<()> {
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    setrlimit(
-        Resource::Core,
-        Rlimit {
-            current: Some(0),
-            maximum: Some(0),
-        },
-    )?;
-    Ok(())
+    forbid_inspection()?;
+    forbid_core_files()
 }
 
 /// Returns the number of threads of this process.

@@ -5,7 +5,10 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use http::HeaderMap;
 use keyway_local::{Credentials, Process, ProcessFacts};
+use keyway_proto::REQUEST_ID_HEADER;
+use keyway_rpc::{Error, Request};
 
 use crate::model::RequestId;
 
@@ -30,6 +33,24 @@ impl Caller {
         }
     }
 
+    /// Returns the caller of a request that arrives now.
+    ///
+    /// # Errors
+    ///
+    /// `internal` if the request did not come through the server, which adds the peer to each.
+    pub(crate) fn of<M>(request: &Request<M>) -> Result<Self, Error> {
+        let peer = request
+            .extensions()
+            .get::<Arc<Peer>>()
+            .ok_or_else(|| Error::internal("the caller of this request is not known"))?;
+        Ok(Self::new(Arc::clone(peer)))
+    }
+
+    /// Adds the id of the request to the headers of its response or error.
+    pub(crate) fn add_id(&self, headers: &mut HeaderMap) {
+        headers.insert(REQUEST_ID_HEADER, self.request_id.header());
+    }
+
     /// What `/proc` says of the process; nothing if it has ended or cannot be seen. Read once a request, by the first that
     /// needs it: the access-control modules and the audit log.
     pub(crate) fn facts(&self) -> &ProcessFacts {
@@ -46,7 +67,7 @@ pub(crate) struct Peer {
     pub(crate) credentials: Credentials,
     /// Whether the connection came by a path, which has file permissions; an abstract name has none.
     pub(crate) is_path_address: bool,
-    /// Whether the process is in another pid namespace, or that cannot be told.
+    /// Whether the process is in another pid namespace, or that is not known.
     pub(crate) is_contained: bool,
     /// `None` if the process is in a pid namespace that the daemon cannot see.
     process: Option<Arc<Process>>,

@@ -22,14 +22,14 @@ use crate::server::Server;
 use crate::server::addresses::bind_all;
 use crate::server::socket::{ListenError, Socket};
 
-/// Why a daemon could not be made.
+/// Why a daemon could not be bound.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
     /// No address to listen at was given.
     #[error("there is no address to listen at")]
     NoAddress,
-    /// An address cannot be had.
+    /// An address cannot be bound.
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// Another daemon uses the state directory.
@@ -71,8 +71,8 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// Returns [`BindError`] if an address of [`Config::listen`] cannot be had. For one of [`Config::listen_also`] there is a
-    /// line in the log.
+    /// Returns [`BindError`] if an address of [`Config::listen`] cannot be bound. For one of [`Config::listen_also`] that is
+    /// logged.
     pub fn bind(config: Config) -> Result<Self, BindError> {
         let state_lock = lock_state(&config.state_dir)?;
         let sockets = bind_all(&config)?;
@@ -114,19 +114,19 @@ impl Daemon {
         self
     }
 
-    /// Where it listens.
+    /// The addresses at which it listens.
     pub fn addresses(&self) -> Vec<&Address> {
         self.sockets.iter().map(Socket::address).collect()
     }
 
-    /// For asking it to reload while it runs.
+    /// Returns a handle that asks the daemon to reload while it runs.
     pub fn handle(&self) -> ManagerHandle {
         self.handle.clone()
     }
 
     /// Starts the plugins and serves until `shutdown` resolves; then stops everything in order.
     ///
-    /// Requests are answered at once; what a plugin that is still starting could know is waited for (see the crate's
+    /// Requests are served at once; a query waits for a plugin that is still starting and could hold a match (see the crate's
     /// documentation). The stop takes as long as the slowest plugin, and a bounded time in any case.
     ///
     /// # Cancel safety
@@ -147,7 +147,7 @@ impl Daemon {
         manager.start().await;
         if registry.snapshot().is_empty() {
             tracing::warn!(
-                "there is no plugin: nothing can be resolved until one is added or connects"
+                "no plugin found: nothing can be resolved until one is added or connects"
             );
         }
         host.audit.daemon("start");
@@ -204,16 +204,16 @@ impl Daemon {
     }
 }
 
-/// Adopts and reaps what plugins leave behind, if that is wanted; never resolves.
+/// Adopts and reaps processes that plugins leave behind, if that is configured; never resolves.
 async fn adopt(host: &Host, is_wanted: bool) {
     if is_wanted {
         let Err(error) = adopt_orphans(host.spawner.clone()).await;
-        tracing::error!(%error, "what plugins leave behind is not adopted");
+        tracing::error!(%error, "processes that plugins leave behind are not adopted");
     }
     std::future::pending().await
 }
 
-/// What the tasks of the plugins share.
+/// Builds what the tasks of the plugins share.
 fn host(config: &Config, memory: Memory, registry: Arc<Registry>) -> Result<Host, LaunchError> {
     let publisher: Arc<dyn Publish> = registry;
     Ok(Host {
@@ -236,7 +236,7 @@ fn lock_state(directory: &Path) -> Result<Option<StateLock>, BindError> {
         Ok(lock) => Ok(Some(lock)),
         Err(error @ StateLockError::Locked { .. }) => Err(BindError::StateInUse(error)),
         Err(error) => {
-            tracing::error!(%error, "the daemon will not remember anything after a restart");
+            tracing::error!(%error, "state directory not locked: the daemon runs without a lock");
             Ok(None)
         }
     }
@@ -255,6 +255,6 @@ async fn stop_within(
     };
     tokio::select! {
         () = work => {}
-        () = limit => tracing::error!("not everything stopped in time: what is left is killed"),
+        () = limit => tracing::error!("stop timed out: the remaining plugins are killed"),
     }
 }

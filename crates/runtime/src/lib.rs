@@ -51,7 +51,7 @@ mod wait;
 
 pub use authority::is_reserved;
 pub use config::{
-    AuditConfig, AuditFailure, BundledPlugin, Config, ConfigChoice, ConfigError, ConfigSource,
+    AuditConfig, AuditFailure, BuiltInPlugin, Config, ConfigChoice, ConfigError, ConfigSource,
     ExternalPlugins, ListedSetting, PluginConfig, RestartPolicy, Variables, VersionInfo,
 };
 pub use daemon::{BindError, Daemon};

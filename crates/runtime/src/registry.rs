@@ -1,4 +1,4 @@
-//! Which plugins there are and what state each is in: a snapshot that readers take without waiting.
+//! The registry: all plugins and their states, as a snapshot that readers take without waiting.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

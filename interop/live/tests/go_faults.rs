@@ -115,7 +115,7 @@ fn a_crash_during_a_call_fails_that_call_and_the_plugin_is_restarted() {
         "crash",
         &Unavailable("demo failed: the connection failed"),
     );
-    daemon.expect("it exited with status 3");
+    daemon.expect("exited with status 3");
     daemon.wait_for_plugin("demo");
     check(&daemon, "hit", &Value("s3cr3t-value of demo/hit"));
     daemon.stop();

@@ -74,7 +74,7 @@ fn query_the_recorded(daemon: &Daemon<'_>) {
     let message = text(&hit.stderr);
     assert_eq!(hit.status.code(), Some(5), "{message}");
     assert!(
-        message.contains("its value of demo/hit expired at 2026-01-02T04:04:05.678Z"),
+        message.contains("the value of demo/hit expired at 2026-01-02T04:04:05.678Z"),
         "{message}"
     );
     assert_eq!(hit.stdout, b"");

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use keyway_local::base_directory;
+
 use crate::StoreError;
 
 /// Environment variable that names the directory of the store.
@@ -162,14 +164,8 @@ impl StoreConfig {
 }
 
 fn default_dir(lookup: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let absolute = |name| {
-        lookup(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
-    absolute("XDG_DATA_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
-        .map(|data| data.join("keyway"))
+    let data = base_directory(lookup, "XDG_DATA_HOME", ".local/share")?;
+    Some(data.join("keyway"))
 }
 
 #[cfg(test)]

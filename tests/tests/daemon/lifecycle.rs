@@ -67,7 +67,7 @@ async fn l05_a_plugin_that_does_not_register_in_time_is_no_candidate() {
     let plugin = daemon.wait_for("mute", RunStatus::RetriesExceeded).await;
     let message = plugin.status_message();
     assert!(
-        message.contains("did not register within 100")
+        message.contains("no registration within 100")
             && message.contains("keyway plugins enable mute"),
         "{message}"
     );

@@ -83,7 +83,7 @@ fn broken_plugins_are_reported_and_delay_no_query_outside_their_realm() {
         "garbage",
         "neither a program for this machine nor a script",
     );
-    let message = wait_for_crash(&home, "crash", "it exited with status 3");
+    let message = wait_for_crash(&home, "crash", "exited with status 3");
     assert!(message.contains("no token"), "{message}");
 
     // A plugin that has not registered yet may hold the secret, so its first start is waited for. Then the error names it.
@@ -97,7 +97,7 @@ fn broken_plugins_are_reported_and_delay_no_query_outside_their_realm() {
 
     let (status, log) = daemon.stop();
     assert_eq!(status.code(), Some(0));
-    assert!(log.contains("did not register within"), "{log}");
+    assert!(log.contains("no registration within"), "{log}");
 }
 
 /// The realm of a plugin that never registered is unknown, so it does not count as failed. *Not found* names it.
@@ -106,7 +106,7 @@ fn not_found_names_the_plugins_that_never_started() {
     let home = Home::new();
     home.install("/bin/false", "vault");
     let _daemon = serve_with_plugins(&home);
-    wait_for_crash(&home, "vault", "it exited with status 1");
+    wait_for_crash(&home, "vault", "exited with status 1");
     insta::assert_snapshot!(home.transcript(&["get web/token", "get web/*"]), @r"
     $ keyway get web/token
     ! keyway: there is no secret web/token, but vault has never started.
@@ -187,7 +187,7 @@ fn l16_with_pinning_on_a_new_plugin_is_untrusted_until_it_is_trusted() {
     let output = home.run("plugins trust stranger", b"");
     let text = home.show(&output);
     assert!(text.starts_with("trusted stranger (sha256 "), "{text}");
-    wait_for_crash(&home, "stranger", "it exited with status 1");
+    wait_for_crash(&home, "stranger", "exited with status 1");
 
     // Another file under the name does not match the pin, and the next daemon still has the pin.
     assert_eq!(daemon.stop().0.code(), Some(0));
@@ -197,6 +197,6 @@ fn l16_with_pinning_on_a_new_plugin_is_untrusted_until_it_is_trusted() {
     let advice = "keyway plugins trust stranger";
     wait_for(&home, "stranger", "refused", advice);
     assert!(home.run("plugins trust stranger", b"").status.success());
-    wait_for_crash(&home, "stranger", "ended before it registered");
+    wait_for_crash(&home, "stranger", "ended before the registration");
     assert_eq!(daemon.stop().0.code(), Some(0));
 }

@@ -4,8 +4,13 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::time::{Duration, Instant};
 
-/// How often a lock that another process holds is tried again.
-const RETRY_INTERVAL: Duration = Duration::from_millis(5);
+use crate::backoff::Pauses;
+
+/// The first pause before a lock is tried again that another process holds: short, because a write takes milliseconds.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Locks `file`, which may be a directory, until it is closed. Blocks, at most for `bound`; with a bound of zero it is tried
 /// once.
@@ -16,19 +21,23 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 /// of the operating system.
 pub fn lock_within(file: &File, bound: Duration) -> io::Result<()> {
     let started = Instant::now();
-    loop {
+    for pause in Pauses::between(FIRST_PAUSE, LONGEST_PAUSE) {
         match file.try_lock() {
             Ok(()) => return Ok(()),
             Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if started.elapsed() >= bound => {
-                return Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "another process holds a lock on it",
-                ));
-            }
-            Err(TryLockError::WouldBlock) => std::thread::sleep(RETRY_INTERVAL),
+            Err(TryLockError::WouldBlock) => {}
         }
+        let waited = started.elapsed();
+        if waited >= bound {
+            break;
+        }
+        // The kernel offers no wait for a file lock that has a bound and needs neither a thread nor a signal.
+        std::thread::sleep(pause.min(bound - waited));
     }
+    Err(io::Error::new(
+        io::ErrorKind::TimedOut,
+        "another process holds a lock on it",
+    ))
 }
 
 #[cfg(test)]

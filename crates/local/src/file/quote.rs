@@ -18,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_one_word_of_a_shell() {
+    fn a_path_is_quoted_as_one_word_of_a_shell() {
         for (path, word) in [
             ("/opt/plugins/vault-1.0", "/opt/plugins/vault-1.0"),
             ("/home/a b/c", "'/home/a b/c'"),

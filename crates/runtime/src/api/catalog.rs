@@ -3,27 +3,27 @@
 use keyway_proto::keyway::v1 as keyway;
 use keyway_rpc::{Error, Request, Response};
 
-use super::{Services, caller, error_with_id, pattern, with_id};
+use super::Services;
 use crate::authority::Action;
+use crate::caller::Caller;
 use crate::record::Outcome;
 use crate::resolve::catalog::list_secrets;
 use crate::resolve::failure::add_headers;
+use crate::resolve::{Query, pattern};
 
 impl keyway::CatalogService for Services {
     async fn list_secrets(
         &self,
         request: Request<keyway::ListSecretsRequest>,
     ) -> Result<Response<keyway::ListSecretsResponse>, Error> {
-        let caller = caller(&request)?;
+        let caller = Caller::of(&request)?;
         let asked = pattern(request.message().pattern.as_deref())?;
         let objects = [asked.as_str()];
         let action = Action::List(std::slice::from_ref(&asked));
-        let permitted = self
-            .permit(&caller, &action, ("list", &objects))
-            .await
-            .map_err(|error| error_with_id(&caller, error))?;
+        let permitted = self.permit(&caller, &action, ("list", &objects)).await?;
         let (permit, settings) = (&permitted.permit, &permitted.settings);
-        let mut query = self.query(&caller, &request, settings, permit.narrow(&asked));
+        let budget = self.budget.of(settings);
+        let mut query = Query::new(&caller, &request, permit.narrow(&asked), budget);
         query.may_ask_user = false;
         let (listed, failures) = list_secrets(&self.registry, &query, permit).await;
         self.record(&caller, "list", &objects, || {
@@ -38,6 +38,7 @@ impl keyway::CatalogService for Services {
         if !query.reservation.is_empty() {
             response.extensions_mut().insert(query.reservation);
         }
-        Ok(with_id(&caller, response))
+        caller.add_id(response.headers_mut());
+        Ok(response)
     }
 }

@@ -4,8 +4,8 @@ use keyway_proto::keyway::v1 as keyway;
 use keyway_proto::timestamp;
 use keyway_rpc::{Error, Request, Response};
 
+use super::Services;
 use super::plugins::name;
-use super::{Services, caller, error_with_id, pattern, with_id};
 use crate::authority::{Action, Manage, Permitted};
 use crate::caller::Caller;
 use crate::manager::TrustError;
@@ -13,13 +13,14 @@ use crate::model::{Class, Kind, PluginName};
 use crate::plugin::View;
 use crate::record::Outcome;
 use crate::resolve::explain::explain;
+use crate::resolve::{Query, pattern};
 
 impl keyway::ManagementService for Services {
     async fn reload(
         &self,
         request: Request<keyway::ReloadRequest>,
     ) -> Result<Response<keyway::ReloadResponse>, Error> {
-        let caller = caller(&request)?;
+        let caller = Caller::of(&request)?;
         self.manage(&caller, Manage::Reload, ("reload", &[]))
             .await?;
         let report = self.manager.reload().await.ok_or_else(stopping)?;
@@ -44,7 +45,7 @@ impl keyway::ManagementService for Services {
         &self,
         request: Request<keyway::TrustPluginRequest>,
     ) -> Result<Response<keyway::TrustPluginResponse>, Error> {
-        let caller = caller(&request)?;
+        let caller = Caller::of(&request)?;
         let (name, shown) = name(request.message().name())?;
         let objects = [shown.as_str()];
         let permitted = self
@@ -68,7 +69,7 @@ impl keyway::ManagementService for Services {
         &self,
         request: Request<keyway::UntrustPluginRequest>,
     ) -> Result<Response<keyway::UntrustPluginResponse>, Error> {
-        let caller = caller(&request)?;
+        let caller = Caller::of(&request)?;
         let (name, shown) = name(request.message().name())?;
         let objects = [shown.as_str()];
         let permitted = self
@@ -93,7 +94,7 @@ impl keyway::ManagementService for Services {
         &self,
         request: Request<keyway::ListPluginsRequest>,
     ) -> Result<Response<keyway::ListPluginsResponse>, Error> {
-        let caller = caller(&request)?;
+        let caller = Caller::of(&request)?;
         self.permit(&caller, &Action::Inspect, ("plugins", &[]))
             .await?;
         let snapshot = self.registry.snapshot();
@@ -109,16 +110,14 @@ impl keyway::ManagementService for Services {
         &self,
         request: Request<keyway::ExplainRequest>,
     ) -> Result<Response<keyway::ExplainResponse>, Error> {
-        let caller = caller(&request)?;
+        let caller = Caller::of(&request)?;
         let asked = pattern(request.message().pattern.as_deref())?;
         let objects = [asked.as_str()];
         let action = Action::Explain(std::slice::from_ref(&asked));
-        let permitted = self
-            .permit(&caller, &action, ("explain", &objects))
-            .await
-            .map_err(|error| error_with_id(&caller, error))?;
+        let permitted = self.permit(&caller, &action, ("explain", &objects)).await?;
         let (permit, settings) = (&permitted.permit, &permitted.settings);
-        let query = self.query(&caller, &request, settings, permit.narrow(&asked));
+        let budget = self.budget.of(settings);
+        let query = Query::new(&caller, &request, permit.narrow(&asked), budget);
         let explained = explain(&self.registry, &query, permit).await;
         self.record(&caller, "explain", &objects, || {
             let ids = explained.ids.iter();
@@ -129,14 +128,16 @@ impl keyway::ManagementService for Services {
                 failed.map(|failure| failure.name().to_owned()),
             )
         })?;
-        Ok(with_id(&caller, Response::new(explained)))
+        let mut response = Response::new(explained);
+        caller.add_id(response.headers_mut());
+        Ok(response)
     }
 
     async fn status(
         &self,
         request: Request<keyway::StatusRequest>,
     ) -> Result<Response<keyway::StatusResponse>, Error> {
-        let caller = caller(&request)?;
+        let caller = Caller::of(&request)?;
         self.permit(&caller, &Action::Inspect, ("status", &[]))
             .await?;
         let settings = self.settings.load();
@@ -165,7 +166,7 @@ impl keyway::ManagementService for Services {
         &self,
         request: Request<keyway::StopRequest>,
     ) -> Result<Response<keyway::StopResponse>, Error> {
-        let caller = caller(&request)?;
+        let caller = Caller::of(&request)?;
         self.manage(&caller, Manage::Stop, ("stop", &[])).await?;
         // A daemon that cannot record any more can be stopped all the same; that is logged.
         let _ = self.record(&caller, "stop", &[], Outcome::ok);

@@ -5,7 +5,7 @@ use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
 use keyway_rpc::{Error, Request, Response};
 
-use super::{Services, caller};
+use super::Services;
 use crate::authority::{Action, Manage};
 use crate::caller::Caller;
 use crate::manager::SetEnabledError;
@@ -18,7 +18,7 @@ impl plugins::PluginManagementService for Services {
         &self,
         request: Request<plugins::ListPluginsRequest>,
     ) -> Result<Response<plugins::ListPluginsResponse>, Error> {
-        let caller = caller(&request)?;
+        let caller = Caller::of(&request)?;
         let permitted = self
             .permit(&caller, &Action::ListPlugins, ("plugins", &[]))
             .await?;
@@ -40,7 +40,7 @@ impl plugins::PluginManagementService for Services {
         &self,
         request: Request<plugins::EnablePluginRequest>,
     ) -> Result<Response<plugins::EnablePluginResponse>, Error> {
-        let caller = caller(&request)?;
+        let caller = Caller::of(&request)?;
         self.set_enabled(&caller, request.message().name(), true)
             .await?;
         Ok(Response::new(plugins::EnablePluginResponse {}))
@@ -50,7 +50,7 @@ impl plugins::PluginManagementService for Services {
         &self,
         request: Request<plugins::DisablePluginRequest>,
     ) -> Result<Response<plugins::DisablePluginResponse>, Error> {
-        let caller = caller(&request)?;
+        let caller = Caller::of(&request)?;
         self.set_enabled(&caller, request.message().name(), false)
             .await?;
         Ok(Response::new(plugins::DisablePluginResponse {}))
@@ -62,7 +62,7 @@ impl resolver::ListService for Services {
         &self,
         request: Request<resolver::ListPluginsRequest>,
     ) -> Result<Response<resolver::ListPluginsResponse>, Error> {
-        let caller = caller(&request)?;
+        let caller = Caller::of(&request)?;
         self.permit(&caller, &Action::ListPlugins, ("plugins", &[]))
             .await?;
         // Clients of that time know only running providers.

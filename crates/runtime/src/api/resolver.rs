@@ -6,25 +6,31 @@ use keyway_proto::timestamp;
 use keyway_rpc::{Error, Request, Response};
 use keyway_secrets::Pattern;
 
-use super::{Services, caller, error_with_id, pattern, with_id};
+use super::Services;
 use crate::authority::{Action, Permit};
 use crate::caller::Caller;
 use crate::record::Outcome;
-use crate::resolve::{Resolution, failure, resolve};
+use crate::resolve::{Query, Resolution, failure, pattern, resolve};
 
 impl resolver::ResolverService for Services {
     async fn get_secrets(
         &self,
         request: Request<resolver::GetSecretsRequest>,
     ) -> Result<Response<resolver::GetSecretsResponse>, Error> {
-        let caller = caller(&request)?;
+        let caller = Caller::of(&request)?;
         let asked = pattern(request.message().pattern.as_deref())?;
-        let result = self.find(&caller, &asked, &request).await;
-        self.record(&caller, "get", &[asked.as_str()], || match &result {
-            Ok((resolution, _)) => found(resolution),
-            Err(error) => Outcome::failed(error),
+        let mut result = self.find(&caller, &asked, &request).await;
+        self.audit.record("get", &caller, || {
+            let outcome = match &result {
+                Ok((resolution, _)) => found(resolution),
+                Err(error) => Outcome::failed(error),
+            };
+            outcome.about([asked.to_string()])
         })?;
-        let (resolution, reservation) = result.map_err(|error| error_with_id(&caller, error))?;
+        if let Err(error) = &mut result {
+            caller.add_id(error.own_metadata_mut());
+        }
+        let (resolution, reservation) = result?;
         let envelopes = resolution.envelopes.into_iter();
         let mut response = Response::new(resolver::GetSecretsResponse {
             envelopes: envelopes.map(|(_, envelope)| envelope).collect(),
@@ -33,7 +39,8 @@ impl resolver::ResolverService for Services {
         if !reservation.is_empty() {
             response.extensions_mut().insert(reservation);
         }
-        Ok(with_id(&caller, response))
+        caller.add_id(response.headers_mut());
+        Ok(response)
     }
 }
 
@@ -48,8 +55,8 @@ impl Services {
     ) -> Result<(Resolution, Reservation), Error> {
         let action = Action::Resolve(std::slice::from_ref(asked));
         let mut permitted = self.gate.permit(caller, &action).await?;
-        let query = permitted.permit.narrow(asked);
-        let query = self.query(caller, request, &permitted.settings, query);
+        let budget = self.budget.of(&permitted.settings);
+        let query = Query::new(caller, request, permitted.permit.narrow(asked), budget);
         let result = resolve(&self.registry, &self.settings, &query, &permitted.permit).await;
         if self.gate.has_changed(&permitted.settings) {
             permitted = self.gate.permit(caller, &action).await?;
@@ -84,7 +91,7 @@ impl resolver::AuthorizerService for Services {
         &self,
         request: Request<resolver::AuthorizeRequest>,
     ) -> Result<Response<resolver::AuthorizeResponse>, Error> {
-        let caller = caller(&request)?;
+        let caller = Caller::of(&request)?;
         let patterns = &request.message().patterns;
         if patterns.is_empty() {
             return Err(Error::invalid_argument("there is no pattern to authorize"));
@@ -97,11 +104,15 @@ impl resolver::AuthorizerService for Services {
         let result = self.gate.permit(&caller, &action).await;
         let texts: Vec<&str> = patterns.iter().map(Pattern::as_str).collect();
         self.record(&caller, "authorize", &texts, || Outcome::of(&result))?;
-        let permitted = result.map_err(|error| error_with_id(&caller, error))?;
-        let response = Response::new(resolver::AuthorizeResponse {
+        let permitted = result.map_err(|mut error| {
+            caller.add_id(error.own_metadata_mut());
+            error
+        })?;
+        let mut response = Response::new(resolver::AuthorizeResponse {
             decision: Some(resolver::Decision::Allow.into()),
             expires_at: Some(timestamp::to_wire(permitted.expires_at)),
         });
-        Ok(with_id(&caller, response))
+        caller.add_id(response.headers_mut());
+        Ok(response)
     }
 }

@@ -1,10 +1,10 @@
-//! What a caller wants to do, and what the access-control modules are asked about it.
+//! The actions of callers, and what the access-control modules are consulted about.
 
 use std::fmt::Write as _;
 
 use keyway_secrets::{Id, Pattern};
 
-/// What a caller wants to do.
+/// An action of a caller.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Action<'a> {
     /// `/health` and `GetVersion`.
@@ -67,7 +67,7 @@ pub(crate) enum Purpose {
     Hijack,
 }
 
-/// What the access-control modules are asked.
+/// What the access-control modules are consulted about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Consultation {
     /// CheckAccess for each of these.

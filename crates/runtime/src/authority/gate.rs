@@ -1,20 +1,24 @@
 //! From a connection and an action to a permit: facts of the caller, the table, the access-control modules.
 
+use std::ops::AsyncFnOnce;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use keyway_local::{KnownUids, Process};
 use keyway_rpc::Error;
+use keyway_secrets::{Id, Pattern};
 use rustix::process::{Pid, getpgid};
 use tokio::time::{Instant, timeout_at};
 
-use super::action::{Action, Purpose};
-use super::table::{CallerFacts, Connection, Rules};
+use super::action::{Action, Consultation, Purpose};
+use super::refusal::Refusal;
+use super::reserved::is_reserved;
+use super::table::{CallerFacts, Connection, Grant, Rules};
 use super::user::User;
-use super::{Permit, Refusal, judge, modules};
+use super::{modules, table};
 use crate::caller::{Caller, Peer};
 use crate::config::{Current, Settings};
-use crate::model::{Class, PluginName};
+use crate::model::{Class, PluginName, Realm};
 use crate::plugin::{Availability, View};
 use crate::registry::{Registry, Snapshot};
 use crate::sys::ancestry::is_descendant;
@@ -27,6 +31,97 @@ pub(crate) struct Gate {
     registry: Arc<Registry>,
     settings: Arc<Current>,
     known_uids: KnownUids,
+}
+
+/// The right to take one action, as far as the table and the settings decide: what is left are the access-control modules.
+#[derive(Debug)]
+pub(super) struct Provisional {
+    grant: Grant,
+}
+
+/// The right to take one action.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    grant: Grant,
+}
+
+impl Provisional {
+    /// Judges `action` of a caller by the table.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Refusal`] if the table does not permit the action.
+    pub(super) fn new(
+        facts: &CallerFacts,
+        action: &Action<'_>,
+        rules: &Rules<'_>,
+    ) -> Result<Self, Refusal> {
+        Ok(Self {
+            grant: table::judge(facts, action, rules)?,
+        })
+    }
+
+    /// The plugin that is not consulted if it is a module: the caller is one of its processes.
+    pub(super) fn excluded_plugin(&self) -> Option<&PluginName> {
+        self.grant.excluded_plugin.as_ref()
+    }
+
+    /// The permit, if no module has to be consulted or `ask` finds that all allow the action.
+    ///
+    /// # Errors
+    ///
+    /// The error of `ask`.
+    pub(super) async fn consult<E>(
+        self,
+        ask: impl AsyncFnOnce(&Consultation) -> Result<(), E>,
+    ) -> Result<Permit, E> {
+        if let Some(consultation) = &self.grant.consultation {
+            ask(consultation).await?;
+        }
+        Ok(Permit { grant: self.grant })
+    }
+}
+
+impl Permit {
+    /// A permit without conditions, except that the caller may be a process of `plugin`.
+    #[cfg(test)]
+    pub(crate) fn for_tests(plugin: Option<&PluginName>) -> Self {
+        Self {
+            grant: Grant {
+                excluded_plugin: plugin.cloned(),
+                ..Grant::default()
+            },
+        }
+    }
+
+    /// Whether a value of `id` may be given out: it is not reserved, and no limit of the caller excludes it.
+    pub(crate) fn covers(&self, id: &Id) -> bool {
+        !is_reserved(id) && self.limit().is_none_or(|limit| limit.matches(id))
+    }
+
+    /// The query to resolve in place of `query`: cut to the caller's limit as far as one pattern can say it. [`covers`](Self::covers)
+    /// decides about each returned id all the same.
+    pub(crate) fn narrow(&self, query: &Pattern) -> Pattern {
+        match self.limit() {
+            Some(limit) => limit.narrow(query),
+            None => query.clone(),
+        }
+    }
+
+    /// What the caller may resolve; `None`: everything.
+    pub(crate) fn limit(&self) -> Option<&Realm> {
+        self.grant.limit.as_ref()
+    }
+
+    /// The plugin that is no candidate and is not waited for: the caller is one of its processes.
+    pub(crate) fn excluded_plugin(&self) -> Option<&PluginName> {
+        self.grant.excluded_plugin.as_ref()
+    }
+
+    /// Whether every `status_message` is empty for the caller.
+    pub(crate) fn hides_status(&self) -> bool {
+        self.grant.hides_status
+    }
 }
 
 /// A permit, until when it holds, and the settings by which it was given.
@@ -67,7 +162,7 @@ impl Gate {
         let settings = self.settings.load();
         let facts = self.facts(&settings, &caller.peer, action).await;
         let rules = Rules::new(&settings, &facts);
-        let provisional = judge(&facts, action, &rules).inspect_err(|refusal| {
+        let provisional = Provisional::new(&facts, action, &rules).inspect_err(|refusal| {
             report(caller, refusal);
         })?;
         let except = provisional.excluded_plugin().cloned();
@@ -190,7 +285,7 @@ fn process_group(pid: Pid) -> Option<Pid> {
 
 fn report(caller: &Caller, refusal: &Refusal) {
     let (peer, request_id) = (&caller.peer, caller.request_id);
-    tracing::warn!(uid = peer.uid(), pid = peer.pid(), %request_id, "request refused: {refusal}");
+    tracing::warn!(uid = peer.uid(), pid = peer.pid(), %request_id, reason = %refusal, "request refused");
 }
 
 #[cfg(test)]

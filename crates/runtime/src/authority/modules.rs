@@ -1,4 +1,4 @@
-//! Asking the access-control modules. Whatever goes wrong, the response is a denial.
+//! Consulting the access-control modules. Every failure is a denial.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::model::{Kind, PluginName};
 use crate::plugin::{Availability, CallContext, CallError, View};
 use crate::registry::{Registry, Snapshot};
 
-/// Asks every module about an action of `caller`; `except` is the plugin whose own process asks. Returns until when the decision
+/// Consults every module about an action of `caller`; `except` is the plugin whose own process asks. Returns until when the decision
 /// holds, if the modules say so.
 ///
 /// # Errors
@@ -112,7 +112,7 @@ async fn authorize(
     judge(module, context, decision).map(|()| expires_at)
 }
 
-/// The modules to ask. Waits for those that are starting, and for plugins that may turn out to be modules.
+/// Returns the modules to consult. Waits for those that are starting, and for plugins that may turn out to be modules.
 async fn wait_for_modules(
     registry: &Registry,
     settings: &Settings,
@@ -132,7 +132,7 @@ async fn wait_for_modules(
     }
 }
 
-/// What is to be done about the modules at one moment.
+/// The modules at one moment.
 enum Needed {
     Ready(Vec<Arc<View>>),
     Starting { until: Instant, missing: Missing },
@@ -264,7 +264,7 @@ fn judge(
     }
 }
 
-/// What a module learns of the caller. The path is empty if it cannot be read.
+/// The caller as a module sees it. The path is empty if it cannot be read.
 fn requester(caller: &Caller) -> access::Requester {
     let (peer, facts) = (&caller.peer, caller.facts());
     if facts.executable != peer.executable() {

@@ -30,12 +30,12 @@ mod tests;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CallerFacts {
     pub(crate) user: User,
-    /// Whether the caller is in another pid namespace, or that cannot be told.
+    /// Whether the caller is in another pid namespace, or that is not known.
     pub(crate) is_contained: bool,
     pub(crate) connection: Connection,
     /// The launched plugin to whose process group the caller belongs, from its fork on.
     pub(crate) plugin: Option<PluginName>,
-    /// Whether the caller descends from the daemon, as far as the daemon can tell.
+    /// Whether the caller descends from the daemon, as far as that is known.
     pub(crate) is_descendant: bool,
 }
 

@@ -1,7 +1,10 @@
 use std::collections::BTreeSet;
 
-use super::table::Connection;
+use super::action::Consultation;
+use super::gate::Provisional;
+use super::table::{CallerFacts, Connection, Rules};
 use super::*;
+use crate::model::PluginName;
 
 fn facts(plugin: Option<&str>) -> CallerFacts {
     CallerFacts {
@@ -21,11 +24,11 @@ fn provisional(facts: &CallerFacts, action: &Action<'_>) -> Provisional {
         may_resolve: vec!["db/*".parse().expect("a pattern")],
         listed_modules: &modules,
     };
-    judge(facts, action, &rules).expect("permitted")
+    Provisional::new(facts, action, &rules).expect("permitted")
 }
 
 #[tokio::test]
-async fn a_permit_is_given_if_the_modules_allow_what_they_are_asked() {
+async fn a_permit_is_given_if_the_modules_allow_what_they_are_consulted_about() {
     let reload = Action::Manage(Manage::Reload);
     let denied = provisional(&facts(None), &reload)
         .consult(async |asked| {
@@ -43,7 +46,7 @@ async fn a_permit_is_given_if_the_modules_allow_what_they_are_asked() {
 }
 
 #[tokio::test]
-async fn modules_are_not_asked_where_the_table_decides_alone() {
+async fn modules_are_not_consulted_where_the_table_decides_alone() {
     let permit = provisional(&facts(None), &Action::Inspect)
         .consult(async |_| Err("asked"))
         .await

@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ambiguous_uid_is_no_user_at_all() {
+    fn an_ambiguous_uid_is_no_user() {
         let allowed = BTreeSet::from([65534]);
         let user = |own, map| User::of(65534, &known(own, map), &allowed);
         assert_eq!(user(65534, None), User::Other);

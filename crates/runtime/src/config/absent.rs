@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_in_the_name_of_a_table_is_reported_with_the_nearest_name_and_the_way_out() {
+    fn an_unknown_table_name_is_reported_with_the_nearest_name_and_the_remedy() {
         let warnings = warnings("[plugins.valut]\npriority = 10");
         let [warning] = &warnings[..] else {
             panic!("one warning expected: {warnings:?}");

@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_effect_at_once_is_one_line_each() {
+    fn each_setting_that_takes_effect_at_once_has_one_line() {
         let pin = "ab".repeat(32);
         let pinned = format!("sha256 = '{pin}'");
         let pin_line = format!("sha256 of a: none -> {pin}");
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_a_restart_of_the_daemon_is_listed_apart() {
+    fn settings_that_need_a_restart_of_the_daemon_are_listed_apart() {
         for (new, line) in [
             ("listen = ['@two']", "listen: @one -> @two"),
             ("abstract = false", "abstract: true -> false"),

@@ -184,7 +184,7 @@ fn plugin(name: &PluginName, table: &Table<'_>) -> Result<PluginConfig, ConfigEr
         && !may_be_cached(name)
     {
         return Err(value.error(format!(
-            "the answers of `{name}` are never reused, because what was just stored must be found: remove this line"
+            "the responses of `{name}` are never reused, because what was just stored must be found: remove this line"
         )));
     }
     let patterns_of = |key| table.get(key).map(|value| patterns(&value)).transpose();

@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_listed_can_be_read_again() {
+    fn a_listing_can_be_read_as_a_configuration() {
         let checksum = "ab".repeat(32);
         let original = config(&format!(
             "listen = ['/a b', '@c']\nabstract = false\nplugin_dirs = ['/p']\nallow_uids = [1, 2]\nanswer_memory = '5MiB'\n\

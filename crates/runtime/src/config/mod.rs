@@ -35,13 +35,13 @@ pub(crate) use settings::{PluginSettings, Settings};
 pub use source::{ConfigChoice, ConfigSource};
 pub use variables::Variables;
 
-/// Everything that the daemon needs to know. Start from [`Config::new`], then set what differs.
+/// The configuration of a daemon. Start from [`Config::new`], then set what differs.
 ///
 /// It knows neither the command line nor the environment of this process, so that tests can run many daemons side by side.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where clients and external plugins connect. The first is the daemon's own address.
+    /// The addresses at which clients and external plugins connect. The first is the daemon's own.
     pub listen: Vec<Address>,
     /// Further addresses, for peers that look elsewhere. One that is taken or cannot be bound is logged.
     pub listen_also: Vec<Address>,
@@ -74,9 +74,9 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The environment that plugins may be given parts of.
     pub environment: Vec<(OsString, OsString)>,
-    /// Plugins that come with the program itself, each unless a plugin directory has one of the same name.
-    pub bundled: Vec<BundledPlugin>,
-    /// What the daemon says about itself.
+    /// Plugins that are part of the program, each unless a plugin directory has one of the same name.
+    pub built_in: Vec<BuiltInPlugin>,
+    /// The version that the daemon reports.
     pub version: VersionInfo,
     /// How long a start may take where nothing else is configured (default: 5 s).
     pub start_timeout: Duration,
@@ -84,14 +84,14 @@ pub struct Config {
     pub request_timeout: Duration,
     /// How long one request may take that may ask the user, where nothing else is configured (default: 2 min).
     pub user_timeout: Duration,
-    /// How many bytes the answers of providers may have together while they are read and sent on, counting those above
-    /// 64 KiB (default: [`Config::DEFAULT_ANSWER_MEMORY`]). Answers that find no room wait for it, as long as their request
-    /// may take.
+    /// How many bytes the responses of providers may have together while they are read and sent on, counting those above
+    /// 64 KiB (default: [`Config::DEFAULT_ANSWER_MEMORY`]). A response that finds no room waits for it, as long as its
+    /// request may take.
     pub answer_memory: u64,
     /// Whether the daemon adopts and reaps what its plugins leave behind (default: false). It then reaps every child of this process
     /// that is not a plugin, so only a program that starts no other processes may set it.
     pub adopt_orphans: bool,
-    /// How plugins that ended unasked are started again.
+    /// The delays between the starts of a plugin that ended unexpectedly.
     pub restart: RestartPolicy,
     /// How long a plugin goes on running whose file has vanished (default: 10 s), because files are replaced in several steps.
     pub removal_grace: Duration,
@@ -99,14 +99,14 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// The SHA-256 of the bytes of that file, or of nothing.
     pub hash: Sha256,
-    /// What in that file deserves attention although it is valid, a sentence each.
+    /// What in that file is valid and probably a mistake, a sentence each.
     pub warnings: Vec<String>,
     /// The line of each key in that file.
     pub(crate) lines: BTreeMap<String, usize>,
 }
 
 impl Config {
-    /// How much memory large answers share where nothing is configured: 256 MiB.
+    /// How much memory large responses share where nothing is configured: 256 MiB.
     pub const DEFAULT_ANSWER_MEMORY: u64 = 256 * 1024 * 1024;
 
     /// The configuration of a daemon that listens at `listen`, keeps its state in `state_dir`, and has no plugins.
@@ -127,7 +127,7 @@ impl Config {
             plugins: BTreeMap::new(),
             state_dir: state_dir.into(),
             environment: Vec::new(),
-            bundled: Vec::new(),
+            built_in: Vec::new(),
             version: VersionInfo::default(),
             start_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(10),
@@ -221,7 +221,7 @@ impl AuditConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum AuditFailure {
-    /// It is answered, and the failure is logged (`continue`, the default).
+    /// It is served, and the failure is logged (`continue`, the default).
     #[default]
     Continue,
     /// It is refused with `unavailable` (`refuse`).
@@ -254,18 +254,18 @@ pub struct PluginConfig {
     pub pass_env: Vec<String>,
     /// The SHA-256 that its executable must have.
     pub sha256: Option<Sha256>,
-    /// How long its answers may be reused. `None`: never. For `file` it has no effect, and a configuration file is refused
+    /// How long its responses may be reused. `None`: never. For `file` it has no effect, and a configuration file is refused
     /// that sets it.
     pub cache_ttl: Option<Duration>,
     /// Exit statuses after which a restart is pointless (default: 78).
     pub fatal_exit: Option<BTreeSet<i32>>,
     /// What its processes may resolve (default: nothing).
     pub may_resolve: Vec<Pattern>,
-    /// Whether answering may ask the user; wins over the plugin's description.
+    /// Whether a call may ask the user; wins over the plugin's description.
     pub interactive: Option<bool>,
-    /// Whether equal requests may share one answer; wins over the plugin's description.
+    /// Whether equal requests may share one response; wins over the plugin's description.
     pub shareable: Option<bool>,
-    /// Whether it can answer patterns; wins over the plugin's description.
+    /// Whether it can list what matches a pattern; wins over the plugin's description.
     pub lists: Option<bool>,
 }
 
@@ -280,15 +280,15 @@ impl PluginConfig {
     pub const DEFAULT_FATAL_EXIT: i32 = 78;
 }
 
-/// Whether answers of this plugin may be used again: not those of `file`, where what was just stored must be found.
+/// Whether responses of this plugin may be reused: not those of `file`, where a secret that was just stored must be found.
 pub(crate) fn may_be_cached(name: &PluginName) -> bool {
     name.as_str() != "file"
 }
 
-/// A plugin that comes with the program (`bundled`).
+/// A plugin that is part of the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct BundledPlugin {
+pub struct BuiltInPlugin {
     /// Its name.
     pub name: PluginName,
     /// The executable, usually the daemon's own.
@@ -299,7 +299,7 @@ pub struct BundledPlugin {
     pub pass_env: Vec<String>,
 }
 
-impl BundledPlugin {
+impl BuiltInPlugin {
     /// The plugin `name`, which is `executable` under the name `argv0`.
     pub fn new(
         name: PluginName,
@@ -315,15 +315,15 @@ impl BundledPlugin {
     }
 }
 
-/// What the daemon says about itself (`health.v1.VersionService`).
+/// The version of the daemon (`health.v1.VersionService`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VersionInfo {
     /// A Go semver: begins with `v`.
     pub version: String,
-    /// When it was built; empty when unknown.
+    /// When it was built; empty if unknown.
     pub date: String,
-    /// What it was built from; empty when unknown.
+    /// The commit that it was built from; empty if unknown.
     pub commit: String,
 }
 

@@ -1,8 +1,8 @@
-//! How a plugin that ended unasked is started again.
+//! The delays between the starts of a plugin that ended unexpectedly.
 
 use std::time::Duration;
 
-/// When a plugin that ended unasked is started again.
+/// The delays between the starts of a plugin that ended unexpectedly.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct RestartPolicy {

@@ -64,11 +64,11 @@ pub(crate) struct PluginSettings {
     pub(crate) fatal_exit: BTreeSet<i32>,
     /// What processes of this plugin may resolve.
     pub(crate) may_resolve: Vec<Pattern>,
-    /// Whether answering may ask the user; wins over the plugin's description.
+    /// Whether a call may ask the user; wins over the plugin's description.
     pub(crate) interactive: Option<bool>,
-    /// Whether equal requests may share one answer; wins over the plugin's description.
+    /// Whether equal requests may share one response; wins over the plugin's description.
     pub(crate) shareable: Option<bool>,
-    /// Whether the plugin can answer patterns; wins over the plugin's description.
+    /// Whether the plugin can list what matches a pattern; wins over the plugin's description.
     pub(crate) lists: Option<bool>,
 }
 

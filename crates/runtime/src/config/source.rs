@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_and_cannot_be_read_is_an_error() {
+    fn an_unreadable_memory_of_the_configuration_is_an_error() {
         let home = Home::new();
         fs::create_dir_all(home.directory.path().join("state/configuration")).expect("created");
         assert!(matches!(start(&home.plain()), Err(ConfigError::Read(_))));

@@ -38,7 +38,7 @@ pub(crate) async fn checksum(path: &Path) -> Result<Checksum, LaunchError> {
     let result = match tokio::time::timeout(LAUNCH_BOUND, reading).await {
         Ok(Ok(result)) => result,
         Ok(Err(error)) => Err(prepare_error("read the executable")(error)),
-        // A file system that does not answer keeps the thread; the caller does not wait for it.
+        // A file system that hangs keeps the thread; the caller does not wait for it.
         Err(_) => Err(LaunchError::TimedOut {
             path,
             limit: LAUNCH_BOUND,

@@ -40,7 +40,7 @@ pub enum LaunchError {
     #[error("the daemon is stopping and starts no more plugins")]
     Stopping,
     /// The file was not read, checked and executed in time.
-    #[error("starting {path} took longer than {limit:?}: look whether its file system answers", path = .path.display())]
+    #[error("starting {path} took longer than {limit:?}: check its file system", path = .path.display())]
     TimedOut {
         /// The executable.
         path: PathBuf,

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use keyway_local::Pauses;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::time::{Instant, sleep, timeout};
@@ -27,7 +28,7 @@ const BUSY_BOUND: Duration = Duration::from_secs(1);
 /// the error says that it is missing.
 const MISSING_BOUND: Duration = Duration::from_secs(8);
 
-/// The first pause before it is tried again; each one is twice the one before.
+/// The first pause before the file is tried again.
 const FIRST_BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// The longest pause.
@@ -86,7 +87,7 @@ async fn start_when_ready(
     create: CreateMemoryFile,
 ) -> Result<Launched, LaunchError> {
     let started = Instant::now();
-    let mut pause = FIRST_BUSY_PAUSE;
+    let mut pauses = Pauses::between(FIRST_BUSY_PAUSE, LONGEST_BUSY_PAUSE);
     loop {
         let result = start_once(spawner, Arc::clone(spec), create).await;
         let bound = match &result {
@@ -97,8 +98,7 @@ async fn start_when_ready(
         if started.elapsed() >= bound {
             return result;
         }
-        sleep(pause).await;
-        pause = LONGEST_BUSY_PAUSE.min(pause * 2);
+        sleep(pauses.next().unwrap_or(LONGEST_BUSY_PAUSE)).await;
     }
 }
 

@@ -31,11 +31,11 @@ pub(super) type CreateMemoryFile = fn(&str, Use) -> io::Result<OwnedFd>;
 /// Returns `EACCES` if the system forbids executable memory files (`vm.memfd_noexec = 2`) and `purpose` needs one.
 pub(super) fn create_memory_file(name: &str, purpose: Use) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let wish = match purpose {
+    let mode = match purpose {
         Use::Execute => MemfdFlags::EXEC,
         Use::Read => MemfdFlags::NOEXEC_SEAL,
     };
-    match rustix::fs::memfd_create(name, flags | wish) {
+    match rustix::fs::memfd_create(name, flags | mode) {
         // Kernels before Linux 6.3 do not know the flags, and have no setting that demands them.
         Err(rustix::io::Errno::INVAL) => Ok(rustix::fs::memfd_create(name, flags)?),
         result => Ok(result?),

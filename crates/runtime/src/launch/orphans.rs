@@ -55,7 +55,7 @@ sleep 600
 ";
 
     #[test]
-    fn what_a_plugin_leaves_behind_is_adopted_and_reaped() {
+    fn orphans_of_a_plugin_are_adopted_and_reaped() {
         if std::env::var_os(OWN_PROCESS).is_some() {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -63,7 +63,7 @@ sleep 600
                 .expect("a runtime");
             return runtime.block_on(adopt_and_reap());
         }
-        let name = "launch::orphans::tests::what_a_plugin_leaves_behind_is_adopted_and_reaped";
+        let name = "launch::orphans::tests::orphans_of_a_plugin_are_adopted_and_reaped";
         let output = Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", name])
             .env(OWN_PROCESS, "1")

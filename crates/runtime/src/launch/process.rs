@@ -44,7 +44,7 @@ pub(crate) struct EndedProcess {
 impl EndedProcess {
     /// An end of which nothing is known.
     pub(crate) fn unknown() -> Self {
-        // Neither an exit code nor a signal: shown as "it ended".
+        // Neither an exit code nor a signal: shown as "ended".
         Self {
             status: ExitStatus::from_raw(0xffff),
             killed: true,
@@ -55,11 +55,11 @@ impl EndedProcess {
 impl fmt::Display for EndedProcess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.status.code(), self.status.signal()) {
-            (Some(code), _) => write!(f, "it exited with status {code}"),
+            (Some(code), _) => write!(f, "exited with status {code}"),
             (None, Some(signal)) => {
-                write!(f, "it was ended by signal {signal}{}", signal_name(signal))
+                write!(f, "terminated by signal {signal}{}", signal_name(signal))
             }
-            (None, None) => f.write_str("it ended"),
+            (None, None) => f.write_str("ended"),
         }
     }
 }

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_does_not_execute_as_a_script_is_none() {
+    fn a_file_that_the_kernel_does_not_execute_as_a_script_has_no_shebang() {
         for head in [
             b"".as_slice(),
             b"#",

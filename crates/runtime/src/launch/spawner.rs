@@ -30,7 +30,7 @@ const REAP_INTERVAL: Duration = Duration::from_millis(10);
 /// takes longer; the kernel reaps it after us.
 const FINISH_BOUND: Duration = Duration::from_secs(1);
 
-/// What the thread is asked to do.
+/// A request to the thread.
 #[derive(Debug)]
 enum Request {
     Fork(Image, oneshot::Sender<Result<Forked, LaunchError>>),
@@ -52,7 +52,7 @@ pub(super) struct Forked {
     pub(super) pidfd: OwnedFd,
     pub(super) socket: UnixStream,
     pub(super) stderr: OwnedFd,
-    /// The read end of the pipe that tells whether the file was executed.
+    /// The read end of the pipe that reports whether the file was executed.
     pub(super) report: OwnedFd,
 }
 
@@ -108,20 +108,20 @@ impl Spawner {
     ///
     /// When the future is dropped, a process that was started in the meantime is killed and reaped.
     pub(super) async fn fork(&self, image: Image) -> Result<Forked, LaunchError> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, response) = oneshot::channel();
         self.requests
             .send(Request::Fork(image, reply))
             .map_err(|_| LaunchError::Stopping)?;
-        answer.await.map_err(|_| LaunchError::Stopping)?
+        response.await.map_err(|_| LaunchError::Stopping)?
     }
 
     /// Kills what is left of the process's group and reaps the process.
     pub(super) async fn reap(&self, pid: Pid) -> io::Result<ExitStatus> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, response) = oneshot::channel();
         self.requests
             .send(Request::Reap(pid, Some(reply)))
             .map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())?
+        response.await.map_err(|_| stopped())?
     }
 
     /// As [`reap`](Self::reap), if no task waits for the status.

@@ -1,4 +1,4 @@
-//! A plugin's standard error: always drained, cut into lines, made harmless, logged, and what tells of its end kept.
+//! A plugin's standard error: always drained, cut into lines, escaped, logged, and the line that explains its end retained.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -58,7 +58,7 @@ fn begins_crash(line: &str) -> bool {
 
 impl StderrLog {
     /// The line that best says why the process has ended: the beginning of its crash, else the last line that was not empty.
-    pub(crate) fn last_words(&self) -> Option<String> {
+    pub(crate) fn last_output(&self) -> Option<String> {
         let kept = self.kept();
         match &kept.crash {
             Some((line, n_lines)) if *n_lines <= LONGEST_STACK => Some(line.clone()),
@@ -171,34 +171,34 @@ mod tests {
         assert_eq!(lines, ["x".repeat(MAX_LINE), "next".to_owned()]);
     }
 
-    async fn last_words(text: &str) -> Option<String> {
+    async fn last_output(text: &str) -> Option<String> {
         let log = StderrLog::default();
         let name: PluginName = "chatty".parse().expect("a name");
         log.clone().drain(name, text.as_bytes()).await;
-        log.last_words()
+        log.last_output()
     }
 
     #[tokio::test]
     async fn the_last_line_is_kept() {
         let text: String = (0..100).map(|n| format!("line {n}\n\n")).collect();
-        assert_eq!(last_words(&text).await.as_deref(), Some("line 99"));
-        assert_eq!(last_words("\n").await, None);
+        assert_eq!(last_output(&text).await.as_deref(), Some("line 99"));
+        assert_eq!(last_output("\n").await, None);
     }
 
     #[tokio::test]
-    async fn a_crash_is_told_by_its_beginning_and_not_by_the_end_of_its_stack() {
+    async fn a_crash_is_described_by_its_first_line_and_not_by_the_end_of_its_stack() {
         let stack =
             "\ngoroutine 1 [running]:\nmain.main()\n\t/src/main.go:106 +0x1538\n".repeat(30);
         let go = format!("starting\npanic: boom in main\n{stack}");
         assert_eq!(
-            last_words(&go).await.as_deref(),
+            last_output(&go).await.as_deref(),
             Some("panic: boom in main")
         );
         let rust = "starting\n\nthread 'main' (7) panicked at src/main.rs:4:5:\nno store\n\
             note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n";
         let reason = "thread 'main' (7) panicked at src/main.rs:4:5: no store";
-        assert_eq!(last_words(rust).await.as_deref(), Some(reason));
+        assert_eq!(last_output(rust).await.as_deref(), Some(reason));
         let survived = format!("{rust}{}", "working\n".repeat(LONGEST_STACK + 10));
-        assert_eq!(last_words(&survived).await.as_deref(), Some("working"));
+        assert_eq!(last_output(&survived).await.as_deref(), Some("working"));
     }
 }

@@ -106,7 +106,7 @@ impl Manager {
             return Err(TrustError::Unknown { name });
         };
         if source.is_built_in {
-            return Err(TrustError::Bundled { name });
+            return Err(TrustError::BuiltIn { name });
         }
         if settings.config.plugin(&name).sha256.is_some() {
             return Err(TrustError::Configured { name });

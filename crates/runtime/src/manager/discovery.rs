@@ -1,4 +1,4 @@
-//! Finding the plugins: the executables of the plugin directories.
+//! Discovery: the executables of the plugin directories.
 
 mod copies;
 mod names;
@@ -77,7 +77,7 @@ pub enum DiscoveryProblem {
         path: PathBuf,
     },
     /// The file has the bytes of another plugin; it is started.
-    #[error("{path} is a copy of the plugin {first}: both are started; remove the one that is not wanted", path = .path.display())]
+    #[error("{path} is a copy of the plugin {first}: both are started; remove the one that is not needed", path = .path.display())]
     Copy {
         /// The file.
         path: PathBuf,

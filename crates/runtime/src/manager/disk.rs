@@ -31,7 +31,7 @@ impl Manager {
 
     pub(super) fn disk_changed(&mut self, changed: io::Result<()>) {
         if let Err(error) = changed {
-            tracing::warn!(%error, "changes of plugins are not noticed for now");
+            tracing::warn!(%error, "file watcher failed and is started again");
         }
         // Begun before the look, so that no change falls between the two.
         self.start_watching();
@@ -43,7 +43,7 @@ impl Manager {
         self.is_looking = false;
         match looked {
             Looked::Failed(error) => {
-                tracing::error!("reload failed, the old configuration stays in force: {error}");
+                tracing::error!(%error, "reload failed; the former configuration stays in force");
                 let error = Arc::new(error);
                 for reply in replies {
                     let _ = reply.send(Err(Arc::clone(&error)));

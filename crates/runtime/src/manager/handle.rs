@@ -1,4 +1,4 @@
-//! How the rest of the daemon asks the manager for something.
+//! Requests to the manager, and the handle that sends them.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::plugin::{NotEnabled, Registrant};
 /// How many requests can wait for the manager, which never waits for anything itself.
 const REQUESTS: usize = 64;
 
-/// What the manager can be asked for. A reply that has no receiver any more is dropped.
+/// A request to the manager. A reply that has no receiver any more is dropped.
 pub(crate) enum Request {
     Reload(oneshot::Sender<Result<ReloadReport, Arc<ConfigError>>>),
     Trust(PluginName, oneshot::Sender<Result<Trusted, TrustError>>),
@@ -51,7 +51,7 @@ pub(crate) enum SetEnabledError {
     NotEnabled(#[from] NotEnabled),
 }
 
-/// Asks the running daemon for something. Cloning is cheap.
+/// Sends requests to the manager of a running daemon. Cloning is cheap.
 ///
 /// What a caller of the socket asks for takes its permit. A reload needs none here: the program that runs the daemon asks for it
 /// itself on SIGHUP.

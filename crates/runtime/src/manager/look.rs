@@ -9,7 +9,7 @@ use super::ReadConfig;
 use super::discovery::{Copies, DiscoveryProblem, discover};
 use super::reconcile::Sources;
 use crate::config::{
-    BundledPlugin, Config, ConfigError, Settings, absent_warnings, external_priority_warnings,
+    BuiltInPlugin, Config, ConfigError, Settings, absent_warnings, external_priority_warnings,
 };
 use crate::model::{FileIdentity, PluginName};
 use crate::plugin::LaunchSource;
@@ -86,7 +86,7 @@ impl Looker {
             let source = source(config, &name, executable, false);
             sources.insert(name, source);
         }
-        for built_in in &config.bundled {
+        for built_in in &config.built_in {
             sources
                 .entry(built_in.name.clone())
                 .or_insert_with(|| built_in_source(built_in));
@@ -113,7 +113,7 @@ fn source(
 ) -> LaunchSource {
     // An executable that replaces a built-in plugin needs what that would have got.
     let built_in = config
-        .bundled
+        .built_in
         .iter()
         .find(|built_in| built_in.name == *name);
     LaunchSource {
@@ -129,7 +129,7 @@ fn source(
     }
 }
 
-fn built_in_source(built_in: &BundledPlugin) -> LaunchSource {
+fn built_in_source(built_in: &BuiltInPlugin) -> LaunchSource {
     LaunchSource {
         executable: built_in.executable.clone(),
         argv0: built_in.argv0.clone(),

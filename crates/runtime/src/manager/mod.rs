@@ -1,4 +1,4 @@
-//! Which plugins there should be: found at the start, and brought up to date by reloads, commands and changes on disk.
+//! The set of plugins: found at the start, and updated by reloads, commands and changes on disk.
 //!
 //! The manager owns the tasks of all plugins. It starts work that can take time and never waits for it.
 
@@ -118,7 +118,7 @@ impl Manager {
         let found = tokio::task::spawn_blocking(move || looker.find(&config)).await;
         match found {
             Ok(found) => self.take_over(found, &settings),
-            Err(error) => tracing::error!(%error, "the plugin directories cannot be read"),
+            Err(error) => tracing::error!(%error, "plugin directories not read"),
         }
         for problem in &self.problems {
             tracing::error!("{problem}");
@@ -148,7 +148,7 @@ impl Manager {
         match FileWatcher::start(&directories) {
             Ok(watcher) => self.watcher = Some(watcher),
             Err(error) => {
-                tracing::warn!("{error}: run `keyway plugins reload` after a change of plugins");
+                tracing::warn!(%error, "file watcher not started: run `keyway plugins reload` after a change of plugins");
             }
         }
     }
@@ -219,7 +219,7 @@ impl Manager {
             }
             Ok(Done::Nothing) => {}
             Err(error) => {
-                tracing::error!(%error, "work of the plugin manager failed");
+                tracing::error!(%error, "task of the plugin manager panicked");
                 self.is_looking = false;
             }
         }
@@ -254,6 +254,6 @@ async fn changed(watcher: &mut Option<FileWatcher>) -> io::Result<()> {
 
 fn report_panic<T>(ended: &Result<T, tokio::task::JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "the task of a plugin failed: it does not work until the daemon is started again");
+        tracing::error!(%error, "task of a plugin panicked: the plugin is not available until the daemon is restarted");
     }
 }

@@ -1,8 +1,8 @@
-//! What a reload did.
+//! The result of a reload.
 
 use crate::model::PluginName;
 
-/// What a reload changed.
+/// The result of a reload.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReloadReport {

@@ -17,7 +17,7 @@ pub enum TrustError {
     #[error(
         "{name} is part of the daemon's own executable, which is not pinned. It runs without a pin"
     )]
-    Bundled {
+    BuiltIn {
         /// The plugin.
         name: PluginName,
     },

@@ -1,4 +1,4 @@
-//! What tells one version of a file from another.
+//! The identity of one version of a file.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;

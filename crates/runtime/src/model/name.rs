@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_printed_is_shown_escaped() {
+    fn control_characters_of_a_name_are_shown_escaped() {
         let shown = |text: &str| text.parse::<PluginName>().expect("a name").to_string();
         assert_eq!(shown("it's a \"store\" ü"), "it's a \"store\" ü");
         assert_eq!(shown("a\x1b[31m\n\u{202e}b"), r"a\u{1b}[31m\n\u{202e}b");

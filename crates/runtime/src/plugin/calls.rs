@@ -23,7 +23,7 @@ use super::flight::{Flights, Key, SharedResponse, Sharing, values_len};
 use super::registration::{Generation, Registration};
 use crate::config::PluginSettings;
 use crate::model::{PluginName, RequestId};
-use keyway_local::{MemoryBudget, Reservation, escape_untrusted, format_duration};
+use keyway_local::{MemoryBudget, Reservation, escape_untrusted, format_duration, shortened};
 
 /// The largest response of a plugin.
 const MAX_RESPONSE: usize = 64 * 1024 * 1024;
@@ -56,13 +56,13 @@ pub(crate) struct Handle {
     legacy_plugin: resolver::PluginServiceClient<Transport>,
 }
 
-/// What every request to a plugin carries.
+/// What every request to a plugin carries, and its time limit.
 #[derive(Debug, Clone)]
 pub(crate) struct CallContext {
     pub(crate) request_id: RequestId,
     /// Whether the plugin may ask the user.
     pub(crate) may_ask_user: bool,
-    /// How long the call may take, with the wait for its turn.
+    /// How long the call may take, with the wait for a permit.
     pub(crate) limit: Duration,
 }
 
@@ -78,37 +78,34 @@ pub(crate) struct Secrets {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum CallError {
-    /// It has as many calls in flight as it takes.
-    #[error("it was busy for {}", format_duration(*.0))]
+    /// As many calls are in flight as the plugin allows.
+    #[error("no free call slot for {}", format_duration(*.0))]
     Busy(Duration),
-    /// There was no memory for its response.
-    #[error("there was no room for its response within {}: other large responses fill `answer_memory`", format_duration(*.0))]
+    /// There was no memory for the response.
+    #[error("no memory for the response within {}: other large responses fill `answer_memory`", format_duration(*.0))]
     NoRoom(Duration),
-    /// It took too long.
-    #[error("it did not respond within {}", format_duration(*.0))]
+    /// No response arrived in time.
+    #[error("no response within {}", format_duration(*.0))]
     TimedOut(Duration),
-    /// Its generation of the protocol cannot be called.
+    /// The plugin speaks an unsupported protocol generation.
     #[error(
-        "it was built with a plugin SDK before v0.0.9, which cannot answer GetSecrets: rebuild it with a current one"
+        "built with a plugin SDK before v0.0.9, which cannot answer GetSecrets: rebuild it with a current SDK"
     )]
     TooOld,
-    /// Its store's quota is used up; it was not called.
-    #[error("the quota of its store is used up")]
+    /// The quota of the store is used up; the plugin was not called.
+    #[error("the quota of the store is used up")]
     Quota(keyway::Failure),
-    /// Its connection or the stream of the call ended without a whole response, or the response is not HTTP.
+    /// The connection or the stream of the call ended without a whole response, or the response is not HTTP.
     #[error("{why}")]
     Broken { code: Code, why: String },
-    /// It responded with an error.
+    /// The plugin responded with an error.
     #[error("{}", describe(.0))]
     Rpc(Error),
 }
 
 /// A provider's own message for the caller, made harmless; the kind's sentence says the rest.
 fn describe(error: &Error) -> String {
-    escape_untrusted(error.message())
-        .chars()
-        .take(MAX_MESSAGE_CHARS)
-        .collect()
+    shortened(&escape_untrusted(error.message()), MAX_MESSAGE_CHARS)
 }
 
 impl CallError {
@@ -204,18 +201,18 @@ impl Handle {
         &self.flights
     }
 
-    /// Follows new settings: the number of calls at once changes for the calls to come.
+    /// Applies new settings: the concurrency limit changes for later calls.
     pub(crate) fn configure(&self, settings: &PluginSettings) {
-        let wanted = self.registration.concurrency(settings) as usize;
+        let limit = self.registration.concurrency(settings) as usize;
         let mut existing = self
             .concurrency
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if wanted > *existing {
-            self.permits.add_permits(wanted - *existing);
-            *existing = wanted;
+        if limit > *existing {
+            self.permits.add_permits(limit - *existing);
+            *existing = limit;
         } else {
-            *existing -= self.permits.forget_permits(*existing - wanted);
+            *existing -= self.permits.forget_permits(*existing - limit);
         }
     }
 
@@ -345,7 +342,7 @@ impl Handle {
         }
     }
 
-    /// Lists what a provider has, without values. The response is counted against `reservation`.
+    /// Calls a provider for the ids that it holds, without values. The response is counted against `reservation`.
     pub(crate) async fn list_secrets(
         &self,
         pattern: &str,
@@ -361,7 +358,7 @@ impl Handle {
         response.await.map(Response::into_message)
     }
 
-    /// Asks an access-control module about a query.
+    /// Calls an access-control module about a query.
     pub(crate) async fn check_access(
         &self,
         message: access::CheckAccessRequest,
@@ -374,7 +371,7 @@ impl Handle {
         .map(Response::into_message)
     }
 
-    /// Asks an access-control module ahead of use.
+    /// Calls an access-control module ahead of use.
     pub(crate) async fn authorize(
         &self,
         message: access::AuthorizeRequest,
@@ -461,8 +458,8 @@ impl Handle {
     }
 }
 
-/// Why a call was not answered within `limit` that had `waited` for its turn: for the most part the turns of others took the time, or
-/// the provider itself did.
+/// Why a call that had `waited` for a permit got no response within `limit`: either other calls took most of the time, or the
+/// provider itself did.
 fn overdue(waited: Duration, limit: Duration) -> CallError {
     if waited > limit / 2 {
         CallError::Busy(limit)
@@ -494,7 +491,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_that_spent_its_time_on_the_turns_of_others_met_a_busy_provider() {
+    fn a_call_that_waited_for_a_permit_most_of_its_time_met_a_busy_provider() {
         let limit = Duration::from_secs(2);
         let kind = |waited| overdue(Duration::from_millis(waited), limit).failure(true);
         for (waited, expected) in [

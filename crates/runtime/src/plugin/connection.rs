@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use http::HeaderMap;
 use keyway_http::{Health, Limits, serve};
+use keyway_local::format_duration;
 use keyway_mux::{Listener, OpenError as OpenStreamError, Session};
 use keyway_proto::health::v1::VersionServiceServer;
 use keyway_proto::plugins::v1 as plugins;
@@ -24,21 +25,21 @@ use crate::model::PluginName;
 use crate::version::Version;
 use crate::wait::OwnedTask;
 
-/// The name by which the daemon introduces itself to plugins.
+/// The name of the daemon towards plugins.
 const ENGINE_NAME: &str = "keyway";
 
 /// How long a plugin whose registration was refused has to read the response and close.
 const REFUSAL_GRACE: Duration = Duration::from_secs(2);
 
-/// Why no plugin came out of a connection.
+/// Why a connection did not become a plugin.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum OpenError {
-    #[error("it did not register within {0:?}")]
+    #[error("no registration within {}", format_duration(*.0))]
     TimedOut(Duration),
-    #[error("its registration was refused: {0}")]
+    #[error("registration refused: {0}")]
     Refused(RegistrationError),
-    #[error("its connection ended before it registered: {0}")]
+    #[error("connection ended before the registration: {0}")]
     Ended(String),
 }
 
@@ -62,13 +63,13 @@ pub(crate) struct PluginConnection {
 struct Link {
     session: Session,
     driver: Driver,
-    /// Answers the plugin's own calls for as long as the connection lives.
+    /// Serves the plugin's own calls for as long as the connection lives.
     _server: OwnedTask<()>,
 }
 
 type Driver = OwnedTask<Result<(), keyway_mux::SessionError>>;
 
-/// What a registration is answered with.
+/// The response to a registration.
 struct Welcome {
     engine_version: String,
     request_timeout: Duration,
@@ -128,7 +129,7 @@ impl Registrant {
         &self.registration
     }
 
-    /// Answers the registration: from now on the plugin is sent requests.
+    /// Accepts the registration: from now on the plugin is called.
     pub(crate) fn accept(
         self,
         settings: &PluginSettings,
@@ -154,7 +155,7 @@ impl Registrant {
         }
     }
 
-    /// Answers the registration with an error and closes the connection.
+    /// Refuses the registration and closes the connection.
     pub(crate) async fn refuse(self, error: RegistrationError) -> OpenError {
         refuse(self.link, self.reply, error).await
     }
@@ -198,10 +199,10 @@ impl PluginConnection {
 fn describe_draining(session: &Session) -> String {
     match session.open().now_or_never() {
         Some(Err(OpenStreamError::Session(error))) => {
-            format!("its connection failed: {}", with_cause(&error))
+            format!("connection failed: {}", with_cause(&error))
         }
-        Some(Err(OpenStreamError::Closed)) => "it closed its connection".into(),
-        _ => "it said that it is leaving".into(),
+        Some(Err(OpenStreamError::Closed)) => "connection closed by the plugin".into(),
+        _ => "shutdown announced by the plugin".into(),
     }
 }
 
@@ -217,13 +218,13 @@ fn describe_end(
     ended: Result<Result<(), keyway_mux::SessionError>, tokio::task::JoinError>,
 ) -> String {
     match ended {
-        Ok(Ok(())) => "it closed its connection".into(),
-        Ok(Err(error)) => format!("its connection failed: {}", with_cause(&error)),
-        Err(error) => format!("its connection failed: {error}"),
+        Ok(Ok(())) => "connection closed by the plugin".into(),
+        Ok(Err(error)) => format!("connection failed: {}", with_cause(&error)),
+        Err(error) => format!("connection failed: {error}"),
     }
 }
 
-/// Answers the calls of one plugin until its session ends.
+/// Serves the calls of one plugin until its session ends.
 async fn serve_plugin(session: Session, router: Router) {
     let service = router.with_fallback(Health);
     // The owner of the connection reports why the session ended, with the plugin's name.
@@ -241,7 +242,7 @@ async fn serve_plugin(session: Session, router: Router) {
 #[derive(Clone)]
 struct RegistrationService(Arc<Mutex<Option<Registrations>>>);
 
-/// Empty once a registration came: one connection registers once.
+/// Empty after the first registration: one connection registers once.
 type Registrations = oneshot::Sender<(RegistrationRequest, Reply)>;
 
 impl RegistrationService {

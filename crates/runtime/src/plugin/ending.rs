@@ -20,10 +20,10 @@ const STEP: Duration = Duration::from_secs(2);
 const VOLUNTARY_EXIT: Duration = Duration::from_millis(500);
 
 /// How long the last of standard error is waited for after the process has ended.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+const LAST_OUTPUT_LIMIT: Duration = Duration::from_millis(200);
 
-/// The longest part of them that a message repeats, in characters.
-const MAX_LAST_WORDS_CHARS: usize = 200;
+/// The longest part of that output that a message repeats, in characters.
+const MAX_LAST_OUTPUT_CHARS: usize = 200;
 
 /// A launched process and the task that reads its standard error.
 #[derive(Debug)]
@@ -54,12 +54,12 @@ impl ChildProcess {
     pub(crate) async fn exited(&self) {
         if let Err(error) = self.process.exited().await {
             // Without a way to see its end, the end of its connection has to do.
-            tracing::error!(%error, "a plugin process cannot be watched");
+            tracing::error!(%error, "plugin process cannot be watched");
             std::future::pending::<()>().await;
         }
     }
 
-    /// Waits for the process to end by itself, then ends it, reaps it, and reads its last words.
+    /// Waits for the process to end by itself, then ends it, reaps it, and reads its last output.
     async fn finish(self, voluntary: Duration) -> EndedProcess {
         let Self { process, stderr } = self;
         let exited = matches!(timeout(voluntary, process.exited()).await, Ok(Ok(())));
@@ -69,9 +69,9 @@ impl ChildProcess {
             process.stop(STOP_GRACE).await
         };
         // Its group is dead, so the pipe ends at once, unless a process that left the group holds it open.
-        let _ = timeout(LAST_WORDS, stderr).await;
+        let _ = timeout(LAST_OUTPUT_LIMIT, stderr).await;
         result.unwrap_or_else(|error| {
-            tracing::error!(%error, "a plugin process cannot be reaped");
+            tracing::error!(%error, "plugin process cannot be reaped");
             EndedProcess::unknown()
         })
     }
@@ -107,14 +107,14 @@ pub(super) async fn end_failed(
 }
 
 /// What the machine needs to know of the end of a process.
-pub(super) fn exit(ended: Option<EndedProcess>, last_words: Option<String>) -> Exit {
+pub(super) fn exit(ended: Option<EndedProcess>, last_output: Option<String>) -> Exit {
     let Some(ended) = ended else {
         return Exit::default();
     };
-    let text = match last_words {
+    let text = match last_output {
         Some(line) => {
-            let line = shortened(&line, MAX_LAST_WORDS_CHARS);
-            format!("{ended}; its last words: {line}")
+            let line = shortened(&line, MAX_LAST_OUTPUT_CHARS);
+            format!("{ended}; last output: {line}")
         }
         None => ended.to_string(),
     };

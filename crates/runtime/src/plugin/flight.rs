@@ -308,7 +308,7 @@ impl Keep for SharedResponse {
                 ..
             }) => return Freshness::Never,
             Ok(secrets) => &secrets.message,
-            // That there is no matching secret is an answer, too.
+            // That no secret matches is a result as well.
             Err(error) if error.is_not_found() => return Freshness::Unlimited,
             Err(_) => return Freshness::Never,
         };

@@ -1,4 +1,4 @@
-//! What every plugin's task needs of the daemon.
+//! The parts of the daemon that every plugin's task uses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,26 +16,26 @@ use crate::record::{Audit, Memory};
 pub(crate) struct Host {
     /// Starts processes.
     pub(crate) spawner: Spawner,
-    /// What of the daemon's environment plugins may see.
+    /// The environment that plugins may be given parts of.
     pub(crate) environment: Environment,
     /// What is remembered from one run to the next.
     pub(crate) memory: Arc<Memory>,
     /// Records registrations and refusals.
     pub(crate) audit: Arc<Audit>,
-    /// When a plugin that ended unasked is started again.
+    /// The delays between the starts of a plugin that ended unexpectedly.
     pub(crate) restart: RestartPolicy,
     /// How long a plugin goes on running whose file has vanished.
     pub(crate) removal_grace: Duration,
     /// The daemon's version, for plugins that register.
     pub(crate) version: VersionInfo,
-    /// Where the tasks publish what they are.
+    /// Where the tasks publish their views.
     pub(crate) publisher: Arc<dyn Publish>,
     /// When the daemon itself was suspended.
     pub(crate) suspensions: Arc<Suspensions>,
     pub(crate) stopping: AtomicBool,
 }
 
-/// Takes what plugins publish of themselves.
+/// Takes the views that the tasks of plugins publish.
 pub(crate) trait Publish: Send + Sync {
     /// Replaces the view of one plugin.
     fn publish(&self, view: View);

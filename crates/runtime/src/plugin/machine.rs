@@ -1,4 +1,4 @@
-//! When a plugin is started, drained, started again and given rest: the decisions, without any I/O.
+//! When a plugin is started, drained, started again and stopped: the decisions, without any I/O.
 //!
 //! The plugin's task feeds the [`Machine`] with what happened and lends it [`Actions`]; time is an argument. So every path is
 //! tested in virtual time, with actions that only note that they were called.
@@ -41,7 +41,7 @@ pub(crate) trait Actions: Resources {
 
 /// What happened to a plugin.
 pub(crate) enum Event<R: Resources> {
-    /// Settings, files or commands changed what is wanted. `is_fresh`: a process that runs does not show the change.
+    /// Settings, files or commands set the desired state. `is_fresh`: a running process has to be replaced.
     Desire { desired: Desired, is_fresh: bool },
     /// The user wants another try now: earlier failures are forgotten.
     Retry,
@@ -126,7 +126,7 @@ impl<R: Actions> Machine<R> {
         &mut self.state
     }
 
-    /// What is wanted.
+    /// The desired state.
     pub(crate) fn desired(&self) -> &Desired {
         &self.desired
     }
@@ -193,10 +193,10 @@ impl<R: Actions> Machine<R> {
     }
 
     fn desire(&mut self, desired: Desired, is_fresh: bool, actions: &mut R, now: Instant) {
-        let was_wanted = self.desired == Desired::Run;
+        let was_desired = self.desired == Desired::Run;
         self.desired = desired;
         match self.desired {
-            Desired::Run if !was_wanted || is_fresh => self.want(!was_wanted, actions, now),
+            Desired::Run if !was_desired || is_fresh => self.want(!was_desired, actions, now),
             Desired::Run => {}
             Desired::Rest(_) | Desired::External { .. } => self.rest(actions, now),
         }
@@ -245,7 +245,7 @@ impl<R: Actions> Machine<R> {
         }
     }
 
-    /// A fresh process, in time.
+    /// Starts a fresh process, now or after the least distance between restarts.
     fn restart(&mut self, actions: &mut R, now: Instant) {
         let earliest = self.last_restart.map(|last| last + RESTART_DISTANCE);
         let at = earliest.map_or(now, |earliest| earliest.max(now));
@@ -330,7 +330,7 @@ impl<R: Actions> Machine<R> {
         }
     }
 
-    /// What runs has ended unasked. How its process ended is known when the rest of it has been cleared away.
+    /// What runs has ended unasked. How process ended is known when the rest of it has been cleared away.
     fn ended(
         &mut self,
         why: String,
@@ -401,7 +401,7 @@ impl<R: Actions> Machine<R> {
         }
     }
 
-    /// Nothing exists of it: its state is what is wanted, unless it waits for another start.
+    /// Without process and connection the state is the desired one, unless the plugin waits for another start.
     fn settle(&mut self) {
         if let Some(idle) = self.desired.idle() {
             self.state = State::Idle(idle);

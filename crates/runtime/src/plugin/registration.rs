@@ -1,8 +1,9 @@
-//! Registering: what a plugin says about itself. The rules that it has to keep are those of [`keyway_proto::registration`].
+//! Registrations: what a plugin states about itself. The rules are those of [`keyway_proto::registration`].
 
 use std::time::Duration;
 
 use http::HeaderMap;
+use keyway_local::shortened;
 use keyway_proto::keyway::v1::PluginDescription;
 use keyway_proto::registration::{
     DEFAULT_CONCURRENCY, InvalidDescription, InvalidRegistration, check_registration,
@@ -13,6 +14,9 @@ use keyway_secrets::Pattern;
 
 use crate::config::PluginSettings;
 use crate::model::{Kind, ParsePluginNameError, PluginName};
+
+/// The longest part of a wrong name that a message repeats, in characters.
+const MAX_NAME_CHARS: usize = 64;
 
 /// Which generation of the protocol a plugin speaks, by the path at which it registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +157,7 @@ impl Registration {
         }
     }
 
-    /// Whether answering may ask the user or has an effect.
+    /// Whether a call may ask the user or has an effect.
     pub(crate) fn is_interactive(&self, settings: &PluginSettings) -> bool {
         settings.interactive.unwrap_or(self.description.interactive)
     }
@@ -282,7 +286,7 @@ fn parse_name(
     if let Some(expected) = launched_as.filter(|expected| expected.as_str() != text) {
         return Err(RegistrationError::WrongName {
             expected: expected.clone(),
-            actual: text.chars().take(64).collect(),
+            actual: shortened(text, MAX_NAME_CHARS),
         });
     }
     text.parse().map_err(RegistrationError::Name)

@@ -159,7 +159,7 @@ impl State<Launcher> {
             } => tokio::select! {
                 biased;
                 reason = connection.ended() => Outcome::Lost(reason),
-                () = child.exited() => Outcome::Lost("its process ended".into()),
+                () = child.exited() => Outcome::Lost("process ended".into()),
             },
             Self::Running { connection, .. } => Outcome::Lost(connection.ended().await),
             Self::Draining { ending, .. } => Outcome::Ended(ending.await),

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use keyway_local::doubled;
+
 pub(super) use crate::config::RestartPolicy;
 
 /// The consecutive failures of one plugin.
@@ -50,12 +52,11 @@ impl Retry {
         if self.n_failures >= self.policy.max_failures {
             return Verdict::Exceeded(now + self.policy.attempt_every);
         }
-        let doubled = 1_u32 << (self.n_failures - 1).min(16);
-        let delay = self
-            .policy
-            .initial
-            .saturating_mul(doubled)
-            .min(self.policy.maximum);
+        let delay = doubled(
+            self.policy.initial,
+            self.n_failures - 1,
+            self.policy.maximum,
+        );
         Verdict::Backoff(now + delay.mul_f64(1.0 + self.policy.jitter * self.fraction()))
     }
 

@@ -1,4 +1,4 @@
-//! What a plugin is launched from.
+//! The executable of a plugin.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -19,6 +19,6 @@ pub(crate) struct LaunchSource {
     /// Whether it lies in the folder beside the program: it runs only if the configuration mentions it or it was enabled.
     pub(crate) is_available_only: bool,
     /// Whether only we and root could have written it when it was found. The launch decides about the file that it executes; this
-    /// brings a plugin to a new start when the answer changes.
+    /// starts a plugin again if that changes.
     pub(crate) is_safe: bool,
 }

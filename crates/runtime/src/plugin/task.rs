@@ -31,18 +31,18 @@ mod tests;
 pub(crate) enum Command {
     /// Uses other settings or another file; `source` is `None` if there is no file.
     Update(Update),
-    /// Runs, or says why not.
+    /// Runs; replies with the reason if it cannot.
     Enable(oneshot::Sender<Result<(), NotEnabled>>),
-    /// Stops and stays stopped; answered when it is no candidate any more.
+    /// Stops and stays stopped; replies when the plugin is no candidate any more.
     Disable(oneshot::Sender<()>),
     /// Takes over an external plugin that wants to register under this name.
     Connect {
         registrant: Box<Registrant>,
         peer: Arc<Peer>,
     },
-    /// Drops kept responses.
+    /// Drops retained responses.
     ForgetResponses,
-    /// Answered when the plugin is neither starting nor about to be restarted.
+    /// Replies when the plugin is neither starting nor about to be restarted.
     Settle(oneshot::Sender<()>),
     /// Tries a plugin again that is not running.
     Retry,
@@ -89,15 +89,15 @@ pub(crate) struct PluginTask {
     /// What the user decided; it wins over the configuration until that changes.
     decision: Option<bool>,
     is_stopping: bool,
-    /// Answered when it is known whether an enabled plugin is refused.
+    /// Replied to when it is known whether an enabled plugin is refused.
     enabling: Vec<oneshot::Sender<Result<(), NotEnabled>>>,
-    /// Answered when no start is due or under way.
+    /// Replied to when no start is due or under way.
     settling: Vec<oneshot::Sender<()>>,
     /// The launched process, until it has been reaped: its group may ask the daemon for secrets until then.
     process: Option<i32>,
     /// The process of an external plugin, while that is connected.
     external: Option<Arc<Peer>>,
-    /// An external plugin that came back before its last connection was over.
+    /// An external plugin that came back before its last connection had ended.
     returning: Option<Arrival>,
     registration: Option<Arc<Registration>>,
     record: Arc<CallRecord>,
@@ -172,7 +172,7 @@ impl PluginTask {
         self.finish()
     }
 
-    /// Answers the commands that arrived while the plugin was being forgotten, and returns the registrations among them.
+    /// Replies to the commands that arrived while the plugin was being forgotten, and returns the registrations among them.
     fn finish(mut self) -> Vec<Arrival> {
         self.commands.close();
         let mut arrivals: Vec<Arrival> = self.returning.take().into_iter().collect();
@@ -215,7 +215,7 @@ impl PluginTask {
             Command::Retry => self.feed(Event::Retry),
             Command::Settle(done) => {
                 self.settling.push(done);
-                self.answer_waiting();
+                self.reply_to_waiting();
             }
             Command::ForgetResponses => {
                 if let State::Running { connection, .. } = self.machine.state() {
@@ -233,7 +233,7 @@ impl PluginTask {
         self.machine
             .handle(event, &mut self.launcher, Instant::now());
         self.publish();
-        self.answer_waiting();
+        self.reply_to_waiting();
     }
 
     /// Records what happened to the plugin. `peer`: the process of an external one.
@@ -242,8 +242,8 @@ impl PluginTask {
         audit.plugin(event, self.name(), peer, detail);
     }
 
-    /// Answers the commands that wait for the outcome of a start.
-    fn answer_waiting(&mut self) {
+    /// Replies to the commands that wait for the outcome of a start.
+    fn reply_to_waiting(&mut self) {
         if self.machine.is_settled() {
             for done in self.settling.drain(..) {
                 // The caller may have stopped waiting.

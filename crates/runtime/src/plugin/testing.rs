@@ -369,7 +369,7 @@ pub(crate) fn view(
         registration: None,
         pid: None,
         executable: None,
-        message: "its process ended".into(),
+        message: "process ended".into(),
         n_restarts: 0,
         record: Arc::default(),
     }

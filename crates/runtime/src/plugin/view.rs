@@ -26,7 +26,7 @@ pub(crate) struct View {
     pub(crate) kind: Option<Kind>,
     /// Its rank, if it is a provider.
     pub(crate) rank: Rank,
-    /// The ids that it may answer for; `None` if they are not known, or if it is no provider.
+    /// Its effective realm; `None` if that is not known or if it is not a provider.
     pub(crate) realm: Option<Realm>,
     /// Its last registration in this run of the daemon.
     pub(crate) registration: Option<Arc<Registration>>,
@@ -67,7 +67,7 @@ impl View {
         }
     }
 
-    /// Whether it may turn out to be anything: it is starting, and its kind is not known.
+    /// Whether it may become any kind of plugin: it is starting, and its kind is not known.
     pub(crate) fn may_be_anything(&self) -> bool {
         self.kind.is_none()
             && matches!(
@@ -108,7 +108,7 @@ impl View {
             .map_or("", |registration| &registration.version)
     }
 
-    /// Whether answering may ask the user or has an effect.
+    /// Whether a call may ask the user or has an effect.
     pub(crate) fn is_interactive(&self) -> bool {
         self.rank.interactive
     }

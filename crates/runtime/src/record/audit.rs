@@ -1,4 +1,4 @@
-//! The audit log: who asked for what, who answered, with what outcome. Never a value.
+//! The audit log: caller, request, providers and outcome. Never a value.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -23,7 +23,7 @@ pub(crate) struct Record<'a> {
     /// The id of the request, as in the daemon's log; absent for an event of a plugin.
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
-    /// What was asked for (`get`, `list`, `authorize`, `enable`, ...), or what happened to a plugin (`register`, `refuse`, ...).
+    /// The requested action (`get`, `list`, `authorize`, `enable`, ...), or what happened to a plugin (`register`, `refuse`, ...).
     action: &'static str,
     patterns: &'a [String],
     /// The plugin that the record is about.
@@ -36,7 +36,7 @@ pub(crate) struct Record<'a> {
     uid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<i32>,
-    /// The caller's program, when it can be told.
+    /// The caller's program, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     executable: Option<String>,
     /// When the caller's process started, in clock ticks: with the pid it names the process for good.
@@ -47,7 +47,7 @@ pub(crate) struct Record<'a> {
     executable_at_connect: Option<String>,
     /// `ok`, the code of the error, or `refused` for a plugin.
     outcome: &'a str,
-    /// The providers that answered with something.
+    /// The providers that returned a value or an id.
     providers: &'a [String],
     /// The ids that were given out, at most 64.
     ids: &'a [String],
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_names_who_answered_and_64_ids() {
+    fn a_record_names_the_providers_and_at_most_64_ids() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("audit.jsonl");
         let audit = audit(&path, |_| {});
@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_log_is_begun_anew_and_so_is_one_that_was_taken_away() {
+    fn a_full_or_removed_log_is_replaced_by_a_new_file() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("audit.jsonl");
         let audit = audit(&path, |config| config.max_bytes = 10);
@@ -506,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_recorded_is_refused_only_where_that_is_configured() {
+    fn a_request_that_cannot_be_recorded_is_refused_only_if_configured() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         // A directory cannot be opened as a file.
         let path = directory.path().join("audit");

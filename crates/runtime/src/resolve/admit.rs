@@ -56,7 +56,7 @@ enum Judged {
     Expired(Id, SystemTime),
 }
 
-/// Admits what `view` may answer and was asked, stamped with its name and the time.
+/// Admits the values that are in the realm of `view` and match `query`, stamped with the provider's name and the time.
 ///
 /// A provider that returns an invalid id or one outside its realm has failed for every id that it did not validly return; one that
 /// returns an expired value has failed for that id.
@@ -86,10 +86,10 @@ pub(super) fn admit(view: &View, query: &Pattern, secrets: Secrets, now: SystemT
     expired.retain(|id, _| !admitted.values.contains_key(id));
     let failure = secrets
         .incomplete
-        .map(|detail| Failure::of_detail(view, &detail, "its response is incomplete".to_owned()));
+        .map(|detail| Failure::of_detail(view, &detail, "the response is incomplete".to_owned()));
     let violation = (n_violations > 0).then(|| {
         let message =
-            format!("it returned {n_violations} ids that are invalid or outside its realm");
+            format!("the response held {n_violations} ids that are invalid or outside the realm");
         Failure::new(view, FailureKind::Internal, message)
     });
     if let Some(failure) = violation.or(failure) {
@@ -123,7 +123,7 @@ fn judge(view: &View, query: &Pattern, envelope: Envelope, now: SystemTime) -> J
 
 fn expired_failure(view: &View, id: &Id, at: SystemTime) -> Failure {
     let time = timestamp::to_wire(Some(at));
-    let message = format!("its value of {id} expired at {time}");
+    let message = format!("the value of {id} expired at {time}");
     Failure::new(view, FailureKind::Unavailable, message)
 }
 

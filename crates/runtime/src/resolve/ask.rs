@@ -1,4 +1,4 @@
-//! Calling the candidates of a query.
+//! Resolving a query: plan, calls, result.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,64 +7,66 @@ use std::time::{Duration, SystemTime};
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use keyway_local::{MemoryBudget, Reservation};
 use keyway_proto::keyway::v1::FailureKind;
+use keyway_rpc::Error;
 use keyway_secrets::Pattern;
 use tokio::time::{Instant, timeout_at};
 
 use super::admit::{Admitted, admit};
 use super::failure::Failure;
-use super::judge::Held;
-use super::plan::{Candidate, Membership, Plan, membership};
-use crate::model::{PluginName, RequestId};
+use super::judge::{self, Held, Resolution};
+use super::plan::{Candidate, Membership, Plan, Query, membership};
+use crate::authority::{Permit, is_within_reserved};
+use crate::config::Current;
+use crate::model::PluginName;
 use crate::plugin::{Availability, CallContext, CallError, Handle, Secrets, Sharing, View};
 use crate::registry::Registry;
 
-/// What a client wants to know, and how long it waits.
-#[derive(Debug, Clone)]
-pub(crate) struct Query {
-    pub(crate) pattern: Pattern,
-    pub(crate) request_id: RequestId,
-    /// The calling process, for the log.
-    pub(crate) caller_pid: Option<i32>,
-    /// How long the caller waits.
-    pub(crate) deadline: Option<Instant>,
-    /// Whether providers may ask the user.
-    pub(crate) may_ask_user: bool,
-    /// What the responses take of the memory that is set aside for them.
-    pub(crate) reservation: Reservation,
-    /// The memory for responses that several callers share.
-    pub(crate) budget: Arc<MemoryBudget>,
-}
-
-impl Query {
-    /// A query without a deadline that may ask the user.
-    #[cfg(test)]
-    pub(super) fn for_tests(pattern: &str) -> Self {
-        let budget = Arc::new(MemoryBudget::new(1 << 20));
-        Self {
-            pattern: pattern.parse().expect("a pattern"),
-            request_id: RequestId::next(),
-            caller_pid: None,
-            deadline: None,
-            may_ask_user: true,
-            reservation: budget.reservation(),
-            budget,
+/// Resolves `query` by the settings in force when the result is judged.
+///
+/// # Errors
+///
+/// - `not_found` if every candidate has responded that it holds no match;
+/// - `unavailable` if that is uncertain because a candidate failed;
+/// - `failed_precondition` if candidates of equal rank disagree.
+///
+/// The last two carry `keyway.v1.Failures`.
+pub(crate) async fn resolve(
+    registry: &Registry,
+    settings: &Current,
+    query: &Query,
+    permit: &Permit,
+) -> Result<Resolution, Error> {
+    if is_within_reserved(&query.pattern) {
+        return Err(judge::reserved(&query.pattern));
+    }
+    for _ in 0..2 {
+        let generation = settings.generation();
+        let plan = Plan::new(
+            &registry.snapshot(),
+            &query.pattern,
+            permit.excluded_plugin(),
+        );
+        let mut asked = ask(registry, query, plan).await;
+        if settings.generation() != generation {
+            // The result is judged by the settings that are in force now.
+            asked.plan = Plan::new(
+                &registry.snapshot(),
+                &query.pattern,
+                permit.excluded_plugin(),
+            );
+        }
+        let result = judge::judge(&query.pattern, &asked.plan, &mut asked.responses);
+        if let Some(result) = result {
+            return result;
         }
     }
-
-    /// Whether it is for one id.
-    pub(crate) fn is_single(&self) -> bool {
-        self.pattern.as_id().is_some()
-    }
-
-    /// Whether a provider may ask the user: never for a pattern.
-    fn may_ask_user(&self) -> bool {
-        self.may_ask_user && self.is_single()
-    }
+    Err(Error::unavailable(
+        "the configuration changed twice while the query was resolved: try again",
+    ))
 }
 
-/// What the candidates returned, by name, each with what it was asked.
+/// What the candidates returned, by name, each with the query that was sent.
 pub(crate) type Responses = HashMap<PluginName, (Pattern, Admitted)>;
 
 /// The candidates as they turned out to be, and what they returned.
@@ -98,8 +100,8 @@ enum Happened {
 /// Calls the candidates of `plan` concurrently until the query is decided; what is outstanding then is cancelled.
 ///
 /// A query for one id is decided as soon as lower ranks cannot matter any more. An interactive provider is called for one id only
-/// after every higher rank has answered that it holds no match.
-pub(crate) async fn ask(registry: &Registry, query: &Query, plan: Plan) -> Asked {
+/// after every higher rank has responded that it holds no match.
+pub(super) async fn ask(registry: &Registry, query: &Query, plan: Plan) -> Asked {
     let mut asking = Asking {
         registry,
         query,

@@ -1,4 +1,4 @@
-//! Listing what there is, without values (`keyway.v1.CatalogService`).
+//! Listing ids without values (`keyway.v1.CatalogService`).
 
 use std::collections::HashSet;
 
@@ -8,15 +8,15 @@ use keyway_proto::keyway::v1::{FailureKind, ListSecretsResponse, Secret, Unliste
 use keyway_proto::timestamp::repaired;
 use keyway_secrets::Id;
 
-use super::ask::{self, Query};
+use super::ask;
 use super::failure::Failure;
-use super::plan::{Candidate, Plan};
+use super::plan::{Candidate, Plan, Query};
 use crate::authority::Permit;
 use crate::plugin::{Availability, View};
 use crate::registry::Registry;
 
-/// Asks every provider whose realm overlaps the query for its list, without ranking. A provider that has none, or fails, is named
-/// in the response.
+/// Calls every provider whose realm overlaps the query for its list, without ranking. The response names each provider that has no
+/// list or failed.
 pub(crate) async fn list_secrets(
     registry: &Registry,
     query: &Query,
@@ -58,7 +58,7 @@ pub(crate) async fn list_secrets(
     (response, failures)
 }
 
-/// The list of one provider; `None` as the error: it has none.
+/// Returns the list of one provider; the error is `None` if it has no list.
 async fn one(
     query: &Query,
     candidate: &Candidate,
@@ -84,7 +84,7 @@ async fn one(
         .await;
     match response {
         Ok(response) => Ok(admit(query, view, permit, response.secrets)),
-        // Plugins that do not know the service answer 404, which is the same as `unimplemented`.
+        // Plugins that do not know the service respond with 404, which is the same as `unimplemented`.
         Err(error) if error.is_unimplemented() => Err(None),
         Err(error) => match Failure::of_call(view, &error, false) {
             None => Ok(Vec::new()),

@@ -4,9 +4,9 @@ use keyway_proto::keyway::v1::{ExplainResponse, ExplainedId, ExplainedProvider, 
 use keyway_secrets::Id;
 
 use super::admit::Admitted;
-use super::ask::{self, Asked, Query};
+use super::ask::{self, Asked};
 use super::judge::Held;
-use super::plan::{Candidate, Plan};
+use super::plan::{Candidate, Plan, Query};
 use super::rank::{self, Gap, Verdict};
 use crate::authority::Permit;
 use crate::plugin::View;

@@ -1,24 +1,125 @@
-//! The candidates of a query: the plugins that could hold what it matches, in rank order.
+//! A query, and its candidates: the plugins that could hold what it matches, in rank order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use keyway_local::{MemoryBudget, Reservation};
+use keyway_proto::MAY_ASK_USER_HEADER;
+use keyway_rpc::{Error, Request};
 use keyway_secrets::Pattern;
+use tokio::time::Instant;
 
 use super::rank;
-use crate::model::{Kind, PluginName};
+use crate::caller::Caller;
+use crate::model::{Kind, PluginName, RequestId};
 use crate::plugin::{Availability, View};
 use crate::registry::Snapshot;
+
+/// The longest pattern in bytes.
+const MAX_PATTERN_LEN: usize = 4 * 1024;
+
+/// The most components of a pattern.
+const MAX_COMPONENTS: usize = 128;
+
+/// How long before a caller stops waiting its response is due at the latest.
+const MAX_LEAD: Duration = Duration::from_millis(100);
+
+/// A query of a client, and how long the client waits.
+#[derive(Debug, Clone)]
+pub(crate) struct Query {
+    pub(crate) pattern: Pattern,
+    pub(crate) request_id: RequestId,
+    /// The calling process, for the log.
+    pub(crate) caller_pid: Option<i32>,
+    /// How long the caller waits.
+    pub(crate) deadline: Option<Instant>,
+    /// Whether providers may ask the user.
+    pub(crate) may_ask_user: bool,
+    /// What the responses take of the memory that is set aside for them.
+    pub(crate) reservation: Reservation,
+    /// The memory for responses that several callers share.
+    pub(crate) budget: Arc<MemoryBudget>,
+}
+
+impl Query {
+    /// The query of `caller`, whose responses are counted against `budget`.
+    pub(crate) fn new<M>(
+        caller: &Caller,
+        request: &Request<M>,
+        pattern: Pattern,
+        budget: Arc<MemoryBudget>,
+    ) -> Self {
+        let may_ask_user = request.metadata().get(MAY_ASK_USER_HEADER);
+        Self {
+            pattern,
+            request_id: caller.request_id,
+            caller_pid: caller.peer.pid(),
+            deadline: request.deadline().map(due),
+            may_ask_user: may_ask_user.is_none_or(|value| value != "0"),
+            reservation: budget.reservation(),
+            budget,
+        }
+    }
+
+    /// A query without a deadline that may ask the user.
+    #[cfg(test)]
+    pub(super) fn for_tests(pattern: &str) -> Self {
+        let budget = Arc::new(MemoryBudget::new(1 << 20));
+        Self {
+            pattern: pattern.parse().expect("a pattern"),
+            request_id: RequestId::next(),
+            caller_pid: None,
+            deadline: None,
+            may_ask_user: true,
+            reservation: budget.reservation(),
+            budget,
+        }
+    }
+
+    /// Whether it is for one id.
+    pub(crate) fn is_single(&self) -> bool {
+        self.pattern.as_id().is_some()
+    }
+
+    /// Whether a provider may ask the user: never for a pattern.
+    pub(super) fn may_ask_user(&self) -> bool {
+        self.may_ask_user && self.is_single()
+    }
+}
+
+/// Reads the pattern of a request. It is not repeated in an error: an invalid pattern may hold anything.
+///
+/// # Errors
+///
+/// `invalid_argument` if the text is too long or not a pattern.
+pub(crate) fn pattern(text: Option<&str>) -> Result<Pattern, Error> {
+    let text = text.unwrap_or_default();
+    if text.len() > MAX_PATTERN_LEN || text.split('/').count() > MAX_COMPONENTS {
+        return Err(Error::invalid_argument(format!(
+            "the pattern is too long: at most {MAX_PATTERN_LEN} bytes and {MAX_COMPONENTS} components are allowed"
+        )));
+    }
+    text.parse()
+        .map_err(|error| Error::invalid_argument(format!("the pattern is not valid: {error}")))
+}
+
+/// When a query is judged for a caller that waits until `deadline`: earlier, so that the response arrives in time and names the
+/// provider that did not respond.
+fn due(deadline: Instant) -> Instant {
+    let left = deadline.saturating_duration_since(Instant::now());
+    deadline - (left / 10).min(MAX_LEAD)
+}
 
 /// A plugin that could hold what a query matches.
 #[derive(Debug, Clone)]
 pub(crate) struct Candidate {
     pub(crate) view: Arc<View>,
-    /// What it is asked: the ids of both its realm and the query, if one pattern can say it. For a plugin whose realm is not
-    /// known, the query.
+    /// The query for this plugin: the ids of both its realm and the query, if one pattern can say it. If its realm is not known,
+    /// the query itself.
     pub(crate) query: Pattern,
 }
 
-/// Whom a query concerns.
+/// The plugins that a query concerns.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     /// In rank order.

@@ -42,7 +42,7 @@ pub(crate) struct Candidate<'a, V> {
 pub(crate) enum Verdict {
     /// The value of this candidate: the first by name of those that returned it.
     Value { index: usize },
-    /// Every candidate has answered, and none has a matching secret.
+    /// Every candidate has responded, and none has a matching secret.
     NotFound,
     /// A candidate of the deciding rank failed. Other candidates of that rank may still be pending.
     Uncertain { failed: Vec<usize> },
@@ -99,7 +99,7 @@ pub(crate) fn decide<V: PartialEq>(candidates: &[Candidate<'_, V>]) -> Verdict {
 
 /// The pending candidates that may be called for one id now, those already called included.
 ///
-/// An interactive one is called only after every higher rank has answered that it has no matching secret, and not after the id is
+/// An interactive one is called only after every higher rank has responded that it has no matching secret, and not after the id is
 /// decided. The others are called at once.
 pub(crate) fn callable<V: PartialEq>(candidates: &[Candidate<'_, V>]) -> Vec<usize> {
     let waiting = match decide(candidates) {
@@ -192,7 +192,7 @@ pub(crate) enum Outcome {
     Complete,
     /// The certain ids are returned beside the failures and conflicts.
     Partial,
-    /// `not_found`: every candidate has answered, and none has a matching secret.
+    /// `not_found`: every candidate has responded, and none has a matching secret.
     NotFound,
     /// `unavailable`: a required candidate failed, or a candidate failed and no id is certain.
     Unavailable,
@@ -200,7 +200,7 @@ pub(crate) enum Outcome {
     Conflict,
 }
 
-/// Decides each id that a candidate returned, and the query as a whole. `candidates` are in [`order`]; all have answered or
+/// Decides each id that a candidate returned, and the query as a whole. `candidates` are in [`order`]; all have responded or
 /// failed.
 pub(crate) fn decide_pattern<V: PartialEq>(
     candidates: &[PatternCandidate<'_, V>],

@@ -8,7 +8,8 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, setrlimit};
+use keyway_local::forbid_core_files;
+use rustix::process::{Pid, Signal, getppid};
 
 use super::image::{Image, above_streams};
 
@@ -178,13 +179,7 @@ fn enter(image: &Image, descriptors: &Descriptors, parent: Pid) -> Result<(), Ch
         return Err(at(ChildStep::ParentDeath)(gone));
     }
     reset_signals();
-    let no_core = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    setrlimit(Resource::Core, no_core)
-        .map_err(io::Error::from)
-        .map_err(at(ChildStep::Limits))?;
+    forbid_core_files().map_err(at(ChildStep::Limits))?;
     arrange(image, descriptors).map_err(at(ChildStep::Descriptors))
 }
 
@@ -239,7 +234,7 @@ fn close_range_on_exec(first: RawFd) -> io::Result<()> {
     };
     match check(result as libc::c_int) {
         // Before Linux 5.11 the flag is unknown. Every descriptor of ours and of the standard library is close-on-exec from
-        // its creation, so this call is the second of two belts.
+        // its creation, so this call is a second safeguard.
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) => Ok(()),
         result => result,
     }

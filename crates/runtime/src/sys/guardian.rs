@@ -20,7 +20,7 @@ pub(crate) type GuardianMessage = [u8; 4];
 ///
 /// # Errors
 ///
-/// When the system has no room for another process.
+/// Returns the error of the operating system if it has no room for another process.
 pub(crate) fn fork_guardian(pipe: &OwnedFd) -> io::Result<Pid> {
     let pipe = pipe.as_raw_fd();
     // SAFETY: the child runs `guard`, which makes only async-signal-safe system calls on its own stack, and never returns into

@@ -1,19 +1,17 @@
 //! The write lock of a store.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use keyway_local::escape_untrusted;
+use keyway_local::file::lock_within;
+
 use super::private;
 use super::steps::{self, Step};
 use crate::StoreError;
-
-/// First pause between two attempts to lock; short, because a write takes milliseconds.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
-/// Longest pause between two attempts to lock.
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// An exclusive lock on the store; released on drop, and by the kernel when the process exits.
 #[derive(Debug)]
@@ -35,14 +33,14 @@ impl WriteLock {
         let file = options.open(path).map_err(StoreError::io("open", path))?;
         let metadata = file.metadata().map_err(StoreError::io("examine", path))?;
         private::check_private(path, &metadata)?;
-        lock_within(&file, path, timeout)?;
+        lock(&file, path, timeout)?;
         let mut lock = Self { file };
         lock.write_holder().map_err(StoreError::io("write", path))?;
         steps::reached(Step::Locked);
         Ok(lock)
     }
 
-    fn write_holder(&mut self) -> std::io::Result<()> {
+    fn write_holder(&mut self) -> io::Result<()> {
         let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("a program"));
         let program = program
             .file_name()
@@ -63,34 +61,23 @@ impl Drop for WriteLock {
     }
 }
 
-fn lock_within(file: &File, path: &Path, timeout: Duration) -> Result<(), StoreError> {
+fn lock(file: &File, path: &Path, timeout: Duration) -> Result<(), StoreError> {
     let started = Instant::now();
-    let mut pause = FIRST_PAUSE;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", path)(error)),
-            Err(TryLockError::WouldBlock) => {}
-        }
-        let waited = started.elapsed();
-        if waited >= timeout {
-            return Err(StoreError::Locked {
-                path: path.to_owned(),
-                holder: read_holder(file),
-                waited,
-            });
-        }
-        // The kernel has no lock with a timeout that needs neither a thread nor a signal.
-        std::thread::sleep(pause.min(timeout - waited));
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
+    lock_within(file, timeout).map_err(|error| match error.kind() {
+        io::ErrorKind::TimedOut => StoreError::Locked {
+            path: path.to_owned(),
+            holder: read_holder(file),
+            waited: started.elapsed(),
+        },
+        _ => StoreError::io("lock", path)(error),
+    })
 }
 
 fn read_holder(file: &File) -> String {
     let mut name = String::new();
     let read = file.take(200).read_to_string(&mut name);
-    let is_printable = !name.is_empty() && name.chars().all(|c| !c.is_control());
-    if read.is_ok() && is_printable {
+    let name = escape_untrusted(&name);
+    if read.is_ok() && !name.is_empty() {
         name
     } else {
         "another process".to_owned()

@@ -8,7 +8,7 @@ use clap::Args;
 use keyway_local::file::{OpenError, shell_quote};
 use keyway_local::{Address, ListenOptions, Places, SOCKET_VARIABLE};
 use keyway_plugin_file::{IDENTITY_VARIABLE, PASSPHRASE_FILE_VARIABLE, STORE_VARIABLE};
-use keyway_runtime::{BundledPlugin, Config, ConfigChoice, ConfigError, ConfigSource, VersionInfo};
+use keyway_runtime::{BuiltInPlugin, Config, ConfigChoice, ConfigError, ConfigSource, VersionInfo};
 
 use super::Options;
 use crate::builtin;
@@ -148,7 +148,7 @@ impl Settings {
         }
         config.adopt_orphans = true;
         config.environment.clone_from(&self.environment);
-        config.bundled.extend(self.builtin_plugin());
+        config.built_in.extend(self.builtin_plugin());
         config.version = VersionInfo::new(concat!("v", env!("CARGO_PKG_VERSION")));
         Ok(config)
     }
@@ -191,11 +191,11 @@ impl Settings {
     }
 
     /// Returns the built-in file provider.
-    fn builtin_plugin(&self) -> Option<BundledPlugin> {
+    fn builtin_plugin(&self) -> Option<BuiltInPlugin> {
         let name = builtin::NAME
             .parse()
             .expect("the constant is a valid plugin name");
-        let mut plugin = BundledPlugin::new(name, self.executable.as_deref()?, builtin::ARGV0);
+        let mut plugin = BuiltInPlugin::new(name, self.executable.as_deref()?, builtin::ARGV0);
         plugin.pass_env = [STORE_VARIABLE, IDENTITY_VARIABLE, PASSPHRASE_FILE_VARIABLE]
             .map(String::from)
             .into();
@@ -287,12 +287,7 @@ fn beside_bin(executable: &Path) -> Option<PathBuf> {
 
 /// Returns a directory of the XDG base directory specification, which demands that relative paths are ignored.
 fn directory(variable: &str, below_home: &str) -> Option<PathBuf> {
-    let absolute = |name: &str| {
-        env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
-    absolute(variable).or_else(|| Some(absolute("HOME")?.join(below_home)))
+    keyway_local::base_directory(|name| env::var_os(name), variable, below_home)
 }
 
 fn no_home() -> Failure {

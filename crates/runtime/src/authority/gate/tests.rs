@@ -93,7 +93,7 @@ fn a_child_has_the_group_that_it_was_started_in() {
 }
 
 #[tokio::test]
-async fn the_version_and_strangers_are_decided_without_a_look_at_the_process() {
+async fn the_version_and_other_users_are_decided_without_examining_the_process() {
     let gate = gate("");
     // A request of a descendant waits for this launch to be noted, if the process is looked at.
     gate.publish(starting(Duration::from_secs(5)), None);
@@ -163,7 +163,7 @@ async fn a_descendant_may_read_and_change_nothing() {
 }
 
 #[tokio::test]
-async fn a_pid_that_another_process_has_by_now_counts_for_nothing() {
+async fn a_reused_pid_gives_no_rights() {
     let gate = gate("");
     let (mut former, plugin) = (Sleeper::start(), Sleeper::start());
     gate.publish(failed(FailureKind::Down), Some(plugin.raw_pid()));

@@ -69,19 +69,19 @@ async fn a_listed_module_that_is_not_running_denies_everything() {
         (None, "there is no such plugin"),
         (
             Some(module(failed(FailureKind::Down), &settings)),
-            "its process ended",
+            "process ended",
         ),
         (
             Some(module(failed(FailureKind::Refused), &settings)),
-            "its process ended",
+            "process ended",
         ),
         (
             Some(module(Availability::Excluded, &settings)),
-            "its process ended",
+            "process ended",
         ),
         (
             Some(unknown("policy", failed(FailureKind::Down), &settings)),
-            "its process ended",
+            "process ended",
         ),
         (
             Some(provider(failed(FailureKind::Down))),
@@ -107,7 +107,7 @@ async fn a_listed_module_that_is_not_running_denies_everything() {
 }
 
 #[tokio::test]
-async fn a_provider_that_runs_under_the_name_of_a_listed_module_is_none() {
+async fn a_provider_with_the_name_of_a_listed_module_is_not_a_module() {
     let settings = settings(LISTED);
     let registry = Registry::new();
     let provider = Script::provider("policy", "**", Reply::Decide(Decision::Allow));
@@ -144,7 +144,7 @@ async fn a_running_module_decides_whether_it_is_listed_or_not() {
             ),
             (
                 Reply::Never,
-                "the access-control module policy gave no decision: it did not respond within 10 s. Run `keyway plugins` to see its state, and look at the daemon's log",
+                "the access-control module policy gave no decision: no response within 10 s. Run `keyway plugins` to see its state, and look at the daemon's log",
             ),
         ] {
             script.set_reply(reply);
@@ -267,7 +267,7 @@ async fn an_unlisted_module_denies_from_its_first_registration_until_it_is_disab
         .expect_err("denied");
     assert_eq!(
         error.message(),
-        "the access-control module policy must be running and is not: its process ended. Repair it, or set `enabled = false` in \
+        "the access-control module policy must be running and is not: process ended. Repair it, or set `enabled = false` in \
          `[plugins.policy]` and run `kill -HUP` with the daemon's pid"
     );
     registry.publish(module(Availability::Excluded, &settings));
@@ -280,7 +280,7 @@ async fn an_unlisted_module_denies_from_its_first_registration_until_it_is_disab
 }
 
 #[tokio::test]
-async fn a_module_is_not_asked_about_its_own_processes() {
+async fn a_module_is_not_consulted_about_its_own_processes() {
     let settings = settings(LISTED);
     let registry = Registry::new();
     let script = Script::module("policy", Reply::Decide(Decision::Deny));

@@ -366,7 +366,7 @@ fn a_listed_module_is_disabled_in_the_configuration_only() {
 
 /// Each text as its reader sees it.
 #[test]
-fn a_refusal_says_what_happened_and_what_to_do() {
+fn a_refusal_states_the_cause_and_the_remedy() {
     let texts = [
         (
             Refusal::UnknownUser,

@@ -386,7 +386,7 @@ fn errors_name_file_line_and_key() {
         ),
         (
             "[plugins.file]\npriority = 1\ncache_ttl = '1m'",
-            ":3: plugins.file.cache_ttl: the answers of `file` are never reused",
+            ":3: plugins.file.cache_ttl: the responses of `file` are never reused",
         ),
         (
             "[plugins.'a b']\nx = 1",
@@ -492,7 +492,7 @@ fn an_absent_file_differs_from_one_that_cannot_be_read() {
 }
 
 #[test]
-fn a_broken_link_is_no_absent_file() {
+fn a_broken_link_is_not_an_absent_file() {
     let file = File::new();
     std::os::unix::fs::symlink("/nonexistent/config.toml", &file.path).expect("a link");
     assert!(matches!(file.read(), Err(ConfigError::Read(_))));

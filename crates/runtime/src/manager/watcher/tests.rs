@@ -61,7 +61,7 @@ async fn a_file_that_comes_changes_and_goes_is_noticed() {
 }
 
 #[tokio::test]
-async fn changes_that_follow_each_other_are_told_once() {
+async fn changes_that_follow_each_other_are_reported_once() {
     let mut place = Place::with_plugins();
     for name in ["one", "two", "three"] {
         fs::write(place.path("plugins").join(name), "text").expect("written");
@@ -71,7 +71,7 @@ async fn changes_that_follow_each_other_are_told_once() {
 }
 
 #[tokio::test]
-async fn waits_that_are_given_up_lose_no_change() {
+async fn a_cancelled_wait_loses_no_change() {
     let mut place = Place::with_plugins();
     fs::write(place.path("plugins/one"), "text").expect("written");
     let told = async {
@@ -85,7 +85,7 @@ async fn waits_that_are_given_up_lose_no_change() {
 }
 
 #[tokio::test]
-async fn hidden_files_and_neighbours_are_nobodys_business() {
+async fn hidden_files_and_neighbours_are_ignored() {
     let mut place = Place::with_plugins();
     fs::write(place.path("plugins/.one.swp"), "text").expect("written");
     fs::write(place.path("neighbour"), "text").expect("written");

@@ -69,7 +69,7 @@ async fn a_plugin_that_sends_goaway_is_leaving() {
     plugin.session.go_away();
     assert_eq!(
         plugin.connection.ended().await,
-        "it said that it is leaving"
+        "shutdown announced by the plugin"
     );
 }
 
@@ -77,15 +77,18 @@ async fn a_plugin_that_sends_goaway_is_leaving() {
 async fn a_connection_that_closes_is_closed() {
     let mut plugin = connected().await;
     drop(plugin.carrier);
-    assert_eq!(plugin.connection.ended().await, "it closed its connection");
+    assert_eq!(
+        plugin.connection.ended().await,
+        "connection closed by the plugin"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plugin_that_stands_still_is_not_said_to_be_leaving() {
+async fn a_stopped_plugin_is_not_reported_as_leaving() {
     let mut plugin = connected().await;
     plugin.stall.notify_one();
     let reason = plugin.connection.ended().await;
-    assert!(reason.starts_with("its connection failed: "), "{reason}");
+    assert!(reason.starts_with("connection failed: "), "{reason}");
 }
 
 #[tokio::test]

@@ -156,7 +156,7 @@ impl Plugin {
 
     fn ended(&mut self) -> &mut Self {
         self.handle(Event::Ended {
-            why: "it closed its connection".into(),
+            why: "connection closed by the plugin".into(),
             suspended_since: None,
         })
     }
@@ -167,7 +167,7 @@ impl Plugin {
             let mut fates = self.recorder.0.borrow_mut();
             fates.alive.retain(|number| Some(*number) != ended);
         }
-        let text = format!("it exited with status {code}");
+        let text = format!("exited with status {code}");
         self.handle(Event::Drained(Exit {
             code: Some(code),
             text,
@@ -249,7 +249,7 @@ fn failure() -> LaunchFailure {
 }
 
 #[test]
-fn a_wanted_plugin_is_launched_registers_and_runs() {
+fn a_desired_plugin_is_launched_registers_and_runs() {
     let mut plugin = Plugin::new();
     assert_eq!(plugin.state(), "absent");
     plugin.desire(Desired::Run);
@@ -274,7 +274,7 @@ fn a_wanted_plugin_is_launched_registers_and_runs() {
 }
 
 #[test]
-fn an_unwanted_plugin_rests_whatever_state_it_is_in() {
+fn a_plugin_that_is_not_desired_stops_from_every_state() {
     type Reach = fn(&mut Plugin);
     let reaches: [(&str, Reach); 7] = [
         ("absent", |_| {}),
@@ -327,7 +327,7 @@ fn a_launch_that_fails_after_the_plugin_was_disabled_leaves_it_disabled() {
 }
 
 #[test]
-fn a_plugin_that_is_wanted_again_while_it_drains_gets_a_fresh_process() {
+fn a_plugin_that_is_enabled_again_while_it_drains_gets_a_fresh_process() {
     let mut plugin = Plugin::running();
     plugin.desire(disabled()).desire(Desired::Run);
     assert_eq!(plugin.state(), "draining");
@@ -500,7 +500,7 @@ fn a_fatal_exit_status_is_final_until_a_change_or_a_request() {
     assert_eq!(plugin.state(), "failed");
     assert_eq!(
         plugin.why(),
-        "it closed its connection (it exited with status 78)"
+        "connection closed by the plugin (exited with status 78)"
     );
     plugin.wait(Duration::from_secs(3600));
     assert_eq!((plugin.state(), plugin.n_launches()), ("failed", 1));
@@ -526,7 +526,7 @@ fn a_request_while_a_failed_plugin_drains_launches_it_next() {
 }
 
 #[test]
-fn a_request_starts_nothing_that_is_not_wanted() {
+fn a_retry_starts_no_plugin_that_is_not_desired() {
     let mut plugin = Plugin::new();
     for desired in [
         disabled(),
@@ -546,7 +546,7 @@ fn an_end_after_a_suspension_of_the_daemon_is_not_counted() {
     let began = plugin.now;
     plugin.wait(Duration::from_secs(60));
     let after_suspension = |began| Event::Ended {
-        why: "its connection failed".into(),
+        why: "connection failed".into(),
         suspended_since: Some(began),
     };
     plugin.handle(after_suspension(began));

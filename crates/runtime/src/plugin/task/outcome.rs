@@ -22,7 +22,7 @@ impl PluginTask {
             Outcome::Launched(Err(error)) => self.launch_failed(&error),
             Outcome::Opened(Ok(registrant)) => self.opened(registrant).await,
             Outcome::Opened(Err(error)) => self.ended(error.to_string()),
-            Outcome::ExitedEarly => self.ended("it ended before it registered".into()),
+            Outcome::ExitedEarly => self.ended("process ended before the registration".into()),
             Outcome::Lost(why) => self.lost(why),
             Outcome::Ended(ended) => self.drained(ended),
         }
@@ -39,16 +39,16 @@ impl PluginTask {
         let why = error.to_string();
         let failure = match error.class() {
             LaunchErrorClass::Refused => {
-                tracing::error!(plugin = %self.name(), "plugin refused: {why}");
+                tracing::error!(plugin = %self.name(), %error, "plugin refused");
                 self.audit("refuse", None, &why);
                 LaunchFailure::Refused { why }
             }
             LaunchErrorClass::Shortage => {
-                tracing::warn!(plugin = %self.name(), "plugin not started for a shortage of the daemon: {why}");
+                tracing::warn!(plugin = %self.name(), %error, "plugin not started because the daemon lacks resources");
                 LaunchFailure::Shortage { why }
             }
             LaunchErrorClass::Busy | LaunchErrorClass::Failed => {
-                tracing::error!(plugin = %self.name(), "plugin failed: {why}");
+                tracing::error!(plugin = %self.name(), %error, "plugin not started");
                 self.first_start_has_failed();
                 LaunchFailure::Failed { why }
             }
@@ -132,7 +132,7 @@ impl PluginTask {
 
     pub(super) fn lost(&mut self, why: String) {
         if let Some(peer) = &self.external {
-            tracing::info!(plugin = %self.name(), "external plugin left: {why}");
+            tracing::info!(plugin = %self.name(), reason = why, "external plugin left");
             self.audit("leave", Some(peer), &why);
         }
         self.ended(why);
@@ -155,18 +155,18 @@ impl PluginTask {
             self.first_start_has_failed();
         }
         (self.process, self.external) = (None, None);
-        let last_words = self.launcher.stderr.last_words();
+        let last_output = self.launcher.stderr.last_output();
         self.feed(Event::Drained(exit(
             ended,
-            last_words.filter(|_| has_failed),
+            last_output.filter(|_| has_failed),
         )));
         match self.machine.state() {
             State::Idle(idle) if has_failed => {
-                tracing::error!(plugin = %self.name(), "plugin failed: {}", idle.why());
+                tracing::error!(plugin = %self.name(), reason = idle.why(), "plugin failed");
             }
             _ => {
                 if let Some(ended) = ended {
-                    tracing::info!(plugin = %self.name(), "plugin stopped: {ended}");
+                    tracing::info!(plugin = %self.name(), %ended, "plugin stopped");
                 }
             }
         }

@@ -72,7 +72,7 @@ impl PluginTask {
             State::Launching { until, .. } | State::Registering { until, .. } => Seen {
                 state: PluginState::Starting,
                 availability: self.starting(*until),
-                message: "it is starting".into(),
+                message: "starting".into(),
             },
             State::Running { connection, .. } => Seen {
                 state: PluginState::Running,
@@ -88,9 +88,9 @@ impl PluginTask {
             Then::Launch | Then::Rest => Seen {
                 state: PluginState::Restarting,
                 availability: self.starting(until),
-                message: "it is restarting".into(),
+                message: "restarting".into(),
             },
-            // How its process ended is part of the reason, and is known in a moment.
+            // How process ended is part of the reason, and is known in a moment.
             Then::Failure { why, since: None } => Seen {
                 state: PluginState::Crashed,
                 availability: self.starting(until),
@@ -117,34 +117,29 @@ impl PluginTask {
             Idle::Absent | Idle::Gone => (failed(FailureKind::Down), self.absence()),
             Idle::Available => (
                 Availability::Excluded,
-                format!("it can be enabled with `keyway plugins enable {name}`"),
+                format!("enable it with `keyway plugins enable {name}`"),
             ),
             Idle::Untrusted => (
                 Availability::Excluded,
-                format!(
-                    "its executable is new: look at it, then run `keyway plugins trust {name}`"
-                ),
+                format!("new executable: look at it, then run `keyway plugins trust {name}`"),
             ),
             Idle::Disabled => (
                 Availability::Excluded,
-                self.override_note().unwrap_or("it is disabled").into(),
+                self.override_note().unwrap_or("disabled").into(),
             ),
             Idle::Refused { why } => (failed(FailureKind::Refused), why.clone()),
             Idle::Failed { why } => (
                 failed(FailureKind::Down),
-                format!("{why}; mend it, then run `keyway plugins enable {name}`"),
+                format!("{why}; repair the plugin, then run `keyway plugins enable {name}`"),
             ),
             Idle::Backoff { why, until } => (
                 failed(FailureKind::Down),
-                format!(
-                    "{why}; it is started again within {} s",
-                    seconds_until(*until)
-                ),
+                format!("{why}; next start within {} s", seconds_until(*until)),
             ),
             Idle::RetriesExceeded { why, .. } => (
                 failed(FailureKind::Down),
                 format!(
-                    "{why}; it failed too often: mend it, then run `keyway plugins enable {name}`"
+                    "{why}; retries exceeded: repair the plugin, then run `keyway plugins enable {name}`"
                 ),
             ),
         };
@@ -157,7 +152,7 @@ impl PluginTask {
 
     /// What is missing, and the way out that exists: a listed module cannot be disabled.
     fn absence(&self) -> String {
-        let what = "there is neither an executable of this name nor a connection";
+        let what = "neither an executable nor a connection of this name exists";
         if self.launcher.settings.is_listed_module {
             return what.to_owned();
         }
@@ -170,11 +165,11 @@ impl PluginTask {
     /// The decision of the user where the configuration says the opposite.
     fn override_note(&self) -> Option<&'static str> {
         match (self.decision, self.launcher.settings.enabled) {
-            (Some(true), Some(false)) => Some(
-                "it was enabled with `keyway plugins enable`, and the configuration disables it",
-            ),
+            (Some(true), Some(false)) => {
+                Some("enabled with `keyway plugins enable`, although the configuration disables it")
+            }
             (Some(false), Some(true)) => Some(
-                "it was disabled with `keyway plugins disable`, and the configuration enables it",
+                "disabled with `keyway plugins disable`, although the configuration enables it",
             ),
             _ => None,
         }

@@ -167,49 +167,43 @@ async fn each_desired_state_is_published_at_once() {
             ..source
         })
     };
-    let untrusted = "its executable is new: look at it, then run `keyway plugins trust vault`";
+    let untrusted = "new executable: look at it, then run `keyway plugins trust vault`";
     for (text, source, state, availability, message) in [
-        (
-            "",
-            source(1),
-            PluginState::Starting,
-            "awaited",
-            "it is starting",
-        ),
+        ("", source(1), PluginState::Starting, "awaited", "starting"),
         (
             "[plugins.vault]",
             None,
             PluginState::Absent,
             "down",
-            "there is neither an executable of this name nor a connection; install it, or run `keyway plugins disable vault`",
+            "neither an executable nor a connection of this name exists; install it, or run `keyway plugins disable vault`",
         ),
         (
             "[access]\nmodules = ['vault']",
             None,
             PluginState::Absent,
             "down",
-            "there is neither an executable of this name nor a connection",
+            "neither an executable nor a connection of this name exists",
         ),
         (
             "[plugins.vault]\nenabled = false",
             source(1),
             PluginState::Disabled,
             "excluded",
-            "it is disabled",
+            "disabled",
         ),
         (
             "",
             available(),
             PluginState::Available,
             "excluded",
-            "it can be enabled with `keyway plugins enable vault`",
+            "enable it with `keyway plugins enable vault`",
         ),
         (
             "[plugins.vault]",
             available(),
             PluginState::Starting,
             "awaited",
-            "it is starting",
+            "starting",
         ),
         (
             PIN,
@@ -245,7 +239,7 @@ async fn a_failed_plugin_is_down_until_its_next_start() {
         (
             PluginState::Crashed,
             "down for a while",
-            "there is no such file; it is started again within 1 s"
+            "there is no such file; next start within 1 s"
         )
     );
     for _ in 0..9 {
@@ -262,7 +256,7 @@ async fn a_failed_plugin_is_down_until_its_next_start() {
         (
             PluginState::RetriesExceeded,
             "down for a while",
-            "there is no such file; it failed too often: mend it, then run `keyway plugins enable vault`"
+            "there is no such file; retries exceeded: repair the plugin, then run `keyway plugins enable vault`"
         )
     );
     let why = String::from("its executable is not the one that is pinned");
@@ -284,7 +278,7 @@ async fn a_plugin_that_is_disabled_while_it_is_launched_is_no_candidate() {
     assert!(matches!(task.machine.state(), State::Launching { .. }));
     assert_eq!(
         seen(&daemon.view()),
-        (PluginState::Disabled, "excluded", "it is disabled")
+        (PluginState::Disabled, "excluded", "disabled")
     );
 }
 
@@ -311,7 +305,7 @@ async fn an_external_plugin_is_published_while_it_is_connected() {
     assert_eq!(view.version(), "v1");
     // It leaves: what it was is remembered.
     task.feed(Event::Ended {
-        why: "it closed its connection".into(),
+        why: "connection closed by the plugin".into(),
         suspended_since: None,
     });
     let view = daemon.view();
@@ -469,7 +463,7 @@ async fn a_decision_wins_until_the_configured_line_changes() {
         (
             PluginState::Disabled,
             "excluded",
-            "it was disabled with `keyway plugins disable`, and the configuration enables it"
+            "disabled with `keyway plugins disable`, although the configuration enables it"
         )
     );
     let _task = daemon.task(on, source(1));
@@ -563,7 +557,7 @@ async fn a_vanished_file_is_missed_only_after_a_while() {
 }
 
 #[tokio::test]
-async fn reloads_are_answered_when_no_start_is_under_way() {
+async fn reloads_return_when_no_start_is_under_way() {
     let daemon = Daemon::new();
     let mut task = daemon.task("", source(1));
     let (done, mut settled) = oneshot::channel();

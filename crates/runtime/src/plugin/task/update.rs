@@ -1,4 +1,4 @@
-//! What is wanted of a plugin: by its settings, its file and the decisions of the user.
+//! The desired state of a plugin: by its settings, its file and the decisions of the user.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use crate::plugin::source::LaunchSource;
 use crate::plugin::state::{Desired, Idle, State};
 
 impl PluginTask {
-    /// Follows other settings or another file.
+    /// Applies other settings or another file.
     pub(super) fn update(&mut self, update: Update) {
         self.refuse_returning();
         let old = std::mem::replace(&mut self.launcher.settings, update.settings);
@@ -64,7 +64,7 @@ impl PluginTask {
         self.machine.configure(settings.start_timeout, fatal_exit);
     }
 
-    /// Lets the machine follow what is wanted now.
+    /// Passes the desired state to the machine.
     pub(super) fn desire(&mut self, is_fresh: bool) {
         let desired = self.desired(self.decision);
         self.feed(Event::Desire { desired, is_fresh });
@@ -109,7 +109,7 @@ impl PluginTask {
         memory.remember(self.name(), |plugin| plugin.set_decision(self.decision));
     }
 
-    /// What is wanted if the user decided so.
+    /// The desired state with this decision of the user.
     fn desired(&self, decision: Option<bool>) -> Desired {
         if self.is_stopping {
             return Desired::Rest(Idle::Gone);

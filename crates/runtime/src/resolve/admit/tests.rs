@@ -44,7 +44,7 @@ fn id(text: &str) -> Id {
 }
 
 #[test]
-fn what_was_not_asked_for_is_dropped_without_a_word() {
+fn ids_outside_the_query_are_dropped_silently() {
     let envelopes = ["db/a/x", "db/a/y", "db/b"].map(|id| envelope(id, "value"));
     let admitted = admit_at_now("db/a/x", secrets(envelopes.into()));
     assert_eq!(
@@ -66,7 +66,7 @@ fn an_invalid_or_foreign_id_fails_the_provider_for_all_that_it_did_not_return() 
         assert_eq!(failure.kind, FailureKind::Internal);
         assert_eq!(
             failure.sentence(),
-            "vault failed: it returned 1 ids that are invalid or outside its realm"
+            "vault failed: the response held 1 ids that are invalid or outside the realm"
         );
     }
 }
@@ -91,7 +91,7 @@ fn an_incomplete_response_fails_for_the_ids_that_it_lacks() {
     let failure = admitted.failure.expect("a failure");
     assert_eq!(
         failure.sentence(),
-        "vault is locked: its response is incomplete"
+        "vault is locked: the response is incomplete"
     );
 }
 
@@ -143,7 +143,7 @@ fn the_failure_of_an_expired_value_says_when_it_expired() {
     let admitted = admit_at_now("**", secrets(vec![expiring("db/a/x", 1_700_000_000, 0)]));
     assert_eq!(
         admitted.failure.expect("a failure").sentence(),
-        "vault cannot provide it now: its value of db/a/x expired at 2023-11-14T22:13:20Z"
+        "vault cannot provide it now: the value of db/a/x expired at 2023-11-14T22:13:20Z"
     );
 }
 

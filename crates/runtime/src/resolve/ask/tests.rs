@@ -112,7 +112,7 @@ fn interactive(name: &'static str, reply: Reply) -> Script {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_query_is_answered_as_soon_as_it_is_decided() {
+async fn a_query_ends_as_soon_as_it_is_decided() {
     let mut daemon = Daemon::new("[plugins.first]\npriority = 1");
     let first = Script::provider("first", "**", slow(1, "right"));
     let second = Script::provider("second", "**", Reply::Never);
@@ -230,7 +230,7 @@ async fn a_provider_that_cannot_list_by_configuration_is_not_called_for_a_patter
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_used_up_quota_is_not_asked_again_before_its_time() {
+async fn a_provider_with_a_used_up_quota_is_not_called_before_its_time() {
     let mut daemon = Daemon::new("");
     let used_up = WireFailure {
         retry_after: secs(30).try_into().ok(),
@@ -517,7 +517,7 @@ async fn the_plugin_whose_process_asks_is_no_candidate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reserved_id_is_asked_of_no_provider() {
+async fn no_provider_is_called_for_a_reserved_id() {
     let mut daemon = Daemon::new("");
     let vault = Script::provider(
         "vault",

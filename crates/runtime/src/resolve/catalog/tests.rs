@@ -73,11 +73,7 @@ async fn every_provider_lists_its_ids_without_ranking_or_is_named() {
     assert_eq!(
         unlisted,
         [
-            (
-                "down",
-                Reason::Failed,
-                "down is not running: its process ended"
-            ),
+            ("down", Reason::Failed, "down is not running: process ended"),
             ("go", Reason::CannotList, ""),
             ("locked", Reason::Failed, "locked is locked: locked"),
             ("mute", Reason::CannotList, ""),

@@ -16,7 +16,7 @@ fn provider(plugin: &str) -> View {
 }
 
 fn down(plugin: &str) -> Failure {
-    Failure::new(&provider(plugin), FailureKind::Down, "its process ended")
+    Failure::new(&provider(plugin), FailureKind::Down, "process ended")
 }
 
 fn of_error(error: Error, is_single: bool) -> Option<Failure> {
@@ -105,10 +105,7 @@ fn a_plugin_that_is_started_again_says_when() {
         after <= Duration::from_secs(30) && after > Duration::from_secs(20),
         "{after:?}"
     );
-    assert_eq!(
-        failure.sentence(),
-        "vault is not running: its process ended"
-    );
+    assert_eq!(failure.sentence(), "vault is not running: process ended");
 }
 
 #[test]

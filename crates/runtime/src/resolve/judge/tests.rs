@@ -115,7 +115,7 @@ fn shown(resolution: &Resolution) -> Vec<(&str, &[u8])> {
 }
 
 #[test]
-fn a_failed_provider_makes_an_id_uncertain_with_its_kind_and_the_way_out() {
+fn a_failed_provider_makes_an_id_uncertain_with_its_kind_and_the_remedy() {
     let case = Case::new("[plugins.vault]\npriority = 1")
         .provider(
             "vault",
@@ -136,13 +136,13 @@ fn a_failed_provider_makes_an_id_uncertain_with_its_kind_and_the_way_out() {
 #[test]
 fn the_way_out_of_a_provider_of_everything_is_its_realm_as_well() {
     let view = Case::new("").view("vault", "**");
-    let admitted = Admitted::failed(Failure::new(&view, FailureKind::Down, "its process ended"));
+    let admitted = Admitted::failed(Failure::new(&view, FailureKind::Down, "process ended"));
     let error = Case::new("")
         .provider("vault", "**", admitted)
         .error("db/password");
     assert_eq!(
         error.message(),
-        "cannot tell what db/password is: vault is not running: its process ended. `keyway plugins disable vault` answers \
+        "cannot tell what db/password is: vault is not running: process ended. `keyway plugins disable vault` answers \
          without it; its realm is `**`, which `[plugins.vault] realm` limits."
     );
 }
@@ -233,7 +233,7 @@ fn a_partial_result_omits_what_is_uncertain_or_in_conflict() {
         failure: Some(Failure::new(
             &Case::new("").view("a", "**"),
             FailureKind::Unavailable,
-            "its value of db/c expired",
+            "the value of db/c expired",
         )),
         ..values(&[("db/a", "1"), ("db/b", "1"), ("web/a", "1")])
     };
@@ -252,7 +252,7 @@ fn a_partial_result_omits_what_is_uncertain_or_in_conflict() {
     assert_eq!(
         failures,
         [
-            "a cannot provide it now: its value of db/c expired",
+            "a cannot provide it now: the value of db/c expired",
             "a disagrees with a provider of the same rank: about db/b",
             "b disagrees with a provider of the same rank: about db/b",
         ]

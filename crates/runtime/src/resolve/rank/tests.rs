@@ -364,7 +364,7 @@ fn candidate(priority: i64, name: &str, response: Response<u8>) -> Candidate<'_,
 }
 
 #[test]
-fn a_failure_decides_before_the_rest_of_its_rank_answers() {
+fn a_failure_decides_before_the_rest_of_its_rank_responds() {
     let verdict = decide(&[
         candidate(1, "a", Response::Pending),
         candidate(1, "b", Response::Failed),

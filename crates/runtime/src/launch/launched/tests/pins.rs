@@ -158,7 +158,7 @@ async fn a_pinned_python_script_runs() {
 }
 
 #[tokio::test]
-async fn what_runs_is_what_was_hashed_though_the_file_changes_meanwhile() {
+async fn the_hashed_bytes_are_executed_even_if_the_file_changes_meanwhile() {
     static FILE: Mutex<Option<PathBuf>> = Mutex::new(None);
     /// Overwrites the file after it was hashed and before it is copied.
     fn overwrite(name: &str, purpose: Use) -> io::Result<OwnedFd> {
