@@ -5,7 +5,11 @@ use std::task::{Context, Poll};
 use http::Uri;
 use tower_service::Service;
 
-use crate::{error::OpenError, handle::Session, io::Stream, open::Open};
+use crate::{
+    error::OpenError,
+    handle::{Open, Session},
+    io::Stream,
+};
 
 /// Opens a stream for each call, whatever the URI: a session has one peer.
 ///

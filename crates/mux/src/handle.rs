@@ -1,5 +1,7 @@
 //! The handle of a session: open, accept, ping, close.
 
+mod open;
+
 use std::{
     any::Any,
     fmt,
@@ -17,10 +19,11 @@ use crate::{
     error::{OpenError, SessionError, StreamId},
     info::{PeerFacts, StreamInfo},
     io::{Stream, budgeted},
-    open::Open,
     stats::Stats,
     streams::Key,
 };
+
+pub use self::open::Open;
 
 /// One end of a yamux session. Clones are handles of the same session.
 ///

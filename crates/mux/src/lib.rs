@@ -66,7 +66,6 @@ mod info;
 mod integrations;
 mod io;
 mod listener;
-mod open;
 mod stats;
 mod streams;
 mod zeroize;
@@ -77,11 +76,10 @@ pub use self::{
     config::{Config, Role},
     driver::Driver,
     error::{OpenError, ProtocolError, SessionError, StreamError, StreamId},
-    handle::Session,
+    handle::{Open, Session},
     info::StreamInfo,
     io::{ReadHalf, ReuniteError, Stream, WriteHalf},
     listener::Listener,
-    open::Open,
     stats::Stats,
 };
 

@@ -3,6 +3,7 @@
 
 mod batch;
 mod clock;
+mod connection;
 #[cfg(all(test, keyway_loom))]
 mod interleavings;
 mod poll;

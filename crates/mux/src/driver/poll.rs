@@ -10,10 +10,12 @@ use std::{
 
 use tokio::io::ReadBuf;
 
-use super::{clock::now, shared::State, write_side::unconstrained, writing::FIRST_FLUSH_AT};
+use super::{
+    clock::now, connection::Connection, shared::State, write_side::unconstrained,
+    writing::FIRST_FLUSH_AT,
+};
 use crate::{
     core::{MAX_BLOCK, Outcome},
-    io::Connection,
     streams::Block,
 };
 

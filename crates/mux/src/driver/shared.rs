@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     clock::now,
+    connection::Connection,
     sync::Mutex,
     wakers::{StreamWakers, Task, Ticket, WaitSet, WakeList, store},
     write_side::WriteSide,
@@ -21,7 +22,6 @@ use crate::{
     config::{Config, Role},
     core::{Core, Event, Outcome, Read},
     error::{OpenError, SessionError, StreamError},
-    io::Connection,
     streams::Key,
 };
 

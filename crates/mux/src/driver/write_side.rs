@@ -7,8 +7,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::{batch::Batch, clock::now};
-use crate::{core::Core, error::StreamError, io::Connection, streams::Key};
+use super::{batch::Batch, clock::now, connection::Connection};
+use crate::{core::Core, error::StreamError, streams::Key};
 
 /// The write half of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

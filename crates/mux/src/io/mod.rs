@@ -8,28 +8,12 @@ mod hyper;
 mod stream;
 mod tokio;
 
-use std::{
-    fmt,
-    task::{Context, Poll, ready},
-};
-
-use ::tokio::io::{AsyncRead, AsyncWrite};
+use std::task::{Context, Poll, ready};
 
 pub use self::{
     halves::{ReadHalf, ReuniteError, WriteHalf},
     stream::Stream,
 };
-
-/// What a session runs on: any reliable byte stream.
-pub(crate) trait Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection for T {}
-
-impl fmt::Debug for dyn Connection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Connection")
-    }
-}
 
 /// Polls an operation within the cooperative budget of tokio: if the budget of the task is spent, the operation is
 /// pending and the task is woken, and an operation that is ready spends a unit. Otherwise a task whose operations are

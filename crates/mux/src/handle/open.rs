@@ -8,7 +8,8 @@ use std::{
 
 use futures_core::FusedFuture;
 
-use crate::{driver::Ticket, error::OpenError, handle::Session, io::Stream};
+use super::Session;
+use crate::{driver::Ticket, error::OpenError, io::Stream};
 
 /// The future of [`Session::open`] and of `Connector`'s calls.
 ///
