@@ -11,9 +11,6 @@ use anyhow::{Context, Result, bail};
 use crate::workspace::Workspace;
 use graph::Graph;
 
-/// Crates that still have cycles: these are printed and do not fail the check.
-const NOT_ENFORCED: &[&str] = &["keyway-mux", "keyway-tests"];
-
 /// Checks the modules of every library and program of the workspace, and prints how much was checked.
 ///
 /// # Errors
@@ -36,12 +33,12 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
                     .map(|fault| format!("{}: {fault}", package.name)),
             );
             for cycle in modules.graph.cycles() {
-                let fault = describe(&package.name, &workspace.root, &modules.graph, &cycle);
-                if NOT_ENFORCED.contains(&package.name.as_str()) {
-                    println!("not enforced yet: {fault}");
-                } else {
-                    faults.push(fault);
-                }
+                faults.push(describe(
+                    &package.name,
+                    &workspace.root,
+                    &modules.graph,
+                    &cycle,
+                ));
             }
         }
     }
