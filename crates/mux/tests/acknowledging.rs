@@ -16,14 +16,12 @@ use std::{
 
 use futures::StreamExt as _;
 use keyway_mux::{Config, Listener, Role, Stream};
-use support::{ACK, Frame, SYN, bounded, end, eventually};
+use support::{Flags, Frame, FrameDecoder, bounded, end, eventually};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     time::Instant,
 };
 use tokio_util::io::InspectWriter;
-
-const HEADER: usize = 12;
 
 /// When which stream was acknowledged.
 type Acks = Arc<Mutex<Vec<(u32, Instant)>>>;
@@ -31,31 +29,19 @@ type Acks = Arc<Mutex<Vec<(u32, Instant)>>>;
 /// A connection that notes when each acknowledgement leaves.
 fn noting(io: DuplexStream, acks: &Acks) -> InspectWriter<DuplexStream, impl FnMut(&[u8]) + use<>> {
     let acks = Arc::clone(acks);
-    let mut unread = Vec::new();
+    let mut decoder = FrameDecoder::new();
     InspectWriter::new(io, move |bytes| {
-        unread.extend_from_slice(bytes);
-        note(&mut unread, &acks);
+        decoder.push(bytes);
+        while let Some(frame) = decoder.next_frame().unwrap() {
+            if frame.has(Flags::ACK) {
+                let ack = (frame.header.stream_id, Instant::now());
+                acks.lock().unwrap().push(ack);
+            }
+        }
     })
 }
 
-/// Takes the whole frames out of what was written.
-fn note(unread: &mut Vec<u8>, acks: &Acks) {
-    while unread.len() >= HEADER {
-        let number = |at| u32::from_be_bytes(unread[at..at + 4].try_into().unwrap());
-        let is_data = unread[1] == support::DATA;
-        let payload = if is_data { number(8) as usize } else { 0 };
-        if unread.len() < HEADER + payload {
-            return;
-        }
-        let flags = u16::from_be_bytes([unread[2], unread[3]]);
-        if flags & ACK != 0 {
-            acks.lock().unwrap().push((number(4), Instant::now()));
-        }
-        unread.drain(..HEADER + payload);
-    }
-}
-
-/// The peer's end, from which anybody can send at once.
+/// The peer's end, from which each handler can send at once.
 #[derive(Clone)]
 struct Sender(Arc<Mutex<DuplexStream>>);
 
@@ -64,7 +50,7 @@ impl Sender {
     fn ask(&self, streams: impl IntoIterator<Item = u32>) {
         let mut bytes = Vec::new();
         for stream in streams {
-            bytes.extend(Frame::data(stream, SYN, b"question").encode());
+            bytes.extend(Frame::data(stream, Flags::SYN, b"question").encode());
         }
         let mut io = self.0.lock().unwrap();
         let sent = pin!(io.write_all(&bytes)).poll(&mut Context::from_waker(Waker::noop()));

@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use keyway_mux::{Config, Stream, StreamError};
-use support::{FIN, Frame, Peer, RST, SYN, bounded, stream, wired_pair};
+use support::{Flags, Frame, Peer, bounded, stream, wired_pair};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::sleep,
@@ -13,7 +13,7 @@ use tokio::{
 
 async fn accepted() -> (Peer, support::End, Stream) {
     let (mut peer, server) = Peer::new(Config::new().keep_alive(None));
-    peer.send(Frame::data(1, SYN, b"request")).await;
+    peer.send(Frame::data(1, Flags::SYN, b"request")).await;
     let accepted = bounded("the accept", server.session.accept()).await;
     (peer, server, accepted.unwrap().unwrap())
 }
@@ -25,11 +25,11 @@ async fn a_handler_learns_of_a_reset() {
     sleep(Duration::from_secs(1)).await;
     assert!(!waiting.is_finished());
     // More data is no end, and neither is FIN of one direction.
-    peer.send(Frame::data(1, 0, b"more")).await;
-    peer.send(Frame::update(1, FIN, 0)).await;
+    peer.send(Frame::data(1, Flags::NONE, b"more")).await;
+    peer.send(Frame::window_update(1, Flags::FIN, 0)).await;
     sleep(Duration::from_secs(1)).await;
     assert!(!waiting.is_finished());
-    peer.send(Frame::update(1, RST, 0)).await;
+    peer.send(Frame::window_update(1, Flags::RST, 0)).await;
     let closed = bounded("the end", waiting).await.unwrap();
     assert!(matches!(closed, Err(StreamError::Reset)), "{closed:?}");
 }
@@ -40,7 +40,7 @@ async fn all_tasks_that_wait_learn_of_it() {
     let (reader, writer) = stream.into_split();
     let waiting = async {
         tokio::join!(reader.closed(), writer.closed(), reader.closed(), async {
-            peer.send(Frame::update(1, RST, 0)).await
+            peer.send(Frame::window_update(1, Flags::RST, 0)).await
         })
     };
     let (first, second, third, ()) = bounded("the end", waiting).await;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use keyway_mux::{Config, Role, SessionError, Stream, StreamError};
-use support::{ACK, Control, End, FIN, Frame, RST, SYN, bounded, controlled, end, eventually};
+use support::{Control, End, Flags, Frame, bounded, controlled, end, eventually};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     time::{Instant, advance, sleep},
@@ -33,8 +33,8 @@ async fn opened(config: Config) -> (End, Control, Stream) {
     stream.write_all(b"?").await.unwrap();
     stream.flush().await.unwrap();
     settle().await;
-    assert_eq!(control.frames(), [Frame::data(1, SYN, b"?")]);
-    control.send(&[Frame::update(1, ACK, 0)]);
+    assert_eq!(control.frames(), [Frame::data(1, Flags::SYN, b"?")]);
+    control.send(&[Frame::window_update(1, Flags::ACK, 0)]);
     settle().await;
     // Nothing more is taken.
     let spare = 1_000 - 13;
@@ -53,7 +53,7 @@ async fn settle() {
 async fn blocked(config: Config) -> (End, Control) {
     let (client, control, mut stream) = opened(config).await;
     stream.write_all(&[7; 10_000]).await.unwrap();
-    control.send(&[Frame::update(1, FIN, 0)]);
+    control.send(&[Frame::window_update(1, Flags::FIN, 0)]);
     drop(stream);
     settle().await;
     assert_eq!(client.session.stats().open_streams, 0);
@@ -189,7 +189,7 @@ async fn a_shutdown_that_fails_is_an_error_and_one_that_hangs_ends() {
 async fn the_peer_has_its_time_to_close_whenever_the_last_stream_ends() {
     let (client, control, stream) = opened(Config::new()).await;
     control.allow(usize::MAX);
-    control.send(&[Frame::update(1, FIN, 0)]);
+    control.send(&[Frame::window_update(1, Flags::FIN, 0)]);
     settle().await;
     sleep(5 * SECOND).await;
     client.session.close();
@@ -250,7 +250,7 @@ async fn a_write_error_reaches_every_writer_and_is_the_outcome() {
         let waiting = tokio::spawn(async move { other.write_all(&vec![7; 1 << 20]).await });
         settle().await;
         let opening = client.session.open().await.unwrap();
-        control.send_silently(&[Frame::data(1, 0, b"said before")]);
+        control.send_silently(&[Frame::data(1, Flags::NONE, b"said before")]);
         control.fail_writes(io::ErrorKind::BrokenPipe);
         let start = Instant::now();
         // The first write may still be queued; the connection fails at the flush at the latest.
@@ -302,7 +302,10 @@ async fn a_late_driver_reads_before_it_judges_the_drain_deadline() {
     control.allow(usize::MAX);
     client.session.close();
     sleep(SECOND).await;
-    control.send_silently(&[Frame::data(1, 0, b"response"), Frame::update(1, FIN, 0)]);
+    control.send_silently(&[
+        Frame::data(1, Flags::NONE, b"response"),
+        Frame::window_update(1, Flags::FIN, 0),
+    ]);
     advance(5 * SECOND).await;
     let mut text = Vec::new();
     bounded("reading", stream.read_to_end(&mut text))
@@ -313,7 +316,7 @@ async fn a_late_driver_reads_before_it_judges_the_drain_deadline() {
     settle().await;
     let frames = control.frames();
     assert!(
-        frames.iter().all(|frame| frame.flags & RST == 0),
+        frames.iter().all(|frame| !frame.has(Flags::RST)),
         "{frames:?}"
     );
 }
@@ -337,7 +340,7 @@ async fn a_late_driver_reads_before_it_judges_the_keep_alive() {
     control.allow(usize::MAX);
     sleep(31 * SECOND).await;
     let ping = control.frames().remove(0);
-    control.send_silently(&[Frame::ping(ACK, ping.length)]);
+    control.send_silently(&[Frame::ping(Flags::ACK, ping.header.length)]);
     advance(60 * SECOND).await;
     settle().await;
     assert!(client.session.open().await.is_ok());
@@ -353,13 +356,13 @@ async fn a_late_driver_reads_everything_before_it_judges_a_deadline() {
     other.flush().await.unwrap();
     client.session.close();
     sleep(SECOND).await;
-    let chunk = Frame::data(3, 0, &[7; 16_384]);
+    let chunk = Frame::data(3, Flags::NONE, &[7; 16_384]);
     let mut frames = vec![chunk; 15];
-    frames.extend(vec![Frame::ping(ACK, 0); 60_000]);
+    frames.extend(vec![Frame::ping(Flags::ACK, 0); 60_000]);
     frames.extend([
-        Frame::data(1, 0, b"last"),
-        Frame::update(1, FIN, 0),
-        Frame::update(3, FIN, 0),
+        Frame::data(1, Flags::NONE, b"last"),
+        Frame::window_update(1, Flags::FIN, 0),
+        Frame::window_update(3, Flags::FIN, 0),
     ]);
     control.send_silently(&frames);
     advance(5 * SECOND).await;
@@ -373,9 +376,9 @@ async fn a_late_driver_reads_everything_before_it_judges_a_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_response_without_ack_makes_a_later_reset_a_reset() {
     for response in [
-        Frame::update(1, FIN, 0),
-        Frame::update(1, 0, 0),
-        Frame::data(1, 0, b""),
+        Frame::window_update(1, Flags::FIN, 0),
+        Frame::window_update(1, Flags::NONE, 0),
+        Frame::data(1, Flags::NONE, b""),
     ] {
         let (client, control) = client(Config::new());
         control.allow(usize::MAX);
@@ -383,7 +386,7 @@ async fn a_response_without_ack_makes_a_later_reset_a_reset() {
         stream.write_all(b"request").await.unwrap();
         stream.flush().await.unwrap();
         settle().await;
-        control.send(&[response, Frame::update(1, RST, 0)]);
+        control.send(&[response, Frame::window_update(1, Flags::RST, 0)]);
         settle().await;
         let error = stream.write(b"more").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error:?}");
@@ -394,7 +397,7 @@ async fn a_response_without_ack_makes_a_later_reset_a_reset() {
     stream.write_all(b"request").await.unwrap();
     stream.flush().await.unwrap();
     settle().await;
-    control.send(&[Frame::update(1, RST, 0)]);
+    control.send(&[Frame::window_update(1, Flags::RST, 0)]);
     settle().await;
     let error = stream.write(b"more").await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
@@ -407,8 +410,8 @@ async fn an_early_response_to_a_large_upload_arrives_some_time_before_the_reset(
         let (io, control) = controlled();
         let server = end(io, Role::Server, Config::new().keep_alive(None));
         control.allow(usize::MAX);
-        let upload = |frames| vec![Frame::data(1, 0, &[7; 16_384]); frames];
-        control.send(&[Frame::update(1, SYN, 0)]);
+        let upload = |frames| vec![Frame::data(1, Flags::NONE, &[7; 16_384]); frames];
+        control.send(&[Frame::window_update(1, Flags::SYN, 0)]);
         let mut stream = bounded("accepting", server.session.accept())
             .await
             .unwrap()
@@ -427,15 +430,15 @@ async fn an_early_response_to_a_large_upload_arrives_some_time_before_the_reset(
         let frames = control.frames();
         assert_eq!(payload(&frames), 9);
         assert!(
-            frames.iter().any(|frame| frame.flags & FIN != 0),
+            frames.iter().any(|frame| frame.has(Flags::FIN)),
             "{frames:?}"
         );
         assert!(
-            frames.iter().all(|frame| frame.flags & RST == 0),
+            frames.iter().all(|frame| !frame.has(Flags::RST)),
             "{frames:?}"
         );
         sleep(SECOND).await;
-        assert_eq!(control.frames(), [Frame::update(1, RST, 0)]);
+        assert_eq!(control.frames(), [Frame::window_update(1, Flags::RST, 0)]);
         assert_eq!(server.session.stats().open_streams, 0);
     }
 }

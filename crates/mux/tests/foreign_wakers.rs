@@ -18,7 +18,7 @@ use std::{
 };
 
 use keyway_mux::{Config, Session};
-use support::{Frame, SYN, controlled};
+use support::{Flags, Frame, controlled};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Uses the session whenever a waker of it is cloned, woken or dropped.
@@ -102,7 +102,7 @@ async fn wait_for_everything() {
     polls(&mut driver, true);
     control.allow(1 << 20);
     polls(&mut driver, true);
-    control.send(&[Frame::update(2, SYN, 0), Frame::go_away(0)]);
+    control.send(&[Frame::window_update(2, Flags::SYN, 0), Frame::go_away(0)]);
     polls(&mut driver, false);
     control.end_input(Ok(()));
     polls(&mut driver, false);

@@ -3,7 +3,7 @@
 mod support;
 
 use keyway_mux::{Config, ReuniteError};
-use support::{ACK, End, FIN, Frame, Peer, RST, SYN, bounded, stream, wired_pair};
+use support::{End, Flags, Frame, Peer, bounded, stream, wired_pair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn ends() -> (End, End) {
@@ -70,16 +70,16 @@ async fn a_dropped_read_half_ends_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_write_half_that_was_shut_down_sends_one_fin() {
     let (mut peer, server) = Peer::new(Config::new().keep_alive(None));
-    peer.send(Frame::data(1, SYN, b"hi")).await;
+    peer.send(Frame::data(1, Flags::SYN, b"hi")).await;
     let accepted = bounded("the accept", server.session.accept()).await;
     let (reader, mut writer) = accepted.unwrap().unwrap().into_split();
     writer.write_all(b"x").await.unwrap();
     bounded("the shutdown", writer.shutdown()).await.unwrap();
     drop(writer);
     drop(reader);
-    assert_eq!(peer.receive().await, Frame::data(1, ACK, b"x"));
-    assert_eq!(peer.receive().await, Frame::update(1, FIN, 0));
-    peer.send(Frame::update(1, FIN, 0)).await;
+    assert_eq!(peer.receive().await, Frame::data(1, Flags::ACK, b"x"));
+    assert_eq!(peer.receive().await, Frame::window_update(1, Flags::FIN, 0));
+    peer.send(Frame::window_update(1, Flags::FIN, 0)).await;
     server.session.close();
     assert_eq!(peer.receive().await, Frame::go_away(0));
     assert_eq!(peer.rest().await, []);
@@ -130,7 +130,7 @@ async fn halves_of_two_streams_are_given_back() {
 #[tokio::test(start_paused = true)]
 async fn a_reset_of_the_write_half_fails_the_read_half() {
     let (mut peer, server) = Peer::new(Config::new().keep_alive(None));
-    peer.send(Frame::data(1, SYN, b"hi")).await;
+    peer.send(Frame::data(1, Flags::SYN, b"hi")).await;
     let accepted = bounded("the accept", server.session.accept()).await;
     let (mut reader, mut writer) = accepted.unwrap().unwrap().into_split();
     let reading = tokio::spawn(async move {
@@ -145,9 +145,9 @@ async fn a_reset_of_the_write_half_fails_the_read_half() {
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionAborted);
     loop {
         let frame = peer.receive().await;
-        if frame.flags & RST != 0 {
+        if frame.has(Flags::RST) {
             break;
         }
-        assert_eq!(frame, Frame::update(1, ACK, 0));
+        assert_eq!(frame, Frame::window_update(1, Flags::ACK, 0));
     }
 }

@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use keyway_mux::{Config, SessionError};
-use support::{ACK, DATA, End, FIN, Frame, Peer, SYN, bounded, close, pair, stream};
+use support::{End, Flags, Frame, Kind, Peer, bounded, close, pair, stream};
 use tokio::{io::AsyncWriteExt, task::JoinHandle, time::sleep};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -20,9 +20,9 @@ async fn a_ping_measures_the_round_trip() {
     let (mut peer, server) = Peer::new(Config::new().keep_alive(None));
     assert_eq!(server.session.stats().rtt, None);
     let pinging = ping(&server);
-    assert_eq!(peer.receive().await, Frame::ping(SYN, 0));
+    assert_eq!(peer.receive().await, Frame::ping(Flags::SYN, 0));
     sleep(SECOND).await;
-    peer.send(Frame::ping(ACK, 0)).await;
+    peer.send(Frame::ping(Flags::ACK, 0)).await;
     assert_eq!(bounded("the ping", pinging).await.unwrap().unwrap(), SECOND);
     assert_eq!(server.session.stats().rtt, Some(SECOND));
 }
@@ -31,19 +31,19 @@ async fn a_ping_measures_the_round_trip() {
 async fn pings_at_the_same_time_are_one() {
     let (mut peer, server) = Peer::new(Config::new().keep_alive(None));
     let pings = [ping(&server), ping(&server), ping(&server)];
-    assert_eq!(peer.receive().await, Frame::ping(SYN, 0));
+    assert_eq!(peer.receive().await, Frame::ping(Flags::SYN, 0));
     // The next frame is the next ping.
-    peer.send(Frame::ping(ACK, 0)).await;
+    peer.send(Frame::ping(Flags::ACK, 0)).await;
     for pinging in pings {
         bounded("a ping", pinging).await.unwrap().unwrap();
     }
     let pinging = ping(&server);
-    assert_eq!(peer.receive().await, Frame::ping(SYN, 1));
+    assert_eq!(peer.receive().await, Frame::ping(Flags::SYN, 1));
     // A response to another ping is none.
-    peer.send(Frame::ping(ACK, 0)).await;
+    peer.send(Frame::ping(Flags::ACK, 0)).await;
     sleep(SECOND).await;
     assert!(!pinging.is_finished());
-    peer.send(Frame::ping(ACK, 1)).await;
+    peer.send(Frame::ping(Flags::ACK, 1)).await;
     bounded("the ping", pinging).await.unwrap().unwrap();
 }
 
@@ -54,13 +54,13 @@ async fn a_ping_that_is_cancelled_leaves_nothing() {
         let cancelled = tokio::time::timeout(SECOND, server.session.ping()).await;
         assert!(cancelled.is_err());
     }
-    assert_eq!(peer.receive().await, Frame::ping(SYN, 0));
-    peer.send(Frame::ping(ACK, 0)).await;
+    assert_eq!(peer.receive().await, Frame::ping(Flags::SYN, 0));
+    peer.send(Frame::ping(Flags::ACK, 0)).await;
     let pinging = ping(&server);
     sleep(SECOND).await;
     if !pinging.is_finished() {
-        assert_eq!(peer.receive().await, Frame::ping(SYN, 1));
-        peer.send(Frame::ping(ACK, 1)).await;
+        assert_eq!(peer.receive().await, Frame::ping(Flags::SYN, 1));
+        peer.send(Frame::ping(Flags::ACK, 1)).await;
     }
     bounded("the ping", pinging).await.unwrap().unwrap();
 }
@@ -113,13 +113,16 @@ async fn a_session_is_closing_from_the_first_word_of_either_end() {
 #[tokio::test(start_paused = true)]
 async fn an_end_within_a_frame_has_an_error_of_its_own() {
     let (mut peer, server) = Peer::new(Config::new().keep_alive(None));
-    peer.send(Frame::data(1, SYN, b"hi")).await;
+    peer.send(Frame::data(1, Flags::SYN, b"hi")).await;
     let accepted = bounded("the accept", server.session.accept()).await;
     drop(accepted.unwrap().unwrap());
-    assert_eq!(peer.receive().await, Frame::update(1, ACK | FIN, 0));
-    let mut frame = Frame::data(1, FIN, b"cut");
-    frame.length = 100;
-    assert_eq!(frame.kind, DATA);
+    assert_eq!(
+        peer.receive().await,
+        Frame::window_update(1, Flags::ACK.with(Flags::FIN), 0)
+    );
+    let mut frame = Frame::data(1, Flags::FIN, b"cut");
+    frame.header.length = 100;
+    assert_eq!(frame.header.kind, Kind::Data);
     peer.send(frame).await;
     drop(peer);
     let failed = bounded("the end", server.session.closed()).await;

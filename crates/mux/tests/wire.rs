@@ -11,7 +11,7 @@ use std::{
 };
 
 use keyway_mux::{Config, ProtocolError, Role, SessionError};
-use support::{ACK, FIN, Frame, PING, Peer, RST, SYN, bounded, close, end, stream, wired_pair};
+use support::{Flags, Frame, Kind, Peer, bounded, close, end, stream, wired_pair};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     time::Instant,
@@ -28,15 +28,15 @@ async fn m01_a_handler_that_sleeps_80_seconds_is_acknowledged_in_time() {
         stream
     });
     let start = Instant::now();
-    peer.send(Frame::data(1, SYN, b"question")).await;
-    assert_eq!(peer.receive().await, Frame::update(1, ACK, 0));
+    peer.send(Frame::data(1, Flags::SYN, b"question")).await;
+    assert_eq!(peer.receive().await, Frame::window_update(1, Flags::ACK, 0));
     assert!(
         start.elapsed() <= Duration::from_millis(10),
         "{:?}",
         start.elapsed()
     );
     tokio::time::sleep(Duration::from_secs(81)).await;
-    assert_eq!(peer.receive().await, Frame::data(1, 0, b"done"));
+    assert_eq!(peer.receive().await, Frame::data(1, Flags::NONE, b"done"));
     handler.await.unwrap();
 }
 
@@ -51,19 +51,22 @@ async fn an_answer_acknowledges_and_fin_follows_in_the_same_write() {
         stream.write_all(b"answer").await.unwrap();
         stream.shutdown().await.unwrap();
     });
-    peer.send(Frame::data(1, SYN, b"hi")).await;
-    assert_eq!(peer.receive().await, Frame::data(1, ACK, b"answer"));
-    assert_eq!(peer.receive().await, Frame::update(1, FIN, 0));
+    peer.send(Frame::data(1, Flags::SYN, b"hi")).await;
+    assert_eq!(peer.receive().await, Frame::data(1, Flags::ACK, b"answer"));
+    assert_eq!(peer.receive().await, Frame::window_update(1, Flags::FIN, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn m24_pings_are_sent_and_answered() {
     let (mut peer, _server) = Peer::new(Config::default());
-    peer.send(Frame::ping(SYN, 77)).await;
-    assert_eq!(peer.receive().await, Frame::ping(ACK, 77));
+    peer.send(Frame::ping(Flags::SYN, 77)).await;
+    assert_eq!(peer.receive().await, Frame::ping(Flags::ACK, 77));
     tokio::time::sleep(Duration::from_secs(29)).await;
     let ping = peer.receive().await;
-    assert_eq!((ping.kind, ping.flags), (PING, SYN));
+    assert_eq!(
+        (ping.header.kind, ping.header.flags),
+        (Kind::Ping, Flags::SYN)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,7 +90,7 @@ async fn m24_a_dead_peer_ends_the_session() {
 #[tokio::test(start_paused = true)]
 async fn m15_close_says_go_away_drains_and_closes() {
     let (mut peer, server) = Peer::new(Config::default());
-    peer.send(Frame::data(1, SYN, b"hi")).await;
+    peer.send(Frame::data(1, Flags::SYN, b"hi")).await;
     let mut stream = bounded("the accept", server.session.accept())
         .await
         .unwrap()
@@ -97,11 +100,11 @@ async fn m15_close_says_go_away_drains_and_closes() {
     stream.write_all(b"last").await.unwrap();
     drop(stream);
     assert_eq!(peer.receive().await, Frame::go_away(0));
-    assert_eq!(peer.receive().await, Frame::data(1, ACK, b"last"));
-    assert_eq!(peer.receive().await, Frame::update(1, FIN, 0));
-    peer.send(Frame::data(3, SYN, b"too late")).await;
-    assert_eq!(peer.receive().await, Frame::update(3, RST, 0));
-    peer.send(Frame::update(1, FIN, 0)).await;
+    assert_eq!(peer.receive().await, Frame::data(1, Flags::ACK, b"last"));
+    assert_eq!(peer.receive().await, Frame::window_update(1, Flags::FIN, 0));
+    peer.send(Frame::data(3, Flags::SYN, b"too late")).await;
+    assert_eq!(peer.receive().await, Frame::window_update(3, Flags::RST, 0));
+    peer.send(Frame::window_update(1, Flags::FIN, 0)).await;
     assert_eq!(peer.rest().await, []);
     drop(peer);
     bounded("the close", closing).await.unwrap();
@@ -110,7 +113,7 @@ async fn m15_close_says_go_away_drains_and_closes() {
 #[tokio::test(start_paused = true)]
 async fn m22_close_ends_although_the_peer_says_nothing_and_keeps_the_connection() {
     let (mut peer, server) = Peer::new(Config::default());
-    peer.send(Frame::data(1, SYN, b"hi")).await;
+    peer.send(Frame::data(1, Flags::SYN, b"hi")).await;
     let _stream = bounded("the accept", server.session.accept())
         .await
         .unwrap()
@@ -143,8 +146,8 @@ async fn m22_close_ends_although_the_peer_says_nothing_and_keeps_the_connection(
 #[tokio::test(start_paused = true)]
 async fn m06_m14_a_violation_is_answered_with_its_code_and_ends_only_this_session() {
     let (mut peer, server) = Peer::new(Config::default());
-    let mut frame = Frame::data(1, SYN, b"");
-    frame.length = u32::MAX;
+    let mut frame = Frame::data(1, Flags::SYN, b"");
+    frame.header.length = u32::MAX;
     peer.send(frame).await;
     assert_eq!(peer.rest().await, [Frame::go_away(1)]);
     drop(peer);
@@ -161,7 +164,7 @@ async fn m06_m14_a_violation_is_answered_with_its_code_and_ends_only_this_sessio
 #[tokio::test(start_paused = true)]
 async fn m05_pongs_leave_although_a_stream_is_stuck() {
     let (mut peer, server) = Peer::new(Config::default());
-    peer.send(Frame::update(1, SYN, 0)).await;
+    peer.send(Frame::window_update(1, Flags::SYN, 0)).await;
     let mut stream = bounded("the accept", server.session.accept())
         .await
         .unwrap()
@@ -171,9 +174,10 @@ async fn m05_pongs_leave_although_a_stream_is_stuck() {
     while received < 256 * 1024 {
         received += peer.receive().await.payload.len();
     }
-    peer.send(Frame::ping(SYN, 5)).await;
-    assert_eq!(peer.receive().await, Frame::ping(ACK, 5));
-    peer.send(Frame::update(1, 0, 1 << 20)).await;
+    peer.send(Frame::ping(Flags::SYN, 5)).await;
+    assert_eq!(peer.receive().await, Frame::ping(Flags::ACK, 5));
+    peer.send(Frame::window_update(1, Flags::NONE, 1 << 20))
+        .await;
     while received < 1 << 20 {
         received += peer.receive().await.payload.len();
     }

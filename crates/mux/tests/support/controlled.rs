@@ -10,7 +10,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::Frame;
+use super::{Frame, decode_all};
 
 #[derive(Default)]
 struct State {
@@ -114,7 +114,7 @@ impl Control {
 
     /// The frames that were taken since the last call, which must be complete.
     pub(crate) fn frames(&self) -> Vec<Frame> {
-        Frame::decode_all(&self.taken())
+        decode_all(&self.taken())
     }
 
     /// Whether the session has shut its side of the connection down.

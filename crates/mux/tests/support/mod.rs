@@ -7,7 +7,6 @@
 mod controlled;
 mod peer;
 mod random;
-mod wire;
 
 use std::time::Duration;
 
@@ -18,11 +17,14 @@ use tokio::{
     task::JoinHandle,
 };
 
+pub(crate) use keyway_test_support::wire::{Wire, wire};
+
+pub(crate) use keyway_mux::frame::{Flags, Frame, FrameDecoder, Kind};
+
 pub(crate) use self::{
     controlled::{Control, controlled},
-    peer::{ACK, DATA, FIN, Frame, GO_AWAY, PING, Peer, RST, SYN, WINDOW_UPDATE},
+    peer::{Peer, decode_all},
     random::Random,
-    wire::{Wire, wire},
 };
 
 /// A session whose driver runs in a task.
