@@ -54,8 +54,23 @@ async fn respond(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         .expect("the stream can be shut down");
 }
 
-/// Makes one call as the client.
+/// Makes one call as the client and drops the stream. Its end leaves with the next request; `shutdown` would wait until
+/// it has left alone.
 async fn request(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    exchange(&mut stream).await;
+}
+
+/// Makes one call as the client and shuts the stream down.
+async fn request_and_shut_down(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    exchange(&mut stream).await;
+    stream
+        .shutdown()
+        .await
+        .expect("the stream can be shut down");
+}
+
+/// Sends 64 bytes and reads the response.
+async fn exchange(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     let mut buffer = [7; 64];
     stream.write_all(&buffer).await.expect("the server reads");
     stream
@@ -63,10 +78,6 @@ async fn request(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         .await
         .expect("the server responds");
     assert_eq!(buffer, [7; 64]);
-    stream
-        .shutdown()
-        .await
-        .expect("the stream can be shut down");
 }
 
 /// Serves every stream of a session in a task.

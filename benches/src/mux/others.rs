@@ -7,7 +7,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::spawn_local;
 use tokio_yamux::{Config, Control, Session};
 
-use super::{request, respond};
+use super::{request_and_shut_down, respond};
 use crate::contenders::Contender;
 
 /// The `yamux` crate, as `keyway-yamux-engine` drives it.
@@ -29,7 +29,7 @@ impl Contender for Yamux {
     }
 
     async fn call(&mut self) {
-        request(self.0.open().await.expect("the session is open")).await;
+        request_and_shut_down(self.0.open().await.expect("the session is open")).await;
     }
 }
 
@@ -53,7 +53,7 @@ impl Contender for TokioYamux {
     }
 
     async fn call(&mut self) {
-        request(self.0.open_stream().await.expect("the session is open")).await;
+        request_and_shut_down(self.0.open_stream().await.expect("the session is open")).await;
     }
 }
 
@@ -76,6 +76,6 @@ impl Contender for Dial {
 
     async fn call(&mut self) {
         let stream = UnixStream::connect(self.0.path().join(SOCKET)).await;
-        request(stream.expect("the server listens")).await;
+        request_and_shut_down(stream.expect("the server listens")).await;
     }
 }
