@@ -105,6 +105,10 @@ fn run(command: &Command, output: &File, is_cancelled: &AtomicBool) -> Result<()
             child.wait()?;
             bail!("`{line}` was cancelled");
         }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the command has no runtime, and polls a child"
+        )]
         thread::sleep(POLL);
     };
     if !status.success() {

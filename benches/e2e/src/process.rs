@@ -66,6 +66,10 @@ impl Process {
             if self.child.try_wait()?.is_some() || started.elapsed() > limit {
                 return Err(self.failure(&format!("a daemon is not ready: {error}")));
             }
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the program has no runtime, and polls within a bound"
+            )]
             thread::sleep(POLL_INTERVAL);
         }
     }
@@ -82,6 +86,10 @@ impl Process {
             match self.child.try_wait()? {
                 Some(status) if status.success() => return Ok(()),
                 Some(status) => return Err(self.failure(&format!("a daemon exited with {status}"))),
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "the program has no runtime, and polls within a bound"
+                )]
                 None => thread::sleep(POLL_INTERVAL),
             }
         }

@@ -67,8 +67,10 @@ impl Transfers {
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let portions = PORTIONS / streams.len();
+        #[expect(clippy::disallowed_methods, reason = "one message per round")]
         let (finished, done) = mpsc::unbounded_channel();
         let start = |mut stream: S| {
+            #[expect(clippy::disallowed_methods, reason = "one message per round")]
             let (go, mut turns) = mpsc::unbounded_channel();
             let finished = finished.clone();
             spawn_local(async move {

@@ -109,6 +109,7 @@ async fn connections_that_wait_for_their_peer_are_evicted_in_the_order_of_their_
     let half_body = head("content-length: 5\r\n") + "ab";
     let beginnings = [
         "",
+        #[cfg(feature = "h2c")]
         "PRI * HT",
         answered.as_str(),
         "POST /test",

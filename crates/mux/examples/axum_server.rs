@@ -26,6 +26,10 @@ async fn who(ConnectInfo(info): ConnectInfo<StreamInfo>) -> String {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let (near, far) = UnixStream::pair()?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the example shows the credentials of its own process"
+    )]
     let credentials = far.peer_cred()?;
     let (server, server_driver) = Session::server(far, Config::default());
     let server = server.with_peer(credentials);

@@ -107,6 +107,10 @@ async fn call(mut channel: Channel) -> Result<String, Error> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let (near, far) = UnixStream::pair()?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the example shows the credentials of its own process"
+    )]
     let (near_peer, far_peer) = (near.peer_cred()?, far.peer_cred()?);
     let (left, left_driver) = Session::client(near, Config::default());
     let (right, right_driver) = Session::server(far, Config::default());

@@ -27,9 +27,12 @@ pub(crate) fn take_variable(name: &str) -> Result<Option<OsString>, MultiThreade
         // Without /proc the number is unknown; the documentation of `run` demands a plain `main`.
         Err(_) => {}
     }
+    #[expect(clippy::disallowed_methods, reason = "no other thread exists")]
     // SAFETY: changing the environment is a data race only with another thread that uses it, and this is the only
     // thread of the process.
-    unsafe { std::env::remove_var(OsStr::new(name)) };
+    unsafe {
+        std::env::remove_var(OsStr::new(name));
+    }
     Ok(Some(value))
 }
 

@@ -46,6 +46,10 @@ impl Service {
     /// Does what the behaviour says instead of an answer.
     async fn misbehave(&self, pattern: &str) -> Result<(), Error> {
         match self.player.behaviour {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the plugin is to die without an orderly end"
+            )]
             Behaviour::CrashOnRequest if pattern.ends_with("crash") => std::process::exit(4),
             Behaviour::Slow if pattern.ends_with("slow") => pending().await,
             Behaviour::Fail => Err(Error::internal("backend exploded")),
@@ -65,6 +69,10 @@ impl Service {
             }
             Answer::Failure(failure) => Err(failure.clone().into_error()),
             Answer::FailureForPatterns(failure) if !is_single => Err(failure.clone().into_error()),
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the plugin is to die without an orderly end"
+            )]
             Answer::Exit(status) => std::process::exit((*status).into()),
             Answer::Hold => {
                 if let Some(place) = &self.player.place {

@@ -41,6 +41,7 @@ pub fn eventually_within<T, E: Debug>(
                 "waited {limit:?} for {what}: {last:?}"
             ),
         }
+        #[expect(clippy::disallowed_methods, reason = "the one place where tests poll")]
         thread::sleep(POLL_INTERVAL);
     }
 }

@@ -147,6 +147,10 @@ impl Prompt {
         // The shell's prompt starts on a new line. A closed terminal needs none.
         let _ = self.terminal.write(b"\n");
         self.terminal.restore();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the terminal is restored, the line zeroed, and the process is to end as if by the signal"
+        )]
         process::exit(128 + signal.as_raw());
     }
 }

@@ -32,6 +32,10 @@ pub fn lock_within(file: &File, bound: Duration) -> io::Result<()> {
             break;
         }
         // The kernel offers no wait for a file lock that has a bound and needs neither a thread nor a signal.
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "called where blocking is allowed; the kernel has no lock with a timeout"
+        )]
         std::thread::sleep(pause.min(bound - waited));
     }
     Err(io::Error::new(

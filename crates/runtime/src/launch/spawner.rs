@@ -207,6 +207,10 @@ impl Thread {
     fn finish(mut self) {
         let started = Instant::now();
         while !self.ending.is_empty() && started.elapsed() < FINISH_BOUND {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the spawner's thread has no runtime, and reaps within a bound"
+            )]
             thread::sleep(REAP_INTERVAL);
             self.reap_ended();
         }

@@ -106,6 +106,10 @@ pub(crate) struct PluginTask {
 impl PluginTask {
     /// A plugin as `update` describes it. It is published at once, so that no query comes before it is known.
     pub(crate) fn new(name: PluginName, host: Arc<Host>, update: Update) -> (Self, CommandSender) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "one command per request of the manager, which waits for its reply"
+        )]
         let (sender, commands) = mpsc::unbounded_channel();
         let decision = host.memory.plugin(&name).decision();
         let Update {

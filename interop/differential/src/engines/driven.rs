@@ -71,7 +71,9 @@ pub(crate) struct Driven<S> {
 impl<S: ForeignStream> Driven<S> {
     /// An actor whose task polls `driver`.
     pub(super) fn local(end: End, mut driver: impl Driver<S>) -> Local<Self> {
+        #[expect(clippy::disallowed_methods, reason = "a script has a bound")]
         let (commands, inbox) = mpsc::unbounded_channel();
+        #[expect(clippy::disallowed_methods, reason = "a script has a bound")]
         let (offers, offered) = mpsc::unbounded_channel();
         let (ended, ending) = watch::channel(None);
         let mut orders = Orders {
