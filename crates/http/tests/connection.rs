@@ -167,3 +167,19 @@ async fn a_body_that_stops_arriving_is_an_error_of_the_body() {
     assert!(response.starts_with("HTTP/1.1 499 "), "{response}");
     assert_eq!(started.elapsed(), Duration::from_secs(30));
 }
+
+/// Without the flush that a multiplexer would answer later, nothing of a response is missing.
+#[tokio::test(start_paused = true)]
+async fn a_dropped_stream_carries_the_whole_response() {
+    let large = "x".repeat(100_000);
+    let body = large.clone();
+    let service = tower_fn(move |_| Response::new(Body::full(body.clone())));
+    let limits = Limits::default().drop_delivers(true);
+    let (mut io, ended) = connection(limits, service, oneshot::channel().1);
+    io.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await
+        .expect("taken");
+    let response = read_raw(&mut io).await;
+    assert!(response.ends_with(&large), "{} bytes", response.len());
+    ended.await.expect("no panic").expect("an orderly end");
+}

@@ -245,7 +245,9 @@ impl Connection {
 
 /// Serves the daemon's calls, each on its own stream.
 async fn serve_calls(session: Session, router: PluginRouter) {
-    let config = Limits::default().drain_timeout(DRAIN_TIMEOUT);
+    let config = Limits::default()
+        .drain_timeout(DRAIN_TIMEOUT)
+        .drop_delivers(true);
     serve(
         Listener::new(session),
         |_, _| router.clone(),

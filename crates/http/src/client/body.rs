@@ -1,7 +1,6 @@
 //! [`ExchangeBody`]: the body of a response, and the end of its exchange.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -45,7 +44,7 @@ where
     B: Body<Error: Into<BoxError>> + Unpin,
 {
     /// Makes the response with this head, whose body is still to be read.
-    pub(super) async fn response(
+    pub(super) fn response(
         head: ResponseHead,
         connection: Connection<I, B>,
         accepts_close_delimited: bool,
@@ -60,11 +59,7 @@ where
             then: if can_be_kept { then } else { Then::Close },
         };
         if body.reader.is_complete() {
-            poll_fn(|cx| {
-                body.finish(cx);
-                Poll::Ready(())
-            })
-            .await;
+            body.finish();
         }
         let mut response = http::Response::new(body);
         *response.status_mut() = head.status;
@@ -73,20 +68,17 @@ where
         response
     }
 
-    /// Hands the stream back or closes its write half. A peer that does not take even the close is not waited for,
-    /// because dropping the stream has the same effect.
-    fn finish(&mut self, cx: &mut Context<'_>) {
-        let Some(mut connection) = self.connection.take() else {
+    /// Hands the stream back, or drops it: a drop ends the write half as well, and on a stream of a multiplexer without a
+    /// write of its own.
+    fn finish(&mut self) {
+        let Some(connection) = self.connection.take() else {
             return;
         };
-        match &self.then {
-            Then::Keep(keeper) if connection.writer.is_done() && connection.reader.is_empty() => {
-                keeper.keep(connection.io);
-            }
-            Then::Keep(_) | Then::Close => {
-                // The response is complete, so a failed close changes nothing.
-                let _ = Pin::new(&mut connection.io).poll_shutdown(cx);
-            }
+        if let Then::Keep(keeper) = &self.then
+            && connection.writer.is_done()
+            && connection.reader.is_empty()
+        {
+            keeper.keep(connection.io);
         }
     }
 
@@ -120,7 +112,7 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
         let data = ready!(self.poll_data(cx));
         if self.reader.is_complete() {
-            self.finish(cx);
+            self.finish();
         } else if data.is_err() {
             self.connection = None;
         }

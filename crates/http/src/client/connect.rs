@@ -106,7 +106,12 @@ where
             let exchanged = exchange(io, writer, &method, Expect::Response).await;
             let (head, connection) = exchanged.map_err(|failed| failed.error)?;
             let then = Then::Close;
-            Ok(ExchangeBody::response(head, connection, accepts_close_delimited, then).await)
+            Ok(ExchangeBody::response(
+                head,
+                connection,
+                accepts_close_delimited,
+                then,
+            ))
         })
     }
 }

@@ -218,5 +218,5 @@ where
     I: KeptStream,
     B: Body<Error: Into<BoxError>> + Unpin,
 {
-    ExchangeBody::response(head, connection, false, Then::Keep(idle)).await
+    ExchangeBody::response(head, connection, false, Then::Keep(idle))
 }

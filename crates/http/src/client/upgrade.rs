@@ -62,6 +62,6 @@ where
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(Upgraded::new(connection.reader, connection.io));
     }
-    let response = ExchangeBody::response(head, connection, true, Then::Close).await;
+    let response = ExchangeBody::response(head, connection, true, Then::Close);
     Err(UpgradeError::Refused(Box::new(response)))
 }

@@ -66,7 +66,9 @@ where
                 }
             }
         }
-        self.close().await;
+        if !self.limits.drop_delivers {
+            self.close().await;
+        }
         Ok(None)
     }
 
@@ -128,8 +130,11 @@ where
         let body = pin!(body);
         let plan = Plan::new(&mut parts, &*body, &facts, is_last)?;
         let start = plan.start(&parts.status);
-        self.send(Writer::new(&start, &parts.headers, body, plan.framing))
-            .await?;
+        let mut writer = Writer::new(&start, &parts.headers, body, plan.framing);
+        if self.limits.drop_delivers && matches!(plan.next, Next::Close) {
+            writer = writer.without_flush();
+        }
+        self.send(writer).await?;
         Ok(plan.next)
     }
 

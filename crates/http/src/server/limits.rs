@@ -18,6 +18,7 @@ pub struct Limits {
     pub(super) max_connections: usize,
     pub(super) reserved_connections: usize,
     pub(super) half_closed_clients: bool,
+    pub(super) drop_delivers: bool,
 }
 
 impl Default for Limits {
@@ -33,6 +34,7 @@ impl Default for Limits {
             max_connections: 1024,
             reserved_connections: 64,
             half_closed_clients: false,
+            drop_delivers: false,
         }
     }
 }
@@ -128,6 +130,17 @@ impl Limits {
     #[must_use]
     pub fn half_closed_clients(mut self, are_answered: bool) -> Self {
         self.half_closed_clients = are_answered;
+        self
+    }
+
+    /// Ends a connection behind its last response by dropping the byte stream, without waiting for
+    /// a flush or a shutdown. Default: `false`.
+    ///
+    /// It saves a wake-up for each response on byte streams that deliver what was written when they
+    /// are dropped, as the streams of a multiplexer do.
+    #[must_use]
+    pub fn drop_delivers(mut self, delivers: bool) -> Self {
+        self.drop_delivers = delivers;
         self
     }
 }

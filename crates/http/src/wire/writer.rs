@@ -37,6 +37,8 @@ pub(crate) struct Writer<B: Body> {
     is_broken: bool,
     /// Whether some of what was sent is no longer here.
     is_partial: bool,
+    /// Whether the message is done only when the byte stream was flushed.
+    flushes: bool,
 }
 
 /// How the end of a body is told.
@@ -142,7 +144,15 @@ where
             blocked: false,
             is_broken: false,
             is_partial: false,
+            flushes: true,
         }
+    }
+
+    /// Leaves the flush behind the last byte to what happens to the byte stream afterwards.
+    #[cfg(feature = "server")]
+    pub(crate) fn without_flush(mut self) -> Self {
+        self.flushes = false;
+        self
     }
 
     /// Whether all of the message was sent.
@@ -214,7 +224,10 @@ where
                     }
                 }
                 State::Flush => {
-                    ready!(self.poll_write_all(io, cx))?;
+                    ready!(match self.flushes {
+                        true => self.poll_write_all(io, cx),
+                        false => self.poll_write(io, cx),
+                    })?;
                     self.state = State::Done;
                 }
             }

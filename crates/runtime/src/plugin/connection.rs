@@ -231,7 +231,7 @@ async fn serve_plugin(session: Session, router: Router) {
     let served = serve(
         Listener::new(session),
         |_, _| service.clone(),
-        Limits::default(),
+        Limits::default().drop_delivers(true),
         pending(),
     )
     .await;
