@@ -82,7 +82,13 @@ fn polls_of_future(make: fn(Session) -> Waiting) -> [usize; 2] {
             future.as_mut().poll(cx)
         }
     });
-    let made_anew = polls(|idle| move |cx| make(idle.session.clone()).as_mut().poll(cx));
+    let made_anew = polls(|idle| {
+        move |cx| {
+            // All of it is captured, its peer too.
+            let idle = &idle;
+            make(idle.session.clone()).as_mut().poll(cx)
+        }
+    });
     [kept, made_anew]
 }
 
