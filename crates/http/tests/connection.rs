@@ -168,7 +168,7 @@ async fn a_body_that_stops_arriving_is_an_error_of_the_body() {
     assert_eq!(started.elapsed(), Duration::from_secs(30));
 }
 
-/// Without the flush that a multiplexer would answer later, nothing of a response is missing.
+/// Without the flush that a multiplexer would response later, nothing of a response is missing.
 #[tokio::test(start_paused = true)]
 async fn a_dropped_stream_carries_the_whole_response() {
     let large = "x".repeat(100_000);

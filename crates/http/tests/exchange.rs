@@ -31,7 +31,7 @@ async fn get(script: Vec<Step>) -> Result<(StatusCode, Bytes), ExchangeError> {
 async fn answers_are_the_same_however_they_are_cut() {
     let text = "0123456789".repeat(300);
     let (first, second) = text.split_at(1000);
-    let answers = [
+    let responses = [
         format!("HTTP/1.1 200 OK\r\ncontent-length: 3000\r\n\r\n{text}"),
         format!(
             "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 3000\r\n\r\n{text}"
@@ -42,14 +42,14 @@ async fn answers_are_the_same_however_they_are_cut() {
         ),
         format!("HTTP/1.0 200 OK\r\n\r\n{text}"),
     ];
-    for answer in answers {
+    for response in responses {
         for size in [1, 2, 3, 7, 100, 1023, 1024, 1025, 2048, 5000] {
-            let send = Step::SendInPieces(answer.clone().into_bytes(), size);
+            let send = Step::SendInPieces(response.clone().into_bytes(), size);
             let (status, body) = get(vec![Step::Request, send, Step::Close])
                 .await
-                .expect("the answer is complete");
+                .expect("the response is complete");
             assert_eq!(status, StatusCode::OK);
-            assert_eq!(body, text, "{size}: {}", &answer[..60]);
+            assert_eq!(body, text, "{size}: {}", &response[..60]);
         }
     }
 }
@@ -58,10 +58,10 @@ async fn answers_are_the_same_however_they_are_cut() {
 async fn a_large_body_with_a_length_is_read_in_blocks() {
     let body = vec![b'x'; 3 * 1024 * 1024 + 17];
     let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
-    let answer = [head.as_bytes(), &body].concat();
-    let (_, read) = get(vec![Step::Request, Step::Send(answer), Step::Closed])
+    let response = [head.as_bytes(), &body].concat();
+    let (_, read) = get(vec![Step::Request, Step::Send(response), Step::Closed])
         .await
-        .expect("the answer is complete");
+        .expect("the response is complete");
     assert!(read == body, "{} bytes", read.len());
 }
 
@@ -69,8 +69,8 @@ async fn a_large_body_with_a_length_is_read_in_blocks() {
 #[tokio::test]
 async fn a_body_that_ends_with_its_stream_is_refused_unless_accepted() {
     for version in ["1.0", "1.1"] {
-        let answer = format!("HTTP/{version} 203 x\r\nx-one: 1\r\n\r\nabc").into_bytes();
-        let script = vec![Step::Request, Step::Send(answer), Step::Close];
+        let response = format!("HTTP/{version} 203 x\r\nx-one: 1\r\n\r\nabc").into_bytes();
+        let script = vec![Step::Request, Step::Send(response), Step::Close];
         let (status, body) = get(script.clone()).await.expect("it is accepted");
         assert_eq!((status.as_u16(), body.as_ref()), (203, b"abc".as_slice()));
         let mut exchange = Exchange::new(Scripted::new(script));
@@ -106,9 +106,9 @@ async fn a_body_that_ends_with_a_broken_stream_is_never_complete() {
         }
     }
 
-    let answer = b"HTTP/1.1 200 OK\r\n\r\nabc".as_slice();
+    let response = b"HTTP/1.1 200 OK\r\n\r\nabc".as_slice();
     let connect = tower::service_fn(move |_: http::Uri| async move {
-        Ok::<_, Infallible>(tokio::io::join(Reset(answer), tokio::io::sink()))
+        Ok::<_, Infallible>(tokio::io::join(Reset(response), tokio::io::sink()))
     });
     let mut exchange = Exchange::new(connect).accept_close_delimited(true);
     let request = Request::get("http://x/").body(Body::empty());
@@ -120,8 +120,8 @@ async fn a_body_that_ends_with_a_broken_stream_is_never_complete() {
 /// HTTP/1.0 has no transfer codings, so such a message was put together by two parties.
 #[tokio::test]
 async fn a_response_of_http_1_0_has_no_transfer_coding() {
-    let answer = b"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_vec();
-    let refused = get(vec![Step::Request, Step::Send(answer), Step::Close]).await;
+    let response = b"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_vec();
+    let refused = get(vec![Step::Request, Step::Send(response), Step::Close]).await;
     assert!(
         matches!(refused, Err(ExchangeError::Malformed { .. })),
         "{refused:?}"
@@ -130,8 +130,8 @@ async fn a_response_of_http_1_0_has_no_transfer_coding() {
 
 #[tokio::test]
 async fn switching_protocols_is_refused() {
-    let answer = b"HTTP/1.1 101 x\r\nupgrade: websocket\r\n\r\n".to_vec();
-    let refused = get(vec![Step::Request, Step::Send(answer), Step::Hang]).await;
+    let response = b"HTTP/1.1 101 x\r\nupgrade: websocket\r\n\r\n".to_vec();
+    let refused = get(vec![Step::Request, Step::Send(response), Step::Hang]).await;
     assert!(
         matches!(refused, Err(ExchangeError::Malformed { .. })),
         "{refused:?}"
@@ -143,13 +143,13 @@ async fn switching_protocols_is_refused() {
 async fn interim_answers_are_passed_over_as_long_as_they_are_few() {
     let last = "HTTP/1.1 204 No Content\r\n\r\n";
     for (interim, is_answer) in [(100, true), (101, false)] {
-        let answer = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(interim) + last;
-        for size in [7, answer.len()] {
-            let send = Step::SendInPieces(answer.clone().into_bytes(), size);
+        let response = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(interim) + last;
+        for size in [7, response.len()] {
+            let send = Step::SendInPieces(response.clone().into_bytes(), size);
             let read = match is_answer {
                 true => get(vec![Step::Request, send, Step::Closed]).await,
                 false => {
-                    let send = Step::Send(answer.clone().into_bytes());
+                    let send = Step::Send(response.clone().into_bytes());
                     get(vec![Step::Request, send, Step::Hang]).await
                 }
             };
@@ -167,11 +167,11 @@ async fn the_head_is_what_http_asks_for() {
          content-type: application/proto\r\nconnect-protocol-version: 1\r\n\
          content-length: 4\r\n\r\n\x0a\x02hi"
     );
-    let answer = b"HTTP/1.1 404 x\r\ncontent-length: 0\r\n\r\n".to_vec();
+    let response = b"HTTP/1.1 404 x\r\ncontent-length: 0\r\n\r\n".to_vec();
     let script = vec![
         Step::Expect(expected.into_bytes()),
         Step::StillOpen,
-        Step::Send(answer),
+        Step::Send(response),
         Step::Closed,
     ];
     let scripted = Scripted::new(script);
@@ -216,10 +216,10 @@ async fn a_body_without_a_length_is_sent_in_chunks() {
         b"PUT / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n\
         3\r\nabc\r\n10\r\n0123456789abcdef\r\n0\r\n\r\n";
     for capacity in [1, 2, 3, 5, 16, 4096] {
-        let answer = b"HTTP/1.1 204 x\r\n\r\n".to_vec();
+        let response = b"HTTP/1.1 204 x\r\n\r\n".to_vec();
         let script = vec![
             Step::Expect(EXPECTED.to_vec()),
-            Step::Send(answer),
+            Step::Send(response),
             Step::Closed,
         ];
         let scripted = Scripted::new(script).with_capacity(capacity);
@@ -228,7 +228,7 @@ async fn a_body_without_a_length_is_sent_in_chunks() {
         let request = Request::put("http://x/")
             .body(body)
             .expect("a valid request");
-        let response = exchange.call(request).await.expect("the server answers");
+        let response = exchange.call(request).await.expect("the server responds");
         assert_eq!(response.status(), StatusCode::NO_CONTENT);
         scripted.finished().await;
     }
@@ -237,8 +237,8 @@ async fn a_body_without_a_length_is_sent_in_chunks() {
 #[tokio::test]
 async fn a_large_request_passes_a_narrow_pipe() {
     for capacity in [64, 1000, 64 * 1024] {
-        let answer = b"HTTP/1.1 404 x\r\ncontent-length: 0\r\n\r\n".to_vec();
-        let script = vec![Step::Request, Step::Send(answer), Step::Closed];
+        let response = b"HTTP/1.1 404 x\r\ncontent-length: 0\r\n\r\n".to_vec();
+        let script = vec![Step::Request, Step::Send(response), Step::Closed];
         let scripted = Scripted::new(script).with_capacity(capacity);
         let client = Client::new(Exchange::new(scripted.clone()));
         let text = "x".repeat(100_000);

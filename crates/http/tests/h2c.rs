@@ -93,7 +93,7 @@ async fn half_a_preface_is_half_a_head() {
     assert_eq!(started.elapsed(), 10 * SECOND);
 }
 
-/// It answers pings and so is alive, but takes no byte of the response.
+/// It responds to pings and so is alive, but takes no byte of the response.
 #[tokio::test(start_paused = true)]
 async fn a_peer_without_a_window_is_disconnected() {
     let (io, served) = served();

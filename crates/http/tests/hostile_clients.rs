@@ -16,25 +16,29 @@ fn memory() -> Memory {
     Memory::new(router(&Alive::default()).max_message_size(1000))
 }
 
-fn status(answer: &str) -> &str {
-    answer.split("\r\n").next().unwrap_or_default()
+fn status(response: &str) -> &str {
+    response.split("\r\n").next().unwrap_or_default()
 }
 
-fn body(answer: &str) -> &str {
-    answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
+fn body(response: &str) -> &str {
+    response.split_once("\r\n\r\n").map_or("", |(_, body)| body)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_arrive_is_answered_and_given_up() {
     let router = router(&Alive::default()).read_timeout(Duration::from_secs(3));
     let started = Instant::now();
-    let answer = raw(
+    let response = raw(
         &Memory::new(router),
         &[head("content-length: 10\r\n").as_bytes(), b"ab"],
     )
     .await;
-    assert_eq!(status(&answer), "HTTP/1.1 504 Gateway Timeout", "{answer}");
-    assert!(answer.contains("deadline_exceeded"), "{answer}");
+    assert_eq!(
+        status(&response),
+        "HTTP/1.1 504 Gateway Timeout",
+        "{response}"
+    );
+    assert!(response.contains("deadline_exceeded"), "{response}");
     assert!(
         started.elapsed() < Duration::from_secs(7),
         "{:?}",
@@ -67,15 +71,19 @@ async fn a_message_over_the_limit_is_refused_however_it_comes() {
     let cases: [(&str, &[u8]); 3] = [
         ("content-length: 2000\r\n", &long),
         ("transfer-encoding: chunked\r\n", &chunked),
-        // Announced only: nobody waits for a terabyte.
+        // Announced only: no call waits for a terabyte.
         ("content-length: 1000000000000\r\n", b"a"),
     ];
     for (lines, sent) in cases {
-        let answer = raw(&memory(), &[head(lines).as_bytes(), sent]).await;
-        assert_eq!(status(&answer), "HTTP/1.1 429 Too Many Requests", "{lines}");
+        let response = raw(&memory(), &[head(lines).as_bytes(), sent]).await;
+        assert_eq!(
+            status(&response),
+            "HTTP/1.1 429 Too Many Requests",
+            "{lines}"
+        );
         assert!(
-            body(&answer).contains("larger than configured max 1000"),
-            "{answer}"
+            body(&response).contains("larger than configured max 1000"),
+            "{response}"
         );
     }
 }
@@ -89,8 +97,8 @@ async fn a_client_that_sent_far_too_much_sees_why() {
     for part in [head.as_bytes(), &long] {
         io.write_all(part).await.expect("the server reads");
     }
-    let answer = read_raw(&mut io).await;
-    assert_eq!(status(&answer), "HTTP/1.1 429 Too Many Requests");
+    let response = read_raw(&mut io).await;
+    assert_eq!(status(&response), "HTTP/1.1 429 Too Many Requests");
 }
 
 #[tokio::test(start_paused = true)]
@@ -126,16 +134,16 @@ async fn a_zip_bomb_is_refused() {
         "content-encoding: gzip\r\ncontent-length: {}\r\nconnection: close\r\n",
         bomb.len()
     );
-    let answer = raw(&memory(), &[head(&lines).as_bytes(), &bomb]).await;
-    assert_eq!(status(&answer), "HTTP/1.1 429 Too Many Requests");
+    let response = raw(&memory(), &[head(&lines).as_bytes(), &bomb]).await;
+    assert_eq!(status(&response), "HTTP/1.1 429 Too Many Requests");
 }
 
 #[tokio::test]
 async fn damaged_gzip_is_an_invalid_argument() {
     let lines = "content-encoding: gzip\r\ncontent-length: 3\r\nconnection: close\r\n";
-    let answer = raw(&memory(), &[head(lines).as_bytes(), b"\x1f\x8b\x08"]).await;
-    assert_eq!(status(&answer), "HTTP/1.1 400 Bad Request");
-    assert!(body(&answer).contains("invalid_argument"), "{answer}");
+    let response = raw(&memory(), &[head(lines).as_bytes(), b"\x1f\x8b\x08"]).await;
+    assert_eq!(status(&response), "HTTP/1.1 400 Bad Request");
+    assert!(body(&response).contains("invalid_argument"), "{response}");
 }
 
 #[tokio::test]
@@ -143,9 +151,9 @@ async fn a_head_without_end_is_refused() {
     let field = format!("x-a: {}\r\n", "a".repeat(100_000));
     let many = "x-a: a\r\n".repeat(101);
     for lines in [field, many] {
-        let answer = raw(&memory(), &[head(&lines).as_bytes()]).await;
+        let response = raw(&memory(), &[head(&lines).as_bytes()]).await;
         assert_eq!(
-            status(&answer),
+            status(&response),
             "HTTP/1.1 431 Request Header Fields Too Large"
         );
     }
@@ -168,13 +176,17 @@ async fn ambiguous_lengths_are_refused() {
     ];
     for lines in cases {
         let smuggled = "0\r\n\r\nPOST /test.Echo/Panic HTTP/1.1\r\nhost: x\r\n\r\n";
-        let answer = raw(&memory(), &[head(lines).as_bytes(), smuggled.as_bytes()]).await;
+        let response = raw(&memory(), &[head(lines).as_bytes(), smuggled.as_bytes()]).await;
         assert_eq!(
-            status(&answer),
+            status(&response),
             "HTTP/1.1 400 Bad Request",
-            "{lines:?}: {answer}"
+            "{lines:?}: {response}"
         );
-        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{lines:?}: {answer}");
+        assert_eq!(
+            response.matches("HTTP/1.1").count(),
+            1,
+            "{lines:?}: {response}"
+        );
     }
 }
 
@@ -183,9 +195,9 @@ async fn ambiguous_lengths_are_refused() {
 async fn two_kinds_of_length_end_the_connection() {
     let lines = "content-length: 5\r\ntransfer-encoding: chunked\r\n";
     let smuggled = "0\r\n\r\nPOST /test.Echo/Panic HTTP/1.1\r\nhost: x\r\n\r\n";
-    let answer = raw(&memory(), &[head(lines).as_bytes(), smuggled.as_bytes()]).await;
-    assert!(answer.contains("connection: close"), "{answer}");
-    assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+    let response = raw(&memory(), &[head(lines).as_bytes(), smuggled.as_bytes()]).await;
+    assert!(response.contains("connection: close"), "{response}");
+    assert_eq!(response.matches("HTTP/1.1").count(), 1, "{response}");
 }
 
 /// What stands before `chunked` is ignored by some, and taken for the whole by others.
@@ -200,22 +212,26 @@ async fn a_second_transfer_coding_is_refused() {
         "transfer-encoding: identity\r\ntransfer-encoding: chunked\r\n",
     ];
     for lines in cases {
-        let answer = raw(&memory(), &[head(lines).as_bytes(), smuggled.as_bytes()]).await;
-        assert_eq!(status(&answer), "HTTP/1.1 400 Bad Request", "{lines:?}");
-        assert!(answer.contains("connection: close"), "{answer}");
-        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{lines:?}: {answer}");
+        let response = raw(&memory(), &[head(lines).as_bytes(), smuggled.as_bytes()]).await;
+        assert_eq!(status(&response), "HTTP/1.1 400 Bad Request", "{lines:?}");
+        assert!(response.contains("connection: close"), "{response}");
+        assert_eq!(
+            response.matches("HTTP/1.1").count(),
+            1,
+            "{lines:?}: {response}"
+        );
     }
     let end = b"0\r\n\r\n".as_slice();
     for lines in [
         "transfer-encoding: chunked\r\n",
         "Transfer-Encoding: \tCHUNKED \r\n",
     ] {
-        let answer = raw(&memory(), &[head(lines).as_bytes(), end]).await;
-        assert_eq!(status(&answer), "HTTP/1.1 200 OK", "{lines:?}");
+        let response = raw(&memory(), &[head(lines).as_bytes(), end]).await;
+        assert_eq!(status(&response), "HTTP/1.1 200 OK", "{lines:?}");
     }
 }
 
-/// A client that is still sending does not see an answer in front of the end of its connection.
+/// A client that is still sending does not see an response in front of the end of its connection.
 #[tokio::test(start_paused = true)]
 async fn a_large_request_to_nowhere_is_read_and_refused() {
     let long = vec![b'a'; 200_000];
@@ -226,12 +242,12 @@ async fn a_large_request_to_nowhere_is_read_and_refused() {
     for part in [first.as_bytes(), &long, next.as_bytes()] {
         io.write_all(part).await.expect("the server reads");
     }
-    let answer = read_raw(&mut io).await;
-    assert_eq!(status(&answer), "HTTP/1.1 404 Not Found", "{answer}");
-    assert!(answer.contains("HTTP/1.1 200 OK"), "{answer}");
+    let response = read_raw(&mut io).await;
+    assert_eq!(status(&response), "HTTP/1.1 404 Not Found", "{response}");
+    assert!(response.contains("HTTP/1.1 200 OK"), "{response}");
 }
 
-/// It asked whether to send, so it is not told to.
+/// It waits for `100 Continue`, which is not sent.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_asks_first_is_refused_without_its_body() {
     for (path, expected) in [
@@ -240,12 +256,16 @@ async fn a_client_that_asks_first_is_refused_without_its_body() {
     ] {
         let lines = "expect: 100-continue\r\ncontent-length: 9\r\nconnect-timeout-ms: x\r\n";
         let started = Instant::now();
-        let answer = raw(
+        let response = raw(
             &memory(),
             &[head(lines).replace("Echo/Echo", path).as_bytes()],
         )
         .await;
-        assert_eq!(status(&answer), format!("HTTP/1.1 {expected}"), "{answer}");
+        assert_eq!(
+            status(&response),
+            format!("HTTP/1.1 {expected}"),
+            "{response}"
+        );
         assert_eq!(started.elapsed().as_secs(), 0, "the connection is closed");
     }
 }
@@ -269,9 +289,9 @@ async fn broken_chunks_reach_no_handler() {
             .await
             .expect("the server reads");
         io.shutdown().await.expect("the server reads");
-        let answer = read_raw(&mut io).await;
+        let response = read_raw(&mut io).await;
         let expected = format!("HTTP/1.1 {expected} ");
-        assert!(answer.starts_with(&expected), "{chunk:?}: {answer}");
+        assert!(response.starts_with(&expected), "{chunk:?}: {response}");
     }
 }
 
@@ -291,16 +311,16 @@ async fn chunks_that_could_be_cut_in_two_ways_reach_no_handler() {
     for chunks in cases {
         let head = head("transfer-encoding: chunked\r\n");
         let smuggled = "POST /test.Echo/Panic HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
-        let answer = raw(
+        let response = raw(
             &memory(),
             &[head.as_bytes(), chunks.as_bytes(), smuggled.as_bytes()],
         )
         .await;
         let shown = &chunks[..chunks.len().min(40)];
-        assert!(!answer.contains("HTTP/1.1 200"), "{shown:?}: {answer}");
+        assert!(!response.contains("HTTP/1.1 200"), "{shown:?}: {response}");
         assert!(
-            answer.matches("HTTP/1.1").count() <= 1,
-            "{shown:?}: {answer}"
+            response.matches("HTTP/1.1").count() <= 1,
+            "{shown:?}: {response}"
         );
     }
     // What is allowed is read, and what follows is another request.
@@ -308,8 +328,8 @@ async fn chunks_that_could_be_cut_in_two_ways_reach_no_handler() {
     let next = head("content-length: 0\r\n");
     let head = head("transfer-encoding: chunked\r\n");
     let pieces = [head.as_bytes(), extended.as_bytes(), next.as_bytes()];
-    let answer = raw(&memory(), &pieces).await;
-    assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2, "{answer}");
+    let response = raw(&memory(), &pieces).await;
+    assert_eq!(response.matches("HTTP/1.1 200 OK").count(), 2, "{response}");
 }
 
 /// Lines may end in a lone LF (RFC 9112, 2.2), so both ends of a request must be seen where the
@@ -326,10 +346,10 @@ async fn lone_line_feeds_smuggle_nothing() {
             "POST /test.Echo/Echo HTTP/1.1\r\nhost: x\ncontent-type: application/proto\r\ncontent-length: {length}\r\n\n"
         ),
     ] {
-        let answer = raw(&memory(), &[format!("{head}{inner}").as_bytes()]).await;
-        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+        let response = raw(&memory(), &[format!("{head}{inner}").as_bytes()]).await;
+        assert_eq!(response.matches("HTTP/1.1").count(), 1, "{response}");
         // The inner request is an invalid message, and no more.
-        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        assert!(response.starts_with("HTTP/1.1 400"), "{response}");
     }
 }
 
@@ -341,8 +361,8 @@ async fn a_truncated_body_reaches_no_handler() {
         .expect("the server reads");
     io.write_all(b"\x0a\x03ab").await.expect("the server reads");
     io.shutdown().await.expect("the server reads");
-    let answer = read_raw(&mut io).await;
-    assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let response = read_raw(&mut io).await;
+    assert!(!response.starts_with("HTTP/1.1 200"), "{response}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -355,13 +375,16 @@ async fn garbage_ends_the_connection_and_not_the_server() {
         b"GET /\r\n\r\n",
         &[0; 4096],
     ] {
-        let answer = raw(&memory, &[garbage]).await;
-        assert!(!answer.starts_with("HTTP/1.1 200"), "{garbage:?}: {answer}");
+        let response = raw(&memory, &[garbage]).await;
+        assert!(
+            !response.starts_with("HTTP/1.1 200"),
+            "{garbage:?}: {response}"
+        );
     }
-    let answer = raw(
+    let response = raw(
         &memory,
         &[head("content-length: 0\r\nconnection: close\r\n").as_bytes()],
     )
     .await;
-    assert_eq!(status(&answer), "HTTP/1.1 200 OK");
+    assert_eq!(status(&response), "HTTP/1.1 200 OK");
 }

@@ -23,10 +23,14 @@ async fn call(script: Vec<Step>) -> Result<Text, Error> {
         .into_message())
 }
 
-async fn failure(answer: impl Into<Vec<u8>>) -> Error {
-    call(vec![Step::Request, Step::Send(answer.into()), Step::Close])
-        .await
-        .expect_err("the answer is no success")
+async fn failure(response: impl Into<Vec<u8>>) -> Error {
+    call(vec![
+        Step::Request,
+        Step::Send(response.into()),
+        Step::Close,
+    ])
+    .await
+    .expect_err("the response is no success")
 }
 
 fn ok(lines: &str, body: &[u8]) -> Vec<u8> {
@@ -44,7 +48,7 @@ async fn silence_ends_at_the_deadline() {
             Step::Hang,
         ],
     ] {
-        let error = call(script).await.expect_err("nobody answers");
+        let error = call(script).await.expect_err("no response");
         assert_eq!(error.code(), Code::DeadlineExceeded, "{error}");
     }
 }
@@ -52,7 +56,7 @@ async fn silence_ends_at_the_deadline() {
 #[tokio::test]
 async fn a_connection_that_ends_is_unavailable_and_says_why() {
     for script in [vec![Step::Close], vec![Step::Request, Step::Close]] {
-        let error = call(script).await.expect_err("nobody answers");
+        let error = call(script).await.expect_err("no response");
         assert_eq!(error.code(), Code::Unavailable, "{error}");
         assert!(error.cause::<ExchangeError>().is_some(), "{error:?}");
     }
@@ -62,20 +66,20 @@ async fn a_connection_that_ends_is_unavailable_and_says_why() {
 async fn answers_that_are_not_http_are_unavailable() {
     let long_head = format!("HTTP/1.1 200 OK\r\nx: {}\r\n", "a".repeat(200_000));
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: a\r\n".repeat(101));
-    for answer in [
+    for response in [
         "\0\0\0\0",
         "HTTP/1.1 abc\r\n\r\n",
         "220 smtp\r\n",
         &long_head,
         &many,
     ] {
-        assert_eq!(failure(answer).await.code(), Code::Unavailable);
+        assert_eq!(failure(response).await.code(), Code::Unavailable);
     }
 }
 
 #[tokio::test]
 async fn truncated_answers_are_unavailable() {
-    let answers = [
+    let responses = [
         // It may be the beginning of another.
         ok("", b"\x0a\x02hi"),
         ok("content-length: 10\r\n", b"abc"),
@@ -83,13 +87,13 @@ async fn truncated_answers_are_unavailable() {
         ok("transfer-encoding: chunked\r\n", b"2\r\nab\r\n"),
         b"HTTP/1.1 200 OK\r\ncontent-ty".to_vec(),
     ];
-    for answer in answers {
-        let error = failure(answer.clone()).await;
+    for response in responses {
+        let error = failure(response.clone()).await;
         assert_eq!(
             error.code(),
             Code::Unavailable,
             "{}",
-            String::from_utf8_lossy(&answer)
+            String::from_utf8_lossy(&response)
         );
     }
 }
@@ -107,14 +111,14 @@ async fn answers_over_the_limit_are_refused() {
         "content-encoding: gzip\r\ncontent-length: {}\r\n",
         bomb.len()
     );
-    let answers = [
+    let responses = [
         ok("content-length: 2000\r\n", &long),
         ok("content-length: 99999999999\r\n", b"a"),
         ok("transfer-encoding: chunked\r\n", &chunked),
         ok(&bomb_lines, &bomb),
     ];
-    for answer in answers {
-        assert_eq!(failure(answer).await.code(), Code::ResourceExhausted);
+    for response in responses {
+        assert_eq!(failure(response).await.code(), Code::ResourceExhausted);
     }
 }
 
@@ -150,7 +154,7 @@ async fn a_message_that_does_not_decode_is_internal_and_does_not_quote_it() {
 #[tokio::test]
 async fn statuses_outside_the_tables_are_unknown() {
     for status in [102, 204, 299, 302, 599, 800, 999] {
-        // 102 is followed by the real answer, which never comes.
+        // 102 is followed by the real response, which never comes.
         let error = failure(format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n")).await;
         let expected = if status == 102 {
             Code::Unavailable
@@ -197,10 +201,10 @@ async fn the_write_side_closes_after_the_answer_and_only_then() {
             Step::Closed,
         ]);
         let client = Client::new(Exchange::new(scripted.clone()));
-        let answer = client
+        let response = client
             .unary::<Text, Text>(&ECHO, Text::default().into())
             .await;
-        assert!(answer.is_ok(), "{answer:?}");
+        assert!(response.is_ok(), "{response:?}");
         scripted.finished().await;
     }
     let error = "HTTP/1.1 500 x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";

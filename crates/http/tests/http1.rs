@@ -12,10 +12,10 @@ use tokio::sync::oneshot;
 use support::{Alive, HANG, Memory, Text, connection, head, router};
 
 /// Everything that comes back for these bytes, sent in pieces that arrive one after the other.
-async fn answer(pieces: &[&[u8]]) -> String {
+async fn response(pieces: &[&[u8]]) -> String {
     let mut io = Memory::new(router(&Alive::default()).max_message_size(1000)).open();
     for piece in pieces {
-        // A server may stop reading in the middle; then its answer is what counts.
+        // A server may stop reading in the middle; then its response is what counts.
         let _ = io.write_all(piece).await;
         for _ in 0..4 {
             tokio::task::yield_now().await;
@@ -81,16 +81,16 @@ fn requests() -> Vec<Vec<u8>> {
 async fn the_pieces_in_which_a_request_arrives_do_not_matter() {
     for request in requests() {
         let shown = String::from_utf8_lossy(&request);
-        let whole = answer(&[&request]).await;
+        let whole = response(&[&request]).await;
         for cut in [1, request.len() / 2, request.len() - 1] {
             let (front, rest) = request.split_at(cut);
-            assert_eq!(answer(&[front, rest]).await, whole, "{shown:?} at {cut}");
+            assert_eq!(response(&[front, rest]).await, whole, "{shown:?} at {cut}");
         }
         // The same again behind another request.
         let before = post("", b"");
         let (front, rest) = before.split_at(10);
-        let both = answer(&[front, rest, &request]).await;
-        let first = answer(&[front, rest]).await;
+        let both = response(&[front, rest, &request]).await;
+        let first = response(&[front, rest]).await;
         assert_eq!(both, format!("{first}{whole}"), "{shown:?}");
     }
 }
@@ -98,21 +98,25 @@ async fn the_pieces_in_which_a_request_arrives_do_not_matter() {
 #[tokio::test(start_paused = true)]
 async fn a_request_behind_another_is_answered_as_if_it_were_the_first() {
     let first = post("x-one: 1\r\n", b"\n\x05hello");
-    let alone = answer(&[&first]).await;
+    let alone = response(&[&first]).await;
     assert!(alone.starts_with("HTTP/1.1 200 OK\r\n"), "{alone}");
     for request in requests() {
         let shown = String::from_utf8_lossy(&request);
-        let expected = format!("{alone}{}", answer(&[&request]).await);
+        let expected = format!("{alone}{}", response(&[&request]).await);
         let pipelined = [first.as_slice(), &request].concat();
-        assert_eq!(answer(&[&pipelined]).await, expected, "{shown:?}, at once");
         assert_eq!(
-            answer(&[&first, &request]).await,
+            response(&[&pipelined]).await,
+            expected,
+            "{shown:?}, at once"
+        );
+        assert_eq!(
+            response(&[&first, &request]).await,
             expected,
             "{shown:?}, later"
         );
         let (front, rest) = request.split_at(request.len() / 2);
         assert_eq!(
-            answer(&[&first, front, rest]).await,
+            response(&[&first, front, rest]).await,
             expected,
             "{shown:?}, in pieces"
         );
@@ -163,10 +167,10 @@ async fn shutdown_lets_a_request_finish_and_takes_no_other() {
     io.write_all(&request.into_bytes())
         .await
         .expect("still open");
-    let answer = support::read_raw(&mut io).await;
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
-    assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+    let response = support::read_raw(&mut io).await;
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+    assert!(response.contains("\r\nconnection: close\r\n"), "{response}");
+    assert_eq!(response.matches("HTTP/1.1").count(), 1, "{response}");
     ended.await.expect("no panic").expect("an orderly end");
 }
 
@@ -180,7 +184,9 @@ async fn shutdown_ends_an_idle_connection_at_once() {
                 .await
                 .expect("the server reads");
             let mut first = [0; 15];
-            io.read_exact(&mut first).await.expect("the server answers");
+            io.read_exact(&mut first)
+                .await
+                .expect("the server responds");
         }
         let started = tokio::time::Instant::now();
         stop.send(()).expect("the connection is there");
@@ -212,7 +218,7 @@ async fn a_body_is_sent_in_the_framing_that_its_length_and_status_ask_for() {
     });
     for path in ["/chunks", "/none", "/close", "/other"] {
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         for cut in [request.len(), 10] {
             let (_stop, stopped) = oneshot::channel();
             let (mut io, _ended) = connection(Limits::default(), service.clone(), stopped);
@@ -222,9 +228,9 @@ async fn a_body_is_sent_in_the_framing_that_its_length_and_status_ask_for() {
                     .expect("the server reads");
                 tokio::task::yield_now().await;
             }
-            answers.push(support::read_raw(&mut io).await);
+            responses.push(support::read_raw(&mut io).await);
         }
-        assert_eq!(answers[0], answers[1]);
+        assert_eq!(responses[0], responses[1]);
     }
 }
 

@@ -28,7 +28,7 @@ enum Step {
     Read,
     /// Waits until the client has seen its last response, then closes.
     CloseWhenIdle,
-    /// Sends bytes that nothing asked for.
+    /// Sends bytes without a request.
     Send(&'static str),
     /// Takes no part of the next request: every write of the client fails.
     RefuseWrites,
@@ -114,7 +114,7 @@ impl Service<Uri> for Server {
     }
 }
 
-/// A stream that can be told to fail when it is used again, before it takes a byte.
+/// A stream that fails, if it is set to, when it is used again, before it takes a byte.
 struct Kept {
     io: UnixStream,
     written: usize,

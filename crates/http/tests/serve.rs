@@ -71,9 +71,11 @@ fn request(method: &str) -> String {
     head("content-length: 0\r\n").replace("Echo/Echo", method)
 }
 
-async fn answer(io: &mut DuplexStream) -> String {
+async fn response(io: &mut DuplexStream) -> String {
     let mut start = [0; 12];
-    io.read_exact(&mut start).await.expect("the server answers");
+    io.read_exact(&mut start)
+        .await
+        .expect("the server responds");
     String::from_utf8_lossy(&start).into_owned()
 }
 
@@ -82,11 +84,11 @@ async fn at_the_limit_a_connection_takes_the_place_of_a_silent_one() {
     let server = Server::start(Limits::default().max_connections(2));
     let started = Instant::now();
     let mut kept = server.open(&request("Echo/Echo")).await;
-    assert_eq!(answer(&mut kept).await, "HTTP/1.1 200");
+    assert_eq!(response(&mut kept).await, "HTTP/1.1 200");
     let mut silent = server.open("").await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let mut other = server.open(&request("Echo/Echo")).await;
-    assert_eq!(answer(&mut other).await, "HTTP/1.1 200");
+    assert_eq!(response(&mut other).await, "HTTP/1.1 200");
     assert_eq!(read_raw(&mut silent).await, "");
     assert_eq!(started.elapsed(), Duration::from_secs(1));
     for io in [&mut kept, &mut other] {
@@ -120,7 +122,7 @@ async fn connections_that_wait_for_their_peer_are_evicted_in_the_order_of_their_
     for beginning in beginnings.iter().rev() {
         let mut io = server.open(beginning).await;
         if *beginning == answered {
-            assert_eq!(answer(&mut io).await, "HTTP/1.1 200");
+            assert_eq!(response(&mut io).await, "HTTP/1.1 200");
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
         waiting.push(io);
@@ -133,7 +135,7 @@ async fn connections_that_wait_for_their_peer_are_evicted_in_the_order_of_their_
     }
     // None of those in a handler ends for another.
     let mut reserved = server.open(&request("Echo/Echo")).await;
-    assert_eq!(answer(&mut reserved).await, "HTTP/1.1 200");
+    assert_eq!(response(&mut reserved).await, "HTTP/1.1 200");
     let served = server.stop().await;
     assert_eq!(served.evicted, beginnings.len() as u64);
 }
@@ -152,7 +154,7 @@ async fn the_connection_that_has_waited_longest_is_evicted_first() {
         .write_all(request("Echo/Echo").as_bytes())
         .await
         .expect("still open");
-    assert_eq!(answer(&mut second).await, "HTTP/1.1 200");
+    assert_eq!(response(&mut second).await, "HTTP/1.1 200");
 }
 
 #[tokio::test(start_paused = true)]
@@ -161,9 +163,9 @@ async fn a_reserved_connection_serves_one_request() {
     let _busy = server.open(&request("Echo/Hang")).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let mut reserved = server.open(&request("Echo/Echo").repeat(2)).await;
-    let answers = read_raw(&mut reserved).await;
-    assert_eq!(answers.matches("HTTP/1.1 200").count(), 1, "{answers}");
-    assert!(answers.contains("connection: close"), "{answers}");
+    let responses = read_raw(&mut reserved).await;
+    assert_eq!(responses.matches("HTTP/1.1 200").count(), 1, "{responses}");
+    assert!(responses.contains("connection: close"), "{responses}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -174,10 +176,10 @@ async fn without_a_place_a_connection_waits_for_a_handler() {
     let mut busy = server.open(&request("Echo/Hang")).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let mut other = server.open(&request("Echo/Echo")).await;
-    assert_eq!(answer(&mut other).await, "HTTP/1.1 200");
+    assert_eq!(response(&mut other).await, "HTTP/1.1 200");
     assert_eq!(started.elapsed(), Duration::from_secs(60));
-    let answer = read_raw(&mut busy).await;
-    assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+    let response = read_raw(&mut busy).await;
+    assert!(response.starts_with("HTTP/1.1 504"), "{response}");
 }
 
 /// Half a head holds a place for no longer than it is wanted.
@@ -195,7 +197,7 @@ async fn half_heads_do_not_delay_a_request() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let started = Instant::now();
     let mut io = server.open(&request("Echo/Echo")).await;
-    assert_eq!(answer(&mut io).await, "HTTP/1.1 200");
+    assert_eq!(response(&mut io).await, "HTTP/1.1 200");
     assert!(
         started.elapsed() < Duration::from_secs(1),
         "{:?}",
@@ -228,7 +230,7 @@ async fn errors_that_pass_are_waited_out_and_the_end_of_the_source_is_an_end() {
         fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
             match self.0.pop() {
                 Some(kind) => Poll::Ready(Some(Err(kind.into()))),
-                // Nothing comes any more, and nobody says so.
+                // Nothing comes any more, without an end.
                 None => Poll::Pending,
             }
         }

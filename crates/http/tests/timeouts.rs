@@ -1,4 +1,4 @@
-//! How long a server waits for what a client sends and reads, on a clock that is turned by hand.
+//! The timeouts of a server for what a client sends and reads, in virtual time.
 
 mod support;
 
@@ -20,7 +20,7 @@ use support::{Alive, Ended, connection, head, read_raw, router};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A connection that nobody stops.
+/// A connection without a shutdown.
 fn served(config: Limits, router: Router) -> (DuplexStream, Ended) {
     connection(config, router, oneshot::channel().1)
 }
@@ -44,12 +44,12 @@ fn varint(mut number: usize) -> Vec<u8> {
 }
 
 /// Reads one response of one letter.
-async fn answered(io: &mut DuplexStream) {
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n\r\n\x0a\x01a") {
-        answer.push(io.read_u8().await.expect("the server answers"));
+async fn read_response(io: &mut DuplexStream) {
+    let mut response = Vec::new();
+    while !response.ends_with(b"\r\n\r\n\x0a\x01a") {
+        response.push(io.read_u8().await.expect("the server responds"));
     }
-    assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    assert!(response.starts_with(b"HTTP/1.1 200 OK\r\n"));
 }
 
 /// Go's clients keep a connection for 90 s, and fail a request that meets its end.
@@ -58,8 +58,8 @@ async fn a_pool_may_keep_a_connection_for_longer_than_a_head_may_take() {
     let (mut io, ended) = served(Limits::default(), router(&Alive::default()));
     for _ in 0..4 {
         call(&mut io, 1).await;
-        let answer = timeout(SECOND, answered(&mut io));
-        answer.await.expect("at once");
+        let response = timeout(SECOND, read_response(&mut io));
+        response.await.expect("at once");
         sleep(100 * SECOND).await;
     }
     let started = Instant::now();
@@ -93,7 +93,7 @@ async fn a_head_that_does_not_arrive_ends_the_connection() {
         let (mut io, ended) = served(config, router(&Alive::default()));
         for _ in 0..before {
             call(&mut io, 1).await;
-            answered(&mut io).await;
+            read_response(&mut io).await;
         }
         sleep(100 * SECOND).await;
         let ended = tokio::spawn(async { (ended.await.expect("no panic"), Instant::now()) });
@@ -131,7 +131,9 @@ async fn a_long_call_is_not_idle_and_the_time_after_it_is() {
             tokio::task::yield_now().await;
         }
         let mut first = [0; 12];
-        io.read_exact(&mut first).await.expect("the server answers");
+        io.read_exact(&mut first)
+            .await
+            .expect("the server responds");
         assert_eq!(&first, b"HTTP/1.1 504");
         assert_eq!(started.elapsed(), 100 * SECOND);
         read_raw(&mut io).await;
@@ -176,7 +178,7 @@ async fn a_slow_reader_gets_all_of_a_large_response() {
         let (mut io, _ended) = served(Limits::default(), router(&Alive::default()));
         for _ in 0..before {
             call(&mut io, 1).await;
-            answered(&mut io).await;
+            read_response(&mut io).await;
         }
         call(&mut io, LARGE).await;
         let reading = Reading {
@@ -196,7 +198,7 @@ async fn a_reader_that_hardly_reads_is_given_up() {
             let (mut io, ended) = served(Limits::default(), router(&Alive::default()));
             for _ in 0..before {
                 call(&mut io, 1).await;
-                answered(&mut io).await;
+                read_response(&mut io).await;
             }
             call(&mut io, LARGE).await;
             let started = Instant::now();
@@ -229,12 +231,12 @@ async fn a_body_that_comes_slowly_is_no_slow_reader() {
             io.write_all(piece).await.expect("the server reads");
             tokio::task::yield_now().await;
         }
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"0\r\n\r\n") {
-            answer.push(io.read_u8().await.expect("the server answers"));
+        let mut response = Vec::new();
+        while !response.ends_with(b"0\r\n\r\n") {
+            response.push(io.read_u8().await.expect("the server responds"));
         }
-        let answer = String::from_utf8(answer).expect("ASCII");
-        assert_eq!(answer.matches("\r\n4\r\ndrop").count(), 3, "{answer}");
+        let response = String::from_utf8(response).expect("ASCII");
+        assert_eq!(response.matches("\r\n4\r\ndrop").count(), 3, "{response}");
     }
 }
 

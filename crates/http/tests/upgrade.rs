@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\r\n";
 
 /// Lets a server send these pieces, then end its half, and returns what the upgrade came to and the server's end.
-async fn answered(
+async fn respond(
     pieces: &[&[u8]],
     allows_version_0: bool,
 ) -> (
@@ -43,7 +43,7 @@ async fn the_next_byte_is_the_first_behind_the_head_wherever_it_is_split() {
     let whole = [interim, SWITCHING, b"\0\x01frames"].concat();
     for split in 0..whole.len() {
         let (head, tail) = whole.split_at(split);
-        let (upgraded, mut far) = answered(&[head, tail], false).await;
+        let (upgraded, mut far) = respond(&[head, tail], false).await;
         let mut stream = upgraded.expect("the server agrees");
         let mut early = Vec::new();
         stream.read_to_end(&mut early).await.expect("a clean end");
@@ -59,8 +59,8 @@ async fn the_next_byte_is_the_first_behind_the_head_wherever_it_is_split() {
 #[tokio::test]
 async fn the_version_0_0_is_accepted_only_if_allowed() {
     let old = b"HTTP/0.0 101 Switching Protocols\r\n\r\n".as_slice();
-    assert!(answered(&[old], true).await.0.is_ok());
-    let (refused, _) = answered(&[old], false).await;
+    assert!(respond(&[old], true).await.0.is_ok());
+    let (refused, _) = respond(&[old], false).await;
     assert!(
         matches!(
             refused,
@@ -76,7 +76,7 @@ async fn a_refusal_can_be_read() {
         "HTTP/1.1 403 x\r\ncontent-length: 2\r\n\r\n",
         "HTTP/1.0 403 x\r\n\r\n",
     ] {
-        let (refused, _far) = answered(&[head.as_bytes(), b"no"], false).await;
+        let (refused, _far) = respond(&[head.as_bytes(), b"no"], false).await;
         let Err(UpgradeError::Refused(response)) = refused else {
             panic!("{refused:?}");
         };
@@ -89,7 +89,7 @@ async fn a_refusal_can_be_read() {
 #[tokio::test]
 async fn a_server_that_closes_has_not_answered() {
     for (sent, is_begun) in [(b"".as_slice(), false), (&SWITCHING[..20], true)] {
-        let error = match answered(&[sent], false).await.0 {
+        let error = match respond(&[sent], false).await.0 {
             Err(UpgradeError::Exchange(error)) => error,
             other => panic!("{other:?}"),
         };

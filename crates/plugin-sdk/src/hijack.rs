@@ -191,7 +191,7 @@ mod tests {
         let (result, _) = answered(&[b"220 mail.example ESMTP\r\n\r\n"], false).await;
         assert!(matches!(
             result,
-            Err(HijackError::NotHttp("its version is not HTTP/1.1"))
+            Err(HijackError::NotHttp("its version is neither 1.0 nor 1.1"))
         ));
         let (result, _) = answered(&[b"HTTP/1.1 1o1 x\r\n\r\n"], false).await;
         assert!(matches!(

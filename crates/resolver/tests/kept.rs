@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 const EMPTY_OK: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: application/proto\r\ncontent-length: 0\r\n\r\n";
 
-/// A daemon on a thread of its own, which answers each request, but closes without an answer the connection on which the
+/// A daemon on a thread of its own, which answers each request, but closes without a response the connection on which the
 /// request with the number `closes_at` arrives.
 struct Daemon {
     _folder: TempDir,

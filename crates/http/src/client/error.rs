@@ -19,17 +19,17 @@ pub enum ExchangeError {
     /// The connection failed.
     #[error("the connection failed: {0}")]
     Io(#[from] io::Error),
-    /// The peer closed the connection without an answer.
-    #[error("the peer closed the connection without an answer")]
+    /// The peer closed the connection without a response.
+    #[error("the peer closed the connection without a response")]
     Closed,
-    /// The peer closed the connection in the middle of its answer.
-    #[error("the peer closed the connection in the middle of its answer")]
+    /// The peer closed the connection in the middle of its response.
+    #[error("the peer closed the connection in the middle of its response")]
     Truncated,
-    /// The body of the response has neither a length nor chunks, so its end cannot be told from that of its sender.
-    #[error("the answer has neither a length nor chunks, so its end is not known")]
+    /// The body of the response has neither a length nor chunks, so its end is not distinguishable from the end of its sender.
+    #[error("the response has neither a length nor chunks, so its end is not known")]
     Unframed,
     /// What came is not a response of HTTP/1.1.
-    #[error("the answer is not HTTP/1.1: {reason}")]
+    #[error("the response is not HTTP/1.1: {reason}")]
     Malformed {
         /// What is wrong with it.
         reason: &'static str,

@@ -57,7 +57,7 @@ pub enum Admission {
 /// one that has waited longest. If all connections are in a handler, the next is admitted as
 /// [`Admission::Reserved`], and beyond that it waits.
 ///
-/// An error of the listener is logged and accepting goes on a moment later, because such errors
+/// An error of the listener is logged and accepting continues a moment later, because such errors
 /// are temporary (no free descriptor, a connection that was closed before it was accepted). The
 /// kind [`NotConnected`](io::ErrorKind::NotConnected) is not: it ends the serving as the end of the
 /// listener does.

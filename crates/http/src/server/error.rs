@@ -12,7 +12,7 @@ pub enum ServeError {
     /// The byte stream failed.
     #[error("I/O of the connection failed")]
     Io(#[from] io::Error),
-    /// The peer violated HTTP/1.1; it was answered with this status, if it reads.
+    /// The head of a request violates HTTP/1.1. The response with the status of the fault was sent.
     #[error("malformed request head: {reason}")]
     Malformed {
         /// The rule that the head violates.

@@ -88,7 +88,7 @@ where
         .await
     }
 
-    /// Reads the rest of a head. The inner error is one that the peer is told.
+    /// Reads the rest of a head. The inner error is sent to the peer.
     async fn read_head(&mut self) -> Result<Result<RequestHead, SyntaxError>, ServeError> {
         let limits = syntax::Limits {
             bytes: self.limits.max_head_len,
@@ -140,7 +140,7 @@ where
 
     /// Calls the service, and reads the body of the request as far as the service wants it.
     ///
-    /// The end of the input means that the peer has gone, unless half-closed peers are answered;
+    /// The end of the input means that the peer has gone, unless half-closed peers have their response;
     /// what arrives beyond the request stays in the reader.
     async fn call(
         &mut self,

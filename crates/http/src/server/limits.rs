@@ -122,14 +122,14 @@ impl Limits {
         self
     }
 
-    /// Keeps answering a peer that has closed its sending half. Default: `false`.
+    /// Responds to a peer that has closed its sending half. Default: `false`.
     ///
     /// Without it, the end of the input during a request means that the peer has gone, and drops
-    /// the handler. With it, the request is answered and the connection closes then; a byte stream
-    /// on which the two can be told apart reports a peer that has gone as a read error.
+    /// the handler. With it, the response is sent and the connection closes behind it; a byte stream
+    /// that distinguishes the two reports a peer that has gone as a read error.
     #[must_use]
-    pub fn half_closed_clients(mut self, are_answered: bool) -> Self {
-        self.half_closed_clients = are_answered;
+    pub fn half_closed_clients(mut self, are_served: bool) -> Self {
+        self.half_closed_clients = are_served;
         self
     }
 

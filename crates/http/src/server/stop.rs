@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::Context;
 
-/// A future that says, by its end, that a connection takes no further request.
+/// A future whose end means that a connection takes no further request.
 pub(super) struct Stop<'a, F> {
     future: Pin<&'a mut F>,
     stopping: bool,
@@ -18,8 +18,8 @@ impl<'a, F: Future<Output = ()>> Stop<'a, F> {
         }
     }
 
-    /// Asks, and is woken when the answer changes. To be asked when the connection waits; one that
-    /// is busy has no use for the answer.
+    /// Whether the connection takes no further request. If not, the task is woken when that changes;
+    /// to be polled whenever the connection waits.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         self.stopping = self.stopping || self.future.as_mut().poll(cx).is_ready();
         self.stopping

@@ -38,7 +38,7 @@ pub(crate) enum SyntaxError {
     #[error("{0}")]
     TooLarge(&'static str),
     /// The version is neither 1.0 nor 1.1.
-    #[error("its version is not HTTP/1.1")]
+    #[error("its version is neither 1.0 nor 1.1")]
     Version,
 }
 
@@ -47,7 +47,7 @@ impl SyntaxError {
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Malformed(reason) | Self::TooLarge(reason) => reason,
-            Self::Version => "its version is not HTTP/1.1",
+            Self::Version => "its version is neither 1.0 nor 1.1",
         }
     }
 }

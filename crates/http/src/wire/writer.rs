@@ -41,7 +41,7 @@ pub(crate) struct Writer<B: Body> {
     flushes: bool,
 }
 
-/// How the end of a body is told.
+/// How the end of a body is marked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
     /// There is none, and nothing is said about it.
@@ -188,7 +188,7 @@ where
     ///
     /// # Errors
     ///
-    /// The connection or the body failed; told once, and then it is done.
+    /// Returns [`SendError`] if the connection or the body failed, once; the writer is done then.
     pub(crate) fn poll_send<I: AsyncWrite + Unpin>(
         &mut self,
         io: &mut I,

@@ -49,7 +49,7 @@ pub(crate) static SECRET: MethodSpec = MethodSpec::unary("/test.Echo/Secret").se
 pub(crate) static HANG: MethodSpec = MethodSpec::unary("/test.Echo/Hang");
 pub(crate) static PANIC: MethodSpec = MethodSpec::unary("/test.Echo/Panic");
 
-/// What a panicking handler says, and nobody may repeat.
+/// The text of a panic in a handler, which no response may contain.
 pub(crate) const PANIC_TEXT: &str = "the handler's own words";
 
 async fn echo(request: Request<Text>) -> Result<Response<Text>, Error> {
@@ -90,7 +90,7 @@ impl Drop for Living {
     }
 }
 
-/// The test service; `hanging` counts the calls of the method that never answers.
+/// The test service; `hanging` counts the calls of the method that never responds.
 pub(crate) fn router(hanging: &Alive) -> Router {
     let hanging = hanging.clone();
     let hang = move |_: Request<Text>| {
@@ -202,17 +202,17 @@ where
 pub(crate) async fn raw(memory: &Memory, parts: &[&[u8]]) -> String {
     let mut io = memory.open();
     for part in parts {
-        // A server may stop reading in the middle; then its answer is what counts.
+        // A server may stop reading in the middle; then its response is what counts.
         let _ = io.write_all(part).await;
     }
     read_raw(&mut io).await
 }
 
 pub(crate) async fn read_raw(io: &mut DuplexStream) -> String {
-    let mut answer = Vec::new();
-    let reading = io.read_to_end(&mut answer);
+    let mut response = Vec::new();
+    let reading = io.read_to_end(&mut response);
     let _ = tokio::time::timeout(Duration::from_secs(60), reading).await;
-    String::from_utf8_lossy(&answer).into_owned()
+    String::from_utf8_lossy(&response).into_owned()
 }
 
 /// The head of a POST to the echo with these additional lines.

@@ -236,5 +236,5 @@ async fn sixty_four_callers_share_a_resolver_without_a_failure() {
 #[tokio::test]
 async fn the_text_of_a_broken_connection() {
     let daemon = hostile(&[Script::Close]);
-    insta::assert_snapshot!(query(&daemon).await.unwrap_err(), @"the connection to the daemon broke: the peer closed the connection without an answer");
+    insta::assert_snapshot!(query(&daemon).await.unwrap_err(), @"the connection to the daemon broke: the peer closed the connection without a response");
 }
