@@ -27,7 +27,7 @@ use crate::{StoreConfig, StoreError};
 
 /// Largest value in bytes: 8 MiB.
 pub const MAX_VALUE_LEN: usize = 8 * 1024 * 1024;
-/// Largest result of [`Store::get`] in bytes, values plus [`ENVELOPE_OVERHEAD`] each: 15 MiB. A message of the protocol
+/// Largest result of [`Store::get`] in bytes, values plus 256 bytes each: 15 MiB. A message of the protocol
 /// may usually have 16 MiB.
 pub const MAX_RESPONSE_LEN: u64 = 15 * 1024 * 1024;
 /// Assumed size of an encoded envelope without its value, in bytes.
