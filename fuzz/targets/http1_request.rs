@@ -35,5 +35,22 @@ fn answer(pieces: Vec<Vec<u8>>) -> Vec<u8> {
         pending(),
     ));
     let mut written = written.lock().expect("no call panics with the lock");
-    std::mem::take(&mut *written)
+    without_interim(&std::mem::take(&mut *written))
+}
+
+/// Leaves `100 Continue` out, which is sent only if the body has not arrived yet.
+fn without_interim(written: &[u8]) -> Vec<u8> {
+    let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
+    let mut rest = Vec::new();
+    let mut written = written;
+    while let Some((first, after)) = written.split_first() {
+        match written.strip_prefix(interim) {
+            Some(after) => written = after,
+            None => {
+                rest.push(*first);
+                written = after;
+            }
+        }
+    }
+    rest
 }

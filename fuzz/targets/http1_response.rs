@@ -1,5 +1,5 @@
-//! Any bytes from an HTTP/1.1 server: the exchange ends, and comes to the same however the bytes are cut.
-//! The first byte says into which pieces.
+//! Any bytes from an HTTP/1.1 server: the exchange ends, and the pieces in which the bytes arrive, whose length the first
+//! byte says, do not matter.
 #![no_main]
 
 use std::{
@@ -28,15 +28,17 @@ fuzz_target!(|input: &[u8]| {
         let in_pieces = exchange(&method, pieces.collect());
         match (whole, in_pieces) {
             (Ok(whole), Ok(in_pieces)) => assert_eq!(whole, in_pieces),
+            // Which fault of a head is found first depends on what of it has arrived.
+            (Err(ExchangeError::Malformed { .. }), Err(ExchangeError::Malformed { .. })) => {}
             (Err(whole), Err(in_pieces)) => assert_eq!(whole.to_string(), in_pieces.to_string()),
             (whole, in_pieces) => panic!("{whole:?} is not {in_pieces:?}"),
         }
     }
 });
 
-type Answer = (StatusCode, HeaderMap, Bytes);
+type Outcome = (StatusCode, HeaderMap, Bytes);
 
-fn exchange(method: &Method, pieces: Vec<Vec<u8>>) -> Result<Answer, ExchangeError> {
+fn exchange(method: &Method, pieces: Vec<Vec<u8>>) -> Result<Outcome, ExchangeError> {
     let request = Request::builder()
         .method(method)
         .uri("http://localhost/x")
