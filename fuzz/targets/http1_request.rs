@@ -18,10 +18,7 @@ fuzz_target!(|input: &[u8]| {
     let pieces = whole.chunks(usize::from(*size).max(1)).map(<[u8]>::to_vec);
     let in_pieces = answer(pieces.collect());
     let at_once = answer(vec![whole]);
-    assert_eq!(
-        String::from_utf8_lossy(&in_pieces),
-        String::from_utf8_lossy(&at_once)
-    );
+    assert_eq!(comparable(&in_pieces), comparable(&at_once));
 });
 
 fn answer(pieces: Vec<Vec<u8>>) -> Vec<u8> {
@@ -35,22 +32,18 @@ fn answer(pieces: Vec<Vec<u8>>) -> Vec<u8> {
         pending(),
     ));
     let mut written = written.lock().expect("no call panics with the lock");
-    without_interim(&std::mem::take(&mut *written))
+    std::mem::take(&mut *written)
 }
 
-/// Leaves `100 Continue` out, which is sent only if the body has not arrived yet.
-fn without_interim(written: &[u8]) -> Vec<u8> {
-    let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
-    let mut rest = Vec::new();
-    let mut written = written;
-    while let Some((first, after)) = written.split_first() {
-        match written.strip_prefix(interim) {
-            Some(after) => written = after,
-            None => {
-                rest.push(*first);
-                written = after;
-            }
-        }
+/// Leaves out what depends on the pieces: `100 Continue` is sent only if the body has not arrived yet, and which of two
+/// faults of a head is found first depends on what of it has arrived.
+fn comparable(written: &[u8]) -> String {
+    let mut text = String::from_utf8_lossy(written).replace("HTTP/1.1 100 Continue\r\n\r\n", "");
+    for refusal in [
+        "HTTP/1.1 431 Request Header Fields Too Large",
+        "HTTP/1.1 505 HTTP Version Not Supported",
+    ] {
+        text = text.replace(refusal, "HTTP/1.1 400 Bad Request");
     }
-    rest
+    text
 }
