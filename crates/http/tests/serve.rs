@@ -248,3 +248,18 @@ async fn errors_that_pass_are_waited_out_and_the_end_of_the_source_is_an_end() {
     assert_eq!(served.expect("it has ended").accepted, 0);
     assert!(started.elapsed() < Duration::from_secs(1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_listener_is_dropped_before_requests_in_progress_finish() {
+    let server = Server::start(Limits::default());
+    let mut busy = server.open(&request("Echo/Hang")).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let connect = server.connect.clone();
+    let started = Instant::now();
+    let (served, ()) = tokio::join!(server.stop(), async {
+        connect.closed().await;
+        assert_eq!(started.elapsed(), Duration::ZERO, "at the shutdown");
+    });
+    assert_eq!(served.aborted, 1);
+    assert_eq!(read_raw(&mut busy).await, "");
+}

@@ -84,49 +84,52 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let (mut listener, mut shutdown) = (pin!(listener), pin!(shutdown));
     let limits = Arc::new(limits);
     let mut connections = Connections::new(&limits);
-    let mut errors = AcceptErrors::default();
-    let mut waiting: Option<I> = None;
-    loop {
-        if let Some(io) = waiting.take() {
-            match connections.find_place() {
-                Some(admission) => {
-                    let service = make_service(&io, admission);
-                    let limits = Arc::clone(&limits);
-                    connections.spawn(admission, |shared, place, mut stop| async move {
-                        let place = Some(place);
-                        let connection = Connection {
-                            io,
-                            service,
-                            admission,
-                            shared,
-                            place,
-                        };
-                        // The sender is dropped together with the task.
-                        let stopped = async { drop(stop.wait_for(|stop| *stop).await) };
-                        connection.serve(&limits, stopped).await
-                    });
+    {
+        // Dropped at the end of the block, so that no connection is accepted while others drain.
+        let (mut listener, mut shutdown) = (pin!(listener), pin!(shutdown));
+        let mut errors = AcceptErrors::default();
+        let mut waiting: Option<I> = None;
+        loop {
+            if let Some(io) = waiting.take() {
+                match connections.find_place() {
+                    Some(admission) => {
+                        let service = make_service(&io, admission);
+                        let limits = Arc::clone(&limits);
+                        connections.spawn(admission, |shared, place, mut stop| async move {
+                            let place = Some(place);
+                            let connection = Connection {
+                                io,
+                                service,
+                                admission,
+                                shared,
+                                place,
+                            };
+                            // The sender is dropped together with the task.
+                            let stopped = async { drop(stop.wait_for(|stop| *stop).await) };
+                            connection.serve(&limits, stopped).await
+                        });
+                    }
+                    None => waiting = Some(io),
                 }
-                None => waiting = Some(io),
             }
-        }
-        tokio::select! {
-            biased;
-            () = &mut shutdown => break,
-            () = connections.changed(), if !connections.is_empty() => {}
-            next = next(listener.as_mut()), if waiting.is_none() => match next {
-                Some(Ok(io)) => waiting = Some(io),
-                Some(Err(error)) if error.kind() == io::ErrorKind::NotConnected => {
-                    tracing::debug!(%error, "listener ended");
-                    break;
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                () = connections.changed(), if !connections.is_empty() => {}
+                next = next(listener.as_mut()), if waiting.is_none() => match next {
+                    Some(Ok(io)) => waiting = Some(io),
+                    Some(Err(error)) if error.kind() == io::ErrorKind::NotConnected => {
+                        tracing::debug!(%error, "listener ended");
+                        break;
+                    }
+                    Some(Err(error)) => {
+                        errors.log(&error);
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                    None => break,
                 }
-                Some(Err(error)) => {
-                    errors.log(&error);
-                    sleep(ACCEPT_PAUSE).await;
-                }
-                None => break,
             }
         }
     }
