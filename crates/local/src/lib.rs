@@ -7,6 +7,7 @@
 //! - [`file`](mod@file): files that no other user could have written.
 //! - [`forbid_inspection`] and [`forbid_core_files`]: what keeps the memory of this process from other programs.
 //! - [`escape_untrusted`], [`shortened`] and [`format_duration`]: text of peers, for logs and terminals.
+//! - [`LogWriter`]: a log that never blocks.
 //! - [`base_directory`], [`doubled`] and [`Pauses`]: XDG directories, and delays between attempts.
 //!
 //! This crate knows neither plugins nor RPC. Its feature `tokio` adds what waits: `connect_within`, and
@@ -23,6 +24,7 @@ mod connect;
 mod environment;
 pub mod file;
 mod hardening;
+mod log_writer;
 #[cfg(feature = "tokio")]
 mod memory;
 mod namespace;
@@ -43,6 +45,7 @@ pub use environment::{
     DAEMON_UID_VARIABLE, EnvironmentError, SOCKET_VARIABLE, daemon_uid, given_address,
 };
 pub use hardening::{CoreLimit, forbid_core_files, forbid_inspection, suspend_core_files};
+pub use log_writer::LogWriter;
 #[cfg(feature = "tokio")]
 pub use memory::{MemoryBudget, Reservation};
 pub use namespace::{UnmappedUser, check_user_namespace};
