@@ -74,7 +74,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Identifies the peer of a connected socket. It reads `/proc`, so the uid is judged before.
+    /// Identifies the peer of a connected socket. It reads `/proc`, so the uid is checked before.
     pub(crate) fn identify(
         socket: BorrowedFd<'_>,
         credentials: Credentials,

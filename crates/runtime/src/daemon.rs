@@ -119,7 +119,7 @@ impl Daemon {
         self.sockets.iter().map(Socket::address).collect()
     }
 
-    /// Returns a handle that asks the daemon to reload while it runs.
+    /// Returns a handle that reloads the running daemon.
     pub fn handle(&self) -> ManagerHandle {
         self.handle.clone()
     }
@@ -152,7 +152,7 @@ impl Daemon {
         }
         host.audit.daemon("start");
         let (stop, stopped) = oneshot::channel::<()>();
-        let (asked, mut stop_asked) = mpsc::channel(1);
+        let (stop_sender, mut stop_requests) = mpsc::channel(1);
         let gate = Arc::new(Gate::new(Arc::clone(&registry), Arc::clone(&settings)));
         let services = Services {
             registry,
@@ -166,7 +166,7 @@ impl Daemon {
                 .iter()
                 .map(|socket| socket.address().to_string())
                 .collect(),
-            stop: asked,
+            stop: stop_sender,
         };
         let suspensions = Arc::clone(&host.suspensions);
         let orphans = adopt(&host, settings.load().config.adopt_orphans);
@@ -178,7 +178,7 @@ impl Daemon {
         let shutdown = async {
             tokio::select! {
                 () = shutdown => {}
-                _ = stop_asked.recv() => {}
+                _ = stop_requests.recv() => {}
             }
             tracing::info!("stopping");
             host.begin_to_stop();

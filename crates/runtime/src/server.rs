@@ -1,4 +1,4 @@
-//! The daemon's sockets: who may connect, and what is served at which path.
+//! The daemon's sockets: admission of connections, and the service at each path.
 
 pub(crate) mod addresses;
 mod client;

@@ -17,13 +17,13 @@ impl keyway::CatalogService for Services {
         request: Request<keyway::ListSecretsRequest>,
     ) -> Result<Response<keyway::ListSecretsResponse>, Error> {
         let caller = Caller::of(&request)?;
-        let asked = pattern(request.message().pattern.as_deref())?;
-        let objects = [asked.as_str()];
-        let action = Action::List(std::slice::from_ref(&asked));
+        let requested = pattern(request.message().pattern.as_deref())?;
+        let objects = [requested.as_str()];
+        let action = Action::List(std::slice::from_ref(&requested));
         let permitted = self.permit(&caller, &action, ("list", &objects)).await?;
         let (permit, settings) = (&permitted.permit, &permitted.settings);
         let budget = self.budget.of(settings);
-        let mut query = Query::new(&caller, &request, permit.narrow(&asked), budget);
+        let mut query = Query::new(&caller, &request, permit.narrow(&requested), budget);
         query.may_ask_user = false;
         let (listed, failures) = list_secrets(&self.registry, &query, permit).await;
         self.record(&caller, "list", &objects, || {

@@ -111,13 +111,13 @@ impl keyway::ManagementService for Services {
         request: Request<keyway::ExplainRequest>,
     ) -> Result<Response<keyway::ExplainResponse>, Error> {
         let caller = Caller::of(&request)?;
-        let asked = pattern(request.message().pattern.as_deref())?;
-        let objects = [asked.as_str()];
-        let action = Action::Explain(std::slice::from_ref(&asked));
+        let requested = pattern(request.message().pattern.as_deref())?;
+        let objects = [requested.as_str()];
+        let action = Action::Explain(std::slice::from_ref(&requested));
         let permitted = self.permit(&caller, &action, ("explain", &objects)).await?;
         let (permit, settings) = (&permitted.permit, &permitted.settings);
         let budget = self.budget.of(settings);
-        let query = Query::new(&caller, &request, permit.narrow(&asked), budget);
+        let query = Query::new(&caller, &request, permit.narrow(&requested), budget);
         let explained = explain(&self.registry, &query, permit).await;
         self.record(&caller, "explain", &objects, || {
             let ids = explained.ids.iter();
@@ -170,7 +170,7 @@ impl keyway::ManagementService for Services {
         self.manage(&caller, Manage::Stop, ("stop", &[])).await?;
         // A daemon that cannot record any more can be stopped all the same; that is logged.
         let _ = self.record(&caller, "stop", &[], Outcome::ok);
-        // A stop that is already asked for is enough.
+        // A stop has been requested already.
         let _ = self.stop.try_send(());
         Ok(Response::new(keyway::StopResponse {}))
     }

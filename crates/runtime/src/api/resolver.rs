@@ -18,14 +18,14 @@ impl resolver::ResolverService for Services {
         request: Request<resolver::GetSecretsRequest>,
     ) -> Result<Response<resolver::GetSecretsResponse>, Error> {
         let caller = Caller::of(&request)?;
-        let asked = pattern(request.message().pattern.as_deref())?;
-        let mut result = self.find(&caller, &asked, &request).await;
+        let requested = pattern(request.message().pattern.as_deref())?;
+        let mut result = self.find(&caller, &requested, &request).await;
         self.audit.record("get", &caller, || {
             let outcome = match &result {
                 Ok((resolution, _)) => found(resolution),
                 Err(error) => Outcome::failed(error),
             };
-            outcome.about([asked.to_string()])
+            outcome.about([requested.to_string()])
         })?;
         if let Err(error) = &mut result {
             caller.add_id(error.own_metadata_mut());
@@ -46,17 +46,17 @@ impl resolver::ResolverService for Services {
 
 impl Services {
     /// Resolves what the caller may read, and returns the memory that the result is counted against. Should the settings change
-    /// meanwhile, the caller is judged again by the new ones: they may name a module that was not consulted.
+    /// meanwhile, the caller is authorized again by the new ones: they may name a module that was not consulted.
     async fn find(
         &self,
         caller: &Caller,
-        asked: &Pattern,
+        requested: &Pattern,
         request: &Request<resolver::GetSecretsRequest>,
     ) -> Result<(Resolution, Reservation), Error> {
-        let action = Action::Resolve(std::slice::from_ref(asked));
+        let action = Action::Resolve(std::slice::from_ref(requested));
         let mut permitted = self.gate.permit(caller, &action).await?;
         let budget = self.budget.of(&permitted.settings);
-        let query = Query::new(caller, request, permitted.permit.narrow(asked), budget);
+        let query = Query::new(caller, request, permitted.permit.narrow(requested), budget);
         let result = resolve(&self.registry, &self.settings, &query, &permitted.permit).await;
         if self.gate.has_changed(&permitted.settings) {
             permitted = self.gate.permit(caller, &action).await?;

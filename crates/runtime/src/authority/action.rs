@@ -22,7 +22,7 @@ pub(crate) enum Action<'a> {
     List(&'a [Pattern]),
     /// Read which provider holds the ids that match.
     Explain(&'a [Pattern]),
-    /// Ask ahead of use whether all of these may be resolved.
+    /// Authorize the resolution of all of these before their use.
     Authorize(&'a [Pattern]),
     /// `ListPlugins` of `plugins.v1`.
     ListPlugins,
@@ -109,11 +109,11 @@ impl Purpose {
     /// What the caller may not do, for a sentence with "may not".
     pub(super) fn verb(self) -> &'static str {
         match self {
-            Self::Version => "ask for the version",
+            Self::Version => "read the version",
             Self::Resolve => "resolve secrets",
             Self::List => "list secrets",
             Self::Explain => "explain how a secret is resolved",
-            Self::Authorize => "ask for authorization",
+            Self::Authorize => "check an authorization",
             Self::ListPlugins => "list plugins",
             Self::Inspect => "read the state of the daemon",
             Self::Manage => "manage the daemon",
@@ -124,7 +124,7 @@ impl Purpose {
 }
 
 impl Manage<'_> {
-    /// The id that stands for the change towards access-control modules.
+    /// The id that denotes the change in calls to access-control modules.
     pub(super) fn pattern(&self) -> Pattern {
         let (verb, name) = match *self {
             Self::Enable(name) => ("enable", Some(name)),
@@ -143,7 +143,7 @@ impl Manage<'_> {
     }
 }
 
-/// The id that stands for a write towards access-control modules.
+/// The id that denotes a write in calls to access-control modules.
 pub(super) fn write_pattern(id: &Id) -> Pattern {
     parse(&format!("keyway/write/{id}"))
 }

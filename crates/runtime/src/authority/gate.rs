@@ -46,7 +46,7 @@ pub(crate) struct Permit {
 }
 
 impl Provisional {
-    /// Judges `action` of a caller by the table.
+    /// Checks `action` of a caller against the table.
     ///
     /// # Errors
     ///
@@ -57,7 +57,7 @@ impl Provisional {
         rules: &Rules<'_>,
     ) -> Result<Self, Refusal> {
         Ok(Self {
-            grant: table::judge(facts, action, rules)?,
+            grant: table::check(facts, action, rules)?,
         })
     }
 
@@ -66,17 +66,17 @@ impl Provisional {
         self.grant.excluded_plugin.as_ref()
     }
 
-    /// The permit, if no module has to be consulted or `ask` finds that all allow the action.
+    /// The permit, if no module has to be consulted or `consult` returns that all allow the action.
     ///
     /// # Errors
     ///
-    /// The error of `ask`.
+    /// Returns the error of `consult`.
     pub(super) async fn consult<E>(
         self,
-        ask: impl AsyncFnOnce(&Consultation) -> Result<(), E>,
+        consult: impl AsyncFnOnce(&Consultation) -> Result<(), E>,
     ) -> Result<Permit, E> {
         if let Some(consultation) = &self.grant.consultation {
-            ask(consultation).await?;
+            consult(consultation).await?;
         }
         Ok(Permit { grant: self.grant })
     }
@@ -113,7 +113,7 @@ impl Permit {
         self.grant.limit.as_ref()
     }
 
-    /// The plugin that is no candidate and is not waited for: the caller is one of its processes.
+    /// The plugin that is not a candidate and is not waited for: the caller is one of its processes.
     pub(crate) fn excluded_plugin(&self) -> Option<&PluginName> {
         self.grant.excluded_plugin.as_ref()
     }
@@ -234,7 +234,7 @@ impl Gate {
         }
     }
 
-    /// The launched plugin to whose process group the caller belongs. A descendant may ask before its launch is noted.
+    /// The launched plugin to whose process group the caller belongs. A descendant may connect before its launch is recorded.
     async fn plugin_of(&self, pid: Pid) -> Option<PluginName> {
         let group = process_group(pid)?;
         let mut changes = self.registry.subscribe();

@@ -18,8 +18,9 @@ use crate::model::{Kind, PluginName};
 use crate::plugin::{Availability, CallContext, CallError, View};
 use crate::registry::{Registry, Snapshot};
 
-/// Consults every module about an action of `caller`; `except` is the plugin whose own process asks. Returns until when the decision
-/// holds, if the modules say so.
+/// Consults every module about an action of `caller`; `except` is the plugin whose own process is the caller.
+///
+/// Returns the time until which the decision holds, if the modules limit it.
 ///
 /// # Errors
 ///
@@ -36,23 +37,23 @@ pub(super) async fn consult(
         return Ok(None);
     }
     let requester = requester(caller);
-    let ask = async |module: &View| {
+    let consult_one = async |module: &View| {
         let context = CallContext {
             request_id: caller.request_id,
             may_ask_user: true,
             limit: module.settings.timeout,
         };
-        ask(module, &context, consultation, &requester).await
+        consult_module(module, &context, consultation, &requester).await
     };
     if let [module] = modules.as_slice() {
-        return ask(module).await;
+        return consult_one(module).await;
     }
-    let decisions = join_all(modules.iter().map(|module| ask(module))).await;
+    let decisions = join_all(modules.iter().map(|module| consult_one(module))).await;
     let expiries: Vec<Option<SystemTime>> = decisions.into_iter().collect::<Result<_, _>>()?;
     Ok(expiries.into_iter().flatten().min())
 }
 
-async fn ask(
+async fn consult_module(
     module: &View,
     context: &CallContext,
     consultation: &Consultation,
@@ -83,7 +84,7 @@ async fn check_access(
         requester: Some(requester.clone()),
     };
     let response = handle.check_access(message, context).await;
-    judge(
+    check_decision(
         module,
         context,
         response.map(|response| response.decision()),
@@ -109,7 +110,7 @@ async fn authorize(
         .ok()
         .and_then(|response| timestamp::from_wire(response.expires_at).ok().flatten());
     let decision = response.map(|response| response.decision());
-    judge(module, context, decision).map(|()| expires_at)
+    check_decision(module, context, decision).map(|()| expires_at)
 }
 
 /// Returns the modules to consult. Waits for those that are starting, and for plugins that may turn out to be modules.
@@ -243,7 +244,7 @@ impl From<Missing> for Error {
     }
 }
 
-fn judge(
+fn check_decision(
     module: &View,
     context: &CallContext,
     decision: Result<access::Decision, CallError>,

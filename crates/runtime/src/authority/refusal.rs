@@ -68,14 +68,14 @@ pub(crate) enum Refusal {
          daemon's pid"
     )]
     ListedModule(PluginName),
-    /// An id that stands for management or writes towards access-control modules.
+    /// An id that denotes management or writes in calls to access-control modules.
     #[error(
         "the id {0} is reserved for access-control modules and cannot be stored. Choose another id"
     )]
     ReservedId(Id),
     /// A pattern of such ids, which is never resolved.
     #[error(
-        "{0} is reserved for access-control modules and is never resolved. Ask for the ids of secrets"
+        "{0} is reserved for access-control modules and is never resolved. Use the ids of secrets"
     )]
     ReservedQuery(Pattern),
 }

@@ -1,4 +1,4 @@
-//! The ids that stand for management and writes towards access-control modules, and so never name a secret.
+//! The ids that denote management and writes in calls to access-control modules, and so never name a secret.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ static RESERVED: LazyLock<[Pattern; 2]> = LazyLock::new(|| {
         .map(|pattern| pattern.parse().expect("a constant pattern is valid"))
 });
 
-/// Whether `id` is never resolved, listed or stored: it stands for management or for a write towards access-control modules.
+/// Whether `id` is never resolved, listed or stored: it denotes management or a write in calls to access-control modules.
 pub fn is_reserved(id: &Id) -> bool {
     RESERVED.iter().any(|pattern| pattern.matches(id))
 }
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_below_the_two_prefixes_are_reserved() {
+    fn ids_below_the_two_reserved_prefixes_are_reserved() {
         for (id, expected) in [
             ("keyway/manage/stop", true),
             ("keyway/manage/enable/vault", true),

@@ -89,12 +89,12 @@ pub(crate) struct Grant {
     pub(crate) hides_status: bool,
     /// The caller's own plugin: no candidate, not waited for and not consulted.
     pub(crate) excluded_plugin: Option<PluginName>,
-    /// What the access-control modules are asked; `None`: nothing.
+    /// What the access-control modules are consulted about; `None`: nothing.
     pub(crate) consultation: Option<Consultation>,
 }
 
-/// Reads the table.
-pub(super) fn judge(
+/// Checks `action` of a caller against the table.
+pub(super) fn check(
     facts: &CallerFacts,
     action: &Action<'_>,
     rules: &Rules<'_>,
@@ -216,7 +216,7 @@ fn plugin_limit(
     }
 }
 
-/// What the modules are asked. Reserved ids are never resolved, and asking about them would mean management or a write.
+/// What the modules are consulted about. Reserved ids are never resolved: a consultation about one means management or a write.
 fn consultation(action: &Action<'_>, limit: Option<&Realm>) -> Option<Consultation> {
     let queries = || {
         let queries = action.patterns().unwrap_or_default().iter();

@@ -31,9 +31,9 @@ fn provisional(facts: &CallerFacts, action: &Action<'_>) -> Provisional {
 async fn a_permit_is_given_if_the_modules_allow_what_they_are_consulted_about() {
     let reload = Action::Manage(Manage::Reload);
     let denied = provisional(&facts(None), &reload)
-        .consult(async |asked| {
+        .consult(async |consultation| {
             let reload = "keyway/manage/reload".parse().expect("a pattern");
-            assert_eq!(asked, &Consultation::CheckAccess(vec![reload]));
+            assert_eq!(consultation, &Consultation::CheckAccess(vec![reload]));
             Err("denied")
         })
         .await;
@@ -48,7 +48,7 @@ async fn a_permit_is_given_if_the_modules_allow_what_they_are_consulted_about() 
 #[tokio::test]
 async fn modules_are_not_consulted_where_the_table_decides_alone() {
     let permit = provisional(&facts(None), &Action::Inspect)
-        .consult(async |_| Err("asked"))
+        .consult(async |_| Err("consulted"))
         .await
         .expect("allowed");
     assert!(!permit.hides_status() && permit.excluded_plugin().is_none());

@@ -84,7 +84,7 @@ pub(super) fn read(
         config.available_dirs.clear();
     }
     if let Some(value) = document.get("allow_uids") {
-        // The greatest number stands for "no user" in system calls.
+        // The greatest number means "no user" in system calls.
         config.allow_uids = read_list(&value, "a list of user ids", |value| {
             value.integer(0, u32::MAX - 1)
         })?;

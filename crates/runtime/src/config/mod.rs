@@ -46,10 +46,10 @@ pub struct Config {
     /// Further addresses, for peers that look elsewhere. One that is taken or cannot be bound is logged.
     pub listen_also: Vec<Address>,
     /// Whether the daemon also listens at the abstract name of the protocol's reference implementation, unless addresses were
-    /// given (`abstract`, default: true). Who fills [`listen_also`](Self::listen_also) reads it.
+    /// given (`abstract`, default: true). Read by the program that fills [`listen_also`](Self::listen_also).
     pub abstract_socket: bool,
     /// Whether the daemon also listens at Docker's `engine.sock` where that is free, unless addresses were given
-    /// (`docker_socket`, default: true). Who fills [`listen_also`](Self::listen_also) reads it.
+    /// (`docker_socket`, default: true). Read by the program that fills [`listen_also`](Self::listen_also).
     pub docker_socket: bool,
     /// Directories whose executables are launched as they appear; the first one that has a name wins it.
     pub plugin_dirs: Vec<PathBuf>,
@@ -85,7 +85,7 @@ pub struct Config {
     /// How long one request may take that may ask the user, where nothing else is configured (default: 2 min).
     pub user_timeout: Duration,
     /// How many bytes the responses of providers may have together while they are read and sent on, counting those above
-    /// 64 KiB (default: [`Config::DEFAULT_ANSWER_MEMORY`]). A response that finds no room waits for it, as long as its
+    /// 64 KiB (default: [`Config::DEFAULT_ANSWER_MEMORY`]). A response that exceeds it waits for memory, as long as its
     /// request may take.
     pub answer_memory: u64,
     /// Whether the daemon adopts and reaps what its plugins leave behind (default: false). It then reaps every child of this process
@@ -93,7 +93,7 @@ pub struct Config {
     pub adopt_orphans: bool,
     /// The delays between the starts of a plugin that ended unexpectedly.
     pub restart: RestartPolicy,
-    /// How long a plugin goes on running whose file has vanished (default: 10 s), because files are replaced in several steps.
+    /// How long a plugin whose file has vanished keeps running (default: 10 s), because files are replaced in several steps.
     pub removal_grace: Duration,
     /// The file that was read last into this configuration, if any.
     pub file: Option<PathBuf>,
@@ -228,7 +228,7 @@ pub enum AuditFailure {
     Refuse,
 }
 
-/// What is configured for one plugin (`[plugins.NAME]`). `None` and empty collections stand for the default.
+/// What is configured for one plugin (`[plugins.NAME]`). `None` and empty collections mean the default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PluginConfig {
@@ -242,7 +242,7 @@ pub struct PluginConfig {
     pub required: bool,
     /// How long one request to it may take (default: [`Config::request_timeout`]).
     pub timeout: Option<Duration>,
-    /// How long a start may take, from the fork to the answered registration (default: [`Config::start_timeout`]).
+    /// How long a start may take, from the fork to the response to the registration (default: [`Config::start_timeout`]).
     pub start_timeout: Option<Duration>,
     /// How long one request may take that may ask the user (default: [`Config::user_timeout`]).
     pub user_timeout: Option<Duration>,

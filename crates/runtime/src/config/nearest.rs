@@ -1,4 +1,4 @@
-//! Finds the known name that a misspelt one most likely stands for.
+//! Finds the known name nearest to a misspelt one.
 
 /// Returns the known name nearest to `name`: the one with the fewest insertions, deletions, replacements and swaps of
 /// neighbours, the first among equals. `None` if every known name differs in more than half of its letters.

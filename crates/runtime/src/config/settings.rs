@@ -30,9 +30,9 @@ pub(crate) struct Settings {
 pub(crate) struct PluginSettings {
     /// Whether the configuration mentions the name: a table, `[access] modules` or a list in `[external] allow`.
     pub(crate) is_configured: bool,
-    /// Whether the name stands in `[access] modules`.
+    /// Whether `[access] modules` lists the name.
     pub(crate) is_listed_module: bool,
-    /// Whether the name stands in a list of `[external] allow`.
+    /// Whether a list of `[external] allow` contains the name.
     pub(crate) is_listed_external: bool,
     /// `enabled` of the configuration.
     pub(crate) enabled: Option<bool>,
@@ -44,7 +44,7 @@ pub(crate) struct PluginSettings {
     pub(crate) required: bool,
     /// How long one request may take.
     pub(crate) timeout: Duration,
-    /// How long a start may take, from the fork to the answered registration.
+    /// How long a start may take, from the fork to the response to the registration.
     pub(crate) start_timeout: Duration,
     /// How long one request may take that may ask the user.
     pub(crate) user_timeout: Duration,
@@ -56,7 +56,7 @@ pub(crate) struct PluginSettings {
     pub(crate) pass_env: Vec<String>,
     /// The pin in force, of the configuration or trusted by the user.
     pub(crate) sha256: Option<Sha256>,
-    /// Whether the pin stands in the configuration, so that only the configuration changes it.
+    /// Whether the configuration sets the pin, so that only the configuration changes it.
     pub(crate) is_pin_configured: bool,
     /// How long responses are kept; `None`: not at all.
     pub(crate) cache_ttl: Option<Duration>,
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_that_nothing_mentions_has_the_defaults() {
+    fn an_unconfigured_plugin_has_the_defaults() {
         let plugin = settings("").plugin(&name("any"));
         assert_eq!(
             (plugin.timeout, plugin.start_timeout, plugin.user_timeout),

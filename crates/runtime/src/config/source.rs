@@ -60,7 +60,7 @@ impl ConfigSource {
         match &self.choice {
             ConfigChoice::NoFile => Ok(()),
             ConfigChoice::File(path) => match config.read_file(path) {
-                // A path that was in force is no slip of the command line: the error may name it.
+                // A path that was in force is not mistyped user input: the error may name it.
                 Err(ConfigError::Absent { .. }) if self.is_former(path) => {
                     Err(ConfigError::FormerAbsent { path: path.clone() })
                 }
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_start_without_the_former_configuration_fails_until_it_is_given_up() {
+    fn a_later_start_without_the_former_configuration_fails_unless_no_config_is_given() {
         let home = Home::new();
         home.write("[plugins.a]");
         start(&home.plain()).expect("read");
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_cannot_be_written_does_not_stop_the_daemon() {
+    fn an_unwritable_directory_does_not_stop_the_daemon() {
         let home = Home::new();
         home.write("");
         fs::write(home.directory.path().join("state"), "not a directory").expect("written");

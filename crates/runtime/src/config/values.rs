@@ -66,7 +66,7 @@ pub(crate) fn format_size(bytes: u64) -> String {
     bytes.to_string()
 }
 
-/// Checks the name of an environment variable. The value is no business of this function, and never part of the error.
+/// Checks the name of an environment variable. The value is not read, and never part of the error.
 pub(super) fn check_variable(name: &str) -> Result<(), String> {
     if name.is_empty() || name.contains(['=', '\0']) {
         return Err(format!(
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_launch_variable_and_what_is_not_a_name_are_refused() {
+    fn the_launch_variable_and_invalid_names_are_refused() {
         assert_eq!(check_variable("GNUPGHOME"), Ok(()));
         for name in ["", "A=B", "A\0", keyway_proto::LAUNCH_VARIABLE] {
             assert!(check_variable(name).is_err(), "{name:?}");

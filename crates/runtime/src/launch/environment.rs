@@ -19,7 +19,7 @@ const PASSED: &[&str] = &[
 /// The families of variables that every launched plugin gets.
 const PASSED_PREFIXES: &[&str] = &["LC_", "XDG_"];
 
-/// The environment that the daemon was started with, as far as plugins may ask for it.
+/// The environment that the daemon was started with, as far as plugins may receive it.
 ///
 /// The whole environment is never handed on: it may hold tokens that were meant for another program.
 #[derive(Clone, Default)]

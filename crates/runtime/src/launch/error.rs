@@ -113,7 +113,7 @@ impl LaunchError {
     /// Returns what follows from the error.
     pub(crate) fn class(&self) -> LaunchErrorClass {
         match self {
-            // A file that could not be examined was not judged at all.
+            // A file that could not be examined was not refused.
             Self::Refused(Refusal::Owners(offences)) if offences.iter().all(is_unreadable) => {
                 class_of_unreadable(offences.iter())
             }
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_class_follows_from_the_step_and_the_error_of_the_system() {
+    fn the_failure_class_follows_from_the_step_and_the_os_error() {
         let execute = |code| LaunchError::Execute {
             path: "/x".into(),
             source: io::Error::from_raw_os_error(code),
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_a_shortage_kept_from_being_examined_is_no_failure_of_the_plugin() {
+    fn a_shortage_while_a_file_is_examined_is_not_a_failure_of_the_plugin() {
         let unreadable = |code| Offence::Unreadable {
             path: "/plugins".into(),
             source: io::Error::from_raw_os_error(code),

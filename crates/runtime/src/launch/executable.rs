@@ -61,7 +61,7 @@ pub(super) fn head(file: &File, path: &Path) -> Result<Vec<u8>, LaunchError> {
 ///
 /// # Errors
 ///
-/// Returns [`Refusal::TooLarge`] above [`MAX_PINNED_LEN`], [`LaunchError::TimedOut`] when `bound` is over, and the errors of
+/// Returns [`Refusal::TooLarge`] above [`MAX_PINNED_LEN`], [`LaunchError::TimedOut`] when `bound` has elapsed, and the errors of
 /// reading and of `sink`.
 pub(super) fn read_in_chunks(
     file: &File,
@@ -92,7 +92,7 @@ pub(super) fn read_in_chunks(
     }
 }
 
-/// Returns the checksum of `file`. Blocks, at most until `bound` is over.
+/// Returns the checksum of `file`. Blocks, at most until `bound` has elapsed.
 ///
 /// # Errors
 ///

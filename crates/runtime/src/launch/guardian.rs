@@ -69,7 +69,7 @@ impl Guardian {
     }
 
     fn send(&mut self, message: i32) -> io::Result<()> {
-        // Asked and not learnt from a failed write: a process that was forked a moment ago may hold a copy of the pipe's other
+        // A failed write is not enough to notice the end: a process that was forked a moment ago may hold a copy of the pipe's other
         // end until it has called exec, and the write would succeed.
         if !self.is_alive() {
             return self.restart();
@@ -118,7 +118,7 @@ impl Guardian {
         while self.is_alive() {
             if started.elapsed() >= END_BOUND {
                 for group in self.groups.iter().copied().filter_map(Pid::from_raw) {
-                    // A group whose last process has ended is no error.
+                    // A group whose last process has ended is not an error.
                     let _ = rustix::process::kill_process_group(group, Signal::KILL);
                 }
                 let _ = rustix::process::kill_process(self.pid, Signal::KILL);
@@ -170,8 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_guardian_delays_the_end_no_longer_than_its_bound_and_its_groups_end_all_the_same()
-    {
+    fn a_stopped_guardian_delays_the_end_within_its_bound_and_its_groups_are_killed() {
         let mut guardian = Guardian::start().expect("a guardian");
         let (mut watched, watched_pid) = sleeper();
         guardian.watch(watched_pid).expect("watched");
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_killed_guardian_is_replaced_and_knows_what_the_first_knew() {
+    fn a_killed_guardian_is_replaced_and_watches_the_same_groups() {
         let mut guardian = Guardian::start().expect("a guardian");
         let (mut first, first_pid) = sleeper();
         guardian.watch(first_pid).expect("watched");

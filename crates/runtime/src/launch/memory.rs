@@ -11,7 +11,7 @@ use super::bound::Bound;
 use super::error::{LaunchError, prepare_error};
 use super::executable::read_in_chunks;
 
-/// How a copy is going to be used.
+/// The use of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
     /// The kernel executes it.

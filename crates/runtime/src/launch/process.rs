@@ -117,7 +117,7 @@ impl Process {
         self.finish(false).await
     }
 
-    /// Ends the process: SIGINT, then SIGKILL after `grace`. Its whole group is ended, and it is reaped.
+    /// Ends the process: SIGINT, then SIGKILL after `grace`. Its whole group is killed, and it is reaped.
     ///
     /// # Cancel safety
     ///

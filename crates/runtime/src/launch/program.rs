@@ -55,7 +55,7 @@ impl Program {
 }
 
 /// Makes a program of `file`, which is the opened and checked executable of `spec`; hashes and copies it if it is pinned.
-/// Blocks, at most until `bound` is over.
+/// Blocks, at most until `bound` has elapsed.
 ///
 /// What is executed is what was checked: a native program is executed through the descriptor whose owner, mode and content
 /// were examined.

@@ -26,7 +26,7 @@ impl Shebang {
             Some(end) => &line[..end],
             // The end of a short file ends the line as well.
             None if head.len() < HEAD_LEN => line,
-            // Without a blank after the interpreter its path may go on beyond what was read.
+            // Without a blank after the interpreter its path may continue beyond what was read.
             None => line
                 .trim_start_blanks()
                 .iter()

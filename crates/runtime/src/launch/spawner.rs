@@ -42,7 +42,7 @@ enum Request {
     Finish(oneshot::Sender<()>),
 }
 
-/// Where the exit status goes; `None` if no task waits for it.
+/// Receives the exit status; `None` if no task waits for it.
 type ReapReply = Option<oneshot::Sender<io::Result<ExitStatus>>>;
 
 /// A process that was forked, before it is tied to the async runtime.
@@ -73,7 +73,7 @@ impl Spawner {
     ///
     /// # Errors
     ///
-    /// When the system has no room for another thread or process.
+    /// Returns [`LaunchError::Prepare`] if the system cannot create another thread or process.
     pub(crate) fn start() -> Result<Self, LaunchError> {
         let guardian = Guardian::start().map_err(prepare_error("start the guardian process"))?;
         let (requests, receiver) = mpsc::channel();
@@ -101,7 +101,7 @@ impl Spawner {
     ///
     /// # Errors
     ///
-    /// Returns [`LaunchError::Prepare`] if the system has no room for the process or its descriptors, and
+    /// Returns [`LaunchError::Prepare`] if the system lacks resources for the process or its descriptors, and
     /// [`LaunchError::Stopping`] if the thread has ended. Then nothing is left of the attempt.
     ///
     /// # Cancel safety
@@ -310,7 +310,7 @@ fn try_reap(pid: Pid, guardian: &mut Guardian) -> Option<io::Result<ExitStatus>>
     }
 }
 
-/// Returns `true` if the child has ended, or is no child of ours any more.
+/// Returns `true` if the child has ended, or is not a child of this process any more.
 fn has_ended(pid: Pid) -> bool {
     use rustix::process::{WaitId, WaitIdOptions, waitid};
     let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;

@@ -42,7 +42,7 @@ impl Kept {
     }
 }
 
-/// Whether Go's or Rust's runtime says with this line that the program crashes.
+/// Whether this line is the report of a crash by Go's or Rust's runtime.
 fn begins_crash(line: &str) -> bool {
     [
         "panic: ",
@@ -113,8 +113,9 @@ impl LineCutter {
     }
 
     fn append(&mut self, bytes: &[u8]) {
-        let room = MAX_LINE - self.line.len();
-        self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let space = MAX_LINE - self.line.len();
+        self.line
+            .extend_from_slice(&bytes[..bytes.len().min(space)]);
     }
 
     /// Ends the current line. An empty one is not worth a log entry.

@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_file_is_reported_and_keeps_no_other_plugin_from_starting() {
+    fn an_invalid_file_is_reported_and_the_other_plugins_start() {
         let directory = PluginDirectory::new();
         directory.file("good", 0o755);
         directory.file("plain", 0o644);
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_directory_is_empty_and_the_plugins_of_an_open_one_are_found_to_be_refused() {
+    fn a_missing_directory_is_empty_and_the_plugins_of_a_writable_one_are_refused() {
         let directory = PluginDirectory::new();
         let absent = PluginDirectory::new();
         fs::remove_dir(absent.path()).expect("removed");
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn plugins_beside_the_program_are_available_until_they_are_chosen() {
+    fn plugins_beside_the_program_are_available_until_enabled() {
         let (beside, own) = (PluginDirectory::new(), PluginDirectory::new());
         let chosen = beside.file("chosen", 0o755);
         let pass = beside.file("pass", 0o755);

@@ -131,7 +131,7 @@ impl Manager {
         let generation = self.settings.generation() + 1;
         let settings = Settings::new(config, &self.host.memory.state(), generation);
         let settings = Arc::new(settings);
-        // In this order, a query that sees the old generation is judged again, and none sees old views with the new one.
+        // In this order, a query that sees the old generation is resolved again, and none sees old views with the new one.
         self.registry.apply(&settings);
         self.settings.store(Arc::clone(&settings));
         settings
@@ -155,11 +155,11 @@ impl Manager {
                 None => drop(self.add(name, update)),
             }
         }
-        self.judge_external(settings);
+        self.disconnect_unadmitted(settings);
     }
 
     /// Ends the connections of external plugins that the settings do not admit any more.
-    pub(super) fn judge_external(&self, settings: &Settings) {
+    pub(super) fn disconnect_unadmitted(&self, settings: &Settings) {
         // Plugins that are not connected ignore it. One whose registration is on its way to its task gets it after that.
         for (name, commands) in &self.plugins {
             if let Err(error) = external::admit(settings, name) {

@@ -53,8 +53,8 @@ pub(crate) enum SetEnabledError {
 
 /// Sends requests to the manager of a running daemon. Cloning is cheap.
 ///
-/// What a caller of the socket asks for takes its permit. A reload needs none here: the program that runs the daemon asks for it
-/// itself on SIGHUP.
+/// Requests of callers of the socket take a permit. A reload needs none here: the program that runs the daemon also requests it on
+/// SIGHUP.
 #[derive(Debug, Clone)]
 pub struct ManagerHandle(mpsc::Sender<Request>);
 
@@ -75,7 +75,7 @@ impl ManagerHandle {
     ///
     /// Dropping the future does not stop a reload that has begun.
     pub async fn reload(&self) -> Option<Result<ReloadReport, Arc<ConfigError>>> {
-        self.ask(Request::Reload).await
+        self.request(Request::Reload).await
     }
 
     /// Pins the executable that a launched plugin has now, and starts it. `None` if the daemon has stopped.
@@ -93,7 +93,7 @@ impl ManagerHandle {
         _permit: &Permit,
         name: PluginName,
     ) -> Option<Result<Trusted, TrustError>> {
-        self.ask(|reply| Request::Trust(name, reply)).await
+        self.request(|reply| Request::Trust(name, reply)).await
     }
 
     /// Takes back the pin of a plugin. `None` if the daemon has stopped.
@@ -110,7 +110,7 @@ impl ManagerHandle {
         _permit: &Permit,
         name: PluginName,
     ) -> Option<Result<(), TrustError>> {
-        self.ask(|reply| Request::Untrust(name, reply)).await
+        self.request(|reply| Request::Untrust(name, reply)).await
     }
 
     /// Enables or disables a plugin.
@@ -120,7 +120,7 @@ impl ManagerHandle {
         name: PluginName,
         enabled: bool,
     ) -> Option<Result<(), SetEnabledError>> {
-        self.ask(|reply| Request::SetEnabled(name, enabled, reply))
+        self.request(|reply| Request::SetEnabled(name, enabled, reply))
             .await
     }
 
@@ -133,7 +133,7 @@ impl ManagerHandle {
             .await;
     }
 
-    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
+    async fn request<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
         let (reply, response) = oneshot::channel();
         self.0.send(request(reply)).await.ok()?;
         response.await.ok()

@@ -1,4 +1,4 @@
-//! Notices that plugins come, go or change on disk.
+//! Watches the plugin directories for new, removed and changed files.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -81,7 +81,7 @@ impl FileWatcher {
     ///
     /// # Errors
     ///
-    /// Returns [`WatchError`] if the system has no room for more watches, or if a directory may not be read.
+    /// Returns [`WatchError`] if the system allows no more watches, or if a directory may not be read.
     pub(crate) fn start(directories: &[PathBuf]) -> Result<Self, WatchError> {
         let failed = |path: &Path, source: Errno| WatchError {
             path: path.into(),

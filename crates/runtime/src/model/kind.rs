@@ -1,4 +1,4 @@
-//! What a plugin does, how it is started, and which provider goes before which.
+//! What a plugin does, how it is started, and the order of providers.
 
 use std::cmp::Reverse;
 
@@ -12,7 +12,7 @@ pub(crate) enum Kind {
     /// Provides the secrets of these patterns, as registered or described, before the configuration cuts them.
     #[serde(with = "patterns")]
     Provider(Vec<Pattern>),
-    /// Decides who may resolve, list and manage.
+    /// Decides which callers may resolve, list and manage.
     AccessControl,
 }
 
@@ -37,7 +37,7 @@ mod patterns {
     }
 }
 
-/// How the process of a plugin is started. The greater class goes first: launched before external.
+/// How the process of a plugin is started. The greater class comes first: launched before external.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Class {
     /// Started by the user; it connected to the daemon.
@@ -46,14 +46,14 @@ pub(crate) enum Class {
     Launched,
 }
 
-/// Where a provider stands among the providers. The greater rank goes first; equal ranks decide together.
+/// The position of a provider among the providers. The greater rank comes first; equal ranks decide together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Rank {
     /// `priority` of the configuration.
     pub(crate) priority: i64,
     /// Launched before external.
     pub(crate) class: Class,
-    /// Whether a response may ask the user or has an effect. Such a provider goes behind the others of its priority and class.
+    /// Whether a response may ask the user or has an effect. Such a provider follows the others of its priority and class.
     pub(crate) interactive: bool,
 }
 

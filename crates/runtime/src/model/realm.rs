@@ -1,4 +1,4 @@
-//! The ids that one provider may answer for.
+//! The ids that one provider may return.
 
 use std::fmt;
 

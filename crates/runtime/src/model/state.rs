@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_without_anything_remembered_takes_no_space() {
+    fn a_plugin_without_state_takes_no_space() {
         let mut state = State::default();
         let mut decide =
             |enabled| state.update(&name("pass"), |plugin| plugin.set_decision(enabled));

@@ -83,13 +83,13 @@ pub(crate) enum CallError {
     Busy(Duration),
     /// There was no memory for the response.
     #[error("no memory for the response within {}: other large responses fill `answer_memory`", format_duration(*.0))]
-    NoRoom(Duration),
+    MemoryExhausted(Duration),
     /// No response arrived in time.
     #[error("no response within {}", format_duration(*.0))]
     TimedOut(Duration),
     /// The plugin speaks an unsupported protocol generation.
     #[error(
-        "built with a plugin SDK before v0.0.9, which cannot answer GetSecrets: rebuild it with a current SDK"
+        "built with a plugin SDK before v0.0.9, which does not implement GetSecrets: rebuild it with a current SDK"
     )]
     TooOld,
     /// The quota of the store is used up; the plugin was not called.
@@ -112,7 +112,7 @@ impl CallError {
     /// Why the call failed; `None` if the plugin said that no secret matches. `is_single`: whether the query was for one id.
     pub(crate) fn failure(&self, is_single: bool) -> Option<keyway::Failure> {
         let kind = match self {
-            Self::Busy(_) | Self::NoRoom(_) => FailureKind::Busy,
+            Self::Busy(_) | Self::MemoryExhausted(_) => FailureKind::Busy,
             Self::TimedOut(_) => FailureKind::TimedOut,
             Self::TooOld => FailureKind::Fatal,
             Self::Broken { .. } => FailureKind::Internal,
@@ -125,7 +125,7 @@ impl CallError {
     /// The Connect code for the log.
     pub(crate) fn code(&self) -> Code {
         match self {
-            Self::Busy(_) | Self::NoRoom(_) => Code::Unavailable,
+            Self::Busy(_) | Self::MemoryExhausted(_) => Code::Unavailable,
             Self::TimedOut(_) => Code::DeadlineExceeded,
             Self::TooOld => Code::Unimplemented,
             Self::Quota(_) => Code::ResourceExhausted,
@@ -165,7 +165,7 @@ impl Handle {
         session: Session,
         settings: &PluginSettings,
     ) -> Arc<Self> {
-        // Responses are asked for as they are: on a local socket gzip costs more than it saves.
+        // Responses are requested without compression: on a local socket gzip costs more than it saves.
         let config = client::Config::default()
             .accept_compression(false)
             .max_message_size(MAX_RESPONSE);
@@ -305,7 +305,7 @@ impl Handle {
         });
         copied.await.unwrap_or_else(|_| {
             Err(match reservation.is_exhausted() {
-                true => CallError::NoRoom(limit),
+                true => CallError::MemoryExhausted(limit),
                 false => CallError::TimedOut(limit),
             })
         })
@@ -382,7 +382,7 @@ impl Handle {
             .map(Response::into_message)
     }
 
-    /// Announces to the plugin that its connection is going to be closed, by the path that it knows. Takes no permit.
+    /// Calls the plugin's shutdown method before its connection is closed. Takes no permit.
     pub(crate) async fn shut_down(&self, limit: Duration) -> Result<(), Error> {
         if self.registration.generation == Generation::PluginsRegister {
             let request = Request::new(plugins::ShutdownRequest {}).timeout(limit);
@@ -393,7 +393,7 @@ impl Handle {
         }
     }
 
-    /// As [`call`](Self::call); the response is counted against `reservation`, and read when there is room for it.
+    /// As [`call`](Self::call); the response is counted against `reservation`, and read when memory is available for it.
     async fn counted<In, Out, F>(
         &self,
         message: In,
@@ -408,7 +408,7 @@ impl Handle {
             |request: Request<In>| method(request.memory(ResponseMemory(reservation.clone())));
         match self.call(message, context, method).await {
             Err(CallError::TimedOut(limit)) if reservation.is_exhausted() => {
-                Err(CallError::NoRoom(limit))
+                Err(CallError::MemoryExhausted(limit))
             }
             result => result,
         }

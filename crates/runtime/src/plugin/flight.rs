@@ -62,7 +62,7 @@ pub(crate) struct Sharing {
     pub(crate) keep: Option<Duration>,
 }
 
-/// One moment by two clocks that both go on while the machine sleeps.
+/// One moment by two clocks that both advance while the machine sleeps.
 ///
 /// The wall clock can be set; the boot clock cannot. An age is the larger of the two differences, so neither setting the wall clock
 /// back nor suspending the machine makes a response younger.
@@ -139,7 +139,7 @@ impl<R: Keep> Flights<R> {
 
     /// The response to an equal call that is kept or in flight if `sharing` allows that, else the response to `call`.
     ///
-    /// A shared call goes on when this caller leaves and another one waits, so it must not depend on this caller's deadline.
+    /// A shared call continues when this caller leaves and another one waits, so it must not depend on this caller's deadline.
     /// Cancel safe.
     pub(crate) async fn get(
         &self,
@@ -157,7 +157,7 @@ impl<R: Keep> Flights<R> {
         }
     }
 
-    /// Drops every kept response. Calls in flight go on for those that wait for them already.
+    /// Drops every kept response. Calls in flight continue for their present waiters.
     pub(crate) fn clear(&self) {
         lock(&self.table).slots.clear();
     }

@@ -24,7 +24,7 @@ pub(crate) struct Host {
     pub(crate) audit: Arc<Audit>,
     /// The delays between the starts of a plugin that ended unexpectedly.
     pub(crate) restart: RestartPolicy,
-    /// How long a plugin goes on running whose file has vanished.
+    /// How long a plugin whose file has vanished keeps running.
     pub(crate) removal_grace: Duration,
     /// The daemon's version, for plugins that register.
     pub(crate) version: VersionInfo,

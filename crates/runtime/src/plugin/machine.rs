@@ -1,7 +1,7 @@
 //! When a plugin is started, drained, started again and stopped: the decisions, without any I/O.
 //!
-//! The plugin's task feeds the [`Machine`] with what happened and lends it [`Actions`]; time is an argument. So every path is
-//! tested in virtual time, with actions that only note that they were called.
+//! The plugin's task passes events and [`Actions`] to the [`Machine`]; time is an argument. So every path is
+//! tested in virtual time, with actions that only record that they were called.
 
 use std::time::{Duration, Instant};
 
@@ -141,7 +141,7 @@ impl<R: Actions> Machine<R> {
         matches!(self.state, State::Idle(_) | State::Running { .. }) && self.restart_at.is_none()
     }
 
-    /// Whether the plugin's task is over.
+    /// Whether the plugin's task has ended.
     pub(crate) fn is_gone(&self) -> bool {
         matches!(self.state, State::Idle(Idle::Gone))
     }
@@ -221,7 +221,7 @@ impl<R: Actions> Machine<R> {
         self.restart_at = None;
         match &self.state {
             State::Idle(_) => self.settle(),
-            // A process whose fork is under way is ended as soon as it exists.
+            // A process whose fork is under way is stopped as soon as it exists.
             State::Launching { .. } => {}
             State::Draining { .. } => self.drain_for(Then::Rest, now),
             State::Running { child: None, .. }
@@ -239,7 +239,7 @@ impl<R: Actions> Machine<R> {
         }
         match self.state {
             State::Idle(_) => self.launch(actions, now),
-            // A failure that is not judged yet is forgotten, too.
+            // A failure whose process is still draining is forgotten, too.
             State::Draining { .. } => self.drain_for(Then::Launch, now),
             _ => {}
         }
@@ -330,7 +330,7 @@ impl<R: Actions> Machine<R> {
         }
     }
 
-    /// What runs has ended unasked. How process ended is known when the rest of it has been cleared away.
+    /// The process or connection ended without a request. The exit status of the process is known once it has drained.
     fn ended(
         &mut self,
         why: String,
@@ -368,14 +368,20 @@ impl<R: Actions> Machine<R> {
         match then {
             Then::Launch | Then::Rest => self.launch(actions, now),
             Then::Failure { why, since } => {
-                let idle = self.judge(why, since, exit, now);
+                let idle = self.after_failure(why, since, exit, now);
                 self.state = State::Idle(idle);
             }
         }
     }
 
     /// What follows a failure: `since` is when the plugin registered.
-    fn judge(&mut self, why: String, since: Option<Instant>, exit: Exit, now: Instant) -> Idle {
+    fn after_failure(
+        &mut self,
+        why: String,
+        since: Option<Instant>,
+        exit: Exit,
+        now: Instant,
+    ) -> Idle {
         if let Some(since) = since {
             self.retry.ran_for(now.saturating_duration_since(since));
         }

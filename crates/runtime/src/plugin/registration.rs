@@ -148,7 +148,7 @@ impl From<RegistrationError> for Error {
 }
 
 impl Registration {
-    /// How long a request may take at most, for plugins that ask at their registration.
+    /// How long a request may take at most, for plugins that request it at their registration.
     pub(crate) fn request_timeout(&self, settings: &PluginSettings) -> Duration {
         if self.is_interactive(settings) {
             settings.timeout.max(settings.user_timeout)
@@ -167,7 +167,7 @@ impl Registration {
         settings.shareable.unwrap_or(self.description.shareable)
     }
 
-    /// Whether it can enumerate its secrets; `None`: found out by asking.
+    /// Whether it can enumerate its secrets; `None`: unknown until the first list call.
     pub(crate) fn lists(&self, settings: &PluginSettings) -> Option<bool> {
         settings.lists.or(self.description.lists)
     }
@@ -222,7 +222,7 @@ impl RegistrationRequest {
         }
     }
 
-    /// Checks everything that can be judged without knowing the other plugins. `launched_as` is the name that the plugin was
+    /// Checks everything that can be checked without knowing the other plugins. `launched_as` is the name that the plugin was
     /// given when it was launched.
     pub(crate) fn validate(
         self,

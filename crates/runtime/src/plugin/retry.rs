@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_healthy_minute_resets_the_count() {
+    fn a_healthy_minute_resets_the_failure_count() {
         let policy = RestartPolicy {
             jitter: 0.0,
             ..RestartPolicy::default()

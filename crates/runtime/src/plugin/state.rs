@@ -97,7 +97,7 @@ pub(crate) enum Then {
     Launch,
     /// What is desired then.
     Rest,
-    /// A failure, judged by how the process ended.
+    /// A failure; the exit status of the process decides what follows.
     Failure {
         why: String,
         /// When it registered; `None`: never.

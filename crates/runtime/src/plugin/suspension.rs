@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn regular_ticks_are_no_suspension() {
+    fn regular_ticks_are_not_a_suspension() {
         let suspensions = Suspensions::new();
         let start = suspensions.lock().last;
         for n in 1..100 {

@@ -33,7 +33,7 @@ pub(crate) enum Command {
     Update(Update),
     /// Runs; replies with the reason if it cannot.
     Enable(oneshot::Sender<Result<(), NotEnabled>>),
-    /// Stops and stays stopped; replies when the plugin is no candidate any more.
+    /// Stops and stays stopped; replies when the plugin is not a candidate any more.
     Disable(oneshot::Sender<()>),
     /// Takes over an external plugin that wants to register under this name.
     Connect {
@@ -93,7 +93,7 @@ pub(crate) struct PluginTask {
     enabling: Vec<oneshot::Sender<Result<(), NotEnabled>>>,
     /// Replied to when no start is due or under way.
     settling: Vec<oneshot::Sender<()>>,
-    /// The launched process, until it has been reaped: its group may ask the daemon for secrets until then.
+    /// The launched process, until it has been reaped: its group may query the daemon until then.
     process: Option<i32>,
     /// The process of an external plugin, while that is connected.
     external: Option<Arc<Peer>>,

@@ -40,7 +40,7 @@ pub(crate) struct View {
     pub(crate) record: Arc<CallRecord>,
 }
 
-/// What a query in the realm of a plugin meets.
+/// What the state of a plugin means for a query in its realm.
 #[derive(Debug, Clone)]
 pub(crate) enum Availability {
     /// It is called.
@@ -54,7 +54,7 @@ pub(crate) enum Availability {
         /// When it is started again by itself.
         next_start: Option<Instant>,
     },
-    /// It is no candidate: disabled, available or untrusted.
+    /// Not a candidate: disabled, available or untrusted.
     Excluded,
 }
 

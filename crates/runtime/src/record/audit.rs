@@ -511,7 +511,7 @@ mod tests {
         // A directory cannot be opened as a file.
         let path = directory.path().join("audit");
         fs::create_dir(&path).expect("a directory");
-        record(&audit(&path, |_| {})).expect("goes on");
+        record(&audit(&path, |_| {})).expect("recorded");
         let error = record(&audit(&path, |config| {
             config.on_failure = AuditFailure::Refuse
         }))

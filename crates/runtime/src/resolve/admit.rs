@@ -1,4 +1,4 @@
-//! What of a provider's response counts: realm, query and time are enforced here, whatever the provider says.
+//! Admission of a provider's response: realm, query and expiry are enforced here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -16,7 +16,7 @@ use crate::plugin::{Secrets, View};
 /// How long a value counts after it has expired: clocks differ a little.
 const EXPIRY_GRACE: Duration = Duration::from_secs(5);
 
-/// What counts of one provider's response.
+/// The part of one provider's response that counts.
 #[derive(Debug, Clone)]
 pub(crate) struct Admitted {
     pub(crate) values: BTreeMap<Id, Envelope>,
@@ -46,11 +46,11 @@ impl Admitted {
     }
 }
 
-/// What one envelope is.
-enum Judged {
+/// The check of one envelope.
+enum Checked {
     Value(Id, Box<Envelope>),
-    /// An id of the realm that was not asked for: a provider may ignore the query.
-    Unasked,
+    /// An id of the realm that the query does not match: a provider may ignore the query.
+    Unrequested,
     /// An invalid id, or one outside the realm.
     Violation,
     Expired(Id, SystemTime),
@@ -65,15 +65,15 @@ pub(super) fn admit(view: &View, query: &Pattern, secrets: Secrets, now: SystemT
     let mut admitted = Admitted::nothing();
     let (mut n_violations, mut n_repeated, mut expired) = (0_usize, 0_usize, BTreeMap::new());
     for envelope in std::mem::take(&mut message.envelopes) {
-        match judge(view, query, envelope, now) {
-            Judged::Value(id, envelope) => match admitted.values.entry(id) {
+        match check(view, query, envelope, now) {
+            Checked::Value(id, envelope) => match admitted.values.entry(id) {
                 std::collections::btree_map::Entry::Vacant(free) => drop(free.insert(*envelope)),
                 // An id names one secret; the first counts.
                 std::collections::btree_map::Entry::Occupied(_) => n_repeated += 1,
             },
-            Judged::Expired(id, at) => drop(expired.insert(id, at)),
-            Judged::Unasked => {}
-            Judged::Violation => n_violations += 1,
+            Checked::Expired(id, at) => drop(expired.insert(id, at)),
+            Checked::Unrequested => {}
+            Checked::Violation => n_violations += 1,
         }
     }
     if n_repeated > 0 {
@@ -102,22 +102,22 @@ pub(super) fn admit(view: &View, query: &Pattern, secrets: Secrets, now: SystemT
     admitted
 }
 
-fn judge(view: &View, query: &Pattern, envelope: Envelope, now: SystemTime) -> Judged {
+fn check(view: &View, query: &Pattern, envelope: Envelope, now: SystemTime) -> Checked {
     let Ok(id) = envelope.id().parse::<Id>() else {
-        return Judged::Violation;
+        return Checked::Violation;
     };
     let Some(realm) = &view.realm else {
-        return Judged::Violation;
+        return Checked::Violation;
     };
     if !realm.is_registered(&id) {
-        return Judged::Violation;
+        return Checked::Violation;
     }
     if !realm.matches(&id) || !query.matches(&id) {
-        return Judged::Unasked;
+        return Checked::Unrequested;
     }
     match expires_at(&envelope) {
-        Some(at) if at + EXPIRY_GRACE < now => Judged::Expired(id, at),
-        _ => Judged::Value(id, Box::new(stamp(view, envelope, now))),
+        Some(at) if at + EXPIRY_GRACE < now => Checked::Expired(id, at),
+        _ => Checked::Value(id, Box::new(stamp(view, envelope, now))),
     }
 }
 

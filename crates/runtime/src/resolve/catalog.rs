@@ -8,7 +8,7 @@ use keyway_proto::keyway::v1::{FailureKind, ListSecretsResponse, Secret, Unliste
 use keyway_proto::timestamp::repaired;
 use keyway_secrets::Id;
 
-use super::ask;
+use super::execution;
 use super::failure::Failure;
 use super::plan::{Candidate, Plan, Query};
 use crate::authority::Permit;
@@ -27,15 +27,15 @@ pub(crate) async fn list_secrets(
         &query.pattern,
         permit.excluded_plugin(),
     );
-    let candidates = ask::started(registry, query, plan).await;
-    let asked = join_all(
+    let candidates = execution::started(registry, query, plan).await;
+    let outcomes = join_all(
         candidates
             .iter()
             .map(|candidate| one(query, candidate, permit)),
     )
     .await;
     let (mut response, mut failures) = (ListSecretsResponse::default(), Vec::new());
-    for (candidate, outcome) in candidates.iter().zip(asked) {
+    for (candidate, outcome) in candidates.iter().zip(outcomes) {
         let view = &candidate.view;
         match outcome {
             Ok(secrets) => response.secrets.extend(secrets),
@@ -78,7 +78,7 @@ async fn one(
         return Err(None);
     }
     view.record.request();
-    let context = ask::context(query, view);
+    let context = execution::context(query, view);
     let response = handle
         .list_secrets(candidate.query.as_str(), &context, &query.reservation)
         .await;
@@ -89,7 +89,7 @@ async fn one(
         Err(error) => match Failure::of_call(view, &error, false) {
             None => Ok(Vec::new()),
             Some(failure) => {
-                ask::report(query, view, &context, &error);
+                execution::report(query, view, &context, &error);
                 view.record.failure(failure.kind, &failure.sentence());
                 Err(Some(failure))
             }
@@ -111,8 +111,8 @@ fn admit(query: &Query, view: &View, permit: &Permit, secrets: Vec<Secret>) -> V
             continue;
         };
         let is_in_realm = view.realm.as_ref().is_some_and(|realm| realm.matches(&id));
-        let is_asked = is_in_realm && query.pattern.matches(&id) && permit.covers(&id);
-        if is_asked && seen.insert(id) {
+        let is_requested = is_in_realm && query.pattern.matches(&id) && permit.covers(&id);
+        if is_requested && seen.insert(id) {
             admitted.push(stamp(view, secret));
         }
     }

@@ -1,13 +1,13 @@
-//! Saying how a query is resolved: ranks, calls and outcomes, never values.
+//! How a query is resolved: ranks, calls and outcomes, never values.
 
 use keyway_proto::keyway::v1::{ExplainResponse, ExplainedId, ExplainedProvider, Outcome};
 use keyway_secrets::Id;
 
 use super::admit::Admitted;
-use super::ask::{self, Asked};
-use super::judge::Held;
+use super::execution::{Executed, execute};
 use super::plan::{Candidate, Plan, Query};
 use super::rank::{self, Gap, Verdict};
+use super::resolution::RankedResponses;
 use crate::authority::Permit;
 use crate::plugin::View;
 use crate::registry::Registry;
@@ -23,24 +23,27 @@ pub(crate) async fn explain(
         &query.pattern,
         permit.excluded_plugin(),
     );
-    let Asked { plan, responses } = ask::ask(registry, query, plan).await;
-    let held = Held::new(plan.candidates.iter(), &responses);
+    let Executed { plan, responses } = execute(registry, query, plan).await;
+    let responses = RankedResponses::new(plan.candidates.iter(), &responses);
     let mut ids = match query.pattern.as_id() {
         Some(id) => vec![id],
-        None => returned(&held),
+        None => returned(&responses),
     };
     ids.retain(|id| permit.covers(id));
-    let failed = held
+    let failed = responses
         .iter()
         .filter_map(|(_, admitted)| admitted?.failure.as_ref());
     ExplainResponse {
         failed: failed.map(super::Failure::to_wire).collect(),
-        ids: ids.iter().map(|id| explained(id, &held, &plan)).collect(),
+        ids: ids
+            .iter()
+            .map(|id| explained(id, &responses, &plan))
+            .collect(),
     }
 }
 
-fn returned(held: &Held<'_>) -> Vec<Id> {
-    let values = held
+fn returned(responses: &RankedResponses<'_>) -> Vec<Id> {
+    let values = responses
         .iter()
         .filter_map(|(_, admitted)| admitted)
         .flat_map(|admitted| admitted.values.keys().cloned());
@@ -50,12 +53,12 @@ fn returned(held: &Held<'_>) -> Vec<Id> {
     ids
 }
 
-fn explained(id: &Id, held: &Held<'_>, plan: &Plan) -> ExplainedId {
+fn explained(id: &Id, responses: &RankedResponses<'_>, plan: &Plan) -> ExplainedId {
     let is_in_realm = |view: &View| view.realm.as_ref().is_none_or(|realm| realm.matches(id));
-    let candidates: Vec<_> = held
+    let candidates: Vec<_> = responses
         .of_id(id)
         .into_iter()
-        .zip(held.iter())
+        .zip(responses.iter())
         .filter(|(_, (candidate, _))| is_in_realm(&candidate.view))
         .collect();
     let of_id: Vec<_> = candidates.iter().map(|(of_id, _)| *of_id).collect();

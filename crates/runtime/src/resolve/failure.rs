@@ -90,7 +90,7 @@ impl Failure {
         }
     }
 
-    /// One sentence without the full stop: who failed, how, and why.
+    /// One sentence without the full stop: the provider, its failure and the cause.
     pub(crate) fn sentence(&self) -> String {
         let (name, phrase) = (&self.provider, phrase(self.kind));
         if self.message.is_empty() {
@@ -124,7 +124,7 @@ impl Failure {
 pub(crate) fn phrase(kind: FailureKind) -> &'static str {
     match kind {
         FailureKind::Locked => "is locked",
-        FailureKind::NeedsUser => "needs the user, who was not to be asked",
+        FailureKind::NeedsUser => "needs to prompt, which the query forbids",
         FailureKind::Denied => "does not give it to this user",
         FailureKind::Unavailable => "cannot provide it now",
         FailureKind::TimedOut => "took too long",
@@ -148,7 +148,7 @@ pub(crate) fn to_wire(failures: &[Failure]) -> keyway::Failures {
     for (index, failure) in failures.iter().enumerate() {
         wire.providers.push(failure.to_wire());
         let is_last = index + 1 == failures.len();
-        // Room for the entry that says how many more there are.
+        // Space for the entry that counts the omitted ones.
         let limit = if is_last {
             MAX_FAILURES_LEN
         } else {

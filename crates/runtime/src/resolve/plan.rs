@@ -103,7 +103,7 @@ pub(crate) fn pattern(text: Option<&str>) -> Result<Pattern, Error> {
         .map_err(|error| Error::invalid_argument(format!("the pattern is not valid: {error}")))
 }
 
-/// When a query is judged for a caller that waits until `deadline`: earlier, so that the response arrives in time and names the
+/// When a query is decided for a caller that waits until `deadline`: earlier, so that the response arrives in time and names the
 /// provider that did not respond.
 fn due(deadline: Instant) -> Instant {
     let left = deadline.saturating_duration_since(Instant::now());
@@ -124,12 +124,12 @@ pub(crate) struct Candidate {
 pub(crate) struct Plan {
     /// In rank order.
     pub(crate) candidates: Vec<Candidate>,
-    /// Plugins that are no candidates because they are disabled, available or untrusted, and could hold a match.
+    /// Plugins that are not candidates because they are disabled, available or untrusted, and could hold a match.
     pub(crate) excluded: Vec<Arc<View>>,
 }
 
 impl Plan {
-    /// The plan for `query`. The plugin `except` is no candidate: a query of its own process would wait for itself.
+    /// The plan for `query`. The plugin `except` is not a candidate: a query of its own process would wait for itself.
     pub(crate) fn new(snapshot: &Snapshot, query: &Pattern, except: Option<&PluginName>) -> Self {
         let mut plan = Self::default();
         let others = snapshot.values().filter(|view| Some(&view.name) != except);

@@ -30,7 +30,7 @@ pub(crate) fn bind_all(config: &Config) -> Result<Vec<Socket>, ListenError> {
     Ok(sockets)
 }
 
-/// Whether `allow_uids` names users besides our own, who then need to reach the sockets.
+/// Whether `allow_uids` names users besides the daemon's own: the sockets must be reachable for them.
 pub(crate) fn has_other_users(config: &Config, known: &KnownUids) -> bool {
     config.allow_uids.iter().any(|&uid| uid != known.own())
 }
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_uid_in_the_list_opens_nothing() {
+    fn the_own_uid_in_allow_uids_changes_no_mode() {
         let known = KnownUids::from_parts(1000, Some("0 0 4294967295"), None);
         let mut config = Config::new("@name".parse().expect("an address"), "/state");
         assert!(!has_other_users(&config, &known));
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_additional_address_that_is_taken_is_left_alone() {
+    async fn a_taken_additional_address_is_skipped() {
         let root = tempfile::tempdir().expect("a temporary directory");
         let taken = root.path().join("also/engine.sock");
         std::fs::create_dir(taken.parent().expect("a directory")).expect("made");

@@ -13,10 +13,10 @@ use tokio::net::UnixStream;
 
 use crate::caller::Peer;
 
-/// A client's byte stream, which tells a client that has ended its sending half, as `printf ... | nc -U` does, from one that has
-/// gone.
+/// A client's byte stream, which distinguishes a client that has closed its sending half, as `printf ... | nc -U` does, from one
+/// that has disconnected.
 ///
-/// Only a Unix socket can tell the two apart. The first is the end of the input, and the client still reads its response; the
+/// Only a Unix socket can make this distinction. The first is the end of the input, and the client still reads its response; the
 /// second is the error [`ConnectionReset`](io::ErrorKind::ConnectionReset).
 pub(super) struct ClientStream {
     stream: UnixStream,
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_has_gone_is_an_error() {
+    async fn a_disconnected_client_is_an_error() {
         let (mut client, theirs) = client(None);
         drop(theirs);
         let error = client.read(&mut [0; 16]).await.expect_err("it has gone");

@@ -18,7 +18,7 @@ use crate::record::{Audit, Outcome};
 /// The protocol that a plugin upgrades to.
 const PROTOCOL: HeaderValue = HeaderValue::from_static("tcp");
 
-/// Permits and answers upgrade requests.
+/// Authorizes upgrade requests and responds to them.
 pub(super) struct Hijack {
     pub(super) gate: Arc<Gate>,
     pub(super) settings: Arc<Current>,

@@ -16,7 +16,7 @@ use crate::authority::{Gate, User};
 use crate::caller::Peer;
 use crate::config::Current;
 
-/// Accepts at all sockets in turn. A process of a user who may not connect is refused by closing its connection, before
+/// Accepts at all sockets, round robin. A process of a user who may not connect is refused by closing its connection, before
 /// anything is read from it.
 pub(super) struct Listener {
     sockets: Vec<Socket>,

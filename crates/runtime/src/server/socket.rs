@@ -109,7 +109,7 @@ struct Place {
 }
 
 impl Place {
-    /// Makes the directory of `path` where it is absent, checks who could exchange what is in it, and locks it.
+    /// Makes the directory of `path` where it is absent, checks that no other user can replace its entries, and locks it.
     fn prepare(address: &Address, path: &Path) -> Result<Self, ListenError> {
         let failed = |what| ListenError::at(address, what);
         // A bare name is in the working directory, which is checked like any other.
@@ -168,7 +168,7 @@ fn bind_error(address: &Address, source: io::Error) -> ListenError {
     ListenError::at(address, "bind the socket")(source)
 }
 
-/// Names the process that has the address, as the kernel tells anyone who connects.
+/// Names the process that has the address, from the credentials that the kernel reports to every client.
 fn in_use(address: &Address) -> ListenError {
     let holder = keyway_local::connect(address)
         .and_then(|stream| Credentials::of_peer(&stream))
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_whose_maker_is_dead_is_stale_whoever_still_holds_it() {
+    async fn a_socket_of_a_dead_daemon_is_stale_even_if_a_child_holds_it() {
         use std::process::{Command, Stdio};
         let root = tempfile::tempdir().expect("a temporary directory");
         let path = root.path().join("daemon.sock");
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_path_lives_in_a_private_directory_and_goes_with_the_daemon() {
+    async fn a_socket_file_is_in_a_private_directory_and_removed_with_the_daemon() {
         let root = tempfile::tempdir().expect("a temporary directory");
         let path = root.path().join("made/for/it/daemon.sock");
         let socket = bind(&path.clone().into()).expect("listening");
@@ -308,7 +308,7 @@ mod tests {
                             let _context = runtime.enter();
                             start.wait();
                             let outcome = bind(&address);
-                            // Nobody leaves before everybody has tried.
+                            // No daemon exits before all of them have tried to listen.
                             start.wait();
                             outcome.map(drop)
                         })
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_abstract_name_that_is_taken_says_by_whom() {
+    async fn a_taken_abstract_name_is_an_error_with_the_pid_of_its_holder() {
         let name: Address = format!("@keyway-test-{}-{}", std::process::id(), line!())
             .parse()
             .expect("an address");

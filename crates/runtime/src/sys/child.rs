@@ -130,7 +130,7 @@ pub(crate) fn block_signals() {
 ///
 /// # Errors
 ///
-/// Returns the error of the operating system if it has no room for another process.
+/// Returns the error of the operating system if it cannot create another process.
 pub(crate) fn fork_plugin(image: &Image, descriptors: &Descriptors) -> io::Result<Pid> {
     let parent = rustix::process::getpid();
     // SAFETY: the child runs `become_image`, which makes only async-signal-safe system calls on values made before the fork,
@@ -204,7 +204,7 @@ fn arrange(image: &Image, descriptors: &Descriptors) -> io::Result<()> {
 }
 
 /// Gives every signal its default effect and unblocks all. `exec` does the former for signals with a handler, but an ignored
-/// one stays ignored: a daemon that a shell started in the background ignores SIGINT, and its plugins could not be asked to end.
+/// one stays ignored: a daemon that a shell started in the background ignores SIGINT, and its plugins could not be terminated by it.
 fn reset_signals() {
     const LAST_STANDARD_SIGNAL: libc::c_int = 31;
     for signal in 1..=LAST_STANDARD_SIGNAL {

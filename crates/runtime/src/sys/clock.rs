@@ -1,4 +1,4 @@
-//! The clock that goes on while the machine sleeps.
+//! The clock that advances while the machine sleeps.
 
 use std::time::Duration;
 

@@ -20,7 +20,7 @@ pub(crate) type GuardianMessage = [u8; 4];
 ///
 /// # Errors
 ///
-/// Returns the error of the operating system if it has no room for another process.
+/// Returns the error of the operating system if it cannot create another process.
 pub(crate) fn fork_guardian(pipe: &OwnedFd) -> io::Result<Pid> {
     let pipe = pipe.as_raw_fd();
     // SAFETY: the child runs `guard`, which makes only async-signal-safe system calls on its own stack, and never returns into
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_guardian_notes_and_forgets_groups() {
+    fn the_guardian_adds_and_removes_groups() {
         let mut groups = [0; 3];
         note(&mut groups, 7);
         note(&mut groups, 9);

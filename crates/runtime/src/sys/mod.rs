@@ -3,7 +3,7 @@
 //! - [`ancestry`]: whether a process descends from this one;
 //! - [`child`]: `fork`, `dup2` to a fixed number and `close_range`, for starting processes;
 //! - [`children`]: `waitid` for every child;
-//! - [`clock`]: the clock that goes on while the machine sleeps;
+//! - [`clock`]: the clock that advances while the machine sleeps;
 //! - [`guardian`]: the process that outlives the daemon for a moment;
 //! - [`image`]: `execve` and `execveat`;
 //! - [`readable`]: the registration of a descriptor with the async runtime.

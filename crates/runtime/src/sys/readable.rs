@@ -10,7 +10,7 @@ use tokio::io::unix::AsyncFd;
 ///
 /// # Errors
 ///
-/// Returns the error of the operating system if it has no room for another watched descriptor; this one is closed then.
+/// Returns the error of the operating system if it cannot watch another descriptor; this one is closed then.
 pub(crate) fn readable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` stays the same open descriptor for as long as it lives, and `AsyncFd` owns it.
     let readable = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };

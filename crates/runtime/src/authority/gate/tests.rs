@@ -130,13 +130,13 @@ async fn a_process_of_a_plugins_group_is_limited_to_what_the_plugin_may_resolve(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_before_the_launch_is_noted_waits_for_that() {
+async fn a_request_before_its_launch_is_recorded_waits_for_the_record() {
     let gate = gate("");
     gate.publish(starting(Duration::from_secs(5)), None);
     let sleeper = Sleeper::start();
     let peer = sleeper.peer();
-    let asked = query("db/password");
-    let action = Action::Resolve(&asked);
+    let patterns = query("db/password");
+    let action = Action::Resolve(&patterns);
     let note = async {
         tokio::task::yield_now().await;
         gate.publish(starting(Duration::from_secs(5)), Some(sleeper.raw_pid()));
@@ -155,15 +155,15 @@ async fn a_descendant_may_read_and_change_nothing() {
     let gate = gate("");
     let sleeper = Sleeper::start();
     let peer = sleeper.peer();
-    let asked = query("db/password");
-    for action in [Action::Resolve(&asked), Action::Inspect] {
+    let patterns = query("db/password");
+    for action in [Action::Resolve(&patterns), Action::Inspect] {
         assert_eq!(gate.code(&peer, &action).await, None, "{action:?}");
     }
     assert_eq!(gate.code(&peer, &STOP).await, Some(Code::PermissionDenied));
 }
 
 #[tokio::test]
-async fn a_reused_pid_gives_no_rights() {
+async fn a_reused_pid_grants_nothing() {
     let gate = gate("");
     let (mut former, plugin) = (Sleeper::start(), Sleeper::start());
     gate.publish(failed(FailureKind::Down), Some(plugin.raw_pid()));
@@ -175,9 +175,9 @@ async fn a_reused_pid_gives_no_rights() {
         let process = Process::new(pid, Some(pidfd));
         Arc::new(Peer::of_process(process, getuid().as_raw()))
     };
-    let asked = query("db/password");
+    let patterns = query("db/password");
     let peer = reused(plugin.pid());
-    assert_eq!(gate.code(&peer, &Action::Resolve(&asked)).await, None);
+    assert_eq!(gate.code(&peer, &Action::Resolve(&patterns)).await, None);
     // And as if it were that of a program of the user: what has ended changes nothing.
     let peer = reused(getpid());
     assert_eq!(gate.code(&peer, &STOP).await, Some(Code::PermissionDenied));

@@ -1,4 +1,4 @@
-//! Which modules are asked, waited for or missed, over a registry of scripted plugins.
+//! Which modules are consulted, waited for or missing, over a registry of scripted plugins.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn check(pattern: &str) -> Consultation {
     Consultation::CheckAccess(vec![pattern.parse().expect("a pattern")])
 }
 
-async fn ask_about_one(registry: &Registry, settings: &Settings) -> Result<(), Error> {
+async fn consult_about_one(registry: &Registry, settings: &Settings) -> Result<(), Error> {
     consult_about(registry, settings, &check("db/password"), None).await
 }
 
@@ -92,7 +92,7 @@ async fn a_listed_module_that_is_not_running_denies_everything() {
         if let Some(view) = view {
             registry.publish(view);
         }
-        let error = ask_about_one(&registry, &settings)
+        let error = consult_about_one(&registry, &settings)
             .await
             .expect_err("denied");
         assert_eq!(error.code(), Code::PermissionDenied);
@@ -113,7 +113,7 @@ async fn a_provider_with_the_name_of_a_listed_module_is_not_a_module() {
     let provider = Script::provider("policy", "**", Reply::Decide(Decision::Allow));
     let running = provider.run(&settings).await;
     registry.publish(running.view());
-    let error = ask_about_one(&registry, &settings)
+    let error = consult_about_one(&registry, &settings)
         .await
         .expect_err("denied");
     assert!(
@@ -131,7 +131,9 @@ async fn a_running_module_decides_whether_it_is_listed_or_not() {
         let script = Script::module("policy", Reply::Decide(Decision::Allow));
         let running = script.clone().run(&settings).await;
         registry.publish(running.view());
-        ask_about_one(&registry, &settings).await.expect("allowed");
+        consult_about_one(&registry, &settings)
+            .await
+            .expect("allowed");
         assert_eq!(script.calls()[0].pattern, "db/password");
         for (reply, message) in [
             (
@@ -148,7 +150,7 @@ async fn a_running_module_decides_whether_it_is_listed_or_not() {
             ),
         ] {
             script.set_reply(reply);
-            let error = ask_about_one(&registry, &settings)
+            let error = consult_about_one(&registry, &settings)
                 .await
                 .expect_err("denied");
             assert_eq!(
@@ -177,12 +179,12 @@ async fn several_patterns_are_checked_one_by_one_and_authorized_together() {
             .await
             .expect("allowed");
     }
-    let asked: Vec<String> = script
+    let consulted: Vec<String> = script
         .calls()
         .into_iter()
         .map(|call| call.pattern)
         .collect();
-    assert_eq!(asked, ["a/*", "b", "a/* b"]);
+    assert_eq!(consulted, ["a/*", "b", "a/* b"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -207,13 +209,13 @@ async fn a_starting_module_is_waited_for_until_its_start_is_overdue() {
             tokio::time::sleep(Duration::from_secs(2)).await;
             registry.publish(running.view());
         };
-        let (result, ()) = tokio::join!(ask_about_one(&registry, &settings), register);
+        let (result, ()) = tokio::join!(consult_about_one(&registry, &settings), register);
         result.expect("allowed");
         assert_eq!(began.elapsed(), Duration::from_secs(2));
         assert_eq!(script.n_calls(), 1);
         // One that does not register in time is missing.
         registry.publish(view_of(starting(Duration::from_secs(5)), &settings));
-        let error = ask_about_one(&registry, &settings)
+        let error = consult_about_one(&registry, &settings)
             .await
             .expect_err("denied");
         assert_eq!(error.code(), Code::PermissionDenied);
@@ -237,7 +239,7 @@ async fn a_plugin_of_unknown_kind_is_waited_for_once() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         registry.publish(running.view());
     };
-    let (result, ()) = tokio::join!(ask_about_one(&registry, &settings), register);
+    let (result, ()) = tokio::join!(consult_about_one(&registry, &settings), register);
     result.expect("it is a provider");
     assert_eq!(began.elapsed(), Duration::from_secs(1));
     // Neither one that failed nor one whose file failed before holds requests up.
@@ -250,7 +252,7 @@ async fn a_plugin_of_unknown_kind_is_waited_for_once() {
         },
     ] {
         registry.publish(unknown("vault", availability, &settings));
-        ask_about_one(&registry, &settings)
+        consult_about_one(&registry, &settings)
             .await
             .expect("not waited for");
     }
@@ -262,7 +264,7 @@ async fn an_unlisted_module_denies_from_its_first_registration_until_it_is_disab
     let settings = settings("");
     let registry = Registry::new();
     registry.publish(module(failed(FailureKind::Down), &settings));
-    let error = ask_about_one(&registry, &settings)
+    let error = consult_about_one(&registry, &settings)
         .await
         .expect_err("denied");
     assert_eq!(
@@ -271,10 +273,12 @@ async fn an_unlisted_module_denies_from_its_first_registration_until_it_is_disab
          `[plugins.policy]` and run `kill -HUP` with the daemon's pid"
     );
     registry.publish(module(Availability::Excluded, &settings));
-    ask_about_one(&registry, &settings).await.expect("disabled");
+    consult_about_one(&registry, &settings)
+        .await
+        .expect("disabled");
     registry.publish(module(failed(FailureKind::Down), &settings));
     registry.remove(&name("policy"));
-    ask_about_one(&registry, &settings)
+    consult_about_one(&registry, &settings)
         .await
         .expect("forgotten");
 }
@@ -285,14 +289,14 @@ async fn a_module_is_not_consulted_about_its_own_processes() {
     let registry = Registry::new();
     let script = Script::module("policy", Reply::Decide(Decision::Deny));
     let running = script.clone().run(&settings).await;
-    let asked = check("db/password");
+    let consultation = check("db/password");
     for view in [
         running.view(),
         module(failed(FailureKind::Down), &settings),
         module(starting(Duration::from_secs(5)), &settings),
     ] {
         registry.publish(view);
-        consult_about(&registry, &settings, &asked, Some("policy"))
+        consult_about(&registry, &settings, &consultation, Some("policy"))
             .await
             .expect("not consulted");
     }
@@ -301,7 +305,7 @@ async fn a_module_is_not_consulted_about_its_own_processes() {
     let other = Script::module("other", Reply::Decide(Decision::Deny));
     let running = other.clone().run(&settings).await;
     registry.publish(running.view());
-    let denied = consult_about(&registry, &settings, &asked, Some("policy")).await;
+    let denied = consult_about(&registry, &settings, &consultation, Some("policy")).await;
     assert_eq!(
         denied.map_err(|error| error.code()),
         Err(Code::PermissionDenied)

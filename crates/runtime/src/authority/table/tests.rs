@@ -214,13 +214,13 @@ fn every_cell_of_the_table() {
     for (row, facts, rules, permitted) in &rows {
         for action in columns(&patterns, &id) {
             let is_permitted = permitted.contains(&column(action.purpose()));
-            let judged = judge(facts, &action, rules);
+            let checked = check(facts, &action, rules);
             assert_eq!(
-                judged.is_ok(),
+                checked.is_ok(),
                 is_permitted,
-                "{row}: {action:?}: {judged:?}"
+                "{row}: {action:?}: {checked:?}"
             );
-            if let Err(refusal) = judged {
+            if let Err(refusal) = checked {
                 assert_eq!(
                     refusal.code(),
                     keyway_rpc::Code::PermissionDenied,
@@ -232,7 +232,7 @@ fn every_cell_of_the_table() {
 }
 
 fn grant(facts: &CallerFacts, action: Action<'_>, rules: &Rules<'_>) -> Grant {
-    judge(facts, &action, rules).expect("permitted")
+    check(facts, &action, rules).expect("permitted")
 }
 
 fn consulted(action: Action<'_>) -> Option<Vec<String>> {
@@ -251,7 +251,7 @@ fn consulted(action: Action<'_>) -> Option<Vec<String>> {
 #[test]
 fn modules_are_consulted_about_secrets_management_and_writes() {
     let (patterns, id) = (PATTERNS(), "db/password".parse().expect("an id"));
-    let asked: Vec<Option<String>> = columns(&patterns, &id)
+    let consultation: Vec<Option<String>> = columns(&patterns, &id)
         .into_iter()
         .map(|action| consulted(action).map(|all| all.join(" ")))
         .collect();
@@ -273,7 +273,7 @@ fn modules_are_consulted_about_secrets_management_and_writes() {
         Some("keyway/write/db/password"),
         None,
     ];
-    assert_eq!(asked, expected.map(|text| text.map(String::from)));
+    assert_eq!(consultation, expected.map(|text| text.map(String::from)));
 }
 
 #[test]
@@ -291,9 +291,9 @@ fn modules_are_not_consulted_about_reserved_ids_as_secrets() {
     );
     let id: Id = "keyway/write/a".parse().expect("an id");
     let authorize = Action::Authorize(&reserved);
-    let refused = judge(&caller(|_| {}), &authorize, &rules()).expect_err("reserved");
+    let refused = check(&caller(|_| {}), &authorize, &rules()).expect_err("reserved");
     assert_eq!(refused.code(), keyway_rpc::Code::PermissionDenied);
-    let refused = judge(&caller(|_| {}), &Action::Write(&id), &rules()).expect_err("reserved");
+    let refused = check(&caller(|_| {}), &Action::Write(&id), &rules()).expect_err("reserved");
     assert_eq!(refused, Refusal::ReservedId(id));
     assert_eq!(refused.code(), keyway_rpc::Code::InvalidArgument);
 }
@@ -306,7 +306,7 @@ fn a_reader_sees_plugins_without_messages() {
 }
 
 #[test]
-fn a_process_of_a_plugin_is_cut_to_what_it_may_resolve() {
+fn a_process_of_a_plugin_is_limited_to_may_resolve() {
     let process = caller(|facts| facts.plugin = Some(plugin()));
     let rules = Rules {
         may_resolve: ["db/*", "web/token"]
@@ -314,8 +314,8 @@ fn a_process_of_a_plugin_is_cut_to_what_it_may_resolve() {
             .to_vec(),
         ..rules()
     };
-    let judge_one = |make: fn(&[Pattern]) -> Action<'_>, query: &str| {
-        judge(
+    let check_one = |make: fn(&[Pattern]) -> Action<'_>, query: &str| {
+        check(
             &process,
             &make(&[query.parse().expect("a pattern")]),
             &rules,
@@ -331,19 +331,19 @@ fn a_process_of_a_plugin_is_cut_to_what_it_may_resolve() {
         ("db/a/b", false, false),
         ("mail/**", false, false),
     ] {
-        let resolved = judge_one(|query| Action::Resolve(query), query);
+        let resolved = check_one(|query| Action::Resolve(query), query);
         assert_eq!(resolved.is_ok(), is_resolved, "{query}");
-        let authorized = judge_one(|query| Action::Authorize(query), query);
+        let authorized = check_one(|query| Action::Authorize(query), query);
         assert_eq!(authorized.is_ok(), is_authorized, "{query}");
     }
-    let cut = judge_one(|query| Action::Resolve(query), "db/**").expect("permitted");
+    let cut = check_one(|query| Action::Resolve(query), "db/**").expect("permitted");
     assert_eq!(cut.excluded_plugin, Some(plugin()));
-    let asked = Consultation::CheckAccess(vec!["db/*".parse().expect("a pattern")]);
-    assert_eq!(cut.consultation, Some(asked));
+    let consultation = Consultation::CheckAccess(vec!["db/*".parse().expect("a pattern")]);
+    assert_eq!(cut.consultation, Some(consultation));
     let limit = cut.limit.expect("a limit");
     assert!(limit.matches(&"db/password".parse().expect("an id")));
     assert!(!limit.matches(&"db/a/b".parse().expect("an id")));
-    let refused = judge_one(|query| Action::Resolve(query), "web/other").expect_err("refused");
+    let refused = check_one(|query| Action::Resolve(query), "web/other").expect_err("refused");
     assert!(
         refused.to_string().contains("web/other")
             && refused.to_string().contains("[plugins.vault] may_resolve")
@@ -357,7 +357,7 @@ fn a_listed_module_is_disabled_in_the_configuration_only() {
         listed_modules: &modules,
         ..rules()
     };
-    let manage = |manage| judge(&caller(|_| {}), &Action::Manage(manage), &rules);
+    let manage = |manage| check(&caller(|_| {}), &Action::Manage(manage), &rules);
     let refused = manage(Manage::Disable("policy")).expect_err("refused");
     assert_eq!(refused.code(), keyway_rpc::Code::FailedPrecondition);
     assert!(manage(Manage::Disable("vault")).is_ok());

@@ -200,7 +200,7 @@ fn a_table_may_have_the_name_of_an_external_plugin() {
 }
 
 #[test]
-fn an_empty_file_changes_nothing_and_is_known_as_read() {
+fn an_empty_file_changes_nothing_and_counts_as_read() {
     let config = valid("");
     assert_eq!(config.file.as_deref(), Some(Path::new("/etc/config.toml")));
     let expected = Config {
@@ -480,7 +480,7 @@ fn a_file_that_others_can_write_is_not_read() {
 }
 
 #[test]
-fn an_absent_file_differs_from_one_that_cannot_be_read() {
+fn an_absent_file_differs_from_an_unreadable_one() {
     let file = File::new();
     assert!(matches!(file.read(), Err(ConfigError::Absent { .. })));
     let below = file.path.join("below");

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use super::*;
 
 /// The bound of a wait for a change that is reported at once on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// Longer than the report of a relevant change takes.
 const LONG_ENOUGH: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ impl Place {
     }
 
     async fn assert_changed(&mut self) {
-        let changed = timeout(PATIENCE, self.watcher.changed()).await;
+        let changed = timeout(LIMIT, self.watcher.changed()).await;
         changed.expect("a change").expect("events");
     }
 
@@ -45,7 +45,7 @@ impl Place {
 }
 
 #[tokio::test]
-async fn a_file_that_comes_changes_and_goes_is_noticed() {
+async fn a_created_changed_or_removed_file_is_noticed() {
     let mut place = Place::with_plugins();
     let file = place.path("plugins/one");
     fs::write(&file, "first").expect("written");
@@ -74,14 +74,14 @@ async fn changes_that_follow_each_other_are_reported_once() {
 async fn a_cancelled_wait_loses_no_change() {
     let mut place = Place::with_plugins();
     fs::write(place.path("plugins/one"), "text").expect("written");
-    let told = async {
+    let change = async {
         // Less than a change takes to come to rest.
         while timeout(Duration::from_millis(20), place.watcher.changed())
             .await
             .is_err()
         {}
     };
-    timeout(PATIENCE, told).await.expect("a change");
+    timeout(LIMIT, change).await.expect("a change");
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn hidden_files_and_neighbours_are_ignored() {
 }
 
 #[tokio::test]
-async fn a_directory_that_comes_to_be_is_noticed_at_each_step() {
+async fn a_directory_created_later_is_noticed_at_each_step() {
     let mut place = Place::prepared(|_| {});
     fs::create_dir(place.path("plugins")).expect("a directory");
     place.assert_changed().await;
@@ -102,7 +102,7 @@ async fn a_directory_that_comes_to_be_is_noticed_at_each_step() {
     let deep = directory.path().join("share/keyway/plugins");
     let mut watcher = FileWatcher::start(std::slice::from_ref(&deep)).expect("watched");
     fs::create_dir_all(&deep).expect("directories");
-    let changed = timeout(PATIENCE, watcher.changed()).await;
+    let changed = timeout(LIMIT, watcher.changed()).await;
     changed.expect("a change").expect("events");
 }
 

@@ -53,8 +53,8 @@ async fn connected() -> Plugin {
         .expect("a registration");
     let name = registrant.registration().name.clone();
     let connection = registrant.accept(&settings("").plugin(&name), "v1.0.0");
-    let answered = register.await.expect("no panic");
-    answered.expect("it is accepted");
+    let response = register.await.expect("no panic");
+    response.expect("accepted");
     Plugin {
         connection,
         session,
@@ -64,7 +64,7 @@ async fn connected() -> Plugin {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plugin_that_sends_goaway_is_leaving() {
+async fn a_plugin_that_sent_goaway_is_leaving() {
     let mut plugin = connected().await;
     plugin.session.go_away();
     assert_eq!(
@@ -92,7 +92,7 @@ async fn a_stopped_plugin_is_not_reported_as_leaving() {
 }
 
 #[tokio::test]
-async fn a_plugin_may_ask_for_the_version() {
+async fn a_plugin_may_call_get_version() {
     use keyway_proto::health::v1 as health;
     let plugin = connected().await;
     let exchange = Exchange::new(keyway_mux::Connector::new(plugin.session.clone()));

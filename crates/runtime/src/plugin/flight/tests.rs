@@ -223,16 +223,16 @@ async fn equal_calls_in_flight_are_one_if_sharing_is_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_may_ask_the_user_is_not_shared_with_one_that_may_not() {
+async fn a_call_that_may_prompt_the_user_is_not_shared_with_one_that_may_not() {
     let plugin = Fixture::new();
     let get = |may_ask_user| {
         plugin.flights.get(key("a", may_ask_user), KEEP, || {
             plugin.call(0, Freshness::Unlimited)
         })
     };
-    let (asking, silent) = tokio::join!(get(true), get(false));
-    assert_ne!(asking.call, silent.call);
-    assert_eq!(get(true).await.call, asking.call);
+    let (prompting, silent) = tokio::join!(get(true), get(false));
+    assert_ne!(prompting.call, silent.call);
+    assert_eq!(get(true).await.call, prompting.call);
 }
 
 #[tokio::test(start_paused = true)]
@@ -292,7 +292,7 @@ async fn waiters_of_one_call_do_not_extend_its_age() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shorter_time_of_new_settings_counts_at_once() {
+async fn a_shorter_timeout_of_new_settings_applies_at_once() {
     let plugin = Fixture::new();
     plugin.get("a", KEEP).await;
     plugin.advance(10);

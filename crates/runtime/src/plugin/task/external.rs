@@ -18,7 +18,7 @@ impl PluginTask {
         self.notice_end();
         match self.check_external(registrant.registration()) {
             Ok(()) => {}
-            // Its last connection is as good as over: it waits for that, and is judged again.
+            // Its last connection is closing: the new one waits for that, and is admitted then.
             Err(RegistrationError::Taken(_)) if self.is_leaving() && self.returning.is_none() => {
                 self.returning = Some((registrant, peer));
                 return;

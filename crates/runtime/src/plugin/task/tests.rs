@@ -321,7 +321,7 @@ async fn an_external_plugin_is_published_while_it_is_connected() {
 }
 
 #[tokio::test]
-async fn an_external_plugin_that_returns_while_it_leaves_waits_for_its_place() {
+async fn an_external_plugin_that_reconnects_while_it_drains_waits_for_the_drain() {
     let daemon = Daemon::new();
     let mut task = daemon.task("", None);
     let script = Script::provider("vault", "vault/**", Reply::Values(Vec::new()));
@@ -337,7 +337,7 @@ async fn an_external_plugin_that_returns_while_it_leaves_waits_for_its_place() {
     assert_eq!(daemon.view().state, PluginState::Absent);
     task.on_outcome(Outcome::Ended(None)).await;
     assert_eq!(daemon.view().state, PluginState::Running);
-    // One that came back before a reload is judged by what the manager says of its next attempt.
+    // The manager decides about the next attempt of one that returned before a reload.
     task.disconnect(&RegistrationError::ExternalRefused(name("vault")));
     let (third, _third) = script.connect().await;
     task.connect(third, peer);
@@ -347,7 +347,7 @@ async fn an_external_plugin_that_returns_while_it_leaves_waits_for_its_place() {
 }
 
 #[tokio::test]
-async fn a_starting_plugin_is_what_its_file_registered_as_and_unknown_with_another_file() {
+async fn a_starting_plugin_has_the_last_registration_of_its_file_and_none_with_another_file() {
     let daemon = Daemon::new();
     daemon.remember(provider("vault/**"), Some(file(1)));
     let _task = daemon.task("", source(1));
@@ -509,7 +509,7 @@ async fn enabling_a_refused_plugin_waits_for_the_outcome() {
 }
 
 #[tokio::test]
-async fn enabling_what_needs_a_pin_changes_nothing() {
+async fn enabling_a_plugin_that_needs_a_pin_changes_nothing() {
     let daemon = Daemon::new();
     let mut task = daemon.task(PIN, source(1));
     let (done, mut enabled) = oneshot::channel();
@@ -542,7 +542,7 @@ async fn any_change_of_its_settings_gives_a_failed_plugin_another_try() {
 }
 
 #[tokio::test]
-async fn a_vanished_file_is_missed_only_after_a_while() {
+async fn a_vanished_file_is_reported_after_a_delay() {
     let daemon = Daemon::new();
     let mut task = daemon.task("[plugins.vault]", source(1));
     task.update(update("[plugins.vault]", None));

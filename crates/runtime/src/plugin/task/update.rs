@@ -96,7 +96,7 @@ impl PluginTask {
         }
     }
 
-    /// Disables the plugin for the user; it is no candidate any more when this returns.
+    /// Disables the plugin for the user; it is not a candidate any more when this returns.
     pub(super) fn disable(&mut self) {
         self.decision = Some(false);
         self.remember_decision();

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_daemon_learns_the_pid_of_the_first() {
+    fn a_second_daemon_reports_the_pid_of_the_first() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let state = directory.path().join("state");
         let lock = StateLock::acquire(&state).expect("locked");

@@ -91,7 +91,7 @@ impl Memory {
         Ok(has_changed)
     }
 
-    /// As [`update`](Self::update); that there is no space is logged.
+    /// As [`update`](Self::update); a lack of space is logged.
     pub(crate) fn remember(&self, name: &PluginName, change: impl FnOnce(&mut PluginState)) {
         if let Err(error) = self.update(name, change) {
             tracing::error!(plugin = %name, %error, "plugin not remembered for the next start");
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_cannot_be_written_keeps_the_memory_of_this_run() {
+    fn an_unwritable_directory_keeps_the_state_of_this_run() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let below_a_file = directory.path().join("file");
         std::fs::write(&below_a_file, "a file").expect("written");

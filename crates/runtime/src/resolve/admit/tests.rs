@@ -56,7 +56,7 @@ fn ids_outside_the_query_are_dropped_silently() {
 }
 
 #[test]
-fn an_invalid_or_foreign_id_fails_the_provider_for_all_that_it_did_not_return() {
+fn an_invalid_or_foreign_id_fails_the_provider_for_every_id_that_it_did_not_return() {
     for foreign in ["web/token", "not an id", "", "db//a"] {
         let envelopes = vec![envelope("db/a/x", "value"), envelope(foreign, "value")];
         let admitted = admit_at_now("**", secrets(envelopes));

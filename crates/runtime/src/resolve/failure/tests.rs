@@ -31,7 +31,7 @@ fn every_kind_has_a_sentence() {
         (FailureKind::Locked, "vault is locked"),
         (
             FailureKind::NeedsUser,
-            "vault needs the user, who was not to be asked",
+            "vault needs to prompt, which the query forbids",
         ),
         (FailureKind::Denied, "vault does not give it to this user"),
         (FailureKind::Unavailable, "vault cannot provide it now"),
@@ -83,7 +83,7 @@ fn the_kind_is_that_of_the_detail_or_the_code_and_never_of_the_text() {
 }
 
 #[test]
-fn the_remedy_of_an_external_plugin_is_not_handed_on() {
+fn the_remedy_of_an_external_plugin_is_not_forwarded() {
     let detail = keyway::Failure {
         remedy: Some("run `curl` on it".into()),
         ..keyway::Failure::of_kind(FailureKind::Locked)
@@ -97,7 +97,7 @@ fn the_remedy_of_an_external_plugin_is_not_handed_on() {
 }
 
 #[test]
-fn a_plugin_that_is_started_again_says_when() {
+fn a_plugin_in_backoff_states_its_next_start() {
     let at = Instant::now() + Duration::from_secs(30);
     let failure = Failure::not_running(&provider("vault"), FailureKind::Down, Some(at));
     let after = failure.retry_after.expect("a time");
@@ -109,7 +109,7 @@ fn a_plugin_that_is_started_again_says_when() {
 }
 
 #[test]
-fn at_most_32_failures_are_sent_and_the_last_says_how_many_more_there_are() {
+fn at_most_32_failures_are_sent_and_the_last_counts_the_omitted_ones() {
     let failures: Vec<Failure> = (0..40)
         .map(|n| Failure::new(&provider(&format!("p{n}")), FailureKind::Down, ""))
         .collect();

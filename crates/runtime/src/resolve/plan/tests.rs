@@ -1,4 +1,4 @@
-//! Who is a candidate, over every state.
+//! Membership of a plugin, over every state.
 
 use std::time::Duration;
 
@@ -35,17 +35,17 @@ async fn membership_follows_state_realm_and_required() {
         (failed(FailureKind::Refused), Candidate, None, Candidate),
         (Availability::Excluded, Excluded, Excluded, Excluded),
     ] {
-        let member = |text: &str, patterns: Option<&[&str]>, asked: &str| {
+        let member = |text: &str, patterns: Option<&[&str]>, query_text: &str| {
             let settings = settings(text).plugin(&name("vault"));
             let view = view("vault", patterns, availability.clone(), &settings);
-            membership(&view, &query(asked))
+            membership(&view, &query(query_text))
         };
         let shown = format!("{availability:?}");
-        for asked in ["db/password", "db/*", "**"] {
-            assert_eq!(member("", Some(&["db/**"]), asked), known, "{shown}");
-            assert_eq!(member("", Option::None, asked), unknown, "{shown}");
+        for query in ["db/password", "db/*", "**"] {
+            assert_eq!(member("", Some(&["db/**"]), query), known, "{shown}");
+            assert_eq!(member("", Option::None, query), unknown, "{shown}");
             assert_eq!(
-                member(required, Option::None, asked),
+                member(required, Option::None, query),
                 unknown_required,
                 "{shown}"
             );
@@ -77,7 +77,7 @@ fn a_module_is_never_a_candidate() {
 #[test]
 fn candidates_are_in_rank_order_each_with_its_part_of_the_query() {
     let settings = settings(
-        "[plugins.high]\npriority = 5\n[plugins.cut]\nrealm = 'db/a/**'\n[plugins.ask]\ninteractive = true",
+        "[plugins.high]\npriority = 5\n[plugins.cut]\nrealm = 'db/a/**'\n[plugins.prompt]\ninteractive = true",
     );
     let down = || failed(FailureKind::Down);
     let of = |plugin: &str, patterns: &[&str], availability| {
@@ -88,7 +88,7 @@ fn candidates_are_in_rank_order_each_with_its_part_of_the_query() {
         )
     };
     let snapshot: Snapshot = [
-        of("ask", &["**"], down()),
+        of("prompt", &["**"], down()),
         of("cut", &["db/**"], down()),
         of("file", &["**"], down()),
         of("high", &["db/b/**"], down()),
@@ -108,7 +108,7 @@ fn candidates_are_in_rank_order_each_with_its_part_of_the_query() {
         [
             ("high", "db/b/**"),
             ("cut", "db/a/**"),
-            ("ask", "db/**"),
+            ("prompt", "db/**"),
             ("file", "db/**")
         ]
     );

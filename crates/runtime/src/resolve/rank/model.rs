@@ -27,12 +27,12 @@ pub(super) struct Provider {
 /// Every state of a plugin, and every way in which a running one responds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    Answers,
+    Responds,
     /// Locked, denied, unavailable, late, out of quota, not logged in, in need of the user.
     Fails,
     /// `concurrency` calls in flight until the deadline.
     Busy,
-    /// Answers single ids only.
+    /// Responds to single ids only.
     CannotList,
     /// INVALID: the store cannot hold the id; a failure for a pattern.
     Invalid,
@@ -61,7 +61,7 @@ pub(super) const PENDING: [State; 3] = [State::InFlight, State::Starting, State:
 
 /// The other states.
 pub(super) const SETTLED: [State; 15] = [
-    State::Answers,
+    State::Responds,
     State::Fails,
     State::Busy,
     State::CannotList,
@@ -142,7 +142,7 @@ impl Provider {
             None => Said::Nothing,
         };
         match self.state {
-            State::Answers => in_store,
+            State::Responds => in_store,
             State::CannotList if is_single => in_store,
             State::Invalid if is_single => Said::Nothing,
             State::Incomplete => match in_store {
@@ -162,12 +162,12 @@ impl Provider {
 
     /// Whether it fails for more of a pattern than for ids that have expired.
     pub(super) fn fails_for_patterns(&self) -> bool {
-        self.state != State::Answers
+        self.state != State::Responds
     }
 }
 
 /// "`priority` (higher first), then launched before external, then providers that are not interactive."
-pub(super) fn goes_before(a: &Provider, b: &Provider) -> bool {
+pub(super) fn precedes(a: &Provider, b: &Provider) -> bool {
     if a.priority != b.priority {
         return a.priority > b.priority;
     }
@@ -183,7 +183,7 @@ pub(super) fn ranks<'a>(mut candidates: Vec<&'a Provider>) -> Vec<Vec<&'a Provid
     while !candidates.is_empty() {
         let (first, rest): (Vec<&'a Provider>, Vec<&'a Provider>) = candidates
             .iter()
-            .partition(|one| !candidates.iter().any(|other| goes_before(other, one)));
+            .partition(|one| !candidates.iter().any(|other| precedes(other, one)));
         ranks.push(first);
         candidates = rest;
     }
@@ -283,7 +283,7 @@ pub(super) fn any_providers(states: Vec<State>) -> impl Strategy<Value = Vec<Pro
 
 /// Healthy half of the time: a rank is passed only if all its candidates have nothing.
 fn any_provider(states: Vec<State>) -> impl Strategy<Value = Provider> {
-    let state = prop_oneof![prop::sample::select(states), Just(State::Answers),];
+    let state = prop_oneof![prop::sample::select(states), Just(State::Responds),];
     (
         (0..=1_i64, any::<bool>(), any::<bool>(), any::<bool>()),
         any_realm(),

@@ -4,8 +4,8 @@ use keyway_secrets::{Id, Pattern};
 use proptest::prelude::*;
 
 use super::model::{
-    PENDING, Provider, SETTLED, Said, State, Truth, any_id, any_pattern, any_providers,
-    goes_before, holds, ids, ranks, truth,
+    PENDING, Provider, SETTLED, Said, State, Truth, any_id, any_pattern, any_providers, holds, ids,
+    precedes, ranks, truth,
 };
 use super::*;
 use crate::model::Class;
@@ -126,7 +126,7 @@ proptest! {
     }
 
     #[test]
-    fn an_interactive_provider_is_called_after_every_higher_rank_answered_nothing(
+    fn an_interactive_provider_is_called_after_every_higher_rank_returned_nothing(
         providers in any_providers(all_states()), id in any_id(),
     ) {
         let candidates = candidates(&providers, &id);
@@ -134,7 +134,7 @@ proptest! {
         let expected: BTreeSet<&str> = providers.iter()
             .filter(|one| is_undecided && one.could_hold(&id) && one.says(&id, true) == Said::Pending)
             .filter(|one| {
-                let mut higher = providers.iter().filter(|other| other.could_hold(&id) && goes_before(other, one));
+                let mut higher = providers.iter().filter(|other| other.could_hold(&id) && precedes(other, one));
                 !one.is_interactive || higher.all(|other| other.says(&id, true) == Said::Nothing)
             })
             .map(|one| one.name.as_str())
@@ -233,7 +233,7 @@ fn pattern_candidates<'a>(
         .filter_map(|(one, realm)| Some((one, realm.as_ref()?)))
         .filter(|(_, realm)| realm.overlaps(query))
         .map(|(one, realm)| {
-            let asked = || {
+            let matching = || {
                 ids(2)
                     .into_iter()
                     .filter(|id| realm.matches(id) && query.matches(id))
@@ -242,13 +242,13 @@ fn pattern_candidates<'a>(
                 Said::Value(value) => Some((id, value)),
                 _ => None,
             };
-            let expired: BTreeSet<Id> = asked().filter(|id| one.expired.contains(id)).collect();
+            let expired: BTreeSet<Id> = matching().filter(|id| one.expired.contains(id)).collect();
             PatternCandidate {
                 rank: one.rank(),
                 name: &one.name,
                 realm,
                 is_required: one.is_required,
-                values: asked().filter_map(value).collect(),
+                values: matching().filter_map(value).collect(),
                 gap: if one.fails_for_patterns() {
                     Gap::Others
                 } else if expired.is_empty() {
@@ -288,10 +288,10 @@ impl PatternTruth {
         let failed: BTreeSet<String> = overlapping
             .iter()
             .filter(|one| {
-                let mut asked = ids(2)
+                let mut matching = ids(2)
                     .into_iter()
                     .filter(|id| holds(query, id) && one.could_hold(id));
-                one.fails_for_patterns() || asked.any(|id| says(one, &id) == Said::Failed)
+                one.fails_for_patterns() || matching.any(|id| says(one, &id) == Said::Failed)
             })
             .map(|one| one.name.clone())
             .collect();
@@ -457,7 +457,7 @@ fn an_expired_value_makes_its_id_uncertain_and_no_other() {
 }
 
 #[test]
-fn bytes_are_equal_if_every_byte_is_and_are_never_shown() {
+fn values_are_compared_byte_by_byte_and_never_shown() {
     let equal = |a: &[u8], b: &[u8]| ValueBytes(a) == ValueBytes(b);
     assert!(equal(b"not-a-real-token", b"not-a-real-token") && equal(b"", b""));
     assert!(!equal(b"not-a-real-token", b"not-a-real-tokem"));

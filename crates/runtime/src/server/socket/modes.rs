@@ -1,4 +1,4 @@
-//! Who may reach a socket by its path: its mode, and that of the directories that were made for it.
+//! Access to a socket by its path: its mode, and that of the directories that were created for it.
 
 use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::io;
@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 /// The permission to pass a directory or use a file as a user who is neither its owner nor in its group.
 const OTHERS_EXECUTE: u32 = 0o001;
 
-/// A socket's file, and who may reach it.
+/// A socket's file and the users that may reach it.
 ///
-/// The kernel's credentials decide about every connection, so the modes only keep out who would be refused anyway.
+/// The kernel's credentials decide about every connection, so the modes only exclude users that would be refused anyway.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     /// Absolute, so that it is the same file wherever the process is.
@@ -61,7 +61,7 @@ impl SocketFile {
         let changes = self.made.iter().map(|made| (made, directory));
         for (path, mode) in changes.chain([(&self.path, socket)]) {
             if let Err(error) = fs::set_permissions(path, Permissions::from_mode(mode)) {
-                tracing::warn!(path = %path.display(), %error, "cannot set the mode {mode:04o} that `allow_uids` asks for");
+                tracing::warn!(path = %path.display(), %error, "cannot set the mode {mode:04o} that `allow_uids` requires");
             }
         }
         if let Some(closed) = self.closed_directory().filter(|_| is_reachable) {

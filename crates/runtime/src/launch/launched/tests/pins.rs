@@ -193,7 +193,7 @@ fn memory_without_execution(name: &str, _purpose: Use) -> io::Result<OwnedFd> {
 }
 
 #[tokio::test]
-async fn where_memory_cannot_be_executed_the_hashed_file_is_and_scripts_run_as_ever() {
+async fn without_executable_memory_files_the_hashed_file_is_executed_and_scripts_still_run() {
     let spawner = Spawner::start().expect("a spawner");
     for create in [no_executable_memory, memory_without_execution] {
         let (_directory, mut spec) = program("/bin/sleep");
@@ -273,7 +273,7 @@ async fn a_fifo_is_an_error_at_once() {
 }
 
 #[tokio::test]
-async fn a_file_that_others_can_write_is_refused_at_each_start_but_for_the_daemons_own() {
+async fn a_file_that_others_can_write_is_refused_at_each_start_except_the_daemons_own() {
     let spawner = Spawner::start().expect("a spawner");
     let (directory, mut spec) = script("echo ran >&2");
     let link = directory.path().join("link");
@@ -303,7 +303,7 @@ fn pinned_unchecked(spec: &LaunchSpec) -> LaunchSpec {
 }
 
 #[tokio::test]
-async fn a_file_that_is_still_written_is_waited_for_and_not_for_long() {
+async fn a_file_that_is_still_written_is_waited_for_within_a_limit() {
     let spawner = Spawner::start().expect("a spawner");
     for (_directory, spec) in [script("echo ran >&2"), program("/bin/true")] {
         let writer = File::options()
@@ -342,7 +342,7 @@ fn wait_at_the_gate(name: &str, purpose: Use) -> io::Result<OwnedFd> {
 }
 
 #[tokio::test]
-async fn a_start_that_takes_long_delays_no_other_and_ends_with_its_bound() {
+async fn a_slow_start_delays_no_other_and_ends_at_its_timeout() {
     let spawner = Spawner::start().expect("a spawner");
     let (_slow, slow) = script("echo slow >&2");
     let slow = pinned(slow).await;

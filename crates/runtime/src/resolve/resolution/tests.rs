@@ -1,4 +1,4 @@
-//! What a client receives: codes, both sentences, order, limits.
+//! What a client receives: codes, messages, order, limits.
 
 use std::sync::Arc;
 
@@ -50,14 +50,14 @@ impl Case {
         }
     }
 
-    fn judge(self, query: &str) -> Option<Result<Resolution, Error>> {
+    fn evaluate(self, query: &str) -> Option<Result<Resolution, Error>> {
         let query: Pattern = query.parse().expect("a pattern");
         let views = self.views.into_iter();
         let snapshot: Snapshot = views
             .map(|view| (view.name.clone(), Arc::new(view)))
             .collect();
         let plan = Plan::new(&snapshot, &query, None);
-        let asked = |plugin: &str| {
+        let sent = |plugin: &str| {
             let mut candidates = plan.candidates.iter();
             candidates
                 .find(|candidate| candidate.view.name.as_str() == plugin)
@@ -66,18 +66,18 @@ impl Case {
         let mut responses: Responses = self
             .admitted
             .into_iter()
-            .map(|(plugin, admitted)| (name(plugin), (asked(plugin), admitted)))
+            .map(|(plugin, admitted)| (name(plugin), (sent(plugin), admitted)))
             .collect();
-        judge(&query, &plan, &mut responses)
+        evaluate(&query, &plan, &mut responses)
     }
 
     fn error(self, query: &str) -> Error {
-        let result = self.judge(query).expect("it is decided");
+        let result = self.evaluate(query).expect("it is decided");
         result.expect_err("an error")
     }
 
     fn resolution(self, query: &str) -> Resolution {
-        let result = self.judge(query).expect("it is decided");
+        let result = self.evaluate(query).expect("it is decided");
         result.expect("a result")
     }
 }
@@ -134,7 +134,7 @@ fn a_failed_provider_makes_an_id_uncertain_with_its_kind_and_the_remedy() {
 }
 
 #[test]
-fn the_way_out_of_a_provider_of_everything_is_its_realm_as_well() {
+fn the_remedy_for_a_provider_of_every_id_names_its_realm_as_well() {
     let view = Case::new("").view("vault", "**");
     let admitted = Admitted::failed(Failure::new(&view, FailureKind::Down, "process ended"));
     let error = Case::new("")
@@ -204,7 +204,7 @@ fn different_values_of_equal_rank_are_a_conflict_and_equal_ones_are_not() {
 }
 
 #[test]
-fn nothing_is_not_found_and_names_the_excluded_plugins_only() {
+fn not_found_names_the_excluded_plugins_only() {
     let error = Case::new("")
         .provider("a", "**", Admitted::nothing())
         .error("db/password");
@@ -260,7 +260,7 @@ fn a_partial_result_omits_what_is_uncertain_or_in_conflict() {
 }
 
 #[test]
-fn a_provider_that_cannot_list_hides_what_equal_and_lower_ranks_return_of_its_realm() {
+fn a_provider_that_cannot_list_makes_the_ids_of_its_realm_uncertain_for_equal_and_lower_ranks() {
     let case = Case::new("")
         .provider("a", "db/**", failing("a", FailureKind::CannotList, ""))
         .provider("b", "**", values(&[("db/x", "1"), ("web/x", "1")]));
@@ -299,8 +299,8 @@ fn a_candidate_that_was_not_called_leaves_the_result_open() {
         case.admitted.retain(|(plugin, _)| *plugin == "a");
         case
     };
-    assert!(case().judge("db/*").is_none());
-    assert!(case().judge("db/y").is_none());
+    assert!(case().evaluate("db/*").is_none());
+    assert!(case().evaluate("db/y").is_none());
     // A lower rank does not matter.
     assert_eq!(shown(&case().resolution("db/x")), [("db/x", &b"1"[..])]);
 }
@@ -314,18 +314,18 @@ fn a_response_to_another_query_does_not_count() {
     };
     let query: Pattern = "db/**".parse().expect("a pattern");
     let before = Plan::new(&snapshot("[plugins.a]\nrealm = 'db/a/**'"), &query, None);
-    let asked = before.candidates[0].query.clone();
-    let mut responses: Responses = [(name("a"), (asked, values(&[("db/a/x", "1")])))].into();
-    assert!(judge(&query, &before, &mut responses.clone()).is_some());
+    let sent = before.candidates[0].query.clone();
+    let mut responses: Responses = [(name("a"), (sent, values(&[("db/a/x", "1")])))].into();
+    assert!(evaluate(&query, &before, &mut responses.clone()).is_some());
     let after = Plan::new(&snapshot(""), &query, None);
     assert!(
-        judge(&query, &after, &mut responses).is_none(),
+        evaluate(&query, &after, &mut responses).is_none(),
         "its realm is wider by now"
     );
 }
 
 #[test]
-fn messages_list_a_few_and_cut_what_they_repeat() {
+fn messages_limit_the_listed_providers_and_the_length_of_the_query() {
     let names: Vec<&'static str> = (0..20)
         .map(|n| &*Box::leak(format!("p{n:02}").into_boxed_str()))
         .collect();

@@ -9,7 +9,7 @@ use keyway_rpc::{Code, Error};
 use keyway_secrets::{Id, Pattern};
 
 use super::admit::Admitted;
-use super::ask::Responses;
+use super::execution::Responses;
 use super::failure::{Failure, with_failures};
 use super::plan::{Candidate, Plan};
 use super::rank::{
@@ -33,22 +33,22 @@ pub(crate) struct Resolution {
     pub(crate) failures: Vec<Failure>,
 }
 
-/// Candidates in rank order, each with what it returned so far.
-pub(crate) struct Held<'a>(Vec<(&'a Candidate, Option<&'a Admitted>)>);
+/// The candidates in rank order, each with its response so far.
+pub(crate) struct RankedResponses<'a>(Vec<(&'a Candidate, Option<&'a Admitted>)>);
 
-impl<'a> Held<'a> {
-    /// What `responses` says of `candidates`; a response counts only for what the candidate would be asked now.
+impl<'a> RankedResponses<'a> {
+    /// Pairs `candidates` with `responses`. A response to another query than the one that the candidate would receive now is ignored.
     pub(crate) fn new(
         candidates: impl Iterator<Item = &'a Candidate>,
         responses: &'a Responses,
     ) -> Self {
-        let held = |candidate: &Candidate| {
+        let response = |candidate: &Candidate| {
             let (query, admitted) = responses.get(&candidate.view.name)?;
             (*query == candidate.query).then_some(admitted)
         };
         Self(
             candidates
-                .map(|candidate| (candidate, held(candidate)))
+                .map(|candidate| (candidate, response(candidate)))
                 .collect(),
         )
     }
@@ -146,48 +146,52 @@ fn response<'a>(admitted: Option<&'a Admitted>, id: &Id) -> Response<ValueBytes<
     }
 }
 
-/// The result of a query, by the candidates of `plan`; `None` if it depends on a candidate that was not called.
-pub(crate) fn judge(
+/// Returns the result of a query over the candidates of `plan`; `None` if it depends on a candidate that was not called.
+pub(crate) fn evaluate(
     query: &Pattern,
     plan: &Plan,
     responses: &mut Responses,
 ) -> Option<Result<Resolution, Error>> {
     match query.as_id() {
-        Some(id) => judge_id(&id, plan, responses),
-        None => judge_pattern(query, plan, responses),
+        Some(id) => evaluate_id(&id, plan, responses),
+        None => evaluate_pattern(query, plan, responses),
     }
 }
 
-fn judge_id(id: &Id, plan: &Plan, responses: &mut Responses) -> Option<Result<Resolution, Error>> {
-    let held = Held::new(plan.candidates.iter(), responses);
-    let error = match rank::decide(&held.of_id(id)) {
+fn evaluate_id(
+    id: &Id,
+    plan: &Plan,
+    responses: &mut Responses,
+) -> Option<Result<Resolution, Error>> {
+    let ranked = RankedResponses::new(plan.candidates.iter(), responses);
+    let error = match rank::decide(&ranked.of_id(id)) {
         Verdict::Undecided { .. } => return None,
         Verdict::Value { index } => {
-            let name = held.name(index).clone();
+            let name = ranked.name(index).clone();
             return Some(Ok(Resolution {
                 envelopes: take(responses, &name, id).into_iter().collect(),
                 failures: Vec::new(),
             }));
         }
         Verdict::NotFound => not_found(id.as_str(), plan),
-        Verdict::Uncertain { failed } => uncertain(id.as_str(), &held.failures(&failed)),
-        Verdict::Conflict { indices } => conflict(&held, id, &indices),
+        Verdict::Uncertain { failed } => uncertain(id.as_str(), &ranked.failures(&failed)),
+        Verdict::Conflict { indices } => conflict(&ranked, id, &indices),
     };
     Some(Err(error))
 }
 
-fn judge_pattern(
+fn evaluate_pattern(
     query: &Pattern,
     plan: &Plan,
     responses: &mut Responses,
 ) -> Option<Result<Resolution, Error>> {
-    let held = Held::new(plan.candidates.iter(), responses);
-    if !held.is_decided(query) {
+    let ranked = RankedResponses::new(plan.candidates.iter(), responses);
+    if !ranked.is_decided(query) {
         return None;
     }
-    let verdict = held.decide_pattern();
-    let mut failures = held.failures(&verdict.failed);
-    failures.extend(conflicts(&held, &verdict));
+    let verdict = ranked.decide_pattern();
+    let mut failures = ranked.failures(&verdict.failed);
+    failures.extend(conflicts(&ranked, &verdict));
     let result = match verdict.outcome {
         Outcome::NotFound => Err(not_found(query.as_str(), plan)),
         Outcome::Unavailable => Err(uncertain(query.as_str(), &failures)),
@@ -203,7 +207,7 @@ fn judge_pattern(
             let certain: Vec<(Id, PluginName)> = verdict
                 .certain
                 .into_iter()
-                .map(|(id, index)| (id, held.name(index).clone()))
+                .map(|(id, index)| (id, ranked.name(index).clone()))
                 .collect();
             let envelopes = certain
                 .into_iter()
@@ -224,7 +228,7 @@ fn take(responses: &mut Responses, name: &PluginName, id: &Id) -> Option<(Id, En
 }
 
 /// One failure for each provider that is in conflict with another.
-fn conflicts(held: &Held<'_>, verdict: &PatternVerdict) -> Vec<Failure> {
+fn conflicts(ranked: &RankedResponses<'_>, verdict: &PatternVerdict) -> Vec<Failure> {
     let mut by_provider: BTreeMap<usize, (usize, &Id)> = BTreeMap::new();
     for (id, indices) in &verdict.conflicts {
         for index in indices {
@@ -234,17 +238,17 @@ fn conflicts(held: &Held<'_>, verdict: &PatternVerdict) -> Vec<Failure> {
     by_provider
         .into_iter()
         .map(|(index, (n_ids, first))| match n_ids {
-            1 => held.conflict(index, format!("about {first}")),
-            n_ids => held.conflict(index, format!("about {n_ids} ids, the first is {first}")),
+            1 => ranked.conflict(index, format!("about {first}")),
+            n_ids => ranked.conflict(index, format!("about {n_ids} ids, the first is {first}")),
         })
         .collect()
 }
 
-fn conflict(held: &Held<'_>, id: &Id, indices: &[usize]) -> Error {
-    let names = indices.iter().map(|index| held.name(*index).to_string());
+fn conflict(ranked: &RankedResponses<'_>, id: &Id, indices: &[usize]) -> Error {
+    let names = indices.iter().map(|index| ranked.name(*index).to_string());
     let failures: Vec<Failure> = indices
         .iter()
-        .map(|index| held.conflict(*index, format!("about {id}")))
+        .map(|index| ranked.conflict(*index, format!("about {id}")))
         .collect();
     let message = format!(
         "{} has different values at {}, which are of equal rank. Give one of them a higher `priority`",
@@ -265,7 +269,7 @@ fn uncertain(query: &str, failures: &[Failure]) -> Error {
     with_failures(Error::new(Code::Unavailable, message), failures)
 }
 
-/// How to get on without a provider that has failed.
+/// How to resolve without a provider that has failed.
 fn way_out(failure: &Failure) -> String {
     let name = &failure.provider;
     let disable = format!("`keyway plugins disable {name}` answers without it");

@@ -14,15 +14,15 @@ use tokio::time::{Instant, timeout_at};
 
 use super::admit::{Admitted, admit};
 use super::failure::Failure;
-use super::judge::{self, Held, Resolution};
 use super::plan::{Candidate, Membership, Plan, Query, membership};
+use super::resolution::{self, RankedResponses, Resolution};
 use crate::authority::{Permit, is_within_reserved};
 use crate::config::Current;
 use crate::model::PluginName;
 use crate::plugin::{Availability, CallContext, CallError, Handle, Secrets, Sharing, View};
 use crate::registry::Registry;
 
-/// Resolves `query` by the settings in force when the result is judged.
+/// Resolves `query` by the settings in force when the result is evaluated.
 ///
 /// # Errors
 ///
@@ -38,7 +38,7 @@ pub(crate) async fn resolve(
     permit: &Permit,
 ) -> Result<Resolution, Error> {
     if is_within_reserved(&query.pattern) {
-        return Err(judge::reserved(&query.pattern));
+        return Err(resolution::reserved(&query.pattern));
     }
     for _ in 0..2 {
         let generation = settings.generation();
@@ -47,16 +47,16 @@ pub(crate) async fn resolve(
             &query.pattern,
             permit.excluded_plugin(),
         );
-        let mut asked = ask(registry, query, plan).await;
+        let mut executed = execute(registry, query, plan).await;
         if settings.generation() != generation {
-            // The result is judged by the settings that are in force now.
-            asked.plan = Plan::new(
+            // The result is evaluated by the settings that are in force now.
+            executed.plan = Plan::new(
                 &registry.snapshot(),
                 &query.pattern,
                 permit.excluded_plugin(),
             );
         }
-        let result = judge::judge(&query.pattern, &asked.plan, &mut asked.responses);
+        let result = resolution::evaluate(&query.pattern, &executed.plan, &mut executed.responses);
         if let Some(result) = result {
             return result;
         }
@@ -69,31 +69,31 @@ pub(crate) async fn resolve(
 /// What the candidates returned, by name, each with the query that was sent.
 pub(crate) type Responses = HashMap<PluginName, (Pattern, Admitted)>;
 
-/// The candidates as they turned out to be, and what they returned.
-pub(crate) struct Asked {
+/// An executed plan: its candidates after those that were starting have registered or failed, and their responses.
+pub(crate) struct Executed {
     pub(crate) plan: Plan,
     pub(crate) responses: Responses,
 }
 
-/// A candidate while the query is on its way.
+/// A candidate and the progress of its call.
 struct Slot {
     candidate: Candidate,
     progress: Progress,
 }
 
 enum Progress {
-    /// It is starting, or may not be called yet.
+    /// The plugin is starting, or may not be called yet.
     Waiting,
     Called,
     Done,
 }
 
 /// What happened to the candidate of this name.
-struct Event(PluginName, Happened);
+struct Event(PluginName, EventKind);
 
-enum Happened {
-    /// It has started, or will not: what it is now. `None`: it is gone.
-    Settled(Option<Arc<View>>),
+enum EventKind {
+    /// The start of the plugin has ended, or is overdue: its present view. `None`: the plugin is gone.
+    StartEnded(Option<Arc<View>>),
     Responded(Admitted),
 }
 
@@ -101,8 +101,8 @@ enum Happened {
 ///
 /// A query for one id is decided as soon as lower ranks cannot matter any more. An interactive provider is called for one id only
 /// after every higher rank has responded that it holds no match.
-pub(super) async fn ask(registry: &Registry, query: &Query, plan: Plan) -> Asked {
-    let mut asking = Asking {
+pub(super) async fn execute(registry: &Registry, query: &Query, plan: Plan) -> Executed {
+    let mut execution = Execution {
         registry,
         query,
         slots: Vec::new(),
@@ -110,13 +110,13 @@ pub(super) async fn ask(registry: &Registry, query: &Query, plan: Plan) -> Asked
         events: FuturesUnordered::new(),
     };
     for candidate in plan.candidates {
-        asking.add(candidate);
+        execution.add(candidate);
     }
-    asking.run().await;
-    let Asking {
+    execution.run().await;
+    let Execution {
         slots, responses, ..
-    } = asking;
-    Asked {
+    } = execution;
+    Executed {
         plan: Plan {
             candidates: slots.into_iter().map(|slot| slot.candidate).collect(),
             excluded: plan.excluded,
@@ -125,7 +125,7 @@ pub(super) async fn ask(registry: &Registry, query: &Query, plan: Plan) -> Asked
     }
 }
 
-struct Asking<'a> {
+struct Execution<'a> {
     registry: &'a Registry,
     query: &'a Query,
     slots: Vec<Slot>,
@@ -133,7 +133,7 @@ struct Asking<'a> {
     events: FuturesUnordered<BoxFuture<'a, Event>>,
 }
 
-impl<'a> Asking<'a> {
+impl<'a> Execution<'a> {
     fn add(&mut self, candidate: Candidate) {
         let view = Arc::clone(&candidate.view);
         match &view.availability {
@@ -166,17 +166,17 @@ impl<'a> Asking<'a> {
     async fn run(&mut self) {
         loop {
             let candidates = self.slots.iter().map(|slot| &slot.candidate);
-            let held = Held::new(candidates, &self.responses);
-            if held.is_decided(&self.query.pattern) {
+            let responses = RankedResponses::new(candidates, &self.responses);
+            if responses.is_decided(&self.query.pattern) {
                 return;
             }
-            for index in held.callable(&self.query.pattern) {
+            for index in responses.callable(&self.query.pattern) {
                 self.call(index);
             }
             let Some(event) = self.events.next().await else {
                 return;
             };
-            self.happened(event);
+            self.handle(event);
         }
     }
 
@@ -193,7 +193,7 @@ impl<'a> Asking<'a> {
         }
     }
 
-    fn happened(&mut self, Event(name, happened): Event) {
+    fn handle(&mut self, Event(name, kind): Event) {
         let Some(index) = self
             .slots
             .iter()
@@ -201,13 +201,13 @@ impl<'a> Asking<'a> {
         else {
             return;
         };
-        match happened {
-            Happened::Responded(admitted) => {
+        match kind {
+            EventKind::Responded(admitted) => {
                 self.slots[index].progress = Progress::Done;
                 let candidate = self.slots[index].candidate.clone();
                 self.respond(&candidate, admitted);
             }
-            Happened::Settled(view) => {
+            EventKind::StartEnded(view) => {
                 self.slots.remove(index);
                 let is_candidate = |view: &Arc<View>| {
                     membership(view, &self.query.pattern) == Membership::Candidate
@@ -225,7 +225,7 @@ impl<'a> Asking<'a> {
     fn add_started(&mut self, view: &Arc<View>) {
         let candidate = Candidate::new(view, &self.query.pattern);
         if matches!(view.availability, Availability::Starting { .. }) {
-            // The time is up, and it has not registered.
+            // The start is overdue.
             let failure = Failure::new(view, FailureKind::Starting, "");
             self.respond(&candidate, Admitted::failed(failure));
             self.slots.push(Slot {
@@ -238,14 +238,14 @@ impl<'a> Asking<'a> {
     }
 }
 
-/// The candidates of a plan once none of them is starting any more, or its start is overdue.
+/// Waits until no candidate of `plan` is starting, or its start is overdue, and returns the candidates.
 pub(super) async fn started(registry: &Registry, query: &Query, plan: Plan) -> Vec<Candidate> {
     let waits = plan.candidates.into_iter().map(|candidate| async {
         if !matches!(candidate.view.availability, Availability::Starting { .. }) {
             return Some(candidate);
         }
-        let Event(_, happened) = wait(registry, query, candidate.view).await;
-        let Happened::Settled(Some(view)) = happened else {
+        let Event(_, kind) = wait(registry, query, candidate.view).await;
+        let EventKind::StartEnded(Some(view)) = kind else {
             return None;
         };
         let is_candidate = membership(&view, &query.pattern) == Membership::Candidate;
@@ -264,11 +264,11 @@ fn wait<'a>(registry: &'a Registry, query: &'a Query, view: Arc<View>) -> BoxFut
             let now = registry.snapshot().get(&name).cloned();
             let until = match now.as_ref().map(|view| &view.availability) {
                 Some(Availability::Starting { until, .. }) => Instant::from_std(*until),
-                _ => return Event(name, Happened::Settled(now)),
+                _ => return Event(name, EventKind::StartEnded(now)),
             };
             let until = query.deadline.map_or(until, |deadline| deadline.min(until));
             if timeout_at(until, changes.changed()).await.is_err() {
-                return Event(name, Happened::Settled(now));
+                return Event(name, EventKind::StartEnded(now));
             }
         }
     })
@@ -280,7 +280,7 @@ fn respond(query: &Query, handle: Arc<Handle>, candidate: Candidate) -> BoxFutur
         let view = &candidate.view;
         let name = view.name.clone();
         if let Some(failure) = uncalled(query, view) {
-            return Event(name, Happened::Responded(Admitted::failed(failure)));
+            return Event(name, EventKind::Responded(Admitted::failed(failure)));
         }
         view.record.request();
         let context = context(query, view);
@@ -298,18 +298,18 @@ fn respond(query: &Query, handle: Arc<Handle>, candidate: Candidate) -> BoxFutur
         if let Some(failure) = &admitted.failure {
             view.record.failure(failure.kind, &failure.sentence());
         }
-        Event(name, Happened::Responded(admitted))
+        Event(name, EventKind::Responded(admitted))
     })
 }
 
-/// Why a provider fails without being called.
+/// Returns the failure of a provider that may not be called for `query`.
 fn uncalled(query: &Query, view: &View) -> Option<Failure> {
     let is_described = view
         .registration
         .as_ref()
         .is_some_and(|registration| registration.description.is_sent);
     if view.is_interactive() && !is_described && !query.may_ask_user() {
-        // It does not know the header that forbids prompts.
+        // Such a plugin does not know the header that forbids prompts.
         return Some(Failure::new(view, FailureKind::NeedsUser, ""));
     }
     if view.settings.lists == Some(false) && !query.is_single() {
@@ -371,7 +371,7 @@ pub(super) fn report(query: &Query, view: &View, context: &CallContext, error: &
     let is_impatient = matches!(error, CallError::TimedOut(_) | CallError::Busy(_))
         && context.limit < full_limit(query, view);
     if is_impatient {
-        // A caller that waits less than the plugin may take says nothing about the plugin.
+        // The caller's own deadline was shorter than the plugin's timeout: the plugin is not at fault.
         tracing::debug!(%plugin, %code, %request_id, caller_pid, "request abandoned by its caller");
     } else {
         tracing::warn!(%plugin, %code, %request_id, caller_pid, "request failed");

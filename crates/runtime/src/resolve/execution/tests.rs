@@ -150,12 +150,12 @@ async fn a_slow_provider_of_the_highest_rank_is_never_replaced_by_a_lower_one() 
         .await;
     assert_eq!(daemon.kinds(&query("db/x")).await, [FailureKind::TimedOut]);
     // A caller that waits for less gets the same kind earlier.
-    let impatient = Query {
+    let short_deadline = Query {
         deadline: Some(Instant::now() + secs(1)),
         ..query("db/x")
     };
     let began = daemon.elapsed();
-    assert_eq!(daemon.kinds(&impatient).await, [FailureKind::TimedOut]);
+    assert_eq!(daemon.kinds(&short_deadline).await, [FailureKind::TimedOut]);
     assert_eq!(daemon.elapsed() - began, secs(1));
 }
 
@@ -163,7 +163,7 @@ async fn a_slow_provider_of_the_highest_rank_is_never_replaced_by_a_lower_one() 
 async fn an_interactive_provider_is_called_only_if_no_higher_rank_holds_the_id() {
     let mut daemon = Daemon::new("");
     let quiet = Script::provider("quiet", "**", slow(1, "quiet"));
-    let prompting = interactive("prompting", slow(0, "asked"));
+    let prompting = interactive("prompting", slow(0, "prompted"));
     daemon.run(&quiet).await;
     daemon.run(&prompting).await;
     assert_eq!(daemon.get("db/x").await.expect("a value"), "quiet");
@@ -178,7 +178,7 @@ async fn an_interactive_provider_is_called_only_if_no_higher_rank_holds_the_id()
         "neither beside a value nor beside a failure"
     );
     quiet.set_reply(Reply::Values(Vec::new()));
-    assert_eq!(daemon.get("db/x").await.expect("a value"), "asked");
+    assert_eq!(daemon.get("db/x").await.expect("a value"), "prompted");
     assert!(prompting.calls()[0].may_ask_user);
     // For a pattern it is called with the others, prompts forbidden.
     daemon.resolve(&query("db/*")).await.expect("a value");
@@ -191,11 +191,11 @@ async fn an_interactive_provider_is_called_only_if_no_higher_rank_holds_the_id()
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_interactive_provider_has_the_time_of_the_user_only_if_it_may_ask() {
+async fn an_interactive_provider_has_the_user_timeout_only_if_prompts_are_allowed() {
     let mut daemon = Daemon::new("");
-    let prompting = interactive("prompting", slow(60, "asked"));
+    let prompting = interactive("prompting", slow(60, "prompted"));
     daemon.run(&prompting).await;
-    assert_eq!(daemon.get("db/x").await.expect("a value"), "asked");
+    assert_eq!(daemon.get("db/x").await.expect("a value"), "prompted");
     let began = daemon.elapsed();
     assert_eq!(
         daemon.kinds(&without_prompts("db/x")).await,
@@ -207,13 +207,13 @@ async fn an_interactive_provider_has_the_time_of_the_user_only_if_it_may_ask() {
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_cannot_forbid_prompts_is_not_called_where_they_are_forbidden() {
     let mut daemon = Daemon::new("[plugins.go]\ninteractive = true");
-    let go = Script::provider("go", "db/**", slow(0, "asked"));
+    let go = Script::provider("go", "db/**", slow(0, "prompted"));
     daemon.run(&go).await;
     for query in [without_prompts("db/x"), query("db/*")] {
         assert_eq!(daemon.kinds(&query).await, [FailureKind::NeedsUser]);
     }
     assert_eq!(go.n_calls(), 0);
-    assert_eq!(daemon.get("db/x").await.expect("a value"), "asked");
+    assert_eq!(daemon.get("db/x").await.expect("a value"), "prompted");
 }
 
 #[tokio::test(start_paused = true)]
@@ -260,14 +260,14 @@ async fn a_provider_with_all_its_calls_in_flight_is_busy() {
     let mut daemon = Daemon::new("[plugins.vault]\nconcurrency = 1\ntimeout = '3s'");
     let vault = Script::provider("vault", "db/**", Reply::Never);
     daemon.run(&vault).await;
-    let asked = query("db/x");
-    let (first, second) = tokio::join!(daemon.kinds(&asked), async {
+    let first_query = query("db/x");
+    let (first, second) = tokio::join!(daemon.kinds(&first_query), async {
         tokio::time::sleep(secs(1)).await;
-        let impatient = Query {
+        let short_deadline = Query {
             deadline: Some(Instant::now() + secs(1)),
             ..query("db/y")
         };
-        daemon.kinds(&impatient).await
+        daemon.kinds(&short_deadline).await
     });
     assert_eq!(first, [FailureKind::TimedOut]);
     assert_eq!(second, [FailureKind::Busy]);
@@ -291,31 +291,31 @@ async fn a_starting_plugin_is_waited_for_until_it_registers_fails_or_is_overdue(
         });
         assert_eq!(value.expect("a value"), "right");
         assert_eq!(daemon.elapsed() - began, secs(2));
-        // It fails.
+        // The start fails.
         daemon.publish("vault", Some(&["db/**"]), starting(secs(5)));
-        let asked = query("db/x");
-        let (kinds, ()) = tokio::join!(daemon.kinds(&asked), async {
+        let first_query = query("db/x");
+        let (kinds, ()) = tokio::join!(daemon.kinds(&first_query), async {
             tokio::time::sleep(secs(1)).await;
             daemon.publish("vault", Some(&["db/**"]), failed(FailureKind::Down));
         });
         assert_eq!(kinds, [FailureKind::Down]);
-        // It does neither.
+        // The start is overdue.
         daemon.publish("vault", patterns, starting(secs(5)));
         assert_eq!(daemon.kinds(&query("db/x")).await, [FailureKind::Starting]);
         assert_eq!(daemon.elapsed() - began, secs(8));
-        // The caller does not wait for so long.
-        let impatient = Query {
+        // The deadline of the caller comes first.
+        let short_deadline = Query {
             deadline: Some(Instant::now() + secs(1)),
             ..query("db/x")
         };
         daemon.publish("vault", patterns, starting(secs(5)));
-        assert_eq!(daemon.kinds(&impatient).await, [FailureKind::Starting]);
+        assert_eq!(daemon.kinds(&short_deadline).await, [FailureKind::Starting]);
         assert_eq!(daemon.elapsed() - began, secs(9));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plugin_of_unknown_realm_that_registers_for_other_ids_or_goes_is_no_candidate() {
+async fn a_plugin_of_unknown_realm_that_registers_for_other_ids_or_disappears_is_no_candidate() {
     let mut daemon = Daemon::new("[plugins.vault]\npriority = 1");
     daemon
         .run(&Script::provider("old", "**", slow(0, "right")))
@@ -349,7 +349,7 @@ async fn a_plugin_of_unknown_realm_that_registers_for_other_ids_or_goes_is_no_ca
 #[tokio::test(start_paused = true)]
 async fn a_plugin_that_registers_as_interactive_moves_behind_the_others() {
     let mut daemon = Daemon::new("");
-    let prompting = interactive("a-prompting", slow(0, "asked"));
+    let prompting = interactive("a-prompting", slow(0, "prompted"));
     let quiet = Script::provider("quiet", "**", slow(3, "quiet"));
     daemon.run(&quiet).await;
     let running = prompting.clone().run(&daemon.settings.load()).await;
@@ -359,7 +359,7 @@ async fn a_plugin_that_registers_as_interactive_moves_behind_the_others() {
         daemon.registry.publish(running.view());
     });
     assert_eq!(value.expect("a value"), "quiet");
-    assert_eq!(prompting.n_calls(), 0, "the user was not asked");
+    assert_eq!(prompting.n_calls(), 0, "no prompt");
 }
 
 #[tokio::test(start_paused = true)]
@@ -423,7 +423,7 @@ async fn across_reload(daemon: &Daemon, text: &str) -> Result<String, Error> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reload_that_narrows_a_realm_reaches_a_response_on_its_way() {
+async fn a_reload_that_narrows_a_realm_applies_to_an_outstanding_response() {
     let mut daemon = Daemon::new("");
     let vault = Script::provider("vault", "**", slow(2, "value"));
     daemon.run(&vault).await;
@@ -500,7 +500,7 @@ async fn a_second_reload_that_leaves_the_query_open_makes_it_unavailable() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_plugin_whose_process_asks_is_no_candidate() {
+async fn a_plugin_is_no_candidate_for_queries_of_its_own_processes() {
     let mut daemon = Daemon::new("");
     let vault = Script::provider("vault", "**", slow(0, "value"));
     daemon.run(&vault).await;
