@@ -74,10 +74,10 @@ pub use tracing;
 
 pub use access::{AccessControl, Authorization, Decision, Requester};
 pub use backoff::Backoff;
-pub use blocking::blocking;
+pub use blocking::{MAX_BLOCKING_THREADS, blocking};
 pub use connection::RegisterError;
 pub use description::Description;
 pub use error::{ErrorKind, ProviderError, ResultExt};
-pub use plugin::{DEFAULT_ANSWER_MEMORY, MAX_BLOCKING_THREADS, Plugin, run, run_access_control};
+pub use plugin::{DEFAULT_ANSWER_MEMORY, Plugin, run, run_access_control};
 pub use provider::{Listed, SecretsProvider};
 pub use query::Query;

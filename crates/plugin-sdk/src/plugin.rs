@@ -16,6 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
 use self::error::RunError;
+use crate::blocking::MAX_BLOCKING_THREADS;
 use crate::connection::{self, Ended, REGISTRATION_TIMEOUT, RegisterError};
 use crate::dial::dial;
 use crate::registration::RegistrationRequest;
@@ -24,8 +25,6 @@ use crate::signals::Signals;
 use crate::start::{self, Start};
 use crate::{AccessControl, Backoff, ProviderError, SecretsProvider, log, process};
 
-/// Maximum number of threads of [`blocking`](crate::blocking).
-pub const MAX_BLOCKING_THREADS: usize = 16;
 /// Default memory budget of the large responses of a provider, in bytes: 64 MiB.
 pub const DEFAULT_ANSWER_MEMORY: u64 = 64 * 1024 * 1024;
 /// How long an idle thread of [`blocking`](crate::blocking) is kept.

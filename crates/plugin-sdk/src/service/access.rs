@@ -13,6 +13,7 @@ use keyway_secrets::Pattern;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admission::Admission;
+use crate::blocking::describe_stuck;
 use crate::{AccessControl, ProviderError, Requester};
 
 pub(super) fn routes<A: AccessControl>(module: Arc<A>, admission: Admission) -> Router {
@@ -77,8 +78,9 @@ async fn decide<T>(
             error.log_source(None);
             error.into_rpc()
         }),
-        Err(_) => Err(Error::deadline_exceeded(
-            "the access-control module did not decide in time",
-        )),
+        Err(_) => Err(Error::deadline_exceeded(format!(
+            "the access-control module did not decide in time{}",
+            describe_stuck()
+        ))),
     }
 }

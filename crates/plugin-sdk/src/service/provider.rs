@@ -19,6 +19,7 @@ use prost::Message as _;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admission::Admission;
+use crate::blocking::describe_stuck;
 use crate::query::CallOptions;
 use crate::{Listed, ProviderError, Query, SecretsProvider};
 
@@ -115,8 +116,9 @@ impl Admitted {
         match timeout_at(self.deadline, result).await {
             Ok(result) => result.map_err(|error| into_rpc(error, &self.query)),
             Err(_) => Err(Error::deadline_exceeded(format!(
-                "the provider did not respond within {:.1} s",
-                self.timeout.as_secs_f64()
+                "the provider did not respond within {:.1} s{}",
+                self.timeout.as_secs_f64(),
+                describe_stuck()
             ))),
         }
     }
