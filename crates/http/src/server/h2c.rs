@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
@@ -99,10 +100,7 @@ where
         io,
         activity: Arc::clone(&activity),
     });
-    let service = ToHyper {
-        service: connection.service,
-        activity: Arc::clone(&activity),
-    };
+    let service = ToHyper::new(connection.service, Arc::clone(&activity));
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -186,57 +184,81 @@ impl Drop for Guard {
     }
 }
 
-/// A tower service as hyper calls it: cloned for each request.
-struct ToHyper<S> {
-    service: S,
-    activity: Arc<Activity>,
+type ErasedBody = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;
+type ErasedFuture =
+    Pin<Box<dyn Future<Output = Result<http::Response<ErasedBody>, Infallible>> + Send>>;
+
+/// A tower service as hyper calls it: cloned for each request. Its types are erased, because a copy of HTTP/2 for each
+/// service would have 150 KB.
+struct ToHyper {
+    call: Box<dyn Fn(http::Request<Incoming>) -> ErasedFuture + Send>,
 }
 
-impl<S, B> hyper::service::Service<http::Request<Incoming>> for ToHyper<S>
-where
-    S: Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send,
-    B: Body + Send + 'static,
-{
-    type Response = http::Response<Counted<Pin<Box<B>>>>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+impl ToHyper {
+    fn new<S, B>(service: S, activity: Arc<Activity>) -> Self
+    where
+        S: Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + 'static,
+        S::Future: Send,
+        B: Body + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let call = move |request: http::Request<Incoming>| {
+            let mut service = service.clone();
+            let activity = Arc::clone(&activity);
+            let handling = Guard::new(&activity, |activity| &activity.handlers);
+            Box::pin(async move {
+                poll_fn(|cx| service.poll_ready(cx)).await?;
+                let response = service.call(request.map(RequestBody::from)).await?;
+                let guard = Guard::new(&activity, |activity| &activity.responses);
+                drop(handling);
+                Ok(response.map(|body| {
+                    Box::pin(Counted {
+                        inner: Box::pin(body),
+                        _guard: guard,
+                    }) as ErasedBody
+                }))
+            }) as ErasedFuture
+        };
+        Self {
+            call: Box::new(call),
+        }
+    }
+}
 
-    fn call(&self, request: http::Request<Incoming>) -> Self::Future {
-        let mut service = self.service.clone();
-        let activity = Arc::clone(&self.activity);
-        let handling = Guard::new(&activity, |activity| &activity.handlers);
-        Box::pin(async move {
-            poll_fn(|cx| service.poll_ready(cx)).await?;
-            let response = service.call(request.map(RequestBody::from)).await?;
-            let guard = Guard::new(&activity, |activity| &activity.responses);
-            drop(handling);
-            Ok(response.map(|body| Counted {
-                inner: Box::pin(body),
-                _guard: guard,
-            }))
-        })
+impl hyper::service::Service<http::Request<Incoming>> for ToHyper {
+    type Response = http::Response<ErasedBody>;
+    type Error = Infallible;
+    type Future = ErasedFuture;
+
+    fn call(&self, request: http::Request<Incoming>) -> ErasedFuture {
+        (self.call)(request)
     }
 }
 
 /// The body of a response, counted until hyper has dropped it.
 struct Counted<B> {
-    inner: B,
+    inner: Pin<Box<B>>,
     _guard: Guard,
 }
 
-impl<B: Body> Body for Counted<Pin<Box<B>>> {
-    type Data = B::Data;
-    type Error = B::Error;
+impl<B: Body<Error: Into<BoxError>>> Body for Counted<B> {
+    type Data = Bytes;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.inner.as_mut().poll_frame(cx)
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(self.inner.as_mut().poll_frame(cx));
+        let into_bytes = |mut data: B::Data| data.copy_to_bytes(data.remaining());
+        let frame = frame.map(|frame| match frame {
+            Ok(frame) => Ok(frame.map_data(into_bytes)),
+            Err(error) => Err(error.into()),
+        });
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

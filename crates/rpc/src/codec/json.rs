@@ -13,7 +13,7 @@ pub(super) fn encode<M: Message + Name>(
 ) -> Result<Vec<u8>, CodecError> {
     descriptors(spec)?
         .write(message)
-        .map_err(|error| describe::<M>(spec, &error))
+        .map_err(|error| describe(spec, &M::full_name(), &error))
 }
 
 pub(super) fn decode<M>(spec: &MethodSpec, bytes: &[u8]) -> Result<M, CodecError>
@@ -22,7 +22,7 @@ where
 {
     descriptors(spec)?
         .from_json(bytes)
-        .map_err(|error| describe::<M>(spec, &error))
+        .map_err(|error| describe(spec, &M::full_name(), &error))
 }
 
 fn descriptors(spec: &MethodSpec) -> Result<&'static Descriptors, CodecError> {
@@ -33,8 +33,7 @@ fn descriptors(spec: &MethodSpec) -> Result<&'static Descriptors, CodecError> {
 
 /// The parser's own text quotes what it failed on, which may be the secret of a sensitive method:
 /// then the text names the place alone.
-fn describe<M: Name>(spec: &MethodSpec, error: &JsonError) -> CodecError {
-    let name = M::full_name();
+fn describe(spec: &MethodSpec, name: &str, error: &JsonError) -> CodecError {
     let text = match error {
         JsonError::UnknownType { .. } => error.to_string(),
         JsonError::Message(cause) => format!("the JSON does not fit a {name}: {cause}"),

@@ -14,6 +14,7 @@ mod reader;
 use std::fmt;
 use std::sync::OnceLock;
 
+use bytes::Bytes;
 use prost::{Message, Name};
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor};
 
@@ -72,29 +73,41 @@ impl Descriptors {
     where
         M: Message + Name + Default,
     {
-        let descriptor = self.descriptor::<M>()?;
+        let encoded = self.read(&M::full_name(), json)?;
+        M::decode(encoded).map_err(JsonError::Message)
+    }
+
+    pub(crate) fn write<M: Message + Name>(&self, message: &M) -> Result<Vec<u8>, JsonError> {
+        self.write_encoded(&M::full_name(), freeze(message.encode_to_vec(), true))
+    }
+
+    // What follows is not generic over the message, because `prost-reflect` is large and each crate would get a copy.
+
+    /// Reads the binary form of a message of the type `name` from JSON.
+    fn read(&self, name: &str, json: &[u8]) -> Result<Bytes, JsonError> {
+        let descriptor = self.descriptor(name)?;
         let options = DeserializeOptions::new().deny_unknown_fields(false);
         let mut reader = Reader::new(json).map_err(JsonError::Syntax)?;
         let dynamic = DynamicMessage::deserialize_with_options(descriptor, &mut reader, &options);
         let dynamic = WipedMessage(dynamic.map_err(JsonError::Syntax)?);
         // prost copies the bytes of a field once more, unless it decodes from `Bytes`.
-        let encoded = freeze(dynamic.0.encode_to_vec(), true);
-        M::decode(encoded).map_err(JsonError::Message)
+        Ok(freeze(dynamic.0.encode_to_vec(), true))
     }
 
-    pub(crate) fn write<M: Message + Name>(&self, message: &M) -> Result<Vec<u8>, JsonError> {
-        let encoded = freeze(message.encode_to_vec(), true);
+    /// Writes the binary form of a message of the type `name` as JSON.
+    fn write_encoded(&self, name: &str, encoded: Bytes) -> Result<Vec<u8>, JsonError> {
         let mut text = Accumulator::new(TEXT_PER_BYTE * encoded.len(), true);
-        let mut dynamic = WipedMessage(DynamicMessage::new(self.descriptor::<M>()?));
+        let mut dynamic = WipedMessage(DynamicMessage::new(self.descriptor(name)?));
         dynamic.0.merge(encoded).map_err(JsonError::Message)?;
         serde_json::to_writer(&mut text, &dynamic.0).map_err(JsonError::Syntax)?;
         Ok(text.into_vec())
     }
 
-    fn descriptor<M: Name>(&self) -> Result<MessageDescriptor, JsonError> {
-        let name = M::full_name();
-        let found = self.pool().get_message_by_name(&name);
-        found.ok_or(JsonError::UnknownType { name })
+    fn descriptor(&self, name: &str) -> Result<MessageDescriptor, JsonError> {
+        let found = self.pool().get_message_by_name(name);
+        found.ok_or_else(|| JsonError::UnknownType {
+            name: name.to_owned(),
+        })
     }
 }
 
