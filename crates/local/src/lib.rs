@@ -7,7 +7,7 @@
 //! - [`file`](mod@file): files that no other user could have written.
 //! - [`forbid_inspection`] and [`forbid_core_files`]: what keeps the memory of this process from other programs.
 //! - [`escape_untrusted`], [`shortened`] and [`format_duration`]: text of peers, for logs and terminals.
-//! - [`LogWriter`]: a log that never blocks.
+//! - [`LogWriter`]: a log that never blocks. [`TokenBucket`]: how many lines of it a peer may cause.
 //! - [`base_directory`], [`doubled`] and [`Pauses`]: XDG directories, and delays between attempts.
 //!
 //! This crate knows neither plugins nor RPC. Its feature `tokio` adds what waits: `connect_within`, and
@@ -33,6 +33,7 @@ mod places;
 mod process;
 mod sys;
 mod text;
+mod token_bucket;
 pub mod uid;
 mod xdg;
 
@@ -53,5 +54,6 @@ pub use peer::{Credentials, ForeignPeer, Rule};
 pub use places::{Listen, ListenOptions, Places};
 pub use process::{Process, ProcessFacts, is_contained};
 pub use text::{escape_untrusted, format_duration, shortened};
+pub use token_bucket::TokenBucket;
 pub use uid::KnownUids;
 pub use xdg::base_directory;
