@@ -21,6 +21,7 @@ use crate::registry::Registry;
 use crate::server::Server;
 use crate::server::addresses::bind_all;
 use crate::server::socket::{ListenError, Socket};
+use crate::sys::descriptors::raise_descriptor_limit;
 
 /// Why a daemon could not be bound.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +66,7 @@ impl std::fmt::Debug for Daemon {
 }
 
 impl Daemon {
-    /// Binds the sockets. No plugin is started yet.
+    /// Binds the sockets. No plugin is started yet. The soft limit of open files of this process is raised to the hard one.
     ///
     /// Must be called within a tokio runtime with time and I/O enabled; one thread is enough.
     ///
@@ -74,6 +75,7 @@ impl Daemon {
     /// Returns [`BindError`] if an address of [`Config::listen`] cannot be bound. For one of [`Config::listen_also`] that is
     /// logged.
     pub fn bind(config: Config) -> Result<Self, BindError> {
+        raise_descriptor_limit();
         let state_lock = lock_state(&config.state_dir)?;
         let sockets = bind_all(&config)?;
         if sockets.is_empty() {

@@ -10,6 +10,7 @@ mod bytes;
 mod canary;
 mod configuration;
 mod failures;
+mod inherited;
 mod installed;
 mod isolation;
 mod job_control;

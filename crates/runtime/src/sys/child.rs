@@ -11,6 +11,7 @@ use std::ptr;
 use keyway_local::forbid_core_files;
 use rustix::process::{Pid, Signal, getppid};
 
+use super::descriptors::FormerLimit;
 use super::image::{Image, above_streams};
 
 /// The descriptor at which a plugin finds its end of the connection (protocol: any number above 2).
@@ -23,6 +24,8 @@ pub(crate) struct Descriptors {
     stderr: OwnedFd,
     socket: OwnedFd,
     report: OwnedFd,
+    /// How many descriptors it may open.
+    limit: FormerLimit,
 }
 
 impl Descriptors {
@@ -43,6 +46,7 @@ impl Descriptors {
             stderr: above_streams(stderr)?,
             socket: above_streams(socket)?,
             report: above_streams(report)?,
+            limit: FormerLimit::get(),
         })
     }
 }
@@ -71,7 +75,7 @@ impl ChildStep {
         match self {
             Self::ParentDeath => "tie the process to the daemon's life",
             Self::ProcessGroup => "make a process group",
-            Self::Limits => "turn core files off",
+            Self::Limits => "set the limits of the process",
             Self::Descriptors => "arrange the descriptors",
             Self::Execute => "execute the file",
         }
@@ -122,7 +126,8 @@ pub(crate) fn block_signals() {
 }
 
 /// Forks a child that becomes `image` in a process group of its own, with its socket at descriptor 3. It inherits nothing else
-/// beyond its standard streams and what the image names, ignores and blocks no signal, is killed by the kernel when the
+/// beyond its standard streams and what the image names, ignores and blocks no signal, has the limit of descriptors that
+/// the daemon was started with, is killed by the kernel when the
 /// calling thread ends, and leaves no core file behind.
 ///
 /// Returns at once; whether the image was executed is reported through the pipe in `descriptors`. The caller must have
@@ -180,6 +185,7 @@ fn enter(image: &Image, descriptors: &Descriptors, parent: Pid) -> Result<(), Ch
     }
     reset_signals();
     forbid_core_files().map_err(at(ChildStep::Limits))?;
+    descriptors.limit.restore().map_err(at(ChildStep::Limits))?;
     arrange(image, descriptors).map_err(at(ChildStep::Descriptors))
 }
 

@@ -1,9 +1,10 @@
-//! The only `unsafe` code of this crate: system calls that have no safe wrapper.
+//! The only `unsafe` code of this crate, and what it needs: system calls.
 //!
 //! - [`ancestry`]: whether a process descends from this one;
 //! - [`child`]: `fork`, `dup2` to a fixed number and `close_range`, for starting processes;
 //! - [`children`]: `waitid` for every child;
 //! - [`clock`]: the clock that advances while the machine sleeps;
+//! - [`descriptors`]: the limit of open files, which children get back;
 //! - [`guardian`]: the process that outlives the daemon for a moment;
 //! - [`image`]: `execve` and `execveat`;
 //! - [`readable`]: the registration of a descriptor with the async runtime.
@@ -14,6 +15,7 @@ pub(crate) mod ancestry;
 pub(crate) mod child;
 pub(crate) mod children;
 pub(crate) mod clock;
+pub(crate) mod descriptors;
 pub(crate) mod guardian;
 pub(crate) mod image;
 pub(crate) mod readable;
