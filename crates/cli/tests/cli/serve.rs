@@ -1,9 +1,10 @@
 //! `keyway serve` as a service: readiness, responses over plain HTTP, and a log without values.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 
-use keyway_test_support::{Daemon, WAIT_LIMIT, http};
+use keyway_test_support::{Daemon, Process, WAIT_LIMIT, eventually, http};
+use rustix::process::Signal;
 
 use crate::support::Home;
 
@@ -114,5 +115,25 @@ fn a_log_of_every_level_contains_no_value() {
         for form in ["canary-of-a-value", "Y2FuYXJ5", "99, 97, 110, 97, 114, 121"] {
             assert!(!log.contains(form), "{form} is in the log");
         }
+    }
+}
+
+#[test]
+fn a_log_that_no_process_reads_holds_up_neither_requests_nor_the_stop() {
+    for is_blocking in [true, false] {
+        let home = Home::new();
+        let (_reader, mut writer) = io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        while writer.write(&[b'x'; 4096]).is_ok() {}
+        rustix::io::ioctl_fionbio(&writer, !is_blocking).unwrap();
+        let mut command = home.keyway(["serve"]);
+        let mut daemon = Process::spawn(command.env("RUST_LOG", "trace").stderr(writer));
+        eventually("the socket", || UnixStream::connect(home.socket()));
+        for _ in 0..50 {
+            let response = home.query("web/other");
+            assert!(response.starts_with("HTTP/1.1 404 "), "{response}");
+        }
+        daemon.signal(Signal::TERM);
+        assert_eq!(daemon.wait().code(), Some(0));
     }
 }

@@ -19,6 +19,7 @@ pub(crate) fn raise_descriptor_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(error = %io::Error::from(error), "limit of open files not raised");
     }
+    tracing::debug!(limit = descriptor_limit(), "limit of open files");
 }
 
 /// Returns how many descriptors this process may have open; `u64::MAX` if that is not limited.

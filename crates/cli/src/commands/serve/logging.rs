@@ -1,26 +1,107 @@
 //! The daemon's log, on stderr.
 
+use std::backtrace::Backtrace;
 use std::env::{self, VarError};
-use std::io;
+use std::fmt;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::panic;
+use std::time::Duration;
+
+use keyway_local::LogWriter;
 
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::LogFormat;
+use crate::failure::Failure;
 
 /// Warnings, and the standard error of plugins.
 const DEFAULT_FILTER: &str = "warn,keyway::plugin=info";
 
-/// Installs the logger on stderr, filtered by `RUST_LOG`.
-pub(super) fn install(format: LogFormat) {
+/// The most bytes that wait for the reader of the log: some thousand lines.
+const CAPACITY: usize = 1024 * 1024;
+
+/// How long the end of the daemon waits for the reader of its log.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+
+/// What the line about lost lines says.
+const LOST: &str = "log lines were lost because stderr did not take them";
+
+/// The daemon's standard error, which holds up no thread that writes to it. When it is dropped, what was written has left, unless
+/// the reader does not read.
+pub(super) struct Log(LogWriter);
+
+impl Log {
+    /// Installs the logger on stderr, filtered by `RUST_LOG`. Panics are reported through it, too.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`Failure`] if the thread that writes cannot be started.
+    pub(super) fn install(format: LogFormat) -> Result<Self, Failure> {
+        let note = match format {
+            LogFormat::Text => lost_as_text,
+            LogFormat::Json => lost_as_json,
+        };
+        let writer = LogWriter::start(io::stderr(), CAPACITY, note).map_err(|error| {
+            Failure::error(
+                format_args!("cannot start the thread that writes the log: {error}"),
+                "Check the limits of this user for processes",
+            )
+        })?;
+        subscribe(format, &writer);
+        let log = Self(writer.clone());
+        panic::set_hook(Box::new(move |panic| {
+            let backtrace = Backtrace::capture();
+            Self(writer.clone()).write(format_args!("{panic}\n{backtrace}\n"));
+        }));
+        Ok(log)
+    }
+
+    /// Writes whole lines.
+    pub(super) fn write(&self, lines: impl fmt::Display) {
+        // The writer takes whatever it is given.
+        let _ = self.0.clone().write_all(lines.to_string().as_bytes());
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // The end of the process does not depend on the reader of its log.
+        let _ = self.0.flush_within(FLUSH_LIMIT);
+    }
+}
+
+/// Returns the line that takes the place of `n` lost ones.
+fn lost_as_text(n: u64) -> String {
+    format!("{}  WARN keyway: {n} {LOST}\n", timestamp())
+}
+
+fn lost_as_json(n: u64) -> String {
+    let time = timestamp();
+    format!(
+        r#"{{"timestamp":"{time}","level":"WARN","message":"{n} {LOST}","target":"keyway"}}{}"#,
+        '\n'
+    )
+}
+
+/// Returns the time as the other lines have it.
+fn timestamp() -> String {
+    let mut text = String::new();
+    // Text that is appended to a string is no error.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut text));
+    text
+}
+
+fn subscribe(format: LogFormat, writer: &LogWriter) {
     let (filter, warning) = filter(env::var("RUST_LOG"));
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let writer = writer.clone();
+    let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
     let layer = match format {
-        LogFormat::Text => layer
-            .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
-            .boxed(),
+        LogFormat::Text => layer.with_ansi(io::stderr().is_terminal()).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry()
@@ -64,6 +145,23 @@ mod tests {
 
     fn given(text: &str) -> (Targets, Option<String>) {
         filter(Ok(text.to_owned()))
+    }
+
+    #[test]
+    fn lost_lines_are_reported_in_the_format_of_the_log() {
+        let text = lost_as_text(7);
+        let (time, message) = text.split_once(' ').expect("a time");
+        assert_eq!(
+            message,
+            " WARN keyway: 7 log lines were lost because stderr did not take them\n"
+        );
+        let json: serde_json::Value = serde_json::from_str(&lost_as_json(7)).expect("JSON");
+        assert_eq!(json["level"], "WARN");
+        assert_eq!(
+            json["message"],
+            "7 log lines were lost because stderr did not take them"
+        );
+        assert_eq!(json["timestamp"].as_str().map(str::len), Some(time.len()));
     }
 
     #[test]

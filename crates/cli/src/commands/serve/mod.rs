@@ -6,7 +6,6 @@ pub(crate) mod settings;
 mod signals;
 
 use std::ffi::OsString;
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
@@ -17,6 +16,7 @@ use keyway_runtime::{BindError, Daemon};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::process;
+use logging::Log;
 use settings::{ConfigOptions, Settings};
 
 /// Options of `keyway serve`.
@@ -64,7 +64,15 @@ fn parse(text: OsString) -> Result<Address, keyway_local::ParseAddressError> {
 /// Runs the daemon until SIGINT or SIGTERM.
 pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
     process::forbid_inspection()?;
-    logging::install(options.log_format);
+    let log = Log::install(options.log_format)?;
+    run_with_log(options, &log).or_else(|failure| {
+        // As a part of the log, so that a log that no process reads does not keep the daemon from ending.
+        log.write(&failure);
+        Ok(failure.exit())
+    })
+}
+
+fn run_with_log(options: &Options, log: &Log) -> Result<Exit, Failure> {
     keyway_local::check_user_namespace(&KnownUids::read())
         .map_err(|error| Failure::usage(&error, error.remedy()))?;
     let given = options.config.given();
@@ -78,10 +86,13 @@ pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
             "Check how many files this process may open",
         )
     })?;
-    runtime.block_on(serve(settings, given))
+    let outcome = runtime.block_on(serve(settings, given, log));
+    // A thread that waits for a file system that hangs does not keep the process.
+    runtime.shutdown_background();
+    outcome
 }
 
-async fn serve(settings: Settings, given: Option<&str>) -> Result<Exit, Failure> {
+async fn serve(settings: Settings, given: Option<&str>, log: &Log) -> Result<Exit, Failure> {
     let mut signals = signals::Signals::listen()?;
     let config = settings.read().map_err(|error| {
         let given = given.filter(|_| !settings.is_known());
@@ -94,7 +105,7 @@ async fn serve(settings: Settings, given: Option<&str>) -> Result<Exit, Failure>
     let daemon = Daemon::bind(config.clone()).map_err(|error| bind_failure(&error))?;
     // Only after `bind`: a daemon that cannot start must not change the state of the running one.
     settings.remember(&config);
-    report_ready(&daemon);
+    report_ready(&daemon, log);
     for path in missing {
         tracing::warn!(path = %path.display(), "plugin directory does not exist");
     }
@@ -120,14 +131,13 @@ async fn serve(settings: Settings, given: Option<&str>) -> Result<Exit, Failure>
 }
 
 /// Reports that clients can connect: one line on stderr, and a notification to systemd.
-fn report_ready(daemon: &Daemon) {
+fn report_ready(daemon: &Daemon, log: &Log) {
     let addresses: Vec<String> = daemon
         .addresses()
         .into_iter()
         .map(ToString::to_string)
         .collect();
-    // With stderr closed the line has no reader.
-    let _ = writeln!(io::stderr(), "keyway: ready at {}", addresses.join(", "));
+    log.write(format_args!("keyway: ready at {}\n", addresses.join(", ")));
     notify::send("READY=1");
 }
 
