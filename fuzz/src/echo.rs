@@ -38,7 +38,6 @@ pub fn router() -> Router {
     Router::new()
         .add_route(Route::unary(&ECHO, echo))
         .add_route(Route::unary(&READ, echo))
-        .max_message_size(64 * 1024)
 }
 
 /// Runs a future in virtual time: nothing waits for real.

@@ -88,6 +88,27 @@ async fn a_message_over_the_limit_is_refused_however_it_comes() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_announced_body_above_the_limit_is_refused_before_it_arrives() {
+    let mut io = memory().open();
+    let started = Instant::now();
+    let head = head("content-length: 1001\r\n");
+    io.write_all(head.as_bytes())
+        .await
+        .expect("the server reads");
+    let response = read_raw(&mut io).await;
+    assert_eq!(started.elapsed(), Duration::ZERO);
+    assert_eq!(status(&response), "HTTP/1.1 429 Too Many Requests");
+    // The server reads on for a moment and discards what arrives.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    io.write_all(&[b'a'; 64 * 1024])
+        .await
+        .expect("the server reads");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let closed = io.write_all(b"a").await;
+    closed.expect_err("the server dropped the byte stream");
+}
+
 /// Otherwise it would see its connection break, and try again.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_sent_far_too_much_sees_why() {

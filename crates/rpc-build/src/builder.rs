@@ -74,6 +74,15 @@ impl Builder {
         self
     }
 
+    /// Limits the requests of a method, `package.Service.Method`, to `bytes` bytes after
+    /// decompression. Default: the limit of the router that serves it, 64 KiB unless it is changed.
+    #[must_use]
+    pub fn max_request_size(mut self, method: impl Into<String>, bytes: usize) -> Self {
+        let sizes = &mut self.settings.max_request_sizes;
+        sizes.insert(method.into(), bytes);
+        self
+    }
+
     /// Leaves out streaming methods, which otherwise are an error. Default: `false`.
     #[must_use]
     pub fn skip_streaming(mut self, skip: bool) -> Self {
@@ -105,8 +114,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// Returns [`Error`] if a file is missing or wrong, a setting names an unknown message or field,
-    /// or a file cannot be written.
+    /// Returns [`Error`] if a file is missing or wrong, a setting names an unknown message, field or
+    /// method, or a file cannot be written.
     pub fn compile(
         mut self,
         protos: &[impl AsRef<Path>],

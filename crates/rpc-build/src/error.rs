@@ -51,6 +51,12 @@ pub enum Error {
         /// The name that was given.
         name: String,
     },
+    /// A method in `max_request_size` does not exist.
+    #[error("max_request_size: `{name}` is not a unary method in the compiled files")]
+    UnknownMethod {
+        /// The name that was given.
+        name: String,
+    },
     /// Two definitions would get the same Rust name.
     #[error("{place}: {what} would be generated as `{name}`, which exists already")]
     Collision {

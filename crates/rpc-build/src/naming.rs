@@ -200,8 +200,9 @@ impl ServiceNames {
 }
 
 /// Finds methods that cannot be generated, and items that would get the same name, while the
-/// lines to blame are still known.
+/// lines to blame are still known; and settings of methods that do not exist.
 pub(crate) fn check(sources: &Sources, settings: &Settings) -> Result<(), Error> {
+    let mut generated = HashSet::new();
     for file in &sources.files {
         let mut taken = taken_names(sources, file);
         for (index, service) in file.service.iter().enumerate() {
@@ -214,10 +215,14 @@ pub(crate) fn check(sources: &Sources, settings: &Settings) -> Result<(), Error>
                     return Err(Error::Collision { place, what, name });
                 }
             }
-            check_methods(sources, settings, file, index)?;
+            check_methods(sources, settings, file, index, &mut generated)?;
         }
     }
-    Ok(())
+    let mut limited = settings.max_request_sizes.keys();
+    match limited.find(|name| !generated.contains(*name)) {
+        Some(name) => Err(Error::UnknownMethod { name: name.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// The types and modules that prost makes of the messages and enums of the file's package.
@@ -241,6 +246,7 @@ fn check_methods(
     settings: &Settings,
     file: &FileDescriptorProto,
     service_index: usize,
+    generated: &mut HashSet<String>,
 ) -> Result<(), Error> {
     let service = &file.service[service_index];
     let mut taken = HashSet::new();
@@ -272,6 +278,7 @@ fn check_methods(
                 name,
             });
         }
+        generated.insert(method_name);
     }
     Ok(())
 }

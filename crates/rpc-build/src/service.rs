@@ -1,5 +1,6 @@
 //! The code of a service: methods, trait, server, client.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use heck::ToShoutySnakeCase;
@@ -36,6 +37,7 @@ pub(crate) struct Generator {
     server: Emit,
     json: Emit,
     runtime: String,
+    max_request_sizes: BTreeMap<String, usize>,
     redaction: Redaction,
 }
 
@@ -46,6 +48,7 @@ impl Generator {
             server: settings.server.clone(),
             json: settings.json.clone(),
             runtime: settings.runtime_path.clone(),
+            max_request_sizes: settings.max_request_sizes.clone(),
             redaction,
         }
     }
@@ -121,6 +124,10 @@ impl Generator {
         let types = [&method.input_proto_type, &method.output_proto_type];
         if types.iter().any(|name| self.redaction.is_sensitive(name)) {
             spec.push_str(".sensitive()");
+        }
+        let full_name = format!("{full_name}.{}", method.proto_name);
+        if let Some(bytes) = self.max_request_sizes.get(&full_name) {
+            write!(spec, ".with_max_request_size({bytes})").expect("strings take all");
         }
         match &self.json {
             Emit::Never => spec,

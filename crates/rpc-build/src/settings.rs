@@ -1,5 +1,7 @@
 //! The settings that select the generated code.
 
+use std::collections::BTreeMap;
+
 /// Whether a part of the code is generated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -36,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) runtime_path: String,
     /// Whether streaming methods are left out; otherwise they are an error.
     pub(crate) skip_streaming: bool,
+    /// Full names of methods, `package.Service.Method`, to the limits of their requests in bytes.
+    pub(crate) max_request_sizes: BTreeMap<String, usize>,
 }
 
 impl Default for Settings {
@@ -46,6 +50,7 @@ impl Default for Settings {
             json: Emit::Never,
             runtime_path: "::keyway_rpc".to_owned(),
             skip_streaming: false,
+            max_request_sizes: BTreeMap::new(),
         }
     }
 }

@@ -196,6 +196,18 @@ fn redacted_fields_make_their_methods_sensitive() {
 }
 
 #[test]
+fn the_limit_of_a_method_is_in_its_spec_and_an_unknown_method_is_an_error() {
+    let limit = |method: &str| configure().max_request_size(method, 12 << 20);
+    let code = generate(SERVICE, limit("test.v1.Shop.Buy"));
+    assert!(code.contains(".with_max_request_size(12582912)"), "{code}");
+    assert!(!generate(SERVICE, configure()).contains("max_request_size"));
+    for method in ["test.v1.Shop.Sell", "Shop.Buy", "/test.v1.Shop/Buy"] {
+        let error = error(SERVICE, limit(method));
+        assert!(error.contains(&format!("`{method}`")), "{error}");
+    }
+}
+
+#[test]
 fn parts_can_be_left_out_or_depend_on_features() {
     let messages = generate(SERVICE, configure().client(Emit::Never).server(Emit::Never));
     assert!(!messages.contains("keyway_rpc"), "{messages}");

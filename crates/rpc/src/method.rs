@@ -36,6 +36,7 @@ pub struct MethodSpec {
     path: &'static str,
     idempotency: Idempotency,
     sensitive: bool,
+    max_request_size: Option<usize>,
     #[cfg(feature = "json")]
     descriptors: Option<&'static crate::json::Descriptors>,
 }
@@ -57,6 +58,7 @@ impl MethodSpec {
             path,
             idempotency: Idempotency::Unknown,
             sensitive: false,
+            max_request_size: None,
             #[cfg(feature = "json")]
             descriptors: None,
         }
@@ -74,6 +76,14 @@ impl MethodSpec {
     #[must_use]
     pub const fn sensitive(mut self) -> Self {
         self.sensitive = true;
+        self
+    }
+
+    /// Limits requests to `bytes` bytes after decompression, whatever
+    /// [`Router::max_message_size`](crate::Router::max_message_size) says.
+    #[must_use]
+    pub const fn with_max_request_size(mut self, bytes: usize) -> Self {
+        self.max_request_size = Some(bytes);
         self
     }
 
@@ -119,6 +129,12 @@ impl MethodSpec {
         self.sensitive
     }
 
+    /// Returns the limit of requests in bytes after decompression; `None` if the router's counts.
+    #[must_use]
+    pub const fn max_request_size(&self) -> Option<usize> {
+        self.max_request_size
+    }
+
     pub(crate) const fn allows_get(&self) -> bool {
         matches!(self.idempotency, Idempotency::NoSideEffects)
     }
@@ -145,6 +161,7 @@ impl fmt::Debug for MethodSpec {
             .field("path", &self.path)
             .field("idempotency", &self.idempotency)
             .field("sensitive", &self.sensitive)
+            .field("max_request_size", &self.max_request_size)
             .finish_non_exhaustive()
     }
 }

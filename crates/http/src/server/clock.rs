@@ -15,6 +15,9 @@ use super::{Limits, ServeError};
 /// [write timeout](Limits::write_timeout) again.
 const PROGRESS: u64 = 64 * 1024;
 
+/// How long a peer may go on sending a request that was responded to.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// The timeout of the current state.
 ///
 /// The timer is kept from one state to the next: one that fires early is set again then, so that a
@@ -80,6 +83,7 @@ impl Clock {
     /// Returns the timeout when the current state has lasted for longer than it.
     pub(super) fn poll(&mut self, limits: &Limits, cx: &mut Context<'_>) -> Poll<Duration> {
         let limit = match self.state {
+            State::Closing => LINGER_TIMEOUT,
             State::Silent => limits.first_byte_timeout,
             State::Preface | State::Head => limits.head_timeout,
             State::Idle => limits.idle_timeout,

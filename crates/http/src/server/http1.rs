@@ -22,6 +22,9 @@ use crate::syntax::head::{RequestHead, parse_request};
 use crate::syntax::{self, MAX_FIELDS, SyntaxError};
 use crate::wire::{Reader, SendError, Upgraded, Writer};
 
+/// The most that is read of a request that was responded to.
+const LINGER_LIMIT: usize = 64 * 1024 * 1024;
+
 /// A connection, between two requests or within one.
 pub(super) struct Http1<'a, I, S, F> {
     pub(super) io: I,
@@ -51,7 +54,7 @@ where
                 Ok(head) => head,
                 Err(error) => {
                     self.send(refusal(error)).await?;
-                    self.close().await;
+                    self.linger().await?;
                     return Err(ServeError::Malformed {
                         reason: error.reason(),
                     });
@@ -59,6 +62,10 @@ where
             };
             match self.exchange(head).await? {
                 Next::Request => self.clock.restart(State::Idle)?,
+                Next::Linger => {
+                    self.linger().await?;
+                    return Ok(None);
+                }
                 Next::Close => break,
                 Next::Switch(then) => {
                     self.clock.enter(State::Upgraded)?;
@@ -122,13 +129,10 @@ where
         self.clock.enter(State::Handler)?;
         let (request, mut incoming, facts) = Incoming::new(head, &mut self.reader);
         let handled = self.call(request, &mut incoming).await?;
-        let is_last = self.is_single
-            || self.is_half_closed
-            || self.stop.is_stopping()
-            || !incoming.is_complete();
+        let is_last = self.is_single || self.is_half_closed || self.stop.is_stopping();
         let (mut parts, body) = handled.into_parts();
         let body = pin!(body);
-        let plan = Plan::new(&mut parts, &*body, &facts, is_last)?;
+        let plan = Plan::new(&mut parts, &*body, &facts, incoming.is_complete(), is_last)?;
         let start = plan.start(&parts.status);
         let mut writer = Writer::new(&start, &parts.headers, body, plan.framing);
         if self.limits.drop_delivers && matches!(plan.next, Next::Close) {
@@ -223,6 +227,28 @@ where
             }
         });
         sent.await
+    }
+
+    /// Closes the write side and reads on for a moment, because a peer that is still sending when
+    /// the byte stream is dropped may miss the response (RFC 9112, section 9.6).
+    async fn linger(&mut self) -> Result<(), ServeError> {
+        self.close().await;
+        self.clock.enter(State::Closing)?;
+        self.reader.expect_more();
+        let mut discarded = 0;
+        poll_fn(|cx| {
+            loop {
+                self.reader.consume(self.reader.unread().len());
+                match self.reader.poll_fill(&mut self.io, cx) {
+                    Poll::Ready(Ok(bytes @ 1..)) if discarded < LINGER_LIMIT => discarded += bytes,
+                    // The end of the input, or an error that nothing depends on any more.
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return self.clock.poll(self.limits, cx).map(drop),
+                }
+            }
+        })
+        .await;
+        Ok(())
     }
 
     /// Closes the write side. A peer that does not take even that is not waited for, because the

@@ -17,6 +17,8 @@ pub(super) enum Next {
     Request,
     /// The connection closes.
     Close,
+    /// The connection closes, although the peer may still be sending.
+    Linger,
     /// The byte stream speaks another protocol.
     Switch(Then),
 }
@@ -30,7 +32,8 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// The plan for the response of a service; `is_last` says that no further request is served.
+    /// The plan for the response of a service to a request that arrived completely or not;
+    /// `is_last` says that no further request is served.
     ///
     /// # Errors
     ///
@@ -40,6 +43,7 @@ impl Plan {
         parts: &mut response::Parts,
         body: &impl Body,
         facts: &RequestFacts,
+        is_complete: bool,
         is_last: bool,
     ) -> Result<Self, ServeError> {
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -58,6 +62,7 @@ impl Plan {
             framing => framing,
         };
         let closes = is_last
+            || !is_complete
             || !facts.is_persistent
             || matches!(framing, Framing::UntilClose)
             || has_token(&parts.headers, &CONNECTION, "close");
@@ -76,7 +81,11 @@ impl Plan {
         {
             fields.push_str(&format!("content-length: {len}\r\n"));
         }
-        let next = if closes { Next::Close } else { Next::Request };
+        let next = match (closes, is_complete) {
+            (false, _) => Next::Request,
+            (true, true) => Next::Close,
+            (true, false) => Next::Linger,
+        };
         Ok(Self {
             framing,
             next,

@@ -17,10 +17,13 @@ use super::Admission;
 /// Silent --byte--> Head --complete--> Handler <--> Body
 ///   \--"PRI"--> Preface               Handler --response--> Reader --taken--> Idle --byte--> Head
 ///                                     Handler --101--> Upgraded
+///                                     Handler --response before the end of the body--> Closing
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(super) enum State {
+    /// The peer may still be sending a request that was responded to.
+    Closing,
     /// No byte has arrived.
     Silent,
     /// A part of HTTP/2's preface has arrived.
@@ -42,7 +45,8 @@ pub(super) enum State {
 }
 
 impl State {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
+        Self::Closing,
         Self::Silent,
         Self::Preface,
         Self::Idle,

@@ -43,6 +43,11 @@ where
             return rejection.into_response(&method);
         }
     };
+    let announced = body.size_hint().lower();
+    let limit = settings.max_request_size(route.spec);
+    if announced > negotiated.encoding.body_limit(limit) as u64 {
+        return failure(&too_large(Some(announced), limit), &method);
+    }
     let format = negotiated.format;
     let deadline = deadline(negotiated.timeout, settings.max_timeout);
     let called = {
@@ -132,7 +137,7 @@ where
     B: HttpBody,
     B::Error: Into<BoxError>,
 {
-    let (encoding, limit) = (negotiated.encoding, settings.max_message_size);
+    let (encoding, limit) = (negotiated.encoding, settings.max_request_size(spec));
     let mut meter = Meter::default();
     let packed = match negotiated.message {
         Some(message) if message.len() > encoding.body_limit(limit) => {

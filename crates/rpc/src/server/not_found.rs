@@ -12,8 +12,7 @@ use super::request_body::RequestBody;
 use crate::{Body, BoxError};
 
 /// The fallback of a [`Router`](crate::Router) without another: 404 and no body, which clients read
-/// as `unimplemented`. A request is read first, up to 64 MiB of it (1 MiB over HTTP/2) for at most
-/// 2 s, so that the client does not miss the response.
+/// as `unimplemented`. A request is read first, up to 1 MiB of it for at most 2 s, so that the client does not miss the response.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct NotFound;

@@ -62,8 +62,8 @@ impl<S> Layer<S> for RecoverErrorLayer {
 ///
 /// An [`Error`] becomes the response. An error of any other type is logged and becomes `unavailable`
 /// without its text, which may not be meant for callers; map it to an [`Error`] first (`map_err`) to
-/// say more. The rest of the request is read before the response, up to 64 MiB of it (1 MiB over
-/// HTTP/2) for at most 2 s, so that the client does not miss it; nothing is read if the client waits
+/// say more. The rest of the request is read before the response, up to 1 MiB of it
+/// for at most 2 s, so that the client does not miss it; nothing is read if the client waits
 /// for `100 Continue`.
 ///
 /// If `poll_ready` of the service fails, the service is not called any more, as tower's contract

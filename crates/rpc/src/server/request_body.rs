@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use http::header::EXPECT;
 use http::request::Parts;
-use http::{HeaderMap, Version};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::timeout;
 
@@ -16,10 +15,7 @@ use crate::buffer::drain;
 /// At most this much of a refused request is read before it is responded to. Most clients have sent
 /// all of theirs by then, and no client can send for ever. A client that sees its connection break
 /// instead of a response takes the server for unavailable and tries again.
-const DRAIN_LIMIT: usize = 64 * 1024 * 1024;
-
-/// The same where a stream can end without its connection, so that the response arrives anyway.
-const STREAM_DRAIN_LIMIT: usize = 1024 * 1024;
+const DRAIN_LIMIT: usize = 1024 * 1024;
 
 /// How long a refused request may take to arrive.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -29,21 +25,15 @@ pin_project_lite::pin_project! {
     pub(super) struct RequestBody<B> {
         #[pin]
         body: B,
-        version: Version,
         awaits_continue: bool,
     }
 }
 
 impl<B> RequestBody<B> {
     pub(super) fn new(head: &Parts, body: B) -> Self {
-        Self::of(head.version, &head.headers, body)
-    }
-
-    pub(super) fn of(version: Version, headers: &HeaderMap, body: B) -> Self {
         Self {
             body,
-            version,
-            awaits_continue: headers.contains_key(EXPECT),
+            awaits_continue: head.headers.contains_key(EXPECT),
         }
     }
 
@@ -63,13 +53,9 @@ where
     /// the connection closes misses the response. A client that waits for `100 Continue` sends
     /// nothing after a final response, and its body is not polled (RFC 9110 section 10.1.1).
     pub(super) async fn read_rest(self: Pin<&mut Self>) {
-        let limit = match self.version {
-            Version::HTTP_2 | Version::HTTP_3 => STREAM_DRAIN_LIMIT,
-            _ => DRAIN_LIMIT,
-        };
         if !self.awaits_continue && !self.is_end_stream() {
             // A slower client may miss the response.
-            let _ = timeout(DRAIN_TIMEOUT, drain(self, limit)).await;
+            let _ = timeout(DRAIN_TIMEOUT, drain(self, DRAIN_LIMIT)).await;
         }
     }
 }

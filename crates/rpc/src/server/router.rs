@@ -147,8 +147,14 @@ impl<F> Router<F> {
         self.shared.routes.contains_key(path)
     }
 
-    /// Refuses request messages of more than `bytes` bytes after decompression with
-    /// `resource_exhausted`. Default: 16 MiB.
+    /// Refuses requests of more than `bytes` bytes after decompression with `resource_exhausted`.
+    /// Methods with a [limit of their own](crate::MethodSpec::with_max_request_size) keep it.
+    /// Default: 64 KiB.
+    ///
+    /// A request that announces a longer body is refused before any of the body is read, and another
+    /// one at the first byte beyond the limit. An HTTP server that closes the connection of such a
+    /// request should go on reading for a moment (RFC 9112 section 9.6), as `keyway-http` does: a
+    /// client that is still sending may miss the response otherwise.
     #[must_use]
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.shared_mut().settings.max_message_size = bytes;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Compression;
+use crate::{Compression, MethodSpec};
 
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
@@ -16,11 +16,18 @@ pub(super) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            max_message_size: 16 * 1024 * 1024,
+            max_message_size: 64 * 1024,
             read_timeout: Duration::from_secs(30),
             max_timeout: None,
             compression: Compression::Never,
             require_protocol_version: false,
         }
+    }
+}
+
+impl Settings {
+    /// Returns the limit of the requests of a method, after decompression.
+    pub(super) fn max_request_size(&self, spec: &MethodSpec) -> usize {
+        spec.max_request_size().unwrap_or(self.max_message_size)
     }
 }

@@ -98,6 +98,7 @@ pub(crate) fn router(hanging: &Alive) -> Router {
         }
     };
     Router::new()
+        .max_message_size(16 * 1024 * 1024)
         .add_route(Route::unary(&ECHO, echo))
         .add_route(Route::unary(&READ, echo))
         .add_route(Route::unary(&SECRET, echo))

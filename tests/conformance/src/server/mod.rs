@@ -83,14 +83,11 @@ pub async fn serve_listener_http1(listener: TcpListener) {
 }
 
 fn router(limit: usize) -> Router {
-    let router = Router::new()
+    let limit = if limit > 0 { limit } else { 16 * 1024 * 1024 };
+    Router::new()
         .add_service(ConformanceServiceServer::new(Conformance))
-        .compression(Compression::Gzip { min_size: 0 });
-    if limit > 0 {
-        router.max_message_size(limit)
-    } else {
-        router
-    }
+        .compression(Compression::Gzip { min_size: 0 })
+        .max_message_size(limit)
 }
 
 /// Every TCP connection becomes a stream of one session, and the streams are served.
