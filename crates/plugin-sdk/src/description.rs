@@ -1,7 +1,7 @@
 //! The description of a provider, sent with its registration.
 
 use keyway_proto::keyway::v1::PluginDescription;
-use keyway_proto::registration::DEFAULT_CONCURRENCY;
+use keyway_proto::limits::DEFAULT_CONCURRENCY;
 use keyway_secrets::Pattern;
 
 /// The description of a provider beyond its realm, sent with its registration; see

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyway_proto::keyway::v1::{Failure, FailureKind};
-use keyway_proto::{MAX_REMEDY_LEN, MAX_RETRY_AFTER};
+use keyway_proto::limits::{MAX_REMEDY_LEN, MAX_RETRY_AFTER};
 
 pub use self::context::ResultExt;
 use crate::causes::with_causes;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use keyway_rpc::{Code, Error, ErrorDetail};
 
 use crate::keyway::v1::{Failure, FailureKind};
+use crate::limits::{MAX_REMEDY_LEN, MAX_RETRY_AFTER};
 
 /// The request header of `RegisterPlugin` in which a plugin describes itself: a [`crate::keyway::v1::PluginDescription`].
 pub const DESCRIBE_HEADER: &str = "keyway-describe-bin";
@@ -22,12 +23,6 @@ pub const REQUEST_ID_HEADER: &str = "keyway-request-id";
 
 /// The request header that forbids prompts if its value is `0`.
 pub const MAY_ASK_USER_HEADER: &str = "keyway-may-ask-user";
-
-/// The longest `retry_after`: 1 h, to which a longer one is reduced.
-pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
-
-/// The longest remedy in bytes. A longer one is cut.
-pub const MAX_REMEDY_LEN: usize = 256;
 
 impl FailureKind {
     /// Whether a plugin may report this kind; the others are the daemon's own.

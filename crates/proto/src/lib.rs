@@ -3,7 +3,7 @@
 //! The protocol is that of Docker's secrets engine, so programs built on this crate talk to its plugins and clients.
 //! This crate is data: the generated messages ([`resolver`], [`plugins`], [`accesscontrol`], [`health`], and Keyway's
 //! own [`keyway`]), conversions to the types of `keyway-secrets`, the [`LaunchConfig`] of a launched
-//! plugin, and the rules of a [`registration`]. It opens no socket and starts no process.
+//! plugin, the rules of a [`registration`], and the [`limits`]. It opens no socket and starts no process.
 //!
 //! Presence is explicit in all messages: every scalar is an `Option`, and readers take an absent one as empty.
 //! Messages that hold secret values redact them in `Debug` and zero them when dropped.
@@ -32,13 +32,13 @@ struct Readme;
 mod convert;
 mod failure;
 mod launch;
+pub mod limits;
 mod packages;
 pub mod registration;
 
 pub use convert::{InvalidEnvelope, timestamp};
 pub use failure::{
-    DESCRIBE_HEADER, FAILURES_HEADER, INCOMPLETE_HEADER, MAX_REMEDY_LEN, MAX_RETRY_AFTER,
-    MAY_ASK_USER_HEADER, REQUEST_ID_HEADER,
+    DESCRIBE_HEADER, FAILURES_HEADER, INCOMPLETE_HEADER, MAY_ASK_USER_HEADER, REQUEST_ID_HEADER,
 };
 pub use launch::{LAUNCH_VARIABLE, LaunchConfig, LaunchConfigError};
 pub use packages::{accesscontrol, health, keyway, plugins, resolver};

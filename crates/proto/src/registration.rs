@@ -4,25 +4,10 @@ use keyway_secrets::{ParsePatternError, Pattern};
 use prost::{DecodeError, Message as _};
 
 use crate::keyway::v1::PluginDescription;
-
-/// The longest name of a plugin, in bytes.
-pub const MAX_NAME_LEN: usize = 256;
-/// The longest version of a plugin, in bytes.
-pub const MAX_VERSION_LEN: usize = 256;
-/// The longest pattern, in bytes.
-pub const MAX_PATTERN_LEN: usize = 4096;
-/// The most components of a pattern.
-pub const MAX_PATTERN_COMPONENTS: usize = 128;
-/// The most patterns of a realm.
-pub const MAX_REALM_PATTERNS: usize = 64;
-/// The longest encoded [`PluginDescription`], in bytes.
-pub const MAX_DESCRIPTION_LEN: usize = 8 * 1024;
-/// The longest `description` and the longest `homepage` of a [`PluginDescription`], in bytes.
-pub const MAX_DESCRIPTION_TEXT_LEN: usize = 256;
-/// The number of concurrent calls of a plugin whose description does not give one.
-pub const DEFAULT_CONCURRENCY: u32 = 64;
-/// The largest number of concurrent calls of a plugin.
-pub const MAX_CONCURRENCY: u32 = 1024;
+use crate::limits::{
+    DEFAULT_CONCURRENCY, MAX_CONCURRENCY, MAX_DESCRIPTION_LEN, MAX_DESCRIPTION_TEXT_LEN,
+    MAX_NAME_LEN, MAX_REALM_PATTERNS, MAX_VERSION_LEN,
+};
 
 /// The rule that a registration breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,30 +36,15 @@ pub enum InvalidRegistration {
     },
 }
 
-/// The rule that a pattern of a registration or of a description breaks.
+/// The text of a peer is not a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{pattern:?} is not an id or a pattern: {source}")]
 #[non_exhaustive]
-pub enum InvalidPattern {
-    /// The text is not a pattern.
-    #[error("{pattern:?} is not a pattern: {source}")]
-    Syntax {
-        /// At most 64 characters of it.
-        pattern: String,
-        /// The fault.
-        source: ParsePatternError,
-    },
-    /// The pattern is too long.
-    #[error(
-        "the pattern {pattern:?}... has {len} bytes and {components} components; at most {MAX_PATTERN_LEN} bytes and {MAX_PATTERN_COMPONENTS} components are allowed"
-    )]
-    TooLong {
-        /// Its first 64 characters.
-        pattern: String,
-        /// Its length in bytes.
-        len: usize,
-        /// The number of its components.
-        components: usize,
-    },
+pub struct InvalidPattern {
+    /// At most 64 characters of it.
+    pub pattern: String,
+    /// The fault.
+    pub source: ParsePatternError,
 }
 
 /// The rule that a plugin's description breaks.
@@ -148,24 +118,30 @@ pub fn check_registration(
     Ok(pattern.map(check_pattern).transpose()?)
 }
 
-/// Parses a pattern of a registration or of a description within its limits.
+/// Parses a pattern of a peer; an error repeats a part of it only.
 ///
 /// # Errors
 ///
-/// Returns the rule that is broken.
+/// Returns [`InvalidPattern`] if the text is not a pattern, or exceeds the limits of one.
 pub fn check_pattern(text: &str) -> Result<Pattern, InvalidPattern> {
-    let components = text.split('/').count();
-    if text.len() > MAX_PATTERN_LEN || components > MAX_PATTERN_COMPONENTS {
-        return Err(InvalidPattern::TooLong {
-            pattern: shorten(text),
-            len: text.len(),
-            components,
-        });
-    }
-    text.parse().map_err(|source| InvalidPattern::Syntax {
+    text.parse().map_err(|source| InvalidPattern {
         pattern: shorten(text),
         source,
     })
+}
+
+/// Parses a pattern about which an access-control module is consulted: the limits apply before the prefix `keyway/write`, which
+/// denotes a write.
+///
+/// # Errors
+///
+/// Returns [`InvalidPattern`] as [`check_pattern`] does.
+pub fn access_pattern(text: &str) -> Result<Pattern, InvalidPattern> {
+    let Some(id) = text.strip_prefix("keyway/write/") else {
+        return check_pattern(text);
+    };
+    let prefix = "keyway/write".parse().expect("a constant id is valid");
+    Ok(check_pattern(id)?.below(&prefix))
 }
 
 /// Returns the pattern that a plugin registers for a realm of several patterns: the one, or their common leading components
@@ -190,8 +166,15 @@ pub fn common_pattern(patterns: &[Pattern]) -> Option<Pattern> {
         let shared = shared.take_while(|(a, b)| **a == *b).count();
         common.truncate(shared);
     }
-    common.push("**");
-    let text = common.join("/");
+    let mut text = String::from("**");
+    // Of patterns at their limits as many components as leave space for `**`.
+    for n in (0..=common.len().min(Pattern::MAX_COMPONENTS - 1)).rev() {
+        common.truncate(n);
+        text = [common.as_slice(), &["**"]].concat().join("/");
+        if text.len() <= Pattern::MAX_LEN {
+            break;
+        }
+    }
     Some(
         text.parse()
             .expect("components of patterns before `**` are a pattern"),
@@ -264,7 +247,7 @@ fn check_len(len: usize) -> Result<(), InvalidDescription> {
 }
 
 /// At most 64 characters of a peer's text, for a message.
-fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     text.chars().take(64).collect()
 }
 
@@ -378,12 +361,30 @@ mod tests {
         );
         let long = format!("v1.2.3-{}", "a".repeat(250));
         assert!(fault("demo", &long, None).ends_with("is not a Go semantic version like v1.2.3"));
-        assert!(
-            fault("demo", "v1", Some("a//b"))
-                .starts_with("the registered pattern is invalid: \"a//b\" is not a pattern: ")
-        );
+        assert!(fault("demo", "v1", Some("a//b")).starts_with(
+            "the registered pattern is invalid: \"a//b\" is not an id or a pattern: "
+        ));
         let deep = ["a"; 129].join("/");
-        assert!(fault("demo", "v1", Some(&deep)).contains("has 257 bytes and 129 components"));
+        assert!(
+            fault("demo", "v1", Some(&deep)).contains("257 bytes and 129 components are too long")
+        );
+    }
+
+    #[test]
+    fn the_limits_of_a_pattern_apply_before_the_prefix_of_a_write() {
+        let id = |components: usize| vec!["a"; components].join("/");
+        for (text, is_valid) in [
+            (id(128), true),
+            (id(129), false),
+            (format!("keyway/write/{}", id(128)), true),
+            (format!("keyway/write/{}", id(129)), false),
+            (format!("keyway/write/{}", "a".repeat(16 << 20)), false),
+        ] {
+            match access_pattern(&text) {
+                Ok(pattern) => assert!(is_valid && pattern.as_str() == text),
+                Err(error) => assert!(!is_valid && error.to_string().len() < 300, "{error}"),
+            }
+        }
     }
 
     #[test]
@@ -468,6 +469,10 @@ mod tests {
         assert_eq!(common(&["a/b", "a/b/**"]).as_deref(), Some("a/b/**"));
         assert_eq!(common(&["a/*/x", "a/*/y"]).as_deref(), Some("a/*/**"));
         assert_eq!(common(&["a/x", "b/x"]).as_deref(), Some("**"));
+        let (deepest, longest) = (["a"; 128].join("/"), "a".repeat(4096));
+        let widened = format!("{}/**", ["a"; 127].join("/"));
+        assert_eq!(common(&[&deepest, &deepest]), Some(widened));
+        assert_eq!(common(&[&longest, &longest]).as_deref(), Some("**"));
     }
 
     proptest! {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use keyway_proto::keyway::v1 as wire;
-use keyway_proto::{FAILED_PROVIDERS_HEADER, FAILURES_HEADER, MAX_RETRY_AFTER};
+use keyway_proto::limits::MAX_RETRY_AFTER;
+use keyway_proto::{FAILED_PROVIDERS_HEADER, FAILURES_HEADER};
 use keyway_rpc::{BinaryMetadata as _, Error};
 use percent_encoding::percent_decode_str;
 use prost::Message as _;

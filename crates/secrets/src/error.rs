@@ -1,5 +1,7 @@
 //! Parse errors of ids and patterns.
 
+use crate::limits::{MAX_COMPONENTS, MAX_LEN, TooLong};
+
 /// Error of parsing an [`Id`](crate::Id).
 ///
 /// Components are counted from 1.
@@ -14,6 +16,16 @@ pub enum ParseIdError {
     EmptyComponent {
         /// Index of the component, counted from 1.
         component: usize,
+    },
+    /// The text exceeds the limits of an id.
+    #[error(
+        "{len} bytes and {components} components are too long: an id has at most {MAX_LEN} bytes and {MAX_COMPONENTS} components"
+    )]
+    TooLong {
+        /// Its length in bytes.
+        len: usize,
+        /// The number of its components.
+        components: usize,
     },
     /// A component contains a character that is not allowed.
     #[error("component {component} contains {character:?}: only A-Z a-z 0-9 . _ : - may be used")]
@@ -40,6 +52,16 @@ pub enum ParsePatternError {
         /// Index of the component, counted from 1.
         component: usize,
     },
+    /// The text exceeds the limits of a pattern.
+    #[error(
+        "{len} bytes and {components} components are too long: a pattern has at most {MAX_LEN} bytes and {MAX_COMPONENTS} components"
+    )]
+    TooLong {
+        /// Its length in bytes.
+        len: usize,
+        /// The number of its components.
+        components: usize,
+    },
     /// A component contains a character that is not allowed.
     #[error(
         "component {component} contains {character:?}: only A-Z a-z 0-9 . _ : - and the components * and ** may be used"
@@ -58,6 +80,18 @@ pub enum ParsePatternError {
         /// Index of the component, counted from 1.
         component: usize,
     },
+}
+
+impl From<TooLong> for ParseIdError {
+    fn from(TooLong { len, components }: TooLong) -> Self {
+        Self::TooLong { len, components }
+    }
+}
+
+impl From<TooLong> for ParsePatternError {
+    fn from(TooLong { len, components }: TooLong) -> Self {
+        Self::TooLong { len, components }
+    }
 }
 
 /// The first error in a component, shared by ids and patterns.

@@ -6,11 +6,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::error::{ComponentError, ParseIdError, validate_component};
+use crate::limits::validate_size;
 
 /// The name of one secret: components joined by `/`.
 ///
 /// A component is one or more of `A-Z a-z 0-9 . _ : -`; there is no empty component, so no leading, trailing or
-/// double `/`. Ids are compared byte by byte: case matters and nothing is normalised. A clone shares the text.
+/// double `/`. An id has at most 4096 bytes and 128 components, as a [`Pattern`](crate::Pattern) has. Ids are compared byte by byte: case matters and nothing is normalised. A clone shares the text.
 ///
 /// ```
 /// use keyway_secrets::Id;
@@ -49,6 +50,7 @@ fn validate(text: &str) -> Result<(), ParseIdError> {
     if text.is_empty() {
         return Err(ParseIdError::Empty);
     }
+    validate_size(text)?;
     for (index, part) in text.split('/').enumerate() {
         let component = index + 1;
         validate_component(part).map_err(|error| match error {

@@ -8,8 +8,8 @@
 //! - [`Id`] names one secret: `database/password`.
 //! - [`Pattern`] names a set of ids: `database/*`, `**/mcp/auth/**`. It [matches](Pattern::matches) an id,
 //!   [overlaps](Pattern::overlaps) or [covers](Pattern::covers) another pattern, and has an
-//!   [intersection](Pattern::intersection) with it. All four operations are exact, and none takes exponential time,
-//!   even for a pattern from an untrusted peer.
+//!   [intersection](Pattern::intersection) with it. All four operations are exact, and none takes more than 100,000
+//!   steps, even for a pattern from an untrusted peer.
 //! - [`SecretValue`] holds the bytes of a secret. It prints as `[redacted]`, compares in constant time and zeroizes its
 //!   memory when it is dropped.
 //! - [`Envelope`] is a value with its id and metadata (its provider, when it expires).
@@ -38,6 +38,7 @@ struct Readme;
 mod envelope;
 mod error;
 mod id;
+mod limits;
 mod pattern;
 mod value;
 

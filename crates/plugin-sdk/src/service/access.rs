@@ -7,6 +7,7 @@ use keyway_proto::accesscontrol::v1::{
     AccessControlService, AccessControlServiceServer, AuthorizeRequest, AuthorizeResponse,
     CheckAccessRequest, CheckAccessResponse,
 };
+use keyway_proto::registration::access_pattern;
 use keyway_proto::timestamp;
 use keyway_rpc::{Error, Request, Response, Router};
 use keyway_secrets::Pattern;
@@ -63,9 +64,7 @@ impl<A: AccessControl> AccessControlService for Service<A> {
 }
 
 fn parse(text: &str) -> Result<Pattern, Error> {
-    text.parse().map_err(|error| {
-        Error::invalid_argument(format!("`{text}` is not an id or a pattern: {error}"))
-    })
+    access_pattern(text).map_err(|error| Error::invalid_argument(error.to_string()))
 }
 
 /// Waits for a decision of the module until the deadline of the call.

@@ -9,6 +9,7 @@ use keyway_local::{MemoryBudget, Reservation};
 use keyway_proto::keyway::v1::{
     CatalogService, CatalogServiceServer, ListSecretsRequest, ListSecretsResponse, Secret,
 };
+use keyway_proto::registration::check_pattern;
 use keyway_proto::resolver::v1::{
     GetSecretsRequest, GetSecretsResponse, ResolverService, ResolverServiceServer,
 };
@@ -158,9 +159,8 @@ impl<P: SecretsProvider> Service<P> {
         let deadline = self.admission.admit(request.deadline()).await?;
         let options = CallOptions::from_headers(request.metadata());
         let text = pattern(request.into_message()).unwrap_or_default();
-        let pattern: Pattern = text.parse().map_err(|error| {
-            Error::invalid_argument(format!("`{text}` is not an id or a pattern: {error}"))
-        })?;
+        let pattern =
+            check_pattern(&text).map_err(|error| Error::invalid_argument(error.to_string()))?;
         let reservation = self.answers.reservation();
         Ok(Admitted {
             query: Query::received(pattern, deadline, options, reservation.clone()),

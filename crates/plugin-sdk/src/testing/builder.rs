@@ -294,7 +294,7 @@ mod tests {
             refusal(request("test", "1.2.3", "a/**")),
             "the version \"1.2.3\" is not a Go semantic version like v1.2.3"
         );
-        assert!(refusal(request("test", "v1", "a//b")).contains("is not a pattern"));
+        assert!(refusal(request("test", "v1", "a//b")).contains("is not an id or a pattern"));
         let mut outside = request("test", "v1", "a/**");
         let description = PluginDescription {
             patterns: vec!["b/*".to_owned()],

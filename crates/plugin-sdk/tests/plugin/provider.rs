@@ -194,7 +194,7 @@ async fn r06_errors_are_returned_with_kind_and_message() {
     assert!(
         invalid
             .message()
-            .starts_with("`a//b` is not an id or a pattern: "),
+            .starts_with("\"a//b\" is not an id or a pattern: "),
         "{invalid}"
     );
     daemon.stop().await;

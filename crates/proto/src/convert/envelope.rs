@@ -4,6 +4,7 @@ use keyway_secrets::{Envelope, ParseIdError, SecretValue};
 use zeroize::Zeroize;
 
 use super::timestamp::{self, InvalidTimestamp};
+use crate::registration::shorten;
 use crate::resolver::v1::get_secrets_response::Envelope as Wire;
 
 /// The fault of a received envelope. It names the secret and never its value.
@@ -13,7 +14,7 @@ pub enum InvalidEnvelope {
     /// The id is missing or invalid.
     #[error("an envelope has the invalid id {id:?}")]
     Id {
-        /// The id as received.
+        /// At most 64 characters of it.
         id: String,
         /// The fault.
         source: ParseIdError,
@@ -54,7 +55,10 @@ impl TryFrom<Wire> for Envelope {
         let id = wire.id.take().unwrap_or_default();
         let id = match id.parse() {
             Ok(parsed) => parsed,
-            Err(source) => return Err(InvalidEnvelope::Id { id, source }),
+            Err(source) => {
+                let id = shorten(&id);
+                return Err(InvalidEnvelope::Id { id, source });
+            }
         };
         let mut envelope = Self::new(id, value);
         let time = |field, time| {

@@ -1,6 +1,7 @@
 //! Resolving and authorizing.
 
 use keyway_local::Reservation;
+use keyway_proto::limits::MAX_AUTHORIZE_PATTERNS;
 use keyway_proto::resolver::v1 as resolver;
 use keyway_proto::timestamp;
 use keyway_rpc::{Error, Request, Response};
@@ -95,6 +96,12 @@ impl resolver::AuthorizerService for Services {
         let patterns = &request.message().patterns;
         if patterns.is_empty() {
             return Err(Error::invalid_argument("there is no pattern to authorize"));
+        }
+        if patterns.len() > MAX_AUTHORIZE_PATTERNS {
+            return Err(Error::invalid_argument(format!(
+                "{} patterns are too many to authorize at once: at most {MAX_AUTHORIZE_PATTERNS} are allowed",
+                patterns.len()
+            )));
         }
         let patterns: Vec<Pattern> = patterns
             .iter()

@@ -1,6 +1,7 @@
 //! The actions of callers, and what the access-control modules are consulted about.
 
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 use keyway_secrets::{Id, Pattern};
 
@@ -139,18 +140,18 @@ impl Manage<'_> {
             Some(name) => format!("keyway/manage/{verb}/{}", escape(name)),
             None => format!("keyway/manage/{verb}"),
         };
-        parse(&text)
+        text.parse()
+            .expect("a prefix followed by an escaped name is an id")
     }
 }
 
+/// The prefix of the ids that denote writes.
+static WRITE: LazyLock<Id> =
+    LazyLock::new(|| "keyway/write".parse().expect("a constant id is valid"));
+
 /// The id that denotes a write in calls to access-control modules.
 pub(super) fn write_pattern(id: &Id) -> Pattern {
-    parse(&format!("keyway/write/{id}"))
-}
-
-fn parse(text: &str) -> Pattern {
-    text.parse()
-        .expect("a prefix followed by an id or an escaped name is an id")
+    Pattern::from(id).below(&WRITE)
 }
 
 /// A name as one component of an id. Different names stay different: what a component cannot hold becomes `:` and two hexadecimal
@@ -191,6 +192,9 @@ mod tests {
         }
         let id: Id = "db/password".parse().expect("an id");
         assert_eq!(write_pattern(&id).as_str(), "keyway/write/db/password");
+        let deepest: Id = ["a"; 128].join("/").parse().expect("an id");
+        let prefixed = format!("keyway/write/{deepest}");
+        assert_eq!(write_pattern(&deepest).as_str(), prefixed);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Why a caller may not take an action.
 
+use keyway_local::shortened;
 use keyway_rpc::{Code, Error};
 use keyway_secrets::{Id, Pattern};
 
@@ -48,7 +49,8 @@ pub(crate) enum Refusal {
     },
     /// A process of a launched plugin, about ids that its settings do not name.
     #[error(
-        "a process of the plugin {plugin} may not resolve {query}. Add the pattern to `[plugins.{plugin}] may_resolve` if it should"
+        "a process of the plugin {plugin} may not resolve {}. Add the pattern to `[plugins.{plugin}] may_resolve` if it should",
+        repeated(query.as_str())
     )]
     MayNotResolve { plugin: PluginName, query: Pattern },
     /// A process that a plugin left behind.
@@ -70,14 +72,23 @@ pub(crate) enum Refusal {
     ListedModule(PluginName),
     /// An id that denotes management or writes in calls to access-control modules.
     #[error(
-        "the id {0} is reserved for access-control modules and cannot be stored. Choose another id"
+        "the id {} is reserved for access-control modules and cannot be stored. Choose another id",
+        repeated(.0.as_str())
     )]
     ReservedId(Id),
     /// A pattern of such ids, which is never resolved.
     #[error(
-        "{0} is reserved for access-control modules and is never resolved. Use the ids of secrets"
+        "{} is reserved for access-control modules and is never resolved. Use the ids of secrets",
+        repeated(.0.as_str())
     )]
     ReservedQuery(Pattern),
+}
+
+/// The longest part of a query that a message repeats, in characters.
+const MAX_QUERY_CHARS: usize = 200;
+
+fn repeated(query: &str) -> String {
+    shortened(query, MAX_QUERY_CHARS)
 }
 
 impl Refusal {

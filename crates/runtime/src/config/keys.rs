@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use keyway_local::Address;
+use keyway_proto::limits::MAX_REALM_PATTERNS;
 use keyway_secrets::Pattern;
 
 use super::document::{Table, Value};
@@ -51,9 +52,6 @@ const PLUGIN_KEYS: &[&str] = &[
     "shareable",
     "lists",
 ];
-
-/// The most patterns of a realm.
-const MAX_PATTERNS: usize = 64;
 
 /// The most former audit files that can be kept.
 const MAX_KEEP: u32 = 1000;
@@ -260,10 +258,10 @@ fn patterns(value: &Value<'_>) -> Result<Vec<Pattern>, ConfigError> {
     let patterns: Vec<Pattern> = read_list(value, "a pattern or a list of patterns", |value| {
         value.read("a pattern", str::parse::<Pattern>)
     })?;
-    if patterns.is_empty() || patterns.len() > MAX_PATTERNS {
+    if patterns.is_empty() || patterns.len() > MAX_REALM_PATTERNS {
         let n_patterns = patterns.len();
         return Err(value.error(format!(
-            "expected 1 to {MAX_PATTERNS} patterns, found {n_patterns}"
+            "expected 1 to {MAX_REALM_PATTERNS} patterns, found {n_patterns}"
         )));
     }
     Ok(patterns)

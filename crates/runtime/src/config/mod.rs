@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use keyway_local::Address;
+use keyway_proto::limits;
 use keyway_secrets::Pattern;
 
 use crate::model::PluginName;
@@ -271,10 +272,10 @@ pub struct PluginConfig {
 
 impl PluginConfig {
     /// How many calls a plugin gets at once where neither configuration nor its description says it.
-    pub const DEFAULT_CONCURRENCY: usize = 64;
+    pub const DEFAULT_CONCURRENCY: usize = limits::DEFAULT_CONCURRENCY as usize;
 
     /// The most calls that a plugin can be given at once.
-    pub const MAX_CONCURRENCY: usize = 1024;
+    pub const MAX_CONCURRENCY: usize = limits::MAX_CONCURRENCY as usize;
 
     /// The exit status after which a restart is pointless where nothing is configured.
     pub const DEFAULT_FATAL_EXIT: i32 = 78;

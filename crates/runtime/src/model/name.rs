@@ -46,7 +46,7 @@ pub enum ParsePluginNameError {
 
 impl PluginName {
     /// The length limit in bytes.
-    pub const MAX_LEN: usize = 256;
+    pub const MAX_LEN: usize = keyway_proto::limits::MAX_NAME_LEN;
 
     /// The length limit of a plain name in bytes.
     pub const MAX_PLAIN_LEN: usize = 64;

@@ -9,6 +9,7 @@ use keyway_http::{Exchange, ExchangeError};
 use keyway_mux::{Connector, Session};
 use keyway_proto::accesscontrol::v1 as access;
 use keyway_proto::keyway::v1::{self as keyway, FailureKind};
+use keyway_proto::limits::MAX_RESPONSE_LEN;
 use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
 use keyway_proto::{INCOMPLETE_HEADER, MAY_ASK_USER_HEADER, REQUEST_ID_HEADER};
@@ -24,9 +25,6 @@ use super::registration::{Generation, Registration};
 use crate::config::PluginSettings;
 use crate::model::{PluginName, RequestId};
 use keyway_local::{MemoryBudget, Reservation, escape_untrusted, format_duration, shortened};
-
-/// The largest response of a plugin.
-const MAX_RESPONSE: usize = 64 * 1024 * 1024;
 
 /// How much earlier than the daemon's a plugin's deadline may pass: it counts in whole milliseconds.
 const DEADLINE_SLACK: Duration = Duration::from_millis(5);
@@ -168,7 +166,7 @@ impl Handle {
         // Responses are requested without compression: on a local socket gzip costs more than it saves.
         let config = client::Config::default()
             .accept_compression(false)
-            .max_message_size(MAX_RESPONSE);
+            .max_message_size(MAX_RESPONSE_LEN);
         let client = Client::with_config(Exchange::new(Connector::new(session)), config);
         let concurrency = registration.concurrency(settings) as usize;
         Arc::new(Self {

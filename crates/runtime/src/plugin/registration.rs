@@ -5,9 +5,8 @@ use std::time::Duration;
 use http::HeaderMap;
 use keyway_local::shortened;
 use keyway_proto::keyway::v1::PluginDescription;
-use keyway_proto::registration::{
-    DEFAULT_CONCURRENCY, InvalidDescription, InvalidRegistration, check_registration,
-};
+use keyway_proto::limits::DEFAULT_CONCURRENCY;
+use keyway_proto::registration::{InvalidDescription, InvalidRegistration, check_registration};
 use keyway_proto::{DESCRIBE_HEADER, plugins, resolver};
 use keyway_rpc::{BinaryMetadata, Error};
 use keyway_secrets::Pattern;

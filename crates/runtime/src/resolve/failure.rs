@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 use keyway_local::{escape_untrusted, shortened};
 use keyway_proto::keyway::v1::{self as keyway, FailureKind};
+use keyway_proto::limits::{MAX_FAILURES, MAX_FAILURES_LEN};
 use keyway_proto::{FAILED_PROVIDERS_HEADER, FAILURES_HEADER};
 use keyway_rpc::{BinaryMetadata as _, Error, ErrorDetail};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -12,12 +13,6 @@ use prost::Message as _;
 
 use crate::model::PluginName;
 use crate::plugin::{CallError, View};
-
-/// The most failures that a client receives.
-const MAX_FAILURES: usize = 32;
-
-/// The most bytes that they have in all.
-const MAX_FAILURES_LEN: usize = 4 * 1024;
 
 /// The most bytes of one of them. A longer one has neither message nor remedy.
 const MAX_FAILURE_LEN: usize = 2 * 1024;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use keyway_local::{MemoryBudget, Reservation};
 use keyway_proto::MAY_ASK_USER_HEADER;
 use keyway_rpc::{Error, Request};
-use keyway_secrets::Pattern;
+use keyway_secrets::{ParsePatternError, Pattern};
 use tokio::time::Instant;
 
 use super::rank;
@@ -14,12 +14,6 @@ use crate::caller::Caller;
 use crate::model::{Kind, PluginName, RequestId};
 use crate::plugin::{Availability, View};
 use crate::registry::Snapshot;
-
-/// The longest pattern in bytes.
-const MAX_PATTERN_LEN: usize = 4 * 1024;
-
-/// The most components of a pattern.
-const MAX_COMPONENTS: usize = 128;
 
 /// How long before a caller stops waiting its response is due at the latest.
 const MAX_LEAD: Duration = Duration::from_millis(100);
@@ -93,14 +87,10 @@ impl Query {
 ///
 /// `invalid_argument` if the text is too long or not a pattern.
 pub(crate) fn pattern(text: Option<&str>) -> Result<Pattern, Error> {
-    let text = text.unwrap_or_default();
-    if text.len() > MAX_PATTERN_LEN || text.split('/').count() > MAX_COMPONENTS {
-        return Err(Error::invalid_argument(format!(
-            "the pattern is too long: at most {MAX_PATTERN_LEN} bytes and {MAX_COMPONENTS} components are allowed"
-        )));
-    }
-    text.parse()
-        .map_err(|error| Error::invalid_argument(format!("the pattern is not valid: {error}")))
+    let pattern = text.unwrap_or_default().parse();
+    pattern.map_err(|error: ParsePatternError| {
+        Error::invalid_argument(format!("the pattern is not valid: {error}"))
+    })
 }
 
 /// When a query is decided for a caller that waits until `deadline`: earlier, so that the response arrives in time and names the

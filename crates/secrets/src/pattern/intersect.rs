@@ -6,44 +6,33 @@
 //! every id that both match.
 
 use super::canonical::Canonical;
-use super::contain::covers;
+use super::contain::{covers, openable};
 use super::element::elements;
 use super::product;
+use super::steps::Steps;
+use crate::limits::validate_size;
 
-/// Limit on pairs of positions times the length of the shortest common id; larger patterns have no intersection.
-const MAX_SIZE: usize = 1 << 24;
-
-/// Returns the text of the pattern that matches exactly the ids that both `left` and `right` match. Neither may cover
-/// the other.
-pub(super) fn intersection(left: &str, right: &str) -> Option<String> {
+/// Returns the text of the pattern that matches exactly the ids that both `left` and `right` match; `None` also if it exceeds
+/// the limits of a pattern, or takes too many steps. Neither may cover the other.
+pub(super) fn intersection(left: &str, right: &str, steps: &mut Steps) -> Option<String> {
     let (a, b) = (elements(left), elements(right));
-    if (a.len() + 1).checked_mul(b.len() + 1)? > MAX_SIZE / 16 {
-        return None;
-    }
-    let shortest = product::shortest(&a, &b)?;
-    if (a.len() + 1) * (b.len() + 1) * shortest.len() > MAX_SIZE {
-        return None;
-    }
+    let shortest = product::shortest(&a, &b, steps)?;
+    let mut candidate = Canonical::from_elements(&shortest);
+    validate_size(&candidate.render()).ok()?;
     let (left, right) = (Canonical::from_elements(&a), Canonical::from_elements(&b));
-    let candidate = widen(Canonical::from_elements(&shortest), &left, &right);
-    let proven = covers(&left, &candidate)
-        && covers(&right, &candidate)
-        && product::within(&a, &b, &candidate);
-    proven.then(|| candidate.render())
-}
-
-/// Opens each gap that both patterns allow to be open.
-fn widen<'a>(
-    shortest: Canonical<'a>,
-    left: &Canonical<'_>,
-    right: &Canonical<'_>,
-) -> Canonical<'a> {
-    let mut widened = shortest.clone();
-    let mut probe = shortest;
-    for gap in 0..probe.gaps.len() {
-        probe.gaps[gap].open = true;
-        widened.gaps[gap].open = covers(left, &probe) && covers(right, &probe);
-        probe.gaps[gap].open = false;
+    let by_left = openable(&left, &candidate, steps)?;
+    let by_right = openable(&right, &candidate, steps)?;
+    for (gap, by_both) in candidate
+        .gaps
+        .iter_mut()
+        .zip(by_left.into_iter().zip(by_right))
+    {
+        gap.open = by_both == (true, true);
     }
-    widened
+    let text = candidate.render();
+    validate_size(&text).ok()?;
+    let is_proven = covers(&left, &candidate, steps)?
+        && covers(&right, &candidate, steps)?
+        && product::within(&a, &b, &elements(&text), steps)?;
+    is_proven.then_some(text)
 }

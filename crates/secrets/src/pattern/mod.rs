@@ -6,6 +6,7 @@ mod element;
 mod intersect;
 mod overlap;
 mod product;
+mod steps;
 
 #[cfg(test)]
 mod brute_force;
@@ -17,16 +18,19 @@ use std::sync::Arc;
 
 use crate::Id;
 use crate::error::{ComponentError, ParsePatternError, validate_component};
+use crate::limits::{self, validate_size};
 use canonical::Canonical;
 use element::elements;
+use steps::Steps;
 
 /// A set of ids: an id whose components may also be `*` (exactly one component) and `**` (zero or more components).
 ///
 /// A wildcard is a whole component: `a*` and `***` are refused. The text is kept as written and compared as written;
 /// `a/**` and `a/**/**` match the same ids but are not equal (use [`covers`](Self::covers) both ways for that).
 ///
-/// Every operation is exact over all possible ids. For patterns of n and m components `matches`, `overlaps` and
-/// `covers` take about n·m steps; `intersection` stops at a fixed amount of work.
+/// A pattern has at most [`MAX_LEN`](Self::MAX_LEN) bytes and [`MAX_COMPONENTS`](Self::MAX_COMPONENTS) components, as an
+/// [`Id`] has. Every operation is exact over all possible ids and takes at most 100,000 steps: for patterns of n and m
+/// components `matches`, `overlaps` and `covers` take about n·m; `intersection` gives up there.
 ///
 /// ```
 /// use keyway_secrets::Pattern;
@@ -41,6 +45,12 @@ use element::elements;
 pub struct Pattern(Arc<str>);
 
 impl Pattern {
+    /// The length of the longest pattern and of the longest id, in bytes.
+    pub const MAX_LEN: usize = limits::MAX_LEN;
+
+    /// The most components of a pattern or an id.
+    pub const MAX_COMPONENTS: usize = limits::MAX_COMPONENTS;
+
     /// Returns `**`, which matches every id.
     pub fn everything() -> Self {
         Self("**".into())
@@ -61,13 +71,27 @@ impl Pattern {
         self.is_id().then(|| Id::from_valid(self.0.clone()))
     }
 
+    /// Returns the pattern of the same ids below `prefix`. The limits apply before the prefix, which may exceed them.
+    ///
+    /// ```
+    /// use keyway_secrets::Pattern;
+    ///
+    /// let pattern: Pattern = "db/*".parse()?;
+    /// assert_eq!(pattern.below(&"keyway/write".parse()?).as_str(), "keyway/write/db/*");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn below(&self, prefix: &Id) -> Self {
+        Self(format!("{prefix}/{self}").into())
+    }
+
     fn is_id(&self) -> bool {
         !self.0.contains('*')
     }
 
     /// Returns `true` if `id` belongs to this set.
     pub fn matches(&self, id: &Id) -> bool {
-        overlap::matches(&self.0, id.as_str())
+        matches(&self.0, id.as_str(), &mut Steps::default())
     }
 
     /// Returns `true` if some id belongs to both sets.
@@ -81,13 +105,7 @@ impl Pattern {
     /// # Ok::<(), keyway_secrets::ParsePatternError>(())
     /// ```
     pub fn overlaps(&self, other: &Self) -> bool {
-        if other.is_id() {
-            return overlap::matches(&self.0, &other.0);
-        }
-        if self.is_id() {
-            return overlap::matches(&other.0, &self.0);
-        }
-        overlap::overlaps(&elements(&self.0), &elements(&other.0))
+        overlaps(self, other, &mut Steps::default())
     }
 
     /// Returns `true` if every id of `other` belongs to this set too.
@@ -101,17 +119,15 @@ impl Pattern {
     /// # Ok::<(), keyway_secrets::ParsePatternError>(())
     /// ```
     pub fn covers(&self, other: &Self) -> bool {
-        if other.is_id() {
-            return overlap::matches(&self.0, &other.0);
-        }
-        contain::covers(&Canonical::new(&self.0), &Canonical::new(&other.0))
+        covers(self, other, &mut Steps::default())
     }
 
     /// Returns the pattern of exactly the ids that belong to both sets, if a single pattern describes them.
     ///
     /// Returns `None` if no id belongs to both (see [`overlaps`](Self::overlaps)) or if the common set takes more than
     /// one pattern: `**/a/**` and `**/b/**` share `a/b` and `b/a`, which no single pattern describes without a third
-    /// id. Also returns `None` for patterns whose work would exceed a fixed bound, unless one covers the other.
+    /// id. Also returns `None` if the result would exceed the limits of a pattern, or finding it would take more than 100,000
+    /// steps, which happens to patterns of many `**` only.
     ///
     /// ```
     /// use keyway_secrets::Pattern;
@@ -128,25 +144,54 @@ impl Pattern {
     /// assert_eq!(intersect("**/a/**", "**/b/**"), None);
     /// ```
     pub fn intersection(&self, other: &Self) -> Option<Self> {
-        if self.covers(other) {
-            return Some(other.clone());
-        }
-        if other.is_id() {
-            // It is not in this set.
-            return None;
-        }
-        if other.covers(self) {
-            return Some(self.clone());
-        }
-        let text = intersect::intersection(&self.0, &other.0)?;
-        Some(Self(text.into()))
+        intersection(self, other, &mut Steps::default())
     }
+}
+
+/// What the methods of [`Pattern`] return, with the steps counted. Patterns within their limits never take too many steps for
+/// the first three; the value for that case is the one that grants nothing.
+fn matches(pattern: &str, id: &str, steps: &mut Steps) -> bool {
+    overlap::matches(pattern, id, steps).unwrap_or(false)
+}
+
+fn overlaps(left: &Pattern, right: &Pattern, steps: &mut Steps) -> bool {
+    if right.is_id() {
+        return matches(&left.0, &right.0, steps);
+    }
+    if left.is_id() {
+        return matches(&right.0, &left.0, steps);
+    }
+    overlap::overlaps(&elements(&left.0), &elements(&right.0), steps).unwrap_or(false)
+}
+
+fn covers(wide: &Pattern, narrow: &Pattern, steps: &mut Steps) -> bool {
+    if narrow.is_id() {
+        return matches(&wide.0, &narrow.0, steps);
+    }
+    let (wide, narrow) = (Canonical::new(&wide.0), Canonical::new(&narrow.0));
+    contain::covers(&wide, &narrow, steps).unwrap_or(false)
+}
+
+fn intersection(left: &Pattern, right: &Pattern, steps: &mut Steps) -> Option<Pattern> {
+    if covers(left, right, steps) {
+        return Some(right.clone());
+    }
+    if right.is_id() {
+        // It is not in the other set.
+        return None;
+    }
+    if covers(right, left, steps) {
+        return Some(left.clone());
+    }
+    let text = intersect::intersection(&left.0, &right.0, steps)?;
+    Some(Pattern(text.into()))
 }
 
 fn validate(text: &str) -> Result<(), ParsePatternError> {
     if text.is_empty() {
         return Err(ParsePatternError::Empty);
     }
+    validate_size(text)?;
     for (index, part) in text.split('/').enumerate() {
         let component = index + 1;
         if matches!(part, "*" | "**") {
@@ -266,6 +311,30 @@ mod tests {
                 component: 2,
                 character: '?'
             }
+        );
+    }
+
+    #[test]
+    fn texts_beyond_the_limits_are_refused() {
+        let deep = |components: usize| ["a"; 1].repeat(components).join("/");
+        for text in [deep(128), "a".repeat(4096)] {
+            assert!(text.parse::<Pattern>().is_ok() && text.parse::<Id>().is_ok());
+        }
+        for (text, components) in [
+            (deep(129), 129),
+            ("a".repeat(4097), 1),
+            ("a".repeat(16 << 20), 1),
+            (deep(1_000_000), 1_000_000),
+        ] {
+            let len = text.len();
+            let pattern = text.parse::<Pattern>().unwrap_err();
+            assert_eq!(pattern, ParsePatternError::TooLong { len, components });
+            let id = text.parse::<Id>().unwrap_err();
+            assert_eq!(id, crate::ParseIdError::TooLong { len, components });
+        }
+        assert_eq!(
+            deep(129).parse::<Pattern>().unwrap_err().to_string(),
+            "257 bytes and 129 components are too long: a pattern has at most 4096 bytes and 128 components"
         );
     }
 

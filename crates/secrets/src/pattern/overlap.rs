@@ -1,20 +1,22 @@
 //! Matching an id against a pattern, and whether two patterns share an id.
 
 use super::element::Element;
+use super::steps::Steps;
 
-/// Returns `true` if `id` matches `pattern`.
+/// Returns `true` if `id` matches `pattern`; `None` if that takes too many steps.
 ///
 /// Backtracks to one point only: if a component does not match, the last `**` takes one component more. Earlier `**`
 /// never need to be reconsidered, because the last one reaches whatever a longer stretch of theirs could reach.
-pub(super) fn matches(pattern: &str, id: &str) -> bool {
+pub(super) fn matches(pattern: &str, id: &str, steps: &mut Steps) -> Option<bool> {
     let mut elements = pattern.split('/');
     let mut components = id.split('/');
     // The elements after the last `**`, and the components left where that `**` ends now.
     let mut resume = None;
     loop {
+        steps.take(1)?;
         let before = components.clone();
         match (elements.next(), components.next()) {
-            (None, None) => return true,
+            (None, None) => return Some(true),
             (Some("**"), _) => {
                 components = before.clone();
                 resume = Some((elements.clone(), before));
@@ -22,10 +24,10 @@ pub(super) fn matches(pattern: &str, id: &str) -> bool {
             (Some(element), Some(component)) if element == "*" || element == component => {}
             _ => {
                 let Some((after_many, from)) = &mut resume else {
-                    return false;
+                    return Some(false);
                 };
                 if from.next().is_none() {
-                    return false;
+                    return Some(false);
                 }
                 elements = after_many.clone();
                 components = from.clone();
@@ -34,13 +36,15 @@ pub(super) fn matches(pattern: &str, id: &str) -> bool {
     }
 }
 
-/// Returns `true` if some id matches both: if the end of both patterns is reachable over pairs of positions.
+/// Returns `true` if some id matches both: if the end of both patterns is reachable over pairs of positions. `None` if that
+/// takes too many steps.
 ///
 /// Every step advances in at least one pattern, so one pass in order visits each pair once.
-pub(super) fn overlaps(a: &[Element<'_>], b: &[Element<'_>]) -> bool {
+pub(super) fn overlaps(a: &[Element<'_>], b: &[Element<'_>], steps: &mut Steps) -> Option<bool> {
     let mut row = vec![false; b.len() + 1];
     row[0] = true;
     for &left in a {
+        steps.take(row.len())?;
         let mut next = vec![false; b.len() + 1];
         for j in 0..=b.len() {
             if row[j] {
@@ -51,7 +55,7 @@ pub(super) fn overlaps(a: &[Element<'_>], b: &[Element<'_>]) -> bool {
     }
     // `a` is exhausted: only `**` may remain in `b`.
     let reached = row.iter().rposition(|&reached| reached);
-    reached.is_some_and(|j| b[j..].iter().all(|&element| element == Element::Many))
+    Some(reached.is_some_and(|j| b[j..].iter().all(|&element| element == Element::Many)))
 }
 
 /// Marks the pairs that one step reaches from the pair whose position in the second pattern is `j`: `row` holds the

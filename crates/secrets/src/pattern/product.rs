@@ -3,11 +3,9 @@
 
 use std::collections::HashMap;
 
-use super::canonical::Canonical;
-use super::element::{Element, elements};
-
-/// Limit on the comparisons of states in [`within`].
-const MAX_WORK: usize = 1 << 18;
+use super::element::Element;
+use super::steps::Steps;
+use crate::limits::MAX_COMPONENTS;
 
 /// A state of the product: a position in each pattern.
 type Pair = (usize, usize);
@@ -47,9 +45,15 @@ fn steps<'a>(
 
 /// Returns the elements of the shortest ids that both patterns match: a literal where all of them agree, `*` where
 /// any component is possible. Returns `None` if there is no common id, or if several components but not all are
-/// possible at some index, which no pattern can express.
-pub(super) fn shortest<'a>(a: &[Element<'a>], b: &[Element<'a>]) -> Option<Vec<Element<'a>>> {
+/// possible at some index, which no pattern can express. Also returns `None` if it takes too many steps.
+pub(super) fn shortest<'a>(
+    a: &[Element<'a>],
+    b: &[Element<'a>],
+    steps_taken: &mut Steps,
+) -> Option<Vec<Element<'a>>> {
     let width = b.len() + 1;
+    // Two passes over all pairs.
+    steps_taken.take(2 * (a.len() + 1) * width)?;
     let cell = |(i, j): Pair| i * width + j;
     let pairs = || (0..=a.len()).flat_map(move |i| (0..width).map(move |j| (i, j)));
     let cost = |step: Step<'_>| u32::from(step != Step::Epsilon);
@@ -109,96 +113,131 @@ fn add<'a>(possible: &mut Option<Element<'a>>, step: Step<'a>) -> Option<()> {
     Some(())
 }
 
-/// Returns `true` if every id that both patterns match is matched by `outer`; `false` also if the proof would exceed
-/// [`MAX_WORK`].
+/// Returns `true` if every id that both patterns match is matched by `outer`; `None` if the proof takes too many steps.
 ///
 /// Searches for a counterexample: a path to the end of both patterns whose id `outer` does not match. Along a path it
 /// simulates `outer` as a set of positions. Where any component is possible the path takes one that no literal names,
 /// because that helps `outer` least; and of two paths to the same pair only the one with fewer positions is followed,
 /// for the same reason.
-pub(super) fn within(a: &[Element<'_>], b: &[Element<'_>], outer: &Canonical<'_>) -> bool {
-    let text = outer.render();
-    let outer = elements(&text);
-    let mut work = 0;
+pub(super) fn within(
+    a: &[Element<'_>],
+    b: &[Element<'_>],
+    outer: &[Element<'_>],
+    steps_taken: &mut Steps,
+) -> Option<bool> {
+    let outer = Automaton::new(outer);
     let mut seen: HashMap<Pair, Vec<Positions>> = HashMap::new();
-    let mut open = vec![((0, 0), Positions::start(&outer))];
+    let mut open = vec![((0, 0), outer.start())];
     while let Some((pair, positions)) = open.pop() {
         let known = seen.entry(pair).or_default();
-        work += 1 + known.len();
-        if work > MAX_WORK {
-            return false;
-        }
+        steps_taken.take((1 + known.len()) * WORDS)?;
         if known.iter().any(|fewer| fewer.is_subset(&positions)) {
             continue;
         }
-        if pair == (a.len(), b.len()) && !positions.contains(outer.len()) {
-            return false;
+        if pair == (a.len(), b.len()) && !positions.contains(outer.end) {
+            return Some(false);
         }
         known.retain(|more| !positions.is_subset(more));
-        known.push(positions.clone());
+        known.push(positions);
         for (step, to) in steps(a, b, pair) {
-            open.push((to, positions.after(step, &outer)));
+            steps_taken.take(WORDS)?;
+            open.push((to, outer.after(positions, step)));
         }
     }
-    true
+    Some(true)
 }
 
+/// The machine words of a set of positions: one position before each component and one behind the last.
+const WORDS: usize = (MAX_COMPONENTS + 1).div_ceil(64);
+
 /// A set of positions in a pattern.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Positions(Vec<u64>);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Positions([u64; WORDS]);
 
 impl Positions {
-    fn empty(pattern: &[Element<'_>]) -> Self {
-        Self(vec![0; pattern.len() / 64 + 1])
-    }
-
-    fn start(pattern: &[Element<'_>]) -> Self {
-        let mut positions = Self::empty(pattern);
-        positions.insert(pattern, 0);
-        positions
-    }
-
     fn contains(&self, position: usize) -> bool {
         self.0[position / 64] & (1 << (position % 64)) != 0
     }
 
-    /// Adds a position, and those behind it that are reachable because `**` may be empty.
-    fn insert(&mut self, pattern: &[Element<'_>], mut position: usize) {
-        loop {
-            self.0[position / 64] |= 1 << (position % 64);
-            if pattern.get(position) != Some(&Element::Many) {
-                return;
-            }
-            position += 1;
-        }
+    fn insert(&mut self, position: usize) {
+        self.0[position / 64] |= 1 << (position % 64);
     }
 
     fn is_subset(&self, other: &Self) -> bool {
-        self.0
-            .iter()
-            .zip(&other.0)
-            .all(|(mine, theirs)| mine & !theirs == 0)
+        let mut words = self.0.iter().zip(&other.0);
+        words.all(|(mine, theirs)| mine & !theirs == 0)
     }
 
-    fn after(&self, step: Step<'_>, pattern: &[Element<'_>]) -> Self {
-        if step == Step::Epsilon {
-            return self.clone();
+    fn combine(&self, other: &Self, operation: impl Fn(u64, u64) -> u64) -> Self {
+        Self(std::array::from_fn(|word| {
+            operation(self.0[word], other.0[word])
+        }))
+    }
+
+    fn and(&self, other: &Self) -> Self {
+        self.combine(other, |a, b| a & b)
+    }
+
+    fn or(&self, other: &Self) -> Self {
+        self.combine(other, |a, b| a | b)
+    }
+
+    /// Each position becomes the next one.
+    fn next(&self) -> Self {
+        Self(std::array::from_fn(|word| {
+            let carried = word.checked_sub(1).map_or(0, |lower| self.0[lower] >> 63);
+            self.0[word] << 1 | carried
+        }))
+    }
+}
+
+/// A pattern that is simulated on all of its positions at once. No two `**` of it are neighbours, as in canonical text.
+struct Automaton<'a> {
+    /// The position behind the last component.
+    end: usize,
+    many: Positions,
+    one: Positions,
+    literals: HashMap<&'a str, Positions>,
+}
+
+impl<'a> Automaton<'a> {
+    fn new(pattern: &[Element<'a>]) -> Self {
+        let mut automaton = Self {
+            end: pattern.len(),
+            many: Positions::default(),
+            one: Positions::default(),
+            literals: HashMap::new(),
+        };
+        for (position, &element) in pattern.iter().enumerate() {
+            let places = match element {
+                Element::Many => &mut automaton.many,
+                Element::One => &mut automaton.one,
+                Element::Literal(literal) => automaton.literals.entry(literal).or_default(),
+            };
+            places.insert(position);
         }
-        let mut after = Self::empty(pattern);
-        for (position, &element) in pattern
-            .iter()
-            .enumerate()
-            .filter(|&(position, _)| self.contains(position))
-        {
-            match element {
-                Element::Many => after.insert(pattern, position),
-                Element::One => after.insert(pattern, position + 1),
-                Element::Literal(literal) if step == Step::Literal(literal) => {
-                    after.insert(pattern, position + 1)
-                }
-                Element::Literal(_) => {}
-            }
-        }
-        after
+        automaton
+    }
+
+    fn start(&self) -> Positions {
+        let mut positions = Positions::default();
+        positions.insert(0);
+        self.closed(positions)
+    }
+
+    fn after(&self, positions: Positions, step: Step<'_>) -> Positions {
+        let literal = match step {
+            Step::Epsilon => return positions,
+            Step::Any => None,
+            Step::Literal(literal) => self.literals.get(literal),
+        };
+        let consumed = literal.map_or(self.one, |literal| self.one.or(literal));
+        let moved = positions.and(&consumed).next();
+        self.closed(moved.or(&positions.and(&self.many)))
+    }
+
+    /// Adds the positions behind each `**`, which may be empty.
+    fn closed(&self, positions: Positions) -> Positions {
+        positions.or(&positions.and(&self.many).next())
     }
 }
