@@ -10,8 +10,8 @@
 //! - [`LogWriter`]: a log that never blocks. [`TokenBucket`]: how many lines of it a peer may cause.
 //! - [`base_directory`], [`doubled`] and [`Pauses`]: XDG directories, and delays between attempts.
 //!
-//! This crate knows neither plugins nor RPC. Its feature `tokio` adds what waits: `connect_within`, and
-//! `MemoryBudget` for large messages.
+//! This crate knows neither plugins nor RPC. Its feature `tokio` adds what waits: `connect_within`,
+//! `MemoryBudget` for large messages, and `readable` for descriptors.
 #![deny(unsafe_code)]
 
 #[cfg(doctest)]
@@ -53,6 +53,8 @@ pub use namespace::{UnmappedUser, check_user_namespace};
 pub use peer::{Credentials, ForeignPeer, Rule};
 pub use places::{Listen, ListenOptions, Places};
 pub use process::{Process, ProcessFacts, is_contained};
+#[cfg(feature = "tokio")]
+pub use sys::readable;
 pub use text::{escape_untrusted, format_duration, shortened};
 pub use token_bucket::TokenBucket;
 pub use uid::KnownUids;

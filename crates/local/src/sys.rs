@@ -1,4 +1,4 @@
-//! The only `unsafe` code of this crate: socket options without a sound safe wrapper.
+//! The only `unsafe` code of this crate: socket options without a sound safe wrapper, and descriptors that are tied to tokio.
 //!
 //! The wrapper of `rustix` reads `SO_PEERCRED` into a process id that must not be zero, and it is zero if the peer lives in
 //! a pid namespace that this process cannot see.
@@ -7,6 +7,9 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+#[cfg(feature = "tokio")]
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// Reads the credentials that the kernel recorded for the peer of a Unix socket.
 ///
@@ -62,4 +65,21 @@ pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel made this descriptor for this call, close-on-exec, and no other code knows its number.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Ties `descriptor`, which must not block, to the async runtime, for reading. A pidfd becomes readable when its process has
+/// ended.
+///
+/// # Errors
+///
+/// Returns the error of the operating system if it cannot watch another descriptor; this one is closed then.
+///
+/// # Panics
+///
+/// Panics outside of a runtime with I/O.
+#[cfg(feature = "tokio")]
+pub fn readable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` stays the same open descriptor for as long as it lives, and `AsyncFd` owns it.
+    let readable = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
+    Ok(readable?)
 }

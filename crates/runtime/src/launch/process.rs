@@ -8,11 +8,11 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
+use keyway_local::readable;
 use rustix::process::{Pid, Signal};
 use tokio::io::unix::AsyncFd;
 
 use super::spawner::Spawner;
-use crate::sys::readable::readable;
 
 /// How long a process may take to end after SIGINT, before it is killed (protocol).
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(2);

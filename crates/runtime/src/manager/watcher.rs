@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use keyway_local::file::deciding_entries;
+use keyway_local::readable;
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
-use crate::sys::readable::readable;
 use crate::wait::until;
 
 /// How long no further change may happen before a change counts as complete: files are written in many steps.

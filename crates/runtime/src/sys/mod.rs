@@ -6,8 +6,7 @@
 //! - [`clock`]: the clock that advances while the machine sleeps;
 //! - [`descriptors`]: the limit of open files, which children get back;
 //! - [`guardian`]: the process that outlives the daemon for a moment;
-//! - [`image`]: `execve` and `execveat`;
-//! - [`readable`]: the registration of a descriptor with the async runtime.
+//! - [`image`]: `execve` and `execveat`.
 
 #![allow(unsafe_code, reason = "each block states why it is sound")]
 
@@ -18,4 +17,3 @@ pub(crate) mod clock;
 pub(crate) mod descriptors;
 pub(crate) mod guardian;
 pub(crate) mod image;
-pub(crate) mod readable;
