@@ -5,18 +5,18 @@
     reason = "shows that the SDK does not use stdout"
 )]
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use keyway_plugin_sdk::{
-    Backoff, Envelope, Listed, Pattern, Plugin, ProviderError, Query, SecretsProvider, blocking,
+    Backoff, Envelope, Listed, Pattern, Plugin, ProviderError, Query, SecretsProvider, command,
 };
 
 struct Inherited;
 
 /// Ids, and the commands whose output is their value.
-const COMMANDS: [(&str, &[&str]); 2] = [
-    ("inherited/environment", &["env"]),
-    ("inherited/descriptors", &["ls", "-l", "/proc/self/fd"]),
+const COMMANDS: [(&str, &str, &[&str]); 2] = [
+    ("inherited/environment", "env", &[]),
+    ("inherited/descriptors", "ls", &["-l", "/proc/self/fd"]),
 ];
 
 impl SecretsProvider for Inherited {
@@ -31,20 +31,18 @@ impl SecretsProvider for Inherited {
     async fn get_secrets(&self, query: &Query) -> Result<Vec<Envelope>, ProviderError> {
         println!("query for {}", query.pattern());
         let mut found = Vec::new();
-        for (id, command) in COMMANDS {
+        for (id, program, arguments) in COMMANDS {
             let id = id.parse()?;
             if query.matches(&id) {
-                let output =
-                    blocking(move || Ok(Command::new(command[0]).args(&command[1..]).output()?))
-                        .await?;
-                found.push(Envelope::new(id, output.stdout));
+                let run = command(program, query).args(arguments).output();
+                found.push(Envelope::new(id, run.await?.require_success()?.stdout));
             }
         }
         Ok(found)
     }
 
     async fn list_secrets(&self, query: &Query) -> Result<Vec<Listed>, ProviderError> {
-        let ids: Result<Vec<_>, _> = COMMANDS.iter().map(|(id, _)| id.parse()).collect();
+        let ids: Result<Vec<_>, _> = COMMANDS.iter().map(|(id, ..)| id.parse()).collect();
         Ok(ids?
             .into_iter()
             .filter(|id| query.matches(id))

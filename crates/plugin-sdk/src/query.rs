@@ -100,6 +100,18 @@ impl Query {
             .ok_or_else(|| ProviderError::cannot_list("this provider can return single ids only"))
     }
 
+    /// Returns the deadline of the call: that of the caller, or without one the request timeout of the registration from its
+    /// arrival on. Later responses are discarded.
+    #[must_use]
+    pub fn deadline(&self) -> std::time::Instant {
+        self.deadline.into_std()
+    }
+
+    /// Returns a time before the deadline that leaves `reserve` for the response, but at most a tenth of the time left.
+    pub(crate) fn deadline_before(&self, reserve: Duration) -> Instant {
+        self.deadline - reserve.min(self.time_left() / 10)
+    }
+
     /// Returns the time until the deadline; zero if it has passed. Later responses are discarded.
     #[must_use]
     pub fn time_left(&self) -> Duration {
@@ -206,6 +218,10 @@ mod tests {
     async fn the_time_left_decreases_to_zero() {
         let query = Query::new(Pattern::everything(), Duration::from_secs(3));
         assert_eq!(query.time_left(), Duration::from_secs(3));
+        assert_eq!(query.deadline(), query.deadline.into_std());
+        let before = |reserve| query.deadline - query.deadline_before(reserve);
+        assert_eq!(before(Duration::from_millis(100)).as_millis(), 100);
+        assert_eq!(before(Duration::from_secs(1)).as_millis(), 300);
         tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!(query.time_left(), Duration::from_secs(1));
         tokio::time::advance(Duration::from_secs(2)).await;

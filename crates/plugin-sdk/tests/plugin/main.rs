@@ -1,5 +1,6 @@
 //! Plugins as their daemon sees them: over memory with the test kit, and as processes.
 
+mod command;
 mod process;
 mod protocol;
 mod provider;

@@ -1,0 +1,191 @@
+//! Another program whose process group ends with the call.
+
+mod error;
+mod group;
+mod output;
+mod pipe;
+mod running;
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use keyway_secrets::SecretValue;
+use tokio::time::{Instant, timeout_at};
+
+pub use self::error::CommandError;
+use self::group::Group;
+pub use self::output::Output;
+use self::running::Running;
+use crate::Query;
+use crate::blocking::blocking;
+
+/// Default limit of a command's standard output, in bytes: 1 MiB.
+pub const DEFAULT_MAX_OUTPUT: usize = 1024 * 1024;
+/// How long before the deadline of its call a command is killed, so that the response still arrives in time.
+const RESPONSE_TIME: Duration = Duration::from_millis(100);
+
+/// Prepares to run another program for a query.
+///
+/// The program is searched in `PATH` if its name has no slash. See [`Command`].
+///
+/// ```no_run
+/// use keyway_plugin_sdk::{Envelope, ProviderError, Query, command};
+///
+/// async fn get(query: &Query) -> Result<Vec<Envelope>, ProviderError> {
+///     let id = query.require_id()?;
+///     let output = command("pass", query).args(["show", "--", id.as_str()]).output().await?;
+///     if output.stderr_contains("is not in the password store") {
+///         return Ok(vec![]);
+///     }
+///     Ok(vec![Envelope::new(id, output.require_success()?.first_line())])
+/// }
+/// ```
+pub fn command(program: impl AsRef<OsStr>, query: &Query) -> Command {
+    let program = program.as_ref();
+    let mut inner = std::process::Command::new(program);
+    inner
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    Command {
+        inner,
+        program: program.to_string_lossy().into_owned(),
+        deadline: query.deadline_before(RESPONSE_TIME),
+        request: query.request_id().unwrap_or_default().to_owned(),
+        input: None,
+        max_output: DEFAULT_MAX_OUTPUT,
+    }
+}
+
+/// A program that is run for one query, created by [`command`].
+///
+/// It leads a process group of its own, which is killed (SIGKILL)
+///
+/// - 100 ms before the deadline of the query,
+/// - when the future of [`output`](Self::output) is dropped, because the caller has gone,
+/// - when its standard output exceeds [`max_output`](Self::max_output),
+/// - when the program has exited, so that nothing that it started in its group is left.
+///
+/// A process that has left the group (`setsid`) is out of reach, and so is the whole group if the plugin itself is killed by
+/// SIGKILL.
+///
+/// Standard input is null unless there is [`input`](Self::input). The environment is that of the plugin.
+///
+/// **Never pass a value as an argument**: every process of the machine can read it. Pass it as `input`.
+pub struct Command {
+    inner: std::process::Command,
+    program: String,
+    /// When the group is killed.
+    deadline: Instant,
+    /// The id of the request, for the log.
+    request: String,
+    input: Option<SecretValue>,
+    max_output: usize,
+}
+
+/// Shows the program alone: arguments and environment may hold what must not be logged.
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command")
+            .field("program", &self.program)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Command {
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.inner.arg(arg);
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.inner.args(args);
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.inner.env(name, value);
+        self
+    }
+
+    /// Removes an environment variable.
+    #[must_use]
+    pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.inner.env_remove(name);
+        self
+    }
+
+    /// Sets the working directory. Default: that of the plugin.
+    #[must_use]
+    pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Self {
+        self.inner.current_dir(directory);
+        self
+    }
+
+    /// Sets the bytes of standard input, which then ends. A program that does not read all of it is no error.
+    #[must_use]
+    pub fn input(mut self, bytes: impl Into<SecretValue>) -> Self {
+        self.input = Some(bytes.into());
+        self.inner.stdin(Stdio::piped());
+        self
+    }
+
+    /// Sets the limit of standard output in bytes. Default: [`DEFAULT_MAX_OUTPUT`].
+    #[must_use]
+    pub fn max_output(mut self, bytes: usize) -> Self {
+        self.max_output = bytes;
+        self
+    }
+
+    /// Runs the program and waits for its end. Any exit status is a result; see [`Output::require_success`].
+    ///
+    /// A failed program is logged at DEBUG with the last line of its standard error.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`CommandError`] if the program cannot be started, or exceeds its time or its output; `?` converts it into a
+    /// [`ProviderError`](crate::ProviderError). Neither contains what the program wrote.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the process group is killed.
+    pub async fn output(self) -> Result<Output, CommandError> {
+        let started = Instant::now();
+        let (program, deadline, limit) = (self.program, self.deadline, self.max_output);
+        let mut inner = self.inner;
+        // Searching and executing a program touches file systems, which may hang.
+        let starting = blocking(move || Ok(Group::start(&mut inner)));
+        let group = match timeout_at(deadline, starting).await {
+            Ok(Ok(Ok(group))) => group,
+            Ok(Ok(Err(source))) => return Err(CommandError::start(program, source)),
+            Ok(Err(error)) => return Err(CommandError::NoThread(error)),
+            Err(_) => return Err(CommandError::timed_out(program, started)),
+        };
+        let failed = |source| CommandError::Io {
+            program: program.clone(),
+            source,
+        };
+        let mut running = Running::new(group, self.input, limit).map_err(failed)?;
+        match timeout_at(deadline, running.until_exit()).await {
+            Ok(exited) => exited.map_err(failed)?,
+            Err(_) => return Err(CommandError::timed_out(program, started)),
+        }
+        if running.is_exceeded() {
+            return Err(CommandError::TooMuchOutput { program, limit });
+        }
+        let output = running.finish(&program).map_err(failed)?;
+        output.log_failure(&self.request);
+        Ok(output)
+    }
+}
