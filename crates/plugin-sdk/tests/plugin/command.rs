@@ -201,14 +201,18 @@ async fn exit_statuses_are_errors_with_their_meaning() {
 
 #[tokio::test]
 async fn twenty_commands_that_hang_do_not_delay_another() {
-    let script = Script::new("sleep 60");
+    let scripts: Vec<_> = (0..20).map(|_| Script::new("sleep 60")).collect();
     let mut hanging = JoinSet::new();
-    for _ in 0..20 {
+    for script in &scripts {
         hanging.spawn(script.run(MINUTE));
     }
-    wait_until("the scripts start", || script.group().is_some()).await;
+    for script in &scripts {
+        wait_until("the script starts", || script.group().is_some()).await;
+    }
     let good = shell("echo value", Duration::from_secs(20)).output().await;
     assert_eq!(good.unwrap().first_line().expose(), b"value");
     hanging.shutdown().await;
-    script.ended().await;
+    for script in &scripts {
+        script.ended().await;
+    }
 }
