@@ -164,6 +164,9 @@ impl Command {
         let started = Instant::now();
         let (program, deadline, limit) = (self.program, self.deadline, self.max_output);
         let mut inner = self.inner;
+        if started >= deadline {
+            return Err(CommandError::timed_out(program, started));
+        }
         // Searching and executing a program touches file systems, which may hang.
         let starting = blocking(move || Ok(Group::start(&mut inner)));
         let group = match timeout_at(deadline, starting).await {
