@@ -2,12 +2,47 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
+use std::sync::OnceLock;
+use std::time::Duration;
 
-use keyway_local::escape_untrusted;
+use keyway_local::{LogWriter, escape_untrusted};
 use tracing::field::{Field, Visit};
 use tracing::metadata::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
+
+/// Maximum of the bytes that wait for a reader of stderr.
+const CAPACITY: usize = 256 * 1024;
+/// How long the end of the process waits for a reader of stderr.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Writes the lines of this process. Started with the first line, so that a quiet plugin has no further thread; `None` if
+/// that failed.
+static WRITER: OnceLock<Option<LogWriter>> = OnceLock::new();
+
+/// Writes one line to stderr and never blocks, even if its reader hangs. `line` ends with a line break.
+///
+/// Not before the launch variable was removed from the environment, because it may start a thread.
+pub(crate) fn write_line(line: &str) {
+    let writer = WRITER.get_or_init(|| LogWriter::start(io::stderr(), CAPACITY, dropped).ok());
+    // With stderr closed there is nowhere to report.
+    let _ = match writer.clone() {
+        Some(mut writer) => writer.write_all(line.as_bytes()),
+        None => io::stderr().lock().write_all(line.as_bytes()),
+    };
+}
+
+/// Waits until every line was written, for at most half a second.
+pub(crate) fn flush() {
+    if let Some(Some(writer)) = WRITER.get() {
+        writer.flush_within(FLUSH_TIMEOUT);
+    }
+}
+
+fn dropped(count: u64) -> String {
+    let target = module_path!();
+    format!("WARN {target}: log lines were dropped because stderr was not read count={count}\n")
+}
 
 /// Writes events to stderr as `LEVEL target: message key=value`.
 ///
@@ -82,9 +117,7 @@ impl Subscriber for Stderr {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line::default();
         event.record(&mut line);
-        let text = line.finish(event.metadata());
-        // One write per line, so that lines of threads do not interleave. With stderr closed there is nowhere to report.
-        let _ = io::stderr().lock().write_all(text.as_bytes());
+        write_line(&line.finish(event.metadata()));
     }
 
     // Spans are ignored, so they share one id; zero is not a valid id.

@@ -4,7 +4,7 @@ mod error;
 
 use std::env;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -141,12 +141,12 @@ impl Plugin {
     }
 
     fn main(self, make: impl FnOnce() -> Result<Box<dyn Role>, ProviderError>) -> ExitCode {
+        let _flush = FlushOnDrop;
         match self.start(make) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                // Written instead of logged, so that no filter can hide why the plugin ended. With stderr closed there is
-                // nowhere to report.
-                let _ = writeln!(io::stderr(), "ERROR {error}");
+                // Written instead of logged, so that no filter can hide why the plugin ended.
+                log::write_line(&format!("ERROR {error}\n"));
                 ExitCode::from(error.exit_status())
             }
         }
@@ -211,6 +211,15 @@ impl Plugin {
             }
             attempt = attempt.saturating_add(1);
         }
+    }
+}
+
+/// Writes the log when it is dropped: at the end of the plugin, also by a panic.
+struct FlushOnDrop;
+
+impl Drop for FlushOnDrop {
+    fn drop(&mut self) {
+        log::flush();
     }
 }
 

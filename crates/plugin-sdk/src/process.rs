@@ -1,9 +1,11 @@
 //! Hardening of the plugin's own process: no dumps, no values in panic messages; and its number of threads.
 
-use std::io::{self, Write};
+use std::io;
 use std::panic::PanicHookInfo;
 
 use keyway_local::{forbid_core_files, forbid_inspection};
+
+use crate::log;
 
 /// Denies other programs of the same user access to the process's memory and `/proc` entries, and disables core dumps.
 pub(crate) fn harden() -> io::Result<()> {
@@ -24,8 +26,10 @@ pub(crate) fn redact_panics() {
         return;
     }
     std::panic::set_hook(Box::new(|info| {
-        // With stderr closed there is nowhere to report.
-        let _ = writeln!(io::stderr(), "{}", describe(info));
+        log::write_line(&describe(info));
+        if cfg!(panic = "abort") {
+            log::flush();
+        }
     }));
 }
 
@@ -34,6 +38,6 @@ fn describe(info: &PanicHookInfo<'_>) -> String {
         .location()
         .map_or_else(|| "an unknown location".to_owned(), ToString::to_string);
     format!(
-        "ERROR the plugin panicked at {location}; set RUST_BACKTRACE=1 to see its message, which may hold secrets"
+        "ERROR the plugin panicked at {location}; set RUST_BACKTRACE=1 to see its message, which may hold secrets\n"
     )
 }

@@ -1,6 +1,6 @@
 //! Plugin processes: launched with an inherited descriptor, and external at a daemon's socket.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -323,6 +323,31 @@ async fn l17_a_log_of_every_level_contains_no_value() {
     let (_, _, log) = plugin.finish().await;
     assert!(log.contains("registered"), "it does log: {log}");
     assert_no_value(&log);
+}
+
+#[tokio::test]
+async fn a_full_stderr_delays_neither_calls_nor_the_end() {
+    let (mut log, mut full) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&full, true).unwrap();
+    while full.write(&[b'.'; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&full, false).unwrap();
+    let (process, stream) = launch_plugin(&example("panicking"), &config("panicking"), |command| {
+        prepare(command, "trace");
+        command.stderr(full);
+    });
+    stream.set_nonblocking(true).unwrap();
+    let stream = UnixStream::from_std(stream).unwrap();
+    let daemon = TestDaemon::builder().attach(stream).await.unwrap();
+    for _ in 0..100 {
+        assert_eq!(text(&daemon, "panic/not").await, "not-a-real-secret");
+        daemon.get("panic/here").await.unwrap_err();
+    }
+    daemon.stop().await;
+    let mut process = process;
+    assert!(process.wait().success());
+    let mut text = String::new();
+    log.read_to_string(&mut text).unwrap();
+    assert_eq!(text.trim_start_matches('.'), "", "nothing was written");
 }
 
 #[tokio::test]
