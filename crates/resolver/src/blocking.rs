@@ -65,7 +65,7 @@ impl Resolver {
         Ok(Self::new(DaemonSocket::from_env()?)?)
     }
 
-    /// Sets the timeout of one query. Default: 5 minutes.
+    /// See [`crate::Resolver::with_timeout`].
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.resolver = self.resolver.with_timeout(timeout);

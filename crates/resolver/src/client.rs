@@ -16,9 +16,6 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{Authorization, Catalog, GetOneError, ResolveError, Secrets, decode, failure, retry};
 
-/// Default of [`Resolver::with_timeout`]: long enough for a provider that prompts the user.
-const TIMEOUT: Duration = Duration::from_secs(300);
-
 /// Default of [`Resolver::with_max_response_len`].
 const MAX_RESPONSE_LEN: usize = 64 * 1024 * 1024;
 
@@ -50,7 +47,7 @@ pub struct Resolver<S> {
 
 #[derive(Clone, Copy, Debug)]
 struct Options {
-    timeout: Duration,
+    timeout: Option<Duration>,
     max_response_len: usize,
     may_ask_user: bool,
     retry: bool,
@@ -60,7 +57,7 @@ impl<S: Transport> Resolver<S> {
     /// Creates a client over a transport, such as a [`DaemonSocket`](crate::DaemonSocket).
     pub fn new(transport: S) -> Self {
         let options = Options {
-            timeout: TIMEOUT,
+            timeout: None,
             max_response_len: MAX_RESPONSE_LEN,
             may_ask_user: true,
             retry: false,
@@ -68,11 +65,12 @@ impl<S: Transport> Resolver<S> {
         Self::configured(transport, options)
     }
 
-    /// Sets the timeout of one query, which is sent to the daemon as the deadline. Default: 5 minutes, because a provider
-    /// may have to prompt the user. The daemon has its own, shorter timeout for each provider.
+    /// Sets the timeout of one query, which is sent to the daemon as the deadline. Default: none, because a provider may have
+    /// to prompt the user. The daemon has a timeout for each provider, and a [`DaemonSocket`](crate::DaemonSocket) ends a
+    /// query without a timeout if the daemon does not answer. Another transport should end such a query as well.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
-        self.change(|options| options.timeout = timeout)
+        self.change(|options| options.timeout = Some(timeout))
     }
 
     /// Sets the largest accepted response in bytes. Default: 64 MiB.
@@ -102,9 +100,10 @@ impl<S: Transport> Resolver<S> {
     }
 
     fn configured(transport: S, options: Options) -> Self {
-        let config = Config::default()
-            .timeout(options.timeout)
-            .max_message_size(options.max_response_len);
+        let mut config = Config::default().max_message_size(options.max_response_len);
+        if let Some(timeout) = options.timeout {
+            config = config.timeout(timeout);
+        }
         Self {
             client: Client::with_config(transport, config),
             options,
@@ -129,7 +128,8 @@ impl<S: Transport> Resolver<S> {
     ///
     /// Dropping the future cancels the request and changes nothing.
     pub async fn get(&self, pattern: &Pattern) -> Result<Secrets, ResolveError> {
-        let deadline = Instant::now().checked_add(self.options.timeout);
+        let timeout = self.options.timeout;
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let first = self.get_once(pattern, deadline).await;
         let Some(wait) = retry::wait(&first).filter(|_| self.options.retry) else {
             return first;

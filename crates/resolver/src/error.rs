@@ -71,6 +71,13 @@ pub enum ResolveError {
         /// The providers that failed, in rank order.
         failures: Vec<ProviderFailure>,
     },
+    /// The daemon is there and responds to nothing: it is stopped, or hangs. Only for a query without a timeout.
+    #[cfg(feature = "socket")]
+    #[error("the daemon does not answer")]
+    Unresponsive {
+        /// The process that listens; `None` if it is not known. With socket activation it is the service manager.
+        pid: Option<i32>,
+    },
     /// The daemon does not implement the method.
     #[error("the daemon does not support this: {message}")]
     Unsupported {
@@ -87,7 +94,7 @@ impl ResolveError {
     pub fn is_transient(&self) -> bool {
         match self {
             #[cfg(feature = "socket")]
-            Self::NotRunning(_) => true,
+            Self::NotRunning(_) | Self::Unresponsive { .. } => true,
             Self::TimedOut { .. } | Self::Unavailable { .. } | Self::Uncertain { .. } => true,
             _ => false,
         }
@@ -123,6 +130,9 @@ fn unavailable(error: RpcError) -> ResolveError {
     #[cfg(feature = "socket")]
     let message = match error.cause() {
         Some(SocketError::Connect(error)) => return ResolveError::NotRunning(error.clone()),
+        Some(SocketError::Unresponsive { pid }) => {
+            return ResolveError::Unresponsive { pid: *pid };
+        }
         Some(broken) => broken.to_string(),
         None => error.message().to_owned(),
     };

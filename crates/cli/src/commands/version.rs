@@ -1,7 +1,5 @@
 //! `keyway version`: prints the versions of the program and of the daemon.
 
-use std::time::Duration;
-
 use keyway_local::escape_untrusted;
 use keyway_resolver::ResolveError;
 use serde::Serialize;
@@ -11,9 +9,6 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::output::{self, json};
-
-/// Timeout of the daemon's version.
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The output of `--json`.
 #[derive(Debug, Serialize)]
@@ -25,10 +20,7 @@ struct Versions {
 
 /// Prints the version of the program, and that of the daemon. A daemon that is not running is not a failure.
 pub(crate) fn run(globals: &Globals) -> Result<Exit, Failure> {
-    let version = daemon::with_client(globals, async |daemon| {
-        let timeout = globals.timeout.unwrap_or(TIMEOUT);
-        Ok(daemon.with_timeout(timeout).version().await)
-    })?;
+    let version = daemon::with_client(globals, async |daemon| Ok(daemon.version().await))?;
     let keyway = format!("v{}", env!("CARGO_PKG_VERSION"));
     if globals.json {
         let daemon = version.ok();

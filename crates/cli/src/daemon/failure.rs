@@ -23,6 +23,31 @@ pub(crate) fn not_running(error: &ConnectError) -> Failure {
     Failure::new(Exit::Unavailable, error, advice)
 }
 
+/// Returns the failure for a daemon that is there and responds to nothing. Its process is named only if it is stopped: with
+/// socket activation `pid` is the service manager.
+pub(crate) fn unresponsive(pid: Option<i32>) -> Failure {
+    match pid.filter(|pid| is_stopped(*pid)) {
+        Some(pid) => Failure::new(
+            Exit::Unavailable,
+            format_args!("the daemon (process {pid}) does not answer, because it is stopped"),
+            format_args!("Continue it with `kill -CONT {pid}`"),
+        ),
+        None => Failure::new(
+            Exit::Unavailable,
+            "the daemon does not answer",
+            "A daemon that hangs is ended with `kill` and started again with `keyway serve`; its log may say why",
+        ),
+    }
+}
+
+/// Returns `true` if the process was stopped by a signal, as with Ctrl-Z. Without `/proc` that is not known.
+fn is_stopped(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name of the program before the state may itself hold parentheses.
+    let state = stat.rsplit_once(") ").map(|(_, fields)| fields);
+    state.is_some_and(|fields| fields.starts_with('T'))
+}
+
 /// Converts the error of an explanation.
 pub(crate) fn explain_failure(pattern: &Pattern, error: ResolveError) -> Failure {
     match error {
@@ -99,6 +124,7 @@ pub(crate) fn request_failure(error: ResolveError) -> Failure {
             error,
             "Run `keyway ls` or `keyway plugins` to see what there is",
         ),
+        ResolveError::Unresponsive { pid } => unresponsive(pid),
         // The message names an RPC method, which does not help a user.
         ResolveError::TimedOut { .. } => Failure::new(
             Exit::Unavailable,

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::globals::Globals;
 
 pub(crate) use failure::{
-    ambiguous, explain_failure, not_found, not_running, request_failure, split_advice,
+    ambiguous, explain_failure, not_found, not_running, request_failure, split_advice, unresponsive,
 };
 pub(crate) use query::QueryContext;
 

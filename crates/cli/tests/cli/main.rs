@@ -22,3 +22,4 @@ mod run_child;
 mod serve;
 mod shutdown;
 mod terminal;
+mod unresponsive;

@@ -11,9 +11,17 @@ use keyway_rpc::Body;
 
 use super::SocketError;
 use super::stream::DaemonStream;
+use super::watch::Watch;
+
+/// The body of a response as it comes from the connection.
+pub(super) type Exchanged = ExchangeBody<DaemonStream, Body>;
 
 /// The body of a response. Read to its end it gives its connection back; dropped before, it closes it.
-pub struct ResponseBody(pub(super) ExchangeBody<DaemonStream, Body>);
+pub struct ResponseBody {
+    pub(super) body: Exchanged,
+    /// `None` if the request has a timeout.
+    pub(super) watch: Option<Watch>,
+}
 
 impl http_body::Body for ResponseBody {
     type Data = Bytes;
@@ -23,16 +31,24 @@ impl http_body::Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, SocketError>>> {
-        let frame = Pin::new(&mut self.0).poll_frame(cx);
-        frame.map(|frame| frame.map(|frame| frame.map_err(SocketError::from)))
+        let this = &mut *self;
+        match (Pin::new(&mut this.body).poll_frame(cx), &mut this.watch) {
+            (Poll::Pending, Some(watch)) => watch.poll(cx).map(|error| Some(Err(error))),
+            (frame, watch) => {
+                if let (Poll::Ready(_), Some(watch)) = (&frame, watch) {
+                    watch.heard();
+                }
+                frame.map(|frame| frame.map(|frame| frame.map_err(SocketError::from)))
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        self.body.size_hint()
     }
 }
 

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -106,13 +107,22 @@ impl std::error::Error for ConnectError {
 #[derive(Clone, Debug)]
 pub(super) struct Dialer {
     settings: Arc<Settings>,
+    /// The process that listened at the last connection; 0 if there was none or it is in another pid namespace.
+    daemon: Arc<AtomicI32>,
 }
 
 impl Dialer {
     pub(super) fn new(settings: Settings) -> Self {
         Self {
             settings: Arc::new(settings),
+            daemon: Arc::default(),
         }
+    }
+
+    /// Returns the process that listened at the last connection, if it is known.
+    pub(super) fn daemon_pid(&self) -> Option<i32> {
+        let pid = self.daemon.load(Ordering::Relaxed);
+        (pid > 0).then_some(pid)
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -130,16 +140,22 @@ impl Service<Uri> for Dialer {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let settings = Arc::clone(&self.settings);
-        Box::pin(async move { dial(&settings).await.map(DaemonStream::new) })
+        let dialer = self.clone();
+        Box::pin(async move {
+            let (stream, credentials) = dial(&dialer.settings).await?;
+            dialer
+                .daemon
+                .store(credentials.raw_pid(), Ordering::Relaxed);
+            Ok(DaemonStream::new(stream))
+        })
     }
 }
 
-async fn dial(settings: &Settings) -> Result<UnixStream, ConnectError> {
+async fn dial(settings: &Settings) -> Result<(UnixStream, Credentials), ConnectError> {
     let mut attempts = Vec::new();
     for address in &settings.addresses {
         match dial_one(address, settings).await {
-            Ok(stream) => return Ok(stream),
+            Ok(connected) => return Ok(connected),
             Err(error) => attempts.push(Attempt {
                 address: address.clone(),
                 error,
@@ -151,7 +167,10 @@ async fn dial(settings: &Settings) -> Result<UnixStream, ConnectError> {
     })
 }
 
-async fn dial_one(address: &Address, settings: &Settings) -> Result<UnixStream, DialError> {
+async fn dial_one(
+    address: &Address,
+    settings: &Settings,
+) -> Result<(UnixStream, Credentials), DialError> {
     let limit = settings.connect_timeout;
     let stream = match connect_within(address, limit).await {
         Ok(stream) => stream,
@@ -163,7 +182,7 @@ async fn dial_one(address: &Address, settings: &Settings) -> Result<UnixStream, 
     // A daemon of another user could hand out secrets of its own choice, and learn what is asked for.
     let credentials = Credentials::of_peer(&stream)?;
     match settings.daemon.check(credentials, &KnownUids::read()) {
-        Ok(()) => Ok(stream),
+        Ok(()) => Ok((stream, credentials)),
         Err(foreign) => Err(DialError::ForeignDaemon { uid: foreign.uid }),
     }
 }

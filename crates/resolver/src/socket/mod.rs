@@ -2,23 +2,27 @@
 
 mod body;
 mod dial;
+mod liveness;
 mod stream;
+mod watch;
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::{HOST, HeaderValue};
+use http::header::{HOST, HeaderName, HeaderValue};
 use keyway_http::{ExchangeError, Pool, Repeatable};
 use keyway_local::{Address, EnvironmentError, Places, Rule, daemon_uid, given_address};
 use keyway_rpc::{Body, BoxError, Idempotency, MethodSpec};
 use tower_service::Service;
 
+use body::Exchanged;
 pub use body::ResponseBody;
 use dial::Dialer;
 pub use dial::{Attempt, ConnectError, DialError};
+use watch::Watch;
 
 /// The transport to a daemon: a `tower::Service` that carries HTTP/1.1 requests over Unix sockets.
 ///
@@ -29,6 +33,9 @@ pub use dial::{Attempt, ConnectError, DialError};
 /// - It keeps connections and uses them again. A kept connection that the daemon has closed meanwhile is noticed before
 ///   anything is sent on it, and replaced. If it closes one in the very moment of a request, the request is sent
 ///   once more, on a new connection, if its method is idempotent or none of it was sent. No other request is repeated.
+/// - A request without a timeout waits as long as the daemon lives: after 2 s without a byte of the response, and then every
+///   5 s, it calls `GetVersion` on another connection. If no response comes within 3 s, the request ends with
+///   [`SocketError::Unresponsive`].
 /// - It spawns no task: a connection is driven by the request that uses it. Clones share the connections.
 ///
 /// ```no_run
@@ -45,6 +52,9 @@ pub struct DaemonSocket {
     pool: Pool<Dialer>,
     max_idle: usize,
 }
+
+/// The header of a request with a timeout (Connect protocol), which bounds its wait.
+const TIMEOUT: HeaderName = HeaderName::from_static("connect-timeout-ms");
 
 /// The authority that is sent. A daemon ignores it, because the socket names the daemon.
 const AUTHORITY: HeaderValue = HeaderValue::from_static("keyway");
@@ -143,9 +153,30 @@ impl Service<http::Request<Body>> for DaemonSocket {
         if is_repeatable(&request) {
             request.extensions_mut().insert(Repeatable::default());
         }
+        let watch = match request.headers().contains_key(TIMEOUT) {
+            true => None,
+            false => Some(Watch::new(self.pool.clone())),
+        };
         let response = self.pool.call(request);
-        Box::pin(async { Ok(response.await?.map(ResponseBody)) })
+        Box::pin(watched(response, watch))
     }
+}
+
+/// Waits for the head of a response, and ends if the daemon is unresponsive.
+async fn watched(
+    response: impl Future<Output = Result<http::Response<Exchanged>, ExchangeError>>,
+    mut watch: Option<Watch>,
+) -> Result<http::Response<ResponseBody>, SocketError> {
+    let mut response = pin!(response);
+    let response = poll_fn(|cx| match (response.as_mut().poll(cx), &mut watch) {
+        (Poll::Pending, Some(watch)) => watch.poll(cx).map(Err),
+        (polled, _) => polled.map_err(SocketError::from),
+    });
+    let response = response.await?;
+    if let Some(watch) = &mut watch {
+        watch.heard();
+    }
+    Ok(response.map(|body| ResponseBody { body, watch }))
 }
 
 /// Whether the method of this request may be called twice.
@@ -173,6 +204,12 @@ pub enum SocketError {
     /// The connection to the daemon broke, or what came over it was not HTTP/1.1.
     #[error("the connection to the daemon broke: {0}")]
     Http(#[source] BoxError),
+    /// The daemon is there and responds to nothing: it is stopped, or hangs.
+    #[error("the daemon does not answer")]
+    Unresponsive {
+        /// The process that listens; `None` if it is not known. With socket activation it is the service manager.
+        pid: Option<i32>,
+    },
 }
 
 impl From<ExchangeError> for SocketError {

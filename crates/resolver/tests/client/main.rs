@@ -7,4 +7,6 @@ mod script;
 #[cfg(feature = "socket")]
 mod hostile;
 #[cfg(feature = "socket")]
+mod liveness;
+#[cfg(feature = "socket")]
 mod socket;

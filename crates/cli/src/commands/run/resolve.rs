@@ -63,6 +63,9 @@ pub(super) async fn resolve_all(
             Err(GetOneError::Resolve(ResolveError::NotRunning(error))) => {
                 return Err(daemon::not_running(&error));
             }
+            Err(GetOneError::Resolve(ResolveError::Unresponsive { pid })) => {
+                return Err(daemon::unresponsive(pid));
+            }
             Err(error) => missing.push((id, resolver.failure(id, error).await)),
         }
     }
