@@ -4,7 +4,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 
 use keyway_test_support::{Daemon, Process, WAIT_LIMIT, eventually, http};
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
 use crate::support::Home;
 
@@ -136,4 +136,23 @@ fn a_log_that_no_process_reads_holds_up_neither_requests_nor_the_stop() {
         daemon.signal(Signal::TERM);
         assert_eq!(daemon.wait().code(), Some(0));
     }
+}
+
+/// A write beyond the limit of a file's size sends SIGXFSZ, which ends a process by default.
+#[test]
+fn a_file_at_its_size_limit_does_not_end_the_daemon() {
+    let home = Home::new();
+    let audit = home.join("audit/log.jsonl");
+    home.configure(&format!("[audit]\npath = {audit:?}\n"));
+    let daemon = home.serve(&[]);
+    let pid = Pid::from_raw(daemon.id().cast_signed());
+    let full = Rlimit {
+        current: Some(0),
+        maximum: getrlimit(Resource::Fsize).maximum,
+    };
+    let former = prlimit(pid, Resource::Fsize, full).unwrap();
+    assert!(home.query("web/other").contains("not_found"));
+    prlimit(pid, Resource::Fsize, former).unwrap();
+    let (status, log) = daemon.stop();
+    assert_eq!(status.code(), Some(0), "{log}");
 }
