@@ -1,6 +1,7 @@
 //! Files that a program of secrets reads, executes and writes: opened without blocking, and checked for other users who could
 //! have written them.
 
+mod beneath;
 mod directory;
 mod lock;
 mod open;
@@ -9,6 +10,7 @@ mod quote;
 mod replace;
 mod way;
 
+pub use self::beneath::{OpenBeneathError, open_beneath};
 pub use self::directory::{PrivateDirectoryError, create_private_directory};
 pub use self::lock::lock_within;
 pub use self::open::{FileKind, OpenError, open_regular, read_opened, read_regular};

@@ -1,5 +1,6 @@
 //! One query as the provider receives it.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use keyway_proto::{MAY_ASK_USER_HEADER, REQUEST_ID_HEADER};
 use keyway_secrets::{Id, Pattern};
 use tokio::time::Instant;
 
-use crate::ProviderError;
+use crate::{PathBelow, ProviderError};
 
 /// A query: the requested ids and the options of the call. Clones are handles of the same query.
 #[derive(Clone, Debug)]
@@ -98,6 +99,17 @@ impl Query {
         self.pattern
             .as_id()
             .ok_or_else(|| ProviderError::cannot_list("this provider can return single ids only"))
+    }
+
+    /// Returns the path of the one requested id below a directory, for a store that keeps each secret in a file. See
+    /// [`PathBelow`], which opens it.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ProviderError::cannot_list`] for a pattern, and [`ProviderError::invalid`], which counts as "no matching
+    /// secret", if a component of the id is `.` or `..`.
+    pub fn path_below(&self, directory: impl Into<PathBuf>) -> Result<PathBelow, ProviderError> {
+        PathBelow::new(directory, &self.require_id()?)
     }
 
     /// Returns the deadline of the call: that of the caller, or without one the request timeout of the registration from its

@@ -55,7 +55,7 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    fn of(file_type: FileType) -> Self {
+    pub(super) fn of(file_type: FileType) -> Self {
         if file_type.is_dir() {
             Self::Directory
         } else if file_type.is_fifo() {
