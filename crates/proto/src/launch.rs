@@ -1,4 +1,4 @@
-//! The launch variable of a plugin.
+//! The environment of a launched plugin: the launch variable, and what it inherits.
 
 use std::time::Duration;
 
@@ -6,6 +6,34 @@ use serde::{Deserialize, Serialize};
 
 /// The environment variable that holds the [`LaunchConfig`] of a launched plugin, as JSON.
 pub const LAUNCH_VARIABLE: &str = "DOCKER_SECRETS_ENGINE_PLUGIN_LAUNCH_CFG";
+
+/// The variables of the daemon's environment that a launched plugin inherits.
+const INHERITED: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "RUST_LOG",
+];
+/// The families of such variables.
+const INHERITED_PREFIXES: &[&str] = &["LC_", "XDG_"];
+
+/// Returns `true` if a launched plugin inherits this variable of the daemon's environment. All others have to be configured,
+/// because they may hold tokens for other programs.
+///
+/// ```
+/// use keyway_proto::is_inherited_variable;
+///
+/// assert!(is_inherited_variable("PATH") && is_inherited_variable("XDG_RUNTIME_DIR"));
+/// assert!(!is_inherited_variable("AWS_SECRET_ACCESS_KEY"));
+/// ```
+pub fn is_inherited_variable(name: &str) -> bool {
+    let has_prefix = |prefix: &&str| name.starts_with(prefix);
+    INHERITED.contains(&name) || INHERITED_PREFIXES.iter().any(has_prefix)
+}
 
 /// The parameters of a launched plugin: its name, the time to register, and the descriptor of its connection.
 ///

@@ -40,7 +40,7 @@ pub use convert::{InvalidEnvelope, timestamp};
 pub use failure::{
     DESCRIBE_HEADER, FAILURES_HEADER, INCOMPLETE_HEADER, MAY_ASK_USER_HEADER, REQUEST_ID_HEADER,
 };
-pub use launch::{LAUNCH_VARIABLE, LaunchConfig, LaunchConfigError};
+pub use launch::{LAUNCH_VARIABLE, LaunchConfig, LaunchConfigError, is_inherited_variable};
 pub use packages::{accesscontrol, health, keyway, plugins, resolver};
 
 /// The response header in which a daemon names the failed providers of a partial result or an error, separated by commas.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use keyway_proto::{LAUNCH_VARIABLE, LaunchConfig};
+use keyway_proto::{LAUNCH_VARIABLE, LaunchConfig, is_inherited_variable};
 use tokio::net::UnixStream;
 
 use super::{TestDaemon, TestDaemonBuilder};
@@ -35,7 +35,9 @@ pub enum LaunchError {
 }
 
 impl TestDaemonBuilder {
-    /// Sets an environment variable for [`launch`](Self::launch); others are inherited from the test.
+    /// Sets an environment variable for [`launch`](Self::launch). Of the test's own environment a plugin inherits what it
+    /// inherits from a daemon: `PATH`, `HOME`, `XDG_*`, `LC_*` and few others. What `[plugins.NAME] env` and `pass_env` add in
+    /// the daemon's configuration is set here.
     #[must_use]
     pub fn variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.variables.push((name.into(), value.into()));
@@ -86,6 +88,9 @@ impl TestDaemonBuilder {
         command
             .args(["-c", r#"exec "$0" 3<&0 </dev/null"#])
             .arg(path);
+        let inherited = std::env::vars_os()
+            .filter(|(name, _)| name.to_str().is_some_and(is_inherited_variable));
+        command.env_clear().envs(inherited);
         command.env(LAUNCH_VARIABLE, config.to_json());
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null());

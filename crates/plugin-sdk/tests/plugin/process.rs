@@ -351,6 +351,26 @@ async fn a_full_stderr_delays_neither_calls_nor_the_end() {
 }
 
 #[tokio::test]
+async fn p03_the_test_kit_passes_the_environment_that_a_daemon_passes() {
+    assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+    let builder = TestDaemon::builder().variable("ADDED", "by the test");
+    let daemon = builder.launch(example("inherited")).await.unwrap();
+    let environment = text(&daemon, "inherited/environment").await;
+    let names: Vec<&str> = environment
+        .lines()
+        .filter_map(|line| Some(line.split_once('=')?.0))
+        .collect();
+    assert!(names.contains(&"ADDED") && names.contains(&"PATH"));
+    for name in names {
+        // The shell that moves the descriptor adds the others.
+        let is_expected = keyway_proto::is_inherited_variable(name)
+            || ["ADDED", "PWD", "OLDPWD", "SHLVL", "_"].contains(&name);
+        assert!(is_expected, "{name} is not passed by a daemon");
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn p03_the_test_kit_launches_an_executable() {
     let daemon = TestDaemon::builder()
         .name("kit")

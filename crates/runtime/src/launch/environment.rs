@@ -4,20 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 
-/// The variables that every launched plugin gets, where the daemon has them.
-const PASSED: &[&str] = &[
-    "PATH",
-    "HOME",
-    "USER",
-    "LANG",
-    "TZ",
-    "TMPDIR",
-    "DBUS_SESSION_BUS_ADDRESS",
-    "RUST_LOG",
-];
-
-/// The families of variables that every launched plugin gets.
-const PASSED_PREFIXES: &[&str] = &["LC_", "XDG_"];
+use keyway_proto::is_inherited_variable;
 
 /// The environment that the daemon was started with, as far as plugins may receive it.
 ///
@@ -62,9 +49,7 @@ fn is_passed(key: &OsStr, pass: &[String]) -> bool {
     let Some(key) = key.to_str() else {
         return false;
     };
-    PASSED.contains(&key)
-        || PASSED_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
-        || pass.iter().any(|name| name == key)
+    is_inherited_variable(key) || pass.iter().any(|name| name == key)
 }
 
 #[cfg(test)]
