@@ -35,6 +35,7 @@ mod launch;
 pub mod limits;
 mod packages;
 pub mod registration;
+pub mod response;
 
 pub use convert::{InvalidEnvelope, timestamp};
 pub use failure::{

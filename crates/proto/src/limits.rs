@@ -32,11 +32,9 @@ pub const MAX_RESPONSE_LEN: usize = 64 * 1024 * 1024;
 pub const MAX_ENVELOPES: usize = 65_536;
 /// The longest value of a secret, in bytes.
 pub const MAX_VALUE_LEN: usize = 8 * 1024 * 1024;
-/// The longest version of a secret, in bytes.
-pub const MAX_SECRET_VERSION_LEN: usize = 256;
 /// The most entries of the metadata of an envelope.
 pub const MAX_METADATA_ENTRIES: usize = 64;
-/// The most bytes of the metadata of an envelope, keys and values together.
+/// The most bytes of the metadata of an envelope, as it is sent.
 pub const MAX_METADATA_LEN: usize = 16 * 1024;
 /// The most bytes of the metadata of an error, names and values together.
 pub const MAX_ERROR_METADATA_LEN: usize = 8 * 1024;
