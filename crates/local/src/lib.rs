@@ -48,7 +48,7 @@ pub use environment::{
 pub use hardening::{CoreLimit, forbid_core_files, forbid_inspection, suspend_core_files};
 pub use log_writer::LogWriter;
 #[cfg(feature = "tokio")]
-pub use memory::{MemoryBudget, Reservation};
+pub use memory::{Kept, MemoryBudget, MemoryError, Reservation};
 pub use namespace::{UnmappedUser, check_user_namespace};
 pub use peer::{Credentials, ForeignPeer, Rule};
 pub use places::{Listen, ListenOptions, Places};

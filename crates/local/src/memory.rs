@@ -1,50 +1,76 @@
 //! [`MemoryBudget`]: limits the bytes of large messages that are in memory at the same time.
 
+mod kept;
+mod pool;
+
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use pool::Pool;
+use tokio::sync::oneshot;
 
-/// The unit of the budget in bytes: permits of a semaphore are 32-bit numbers.
-const UNIT: u64 = 1024;
+pub use kept::Kept;
 
-/// A number of bytes that large messages share, so that many of them at once cannot exhaust the
-/// memory. Clones are the same budget.
+/// A number of bytes that large messages share, so that many of them at once cannot exhaust the memory. Clones are the same
+/// budget.
 ///
-/// Each piece of work (a request, for example) has one [`Reservation`] for all of its messages,
-/// which is returned to the budget when its last clone is dropped. Messages of at most
-/// [`MemoryBudget::UNCOUNTED`] bytes are not counted.
+/// Each piece of work (a request, for example) has one [`Reservation`] for all of its messages, which is returned to the budget
+/// when its last clone is dropped. Messages of at most [`MemoryBudget::UNCOUNTED`] bytes are not counted.
 ///
 /// ```
 /// use keyway_local::MemoryBudget;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() {
+/// # async fn main() -> Result<(), keyway_local::MemoryError> {
 /// let budget = MemoryBudget::new(64 * 1024 * 1024);
 /// let reservation = budget.reservation();
-/// reservation.reserve(8 * 1024 * 1024).await;
+/// reservation.reserve(8 * 1024 * 1024).await?;
 /// assert_eq!(budget.available(), 56 * 1024 * 1024);
 /// drop(reservation);
 /// assert_eq!(budget.available(), 64 * 1024 * 1024);
+/// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug)]
 pub struct MemoryBudget {
-    units: Arc<Semaphore>,
-    size: u32,
+    pool: SharedPool,
+}
+
+type SharedPool = Arc<Mutex<Pool>>;
+
+/// Why memory was not reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MemoryError {
+    /// The messages of the reservation are larger than the whole budget.
+    #[error("{needed} bytes are needed at once, and the budget has {size}")]
+    TooLarge {
+        /// The bytes that all messages of the reservation take together.
+        needed: u64,
+        /// The size of the budget.
+        size: u64,
+    },
+    /// Every reservation that holds memory waits for more, so that none could go on.
+    #[error("other large messages fill the budget, and wait for more of it")]
+    Contended,
 }
 
 impl MemoryBudget {
     /// The size in bytes up to which messages are not counted.
     pub const UNCOUNTED: u64 = 64 * 1024;
 
-    /// Returns a budget of `bytes` bytes, rounded up to KiB; at least 1 KiB.
+    /// Returns a budget of `bytes` bytes.
     #[must_use]
     pub fn new(bytes: u64) -> Self {
-        let size = units(bytes).max(1);
+        Self::with_copies(bytes, 1)
+    }
+
+    /// Returns a budget of `bytes` bytes in which each message counts `copies` times: it is encoded, for example, while it is
+    /// in memory. The messages of one reservation may fill the budget with fewer copies, if no other reservation needs it.
+    #[must_use]
+    pub fn with_copies(bytes: u64, copies: u64) -> Self {
         Self {
-            units: Arc::new(Semaphore::new(size as usize)),
-            size,
+            pool: Arc::new(Mutex::new(Pool::new(bytes, copies))),
         }
     }
 
@@ -52,196 +78,189 @@ impl MemoryBudget {
     #[must_use]
     pub fn reservation(&self) -> Reservation {
         Reservation {
-            shared: Arc::new(Shared {
-                budget: self.clone(),
-                reserving: tokio::sync::Mutex::new(()),
-                held: Mutex::new(None),
+            inner: Arc::new(Inner {
+                pool: Arc::clone(&self.pool),
+                account: OnceLock::new(),
                 is_exhausted: AtomicBool::new(false),
+                absorbed: Mutex::default(),
             }),
         }
     }
 
-    /// Returns the bytes that are not reserved.
+    /// Keeps `value`, which takes `bytes` bytes, until the result is dropped or the memory is needed for a message. `None` if
+    /// there is no memory for it now.
+    #[must_use]
+    pub fn keep<T: Send + 'static>(&self, value: T, bytes: u64) -> Option<Kept<T>> {
+        Kept::new(&self.pool, value, bytes)
+    }
+
+    /// Returns the bytes that are neither reserved nor kept.
     #[must_use]
     pub fn available(&self) -> u64 {
-        self.units.available_permits() as u64 * UNIT
+        lock(&self.pool).available()
     }
 }
 
-fn units(bytes: u64) -> u32 {
-    u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
+fn lock(pool: &SharedPool) -> MutexGuard<'_, Pool> {
+    // The pool is whole between its methods, none of which calls foreign code.
+    pool.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The bytes of a [`MemoryBudget`] that one piece of work holds, until the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct Reservation {
-    shared: Arc<Shared>,
+    inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    budget: MemoryBudget,
-    /// Held while one clone reserves.
-    reserving: tokio::sync::Mutex<()>,
-    held: Mutex<Option<OwnedSemaphorePermit>>,
+struct Inner {
+    pool: SharedPool,
+    /// Its number in the pool, given by the first message that counts: the older of two reservations has the smaller one.
+    account: OnceLock<u64>,
     is_exhausted: AtomicBool,
+    /// Those of other budgets, held for as long as this one.
+    absorbed: Mutex<Vec<Reservation>>,
 }
 
 impl Reservation {
     /// Waits until a message of `bytes` bytes fits into the budget, and adds it to the reservation.
-    /// A message larger than the whole budget waits for all of it.
     ///
-    /// Only the first message of a reservation waits. Further ones are counted if they fit and pass
-    /// uncounted otherwise, because two reservations that both grow could wait for each other.
+    /// A reservation that holds memory is served before those that hold none, and the older one first. Two of them never wait
+    /// for each other: if no reservation that holds memory could go on, the youngest gets [`MemoryError::Contended`].
     ///
     /// The wait ends when other reservations are dropped; bound it by a deadline.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`MemoryError`] if the messages of the reservation are larger than the budget, or the wait could not end.
     ///
     /// # Cancel safety
     ///
     /// If the future is dropped, nothing was reserved.
-    pub async fn reserve(&self, bytes: u64) {
+    pub async fn reserve(&self, bytes: u64) -> Result<(), MemoryError> {
+        self.wait_for(bytes, None).await
+    }
+
+    /// Reserves as [`reserve`](Self::reserve) does, for a copy of a message that `original` holds until the copy is made.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`MemoryError`] as [`reserve`](Self::reserve) does, also if both together are larger than the budget.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, nothing was reserved.
+    pub async fn reserve_copy(&self, bytes: u64, original: &Self) -> Result<(), MemoryError> {
+        let is_same = Arc::ptr_eq(&self.inner.pool, &original.inner.pool);
+        let original = original.inner.account.get().copied();
+        self.wait_for(bytes, original.filter(|_| is_same)).await
+    }
+
+    async fn wait_for(&self, bytes: u64, original: Option<u64>) -> Result<(), MemoryError> {
         if bytes <= MemoryBudget::UNCOUNTED {
+            return Ok(());
+        }
+        let mut request = {
+            let mut pool = lock(&self.inner.pool);
+            let account = *self.inner.account.get_or_init(|| pool.open());
+            let (ticket, answer) = pool.request(account, original, bytes)?;
+            Request {
+                reservation: self,
+                ticket,
+                bytes,
+                answer,
+                is_settled: false,
+            }
+        };
+        let flag = &self.inner.is_exhausted;
+        flag.store(request.answer.is_empty(), Ordering::Relaxed);
+        // The pool answers every request, or the request is dropped.
+        let answer = (&mut request.answer).await;
+        request.is_settled = true;
+        flag.store(false, Ordering::Relaxed);
+        answer.unwrap_or(Err(MemoryError::Contended))
+    }
+
+    /// Returns the size of the budget in bytes.
+    #[must_use]
+    pub fn budget_len(&self) -> u64 {
+        lock(&self.inner.pool).size()
+    }
+
+    /// Returns `bytes` bytes to the budget.
+    pub fn release(&self, bytes: u64) {
+        if let Some(account) = self.inner.account.get() {
+            lock(&self.inner.pool).release(*account, bytes);
+        }
+    }
+
+    /// Adds what `other` holds, without a wait.
+    pub fn absorb(&self, other: Self) {
+        if Arc::ptr_eq(&self.inner, &other.inner) {
             return;
         }
-        let budget = &self.shared.budget;
-        let units = units(bytes).min(budget.size);
-        let _reserving = self.shared.reserving.lock().await;
-        let pool = Arc::clone(&budget.units);
-        let permit = if self.is_empty() {
-            self.set_exhausted(budget.units.available_permits() < units as usize);
-            let permit = pool.acquire_many_owned(units).await;
-            self.set_exhausted(false);
-            Some(permit.expect("the semaphore is never closed"))
-        } else {
-            pool.try_acquire_many_owned(units).ok()
-        };
-        if let Some(permit) = permit {
-            let mut held = self.held();
-            match &mut *held {
-                Some(held) => held.merge(permit),
-                None => *held = Some(permit),
+        if Arc::ptr_eq(&self.inner.pool, &other.inner.pool) {
+            if let Some(from) = other.inner.account.get() {
+                let mut pool = lock(&self.inner.pool);
+                let account = *self.inner.account.get_or_init(|| pool.open());
+                pool.transfer(*from, account);
             }
+            return;
         }
+        self.inner.absorbed().push(other);
     }
 
-    /// Returns `bytes` bytes to the budget, rounded down to KiB. One KiB of what is held stays, so
-    /// that the reservation still grows without waiting.
-    pub fn release(&self, bytes: u64) {
-        let surplus = (bytes / UNIT) as usize;
-        if let Some(held) = self.held().as_mut() {
-            let surplus = surplus.min(held.num_permits().saturating_sub(1));
-            drop(held.split(surplus));
-        }
-    }
-
-    /// Whether a message waits for the budget, or the wait for it was given up.
+    /// Returns `true` while a message waits for the budget, and after that wait was given up.
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
-        self.shared.is_exhausted.load(Ordering::Relaxed)
+        self.inner.is_exhausted.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing is reserved.
+    /// Returns `true` if nothing is reserved.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.held().is_none()
+        let account = self.inner.account.get();
+        account.is_none_or(|account| lock(&self.inner.pool).held(*account) == 0)
+            && self.inner.absorbed().is_empty()
     }
+}
 
-    fn set_exhausted(&self, is_exhausted: bool) {
-        let flag = &self.shared.is_exhausted;
-        flag.store(is_exhausted, Ordering::Relaxed);
+impl Inner {
+    fn absorbed(&self) -> MutexGuard<'_, Vec<Reservation>> {
+        self.absorbed.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn held(&self) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
-        let held = self.shared.held.lock();
-        held.unwrap_or_else(PoisonError::into_inner)
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(account) = self.account.get() {
+            lock(&self.pool).close(*account);
+        }
+    }
+}
+
+/// One request for memory. Dropping it withdraws the request, or returns what it was granted and not told.
+struct Request<'a> {
+    reservation: &'a Reservation,
+    ticket: u64,
+    bytes: u64,
+    answer: oneshot::Receiver<Result<(), MemoryError>>,
+    is_settled: bool,
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        if self.is_settled {
+            return;
+        }
+        let mut pool = lock(&self.reservation.inner.pool);
+        let is_granted =
+            !pool.withdraw(self.ticket) && matches!(self.answer.try_recv(), Ok(Ok(())));
+        if is_granted && let Some(account) = self.reservation.inner.account.get() {
+            pool.release(*account, self.bytes);
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use tokio::time::timeout;
-
-    use super::*;
-
-    const MIB: u64 = 1024 * 1024;
-
-    async fn waits(reservation: &Reservation, bytes: u64) -> bool {
-        let reserving = timeout(Duration::from_secs(1), reservation.reserve(bytes));
-        reserving.await.is_err()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_large_message_waits_until_it_fits_and_a_small_one_never() {
-        let budget = MemoryBudget::new(10 * MIB);
-        let (first, second) = (budget.reservation(), budget.reservation());
-        first.reserve(8 * MIB).await;
-        assert!(waits(&second, 3 * MIB).await && second.is_exhausted());
-        assert!(!waits(&second, MemoryBudget::UNCOUNTED).await);
-        drop(first);
-        assert!(!waits(&second, 3 * MIB).await && !second.is_exhausted());
-        assert_eq!(budget.available(), 7 * MIB);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_message_larger_than_the_budget_waits_for_all_of_it() {
-        let budget = MemoryBudget::new(2 * MIB);
-        let (first, second) = (budget.reservation(), budget.reservation());
-        first.reserve(MIB).await;
-        assert!(waits(&second, 64 * MIB).await);
-        drop(first);
-        assert!(!waits(&second, 64 * MIB).await);
-        assert_eq!(budget.available(), 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn two_growing_reservations_do_not_wait_for_each_other() {
-        let budget = MemoryBudget::new(4 * MIB);
-        let (first, second) = (budget.reservation(), budget.reservation());
-        first.reserve(2 * MIB).await;
-        second.reserve(2 * MIB).await;
-        assert!(!waits(&first, 2 * MIB).await);
-        assert!(!waits(&second, 2 * MIB).await);
-        drop((first, second));
-        assert_eq!(budget.available(), 4 * MIB);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn concurrent_messages_of_one_reservation_wait_as_one() {
-        let budget = MemoryBudget::new(4 * MIB);
-        let (other, reservation) = (budget.reservation(), budget.reservation());
-        other.reserve(4 * MIB).await;
-        let both =
-            async { tokio::join!(reservation.reserve(3 * MIB), reservation.reserve(3 * MIB)) };
-        let free = async {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            drop(other);
-        };
-        let done = timeout(Duration::from_secs(2), async { tokio::join!(both, free) });
-        assert!(done.await.is_ok());
-        assert_eq!(budget.available(), MIB);
-    }
-
-    #[tokio::test]
-    async fn released_bytes_return_to_the_budget_except_one_unit() {
-        let budget = MemoryBudget::new(4 * MIB);
-        let reservation = budget.reservation();
-        reservation.release(MIB);
-        reservation.reserve(3 * MIB).await;
-        reservation.release(MIB);
-        assert_eq!(budget.available(), 2 * MIB);
-        reservation.release(64 * MIB);
-        assert_eq!(budget.available(), 4 * MIB - UNIT);
-        assert!(!reservation.is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_cancelled_wait_reserves_nothing() {
-        let budget = MemoryBudget::new(4 * MIB);
-        let [first, cancelled, next] = std::array::from_fn(|_| budget.reservation());
-        first.reserve(2 * MIB).await;
-        assert!(waits(&cancelled, 4 * MIB).await);
-        assert!(!waits(&next, 2 * MIB).await);
-    }
-}
+mod tests;

@@ -67,14 +67,17 @@ impl Query {
     ///
     /// Reservations up to 64 KiB are not counted. The budget of all responses is
     /// [`Plugin::answer_memory`](crate::Plugin::answer_memory); a larger reservation waits for all of it. The wait ends
-    /// at the deadline of the call, when its future is dropped. Only the first reservation of a query waits.
+    /// at the deadline of the call, when its future is dropped. A further reservation of a query that the budget cannot hold
+    /// beside the earlier ones is not counted.
     ///
     /// # Cancel safety
     ///
     /// If the future is dropped, nothing was reserved.
     pub async fn reserve(&self, bytes: u64) {
         if let Some(reservation) = &self.reservation {
-            reservation.reserve(bytes).await;
+            let bytes = bytes.min(reservation.budget_len());
+            // What the budget cannot hold beside earlier reservations of the query is not counted, as documented.
+            let _ = reservation.reserve(bytes).await;
         }
     }
 

@@ -138,6 +138,14 @@ pub(crate) enum CollectError {
     /// It ended without an error before its announced length.
     CutShort,
     Body(BoxError),
+    /// There is no memory for it.
+    Memory(Box<crate::Error>),
+}
+
+impl From<crate::Error> for CollectError {
+    fn from(error: crate::Error) -> Self {
+        Self::Memory(Box::new(error))
+    }
 }
 
 /// Reads a whole body of at most `limit` bytes, which are counted by `meter`. A body of one chunk is
@@ -158,12 +166,12 @@ where
     if announced > limit as u64 {
         return Err(CollectError::TooLarge { size: announced });
     }
-    meter.announce(announced).await;
+    meter.announce(announced).await?;
     let Some(mut first) = next_data(body.as_mut()).await? else {
         return complete(0, announced).map(|()| Bytes::new());
     };
     check(first.remaining(), limit)?;
-    meter.reach(first.remaining() as u64).await;
+    meter.reach(first.remaining() as u64).await?;
     if body.is_end_stream() {
         complete(first.remaining(), announced)?;
         return Ok(first.copy_to_bytes(first.remaining()));
@@ -176,7 +184,7 @@ where
     while let Some(chunk) = next_data(body.as_mut()).await? {
         let reached = whole.len().saturating_add(chunk.remaining());
         check(reached, limit)?;
-        meter.reach(reached as u64).await;
+        meter.reach(reached as u64).await?;
         append(&mut whole, chunk);
     }
     complete(whole.len(), announced)?;

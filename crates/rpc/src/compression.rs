@@ -22,6 +22,8 @@ pub(crate) enum Encoding {
 pub(crate) enum DecompressError {
     TooLarge,
     Corrupt(std::io::Error),
+    /// There is no memory for the message.
+    Memory(Box<crate::Error>),
 }
 
 /// When messages are compressed with gzip on the way out.
@@ -178,7 +180,8 @@ mod gzip {
             }
             // While it is decompressed, a message is in memory in both forms.
             let reached = body.len() + message.len() + read;
-            meter.reach(reached as u64).await;
+            let reserved = meter.reach(reached as u64).await;
+            reserved.map_err(|error| DecompressError::Memory(Box::new(error)))?;
             message.extend(&chunk[..read]);
         }
     }

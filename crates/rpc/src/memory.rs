@@ -4,17 +4,19 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::Error;
+
 /// Messages of at most this many bytes are not counted.
 const UNCOUNTED: u64 = 64 * 1024;
 
 /// What is reserved at once while the length of a message is unknown.
-const STEP: u64 = 16 * 1024 * 1024;
+const STEP: u64 = 256 * 1024;
 
 /// Limits the memory that the responses of several calls take together.
 ///
 /// [`Request::memory`](crate::Request::memory) attaches a budget to one call. The client reserves
 /// what a response takes once it is decompressed, before that memory is allocated: the whole length if the
-/// response announces one, and 16 MiB at a time while it does not. What a step reserved in excess
+/// response announces one, and 256 KiB at a time while it does not. What a step reserved in excess
 /// is released when the length is known, and everything is released if the call fails. Responses of at
 /// most 64 KiB are not counted.
 ///
@@ -27,8 +29,9 @@ const STEP: u64 = 16 * 1024 * 1024;
 /// struct Counter(AtomicU64);
 ///
 /// impl ReserveMemory for Counter {
-///     async fn reserve(&self, bytes: u64) {
+///     async fn reserve(&self, bytes: u64) -> Result<(), keyway_rpc::Error> {
 ///         self.0.fetch_add(bytes, Ordering::Relaxed);
+///         Ok(())
 ///     }
 ///
 ///     fn release(&self, bytes: u64) {
@@ -44,10 +47,14 @@ pub trait ReserveMemory: Send + Sync + 'static {
     /// that makes a call wait although it holds a reservation must be prepared for two calls that
     /// wait for each other.
     ///
+    /// # Errors
+    ///
+    /// An error is that of the call.
+    ///
     /// # Cancel safety
     ///
     /// A dropped future must not have reserved anything.
-    fn reserve(&self, bytes: u64) -> impl Future<Output = ()> + Send;
+    fn reserve(&self, bytes: u64) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Returns `bytes` bytes of what was reserved.
     fn release(&self, bytes: u64);
@@ -56,14 +63,16 @@ pub trait ReserveMemory: Send + Sync + 'static {
 /// A [`ReserveMemory`] of any type.
 pub(crate) type SharedBudget = Arc<dyn ErasedBudget>;
 
+type Reserving<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
+
 pub(crate) trait ErasedBudget: Send + Sync {
-    fn reserve(&self, bytes: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    fn reserve(&self, bytes: u64) -> Reserving<'_>;
 
     fn release(&self, bytes: u64);
 }
 
 impl<T: ReserveMemory> ErasedBudget for T {
-    fn reserve(&self, bytes: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    fn reserve(&self, bytes: u64) -> Reserving<'_> {
         Box::pin(ReserveMemory::reserve(self, bytes))
     }
 
@@ -89,16 +98,18 @@ impl<'a> Meter<'a> {
     }
 
     /// Reserves a message whose length is known.
-    pub(crate) async fn announce(&mut self, bytes: u64) {
-        if bytes > UNCOUNTED {
-            self.reserve(bytes).await;
+    pub(crate) async fn announce(&mut self, bytes: u64) -> Result<(), Error> {
+        match bytes > UNCOUNTED {
+            true => self.reserve(bytes).await,
+            false => Ok(()),
         }
     }
 
     /// Reserves what is needed to hold `bytes` bytes, of which more may come.
-    pub(crate) async fn reach(&mut self, bytes: u64) {
-        if bytes > self.reserved.max(UNCOUNTED) {
-            self.reserve(STEP.max(bytes - self.reserved)).await;
+    pub(crate) async fn reach(&mut self, bytes: u64) -> Result<(), Error> {
+        match bytes > self.reserved.max(UNCOUNTED) {
+            true => self.reserve(STEP.max(bytes - self.reserved)).await,
+            false => Ok(()),
         }
     }
 
@@ -107,11 +118,12 @@ impl<'a> Meter<'a> {
         self.reserved = self.reserved.saturating_sub(bytes);
     }
 
-    async fn reserve(&mut self, bytes: u64) {
+    async fn reserve(&mut self, bytes: u64) -> Result<(), Error> {
         if let Some(budget) = self.budget {
-            budget.reserve(bytes).await;
+            budget.reserve(bytes).await?;
             self.reserved += bytes;
         }
+        Ok(())
     }
 }
 
@@ -137,8 +149,9 @@ mod tests {
     struct Counter(AtomicU64);
 
     impl ReserveMemory for Counter {
-        async fn reserve(&self, bytes: u64) {
+        async fn reserve(&self, bytes: u64) -> Result<(), Error> {
             self.0.fetch_add(bytes, Ordering::Relaxed);
+            Ok(())
         }
 
         fn release(&self, bytes: u64) {
@@ -157,21 +170,23 @@ mod tests {
         let (counter, budget) = counter();
         let reserved = || counter.0.load(Ordering::Relaxed);
         let mut meter = Meter::new(Some(&budget));
-        meter.reach(UNCOUNTED).await;
+        meter.reach(UNCOUNTED).await.expect("uncounted");
         assert_eq!(reserved(), 0);
-        meter.reach(UNCOUNTED + 1).await;
+        meter.reach(UNCOUNTED + 1).await.expect("reserved");
         assert_eq!(reserved(), STEP);
-        meter.reach(17 * MIB).await;
-        assert_eq!(reserved(), 2 * STEP);
-        meter.settle(18 * MIB);
-        assert_eq!(reserved(), 18 * MIB);
+        meter.reach(17 * MIB).await.expect("reserved");
+        assert_eq!(reserved(), 17 * MIB);
+        meter.reach(17 * MIB + 1).await.expect("reserved");
+        assert_eq!(reserved(), 17 * MIB + STEP);
+        meter.settle(17 * MIB + 1);
+        assert_eq!(reserved(), 17 * MIB + 1);
     }
 
     #[tokio::test]
     async fn a_failed_message_releases_everything() {
         let (counter, budget) = counter();
         let mut meter = Meter::new(Some(&budget));
-        meter.announce(3 * MIB).await;
+        meter.announce(3 * MIB).await.expect("reserved");
         assert_eq!(counter.0.load(Ordering::Relaxed), 3 * MIB);
         drop(meter);
         assert_eq!(counter.0.load(Ordering::Relaxed), 0);

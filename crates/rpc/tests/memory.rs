@@ -45,12 +45,13 @@ impl Budget {
 }
 
 impl ReserveMemory for Budget {
-    async fn reserve(&self, bytes: u64) {
+    async fn reserve(&self, bytes: u64) -> Result<(), Error> {
         if self.reserved() == 0 {
             let permit = self.admission.acquire().await.expect("it is never closed");
             permit.forget();
         }
         self.reserved.fetch_add(bytes, Ordering::SeqCst);
+        Ok(())
     }
 
     fn release(&self, bytes: u64) {
@@ -115,6 +116,39 @@ async fn a_compressed_response_counts_what_it_becomes() {
     let response = response.expect("it is within the limit");
     assert_eq!(budget.reserved(), message.len() as u64);
     drop(response);
+}
+
+/// A budget that has no memory.
+struct Refusal;
+
+impl ReserveMemory for Refusal {
+    async fn reserve(&self, bytes: u64) -> Result<(), Error> {
+        Err(Error::resource_exhausted(format!("{bytes} bytes")))
+    }
+
+    fn release(&self, bytes: u64) {
+        assert_eq!(bytes, 0, "nothing was reserved");
+    }
+}
+
+#[tokio::test]
+async fn the_error_of_a_budget_is_that_of_the_call() {
+    let message = text(8 * MIB).encode_to_vec();
+    let as_is = message.clone();
+    let identity = transport(move || {
+        http::Response::builder()
+            .header("content-type", "application/proto")
+            .body(Body::from(as_is.clone()))
+            .expect("a response")
+    });
+    let request = || Request::new(Text::default()).memory(Refusal);
+    let refused = Client::new(identity).unary::<_, Text>(&ECHO, request());
+    let refused = refused.await.expect_err("there is no memory");
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(refused.message(), format!("{} bytes", message.len()));
+    let refused = Client::new(gzip(&message)).unary::<_, Text>(&ECHO, request());
+    let refused = refused.await.expect_err("there is no memory");
+    assert_eq!(refused.code(), Code::ResourceExhausted);
 }
 
 #[tokio::test]

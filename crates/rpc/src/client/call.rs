@@ -114,6 +114,7 @@ async fn exchange<S: Transport>(
             .await
             .map_err(|error| match error {
                 DecompressError::TooLarge => too_large(limit),
+                DecompressError::Memory(error) => *error,
                 DecompressError::Corrupt(cause) => {
                     Error::internal(format!("decompress response: {cause}")).with_source(cause)
                 }
@@ -121,6 +122,7 @@ async fn exchange<S: Transport>(
         Err(CollectError::TooLarge { .. }) => Err(too_large(limit)),
         Err(CollectError::Body(cause)) => Err(failed(cause)),
         Err(CollectError::CutShort) => Err(cut_short(spec)),
+        Err(CollectError::Memory(error)) => Err(*error),
     };
     let response = received.finish(message)?;
     meter.settle(response.message().len() as u64);

@@ -158,6 +158,7 @@ where
         .await
         .map_err(|error| match error {
             DecompressError::TooLarge => too_large(None, limit),
+            DecompressError::Memory(error) => *error,
             DecompressError::Corrupt(cause) => {
                 Error::invalid_argument(format!("decompress message: {cause}")).with_source(cause)
             }
@@ -173,6 +174,7 @@ fn unread(error: CollectError, limit: usize) -> Error {
         }
         CollectError::Body(cause) => incomplete().with_source(cause),
         CollectError::CutShort => incomplete(),
+        CollectError::Memory(error) => *error,
     }
 }
 

@@ -38,6 +38,9 @@ pub(crate) struct Services {
     pub(crate) stop: tokio::sync::mpsc::Sender<()>,
 }
 
+/// How often a response is in memory: decoded, and as it travels.
+const ANSWER_COPIES: u64 = 2;
+
 /// The memory for large responses; it follows the settings.
 #[derive(Default)]
 pub(crate) struct Budgets(std::sync::Mutex<Option<(u64, Arc<MemoryBudget>)>>);
@@ -54,7 +57,7 @@ impl Budgets {
         match &*current {
             Some((size, budget)) if *size == bytes => Arc::clone(budget),
             _ => {
-                let budget = Arc::new(MemoryBudget::new(bytes));
+                let budget = Arc::new(MemoryBudget::with_copies(bytes, ANSWER_COPIES));
                 *current = Some((bytes, Arc::clone(&budget)));
                 budget
             }

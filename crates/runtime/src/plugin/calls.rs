@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use keyway_http::{Exchange, ExchangeError};
 use keyway_mux::{Connector, Session};
 use keyway_proto::accesscontrol::v1 as access;
@@ -12,19 +12,23 @@ use keyway_proto::keyway::v1::{self as keyway, FailureKind};
 use keyway_proto::limits::MAX_RESPONSE_LEN;
 use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
+use keyway_proto::resolver::v1::get_secrets_response::Envelope;
+use keyway_proto::response::{Decoded, InvalidResponse, Items, Undecoded};
 use keyway_proto::{INCOMPLETE_HEADER, MAY_ASK_USER_HEADER, REQUEST_ID_HEADER};
 use keyway_rpc::client::{self, Client, ReserveMemory};
-use keyway_rpc::{BinaryMetadata as _, Code, Error, Request, Response};
+use keyway_rpc::{BinaryMetadata as _, Code, Error, MethodSpec, Request, Response};
 use keyway_secrets::Pattern;
-use prost::Message as _;
+use prost::{Message, Name};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::flight::{Flights, Key, SharedResponse, Sharing, values_len};
+use super::flight::{Arrived, Flights, Key, SharedResponse, Sharing};
 use super::registration::{Generation, Registration};
 use crate::config::PluginSettings;
 use crate::model::{PluginName, RequestId};
-use keyway_local::{MemoryBudget, Reservation, escape_untrusted, format_duration, shortened};
+use keyway_local::{
+    MemoryBudget, MemoryError, Reservation, escape_untrusted, format_duration, shortened,
+};
 
 /// How much earlier than the daemon's a plugin's deadline may pass: it counts in whole milliseconds.
 const DEADLINE_SLACK: Duration = Duration::from_millis(5);
@@ -47,8 +51,7 @@ pub(crate) struct Handle {
     quota: Mutex<Option<(Instant, keyway::Failure)>>,
     /// Notified when a call found that the plugin cannot do what it registered for.
     unsupported: Notify,
-    resolver: resolver::ResolverServiceClient<Transport>,
-    catalog: keyway::CatalogServiceClient<Transport>,
+    client: Client<Transport>,
     access: access::AccessControlServiceClient<Transport>,
     plugin: plugins::PluginServiceClient<Transport>,
     legacy_plugin: resolver::PluginServiceClient<Transport>,
@@ -67,9 +70,19 @@ pub(crate) struct CallContext {
 /// The response of a provider.
 #[derive(Debug, Clone)]
 pub(crate) struct Secrets {
-    pub(crate) message: resolver::GetSecretsResponse,
+    pub(crate) envelopes: Vec<Envelope>,
+    /// The number of envelopes that exceed their limits, which `envelopes` does not hold.
+    pub(crate) n_too_large: usize,
+    /// About how many bytes the envelopes take in memory.
+    pub(crate) memory_len: u64,
     /// Why the response lacks some of what it should hold, if the provider says so.
     pub(crate) incomplete: Option<keyway::Failure>,
+}
+
+/// A decoded response, and about how many bytes it takes in memory.
+struct Counted<T> {
+    decoded: Decoded<T>,
+    memory_len: u64,
 }
 
 /// Why a call to a plugin has no response.
@@ -79,9 +92,20 @@ pub(crate) enum CallError {
     /// As many calls are in flight as the plugin allows.
     #[error("no free call slot for {}", format_duration(*.0))]
     Busy(Duration),
-    /// There was no memory for the response.
+    /// There was no memory for the response in time.
     #[error("no memory for the response within {}: other large responses fill `answer_memory`", format_duration(*.0))]
     MemoryExhausted(Duration),
+    /// There was no memory for the response, and waiting could not help.
+    #[error("no memory for the response: other large responses fill `answer_memory`")]
+    MemoryContended,
+    /// The responses to one query need more than all of the memory for responses.
+    #[error(
+        "the response and the others of the query need {needed} bytes of memory, and `answer_memory` has {size} bytes"
+    )]
+    TooLarge { needed: u64, size: u64 },
+    /// The response is not valid as a whole.
+    #[error(transparent)]
+    Invalid(#[from] InvalidResponse),
     /// No response arrived in time.
     #[error("no response within {}", format_duration(*.0))]
     TimedOut(Duration),
@@ -110,10 +134,13 @@ impl CallError {
     /// Why the call failed; `None` if the plugin said that no secret matches. `is_single`: whether the query was for one id.
     pub(crate) fn failure(&self, is_single: bool) -> Option<keyway::Failure> {
         let kind = match self {
-            Self::Busy(_) | Self::MemoryExhausted(_) => FailureKind::Busy,
+            Self::Busy(_)
+            | Self::MemoryExhausted(_)
+            | Self::MemoryContended
+            | Self::TooLarge { .. } => FailureKind::Busy,
             Self::TimedOut(_) => FailureKind::TimedOut,
             Self::TooOld => FailureKind::Fatal,
-            Self::Broken { .. } => FailureKind::Internal,
+            Self::Broken { .. } | Self::Invalid(_) => FailureKind::Internal,
             Self::Quota(failure) => return Some(failure.clone()),
             Self::Rpc(error) => return keyway::Failure::of_error(error, is_single),
         };
@@ -123,7 +150,9 @@ impl CallError {
     /// The Connect code for the log.
     pub(crate) fn code(&self) -> Code {
         match self {
-            Self::Busy(_) | Self::MemoryExhausted(_) => Code::Unavailable,
+            Self::Busy(_) | Self::MemoryExhausted(_) | Self::MemoryContended => Code::Unavailable,
+            Self::TooLarge { .. } => Code::ResourceExhausted,
+            Self::Invalid(_) => Code::Internal,
             Self::TimedOut(_) => Code::DeadlineExceeded,
             Self::TooOld => Code::Unimplemented,
             Self::Quota(_) => Code::ResourceExhausted,
@@ -143,12 +172,22 @@ impl CallError {
     }
 }
 
+impl From<MemoryError> for CallError {
+    fn from(error: MemoryError) -> Self {
+        match error {
+            MemoryError::TooLarge { needed, size } => Self::TooLarge { needed, size },
+            _ => Self::MemoryContended,
+        }
+    }
+}
+
 /// Counts the response of a call as part of the memory that the query has reserved.
 struct ResponseMemory(Reservation);
 
 impl ReserveMemory for ResponseMemory {
-    async fn reserve(&self, bytes: u64) {
-        self.0.reserve(bytes).await;
+    async fn reserve(&self, bytes: u64) -> Result<(), Error> {
+        let reserved = self.0.reserve(bytes).await;
+        reserved.map_err(|error| Error::resource_exhausted(error.to_string()).with_source(error))
     }
 
     fn release(&self, bytes: u64) {
@@ -176,11 +215,10 @@ impl Handle {
             concurrency: Mutex::new(concurrency),
             quota: Mutex::default(),
             unsupported: Notify::new(),
-            resolver: client.clone().into(),
-            catalog: client.clone().into(),
             access: client.clone().into(),
             plugin: client.clone().into(),
-            legacy_plugin: client.into(),
+            legacy_plugin: client.clone().into(),
+            client,
         })
     }
 
@@ -235,16 +273,12 @@ impl Handle {
         let message = resolver::GetSecretsRequest {
             pattern: Some(pattern.into()),
         };
+        let spec = &resolver::resolver_service_methods::GET_SECRETS;
         let result = self
-            .counted(message, context, reservation, |request| {
-                self.resolver.get_secrets(request)
-            })
+            .counted::<_, resolver::GetSecretsResponse>(spec, message, context, reservation)
             .await;
         match result {
-            Ok(response) => Ok(Secrets {
-                incomplete: incomplete(&response),
-                message: response.into_message(),
-            }),
+            Ok(response) => Ok(secrets(response)),
             Err(error)
                 if self.registration.generation == Generation::Engine
                     && error.is_unimplemented() =>
@@ -282,21 +316,26 @@ impl Handle {
             // The callers that wait for the response may change, so the call has a reservation of its own.
             let reservation = budget.reservation();
             async move {
-                Arc::new(
-                    handle
-                        .get_secrets(pattern.as_str(), &context, &reservation)
-                        .await,
-                )
+                let response = handle.get_secrets(pattern.as_str(), &context, &reservation);
+                Arrived {
+                    response: Arc::new(response.await),
+                    reservation,
+                }
             }
             .boxed()
         };
         let limit = context.limit;
         let copied = timeout_at(Instant::now() + limit, async {
-            match Arc::try_unwrap(self.flights.get(key, sharing, call).await) {
-                Ok(result) => result,
+            let arrived = self.flights.get(key, sharing, budget, call).await;
+            match Arc::try_unwrap(arrived.response) {
+                Ok(result) => {
+                    reservation.absorb(arrived.reservation);
+                    result
+                }
                 Err(shared) => {
                     let secrets = shared.as_ref().as_ref().map_err(Clone::clone)?;
-                    reservation.reserve(values_len(&secrets.message)).await;
+                    let (copy, original) = (secrets.memory_len, &arrived.reservation);
+                    reservation.reserve_copy(copy, original).await?;
                     Ok(secrets.clone())
                 }
             }
@@ -346,14 +385,14 @@ impl Handle {
         pattern: &str,
         context: &CallContext,
         reservation: &Reservation,
-    ) -> Result<keyway::ListSecretsResponse, CallError> {
+    ) -> Result<Decoded<keyway::Secret>, CallError> {
         let message = keyway::ListSecretsRequest {
             pattern: Some(pattern.into()),
         };
-        let response = self.counted(message, context, reservation, |request| {
-            self.catalog.list_secrets(request)
-        });
-        response.await.map(Response::into_message)
+        let spec = &keyway::catalog_service_methods::LIST_SECRETS;
+        let response =
+            self.counted::<_, keyway::ListSecretsResponse>(spec, message, context, reservation);
+        Ok(response.await?.into_message().decoded)
     }
 
     /// Calls an access-control module about a query.
@@ -391,20 +430,27 @@ impl Handle {
         }
     }
 
-    /// As [`call`](Self::call); the response is counted against `reservation`, and read when memory is available for it.
-    async fn counted<In, Out, F>(
+    /// As [`call`](Self::call); the response is counted against `reservation` as it is in memory, and is read and decoded when
+    /// memory is available for it.
+    async fn counted<In: Message + Name + 'static, M: Items + 'static>(
         &self,
+        spec: &'static MethodSpec,
         message: In,
         context: &CallContext,
         reservation: &Reservation,
-        method: impl FnOnce(Request<In>) -> F,
-    ) -> Result<Response<Out>, CallError>
-    where
-        F: Future<Output = Result<Response<Out>, Error>>,
-    {
-        let method =
-            |request: Request<In>| method(request.memory(ResponseMemory(reservation.clone())));
-        match self.call(message, context, method).await {
+    ) -> Result<Response<Counted<M::Item>>, CallError> {
+        let limit = context.limit;
+        let counted = timeout_at(Instant::now() + limit, async {
+            let method = |request: Request<In>| {
+                let request = request.memory(ResponseMemory(reservation.clone()));
+                self.client.unary::<In, Undecoded<M>>(spec, request)
+            };
+            let response = self.call(message, context, method).await?;
+            let (parts, undecoded) = response.into_parts();
+            let message = decode(undecoded, reservation).await?;
+            Ok(Response::from_parts(parts, message))
+        });
+        match counted.await.unwrap_or(Err(CallError::TimedOut(limit))) {
             Err(CallError::TimedOut(limit)) if reservation.is_exhausted() => {
                 Err(CallError::MemoryExhausted(limit))
             }
@@ -445,12 +491,15 @@ impl Handle {
             {
                 Err(overdue(waited, limit))
             }
-            Err(error) => Err(match error.cause::<ExchangeError>() {
-                Some(cause) => CallError::Broken {
+            Err(error) => Err(if let Some(cause) = error.cause::<MemoryError>() {
+                (*cause).into()
+            } else if let Some(cause) = error.cause::<ExchangeError>() {
+                CallError::Broken {
                     code: error.code(),
                     why: cause.to_string(),
-                },
-                None => CallError::Rpc(error),
+                }
+            } else {
+                CallError::Rpc(error)
             }),
         }
     }
@@ -466,10 +515,42 @@ fn overdue(waited: Duration, limit: Duration) -> CallError {
     }
 }
 
+/// Decodes a response when there is memory for it. What travelled is counted already, unless it is small.
+async fn decode<M: Items>(
+    undecoded: Undecoded<M>,
+    reservation: &Reservation,
+) -> Result<Counted<M::Item>, CallError> {
+    let memory_len = undecoded.measure()?;
+    let counted = match undecoded.wire_len() {
+        small if small <= MemoryBudget::UNCOUNTED => 0,
+        counted => counted,
+    };
+    let uncounted = memory_len.saturating_sub(counted);
+    reservation.reserve(uncounted).await?;
+    Ok(Counted {
+        decoded: undecoded.into_items()?,
+        memory_len,
+    })
+}
+
+fn secrets(response: Response<Counted<Envelope>>) -> Secrets {
+    let incomplete = incomplete(response.headers());
+    let Counted {
+        decoded,
+        memory_len,
+    } = response.into_message();
+    Secrets {
+        envelopes: decoded.items,
+        n_too_large: decoded.n_too_large,
+        memory_len,
+        incomplete,
+    }
+}
+
 /// What the header of an incomplete response says. One that cannot be read says that the provider failed.
-fn incomplete(response: &Response<resolver::GetSecretsResponse>) -> Option<keyway::Failure> {
-    response.headers().get(INCOMPLETE_HEADER)?;
-    let values = response.headers().get_binary(INCOMPLETE_HEADER);
+fn incomplete(headers: &HeaderMap) -> Option<keyway::Failure> {
+    headers.get(INCOMPLETE_HEADER)?;
+    let values = headers.get_binary(INCOMPLETE_HEADER);
     let failure = values
         .ok()
         .and_then(|values| keyway::Failure::decode(values.first()?.clone()).ok())

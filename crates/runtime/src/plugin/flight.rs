@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
-use keyway_proto::resolver::v1::GetSecretsResponse;
+use keyway_local::{Kept, MemoryBudget, Reservation};
 use keyway_secrets::Pattern;
 
 use super::calls::{CallError, Secrets};
@@ -17,7 +17,7 @@ use crate::sys::clock::boot_time;
 /// The most responses that are kept for one plugin. Their values are in the daemon's memory for that long.
 const MAX_RESPONSES: usize = 256;
 
-/// The most bytes that their values have together. A response that is larger by itself is not kept.
+/// The most bytes that they take in memory together. A response that is larger by itself is not kept.
 const MAX_BYTES: u64 = 32 * 1024 * 1024;
 
 /// A response that several callers share.
@@ -25,8 +25,8 @@ pub(crate) type SharedResponse = Arc<Result<Secrets, CallError>>;
 
 /// What has to be known of a response in order to keep it.
 pub(crate) trait Keep: Clone + Send + Sync + 'static {
-    /// The bytes of its values.
-    fn values_len(&self) -> u64;
+    /// The bytes that it takes in memory.
+    fn memory_len(&self) -> u64;
 
     /// Whether and how long it may be used again.
     fn freshness(&self) -> Freshness;
@@ -90,7 +90,14 @@ impl Moment {
 
 type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
 
-type Flight<R> = BoxFuture<'static, R>;
+type Flight<R> = BoxFuture<'static, Arrived<R>>;
+
+/// A response of a call, and the memory that it is counted against until the last of its callers has taken it.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrived<R> {
+    pub(crate) response: R,
+    pub(crate) reservation: Reservation,
+}
 
 /// The calls in flight and the kept responses of one plugin. It is dropped with the plugin's registration, and the values in it
 /// are zeroed then.
@@ -114,7 +121,8 @@ enum Slot<R> {
         call: WeakShared<Flight<R>>,
     },
     Kept {
-        response: R,
+        response: Kept<R>,
+        len: u64,
         since: Moment,
         lifetime: Duration,
     },
@@ -137,7 +145,8 @@ impl<R: Keep> Flights<R> {
         }
     }
 
-    /// The response to an equal call that is kept or in flight if `sharing` allows that, else the response to `call`.
+    /// The response to an equal call that is kept or in flight if `sharing` allows that, else the response to `call`. Kept ones
+    /// are counted against `budget`, and dropped if their memory is needed.
     ///
     /// A shared call continues when this caller leaves and another one waits, so it must not depend on this caller's deadline.
     /// Cancel safe.
@@ -145,14 +154,18 @@ impl<R: Keep> Flights<R> {
         &self,
         key: Key,
         sharing: Sharing,
+        budget: &MemoryBudget,
         call: impl FnOnce() -> Flight<R>,
-    ) -> R {
+    ) -> Arrived<R> {
         if !sharing.share && sharing.keep.is_none() {
             return call().await;
         }
-        let found = self.look_up(key, sharing.keep, call);
+        let found = self.look_up(key, sharing.keep, budget, call);
         match found {
-            Found::Kept(response) => response,
+            Found::Kept(response) => Arrived {
+                response,
+                reservation: budget.reservation(),
+            },
             Found::InFlight(flight) => flight.await,
         }
     }
@@ -166,6 +179,7 @@ impl<R: Keep> Flights<R> {
         &self,
         key: Key,
         keep: Option<Duration>,
+        budget: &MemoryBudget,
         call: impl FnOnce() -> Flight<R>,
     ) -> Found<R> {
         let now = (self.clock)();
@@ -175,7 +189,11 @@ impl<R: Keep> Flights<R> {
         }
         let number = table.next;
         table.next += 1;
-        let flight = self.flight(key.clone(), number, keep, call()).shared();
+        let slot = SlotKey {
+            key: key.clone(),
+            number,
+        };
+        let flight = self.flight(slot, keep, budget.clone(), call()).shared();
         table.slots.remove(&key);
         table.make_space(0, &now);
         // With as many calls in flight as there are slots, this one is not shared.
@@ -186,16 +204,28 @@ impl<R: Keep> Flights<R> {
     }
 
     /// The call, which replaces its own slot by the response when it ends.
-    fn flight(&self, key: Key, number: u64, keep: Option<Duration>, call: Flight<R>) -> Flight<R> {
+    fn flight(
+        &self,
+        slot: SlotKey,
+        keep: Option<Duration>,
+        budget: MemoryBudget,
+        call: Flight<R>,
+    ) -> Flight<R> {
         let (table, clock) = (Arc::clone(&self.table), Arc::clone(&self.clock));
         async move {
-            let response = call.await;
+            let arrived = call.await;
             let now = clock();
-            lock(&table).finish(key, number, &response, keep, now);
-            response
+            lock(&table).finish(slot, &arrived.response, keep, &budget, now);
+            arrived
         }
         .boxed()
     }
+}
+
+/// The slot of one call: a number is never used again, a key is.
+struct SlotKey {
+    key: Key,
+    number: u64,
 }
 
 enum Found<R> {
@@ -211,14 +241,23 @@ impl<R: Keep> Table<R> {
                 response,
                 since,
                 lifetime,
+                ..
             } => {
                 let age = now.since(since);
-                (age < *lifetime && age < keep?).then(|| Found::Kept(response.clone()))
+                let is_fresh = age < *lifetime && age < keep?;
+                response.get().filter(|_| is_fresh).map(Found::Kept)
             }
         }
     }
 
-    fn finish(&mut self, key: Key, number: u64, response: &R, keep: Option<Duration>, now: Moment) {
+    fn finish(
+        &mut self,
+        SlotKey { key, number }: SlotKey,
+        response: &R,
+        keep: Option<Duration>,
+        budget: &MemoryBudget,
+        now: Moment,
+    ) {
         let is_own = matches!(self.slots.get(&key), Some(Slot::InFlight { number: own, .. }) if *own == number);
         if !is_own {
             return;
@@ -228,15 +267,17 @@ impl<R: Keep> Table<R> {
         else {
             return;
         };
-        let values_len = response.values_len();
-        if values_len > MAX_BYTES {
+        let len = response.memory_len();
+        if len > MAX_BYTES {
             return;
         }
-        self.make_space(values_len, &now);
-        if self.has_free_slot() {
-            let response = response.clone();
+        self.make_space(len, &now);
+        if self.has_free_slot()
+            && let Some(response) = budget.keep(response.clone(), len)
+        {
             let kept = Slot::Kept {
                 response,
+                len,
                 since: now,
                 lifetime,
             };
@@ -273,7 +314,7 @@ impl<R: Keep> Table<R> {
     fn kept_len(&self) -> u64 {
         let lengths = self.slots.values().map(|slot| match slot {
             Slot::InFlight { .. } => 0,
-            Slot::Kept { response, .. } => response.values_len(),
+            Slot::Kept { len, .. } => *len,
         });
         lengths.sum()
     }
@@ -294,35 +335,28 @@ fn lifetime(freshness: Freshness, keep: Duration, now: SystemTime) -> Option<Dur
 }
 
 impl Keep for SharedResponse {
-    fn values_len(&self) -> u64 {
-        self.as_ref()
-            .as_ref()
-            .map_or(0, |secrets| values_len(&secrets.message))
+    fn memory_len(&self) -> u64 {
+        let secrets = self.as_ref().as_ref();
+        secrets.map_or(0, |secrets| secrets.memory_len)
     }
 
     fn freshness(&self) -> Freshness {
-        let response = match self.as_ref() {
+        let secrets = match self.as_ref() {
             // What is missing may be there the next time.
             Ok(Secrets {
                 incomplete: Some(_),
                 ..
             }) => return Freshness::Never,
-            Ok(secrets) => &secrets.message,
+            Ok(secrets) => secrets,
             // That no secret matches is a result as well.
             Err(error) if error.is_not_found() => return Freshness::Unlimited,
             Err(_) => return Freshness::Never,
         };
-        let expiries = response.envelopes.iter().filter_map(expires_at);
+        let expiries = secrets.envelopes.iter().filter_map(expires_at);
         expiries
             .min()
             .map_or(Freshness::Unlimited, Freshness::Until)
     }
-}
-
-/// The bytes of all values of a response.
-pub(crate) fn values_len(response: &GetSecretsResponse) -> u64 {
-    let values = response.envelopes.iter();
-    values.map(|envelope| envelope.value().len() as u64).sum()
 }
 
 impl<R> fmt::Debug for Flights<R> {

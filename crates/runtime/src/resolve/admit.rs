@@ -1,6 +1,7 @@
 //! Admission of a provider's response: realm, query and expiry are enforced here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::time::{Duration, SystemTime};
 
 use keyway_proto::keyway::v1::FailureKind;
@@ -58,40 +59,35 @@ enum Checked {
 
 /// Admits the values that are in the realm of `view` and match `query`, stamped with the provider's name and the time.
 ///
-/// A provider that returns an invalid id or one outside its realm has failed for every id that it did not validly return; one that
+/// A provider that returns an invalid id, one outside its realm, or a secret beyond the limits has failed for every id that it did not validly return; one that
 /// returns an expired value has failed for that id.
 pub(super) fn admit(view: &View, query: &Pattern, secrets: Secrets, now: SystemTime) -> Admitted {
-    let mut message = secrets.message;
     let mut admitted = Admitted::nothing();
-    let (mut n_violations, mut n_repeated, mut expired) = (0_usize, 0_usize, BTreeMap::new());
-    for envelope in std::mem::take(&mut message.envelopes) {
+    let mut expired = BTreeMap::new();
+    let mut faults = Faults {
+        n_too_large: secrets.n_too_large,
+        ..Faults::default()
+    };
+    for envelope in secrets.envelopes {
         match check(view, query, envelope, now) {
             Checked::Value(id, envelope) => match admitted.values.entry(id) {
-                std::collections::btree_map::Entry::Vacant(free) => drop(free.insert(*envelope)),
+                Entry::Vacant(free) => drop(free.insert(stamp(view, *envelope, now, &mut faults))),
                 // An id names one secret; the first counts.
-                std::collections::btree_map::Entry::Occupied(_) => n_repeated += 1,
+                Entry::Occupied(_) => faults.n_repeated += 1,
             },
             Checked::Expired(id, at) => drop(expired.insert(id, at)),
             Checked::Unrequested => {}
-            Checked::Violation => n_violations += 1,
+            Checked::Violation => faults.n_violations += 1,
         }
     }
-    if n_repeated > 0 {
-        tracing::warn!(plugin = %view.name, n_repeated, "response held ids more than once; the first of each counts");
-    }
-    if n_violations > 0 {
-        // An invalid id may be anything, so it is not repeated.
-        tracing::warn!(plugin = %view.name, n_violations, "realm violation: response held ids that are invalid or outside the realm");
-    }
+    faults.log(view);
     expired.retain(|id, _| !admitted.values.contains_key(id));
     let failure = secrets
         .incomplete
         .map(|detail| Failure::of_detail(view, &detail, "the response is incomplete".to_owned()));
-    let violation = (n_violations > 0).then(|| {
-        let message =
-            format!("the response held {n_violations} ids that are invalid or outside the realm");
-        Failure::new(view, FailureKind::Internal, message)
-    });
+    let violation = faults
+        .violation()
+        .map(|message| Failure::new(view, FailureKind::Internal, message));
     if let Some(failure) = violation.or(failure) {
         admitted.gap = Gap::Others;
         admitted.failure = Some(failure);
@@ -100,6 +96,57 @@ pub(super) fn admit(view: &View, query: &Pattern, secrets: Secrets, now: SystemT
         admitted.gap = Gap::Ids(expired.into_keys().collect::<BTreeSet<_>>());
     }
     admitted
+}
+
+/// What was wrong with one response, counted, so that it is logged in one line.
+#[derive(Default)]
+struct Faults {
+    /// Ids that are invalid or outside the realm.
+    n_violations: usize,
+    /// Secrets whose value or metadata exceeds the limits.
+    n_too_large: usize,
+    n_repeated: usize,
+    n_times: usize,
+}
+
+impl Faults {
+    /// What makes the response incomplete.
+    fn violation(&self) -> Option<String> {
+        let held = match (self.n_violations, self.n_too_large) {
+            (0, 0) => return None,
+            (0, n) => format!("{n} secrets that exceed the limits"),
+            (n, _) => format!("{n} ids that are invalid or outside the realm"),
+        };
+        Some(format!("the response held {held}"))
+    }
+
+    fn log(&self, view: &View) {
+        let Self {
+            n_violations,
+            n_too_large,
+            n_repeated,
+            n_times,
+        } = self;
+        // An invalid id may be anything, so it is not repeated.
+        let text = match (n_violations, n_too_large, n_repeated, n_times) {
+            (0, 0, 0, 0) => return,
+            (0, 0, 0, _) => "response held impossible times; they became the nearest ones",
+            (0, 0, _, _) => "response held ids more than once; the first of each counts",
+            (0, ..) => "response held secrets that exceed the limits",
+            _ => "realm violation: response held ids that are invalid or outside the realm",
+        };
+        tracing::warn!(plugin = %view.name, n_violations, n_too_large, n_repeated, n_times, "{text}");
+    }
+
+    /// The time as every peer can read it, so that one provider's mistake does not cost the caller the other envelopes.
+    fn normalized(&mut self, time: Option<Timestamp>) -> Timestamp {
+        // Go peers read an absent time as 1970 and so as expired; "none" has to be said.
+        let time = time.unwrap_or_else(|| timestamp::to_wire(None));
+        timestamp::repaired(&time).map_or(time, |near| {
+            self.n_times += 1;
+            near
+        })
+    }
 }
 
 fn check(view: &View, query: &Pattern, envelope: Envelope, now: SystemTime) -> Checked {
@@ -117,7 +164,7 @@ fn check(view: &View, query: &Pattern, envelope: Envelope, now: SystemTime) -> C
     }
     match expires_at(&envelope) {
         Some(at) if at + EXPIRY_GRACE < now => Checked::Expired(id, at),
-        _ => Checked::Value(id, Box::new(stamp(view, envelope, now))),
+        _ => Checked::Value(id, Box::new(envelope)),
     }
 }
 
@@ -127,26 +174,16 @@ fn expired_failure(view: &View, id: &Id, at: SystemTime) -> Failure {
     Failure::new(view, FailureKind::Unavailable, message)
 }
 
-fn stamp(view: &View, mut envelope: Envelope, now: SystemTime) -> Envelope {
+fn stamp(view: &View, mut envelope: Envelope, now: SystemTime, faults: &mut Faults) -> Envelope {
     envelope.provider = Some(view.name.to_string());
     let resolved_at = envelope
         .resolved_at
         .take()
         .and_then(|time| timestamp::from_wire(Some(time)).ok().flatten());
     envelope.resolved_at = Some(timestamp::to_wire(Some(resolved_at.unwrap_or(now))));
-    envelope.created_at = Some(normalized(view, "created_at", envelope.created_at.take()));
-    envelope.expires_at = Some(normalized(view, "expires_at", envelope.expires_at.take()));
+    envelope.created_at = Some(faults.normalized(envelope.created_at.take()));
+    envelope.expires_at = Some(faults.normalized(envelope.expires_at.take()));
     envelope
-}
-
-/// The time as every peer can read it, so that one provider's mistake does not cost the caller the other envelopes.
-fn normalized(view: &View, field: &str, time: Option<Timestamp>) -> Timestamp {
-    // Go peers read an absent time as 1970 and so as expired; "none" has to be said.
-    let time = time.unwrap_or_else(|| timestamp::to_wire(None));
-    timestamp::repaired(&time).map_or(time, |near| {
-        tracing::warn!(plugin = %view.name, field, "response held an impossible time; it became the nearest one");
-        near
-    })
 }
 
 #[cfg(test)]

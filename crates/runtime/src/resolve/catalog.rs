@@ -37,18 +37,22 @@ pub(crate) async fn list_secrets(
     let (mut response, mut failures) = (ListSecretsResponse::default(), Vec::new());
     for (candidate, outcome) in candidates.iter().zip(outcomes) {
         let view = &candidate.view;
-        match outcome {
-            Ok(secrets) => response.secrets.extend(secrets),
-            Err(None) => response
-                .unlisted
-                .push(unlisted(view, Reason::CannotList, String::new())),
-            Err(Some(failure)) => {
-                let message = failure.sentence();
-                response
-                    .unlisted
-                    .push(unlisted(view, Reason::Failed, message));
-                failures.push(failure);
+        let failure = match outcome {
+            Ok((secrets, failure)) => {
+                response.secrets.extend(secrets);
+                failure
             }
+            Err(None) => {
+                let cannot_list = unlisted(view, Reason::CannotList, String::new());
+                response.unlisted.push(cannot_list);
+                None
+            }
+            Err(failure) => failure,
+        };
+        if let Some(failure) = failure {
+            let failed = unlisted(view, Reason::Failed, failure.sentence());
+            response.unlisted.push(failed);
+            failures.push(failure);
         }
     }
     response.secrets.sort_by(|a, b| a.provider.cmp(&b.provider));
@@ -58,12 +62,12 @@ pub(crate) async fn list_secrets(
     (response, failures)
 }
 
-/// Returns the list of one provider; the error is `None` if it has no list.
+/// Returns the list of one provider, and why it is incomplete; the error is `None` if the provider has no list.
 async fn one(
     query: &Query,
     candidate: &Candidate,
     permit: &Permit,
-) -> Result<Vec<Secret>, Option<Failure>> {
+) -> Result<(Vec<Secret>, Option<Failure>), Option<Failure>> {
     let view = &candidate.view;
     let handle = match &view.availability {
         Availability::Running(handle) => handle,
@@ -83,11 +87,14 @@ async fn one(
         .list_secrets(candidate.query.as_str(), &context, &query.reservation)
         .await;
     match response {
-        Ok(response) => Ok(admit(query, view, permit, response.secrets)),
+        Ok(decoded) => {
+            let (listed, n_violations) = admit(query, view, permit, decoded.items);
+            Ok((listed, violation(view, n_violations + decoded.n_too_large)))
+        }
         // Plugins that do not know the service respond with 404, which is the same as `unimplemented`.
         Err(error) if error.is_unimplemented() => Err(None),
         Err(error) => match Failure::of_call(view, &error, false) {
-            None => Ok(Vec::new()),
+            None => Ok((Vec::new(), None)),
             Some(failure) => {
                 execution::report(query, view, &context, &error);
                 view.record.failure(failure.kind, &failure.sentence());
@@ -97,8 +104,14 @@ async fn one(
     }
 }
 
-/// The entries of the realm and the query that the caller may see, each id once.
-fn admit(query: &Query, view: &View, permit: &Permit, secrets: Vec<Secret>) -> Vec<Secret> {
+/// The entries of the realm and the query that the caller may see, each id once, and the number of those that are invalid or outside
+/// the realm.
+fn admit(
+    query: &Query,
+    view: &View,
+    permit: &Permit,
+    secrets: Vec<Secret>,
+) -> (Vec<Secret>, usize) {
     let mut seen = HashSet::new();
     let (mut n_violations, mut admitted) = (0_usize, Vec::new());
     for secret in secrets {
@@ -116,10 +129,21 @@ fn admit(query: &Query, view: &View, permit: &Permit, secrets: Vec<Secret>) -> V
             admitted.push(stamp(view, secret));
         }
     }
-    if n_violations > 0 {
-        tracing::warn!(plugin = %view.name, n_violations, "realm violation: list held ids that are invalid or outside the realm");
+    (admitted, n_violations)
+}
+
+/// The failure of a provider whose list held what may not be in it; logged in one line.
+fn violation(view: &View, n_violations: usize) -> Option<Failure> {
+    if n_violations == 0 {
+        return None;
     }
-    admitted
+    tracing::warn!(plugin = %view.name, n_violations, "realm violation: list held ids that are invalid, outside the realm, or exceed the limits");
+    let message = format!(
+        "the list held {n_violations} ids that are invalid, outside the realm, or exceed the limits"
+    );
+    let failure = Failure::new(view, FailureKind::Internal, message);
+    view.record.failure(failure.kind, &failure.sentence());
+    Some(failure)
 }
 
 fn stamp(view: &View, secret: Secret) -> Secret {

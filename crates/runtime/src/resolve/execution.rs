@@ -28,9 +28,10 @@ use crate::registry::Registry;
 ///
 /// - `not_found` if every candidate has responded that it holds no match;
 /// - `unavailable` if that is uncertain because a candidate failed;
-/// - `failed_precondition` if candidates of equal rank disagree.
+/// - `failed_precondition` if candidates of equal rank disagree;
+/// - `resource_exhausted` if the responses need more memory than `answer_memory` has.
 ///
-/// The last two carry `keyway.v1.Failures`.
+/// All but the first carry `keyway.v1.Failures`.
 pub(crate) async fn resolve(
     registry: &Registry,
     settings: &Current,
@@ -58,12 +59,21 @@ pub(crate) async fn resolve(
         }
         let result = resolution::evaluate(&query.pattern, &executed.plan, &mut executed.responses);
         if let Some(result) = result {
-            return result;
+            return match query.too_large.get() {
+                Some(failure) if !is_complete(&result) => {
+                    Err(resolution::too_large(&query.pattern, failure))
+                }
+                _ => result,
+            };
         }
     }
     Err(Error::unavailable(
         "the configuration changed twice while the query was resolved: try again",
     ))
+}
+
+fn is_complete(result: &Result<Resolution, Error>) -> bool {
+    matches!(result, Ok(resolution) if resolution.failures.is_empty())
 }
 
 /// What the candidates returned, by name, each with the query that was sent.
@@ -291,6 +301,10 @@ fn respond(query: &Query, handle: Arc<Handle>, candidate: Candidate) -> BoxFutur
                 None => Admitted::nothing(),
                 Some(failure) => {
                     report(query, view, &context, &error);
+                    if matches!(error, CallError::TooLarge { .. }) {
+                        // The first is enough to say what does not fit.
+                        let _ = query.too_large.set(failure.clone());
+                    }
                     Admitted::failed(failure)
                 }
             },

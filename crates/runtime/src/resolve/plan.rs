@@ -1,6 +1,6 @@
 //! A query, and its candidates: the plugins that could hold what it matches, in rank order.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use keyway_local::{MemoryBudget, Reservation};
@@ -9,6 +9,7 @@ use keyway_rpc::{Error, Request};
 use keyway_secrets::{ParsePatternError, Pattern};
 use tokio::time::Instant;
 
+use super::failure::Failure;
 use super::rank;
 use crate::caller::Caller;
 use crate::model::{Kind, PluginName, RequestId};
@@ -33,6 +34,8 @@ pub(crate) struct Query {
     pub(crate) reservation: Reservation,
     /// The memory for responses that several callers share.
     pub(crate) budget: Arc<MemoryBudget>,
+    /// The first response that does not fit into the memory, however long it waits.
+    pub(super) too_large: Arc<OnceLock<Failure>>,
 }
 
 impl Query {
@@ -52,6 +55,7 @@ impl Query {
             may_ask_user: may_ask_user.is_none_or(|value| value != "0"),
             reservation: budget.reservation(),
             budget,
+            too_large: Arc::default(),
         }
     }
 
@@ -67,6 +71,7 @@ impl Query {
             may_ask_user: true,
             reservation: budget.reservation(),
             budget,
+            too_large: Arc::default(),
         }
     }
 

@@ -311,6 +311,19 @@ fn not_found(query: &str, plan: &Plan) -> Error {
     Error::not_found(message)
 }
 
+/// The error for a query whose responses do not fit into the memory for them.
+pub(crate) fn too_large(query: &Pattern, failure: &Failure) -> Error {
+    let message = format!(
+        "the responses to {} do not fit into the daemon's memory for them: {}. Query fewer ids at once, or raise `answer_memory`",
+        repeated(query.as_str()),
+        failure.sentence()
+    );
+    with_failures(
+        Error::resource_exhausted(message),
+        std::slice::from_ref(failure),
+    )
+}
+
 /// The error for a query of a reserved id, which no provider may hold.
 pub(crate) fn reserved(query: &Pattern) -> Error {
     let query = repeated(query.as_str());

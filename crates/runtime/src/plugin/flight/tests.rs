@@ -28,7 +28,7 @@ struct Reply {
 }
 
 impl Keep for Reply {
-    fn values_len(&self) -> u64 {
+    fn memory_len(&self) -> u64 {
         self.len
     }
 
@@ -40,6 +40,7 @@ impl Keep for Reply {
 /// A plugin whose calls take one second, with a clock that a test sets.
 struct Fixture {
     flights: Flights<Reply>,
+    budget: MemoryBudget,
     clock: Arc<Mutex<Moment>>,
     n_calls: AtomicUsize,
     n_cancelled: Arc<AtomicUsize>,
@@ -72,6 +73,7 @@ impl Fixture {
         let read = Arc::clone(&clock);
         Self {
             flights: Flights::with_clock(Arc::new(move || *read.lock().expect("the clock"))),
+            budget: MemoryBudget::new(256 << 20),
             clock,
             n_calls: AtomicUsize::new(0),
             n_cancelled: Arc::default(),
@@ -107,22 +109,28 @@ impl Fixture {
     }
 
     async fn get_of(&self, query: &str, sharing: Sharing, len: u64, freshness: Freshness) -> usize {
+        let call = || self.call(len, freshness);
         let reply = self
             .flights
-            .get(key(query, true), sharing, || self.call(len, freshness));
-        reply.await.call
+            .get(key(query, true), sharing, &self.budget, call);
+        reply.await.response.call
     }
 
     fn call(&self, len: u64, freshness: Freshness) -> Flight<Reply> {
         let call = self.n_calls.fetch_add(1, Ordering::Relaxed) + 1;
         let mut cancelled = Cancelled(Some(Arc::clone(&self.n_cancelled)));
+        let reservation = self.budget.reservation();
         async move {
             sleep(Duration::from_secs(1)).await;
             cancelled.disarm();
-            Reply {
+            let response = Reply {
                 call,
                 len,
                 freshness,
+            };
+            Arrived {
+                response,
+                reservation,
             }
         }
         .boxed()
@@ -226,13 +234,15 @@ async fn equal_calls_in_flight_are_one_if_sharing_is_allowed() {
 async fn a_call_that_may_prompt_the_user_is_not_shared_with_one_that_may_not() {
     let plugin = Fixture::new();
     let get = |may_ask_user| {
-        plugin.flights.get(key("a", may_ask_user), KEEP, || {
-            plugin.call(0, Freshness::Unlimited)
-        })
+        plugin
+            .flights
+            .get(key("a", may_ask_user), KEEP, &plugin.budget, || {
+                plugin.call(0, Freshness::Unlimited)
+            })
     };
     let (prompting, silent) = tokio::join!(get(true), get(false));
-    assert_ne!(prompting.call, silent.call);
-    assert_eq!(get(true).await.call, prompting.call);
+    assert_ne!(prompting.response.call, silent.response.call);
+    assert_eq!(get(true).await.response.call, prompting.response.call);
 }
 
 #[tokio::test(start_paused = true)]
@@ -271,20 +281,22 @@ async fn a_call_that_began_before_a_clear_is_neither_joined_nor_kept() {
 async fn waiters_of_one_call_do_not_extend_its_age() {
     let plugin = Fixture::new();
     let (release, released) = oneshot::channel::<()>();
-    let slow = plugin.flights.get(key("a", true), KEEP, || {
-        let call = plugin.call(0, Freshness::Unlimited);
-        async move {
-            released.await.expect("released");
-            call.await
-        }
-        .boxed()
-    });
+    let slow = plugin
+        .flights
+        .get(key("a", true), KEEP, &plugin.budget, || {
+            let call = plugin.call(0, Freshness::Unlimited);
+            async move {
+                released.await.expect("released");
+                call.await
+            }
+            .boxed()
+        });
     let late = async {
         release.send(()).expect("a waiter");
         plugin.get("a", KEEP).await
     };
     let (slow, late) = tokio::join!(slow, late);
-    assert_eq!((slow.call, late), (1, 1));
+    assert_eq!((slow.response.call, late), (1, 1));
     plugin.advance(59);
     assert_eq!(plugin.get("a", KEEP).await, 1);
     plugin.advance(1);
@@ -334,14 +346,32 @@ async fn kept_responses_have_a_limit_in_number_that_spares_calls_in_flight() {
     assert_eq!(plugin.get(&uncounted, KEEP).await, MAX_RESPONSES + 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_kept_response_leaves_when_its_memory_is_needed() {
+    let plugin = Fixture::new();
+    let len = 16 << 20;
+    assert_eq!(plugin.get_of("a", KEEP, len, Freshness::Unlimited).await, 1);
+    assert_eq!(plugin.get("a", KEEP).await, 1);
+    assert_eq!(plugin.budget.available(), (256 << 20) - len);
+    let reservation = plugin.budget.reservation();
+    let reserved = reservation.reserve(256 << 20).await;
+    assert_eq!(reserved, Ok(()));
+    assert_eq!(plugin.get_of("a", KEEP, len, Freshness::Unlimited).await, 2);
+    // There is no memory to keep it.
+    assert_eq!(plugin.get("a", KEEP).await, 3);
+    drop(reservation);
+    plugin.flights.clear();
+    assert_eq!(plugin.budget.available(), 256 << 20);
+}
+
 fn response(expires_at: Option<Timestamp>) -> SharedResponse {
     let mut envelope = Envelope::default();
     envelope.value = Some(b"not-a-real-token".to_vec());
     envelope.expires_at = expires_at;
-    let mut response = GetSecretsResponse::default();
-    response.envelopes.push(envelope);
     Arc::new(Ok(Secrets {
-        message: response,
+        envelopes: vec![envelope],
+        n_too_large: 0,
+        memory_len: 16,
         incomplete: None,
     }))
 }
@@ -351,7 +381,7 @@ fn the_freshness_of_a_response_is_that_of_its_first_secret_to_expire() {
     let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
     let wire = |time: SystemTime| Some(timestamp::to_wire(Some(time)));
     assert_eq!(response(wire(at(7))).freshness(), Freshness::Until(at(7)));
-    assert_eq!(response(wire(at(7))).values_len(), 16);
+    assert_eq!(response(wire(at(7))).memory_len(), 16);
     for none in [None, wire(at(0)), Some(timestamp::to_wire(None))] {
         assert_eq!(response(none).freshness(), Freshness::Unlimited);
     }

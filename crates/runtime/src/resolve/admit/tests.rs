@@ -3,7 +3,6 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keyway_proto::keyway::v1 as keyway;
-use keyway_proto::resolver::v1::GetSecretsResponse;
 
 use super::*;
 use crate::plugin::testing::{envelope, failed, name, settings, view};
@@ -21,7 +20,9 @@ fn provider() -> View {
 
 fn secrets(envelopes: Vec<Envelope>) -> Secrets {
     Secrets {
-        message: GetSecretsResponse { envelopes },
+        envelopes,
+        n_too_large: 0,
+        memory_len: 0,
         incomplete: None,
     }
 }
@@ -92,6 +93,22 @@ fn an_incomplete_response_fails_for_the_ids_that_it_lacks() {
     assert_eq!(
         failure.sentence(),
         "vault is locked: the response is incomplete"
+    );
+}
+
+#[test]
+fn a_secret_beyond_the_limits_fails_its_provider_for_the_others() {
+    let cut = Secrets {
+        n_too_large: 2,
+        ..secrets(vec![envelope("db/a/x", "value")])
+    };
+    let admitted = admit_at_now("**", cut);
+    assert_eq!(ids(&admitted), ["db/a/x"]);
+    assert_eq!(admitted.gap, Gap::Others);
+    let failure = admitted.failure.expect("a failure");
+    assert_eq!(
+        failure.sentence(),
+        "vault failed: the response held 2 secrets that exceed the limits"
     );
 }
 

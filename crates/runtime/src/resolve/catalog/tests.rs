@@ -73,6 +73,11 @@ async fn every_provider_lists_its_ids_without_ranking_or_is_named() {
     assert_eq!(
         unlisted,
         [
+            (
+                "a",
+                Reason::Failed,
+                "a failed: the list held 1 ids that are invalid, outside the realm, or exceed the limits"
+            ),
             ("down", Reason::Failed, "down is not running: process ended"),
             ("go", Reason::CannotList, ""),
             ("locked", Reason::Failed, "locked is locked: locked"),
@@ -82,7 +87,7 @@ async fn every_provider_lists_its_ids_without_ranking_or_is_named() {
     );
     let mut failed: Vec<&str> = failures.iter().map(|one| one.provider.as_str()).collect();
     failed.sort_unstable();
-    assert_eq!(failed, ["down", "locked", "slow"]);
+    assert_eq!(failed, ["a", "down", "locked", "slow"]);
     let called = |index: usize| plugins[index].script.calls();
     assert_eq!(called(0)[0].pattern, "db/**");
     assert!(!called(0)[0].may_ask_user, "a list never prompts");

@@ -535,3 +535,71 @@ async fn no_provider_is_called_for_a_reserved_id() {
     );
     assert_eq!(vault.n_calls(), 0);
 }
+
+/// A value of `len` bytes.
+fn large(len: usize) -> &'static str {
+    "x".repeat(len).leak()
+}
+
+#[tokio::test(start_paused = true)]
+async fn responses_that_never_fit_into_the_memory_together_are_resource_exhausted() {
+    let mut daemon = Daemon::new("");
+    let value = large(600 << 10);
+    for (plugin, pattern, id) in [("one", "one/**", "one/x"), ("two", "two/**", "two/x")] {
+        let reply = Reply::Values(vec![(id, value)]);
+        daemon.run(&Script::provider(plugin, pattern, reply)).await;
+    }
+    for id in ["one/x", "two/x"] {
+        assert_eq!(daemon.get(id).await.expect("a value"), value);
+    }
+    let error = daemon.resolve(&query("**")).await.expect_err("an error");
+    assert_eq!(error.code(), Code::ResourceExhausted);
+    assert_eq!(kinds(&error), [FailureKind::Busy]);
+    let text = error.message();
+    assert!(
+        text.starts_with("the responses to ** do not fit into the daemon's memory for them: ")
+            && text.contains(" bytes of memory, and `answer_memory` has 1048576 bytes"),
+        "{text}"
+    );
+    let alone = Reply::Values(vec![("big/x", large(2 << 20))]);
+    daemon.run(&Script::provider("big", "big/**", alone)).await;
+    let error = daemon.get("big/x").await.expect_err("an error");
+    assert_eq!(error.code(), Code::ResourceExhausted);
+    assert!(error.message().contains("big is busy: "), "{error}");
+    // Its response is not needed for other ids.
+    assert_eq!(daemon.get("one/x").await.expect("a value"), value);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_waits_for_the_memory_of_another_query() {
+    let mut daemon = Daemon::new("");
+    let reply = Reply::Values(vec![("db/x", large(600 << 10))]);
+    daemon.run(&Script::provider("db", "db/**", reply)).await;
+    let (first, second) = (query("db/x"), query("db/x"));
+    let second = Query {
+        reservation: first.budget.reservation(),
+        budget: Arc::clone(&first.budget),
+        ..second
+    };
+    daemon.resolve(&first).await.expect("a value");
+    let kinds = daemon.kinds(&second).await;
+    assert_eq!(kinds, [FailureKind::Busy]);
+    let freed = async {
+        tokio::time::sleep(secs(1)).await;
+        drop(first);
+    };
+    let (resolved, ()) = tokio::join!(daemon.resolve(&second), freed);
+    resolved.expect("a value");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_of_many_small_secrets_counts_as_it_is_in_memory() {
+    let mut daemon = Daemon::new("");
+    let ids = (0..1000).map(|n| (format!("db/{n}").leak() as &str, ""));
+    let reply = Reply::Values(ids.collect());
+    daemon.run(&Script::provider("db", "db/**", reply)).await;
+    let query = query("db/*");
+    daemon.resolve(&query).await.expect("values");
+    let reserved = (1 << 20) - query.budget.available();
+    assert!(reserved > 300 << 10, "{reserved} bytes");
+}
