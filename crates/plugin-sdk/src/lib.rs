@@ -68,6 +68,7 @@ mod signals;
 mod start;
 #[cfg(feature = "test-kit")]
 pub mod testing;
+mod watchdog;
 
 pub use keyway_proto::registration::{InvalidDescription, InvalidPattern, InvalidRegistration};
 pub use keyway_rpc::Code;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::admission::Admission;
 use crate::blocking::describe_stuck;
+use crate::watchdog::watched;
 use crate::{AccessControl, ProviderError, Requester};
 
 pub(super) fn routes<A: AccessControl>(module: Arc<A>, admission: Admission) -> Router {
@@ -38,7 +39,8 @@ impl<A: AccessControl> AccessControlService for Service<A> {
         let message = request.into_message();
         let pattern = parse(&message.pattern.unwrap_or_default())?;
         let requester = Requester::from_wire(message.requester);
-        let decision = decide(deadline, self.module.check_access(&pattern, &requester)).await?;
+        let decision = self.module.check_access(&pattern, &requester);
+        let decision = decide(deadline, watched("check_access", &pattern, decision)).await?;
         Ok(Response::new(CheckAccessResponse {
             decision: decision.to_wire(),
         }))
@@ -50,12 +52,14 @@ impl<A: AccessControl> AccessControlService for Service<A> {
     ) -> Result<Response<AuthorizeResponse>, Error> {
         let deadline = self.admission.admit(request.deadline()).await?;
         let message = request.into_message();
-        if message.patterns.is_empty() {
-            return Err(Error::invalid_argument("at least one pattern is required"));
-        }
         let patterns: Result<Vec<_>, _> = message.patterns.iter().map(|text| parse(text)).collect();
+        let patterns = patterns?;
+        let Some(first) = patterns.first() else {
+            return Err(Error::invalid_argument("at least one pattern is required"));
+        };
         let requester = Requester::from_wire(message.requester);
-        let authorization = decide(deadline, self.module.authorize(&patterns?, &requester)).await?;
+        let authorization = self.module.authorize(&patterns, &requester);
+        let authorization = decide(deadline, watched("authorize", first, authorization)).await?;
         Ok(Response::new(AuthorizeResponse {
             decision: authorization.decision.to_wire(),
             expires_at: Some(timestamp::to_wire(authorization.expires_at)),

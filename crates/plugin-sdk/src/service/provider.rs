@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::admission::Admission;
 use crate::blocking::describe_stuck;
 use crate::query::CallOptions;
+use crate::watchdog::watched;
 use crate::{Listed, ProviderError, Query, SecretsProvider};
 
 pub(super) fn routes<P: SecretsProvider>(
@@ -61,7 +62,9 @@ impl<P: SecretsProvider> ResolverService for Service<P> {
     ) -> Result<Response<GetSecretsResponse>, Error> {
         let admitted = self.admit(request, |message| message.pattern).await?;
         let query = &admitted.query;
-        let found = admitted.complete(self.provider.get_secrets(query)).await?;
+        let found = admitted
+            .complete("get_secrets", self.provider.get_secrets(query))
+            .await?;
         let envelopes = self.select(query, found, |envelope| &envelope.id);
         let incomplete = query.take_incomplete();
         if envelopes.is_empty() {
@@ -88,7 +91,9 @@ impl<P: SecretsProvider> CatalogService for Service<P> {
         // A listing never prompts, even if the caller allows it.
         admitted.query = admitted.query.with_may_ask_user(false);
         let query = &admitted.query;
-        let found = admitted.complete(self.provider.list_secrets(query)).await?;
+        let found = admitted
+            .complete("list_secrets", self.provider.list_secrets(query))
+            .await?;
         let listed = self.select(query, found, |listed| &listed.id);
         let incomplete = query.take_incomplete();
         let listing = ListSecretsResponse {
@@ -112,8 +117,10 @@ impl Admitted {
     /// Waits for the provider's result until the deadline of the call.
     async fn complete<T>(
         &self,
+        handler: &'static str,
         result: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, Error> {
+        let result = watched(handler, self.query.pattern(), result);
         match timeout_at(self.deadline, result).await {
             Ok(result) => result.map_err(|error| into_rpc(error, &self.query)),
             Err(_) => Err(Error::deadline_exceeded(format!(

@@ -1,6 +1,7 @@
 //! Plugins as their daemon sees them: over memory with the test kit, and as processes.
 
 mod command;
+mod external;
 mod process;
 mod protocol;
 mod provider;

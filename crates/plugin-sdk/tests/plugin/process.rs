@@ -85,13 +85,13 @@ fn config(name: &str) -> String {
     format!(r#"{{"name":"{name}","timeout":5000000000,"fd":3}}"#)
 }
 
-async fn text(daemon: &TestDaemon, id: &str) -> String {
+pub(crate) async fn text(daemon: &TestDaemon, id: &str) -> String {
     let found = daemon.get(id).await.unwrap();
     String::from_utf8(found[0].value.expose().to_vec()).unwrap()
 }
 
 /// Accepts one plugin on a daemon socket as the acceptor of the reference does, with its unusual status line.
-async fn accept(listener: &UnixListener) -> TestDaemon {
+pub(crate) async fn accept(listener: &UnixListener) -> TestDaemon {
     let (mut stream, _) = timeout(WAIT_LIMIT, listener.accept())
         .await
         .expect("the plugin dials")
