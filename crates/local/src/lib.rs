@@ -20,6 +20,7 @@ struct Readme;
 
 mod address;
 mod backoff;
+mod causes;
 mod connect;
 mod environment;
 pub mod file;
@@ -39,6 +40,7 @@ mod xdg;
 
 pub use address::{Address, MAX_ADDRESS_LENGTH, ParseAddressError};
 pub use backoff::{Pauses, doubled};
+pub use causes::with_causes;
 pub use connect::connect;
 #[cfg(feature = "tokio")]
 pub use connect::connect_within;

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use keyway_http::{Exchange, Limits, serve};
+use keyway_local::with_causes;
 use keyway_mux::{Connector, Listener, Session, SessionError};
 use keyway_proto::plugins::v1::{RegisterPluginResponse, RegisterServiceClient};
 use keyway_proto::registration::InvalidRegistration;
@@ -18,7 +19,6 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admission::{Admission, AdmissionControl};
-use crate::causes::with_causes;
 use crate::registration::RegistrationRequest;
 use crate::service::{self, PluginRouter, Role, ShutdownRequested};
 

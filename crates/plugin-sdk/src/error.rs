@@ -9,11 +9,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use keyway_local::with_causes;
 use keyway_proto::keyway::v1::{Failure, FailureKind};
 use keyway_proto::limits::{MAX_REMEDY_LEN, MAX_RETRY_AFTER};
 
 pub use self::context::ResultExt;
-use crate::causes::with_causes;
 
 /// The error of a provider or an access-control module.
 ///

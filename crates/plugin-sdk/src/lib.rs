@@ -48,7 +48,6 @@ mod access;
 mod admission;
 mod backoff;
 mod blocking;
-mod causes;
 mod command;
 mod connection;
 mod description;

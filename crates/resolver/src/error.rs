@@ -133,7 +133,7 @@ fn unavailable(error: RpcError) -> ResolveError {
         Some(SocketError::Unresponsive { pid }) => {
             return ResolveError::Unresponsive { pid: *pid };
         }
-        Some(broken) => broken.to_string(),
+        Some(broken) => keyway_local::with_causes(broken),
         None => error.message().to_owned(),
     };
     #[cfg(not(feature = "socket"))]

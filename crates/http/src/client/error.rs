@@ -11,13 +11,13 @@ use crate::wire::ReadError;
 #[non_exhaustive]
 pub enum ExchangeError {
     /// The connector made no connection.
-    #[error("no connection: {0}")]
+    #[error("no connection")]
     Connect(#[source] BoxError),
     /// The body of the request failed.
-    #[error("the body of the request failed: {0}")]
+    #[error("the body of the request failed")]
     Body(#[source] BoxError),
     /// The connection failed.
-    #[error("the connection failed: {0}")]
+    #[error("the connection failed")]
     Io(#[from] io::Error),
     /// The peer closed the connection without a response.
     #[error("the peer closed the connection without a response")]

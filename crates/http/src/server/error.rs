@@ -10,7 +10,7 @@ use crate::BoxError;
 #[non_exhaustive]
 pub enum ServeError {
     /// The byte stream failed.
-    #[error("I/O of the connection failed")]
+    #[error("the byte stream failed")]
     Io(#[from] io::Error),
     /// The head of a request violates HTTP/1.1. The response with the status of the fault was sent.
     #[error("malformed request head: {reason}")]

@@ -202,7 +202,7 @@ pub enum SocketError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The connection to the daemon broke, or what came over it was not HTTP/1.1.
-    #[error("the connection to the daemon broke: {0}")]
+    #[error("the connection to the daemon broke")]
     Http(#[source] BoxError),
     /// The daemon is there and responds to nothing: it is stopped, or hangs.
     #[error("the daemon does not answer")]

@@ -496,7 +496,7 @@ impl Handle {
             } else if let Some(cause) = error.cause::<ExchangeError>() {
                 CallError::Broken {
                     code: error.code(),
-                    why: cause.to_string(),
+                    why: keyway_local::with_causes(cause),
                 }
             } else {
                 CallError::Rpc(error)

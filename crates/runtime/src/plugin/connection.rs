@@ -1,6 +1,5 @@
 //! A plugin's connection: one function makes it of any byte stream, and its owner decides about the registration.
 
-use std::error::Error as _;
 use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use http::HeaderMap;
 use keyway_http::{Health, Limits, serve};
-use keyway_local::format_duration;
+use keyway_local::{format_duration, with_causes};
 use keyway_mux::{Listener, OpenError as OpenStreamError, Session};
 use keyway_proto::health::v1::VersionServiceServer;
 use keyway_proto::plugins::v1 as plugins;
@@ -199,18 +198,10 @@ impl PluginConnection {
 fn describe_draining(session: &Session) -> String {
     match session.open().now_or_never() {
         Some(Err(OpenStreamError::Session(error))) => {
-            format!("connection failed: {}", with_cause(&error))
+            format!("connection failed: {}", with_causes(&error))
         }
         Some(Err(OpenStreamError::Closed)) => "connection closed by the plugin".into(),
         _ => "shutdown announced by the plugin".into(),
-    }
-}
-
-/// The text of an error and of its cause.
-fn with_cause(error: &keyway_mux::SessionError) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
     }
 }
 
@@ -219,7 +210,7 @@ fn describe_end(
 ) -> String {
     match ended {
         Ok(Ok(())) => "connection closed by the plugin".into(),
-        Ok(Err(error)) => format!("connection failed: {}", with_cause(&error)),
+        Ok(Err(error)) => format!("connection failed: {}", with_causes(&error)),
         Err(error) => format!("connection failed: {error}"),
     }
 }

@@ -1,9 +1,10 @@
-//! Formatting an error with its causes, for the plugin's own log and messages.
+//! [`with_causes`]: the text of an error with those of its causes.
 
 use std::error::Error;
 
-/// Formats an error and all its causes in one line.
-pub(crate) fn with_causes(error: &dyn Error) -> String {
+/// Formats an error and all its causes in one line, for logs and messages.
+#[must_use]
+pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
