@@ -64,7 +64,8 @@ pub use self::client::{
 pub use self::health::Health;
 #[cfg(feature = "server")]
 pub use self::server::{
-    Admission, Limits, OnUpgrade, RequestBody, ServeError, Served, serve, serve_connection,
+    Admission, HttpService, Limits, OnUpgrade, RequestBody, ServeError, Served, serve,
+    serve_connection,
 };
 #[cfg(feature = "server")]
 pub use self::syntax::has_token;

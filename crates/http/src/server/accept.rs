@@ -1,6 +1,5 @@
 //! [`serve`]: every byte stream of a listener.
 
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -8,16 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::Stream;
-use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep};
-use tower_service::Service;
 
-use super::Limits;
-use super::RequestBody;
 use super::connection::Connection;
 use super::connections::Connections;
-use crate::BoxError;
+use super::{HttpService, Limits};
 
 /// The connections of one call of [`serve`], counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,14 +53,15 @@ pub enum Admission {
 /// [`Admission::Reserved`], and beyond that it waits.
 ///
 /// An error of the listener is logged and accepting continues a moment later, because such errors
-/// are temporary (no free descriptor, a connection that was closed before it was accepted). The
-/// kind [`NotConnected`](io::ErrorKind::NotConnected) is not: it ends the serving as the end of the
+/// are temporary (no free descriptor, a connection that was closed before it was accepted). Unless
+/// it is [`ConnectionAborted`](io::ErrorKind::ConnectionAborted), a connection that waits for its
+/// peer ends, in the same order, so that its descriptor is free. The kind [`NotConnected`](io::ErrorKind::NotConnected) is not: it ends the serving as the end of the
 /// listener does.
 ///
 /// # Cancel safety
 ///
 /// Dropping the future aborts all connections.
-pub async fn serve<L, I, M, S, B>(
+pub async fn serve<L, I, M, S>(
     listener: L,
     mut make_service: M,
     limits: Limits,
@@ -75,14 +71,7 @@ where
     L: Stream<Item = io::Result<I>>,
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     M: FnMut(&I, Admission) -> S,
-    S: Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    S: HttpService,
 {
     let limits = Arc::new(limits);
     let mut connections = Connections::new(&limits);
@@ -126,6 +115,9 @@ where
                     }
                     Some(Err(error)) => {
                         errors.log(&error);
+                        if error.kind() != io::ErrorKind::ConnectionAborted {
+                            connections.evict();
+                        }
                         sleep(ACCEPT_PAUSE).await;
                     }
                     None => break,

@@ -6,10 +6,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-#[cfg(feature = "h2c")]
-use hyper::body::Incoming;
 
 use super::arriving::Receiver;
+#[cfg(feature = "h2c")]
+use super::h2c::Http2Body;
 use crate::BoxError;
 
 /// The body of a request that a server received.
@@ -26,7 +26,7 @@ enum Inner {
     /// It arrives while the handler runs.
     Arriving(Receiver),
     #[cfg(feature = "h2c")]
-    Http2(Incoming),
+    Http2(Http2Body),
 }
 
 impl RequestBody {
@@ -49,10 +49,10 @@ impl RequestBody {
 }
 
 #[cfg(feature = "h2c")]
-impl From<Incoming> for RequestBody {
-    fn from(incoming: Incoming) -> Self {
+impl From<Http2Body> for RequestBody {
+    fn from(body: Http2Body) -> Self {
         Self {
-            inner: Inner::Http2(incoming),
+            inner: Inner::Http2(body),
         }
     }
 }

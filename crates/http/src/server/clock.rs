@@ -13,7 +13,7 @@ use super::{Limits, ServeError};
 
 /// A peer that takes this many bytes of a response has the whole
 /// [write timeout](Limits::write_timeout) again.
-const PROGRESS: u64 = 64 * 1024;
+pub(super) const PROGRESS: u64 = 64 * 1024;
 
 /// How long a peer may go on sending a request that was responded to.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -40,6 +40,12 @@ impl Clock {
             written: 0,
             timer: None,
         }
+    }
+
+    /// What the connection shares with the accept loop.
+    #[cfg(feature = "h2c")]
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
     }
 
     /// Enters a state; the time in it counts from now. Entering the current state changes nothing.
@@ -99,7 +105,8 @@ impl Clock {
         Poll::Ready(limit)
     }
 
-    fn poll_timer(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when the deadline has passed.
+    pub(super) fn poll_timer(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let timer = self
             .timer
             .get_or_insert_with(|| Box::pin(sleep_until(deadline)));

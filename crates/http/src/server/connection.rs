@@ -1,21 +1,16 @@
 //! [`serve_connection`]: one byte stream, from its first byte to its end.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
-use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tower_service::Service;
 
-use super::RequestBody;
 use super::clock::Clock;
 use super::http1::Http1;
 use super::state::{Place, Places, Shared};
 use super::stop::Stop;
-use super::{Admission, Limits, ServeError};
-use crate::BoxError;
+use super::{Admission, HttpService, Limits, ServeError};
 use crate::wire::Reader;
 
 /// Serves one connection until the peer closes it or leaves it idle, or until `shutdown` resolves
@@ -32,7 +27,7 @@ use crate::wire::Reader;
 /// # Cancel safety
 ///
 /// Dropping the future drops the byte stream and the handler that works on a request.
-pub async fn serve_connection<I, S, B>(
+pub async fn serve_connection<I, S>(
     io: I,
     service: S,
     limits: &Limits,
@@ -40,14 +35,7 @@ pub async fn serve_connection<I, S, B>(
 ) -> Result<(), ServeError>
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    S: Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    S: HttpService,
 {
     let places = Places::new();
     let connection = Connection {
@@ -70,17 +58,10 @@ pub(super) struct Connection<I, S> {
     pub(super) place: Option<Place>,
 }
 
-impl<I, S, B> Connection<I, S>
+impl<I, S> Connection<I, S>
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    S: Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    S: HttpService,
 {
     pub(super) async fn serve(
         self,

@@ -66,7 +66,7 @@ impl Connections {
     /// Closes the connection that is first in the order of eviction, and returns whose place that
     /// frees. A place counts as taken until the task is gone, so of two calls in a row each evicts
     /// one.
-    fn evict(&self) -> Option<Admission> {
+    pub(super) fn evict(&self) -> Option<Admission> {
         loop {
             let entries = self.entries.iter().map(|(_, entry)| entry);
             let candidates = entries.filter_map(|entry| Some((entry.shared.precedence()?, entry)));

@@ -1,13 +1,11 @@
 //! HTTP/1.1 on one byte stream: one request after the other.
 
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tower_service::Service;
 
 use super::RequestBody;
 use super::clock::Clock;
@@ -16,7 +14,7 @@ use super::respond::{Next, Plan, refusal};
 use super::state::State;
 use super::stop::Stop;
 use super::upgrade::Then;
-use super::{Limits, ServeError};
+use super::{HttpService, Limits, ServeError};
 use crate::BoxError;
 use crate::syntax::head::{RequestHead, parse_request};
 use crate::syntax::{self, MAX_FIELDS, SyntaxError};
@@ -39,12 +37,10 @@ pub(super) struct Http1<'a, I, S, F> {
     pub(super) is_half_closed: bool,
 }
 
-impl<I, S, B, F> Http1<'_, I, S, F>
+impl<I, S, F> Http1<'_, I, S, F>
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    S: Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>,
-    B: Body,
-    B::Error: Into<BoxError>,
+    S: HttpService,
     F: Future<Output = ()>,
 {
     /// Serves requests until the connection ends, or switches protocols.
@@ -150,7 +146,7 @@ where
         &mut self,
         request: http::Request<RequestBody>,
         incoming: &mut Incoming,
-    ) -> Result<http::Response<B>, ServeError> {
+    ) -> Result<http::Response<S::ResponseBody>, ServeError> {
         let Self {
             io,
             reader,

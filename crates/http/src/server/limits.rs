@@ -17,6 +17,7 @@ pub struct Limits {
     pub(super) max_head_len: usize,
     pub(super) max_connections: usize,
     pub(super) reserved_connections: usize,
+    pub(super) max_streams: usize,
     pub(super) half_closed_clients: bool,
     pub(super) drop_delivers: bool,
 }
@@ -33,6 +34,7 @@ impl Default for Limits {
             max_head_len: 16 * 1024,
             max_connections: 1024,
             reserved_connections: 64,
+            max_streams: 1024,
             half_closed_clients: false,
             drop_delivers: false,
         }
@@ -119,6 +121,16 @@ impl Limits {
     #[must_use]
     pub fn reserved_connections(mut self, connections: usize) -> Self {
         self.reserved_connections = connections;
+        self
+    }
+
+    /// Limits how many requests all HTTP/2 connections have in progress, without the first of each
+    /// connection. Those beyond are responded to with the status 503. Default: 1,024.
+    ///
+    /// One connection has at most 32 requests in progress in any case.
+    #[must_use]
+    pub fn max_streams(mut self, streams: usize) -> Self {
+        self.max_streams = streams;
         self
     }
 

@@ -78,6 +78,8 @@ pub(super) struct Places {
     /// Connections that count against the limits, by admission.
     regular: AtomicUsize,
     reserved: AtomicUsize,
+    /// Streams of HTTP/2 connections, but for the first of each.
+    streams: AtomicUsize,
     /// Whether a connection waits for a place.
     is_wanted: AtomicBool,
     /// Notified while a place is wanted, when one has become free or a connection evictable.
@@ -90,6 +92,7 @@ impl Places {
             epoch: Instant::now(),
             regular: AtomicUsize::new(0),
             reserved: AtomicUsize::new(0),
+            streams: AtomicUsize::new(0),
             is_wanted: AtomicBool::new(false),
             freed: Notify::new(),
         })
@@ -147,6 +150,17 @@ impl Drop for Place {
     }
 }
 
+/// The place of one HTTP/2 stream; free again when dropped.
+#[cfg(feature = "h2c")]
+pub(super) struct StreamPlace(Arc<Places>);
+
+#[cfg(feature = "h2c")]
+impl Drop for StreamPlace {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Shared {
     pub(super) fn new(places: &Arc<Places>) -> Arc<Self> {
         let shared = Self {
@@ -186,6 +200,16 @@ impl Shared {
         let state = self.state();
         let since = self.since.load(Ordering::Relaxed);
         state.waits_for_peer().then_some((state, since))
+    }
+
+    /// Takes a place for an HTTP/2 stream, of which there are `max`.
+    #[cfg(feature = "h2c")]
+    pub(super) fn take_stream_place(&self, max: usize) -> Option<StreamPlace> {
+        let (places, ordering) = (&self.places, Ordering::SeqCst);
+        let taken = places.streams.fetch_update(ordering, ordering, |taken| {
+            (taken < max).then_some(taken + 1)
+        });
+        taken.ok().map(|_| StreamPlace(Arc::clone(places)))
     }
 
     /// Evicts the connection if it is still in this state.
