@@ -1,0 +1,7 @@
+//! A server under many peers that do nothing, that give up, or that come and go.
+
+mod abandon;
+mod allocations;
+mod crowd;
+mod cycles;
+mod server;
