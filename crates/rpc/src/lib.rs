@@ -91,6 +91,7 @@ pub use self::code::{Code, ParseCodeError};
 pub use self::codec::Codec;
 pub use self::compression::Compression;
 pub use self::error::{BoxError, Error, ErrorDetail};
+pub use self::memory::ReserveMemory;
 pub use self::metadata::{BinaryMetadata, BinaryMetadataError};
 pub use self::method::{Idempotency, MethodSpec};
 pub use self::request::Request;

@@ -1,5 +1,6 @@
-//! [`ReserveMemory`]: how a client asks for the memory that responses take.
+//! [`ReserveMemory`]: how clients and routers ask for the memory that messages take.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,12 +13,14 @@ const UNCOUNTED: u64 = 64 * 1024;
 /// What is reserved at once while the length of a message is unknown.
 const STEP: u64 = 256 * 1024;
 
-/// Limits the memory that the responses of several calls take together.
+/// Limits the memory that the messages of several calls take together.
 ///
-/// [`Request::memory`](crate::Request::memory) attaches a budget to one call. The client reserves
-/// what a response takes once it is decompressed, before that memory is allocated: the whole length if the
-/// response announces one, and 256 KiB at a time while it does not. What a step reserved in excess
-/// is released when the length is known, and everything is released if the call fails. Responses of at
+/// `Request::memory` attaches a budget to one call, for its response, and
+/// `Router::request_memory` one to all requests of a router. What a message takes once it is
+/// decompressed is reserved before that memory is allocated: the whole length if the
+/// message announces one, and 256 KiB at a time while it does not. What a step reserved in excess
+/// of a response is released when the length is known, and everything is released if the call fails.
+/// The reservation of a request is released when its handler has ended. Messages of at
 /// most 64 KiB are not counted.
 ///
 /// ```
@@ -43,7 +46,7 @@ pub trait ReserveMemory: Send + Sync + 'static {
     /// Waits until `bytes` more bytes may be in memory, and reserves them. The deadline of the call
     /// bounds the wait.
     ///
-    /// A response that does not announce its length calls this several times. An implementation
+    /// A message that does not announce its length calls this several times. An implementation
     /// that makes a call wait although it holds a reservation must be prepared for two calls that
     /// wait for each other.
     ///
@@ -71,6 +74,12 @@ pub(crate) trait ErasedBudget: Send + Sync {
     fn release(&self, bytes: u64);
 }
 
+impl fmt::Debug for dyn ErasedBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReserveMemory").finish_non_exhaustive()
+    }
+}
+
 impl<T: ReserveMemory> ErasedBudget for T {
     fn reserve(&self, bytes: u64) -> Reserving<'_> {
         Box::pin(ReserveMemory::reserve(self, bytes))
@@ -89,7 +98,6 @@ pub(crate) struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    #[cfg(feature = "client")]
     pub(crate) fn new(budget: Option<&'a SharedBudget>) -> Self {
         Self {
             budget: budget.map(|budget| &**budget),
@@ -114,6 +122,7 @@ impl<'a> Meter<'a> {
     }
 
     /// Releases what exceeds the message, whose length is `bytes`. The rest stays reserved.
+    #[cfg(feature = "client")]
     pub(crate) fn settle(mut self, bytes: u64) {
         self.reserved = self.reserved.saturating_sub(bytes);
     }

@@ -15,7 +15,7 @@ use http::Method;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use keyway_rpc::json::Descriptors;
-use keyway_rpc::{Error, Idempotency, MethodSpec, Request, Response, Route, Router};
+use keyway_rpc::{Error, Idempotency, MethodSpec, Request, ReserveMemory, Response, Route, Router};
 use prost::Message;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet};
@@ -270,4 +270,76 @@ async fn the_limit_of_a_method_precedes_that_of_its_router() {
         let outcome = call(router.clone(), request).await;
         assert_eq!(outcome.status, status, "{spec:?}, {size} bytes");
     }
+}
+
+/// A budget that counts what is reserved, and never refuses.
+#[derive(Clone, Default)]
+struct Counter(Arc<AtomicUsize>);
+
+impl ReserveMemory for Counter {
+    async fn reserve(&self, bytes: u64) -> Result<(), Error> {
+        self.0.fetch_add(bytes as usize, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn release(&self, bytes: u64) {
+        self.0.fetch_sub(bytes as usize, Ordering::SeqCst);
+    }
+}
+
+/// A body of which nothing arrives.
+struct Silent(u64);
+
+impl http_body::Body for Silent {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_request_is_counted_before_it_arrives_and_until_its_handler_ends() {
+    let budget = Counter::default();
+    let counted = budget.clone();
+    let reserved = move || counted.0.load(Ordering::SeqCst);
+    let seen = reserved.clone();
+    let handler = move |_: Request<Text>| {
+        let text = seen().to_string();
+        async { Ok::<_, Error>(Response::new(Text { text })) }
+    };
+    let router = Router::new()
+        .add_route(Route::unary(&WRITE, handler))
+        .request_memory(budget);
+    for (size, counted) in [(DEFAULT, 0), (DEFAULT + 1, DEFAULT + 1)] {
+        let mut request = request(Method::POST, WRITE.path(), proto(size), true);
+        let content_type = http::HeaderValue::from_static("application/proto");
+        request.headers_mut().insert("content-type", content_type);
+        let outcome = call(router.clone(), request).await;
+        assert!(
+            outcome.text.ends_with(&counted.to_string()),
+            "{}",
+            outcome.text
+        );
+        assert_eq!(reserved(), 0);
+    }
+    // A client that stops sending, and goes.
+    let request = http::Request::post(WRITE.path())
+        .header("content-type", "application/proto")
+        .body(Silent(DEFAULT as u64 + 1))
+        .expect("a valid request");
+    let mut call = Box::pin(router.oneshot(request));
+    let waiting = tokio::time::timeout(std::time::Duration::from_secs(1), &mut call);
+    waiting.await.expect_err("the body does not arrive");
+    assert_eq!(reserved(), DEFAULT + 1);
+    drop(call);
+    assert_eq!(reserved(), 0);
 }

@@ -79,6 +79,7 @@ pub(super) struct Places {
     regular: AtomicUsize,
     reserved: AtomicUsize,
     /// Streams of HTTP/2 connections, but for the first of each.
+    #[cfg(feature = "h2c")]
     streams: AtomicUsize,
     /// Whether a connection waits for a place.
     is_wanted: AtomicBool,
@@ -92,6 +93,7 @@ impl Places {
             epoch: Instant::now(),
             regular: AtomicUsize::new(0),
             reserved: AtomicUsize::new(0),
+            #[cfg(feature = "h2c")]
             streams: AtomicUsize::new(0),
             is_wanted: AtomicBool::new(false),
             freed: Notify::new(),

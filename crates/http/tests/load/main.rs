@@ -4,4 +4,6 @@ mod abandon;
 mod allocations;
 mod crowd;
 mod cycles;
+#[cfg(feature = "h2c")]
+mod floods;
 mod server;

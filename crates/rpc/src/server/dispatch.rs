@@ -103,7 +103,9 @@ where
     B::Error: Into<BoxError>,
 {
     let codec = negotiated.codec;
-    let message = read_message(settings, negotiated, body, route.spec);
+    // Holds what the request takes until the handler has ended.
+    let mut meter = Meter::new(settings.request_memory.as_ref());
+    let message = read_message(settings, negotiated, body, route.spec, &mut meter);
     let message = message.await.map_err(Failure::Request)?;
     let request = Request::from_parts(received(parts, deadline), message);
     let Handler::Unary(handler) = &route.handler;
@@ -132,13 +134,13 @@ async fn read_message<B>(
     negotiated: Negotiated,
     body: Pin<&mut B>,
     spec: &MethodSpec,
+    meter: &mut Meter<'_>,
 ) -> Result<Bytes, Error>
 where
     B: HttpBody,
     B::Error: Into<BoxError>,
 {
     let (encoding, limit) = (negotiated.encoding, settings.max_request_size(spec));
-    let mut meter = Meter::default();
     let packed = match negotiated.message {
         Some(message) if message.len() > encoding.body_limit(limit) => {
             return Err(too_large(Some(message.len() as u64), limit));
@@ -146,7 +148,7 @@ where
         Some(message) => message,
         None => {
             let body_limit = encoding.body_limit(limit);
-            let reading = collect(body, body_limit, spec.is_sensitive(), &mut meter);
+            let reading = collect(body, body_limit, spec.is_sensitive(), meter);
             match within(settings.read_timeout, pin!(reading)).await {
                 Ok(read) => read.map_err(|error| unread(error, limit))?,
                 Err(_) => return Err(too_slow(settings.read_timeout)),
@@ -154,7 +156,7 @@ where
         }
     };
     encoding
-        .decompress(packed, limit, spec.is_sensitive(), &mut meter)
+        .decompress(packed, limit, spec.is_sensitive(), meter)
         .await
         .map_err(|error| match error {
             DecompressError::TooLarge => too_large(None, limit),

@@ -17,7 +17,7 @@ use super::methods::{Layered, Methods, Routed};
 use super::not_found::NotFound;
 use super::route::{IntoRoutes, Route};
 use super::settings::Settings;
-use crate::{Body, BoxError, Compression};
+use crate::{Body, BoxError, Compression, ReserveMemory};
 
 /// Serves methods over HTTP: a `tower::Service` for requests with any body.
 ///
@@ -158,6 +158,15 @@ impl<F> Router<F> {
     #[must_use]
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.shared_mut().settings.max_message_size = bytes;
+        self
+    }
+
+    /// Counts requests of more than 64 KiB against a budget, from before they are read until their
+    /// handlers have ended. A request that waits for the budget is bounded as a slow one is, by
+    /// [`read_timeout`](Self::read_timeout). Default: not counted.
+    #[must_use]
+    pub fn request_memory(mut self, budget: impl ReserveMemory) -> Self {
+        self.shared_mut().settings.request_memory = Some(Arc::new(budget));
         self
     }
 

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use crate::memory::SharedBudget;
 use crate::{Compression, MethodSpec};
 
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) max_message_size: usize,
+    pub(super) request_memory: Option<SharedBudget>,
     pub(super) read_timeout: Duration,
     pub(super) max_timeout: Option<Duration>,
     pub(super) compression: Compression,
@@ -17,6 +19,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             max_message_size: 64 * 1024,
+            request_memory: None,
             read_timeout: Duration::from_secs(30),
             max_timeout: None,
             compression: Compression::Never,
