@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use keyway_http::Limits;
 use tokio::io::AsyncReadExt;
+use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use super::server::{MANY, SECOND, Server, http2_request, request, tasks};
@@ -74,13 +75,22 @@ async fn readers_of_a_byte_in_29_seconds_end_within_60_seconds() {
     let large = request("GET", "/large", "");
     check(60, async |server| {
         let mut io = server.open(&large).await;
-        tokio::spawn(async move {
+        let reading = tokio::spawn(async move {
             while io.read_u8().await.is_ok() {
                 sleep(29 * SECOND).await;
             }
-        })
+        });
+        AbortOnDrop(reading.abort_handle())
     })
     .await;
+}
+
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 #[cfg(feature = "h2c")]
