@@ -150,7 +150,8 @@ impl Command {
 
     /// Runs the program and waits for its end. Any exit status is a result; see [`Output::require_success`].
     ///
-    /// A failed program is logged at DEBUG with the last line of its standard error.
+    /// A failed program is logged at DEBUG with the last line of its standard error, unless a part of that line occurs in standard
+    /// input or output.
     ///
     /// # Errors
     ///
@@ -187,8 +188,6 @@ impl Command {
         if running.is_exceeded() {
             return Err(CommandError::TooMuchOutput { program, limit });
         }
-        let output = running.finish(&program).map_err(failed)?;
-        output.log_failure(&self.request);
-        Ok(output)
+        running.finish(&program, &self.request).map_err(failed)
     }
 }

@@ -9,11 +9,13 @@ use keyway_secrets::SecretValue;
 
 use super::CommandError;
 
+/// How much of a line of standard error is looked at, in bytes.
+const MAX_LINE_LEN: usize = 1024;
 /// How much of a line of standard error is logged, in characters.
 const LOGGED_LEN: usize = 200;
-/// A line of standard error is not logged if a run of so many bytes of it occurs in standard output too.
+/// A line of standard error is not logged if a run of so many bytes of it occurs in standard input or output too.
 const SHARED_RUN: usize = 4;
-/// The comparison of standard error with standard output is not made beyond this length of the latter.
+/// Length of standard input or output beyond which no line is compared with it, and none is logged.
 const MAX_COMPARED: usize = 64 * 1024;
 
 /// The result of a [`Command`](super::Command).
@@ -97,25 +99,33 @@ impl Output {
                 .any(|window| window == text)
     }
 
-    /// Logs the status of a program that failed, and why it says so.
-    pub(super) fn log_failure(&self, request: &str) {
+    /// Logs the status of a program that failed, and the last line of its standard error.
+    pub(super) fn log_failure(&self, request: &str, input: &SecretValue) {
         if !self.status.success() {
             let (program, status) = (&self.program, self.status);
-            let stderr = self.last_line().unwrap_or_default();
+            let stderr = self.last_line(input).unwrap_or_default();
             tracing::debug!(%program, %status, %stderr, request, "command failed");
         }
     }
 
-    /// Returns the last line of standard error for the log; `None` if it may contain a part of standard output.
-    fn last_line(&self) -> Option<String> {
+    /// Returns the last line of standard error for the log; `None` if it may contain a part of standard input or output.
+    fn last_line(&self, input: &SecretValue) -> Option<String> {
         let stderr = self.stderr.expose().trim_ascii_end();
         let line = stderr.rsplit(|byte| *byte == b'\n').next()?;
-        let stdout = self.stdout.expose();
+        let line = &line[..line.len().min(MAX_LINE_LEN)];
         let runs: HashSet<&[u8]> = line.windows(SHARED_RUN).collect();
-        let is_shared =
-            stdout.len() > MAX_COMPARED || stdout.windows(SHARED_RUN).any(|run| runs.contains(run));
+        let is_shared = |value: &SecretValue| {
+            value.len() > MAX_COMPARED
+                || value
+                    .expose()
+                    .windows(SHARED_RUN)
+                    .any(|run| runs.contains(run))
+        };
+        if is_shared(&self.stdout) || is_shared(input) {
+            return None;
+        }
         let text = escape_untrusted(&String::from_utf8_lossy(line));
-        (!is_shared).then(|| shortened(&text, LOGGED_LEN))
+        Some(shortened(&text, LOGGED_LEN))
     }
 }
 
@@ -159,10 +169,10 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_logged_at_debug_without_what_standard_output_contains() {
+    fn a_failure_is_logged_at_debug_without_what_standard_input_and_output_contain() {
         let log = |found: &Output| {
             let lines = crate::log::capture::CapturedLines::start("debug");
-            found.log_failure("00aa");
+            found.log_failure("00aa", &SecretValue::from("password"));
             lines.get()
         };
         assert_eq!(log(&output(0, "", "warning\n")), Vec::<String>::new());
@@ -173,8 +183,9 @@ mod tests {
         };
         let locked = output(2, "canary", "first\n\u{1b}[1mit is locked\n\n");
         assert_eq!(log(&locked), [line("it is locked")]);
-        let shared = output(2, "canary", "cannot decode \"a canary\"");
-        assert_eq!(log(&shared), [line("")]);
+        for stderr in ["cannot decode \"a canary\"", "wrong password: pass"] {
+            assert_eq!(log(&output(2, "canary", stderr)), [line("")]);
+        }
         let long = output(2, "", &"x".repeat(300));
         assert!(log(&long)[0].contains(&format!("stderr={}… request", "x".repeat(199))));
     }

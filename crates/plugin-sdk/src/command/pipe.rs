@@ -137,6 +137,11 @@ impl Writer {
         })
     }
 
+    /// Returns the value.
+    pub(super) fn value(&self) -> &SecretValue {
+        &self.value
+    }
+
     /// Writes some bytes. Waits forever after the last one.
     ///
     /// # Cancel safety

@@ -63,10 +63,12 @@ impl Running {
         self.stdout.is_exceeded()
     }
 
-    /// Returns the result of a program that has exited.
-    pub(super) fn finish(self, program: &str) -> io::Result<Output> {
+    /// Returns the result of a program that has exited, and logs if it has failed.
+    pub(super) fn finish(self, program: &str, request: &str) -> io::Result<Output> {
         let status = self.group.reap()?;
         let (stdout, stderr) = (self.stdout.into_value(), self.stderr.into_value());
-        Ok(Output::new(program, status, stdout, stderr))
+        let output = Output::new(program, status, stdout, stderr);
+        output.log_failure(request, self.stdin.value());
+        Ok(output)
     }
 }

@@ -1,73 +1,22 @@
 //! Plugins that this test program runs itself: a test starts the program again, for itself alone, as an external plugin.
 
-use std::io::{BufRead as _, BufReader, Lines};
 use std::os::unix::net::UnixStream;
-use std::process::{ChildStderr, Command, ExitCode, ExitStatus, Stdio};
+use std::process::ExitCode;
 
-use keyway_plugin_sdk::testing::{TestDaemon, block_on};
+use keyway_plugin_sdk::testing::block_on;
 use keyway_plugin_sdk::{Envelope, Pattern, Plugin, ProviderError, Query, SecretsProvider};
-use keyway_test_support::{Home, Process, WAIT_LIMIT};
+use keyway_test_support::{Home, WAIT_LIMIT};
 use tokio::net::UnixListener;
 use tokio::time::timeout;
 
-use super::process::{accept, text};
-
-/// Set in the process that is the plugin.
-const IS_PLUGIN: &str = "KEYWAY_TEST_IS_PLUGIN";
+use super::common::{External, is_plugin, text};
 
 /// Names the socket of a test that holds a handler.
 const GATE: &str = "KEYWAY_TEST_GATE";
 
-/// A plugin and its daemon.
-struct External {
-    process: Process,
-    daemon: TestDaemon,
-    _home: Home,
-}
-
-impl External {
-    /// Starts the test `name` as a plugin. `prepare` may change how.
-    async fn start(name: &str, prepare: impl FnOnce(&mut Command)) -> Self {
-        let home = Home::new();
-        let listener = UnixListener::bind(home.socket()).unwrap();
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command
-            .args(["--exact", &format!("external::{name}"), "--nocapture"])
-            .env(IS_PLUGIN, "1")
-            .env("KEYWAY_SOCKET", home.socket())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        prepare(&mut command);
-        let process = Process::spawn(&mut command);
-        let daemon = accept(&listener).await;
-        Self {
-            process,
-            daemon,
-            _home: home,
-        }
-    }
-
-    /// Stops the plugin, and returns its exit status and the rest of its log.
-    async fn stop(self, log: Lines<BufReader<ChildStderr>>) -> (ExitStatus, Vec<String>) {
-        let Self {
-            mut process,
-            daemon,
-            ..
-        } = self;
-        daemon.stop().await;
-        let waiting = tokio::task::spawn_blocking(move || {
-            let log = log.map_while(Result::ok).collect();
-            (process.wait(), log)
-        });
-        let ended = timeout(WAIT_LIMIT, waiting).await;
-        ended.expect("the plugin ends").unwrap()
-    }
-}
-
 /// Runs `test`, or the plugin in the process that is one.
 fn run(test: impl Future<Output = ()>) -> ExitCode {
-    if std::env::var_os(IS_PLUGIN).is_some() {
+    if is_plugin() {
         return Plugin::new("odd").run(Odd);
     }
     block_on(test);
@@ -96,7 +45,7 @@ impl SecretsProvider for Odd {
 #[test]
 fn a_handler_that_keeps_the_thread_is_named_in_the_log() -> ExitCode {
     run(async {
-        let name = "a_handler_that_keeps_the_thread_is_named_in_the_log";
+        let name = "external::a_handler_that_keeps_the_thread_is_named_in_the_log";
         let home = Home::new();
         let path = home.path().join("gate");
         let gate = UnixListener::bind(&path).unwrap();
@@ -105,7 +54,7 @@ fn a_handler_that_keeps_the_thread_is_named_in_the_log() -> ExitCode {
         })
         .await;
         assert_eq!(text(&plugin.daemon, "odd/quick").await, "value");
-        let mut log = BufReader::new(plugin.process.stderr()).lines();
+        let mut log = plugin.log();
         let meanwhile = tokio::task::spawn_blocking(move || {
             let is_warning = |line: &String| line.contains("watchdog");
             let warning = log.by_ref().map_while(Result::ok).find(is_warning);

@@ -1,6 +1,8 @@
 //! Plugins as their daemon sees them: over memory with the test kit, and as processes.
 
 mod command;
+#[path = "../common/mod.rs"]
+mod common;
 mod external;
 mod process;
 mod protocol;

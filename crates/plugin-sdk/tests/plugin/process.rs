@@ -9,9 +9,10 @@ use keyway_plugin_sdk::testing::TestDaemon;
 use keyway_test_support::process::launch_plugin;
 use keyway_test_support::{Home, Process, WAIT_LIMIT};
 use rustix::process::Signal;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
+
+use super::common::{accept, text};
 
 const LAUNCH_VARIABLE: &str = "DOCKER_SECRETS_ENGINE_PLUGIN_LAUNCH_CFG";
 
@@ -83,28 +84,6 @@ fn prepare(command: &mut Command, level: &str) {
 
 fn config(name: &str) -> String {
     format!(r#"{{"name":"{name}","timeout":5000000000,"fd":3}}"#)
-}
-
-pub(crate) async fn text(daemon: &TestDaemon, id: &str) -> String {
-    let found = daemon.get(id).await.unwrap();
-    String::from_utf8(found[0].value.expose().to_vec()).unwrap()
-}
-
-/// Accepts one plugin on a daemon socket as the acceptor of the reference does, with its unusual status line.
-pub(crate) async fn accept(listener: &UnixListener) -> TestDaemon {
-    let (mut stream, _) = timeout(WAIT_LIMIT, listener.accept())
-        .await
-        .expect("the plugin dials")
-        .unwrap();
-    let mut request = Vec::new();
-    while !request.ends_with(b"\r\n\r\n") {
-        request.push(stream.read_u8().await.unwrap());
-    }
-    assert!(request.starts_with(b"GET /hijack HTTP/1.1\r\n"));
-    let response =
-        b"HTTP/0.0 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n";
-    stream.write_all(response).await.unwrap();
-    TestDaemon::builder().attach(stream).await.unwrap()
 }
 
 #[tokio::test]
