@@ -10,13 +10,14 @@ use crate::commands::{completions, config, get, ls, plugins, rm, run, serve, set
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
-use crate::{builtin, process, usage};
+use crate::{builtin, process, stdio, usage};
 
 /// Runs the command that the process was started with.
 pub(crate) fn run() -> ExitCode {
     if let Some(exit) = builtin::run_if_launched() {
         return exit;
     }
+    stdio::keep_closed();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -1,12 +1,12 @@
 //! The failure of a command: an exit code and two sentences for the user.
 
 use std::fmt;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use keyway_local::escape_untrusted;
 
 use crate::exit::Exit;
+use crate::stdio;
 
 /// An exit code, a sentence about what happened, and a sentence about what to do. Never holds a secret value.
 #[derive(Clone, Debug)]
@@ -87,7 +87,7 @@ impl Failure {
     /// Writes the failure to stderr and returns its exit code.
     pub(crate) fn report(&self) -> ExitCode {
         // With stderr closed the exit code alone reports the failure.
-        let _ = io::stderr().write_all(self.to_string().as_bytes());
+        let _ = stdio::write_stderr(self.to_string().as_bytes());
         self.exit.into()
     }
 }

@@ -21,8 +21,9 @@ mod names;
 mod output;
 mod process;
 mod prompt;
-mod signals;
+mod stdio;
 mod store;
+mod sys;
 mod usage;
 
 use std::process::ExitCode;

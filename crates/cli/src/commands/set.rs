@@ -14,6 +14,7 @@ use crate::input;
 use crate::names;
 use crate::output::{self, json};
 use crate::prompt::{self, PromptError};
+use crate::stdio::Stdin;
 use crate::store::StoreOptions;
 
 /// Options of `keyway set`.
@@ -102,11 +103,10 @@ fn empty(id: &Id, is_prompted: bool) -> Failure {
 
 /// Reads the value. The flag is `true` if it comes from the prompt.
 fn read_value(id: &Id) -> Result<(SecretValue, bool), Failure> {
-    let stdin = io::stdin();
-    if stdin.is_terminal() {
+    if io::stdin().is_terminal() {
         return Ok((prompt_value(id)?, true));
     }
-    let value = input::read_secret(&mut stdin.lock(), MAX_VALUE_LEN).map_err(|error| match error {
+    let value = input::read_secret(&mut Stdin, MAX_VALUE_LEN).map_err(|error| match error {
         input::ReadSecretError::TooLong => Failure::error(
             format_args!("the value on stdin has more than the {MAX_VALUE_LEN} bytes that the store takes"),
             "Nothing was stored; keep large data elsewhere, and only its key here",

@@ -5,12 +5,13 @@ mod table;
 mod time;
 
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io;
 
 use keyway_local::escape_untrusted;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::stdio;
 
 pub(crate) use table::Table;
 pub(crate) use time::rfc3339;
@@ -23,8 +24,7 @@ pub(crate) use time::rfc3339;
 ///
 /// Returns a [`Failure`] if stdout cannot be written.
 pub(crate) fn print(bytes: &[u8]) -> Result<Exit, Failure> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+    match stdio::write_stdout(bytes) {
         Ok(()) => Ok(Exit::Done),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         Err(error) => Err(Failure::error(
@@ -41,10 +41,7 @@ pub(crate) fn print_text(text: impl fmt::Display) -> Result<Exit, Failure> {
 
 /// Writes a note to stderr: a sentence without its full stop that is not a failure.
 pub(crate) fn note(text: impl fmt::Display) {
+    let note = format!("keyway: {}.\n", escape_untrusted(&text.to_string()));
     // With stderr closed the note has no reader.
-    let _ = writeln!(
-        io::stderr(),
-        "keyway: {}.",
-        escape_untrusted(&text.to_string())
-    );
+    let _ = stdio::write_stderr(note.as_bytes());
 }

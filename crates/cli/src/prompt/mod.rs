@@ -4,6 +4,7 @@
 //! continued, echo is disabled, the input is dropped and the prompt is repeated.
 
 mod line;
+mod signals;
 mod terminal;
 
 use std::io;
@@ -12,11 +13,11 @@ use std::process;
 use keyway_secrets::SecretValue;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::Signal;
 use zeroize::Zeroizing;
 
-use crate::signals::{Signals, stop_with};
+use crate::sys;
 use line::{Line, Step, StrayKey};
+use signals::Signals;
 use terminal::Terminal;
 
 /// Error of [`hidden`].
@@ -49,7 +50,7 @@ impl From<Errno> for PromptError {
 /// Returns a [`PromptError`] if the terminal cannot be read or the input is not one line of text.
 pub(crate) fn hidden(text: &str) -> Result<SecretValue, PromptError> {
     let mut prompt = Prompt {
-        signals: Signals::catch_with_job_control()?,
+        signals: Signals::catch()?,
         terminal: Terminal::open()?,
         line: Line::new(),
     };
@@ -125,14 +126,13 @@ impl Prompt {
     /// Handles the caught signals. Returns `true` if the prompt must be repeated.
     fn handle_signals(&mut self) -> Result<bool, PromptError> {
         let mut must_repeat = false;
-        while let Some(received) = self.signals.try_next()? {
-            match received.signal {
-                Signal::CHILD | Signal::WINCH => {}
-                Signal::CONT => must_repeat = true,
-                signal @ (Signal::TSTP | Signal::TTIN | Signal::TTOU) => {
+        while let Some(signal) = self.signals.try_next()? {
+            match signal {
+                libc::SIGCONT => must_repeat = true,
+                libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => {
                     self.line.clear();
                     self.terminal.restore();
-                    stop_with(signal)?;
+                    sys::stop_with(signal)?;
                     must_repeat = true;
                 }
                 signal => self.exit_with(signal),
@@ -142,7 +142,7 @@ impl Prompt {
     }
 
     /// Restores the terminal and exits with the code of a signal.
-    fn exit_with(&mut self, signal: Signal) -> ! {
+    fn exit_with(&mut self, signal: i32) -> ! {
         self.line.clear();
         // The shell's prompt starts on a new line. A closed terminal needs none.
         let _ = self.terminal.write(b"\n");
@@ -151,6 +151,6 @@ impl Prompt {
             clippy::disallowed_methods,
             reason = "the terminal is restored, the line zeroed, and the process is to end as if by the signal"
         )]
-        process::exit(128 + signal.as_raw());
+        process::exit(128 + signal);
     }
 }

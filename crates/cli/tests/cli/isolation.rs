@@ -6,6 +6,7 @@ use std::process::Command;
 use keyway_test_support::{Daemon, copy_executable, require, set_mode, text};
 
 use crate::addresses::{has_namespace, mode, without_address};
+use crate::support::script;
 use crate::support::{Home, KEYWAY};
 
 /// A user without any rights.
@@ -168,4 +169,36 @@ fn a_daemon_and_a_client_in_different_pid_namespaces_reach_each_other() {
 
     let _daemon = Daemon::start(&mut inside(&["serve"]));
     check(home.keyway(["version"]));
+}
+
+#[test]
+fn client_commands_need_no_proc() {
+    if !has_namespace("--mount") {
+        return;
+    }
+    let home = Home::new();
+    let _daemon = script::serve(&home);
+    for (line, expected) in [
+        ("get web/token", "dummy-token\n"),
+        ("run -- sh -c 'echo $TOKEN; exit 7'", "dummy-token\n"),
+        ("set web/token --store s", "stored web/token"),
+        ("rm web/token --store s", "removed web/token"),
+        ("ls", "ID "),
+        ("plugins", "RANK "),
+        ("version", "daemon v"),
+        ("config", ""),
+    ] {
+        let script = format!(
+            "mount -t tmpfs none /proc && ! [ -e /proc/self ] && echo value | {KEYWAY} {line}"
+        );
+        let mut command = home.command("unshare");
+        command.args(["--mount", "sh", "-c", &script]);
+        let output = command.env("TOKEN", "se://web/token").output().unwrap();
+        let code = if line.starts_with("run") { 7 } else { 0 };
+        assert_eq!(output.status.code(), Some(code), "{line}: {output:?}");
+        assert!(
+            text(&output.stdout).contains(expected),
+            "{line}: {output:?}"
+        );
+    }
 }

@@ -53,6 +53,49 @@ fn the_child_has_the_signal_dispositions_of_a_direct_start() {
         signals(&format!("{nohup} exec"))
     );
     assert_ne!(signals(&format!("{nohup} {run}")), signals(&run));
+    let env = "exec env --block-signal=CHLD,TERM,RTMIN --ignore-signal=CHLD,PIPE,ALRM";
+    if require::can_run("env --block-signal", &mut shell(&format!("{env} true"))) {
+        let direct = signals(env);
+        assert_eq!(signals(&format!("{env} {KEYWAY} run --")), direct);
+        assert_ne!(signals(&run), direct);
+    }
+}
+
+fn shell(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]);
+    command
+}
+
+#[test]
+fn the_child_has_the_limits_and_umask_of_a_direct_start() {
+    let state = |command: &str| {
+        let script =
+            format!("umask 031; ulimit -n 200; {command} sh -c 'umask; ulimit -n; ulimit -Hn'");
+        text(&feed(&mut shell(&script), b"").stdout)
+    };
+    assert_eq!(state(&format!("exec {KEYWAY} run --")), "0031\n200\n200\n");
+}
+
+#[test]
+fn the_child_has_the_closed_descriptors_of_a_direct_start() {
+    let open = |closed: &str, command: &str| {
+        let home = Home::new();
+        let list = "for n in 0 1 2; do [ -e /proc/$$/fd/$n ] && printf $n >>open; done";
+        let script = format!("exec {command} sh -c '{list}' {closed}");
+        let status = home.command("sh").args(["-c", &script]).status().unwrap();
+        // The list ends with the last descriptor's test.
+        assert!(status.code().is_some(), "{status}");
+        fs::read_to_string(home.join("open")).unwrap_or_default()
+    };
+    for closed in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", ""] {
+        let direct = open(closed, "env");
+        assert_eq!(
+            open(closed, &format!("{KEYWAY} run --")),
+            direct,
+            "{closed}"
+        );
+    }
 }
 
 #[test]

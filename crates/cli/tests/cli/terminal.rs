@@ -1,9 +1,11 @@
 //! What is different if standard input and output are a terminal.
 
+use std::process::Command;
+
 use keyway_plugin_file::{Store, StoreConfig};
 use rustix::process::{Signal, kill_process};
 
-use crate::support::{Home, Terminal, script};
+use crate::support::{Home, KEYWAY, Terminal, script};
 
 /// Ends with 9 when SIGINT came once, and with 3 when it came twice.
 const COUNT_INTERRUPTS: &str = "trap 'trap \"exit 3\" INT; n=0; while [ $n -lt 20 ]; do sleep 0.01; n=$((n+1)); done; exit 9' INT; echo ready; while :; do sleep 0.01; done";
@@ -74,6 +76,31 @@ fn ctrl_c_at_the_question_leaves_a_terminal_that_shows_what_is_typed() {
     let (_, screen) = terminal.end();
     assert_eq!(screen, "Value of web/token (not shown): \n");
     assert!(!home.join("s").exists());
+}
+
+#[test]
+fn every_signal_that_ends_a_prompt_leaves_a_terminal_that_shows_what_is_typed() {
+    // 34 and 64 are the first and the last real-time signal.
+    for number in [1, 3, 10, 12, 14, 15, 24, 29, 30, 34, 64] {
+        let home = Home::new();
+        let mut prompt = Command::new("env");
+        prompt.args(["--block-signal", KEYWAY, "set", "web/token", "--store", "s"]);
+        prompt.current_dir(home.path());
+        let mut terminal = Terminal::start(&prompt);
+        terminal.expect("not shown): ");
+        assert!(!terminal.echoes());
+        let pid = terminal.pid().as_raw_nonzero();
+        let kill = format!("kill -{number} {pid}");
+        assert!(
+            Command::new("sh")
+                .args(["-c", &kill])
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert_eq!(terminal.wait().code(), Some(128 + number), "{number}");
+        assert!(terminal.echoes(), "{number}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `keyway run`: runs a command with the references in its environment replaced by secrets.
 //!
 //! Two processes share the work. The first one forwards signals and waits, possibly for days, and never holds a secret.
-//! The second one resolves the references and then executes the command, which replaces its memory.
+//! The second one, forked from it, resolves the references and then executes the command, which replaces its memory.
 
 mod env_file;
 mod plan;
@@ -18,14 +18,12 @@ use clap::Args;
 use serde::Serialize;
 
 use self::plan::Plan;
+use self::supervise::Role;
 use crate::daemon::{self, QueryContext};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::output::{self, Table, json};
-
-/// The flag of [`Options::replace`].
-const REPLACE_FLAG: &str = "--replace";
 
 /// Options of `keyway run`.
 #[derive(Args, Debug)]
@@ -36,22 +34,20 @@ pub(crate) struct Options {
     /// Print which variables would become which secrets, and start nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Execute the command in this process instead of a child.
-    #[arg(long, hide = true)]
-    replace: bool,
     /// The command and its arguments; it gets stdin, stdout and stderr as they are.
     #[arg(required = true, last = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
 
-/// Runs the command in a child process and returns its exit code. With `--replace`, executes the command in this process.
+/// Runs the command in a child process and returns its exit code.
 pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
     if options.dry_run {
         return dry_run(globals, &options.plan()?);
     }
-    if !options.replace {
-        return supervise::supervise();
-    }
+    let inherited = match supervise::fork()? {
+        Role::Supervisor(exit) => return Ok(exit),
+        Role::Command(inherited) => inherited,
+    };
     let plan = options.plan()?;
     let values = match plan.references().next() {
         None => BTreeMap::new(),
@@ -60,7 +56,12 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
             resolve::resolve_all(&plan, &QueryContext { daemon, globals }).await
         })?,
     };
-    Err(replace::replace(&options.command, &plan, &values))
+    Err(replace::replace(
+        &options.command,
+        &plan,
+        &values,
+        inherited,
+    ))
 }
 
 impl Options {

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -14,9 +13,10 @@ use keyway_secrets::{Id, SecretValue};
 use rustix::io::Errno;
 
 use super::plan::{Plan, Value};
+use super::supervise::Inherited;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::process;
+use crate::{process, sys};
 
 /// Replaces this program by the command. `values` must have a value for each reference of the plan.
 ///
@@ -25,6 +25,7 @@ pub(super) fn replace(
     command: &[OsString],
     plan: &Plan,
     values: &BTreeMap<Id, SecretValue>,
+    inherited: Inherited,
 ) -> Failure {
     let (name, arguments) = command
         .split_first()
@@ -39,7 +40,8 @@ pub(super) fn replace(
     }
     // The command inherits the user's limit on core dumps.
     process::restore_core_limit();
-    start_failure(name, &command.exec())
+    let error = sys::exec(&mut command, inherited.blocked, inherited.ignored);
+    start_failure(name, &error)
 }
 
 fn environment_value(

@@ -1,0 +1,256 @@
+//! System calls without a safe interface: the only unsafe code of this crate.
+//!
+//! `std` changes some of the state that a program is started with before `main` runs, and the signal mask in `exec`. What
+//! the command of `keyway run` gets is the state before that.
+
+#![allow(unsafe_code, reason = "each block states why it is sound")]
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::process::{Pid, getpid};
+
+/// Bits 0 to 2: these descriptors were closed; bit 3: SIGPIPE was ignored.
+static AT_START: AtomicU32 = AtomicU32::new(0);
+
+const PIPE_IGNORED: u32 = 1 << 3;
+
+/// Runs before `main`, and so before `std` opens `/dev/null` at closed standard descriptors and ignores SIGPIPE.
+#[used]
+// SAFETY: an entry of this section is a function that the C library calls once before `main`.
+#[unsafe(link_section = ".init_array")]
+static RECORD: extern "C" fn() = record;
+
+extern "C" fn record() {
+    let mut state = 0;
+    for descriptor in 0..3 {
+        // SAFETY: reads the flags of a descriptor, and fails if it is closed.
+        if unsafe { libc::fcntl(descriptor, libc::F_GETFD) } == -1 {
+            state |= 1 << descriptor;
+        }
+    }
+    if is_ignored(libc::SIGPIPE) {
+        state |= PIPE_IGNORED;
+    }
+    AT_START.store(state, Ordering::Relaxed);
+}
+
+/// Returns `true` if the standard descriptor 0, 1 or 2 was closed when the program was started.
+pub(crate) fn was_closed(descriptor: i32) -> bool {
+    AT_START.load(Ordering::Relaxed) & (1 << descriptor) != 0
+}
+
+/// Returns `true` if SIGPIPE was ignored when the program was started.
+pub(crate) fn ignored_sigpipe_at_start() -> bool {
+    AT_START.load(Ordering::Relaxed) & PIPE_IGNORED != 0
+}
+
+/// A set of signals in the kernel's format: signal 1 is the lowest bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SignalSet(u64);
+
+impl SignalSet {
+    /// No signal.
+    pub(crate) const EMPTY: Self = Self(0);
+
+    /// The signals 1 to 64 for which the condition holds.
+    pub(crate) fn of(condition: impl Fn(i32) -> bool) -> Self {
+        let bits = (1..=64).filter(|number| condition(*number));
+        Self(bits.map(|number| 1 << (number - 1)).sum())
+    }
+}
+
+/// A signal that was waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReceivedSignal {
+    pub(crate) number: i32,
+    /// `true` if the kernel sent it, such as for a key of the terminal.
+    pub(crate) is_from_kernel: bool,
+}
+
+/// Replaces the set of blocked signals of this process, which must have one thread, and returns the former one.
+pub(crate) fn set_blocked(set: SignalSet) -> io::Result<SignalSet> {
+    let mut former = 0_u64;
+    // SAFETY: both pointers are to sets of the size that is given. The call of the C library would leave out the two
+    // signals that it uses for threads, which this process has none of.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const set.0,
+            &raw mut former,
+            size_of::<u64>(),
+        )
+    };
+    match result {
+        0 => Ok(SignalSet(former)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Returns the set of blocked signals.
+fn blocked() -> io::Result<SignalSet> {
+    let all = set_blocked(SignalSet(u64::MAX))?;
+    set_blocked(all)?;
+    Ok(all)
+}
+
+/// Waits for a signal of the set, all of which must be blocked. A SIGPIPE that a write of this process caused is dropped.
+pub(crate) fn wait_for(set: SignalSet) -> io::Result<ReceivedSignal> {
+    loop {
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        // SAFETY: the pointers are to a set of the size that is given and to a struct that the kernel fills; without a time
+        // limit the third one is null.
+        let number = unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigtimedwait,
+                &raw const set.0,
+                info.as_mut_ptr(),
+                ptr::null::<libc::timespec>(),
+                size_of::<u64>(),
+            )
+        };
+        if number < 0 {
+            let error = io::Error::last_os_error();
+            match error.kind() {
+                io::ErrorKind::Interrupted => continue,
+                _ => return Err(error),
+            }
+        }
+        // SAFETY: zeros are valid for this struct of integers and pointers, and the kernel has written over them.
+        let info = unsafe { info.assume_init() };
+        // SAFETY: every signal that a process sends has this field; for others it is an integer as well.
+        let sender = unsafe { info.si_pid() };
+        let number = i32::try_from(number).map_err(io::Error::other)?;
+        if number == libc::SIGPIPE && sender == getpid().as_raw_nonzero().get() {
+            continue;
+        }
+        return Ok(ReceivedSignal {
+            number,
+            is_from_kernel: info.si_code == libc::SI_KERNEL,
+        });
+    }
+}
+
+/// Sends a signal, also one without a name, to a process.
+pub(crate) fn send(pid: Pid, number: i32) -> io::Result<()> {
+    // SAFETY: the call has no requirement.
+    match unsafe { libc::kill(pid.as_raw_nonzero().get(), number) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Returns `true` if the signal is ignored. Those that the C library reserves for itself never are.
+pub(crate) fn is_ignored(number: i32) -> bool {
+    action(number).is_ok_and(|action| action.sa_sigaction == libc::SIG_IGN)
+}
+
+/// Ignores the signal.
+fn ignore(number: i32) -> io::Result<()> {
+    set_handler(number, libc::SIG_IGN)
+}
+
+/// Sets the default action of the signal.
+pub(crate) fn reset(number: i32) -> io::Result<()> {
+    set_handler(number, libc::SIG_DFL)
+}
+
+fn set_handler(number: i32, handler: libc::sighandler_t) -> io::Result<()> {
+    // SAFETY: all fields are integers, an optional function or a signal set, for which zeros are valid.
+    let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+    action.sa_sigaction = handler;
+    // SAFETY: the handler is SIG_DFL or SIG_IGN.
+    unsafe { set_action(number, &action) }
+}
+
+fn action(number: i32) -> io::Result<libc::sigaction> {
+    let mut action = MaybeUninit::uninit();
+    // SAFETY: with a null pointer the action is only read; the whole struct is written if the call returns 0.
+    match unsafe { libc::sigaction(number, ptr::null(), action.as_mut_ptr()) } {
+        // SAFETY: written by the call.
+        0 => Ok(unsafe { action.assume_init() }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// # Safety
+///
+/// The handler must be SIG_DFL, SIG_IGN or one that [`action`] has returned.
+unsafe fn set_action(number: i32, action: &libc::sigaction) -> io::Result<()> {
+    // SAFETY: the pointer is to an action, for whose handler the caller answers.
+    match unsafe { libc::sigaction(number, action, ptr::null_mut()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Writes the number of each caught signal into a socket, which must not block (the self-pipe trick).
+pub(crate) fn notify(number: i32, sender: Arc<UnixStream>) -> io::Result<()> {
+    let message = [u8::try_from(number).map_err(io::Error::other)?];
+    // SAFETY: the handler may run at any time, so it must be async-signal-safe. It makes one system call that does not
+    // block; it neither allocates nor locks.
+    let registered = unsafe {
+        signal_hook_registry::register_sigaction(number, move |_| {
+            // A handler can neither report an error nor allocate.
+            let _ = rustix::io::write(&*sender, &message);
+        })
+    };
+    registered.map(drop)
+}
+
+/// Makes system calls fail with `EINTR` after the handler of this signal has run. An ignored signal has no handler.
+pub(crate) fn disable_restart(number: i32) -> io::Result<()> {
+    let mut action = action(number)?;
+    action.sa_flags &= !libc::SA_RESTART;
+    // SAFETY: the handler is the one that was read.
+    unsafe { set_action(number, &action) }
+}
+
+/// Takes the default action of a signal that stops a process, and returns after the process was continued. The signal may
+/// be caught or blocked.
+///
+/// The kernel does not stop an orphaned process group on SIGTSTP, SIGTTIN and SIGTTOU, because no process could continue
+/// it.
+pub(crate) fn stop_with(number: i32) -> io::Result<()> {
+    if number == libc::SIGSTOP {
+        return send(getpid(), number);
+    }
+    let handler = action(number)?;
+    set_handler(number, libc::SIG_DFL)?;
+    send(getpid(), number)?;
+    let blocked = blocked()?;
+    // A blocked signal takes effect here.
+    set_blocked(SignalSet(
+        blocked.0 & !SignalSet::of(|other| other == number).0,
+    ))?;
+    set_blocked(blocked)?;
+    // SAFETY: the handler is the one that was read.
+    unsafe { set_action(number, &handler) }
+}
+
+/// Forks this process, which must have one thread. Returns the child in the parent and `None` in the child.
+pub(crate) fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: there is no other thread whose locks or half-changed data the child could inherit.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        child => Ok(Pid::from_raw(child)),
+    }
+}
+
+/// Executes a command in this process, with these signals blocked and these ignored. Returns only on failure.
+pub(crate) fn exec(command: &mut Command, blocked: SignalSet, ignored: Vec<i32>) -> io::Error {
+    let restore = move || {
+        ignored.iter().try_for_each(|number| ignore(*number))?;
+        set_blocked(blocked).map(drop)
+    };
+    // SAFETY: the function makes system calls alone. It runs after `std` has reset the mask and SIGPIPE.
+    unsafe { command.pre_exec(restore) };
+    command.exec()
+}
