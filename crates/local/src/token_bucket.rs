@@ -35,7 +35,15 @@ impl TokenBucket {
     #[must_use]
     pub const fn new(burst: u32, per_second: u32) -> Self {
         let per_second = if per_second == 0 { 1 } else { per_second };
-        let interval = Duration::from_nanos(1_000_000_000 / per_second as u64);
+        Self::with_interval(
+            burst,
+            Duration::from_nanos(1_000_000_000 / per_second as u64),
+        )
+    }
+
+    /// Returns a full bucket of `burst` tokens, to which one comes back after each `interval`.
+    #[must_use]
+    pub const fn with_interval(burst: u32, interval: Duration) -> Self {
         Self {
             interval,
             tolerance: interval.saturating_mul(burst.saturating_sub(1)),

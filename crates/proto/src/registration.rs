@@ -359,8 +359,28 @@ mod tests {
             fault("demo", "1.2.3", None),
             "the version \"1.2.3\" is not a Go semantic version like v1.2.3"
         );
-        let long = format!("v1.2.3-{}", "a".repeat(250));
-        assert!(fault("demo", &long, None).ends_with("is not a Go semantic version like v1.2.3"));
+        let version = |len: usize| format!("v1.2.3-{}", "a".repeat(len - 7));
+        assert_eq!(check_registration("demo", &version(256), None), Ok(None));
+        for len in [257, 300, 16 << 20] {
+            let text = fault("demo", &version(len), None);
+            assert!(text.ends_with("is not a Go semantic version like v1.2.3"));
+            assert!(text.len() < 200, "{text}");
+        }
+        for name in ["n".repeat(16 << 20), "\u{7}".repeat(1000)] {
+            assert!(fault(&name, "v1", None).ends_with("at most 256 are allowed"));
+        }
+        for pattern in [
+            ["a"; 1000].join("/"),
+            "a".repeat(100 << 10),
+            "a/".repeat(2 << 20),
+        ] {
+            let text = fault("demo", "v1", Some(&pattern));
+            assert!(
+                text.contains("are too long: a pattern has at most"),
+                "{text}"
+            );
+            assert!(text.len() < 300, "{text}");
+        }
         assert!(fault("demo", "v1", Some("a//b")).starts_with(
             "the registered pattern is invalid: \"a//b\" is not an id or a pattern: "
         ));
@@ -392,6 +412,11 @@ mod tests {
         let registered = pattern("db/**");
         let mut description = PluginDescription::default();
         assert_eq!(description.check(&registered), Ok(vec![registered.clone()]));
+        description.patterns = vec!["db/*".to_owned(); 64];
+        assert_eq!(
+            description.check(&registered).map(|realm| realm.len()),
+            Ok(64)
+        );
         description.patterns = vec!["db/prod/*".to_owned(), "db/test/**".to_owned()];
         assert_eq!(
             description.check(&registered),

@@ -14,6 +14,7 @@ use crate::api::{Budgets, Services};
 use crate::authority::Gate;
 use crate::config::{Config, ConfigError, Current, Settings};
 use crate::launch::{Environment, LaunchError, Spawner, adopt_orphans};
+use crate::lines::PeerLines;
 use crate::manager::{Manager, ManagerHandle, ReadConfig};
 use crate::plugin::{DRAIN_LIMIT, Host, Publish, Suspensions};
 use crate::record::{Audit, Memory, StateLock, StateLockError};
@@ -229,6 +230,9 @@ fn host(config: &Config, memory: Memory, registry: Arc<Registry>) -> Result<Host
         publisher,
         suspensions: Arc::new(Suspensions::new()),
         stopping: AtomicBool::new(false),
+        registration_lines: PeerLines::default(),
+        refusal_lines: PeerLines::default(),
+        departure_lines: PeerLines::default(),
     })
 }
 

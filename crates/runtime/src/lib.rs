@@ -38,6 +38,7 @@ mod caller;
 mod config;
 mod daemon;
 mod launch;
+mod lines;
 mod manager;
 mod model;
 mod plugin;

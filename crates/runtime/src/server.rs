@@ -4,6 +4,7 @@ pub(crate) mod addresses;
 mod client;
 mod hijack;
 mod listener;
+mod places;
 mod routes;
 pub(crate) mod socket;
 
@@ -13,17 +14,22 @@ use std::sync::Arc;
 use keyway_http::Limits;
 use keyway_local::KnownUids;
 use keyway_rpc::Router;
+use tokio::sync::Semaphore;
 
 use crate::authority::Gate;
 use crate::config::Current;
+use crate::lines::PeerLines;
 use crate::manager::ManagerHandle;
 use crate::record::Audit;
 use addresses::has_other_users;
 use client::ClientStream;
-use hijack::Hijack;
+use hijack::{Hijack, MAX_REGISTERING};
 use listener::Listener;
+use places::Places;
 use routes::{ClientService, Fallback};
 use socket::{Socket, SocketFile};
+
+use crate::sys::descriptors::{descriptor_limit, open_descriptors};
 
 /// Serves the daemon's sockets.
 pub(crate) struct Server {
@@ -45,6 +51,8 @@ impl Server {
             settings: Arc::clone(&settings),
             manager,
             audit,
+            lines: PeerLines::default(),
+            registering: Arc::new(Semaphore::new(MAX_REGISTERING)),
         });
         let router = router.with_fallback(Fallback { hijack });
         Self {
@@ -66,7 +74,11 @@ impl Server {
         let make_service = |client: &ClientStream, admission| {
             ClientService::new(self.router.clone(), Arc::clone(client.peer()), admission)
         };
-        let limits = Limits::default().half_closed_clients(true);
+        let places = Places::within(descriptor_limit(), open_descriptors());
+        let limits = Limits::default()
+            .half_closed_clients(true)
+            .max_connections(places.regular)
+            .reserved_connections(places.reserved);
         let serving = keyway_http::serve(listener, make_service, limits, stop);
         tokio::select! {
             served = serving => tracing::debug!(?served, "sockets closed"),

@@ -13,6 +13,7 @@ mod failures;
 mod in_flight;
 mod interactive;
 mod lifecycle;
+mod limits;
 mod log;
 mod pins;
 mod plugin_files;

@@ -18,6 +18,7 @@ use super::user::User;
 use super::{modules, table};
 use crate::caller::{Caller, Peer};
 use crate::config::{Current, Settings};
+use crate::lines::{PeerLines, peer_event};
 use crate::model::{Class, PluginName, Realm};
 use crate::plugin::{Availability, View};
 use crate::registry::{Registry, Snapshot};
@@ -31,6 +32,10 @@ pub(crate) struct Gate {
     registry: Arc<Registry>,
     settings: Arc<Current>,
     known_uids: KnownUids,
+    /// Log lines about refused requests.
+    refusal_lines: PeerLines,
+    /// Log lines about callers whose executable changed.
+    executable_lines: PeerLines,
 }
 
 /// The right to take one action, as far as the table and the settings decide: what is left are the access-control modules.
@@ -137,6 +142,8 @@ impl Gate {
             registry,
             settings,
             known_uids: KnownUids::read(),
+            refusal_lines: PeerLines::default(),
+            executable_lines: PeerLines::default(),
         }
     }
 
@@ -163,12 +170,13 @@ impl Gate {
         let facts = self.facts(&settings, &caller.peer, action).await;
         let rules = Rules::new(&settings, &facts);
         let provisional = Provisional::new(&facts, action, &rules).inspect_err(|refusal| {
-            report(caller, refusal);
+            self.report(caller, refusal);
         })?;
         let except = provisional.excluded_plugin().cloned();
         let mut expires_at = None;
         let permit = provisional
             .consult(async |consultation| {
+                self.report_executable(caller);
                 expires_at = modules::consult(
                     &self.registry,
                     &settings,
@@ -185,6 +193,30 @@ impl Gate {
             expires_at,
             settings,
         })
+    }
+
+    fn report(&self, caller: &Caller, refusal: &Refusal) {
+        let (peer, request_id) = (&caller.peer, caller.request_id);
+        peer_event!(
+            self.refusal_lines,
+            WARN,
+            uid = peer.uid(), pid = peer.pid(), %request_id, reason = %refusal, "request refused"
+        );
+    }
+
+    /// Logs that the executable of a caller is another one than when it connected.
+    fn report_executable(&self, caller: &Caller) {
+        let (peer, facts) = (&caller.peer, caller.facts());
+        if facts.executable != peer.executable() {
+            peer_event!(
+                self.executable_lines,
+                WARN,
+                pid = peer.pid(),
+                before = %peer.executable().display(),
+                now = %facts.executable.display(),
+                "executable of a caller changed"
+            );
+        }
     }
 
     /// Whether other settings are in force by now.
@@ -281,11 +313,6 @@ fn is_launching(snapshot: &Snapshot) -> bool {
 /// ended.
 fn process_group(pid: Pid) -> Option<Pid> {
     getpgid(Some(pid)).ok()
-}
-
-fn report(caller: &Caller, refusal: &Refusal) {
-    let (peer, request_id) = (&caller.peer, caller.request_id);
-    tracing::warn!(uid = peer.uid(), pid = peer.pid(), %request_id, reason = %refusal, "request refused");
 }
 
 #[cfg(test)]

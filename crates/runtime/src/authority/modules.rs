@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use super::action::Consultation;
 use crate::caller::Caller;
 use crate::config::Settings;
+use crate::lines::peer_event;
 use crate::model::{Kind, PluginName};
 use crate::plugin::{Availability, CallContext, CallError, View};
 use crate::registry::{Registry, Snapshot};
@@ -256,7 +257,12 @@ fn check_decision(
             "the access-control module {name} denies this. Ask the administrator of {name}, or change what it allows"
         ))),
         Err(error) => {
-            tracing::error!(plugin = %name, code = %error.code(), request_id = %context.request_id, "access-control module gave no decision");
+            peer_event!(
+                module.record.failure_lines,
+                ERROR,
+                plugin = %name, code = %error.code(), request_id = %context.request_id,
+                "access-control module gave no decision"
+            );
             Err(Error::permission_denied(format!(
                 "the access-control module {name} gave no decision: {error}. Run `keyway plugins` to see its state, and look at the \
                  daemon's log"
@@ -268,14 +274,6 @@ fn check_decision(
 /// The caller as a module sees it. The path is empty if it cannot be read.
 fn requester(caller: &Caller) -> access::Requester {
     let (peer, facts) = (&caller.peer, caller.facts());
-    if facts.executable != peer.executable() {
-        tracing::warn!(
-            pid = peer.pid(),
-            before = %peer.executable().display(),
-            now = %facts.executable.display(),
-            "executable of a caller changed"
-        );
-    }
     let name = facts
         .executable
         .file_name()

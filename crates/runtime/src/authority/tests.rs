@@ -17,11 +17,15 @@ fn facts(plugin: Option<&str>) -> CallerFacts {
 }
 
 fn provisional(facts: &CallerFacts, action: &Action<'_>) -> Provisional {
+    provisional_within("db/*", facts, action)
+}
+
+fn provisional_within(may_resolve: &str, facts: &CallerFacts, action: &Action<'_>) -> Provisional {
     let modules = BTreeSet::new();
     let rules = Rules {
         is_contained_allowed: false,
         is_external_allowed: true,
-        may_resolve: vec!["db/*".parse().expect("a pattern")],
+        may_resolve: vec![may_resolve.parse().expect("a pattern")],
         listed_modules: &modules,
     };
     Provisional::new(facts, action, &rules).expect("permitted")
@@ -77,4 +81,31 @@ async fn a_permit_covers_what_is_neither_reserved_nor_beyond_the_limit() {
         plugin.excluded_plugin().map(PluginName::as_str),
         Some("vault")
     );
+}
+
+#[tokio::test]
+async fn a_limit_that_no_pattern_says_never_widens_what_a_permit_covers() {
+    let hostile = |motif: &[&str]| {
+        let components: Vec<&str> = motif.iter().copied().cycle().take(128).collect();
+        components.join("/")
+    };
+    let (limit, query) = (hostile(&["**", "a"]), hostile(&["**", "b", "**", "a"]));
+    let query = [query.parse().expect("a pattern")];
+    let action = Action::Resolve(&query);
+    let mut consulted = None;
+    let permit = provisional_within(&limit, &facts(Some("vault")), &action)
+        .consult(async |consultation: &Consultation| {
+            consulted = Some(consultation.clone());
+            Ok::<(), &str>(())
+        })
+        .await
+        .expect("allowed");
+    // Modules decide about the wider query, which matches what the narrower one would.
+    let whole = Consultation::CheckAccess(query.to_vec());
+    assert_eq!(consulted, Some(whole));
+    assert_eq!(permit.narrow(&query[0]), query[0]);
+    let id = |text: String| text.parse().expect("an id");
+    assert!(permit.covers(&id(["b/a"; 64].join("/"))));
+    assert!(!permit.covers(&id(["b"; 128].join("/"))));
+    assert!(!permit.covers(&id(["a"; 63].join("/"))));
 }

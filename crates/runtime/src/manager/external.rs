@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Done, Manager};
 use crate::caller::Peer;
 use crate::config::Settings;
+use crate::lines::peer_event;
 use crate::model::PluginName;
 use crate::plugin::{Command, Registrant, RegistrationError};
 
@@ -35,7 +36,8 @@ impl Manager {
         error: RegistrationError,
     ) {
         let name = &registrant.registration().name;
-        tracing::warn!(plugin = %name, pid = peer.pid(), %error, "external plugin refused");
+        let lines = &self.host.refusal_lines;
+        peer_event!(lines, WARN, plugin = %name, pid = peer.pid(), %error, "external plugin refused");
         self.host
             .audit
             .plugin("refuse", name, Some(peer), &error.to_string());

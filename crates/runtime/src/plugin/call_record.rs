@@ -6,12 +6,18 @@ use std::time::SystemTime;
 
 use keyway_proto::keyway::v1::FailureKind;
 
+use crate::lines::PeerLines;
+
 /// Counters of one plugin, and its last failed request. They outlive its process.
 #[derive(Debug, Default)]
 pub(crate) struct CallRecord {
     n_requests: AtomicU64,
     n_failures: AtomicU64,
     last_failure: Mutex<Option<FailedRequest>>,
+    /// Log lines about failed requests.
+    pub(crate) failure_lines: PeerLines,
+    /// Log lines about responses with faults.
+    pub(crate) fault_lines: PeerLines,
 }
 
 /// A request that failed.

@@ -9,6 +9,7 @@ use super::suspension::Suspensions;
 use super::view::View;
 use crate::config::VersionInfo;
 use crate::launch::{Environment, Spawner};
+use crate::lines::PeerLines;
 use crate::model::PluginName;
 use crate::record::{Audit, Memory};
 
@@ -33,6 +34,12 @@ pub(crate) struct Host {
     /// When the daemon itself was suspended.
     pub(crate) suspensions: Arc<Suspensions>,
     pub(crate) stopping: AtomicBool,
+    /// Log lines about external plugins that registered.
+    pub(crate) registration_lines: PeerLines,
+    /// Log lines about external plugins that were refused.
+    pub(crate) refusal_lines: PeerLines,
+    /// Log lines about external plugins that left.
+    pub(crate) departure_lines: PeerLines,
 }
 
 /// Takes the views that the tasks of plugins publish.

@@ -11,6 +11,7 @@ use keyway_secrets::{Id, Pattern};
 
 use super::failure::Failure;
 use super::rank::Gap;
+use crate::lines::peer_event;
 use crate::model::expires_at;
 use crate::plugin::{Secrets, View};
 
@@ -135,7 +136,11 @@ impl Faults {
             (0, ..) => "response held secrets that exceed the limits",
             _ => "realm violation: response held ids that are invalid or outside the realm",
         };
-        tracing::warn!(plugin = %view.name, n_violations, n_too_large, n_repeated, n_times, "{text}");
+        peer_event!(
+            view.record.fault_lines,
+            WARN,
+            plugin = %view.name, n_violations, n_too_large, n_repeated, n_times, "{text}"
+        );
     }
 
     /// The time as every peer can read it, so that one provider's mistake does not cost the caller the other envelopes.

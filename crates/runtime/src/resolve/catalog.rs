@@ -12,6 +12,7 @@ use super::execution;
 use super::failure::Failure;
 use super::plan::{Candidate, Plan, Query};
 use crate::authority::Permit;
+use crate::lines::peer_event;
 use crate::plugin::{Availability, View};
 use crate::registry::Registry;
 
@@ -137,7 +138,12 @@ fn violation(view: &View, n_violations: usize) -> Option<Failure> {
     if n_violations == 0 {
         return None;
     }
-    tracing::warn!(plugin = %view.name, n_violations, "realm violation: list held ids that are invalid, outside the realm, or exceed the limits");
+    peer_event!(
+        view.record.fault_lines,
+        WARN,
+        plugin = %view.name, n_violations,
+        "realm violation: list held ids that are invalid, outside the realm, or exceed the limits"
+    );
     let message = format!(
         "the list held {n_violations} ids that are invalid, outside the realm, or exceed the limits"
     );

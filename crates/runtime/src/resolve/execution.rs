@@ -18,6 +18,7 @@ use super::plan::{Candidate, Membership, Plan, Query, membership};
 use super::resolution::{self, RankedResponses, Resolution};
 use crate::authority::{Permit, is_within_reserved};
 use crate::config::Current;
+use crate::lines::peer_event;
 use crate::model::PluginName;
 use crate::plugin::{Availability, CallContext, CallError, Handle, Secrets, Sharing, View};
 use crate::registry::Registry;
@@ -388,7 +389,8 @@ pub(super) fn report(query: &Query, view: &View, context: &CallContext, error: &
         // The caller's own deadline was shorter than the plugin's timeout: the plugin is not at fault.
         tracing::debug!(%plugin, %code, %request_id, caller_pid, "request abandoned by its caller");
     } else {
-        tracing::warn!(%plugin, %code, %request_id, caller_pid, "request failed");
+        let lines = &view.record.failure_lines;
+        peer_event!(lines, WARN, %plugin, %code, %request_id, caller_pid, "request failed");
     }
 }
 

@@ -7,10 +7,12 @@ use http::header::{ALLOW, CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use keyway_http::{OnUpgrade, RequestBody, Upgraded, has_token};
 use keyway_rpc::{Body, Error};
+use tokio::sync::Semaphore;
 
 use crate::authority::{Action, Gate};
 use crate::caller::{Caller, Peer};
 use crate::config::Current;
+use crate::lines::{PeerLines, peer_event};
 use crate::manager::ManagerHandle;
 use crate::plugin;
 use crate::record::{Audit, Outcome};
@@ -24,7 +26,14 @@ pub(super) struct Hijack {
     pub(super) settings: Arc<Current>,
     pub(super) manager: ManagerHandle,
     pub(super) audit: Arc<Audit>,
+    /// Log lines about connections that did not become a plugin's.
+    pub(super) lines: PeerLines,
+    /// One for each connection that may be about to register.
+    pub(super) registering: Arc<Semaphore>,
 }
+
+/// The most external plugins that have connected and not registered yet. Their connections no longer count as clients.
+pub(super) const MAX_REGISTERING: usize = 64;
 
 impl Hijack {
     pub(super) const PATH: &str = "/hijack";
@@ -52,10 +61,19 @@ impl Hijack {
                 "a plugin connection needs HTTP/1.1 with `Connection: upgrade` and `Upgrade: tcp`",
             );
         }
+        let Ok(registering) = Arc::clone(&self.registering).try_acquire_owned() else {
+            return refuse(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many external plugins have connected and not registered yet",
+            );
+        };
         let mut response = Response::new(Body::default());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         response.headers_mut().insert(UPGRADE, PROTOCOL);
-        let upgrade = OnUpgrade::new(move |io| async move { self.connect(io, peer).await });
+        let upgrade = OnUpgrade::new(move |io| async move {
+            self.connect(io, peer).await;
+            drop(registering);
+        });
         response.extensions_mut().insert(upgrade);
         response
     }
@@ -78,7 +96,7 @@ impl Hijack {
         match plugin::open(io, None, limit, version).await {
             Ok(registrant) => self.manager.connect(registrant, peer).await,
             Err(error) => {
-                tracing::warn!(pid = peer.pid(), %error, "external plugin not accepted");
+                peer_event!(self.lines, WARN, pid = peer.pid(), %error, "external plugin not accepted");
             }
         }
     }

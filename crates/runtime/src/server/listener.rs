@@ -15,6 +15,7 @@ use super::socket::Socket;
 use crate::authority::{Gate, User};
 use crate::caller::Peer;
 use crate::config::Current;
+use crate::lines::{PeerLines, peer_event};
 
 /// Accepts at all sockets, round robin. A process of a user who may not connect is refused by closing its connection, before
 /// anything is read from it.
@@ -24,6 +25,8 @@ pub(super) struct Listener {
     next: usize,
     gate: Arc<Gate>,
     settings: Arc<Current>,
+    /// Log lines about refused connections.
+    lines: PeerLines,
 }
 
 impl Listener {
@@ -33,6 +36,7 @@ impl Listener {
             next: 0,
             gate,
             settings,
+            lines: PeerLines::default(),
         }
     }
 
@@ -41,13 +45,15 @@ impl Listener {
         let credentials = match Credentials::of_peer(&stream) {
             Ok(credentials) => credentials,
             Err(error) => {
-                tracing::warn!(%error, "connection refused: the kernel gives no credentials");
+                peer_event!(self.lines, WARN, %error, "connection refused: the kernel gives no credentials");
                 return None;
             }
         };
         let user = self.gate.user(credentials.uid);
         if user == User::Other {
-            tracing::warn!(
+            peer_event!(
+                self.lines,
+                WARN,
                 uid = credentials.uid,
                 pid = credentials.raw_pid(),
                 "connection of another user refused (`allow_uids`)"

@@ -27,6 +27,13 @@ pub(crate) fn descriptor_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
+/// Returns how many descriptors this process has open; 0 if `/proc` does not show them.
+pub(crate) fn open_descriptors() -> u64 {
+    // The listing has one of its own.
+    let entries = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    (entries as u64).saturating_sub(1)
+}
+
 /// The limits before [`raise_descriptor_limit`], for a child.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FormerLimit(Rlimit);

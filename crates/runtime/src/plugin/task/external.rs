@@ -6,6 +6,7 @@ use futures::FutureExt as _;
 
 use super::PluginTask;
 use crate::caller::Peer;
+use crate::lines::peer_event;
 use crate::model::Kind;
 use crate::plugin::connection::Registrant;
 use crate::plugin::machine::Event;
@@ -46,7 +47,12 @@ impl PluginTask {
     }
 
     fn refuse(&self, registrant: Registrant, peer: &Peer, error: RegistrationError) {
-        tracing::warn!(plugin = %self.name(), pid = peer.pid(), %error, "external plugin refused");
+        let lines = &self.launcher.host.refusal_lines;
+        peer_event!(
+            lines,
+            WARN,
+            plugin = %self.name(), pid = peer.pid(), %error, "external plugin refused"
+        );
         self.audit("refuse", Some(peer), &error.to_string());
         // The plugin has a moment to read the reason. Nothing else waits for it.
         tokio::spawn(registrant.refuse(error));

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::PluginTask;
 use crate::launch::{EndedProcess, LaunchError, LaunchErrorClass, Launched};
+use crate::lines::peer_event;
 use crate::model::state::RememberedRegistration;
 use crate::model::{Kind, Realm};
 use crate::plugin::connection::{OpenError, Registrant};
@@ -80,7 +81,9 @@ impl PluginTask {
         let (name, version) = (self.name(), &registration.version);
         if let Some(peer) = &self.external {
             let executable = peer.executable();
-            tracing::warn!(
+            peer_event!(
+                self.launcher.host.registration_lines,
+                WARN,
                 plugin = %name, pid = peer.pid(), executable = %executable.display(), realm = %shown, %version,
                 "external plugin registered"
             );
@@ -132,7 +135,8 @@ impl PluginTask {
 
     pub(super) fn lost(&mut self, why: String) {
         if let Some(peer) = &self.external {
-            tracing::info!(plugin = %self.name(), reason = why, "external plugin left");
+            let lines = &self.launcher.host.departure_lines;
+            peer_event!(lines, INFO, plugin = %self.name(), reason = why, "external plugin left");
             self.audit("leave", Some(peer), &why);
         }
         self.ended(why);

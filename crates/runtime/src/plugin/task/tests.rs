@@ -8,6 +8,7 @@ use keyway_proto::keyway::v1::{FailureKind, PluginState};
 
 use super::*;
 use crate::launch::{Environment, Spawner};
+use crate::lines::PeerLines;
 use crate::model::state::RememberedRegistration;
 use crate::model::{Class, FileIdentity, Kind};
 use crate::plugin::host::Publish;
@@ -57,6 +58,9 @@ impl Daemon {
             publisher: board.clone(),
             suspensions: Arc::new(Suspensions::new()),
             stopping: AtomicBool::new(false),
+            registration_lines: PeerLines::default(),
+            refusal_lines: PeerLines::default(),
+            departure_lines: PeerLines::default(),
         };
         Self {
             host: Arc::new(host),
