@@ -6,6 +6,7 @@
 //! - [`Process`] and [`is_contained`]: the process at the other end, as long as it is the same one.
 //! - [`file`](mod@file): files that no other user could have written.
 //! - [`forbid_inspection`] and [`forbid_core_files`]: what keeps the memory of this process from other programs.
+//! - [`unblock_signals`]: a signal mask that is not inherited.
 //! - [`escape_untrusted`], [`shortened`] and [`format_duration`]: text of peers, for logs and terminals.
 //! - [`LogWriter`]: a log that never blocks. [`TokenBucket`]: how many lines of it a peer may cause.
 //! - [`base_directory`], [`doubled`] and [`Pauses`]: XDG directories, and delays between attempts.
@@ -57,6 +58,7 @@ pub use places::{Listen, ListenOptions, Places};
 pub use process::{Process, ProcessFacts, is_contained};
 #[cfg(feature = "tokio")]
 pub use sys::readable;
+pub use sys::unblock_signals;
 pub use text::{escape_untrusted, format_duration, shortened};
 pub use token_bucket::TokenBucket;
 pub use uid::KnownUids;

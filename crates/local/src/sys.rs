@@ -1,4 +1,5 @@
-//! The only `unsafe` code of this crate: socket options without a sound safe wrapper, and descriptors that are tied to tokio.
+//! The only `unsafe` code of this crate: socket options without a sound safe wrapper, the signal mask, and descriptors that
+//! are tied to tokio.
 //!
 //! The wrapper of `rustix` reads `SO_PEERCRED` into a process id that must not be zero, and it is zero if the peer lives in
 //! a pid namespace that this process cannot see.
@@ -82,4 +83,23 @@ pub fn readable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` stays the same open descriptor for as long as it lives, and `AsyncFd` owns it.
     let readable = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
     Ok(readable?)
+}
+
+/// Unblocks every signal in the calling thread and in the threads that it starts. A process inherits its mask from the one
+/// that started it, and without SIGTERM and SIGCHLD it neither stops nor sees its children end.
+///
+/// # Errors
+///
+/// Returns the error of the operating system.
+pub fn unblock_signals() -> io::Result<()> {
+    let mut signals = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the first call initializes the set, which lives on this stack, and the second one reads it.
+    let error = unsafe {
+        libc::sigemptyset(signals.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, signals.as_ptr(), std::ptr::null_mut())
+    };
+    match error {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
 }

@@ -4,7 +4,11 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use keyway_plugin_sdk::testing::block_on;
-use keyway_plugin_sdk::{Envelope, Pattern, Plugin, ProviderError, Query, SecretsProvider};
+use keyway_plugin_sdk::{
+    Envelope, Pattern, Plugin, ProviderError, Query, SecretsProvider, command,
+};
+use keyway_test_support::process::in_group;
+use keyway_test_support::wait::asynchronous::wait_until;
 use keyway_test_support::{Home, WAIT_LIMIT};
 use tokio::net::UnixListener;
 use tokio::time::timeout;
@@ -37,6 +41,10 @@ impl SecretsProvider for Odd {
             // Blocks until the test closes the connection, as a library does that knows nothing of async.
             let path = std::env::var_os(GATE).unwrap_or_default();
             std::io::copy(&mut UnixStream::connect(path)?, &mut std::io::sink())?;
+        }
+        if id.as_str() == "odd/runs-a-command" {
+            let script = "echo $$ > new; mv new group; sleep 60 & sleep 60";
+            command("sh", query).args(["-c", script]).output().await?;
         }
         Ok(vec![Envelope::new(id, "value")])
     }
@@ -82,5 +90,35 @@ fn a_handler_that_keeps_the_thread_is_named_in_the_log() -> ExitCode {
             rest[0].starts_with(prefix) && rest[0].contains(name),
             "{rest:?}"
         );
+    })
+}
+
+#[test]
+fn a_command_ends_with_the_daemon_of_its_plugin() -> ExitCode {
+    run(async {
+        let name = "external::a_command_ends_with_the_daemon_of_its_plugin";
+        let home = Home::new();
+        let plugin = External::start(name, |command| {
+            command.current_dir(home.path());
+        })
+        .await;
+        let group = || {
+            let text = std::fs::read_to_string(home.path().join("group")).ok()?;
+            text.trim().parse().ok()
+        };
+        tokio::select! {
+            found = plugin.daemon.get("odd/runs-a-command") => panic!("the command sleeps: {found:?}"),
+            () = wait_until("the command runs", || group().is_some()) => {}
+        }
+        let External {
+            mut process,
+            daemon,
+            ..
+        } = plugin;
+        drop(daemon);
+        let ended = tokio::task::spawn_blocking(move || process.wait());
+        assert!(ended.await.unwrap().success());
+        let group = group().expect("it was there");
+        wait_until("the group ends", || in_group(group).is_empty()).await;
     })
 }

@@ -7,6 +7,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use keyway_plugin_sdk::testing::TestDaemon;
 use keyway_test_support::process::launch_plugin;
+use keyway_test_support::require::can_run;
 use keyway_test_support::{Home, Process, WAIT_LIMIT};
 use rustix::process::Signal;
 use tokio::net::{UnixListener, UnixStream};
@@ -240,6 +241,33 @@ async fn l22_a_plugin_that_reconnects_waits_for_its_daemon() {
         stderr.contains("disconnected from the daemon; reconnecting"),
         "{stderr}"
     );
+}
+
+#[tokio::test]
+async fn a_plugin_works_with_blocked_and_ignored_signals_and_closed_standard_streams() {
+    let env = "exec env --block-signal --ignore-signal=CHLD,INT,TERM,PIPE";
+    let mut probe = Command::new("sh");
+    probe.args(["-c", &format!("{env} true")]);
+    if !can_run("env --block-signal", &mut probe) {
+        return;
+    }
+    for signal in [Signal::INT, Signal::TERM] {
+        let home = Home::new();
+        let listener = UnixListener::bind(home.socket()).unwrap();
+        let mut command = Command::new("sh");
+        prepare(&mut command, "debug");
+        command
+            .args(["-c", &format!(r#"{env} "$0" <&- >&- 2>&-"#)])
+            .arg(example("inherited"))
+            .env("KEYWAY_SOCKET", home.socket());
+        let plugin = Plugin(Process::spawn(&mut command));
+        let daemon = accept(&listener).await;
+        let environment = text(&daemon, "inherited/environment").await;
+        assert!(environment.contains("KEYWAY_SOCKET="), "{environment}");
+        plugin.0.signal(signal);
+        let (status, _, stderr) = plugin.finish().await;
+        assert_eq!(status.code(), Some(0), "{signal:?}: {stderr}");
+    }
 }
 
 #[tokio::test]
