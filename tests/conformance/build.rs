@@ -5,7 +5,7 @@ fn main() -> Result<(), keyway_rpc_build::Error> {
     let file = |name: &str| format!("{folder}/{name}.proto");
     keyway_rpc_build::configure()
         .json(keyway_rpc_build::Emit::Always)
-        // The suite's streaming methods belong to runs that ask for them.
+        // The runs do not enable the suite's streaming methods.
         .skip_streaming(true)
         .compile(
             &[

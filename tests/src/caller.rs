@@ -1,4 +1,4 @@
-//! A caller that uses only HTTP and JSON: it checks nothing itself, so it shows what the daemon permits.
+//! A caller that uses only HTTP and JSON. It checks nothing itself, so its results show what the daemon permits.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -18,7 +18,7 @@ pub(crate) const MODE: &str = "call";
 /// The first argument that makes the misbehaving plugin a process that connects and stays.
 pub(crate) const STAY: &str = "stay";
 
-/// What the daemon responded.
+/// The response of the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Reply {
@@ -61,7 +61,7 @@ pub fn call(address: &Address, method: &str, argument: &str) -> Reply {
 ///
 /// # Panics
 ///
-/// If the process cannot be started or fails.
+/// Panics if the process cannot be started or fails.
 pub fn call_as(
     wrapper: &[&str],
     caller: &Path,

@@ -21,7 +21,7 @@ use crate::behaviour::{Behaviour, VARIABLE};
 use crate::caller::{self, Reply};
 pub use crate::home::Home;
 
-/// Makes the plugin `name` behave so.
+/// Sets the behaviour of the plugin `name`.
 pub fn behave(config: &mut Config, name: &str, behaviour: Behaviour) {
     plugin(config, name)
         .env
@@ -40,7 +40,7 @@ pub fn plugin<'a>(config: &'a mut Config, name: &str) -> &'a mut PluginConfig {
 ///
 /// # Panics
 ///
-/// If the error names none or several.
+/// Panics if the error names none or several.
 pub fn the_failure(error: &ResolveError) -> &ProviderFailure {
     let (ResolveError::Uncertain { failures, .. } | ResolveError::Conflict { failures, .. }) =
         error
@@ -73,7 +73,7 @@ pub struct TestDaemon {
 }
 
 impl TestDaemon {
-    /// A daemon with the plugins in `behaviours`, each named and behaving so. `executable` is the misbehaving plugin.
+    /// A daemon with the plugins in `behaviours`, each with its name. `executable` is the misbehaving plugin.
     pub fn start(executable: &str, behaviours: &[(&str, Behaviour)]) -> Self {
         let home = Home::new(executable);
         let mut config = home.config();
@@ -114,7 +114,7 @@ impl TestDaemon {
     ///
     /// # Panics
     ///
-    /// If the reload fails.
+    /// Panics if the reload fails.
     pub async fn reload_with(&self, change: impl FnOnce(&mut Config)) -> ReloadReport {
         change(&mut lock(&self.config));
         self.reload().await
@@ -124,13 +124,13 @@ impl TestDaemon {
     ///
     /// # Panics
     ///
-    /// If the reload fails.
+    /// Panics if the reload fails.
     pub async fn reload(&self) -> ReloadReport {
         let report = self.handle.reload().await;
         report.expect("running").expect("reloaded")
     }
 
-    /// Where it listens.
+    /// The address at which it listens.
     pub fn address(&self) -> &Address {
         &self.address
     }
@@ -178,7 +178,7 @@ impl TestDaemon {
     ///
     /// # Panics
     ///
-    /// If it is not listed.
+    /// Panics if it is not listed.
     pub async fn status(&self, name: &str) -> keyway::PluginStatus {
         let statuses = self.statuses().await;
         let found = statuses.into_iter().find(|status| status.name() == name);
@@ -189,7 +189,7 @@ impl TestDaemon {
     ///
     /// # Panics
     ///
-    /// If it has none.
+    /// Panics if it has none.
     pub async fn pid(&self, name: &str) -> Pid {
         let status = self.status(name).await;
         Pid::from_raw(status.pid()).expect("a process")
@@ -199,7 +199,7 @@ impl TestDaemon {
     ///
     /// # Panics
     ///
-    /// If that does not happen.
+    /// Panics if the wait exceeds its limit.
     pub async fn wait_for_state(
         &self,
         name: &str,
@@ -213,7 +213,7 @@ impl TestDaemon {
     ///
     /// # Panics
     ///
-    /// If that does not happen.
+    /// Panics if the wait exceeds its limit.
     pub async fn wait_for_status(
         &self,
         name: &str,
@@ -230,7 +230,7 @@ impl TestDaemon {
         .await
     }
 
-    /// The response to a JSON request, as it is on the wire.
+    /// Returns the response to a JSON request, as it is on the wire.
     pub async fn post(&self, path: &str, json: &str) -> String {
         let address = self.address.as_path().expect("tests listen at paths");
         let (address, path, json) = (address.to_owned(), path.to_owned(), json.to_owned());
@@ -271,7 +271,7 @@ impl TestDaemon {
     ///
     /// # Panics
     ///
-    /// If that does not happen.
+    /// Panics if the wait exceeds its limit.
     pub async fn wait_for(&self, name: &str, status: RunStatus) -> Plugin {
         eventually(&format!("{name} to be {status:?}"), async || {
             match self.plugin(name).await {
@@ -286,7 +286,7 @@ impl TestDaemon {
     ///
     /// # Panics
     ///
-    /// If that does not happen.
+    /// Panics if the wait exceeds its limit.
     pub async fn wait_for_running(&self, names: &[&str]) {
         for name in names {
             self.wait_for(name, RunStatus::Running).await;
@@ -297,7 +297,7 @@ impl TestDaemon {
     ///
     /// # Panics
     ///
-    /// If that does not happen.
+    /// Panics if the wait exceeds its limit.
     pub async fn wait_until_forgotten(&self, name: &str) {
         eventually(&format!("{name} to be forgotten"), async || {
             self.plugin(name).await.map_or(Ok(()), Err)
@@ -330,7 +330,7 @@ impl TestDaemon {
     ///
     /// # Panics
     ///
-    /// If the daemon panicked.
+    /// Panics if the daemon panicked.
     pub async fn stop(mut self) -> Duration {
         let begin = std::time::Instant::now();
         drop(self.stop.take());

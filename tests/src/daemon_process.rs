@@ -25,11 +25,11 @@ pub struct DaemonProcess {
 
 impl DaemonProcess {
     /// Starts the daemon and waits until it is ready. `executable` is `test-daemon`; `wrapper` is a program with arguments that
-    /// runs it; `uid` is the user whom the home belongs to.
+    /// runs it; `uid` is the owner of the home.
     ///
     /// # Panics
     ///
-    /// If it cannot be started.
+    /// Panics if it cannot be started.
     pub fn start(executable: &str, home: Arc<Home>, wrapper: &[&str], uid: u32) -> Self {
         let started = Self::try_start(executable, home, wrapper, uid);
         started.unwrap_or_else(|error| panic!("{error}"))
@@ -86,7 +86,7 @@ impl DaemonProcess {
     ///
     /// # Panics
     ///
-    /// If that does not happen.
+    /// Panics if the wait exceeds its limit.
     pub fn reload(&mut self) {
         self.daemon.signal(Signal::HUP);
         self.daemon.expect("reloaded");
@@ -125,7 +125,7 @@ impl DaemonProcess {
     ///
     /// # Panics
     ///
-    /// If that does not happen.
+    /// Panics if the wait exceeds its limit.
     pub async fn wait_for(&self, outcome: &str, method: &str, argument: &str) {
         eventually(
             &format!("{method} {argument} to be {outcome}"),

@@ -51,12 +51,12 @@ impl Home {
         self.install(&self.executable, name);
     }
 
-    /// Replaces the script of a plugin, which follows with its next request.
+    /// Replaces the script of a plugin, which applies from its next request.
     pub fn change(&self, name: &str, script: &Script) {
         Place::new(self.path(), name).write(script);
     }
 
-    /// The executable that every plugin is.
+    /// The executable of every plugin.
     pub fn executable(&self) -> &Path {
         &self.executable
     }
@@ -66,17 +66,17 @@ impl Home {
         self.join("plugins").join(name)
     }
 
-    /// What a plugin with a script noted so far: `asked ID may_ask=BOOL`, `checked ID`, `turn VIA METHOD OUTCOME`, `registered`,
+    /// The events that a plugin with a script has recorded so far: `queried ID may_prompt=BOOL`, `checked ID`, `called VIA METHOD OUTCOME`, `registered`,
     /// `holds`.
     pub fn events(&self, name: &str) -> Vec<String> {
         Place::new(self.path(), name).events()
     }
 
-    /// Waits until a plugin has noted `n_events` events that begin with `prefix`, and returns all of them.
+    /// Waits until a plugin has recorded `n_events` events that begin with `prefix`, and returns all of them.
     ///
     /// # Panics
     ///
-    /// If that does not happen.
+    /// Panics if the wait exceeds its limit.
     pub async fn wait_for_events(&self, name: &str, prefix: &str, n_events: usize) -> Vec<String> {
         eventually(
             &format!("{n_events} events {prefix} of {name}"),

@@ -1,8 +1,8 @@
-//! Tests across crates: a daemon to test, and a plugin that is built to misbehave.
+//! Tests across crates: a daemon to test, and a misbehaving plugin.
 //!
 //! [`TestDaemon`] runs the daemon inside the test, in a [`Home`]; [`DaemonProcess`] is a process. [`plugin`] is the misbehaving
-//! plugin, on the bare layers because the SDK refuses what it does; [`Behaviour`] lists its fixed faults, and a [`Script`] describes
-//! the rest. [`caller`] is a client that checks nothing itself. What other crates' tests need, too, is in `keyway-test-support`.
+//! plugin, on the layers below the SDK, because the SDK refuses its faults; [`Behaviour`] lists its fixed faults, and a [`Script`] describes
+//! the rest. [`caller`] is a client that checks nothing itself. Helpers that the tests of other crates share are in `keyway-test-support`.
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

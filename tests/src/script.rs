@@ -27,20 +27,20 @@ pub struct Script {
     pub exits_with: Option<u8>,
     /// Its secrets. `None`: a dummy value for every id of a query.
     pub secrets: Option<BTreeMap<String, String>>,
-    /// Ids that it returns for every query.
-    pub unasked: Vec<String>,
+    /// Ids that it returns for every query, whether the query matches them or not.
+    pub unrequested: Vec<String>,
     /// When its values expire, in seconds since 1970.
     pub expires_at: Option<i64>,
     /// The kind of failure that its responses declare themselves incomplete with.
     pub incomplete: Option<Failing>,
     /// How it responds to a query.
-    pub answer: Answer,
+    pub response: QueryResponse,
     /// How it decides about access.
     pub decision: Decision,
     /// Its calls to the daemon, in this order.
-    pub turns: Vec<Turn>,
+    pub calls: Vec<DaemonCall>,
     /// Whether it makes them before it registers; otherwise afterwards.
-    pub turns_early: bool,
+    pub calls_before_registration: bool,
 }
 
 /// The description that a plugin sends with its registration.
@@ -73,7 +73,7 @@ impl From<Description> for keyway::PluginDescription {
 /// How a plugin responds to a query.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[allow(clippy::exhaustive_enums, reason = "for tests of this workspace")]
-pub enum Answer {
+pub enum QueryResponse {
     /// With its secrets.
     #[default]
     Secrets,
@@ -87,7 +87,7 @@ pub enum Answer {
     Garbage,
     /// The process ends with this status.
     Exit(u8),
-    /// Not until the script has another answer.
+    /// Not until the script has another response.
     Hold,
 }
 
@@ -161,7 +161,7 @@ pub enum Decision {
 /// A call of the plugin, or of a process that it started, to its daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(clippy::exhaustive_structs, reason = "for tests of this workspace")]
-pub struct Turn {
+pub struct DaemonCall {
     /// How the call reaches the daemon.
     pub via: Via,
     /// A method of [`crate::caller`].
@@ -170,7 +170,7 @@ pub struct Turn {
     pub argument: String,
 }
 
-impl Turn {
+impl DaemonCall {
     /// A call of `method` with `argument`.
     pub fn new(via: Via, method: &str, argument: &str) -> Self {
         Self {
@@ -195,7 +195,7 @@ pub enum Via {
     ChildInSession,
 }
 
-/// The files of a plugin's script and of the events that it notes.
+/// The files of a plugin's script and of the events that it records.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     script: PathBuf,
@@ -238,7 +238,7 @@ impl Place {
         }
     }
 
-    /// Notes an event, if the plugin has a script.
+    /// Records an event, if the plugin has a script.
     pub(crate) fn note(&self, event: &str) {
         if !self.script.exists() {
             return;

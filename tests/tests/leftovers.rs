@@ -76,7 +76,7 @@ async fn l09_all_plugins_stop_at_the_same_time_and_leave_no_process() {
         daemon.wait_for(name, RunStatus::Running).await;
     }
     let time = daemon.stop().await;
-    // Each stubborn one costs the two seconds until it is killed: on no machine would they take less one after the other.
+    // Each process that ignores signals is killed after two seconds: one after the other they would take longer on every machine.
     let one = Duration::from_secs(2);
     assert!(one < time && time < 10 * one, "{time:?}");
     assert!(children(own_pid()).is_empty());

@@ -19,7 +19,7 @@ pub(crate) async fn read<M: Message + Default>(
     };
     anyhow::ensure!(
         length <= MAX_LENGTH,
-        "a message of {length} bytes is announced"
+        "the length prefix of a message is {length} bytes"
     );
     let mut message = vec![0; length as usize];
     input

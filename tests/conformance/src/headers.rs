@@ -14,7 +14,7 @@ pub(crate) fn from_map(map: &HeaderMap) -> Vec<Header> {
         .collect()
 }
 
-/// Appends what the suite asks for; it asks for nothing that HTTP forbids.
+/// Appends the headers that the suite requests, which are valid in HTTP.
 pub(crate) fn append(map: &mut HeaderMap, headers: &[Header]) {
     for header in headers {
         for value in &header.value {

@@ -1,9 +1,9 @@
-//! The programs that the official Connect conformance suite tests `keyway-rpc` with.
+//! The programs with which the official Connect conformance suite tests `keyway-rpc`.
 //!
 //! `conformance-server` and `conformance-client` speak the suite's own protocol on their standard
 //! input and output; `cargo xtask conformance` runs the suite with them. With `--through-mux` each
-//! connection also passes a stream of one multiplexed session. They are no examples of
-//! how to use the crate: what they report about each call is what the suite asks for.
+//! connection also passes a stream of one multiplexed session. They are not examples of
+//! how to use the crate: they report what the suite requires about each call.
 #![forbid(unsafe_code)]
 
 pub mod client;

@@ -1,4 +1,4 @@
-//! What lies between the suite's peers and ours: TCP alone, or one multiplexed session as well.
+//! The network between the suite's peers and these: TCP alone, or one multiplexed session as well.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirec
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::task::JoinSet;
 
-/// How connections travel.
+/// The transport of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
     /// Each connection is a TCP connection.
@@ -90,7 +90,7 @@ pub(crate) async fn dial(session: &Session, port: u16) -> io::Result<impl Io + u
     Ok(stream)
 }
 
-/// An error here is one side that gave up, which the other side sees by itself.
+/// An error here means that one side disconnected, which the other side detects.
 async fn copy(mut tcp: TcpStream, mut stream: impl Io) {
     if let Err(error) = tcp.set_nodelay(true) {
         eprintln!("TCP_NODELAY: {error}");

@@ -53,8 +53,8 @@ async fn stock_clients_of_node_and_browsers_understand_the_server() -> Result<()
     run(server::serve_listener, &[], 6).await
 }
 
-/// Most of them keep their connections, which hyper alone does not decide about then.
+/// Most stock clients keep their connections, which tests keep-alive of this workspace's own server.
 #[tokio::test]
-async fn they_understand_the_http1_server_as_well() -> Result<()> {
+async fn stock_clients_understand_the_http1_server_as_well() -> Result<()> {
     run(server::serve_listener_http1, &["1.1"], 4).await
 }

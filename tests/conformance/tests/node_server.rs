@@ -22,7 +22,7 @@ use keyway_rpc::{Code, Codec, Request};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 
-/// A server of one version of HTTP, which lives as long as its input is open.
+/// A server of one version of HTTP, which runs until its input is closed.
 struct Server {
     url: String,
     _input: ChildStdin,
@@ -45,7 +45,7 @@ impl Server {
         let input = child.stdin.take().context("its input is a pipe")?;
         let output = child.stdout.take().context("its output is a pipe")?;
         let port = BufReader::new(output).lines().next_line().await?;
-        let port = port.context("it ended before it said its port")?;
+        let port = port.context("the server ended before it reported its port")?;
         Ok(Some(Self {
             url: format!("http://127.0.0.1:{port}"),
             _input: input,
@@ -54,15 +54,15 @@ impl Server {
     }
 }
 
-/// A request for this answer.
-fn asking(wanted: Wanted) -> UnaryRequest {
+/// A request for this response.
+fn request_for(wanted: Wanted) -> UnaryRequest {
     let header = |name: &str, values: &[&str]| Header {
         name: name.to_owned(),
         value: values.iter().map(|&value| value.to_owned()).collect(),
     };
     UnaryRequest {
         response_definition: Some(UnaryResponseDefinition {
-            response_headers: vec![header("x-answer", &["1", "2"])],
+            response_headers: vec![header("x-response", &["1", "2"])],
             response_trailers: vec![header("x-after", &["3"])],
             response: Some(wanted),
             ..UnaryResponseDefinition::default()
@@ -71,22 +71,22 @@ fn asking(wanted: Wanted) -> UnaryRequest {
     }
 }
 
-async fn messages_and_metadata_travel<S: Transport>(
+async fn messages_and_metadata_arrive<S: Transport>(
     client: &ConformanceServiceClient<S>,
 ) -> Result<()> {
     for size in [0, 5, 3_000_000] {
-        let mut request = Request::new(asking(Wanted::ResponseData(vec![b'x'; size])));
-        let question = HeaderValue::from_static("why");
-        request.metadata_mut().insert("x-question", question);
+        let mut request = Request::new(request_for(Wanted::ResponseData(vec![b'x'; size])));
+        let value = HeaderValue::from_static("why");
+        request.metadata_mut().insert("x-request", value);
         let response = client.unary(request.timeout(Duration::from_secs(60)));
         let response = response.await?;
-        ensure!(response.headers()["x-answer"] == "1, 2");
+        ensure!(response.headers()["x-response"] == "1, 2");
         ensure!(response.trailers()["x-after"] == "3");
         let payload = response.into_message().payload.context("a payload")?;
         ensure!(payload.data.len() == size);
         let info = payload.request_info.context("what it saw")?;
         ensure!(info.timeout_ms.is_some_and(|left| left <= 60_000));
-        let seen = |header: &&Header| header.name == "x-question";
+        let seen = |header: &&Header| header.name == "x-request";
         ensure!(info.request_headers.iter().any(|header| seen(&header)));
     }
     Ok(())
@@ -98,7 +98,7 @@ async fn errors_carry_everything<S: Transport>(client: &ConformanceServiceClient
         message: Some("nothing such \u{201c}here\u{201d}\n".to_owned()),
         details: Vec::new(),
     };
-    let failed = client.unary(asking(Wanted::Error(wanted))).await;
+    let failed = client.unary(request_for(Wanted::Error(wanted))).await;
     let error = failed.err().context("it should have failed")?;
     ensure!(error.code() == Code::NotFound, "{error}");
     ensure!(error.message() == "nothing such \u{201c}here\u{201d}\n");
@@ -115,18 +115,18 @@ async fn side_effect_free_methods_use_get<S: Transport>(
     client: &ConformanceServiceClient<S>,
 ) -> Result<()> {
     let request = IdempotentUnaryRequest {
-        response_definition: asking(Wanted::ResponseData(b"+ /".to_vec())).response_definition,
+        response_definition: request_for(Wanted::ResponseData(b"+ /".to_vec())).response_definition,
         ..IdempotentUnaryRequest::default()
     };
-    let answer = client.idempotent_unary(Request::new(request).get(true));
-    let payload = answer.await?.into_message().payload.context("a payload")?;
+    let call = client.idempotent_unary(Request::new(request).get(true));
+    let payload = call.await?.into_message().payload.context("a payload")?;
     let info = payload.request_info.context("what it saw")?;
     ensure!(info.connect_get_info.is_some() && payload.data == b"+ /");
     Ok(())
 }
 
 async fn deadlines_end_calls<S: Transport>(client: &ConformanceServiceClient<S>) -> Result<()> {
-    let mut request = asking(Wanted::ResponseData(Vec::new()));
+    let mut request = request_for(Wanted::ResponseData(Vec::new()));
     if let Some(definition) = &mut request.response_definition {
         definition.response_delay_ms = 60_000;
     }
@@ -152,7 +152,7 @@ async fn all_cases<S: Transport>(server: &Server, transport: S) -> Result<()> {
         }
         let client = ConformanceServiceClient::with_config(transport.clone(), config);
         let case = |name| format!("{name} ({codec:?}, gzip: {gzip})");
-        let done = messages_and_metadata_travel(&client).await;
+        let done = messages_and_metadata_arrive(&client).await;
         done.with_context(|| case("messages"))?;
         let done = errors_carry_everything(&client).await;
         done.with_context(|| case("errors"))?;
@@ -179,7 +179,7 @@ async fn a_stock_server_of_node_understands_the_client() -> Result<()> {
 }
 
 #[tokio::test]
-async fn it_understands_the_client_over_http2_as_well() -> Result<()> {
+async fn a_stock_server_of_node_understands_the_client_over_http2_as_well() -> Result<()> {
     let Some(server) = Server::start("2").await? else {
         return Ok(());
     };

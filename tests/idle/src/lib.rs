@@ -1,4 +1,4 @@
-//! What is expected of an idle process. The tests run in a release build as well, so this crate is small.
+//! The processor time of idle processes. The tests run in a release build as well, so this crate is small.
 #![forbid(unsafe_code)]
 
 use std::thread;
@@ -12,11 +12,11 @@ const TICKS: u64 = 15;
 /// The time in which processor time is measured.
 const PERIOD: Duration = Duration::from_secs(3);
 
-/// The descendants of this process that are not idle, with what they used.
+/// The descendants of this process that are not idle, with the processor time that they used.
 ///
 /// # Panics
 ///
-/// If there are fewer than `n_expected` descendants, or one of them ends meanwhile.
+/// Panics if there are fewer than `n_expected` descendants, or one of them ends meanwhile.
 pub fn busy_descendants(n_expected: usize) -> Vec<String> {
     let own = std::process::id().cast_signed();
     let now = |pid: i32| stat(pid).expect("it runs");

@@ -1,4 +1,4 @@
-//! Nothing that waits uses the processor. `cargo xtask test --all` runs these tests in a release build as well, with plugins
+//! A waiting task or process uses no processor time. `cargo xtask test --all` runs these tests in a release build as well, with plugins
 //! that were built alone: the waker of a root task may differ from its clones there, and a session that wakes replaced
 //! wakers spins.
 
@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::UnixStream;
 
 /// How often a root task may be polled while nothing happens: once at the start and once at the end, and a few times in
-/// between for the runtime's own reasons. One that wakes itself is polled tens of thousands of times.
+/// between by the runtime itself. One that wakes itself is polled tens of thousands of times.
 const FEW: usize = 20;
 
 /// A session with a peer that sends nothing, and a stream of it.
@@ -84,7 +84,7 @@ fn polls_of_future(make: fn(Session) -> Waiting) -> [usize; 2] {
     });
     let made_anew = polls(|idle| {
         move |cx| {
-            // All of it is captured, its peer too.
+            // The future owns all of it, the peer included.
             let idle = &idle;
             make(idle.session.clone()).as_mut().poll(cx)
         }
@@ -93,7 +93,7 @@ fn polls_of_future(make: fn(Session) -> Waiting) -> [usize; 2] {
 }
 
 #[test]
-fn a_root_task_that_waits_is_not_polled() {
+fn a_waiting_root_task_is_not_polled() {
     thread::scope(|scope| {
         let counts = [
             (
@@ -121,7 +121,7 @@ fn a_root_task_that_waits_is_not_polled() {
                 scope.spawn(|| {
                     let count = polls(|mut idle| {
                         move |cx| {
-                            // The whole, since a dropped session ends the stream.
+                            // The whole is kept, because a dropped session ends the stream.
                             let Idle { stream, .. } = &mut idle;
                             let mut buffer = [0; 16];
                             let mut buffer = ReadBuf::new(&mut buffer);
@@ -156,8 +156,8 @@ fn an_idle_daemon_and_its_plugins_use_no_processor_time() {
     daemon.wait_for_plugin("file");
     // The daemon and two plugins.
     let busy_at_first = busy_descendants(3);
-    let answered = daemon.run(&["get", "idle/x"]);
-    assert!(answered.status.success(), "{answered:?}");
+    let output = daemon.run(&["get", "idle/x"]);
+    assert!(output.status.success(), "{output:?}");
     let busy_after_a_request = busy_descendants(3);
     assert!(
         busy_at_first.is_empty() && busy_after_a_request.is_empty(),

@@ -1,4 +1,4 @@
-//! The plugin that is built to misbehave.
+//! A plugin with the faults that the tests need.
 
 use std::process::ExitCode;
 

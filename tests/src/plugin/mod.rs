@@ -1,4 +1,4 @@
-//! The plugin that is built to misbehave, on the bare layers.
+//! The misbehaving plugin, on the layers below the SDK.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -23,15 +23,15 @@ use crate::caller;
 use crate::script::{Place, Script};
 use service::{Service, Wire};
 
+mod daemon_call;
 mod service;
-mod turn;
 
 /// The dummy value that a provider without a list of secrets has for `id`.
 pub fn value_of(id: &str) -> Vec<u8> {
     format!("dummy-value-of-{id}").into_bytes()
 }
 
-/// The whole process: a launched plugin, or a caller of a daemon if the first argument says so.
+/// Runs the process: a launched plugin, or a caller of a daemon, depending on the first argument.
 pub fn run() -> ExitCode {
     let mut arguments = std::env::args();
     let executable = arguments.next().unwrap_or_default();
@@ -44,7 +44,7 @@ pub fn run() -> ExitCode {
             caller::stay(arguments);
             return ExitCode::SUCCESS;
         }
-        Some(turn::IN_SESSION) => {
+        Some(daemon_call::IN_SESSION) => {
             rustix::process::setsid().expect("it leads no group");
             caller::run(arguments);
             return ExitCode::SUCCESS;
@@ -95,7 +95,7 @@ impl Player {
         self.place.as_ref().map(Place::read).unwrap_or_default()
     }
 
-    /// Notes an event for the test.
+    /// Records an event for the test.
     pub(crate) fn note(&self, event: &str) {
         if let Some(place) = &self.place {
             place.note(event);
@@ -252,13 +252,13 @@ async fn start(player: Player, socket: UnixStream) -> Result<Plugin, Error> {
         .await;
     });
     let script = player.script();
-    if script.turns_early {
-        turn::all(&player, &session, &script.turns).await;
+    if script.calls_before_registration {
+        daemon_call::all(&player, &session, &script.calls).await;
     }
     register(&player, &script, &session).await?;
     player.note("registered");
-    if !script.turns_early {
-        turn::all(&player, &session, &script.turns).await;
+    if !script.calls_before_registration {
+        daemon_call::all(&player, &session, &script.calls).await;
     }
     Ok(Plugin {
         session,
@@ -322,7 +322,7 @@ async fn register(player: &Player, script: &Script, session: &Session) -> Result
         .map(drop)
 }
 
-/// Turns a connection to a daemon into a plugin connection, as an external plugin does.
+/// Upgrades a connection to a daemon to a plugin connection, as an external plugin does.
 ///
 /// # Errors
 ///

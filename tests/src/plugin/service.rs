@@ -22,7 +22,7 @@ use tower_service::Service as TowerService;
 
 use super::{Player, value_of};
 use crate::behaviour::Behaviour;
-use crate::script::{Answer, Decision, Script};
+use crate::script::{Decision, QueryResponse, Script};
 
 /// The services of the plugin.
 #[derive(Clone)]
@@ -43,7 +43,7 @@ impl Service {
         }
     }
 
-    /// Does what the behaviour says instead of an answer.
+    /// Applies a behaviour that replaces the response.
     async fn misbehave(&self, pattern: &str) -> Result<(), Error> {
         match self.player.behaviour {
             #[expect(
@@ -60,36 +60,42 @@ impl Service {
         }
     }
 
-    /// Does what the script says instead of an answer.
+    /// Applies the part of the script that replaces the response.
     async fn follow(&self, script: &Script, is_single: bool) -> Result<(), Error> {
-        match &script.answer {
-            Answer::Code(code) => {
+        match &script.response {
+            QueryResponse::Code(code) => {
                 let code: Code = code.parse().expect("a Connect code");
                 Err(Error::new(code, "the backend said no"))
             }
-            Answer::Failure(failure) => Err(failure.clone().into_error()),
-            Answer::FailureForPatterns(failure) if !is_single => Err(failure.clone().into_error()),
+            QueryResponse::Failure(failure) => Err(failure.clone().into_error()),
+            QueryResponse::FailureForPatterns(failure) if !is_single => {
+                Err(failure.clone().into_error())
+            }
             #[expect(
                 clippy::disallowed_methods,
                 reason = "the plugin is to die without an orderly end"
             )]
-            Answer::Exit(status) => std::process::exit((*status).into()),
-            Answer::Hold => {
+            QueryResponse::Exit(status) => std::process::exit((*status).into()),
+            QueryResponse::Hold => {
                 if let Some(place) = &self.player.place {
-                    place.wait(|script| script.answer != Answer::Hold).await;
+                    place
+                        .wait(|script| script.response != QueryResponse::Hold)
+                        .await;
                 }
                 Ok(())
             }
-            Answer::Secrets | Answer::FailureForPatterns(_) | Answer::Garbage => Ok(()),
+            QueryResponse::Secrets
+            | QueryResponse::FailureForPatterns(_)
+            | QueryResponse::Garbage => Ok(()),
         }
     }
 
     /// The ids that it returns for a query, with their values.
     fn secrets(&self, script: &Script, query: &Pattern) -> Vec<(String, Vec<u8>)> {
-        let is_asked = |id: &str| id.parse().is_ok_and(|id: Id| query.matches(&id));
+        let is_requested = |id: &str| id.parse().is_ok_and(|id: Id| query.matches(&id));
         if let Some(secrets) = &script.secrets {
-            let asked = secrets.iter().filter(|(id, _)| is_asked(id));
-            return asked
+            let matching = secrets.iter().filter(|(id, _)| is_requested(id));
+            return matching
                 .map(|(id, value)| (id.clone(), value.clone().into_bytes()))
                 .collect();
         }
@@ -98,7 +104,7 @@ impl Service {
         if let Some(id) = query.as_id() {
             ids = vec![id.to_string()];
         }
-        ids.retain(|id| is_asked(id) && !id.ends_with("absent"));
+        ids.retain(|id| is_requested(id) && !id.ends_with("absent"));
         let secrets = ids.into_iter().map(|id| {
             let value = value_of(&id);
             (id, value)
@@ -108,12 +114,12 @@ impl Service {
 
     fn envelopes(&self, script: &Script, query: &Pattern) -> Vec<Envelope> {
         let mut secrets = self.secrets(script, query);
-        let mut unasked: BTreeSet<String> = script.unasked.iter().cloned().collect();
+        let mut unrequested: BTreeSet<String> = script.unrequested.iter().cloned().collect();
         if self.player.behaviour == Behaviour::OutsideRealm {
-            let unasked_id = format!("{}/unasked", self.player.name);
-            unasked.extend(["stolen/id".into(), "not an id".into(), unasked_id]);
+            let unrequested_id = format!("{}/unrequested", self.player.name);
+            unrequested.extend(["stolen/id".into(), "not an id".into(), unrequested_id]);
         }
-        secrets.extend(unasked.into_iter().map(|id| {
+        secrets.extend(unrequested.into_iter().map(|id| {
             let value = value_of(&id);
             (id, value)
         }));
@@ -205,11 +211,11 @@ impl resolver::ResolverService for Service {
         &self,
         request: Request<resolver::GetSecretsRequest>,
     ) -> Result<Response<resolver::GetSecretsResponse>, Error> {
-        let may_ask = request.metadata().get(MAY_ASK_USER_HEADER);
-        let may_ask = may_ask.is_none_or(|value| value != "0");
+        let may_prompt = request.metadata().get(MAY_ASK_USER_HEADER);
+        let may_prompt = may_prompt.is_none_or(|value| value != "0");
         let pattern = request.into_message().pattern.unwrap_or_default();
         self.player
-            .note(&format!("asked {pattern} may_ask={may_ask}"));
+            .note(&format!("queried {pattern} may_prompt={may_prompt}"));
         let query: Pattern = pattern
             .parse()
             .map_err(|_| Error::invalid_argument("not a pattern"))?;
@@ -233,7 +239,7 @@ impl resolver::ResolverService for Service {
     }
 }
 
-/// Everything that the plugin serves, with what no service of the protocol would send.
+/// All services of the plugin, and the invalid bytes that none of them would send.
 #[derive(Clone)]
 pub(super) struct Wire {
     player: Player,
@@ -257,7 +263,7 @@ impl TowerService<http::Request<RequestBody>> for Wire {
 
     fn call(&mut self, request: http::Request<RequestBody>) -> Self::Future {
         let is_query = request.uri().path().ends_with("/GetSecrets");
-        if is_query && self.player.script().answer == Answer::Garbage {
+        if is_query && self.player.script().response == QueryResponse::Garbage {
             let response = http::Response::builder()
                 .header("content-type", "application/proto")
                 .body(Body::full(vec![0xff; 16]))

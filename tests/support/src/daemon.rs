@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::{Process, WAIT_LIMIT};
 
-/// What the line of a daemon begins with that is ready.
+/// The beginning of the line that reports readiness.
 const READY: &str = "keyway: ready at ";
 
 /// A `keyway serve` that is ready. Dropped, it is killed; if the test panics, its log is printed.
@@ -56,7 +56,7 @@ impl Daemon {
     ///
     /// # Panics
     ///
-    /// If the daemon ends before or is not ready in time.
+    /// Panics if the daemon ends before or is not ready in time.
     #[track_caller]
     pub fn start(command: &mut Command) -> Self {
         Self::try_start(command, |_| {}).unwrap_or_else(|error| panic!("{error}"))
@@ -70,7 +70,7 @@ impl Daemon {
     ///
     /// # Panics
     ///
-    /// If the command cannot be started.
+    /// Panics if the command cannot be started.
     pub fn try_start(
         command: &mut Command,
         on_line: impl Fn(&str) + Send + 'static,
@@ -128,7 +128,7 @@ impl Daemon {
     ///
     /// # Panics
     ///
-    /// If there is no such line after [`WAIT_LIMIT`], or the daemon ends first.
+    /// Panics if there is no such line after [`WAIT_LIMIT`], or the daemon ends first.
     #[track_caller]
     pub fn expect(&mut self, text: &str) -> String {
         let found = self
@@ -145,7 +145,7 @@ impl Daemon {
     ///
     /// # Panics
     ///
-    /// If the daemon was reaped.
+    /// Panics if the daemon was reaped.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);
@@ -160,7 +160,7 @@ impl Daemon {
     ///
     /// # Panics
     ///
-    /// If the daemon has not ended after [`WAIT_LIMIT`].
+    /// Panics if the daemon has not ended after [`WAIT_LIMIT`].
     #[track_caller]
     pub fn stop(self) -> (ExitStatus, String) {
         self.signal(Signal::TERM);
@@ -171,7 +171,7 @@ impl Daemon {
     ///
     /// # Panics
     ///
-    /// If the daemon has not ended after [`WAIT_LIMIT`].
+    /// Panics if the daemon has not ended after [`WAIT_LIMIT`].
     #[track_caller]
     pub fn wait(mut self) -> (ExitStatus, String) {
         let status = self.process.wait();
@@ -242,7 +242,7 @@ impl Log {
     #[track_caller]
     fn wait_for_end(&self) {
         let is_read = self.wait(|state| state.is_closed.then_some(()));
-        is_read.expect("nothing holds the log open after the daemon's end");
+        is_read.expect("no process holds the log open after the daemon's end");
     }
 
     /// Waits until `condition` returns a value; `None` after [`WAIT_LIMIT`].
@@ -283,7 +283,7 @@ mod tests {
         command
     }
 
-    /// A process that behaves as a daemon does: it says `early`, that it is ready, `late`, and ends at SIGTERM.
+    /// A process that behaves as a daemon does: it prints `early`, the line of readiness and `late`, and ends at SIGTERM.
     fn fake() -> Daemon {
         Daemon::start(&mut sh(
             "trap 'echo last >&2; exit 3' TERM; echo early >&2; echo 'keyway: ready at a, b' >&2; echo late >&2; \

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-/// A temporary directory with all that one daemon reads and writes, removed when dropped. If the test panics, its `.log` and
+/// A temporary directory with all files of one daemon, removed when dropped. If the test panics, its `.log` and
 /// `.jsonl` files are printed first.
 #[derive(Debug)]
 pub struct Home {
@@ -25,7 +25,7 @@ impl Home {
     ///
     /// # Panics
     ///
-    /// If the directory cannot be made.
+    /// Panics if the directory cannot be made.
     pub fn new() -> Self {
         let mut builder = tempfile::Builder::new();
         builder
@@ -54,7 +54,7 @@ impl Home {
     ///
     /// # Panics
     ///
-    /// If it cannot be made.
+    /// Panics if it cannot be made.
     pub fn create_dir(&self, below: impl AsRef<Path>) -> PathBuf {
         let path = self.join(below);
         fs::create_dir_all(&path).expect("a directory");
@@ -65,7 +65,7 @@ impl Home {
     ///
     /// # Panics
     ///
-    /// If it cannot be written.
+    /// Panics if it cannot be written.
     pub fn write(&self, below: impl AsRef<Path>, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.join(below);
         fs::create_dir_all(path.parent().expect("below the home")).expect("a directory");
@@ -77,7 +77,7 @@ impl Home {
     ///
     /// # Panics
     ///
-    /// If it cannot be written.
+    /// Panics if it cannot be written.
     pub fn configure(&self, toml: &str) -> PathBuf {
         self.write(".config/keyway/config.toml", toml)
     }
@@ -86,7 +86,7 @@ impl Home {
     ///
     /// # Panics
     ///
-    /// If it cannot be copied.
+    /// Panics if it cannot be copied.
     pub fn install(&self, executable: impl AsRef<Path>, name: &str) -> PathBuf {
         let path = self.create_dir("plugins").join(name);
         copy_executable(executable, &path);
@@ -97,7 +97,7 @@ impl Home {
     ///
     /// # Panics
     ///
-    /// If it cannot be written.
+    /// Panics if it cannot be written.
     pub fn install_script(&self, name: &str, script: &str) -> PathBuf {
         let path = self.write(Path::new("plugins").join(name), script);
         set_mode(&path, 0o755);
@@ -108,7 +108,7 @@ impl Home {
     ///
     /// # Panics
     ///
-    /// If it cannot be opened.
+    /// Panics if it cannot be opened.
     pub fn log(&self, name: &str) -> Stdio {
         let path = self.join(format!("{name}.log"));
         let file = fs::OpenOptions::new().create(true).append(true).open(path);
@@ -155,7 +155,7 @@ impl Drop for Home {
 ///
 /// # Panics
 ///
-/// If the file cannot be copied.
+/// Panics if the file cannot be copied.
 #[track_caller]
 pub fn copy_executable(from: impl AsRef<Path>, to: &Path) {
     let status = Command::new("cp").arg(from.as_ref()).arg(to).status();
@@ -167,7 +167,7 @@ pub fn copy_executable(from: impl AsRef<Path>, to: &Path) {
 ///
 /// # Panics
 ///
-/// If it cannot be set.
+/// Panics if it cannot be set.
 #[track_caller]
 pub fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).expect("a mode");
@@ -179,7 +179,7 @@ mod tests {
     use crate::{feed, text};
 
     #[test]
-    fn a_command_has_nothing_of_the_environment_of_the_tests() {
+    fn a_command_does_not_inherit_the_environment_of_the_tests() {
         let home = Home::new();
         let variables = text(&feed(&mut home.command("env"), b"").stdout);
         let mut names: Vec<_> = variables
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_home_is_private_and_gone_with_its_files_when_dropped() {
+    fn a_home_is_private_and_removed_with_its_files_when_dropped() {
         let home = Home::new();
         let mode = fs::metadata(home.path()).expect("a home").permissions();
         assert_eq!(mode.mode() & 0o777, 0o700);

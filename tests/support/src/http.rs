@@ -1,4 +1,4 @@
-//! A client that knows nothing but HTTP/1.1: it checks nothing itself, so it shows what a daemon sends.
+//! A plain HTTP/1.1 client. It checks nothing itself, so its results show what a daemon sends.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -25,11 +25,11 @@ pub fn post(socket: &Path, path: &str, json: &str) -> String {
     exchange(socket, &post_request(path, json))
 }
 
-/// Sends a request to a socket, and returns all that is sent until the server closes the connection.
+/// Sends a request to a socket, and returns all bytes until the server closes the connection.
 ///
 /// # Panics
 ///
-/// If the connection fails, or nothing comes within [`WAIT_LIMIT`].
+/// Panics if the connection fails, or no bytes arrive within [`WAIT_LIMIT`].
 #[track_caller]
 pub fn exchange(socket: &Path, request: &str) -> String {
     let mut stream = UnixStream::connect(socket).expect("a connection");

@@ -1,13 +1,13 @@
-//! What the tests of the workspace's crates share. Without features it depends on none of them, so that each of them can use it.
+//! Helpers that the tests of the workspace's crates share. Without features it depends on none of them, so that each of them can use it.
 //!
 //! - [`Home`]: a temporary home and commands whose environment points into it.
 //! - [`Daemon`]: a `keyway serve` process, its log line by line, and its end.
 //! - [`Process`]: a child that does not outlive its test; [`process`] reads `/proc`.
-//! - [`eventually`], [`wait_until`]: bounded waits for what nothing announces; [`wait`] has them for async tests, too.
-//! - [`require`]: what a test needs of the machine, skipped or failed without it.
+//! - [`eventually`], [`wait_until`]: bounded waits for conditions without an event; [`wait`] has them for async tests, too.
+//! - [`require`]: requirements of a test: without them the test is skipped, or fails in CI.
 //! - [`wire`] (feature `async`): a connection in memory that moves few bytes at a time.
-//! - [`http`]: requests of a client that checks nothing.
-//! - [`scripted`] (feature `scripted`): a daemon whose services a test writes.
+//! - [`http`]: requests of a client without checks of its own.
+//! - [`scripted`] (feature `scripted`): a daemon with services that a test writes.
 //! - [`log`] (feature `log`): the events that the code under test emits.
 
 #![forbid(unsafe_code)]

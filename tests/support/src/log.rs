@@ -29,9 +29,9 @@ impl Log {
     ///
     /// # Panics
     ///
-    /// If the process has another subscriber.
+    /// Panics if the process has another subscriber.
     pub fn capture() -> Self {
-        // One subscriber for all threads: with one for each, an event that another thread reaches first could stay off.
+        // One subscriber for all threads: with one for each, an event that another thread reaches first could stay disabled.
         static IS_SET: OnceLock<()> = OnceLock::new();
         IS_SET.get_or_init(|| {
             set_global_default(Capture { is_written: false }).expect("the first subscriber");
@@ -61,7 +61,7 @@ impl Drop for Log {
 ///
 /// # Panics
 ///
-/// If the process has a subscriber already.
+/// Panics if the process has a subscriber already.
 pub fn write_to_stderr() {
     set_global_default(Capture { is_written: true }).expect("the first subscriber");
 }

@@ -25,7 +25,7 @@ impl Process {
     ///
     /// # Panics
     ///
-    /// If it cannot be started.
+    /// Panics if it cannot be started.
     #[track_caller]
     pub fn spawn(command: &mut Command) -> Self {
         match command.spawn() {
@@ -48,7 +48,7 @@ impl Process {
     ///
     /// # Panics
     ///
-    /// If standard input is no pipe or was taken before.
+    /// Panics if standard input is not a pipe or was taken before.
     #[track_caller]
     pub fn stdin(&mut self) -> ChildStdin {
         self.0.stdin.take().expect("standard input is a pipe")
@@ -58,7 +58,7 @@ impl Process {
     ///
     /// # Panics
     ///
-    /// If standard output is no pipe or was taken before.
+    /// Panics if standard output is not a pipe or was taken before.
     #[track_caller]
     pub fn stdout(&mut self) -> ChildStdout {
         self.0.stdout.take().expect("standard output is a pipe")
@@ -68,7 +68,7 @@ impl Process {
     ///
     /// # Panics
     ///
-    /// If standard error is no pipe or was taken before.
+    /// Panics if standard error is not a pipe or was taken before.
     #[track_caller]
     pub fn stderr(&mut self) -> ChildStderr {
         self.0.stderr.take().expect("standard error is a pipe")
@@ -78,7 +78,7 @@ impl Process {
     ///
     /// # Panics
     ///
-    /// If the process was reaped.
+    /// Panics if the process was reaped.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("the process was not reaped");
@@ -93,7 +93,7 @@ impl Process {
     ///
     /// # Panics
     ///
-    /// If the process has not ended after [`WAIT_LIMIT`].
+    /// Panics if the process has not ended after [`WAIT_LIMIT`].
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         self.wait_within(WAIT_LIMIT)
@@ -103,7 +103,7 @@ impl Process {
     ///
     /// # Panics
     ///
-    /// If the process has not ended after `limit`.
+    /// Panics if the process has not ended after `limit`.
     #[track_caller]
     pub fn wait_within(&mut self, limit: Duration) -> ExitStatus {
         if self.try_wait().is_none() {
@@ -121,7 +121,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // A process that was waited for is gone, and both calls do nothing.
+        // Both calls have no effect on a process that was waited for.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -151,7 +151,7 @@ fn poll_readable(descriptor: &impl AsFd, limit: Duration) -> bool {
 ///
 /// # Panics
 ///
-/// If the plugin cannot be started.
+/// Panics if the plugin cannot be started.
 pub fn launch_plugin(
     executable: &Path,
     config: &str,
@@ -173,7 +173,7 @@ pub fn launch_plugin(
 ///
 /// # Panics
 ///
-/// If the command cannot be started.
+/// Panics if the command cannot be started.
 #[track_caller]
 pub fn feed(command: &mut Command, stdin: &[u8]) -> Output {
     command
@@ -186,7 +186,7 @@ pub fn feed(command: &mut Command, stdin: &[u8]) -> Output {
     };
     let mut input = child.stdin.take().expect("standard input is a pipe");
     thread::scope(|scope| {
-        // A program that does not read its standard input closes it, so a failed write is no fault.
+        // A program that does not read its standard input closes it, so a failed write is ignored.
         scope.spawn(move || input.write_all(stdin).is_ok());
         child.wait_with_output().expect("a child can be waited for")
     })
@@ -197,7 +197,7 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What `/proc/PID/stat` says about a process.
+/// The state of a process, from `/proc/PID/stat`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stat {
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_is_seen_until_it_was_dropped() {
+    fn a_child_exists_until_it_is_dropped() {
         let own = std::process::id().cast_signed();
         let child = sleeping();
         let pid = child.pid().as_raw_nonzero().get();
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_fed_is_read_or_not() {
+    fn standard_input_is_fed_and_may_stay_unread() {
         let large = vec![b'x'; 1 << 20];
         assert_eq!(feed(&mut Command::new("cat"), &large).stdout, large);
         assert!(feed(&mut Command::new("true"), &large).status.success());

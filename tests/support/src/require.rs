@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 ///
 /// # Panics
 ///
-/// If the requirement is not met and `KEYWAY_REQUIRE_ALL` is `1`.
+/// Panics if the requirement is not met and `KEYWAY_REQUIRE_ALL` is `1`.
 #[must_use]
 #[track_caller]
 pub fn has(what: &str, is_met: bool) -> bool {

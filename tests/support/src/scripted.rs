@@ -27,7 +27,7 @@ impl ScriptedDaemon {
     ///
     /// # Panics
     ///
-    /// If the path cannot be bound.
+    /// Panics if the path cannot be bound.
     #[track_caller]
     pub fn serve(path: impl Into<PathBuf>, router: Router) -> Self {
         let path = path.into();

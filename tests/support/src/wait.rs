@@ -1,4 +1,4 @@
-//! Bounded waits for conditions that nothing announces. Where an event exists (a line, a frame, a permit), a test waits for the
+//! Bounded waits for conditions without an event. Where an event exists (a line, a frame, a permit), a test waits for the
 //! event instead.
 
 use std::fmt::Debug;

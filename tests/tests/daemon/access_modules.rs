@@ -1,4 +1,4 @@
-//! Access-control modules: whatever state a module is in, a request that it has not allowed is denied.
+//! Access-control modules: in every state of a module, a request that it has not allowed is denied.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::common::PLUGIN;
 
 const ID: &str = "good/key";
 
-/// Requests that a module is asked about, with their arguments.
+/// Requests about which a module is consulted, with their arguments.
 const READS: &[(&str, &str)] = &[
     ("get", ID),
     ("list", ID),
@@ -61,7 +61,7 @@ fn exiting() -> Script {
     }
 }
 
-/// The module is out of restarts, and denies.
+/// The module has exceeded its retries, and denies.
 async fn assert_denied_without_restarts(daemon: &TestDaemon) {
     daemon
         .wait_for_state("gate", PluginState::RetriesExceeded)
@@ -85,7 +85,7 @@ async fn assert_denied(daemon: &TestDaemon) {
 }
 
 #[tokio::test]
-async fn a_module_that_denies_everything_leaves_the_configuration_as_the_way_out() {
+async fn a_module_that_denies_everything_can_be_removed_in_the_configuration() {
     let daemon = start(listed(&module(Decision::DenyAll))).await;
     assert_denied(&daemon).await;
     for (method, argument) in [
@@ -99,7 +99,7 @@ async fn a_module_that_denies_everything_leaves_the_configuration_as_the_way_out
         let reply = daemon.call(method, argument).await;
         assert_eq!(reply.outcome(), "permission_denied", "{method}: {reply:?}");
     }
-    // What needs no module still works, and SIGHUP reads the configuration.
+    // Requests without a consultation still succeed, and SIGHUP reads the configuration.
     for method in ["version", "plugins", "status", "inspect"] {
         assert!(daemon.call(method, "").await.is_ok(), "{method}");
     }
@@ -114,7 +114,7 @@ async fn a_module_that_denies_everything_leaves_the_configuration_as_the_way_out
 }
 
 #[tokio::test]
-async fn management_asks_the_modules_by_reserved_ids() {
+async fn modules_are_consulted_about_management_by_reserved_ids() {
     let gate = module(Decision::DenyBelow("keyway/manage/disable".into()));
     let daemon = start(listed(&gate)).await;
     let disabled = daemon.call("disable", "good").await;
@@ -134,8 +134,8 @@ async fn management_asks_the_modules_by_reserved_ids() {
         );
     }
     // A query cannot make the module decide about management.
-    let asked = daemon.call("get", "keyway/manage/disable/good").await;
-    assert_eq!(asked.outcome(), "not_found", "{asked:?}");
+    let reply = daemon.call("get", "keyway/manage/disable/good").await;
+    assert_eq!(reply.outcome(), "not_found", "{reply:?}");
     daemon.stop().await;
 }
 
@@ -170,7 +170,7 @@ async fn a_module_that_ended_denies_whether_or_not_it_is_listed() {
         home.change("gate", &exiting());
         kill_process(daemon.pid("gate").await, Signal::KILL).expect("killed");
         assert_denied_without_restarts(&daemon).await;
-        // Management passes the modules too, so the configuration is the way out.
+        // Modules are consulted about management too, so only the configuration removes this one.
         let disabled = daemon.call("disable", "gate").await;
         assert!(!disabled.is_ok(), "{disabled:?}");
         daemon
@@ -186,7 +186,7 @@ async fn a_module_that_ended_denies_whether_or_not_it_is_listed() {
 }
 
 #[tokio::test]
-async fn a_module_that_starts_is_waited_for() {
+async fn a_starting_module_is_waited_for() {
     for is_listed in [true, false] {
         let held = Script {
             holds_registration: true,
@@ -212,7 +212,7 @@ async fn a_module_that_starts_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_module_that_a_reload_restarts_neither_lets_through_nor_fails() {
+async fn requests_wait_for_a_module_that_a_reload_restarts() {
     let daemon = start(listed(&module(Decision::DenyDenied))).await;
     {
         let reload = daemon.reload_with(|config| {
@@ -239,9 +239,9 @@ async fn a_module_that_a_reload_restarts_neither_lets_through_nor_fails() {
     daemon.stop().await;
 }
 
-/// What the state file says of a listed module does not matter: damaged, absent, or in the way of a new one.
+/// The state file does not matter to a listed module: damaged, absent, or impossible to replace.
 #[tokio::test]
-async fn a_listed_module_that_cannot_start_denies_whatever_happened_to_the_state() {
+async fn a_listed_module_that_cannot_start_denies_with_every_state_file() {
     let damages: [fn(&std::path::Path); 3] = [
         |state| std::fs::write(state, "{ damaged").expect("written"),
         |state| std::fs::remove_file(state).expect("removed"),
@@ -266,7 +266,7 @@ async fn a_listed_module_that_cannot_start_denies_whatever_happened_to_the_state
     }
 }
 
-/// It is remembered by the file, so it denies also when it does not start again.
+/// The state keeps the registration of its file, so it denies even if it does not start again.
 #[tokio::test]
 async fn an_unlisted_module_of_the_last_run_denies_when_it_does_not_start() {
     let gate = module(Decision::DenyDenied);

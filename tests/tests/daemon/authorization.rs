@@ -1,4 +1,4 @@
-//! Who may do what: other users, processes of other namespaces, and what a launched plugin starts.
+//! Authorization of other users, of processes of other namespaces, and of the processes of a launched plugin.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use keyway_local::Address;
 use keyway_proto::plugins::v1::RunStatus;
 use keyway_test_support::{Process, WAIT_LIMIT, require};
 use keyway_tests::daemon::{Home, plugin};
-use keyway_tests::script::{Script, Turn, Via};
+use keyway_tests::script::{DaemonCall, Script, Via};
 use keyway_tests::{DaemonProcess, TestDaemon};
 
 use crate::common::{DAEMON, ID, PLUGIN, provider, provider_of};
@@ -25,7 +25,7 @@ const AS_READER: &[&str] = &[
 
 const READER: u32 = 4711;
 
-/// Everything that a caller can ask for, with an argument.
+/// Every method that a caller can call, with an argument.
 const METHODS: &[(&str, &str)] = &[
     ("health", ""),
     ("version", ""),
@@ -91,7 +91,7 @@ async fn a_listed_uid_reads_and_does_not_administrate() {
 }
 
 #[tokio::test]
-async fn a_uid_that_is_not_listed_is_closed_and_a_removed_one_loses_its_connections() {
+async fn a_uid_that_is_not_listed_is_refused_and_a_removed_one_is_disconnected() {
     if !has_root_and("setpriv") {
         return;
     }
@@ -120,7 +120,7 @@ async fn a_uid_that_is_not_listed_is_closed_and_a_removed_one_loses_its_connecti
 
 /// Root is an ordinary uid to the daemon of another user.
 #[tokio::test]
-async fn root_is_closed_unless_it_is_listed_and_then_only_reads() {
+async fn root_is_refused_unless_it_is_listed_and_then_only_reads() {
     if !has_root_and("setpriv") {
         return;
     }
@@ -185,7 +185,7 @@ async fn a_caller_of_another_pid_namespace_reads_at_a_path_alone() {
     }
 }
 
-/// The overflow uid stands for every user without a mapping, so it equals no user, the daemon's own included.
+/// The overflow uid denotes every user without a mapping, so it equals no user, the daemon's own included.
 #[test]
 fn a_daemon_without_a_mapping_of_its_uid_does_not_start() {
     if !has_root_and("unshare") {
@@ -202,7 +202,7 @@ fn a_daemon_without_a_mapping_of_its_uid_does_not_start() {
     assert!(error.log.contains("user namespace"), "{error}");
 }
 
-/// What a launched plugin and the processes that it starts may do, before and after its registration.
+/// Checks a launched plugin and the processes that it starts, before and after its registration.
 #[tokio::test]
 async fn a_launched_plugin_does_not_administrate_and_reads_nothing() {
     let methods = [
@@ -219,29 +219,29 @@ async fn a_launched_plugin_does_not_administrate_and_reads_nothing() {
         ("stop", ""),
         ("hijack", ""),
     ];
-    for turns_early in [false, true] {
+    for calls_before_registration in [false, true] {
         let home = home();
-        let mut turns = Vec::new();
+        let mut calls = Vec::new();
         for via in [Via::Connection, Via::Socket, Via::Child] {
-            turns.extend(methods.map(|(method, argument)| Turn::new(via, method, argument)));
+            calls.extend(methods.map(|(method, argument)| DaemonCall::new(via, method, argument)));
         }
         for (method, argument) in [("disable", "vault"), ("reload", ""), ("stop", "")] {
-            turns.push(Turn::new(Via::ChildInSession, method, argument));
+            calls.push(DaemonCall::new(Via::ChildInSession, method, argument));
         }
-        let n_turns = turns.len();
+        let n_calls = calls.len();
         let evil = Script {
-            turns,
-            turns_early,
+            calls,
+            calls_before_registration,
             ..Script::default()
         };
         home.play("evil", &evil);
         let mut config = home.config();
         config.start_timeout = WAIT_LIMIT;
         let daemon = TestDaemon::with_config(Arc::clone(&home), config);
-        let events = home.wait_for_events("evil", "turn", n_turns).await;
+        let events = home.wait_for_events("evil", "called", n_calls).await;
         for event in &events {
             assert!(!event.ends_with(" ok"), "{event}");
-            let is_on_socket = !event.starts_with("turn Connection");
+            let is_on_socket = !event.starts_with("called Connection");
             assert!(
                 !is_on_socket || event.ends_with(" permission_denied"),
                 "{event}"
@@ -255,38 +255,38 @@ async fn a_launched_plugin_does_not_administrate_and_reads_nothing() {
 
 /// A query of its own processes does not wait for the plugin itself.
 #[tokio::test]
-async fn a_plugin_resolves_what_its_configuration_permits_also_while_it_starts() {
+async fn a_plugin_resolves_the_ids_of_may_resolve_also_while_it_starts() {
     let home = home();
-    let turns = [Via::Socket, Via::Child]
+    let calls = [Via::Socket, Via::Child]
         .iter()
         .flat_map(|via| {
             [
-                Turn::new(*via, "get", ID),
-                Turn::new(*via, "get", "db/other"),
-                Turn::new(*via, "get", "db/*"),
+                DaemonCall::new(*via, "get", ID),
+                DaemonCall::new(*via, "get", "db/other"),
+                DaemonCall::new(*via, "get", "db/*"),
             ]
         })
         .collect();
-    let asking = Script {
-        turns,
-        turns_early: true,
+    let resolving = Script {
+        calls,
+        calls_before_registration: true,
         ..Script::default()
     };
-    home.play("asking", &asking);
+    home.play("resolving", &resolving);
     let mut config = home.config();
     config.start_timeout = WAIT_LIMIT;
-    plugin(&mut config, "asking").may_resolve = vec![ID.parse().expect("an id")];
+    plugin(&mut config, "resolving").may_resolve = vec![ID.parse().expect("an id")];
     let daemon = TestDaemon::with_config(Arc::clone(&home), config);
-    let events = home.wait_for_events("asking", "turn", 6).await;
+    let events = home.wait_for_events("resolving", "called", 6).await;
     for via in ["Socket", "Child"] {
         let of_via: Vec<_> = events
             .iter()
-            .filter_map(|event| event.strip_prefix(&format!("turn {via} get ")))
+            .filter_map(|event| event.strip_prefix(&format!("called {via} get ")))
             .collect();
         // The pattern is cut to what is permitted.
         assert_eq!(of_via, ["ok", "permission_denied", "ok"], "{events:?}");
     }
-    daemon.wait_for("asking", RunStatus::Running).await;
+    daemon.wait_for("resolving", RunStatus::Running).await;
     daemon.stop().await;
 }
 
@@ -294,18 +294,18 @@ async fn a_plugin_resolves_what_its_configuration_permits_also_while_it_starts()
 #[tokio::test]
 async fn a_child_in_a_session_of_its_own_reads_as_the_user() {
     let home = home();
-    let asking = Script {
-        turns: vec![Turn::new(Via::ChildInSession, "get", ID)],
+    let resolving = Script {
+        calls: vec![DaemonCall::new(Via::ChildInSession, "get", ID)],
         ..Script::default()
     };
-    home.play("asking", &asking);
+    home.play("resolving", &resolving);
     let daemon = TestDaemon::with_config(Arc::clone(&home), home.config());
-    let events = home.wait_for_events("asking", "turn", 1).await;
-    assert_eq!(events, ["turn ChildInSession get ok"]);
+    let events = home.wait_for_events("resolving", "called", 1).await;
+    assert_eq!(events, ["called ChildInSession get ok"]);
     daemon.stop().await;
 }
 
-/// They stand for management and writes towards access-control modules.
+/// They denote management and writes in calls to access-control modules.
 #[tokio::test]
 async fn reserved_ids_are_neither_resolved_nor_listed() {
     let home = Home::new(PLUGIN);
@@ -332,10 +332,10 @@ async fn reserved_ids_are_neither_resolved_nor_listed() {
         .map(|(id, _)| id)
         .collect();
     assert_eq!(ids, ["keyway/other"]);
-    let asked = daemon.home.events("wide");
+    let events = daemon.home.events("wide");
     assert!(
-        !asked.iter().any(|event| event.contains(reserved)),
-        "{asked:?}"
+        !events.iter().any(|event| event.contains(reserved)),
+        "{events:?}"
     );
     daemon.stop().await;
 }

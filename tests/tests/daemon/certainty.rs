@@ -9,14 +9,14 @@ use keyway_test_support::WAIT_LIMIT;
 use keyway_tests::TestDaemon;
 use keyway_tests::daemon::{Home, plugin, the_failure};
 use keyway_tests::plugin::hijack;
-use keyway_tests::script::{Answer, Script};
+use keyway_tests::script::{QueryResponse, Script};
 use rustix::process::{Signal, kill_process};
 
 use crate::common::{ID, PLUGIN, pair, provider, start_pair};
 
 /// Ten providers of one id and a query as soon as the daemon listens, with and without remembered registrations.
 #[tokio::test]
-async fn a_query_at_the_first_instant_gets_the_value_of_the_first_rank() {
+async fn a_query_right_after_the_start_returns_the_value_of_the_first_rank() {
     let rounds = (0..5).map(|_| async {
         for _ in 0..10 {
             let home = Arc::new(Home::new(PLUGIN));
@@ -49,15 +49,15 @@ async fn a_query_waits_for_the_first_rank_and_not_for_a_lower_one() {
     daemon.wait_for_running(&["lo"]).await;
     home.wait_for_events("hi", "holds", 1).await;
     let release = async {
-        // The lower provider has answered before the higher one starts.
-        home.wait_for_events("lo", "asked", 1).await;
+        // The lower provider has responded before the higher one starts.
+        home.wait_for_events("lo", "queried", 1).await;
         home.change("hi", &provider("right"));
     };
     let (value, ()) = tokio::join!(daemon.value(ID), release);
     assert_eq!(value.expect("a value"), "right");
-    // From now on the lower provider never answers, and no query waits for it.
+    // From now on the lower provider never responds, and no query waits for it.
     let mut silent = provider("lower");
-    silent.answer = Answer::Hold;
+    silent.response = QueryResponse::Hold;
     home.change("lo", &silent);
     assert_eq!(daemon.value(ID).await.expect("a value"), "right");
     daemon.stop().await;
@@ -91,7 +91,7 @@ async fn a_first_rank_that_ends_leaves_no_value_before_and_after_a_restart_of_th
     let daemon = TestDaemon::with_config(Arc::clone(&home), config.clone());
     assert_eq!(daemon.value(ID).await.expect("a value"), "right");
     let mut ending = provider("right");
-    ending.answer = Answer::Exit(3);
+    ending.response = QueryResponse::Exit(3);
     home.change("hi", &ending);
     let error = daemon.value(ID).await.expect_err("it ended");
     assert_eq!(the_failure(&error).name, "hi");
@@ -144,7 +144,7 @@ async fn a_required_plugin_without_file_or_process_makes_every_id_uncertain() {
         (failure.name.as_str(), failure.kind),
         ("gone", FailureKind::Down)
     );
-    // A higher rank that has answered decides.
+    // A higher rank that has responded decides.
     assert_eq!(daemon.value(ID).await.expect("a value"), "right");
     daemon
         .set_enabled("gone", false)
@@ -169,7 +169,7 @@ async fn a_provider_that_is_enabled_is_waited_for_at_once() {
     daemon.stop().await;
 }
 
-/// Whatever a process that only connects might register, no query waits for it.
+/// A process that only connects might register any realm, yet no query waits for it.
 #[tokio::test]
 async fn a_silent_external_connection_is_not_waited_for() {
     let daemon = start_pair().await;

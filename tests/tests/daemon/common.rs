@@ -1,10 +1,10 @@
-//! The scripts and daemons that several modules use.
+//! Scripts and daemons that several modules use.
 
 use std::sync::Arc;
 
 use keyway_runtime::Config;
 use keyway_tests::daemon::{Home, plugin};
-use keyway_tests::script::{Answer, Script};
+use keyway_tests::script::{QueryResponse, Script};
 use keyway_tests::{Behaviour, TestDaemon};
 
 /// The misbehaving plugin.
@@ -32,10 +32,10 @@ pub(crate) fn provider(value: &str) -> Script {
     provider_of(&[(ID, value)])
 }
 
-/// A provider that holds [`ID`] and responds so.
-pub(crate) fn answering(answer: Answer) -> Script {
+/// A provider that holds [`ID`], with this response.
+pub(crate) fn responding(response: QueryResponse) -> Script {
     Script {
-        answer,
+        response,
         ..provider("right")
     }
 }
@@ -78,7 +78,7 @@ pub(crate) async fn start_pair_in((home, config): (Arc<Home>, Config)) -> TestDa
     daemon
 }
 
-/// Starts a daemon with plugins that behave so, and waits until they run.
+/// Starts a daemon with plugins of these behaviours, and waits until they run.
 pub(crate) async fn start_behaving(behaviours: &[(&str, Behaviour)]) -> TestDaemon {
     let daemon = TestDaemon::start(PLUGIN, behaviours);
     for (name, _) in behaviours {
@@ -92,6 +92,6 @@ pub(crate) fn n_calls(daemon: &TestDaemon, name: &str) -> usize {
     let events = daemon.home.events(name);
     events
         .iter()
-        .filter(|event| event.starts_with("asked"))
+        .filter(|event| event.starts_with("queried"))
         .count()
 }

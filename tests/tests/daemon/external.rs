@@ -10,7 +10,7 @@ use keyway_resolver::ResolveError;
 use keyway_rpc::{Code, Error};
 use keyway_tests::daemon::{Home, behave, plugin};
 use keyway_tests::plugin::{Plugin, connect, connect_scripted, hijack};
-use keyway_tests::script::{Answer, Script};
+use keyway_tests::script::{QueryResponse, Script};
 use keyway_tests::{Behaviour, TestDaemon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -24,7 +24,7 @@ pub(crate) async fn external(daemon: &TestDaemon, name: &str) -> Result<Plugin, 
 }
 
 #[tokio::test]
-async fn an_external_plugin_answers_while_it_is_connected() {
+async fn an_external_plugin_resolves_while_it_is_connected() {
     let daemon = TestDaemon::start(PLUGIN, &[]);
     let plugin = external(&daemon, "outside").await.expect("registered");
     assert_eq!(
@@ -69,7 +69,7 @@ async fn l05_a_connected_or_launched_name_is_refused_to_another_plugin() {
             .expect_err("the name is taken");
         assert_eq!(error.code(), Code::AlreadyExists, "{error}");
     }
-    // The plugin that has the name goes on answering.
+    // The plugin that has the name still responds.
     assert_eq!(daemon.ids("twin/key").await.len(), 1);
     first.leave().await;
     daemon.stop().await;
@@ -135,9 +135,9 @@ async fn a_disabled_external_plugin_can_be_enabled_after_a_restart_of_the_daemon
     daemon.stop().await;
 }
 
-/// Enabling a plugin that is still leaving frees its name all the same.
+/// Enabling a plugin that is still draining frees its name nevertheless.
 #[tokio::test]
-async fn an_external_plugin_can_return_however_quickly_it_was_enabled() {
+async fn an_external_plugin_can_reconnect_right_after_it_was_enabled() {
     let daemon = TestDaemon::start(PLUGIN, &[]);
     for _ in 0..10 {
         let plugin = external(&daemon, "outside").await.expect("registered");
@@ -153,7 +153,7 @@ async fn an_external_plugin_can_return_however_quickly_it_was_enabled() {
 }
 
 #[tokio::test]
-async fn the_stop_of_the_daemon_disconnects_external_plugins_at_once() {
+async fn a_stopping_daemon_disconnects_external_plugins_at_once() {
     let daemon = TestDaemon::start(PLUGIN, &[]);
     let plugin = external(&daemon, "outside").await.expect("registered");
     let (time, ()) = tokio::join!(daemon.stop(), plugin.ended());
@@ -161,9 +161,9 @@ async fn the_stop_of_the_daemon_disconnects_external_plugins_at_once() {
     assert!(time < Duration::from_secs(2), "{time:?}");
 }
 
-/// A plugin need not wait until the daemon has read the end of its connection or has forgotten it.
+/// A plugin need not wait until the daemon has read the end of its connection and removed it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_external_plugin_can_leave_and_return_at_once() {
+async fn an_external_plugin_can_disconnect_and_reconnect_at_once() {
     let daemon = TestDaemon::start(PLUGIN, &[]);
     for round in 0..100 {
         let plugin = external(&daemon, "outside").await;
@@ -173,12 +173,12 @@ async fn an_external_plugin_can_leave_and_return_at_once() {
     daemon.stop().await;
 }
 
-/// A user restarts it while the former process still answers a request.
+/// A user restarts it while the former process still handles a request.
 #[tokio::test]
-async fn a_plugin_that_returns_while_its_former_process_leaves_is_accepted() {
+async fn a_plugin_that_reconnects_while_its_former_process_drains_is_accepted() {
     let home = Home::new(PLUGIN);
     let mut script = Script {
-        answer: Answer::Hold,
+        response: QueryResponse::Hold,
         ..Script::default()
     };
     home.change("outside", &script);
@@ -192,12 +192,12 @@ async fn a_plugin_that_returns_while_its_former_process_leaves_is_accepted() {
     };
     let former = connect_again().await.expect("registered");
     let leave = async {
-        daemon.home.wait_for_events("outside", "asked", 1).await;
+        daemon.home.wait_for_events("outside", "queried", 1).await;
         former.leave().await;
     };
     let return_and_release = async {
         daemon.wait_for_state("outside", PluginState::Absent).await;
-        script.answer = Answer::Secrets;
+        script.response = QueryResponse::Secrets;
         let release = async { daemon.home.change("outside", &script) };
         tokio::join!(connect_again(), release).0
     };
@@ -238,15 +238,15 @@ async fn bytes_behind_the_upgrade_request_are_not_lost() {
         socket.write_all(&all[..cut]).await.expect("written");
         tokio::task::yield_now().await;
         socket.write_all(&all[cut..]).await.expect("written");
-        let mut answer = Vec::new();
-        while !answer.windows(7).any(|window| window == b"200 OK\r") {
+        let mut received = Vec::new();
+        while !received.windows(7).any(|window| window == b"200 OK\r") {
             assert_ne!(
-                socket.read_buf(&mut answer).await.expect("an answer"),
+                socket.read_buf(&mut received).await.expect("a response"),
                 0,
-                "closed after {answer:?}"
+                "closed after {received:?}"
             );
         }
-        assert!(answer.starts_with(b"HTTP/1.1 101 "));
+        assert!(received.starts_with(b"HTTP/1.1 101 "));
         drop(socket);
         daemon.wait_until_forgotten("eager").await;
     }
@@ -264,11 +264,14 @@ async fn an_upgrade_without_its_headers_is_refused_with_the_reason() {
         .write_all(b"GET /hijack HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         .await
         .expect("written");
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.expect("an answer");
+    let mut response = String::new();
+    socket
+        .read_to_string(&mut response)
+        .await
+        .expect("a response");
     assert!(
-        answer.starts_with("HTTP/1.1 426 ") && answer.contains("Upgrade: tcp"),
-        "{answer}"
+        response.starts_with("HTTP/1.1 426 ") && response.contains("Upgrade: tcp"),
+        "{response}"
     );
     daemon.stop().await;
 }

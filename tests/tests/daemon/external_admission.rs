@@ -1,4 +1,4 @@
-//! Which external plugins the daemon admits, and what it logs and records about them.
+//! Admission of external plugins, with its log lines and audit records.
 
 use std::path::Path;
 
@@ -113,7 +113,7 @@ async fn a_reload_disconnects_external_plugins_that_it_does_not_admit() {
     }
 }
 
-/// Otherwise the first process that takes the name of a listed module would allow everything.
+/// Otherwise the first process that registers with the name of a listed module would allow everything.
 #[tokio::test]
 async fn an_external_module_decides_only_if_it_is_named() {
     let home = Home::new(PLUGIN);

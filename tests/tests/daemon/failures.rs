@@ -1,4 +1,4 @@
-//! How a provider fails, and what the client receives: the kind, the code and the provider's advice, never a value of a lower rank.
+//! Failures of a provider as the client receives them: kind, code and the provider's remedy, never a value of a lower rank.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use keyway_resolver::{FailureKind, ResolveError};
 use keyway_rpc::{BinaryMetadata as _, Code};
 use keyway_tests::TestDaemon;
 use keyway_tests::daemon::the_failure;
-use keyway_tests::script::{Answer, Description, Failing, Script};
+use keyway_tests::script::{Description, Failing, QueryResponse, Script};
 
 use crate::common::{
-    ID, answering, home_with, n_calls, provider, provider_of, start_pair, start_with,
+    ID, home_with, n_calls, provider, provider_of, responding, start_pair, start_with,
 };
 
 /// Every Connect code without a detail, and bytes that are not a response.
 #[tokio::test]
 async fn a_failure_without_a_detail_has_the_kind_of_its_code() {
     let daemon = start_pair().await;
-    let code = |code: &str| Answer::Code(code.into());
+    let code = |code: &str| QueryResponse::Code(code.into());
     let expected = [
         (code("failed_precondition"), FailureKind::Locked),
         (code("permission_denied"), FailureKind::Denied),
@@ -37,17 +37,17 @@ async fn a_failure_without_a_detail_has_the_kind_of_its_code() {
         (code("out_of_range"), FailureKind::Internal),
         (code("already_exists"), FailureKind::Internal),
         (code("canceled"), FailureKind::Internal),
-        (Answer::Garbage, FailureKind::Internal),
-        (Answer::Exit(3), FailureKind::Internal),
+        (QueryResponse::Garbage, FailureKind::Internal),
+        (QueryResponse::Exit(3), FailureKind::Internal),
     ];
-    for (answer, kind) in expected {
-        daemon.home.change("hi", &answering(answer.clone()));
+    for (response, kind) in expected {
+        daemon.home.change("hi", &responding(response.clone()));
         let error = daemon.value(ID).await.expect_err("uncertain");
         let failure = the_failure(&error);
         assert_eq!(
             (failure.name.as_str(), failure.kind),
             ("hi", kind),
-            "{answer:?}"
+            "{response:?}"
         );
     }
     daemon.stop().await;
@@ -73,7 +73,7 @@ async fn a_failure_with_a_detail_keeps_its_kind_and_its_advice() {
         let failing = Failing::new(kind).with_remedy("run `unlock \x1b[31mit`");
         daemon
             .home
-            .change("hi", &answering(Answer::Failure(failing)));
+            .change("hi", &responding(QueryResponse::Failure(failing)));
         let reply = daemon.call("get", ID).await;
         assert_eq!(reply.outcome(), "unavailable", "{kind:?}: {reply:?}");
         let error = daemon.value(ID).await.expect_err("uncertain");
@@ -93,14 +93,14 @@ async fn a_failure_with_a_detail_keeps_its_kind_and_its_advice() {
 #[tokio::test]
 async fn a_store_that_cannot_hold_the_id_leads_to_the_next_rank_for_one_id_only() {
     let daemon = start_pair().await;
-    let invalid = Answer::Failure(Failing::new(Wire::Invalid));
-    daemon.home.change("hi", &answering(invalid));
+    let invalid = QueryResponse::Failure(Failing::new(Wire::Invalid));
+    daemon.home.change("hi", &responding(invalid));
     assert_eq!(daemon.value(ID).await.expect("a value"), "lower");
     let error = daemon.get("db/*").await.expect_err("uncertain");
     assert_eq!(the_failure(&error).kind, FailureKind::Invalid, "{error}");
     daemon
         .home
-        .change("hi", &answering(Answer::Code("not_found".into())));
+        .change("hi", &responding(QueryResponse::Code("not_found".into())));
     assert_eq!(daemon.value(ID).await.expect("a value"), "lower");
     daemon.home.change("hi", &provider_of(&[]));
     assert_eq!(daemon.value(ID).await.expect("a value"), "lower");
@@ -112,7 +112,7 @@ async fn a_failed_lower_rank_does_not_matter_to_one_id() {
     let daemon = start_pair().await;
     daemon
         .home
-        .change("lo", &answering(Answer::Code("internal".into())));
+        .change("lo", &responding(QueryResponse::Code("internal".into())));
     let secrets = daemon.get(ID).await.expect("certain");
     assert!(secrets.failures.is_empty(), "{:?}", secrets.failures);
     // For a pattern it is named, since it could hold other ids.
@@ -126,7 +126,9 @@ async fn a_failed_lower_rank_does_not_matter_to_one_id() {
 async fn a_quota_is_respected_until_it_ends() {
     let daemon = start_pair().await;
     let quota = Failing::new(Wire::Quota).with_retry_after(Duration::from_secs(600));
-    daemon.home.change("hi", &answering(Answer::Failure(quota)));
+    daemon
+        .home
+        .change("hi", &responding(QueryResponse::Failure(quota)));
     daemon.value(ID).await.expect_err("used up");
     daemon.home.change("hi", &provider("right"));
     let error = daemon.value(ID).await.expect_err("still used up");
@@ -151,7 +153,7 @@ async fn an_expired_value_is_a_failure_for_its_id() {
     let error = daemon.value(ID).await.expect_err("expired");
     let failure = the_failure(&error);
     assert!(failure.message.contains("expired at 2001"), "{failure:?}");
-    // The provider answers for every other id.
+    // The provider has not failed for any other id.
     let error = daemon.value("db/other").await.expect_err("not found");
     assert!(matches!(error, ResolveError::NotFound { .. }), "{error:?}");
     for never in [0, -62_135_596_800] {
@@ -188,7 +190,7 @@ async fn an_incomplete_response_fails_for_the_ids_that_it_lacks() {
 }
 
 #[tokio::test]
-async fn ids_that_were_not_asked_for_are_dropped_and_foreign_ones_are_a_failure() {
+async fn ids_outside_the_query_are_dropped_and_ids_outside_the_realm_are_a_failure() {
     let daemon = start_with(&[
         ("hi", 10, provider("right")),
         (
@@ -199,13 +201,13 @@ async fn ids_that_were_not_asked_for_are_dropped_and_foreign_ones_are_a_failure(
     ])
     .await;
     let mut chatty = provider_of(&[]);
-    chatty.unasked = vec![ID.into()];
+    chatty.unrequested = vec![ID.into()];
     daemon.home.change("hi", &chatty);
     // It ignores the query: its response for this id is "nothing".
     assert_eq!(daemon.value("db/other").await.expect("a value"), "lower");
     for foreign in ["mail/password", "not an id", ""] {
         let mut violating = provider("right");
-        violating.unasked = vec![foreign.into()];
+        violating.unrequested = vec![foreign.into()];
         daemon.home.change("hi", &violating);
         assert_eq!(daemon.value(ID).await.expect("a value"), "right");
         let error = daemon.value("db/other").await.expect_err("uncertain");
@@ -218,9 +220,9 @@ async fn ids_that_were_not_asked_for_are_dropped_and_foreign_ones_are_a_failure(
 
 #[tokio::test]
 async fn a_provider_that_cannot_list_makes_its_realm_uncertain_for_a_pattern() {
-    let cannot_list = Answer::FailureForPatterns(Failing::new(Wire::CannotList));
+    let cannot_list = QueryResponse::FailureForPatterns(Failing::new(Wire::CannotList));
     let daemon = start_with(&[
-        ("hi", 10, answering(cannot_list)),
+        ("hi", 10, responding(cannot_list)),
         (
             "lo",
             0,
@@ -276,7 +278,7 @@ async fn providers_of_equal_rank_agree_or_are_in_conflict() {
     // If one of two equals has failed, the value of the other is uncertain.
     daemon
         .home
-        .change("left", &answering(Answer::Code("internal".into())));
+        .change("left", &responding(QueryResponse::Code("internal".into())));
     let error = daemon.value("db/same").await.expect_err("uncertain");
     assert_eq!(the_failure(&error).name, "left");
     daemon.stop().await;
@@ -288,7 +290,7 @@ async fn a_partial_result_describes_its_failures_in_the_header() {
         (
             "hi",
             10,
-            answering(Answer::Code("failed_precondition".into())),
+            responding(QueryResponse::Code("failed_precondition".into())),
         ),
         (
             "wide",
@@ -346,7 +348,7 @@ async fn the_last_failed_request_is_shown() {
     let locked = Failing::new(Wire::Locked).with_remedy("unlock it");
     daemon
         .home
-        .change("hi", &answering(Answer::Failure(locked)));
+        .change("hi", &responding(QueryResponse::Failure(locked)));
     daemon.value(ID).await.expect_err("locked");
     let status = daemon.status("hi").await;
     let failed = status.last_failed_request.expect("a failed request");
@@ -380,7 +382,7 @@ async fn explain_names_ranks_and_outcomes_and_never_a_value() {
 }
 
 #[tokio::test]
-async fn not_found_names_the_plugins_that_were_no_candidates() {
+async fn not_found_names_the_plugins_that_were_not_candidates() {
     let daemon = start_pair().await;
     for name in ["hi", "lo"] {
         daemon.set_enabled(name, false).await.expect("disabled");

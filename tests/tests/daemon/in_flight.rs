@@ -1,4 +1,4 @@
-//! Calls in flight at one provider: how many, which queries share one, and how long a response is cached.
+//! Calls in flight at one provider: their limit, calls that several queries share, and the life of a cached response.
 
 use std::time::Duration;
 
@@ -6,24 +6,24 @@ use keyway_resolver::FailureKind;
 use keyway_test_support::wait::asynchronous::eventually;
 use keyway_tests::TestDaemon;
 use keyway_tests::daemon::{plugin, the_failure};
-use keyway_tests::script::{Answer, Description};
+use keyway_tests::script::{Description, QueryResponse};
 
-use crate::common::{ID, answering, home_with, n_calls, provider, start_with};
+use crate::common::{ID, home_with, n_calls, provider, responding, start_with};
 
 #[tokio::test]
-async fn a_provider_that_takes_no_more_calls_is_busy() {
+async fn a_provider_at_its_concurrency_limit_is_busy() {
     let mut slow = provider("right");
     slow.description = Some(Description {
         concurrency: Some(1),
         ..Description::default()
     });
-    slow.answer = Answer::Hold;
+    slow.response = QueryResponse::Hold;
     let (home, mut config) = home_with(&[("hi", 10, slow), ("lo", 0, provider("lower"))]);
     plugin(&mut config, "hi").timeout = Some(Duration::from_secs(1));
     let daemon = TestDaemon::with_config(home, config);
     daemon.wait_for_running(&["hi"]).await;
     let second = async {
-        daemon.home.wait_for_events("hi", "asked", 1).await;
+        daemon.home.wait_for_events("hi", "queried", 1).await;
         daemon.value(ID).await
     };
     let (first, second) = tokio::join!(daemon.value(ID), second);
@@ -43,9 +43,9 @@ async fn a_provider_that_takes_no_more_calls_is_busy() {
 }
 
 #[tokio::test]
-async fn equal_requests_in_flight_share_one_call_only_where_the_provider_says_so() {
+async fn equal_requests_in_flight_share_one_call_only_if_the_provider_is_shareable() {
     for is_shareable in [true, false] {
-        let mut held = answering(Answer::Hold);
+        let mut held = responding(QueryResponse::Hold);
         held.description = Some(Description {
             shareable: is_shareable,
             ..Description::default()
@@ -55,7 +55,7 @@ async fn equal_requests_in_flight_share_one_call_only_where_the_provider_says_so
             daemon
                 .wait_for_status("hi", |status| status.requests() == 3)
                 .await;
-            daemon.home.wait_for_events("hi", "asked", 1).await;
+            daemon.home.wait_for_events("hi", "queried", 1).await;
         };
         let value = || daemon.value(ID);
         {
@@ -63,8 +63,8 @@ async fn equal_requests_in_flight_share_one_call_only_where_the_provider_says_so
             // The first caller leaves at the end of this wait.
             tokio::select! {
                 biased;
-                _ = value() => panic!("answered early"),
-                _ = &mut others => panic!("answered early"),
+                _ = value() => panic!("responded early"),
+                _ = &mut others => panic!("responded early"),
                 () = release => {}
             }
             daemon.home.change("hi", &provider("right"));
@@ -72,13 +72,13 @@ async fn equal_requests_in_flight_share_one_call_only_where_the_provider_says_so
             assert_eq!(first.expect("a value"), "right");
             assert_eq!(second.expect("a value"), "right");
         }
-        let n_asked = n_calls(&daemon, "hi");
-        assert_eq!(n_asked == 1, is_shareable, "{n_asked} calls");
+        let n_queries = n_calls(&daemon, "hi");
+        assert_eq!(n_queries == 1, is_shareable, "{n_queries} calls");
         daemon.stop().await;
     }
 }
 
-/// The provider fails meanwhile, which does not extend the life of its response.
+/// The provider fails meanwhile, which does not extend the life of the cached response.
 #[tokio::test]
 async fn a_cached_response_is_the_value_until_it_expires_and_then_uncertain() {
     let (home, mut config) =
@@ -88,7 +88,7 @@ async fn a_cached_response_is_the_value_until_it_expires_and_then_uncertain() {
     assert_eq!(daemon.value(ID).await.expect("a value"), "right");
     daemon
         .home
-        .change("hi", &answering(Answer::Code("internal".into())));
+        .change("hi", &responding(QueryResponse::Code("internal".into())));
     let error = eventually("the end of the cached response", async || {
         match daemon.value(ID).await {
             Err(error) => Ok(error),

@@ -1,4 +1,4 @@
-//! Interactive providers: when they are called, whether they may prompt, and how long they have.
+//! Interactive providers: their order, permission to prompt, and timeout.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use keyway_resolver::FailureKind;
 use keyway_rpc::Request;
 use keyway_tests::TestDaemon;
 use keyway_tests::daemon::{plugin, the_failure};
-use keyway_tests::script::{Answer, Description, Script};
+use keyway_tests::script::{Description, QueryResponse, Script};
 
-use crate::common::{ID, answering, home_with, provider, provider_of, start_with};
+use crate::common::{ID, home_with, provider, provider_of, responding, start_with};
 
 #[tokio::test]
-async fn an_interactive_provider_is_called_after_every_higher_rank_has_nothing() {
+async fn an_interactive_provider_is_called_after_every_higher_rank_returned_nothing() {
     let interactive = Script {
         description: Some(Description {
             interactive: true,
@@ -21,21 +21,21 @@ async fn an_interactive_provider_is_called_after_every_higher_rank_has_nothing()
         }),
         ..provider("prompted")
     };
-    let daemon = start_with(&[("asks", 0, interactive), ("hi", 10, provider("right"))]).await;
+    let daemon = start_with(&[("prompting", 0, interactive), ("hi", 10, provider("right"))]).await;
     assert_eq!(daemon.value(ID).await.expect("a value"), "right");
-    let asked = || {
-        let events = daemon.home.events("asks").into_iter();
+    let queries = || {
+        let events = daemon.home.events("prompting").into_iter();
         events
-            .filter(|event| event.starts_with("asked"))
+            .filter(|event| event.starts_with("queried"))
             .collect::<Vec<_>>()
     };
-    assert_eq!(asked(), [""; 0], "a higher rank holds the value");
+    assert_eq!(queries(), [""; 0], "a higher rank holds the value");
     daemon.home.change("hi", &provider_of(&[]));
     assert_eq!(daemon.value(ID).await.expect("a value"), "prompted");
-    assert_eq!(asked(), [format!("asked {ID} may_ask=true")]);
+    assert_eq!(queries(), [format!("queried {ID} may_prompt=true")]);
     // For a pattern it is called with the others, and must not prompt.
     daemon.get("db/*").await.expect("a value");
-    assert_eq!(asked()[1], "asked db/* may_ask=false");
+    assert_eq!(queries()[1], "queried db/* may_prompt=false");
     let client = ResolverServiceClient::from(daemon.resolver.rpc());
     let pattern = Some(ID.to_owned());
     let mut request = Request::new(GetSecretsRequest { pattern });
@@ -43,15 +43,15 @@ async fn an_interactive_provider_is_called_after_every_higher_rank_has_nothing()
         .metadata_mut()
         .insert(MAY_ASK_USER_HEADER, http::HeaderValue::from_static("0"));
     client.get_secrets(request).await.expect("a value");
-    assert_eq!(asked()[2], format!("asked {ID} may_ask=false"));
+    assert_eq!(queries()[2], format!("queried {ID} may_prompt=false"));
     daemon.stop().await;
 }
 
-/// It would not see the header that forbids prompts.
+/// Such a provider ignores the header that forbids prompts.
 #[tokio::test]
 async fn a_provider_that_is_interactive_by_configuration_alone_is_not_called_without_prompts() {
-    let (home, mut config) = home_with(&[("asks", 0, provider("prompted"))]);
-    plugin(&mut config, "asks").interactive = Some(true);
+    let (home, mut config) = home_with(&[("prompting", 0, provider("prompted"))]);
+    plugin(&mut config, "prompting").interactive = Some(true);
     let daemon = TestDaemon::with_config(home, config);
     assert_eq!(daemon.value(ID).await.expect("a value"), "prompted");
     let error = daemon.get("db/*").await.expect_err("uncertain");
@@ -59,29 +59,29 @@ async fn a_provider_that_is_interactive_by_configuration_alone_is_not_called_wit
     daemon.stop().await;
 }
 
-/// Answering may need the user, so it may take longer than other requests, unless prompts are forbidden.
+/// A call that may prompt the user has a longer timeout than other calls, unless prompts are forbidden.
 #[tokio::test]
-async fn an_interactive_provider_has_the_time_of_the_user_for_one_id_alone() {
-    let mut asks = answering(Answer::Hold);
-    asks.description = Some(Description {
+async fn an_interactive_provider_has_the_user_timeout_for_one_id_alone() {
+    let mut prompting = responding(QueryResponse::Hold);
+    prompting.description = Some(Description {
         interactive: true,
         ..Description::default()
     });
-    let (home, mut config) = home_with(&[("asks", 0, asks)]);
-    plugin(&mut config, "asks").timeout = Some(Duration::from_millis(200));
-    plugin(&mut config, "asks").user_timeout = Some(Duration::from_secs(600));
+    let (home, mut config) = home_with(&[("prompting", 0, prompting)]);
+    plugin(&mut config, "prompting").timeout = Some(Duration::from_millis(200));
+    plugin(&mut config, "prompting").user_timeout = Some(Duration::from_secs(600));
     let daemon = TestDaemon::with_config(home, config);
     let error = daemon.get("db/*").await.expect_err("too late");
     let failure = the_failure(&error);
     assert_eq!(failure.kind, FailureKind::TimedOut);
     assert!(failure.message.contains("200 ms"), "{failure:?}");
-    let answer = async {
-        // The pattern was the first request; another one that takes `timeout` passes meanwhile.
-        daemon.home.wait_for_events("asks", "asked", 2).await;
+    let respond = async {
+        // The pattern was the first request; another one runs into `timeout` meanwhile.
+        daemon.home.wait_for_events("prompting", "queried", 2).await;
         daemon.get("db/*").await.expect_err("too late");
-        daemon.home.change("asks", &provider("prompted"));
+        daemon.home.change("prompting", &provider("prompted"));
     };
-    let (value, ()) = tokio::join!(daemon.value(ID), answer);
+    let (value, ()) = tokio::join!(daemon.value(ID), respond);
     assert_eq!(value.expect("in time"), "prompted");
     daemon.stop().await;
 }

@@ -54,7 +54,7 @@ async fn l01_l03_a_slow_call_fails_alone_with_the_reason() {
 }
 
 #[tokio::test]
-async fn l05_a_plugin_that_does_not_register_in_time_is_no_candidate() {
+async fn l05_a_plugin_that_does_not_register_in_time_is_not_a_candidate() {
     let home = Home::new(PLUGIN);
     let mut config = home.config();
     home.add("mute");
@@ -91,7 +91,7 @@ fn l06_a_killed_daemon_leaves_no_process_of_a_plugin_group() {
     });
     // Dropped, it is killed.
     drop(daemon);
-    // A process that is left runs for minutes.
+    // A process that was not killed would run for minutes.
     wait_until("the end of the plugin's group", || {
         in_group(leader).is_empty()
     });
@@ -132,14 +132,14 @@ async fn l12_bad_plugins_do_not_delay_a_query_outside_their_realm() {
     // A query that waits for a bad plugin does not end in time.
     config.start_timeout = 10 * WAIT_LIMIT;
     let daemon = TestDaemon::with_config(home.into(), config);
-    let answer = tokio::time::timeout(3 * WAIT_LIMIT, daemon.get("good/key")).await;
-    let secrets = answer.expect("no bad plugin is waited for");
+    let result = tokio::time::timeout(3 * WAIT_LIMIT, daemon.get("good/key")).await;
+    let secrets = result.expect("no bad plugin is waited for");
     assert!(secrets.expect("a secret").is_complete());
     daemon.stop().await;
 }
 
 #[tokio::test]
-async fn l12_a_daemon_without_plugins_answers_not_found() {
+async fn l12_a_daemon_without_plugins_returns_not_found() {
     let daemon = TestDaemon::start(PLUGIN, &[]);
     let error = daemon.get("any/thing").await.expect_err("nothing there");
     assert!(matches!(error, ResolveError::NotFound { .. }), "{error:?}");
@@ -154,7 +154,7 @@ async fn l18_a_flood_on_standard_error_does_not_block_a_plugin() {
 }
 
 #[tokio::test]
-async fn a_disabled_plugin_is_no_candidate_also_after_a_restart_of_the_daemon() {
+async fn a_disabled_plugin_is_not_a_candidate_even_after_a_restart_of_the_daemon() {
     let home = Arc::new(Home::new(PLUGIN));
     home.add("good");
     let daemon = TestDaemon::with_config(home.clone(), home.config());

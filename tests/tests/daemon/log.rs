@@ -11,7 +11,7 @@ use keyway_tests::{Behaviour, TestDaemon};
 use crate::common::PLUGIN;
 
 #[tokio::test]
-async fn a_caller_that_gives_up_leaves_no_warning_and_a_slow_provider_leaves_one() {
+async fn only_a_provider_timeout_is_a_warning_and_not_a_caller_that_leaves() {
     let log = Log::capture();
     let home = Home::new(PLUGIN);
     let mut config = home.config();
@@ -20,19 +20,22 @@ async fn a_caller_that_gives_up_leaves_no_warning_and_a_slow_provider_leaves_one
     plugin(&mut config, "slow").timeout = Some(Duration::from_secs(2));
     let daemon = TestDaemon::with_config(home.into(), config);
     daemon.wait_for_running(&["slow"]).await;
-    let ask = || {
+    let request = || {
         let pattern = Some("slow/slow".to_owned());
         Request::new(GetSecretsRequest { pattern })
     };
     let client = ResolverServiceClient::from(daemon.resolver.rpc());
 
-    let hasty = ask().timeout(Duration::from_millis(100));
-    client.get_secrets(hasty).await.expect_err("timed out");
-    let leaving = tokio::time::timeout(Duration::from_millis(100), client.get_secrets(ask()));
-    leaving.await.expect_err("given up");
+    let short_deadline = request().timeout(Duration::from_millis(100));
+    client
+        .get_secrets(short_deadline)
+        .await
+        .expect_err("timed out");
+    let cancelled = tokio::time::timeout(Duration::from_millis(100), client.get_secrets(request()));
+    cancelled.await.expect_err("cancelled");
 
-    let patient = client.get_secrets(ask()).await;
-    assert_eq!(patient.expect_err("nothing").code(), Code::Unavailable);
+    let result = client.get_secrets(request()).await;
+    assert_eq!(result.expect_err("nothing").code(), Code::Unavailable);
     // The daemon has seen the end of the others by now.
     let warnings = log.with("WARN");
     assert_eq!(warnings.len(), 1, "{warnings:?}");

@@ -1,4 +1,4 @@
-//! The daemon with plugins that are real processes: which value a query gets, what a caller may do, and how plugins live and fail.
+//! The daemon with plugins that are real processes: resolution, authorization and the lifecycle of plugins.
 //!
 //! One binary for all of it, because each binary links the whole daemon.
 

@@ -1,4 +1,4 @@
-//! Pinned executables: what may run, what a refusal looks like, and what it means for queries.
+//! Pinned executables: admission, refusals and their effect on queries.
 
 use std::path::PathBuf;
 use std::sync::Arc;

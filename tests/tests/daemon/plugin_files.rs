@@ -8,7 +8,7 @@ use keyway_tests::{Behaviour, TestDaemon};
 
 use crate::common::PLUGIN;
 
-/// A daemon that looks at its plugin directory only at a reload.
+/// A daemon that reads its plugin directory only at a reload.
 fn without_watch(behaviours: &[(&str, Behaviour)]) -> TestDaemon {
     let home = Home::new(PLUGIN);
     let mut config = home.config();
@@ -21,7 +21,7 @@ fn without_watch(behaviours: &[(&str, Behaviour)]) -> TestDaemon {
 }
 
 #[tokio::test]
-async fn a_reload_picks_up_plugins_that_come_and_go() {
+async fn a_reload_finds_added_and_removed_plugins() {
     let daemon = without_watch(&[]);
     daemon.home.add("one");
     daemon.reload().await;
@@ -46,7 +46,7 @@ async fn a_reload_picks_up_plugins_that_come_and_go() {
 }
 
 #[tokio::test]
-async fn plugins_that_come_change_and_go_are_noticed() {
+async fn added_changed_and_removed_plugins_are_noticed() {
     let home = Home::new(PLUGIN);
     home.add("one");
     let config = home.config();
@@ -98,9 +98,9 @@ async fn a_plugin_that_returns_before_it_has_stopped_is_restarted() {
     daemon.stop().await;
 }
 
-/// Its realm stays its own meanwhile, so that no lower provider answers in its place.
+/// It keeps its realm meanwhile, so that no lower provider is used in its place.
 #[tokio::test]
-async fn a_file_that_others_can_write_is_refused_until_its_mode_is_mended() {
+async fn a_file_that_others_can_write_is_refused_until_its_mode_is_corrected() {
     let home = Home::new(PLUGIN);
     let mut config = home.config();
     config.watch = false;

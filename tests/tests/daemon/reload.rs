@@ -1,4 +1,4 @@
-//! Reloads: when they return, what they report, and which settings judge a query that is in flight.
+//! Reloads: when they return, their report, and their effect on a query in flight.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use keyway_proto::plugins::v1::RunStatus;
 use keyway_resolver::{FailureKind, ResolveError};
 use keyway_runtime::Config;
 use keyway_tests::daemon::{Home, plugin, the_failure};
-use keyway_tests::script::{Answer, Decision, Script};
+use keyway_tests::script::{Decision, QueryResponse, Script};
 use keyway_tests::{DaemonProcess, TestDaemon};
 
-use crate::common::{DAEMON, ID, PLUGIN, answering, pair, provider, start_pair, start_pair_in};
+use crate::common::{DAEMON, ID, PLUGIN, pair, provider, responding, start_pair, start_pair_in};
 
 /// Makes `hi` hold each call until its script changes.
 fn hold_hi(daemon: &TestDaemon) {
-    daemon.home.change("hi", &answering(Answer::Hold));
+    daemon.home.change("hi", &responding(QueryResponse::Hold));
 }
 
 #[tokio::test]
@@ -55,11 +55,11 @@ async fn a_reload_returns_when_a_restarted_plugin_has_failed() {
             plugin(config, "hi").env.insert("ROUND".into(), "2".into());
         })
         .await;
-    // Exit status 78 says that another start is pointless.
+    // Exit status 78 means that another start is pointless.
     assert_eq!(daemon.status("hi").await.state(), PluginState::Failed);
     let error = daemon.value(ID).await.expect_err("its realm is known");
     assert_eq!(the_failure(&error).kind, FailureKind::Down);
-    // `enable` is the way back.
+    // `enable` starts it again.
     daemon.home.change("hi", &provider("right"));
     daemon.set_enabled("hi", true).await.expect("enabled");
     assert_eq!(daemon.value(ID).await.expect("a value"), "right");
@@ -90,7 +90,7 @@ async fn a_reload_reports_each_setting_that_changed() {
 }
 
 #[tokio::test]
-async fn a_raised_timeout_holds_for_the_next_request() {
+async fn a_raised_timeout_applies_to_the_next_request() {
     let (home, mut config) = pair();
     plugin(&mut config, "hi").timeout = Some(Duration::from_millis(100));
     let daemon = start_pair_in((home, config)).await;
@@ -100,11 +100,11 @@ async fn a_raised_timeout_holds_for_the_next_request() {
     daemon
         .reload_with(|config| plugin(config, "hi").timeout = Some(Duration::from_secs(60)))
         .await;
-    let n_asked = daemon.home.wait_for_events("hi", "asked", 1).await.len();
+    let n_queries = daemon.home.wait_for_events("hi", "queried", 1).await.len();
     let release = async {
         daemon
             .home
-            .wait_for_events("hi", "asked", n_asked + 1)
+            .wait_for_events("hi", "queried", n_queries + 1)
             .await;
         daemon.home.change("hi", &provider("right"));
     };
@@ -120,14 +120,14 @@ async fn value_across_reload(
 ) -> Result<String, ResolveError> {
     hold_hi(daemon);
     let reload = async {
-        daemon.home.wait_for_events("hi", "asked", 1).await;
+        daemon.home.wait_for_events("hi", "queried", 1).await;
         daemon.reload_with(change).await;
         daemon.home.change("hi", &provider("right"));
     };
     tokio::join!(daemon.value(ID), reload).0
 }
 
-/// The query is judged by the settings that are in force when it is answered.
+/// The result is evaluated by the settings that are in force when it is returned.
 #[tokio::test]
 async fn a_query_in_flight_follows_the_ranks_of_a_reload() {
     let daemon = start_pair().await;
@@ -137,7 +137,7 @@ async fn a_query_in_flight_follows_the_ranks_of_a_reload() {
 }
 
 #[tokio::test]
-async fn a_query_in_flight_is_cut_by_the_realm_of_a_reload() {
+async fn a_query_in_flight_is_limited_to_the_realm_of_a_reload() {
     let daemon = start_pair().await;
     let realm = "db/open/**".parse().expect("a pattern");
     let value = value_across_reload(&daemon, |config| {

@@ -24,7 +24,7 @@ struct Received {
 ///
 /// # Panics
 ///
-/// If a response holds another value than that of the provider that ranks first.
+/// Panics if a response holds another value than that of the provider that ranks first.
 async fn while_querying(daemon: &TestDaemon, work: impl Future<Output = ()>) -> Received {
     let mut received = Received::default();
     let mut work = std::pin::pin!(work);
@@ -58,7 +58,7 @@ fn assert_kinds(received: &Received, kinds: &[FailureKind]) {
 }
 
 #[tokio::test]
-async fn a_killed_first_rank_never_gives_way() {
+async fn a_killed_first_rank_is_never_replaced_by_a_lower_one() {
     let (home, mut config) = pair();
     config.restart.max_failures = 100;
     let daemon = TestDaemon::with_config(home, config);
@@ -102,7 +102,7 @@ async fn reloads_that_restart_the_first_rank_are_waited_for() {
 
 /// `rm` and `cp`, `mv` of another file over it, and a link behind a link that changes its target.
 #[tokio::test]
-async fn a_first_rank_whose_file_is_replaced_is_answered_or_waited_for() {
+async fn queries_use_or_wait_for_a_first_rank_while_its_file_is_replaced() {
     let (home, mut config) = pair();
     config.removal_grace = Duration::from_secs(10);
     let daemon = TestDaemon::with_config(Arc::clone(&home), config);
@@ -135,7 +135,7 @@ async fn a_first_rank_whose_file_is_replaced_is_answered_or_waited_for() {
 }
 
 #[tokio::test]
-async fn a_configured_external_provider_that_leaves_and_returns_never_gives_way() {
+async fn a_configured_external_provider_that_reconnects_is_never_replaced_by_a_lower_one() {
     let home = Home::new(PLUGIN);
     let mut config = home.config();
     home.play("lo", &provider("lower"));
@@ -173,7 +173,7 @@ async fn a_configured_external_provider_that_leaves_and_returns_never_gives_way(
 
 /// As a package manager does it, without a reload: the daemon notices each step.
 #[tokio::test]
-async fn a_first_rank_whose_file_is_replaced_unannounced_never_gives_way() {
+async fn a_first_rank_whose_file_is_replaced_without_a_reload_is_never_replaced_by_a_lower_one() {
     let (home, mut config) = pair();
     config.removal_grace = Duration::from_secs(10);
     config.restart.max_failures = 100;

@@ -18,7 +18,7 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Adds plugins that behave so.
+/// Adds plugins of these behaviours.
 fn add(home: &Home, config: &mut Config, behaviours: &[(&str, Behaviour)]) {
     for (name, behaviour) in behaviours {
         home.add(name);
@@ -55,7 +55,7 @@ async fn envelopes_come_in_the_order_of_ids_from_the_providers_of_the_query() {
 }
 
 #[tokio::test]
-async fn a_provider_that_violates_its_realm_has_failed_for_what_it_did_not_return() {
+async fn a_provider_that_violates_its_realm_fails_for_every_id_that_it_did_not_return() {
     let daemon = TestDaemon::start(PLUGIN, &[("thief", Behaviour::OutsideRealm)]);
     assert_eq!(
         daemon.ids("thief/key").await,
@@ -104,7 +104,7 @@ async fn a_partial_result_names_the_failed_provider_and_an_uncertain_id_has_no_v
 
 /// An impossible time and a repeated id of one provider fail neither the whole result nor a client that reads JSON.
 #[tokio::test]
-async fn a_response_with_impossible_times_can_be_read_by_every_client() {
+async fn impossible_times_are_normalized_for_every_client() {
     let daemon =
         start_behaving(&[("careless", Behaviour::Careless), ("good", Behaviour::Good)]).await;
     let expected = pairs(&[("careless/a", "careless"), ("good/a", "good")]);
@@ -124,7 +124,7 @@ async fn a_response_with_impossible_times_can_be_read_by_every_client() {
 }
 
 #[tokio::test]
-async fn a_deadline_of_the_providers_own_is_reported_as_such() {
+async fn a_deadline_of_the_providers_backend_is_reported_as_such() {
     let daemon = start_behaving(&[("remote", Behaviour::BackendTimedOut)]).await;
     let error = daemon.get("remote/key").await.expect_err("uncertain");
     let failure = the_failure(&error);
@@ -252,7 +252,7 @@ async fn the_audit_log_names_caller_id_and_provider_and_never_a_value() {
 }
 
 #[tokio::test]
-async fn an_explained_pattern_judges_each_id_by_the_providers_of_its_realm() {
+async fn an_explained_pattern_has_the_providers_of_the_realm_for_each_id() {
     let daemon = start_behaving(&[("a", Behaviour::Good), ("b", Behaviour::Fail)]).await;
     let path = "/keyway.v1.ManagementService/Explain";
     let explained = daemon.post(path, r#"{"pattern":"**"}"#).await;
@@ -268,7 +268,7 @@ async fn an_explained_pattern_judges_each_id_by_the_providers_of_its_realm() {
 }
 
 #[tokio::test]
-async fn a_caller_that_waits_less_than_a_provider_learns_which_one_is_slow() {
+async fn an_expired_deadline_names_the_slow_provider() {
     let daemon = start_behaving(&[("slow", Behaviour::Slow)]).await;
     let daemon_socket = DaemonSocket::at(daemon.address().clone());
     let resolver = Resolver::new(daemon_socket).with_timeout(Duration::from_secs(1));

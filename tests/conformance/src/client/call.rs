@@ -1,4 +1,4 @@
-//! One call, as the suite describes it, and the report of how it went.
+//! One call, as the suite describes it, and the report of its outcome.
 
 use std::time::Duration;
 
@@ -128,7 +128,7 @@ impl Sent {
             None => call.await,
             Some(after) => match tokio::time::timeout(after, call).await {
                 Ok(outcome) => outcome,
-                Err(_) => Err(Error::canceled("the call was given up")),
+                Err(_) => Err(Error::canceled("the call was cancelled")),
             },
         };
         Ok(match outcome {
@@ -164,7 +164,7 @@ impl Sent {
             Some(CancelTiming::AfterCloseSendMs(after)) => {
                 Ok(Some(Duration::from_millis(after.into())))
             }
-            Some(other) => bail!("{other:?} is no way to cancel a unary call"),
+            Some(other) => bail!("{other:?} does not apply to a unary call"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The client that is tested.
+//! The client under test.
 
 mod call;
 mod transport;
@@ -18,7 +18,7 @@ use crate::suite::{ClientCompatRequest, ClientCompatResponse};
 /// How many calls run at once.
 const CONCURRENCY: usize = 16;
 
-/// Makes the calls that are read from standard input until it ends, and reports each.
+/// Reads calls from standard input until it ends, makes them, and reports each.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! The server that is tested.
+//! The server under test.
 
 mod service;
 
@@ -26,7 +26,7 @@ use crate::suite::{
     ConformanceServiceServer, HttpVersion, ServerCompatRequest, ServerCompatResponse,
 };
 
-/// Reads what to serve, says where, and serves until it is told to stop.
+/// Reads the suite's request, reports the address, and serves until SIGTERM.
 ///
 /// # Errors
 ///
@@ -136,7 +136,7 @@ async fn serve_auto(io: impl Io + 'static, service: WithQuery) {
     }
 }
 
-/// Puts the query string of a request where handlers find it: the suite wants to hear about it.
+/// Adds the query string of a request to its extensions, because the suite requires it in the response.
 #[derive(Clone)]
 struct WithQuery(Router);
 

@@ -1,4 +1,4 @@
-//! The suite's service: it answers as each request asks, and tells what it received.
+//! The suite's service: each response is the one that the request defines, and reports the request.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ impl ConformanceService for Conformance {
         request: Request<UnaryRequest>,
     ) -> Result<Response<UnaryResponse>, Error> {
         let definition = request.message().response_definition.clone();
-        let response = answer(&request, definition).await?;
+        let response = respond(&request, definition).await?;
         Ok(response.map(|payload| UnaryResponse {
             payload: Some(payload),
         }))
@@ -39,14 +39,14 @@ impl ConformanceService for Conformance {
         request: Request<IdempotentUnaryRequest>,
     ) -> Result<Response<IdempotentUnaryResponse>, Error> {
         let definition = request.message().response_definition.clone();
-        let response = answer(&request, definition).await?;
+        let response = respond(&request, definition).await?;
         Ok(response.map(|payload| IdempotentUnaryResponse {
             payload: Some(payload),
         }))
     }
 }
 
-async fn answer<M: Message + Name>(
+async fn respond<M: Message + Name>(
     request: &Request<M>,
     definition: Option<UnaryResponseDefinition>,
 ) -> Result<Response<ConformancePayload>, Error> {

@@ -6,6 +6,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::{Condvar, Mutex};
 
+use keyway_test_support::require;
+
 use super::*;
 use crate::config::Sha256;
 use crate::launch::checksum;
@@ -143,10 +145,7 @@ async fn a_pinned_script_is_read_from_its_copy_by_its_interpreter() {
 #[tokio::test]
 async fn a_pinned_python_script_runs() {
     let python = Path::new("/usr/bin/python3");
-    if !python.exists() {
-        let is_required = std::env::var_os("KEYWAY_REQUIRE_ALL").is_some_and(|value| value == "1");
-        assert!(!is_required, "needs {}", python.display());
-        eprintln!("SKIPPED: needs {}", python.display());
+    if !require::has(&python.display().to_string(), python.exists()) {
         return;
     }
     let spawner = Spawner::start().expect("a spawner");
