@@ -1,4 +1,4 @@
-//! An axum router on the streams of a session. Handlers learn the stream and the peer.
+//! An axum router on the streams of a session. Handlers receive the id of the stream and the peer.
 //!
 //! ```text
 //! cargo run -p keyway-mux --example axum_server --features axum,connector,hyper-util
@@ -13,7 +13,7 @@ use tokio::net::{UnixStream, unix::UCred};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-async fn who(ConnectInfo(info): ConnectInfo<StreamInfo>) -> String {
+async fn peer(ConnectInfo(info): ConnectInfo<StreamInfo>) -> String {
     let uid = info.peer::<UCred>().map(UCred::uid);
     format!(
         "stream {} of a {:?}, uid known: {}",
@@ -39,7 +39,7 @@ async fn main() -> Result<(), Error> {
     // Ends connections that are idle when the client closes the session.
     let session = server.clone();
     let leaving = async move { session.peer_draining().await };
-    let router = Router::new().route("/who", get(who));
+    let router = Router::new().route("/peer", get(peer));
     let serving = tokio::spawn(
         axum::serve(
             Listener::new(server),
@@ -51,7 +51,7 @@ async fn main() -> Result<(), Error> {
 
     let requests = Client::builder(TokioExecutor::new())
         .build::<_, Empty<Bytes>>(Connector::new(client.clone()));
-    let response = requests.get("http://peer/who".parse()?).await?;
+    let response = requests.get("http://peer/peer".parse()?).await?;
     let body = response.into_body().collect().await?.to_bytes();
     print_line(&String::from_utf8(body.to_vec())?);
 

@@ -16,23 +16,23 @@ use tokio::{net::UnixStream, task::JoinSet};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Answers every request with the end's name and the path.
+/// Responds to every request with the end's name and the path.
 async fn serve(session: Session, name: &'static str) {
     let mut listener = Listener::new(session);
     let mut connections = JoinSet::new();
     while let Some(Ok(stream)) = listener.next().await {
-        let answer = move |request: Request<Incoming>| async move {
-            let text = format!("{name} answers {}", request.uri().path());
+        let respond = move |request: Request<Incoming>| async move {
+            let text = format!("{name} received {}", request.uri().path());
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(text))))
         };
         let server = hyper::server::conn::http1::Builder::new();
-        connections.spawn(server.serve_connection(stream, service_fn(answer)));
+        connections.spawn(server.serve_connection(stream, service_fn(respond)));
     }
     while connections.join_next().await.is_some() {}
 }
 
-/// Asks the other end; every request has a fresh stream.
-async fn ask(session: Session, path: &str) -> Result<String, Error> {
+/// Sends a request to the other end, on a fresh stream.
+async fn request(session: Session, path: &str) -> Result<String, Error> {
     let client = Client::builder(TokioExecutor::new())
         .pool_max_idle_per_host(0)
         .build::<_, Full<Bytes>>(Connector::new(session));
@@ -55,8 +55,8 @@ async fn main() -> Result<(), Error> {
         tokio::spawn(serve(right.clone(), "right")),
     ];
 
-    print_line(&ask(left.clone(), "/from/left").await?);
-    print_line(&ask(right, "/from/right").await?);
+    print_line(&request(left.clone(), "/from/left").await?);
+    print_line(&request(right, "/from/right").await?);
 
     left.close();
     left.closed().await?;

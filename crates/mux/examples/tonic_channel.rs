@@ -1,7 +1,7 @@
 //! gRPC on the streams of a session, in both directions: tonic's server takes the listener, its channels the
 //! connector.
 //!
-//! The service is written by hand and only knows its path, so that nothing has to be generated.
+//! The service is implemented without generated code.
 //!
 //! ```text
 //! cargo run -p keyway-mux --example tonic_channel --features connector,hyper,tonic
@@ -29,15 +29,15 @@ use tower_service::Service;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Answers every call with status OK, the number of its stream, and whether the caller is known.
+/// Responds to every call with status OK, the id of its stream, and whether the caller is known.
 #[derive(Clone)]
-struct WhoCalls;
+struct Identity;
 
-impl NamedService for WhoCalls {
-    const NAME: &'static str = "example.WhoCalls";
+impl NamedService for Identity {
+    const NAME: &'static str = "example.Identity";
 }
 
-impl Service<Request<Body>> for WhoCalls {
+impl Service<Request<Body>> for Identity {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Ready<Result<Self::Response, Infallible>>;
@@ -62,7 +62,7 @@ impl Service<Request<Body>> for WhoCalls {
     }
 }
 
-/// Answers the other end's calls until it is told to stop, or the other end leaves.
+/// Serves the other end's calls until it is stopped, or the other end closes.
 async fn serve(
     session: Session,
     stopped: oneshot::Receiver<()>,
@@ -74,33 +74,33 @@ async fn serve(
             // The other end's close waits for the connections that its channels keep.
             () = session.peer_draining() => {}
         }
-        // Later calls are refused at once, instead of waiting for a server that has left.
+        // Later calls are refused at once, instead of waiting for a stopped server.
         session.go_away();
     };
     Server::builder()
-        // HTTP/2 ends a connection whose callers give up more calls than this before they were begun.
+        // HTTP/2 ends a connection whose callers cancel more calls than this before their start.
         .http2_max_pending_accept_reset_streams(Some(200))
-        .add_service(WhoCalls)
+        .add_service(Identity)
         .serve_with_incoming_shutdown(listener, last_call)
         .await
 }
 
 /// A channel is one stream; it can make many calls at a time.
 async fn channel(session: &Session) -> Result<Channel, Error> {
-    // Nobody looks at the name.
+    // The name is ignored.
     let endpoint = Endpoint::from_static("http://peer");
     let connector = Connector::new(session.clone());
     Ok(endpoint.connect_with_connector(connector).await?)
 }
 
-/// What the clients of generated services do.
+/// Makes a call as the clients of generated services do.
 async fn call(mut channel: Channel) -> Result<String, Error> {
     poll_fn(|cx| channel.poll_ready(cx)).await?;
-    let call = Request::post("/example.WhoCalls/Ask").body(Body::default())?;
+    let call = Request::post("/example.Identity/Get").body(Body::default())?;
     let response = channel.call(call).await?;
     let [stream, known] = ["stream", "known"].map(|name| &response.headers()[name]);
     Ok(format!(
-        "answered on stream {stream:?}, caller known: {known:?}"
+        "response on stream {stream:?}, caller known: {known:?}"
     ))
 }
 

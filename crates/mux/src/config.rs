@@ -153,7 +153,7 @@ impl Config {
     }
 
     /// Sets how many received bytes of all streams together may wait for their readers. A stream
-    /// whose data would exceed the limit is reset; the others go on.
+    /// whose data would exceed the limit is reset; the others continue.
     ///
     /// Default: 64 MiB. Minimum: 256 KiB, the first window of one stream.
     #[must_use]

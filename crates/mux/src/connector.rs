@@ -1,4 +1,4 @@
-//! The client's side: a service that answers each call with a new stream.
+//! The client's side: a service whose every call returns a new stream.
 
 use std::task::{Context, Poll};
 

@@ -1,4 +1,4 @@
-//! What can go wrong, by operation: a session, opening a stream, using a stream.
+//! Errors by operation: a session, opening a stream, using a stream.
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use std::{fmt, io, sync::Arc, time::Duration};
 pub struct StreamId(pub(crate) u32);
 
 impl StreamId {
-    /// Returns the id as it stands in frame headers.
+    /// Returns the id as in frame headers.
     pub const fn get(self) -> u32 {
         self.0
     }
@@ -38,7 +38,7 @@ pub enum ProtocolError {
     /// A data or window frame for stream 0, which means the session.
     #[error("a stream frame has the stream id 0")]
     StreamZero,
-    /// More unanswered pings or refused streams than the limit, while the peer reads nothing.
+    /// More queued replies to pings and refused streams than the limit, while the peer reads nothing.
     #[error("more than {limit} replies were requested and not read")]
     TooManyReplies {
         /// The limit, see [`Config::max_control_replies`](crate::Config::max_control_replies).

@@ -157,7 +157,7 @@ impl Session {
     /// it; HashiCorp's implementation ends a session if an acknowledgement takes more than 75 s.
     ///
     /// Streams wait in an accept queue ([`Config::accept_backlog`]). Several tasks
-    /// may accept at the same time, and each stream goes to one of them. Streams that the peer opened before it ended
+    /// may accept at the same time, and each stream is returned to one of them. Streams that the peer opened before it ended
     /// the session are returned first; what they carried can be read. GoAway of the *peer* does not end
     /// accepting, because the peer may still open streams.
     ///
@@ -197,7 +197,7 @@ impl Session {
     }
 
     /// Sends GoAway: the peer is to open no new streams, and those that it opens all the same are refused. Open
-    /// streams go on, and this end may still open some.
+    /// streams continue, and this end may still open some.
     pub fn go_away(&self) {
         self.shared.with(State::go_away);
     }
@@ -222,7 +222,7 @@ impl Session {
     /// Measures the round-trip time: sends a ping and waits for the response. Calls at the same time share one ping.
     ///
     /// A peer that sends nothing at all for [`Config::keep_alive_timeout`] after the ping loses its session. A peer
-    /// that sends other frames but does not answer pings makes this call wait until the session ends.
+    /// that sends other frames but does not acknowledge pings makes this call wait until the session ends.
     ///
     /// # Errors
     ///

@@ -10,7 +10,7 @@ pub(crate) type PeerFacts = Arc<dyn Any + Send + Sync>;
 /// The facts of one stream: its id, the role of this end, and what is known of the peer.
 ///
 /// It reaches request handlers as axum's `ConnectInfo` and tonic's connection info, and clients as an extension
-/// of hyper-util's responses; other code asks [`Stream::info`](crate::Stream::info).
+/// of hyper-util's responses; other code uses [`Stream::info`](crate::Stream::info).
 #[derive(Clone)]
 pub struct StreamInfo {
     pub(crate) id: StreamId,

@@ -15,7 +15,7 @@ use crate::{driver::Ticket, handle::Session, io::Stream};
 /// It ends when no stream will arrive any more: with `None` after a clean end, with one error of the kind
 /// `NotConnected`, which contains the [`SessionError`](crate::SessionError), before `None` if the session failed. With the feature `axum` it is a listener of `axum::serve`.
 ///
-/// Dropping it stops accepting; streams that were accepted go on. New ones are not refused, because there may be other
+/// Dropping it stops accepting; accepted streams continue. New ones are not refused, because there may be other
 /// listeners: they wait, up to [`Config::accept_backlog`](crate::Config::accept_backlog).
 /// [`Session::go_away`] refuses them.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct Listener {
 
 impl Listener {
     /// Returns a listener for the streams that the peer opens on this session. Of several listeners each
-    /// stream goes to one.
+    /// stream is returned to one.
     pub fn new(session: Session) -> Self {
         Self {
             session,

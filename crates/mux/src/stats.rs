@@ -7,7 +7,7 @@ use std::time::Duration;
 #[non_exhaustive]
 pub struct Stats {
     /// Streams that are open now: opened by either end, and neither reset nor finished in both directions. Those that
-    /// this end has opened and not yet announced to the peer are counted, too.
+    /// this end has opened and whose SYN was not yet sent are counted, too.
     pub open_streams: usize,
     /// Streams that this end has opened so far.
     pub opened: u64,

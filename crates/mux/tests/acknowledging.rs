@@ -1,8 +1,8 @@
 //! Acknowledgements while handlers keep the only thread busy. A Go peer ends the session when one
 //! comes too late.
 //!
-//! Time is paused, and a handler that computes moves it without letting other tasks run, so what
-//! each acknowledgement waited for can be read from the clock.
+//! Time is paused, and a handler that computes moves it without letting other tasks run, so the
+//! delay of each acknowledgement can be read from the clock.
 
 mod support;
 
@@ -23,10 +23,10 @@ use tokio::{
 };
 use tokio_util::io::InspectWriter;
 
-/// When which stream was acknowledged.
+/// The acknowledged streams, each with the time.
 type Acks = Arc<Mutex<Vec<(u32, Instant)>>>;
 
-/// A connection that notes when each acknowledgement leaves.
+/// A connection that records when each acknowledgement is sent.
 fn noting(io: DuplexStream, acks: &Acks) -> InspectWriter<DuplexStream, impl FnMut(&[u8]) + use<>> {
     let acks = Arc::clone(acks);
     let mut decoder = FrameDecoder::new();
@@ -46,11 +46,11 @@ fn noting(io: DuplexStream, acks: &Acks) -> InspectWriter<DuplexStream, impl FnM
 struct Sender(Arc<Mutex<DuplexStream>>);
 
 impl Sender {
-    /// Sends one question on each of the streams.
-    fn ask(&self, streams: impl IntoIterator<Item = u32>) {
+    /// Sends one request on each of the streams.
+    fn send_requests(&self, streams: impl IntoIterator<Item = u32>) {
         let mut bytes = Vec::new();
         for stream in streams {
-            bytes.extend(Frame::data(stream, Flags::SYN, b"question").encode());
+            bytes.extend(Frame::data(stream, Flags::SYN, b"request\n").encode());
         }
         let mut io = self.0.lock().unwrap();
         let sent = pin!(io.write_all(&bytes)).poll(&mut Context::from_waker(Waker::noop()));
@@ -58,17 +58,17 @@ impl Sender {
     }
 }
 
-/// Keeps the thread busy: time passes, and no other task runs.
+/// Blocks the thread: time passes, and no other task runs.
 fn compute(duration: Duration) {
     let advancing = pin!(tokio::time::advance(duration));
-    // The clock moves when it is polled first; the rest only lets others run.
+    // The first poll moves the clock; the later ones would only yield to other tasks.
     let _ = advancing.poll(&mut Context::from_waker(Waker::noop()));
 }
 
-/// How a server is kept busy by each question, after reading it.
+/// The work of a server for each request, after reading it.
 type Work = Arc<dyn Fn(&Stream) + Send + Sync>;
 
-/// A server that answers every question after its work.
+/// A server that responds to every request after its work.
 fn serve(work: Work) -> (Sender, Acks, support::End) {
     let (near, far) = tokio::io::duplex(1 << 20);
     let acks = Acks::default();
@@ -82,10 +82,10 @@ fn serve(work: Work) -> (Sender, Acks, support::End) {
         while let Some(Ok(mut stream)) = listener.next().await {
             let work = Arc::clone(&work);
             tokio::spawn(async move {
-                let mut question = [0; 8];
-                stream.read_exact(&mut question).await.unwrap();
+                let mut request = [0; 8];
+                stream.read_exact(&mut request).await.unwrap();
                 work(&stream);
-                stream.write_all(b"answer").await.unwrap();
+                stream.write_all(b"response").await.unwrap();
                 stream.shutdown().await.unwrap();
             });
         }
@@ -101,7 +101,7 @@ async fn all_of(acks: &Acks, count: usize) -> Vec<(u32, Instant)> {
     acks.lock().unwrap().clone()
 }
 
-/// A handler that blocks the thread delays everything, and acknowledgements by no more than that.
+/// A handler that blocks the thread delays every task, and acknowledgements by no more than that.
 #[tokio::test(start_paused = true)]
 async fn m01_acknowledgements_wait_for_handlers_that_block_the_thread_and_no_longer() {
     for (streams, blocked) in [(3, 300), (64, 20), (1, 1_000)] {
@@ -110,7 +110,7 @@ async fn m01_acknowledgements_wait_for_handlers_that_block_the_thread_and_no_lon
         let (peer, acks, _server) = serve(work);
         tokio::task::yield_now().await;
         let start = Instant::now();
-        peer.ask((0..streams).map(|index| 1 + 2 * index));
+        peer.send_requests((0..streams).map(|index| 1 + 2 * index));
         let limit = blocked * streams + Duration::from_millis(5);
         for (stream, at) in all_of(&acks, streams as usize).await {
             let waited = at - start;
@@ -125,22 +125,22 @@ async fn m01_streams_that_arrive_while_handlers_compute_are_acknowledged_behind_
     let late = Arc::clone(&sender);
     let work: Work = Arc::new(move |stream| {
         if stream.id().get() == 21
-            && let Some((sender, asked)) = late.lock().unwrap().as_mut()
+            && let Some((sender, sent_at)) = late.lock().unwrap().as_mut()
         {
-            sender.ask((0..16).map(|index| 201 + 2 * index));
-            *asked = Instant::now();
+            sender.send_requests((0..16).map(|index| 201 + 2 * index));
+            *sent_at = Instant::now();
         }
         compute(Duration::from_millis(20));
     });
     let (peer, acks, _server) = serve(work);
     *sender.lock().unwrap() = Some((peer.clone(), Instant::now()));
     tokio::task::yield_now().await;
-    peer.ask((0..64).map(|index| 1 + 2 * index));
+    peer.send_requests((0..64).map(|index| 1 + 2 * index));
     let acks = all_of(&acks, 80).await;
-    let asked = sender.lock().unwrap().as_ref().unwrap().1;
+    let sent_at = sender.lock().unwrap().as_ref().unwrap().1;
     let limit = Duration::from_millis(80 * 20 + 5);
     for (stream, at) in acks.into_iter().filter(|(stream, _)| *stream > 200) {
-        let waited = at - asked;
+        let waited = at - sent_at;
         assert!(waited <= limit, "{stream}: {waited:?}");
     }
 }
@@ -155,13 +155,13 @@ async fn m01_streams_that_are_not_accepted_are_not_acknowledged() {
         Config::new().keep_alive(None),
     );
     let peer = Sender(Arc::new(Mutex::new(near)));
-    // A task has waited for a stream and gave up.
+    // A task has waited for a stream and was cancelled.
     tokio::select! {
         biased;
         _ = server.session.accept() => panic!("there is no stream"),
         () = tokio::task::yield_now() => {}
     }
-    peer.ask([1, 3]);
+    peer.send_requests([1, 3]);
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(acks.lock().unwrap().len(), 0);
     let stream = bounded("the accept", server.session.accept())

@@ -9,7 +9,7 @@ use support::{bounded, close, eventually, pair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
-async fn opens_echoes_and_forgets() {
+async fn an_echoed_stream_is_removed_at_both_ends() {
     let (client, server) = pair();
     let echo = tokio::spawn(async move {
         let mut stream = server.session.accept().await.unwrap().unwrap();
@@ -40,7 +40,7 @@ async fn opens_echoes_and_forgets() {
 }
 
 #[tokio::test]
-async fn eight_mebibytes_go_both_ways_at_once() {
+async fn eight_mebibytes_pass_in_both_directions_at_once() {
     let (client, server) = pair();
     let payload: Vec<u8> = (0..8 * 1024 * 1024u32)
         .map(|index| (index * 7 / 3) as u8)
@@ -112,24 +112,24 @@ async fn twenty_thousand_streams_leave_nothing() {
 }
 
 #[tokio::test]
-async fn the_server_can_speak_first() {
+async fn the_server_can_write_first() {
     let (client, server) = pair();
     let mut stream = client.session.open().await.unwrap();
-    let greeting = tokio::spawn(async move {
+    let reading = tokio::spawn(async move {
         let mut stream = server.session.accept().await.unwrap().unwrap();
         stream.write_all(b"welcome").await.unwrap();
         server
     });
     let mut text = String::new();
-    bounded("the greeting", stream.read_to_string(&mut text))
+    bounded("the text", stream.read_to_string(&mut text))
         .await
         .unwrap();
     assert_eq!(text, "welcome");
-    greeting.await.unwrap();
+    reading.await.unwrap();
 }
 
 #[tokio::test]
-async fn a_stream_that_was_never_used_leaves_no_trace() {
+async fn an_unused_stream_sends_no_frame() {
     let (client, server) = pair();
     drop(client.session.open().await.unwrap());
     assert_eq!(client.session.stats().open_streams, 0);
@@ -209,7 +209,7 @@ async fn dropping_all_handles_ends_the_session_after_its_streams() {
 }
 
 #[test]
-fn handles_and_streams_can_go_anywhere() {
+fn handles_and_streams_are_send_and_sync() {
     fn anywhere<T: Send + Sync + Unpin + 'static>() {}
     anywhere::<keyway_mux::Stream>();
     anywhere::<keyway_mux::Session>();

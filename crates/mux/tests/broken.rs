@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 #[derive(Default)]
 struct Shared {
-    /// The peer reads no more.
+    /// The peer has stopped reading.
     is_broken: bool,
     input: Vec<u8>,
     wakers: Vec<Waker>,
@@ -84,7 +84,7 @@ async fn a_driver_whose_writes_failed_does_not_spin() {
     let wakers = {
         let mut shared = shared.lock().unwrap();
         shared.is_broken = true;
-        // A ping, whose answer never leaves.
+        // A ping, whose response is never sent.
         shared.input = vec![0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1];
         std::mem::take(&mut shared.wakers)
     };

@@ -54,7 +54,7 @@ fn ends() -> (End, End) {
     pair_with(config.clone(), config)
 }
 
-/// Runs `operations` in a task of its own and expects that others ran meanwhile.
+/// Runs `operations` in a task of its own and checks that other tasks ran meanwhile.
 async fn lets_others_run<F>(what: &str, operations: F)
 where
     F: Future<Output = ()> + Send + 'static,
@@ -141,7 +141,7 @@ async fn accepts_spend_the_budget() {
     .await;
 }
 
-/// A task whose budget is spent is woken, and goes on.
+/// A task whose budget is spent is woken and continues.
 #[tokio::test]
 async fn an_operation_without_budget_is_ready_in_the_next_poll() {
     let (client, server) = ends();

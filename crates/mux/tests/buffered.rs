@@ -1,4 +1,4 @@
-//! Connections that hold back what they took until they are flushed, as TLS and buffers do.
+//! Connections that buffer written bytes until they are flushed, as TLS and `BufWriter` do.
 
 mod support;
 
@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, R
 
 /// The peer's end takes 64 bytes at a time, so that flushing has to wait for it again and again.
 #[tokio::test(start_paused = true)]
-async fn what_a_connection_holds_back_leaves_when_it_can() {
+async fn bytes_that_a_connection_buffers_are_flushed() {
     let (near, far) = tokio::io::duplex(64);
     let near = BufWriter::with_capacity(100_000, near);
     let far = BufWriter::with_capacity(100_000, far);
@@ -35,7 +35,7 @@ async fn what_a_connection_holds_back_leaves_when_it_can() {
     }
 }
 
-/// Takes everything and passes nothing on.
+/// Accepts every write and forwards nothing.
 struct NeverFlushed;
 
 impl AsyncRead for NeverFlushed {
@@ -98,15 +98,15 @@ async fn times_out(client: End) {
 async fn m23_a_connection_that_is_never_flushed_ends_the_session() {
     let client = never_flushed();
     let mut stream = client.session.open().await.unwrap();
-    stream.write_all(b"is anybody there?").await.unwrap();
+    stream.write_all(b"is the peer alive").await.unwrap();
     let flushed = bounded("the flush", stream.flush()).await;
     assert_eq!(flushed.unwrap_err().kind(), io::ErrorKind::TimedOut);
     times_out(client).await;
 }
 
-/// What goes to the connection past the queue leaves nothing there that the driver would come for.
+/// A write that bypasses the queue leaves nothing in it that would wake the driver.
 #[tokio::test(start_paused = true)]
-async fn m23_a_connection_that_never_passes_a_large_write_on_ends_the_session() {
+async fn m23_a_connection_that_never_forwards_a_large_write_ends_the_session() {
     let client = never_flushed();
     let mut stream = client.session.open().await.unwrap();
     tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! `Stream::closed`: a task learns of the end of a stream without reading or writing.
+//! `Stream::closed`: a task is notified of the end of a stream without reading or writing.
 
 mod support;
 
@@ -19,12 +19,12 @@ async fn accepted() -> (Peer, support::End, Stream) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_learns_of_a_reset() {
+async fn a_handler_is_notified_of_a_reset() {
     let (mut peer, _server, stream) = accepted().await;
     let waiting = tokio::spawn(async move { stream.closed().await });
     sleep(Duration::from_secs(1)).await;
     assert!(!waiting.is_finished());
-    // More data is no end, and neither is FIN of one direction.
+    // Neither more data nor FIN of one direction is an end.
     peer.send(Frame::data(1, Flags::NONE, b"more")).await;
     peer.send(Frame::window_update(1, Flags::FIN, 0)).await;
     sleep(Duration::from_secs(1)).await;
@@ -35,7 +35,7 @@ async fn a_handler_learns_of_a_reset() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_tasks_that_wait_learn_of_it() {
+async fn all_waiting_tasks_are_notified() {
     let (mut peer, _server, stream) = accepted().await;
     let (reader, writer) = stream.into_split();
     let waiting = async {

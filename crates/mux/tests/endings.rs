@@ -1,5 +1,5 @@
-//! The end of a session on a connection that is slow, half closed or broken: bytes that streams took leave, or
-//! the outcome is an error.
+//! The end of a session on a connection that is slow, half closed or broken: bytes that streams have accepted are
+//! sent, or the outcome is an error.
 
 mod support;
 
@@ -36,13 +36,13 @@ async fn opened(config: Config) -> (End, Control, Stream) {
     assert_eq!(control.frames(), [Frame::data(1, Flags::SYN, b"?")]);
     control.send(&[Frame::window_update(1, Flags::ACK, 0)]);
     settle().await;
-    // Nothing more is taken.
+    // The connection accepts nothing more.
     let spare = 1_000 - 13;
     control.take_back(spare);
     (client, control, stream)
 }
 
-/// Lets all tasks do what they can do without time.
+/// Runs all tasks until they wait, without advancing the time.
 async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
@@ -60,7 +60,7 @@ async fn blocked(config: Config) -> (End, Control) {
     (client, control)
 }
 
-/// How many bytes of payload were taken.
+/// Returns the number of payload bytes that the connection has accepted.
 fn payload(frames: &[Frame]) -> usize {
     frames.iter().map(|frame| frame.payload.len()).sum()
 }
@@ -186,7 +186,7 @@ async fn a_shutdown_that_fails_is_an_error_and_one_that_hangs_ends() {
 
 /// Time-outs count from the call, not from the last frame of the peer.
 #[tokio::test(start_paused = true)]
-async fn the_peer_has_its_time_to_close_whenever_the_last_stream_ends() {
+async fn the_peer_has_the_full_close_timeout_after_the_last_stream() {
     let (client, control, stream) = opened(Config::new()).await;
     control.allow(usize::MAX);
     control.send(&[Frame::window_update(1, Flags::FIN, 0)]);
@@ -228,7 +228,7 @@ async fn a_driver_that_is_dropped_with_bytes_in_its_queue_is_an_error() {
     assert!(matches!(closed, Err(SessionError::DriverDropped)));
 }
 
-/// Whether an error says that the connection's pipe is broken.
+/// Whether an error is a broken pipe of the connection.
 fn is_broken_pipe(error: &SessionError) -> bool {
     matches!(error, SessionError::Io(error) if error.kind() == io::ErrorKind::BrokenPipe)
 }
@@ -297,7 +297,7 @@ async fn a_flush_that_fails_is_a_write_error() {
 
 /// The process was stopped: the timer has elapsed and the response has arrived at the same moment.
 #[tokio::test(start_paused = true)]
-async fn a_late_driver_reads_before_it_judges_the_drain_deadline() {
+async fn a_late_driver_reads_before_it_checks_the_drain_deadline() {
     let (client, control, mut stream) = opened(Config::new()).await;
     control.allow(usize::MAX);
     client.session.close();
@@ -322,7 +322,7 @@ async fn a_late_driver_reads_before_it_judges_the_drain_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_driver_writes_before_it_judges_the_write_timeout() {
+async fn a_late_driver_writes_before_it_checks_the_write_timeout() {
     let (client, control, mut stream) = opened(Config::new()).await;
     stream.write_all(&[7; 10_000]).await.unwrap();
     settle().await;
@@ -334,7 +334,7 @@ async fn a_late_driver_writes_before_it_judges_the_write_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_driver_reads_before_it_judges_the_keep_alive() {
+async fn a_late_driver_reads_before_it_checks_the_keep_alive() {
     let (io, control) = controlled();
     let client = end(io, Role::Client, Config::new());
     control.allow(usize::MAX);
@@ -348,7 +348,7 @@ async fn a_late_driver_reads_before_it_judges_the_keep_alive() {
 
 /// More has arrived than one poll reads.
 #[tokio::test(start_paused = true)]
-async fn a_late_driver_reads_everything_before_it_judges_a_deadline() {
+async fn a_late_driver_reads_everything_before_it_checks_a_deadline() {
     let (client, control, mut stream) = opened(Config::new()).await;
     control.allow(usize::MAX);
     let mut other = client.session.open().await.unwrap();

@@ -14,7 +14,7 @@ use keyway_mux::{Config, Stream};
 use support::{bounded, pair, patiently, stream, wired_pair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Reads for ever and counts.
+/// Reads without end and counts the bytes.
 async fn count(mut stream: Stream, received: Arc<AtomicUsize>) {
     let mut piece = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = stream.read(&mut piece).await {
@@ -22,22 +22,22 @@ async fn count(mut stream: Stream, received: Arc<AtomicUsize>) {
     }
 }
 
-/// What is in the socket already travels first, so no more than a little may be put there at a time.
-/// The clock stands still, as on a machine where nothing else keeps the tasks waiting.
+/// Bytes in the socket precede every later frame, so only few may be written to it at a time.
+/// The clock is paused, as on a machine where no other process delays the tasks.
 #[tokio::test(start_paused = true)]
-async fn m26_a_small_call_waits_for_little_of_a_large_transfer() {
+async fn m26_a_small_call_waits_for_a_bounded_part_of_a_large_transfer() {
     small_calls_beside(b"", 64 * 1024).await;
 }
 
 /// The same where the pieces are small, but many.
 #[tokio::test(start_paused = true)]
-async fn m26_a_small_call_waits_for_little_of_a_transfer_in_small_pieces() {
+async fn m26_a_small_call_waits_for_a_bounded_part_of_a_transfer_in_small_pieces() {
     small_calls_beside(b"", 4_000).await;
 }
 
 /// The same where each piece comes with its length, as an HTTP body of chunks does.
 #[tokio::test(start_paused = true)]
-async fn m26_a_small_call_waits_for_little_of_a_transfer_in_chunks() {
+async fn m26_a_small_call_waits_for_a_bounded_part_of_a_transfer_in_chunks() {
     small_calls_beside(b"10000\r\n", 64 * 1024).await;
 }
 
@@ -45,7 +45,7 @@ async fn m26_a_small_call_waits_for_little_of_a_transfer_in_chunks() {
 async fn small_calls_beside(prefix: &'static [u8], piece: usize) {
     let (client, server) = wired_pair(1 << 20, 1 << 20);
     let (mut large, sink) = stream(&client.session, &server.session).await;
-    let (mut asking, mut answering) = stream(&client.session, &server.session).await;
+    let (mut caller, mut callee) = stream(&client.session, &server.session).await;
     let received = Arc::new(AtomicUsize::new(0));
     tokio::spawn(count(sink, Arc::clone(&received)));
     tokio::spawn(async move {
@@ -54,17 +54,17 @@ async fn small_calls_beside(prefix: &'static [u8], piece: usize) {
         while large.write_vectored(&slices).await.is_ok() {}
     });
     tokio::spawn(async move {
-        let mut question = [0; 64];
-        while answering.read_exact(&mut question).await.is_ok() {
-            answering.write_all(&question).await.unwrap();
+        let mut request = [0; 64];
+        while callee.read_exact(&mut request).await.is_ok() {
+            callee.write_all(&request).await.unwrap();
         }
     });
     let mut transferred = Vec::new();
     let calls = async {
         for _ in 0..100 {
             let before = received.load(Ordering::Relaxed);
-            asking.write_all(&[1; 64]).await.unwrap();
-            asking.read_exact(&mut [0; 64]).await.unwrap();
+            caller.write_all(&[1; 64]).await.unwrap();
+            caller.read_exact(&mut [0; 64]).await.unwrap();
             transferred.push(received.load(Ordering::Relaxed) - before);
         }
     };
@@ -78,7 +78,7 @@ async fn small_calls_beside(prefix: &'static [u8], piece: usize) {
     );
 }
 
-/// How a large transfer is written, again and again.
+/// How a large transfer is written, repeatedly.
 #[derive(Clone, Copy, Debug)]
 enum Manner {
     /// Pieces of so many bytes.
@@ -90,7 +90,7 @@ enum Manner {
 }
 
 impl Manner {
-    /// Writes once, and says how much it was.
+    /// Writes once, and returns the number of bytes.
     async fn write(self, stream: &mut Stream, piece: &[u8]) -> io::Result<usize> {
         const HEAD: &[u8] = b"10000\r\n";
         match self {
@@ -125,7 +125,7 @@ async fn m26_large_transfers_share_the_connection() {
     }
 }
 
-/// What eight large transfers have sent of 64 MiB.
+/// Returns the bytes that eight large transfers have sent after 64 MiB.
 async fn share(config: Config, manner: Manner) -> Vec<usize> {
     let (client, server) = support::pair_with(config.clone(), config);
     let sent: Vec<Arc<AtomicUsize>> = (0..8).map(|_| Arc::default()).collect();
@@ -148,7 +148,7 @@ async fn share(config: Config, manner: Manner) -> Vec<usize> {
     amounts()
 }
 
-/// Writes pieces until there is nothing left, and counts.
+/// Writes pieces until the limit, and counts the bytes.
 async fn send(mut stream: Stream, piece: usize, total: usize, sent: Arc<AtomicUsize>) {
     let piece = vec![7; piece];
     while sent.load(Ordering::Relaxed) < total {

@@ -1,4 +1,4 @@
-//! `flush` and `shutdown` are complete when the connection has taken the bytes, and not before.
+//! `flush` and `shutdown` are complete when the connection has accepted the bytes, and not before.
 
 mod support;
 
@@ -23,13 +23,13 @@ use tokio::{
 
 const HEADER: usize = 12;
 
-/// How many bytes a connection takes, and whether it flushes.
+/// The bytes that a connection accepts, and whether it flushes.
 #[derive(Clone, Default)]
 struct Gate(Arc<GateState>);
 
 #[derive(Default)]
 struct GateState {
-    room: AtomicUsize,
+    capacity: AtomicUsize,
     taken: AtomicUsize,
     holds_back: AtomicBool,
     is_broken: AtomicBool,
@@ -38,7 +38,7 @@ struct GateState {
 
 impl Gate {
     fn open(&self, bytes: usize) {
-        self.0.room.fetch_add(bytes, Ordering::Relaxed);
+        self.0.capacity.fetch_add(bytes, Ordering::Relaxed);
         self.wake();
     }
 
@@ -75,7 +75,7 @@ impl Gate {
     }
 }
 
-/// A connection that takes what its gate lets through, and from which nothing can be read.
+/// A connection that accepts as many bytes as its gate allows, and from which nothing can be read.
 struct Gated(Gate);
 
 impl AsyncRead for Gated {
@@ -96,11 +96,11 @@ impl AsyncWrite for Gated {
     ) -> Poll<io::Result<usize>> {
         let Self(gate) = &*self;
         gate.check()?;
-        let count = buffer.len().min(gate.0.room.load(Ordering::Relaxed));
+        let count = buffer.len().min(gate.0.capacity.load(Ordering::Relaxed));
         if count == 0 {
             return gate.wait(cx);
         }
-        gate.0.room.fetch_sub(count, Ordering::Relaxed);
+        gate.0.capacity.fetch_sub(count, Ordering::Relaxed);
         gate.0.taken.fetch_add(count, Ordering::Relaxed);
         Poll::Ready(Ok(count))
     }
@@ -126,7 +126,7 @@ fn gated() -> (Gate, End) {
     (gate, client)
 }
 
-/// Lets everything run that can.
+/// Runs all tasks until they wait.
 async fn settle() {
     sleep(Duration::from_millis(10)).await;
 }
@@ -137,7 +137,7 @@ async fn open(session: &Session, bytes: &[u8]) -> Stream {
     stream
 }
 
-/// Writes and flushes, on a connection that may not take the bytes.
+/// Writes and flushes, on a connection that may not accept the bytes.
 fn send(mut stream: Stream, len: usize) -> JoinHandle<io::Result<Stream>> {
     tokio::spawn(async move {
         stream.write_all(&vec![7; len]).await?;
@@ -161,7 +161,7 @@ fn shutdown(mut stream: Stream) -> JoinHandle<io::Result<Stream>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flush_waits_until_the_connection_has_taken_the_bytes() {
+async fn a_flush_waits_until_the_connection_has_accepted_the_bytes() {
     for len in [1, 100, 5_000, 60_000] {
         let (gate, client) = gated();
         let stream = open(&client.session, &vec![7; len]).await;
@@ -179,7 +179,7 @@ async fn a_flush_waits_until_the_connection_has_taken_the_bytes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_waits_until_the_connection_has_taken_fin() {
+async fn a_shutdown_waits_until_the_connection_has_accepted_fin() {
     let (gate, client) = gated();
     let stream = open(&client.session, b"request").await;
     let ending = shutdown(stream);
@@ -196,7 +196,7 @@ async fn a_shutdown_waits_until_the_connection_has_taken_fin() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flush_of_a_new_stream_announces_it() {
+async fn a_flush_of_a_new_stream_sends_its_syn() {
     let (gate, client) = gated();
     let flushing = flush(client.session.open().await.unwrap());
     for step in [HEADER - 1, 1] {
@@ -211,7 +211,7 @@ async fn a_flush_of_a_new_stream_announces_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flush_does_not_wait_for_what_other_streams_wrote_later() {
+async fn a_flush_does_not_wait_for_later_writes_of_other_streams() {
     let (gate, client) = gated();
     let first = open(&client.session, b"first").await;
     let flushing = flush(first);
@@ -219,7 +219,7 @@ async fn a_flush_does_not_wait_for_what_other_streams_wrote_later() {
     settle().await;
     gate.open(HEADER + 5);
     bounded("the first flush", flushing).await.unwrap().unwrap();
-    // The connection takes no more, and stays in that state.
+    // The connection accepts nothing more from now on.
     settle().await;
     assert!(!other.is_finished());
     gate.open(100_000);
@@ -227,7 +227,7 @@ async fn a_flush_does_not_wait_for_what_other_streams_wrote_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bytes_that_a_connection_holds_back_are_not_taken() {
+async fn bytes_that_a_connection_buffers_are_not_flushed() {
     let (gate, client) = gated();
     gate.hold_back(true);
     gate.open(1 << 20);
@@ -251,13 +251,13 @@ async fn a_flush_and_a_shutdown_fail_with_the_session() {
         let error = bounded("an error", waiting).await.unwrap().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
-    // Of a stream that has finished, too: its FIN was never taken.
+    // A finished stream is no exception, because its FIN was never accepted.
     let outcome = bounded("the end", client.session.closed()).await;
     assert!(matches!(outcome, Err(SessionError::Io(_))), "{outcome:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_takes_nothing_fails_a_flush_at_the_write_timeout() {
+async fn a_connection_that_accepts_nothing_fails_a_flush_at_the_write_timeout() {
     let (_gate, client) = gated();
     let flushing = flush(open(&client.session, b"request").await);
     let start = tokio::time::Instant::now();
@@ -267,7 +267,7 @@ async fn a_connection_that_takes_nothing_fails_a_flush_at_the_write_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flush_that_is_cancelled_leaves_nothing() {
+async fn a_cancelled_flush_leaves_no_waiter() {
     let (gate, client) = gated();
     let mut stream = open(&client.session, b"request").await;
     for _ in 0..3 {
@@ -281,7 +281,7 @@ async fn a_flush_that_is_cancelled_leaves_nothing() {
     assert_eq!(gate.taken(), 2 * (HEADER + 7) + HEADER);
 }
 
-/// The two I/O traits mean the same.
+/// The I/O traits of hyper and tokio behave alike.
 #[cfg(feature = "hyper")]
 #[tokio::test(start_paused = true)]
 async fn hypers_flush_and_shutdown_are_those_of_tokio() {

@@ -63,7 +63,7 @@ unsafe fn drop_waker(data: *const ()) {
     foreign.session.stats();
 }
 
-/// Polls whatever a task may wait for, each with a new waker, and then lets it happen.
+/// Polls every operation that a task may wait for, each with a new waker, and then completes it.
 async fn wait_for_everything() {
     let (io, control) = controlled();
     let config = Config::new().keep_alive(None).max_unacknowledged(1);
@@ -112,7 +112,7 @@ async fn wait_for_everything() {
 #[test]
 fn wakers_that_use_the_session_do_not_find_it_locked() {
     let (done, is_done) = mpsc::channel();
-    // A thread of its own: code that takes a lock twice waits for ever.
+    // A thread of its own, because code that takes a lock twice deadlocks.
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()

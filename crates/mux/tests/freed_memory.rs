@@ -1,4 +1,4 @@
-//! Memory that the crate frees holds no payload, whatever became of the bytes.
+//! Memory that the crate frees holds no payload, whether the bytes were sent, read or dropped.
 //!
 //! A binary of its own, because its allocator looks for a mark in every block that is freed. The payload of these
 //! tests is in memory that is never freed, so a mark that is found was left by the crate.
@@ -16,7 +16,7 @@ use keyway_mux::{Config, Stream};
 use support::{End, bounded, pair_with, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Eight bytes that stand for a secret.
+/// Eight bytes in place of a secret.
 const MARK: [u8; 8] = [0xa7, 0x5e, 0xc2, 0x91, 0x3d, 0xf4, 0x68, 0x1b];
 
 struct Searching;
@@ -24,11 +24,11 @@ struct Searching;
 static IS_SEARCHING: AtomicBool = AtomicBool::new(false);
 static FOUND: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: memory comes from the system's allocator and goes back to it; a block is read before that, as bytes
+// SAFETY: memory comes from the system's allocator and is returned to it; a block is read before that, as bytes
 // that may be uninitialized, which volatile reads allow on the platforms that the tests run on.
 unsafe impl GlobalAlloc for Searching {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promises are those of this call. Zeroed memory holds nothing of earlier blocks.
+        // SAFETY: the caller upholds the contract of this call. Zeroed memory holds nothing of earlier blocks.
         unsafe { System.alloc_zeroed(layout) }
     }
 
@@ -40,7 +40,7 @@ unsafe impl GlobalAlloc for Searching {
                 FOUND.fetch_add(1, Ordering::Relaxed);
             }
         }
-        // SAFETY: the caller's promises are those of this call.
+        // SAFETY: the caller upholds the contract of this call.
         unsafe { System.dealloc(at, layout) }
     }
 
@@ -67,7 +67,7 @@ fn payload(len: usize) -> &'static [u8] {
     bytes.leak()
 }
 
-/// Runs what a test does with sessions, and then says how many freed blocks held a mark.
+/// Runs the operations of a test, and returns the number of freed blocks that held a mark.
 async fn found(run: impl AsyncFnOnce(&End, &End)) -> usize {
     let config = || Config::new().keep_alive(Some(Duration::from_millis(50)));
     let (client, server) = pair_with(config(), config());
@@ -92,7 +92,7 @@ async fn read(stream: &mut Stream, len: usize) {
 /// One test, because others of the process would free their own blocks meanwhile.
 #[tokio::test]
 async fn freed_memory_holds_no_payload() {
-    // The search finds what it is to find.
+    // The search finds a mark that was left on purpose.
     let control = found(async |_, _| drop(std::hint::black_box(payload(100).to_vec()))).await;
     assert!(control > 0, "the allocator finds nothing");
     let small = payload(1_000);
@@ -137,7 +137,7 @@ async fn freed_memory_holds_no_payload() {
     assert_eq!(unread, 0, "of what was not read");
     let queued = found(async |client, server| {
         let (mut near, _far) = stream(&client.session, &server.session).await;
-        // The server's driver is gone, so the socket fills and then the queue.
+        // The server's driver is dropped, so the socket fills and then the queue.
         server.driver.abort();
         let writing = async { while near.write(&large[..10_000]).await.is_ok() {} };
         let _timeout = tokio::time::timeout(Duration::from_millis(100), writing).await;

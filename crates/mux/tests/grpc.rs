@@ -1,6 +1,6 @@
 //! tonic on both ends of a session, in both directions at once: HTTP/2 on the streams.
 //!
-//! Most tests run in paused time, where a call that hangs runs into its bound at once.
+//! Most tests run in paused time, where a hanging call reaches its time limit at once.
 
 #[path = "support/grpc/mod.rs"]
 mod grpc;
@@ -79,7 +79,7 @@ fn parties(capacity: usize, chunk: usize) -> [Party; 2] {
     [Party::new(client), Party::new(server)]
 }
 
-/// Waits for what other tasks and timers bring about.
+/// Waits until a condition holds that other tasks and timers cause.
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     bounded(what, async {
         while !condition() {
@@ -89,9 +89,9 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     .await;
 }
 
-/// All clients are gone: so is everything else. Then both ends stop.
+/// Checks that nothing is left after all clients were dropped. Then both ends stop.
 async fn nothing_is_left(parties: [Party; 2]) {
-    let is_quiet = |party: &Party| party.service.going_on() == 0 && party.open_streams() == 0;
+    let is_quiet = |party: &Party| party.service.n_calls() == 0 && party.open_streams() == 0;
     until("what is left of the calls", || parties.iter().all(is_quiet)).await;
     for party in &parties {
         assert_eq!(party.end.session.stats().unread_bytes, 0);
@@ -105,20 +105,20 @@ async fn nothing_is_left(parties: [Party; 2]) {
     server.finished().await;
 }
 
-/// Calls that go on until something ends them, of every kind, on two channels.
+/// Calls of every kind that continue until they are ended, on two channels.
 async fn endless_calls(party: &Party) -> JoinSet<Result<usize, Status>> {
     let mut calls = JoinSet::new();
     for _ in 0..2 {
         let client = party.client().await;
         let mut hanging = client.clone();
-        calls.spawn(async move { hanging.hang(None).await.map(|answer| answer.len()) });
+        calls.spawn(async move { hanging.hang(None).await.map(|response| response.len()) });
         let mut down = client.clone();
         calls.spawn(async move { receive(down.down(usize::MAX, 60_000).await?, 60_000).await });
         let mut up = client.clone();
         calls.spawn(async move { up.up(usize::MAX, 60_000).await });
         let mut both = client;
         calls.spawn(async move {
-            // Without it, hyper goes on sending requests whose responses were cancelled.
+            // Without it, hyper continues to send requests whose responses were cancelled.
             let (_given_up, until) = oneshot::channel::<()>();
             let sent = messages(usize::MAX, 60_000).take_until(until);
             receive(both.both(sent).await?, 60_000).await
@@ -147,8 +147,8 @@ async fn many_calls(client: Client, callers: usize) {
         calls.spawn(async move {
             for (round, size) in sizes.into_iter().enumerate() {
                 let sent = message(caller * sizes.len() + round, size);
-                let answer = bounded("a call", client.echo(sent.clone())).await;
-                assert!(answer.unwrap() == sent, "an answer of {size} bytes");
+                let response = bounded("a call", client.echo(sent.clone())).await;
+                assert!(response.unwrap() == sent, "a response of {size} bytes");
             }
         });
     }
@@ -170,14 +170,14 @@ async fn calls_in_both_directions(parties: [Party; 2], callers: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_of_all_sizes_get_their_own_answers_in_both_directions() {
+async fn calls_of_all_sizes_receive_their_own_responses_in_both_directions() {
     let (complaints, _guard) = Complaints::listen();
     calls_in_both_directions(parties(1 << 16, 5_000), 8).await;
     assert_eq!(complaints.count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn calls_on_a_socket_with_many_threads_get_their_own_answers() {
+async fn calls_on_a_socket_with_many_threads_receive_their_own_responses() {
     calls_in_both_directions(parties_on_a_socket(), 16).await;
 }
 
@@ -208,17 +208,17 @@ async fn streams_of_messages_arrive_whole_in_both_directions() {
 }
 
 #[tokio::test]
-async fn m21_calls_that_are_given_up_leave_nothing() {
+async fn m21_cancelled_calls_leave_nothing() {
     let (complaints, _guard) = Complaints::listen();
     let parties = parties_on_a_socket();
     for (party, peer) in [(&parties[0], &parties[1]), (&parties[1], &parties[0])] {
         let mut client = party.client().await;
         let mut calls = endless_calls(party).await;
-        until("the calls", || peer.service.going_on() == ENDLESS).await;
+        until("the calls", || peer.service.n_calls() == ENDLESS).await;
         calls.shutdown().await;
-        until("their end", || peer.service.going_on() == 0).await;
-        let answer = bounded("a call", client.echo(message(1, 10))).await;
-        assert_eq!(answer.unwrap(), message(1, 10));
+        until("their end", || peer.service.n_calls() == 0).await;
+        let response = bounded("a call", client.echo(message(1, 10))).await;
+        assert_eq!(response.unwrap(), message(1, 10));
     }
     nothing_is_left(parties).await;
     assert_eq!(complaints.count(), 0);
@@ -234,7 +234,7 @@ async fn a_call_ends_at_its_deadline() {
         let late = bounded("a call", client.hang(Some(Duration::from_millis(50)))).await;
         assert_eq!(late.unwrap_err().code(), Code::Cancelled);
         assert!(begun.elapsed() < Duration::from_millis(60));
-        until("its end", || peer.service.going_on() == 0).await;
+        until("its end", || peer.service.n_calls() == 0).await;
         assert_eq!(client.echo(message(1, 10)).await.unwrap(), message(1, 10));
     }
     nothing_is_left(parties).await;
@@ -242,7 +242,7 @@ async fn a_call_ends_at_its_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_who_does_not_read_stops_its_own_channel_only() {
+async fn m08_a_client_that_does_not_read_stops_its_own_channel_only() {
     const LEN: usize = 65_536;
     let parties = parties(1 << 16, 1 << 16);
     let mut idle = parties[0].client().await.down(200, LEN).await.unwrap();
@@ -262,7 +262,7 @@ async fn m08_who_does_not_read_stops_its_own_channel_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m15_a_server_that_stops_finishes_its_calls_and_refuses_others() {
+async fn m15_a_stopping_server_finishes_its_calls_and_refuses_others() {
     let (complaints, _guard) = Complaints::listen();
     let [client, mut server] = parties(1 << 16, 1 << 16);
     let mut caller = client.client().await;
@@ -287,8 +287,8 @@ async fn m15_a_server_that_stops_finishes_its_calls_and_refuses_others() {
     }
     assert!(begun.elapsed() < Duration::from_millis(100));
     say.send(message(3, LARGEST)).await.unwrap();
-    let answer = bounded("the answer", talk.message()).await.unwrap();
-    assert!(answer.unwrap() == message(3, LARGEST));
+    let response = bounded("the response", talk.message()).await.unwrap();
+    assert!(response.unwrap() == message(3, LARGEST));
     drop(say);
     assert!(bounded("the end", talk.message()).await.unwrap().is_none());
     for download in [download, other_way] {
@@ -309,7 +309,7 @@ async fn m15_a_server_that_stops_finishes_its_calls_and_refuses_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m30_an_idle_channel_does_not_hold_a_close_up() {
+async fn m30_an_idle_channel_does_not_delay_a_close() {
     let [client, server] = parties(1 << 16, 1 << 16);
     let mut idle = client.client().await;
     assert_eq!(idle.echo(message(1, 9)).await.unwrap(), message(1, 9));
@@ -330,7 +330,7 @@ async fn m04_calls_fail_with_their_session() {
         let [client, server] = parties_on_a_socket();
         let calls = [endless_calls(&client).await, endless_calls(&server).await];
         for party in [&client, &server] {
-            until("the calls", || party.service.going_on() == ENDLESS).await;
+            until("the calls", || party.service.n_calls() == ENDLESS).await;
         }
         if is_close {
             let closed = bounded("the close", close(&client.end.session)).await;
@@ -347,16 +347,16 @@ async fn m04_calls_fail_with_their_session() {
                 .unwrap()
                 .unwrap();
             until("what is left", || {
-                party.service.going_on() + party.open_streams() == 0
+                party.service.n_calls() + party.open_streams() == 0
             })
             .await;
         }
     }
 }
 
-/// As in `fairness.rs`, the clock stands still; what counts is how much was received meanwhile.
+/// As in `fairness.rs`, the clock is paused; the number of received bytes is checked.
 #[tokio::test(start_paused = true)]
-async fn m26_a_small_call_waits_for_little_of_a_large_download() {
+async fn m26_a_small_call_waits_for_a_bounded_part_of_a_large_download() {
     let parties = parties(1 << 20, 1 << 20);
     let mut small = parties[0].client().await;
     let mut large = parties[0].client().await;
@@ -387,13 +387,13 @@ async fn m26_a_small_call_waits_for_little_of_a_large_download() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn handlers_know_who_calls() {
+async fn handlers_receive_the_identity_of_the_peer() {
     let (mut client, mut server) = pair();
     client.session = client.session.with_peer("the server");
     server.session = server.session.with_peer("the client");
     let parties = [Party::new(client), Party::new(server)];
     for (party, name) in parties.iter().zip(["the client", "the server"]) {
-        assert_eq!(party.client().await.who().await.unwrap(), name);
+        assert_eq!(party.client().await.peer().await.unwrap(), name);
     }
     nothing_is_left(parties).await;
 }

@@ -76,7 +76,7 @@ async fn m21_http_exchanges_leave_no_stream_open_at_either_end() {
 }
 
 #[tokio::test]
-async fn concurrent_http_exchanges_get_their_own_answers() {
+async fn concurrent_http_exchanges_receive_their_own_responses() {
     let (client, server) = pair();
     let serving = tokio::spawn(serve(server.session));
     let mut calls = JoinSet::new();
@@ -96,7 +96,7 @@ async fn concurrent_http_exchanges_get_their_own_answers() {
 }
 
 #[tokio::test]
-async fn the_pooled_client_of_hyper_util_takes_the_connector() {
+async fn the_pooled_client_of_hyper_util_uses_the_connector() {
     let (client, server) = pair();
     let serving = tokio::spawn(serve(server.session));
     let requests = Client::builder(TokioExecutor::new())
@@ -123,7 +123,7 @@ async fn the_pooled_client_of_hyper_util_takes_the_connector() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m30_an_idle_http_connection_does_not_hold_a_close_up() {
+async fn m30_an_idle_http_connection_does_not_delay_a_close() {
     let (client, server) = support::wired_pair(1 << 16, 1 << 16);
     let serving = tokio::spawn(async move {
         let mut listener = Listener::new(server.session);
@@ -153,7 +153,7 @@ async fn m30_an_idle_http_connection_does_not_hold_a_close_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m30_a_pooled_connection_does_not_hold_a_close_up_if_the_server_watches() {
+async fn m30_a_pooled_connection_does_not_delay_a_close_if_the_server_waits_for_draining() {
     let (client, server) = support::wired_pair(1 << 16, 1 << 16);
     let session = server.session.clone();
     let draining = async move { session.peer_draining().await };
@@ -181,7 +181,7 @@ async fn axum_serves_the_listener_and_stops_with_the_session() {
     let session = server.session.with_peer(Credentials(1000));
     let listener = Listener::new(session.clone());
     let closed = async move { session.closed().await.unwrap() };
-    let who = |ConnectInfo(info): ConnectInfo<StreamInfo>| async move {
+    let peer_name = |ConnectInfo(info): ConnectInfo<StreamInfo>| async move {
         let uid = info.peer::<Credentials>().map(|credentials| credentials.0);
         format!(
             "{} {:?} {uid:?} {}",
@@ -190,7 +190,7 @@ async fn axum_serves_the_listener_and_stops_with_the_session() {
             info.peer::<u8>().is_some()
         )
     };
-    let router = Router::new().route("/", get(who));
+    let router = Router::new().route("/", get(peer_name));
     let service = router.into_make_service_with_connect_info::<StreamInfo>();
     let serving = tokio::spawn(
         axum::serve(listener, service)

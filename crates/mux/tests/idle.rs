@@ -1,4 +1,4 @@
-//! A task that waits is not woken as long as nothing happens.
+//! A waiting task is not woken without an event.
 //!
 //! Each poll gets a waker that `will_wake` none of those before it, as the clones of one waker may be in a program that
 //! was compiled in several units: a replaced waker must be dropped, not woken.
@@ -56,12 +56,12 @@ async fn settle() {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-/// Polls what `poll` polls many times, while nothing happens, and expects no wake-up.
+/// Calls `poll` many times without an event, and checks that there was no wake-up.
 async fn stays_asleep<T>(what: &str, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) {
     let wake_ups = WakeUps::default();
     for _ in 0..POLLS {
         assert!(wake_ups.poll(&mut poll).is_pending(), "{what} was ready");
-        // The first poll may have given the drivers something to send.
+        // The first poll may have queued a frame.
         settle().await;
     }
     drop(poll);
@@ -86,7 +86,7 @@ async fn waits_asleep<F: Future>(what: &str, make: impl Fn() -> F) {
     .await;
 }
 
-/// A connection whose peer sends nothing and takes everything.
+/// A connection whose peer sends nothing and accepts every byte.
 struct Silent;
 
 impl AsyncRead for Silent {
@@ -135,7 +135,7 @@ async fn idle_stream() -> (End, End, Stream, Stream) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_waits_is_not_woken() {
+async fn a_waiting_reader_is_not_woken() {
     let (_client, _server, mut near, _far) = idle_stream().await;
     stays_asleep("a reader", move |cx| {
         let mut buffer = [0; 10];
@@ -183,7 +183,7 @@ async fn an_open_is_not_woken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_for_the_end_is_not_woken() {
+async fn a_task_that_waits_for_the_end_is_not_woken() {
     let (client, _server, _near, _far) = idle_stream().await;
     waits_asleep("closed", || client.session.closed()).await;
     waits_asleep("peer_draining", || client.session.peer_draining()).await;

@@ -1,6 +1,6 @@
-//! Ten thousand sessions come and go: no descriptor, no task, no memory stays behind.
+//! Ten thousand sessions leave no descriptor, task or memory behind.
 //!
-//! A binary of its own, because it counts what belongs to the whole process.
+//! A binary of its own, because it counts resources of the whole process.
 
 mod support;
 
@@ -45,7 +45,7 @@ async fn session(number: usize) {
             server.driver.abort();
         }
     }
-    // How an aborted driver or its peer ended does not matter here, only that both did.
+    // Only the end of both drivers matters here, not their outcome.
     let _ = bounded("the client", client.driver).await;
     let _ = bounded("the server", server.driver).await;
 }

@@ -1,4 +1,4 @@
-//! Each setting at zero, with a peer that does nothing wrong.
+//! Each setting at zero, with a well-behaved peer.
 
 mod support;
 
@@ -77,7 +77,7 @@ async fn works(what: &str, client: Config, server: Config) {
         }
         bounded(what, opener.session.ping()).await.unwrap();
     }
-    // What is written and dropped is delivered.
+    // Written bytes of a dropped stream are delivered.
     let mut near = client.session.open().await.unwrap();
     near.write_all(b"the last words").await.unwrap();
     drop(near);
@@ -94,7 +94,7 @@ async fn works(what: &str, client: Config, server: Config) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_setting_of_zero_counts_as_the_least_that_works() {
+async fn a_setting_of_zero_means_its_minimum() {
     for (what, config) in settings() {
         works(what, config.clone(), Config::new()).await;
         works(what, Config::new(), config.clone()).await;
@@ -102,9 +102,9 @@ async fn a_setting_of_zero_counts_as_the_least_that_works() {
     }
 }
 
-/// The limits that `open` meets: at one it waits, at the other it fails, and `try_open` fails at both.
+/// The two limits of `open`: at one it waits, at the other it fails, and `try_open` fails at both.
 #[tokio::test(start_paused = true)]
-async fn open_waits_at_one_limit_and_fails_at_the_other() {
+async fn open_waits_at_the_acknowledgement_limit_and_fails_at_the_stream_limit() {
     let (near, _far) = tokio::io::duplex(1 << 16);
     let config = Config::new().keep_alive(None).max_unacknowledged(1);
     let client = end(near, keyway_mux::Role::Client, config.max_streams(2));

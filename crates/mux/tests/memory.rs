@@ -1,6 +1,6 @@
-//! What an idle stream costs, as the operating system counts it.
+//! The memory of an idle stream, as the operating system counts it.
 //!
-//! A binary of its own, because it counts what belongs to the whole process.
+//! A binary of its own, because it counts resources of the whole process.
 
 mod support;
 

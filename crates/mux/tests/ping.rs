@@ -1,4 +1,4 @@
-//! Pings of the user, and how the end of a session is reported.
+//! Pings of the user, and the reported end of a session.
 
 mod support;
 
@@ -39,7 +39,7 @@ async fn pings_at_the_same_time_are_one() {
     }
     let pinging = ping(&server);
     assert_eq!(peer.receive().await, Frame::ping(Flags::SYN, 1));
-    // A response to another ping is none.
+    // A response to another ping is ignored.
     peer.send(Frame::ping(Flags::ACK, 0)).await;
     sleep(SECOND).await;
     assert!(!pinging.is_finished());
@@ -48,7 +48,7 @@ async fn pings_at_the_same_time_are_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ping_that_is_cancelled_leaves_nothing() {
+async fn a_cancelled_ping_leaves_no_waiter() {
     let (mut peer, server) = Peer::new(Config::new().keep_alive(None));
     for _ in 0..3 {
         let cancelled = tokio::time::timeout(SECOND, server.session.ping()).await;
@@ -88,7 +88,7 @@ async fn a_ping_of_a_closed_session_fails() {
 }
 
 #[tokio::test]
-async fn a_session_is_closing_from_the_first_word_of_either_end() {
+async fn a_session_is_closing_as_soon_as_either_end_closes() {
     let (client, server) = pair();
     let (near, far) = stream(&client.session, &server.session).await;
     assert!(!client.session.is_closing() && !server.session.is_closing());

@@ -1,4 +1,4 @@
-//! GoAway, close and drop at random moments: what was promised is kept, and nothing hangs.
+//! GoAway, close and drop at random moments: the delivery guarantees hold, and nothing hangs.
 //!
 //! `MUX_RACES=10000` runs more rounds, `MUX_SEED=n` one of them.
 
@@ -55,7 +55,7 @@ fn message(seed: u64, stream: usize) -> Vec<u8> {
     bytes
 }
 
-/// Reads streams to their end, each in a task; returns what arrived whole.
+/// Reads streams to their end, each in a task; returns the complete messages.
 async fn collect(session: Session, mut random: Random) -> Vec<Vec<u8>> {
     let mut tasks = JoinSet::new();
     while let Ok(Some(mut stream)) = session.accept().await {
@@ -72,7 +72,7 @@ async fn collect(session: Session, mut random: Random) -> Vec<Vec<u8>> {
     whole
 }
 
-/// Writes a message and lets go of the stream in one of the ways that promise delivery.
+/// Writes a message and ends the stream in one of the ways that guarantee delivery.
 async fn send(mut stream: Stream, bytes: Vec<u8>, mut random: Random) {
     stream.write_all(&bytes).await.unwrap();
     random.pause(3).await;
@@ -84,7 +84,7 @@ async fn send(mut stream: Stream, bytes: Vec<u8>, mut random: Random) {
 }
 
 #[test]
-fn m16_m17_what_was_written_arrives_although_the_writer_closes_at_any_moment() {
+fn m16_m17_written_messages_arrive_although_the_writer_closes_at_any_moment() {
     rounds(|seed| async move {
         let mut random = Random::new(seed);
         let (client, server) = random_pair(&mut random);
@@ -123,31 +123,31 @@ async fn random_pause(seed: u64, number: usize) {
 }
 
 #[test]
-fn m15_a_stream_is_answered_or_fails_when_the_server_closes_at_any_moment() {
+fn m15_a_call_succeeds_or_fails_if_the_server_closes_at_any_moment() {
     rounds(|seed| async move {
         let mut random = Random::new(seed);
         let (client, server) = random_pair(&mut random);
         let echoing = tokio::spawn(echo(server.session.clone()));
-        let mut asking = JoinSet::new();
+        let mut calls = JoinSet::new();
         for number in 0..1 + random.below(8) {
-            asking.spawn(ask(client.session.clone(), message(seed, number)));
+            calls.spawn(call(client.session.clone(), message(seed, number)));
         }
         random.pause(60).await;
-        let is_polite = random.below(2) == 0;
-        if is_polite {
+        let is_graceful = random.below(2) == 0;
+        if is_graceful {
             server.session.go_away();
         } else {
             server.session.close();
         }
-        // Each got its whole answer or an error, never a part that looks whole.
-        for answered in bounded("the askers", asking.join_all()).await {
-            assert_ne!(answered, Answer::Truncated);
+        // Each call has its whole response or an error, never a truncated response.
+        for outcome in bounded("the calls", calls.join_all()).await {
+            assert_ne!(outcome, Outcome::Truncated);
         }
         client.session.close();
         bounded("the echo", echoing).await.unwrap();
         drop(client.session);
         server.finished().await;
-        // A stream that was opened while the server went away is lost, and the session says so.
+        // A stream that was opened while the server closed is lost, and the session reports that.
         let outcome = bounded("the client", client.driver).await.unwrap();
         assert!(matches!(
             outcome,
@@ -157,24 +157,24 @@ fn m15_a_stream_is_answered_or_fails_when_the_server_closes_at_any_moment() {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Answer {
+enum Outcome {
     Whole,
     Refused,
     Truncated,
 }
 
-async fn ask(session: Session, question: Vec<u8>) -> Answer {
+async fn call(session: Session, request: Vec<u8>) -> Outcome {
     let Ok(mut stream) = session.open().await else {
-        return Answer::Refused;
+        return Outcome::Refused;
     };
-    if stream.write_all(&question).await.is_err() || stream.shutdown().await.is_err() {
-        return Answer::Refused;
+    if stream.write_all(&request).await.is_err() || stream.shutdown().await.is_err() {
+        return Outcome::Refused;
     }
-    let mut answer = Vec::new();
-    match stream.read_to_end(&mut answer).await {
-        Ok(_) if answer == question => Answer::Whole,
-        Ok(_) => Answer::Truncated,
-        Err(_) => Answer::Refused,
+    let mut response = Vec::new();
+    match stream.read_to_end(&mut response).await {
+        Ok(_) if response == request => Outcome::Whole,
+        Ok(_) => Outcome::Truncated,
+        Err(_) => Outcome::Refused,
     }
 }
 
@@ -184,7 +184,7 @@ async fn echo(session: Session) {
         tasks.spawn(async move {
             let mut bytes = Vec::new();
             if stream.read_to_end(&mut bytes).await.is_ok() {
-                // The asker may have gone; it is told what it needs to know.
+                // The caller may have disconnected. It gets the whole message or an error.
                 let _ = stream.write_all(&bytes).await;
             } else {
                 stream.reset();
@@ -195,7 +195,7 @@ async fn echo(session: Session) {
 }
 
 #[test]
-fn m22_nothing_hangs_whatever_is_dropped_when() {
+fn m22_nothing_hangs_after_drops_at_any_moment() {
     rounds(|seed| async move {
         let mut random = Random::new(seed);
         let (client, server) = random_pair(&mut random);
@@ -203,10 +203,10 @@ fn m22_nothing_hangs_whatever_is_dropped_when() {
         for session in [&client.session, &server.session] {
             tasks.spawn(echo(session.clone()));
             for number in 0..random.below(6) {
-                let (session, question) = (session.clone(), message(seed, number));
+                let (session, request) = (session.clone(), message(seed, number));
                 tasks.spawn(async move {
-                    // Only that it comes to an end counts here.
-                    let _ = ask(session, question).await;
+                    // Only the end of the call matters here, not its outcome.
+                    let _ = call(session, request).await;
                 });
             }
         }

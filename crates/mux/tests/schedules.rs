@@ -1,4 +1,4 @@
-//! Many writers of every kind on connections of every size. The clock stands still while anybody can run, so a
+//! Many writers of every kind on connections of every size. The clock is paused while a task can run, so a
 //! lost wake-up is seen as time that passes, and a driver that spins as a test that never ends.
 
 mod support;
@@ -18,10 +18,10 @@ use tokio::{
     time::Instant,
 };
 
-/// How long keep-alive and delayed acknowledgements may make anybody wait: far less than any time-out.
+/// How long keep-alive and delayed acknowledgements may delay a task: far less than any time-out.
 const SLACK: Duration = Duration::from_millis(200);
 
-/// Polls a future at most once more than `left` says, and then gives it up.
+/// Polls a future at most `left + 1` times, and then drops it.
 async fn polls<F: Future>(future: F, mut left: usize) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|cx| match future.as_mut().poll(cx) {
@@ -36,7 +36,7 @@ async fn polls<F: Future>(future: F, mut left: usize) -> Option<F::Output> {
     .await
 }
 
-/// Writes much or little, in equal pieces or not, and sometimes changes its mind.
+/// Writes much or little, in equal pieces or not, and sometimes cancels a write.
 async fn write(mut stream: Stream, total: usize, mut random: Random) {
     let kind = random.below(4);
     let buffer = vec![7; 70_000];
@@ -62,7 +62,7 @@ async fn write(mut stream: Stream, total: usize, mut random: Random) {
     stream.read_to_end(&mut Vec::new()).await.unwrap();
 }
 
-/// Reads to the end, and says for how long it slept.
+/// Reads to the end, and returns how long it slept.
 async fn read(mut stream: Stream, sleeps: bool, mut random: Random) -> Duration {
     let mut buffer = vec![0; 1 + random.below(100_000)];
     let mut slept = Duration::ZERO;
@@ -113,7 +113,7 @@ async fn play(seed: u64) {
 }
 
 #[test]
-fn random_writers_wait_for_nothing_but_the_connection() {
+fn random_writers_wait_only_for_the_connection() {
     let first: u64 = std::env::var("SEED").map_or(1, |seed| seed.parse().unwrap());
     for seed in first..first + 20 {
         let mut runtime = tokio::runtime::Builder::new_current_thread();

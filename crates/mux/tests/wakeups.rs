@@ -29,7 +29,7 @@ async fn m02_a_one_way_transfer_needs_no_reader_on_the_writers_side() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m03_halves_in_two_tasks_do_not_take_each_others_wake_ups() {
+async fn m03_halves_in_two_tasks_have_wake_ups_of_their_own() {
     for (capacity, chunk) in [(1 << 20, 1 << 20), (2000, 333)] {
         let (client, server) = wired_pair(capacity, chunk);
         let (near, far) = stream(&client.session, &server.session).await;
@@ -100,7 +100,7 @@ async fn m04_the_end_of_the_connection_wakes_all_tasks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m05_both_ends_fill_the_connection_and_go_on() {
+async fn m05_both_ends_fill_the_connection_and_continue() {
     let (client, server) = wired_pair(64, 64);
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..4 {
@@ -122,7 +122,7 @@ async fn m05_both_ends_fill_the_connection_and_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn opening_goes_on_when_an_acknowledgement_comes() {
+async fn opening_continues_when_an_acknowledgement_arrives() {
     let config = Config::new().max_unacknowledged(2);
     let (client, server) = wired_pair_with(4096, 4096, config, Config::new());
     let mut tasks = tokio::task::JoinSet::new();
@@ -148,7 +148,7 @@ async fn opening_goes_on_when_an_acknowledgement_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_open_gives_its_place_to_the_next() {
+async fn a_cancelled_open_passes_its_wake_up_on() {
     let config = Config::new().max_unacknowledged(1);
     let (client, server) = wired_pair_with(4096, 4096, config, Config::new());
     let mut first = client.session.open().await.unwrap();
@@ -177,7 +177,7 @@ async fn a_cancelled_accept_passes_its_wake_up_on() {
     tokio::task::yield_now().await;
     let mut stream = client.session.open().await.unwrap();
     stream.write_all(b"x").await.unwrap();
-    // The driver wakes the first task, which gives up without polling.
+    // The driver wakes the first task, which is dropped without another poll.
     support::eventually("the offer", || server.session.stats().open_streams == 1).await;
     drop(cancelled);
     bounded("the accept", waiting).await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! What the other side sees, frame by frame, through the whole driver.
+//! The frames that the peer receives, through the whole driver.
 
 mod support;
 
@@ -28,7 +28,7 @@ async fn m01_a_handler_that_sleeps_80_seconds_is_acknowledged_in_time() {
         stream
     });
     let start = Instant::now();
-    peer.send(Frame::data(1, Flags::SYN, b"question")).await;
+    peer.send(Frame::data(1, Flags::SYN, b"request\n")).await;
     assert_eq!(peer.receive().await, Frame::window_update(1, Flags::ACK, 0));
     assert!(
         start.elapsed() <= Duration::from_millis(10),
@@ -41,23 +41,23 @@ async fn m01_a_handler_that_sleeps_80_seconds_is_acknowledged_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_acknowledges_and_fin_follows_in_the_same_write() {
+async fn a_response_carries_the_acknowledgement_and_fin_follows_in_the_same_write() {
     let (mut peer, server) = Peer::new(Config::default());
     let session = server.session.clone();
     tokio::spawn(async move {
         let mut stream = session.accept().await.unwrap().unwrap();
         let mut text = [0; 2];
         stream.read_exact(&mut text).await.unwrap();
-        stream.write_all(b"answer").await.unwrap();
+        stream.write_all(b"result").await.unwrap();
         stream.shutdown().await.unwrap();
     });
     peer.send(Frame::data(1, Flags::SYN, b"hi")).await;
-    assert_eq!(peer.receive().await, Frame::data(1, Flags::ACK, b"answer"));
+    assert_eq!(peer.receive().await, Frame::data(1, Flags::ACK, b"result"));
     assert_eq!(peer.receive().await, Frame::window_update(1, Flags::FIN, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn m24_pings_are_sent_and_answered() {
+async fn m24_pings_are_sent_and_acknowledged() {
     let (mut peer, _server) = Peer::new(Config::default());
     peer.send(Frame::ping(Flags::SYN, 77)).await;
     assert_eq!(peer.receive().await, Frame::ping(Flags::ACK, 77));
@@ -88,7 +88,7 @@ async fn m24_a_dead_peer_ends_the_session() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m15_close_says_go_away_drains_and_closes() {
+async fn m15_close_sends_go_away_drains_and_closes() {
     let (mut peer, server) = Peer::new(Config::default());
     peer.send(Frame::data(1, Flags::SYN, b"hi")).await;
     let mut stream = bounded("the accept", server.session.accept())
@@ -111,7 +111,7 @@ async fn m15_close_says_go_away_drains_and_closes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m22_close_ends_although_the_peer_says_nothing_and_keeps_the_connection() {
+async fn m22_close_ends_although_the_peer_is_silent_and_keeps_the_connection() {
     let (mut peer, server) = Peer::new(Config::default());
     peer.send(Frame::data(1, Flags::SYN, b"hi")).await;
     let _stream = bounded("the accept", server.session.accept())
@@ -144,7 +144,7 @@ async fn m22_close_ends_although_the_peer_says_nothing_and_keeps_the_connection(
 }
 
 #[tokio::test(start_paused = true)]
-async fn m06_m14_a_violation_is_answered_with_its_code_and_ends_only_this_session() {
+async fn m06_m14_a_violation_is_reported_with_its_code_and_ends_only_this_session() {
     let (mut peer, server) = Peer::new(Config::default());
     let mut frame = Frame::data(1, Flags::SYN, b"");
     frame.header.length = u32::MAX;
@@ -162,7 +162,7 @@ async fn m06_m14_a_violation_is_answered_with_its_code_and_ends_only_this_sessio
 }
 
 #[tokio::test(start_paused = true)]
-async fn m05_pongs_leave_although_a_stream_is_stuck() {
+async fn m05_pongs_are_sent_although_a_stream_is_blocked() {
     let (mut peer, server) = Peer::new(Config::default());
     peer.send(Frame::window_update(1, Flags::SYN, 0)).await;
     let mut stream = bounded("the accept", server.session.accept())
@@ -184,7 +184,7 @@ async fn m05_pongs_leave_although_a_stream_is_stuck() {
     bounded("the writer", writing).await.unwrap().unwrap();
 }
 
-/// A connection that claims to have written more than it was given.
+/// A connection that reports more written bytes than it was given.
 struct Liar;
 
 impl AsyncRead for Liar {
@@ -216,7 +216,7 @@ impl AsyncWrite for Liar {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m13_a_connection_that_claims_too_much_does_not_panic_us() {
+async fn m13_a_connection_that_reports_too_many_bytes_causes_no_panic() {
     let client = end(Liar, Role::Client, Config::default());
     let mut stream = client.session.open().await.unwrap();
     tokio::task::yield_now().await;
@@ -250,7 +250,7 @@ async fn a_connection_that_buffers_is_flushed() {
 }
 
 #[tokio::test]
-async fn m31_a_clean_life_logs_nothing_above_debug() {
+async fn m31_a_clean_session_logs_nothing_above_debug() {
     let log = Log::default();
     let _guard = tracing::subscriber::set_default(log.clone());
     let (client, server) = support::pair();
@@ -296,24 +296,24 @@ impl tracing::Subscriber for Log {
 }
 
 #[tokio::test]
-async fn what_arrived_before_a_broken_pipe_can_still_be_read() {
+async fn bytes_received_before_a_broken_pipe_can_still_be_read() {
     let (near, mut far) = tokio::net::UnixStream::pair().unwrap();
     let client = end(near, Role::Client, Config::default());
     let mut stream = client.session.open().await.unwrap();
-    stream.write_all(b"question").await.unwrap();
+    stream.write_all(b"request\n").await.unwrap();
     stream.flush().await.unwrap();
-    let mut question = [0; 20];
-    far.read_exact(&mut question).await.unwrap();
-    // The peer answers and goes away, and this task writes before anybody has read the answer.
-    let answer = [&[0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 6][..], b"answer"].concat();
-    far.write_all(&answer).await.unwrap();
+    let mut request = [0; 20];
+    far.read_exact(&mut request).await.unwrap();
+    // The peer responds and disconnects, and this task writes before the response was read.
+    let response = [&[0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 6][..], b"result"].concat();
+    far.write_all(&response).await.unwrap();
     drop(far);
     let _written = stream.write(&[0; 50_000]).await;
     let mut text = [0; 6];
-    bounded("the answer", stream.read_exact(&mut text))
+    bounded("the response", stream.read_exact(&mut text))
         .await
         .unwrap();
-    assert_eq!(&text, b"answer");
+    assert_eq!(&text, b"result");
     assert!(bounded("the end", stream.read_u8()).await.is_err());
     let outcome = bounded("the driver", client.driver).await.unwrap();
     assert!(matches!(
@@ -322,8 +322,8 @@ async fn what_arrived_before_a_broken_pipe_can_still_be_read() {
     ));
 }
 
-/// A reader who gives up before its stream was announced leaves nothing to send, and a connection that is asked to
-/// take nothing says that it took nothing, which is not its end.
+/// A read that is cancelled before the SYN of its stream was sent leaves nothing to send. A write of zero bytes, which returns 0,
+/// must not be mistaken for the end of the connection.
 #[tokio::test]
 async fn a_read_cancelled_before_its_syn_was_sent_leaves_nothing_to_send() {
     let (client, server) = wired_pair(1 << 20, 1 << 20);

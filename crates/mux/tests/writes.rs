@@ -1,4 +1,4 @@
-//! How many writes to the connection, each of which is a system call, the calls cost.
+//! The number of writes to the connection, each of which is a system call.
 
 mod support;
 
@@ -92,7 +92,7 @@ impl Pair {
         });
     }
 
-    /// One write for each question and each answer. Now and then one more: the scheduler looks at
+    /// Checks for one write for each request and each response. Now and then one more: the scheduler looks at
     /// its timers before all tasks have run, and the last FIN leaves alone.
     fn assert_one_for_each_call(&self) {
         for (end, count) in ["client", "server"].iter().zip(&self.writes) {
@@ -109,9 +109,9 @@ impl Pair {
 async fn a_call_on_a_fresh_stream_costs_one_write_an_end() {
     let pair = Pair::new();
     pair.serve(|mut stream| async move {
-        let mut question = [0; 64];
-        stream.read_exact(&mut question).await.unwrap();
-        stream.write_all(&question).await.unwrap();
+        let mut request = [0; 64];
+        stream.read_exact(&mut request).await.unwrap();
+        stream.write_all(&request).await.unwrap();
         stream.shutdown().await.unwrap();
     });
     let client = pair.client.session.clone();
@@ -119,9 +119,9 @@ async fn a_call_on_a_fresh_stream_costs_one_write_an_end() {
         for _ in 0..CALLS {
             let mut stream = client.open().await.unwrap();
             stream.write_all(&[7; 64]).await.unwrap();
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).await.unwrap();
-            assert_eq!(answer, [7; 64]);
+            let mut response = Vec::new();
+            stream.read_to_end(&mut response).await.unwrap();
+            assert_eq!(response, [7; 64]);
         }
     });
     bounded("the calls", calls).await.unwrap();

@@ -19,7 +19,7 @@ impl<'a> Daemon<'a> {
     ///
     /// # Panics
     ///
-    /// If the daemon does not start.
+    /// Panics if the daemon does not start.
     pub fn start(home: &'a Home) -> Self {
         Self::start_with(home, &[])
     }
@@ -28,7 +28,7 @@ impl<'a> Daemon<'a> {
     ///
     /// # Panics
     ///
-    /// If the daemon does not start.
+    /// Panics if the daemon does not start.
     pub fn start_with(home: &'a Home, arguments: &[&str]) -> Self {
         let level = std::env::var("RUST_LOG").unwrap_or_else(|_| "debug".to_owned());
         let mut command = home.command(keyway());
@@ -59,7 +59,7 @@ impl<'a> Daemon<'a> {
     ///
     /// # Panics
     ///
-    /// If there is no such line in time.
+    /// Panics if there is no such line in time.
     pub fn expect(&mut self, text: &str) {
         self.process.expect(text);
     }
@@ -75,7 +75,7 @@ impl<'a> Daemon<'a> {
     ///
     /// # Panics
     ///
-    /// If it cannot be started.
+    /// Panics if it cannot be started.
     pub fn run(&self, arguments: &[&str]) -> Output {
         feed(&mut self.command(arguments), b"")
     }
@@ -84,7 +84,7 @@ impl<'a> Daemon<'a> {
     ///
     /// # Panics
     ///
-    /// If that does not happen in time.
+    /// Panics if that does not happen in time.
     pub fn wait_for_plugin(&self, name: &str) {
         eventually(&format!("{name} to run"), || {
             let listed = self.run(&["plugins", "list", "--json"]);
@@ -99,7 +99,7 @@ impl<'a> Daemon<'a> {
     ///
     /// # Panics
     ///
-    /// If the daemon does not end, or not with 0.
+    /// Panics if the daemon does not end, or not with 0.
     pub fn stop(self) {
         let (status, log) = self.process.stop();
         assert!(status.success(), "the daemon ended with {status}:\n{log}");

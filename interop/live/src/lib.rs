@@ -26,7 +26,7 @@ pub use programs::{GoPrograms, go_programs, keyway, rust_program};
 ///
 /// # Panics
 ///
-/// If it cannot be started.
+/// Panics if it cannot be started.
 pub fn start_external(home: &Home, executable: impl AsRef<Path>) -> Process {
     Process::spawn(home.command(executable).stderr(home.log("plugin")))
 }
@@ -35,7 +35,7 @@ pub fn start_external(home: &Home, executable: impl AsRef<Path>) -> Process {
 ///
 /// # Panics
 ///
-/// If the test does not end in time.
+/// Panics if the test does not end in time.
 pub fn block_on(test: impl Future<Output = ()>) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build().expect("a runtime");

@@ -37,7 +37,7 @@ impl Report {
     ///
     /// # Panics
     ///
-    /// If the summary is not written in time.
+    /// Panics if the summary is not written in time.
     pub fn read_to_end(path: &Path) -> Self {
         eventually(&format!("the summary of {}", path.display()), || {
             let report = Self::read(path);
@@ -64,7 +64,7 @@ impl Report {
     ///
     /// # Panics
     ///
-    /// If there is none.
+    /// Panics if there is none.
     pub fn summary(&self) -> &Value {
         let summary = self.event("summary");
         summary.unwrap_or_else(|| panic!("the program wrote no summary: {self}"))
@@ -74,7 +74,7 @@ impl Report {
     ///
     /// # Panics
     ///
-    /// If something failed, or there was no request.
+    /// Panics if something failed, or there was no request.
     pub fn passed(&self) -> &Value {
         let summary = self.summary();
         let failures = summary["failures"].as_array().map_or(1, Vec::len);
@@ -108,7 +108,7 @@ impl Peer {
     ///
     /// # Panics
     ///
-    /// If it cannot be started.
+    /// Panics if it cannot be started.
     pub fn start(go: &GoPrograms, name: &str, home: &Home, arguments: &[&str]) -> Self {
         Self::start_in(Command::new(go.path(name)), name, home, arguments)
     }
@@ -117,7 +117,7 @@ impl Peer {
     ///
     /// # Panics
     ///
-    /// If it cannot be started.
+    /// Panics if it cannot be started.
     pub fn start_in(mut command: Command, name: &str, home: &Home, arguments: &[&str]) -> Self {
         let report = (0..)
             .map(|number| home.join(format!("{name}-{number}.jsonl")))
@@ -146,7 +146,7 @@ impl Peer {
     ///
     /// # Panics
     ///
-    /// If the event does not come, or the program ends before.
+    /// Panics if the event does not come, or the program ends before.
     pub fn wait_for(&mut self, event: &str) -> Value {
         let name = format!("{event:?} of {}", self.name);
         eventually_within(LIMIT, &name, || {
@@ -171,7 +171,7 @@ impl Peer {
     ///
     /// # Panics
     ///
-    /// If a check of the program failed, or there was no request.
+    /// Panics if a check of the program failed, or there was no request.
     pub fn passed(mut self) -> Report {
         let status = self.process.wait_within(LIMIT);
         let report = self.report();

@@ -25,7 +25,7 @@ impl GoPrograms {
 ///
 /// # Panics
 ///
-/// If the programs do not build, and if Go is missing although `KEYWAY_REQUIRE_ALL` is `1`.
+/// Panics if the programs do not build, and if Go is missing although `KEYWAY_REQUIRE_ALL` is `1`.
 pub fn go_programs() -> Option<GoPrograms> {
     static BUILT: OnceLock<Option<GoPrograms>> = OnceLock::new();
     let built = BUILT.get_or_init(build_go).clone();
@@ -78,7 +78,7 @@ fn target_folder() -> PathBuf {
 ///
 /// # Panics
 ///
-/// If it does not build.
+/// Panics if it does not build.
 pub fn keyway() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT
@@ -94,7 +94,7 @@ const PREBUILT: &str = "KEYWAY_PREBUILT";
 ///
 /// # Panics
 ///
-/// If it does not build, and if it is in none of the folders.
+/// Panics if it does not build, and if it is in none of the folders.
 pub fn rust_program(package: &str, name: &str) -> PathBuf {
     if let Some(folders) = std::env::var_os(PREBUILT) {
         return std::env::split_paths(&folders)

@@ -115,7 +115,7 @@ impl Core {
         }
     }
 
-    /// The session is over: nothing will be kept.
+    /// The session has ended: nothing will be kept.
     pub(super) fn drop_blocks(&mut self) {
         self.buffers.is_over = true;
         self.buffers.clear();

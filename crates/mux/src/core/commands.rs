@@ -208,7 +208,7 @@ impl Core {
         let flags = entry.take_flags().with(Flags::FIN);
         let is_over = entry.state.is_over();
         self.push_frame(Header::window_update(key.id, flags, 0));
-        // A writer that waits in another task learns that there is nothing to wait for.
+        // Wakes a writer that waits in another task, because there is nothing to wait for any more.
         self.events.push_back(Event::Writable(key));
         if is_over {
             self.remove_id(key);

@@ -29,9 +29,9 @@ pub(super) const LINGER: Duration = Duration::from_millis(500);
 /// ```
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// Streams come and go.
+    /// Streams are opened and closed.
     Running,
-    /// Only the streams that are open go on. Without a deadline their handles decide how long.
+    /// Only the open streams continue. Without a deadline their handles decide how long.
     Draining { deadline: Option<Instant> },
     /// No stream is left; the last frames are on their way. The deadline is unset while a session that
     /// did not fail has bytes to send: the write timeout bounds that.
@@ -81,7 +81,7 @@ impl Core {
         self.config.drain_timeout
     }
 
-    /// Goes on to the end once no stream is left.
+    /// Continues to the end once no stream is left.
     pub(super) fn check_drained(&mut self) {
         if let Phase::Draining { .. } = self.phase
             && self.store.live() == 0
@@ -90,7 +90,7 @@ impl Core {
         }
     }
 
-    /// Goes on to the end, unless the session is there already. Streams are over, and frames may still leave.
+    /// Continues to the end, unless the session is there already. All streams have ended, and queued frames may still be sent.
     fn finish_session(&mut self, outcome: Outcome, deadline: Option<Instant>) {
         if !self.is_over() {
             self.phase = Phase::Finishing { outcome, deadline };
@@ -291,7 +291,7 @@ impl Core {
         matches!(self.phase, Phase::Draining { .. })
     }
 
-    /// Whether streams are over, though frames may still leave.
+    /// Whether all streams have ended, though queued frames may still be sent.
     pub(crate) const fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Finishing { .. } | Phase::Ended(_))
     }
@@ -301,7 +301,7 @@ impl Core {
         matches!(self.phase, Phase::Finishing { .. })
     }
 
-    /// Whether everything is over.
+    /// Whether the session has ended.
     pub(crate) const fn has_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended(_))
     }
@@ -316,12 +316,12 @@ impl Core {
         !self.local_go_away && !self.is_over()
     }
 
-    /// Whether the peer sent GoAway(0), or the session is over.
+    /// Whether the peer sent GoAway(0), or the session has ended.
     pub(crate) const fn is_peer_draining(&self) -> bool {
         self.remote_go_away || self.is_over()
     }
 
-    /// How the session ended, once it is over.
+    /// How the session ended, once it has.
     pub(crate) const fn outcome(&self) -> Option<&Outcome> {
         match &self.phase {
             Phase::Finishing { outcome, .. } | Phase::Ended(outcome) => Some(outcome),

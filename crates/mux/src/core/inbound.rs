@@ -222,10 +222,10 @@ impl Core {
             return;
         };
         // Whatever the peer sends for the stream shows that it has it, except a reset alone.
-        let is_answer = header.flags.contains(Flags::ACK)
+        let is_acknowledgement = header.flags.contains(Flags::ACK)
             || header.length > 0
             || !header.flags.contains(Flags::RST);
-        if is_answer && entry.handshake == Handshake::SynSent {
+        if is_acknowledgement && entry.handshake == Handshake::SynSent {
             entry.handshake = Handshake::Done;
             self.acknowledged();
         }
@@ -278,7 +278,7 @@ impl Core {
         if header.flags.contains(Flags::SYN) {
             return self.push_reply(Header::ping(Flags::ACK, header.length));
         }
-        if header.flags.contains(Flags::ACK) && self.keep_alive.answered(header.length, now) {
+        if header.flags.contains(Flags::ACK) && self.keep_alive.acknowledged(header.length, now) {
             self.events.push_back(Event::Pong);
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Whether the peer is alive: a ping at intervals, and patience with any sign of life.
+//! Keep-alive: a ping at intervals; any byte of the peer within the timeout counts as a response.
 
 use std::{
     task::Poll,
@@ -12,7 +12,7 @@ use crate::{
     frame::{Flags, Header},
 };
 
-/// What to do when the time has come.
+/// What is due at a deadline.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Due {
     Nothing,
@@ -27,17 +27,17 @@ pub(super) enum Due {
 pub(super) struct KeepAlive {
     interval: Option<Duration>,
     timeout: Duration,
-    /// When the next ping is due, while none is unanswered.
+    /// When the next ping is due, while none is outstanding.
     next: Option<Instant>,
     /// The value for the next ping.
     value: u32,
-    /// The ping that waits for its answer: its value and when it was sent.
-    asked: Option<(u32, Instant)>,
-    /// When the peer must have said something, while a ping is unanswered.
+    /// The outstanding ping: its value and when it was sent.
+    outstanding: Option<(u32, Instant)>,
+    /// When the peer counts as dead if nothing was received, while a ping is outstanding.
     dead_at: Option<Instant>,
     round_trip: Option<Duration>,
-    /// The value of the last ping that was answered.
-    answered: Option<u32>,
+    /// The value of the last acknowledged ping.
+    last_acknowledged: Option<u32>,
 }
 
 impl KeepAlive {
@@ -47,10 +47,10 @@ impl KeepAlive {
             timeout: config.keep_alive_timeout,
             next: config.keep_alive.map(|interval| now + interval),
             value: 0,
-            asked: None,
+            outstanding: None,
             dead_at: None,
             round_trip: None,
-            answered: None,
+            last_acknowledged: None,
         }
     }
 
@@ -62,48 +62,48 @@ impl KeepAlive {
         self.dead_at.or(self.next)
     }
 
-    /// Any byte of the peer is a sign of life: an answer may be stuck behind much data.
+    /// Any byte of the peer proves that it is alive: its response may be queued behind much data.
     pub(super) fn heard(&mut self, now: Instant) {
         if self.dead_at.take().is_some() {
             self.next = self.interval.map(|interval| now + interval);
         }
     }
 
-    /// The answer to a ping arrived. Returns whether it answers the last ping of this end; else it is ignored.
-    pub(super) fn answered(&mut self, value: u32, now: Instant) -> bool {
-        if let Some((asked, sent)) = self.asked
-            && asked == value
+    /// The response to a ping arrived. Returns whether it is that of the outstanding ping; any other is ignored.
+    pub(super) fn acknowledged(&mut self, value: u32, now: Instant) -> bool {
+        if let Some((outstanding, sent)) = self.outstanding
+            && outstanding == value
         {
-            self.asked = None;
+            self.outstanding = None;
             self.round_trip = Some(now.saturating_duration_since(sent));
-            self.answered = Some(value);
+            self.last_acknowledged = Some(value);
             return true;
         }
         false
     }
 
-    /// A ping of the user, unless one is unanswered. Returns the value to wait for, and whether a ping with it is to be
-    /// sent. A peer that is silent after it is dead, as after a regular one.
+    /// Begins a ping of the user, or joins the outstanding one. Returns the value to wait for, and whether a ping with it
+    /// must be sent. The timeout applies as to a regular ping.
     fn ping(&mut self, now: Instant) -> (u32, bool) {
-        if let Some((value, _)) = self.asked {
+        if let Some((value, _)) = self.outstanding {
             return (value, false);
         }
-        (self.ask(now), true)
+        (self.begin_ping(now), true)
     }
 
     /// Begins to wait for the response to a ping. Returns its value.
-    fn ask(&mut self, now: Instant) -> u32 {
+    fn begin_ping(&mut self, now: Instant) -> u32 {
         let value = self.value;
         self.value = self.value.wrapping_add(1);
-        self.asked = Some((value, now));
+        self.outstanding = Some((value, now));
         self.dead_at.get_or_insert(now + self.timeout);
         self.next = None;
         value
     }
 
-    /// The round-trip time, once the ping with this value or a later one was answered.
+    /// The round-trip time, once the ping with this value or a later one was acknowledged.
     fn round_trip_of(&self, value: u32) -> Option<Duration> {
-        let later = self.answered?.wrapping_sub(value);
+        let later = self.last_acknowledged?.wrapping_sub(value);
         self.round_trip.filter(|_| later < u32::MAX / 2)
     }
 
@@ -112,14 +112,14 @@ impl KeepAlive {
             return Due::Dead;
         }
         if self.dead_at.is_none() && self.next.is_some_and(|at| at <= now) {
-            return Due::Ping(self.ask(now));
+            return Due::Ping(self.begin_ping(now));
         }
         Due::Nothing
     }
 }
 
 impl Core {
-    /// Sends a ping for the user, or joins the one that is unanswered. Returns its value.
+    /// Sends a ping for the user, or joins the outstanding one. Returns its value.
     pub(crate) fn ping(&mut self, now: Instant) -> Result<u32, SessionError> {
         if let Some(error) = self.end_error() {
             return Err(error);
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(alive.due(start + 30 * SECOND), Due::Ping(0));
         assert_eq!(alive.due(start + 30 * SECOND), Due::Nothing);
         alive.heard(start + 31 * SECOND);
-        assert!(alive.answered(0, start + 31 * SECOND));
+        assert!(alive.acknowledged(0, start + 31 * SECOND));
         assert_eq!(alive.round_trip(), Some(SECOND));
         assert_eq!(alive.deadline(), Some(start + 61 * SECOND));
         assert_eq!(alive.due(start + 61 * SECOND), Due::Ping(1));
@@ -193,7 +193,7 @@ mod tests {
         alive.heard(start + 39 * SECOND);
         assert_eq!(alive.due(start + 45 * SECOND), Due::Nothing);
         // The response itself may come later still, and its round trip counts.
-        assert!(alive.answered(0, start + 46 * SECOND));
+        assert!(alive.acknowledged(0, start + 46 * SECOND));
         assert_eq!(alive.round_trip(), Some(16 * SECOND));
     }
 
@@ -202,7 +202,7 @@ mod tests {
         let start = Instant::now();
         let mut alive = keep_alive(start);
         assert_eq!(alive.due(start + 30 * SECOND), Due::Ping(0));
-        assert!(!alive.answered(7, start + 31 * SECOND));
+        assert!(!alive.acknowledged(7, start + 31 * SECOND));
         assert_eq!(alive.round_trip(), None);
     }
 
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(alive.ping(start + SECOND), (0, false));
         assert_eq!(alive.round_trip_of(0), None);
         alive.heard(start + 2 * SECOND);
-        assert!(alive.answered(0, start + 2 * SECOND));
+        assert!(alive.acknowledged(0, start + 2 * SECOND));
         assert_eq!(alive.round_trip_of(0), Some(2 * SECOND));
         assert_eq!(alive.deadline(), Some(start + 32 * SECOND));
         assert_eq!(alive.ping(start + 3 * SECOND), (1, true));

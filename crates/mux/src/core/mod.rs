@@ -60,7 +60,7 @@ pub(crate) enum Event {
     Openable,
     /// The peer sent GoAway(0).
     PeerDraining,
-    /// A ping was answered, or none ever again.
+    /// A ping was acknowledged, or the session has ended.
     Pong,
 }
 

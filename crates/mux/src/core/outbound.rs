@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_queue_gives_memory_back_when_asked() {
+    fn an_empty_queue_frees_its_memory_on_release() {
         let mut queue = SendQueue::default();
         queue.push(&[0; 100_000]);
         queue.consume(100_000);

@@ -189,7 +189,7 @@ fn interleavings_of_opening_and_the_poll_that_brings_an_acknowledgement() {
     loom::model(|| {
         let shared = shared(&[&Header::window_update(2, Flags::ACK, 0).encode()]);
         let key = opened(&shared);
-        // The peer answers a SYN that has been sent.
+        // The peer acknowledges a SYN that has been sent.
         shared.with(|state| {
             state.core.send_syn(key);
             state.flush_or_wake_driver();
@@ -211,7 +211,7 @@ fn interleavings_of_opening_and_the_poll_that_brings_an_acknowledgement() {
 async fn drive(shared: &Shared, is_done: &AtomicBool) {
     poll_fn(|cx| {
         match shared.with(|state| state.poll(cx.waker(), false)) {
-            Progress::Over(_) => panic!("the session goes on"),
+            Progress::Over(_) => panic!("the session has not ended"),
             Progress::Wait { .. } => {}
             Progress::Again | Progress::Later => cx.waker().wake_by_ref(),
         }

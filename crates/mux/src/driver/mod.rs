@@ -36,7 +36,7 @@ use crate::error::SessionError;
 /// The future that runs a session; spawn it, or poll it beside your own work.
 ///
 /// It reads the connection, writes what streams could not write themselves, and keeps the time.
-/// It resolves when the session is over: `Ok` after a clean close by either side, otherwise why
+/// It resolves when the session has ended: `Ok` after a clean close by either side, otherwise why
 /// the session failed. It needs a tokio runtime with time enabled.
 ///
 /// # Cancel safety

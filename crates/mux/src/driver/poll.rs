@@ -137,7 +137,7 @@ impl State {
     }
 
     /// Does what is due, unless something has arrived: a driver that comes late finds its timer elapsed and
-    /// the peer's answer in the socket at the same moment, and the answer counts first, with what the task
+    /// the peer's response in the socket at the same moment, and the response counts first, with what the task
     /// that waits for it does. Input that does not end postpones deadlines for a limited number of polls.
     /// Returns whether it has postponed them.
     fn handle_timeout(&mut self, has_input: bool) -> bool {

@@ -66,7 +66,7 @@ impl Shared {
         })
     }
 
-    /// Runs `action` under the lock, then wakes the tasks that it made able to go on. The lock is never
+    /// Runs `action` under the lock, then wakes the tasks that can continue. The lock is never
     /// held across an await, and no waker is woken or dropped under it.
     pub(crate) fn with<T>(&self, action: impl FnOnce(&mut State) -> T) -> T {
         // A panic under the lock is a bug of ours or of the connection; the state is still
@@ -234,7 +234,7 @@ impl State {
         }
     }
 
-    /// Reads from a stream. A task that is about to wait for the peer sends first what it asked.
+    /// Reads from a stream. A task that is about to wait for the peer first sends its queued request.
     pub(crate) fn poll_read(
         &mut self,
         key: Key,
@@ -493,7 +493,7 @@ impl State {
         Poll::Pending
     }
 
-    /// Sends a ping, or joins the one that is unanswered. Returns its value.
+    /// Sends a ping, or joins the outstanding one. Returns its value.
     pub(crate) fn ping(&mut self) -> Result<u32, SessionError> {
         let value = self.core.ping(now())?;
         self.wake_driver();

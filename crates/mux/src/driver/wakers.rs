@@ -146,7 +146,7 @@ impl Ticket {
     }
 }
 
-/// Any number of tasks that wait for the same thing, first come, first served.
+/// Any number of tasks that wait for the same event, in FIFO order.
 #[derive(Debug, Default)]
 pub(crate) struct WaitSet {
     waiting: VecDeque<(u64, Waker)>,

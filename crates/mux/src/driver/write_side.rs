@@ -221,11 +221,11 @@ mod tests {
     use crate::config::{Config, Role};
 
     /// The results of the first writes; later ones take everything.
-    type Answers = VecDeque<Poll<io::Result<usize>>>;
+    type Results = VecDeque<Poll<io::Result<usize>>>;
 
     /// A connection that takes several buffers in one write.
     struct Taking {
-        answers: Answers,
+        results: Results,
         taken: Arc<Mutex<Vec<u8>>>,
     }
 
@@ -254,7 +254,7 @@ mod tests {
             buffers: &[IoSlice<'_>],
         ) -> Poll<io::Result<usize>> {
             let mut bytes: Vec<u8> = buffers.iter().flat_map(|buffer| buffer.to_vec()).collect();
-            let limit = self.answers.pop_front();
+            let limit = self.results.pop_front();
             let limit = ready!(limit.unwrap_or(Poll::Ready(Ok(usize::MAX))))?;
             bytes.truncate(limit);
             let mut taken = self.taken.lock().unwrap();
@@ -284,10 +284,10 @@ mod tests {
     }
 
     /// Writes to a connection with these results.
-    fn write(payload: &[u8], answers: impl Into<Answers>) -> Outcome {
+    fn write(payload: &[u8], results: impl Into<Results>) -> Outcome {
         let taken = Arc::default();
         let mut write_side = WriteSide::new(Box::new(Taking {
-            answers: answers.into(),
+            results: results.into(),
             taken: Arc::clone(&taken),
         }));
         let config = Config::new().keep_alive(None);
@@ -319,18 +319,18 @@ mod tests {
         let all = write(&payload, []);
         assert_eq!(all.written.unwrap(), payload.len());
         assert!(all.taken == all.wire && all.wire.len() == 4 * FRAME);
-        for (answers, taken, frames) in [
+        for (results, taken, frames) in [
             (vec![1], 1, 1),
             (vec![FRAME], FRAME, 1),
             (vec![2 * FRAME - 1], 2 * FRAME - 1, 2),
             (vec![2 * FRAME + 1], 2 * FRAME + 1, 3),
             (vec![4 * FRAME - 1], 4 * FRAME - 1, 4),
         ] {
-            let answers: Vec<_> = answers
+            let results: Vec<_> = results
                 .into_iter()
                 .map(|count| Poll::Ready(Ok(count)))
                 .collect();
-            let some = write(&payload, answers);
+            let some = write(&payload, results);
             let written = some.written.unwrap();
             assert_eq!((some.taken.len(), written), (taken, frames * 16_384));
             assert!(

@@ -34,9 +34,9 @@ use crate::{
 ///
 /// # Closing
 ///
-/// `shutdown` ends the write side (FIN); reading goes on. Dropping the stream delivers what was
+/// `shutdown` ends the write side (FIN); reading continues. Dropping the stream delivers what was
 /// written and then ends it: the peer reads everything and then the end. Bytes that were not
-/// read are dropped; a peer that goes on sending more than its window is reset.
+/// read are dropped; a peer that sends more than its window after that is reset.
 /// The stream counts as open until the peer has finished it too, or
 /// [`Config::close_timeout`](crate::Config::close_timeout) has passed.
 ///

@@ -38,7 +38,7 @@ impl Block {
     /// The bytes for writing, unless a stream still has some of them. A writer reports what it wrote with
     /// [`mark_used`](Self::mark_used).
     pub(crate) fn unique(&mut self) -> Option<&mut [u8]> {
-        // `get_mut` asks the same in a dearer way, and mostly in vain.
+        // `get_mut` makes the same check at a higher cost, and mostly fails.
         if self.is_shared() {
             return None;
         }

@@ -320,16 +320,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_goes_in_comes_out(
+        fn pulled_bytes_are_the_pushed_ones(
             steps in prop::collection::vec((0usize..5000, any::<bool>(), 0usize..5000), 0..60),
         ) {
             let mut queue = RecvQueue::default();
             let (mut next_in, mut next_out) = (0u8, 0u8);
-            for (push, is_lent, pull) in steps {
+            for (push, is_zero_copy, pull) in steps {
                 let bytes: Vec<u8> = (0..push)
                     .map(|_| { next_in = next_in.wrapping_add(1); next_in })
                     .collect();
-                if is_lent && push > 0 {
+                if is_zero_copy && push > 0 {
                     let mut block = Block::new(push + 2);
                     block.unique().unwrap()[1..=push].copy_from_slice(&bytes);
                     queue.push_slice(&block, 1, push + 1);

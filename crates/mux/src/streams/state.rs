@@ -38,7 +38,7 @@ pub(crate) enum State {
     Reset(ResetBy),
 }
 
-/// Who reset a stream, which decides the error its user sees.
+/// The initiator of a reset, which decides the error that the user of the stream receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ResetBy {
     /// This end.
@@ -66,7 +66,7 @@ impl State {
         matches!(self, Self::Open | Self::LocalDone)
     }
 
-    /// Whether the stream is over on the wire.
+    /// Whether the stream has ended on the wire.
     pub(crate) const fn is_over(self) -> bool {
         matches!(self, Self::Closed | Self::Reset(_))
     }
@@ -95,7 +95,7 @@ impl State {
         Ok(())
     }
 
-    /// A reset, which leaves a stream that is over as it is.
+    /// A reset, which has no effect on a stream that has ended.
     pub(crate) fn reset(&mut self, by: ResetBy) {
         if !self.is_over() {
             *self = Self::Reset(by);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn only_own_streams_without_an_answer_are_unacknowledged() {
+    fn only_own_streams_without_a_response_are_unacknowledged() {
         assert!(Handshake::SynDue.is_unacknowledged());
         assert!(Handshake::SynSent.is_unacknowledged());
         assert!(!Handshake::Unaccepted.is_unacknowledged());

@@ -80,7 +80,7 @@ impl RecvWindow {
         self.available
     }
 
-    /// The peer announced `length` bytes.
+    /// The header of `length` bytes from the peer arrived.
     ///
     /// # Errors
     ///

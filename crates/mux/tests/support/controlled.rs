@@ -15,10 +15,10 @@ use super::{Frame, decode_all};
 #[derive(Default)]
 struct State {
     input: VecDeque<u8>,
-    /// What a read returns behind the input: pending if there is none.
+    /// The result of a read behind the input; pending if there is none.
     input_end: Option<Result<(), io::ErrorKind>>,
     taken: Vec<u8>,
-    /// How many bytes writes may take.
+    /// How many bytes writes may accept.
     allowance: usize,
     write_error: Option<io::ErrorKind>,
     is_flush_blocked: bool,
@@ -36,7 +36,7 @@ pub(crate) struct Controlled(Arc<Mutex<State>>);
 #[derive(Clone)]
 pub(crate) struct Control(Arc<Mutex<State>>);
 
-/// A connection that takes no bytes until it is allowed to.
+/// A connection that accepts no bytes until the test raises its limit.
 pub(crate) fn controlled() -> (Controlled, Control) {
     let state = Arc::default();
     (Controlled(Arc::clone(&state)), Control(state))
@@ -72,7 +72,7 @@ impl Control {
         self.change(|state| state.input_end = Some(end));
     }
 
-    /// Writes may take so many bytes more.
+    /// Raises the limit of writes by this number of bytes.
     pub(crate) fn allow(&self, bytes: usize) {
         self.change(|state| state.allowance = state.allowance.saturating_add(bytes));
     }
@@ -82,7 +82,7 @@ impl Control {
         self.state().allowance = bytes;
     }
 
-    /// Writes may take so many bytes less.
+    /// Lowers the limit of writes by this number of bytes.
     pub(crate) fn take_back(&self, bytes: usize) {
         self.state().allowance -= bytes;
     }
@@ -107,12 +107,12 @@ impl Control {
         self.change(|state| state.shutdown_error = Some(kind));
     }
 
-    /// The bytes that were taken since the last call.
+    /// The bytes that were accepted since the last call.
     pub(crate) fn taken(&self) -> Vec<u8> {
         std::mem::take(&mut self.state().taken)
     }
 
-    /// The frames that were taken since the last call, which must be complete.
+    /// The frames that were accepted since the last call, which must be complete.
     pub(crate) fn frames(&self) -> Vec<Frame> {
         decode_all(&self.taken())
     }

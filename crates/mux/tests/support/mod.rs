@@ -1,6 +1,6 @@
 //! Pairs of sessions for the tests.
 //!
-//! Tests with paused time poll a future only when it was really woken: with no task awake the
+//! Tests with paused time poll a future only after a wake-up: with no task awake the
 //! runtime jumps to the next timer, so a lost wake-up runs into [`bounded`] at once.
 #![allow(dead_code, unused_imports, reason = "each test file uses its own part")]
 
@@ -112,7 +112,7 @@ pub(crate) async fn stream(client: &Session, server: &Session) -> (Stream, Strea
     (near, far)
 }
 
-/// Fails a test that hangs, long before anybody gives up on it.
+/// Fails a test that hangs, long before the time limit of the test run.
 pub(crate) async fn bounded<T>(what: &str, future: impl Future<Output = T>) -> T {
     within(Duration::from_secs(20), what, future).await
 }
@@ -129,7 +129,7 @@ async fn within<T>(limit: Duration, what: &str, future: impl Future<Output = T>)
     }
 }
 
-/// Waits until a condition holds that other tasks bring about.
+/// Waits until a condition holds that other tasks cause.
 pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     patiently(what, async {
         while !condition() {

@@ -22,7 +22,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// A peer and the session that it talks to.
+    /// A peer and the session at the other end.
     pub(crate) fn new(config: Config) -> (Self, End) {
         let (near, far) = tokio::io::duplex(1 << 20);
         let peer = Self {
@@ -61,7 +61,7 @@ impl Peer {
         }
     }
 
-    /// Everything up to the end of the connection.
+    /// The frames up to the end of the connection.
     pub(crate) async fn rest(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
         while let Some(frame) = self.next().await {

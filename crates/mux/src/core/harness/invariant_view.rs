@@ -1,4 +1,4 @@
-//! One core exposed to a peer that may send anything, with a user who does what programs do.
+//! One core exposed to a peer that may send anything, with a user that acts as programs do.
 
 use std::{
     task::Poll,
@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     output_checker::OutputChecker,
-    pair::{Patience, Side},
+    pair::{LivelockGuard, Side},
     work,
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What a user writes at a time.
-const ANSWER: &[u8] = b"an answer of the program under test";
+const RESPONSE: &[u8] = b"a response of the program under test";
 
 /// How many handles the user holds before it drops the oldest.
 const MAX_HELD: usize = 12;
@@ -30,22 +30,22 @@ const REPLIES: usize = 8;
 const SEND_QUEUE: usize = 256;
 const BUFFERED: usize = 8 * 1024;
 
-/// How many bytes a peer sends that repeats itself.
+/// How many bytes a repeating peer sends.
 const FLOOD: usize = 96 * 1024;
 
 /// How many chunks are fed at most.
 const CHUNKS: usize = 2000;
 
-/// What a byte of the peer may cost: looks at streams. A frame has 12.
+/// How many visits of streams a byte of the peer may cause. A frame has 12 bytes.
 const WORK_PER_BYTE: u64 = 8;
 
 /// How an input is played, cut off its front.
 struct Schedule<'a> {
     role: Role,
     is_limited: bool,
-    /// The connection ends with the input; else the peer falls silent.
+    /// Whether the connection ends with the input; otherwise the peer is silent then.
     ends: bool,
-    /// How often the peer says what it says.
+    /// How often the peer repeats its bytes.
     repeats: usize,
     /// Pairs: the length of a chunk, 0 for all of the rest, and what the user does after it.
     steps: &'a [[u8; 2]],
@@ -54,7 +54,7 @@ struct Schedule<'a> {
 
 impl<'a> Schedule<'a> {
     /// The first byte holds flags and the number of steps, then come the steps, then the peer's
-    /// bytes. Every input means something.
+    /// bytes. Every input is valid.
     fn parse(input: &'a [u8]) -> Self {
         let (flags, rest) = input
             .split_first()
@@ -70,7 +70,7 @@ impl<'a> Schedule<'a> {
             },
             is_limited: flags & 2 != 0,
             ends: flags & 4 != 0,
-            // Floods, as far as they cost the test no more than some milliseconds.
+            // Floods, limited to some milliseconds of the test.
             repeats: if flags & 128 == 0 {
                 1
             } else {
@@ -111,7 +111,7 @@ impl InvariantView {
     ///
     /// # Panics
     ///
-    /// The core breaks a promise that it makes whatever its peer sends.
+    /// Panics if the core violates an invariant that holds for every input.
     pub(crate) fn play(input: &[u8]) {
         let schedule = Schedule::parse(input);
         let now = Instant::now();
@@ -155,7 +155,7 @@ impl InvariantView {
         let before = work::looks();
         self.side.feed(self.now, chunk);
         let work = work::looks() - before;
-        // A session that ends looks at each of its streams.
+        // A session that ends visits each of its streams.
         let allowed = WORK_PER_BYTE * chunk.len() as u64 + 64 * (STREAMS + BACKLOG) as u64;
         if self.is_limited {
             assert!(work <= allowed, "{work} steps for {} bytes", chunk.len());
@@ -164,7 +164,7 @@ impl InvariantView {
         self.check_memory(chunk.len());
     }
 
-    /// What the user does; `which` chooses a stream.
+    /// An action of the user; `which` chooses a stream.
     fn act(&mut self, action: u8, which: usize) {
         match action {
             1 => drop(self.accept()),
@@ -176,7 +176,7 @@ impl InvariantView {
             }),
             4 => self.with(which, Self::write),
             5 => self.with(which, |invariant_view, key| {
-                // Whether it fails is the peer's doing.
+                // The peer may have caused a failure.
                 let _ = invariant_view.side.core.finish(key);
             }),
             6 => self.with(which, |invariant_view, key| {
@@ -224,8 +224,8 @@ impl InvariantView {
     }
 
     fn write(&mut self, key: Key) {
-        // Whether it fails is the peer's doing.
-        let _ = self.side.write(key, ANSWER);
+        // The peer may have caused a failure.
+        let _ = self.side.write(key, RESPONSE);
     }
 
     fn handle_dropped(&mut self, key: Key) {
@@ -234,21 +234,21 @@ impl InvariantView {
         self.held.retain(|other| *other != key);
     }
 
-    /// Accepts whatever was offered and drops it, as a server that is not interested.
+    /// Accepts every queued stream and drops it.
     fn handle_quickly(&mut self) {
         while let Some(key) = self.accept() {
             self.handle_dropped(key);
         }
     }
 
-    /// Accepts whatever was offered, sends back what came, and hangs up.
+    /// Accepts every queued stream, sends back what it has received, and drops it.
     fn echo(&mut self) {
         while let Some(key) = self.accept() {
             let bytes = self.side.read(key);
             if !bytes.is_empty() {
                 let _ = self
                     .side
-                    .write(key, &bytes[..bytes.len().min(ANSWER.len())]);
+                    .write(key, &bytes[..bytes.len().min(RESPONSE.len())]);
             }
             self.handle_dropped(key);
         }
@@ -256,9 +256,9 @@ impl InvariantView {
 
     fn wait(&mut self, duration: Duration) {
         let end = self.now + duration;
-        let mut patience = Patience::default();
+        let mut guard = LivelockGuard::default();
         while let Some(at) = self.side.core.deadline().filter(|at| *at <= end) {
-            patience.deadline(self.now, at);
+            guard.deadline(self.now, at);
             self.now = self.now.max(at);
             self.side.core.handle_timeout(self.now);
             self.side.collect();
@@ -292,13 +292,13 @@ impl InvariantView {
         }
     }
 
-    /// The peer is gone: the session ends by itself, and nothing is left of it.
+    /// The peer has disconnected: the session ends by itself, and nothing is left of it.
     fn end(mut self, connection_ends: bool) {
         self.drain();
         if connection_ends {
             self.side.cut_off();
         } else {
-            // A ping finds out, or what is due is sent and the connection stays open.
+            // A ping detects it, or the due frames are sent and the connection stays open.
             self.wait(Duration::from_secs(3600));
             self.drain();
             self.wait(Duration::from_secs(1));
@@ -308,7 +308,7 @@ impl InvariantView {
             self.read_to_the_end(key);
             self.handle_dropped(key);
         }
-        // The last handle of the session is gone, so no task can accept what waited.
+        // The last handle of the session is dropped, so no task can accept the queued streams.
         self.side.core.drop_unaccepted();
         self.side.collect();
         assert_eq!(self.side.core.store.keys().count(), 0, "entries are left");
@@ -325,15 +325,15 @@ impl InvariantView {
     }
 }
 
-/// How much a core with the small limits may hold after a chunk of so many bytes: what its
-/// documentation promises.
+/// How many bytes a core with the small limits may hold after a chunk of this length, by its
+/// documentation.
 fn bound(chunk: usize) -> usize {
     // Small payloads are copied into chunks of up to twice their size and at least 64 bytes; each
     // large one may keep a whole block.
     let blocks = BUFFERED / MIN_ZERO_COPY + 1;
     let unread = 2 * BUFFERED + (STREAMS + MAX_HELD) * 512 + blocks * MAX_BLOCK;
     let entries = (STREAMS + MAX_HELD) * Core::ENTRY_COST;
-    // A session over its limit ends at the next chunk; until then each frame may have an answer.
+    // A session over its limit ends at the next chunk; until then each frame may cause a reply.
     let control = (2 * REPLIES + 4 * STREAMS) * HEADER_LEN;
     let queue = SEND_QUEUE + OVERSHOOT + control + 2 * chunk;
     let waiting = (STREAMS + MAX_HELD + 2 * MAX_HANDSHAKES_DUE) * 2 * size_of::<Key>();

@@ -1,4 +1,4 @@
-//! Memory accounting: how much a core holds for its peer.
+//! Memory accounting: how many bytes a core holds for its peer.
 
 use crate::{
     core::{Core, Event, MAX_BLOCK},
@@ -10,7 +10,7 @@ impl Core {
     /// What a stream costs without its unread bytes.
     pub(crate) const ENTRY_COST: usize = size_of::<StreamEntry>();
 
-    /// The bytes that everything takes which grows by what a peer sends.
+    /// The bytes of everything that a peer can make grow.
     pub(crate) fn accounted_memory(&self) -> usize {
         let entries: usize = self
             .store

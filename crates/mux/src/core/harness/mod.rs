@@ -1,4 +1,4 @@
-//! What unit tests and fuzz targets share: whole sessions without sockets, in virtual time.
+//! Helpers of unit tests and fuzz targets: whole sessions without sockets, in virtual time.
 #![cfg_attr(
     not(test),
     allow(dead_code, reason = "fuzz targets use less of it than unit tests")

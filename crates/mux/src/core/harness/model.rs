@@ -1,5 +1,5 @@
-//! A pair of cores beside what they promise: every stream is two byte pipes, waiting tasks are woken,
-//! and nothing is left in the end.
+//! A pair of cores beside a model of their guarantees: every stream is two byte pipes, waiting tasks are
+//! woken, and nothing is left in the end.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,7 +17,7 @@ use crate::{
     streams::Key,
 };
 
-/// What one end has done with a stream.
+/// The state of a stream at one end.
 #[derive(Debug, Default)]
 struct Seen {
     /// The end has had a handle of it.
@@ -25,7 +25,7 @@ struct Seen {
     written: usize,
     read: usize,
     finished: bool,
-    /// A read came to the end, or to a failure.
+    /// A read has returned the end or a failure.
     ended: bool,
     was_reset: bool,
     dropped: bool,
@@ -83,13 +83,13 @@ impl User {
     }
 }
 
-/// Two cores, and their users with what they know.
+/// Two cores, and the model of their users.
 pub(crate) struct Model {
     pair: Pair,
     users: [User; 2],
 }
 
-/// The byte that stands at a position of a stream in one direction.
+/// The byte at a position of a stream in one direction.
 fn byte_at(id: u32, client: bool, position: usize) -> u8 {
     (position as u32)
         .wrapping_mul(31)
@@ -102,7 +102,7 @@ impl Model {
     ///
     /// # Panics
     ///
-    /// A promise is broken.
+    /// Panics if a guarantee does not hold.
     pub(crate) fn play(script: &Script) {
         let mut model = Self::new(script.client, script.server);
         for step in &script.steps {
@@ -142,7 +142,7 @@ impl Model {
         match step {
             ScriptedStep::Open { client } => self.open(client),
             ScriptedStep::Accept { client } => drop(self.accept(client)),
-            ScriptedStep::Announce { client, stream } => self.with(client, stream, |model, key| {
+            ScriptedStep::SendSyn { client, stream } => self.with(client, stream, |model, key| {
                 model.side(client).core.send_syn(key);
             }),
             ScriptedStep::Write {
@@ -214,11 +214,11 @@ impl Model {
     fn open(&mut self, client: bool) {
         let was_waiting = self.user(client).waiting.opening;
         let opened = self.side(client).core.open();
-        // That the peer has filled the session meanwhile can wait until there is a place again.
+        // The peer may have filled the session meanwhile, which is no lost wake-up.
         let is_full = matches!(opened, Poll::Ready(Err(OpenError::TooManyStreams { .. })));
         assert!(
             !was_waiting || opened.is_pending() || is_full,
-            "who waits to open was not woken: {opened:?}"
+            "a task that waits to open was not woken: {opened:?}"
         );
         match opened {
             Poll::Ready(Ok(key)) => self.user(client).hold(key),
@@ -233,7 +233,7 @@ impl Model {
         let accepted = self.side(client).core.accept(|| now);
         assert!(
             !was_waiting || accepted.is_pending(),
-            "who waits to accept was not woken: {accepted:?}"
+            "a task that waits to accept was not woken: {accepted:?}"
         );
         match accepted {
             Poll::Ready(Ok(Some(key))) => {
@@ -251,13 +251,13 @@ impl Model {
         let bytes: Vec<u8> = (start..start + length)
             .map(|position| byte_at(key.id, client, position))
             .collect();
-        // A stream that waits will be granted a write, and may come before that with a sparse one.
+        // A waiting stream will be granted a write, and may make a sparse write before that.
         let was_waiting = self.user(client).waiting.writers.contains(&key.id)
             && !self.side(client).core.is_enqueued(key);
         let written = self.side(client).write(key, &bytes);
         assert!(
             !was_waiting || written.is_pending(),
-            "who waits to write stream {} was not woken: {written:?}",
+            "a task that waits to write stream {} was not woken: {written:?}",
             key.id
         );
         let finished = self.user(client).seen(key).finished;
@@ -278,7 +278,7 @@ impl Model {
         let (bytes, read) = self.side(client).read_at_most(key, limit);
         assert!(
             !was_waiting || (bytes.is_empty() && matches!(read, Read::Pending)),
-            "who waits to read stream {} was not woken: {} bytes, {read:?}",
+            "a task that waits to read stream {} was not woken: {} bytes, {read:?}",
             key.id,
             bytes.len()
         );
@@ -303,7 +303,7 @@ impl Model {
             }
             Read::Pending => {
                 assert!(!seen.ended, "the end was not the end");
-                // As a task does that is about to wait.
+                // As in a task that is about to wait.
                 self.side(client).core.request_syn(key);
                 self.user(client).waiting.readers.insert(key.id);
             }
@@ -316,7 +316,7 @@ impl Model {
         let near = self.user(client).seen(key).was_reset;
         let may_refuse = self.user(!client).may_refuse();
         let other = self.user(!client).seen(key);
-        // A dropped stream whose peer goes on sending is reset.
+        // A dropped stream whose peer continues to send is reset.
         let is_excused = near || other.was_reset || other.dropped || (!other.held && may_refuse);
         assert!(is_excused, "stream {}: {error}, with {other:?}", key.id);
         if matches!(error, StreamError::Refused) {

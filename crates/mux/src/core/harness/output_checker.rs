@@ -7,26 +7,26 @@ use crate::{
     frame::{Decoder, Flags, Header, Item, Kind, MAX_PAYLOAD},
 };
 
-/// The last thing that a core has said about a stream.
+/// The last state change of a stream that a core has sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Said {
-    Greeting,
+enum Sent {
+    Opened,
     Fin,
     Rst,
 }
 
-/// Checks that a core's output is well-formed whatever its input was.
+/// Checks that a core's output is well-formed for every input.
 pub(crate) struct OutputChecker {
     role: Role,
     decoder: Decoder,
     /// Streams of the core, whose ids are never used again.
-    own: HashMap<u32, Said>,
+    own: HashMap<u32, Sent>,
     /// Streams of the peer, while that never uses an id again.
-    foreign: Option<HashMap<u32, Said>>,
+    foreign: Option<HashMap<u32, Sent>>,
 }
 
 impl OutputChecker {
-    /// Reads for a peer that may say anything, the same ids again and again too.
+    /// Reads for a peer that may send anything, for instance the same id repeatedly.
     pub(crate) fn new(role: Role) -> Self {
         Self {
             role,
@@ -36,8 +36,8 @@ impl OutputChecker {
         }
     }
 
-    /// Reads for a peer that is a core too.
-    pub(crate) fn of_honest(role: Role) -> Self {
+    /// Reads for a peer that is a core as well.
+    pub(crate) fn of_core(role: Role) -> Self {
         Self {
             foreign: Some(HashMap::new()),
             ..Self::new(role)
@@ -48,7 +48,7 @@ impl OutputChecker {
     ///
     /// # Panics
     ///
-    /// They are no frames, or not ones that a core may send.
+    /// Panics if they are not frames that a core may send.
     pub(crate) fn check(&mut self, bytes: &[u8]) {
         let mut input = bytes;
         while let Some(item) = self.decoder.next(&mut input).unwrap() {
@@ -69,13 +69,13 @@ impl OutputChecker {
             assert!(header.length > 0, "an empty data frame: {header:?}");
             assert!(!header.flags.contains(Flags::FIN), "{header:?}");
         }
-        let (greeting, never) = if self.role.owns(header.stream_id) {
+        let (opening, never) = if self.role.owns(header.stream_id) {
             (Flags::SYN, Flags::ACK)
         } else {
             (Flags::ACK, Flags::SYN)
         };
         assert!(!header.flags.contains(never), "{header:?}");
-        let streams = if greeting == Flags::SYN {
+        let streams = if opening == Flags::SYN {
             &mut self.own
         } else if let Some(foreign) = &mut self.foreign {
             foreign
@@ -84,28 +84,28 @@ impl OutputChecker {
         };
         let before = streams.get(&header.stream_id).copied();
         // A stream that was not accepted is reset without ACK.
-        let is_refusal = greeting == Flags::ACK && header.flags == Flags::RST;
-        let is_greeting = header.flags.contains(greeting);
+        let is_refusal = opening == Flags::ACK && header.flags == Flags::RST;
+        let is_opening = header.flags.contains(opening);
         assert!(
-            is_greeting == before.is_none() || (is_refusal && before.is_none()),
+            is_opening == before.is_none() || (is_refusal && before.is_none()),
             "{header:?} after {before:?}"
         );
-        streams.insert(header.stream_id, said(header, before));
+        streams.insert(header.stream_id, sent(header, before));
     }
 }
 
-/// What a stream has come to with this frame, which must be one that may follow.
-fn said(header: Header, before: Option<Said>) -> Said {
-    assert_ne!(before, Some(Said::Rst), "{header:?} after a reset");
-    if before == Some(Said::Fin) {
-        let is_fine = header.kind != Kind::Data && !header.flags.contains(Flags::FIN);
-        assert!(is_fine, "{header:?} after FIN");
+/// Returns the state of a stream after this frame, and checks that the frame may follow.
+fn sent(header: Header, before: Option<Sent>) -> Sent {
+    assert_ne!(before, Some(Sent::Rst), "{header:?} after a reset");
+    if before == Some(Sent::Fin) {
+        let is_valid = header.kind != Kind::Data && !header.flags.contains(Flags::FIN);
+        assert!(is_valid, "{header:?} after FIN");
     }
     if header.flags.contains(Flags::RST) {
-        Said::Rst
-    } else if header.flags.contains(Flags::FIN) || before == Some(Said::Fin) {
-        Said::Fin
+        Sent::Rst
+    } else if header.flags.contains(Flags::FIN) || before == Some(Sent::Fin) {
+        Sent::Fin
     } else {
-        Said::Greeting
+        Sent::Opened
     }
 }

@@ -1,4 +1,4 @@
-//! Two cores joined by a wire that has a capacity and cuts where it likes, in virtual time.
+//! Two cores joined by a wire that has a capacity and delivers chunks of any size, in virtual time.
 
 use std::{
     collections::VecDeque,
@@ -16,18 +16,18 @@ use crate::{
 };
 
 /// How often the wire may move before time has to pass, and how many bytes it may move more often
-/// for, if it is narrow. Beyond that two cores talk for ever.
+/// for, if it is narrow. Beyond that two cores exchange frames without end.
 const MAX_STEPS: usize = 200_000;
 const MAX_MOVED: usize = 64 << 20;
 
 /// How often deadlines may come while no time passes.
 const MAX_DEADLINES: usize = 10;
 
-/// Notices a core that asks for a time at which it does nothing.
+/// Detects a core that returns a deadline at which it does nothing.
 #[derive(Default)]
-pub(crate) struct Patience(usize);
+pub(crate) struct LivelockGuard(usize);
 
-impl Patience {
+impl LivelockGuard {
     /// A deadline has come, after some time or at once.
     pub(crate) fn deadline(&mut self, now: Instant, at: Instant) {
         self.0 = if at > now { 0 } else { self.0 + 1 };
@@ -40,9 +40,9 @@ pub(crate) struct Side {
     pub(crate) core: Core,
     incoming: VecDeque<u8>,
     pub(crate) events: Vec<Event>,
-    /// Reads everything that the other end gets.
+    /// Checks everything that this end sends.
     output_checker: OutputChecker,
-    /// Nothing more will arrive, and the core knows.
+    /// Whether the core was notified that nothing more will arrive.
     is_cut_off: bool,
 }
 
@@ -52,7 +52,7 @@ impl Side {
             core: Core::new(0, role, config, now),
             incoming: VecDeque::new(),
             events: Vec::new(),
-            output_checker: OutputChecker::of_honest(role),
+            output_checker: OutputChecker::of_core(role),
             is_cut_off: false,
         }
     }
@@ -62,7 +62,7 @@ impl Side {
         self.core.has_ended() || (self.core.is_finishing() && self.core.out.is_empty())
     }
 
-    /// Learns that the connection has no more bytes.
+    /// Notifies the core of the end of the connection's input.
     pub(crate) fn cut_off(&mut self) {
         if !self.is_cut_off {
             self.is_cut_off = true;
@@ -95,7 +95,7 @@ impl Side {
         }
     }
 
-    /// Whether an event happened since the last question.
+    /// Whether an event happened since the last call.
     pub(crate) fn happened(&mut self, event: Event) -> bool {
         self.collect();
         let before = self.events.len();
@@ -245,7 +245,7 @@ impl Pair {
     pub(crate) fn advance(&mut self, duration: Duration) {
         let end = self.now + duration;
         self.drive();
-        let mut patience = Patience::default();
+        let mut guard = LivelockGuard::default();
         loop {
             let deadlines = [self.client.core.deadline(), self.server.core.deadline()];
             let next = deadlines
@@ -254,7 +254,7 @@ impl Pair {
                 .min()
                 .filter(|at| *at <= end);
             let Some(next) = next else { break };
-            patience.deadline(self.now, next);
+            guard.deadline(self.now, next);
             self.now = self.now.max(next);
             for side in [&mut self.client, &mut self.server] {
                 side.core.handle_timeout(self.now);
@@ -290,8 +290,8 @@ fn send(from: &mut Side, to: &mut Side, capacity: usize, now: Instant) -> bool {
     while from.core.wants_to_send() && to.incoming.len() < capacity {
         from.core.stage();
         let (front, back) = from.core.out.parts();
-        let room = capacity - to.incoming.len();
-        let bytes: Vec<u8> = front.iter().chain(back).copied().take(room).collect();
+        let space = capacity - to.incoming.len();
+        let bytes: Vec<u8> = front.iter().chain(back).copied().take(space).collect();
         from.output_checker.check(&bytes);
         to.incoming.extend(&bytes);
         from.core.out.consume(bytes.len());
@@ -308,7 +308,7 @@ fn send(from: &mut Side, to: &mut Side, capacity: usize, now: Instant) -> bool {
     from.end_poll() || moved
 }
 
-/// Tells `to` that `from` has ended the connection. Returns whether that was new to it.
+/// Notifies `to` that `from` has ended the connection. Returns whether `to` was not notified before.
 fn cut_off(from: &Side, to: &mut Side) -> bool {
     let is_new = from.is_shut() && to.incoming.is_empty() && !to.is_cut_off;
     if is_new {

@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use crate::config::Config;
 
-/// A whole script: how both ends are configured, and what happens.
+/// A script: the configuration of both ends, and its steps.
 #[derive(Clone, Debug)]
 #[cfg_attr(fuzzing, derive(arbitrary::Arbitrary))]
 pub struct Script {
-    /// How the client is limited.
+    /// The limits of the client.
     pub client: Limits,
-    /// How the server is limited.
+    /// The limits of the server.
     pub server: Limits,
-    /// What happens, in this order.
+    /// The steps, in this order.
     pub steps: Vec<ScriptedStep>,
 }
 
-/// The limits of one end, small enough to be met.
+/// The limits of one end, small enough to be reached.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(fuzzing, derive(arbitrary::Arbitrary))]
 pub struct Limits {
@@ -60,7 +60,7 @@ impl Limits {
     }
 }
 
-/// One step of a script. Numbers choose among what there is.
+/// One step of a script. Numbers choose among the existing streams.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(fuzzing, derive(arbitrary::Arbitrary))]
 pub enum ScriptedStep {
@@ -74,8 +74,8 @@ pub enum ScriptedStep {
         /// See [`ScriptedStep::Open`].
         client: bool,
     },
-    /// One end sends the SYN that a stream may still owe.
-    Announce {
+    /// One end sends the pending SYN of a stream, if there is one.
+    SendSyn {
         /// See [`ScriptedStep::Open`].
         client: bool,
         /// Which of the streams that this end holds, here and below.
@@ -85,16 +85,16 @@ pub enum ScriptedStep {
     Write {
         /// See [`ScriptedStep::Open`].
         client: bool,
-        /// See [`ScriptedStep::Announce`].
+        /// See [`ScriptedStep::SendSyn`].
         stream: u8,
         /// How many bytes, at least one.
         length: u16,
     },
-    /// One end reads what there is.
+    /// One end reads what has arrived.
     Read {
         /// See [`ScriptedStep::Open`].
         client: bool,
-        /// See [`ScriptedStep::Announce`].
+        /// See [`ScriptedStep::SendSyn`].
         stream: u8,
         /// How many bytes at most, at least one.
         limit: u16,
@@ -103,21 +103,21 @@ pub enum ScriptedStep {
     Finish {
         /// See [`ScriptedStep::Open`].
         client: bool,
-        /// See [`ScriptedStep::Announce`].
+        /// See [`ScriptedStep::SendSyn`].
         stream: u8,
     },
     /// One end resets a stream.
     Reset {
         /// See [`ScriptedStep::Open`].
         client: bool,
-        /// See [`ScriptedStep::Announce`].
+        /// See [`ScriptedStep::SendSyn`].
         stream: u8,
     },
     /// One end drops a stream.
     Drop {
         /// See [`ScriptedStep::Open`].
         client: bool,
-        /// See [`ScriptedStep::Announce`].
+        /// See [`ScriptedStep::SendSyn`].
         stream: u8,
     },
     /// One end sends GoAway(0).
@@ -130,7 +130,7 @@ pub enum ScriptedStep {
         /// See [`ScriptedStep::Open`].
         client: bool,
     },
-    /// The wire moves.
+    /// The wire moves bytes.
     Move {
         /// How many bytes it holds in each direction, at least one.
         capacity: u16,

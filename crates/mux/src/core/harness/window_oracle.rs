@@ -1,4 +1,4 @@
-//! Uses up a window, however many rounds that takes.
+//! Uses up a window, in any number of rounds.
 
 use std::task::Poll;
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Core {
-    /// Sends without the queue, poll by poll, until the stream has no window left. Returns how much.
+    /// Sends without the queue, poll by poll, until the stream has no window left. Returns the number of bytes.
     pub(crate) fn use_up_window(&mut self, key: Key) -> usize {
         let mut sent = 0;
         while self.window(key) > 0 {

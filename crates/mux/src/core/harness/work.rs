@@ -1,5 +1,4 @@
-//! Counts how much a core has to do: every look at a stream, and every stream that is passed on the
-//! way over all of them.
+//! Counts the work of a core: every visit of a stream, also in an iteration over all streams.
 
 use std::cell::Cell;
 
@@ -7,17 +6,17 @@ thread_local! {
     static LOOKS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// One look at a stream.
+/// One visit of a stream.
 pub(crate) fn count() {
     LOOKS.set(LOOKS.get() + 1);
 }
 
-/// How many looks there were in this thread.
+/// The number of visits in this thread.
 pub(crate) fn looks() -> u64 {
     LOOKS.get()
 }
 
-/// Does what no release does, such as checking invariants, without counting it.
+/// Runs checks that no release build contains, such as those of invariants, without counting them.
 pub(crate) fn uncounted(action: impl FnOnce()) {
     let before = looks();
     action();

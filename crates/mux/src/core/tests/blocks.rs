@@ -21,14 +21,14 @@ fn frames(count: usize) -> Vec<u8> {
     [&header[..], &[7; MAX_PAYLOAD]].concat().repeat(count)
 }
 
-/// How much the peer was allowed to send since it last looked.
+/// How many bytes of credit the peer has received since the last call.
 fn credit(peer: &mut Scripted) -> usize {
     let headers = peer.headers().into_iter();
     let updates = headers.filter(|header| header.kind == Kind::WindowUpdate);
     updates.map(|header| header.length as usize).sum()
 }
 
-/// An end to which a whole window has come on stream 1, so that its blocks have grown, and that has
+/// An end that has received a whole window on stream 1, so that its blocks have grown, and that has
 /// read all of it.
 fn busy() -> (Scripted, Key) {
     let mut peer = Scripted::new(Config::default().keep_alive(None));
@@ -50,7 +50,7 @@ fn busy_with(count: usize) -> (Scripted, Key, usize) {
     let bytes = frames(count);
     peer.send_bytes(&bytes);
     let zeroized = zeroized_by(|| assert_eq!(peer.side().read(key).len(), count * MAX_PAYLOAD));
-    assert_eq!(zeroized, 0, "the transfer goes on");
+    assert_eq!(zeroized, 0, "the transfer continues");
     (peer, key, bytes.len())
 }
 
@@ -94,7 +94,7 @@ fn a_block_that_is_read_when_the_others_are_zeroized_follows_them() {
 }
 
 #[test]
-fn nothing_is_left_in_blocks_when_the_session_ends() {
+fn blocks_are_zeroized_when_the_session_ends() {
     let ways: [fn(&mut Core); 3] = [
         |core| core.end(Ok(())),
         |core| core.fail(core.now, crate::SessionError::DriverDropped),
@@ -121,10 +121,10 @@ fn bytes_read_after_the_end_are_zeroized_at_once() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Blocks that were not zeroized show nothing of what they held, wherever frames, reads of the
+    /// Blocks that were not zeroized expose none of their former bytes, wherever frames, reads of the
     /// connection and reads of the application end.
     #[test]
-    fn what_is_read_is_what_was_sent(
+    fn read_bytes_are_the_sent_ones(
         steps in prop::collection::vec((1usize..150_000, 500usize..20_000, 1usize..100_000, 0u64..4), 1..40),
     ) {
         let (mut peer, key) = busy();

@@ -75,7 +75,7 @@ fn a_fin_on_data_counts_behind_the_payload_however_it_is_cut() {
 }
 
 #[test]
-fn m20_reading_goes_on_after_finishing() {
+fn m20_reading_continues_after_finishing() {
     let mut pair = Pair::new();
     let (near, far) = pair.stream();
     pair.client.core.finish(near).unwrap();
@@ -110,7 +110,7 @@ fn m20_both_ends_may_finish_at_once() {
 }
 
 #[test]
-fn m17_what_was_written_before_the_drop_is_delivered() {
+fn m17_bytes_written_before_the_drop_are_delivered() {
     let mut pair = Pair::new();
     let (near, far) = pair.stream();
     pair.client.write_all(near, &[9; 60_000]);
@@ -136,17 +136,17 @@ fn m18_late_frames_for_a_removed_stream_are_dropped() {
     assert_eq!(
         peer.headers(),
         [],
-        "an answer could cut off data that is still under way"
+        "a reply could cut off data that is still under way"
     );
     assert!(peer.core().outcome().is_none());
-    // The payload was read past: the next frame is understood.
+    // The payload was skipped: the next frame is decoded.
     let key = peer.opened(3);
     peer.send_data(3, Flags::NONE, b"fine");
     assert_eq!(peer.side().read(key), b"fine");
 }
 
 #[test]
-fn m21_a_dropped_stream_counts_until_the_peer_has_finished_it() {
+fn m21_a_dropped_stream_is_counted_until_the_peer_has_finished_it() {
     let mut peer = Scripted::new(Config::default());
     let key = peer.opened(1);
     let now = peer.now();
@@ -231,8 +231,8 @@ fn m21_a_half_closed_stream_in_use_is_never_reset() {
     for _ in 0..10 {
         peer.wait(Duration::from_secs(1));
     }
-    peer.send_data(1, Flags::NONE, b"slow answer");
-    assert_eq!(peer.side().read(key), b"slow answer");
+    peer.send_data(1, Flags::NONE, b"slow result");
+    assert_eq!(peer.side().read(key), b"slow result");
 }
 
 #[test]
@@ -242,13 +242,13 @@ fn a_peer_that_fills_the_window_of_a_dropped_stream_is_reset_after_a_while() {
     let now = peer.now();
     peer.core().handle_dropped(key, || now);
     peer.received();
-    // A little is dropped silently: a reset could destroy what we sent last.
+    // A few bytes are dropped silently: a reset could destroy the last bytes that this end sent.
     peer.send_data(1, Flags::NONE, &[0; 65_536]);
     assert_eq!(peer.headers(), []);
     for _ in 0..3 {
         peer.send_data(1, Flags::NONE, &[0; 65_536]);
     }
-    // The peer has time to read what was sent last.
+    // The peer has time to read the last bytes.
     peer.wait(Duration::from_millis(499));
     assert_eq!(peer.headers(), []);
     peer.wait(Duration::from_millis(1));
@@ -269,7 +269,7 @@ fn data_before_a_reset_can_be_read() {
 }
 
 #[test]
-fn an_end_that_was_reached_stays_an_end() {
+fn a_reset_after_fin_leaves_the_end_readable() {
     let mut peer = Scripted::new(Config::default());
     let key = peer.opened(1);
     peer.send_data(1, Flags::NONE, b"all");
@@ -331,9 +331,9 @@ fn m15_go_away_ends_accepting_but_not_the_streams() {
     pair.drive();
     assert!(pair.client.happened(Event::PeerDraining));
     assert!(matches!(pair.client.open_error(), OpenError::RemoteGoAway));
-    pair.client.write_all(near, b"goes on");
+    pair.client.write_all(near, b"as usual");
     pair.drive();
-    assert_eq!(pair.server.read(far), b"goes on");
+    assert_eq!(pair.server.read(far), b"as usual");
     // The one that sent it may still open.
     let back = pair.server.open();
     pair.server.write_all(back, b"x");
@@ -359,7 +359,7 @@ fn m15_streams_that_cross_a_go_away_are_refused() {
 }
 
 #[test]
-fn m15_a_close_that_the_peer_ignores_ends_all_the_same() {
+fn m15_a_close_that_the_peer_ignores_ends_nevertheless() {
     let mut peer = Scripted::new(Config::new().drain_timeout(Duration::from_secs(2)));
     let key = peer.opened(1);
     let now = peer.now();
@@ -384,7 +384,7 @@ fn m15_a_close_that_the_peer_ignores_ends_all_the_same() {
 }
 
 #[test]
-fn m16_close_sends_what_was_written_then_ends() {
+fn m16_close_sends_written_bytes_then_ends() {
     let mut pair = Pair::new();
     let (near, far) = pair.stream();
     pair.client.write_all(near, &[3; 50_000]);
@@ -415,7 +415,7 @@ fn closing_refuses_unaccepted_streams() {
 }
 
 #[test]
-fn m04_the_end_wakes_all_tasks_and_keeps_what_arrived() {
+fn m04_the_end_wakes_all_tasks_and_keeps_received_bytes() {
     let mut peer = Scripted::new(Config::default());
     let reader = peer.opened(1);
     let writer = peer.opened(3);
@@ -484,7 +484,7 @@ fn m31_a_reset_connection_after_go_away_is_a_clean_end() {
     assert!(matches!(peer.outcome(), Err(SessionError::Io(_))));
 }
 
-/// HashiCorp's `Session.Close` sends no GoAway. Where our ping crosses it, the system tells of a
+/// HashiCorp's `Session.Close` sends no GoAway. Where our ping crosses it, the system reports a
 /// broken pipe or a reset instead of the end.
 #[test]
 fn m31_a_close_that_crosses_a_ping_is_a_clean_end() {
@@ -497,7 +497,7 @@ fn m31_a_close_that_crosses_a_ping_is_a_clean_end() {
     let mut peer = Scripted::new(Config::default());
     peer.core().connection_failed(ErrorKind::TimedOut.into());
     assert!(matches!(peer.outcome(), Err(SessionError::Io(_))));
-    // In the middle of a frame something was cut off.
+    // An end within a frame is not clean.
     let mut peer = Scripted::new(Config::default());
     peer.send_bytes(&Header::ping(Flags::SYN, 1).encode()[..5]);
     peer.core()
@@ -528,7 +528,7 @@ fn m16_streams_that_wait_when_the_peer_closes_are_still_accepted() {
     assert_eq!(bytes, b"cut off");
     assert!(matches!(end, Read::Failed(StreamError::Session(_))));
     assert!(matches!(
-        peer.side().write(key, b"answer"),
+        peer.side().write(key, b"result"),
         Poll::Ready(Err(StreamError::Session(_)))
     ));
     peer.core().handle_dropped(key, || now);

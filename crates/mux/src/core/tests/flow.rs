@@ -13,7 +13,7 @@ use crate::{
 const WINDOW: usize = INITIAL_WINDOW as usize;
 
 #[test]
-fn m02_a_writer_goes_on_when_only_the_peer_reads() {
+fn m02_a_writer_continues_when_only_the_peer_reads() {
     let mut pair = Pair::new();
     let (near, far) = pair.stream();
     let mut written = 0;
@@ -36,7 +36,7 @@ fn m02_a_writer_goes_on_when_only_the_peer_reads() {
 }
 
 #[test]
-fn m02_frames_that_do_not_leave_cost_no_window() {
+fn m02_unsent_frames_cost_no_window() {
     let mut peer = Scripted::new(Config::default());
     let key = peer.acknowledged(1);
     for _ in 0..3 {
@@ -178,7 +178,7 @@ fn m26_data_is_cut_into_frames_of_16_kib() {
 }
 
 #[test]
-fn m26_a_small_call_waits_for_one_frame_of_each_large_one() {
+fn m26_a_small_call_waits_for_one_frame_of_each_bulk_stream() {
     let mut pair = Pair::new();
     let large = pair.client.open();
     let small = pair.client.open();
@@ -211,7 +211,7 @@ fn m26_a_small_call_waits_for_one_frame_of_each_large_one() {
 }
 
 #[test]
-fn granted_writers_whose_tasks_never_come_delay_no_other() {
+fn granted_writers_that_never_write_delay_no_other() {
     let mut pair = Pair::new();
     let keys: Vec<_> = (0..20).map(|_| pair.client.open()).collect();
     while let Poll::Ready(written) = pair.client.write(keys[0], &[0; MAX_PAYLOAD]) {
@@ -220,7 +220,7 @@ fn granted_writers_whose_tasks_never_come_delay_no_other() {
     for key in &keys[1..] {
         assert!(pair.client.write(*key, b"x").is_pending());
     }
-    // No task comes, and nothing more leaves; still all streams are granted a write.
+    // No task writes, and nothing more is sent; still all streams are granted a write.
     pair.client.core.out.clear();
     while pair.client.poll() {}
     for key in keys {
@@ -240,7 +240,7 @@ fn writers_whose_grants_have_expired_do_not_overfill_the_queue() {
     }
     pair.client.core.out.clear();
     while pair.client.poll() {}
-    // All write now, and nothing leaves.
+    // All write now, and nothing is sent.
     let mut waiting = keys;
     waiting.retain(|key| pair.client.write(*key, &[0; MAX_PAYLOAD]).is_pending());
     let queued = pair.client.core.out.len();
@@ -297,7 +297,7 @@ fn m08_m12_an_overflow_ends_the_session_and_leaves_no_gap() {
         })
     ));
     assert_eq!(peer.headers(), [Header::go_away(1)]);
-    // Later bytes are not looked at, and the reader sees all that came before, then the error.
+    // Later bytes are ignored, and the reader receives all bytes before them, then the error.
     peer.send_data(1, Flags::NONE, &[3; 10]);
     let (bytes, end) = peer.side().read_at_most(key, usize::MAX);
     assert_eq!(bytes, vec![1; WINDOW]);
@@ -360,10 +360,10 @@ fn m05_both_directions_move_through_a_wire_of_one_byte() {
 }
 
 #[test]
-fn m05_reading_goes_on_while_replies_wait() {
+fn m05_reading_continues_while_replies_are_queued() {
     let mut peer = Scripted::new(Config::default());
     let key = peer.opened(1);
-    // Nothing leaves, and still every byte is taken.
+    // Nothing is sent, and still every byte is accepted.
     for round in 0..1000u32 {
         peer.send(Header::ping(Flags::SYN, round));
         peer.send_data(1, Flags::NONE, b"x");
@@ -378,7 +378,7 @@ fn m05_reading_goes_on_while_replies_wait() {
 }
 
 #[test]
-fn payloads_from_4_kib_on_stay_where_they_arrived() {
+fn payloads_of_4_kib_and_more_are_not_copied() {
     let mut peer = Scripted::new(Config::default());
     for (id, length, slices) in [(1, 4095, 0), (3, 4096, 1)] {
         let key = peer.opened(id);
@@ -387,7 +387,7 @@ fn payloads_from_4_kib_on_stay_where_they_arrived() {
         assert_eq!(entry.recv.slices(), slices, "{length} bytes");
         assert_eq!(peer.side().read(key), vec![7; length]);
     }
-    // Where in a block it is makes no difference.
+    // The position in a block makes no difference.
     let key = peer.opened(5);
     let header = Header::data(5, Flags::NONE, 4080).encode();
     peer.send_bytes(&[&header[..], &[7; 4080]].concat());
@@ -415,7 +415,7 @@ fn too_many_unread_bytes_reset_one_stream_and_not_the_session() {
 }
 
 #[test]
-fn m14_a_frame_as_large_as_the_window_is_taken() {
+fn m14_a_frame_as_large_as_the_window_is_accepted() {
     let mut peer = Scripted::new(Config::default());
     let key = peer.opened(1);
     peer.send_data(1, Flags::NONE, &vec![5; WINDOW]);

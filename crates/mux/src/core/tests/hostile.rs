@@ -1,4 +1,4 @@
-//! Peers that mean harm: bounded memory, bounded work, no panic.
+//! Hostile peers: bounded memory, bounded work, no panic.
 
 use std::error::Error as _;
 
@@ -11,7 +11,7 @@ use crate::{
     streams::Key,
 };
 
-/// What one frame may cost, averaged over a flood: looks at streams, and events.
+/// The visits of streams and events of one frame, averaged over a flood.
 const WORK_PER_FRAME: u64 = 24;
 
 /// How much a core with at most a handful of streams may hold for a peer that reads nothing: as many
@@ -72,7 +72,7 @@ impl Flood {
             );
         });
         let work = work::looks() - self.looks_before + self.events;
-        // The end of a session looks at each of its streams.
+        // The end of a session visits each of its streams.
         let allowed = self.frames * WORK_PER_FRAME + 10_000;
         assert!(work <= allowed, "{work} steps for {} frames", self.frames);
     }
@@ -81,7 +81,7 @@ impl Flood {
         self.peer.core().outcome().is_some()
     }
 
-    /// The flood was stopped, with the reason told to the peer.
+    /// The flood was stopped, and the reason was sent to the peer.
     fn assert_stopped(mut self) {
         let error = self.peer.outcome().unwrap_err();
         assert!(matches!(
@@ -92,7 +92,7 @@ impl Flood {
         assert!(headers.iter().any(|header| is_go_away(header, 1)));
     }
 
-    /// The flood did no harm: the session goes on, and little is left of it.
+    /// The flood had no effect: the session continues, and holds little memory for it.
     fn assert_harmless(mut self, memory: usize) {
         assert!(self.peer.core().outcome().is_none());
         let held = self.peer.core().accounted_memory();
@@ -138,11 +138,11 @@ fn m07_a_flood_of_pings_is_bounded_and_then_ended() {
             return flood.assert_stopped();
         }
     }
-    panic!("the flood was never stopped");
+    panic!("the flood was not stopped");
 }
 
 #[test]
-fn m07_a_peer_that_reads_its_replies_may_ping_for_ever() {
+fn m07_a_peer_that_reads_its_replies_may_ping_without_limit() {
     let mut peer = Scripted::new(Config::default());
     for value in 0..10_000u32 {
         peer.send(Header::ping(Flags::SYN, value));
@@ -150,7 +150,7 @@ fn m07_a_peer_that_reads_its_replies_may_ping_for_ever() {
     }
 }
 
-/// Opens streams until the session ends, and says at which one.
+/// Opens streams until the session ends, and returns their number.
 fn stopping_syn(open: impl Fn(&mut Flood, u32)) -> u32 {
     // The accept queue, and a chunk of memory for each stream that has a byte in it.
     let mut flood = Flood::new(Config::default(), LITTLE + 257 * 400);
@@ -162,7 +162,7 @@ fn stopping_syn(open: impl Fn(&mut Flood, u32)) -> u32 {
             return index;
         }
     }
-    panic!("the flood was never stopped");
+    panic!("the flood was not stopped");
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn m07_a_flood_of_one_id_opened_and_reset_costs_nothing() {
 }
 
 #[test]
-fn m07_an_id_that_came_often_is_one_stream_beside_a_flood_of_another() {
+fn m07_a_repeated_id_is_one_stream_beside_a_flood_of_another() {
     let mut flood = Flood::new(Config::default(), LITTLE);
     for _ in 0..600 {
         flood.send(Header::window_update(1, Flags::SYN, 0));
@@ -242,13 +242,13 @@ fn m07_a_flood_of_streams_that_are_served_is_bounded_and_then_ended() {
         if flood.is_stopped() {
             return flood.assert_stopped();
         }
-        // A program that has nothing to say: its ACK and FIN wait, because the peer reads nothing.
+        // A program that writes nothing: its ACK and FIN are queued, because the peer reads nothing.
         let key = flood.peer.accept();
         let now = flood.peer.now();
         flood.peer.core().handle_dropped(key, || now);
         assert_eq!(flood.peer.side().open_streams(), 0);
     }
-    panic!("the flood was never stopped");
+    panic!("the flood was not stopped");
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn m07_a_flood_of_data_beyond_the_buffer_limit_is_bounded_and_then_ended() {
             return flood.assert_stopped();
         }
     }
-    panic!("the flood was never stopped");
+    panic!("the flood was not stopped");
 }
 
 #[test]
@@ -278,12 +278,12 @@ fn m07_a_flood_of_data_that_is_read_is_bounded_and_then_ended() {
         .max_window_growth(0);
     let mut peer = Scripted::new(config);
     let key = peer.acknowledged(1);
-    // What came before, so that not a gigabyte has to be read here.
+    // The state after many reads, so that not a gigabyte has to be read here.
     for _ in 0..10_500 {
         peer.core().out.push(&Header::ping(Flags::ACK, 0).encode());
     }
     let mut flood = Flood::of(peer, 256 * 1024);
-    // The peer knows when it has credit again and does not read the updates that say so.
+    // The peer tracks its credit without reading the updates.
     for _ in 0..5_000 {
         flood
             .peer
@@ -297,7 +297,7 @@ fn m07_a_flood_of_data_that_is_read_is_bounded_and_then_ended() {
             return flood.assert_stopped();
         }
     }
-    panic!("the flood was never stopped");
+    panic!("the flood was not stopped");
 }
 
 #[test]
@@ -437,7 +437,7 @@ fn frames_that_pin_blocks_are_bounded() {
 }
 
 #[test]
-fn m14_garbage_ends_the_session_with_its_reason() {
+fn m14_invalid_bytes_end_the_session_with_the_reason() {
     let mut peer = Scripted::new(Config::default());
     peer.send_bytes(b"GET / HTTP/1.1\r\n");
     let error = peer.outcome().unwrap_err();

@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[test]
-fn syn_leaves_with_the_first_data_or_alone_for_a_reader() {
+fn syn_is_sent_with_the_first_data_or_alone_for_a_reader() {
     let mut peer = Scripted::new(Config::default());
     let writer = peer.side().open();
     assert_eq!(peer.headers(), []);
@@ -23,7 +23,7 @@ fn syn_leaves_with_the_first_data_or_alone_for_a_reader() {
     assert!(peer.core().request_syn(reader));
     assert_eq!(peer.headers(), [Header::window_update(4, Flags::SYN, 0)]);
     assert!(!peer.core().request_syn(reader));
-    // Data that comes before the announcement leaves takes SYN along, once.
+    // Data that is written before SYN was sent carries SYN, once.
     let both = peer.side().open();
     assert!(peer.core().request_syn(both));
     peer.side().write_all(both, b"abc");
@@ -40,7 +40,7 @@ fn m01_ack_does_not_wait_for_the_handler() {
 }
 
 #[test]
-fn m01_ack_rides_on_the_first_data_and_leaves_once() {
+fn m01_ack_is_sent_with_the_first_data_and_once() {
     let mut peer = Scripted::new(Config::default());
     let key = peer.opened(1);
     peer.side().write_all(key, b"quick");
@@ -55,7 +55,7 @@ fn m01_ack_rides_on_the_first_data_and_leaves_once() {
 }
 
 #[test]
-fn m01_acks_travel_with_anything_else_that_leaves() {
+fn m01_acks_are_sent_with_any_other_frame() {
     let mut peer = Scripted::new(Config::default());
     peer.opened(1);
     let key = peer.opened(3);
@@ -108,7 +108,7 @@ fn m01_opening_waits_for_acknowledgements_beyond_the_limit() {
 }
 
 #[test]
-fn an_unacknowledged_place_is_free_when_the_stream_is_over() {
+fn an_unacknowledged_place_is_free_when_the_stream_has_ended() {
     let mut pair = Pair::with(Config::new().max_unacknowledged(1), Config::default());
     let key = pair.client.open();
     assert!(matches!(pair.client.core.open(), Poll::Pending));
@@ -119,12 +119,12 @@ fn an_unacknowledged_place_is_free_when_the_stream_is_over() {
 }
 
 #[test]
-fn data_without_ack_is_an_answer() {
+fn data_without_ack_acknowledges() {
     let mut peer = Scripted::new(Config::new().max_unacknowledged(1));
     let key = peer.side().open();
-    peer.side().write_all(key, b"question");
-    peer.send_data(2, Flags::NONE, b"answer");
-    assert_eq!(peer.side().read(key), b"answer");
+    peer.side().write_all(key, b"request");
+    peer.send_data(2, Flags::NONE, b"result");
+    assert_eq!(peer.side().read(key), b"result");
     peer.side().open();
 }
 
@@ -146,7 +146,7 @@ fn m11_the_stream_beyond_the_accept_queue_is_refused() {
     assert!(matches!(pair.client.read_end(keys[0]), Read::Pending));
     assert_eq!(pair.server.core.stats().refused, 1);
     pair.accept();
-    // There is room again.
+    // There is space again.
     let again = pair.client.open();
     pair.client.write_all(again, b"x");
     pair.drive();
@@ -161,7 +161,7 @@ fn m11_an_accepted_stream_is_reset_and_not_refused() {
     pair.drive();
     let far = pair.accept();
     assert_eq!(pair.server.read(far), b"pay the bill");
-    // Its acknowledgement still waits for other frames.
+    // Its acknowledgement is still delayed.
     pair.server.core.reset(far);
     pair.drive();
     match pair.client.read_end(near) {
@@ -171,7 +171,7 @@ fn m11_an_accepted_stream_is_reset_and_not_refused() {
 }
 
 #[test]
-fn m11_a_backlog_of_256_holds_by_default() {
+fn m11_the_accept_queue_has_256_places_by_default() {
     let mut peer = Scripted::new(Config::default());
     for index in 0..257 {
         peer.send(Header::window_update(1 + 2 * index, Flags::SYN, 0));
@@ -184,7 +184,7 @@ fn m11_a_backlog_of_256_holds_by_default() {
 }
 
 #[test]
-fn streams_that_were_reset_in_the_backlog_are_never_accepted() {
+fn streams_that_were_reset_in_the_accept_queue_are_never_accepted() {
     let mut peer = Scripted::new(Config::default());
     peer.send_data(1, Flags::SYN, b"never mind");
     peer.send(Header::window_update(3, Flags::SYN, 0));
@@ -195,7 +195,7 @@ fn streams_that_were_reset_in_the_backlog_are_never_accepted() {
 }
 
 #[test]
-fn a_stream_that_the_peer_finished_in_the_backlog_is_accepted_with_its_data() {
+fn a_stream_that_the_peer_finished_in_the_accept_queue_is_accepted_with_its_data() {
     let mut peer = Scripted::new(Config::default());
     peer.send_data(1, Flags::SYN, b"one way");
     peer.send(Header::window_update(1, Flags::FIN, 0));
@@ -203,12 +203,12 @@ fn a_stream_that_the_peer_finished_in_the_backlog_is_accepted_with_its_data() {
     let (bytes, end) = peer.side().read_at_most(key, usize::MAX);
     assert_eq!(bytes, b"one way");
     assert!(matches!(end, Read::End));
-    peer.side().write_all(key, b"answer");
+    peer.side().write_all(key, b"result");
     assert_eq!(peer.headers(), [Header::data(1, Flags::ACK, 6)]);
 }
 
 #[test]
-fn a_stream_limit_refuses_the_peer_and_tells_the_user() {
+fn a_stream_limit_refuses_the_peer_and_is_an_error_for_the_user() {
     let mut pair = Pair::with(Config::new().max_streams(2), Config::new().max_streams(1));
     let first = pair.client.open();
     let second = pair.client.open();
@@ -226,7 +226,7 @@ fn a_stream_limit_refuses_the_peer_and_tells_the_user() {
 }
 
 #[test]
-fn m29_two_ends_of_one_role_are_told_apart() {
+fn m29_two_ends_of_one_role_are_an_error() {
     let mut peer = Scripted::new(Config::default());
     peer.send(Header::window_update(2, Flags::SYN, 0));
     let error = peer.outcome().unwrap_err();
@@ -259,7 +259,7 @@ fn the_last_id_is_the_last() {
 }
 
 #[test]
-fn m28_a_session_may_begin_at_any_byte_border() {
+fn m28_the_first_frames_may_arrive_in_any_pieces() {
     let mut opening = Header::window_update(1, Flags::SYN, 0).encode().to_vec();
     opening.extend_from_slice(&Header::data(1, Flags::NONE, 5).encode());
     opening.extend_from_slice(b"hello");

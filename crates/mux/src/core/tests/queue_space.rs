@@ -18,7 +18,7 @@ fn many() -> Pair {
     Pair::with(Config::new().max_unacknowledged(100_000), Config::new())
 }
 
-/// Sends `count` bytes of the queue to a connection that then takes no more, and polls the core.
+/// Sends `count` bytes of the queue to a connection that then accepts no more, and polls the core.
 fn trickle(pair: &mut Pair, count: usize) {
     let now = pair.now;
     let core = &mut pair.client.core;
@@ -31,7 +31,7 @@ fn trickle(pair: &mut Pair, count: usize) {
     pair.client.end_poll();
 }
 
-/// Fills the queue of a slow connection by small writes, each few of them of another stream. Says who waits then.
+/// Fills the queue of a slow connection by small writes of many streams. Returns the streams that wait then.
 fn fill(pair: &mut Pair, piece: &[u8]) -> Key {
     pair.client.core.stalled(pair.now);
     loop {
@@ -44,8 +44,8 @@ fn fill(pair: &mut Pair, piece: &[u8]) -> Key {
     }
 }
 
-/// Lets streams that are opened later write little whenever there is room, on a slow connection. Returns how
-/// much they have written when `waiting` is granted a write, or after 200 frames.
+/// Makes later streams write little whenever there is space, on a slow connection. Returns how many bytes they
+/// have written when `waiting` is granted a write, or after 200 frames.
 fn passed(pair: &mut Pair, waiting: Key, piece: &[u8]) -> Option<usize> {
     pair.client.granted();
     let mut passed = 0;
@@ -130,7 +130,7 @@ fn a_bulk_stream_finds_its_reservation_although_sparse_streams_write_first() {
     for _ in 0..200 {
         trickle(&mut pair, HEADER_LEN + piece.len());
         let granted = pair.client.granted();
-        // A request that came meanwhile is answered first.
+        // The response to a request that arrived meanwhile is sent first.
         let newcomer = pair.client.open();
         while pair.client.core.has_space() && pair.client.write(newcomer, &piece).is_ready() {
             passed += piece.len();
@@ -185,7 +185,7 @@ fn a_sparse_write_that_grows_waits_with_the_bulk_streams() {
     let newcomer = pair.client.open();
     assert!(pair.client.write(newcomer, &[7; 100]).is_pending());
     pair.client.granted();
-    // Its head is followed by its body before there is space.
+    // The body follows the head before there is space.
     assert!(pair.client.write(newcomer, &BULK).is_pending());
     let mut order = Vec::new();
     while order.len() < 2 {
@@ -217,7 +217,7 @@ fn sparse_writes_that_find_no_space_keep_their_order() {
     pair.client.granted();
     let mut order = Vec::new();
     while order.len() < waiting.len() {
-        // Newcomers take what space is left, and those who were granted a write find theirs.
+        // New streams use the remaining space, and the granted ones have their reservations.
         trickle(&mut pair, 2 * (HEADER_LEN + piece.len()));
         let granted = pair.client.granted();
         newcomers(&mut pair, &piece);
@@ -229,8 +229,8 @@ fn sparse_writes_that_find_no_space_keep_their_order() {
     assert_eq!(order, waiting);
 }
 
-/// Two who write small and large pieces to a connection that takes all, but not at once, get the same. That it is slow is
-/// seen after each write, or when both have to wait.
+/// Two streams that write small and large pieces to a connection that accepts all, but not at once, get equal shares. The
+/// connection is known to be slow after each write, or when both have to wait.
 fn get_the_same(mut pair: Pair) {
     let keys: Vec<_> = (0..2).map(|_| pair.client.open()).collect();
     let pieces = [vec![7; 4_096], vec![7; MAX_PAYLOAD]];
@@ -280,13 +280,13 @@ fn streams_that_ended_do_not_fill_the_lists() {
     assert_eq!(pair.client.open_streams(), 0);
 }
 
-/// Writes little on new streams while there is room.
+/// Writes little on new streams while there is space.
 fn newcomers(pair: &mut Pair, piece: &[u8]) -> usize {
     let mut passed = 0;
     while pair.client.core.has_space() {
         let key = pair.client.open();
         for _ in 0..4 {
-            // What space is left may be reserved.
+            // The remaining space may be reserved.
             if pair.client.write(key, piece).is_pending() {
                 return passed;
             }
@@ -296,7 +296,7 @@ fn newcomers(pair: &mut Pair, piece: &[u8]) -> usize {
     passed
 }
 
-/// Streams that begin to wait for room with the queue full.
+/// Streams that begin to wait for space with the queue full.
 fn waiters(pair: &mut Pair, count: usize, piece: &[u8]) {
     for _ in 0..count {
         let key = pair.client.open();
@@ -304,7 +304,7 @@ fn waiters(pair: &mut Pair, count: usize, piece: &[u8]) {
     }
 }
 
-/// Lets a write come last whenever it is granted. Returns how many bytes passed it before it was served.
+/// Makes the write of a granted stream the last one each time. Returns how many bytes bypassed it before it succeeded.
 fn served_last(is_large: bool) -> usize {
     let mut pair = many();
     let piece = [7; 4_000];
@@ -318,7 +318,7 @@ fn served_last(is_large: bool) -> usize {
     let mut passed = 0;
     let mut calls = 0;
     for _ in 0..100 {
-        // Most of the queue leaves; the driver may be polled any number of times before that.
+        // Most of the queue is sent; the driver may be polled any number of times before that.
         trickle(&mut pair, 0);
         trickle(&mut pair, 0);
         let most = pair.client.core.out.len() - 1_000;
@@ -356,7 +356,7 @@ fn a_sparse_stream_whose_task_always_runs_last_writes() {
 }
 
 #[test]
-fn tiny_writes_bypass_by_what_they_take_of_the_queue() {
+fn tiny_writes_bypass_by_their_bytes_in_the_queue() {
     let mut pair = many();
     let large = pair.client.open();
     pair.client.core.stalled(pair.now);

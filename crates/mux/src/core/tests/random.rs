@@ -1,4 +1,4 @@
-//! Random operations on a pair, and random bytes for one end, compared with what is promised.
+//! Random operations on a pair, and random bytes for one end, compared with the guarantees.
 
 use proptest::prelude::*;
 
@@ -10,7 +10,7 @@ fn step() -> impl Strategy<Value = ScriptedStep> {
     prop_oneof![
         60 => client.prop_map(|client| ScriptedStep::Open { client }),
         60 => client.prop_map(|client| ScriptedStep::Accept { client }),
-        20 => (client, stream.clone()).prop_map(|(client, stream)| ScriptedStep::Announce { client, stream }),
+        20 => (client, stream.clone()).prop_map(|(client, stream)| ScriptedStep::SendSyn { client, stream }),
         160 => (client, stream.clone(), 1u16..40_000)
             .prop_map(|(client, stream, length)| ScriptedStep::Write { client, stream, length }),
         160 => (client, stream.clone(), 1u16..60_000)
@@ -91,7 +91,7 @@ proptest! {
         steps in prop::collection::vec(any::<[u8; 2]>(), 15),
         frames in prop::collection::vec((0u8..4, 0u16..16, 0u32..6, 0u32..40), 0..200),
     ) {
-        // More steps than the flags can ask for would be the peer's bytes.
+        // More steps than the flags can encode would be the peer's bytes.
         let steps = &steps[..usize::from(flags >> 3 & 15)];
         let mut input = vec![flags];
         input.extend(steps.iter().flatten());

@@ -37,7 +37,7 @@ fn write_some(pair: &mut Pair, key: Key, wanted: usize) -> Option<usize> {
     Some(length)
 }
 
-/// The same. Returns whether it was possible.
+/// As [`write_some`]; returns whether all of it was written.
 fn write(pair: &mut Pair, key: Key, wanted: usize) -> bool {
     write_some(pair, key, wanted).is_some()
 }
@@ -127,7 +127,7 @@ fn a_stream_that_ends_delays_no_other() {
 }
 
 #[test]
-fn a_granted_stream_whose_task_never_comes_delays_no_other() {
+fn a_granted_stream_that_never_writes_delays_no_other() {
     let (mut pair, keys) = spent(3);
     for key in &keys {
         assert!(!write(&mut pair, *key, PIECE));
@@ -137,7 +137,7 @@ fn a_granted_stream_whose_task_never_comes_delays_no_other() {
         granted.extend(grant(&mut pair));
     }
     assert_eq!(granted, keys);
-    // Its grant is good even now.
+    // Its grant is still valid.
     assert!(write(&mut pair, keys[0], PIECE));
 }
 
@@ -178,7 +178,7 @@ fn a_granted_writer_always_gets_its_reservation() {
     assert!(write(&mut pair, *late, PIECE));
 }
 
-/// Two bulk streams write pieces of these lengths while another asks again and again. Returns how much each has sent.
+/// Two bulk streams write pieces of these lengths while a third sends small requests. Returns how many bytes each has sent.
 fn beside_a_sparse_stream(pieces: [usize; 2], total: usize) -> [usize; 2] {
     let (mut pair, keys) = spent(3);
     let (bulk, sparse) = (&keys[..2], keys[2]);
@@ -252,7 +252,7 @@ fn no_stream_gets_a_second_quantum_before_another_has_had_one() {
             .send_window
             .give_back(window);
     }
-    // Both windows come, and one task writes both whenever one of them is granted a write.
+    // Both windows are updated, and one task writes both streams whenever one of them is granted a write.
     loop {
         for (key, sent) in both.iter().zip(&mut sent) {
             *sent += write_all(&mut pair, *key, PIECE);
@@ -312,13 +312,13 @@ fn the_head_of_a_large_response_does_not_end_short_rounds() {
 }
 
 #[test]
-fn a_grant_for_a_small_write_is_no_grant_for_a_large_one() {
+fn a_grant_for_a_small_write_does_not_cover_a_large_one() {
     let (mut pair, keys) = spent(4);
     let (waiting, grown) = (&keys[..3], keys[3]);
     for key in waiting {
         assert!(!write(&mut pair, *key, PIECE));
     }
-    // For a moment the queue is full.
+    // The queue is full temporarily.
     let full = pair.client.core.config.send_queue;
     pair.client.core.out.push(&vec![0; full]);
     assert!(!write(&mut pair, grown, 200));

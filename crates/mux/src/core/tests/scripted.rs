@@ -1,4 +1,4 @@
-//! A peer that says exactly what a test tells it, and remembers every frame it was sent.
+//! A scripted peer, which records every frame that it received.
 
 use std::{
     task::Poll,
@@ -13,7 +13,7 @@ use crate::{
     streams::Key,
 };
 
-/// A server core that talks to a script.
+/// A server core with a scripted peer.
 pub(super) struct Scripted {
     pair: Pair,
     decoder: Decoder,
@@ -74,7 +74,7 @@ impl Scripted {
         self.pair.accept()
     }
 
-    /// Everything that was sent to the peer since it last looked.
+    /// The frames that were sent to the peer since the last call.
     pub(super) fn received(&mut self) -> Vec<(Header, Vec<u8>)> {
         let core = &mut self.pair.server.core;
         let mut bytes = Vec::new();
@@ -135,11 +135,11 @@ impl Scripted {
         self.pair.server.collect();
     }
 
-    /// How the session ended, which it must have.
+    /// The outcome of the session, which must have ended.
     pub(super) fn outcome(&mut self) -> Outcome {
         match self.core().outcome() {
             Some(outcome) => outcome.clone(),
-            None => panic!("the session goes on"),
+            None => panic!("the session has not ended"),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn m24_idle_sessions_ping_each_other_and_live() {
+fn m24_idle_sessions_ping_each_other_and_stay_connected() {
     let mut pair = Pair::new();
     pair.advance(3600 * SECOND);
     assert!(pair.client.core.outcome().is_none());
@@ -21,7 +21,7 @@ fn m24_idle_sessions_ping_each_other_and_live() {
 }
 
 #[test]
-fn m24_a_silent_peer_is_found_out_without_traffic() {
+fn m24_a_silent_peer_is_detected_without_traffic() {
     let mut peer = Scripted::new(Config::default());
     peer.wait(30 * SECOND);
     assert_eq!(peer.headers(), [Header::ping(Flags::SYN, 0)]);
@@ -35,7 +35,7 @@ fn m24_a_silent_peer_is_found_out_without_traffic() {
 }
 
 #[test]
-fn m24_a_busy_peer_that_answers_late_lives() {
+fn m24_a_busy_peer_that_responds_late_stays_connected() {
     let mut peer = Scripted::new(Config::default());
     peer.opened(1);
     peer.wait(30 * SECOND);
@@ -47,7 +47,7 @@ fn m24_a_busy_peer_that_answers_late_lives() {
 }
 
 #[test]
-fn m24_pings_are_answered_with_their_value() {
+fn m24_pings_are_acknowledged_with_their_value() {
     let mut peer = Scripted::new(Config::new().keep_alive(None));
     peer.send(Header::ping(Flags::SYN, 0xdead_beef));
     assert_eq!(peer.headers(), [Header::ping(Flags::ACK, 0xdead_beef)]);
@@ -73,7 +73,7 @@ fn m23_a_stalled_connection_ends_the_session() {
 }
 
 #[test]
-fn m23_a_slow_connection_that_moves_lives() {
+fn m23_a_slow_connection_that_makes_progress_stays_open() {
     let mut pair = Pair::with(
         Config::new().keep_alive(None),
         Config::new().keep_alive(None),
@@ -90,7 +90,7 @@ fn m23_a_slow_connection_that_moves_lives() {
 }
 
 #[test]
-fn the_longest_times_mean_never() {
+fn the_longest_timeouts_never_elapse() {
     let config = Config::new()
         .close_timeout(Duration::MAX)
         .drain_timeout(Duration::MAX)
@@ -113,7 +113,7 @@ fn the_longest_times_mean_never() {
 }
 
 #[test]
-fn a_queue_of_nothing_still_moves() {
+fn a_queue_limit_of_zero_still_makes_progress() {
     let config = || Config::new().send_queue(0);
     let mut pair = Pair::with(config(), config());
     let (near, far) = pair.stream();

@@ -9,7 +9,7 @@ use tonic::{Request, Status, Streaming, transport::Channel};
 
 use super::{
     message, messages,
-    service::{BOTH, DOWN, ECHO, HANG, Plain, UP, WHO},
+    service::{BOTH, DOWN, ECHO, HANG, PEER, Plain, UP},
 };
 
 /// The service's client.
@@ -40,11 +40,11 @@ impl Client {
         self.unary(ECHO, Request::new(message)).await
     }
 
-    pub(crate) async fn who(&mut self) -> Result<Bytes, Status> {
-        self.unary(WHO, Request::new(Bytes::new())).await
+    pub(crate) async fn peer(&mut self) -> Result<Bytes, Status> {
+        self.unary(PEER, Request::new(Bytes::new())).await
     }
 
-    /// Calls what never answers.
+    /// Calls the method that never responds.
     pub(crate) async fn hang(&mut self, deadline: Option<Duration>) -> Result<Bytes, Status> {
         let mut request = Request::new(message(0, 1000));
         if let Some(deadline) = deadline {
@@ -53,7 +53,7 @@ impl Client {
         self.unary(HANG, request).await
     }
 
-    /// Asks for [`messages`].
+    /// Requests [`messages`].
     pub(crate) async fn down(
         &mut self,
         count: usize,
@@ -67,7 +67,7 @@ impl Client {
         Ok(response.into_inner())
     }
 
-    /// Sends [`messages`]; the answer is how many came.
+    /// Sends [`messages`]; the response is their number.
     pub(crate) async fn up(&mut self, count: usize, len: usize) -> Result<usize, Status> {
         self.ready().await?;
         let head = Bytes::copy_from_slice(&(len as u64).to_be_bytes());
@@ -77,7 +77,7 @@ impl Client {
         Ok(response.await?.into_inner().get_u64() as usize)
     }
 
-    /// Sends messages, each of which comes back.
+    /// Sends messages, each of which is echoed.
     pub(crate) async fn both(
         &mut self,
         sent: impl Stream<Item = Bytes> + Send + 'static,

@@ -20,7 +20,7 @@ use super::support::{End, Random, bounded};
 /// The largest message that tonic takes.
 pub(crate) const LARGEST: usize = 4 << 20;
 
-/// Bytes that tell where they belong: other seeds give others.
+/// Bytes that depend on the position: other seeds give other bytes.
 pub(crate) fn message(seed: usize, len: usize) -> Bytes {
     static ALL: LazyLock<Bytes> = LazyLock::new(|| {
         let mut random = Random::new(1);
@@ -35,15 +35,15 @@ pub(crate) fn messages(count: usize, len: usize) -> impl Stream<Item = Bytes> + 
     stream::iter(0..count).map(move |seed| message(seed, len))
 }
 
-/// Takes all messages and says how many there were.
+/// Receives all messages and returns their number.
 ///
 /// # Panics
 ///
-/// One is not the one that [`messages`] gives.
+/// Panics if a message differs from that of [`messages`].
 pub(crate) async fn receive(mut received: Streaming<Bytes>, len: usize) -> Result<usize, Status> {
     let mut count = 0;
     while let Some(one) = received.message().await? {
-        assert!(one == message(count, len), "message {count} is another");
+        assert!(one == message(count, len), "message {count} differs");
         count += 1;
     }
     Ok(count)
@@ -65,7 +65,7 @@ impl Party {
             .add_service(service.clone())
             .serve_with_incoming_shutdown(
                 Listener::new(end.session.clone()),
-                last_call(end.session.clone(), stopped),
+                shutdown_signal(end.session.clone(), stopped),
             );
         Self {
             end,
@@ -83,7 +83,7 @@ impl Party {
         Client::new(channel.unwrap())
     }
 
-    /// Tells the server to finish what it does and to take nothing new.
+    /// Stops the server gracefully: it finishes its calls and accepts no others.
     pub(crate) fn stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
     }
@@ -99,9 +99,8 @@ impl Party {
     }
 }
 
-/// When a server is to finish: it was told to, or the peer leaves. Calls that come after are refused,
-/// instead of waiting for a server that does not come back.
-async fn last_call(session: Session, stopped: oneshot::Receiver<()>) {
+/// Resolves when the server is stopped or the peer closes. Later calls are refused instead of waiting for a stopped server.
+async fn shutdown_signal(session: Session, stopped: oneshot::Receiver<()>) {
     tokio::select! {
         Ok(()) = stopped => {}
         () = session.peer_draining() => {}

@@ -1,4 +1,4 @@
-//! The service, written by hand so that nothing has to be generated.
+//! The service, implemented without generated code.
 
 use std::{
     convert::Infallible,
@@ -25,7 +25,7 @@ use tower::service_fn;
 use super::{messages, receive};
 
 pub(super) const ECHO: &str = "/test.Bytes/Echo";
-pub(super) const WHO: &str = "/test.Bytes/Who";
+pub(super) const PEER: &str = "/test.Bytes/Peer";
 pub(super) const HANG: &str = "/test.Bytes/Hang";
 pub(super) const DOWN: &str = "/test.Bytes/Down";
 pub(super) const UP: &str = "/test.Bytes/Up";
@@ -69,13 +69,13 @@ impl Decoder for Plain {
     }
 }
 
-/// The service; it counts the calls that are going on.
+/// The service; it counts the calls in flight.
 #[derive(Clone, Default)]
 pub(crate) struct Service {
-    going_on: Arc<AtomicUsize>,
+    n_calls: Arc<AtomicUsize>,
 }
 
-/// One call that is going on.
+/// One call in flight.
 struct Ongoing(Arc<AtomicUsize>);
 
 impl Drop for Ongoing {
@@ -99,27 +99,27 @@ impl tower_service::Service<http::Request<Body>> for Service {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let service = self.clone();
-        async move { Ok(service.answer(request).await) }.boxed()
+        async move { Ok(service.respond(request).await) }.boxed()
     }
 }
 
-type Answers = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
+type Responses = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
 
 impl Service {
-    pub(crate) fn going_on(&self) -> usize {
-        self.going_on.load(Ordering::Relaxed)
+    pub(crate) fn n_calls(&self) -> usize {
+        self.n_calls.load(Ordering::Relaxed)
     }
 
     fn begin(&self) -> Ongoing {
-        self.going_on.fetch_add(1, Ordering::Relaxed);
-        Ongoing(Arc::clone(&self.going_on))
+        self.n_calls.fetch_add(1, Ordering::Relaxed);
+        Ongoing(Arc::clone(&self.n_calls))
     }
 
-    async fn answer(self, request: http::Request<Body>) -> http::Response<Body> {
+    async fn respond(self, request: http::Request<Body>) -> http::Response<Body> {
         let mut grpc = tonic::server::Grpc::new(Plain);
         match request.uri().path() {
             ECHO => grpc.unary(service_fn(echo), request).await,
-            WHO => grpc.unary(service_fn(who), request).await,
+            PEER => grpc.unary(service_fn(peer), request).await,
             HANG => {
                 let hang = service_fn(|_: Request<Bytes>| self.clone().hang());
                 grpc.unary(hang, request).await
@@ -145,15 +145,15 @@ impl Service {
         pending().await
     }
 
-    async fn down(self, request: Request<Bytes>) -> Result<Response<Answers>, Status> {
+    async fn down(self, request: Request<Bytes>) -> Result<Response<Responses>, Status> {
         let ongoing = self.begin();
         let mut wanted = request.into_inner();
         let (count, len) = (wanted.get_u64() as usize, wanted.get_u64() as usize);
-        let answers = messages(count, len).map(move |one| {
+        let responses = messages(count, len).map(move |one| {
             let _ongoing = &ongoing;
             Ok(one)
         });
-        Ok(Response::new(answers.boxed()))
+        Ok(Response::new(responses.boxed()))
     }
 
     async fn up(self, request: Request<Streaming<Bytes>>) -> Result<Response<Bytes>, Status> {
@@ -164,12 +164,12 @@ impl Service {
         Ok(Response::new(Bytes::copy_from_slice(&count.to_be_bytes())))
     }
 
-    async fn both(self, request: Request<Streaming<Bytes>>) -> Result<Response<Answers>, Status> {
+    async fn both(self, request: Request<Streaming<Bytes>>) -> Result<Response<Responses>, Status> {
         let ongoing = self.begin();
-        let answers = request.into_inner().inspect_ok(move |_| {
+        let responses = request.into_inner().inspect_ok(move |_| {
             let _ongoing = &ongoing;
         });
-        Ok(Response::new(answers.boxed()))
+        Ok(Response::new(responses.boxed()))
     }
 }
 
@@ -177,10 +177,10 @@ async fn echo(request: Request<Bytes>) -> Result<Response<Bytes>, Status> {
     Ok(Response::new(request.into_inner()))
 }
 
-/// Answers with what the session was told of the caller.
-async fn who(request: Request<Bytes>) -> Result<Response<Bytes>, Status> {
+/// Responds with the peer of the session's configuration.
+async fn peer(request: Request<Bytes>) -> Result<Response<Bytes>, Status> {
     let info = request.extensions().get::<StreamInfo>();
     let peer = info.and_then(|info| info.peer::<&'static str>());
-    let peer = peer.ok_or_else(|| Status::unauthenticated("nobody told who calls"))?;
+    let peer = peer.ok_or_else(|| Status::unauthenticated("the session has no peer"))?;
     Ok(Response::new(Bytes::from_static(peer.as_bytes())))
 }
