@@ -1,4 +1,4 @@
-//! What one request may do with its connection: wait for `100 Continue`, end its input, switch protocols.
+//! Effects of one request on its connection: `100 Continue`, half-close, upgrades.
 
 mod support;
 
@@ -34,7 +34,7 @@ async fn continue_is_sent_when_the_service_reads_the_body() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_does_not_read_the_body_ends_the_wait_for_continue() {
+async fn a_response_without_reading_the_body_replaces_the_interim_response() {
     let refuse = tower_fn(|_| {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::FORBIDDEN;
@@ -52,7 +52,7 @@ async fn a_service_that_does_not_read_the_body_ends_the_wait_for_continue() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_half_closed_client_has_its_response_if_it_may() {
+async fn a_half_closed_client_receives_its_response_if_allowed() {
     for may in [false, true] {
         let limits = Limits::default().half_closed_clients(may);
         let alive = Alive::default();
@@ -74,7 +74,7 @@ async fn a_half_closed_client_has_its_response_if_it_may() {
     }
 }
 
-/// Switches to a protocol that repeats what it reads.
+/// Switches to a protocol that echoes.
 fn switch(_: http::Request<RequestBody>) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -98,7 +98,7 @@ const SWITCHED: &str =
     "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
 
 #[tokio::test(start_paused = true)]
-async fn what_arrived_with_the_request_is_read_first_after_an_upgrade() {
+async fn bytes_behind_the_request_are_read_first_after_an_upgrade() {
     let (mut io, ended) = connection(Limits::default(), tower_fn(switch), oneshot::channel().1);
     io.write_all(UPGRADE).await.expect("taken");
     // Longer than any timeout of HTTP.
@@ -110,7 +110,7 @@ async fn what_arrived_with_the_request_is_read_first_after_an_upgrade() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upgraded_connection_gives_its_place_back() {
+async fn an_upgraded_connection_frees_its_place() {
     let (connect, mut connections) = tokio::sync::mpsc::channel(4);
     let listener =
         futures::stream::poll_fn(move |cx| connections.poll_recv(cx).map(|io| io.map(Ok)));
@@ -133,7 +133,7 @@ async fn an_upgraded_connection_gives_its_place_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_offer_to_upgrade_carries_both_of_its_fields() {
+async fn a_response_that_offers_an_upgrade_has_both_fields() {
     let offer = tower_fn(|_| {
         let response = Response::builder().status(426).header("upgrade", "tcp");
         response
@@ -168,7 +168,7 @@ async fn a_body_that_stops_arriving_is_an_error_of_the_body() {
     assert_eq!(started.elapsed(), Duration::from_secs(30));
 }
 
-/// Without the flush that a multiplexer would response later, nothing of a response is missing.
+/// The response is complete although the stream is dropped without the flush that a multiplexer would complete later.
 #[tokio::test(start_paused = true)]
 async fn a_dropped_stream_carries_the_whole_response() {
     let large = "x".repeat(100_000);

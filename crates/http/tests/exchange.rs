@@ -28,7 +28,7 @@ async fn get(script: Vec<Step>) -> Result<(StatusCode, Bytes), ExchangeError> {
 }
 
 #[tokio::test]
-async fn answers_are_the_same_however_they_are_cut() {
+async fn responses_are_read_alike_in_pieces_of_any_size() {
     let text = "0123456789".repeat(300);
     let (first, second) = text.split_at(1000);
     let responses = [
@@ -65,7 +65,7 @@ async fn a_large_body_with_a_length_is_read_in_blocks() {
     assert!(read == body, "{} bytes", read.len());
 }
 
-/// Otherwise a server that dies in the middle of a response makes a shorter one of it.
+/// Otherwise a server that crashes within a response truncates it unnoticed.
 #[tokio::test]
 async fn a_body_that_ends_with_its_stream_is_refused_unless_accepted() {
     for version in ["1.0", "1.1"] {
@@ -86,7 +86,7 @@ async fn a_body_that_ends_with_its_stream_is_refused_unless_accepted() {
     }
 }
 
-/// Its end is an error of the stream and not a clean end.
+/// Its end is an error of the stream, not a clean end.
 #[tokio::test]
 async fn a_body_that_ends_with_a_broken_stream_is_never_complete() {
     struct Reset(&'static [u8]);
@@ -117,7 +117,7 @@ async fn a_body_that_ends_with_a_broken_stream_is_never_complete() {
     assert!(matches!(body, Err(ExchangeError::Io(_))), "{body:?}");
 }
 
-/// HTTP/1.0 has no transfer codings, so such a message was put together by two parties.
+/// HTTP/1.0 has no transfer codings, so two parties have framed such a message.
 #[tokio::test]
 async fn a_response_of_http_1_0_has_no_transfer_coding() {
     let response = b"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_vec();
@@ -138,29 +138,29 @@ async fn switching_protocols_is_refused() {
     );
 }
 
-/// A server that has always more to announce is not waited for without end.
+/// The number of interim responses is limited.
 #[tokio::test]
-async fn interim_answers_are_passed_over_as_long_as_they_are_few() {
+async fn interim_responses_are_skipped_up_to_a_limit() {
     let last = "HTTP/1.1 204 No Content\r\n\r\n";
-    for (interim, is_answer) in [(100, true), (101, false)] {
+    for (interim, is_final) in [(100, true), (101, false)] {
         let response = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(interim) + last;
         for size in [7, response.len()] {
             let send = Step::SendInPieces(response.clone().into_bytes(), size);
-            let read = match is_answer {
+            let read = match is_final {
                 true => get(vec![Step::Request, send, Step::Closed]).await,
                 false => {
                     let send = Step::Send(response.clone().into_bytes());
                     get(vec![Step::Request, send, Step::Hang]).await
                 }
             };
-            assert_eq!(read.is_ok(), is_answer, "{interim}: {read:?}");
+            assert_eq!(read.is_ok(), is_final, "{interim}: {read:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn the_head_is_what_http_asks_for() {
-    // With gzip built in, silence would be taken as an offer.
+async fn the_request_head_has_the_fields_of_http_and_connect() {
+    // With the feature `gzip`, an absent field would mean an offer.
     let offer = "accept-encoding: identity\r\n";
     let expected = format!(
         "POST /test.Echo/Echo HTTP/1.1\r\nhost: h:1\r\nconnection: close\r\nx-mine: 1\r\n{offer}\
@@ -179,7 +179,7 @@ async fn the_head_is_what_http_asks_for() {
     let origin = "http://user:password@h:1".parse().expect("a URI");
     let client = Client::with_config(Exchange::new(scripted.clone()), config.origin(origin));
     let mut request = keyway_rpc::Request::new(Text::from("hi"));
-    // What would break the message around it is not taken from an application.
+    // Fields that would break the framing are not accepted from the application.
     for (name, value) in [
         ("x-mine", "1"),
         ("content-length", "99"),
@@ -194,7 +194,7 @@ async fn the_head_is_what_http_asks_for() {
     scripted.finished().await;
 }
 
-/// A body that does not know its length.
+/// A body of unknown length.
 struct Parts(Vec<&'static str>);
 
 impl http_body::Body for Parts {

@@ -1,4 +1,4 @@
-//! HTTP/2 without TLS: how it is recognized, and that no connection lasts without work.
+//! HTTP/2 without TLS: detection, and the end of connections without work.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -77,7 +77,7 @@ async fn an_idle_connection_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_answers_no_ping_is_disconnected() {
+async fn a_peer_that_acknowledges_no_ping_is_disconnected() {
     let (mut io, served) = served();
     io.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
         .await
@@ -89,7 +89,7 @@ async fn a_peer_that_answers_no_ping_is_disconnected() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_a_preface_is_half_a_head() {
+async fn an_incomplete_preface_is_an_incomplete_head() {
     let (mut io, served) = served();
     io.write_all(b"PRI * HTTP/2.0\r\n").await.expect("taken");
     let started = Instant::now();

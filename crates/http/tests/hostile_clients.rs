@@ -25,7 +25,7 @@ fn body(response: &str) -> &str {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_arrive_is_answered_and_given_up() {
+async fn a_body_that_does_not_arrive_times_out_with_a_response() {
     let router = router(&Alive::default()).read_timeout(Duration::from_secs(3));
     let started = Instant::now();
     let response = raw(
@@ -47,7 +47,7 @@ async fn a_body_that_does_not_arrive_is_answered_and_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_drop_by_drop_is_given_up_as_well() {
+async fn a_body_of_single_slow_bytes_times_out_as_well() {
     let router = router(&Alive::default()).read_timeout(Duration::from_secs(3));
     let mut io = Memory::new(router).open();
     let started = Instant::now();
@@ -65,13 +65,13 @@ async fn a_body_drop_by_drop_is_given_up_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_over_the_limit_is_refused_however_it_comes() {
+async fn a_message_over_the_limit_is_refused_in_any_framing() {
     let long = vec![b'a'; 2000];
     let chunked = [b"7d0\r\n".as_slice(), &long, b"\r\n0\r\n\r\n"].concat();
     let cases: [(&str, &[u8]); 3] = [
         ("content-length: 2000\r\n", &long),
         ("transfer-encoding: chunked\r\n", &chunked),
-        // Announced only: no call waits for a terabyte.
+        // The length alone is refused: the server reads no terabyte.
         ("content-length: 1000000000000\r\n", b"a"),
     ];
     for (lines, sent) in cases {
@@ -89,7 +89,7 @@ async fn a_message_over_the_limit_is_refused_however_it_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_announced_body_above_the_limit_is_refused_before_it_arrives() {
+async fn a_content_length_above_the_limit_is_refused_before_the_body_arrives() {
     let mut io = memory().open();
     let started = Instant::now();
     let head = head("content-length: 1001\r\n");
@@ -99,7 +99,7 @@ async fn an_announced_body_above_the_limit_is_refused_before_it_arrives() {
     let response = read_raw(&mut io).await;
     assert_eq!(started.elapsed(), Duration::ZERO);
     assert_eq!(status(&response), "HTTP/1.1 429 Too Many Requests");
-    // The server reads on for a moment and discards what arrives.
+    // The server discards the body for a limited time.
     tokio::time::sleep(Duration::from_secs(1)).await;
     io.write_all(&[b'a'; 64 * 1024])
         .await
@@ -109,9 +109,9 @@ async fn an_announced_body_above_the_limit_is_refused_before_it_arrives() {
     closed.expect_err("the server dropped the byte stream");
 }
 
-/// Otherwise it would see its connection break, and try again.
+/// Otherwise its connection would break, and it would try again.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_sent_far_too_much_sees_why() {
+async fn a_client_that_sends_far_too_much_receives_the_reason() {
     let long = vec![b'a'; 20 * 1024 * 1024];
     let mut io = memory().open();
     let head = head(&format!("content-length: {}\r\n", long.len()));
@@ -180,7 +180,7 @@ async fn a_head_without_end_is_refused() {
     }
 }
 
-/// Nothing that two HTTP implementations could read in two ways may be read at all.
+/// A message that two HTTP implementations could frame differently is refused.
 #[tokio::test(start_paused = true)]
 async fn ambiguous_lengths_are_refused() {
     let cases = [
@@ -221,7 +221,7 @@ async fn two_kinds_of_length_end_the_connection() {
     assert_eq!(response.matches("HTTP/1.1").count(), 1, "{response}");
 }
 
-/// What stands before `chunked` is ignored by some, and taken for the whole by others.
+/// Some implementations ignore a coding before `chunked`, others apply it alone.
 #[tokio::test(start_paused = true)]
 async fn a_second_transfer_coding_is_refused() {
     let smuggled = "0\r\n\r\nPOST /test.Echo/Panic HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -252,9 +252,9 @@ async fn a_second_transfer_coding_is_refused() {
     }
 }
 
-/// A client that is still sending does not see an response in front of the end of its connection.
+/// A client that is still sending might receive the end of its connection instead of the response.
 #[tokio::test(start_paused = true)]
-async fn a_large_request_to_nowhere_is_read_and_refused() {
+async fn a_large_request_to_an_unknown_path_is_drained_and_refused() {
     let long = vec![b'a'; 200_000];
     let first = head(&format!("content-length: {}\r\n", long.len()));
     let first = first.replace("Echo/Echo", "Echo/Nowhere");
@@ -268,9 +268,9 @@ async fn a_large_request_to_nowhere_is_read_and_refused() {
     assert!(response.contains("HTTP/1.1 200 OK"), "{response}");
 }
 
-/// It waits for `100 Continue`, which is not sent.
+/// The client waits for `100 Continue`, which is not sent.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_asks_first_is_refused_without_its_body() {
+async fn a_client_that_expects_100_continue_is_refused_without_its_body() {
     for (path, expected) in [
         ("Echo/Nowhere", "404 Not Found"),
         ("Echo/Echo", "400 Bad Request"),
@@ -316,10 +316,10 @@ async fn broken_chunks_reach_no_handler() {
     }
 }
 
-/// A lone LF ends a line for some and not for others, and so does one inside an extension: where
-/// chunks are cut may not depend on it. An extension has no use, and so no right to be long.
+/// Some implementations accept a lone LF as the end of a line, also within an extension: the framing of
+/// chunks may not depend on it. Extensions are ignored, so their length is limited.
 #[tokio::test(start_paused = true)]
-async fn chunks_that_could_be_cut_in_two_ways_reach_no_handler() {
+async fn chunks_with_ambiguous_framing_reach_no_handler() {
     let long = format!("5;{}\r\nhello\r\n0\r\n\r\n", "x".repeat(100_000));
     let cases = [
         "5\nhello\r\n0\r\n\r\n",
@@ -344,7 +344,7 @@ async fn chunks_that_could_be_cut_in_two_ways_reach_no_handler() {
             "{shown:?}: {response}"
         );
     }
-    // What is allowed is read, and what follows is another request.
+    // Valid chunks are read, and another request follows.
     let extended = "7;name=\"value\"\r\n\n\x05hello\r\n0\r\nx-after: 1\r\n\r\n";
     let next = head("content-length: 0\r\n");
     let head = head("transfer-encoding: chunked\r\n");
@@ -369,7 +369,7 @@ async fn lone_line_feeds_smuggle_nothing() {
     ] {
         let response = raw(&memory(), &[format!("{head}{inner}").as_bytes()]).await;
         assert_eq!(response.matches("HTTP/1.1").count(), 1, "{response}");
-        // The inner request is an invalid message, and no more.
+        // The inner request is only an invalid message.
         assert!(response.starts_with("HTTP/1.1 400"), "{response}");
     }
 }
@@ -387,7 +387,7 @@ async fn a_truncated_body_reaches_no_handler() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn garbage_ends_the_connection_and_not_the_server() {
+async fn invalid_bytes_end_the_connection_and_not_the_server() {
     let memory = memory();
     let http2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice();
     for garbage in [

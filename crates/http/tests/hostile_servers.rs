@@ -16,7 +16,7 @@ use support::{ECHO, SECRET, Scripted, Step, Text};
 async fn call(script: Vec<Step>) -> Result<Text, Error> {
     let config = Config::default().max_message_size(1000);
     let client = Client::with_config(Exchange::new(Scripted::new(script)), config);
-    let request = Request::new(Text::from("question")).timeout(Duration::from_secs(60));
+    let request = Request::new(Text::from("request")).timeout(Duration::from_secs(60));
     Ok(client
         .unary::<Text, Text>(&ECHO, request)
         .await?
@@ -30,7 +30,7 @@ async fn failure(response: impl Into<Vec<u8>>) -> Error {
         Step::Close,
     ])
     .await
-    .expect_err("the response is no success")
+    .expect_err("an error response")
 }
 
 fn ok(lines: &str, body: &[u8]) -> Vec<u8> {
@@ -39,7 +39,7 @@ fn ok(lines: &str, body: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_ends_at_the_deadline() {
+async fn a_silent_server_is_a_deadline_error() {
     for script in [
         vec![Step::Hang],
         vec![
@@ -54,7 +54,7 @@ async fn silence_ends_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_connection_that_ends_is_unavailable_and_says_why() {
+async fn a_connection_that_ends_is_unavailable_with_the_cause() {
     for script in [vec![Step::Close], vec![Step::Request, Step::Close]] {
         let error = call(script).await.expect_err("no response");
         assert_eq!(error.code(), Code::Unavailable, "{error}");
@@ -63,7 +63,7 @@ async fn a_connection_that_ends_is_unavailable_and_says_why() {
 }
 
 #[tokio::test]
-async fn answers_that_are_not_http_are_unavailable() {
+async fn responses_that_are_not_http_are_unavailable() {
     let long_head = format!("HTTP/1.1 200 OK\r\nx: {}\r\n", "a".repeat(200_000));
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: a\r\n".repeat(101));
     for response in [
@@ -78,9 +78,9 @@ async fn answers_that_are_not_http_are_unavailable() {
 }
 
 #[tokio::test]
-async fn truncated_answers_are_unavailable() {
+async fn truncated_responses_are_unavailable() {
     let responses = [
-        // It may be the beginning of another.
+        // A final response could follow.
         ok("", b"\x0a\x02hi"),
         ok("content-length: 10\r\n", b"abc"),
         ok("transfer-encoding: chunked\r\n", b"5\r\nab"),
@@ -99,7 +99,7 @@ async fn truncated_answers_are_unavailable() {
 }
 
 #[tokio::test]
-async fn answers_over_the_limit_are_refused() {
+async fn responses_over_the_limit_are_refused() {
     let long = [b'a'; 2000];
     let chunked = [b"7d0\r\n".as_slice(), &long, b"\r\n0\r\n\r\n"].concat();
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
@@ -180,10 +180,10 @@ async fn an_early_refusal_of_a_large_request_is_read() {
     );
 }
 
-/// A Go server takes an early close as "the caller is gone", and waits two seconds for one that
-/// never comes.
+/// A Go server cancels the request after an early close, and waits two seconds for one that never
+/// comes.
 #[tokio::test]
-async fn the_write_side_closes_after_the_answer_and_only_then() {
+async fn the_write_side_closes_after_the_response_and_not_before() {
     let bodies: [(&str, &[u8]); 4] = [
         ("content-length: 0\r\n", b""),
         ("content-length: 4\r\n", b"\x0a\x02ab"),

@@ -1,4 +1,4 @@
-//! Requests on one connection: how they arrive, what follows them, and how the connection ends.
+//! Requests on one connection: their arrival in pieces, pipelining, and the end of the connection.
 
 mod support;
 
@@ -11,11 +11,11 @@ use tokio::sync::oneshot;
 
 use support::{Alive, HANG, Memory, Text, connection, head, router};
 
-/// Everything that comes back for these bytes, sent in pieces that arrive one after the other.
+/// Returns all response bytes to a request that arrives in these pieces.
 async fn response(pieces: &[&[u8]]) -> String {
     let mut io = Memory::new(router(&Alive::default()).max_message_size(1000)).open();
     for piece in pieces {
-        // A server may stop reading in the middle; then its response is what counts.
+        // A server may stop reading early; only its response matters then.
         let _ = io.write_all(piece).await;
         for _ in 0..4 {
             tokio::task::yield_now().await;
@@ -78,7 +78,7 @@ fn requests() -> Vec<Vec<u8>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_pieces_in_which_a_request_arrives_do_not_matter() {
+async fn requests_are_read_alike_in_pieces_of_any_size() {
     for request in requests() {
         let shown = String::from_utf8_lossy(&request);
         let whole = response(&[&request]).await;
@@ -96,7 +96,7 @@ async fn the_pieces_in_which_a_request_arrives_do_not_matter() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_behind_another_is_answered_as_if_it_were_the_first() {
+async fn a_pipelined_request_has_the_same_response_as_the_first() {
     let first = post("x-one: 1\r\n", b"\n\x05hello");
     let alone = response(&[&first]).await;
     assert!(alone.starts_with("HTTP/1.1 200 OK\r\n"), "{alone}");
@@ -142,14 +142,16 @@ async fn a_client_that_ends_its_input_drops_the_handler() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shutdown_lets_a_request_finish_and_takes_no_other() {
-    let (go, gone) = oneshot::channel::<()>();
-    let gone = std::sync::Arc::new(tokio::sync::Mutex::new(Some(gone)));
+async fn shutdown_finishes_a_request_and_reads_no_other() {
+    let (release, released) = oneshot::channel::<()>();
+    let released = std::sync::Arc::new(tokio::sync::Mutex::new(Some(released)));
     let wait = move |_: Request<Text>| {
-        let gone = gone.clone();
+        let released = released.clone();
         async move {
-            let gone = gone.lock().await.take().expect("called once");
-            gone.await.map_err(|_| Error::new(Code::Aborted, "no go"))?;
+            let released = released.lock().await.take().expect("called once");
+            released
+                .await
+                .map_err(|_| Error::new(Code::Aborted, "not released"))?;
             Ok(Response::new(Text::from("done")))
         }
     };
@@ -163,7 +165,7 @@ async fn shutdown_lets_a_request_finish_and_takes_no_other() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     stop.send(()).expect("the connection is there");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    go.send(()).expect("the handler waits");
+    release.send(()).expect("the handler waits");
     io.write_all(&request.into_bytes())
         .await
         .expect("still open");
@@ -198,7 +200,7 @@ async fn shutdown_ends_an_idle_connection_at_once() {
 
 /// A response in chunks, one without a body, and one that fails.
 #[tokio::test(start_paused = true)]
-async fn a_body_is_sent_in_the_framing_that_its_length_and_status_ask_for() {
+async fn a_body_has_the_framing_of_its_length_and_status() {
     let service = support::tower_fn(|request: http::Request<RequestBody>| {
         let frames = ["a", "bc"].map(|text| {
             let result: Result<_, std::io::Error> = Ok(http_body::Frame::data(
@@ -234,7 +236,7 @@ async fn a_body_is_sent_in_the_framing_that_its_length_and_status_ask_for() {
     }
 }
 
-/// A stream of what is there already.
+/// A stream of bytes that have arrived already.
 struct Frames<T>(std::collections::VecDeque<T>);
 
 impl<T: Unpin> futures_core::Stream for Frames<T> {

@@ -1,4 +1,4 @@
-//! Kept streams: when they are used again, and which requests are sent twice.
+//! Kept streams: their reuse, and the requests that are sent twice.
 
 use std::collections::VecDeque;
 use std::io;
@@ -30,14 +30,14 @@ enum Step {
     CloseWhenIdle,
     /// Sends bytes without a request.
     Send(&'static str),
-    /// Takes no part of the next request: every write of the client fails.
+    /// Reads no part of the next request: every write of the client fails.
     RefuseWrites,
 }
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const LAST: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
 
-/// A server whose nth connection follows the nth script; behind its script it closes.
+/// A server whose nth connection follows the nth script and closes after it.
 #[derive(Clone)]
 struct Server {
     scripts: Arc<Mutex<VecDeque<&'static [Step]>>>,
@@ -114,7 +114,7 @@ impl Service<Uri> for Server {
     }
 }
 
-/// A stream that fails, if it is set to, when it is used again, before it takes a byte.
+/// A stream that can be set to fail on reuse before it accepts a byte.
 struct Kept {
     io: UnixStream,
     written: usize,
@@ -123,7 +123,7 @@ struct Kept {
 
 impl KeptStream for Kept {
     fn is_idle(&self) -> bool {
-        // A stream that refuses has ended in the moment after it was looked at.
+        // The stream has ended right after the check.
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         self.refuses_after.is_some()
             || matches!(recv(&self.io, &mut [0_u8; 1], flags), Err(Errno::AGAIN))
@@ -196,7 +196,7 @@ async fn send(
     limited.await.expect("every exchange ends")
 }
 
-/// Lets the server's tasks do what they can.
+/// Runs the server's tasks until they wait.
 async fn settle() {
     for _ in 0..16 {
         tokio::task::yield_now().await;
@@ -226,7 +226,7 @@ async fn requests_share_a_kept_stream() {
 }
 
 #[tokio::test]
-async fn a_stream_that_ended_or_said_too_much_is_replaced_before_it_is_used() {
+async fn a_stream_that_ended_or_has_unread_bytes_is_replaced_before_its_use() {
     for script in [
         &[Step::Respond(OK), Step::CloseWhenIdle],
         &[Step::Respond(OK), Step::Send("HTTP/1.1 408 x\r\n\r\n")],
@@ -241,7 +241,7 @@ async fn a_stream_that_ended_or_said_too_much_is_replaced_before_it_is_used() {
 }
 
 #[tokio::test]
-async fn a_stream_is_not_kept_behind_what_ends_it() {
+async fn a_stream_is_not_kept_after_a_response_that_ends_it() {
     let early = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n";
     let old = "HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok";
     for response in [LAST, early, old] {
@@ -317,7 +317,7 @@ async fn a_request_on_a_fresh_stream_is_sent_once() {
 }
 
 #[tokio::test]
-async fn a_request_of_which_a_response_has_begun_is_never_repeated() {
+async fn a_request_whose_response_has_begun_is_never_repeated() {
     for begun in [
         "H",
         "HTTP/1.1 100 Continue\r\n\r\n",
@@ -337,7 +337,7 @@ async fn a_request_of_which_a_response_has_begun_is_never_repeated() {
     }
 }
 
-/// What was not sent was not handled, whatever the request does.
+/// A request of which nothing was sent was not handled, so even one with effects may be repeated.
 #[tokio::test]
 async fn a_request_of_which_nothing_was_sent_is_sent_on_a_fresh_stream() {
     for body in ["hello!".to_owned(), "a".repeat(100_000) + "!"] {
@@ -357,7 +357,7 @@ async fn a_request_of_which_nothing_was_sent_is_sent_on_a_fresh_stream() {
     }
 }
 
-/// Only so much is held for a second try.
+/// The bytes that are kept for a second try are limited.
 #[tokio::test]
 async fn a_repeatable_request_is_held_up_to_its_limit() {
     for (size, is_repeated) in [(5_000, true), (64 * 1024, true), (64 * 1024 + 1, false)] {
@@ -379,7 +379,7 @@ const FOUR: &[Step] = &[
 ];
 
 #[tokio::test]
-async fn at_most_so_many_streams_are_kept() {
+async fn the_number_of_kept_streams_is_limited() {
     let server = Server::new(&[FOUR; 6]);
     let pool = Pool::new(server.clone(), 2);
     let call = || {
@@ -393,7 +393,7 @@ async fn at_most_so_many_streams_are_kept() {
 }
 
 #[tokio::test]
-async fn a_stream_that_ended_while_it_was_kept_makes_room_for_another() {
+async fn a_kept_stream_that_ended_is_replaced_by_another() {
     let ends: &[Step] = &[Step::Respond(OK), Step::CloseWhenIdle];
     let server = Server::new(&[ends, FOUR, FOUR, FOUR]);
     let mut pool = Pool::new(server.clone(), 2);

@@ -1,4 +1,4 @@
-//! Many connections: how many are served at once, and how they end.
+//! Many connections: the limit of those served at once, eviction and shutdown.
 
 mod support;
 
@@ -103,17 +103,17 @@ async fn at_the_limit_a_connection_takes_the_place_of_a_silent_one() {
     assert_eq!((served.evicted, served.aborted), (1, 0));
 }
 
-/// The beginnings of requests, in the order in which their connections are evicted, whatever the
-/// order in which they were made.
+/// The beginnings of requests, in the order in which their connections are evicted. The
+/// connections are made in another order.
 #[tokio::test(start_paused = true)]
 async fn connections_that_wait_for_their_peer_are_evicted_in_the_order_of_their_states() {
-    let answered = request("Echo/Echo");
+    let after_response = request("Echo/Echo");
     let half_body = head("content-length: 5\r\n") + "ab";
     let beginnings = [
         "",
         #[cfg(feature = "h2c")]
         "PRI * HT",
-        answered.as_str(),
+        after_response.as_str(),
         "POST /test",
         half_body.as_str(),
     ];
@@ -121,7 +121,7 @@ async fn connections_that_wait_for_their_peer_are_evicted_in_the_order_of_their_
     let mut waiting = Vec::new();
     for beginning in beginnings.iter().rev() {
         let mut io = server.open(beginning).await;
-        if *beginning == answered {
+        if *beginning == after_response {
             assert_eq!(response(&mut io).await, "HTTP/1.1 200");
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -133,7 +133,7 @@ async fn connections_that_wait_for_their_peer_are_evicted_in_the_order_of_their_
         let closed = tokio::time::timeout(Duration::from_millis(10), read_raw(io));
         closed.await.expect("evicted at once");
     }
-    // None of those in a handler ends for another.
+    // No connection in a handler is evicted.
     let mut reserved = server.open(&request("Echo/Echo")).await;
     assert_eq!(response(&mut reserved).await, "HTTP/1.1 200");
     let served = server.stop().await;
@@ -182,9 +182,9 @@ async fn without_a_place_a_connection_waits_for_a_handler() {
     assert!(response.starts_with("HTTP/1.1 504"), "{response}");
 }
 
-/// Half a head holds a place for no longer than it is wanted.
+/// An incomplete head is evicted when another connection needs its place.
 #[tokio::test(start_paused = true)]
-async fn half_heads_do_not_delay_a_request() {
+async fn incomplete_heads_do_not_delay_a_request() {
     let server = Server::start(Limits::default());
     let mut stuck = Vec::new();
     for _ in 0..1024 {
@@ -207,7 +207,7 @@ async fn half_heads_do_not_delay_a_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_end_in_time_is_aborted() {
+async fn connections_that_do_not_end_in_time_are_aborted() {
     let server = Server::start(Limits::default().drain_timeout(Duration::from_secs(5)));
     let mut busy = server.open(&request("Echo/Hang")).await;
     let mut idle = server.open("").await;
@@ -221,7 +221,7 @@ async fn what_does_not_end_in_time_is_aborted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn errors_that_pass_are_waited_out_and_the_end_of_the_source_is_an_end() {
+async fn temporary_errors_are_retried_and_the_end_of_the_source_ends_the_server() {
     struct Errors(Vec<io::ErrorKind>);
 
     impl futures_core::Stream for Errors {
@@ -230,7 +230,7 @@ async fn errors_that_pass_are_waited_out_and_the_end_of_the_source_is_an_end() {
         fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
             match self.0.pop() {
                 Some(kind) => Poll::Ready(Some(Err(kind.into()))),
-                // Nothing comes any more, without an end.
+                // The source is pending without an end.
                 None => Poll::Pending,
             }
         }

@@ -52,7 +52,7 @@ async fn read_response(io: &mut DuplexStream) {
     assert!(response.starts_with(b"HTTP/1.1 200 OK\r\n"));
 }
 
-/// Go's clients keep a connection for 90 s, and fail a request that meets its end.
+/// Go's clients keep a connection for 90 s, and fail a request that is sent while it ends.
 #[tokio::test(start_paused = true)]
 async fn a_pool_may_keep_a_connection_for_longer_than_a_head_may_take() {
     let (mut io, ended) = served(Limits::default(), router(&Alive::default()));
@@ -82,8 +82,8 @@ async fn a_connection_without_a_request_ends_in_order() {
     ended.await.expect("no panic").expect("an orderly end");
 }
 
-/// Counted from the first byte, whether the head comes first, second or third, and however it is
-/// dropped into the connection.
+/// Counted from the first byte, whether the head is the first, second or third, and in pieces of
+/// any size.
 #[tokio::test(start_paused = true)]
 async fn a_head_that_does_not_arrive_ends_the_connection() {
     for before in 0..3 {
@@ -113,9 +113,9 @@ async fn a_head_that_does_not_arrive_ends_the_connection() {
     }
 }
 
-/// The time that a handler takes is not the client's, and what follows is counted anew.
+/// The time of the handler does not count as idle, and the idle timeout begins again after it.
 #[tokio::test(start_paused = true)]
-async fn a_long_call_is_not_idle_and_the_time_after_it_is() {
+async fn the_idle_timeout_begins_after_a_long_call() {
     for in_pieces in [false, true] {
         let config = Limits::default()
             .idle_timeout(5 * SECOND)
@@ -149,7 +149,7 @@ struct Reading {
 }
 
 impl Reading {
-    /// How many bytes of a response come, and when.
+    /// Returns the number of received response bytes, and the time.
     async fn of(self, io: &mut DuplexStream) -> (usize, Duration) {
         let started = Instant::now();
         let (mut total, mut buffer) = (0, vec![0; self.bytes]);
@@ -171,9 +171,9 @@ impl Reading {
 
 const LARGE: usize = 1024 * 1024;
 
-/// A large response is read at the pace of the reader, as long as there is one.
+/// A large response has no time limit as long as its reader makes progress.
 #[tokio::test(start_paused = true)]
-async fn a_slow_reader_gets_all_of_a_large_response() {
+async fn a_slow_reader_receives_all_of_a_large_response() {
     for before in 0..2 {
         let (mut io, _ended) = served(Limits::default(), router(&Alive::default()));
         for _ in 0..before {
@@ -192,7 +192,7 @@ async fn a_slow_reader_gets_all_of_a_large_response() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_hardly_reads_is_given_up() {
+async fn a_reader_below_the_minimum_rate_is_disconnected() {
     for (bytes, most) in [(1, 30), (1024, 60)] {
         for before in 0..2 {
             let (mut io, ended) = served(Limits::default(), router(&Alive::default()));
@@ -219,9 +219,9 @@ async fn a_reader_that_hardly_reads_is_given_up() {
     }
 }
 
-/// A body that is not there yet makes the client wait, not the server.
+/// The write timeout does not apply while the body itself is pending.
 #[tokio::test(start_paused = true)]
-async fn a_body_that_comes_slowly_is_no_slow_reader() {
+async fn a_slow_body_is_not_a_slow_reader() {
     for in_pieces in [false, true] {
         let service = support::tower_fn(|_| http::Response::new(Body::new(Drops::new(3))));
         let (mut io, _ended) = connection(Limits::default(), service, oneshot::channel().1);

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\r\n";
 
-/// Lets a server send these pieces, then end its half, and returns what the upgrade came to and the server's end.
+/// Lets a server send these pieces, then end its half, and returns the result of the upgrade and the server's end.
 async fn respond(
     pieces: &[&[u8]],
     allows_version_0: bool,
@@ -87,7 +87,7 @@ async fn a_refusal_can_be_read() {
 }
 
 #[tokio::test]
-async fn a_server_that_closes_has_not_answered() {
+async fn a_server_that_closes_without_a_response_is_an_error() {
     for (sent, is_begun) in [(b"".as_slice(), false), (&SWITCHING[..20], true)] {
         let error = match respond(&[sent], false).await.0 {
             Err(UpgradeError::Exchange(error)) => error,

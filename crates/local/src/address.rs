@@ -167,7 +167,7 @@ pub enum ParseAddressError {
         length: usize,
     },
     /// The text is a URL.
-    #[error("a socket address is a path, not a URL: leave out what stands before the path")]
+    #[error("a socket address is a path, not a URL: leave out the scheme before the path")]
     Url,
     /// The text holds a zero byte, which would end a path.
     #[error("a socket address holds a zero byte")]

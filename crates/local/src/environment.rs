@@ -48,7 +48,7 @@ pub fn daemon_uid(
         return Ok(None);
     };
     let uid = text.to_str().and_then(|text| text.parse().ok());
-    // The largest number is no user: system calls take it for "unchanged".
+    // The largest number denotes no user: system calls interpret it as "unchanged".
     let uid = uid.filter(|&uid: &u32| uid != u32::MAX);
     uid.map(Some).ok_or(EnvironmentError::DaemonUid)
 }

@@ -1,4 +1,4 @@
-//! Files that a program of secrets reads, executes and writes: opened without blocking, and checked for other users who could
+//! Files that a program of secrets reads, executes and writes: opened without blocking, and checked for other users that could
 //! have written them.
 
 mod beneath;

@@ -21,11 +21,11 @@ impl UnmappedUser {
     }
 }
 
-/// Checks that the uid of this process stands for one user, as a daemon needs it.
+/// Checks that the uid of this process denotes one user, which a daemon requires.
 ///
 /// # Errors
 ///
-/// Returns [`UnmappedUser`] if it stands for every user that the user namespace does not map.
+/// Returns [`UnmappedUser`] if it denotes every user that the user namespace does not map.
 pub fn check_user_namespace(known: &KnownUids) -> Result<(), UnmappedUser> {
     let uid = known.own();
     if known.is_ambiguous(uid) {

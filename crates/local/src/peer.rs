@@ -25,7 +25,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Returns credentials that were read elsewhere; a `pid` of 0 stands for a process in another pid namespace.
+    /// Returns credentials that were read elsewhere; a `pid` of 0 means a process in another pid namespace.
     #[must_use]
     pub fn new(uid: u32, gid: u32, pid: i32) -> Self {
         Self {
@@ -64,7 +64,7 @@ impl fmt::Display for Credentials {
 
 /// Whose process is accepted at the other end of a connection.
 ///
-/// No rule accepts a uid that stands for several users (see [`KnownUids`]).
+/// No rule accepts a uid that denotes several users (see [`KnownUids`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(
     clippy::exhaustive_enums,
@@ -109,7 +109,7 @@ impl Rule {
     }
 }
 
-/// The peer of a connection belongs to a user who is not accepted.
+/// The user of the peer of a connection is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the process there belongs to uid {uid}{}, not to uid {own}", ambiguity(*.is_ambiguous))]
 #[non_exhaustive]
@@ -118,7 +118,7 @@ pub struct ForeignPeer {
     pub uid: u32,
     /// The uid of this process.
     pub own: u32,
-    /// `true` if the peer's uid stands for several users of this user namespace.
+    /// `true` if the peer's uid denotes several users of this user namespace.
     pub is_ambiguous: bool,
 }
 

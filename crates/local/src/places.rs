@@ -23,7 +23,7 @@ use crate::xdg::{absolute, base_directory};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
     uid: u32,
-    /// `$XDG_RUNTIME_DIR`, or the directory that the system makes for a user who is logged in.
+    /// `$XDG_RUNTIME_DIR`, or the directory that the system creates for a logged-in user.
     runtime: Option<PathBuf>,
     /// `$XDG_STATE_HOME`.
     state: Option<PathBuf>,
@@ -33,7 +33,7 @@ pub struct Places {
     oldest: Option<PathBuf>,
 }
 
-/// What is asked for besides the defaults, for [`Places::listen`].
+/// Additions to the defaults, for [`Places::listen`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(
     clippy::exhaustive_structs,

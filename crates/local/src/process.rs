@@ -48,7 +48,7 @@ impl Process {
     #[must_use]
     pub fn new(pid: Pid, pidfd: Option<OwnedFd>) -> Self {
         let is_visible = proc_shows_our_pids();
-        // Without a pidfd the start time of this reading tells whether a later one is of the same process.
+        // Without a pidfd the start time of this reading shows whether a later one is of the same process.
         let first = if is_visible {
             ProcessFacts::read(pid)
         } else {
@@ -121,7 +121,7 @@ impl Process {
         }
     }
 
-    /// Returns `true` if the process is in another pid namespace, or if that cannot be told: a container.
+    /// Returns `true` if the process is in another pid namespace, or if that is unknown: a container.
     #[must_use]
     pub fn is_contained(&self) -> bool {
         // In this order for the same reason as in `facts`.
@@ -138,7 +138,7 @@ impl ProcessFacts {
     }
 }
 
-/// Returns `true` if the process `pid` is in another pid namespace than this one, or if that cannot be told: its pid is
+/// Returns `true` if the process `pid` is in another pid namespace than this one, or if that is unknown: its pid is
 /// unknown, or `/proc` does not show it.
 #[must_use]
 pub fn is_contained(pid: Option<Pid>) -> bool {

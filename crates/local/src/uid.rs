@@ -1,11 +1,11 @@
-//! The users that this process can tell apart.
+//! The users that this process can distinguish.
 
 use std::fs;
 
-/// The uid that stands for unmapped users if the kernel does not say which one it is.
+/// The uid of unmapped users if the kernel does not report it.
 const DEFAULT_OVERFLOW_UID: u32 = 65534;
 
-/// Our own uid, and whether one uid stands for several users.
+/// The process's own uid, and the uid that denotes several users, if there is one.
 ///
 /// In a user namespace every user without a mapping appears under the same *overflow uid*, including our own user if it
 /// has no mapping. That uid identifies no user there, so it is never ours. In the initial user namespace it is an ordinary
@@ -29,7 +29,7 @@ impl KnownUids {
         Self::from_parts(own, map.as_deref(), overflow.as_deref())
     }
 
-    /// Builds the value from the texts of `uid_map` and `overflowuid`; `None` stands for an unreadable file.
+    /// Builds the value from the texts of `uid_map` and `overflowuid`; `None` means an unreadable file.
     #[must_use]
     pub fn from_parts(own: u32, uid_map: Option<&str>, overflow_uid: Option<&str>) -> Self {
         let overflow = overflow_uid.and_then(|text| text.trim().parse().ok());
@@ -52,14 +52,14 @@ impl KnownUids {
         uid == self.own && !self.is_ambiguous(uid)
     }
 
-    /// Returns `true` if `uid` can stand for any of the users that this user namespace does not map.
+    /// Returns `true` if `uid` can denote any of the users that this user namespace does not map.
     #[must_use]
     pub fn is_ambiguous(&self, uid: u32) -> bool {
         self.ambiguous == Some(uid)
     }
 }
 
-/// Returns `true` if the mapping is that of the initial user namespace: every uid stands for itself.
+/// Returns `true` if the mapping is that of the initial user namespace: every uid denotes itself.
 fn is_full_identity(uid_map: &str) -> bool {
     let mut fields = uid_map.split_ascii_whitespace();
     fields.by_ref().take(3).eq(["0", "0", "4294967295"]) && fields.next().is_none()

@@ -9,7 +9,7 @@ use keyway_secrets::Pattern;
 
 use crate::ProviderError;
 
-/// An access-control module: decides who may read secrets.
+/// An access-control module: decides which callers may read secrets.
 ///
 /// The daemon calls all its modules for every request, and one denial is enough. An error, a panic or a late response
 /// counts as a denial too.

@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn connecting_to_a_full_backlog_times_out() {
+    async fn connecting_to_a_full_accept_queue_times_out() {
         use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
         let dir = tempfile::tempdir().unwrap();
@@ -192,7 +192,7 @@ mod tests {
         let waiting: Vec<_> = std::iter::repeat_with(|| keyway_local::connect(&address))
             .map_while(Result::ok)
             .collect();
-        assert!(!waiting.is_empty(), "the backlog holds at least one");
+        assert!(!waiting.is_empty(), "the accept queue holds at least one");
         let started = tokio::time::Instant::now();
         let error = dial(environment(path.to_str().unwrap())).await.unwrap_err();
         assert!(error.is_temporary());

@@ -1,4 +1,4 @@
-//! Turning a connection to the daemon into a plugin connection: `GET /hijack`, answered by 101.
+//! The upgrade of a connection to the daemon to a plugin connection: `GET /hijack` and its response 101.
 
 use std::future::poll_fn;
 use std::io;
@@ -13,7 +13,7 @@ use keyway_local::escape_untrusted;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 
-/// How long the daemon may take to answer.
+/// How long the daemon may take to respond.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
 /// How much of a refusal's body is shown.
 const MAX_REASON: usize = 512;
@@ -21,14 +21,14 @@ const MAX_REASON: usize = 512;
 /// Why the daemon did not hand the connection over.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HijackError {
-    /// The daemon closed the connection instead of answering.
-    #[error("the daemon closed the connection instead of answering GET /hijack")]
+    /// The daemon closed the connection without a response.
+    #[error("the daemon closed the connection without a response to GET /hijack")]
     Closed,
     /// Reading or writing failed.
     #[error("the connection to the daemon failed: {0}")]
     Io(#[from] io::Error),
-    /// What answered does not speak HTTP.
-    #[error("what listens there does not answer like a Keyway daemon: {0}")]
+    /// The response is not HTTP.
+    #[error("the listening process does not respond like a Keyway daemon: {0}")]
     NotHttp(&'static str),
     /// The daemon said no.
     #[error("the daemon refused the connection with status {status}: {reason}")]
@@ -39,7 +39,7 @@ pub(crate) enum HijackError {
         reason: String,
     },
     /// The daemon took too long.
-    #[error("the daemon did not answer GET /hijack within {:.0} s", TIMEOUT.as_secs_f64())]
+    #[error("the daemon did not respond to GET /hijack within {:.0} s", TIMEOUT.as_secs_f64())]
     TimedOut,
 }
 
@@ -54,7 +54,7 @@ impl From<ExchangeError> for HijackError {
     }
 }
 
-/// Asks for the connection. The next byte that is read from the returned stream belongs to the multiplexer.
+/// Upgrades the connection. The next byte that is read from the returned stream belongs to the multiplexer.
 pub(crate) async fn hijack(stream: UnixStream) -> Result<Upgraded<UnixStream>, HijackError> {
     let deadline = Instant::now() + TIMEOUT;
     let mut request = Request::new(());
@@ -118,8 +118,8 @@ mod tests {
     const SWITCHING: &[u8] =
         b"HTTP/0.0 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n";
 
-    /// Lets a daemon answer with these pieces, and returns what `hijack` returns and what is read from the stream then.
-    async fn answered(pieces: &[&[u8]], close: bool) -> (Result<(), HijackError>, Vec<u8>) {
+    /// Makes a daemon respond with these pieces, and returns the result of `hijack` and the bytes that are read from the stream then.
+    async fn respond(pieces: &[&[u8]], close: bool) -> (Result<(), HijackError>, Vec<u8>) {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let daemon = async {
             let mut request = vec![0; REQUEST.len()];
@@ -146,15 +146,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn m28_bytes_behind_the_answer_are_kept_wherever_it_is_split() {
+    async fn m28_bytes_behind_the_response_are_kept_wherever_it_is_split() {
         let whole = [SWITCHING, b"\0\x01yamux"].concat();
         for split in 1..whole.len() {
             let (head, tail) = whole.split_at(split);
-            let (result, rest) = answered(&[head, tail], true).await;
+            let (result, rest) = respond(&[head, tail], true).await;
             result.unwrap();
             assert_eq!(rest, b"\0\x01yamux", "split at {split}");
         }
-        let (result, rest) = answered(&[&whole], true).await;
+        let (result, rest) = respond(&[&whole], true).await;
         result.unwrap();
         assert_eq!(rest, b"\0\x01yamux");
     }
@@ -162,46 +162,46 @@ mod tests {
     #[tokio::test]
     async fn both_status_lines_are_accepted() {
         for version in ["HTTP/0.0", "HTTP/1.1"] {
-            let answer = format!("{version} 101 Switching Protocols\r\n\r\n");
-            answered(&[answer.as_bytes()], false).await.0.unwrap();
+            let response = format!("{version} 101 Switching Protocols\r\n\r\n");
+            respond(&[response.as_bytes()], false).await.0.unwrap();
         }
     }
 
     #[tokio::test]
-    async fn a_refusal_is_told_with_its_reason() {
-        let answer =
+    async fn a_refusal_is_reported_with_its_reason() {
+        let response =
             b"HTTP/1.1 403 Forbidden\r\nContent-Length: 27\r\n\r\nmanual plugins are disabled";
-        let (result, _) = answered(&[answer], false).await;
+        let (result, _) = respond(&[response], false).await;
         assert_eq!(
             result.unwrap_err().to_string(),
             "the daemon refused the connection with status 403: manual plugins are disabled"
         );
-        let (result, _) = answered(&[b"HTTP/1.1 404 Not Found\r\n\r\n\x1b[2Jgone\x07"], true).await;
+        let (result, _) = respond(&[b"HTTP/1.1 404 Not Found\r\n\r\n\x1b[2Jgone\x07"], true).await;
         assert_eq!(
             result.unwrap_err().to_string(),
             "the daemon refused the connection with status 404: gone\\u{7}"
         );
         let (result, _) =
-            answered(&[b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"], false).await;
+            respond(&[b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"], false).await;
         assert!(result.unwrap_err().to_string().ends_with("no reason given"));
     }
 
     #[tokio::test]
-    async fn other_answers_are_explained() {
-        let (result, _) = answered(&[b"220 mail.example ESMTP\r\n\r\n"], false).await;
+    async fn other_responses_are_described() {
+        let (result, _) = respond(&[b"220 mail.example ESMTP\r\n\r\n"], false).await;
         assert!(matches!(
             result,
             Err(HijackError::NotHttp("its version is neither 1.0 nor 1.1"))
         ));
-        let (result, _) = answered(&[b"HTTP/1.1 1o1 x\r\n\r\n"], false).await;
+        let (result, _) = respond(&[b"HTTP/1.1 1o1 x\r\n\r\n"], false).await;
         assert!(matches!(
             result,
             Err(HijackError::NotHttp("its status is invalid"))
         ));
-        let (result, _) = answered(&[b"HTTP/1.1 10"], true).await;
+        let (result, _) = respond(&[b"HTTP/1.1 10"], true).await;
         assert!(matches!(result, Err(HijackError::Closed)));
         let endless = [b"HTTP/1.1 101 x\r\nx: ".as_slice(), &vec![b'x'; 64 * 1024]].concat();
-        let (result, _) = answered(&[&endless], false).await;
+        let (result, _) = respond(&[&endless], false).await;
         assert!(matches!(
             result,
             Err(HijackError::NotHttp("its head is too long"))
@@ -215,7 +215,7 @@ mod tests {
         let error = hijack(ours).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the daemon did not answer GET /hijack within 2 s"
+            "the daemon did not respond to GET /hijack within 2 s"
         );
         assert_eq!(started.elapsed(), TIMEOUT);
     }

@@ -8,7 +8,7 @@
 //! - [`run`] is the main function of a plugin; [`Plugin`] has its settings.
 //! - [`ProviderError`] is a failure: a kind and the author's message. [`ResultExt`] converts any error into one.
 //! - [`Description`] is what a provider registers beyond its realm: whether a call may prompt the user, the concurrency limit.
-//! - [`AccessControl`] is the other kind of plugin: it decides who may read.
+//! - [`AccessControl`] is the other kind of plugin: it decides which callers may read.
 //!
 //! A complete plugin:
 //!

@@ -136,7 +136,7 @@ fn the_version_of_a_daemon() {
 }
 
 #[test]
-fn questions_to_an_access_control_plugin() {
+fn requests_to_an_access_control_plugin() {
     use accesscontrol::v1::requester::SigningInfo;
     use accesscontrol::v1::{
         AuthorizeRequest, AuthorizeResponse, CheckAccessRequest, CheckAccessResponse, Decision,

@@ -55,7 +55,7 @@ impl Resolver {
         })
     }
 
-    /// Creates a client of the daemon of the user who runs this program; see [`DaemonSocket::from_env`].
+    /// Creates a client of the daemon of this process's user; see [`DaemonSocket::from_env`].
     ///
     /// # Errors
     ///

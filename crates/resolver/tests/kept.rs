@@ -1,4 +1,4 @@
-//! Kept connections: what a daemon that closes one in the moment of a request costs, and on which runtimes they are used.
+//! Kept connections: retries after a daemon has closed one during a request, and use on several runtimes.
 #![cfg(feature = "blocking")]
 
 use std::io::{Read, Write};
@@ -20,7 +20,7 @@ use tokio::runtime::{Builder, Runtime};
 const EMPTY_OK: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: application/proto\r\ncontent-length: 0\r\n\r\n";
 
-/// A daemon on a thread of its own, which answers each request, but closes the connection on which the request with the
+/// A daemon on a thread of its own, which responds to each request, but closes the connection on which the request with the
 /// number `closes_at` arrives, after `rest`, a part of a response.
 struct Daemon {
     _folder: TempDir,
@@ -118,7 +118,7 @@ fn an_idempotent_request_is_sent_once_more_if_its_kept_connection_closes() {
 }
 
 #[test]
-fn the_blocking_client_sends_it_once_more_as_well() {
+fn the_blocking_client_sends_an_idempotent_request_once_more_as_well() {
     let daemon = Daemon::new(2);
     let resolver = blocking::Resolver::new(daemon.socket.clone()).unwrap();
     for _ in 0..3 {

@@ -23,10 +23,10 @@ use tower_service::Service;
 
 use support::{Alive, ECHO, Text, router};
 
-/// More than a server may take of a request that it refuses: what is drained, and the windows.
+/// More than a server may read of a request that it refuses: the drained bytes and the windows.
 const BOUND: usize = 4 * 1024 * 1024;
 
-/// A connection to `hyper_util`'s server, which finds out by itself that it is HTTP/2.
+/// A connection to `hyper_util`'s server, which detects HTTP/2 by itself.
 async fn connect(router: Router) -> SendRequest<Bytes> {
     let (near, far) = tokio::io::duplex(16 * 1024);
     tokio::spawn(async move {
@@ -36,7 +36,7 @@ async fn connect(router: Router) -> SendRequest<Bytes> {
     });
     let (sender, connection) = h2::client::handshake(near).await.expect("a server of h2");
     tokio::spawn(async move {
-        // What ends it is what the requests report.
+        // The requests report the error of the connection.
         let _ = connection.await;
     });
     sender
@@ -55,8 +55,8 @@ fn post(method: &str, fields: &[(&str, &str)]) -> http::Request<()> {
     request.body(()).expect("a valid head")
 }
 
-/// The status and the body of an answer, or why there is none.
-async fn answer(response: h2::client::ResponseFuture) -> Result<(u16, String), h2::Error> {
+/// Reads a response: its status and body.
+async fn read(response: h2::client::ResponseFuture) -> Result<(u16, String), h2::Error> {
     let response = response.await?;
     let status = response.status().as_u16();
     let mut body = response.into_body();
@@ -69,7 +69,7 @@ async fn answer(response: h2::client::ResponseFuture) -> Result<(u16, String), h
     Ok((status, String::from_utf8_lossy(&text).into_owned()))
 }
 
-/// Sends zeros for as long as they are taken, and returns how many were.
+/// Sends zeros as long as the peer accepts them, and returns their number.
 async fn flood(mut body: SendStream<Bytes>, most: usize) -> usize {
     let mut sent = 0;
     while sent < most {
@@ -100,7 +100,7 @@ async fn a_message_over_the_limit_is_refused_in_any_framing() {
             body.send_data(vec![b'a'; 500].into(), false).expect("open");
         }
         body.send_data(Bytes::new(), true).expect("open");
-        let (status, text) = answer(response).await.expect("an answer");
+        let (status, text) = read(response).await.expect("a response");
         assert_eq!(status, 429, "{text}");
         assert!(text.contains("larger than configured max 1000"), "{text}");
     }
@@ -113,10 +113,10 @@ async fn an_endless_body_is_cut() {
         let (response, body) = sender
             .send_request(post("Echo", fields), false)
             .expect("open");
-        let (taken, answered) = tokio::join!(flood(body, 64 * 1024 * 1024), answer(response));
+        let (taken, result) = tokio::join!(flood(body, 64 * 1024 * 1024), read(response));
         assert!(taken < BOUND, "{taken} bytes were taken");
-        // The answer, or the reset that came with it when the client went on sending.
-        if let Ok((status, text)) = answered {
+        // The response, or the reset that follows it if the client keeps sending.
+        if let Ok((status, text)) = result {
             assert_eq!(status, 429, "{text}");
         }
     }
@@ -137,7 +137,7 @@ async fn a_body_that_does_not_arrive_times_out() {
     };
     let (status, text) = tokio::select! {
         () = drops => unreachable!("it has no end"),
-        answered = answer(response) => answered.expect("an answer"),
+        result = read(response) => result.expect("a response"),
     };
     assert_eq!(status, 504, "{text}");
     assert!(started.elapsed() < Duration::from_secs(7));
@@ -149,7 +149,7 @@ async fn a_zip_bomb_is_refused() {
     let head = post("Echo", &[("content-encoding", "gzip")]);
     let (response, mut body) = sender.send_request(head, false).expect("open");
     body.send_data(bomb(), true).expect("open");
-    let (status, text) = answer(response).await.expect("an answer");
+    let (status, text) = read(response).await.expect("a response");
     assert_eq!(status, 429, "{text}");
 }
 
@@ -163,20 +163,20 @@ fn bomb() -> Bytes {
 }
 
 #[tokio::test]
-async fn a_body_of_another_length_than_announced_reaches_no_handler() {
-    for announced in ["3", "14"] {
+async fn a_body_that_differs_from_its_content_length_reaches_no_handler() {
+    for length in ["3", "14"] {
         let alive = Alive::default();
         let mut sender = connect(router(&alive)).await;
-        // This handler never answers, so an answer would be of another making.
-        let head = post("Hang", &[("content-length", announced)]);
+        // This handler never responds, so a response would come from elsewhere.
+        let head = post("Hang", &[("content-length", length)]);
         let (response, mut body) = sender.send_request(head, false).expect("open");
         body.send_data(Bytes::from_static(b"\n\x05hello"), true)
             .expect("open");
-        let answered = timeout(Duration::from_secs(20), answer(response))
+        let result = timeout(Duration::from_secs(20), read(response))
             .await
             .expect("an end");
-        let reason = answered.as_ref().err().and_then(h2::Error::reason);
-        assert_eq!(reason, Some(Reason::PROTOCOL_ERROR), "{answered:?}");
+        let reason = result.as_ref().err().and_then(h2::Error::reason);
+        assert_eq!(reason, Some(Reason::PROTOCOL_ERROR), "{result:?}");
         assert_eq!(alive.count(), 0);
     }
 }
@@ -188,13 +188,13 @@ async fn reset_requests_drop_their_handlers() {
     let mut sender = connect(router(&alive)).await;
     for round in 0..50 {
         let Ok(mut ready) = sender.ready().await else {
-            // The server has had enough of this client.
+            // The server has closed the connection of this client.
             break;
         };
         let head = post("Hang", &[("content-length", "0")]);
         let (_response, mut body) = ready.send_request(head, true).expect("open");
         if round % 2 == 0 {
-            // Some handlers start before they are given up.
+            // Some handlers start before they are cancelled.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         body.send_reset(Reason::CANCEL);
@@ -222,7 +222,7 @@ impl Service<http::Request<Body>> for Http2 {
     }
 }
 
-/// Calls a server that answers with these fields, and then with the body that `send` sends.
+/// Calls a server that responds with these fields, and then with the body that `send` sends.
 async fn call<F>(
     fields: &'static [(&'static str, &'static str)],
     send: impl FnOnce(SendStream<Bytes>) -> F + Send + 'static,
@@ -257,9 +257,9 @@ where
     });
     let config = Config::default().max_message_size(1000);
     let client = Client::with_config(Http2(sender), config);
-    let answer = client.unary::<Text, Text>(&ECHO, Text::default().into());
-    let answer = timeout(Duration::from_secs(20), answer).await;
-    answer.expect("an end").expect_err("not a message")
+    let call = client.unary::<Text, Text>(&ECHO, Text::default().into());
+    let result = timeout(Duration::from_secs(20), call).await;
+    result.expect("an end").expect_err("not a message")
 }
 
 #[tokio::test]
@@ -268,25 +268,25 @@ async fn responses_over_the_limit_are_refused() {
         let taken = flood(body, 64 * 1024 * 1024).await;
         assert!(taken < BOUND, "{taken} bytes were taken");
     });
-    let announced = call(&[("content-length", "1000000000000")], |_| {
+    let too_long = call(&[("content-length", "1000000000000")], |_| {
         std::future::pending()
     });
     let zipped = call(&[("content-encoding", "gzip")], |mut body| async move {
         body.send_data(bomb(), true).expect("open");
     });
-    for error in [endless.await, announced.await, zipped.await] {
+    for error in [endless.await, too_long.await, zipped.await] {
         assert_eq!(error.code(), Code::ResourceExhausted, "{error}");
     }
 }
 
 #[tokio::test]
-async fn a_response_shorter_or_longer_than_announced_is_refused() {
+async fn a_response_that_differs_from_its_content_length_is_refused() {
     for length in [
         &[("content-length", "3")] as &[_],
         &[("content-length", "14")],
     ] {
         let error = call(length, |mut body| async move {
-            // The client may have given up before all of it is sent.
+            // The client may have reset the stream before all of it is sent.
             let _ = body.send_data(Bytes::from_static(b"\n\x05hello"), true);
         })
         .await;

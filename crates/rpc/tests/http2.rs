@@ -22,7 +22,7 @@ use tower_service::Service;
 
 use support::{ECHO, Text};
 
-/// Runs what hyper's HTTP/2 wants to have run.
+/// The executor of hyper's HTTP/2.
 #[derive(Clone)]
 struct Spawn;
 
@@ -37,7 +37,7 @@ impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Spawn {
 #[error("a pooled connection failed")]
 struct Pooled(#[source] hyper::Error);
 
-/// One HTTP/2 connection as a transport. `delay` is how much later the caller hears of a failure.
+/// One HTTP/2 connection as a transport. `delay` is added before the caller receives a failure.
 #[derive(Clone)]
 struct Http2 {
     sender: SendRequest<Body>,
@@ -54,18 +54,18 @@ impl Service<http::Request<Body>> for Http2 {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let (answer, delay) = (self.sender.send_request(request), self.delay);
+        let (response, delay) = (self.sender.send_request(request), self.delay);
         Box::pin(async move {
-            let answer = answer.await;
+            let response = response.await;
             if !delay.is_zero() {
                 tokio::time::advance(delay).await;
             }
-            answer.map_err(|error| Pooled(error).into())
+            response.map_err(|error| Pooled(error).into())
         })
     }
 }
 
-/// A client of a peer that does with each request what `serve` does.
+/// A client of a peer that handles each request with `serve`.
 async fn client<F, R>(serve: F) -> Client<Http2>
 where
     F: Fn(h2::server::SendResponse<Bytes>) -> R + Send + 'static,
@@ -97,15 +97,15 @@ async fn connect(io: DuplexStream) -> SendRequest<Body> {
         .await
         .expect("the peer speaks HTTP/2");
     tokio::spawn(async move {
-        // What ends it is what the calls of the test report.
+        // The calls of the test report the error of the connection.
         let _ = connection.await;
     });
     sender
 }
 
 async fn call(client: &Client<Http2>, request: impl Into<Request<Text>>) -> Error {
-    let answer = client.unary::<Text, Text>(&ECHO, request.into()).await;
-    answer.expect_err("the peer resets every stream")
+    let result = client.unary::<Text, Text>(&ECHO, request.into()).await;
+    result.expect_err("the peer resets every stream")
 }
 
 fn reason_of(error: &Error) -> Option<Reason> {
@@ -145,13 +145,13 @@ async fn a_reset_within_the_response_has_the_code_of_its_reason() {
         let client = client(move |respond| partial_response(respond, reason)).await;
         let error = call(&client, Text::from("hello")).await;
         assert_eq!(error.code(), code, "{reason:?}: {error}");
-        // hyper keeps this one reason to itself.
-        let told = (reason != Reason::NO_ERROR).then_some(reason);
-        assert_eq!(reason_of(&error), told, "{error:?}");
+        // hyper does not expose this one reason.
+        let reported = (reason != Reason::NO_ERROR).then_some(reason);
+        assert_eq!(reason_of(&error), reported, "{error:?}");
     }
 }
 
-/// Begins an answer of 14 bytes, of which the first 7 are a whole message, and resets the stream.
+/// Begins a response of 14 bytes, of which the first 7 are a whole message, and resets the stream.
 async fn partial_response(mut respond: h2::server::SendResponse<Bytes>, reason: Reason) {
     let head = http::Response::builder()
         .header("content-type", "application/proto")
@@ -162,7 +162,7 @@ async fn partial_response(mut respond: h2::server::SendResponse<Bytes>, reason: 
     let half = Bytes::from_static(b"\n\x05hello");
     body.send_data(half, false).expect("still open");
     tokio::spawn(async move {
-        // Data that waits is thrown away by a reset, so it leaves first.
+        // A reset discards queued data, so the data must be sent first.
         tokio::task::yield_now().await;
         body.send_reset(reason);
     });
@@ -184,7 +184,7 @@ async fn a_cancel_after_the_deadline_is_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_connection_that_goes_away_is_unavailable() {
+async fn a_connection_closed_by_goaway_is_unavailable() {
     let (near, far) = tokio::io::duplex(16 * 1024);
     tokio::spawn(async move {
         let mut connection = h2::server::handshake(far).await.expect("a client of h2");
@@ -202,11 +202,11 @@ async fn a_connection_that_goes_away_is_unavailable() {
     assert!(error.cause::<hyper::Error>().is_some(), "{error:?}");
 }
 
-/// The client sends half a message, which is a whole one as well, and gives up with this reason.
+/// Sends half a message, which is a whole one as well, and resets the stream with this reason.
 async fn cancel(sender: &mut h2::client::SendRequest<Bytes>, reason: Reason) {
     let head = request_head().header("content-length", "14");
     let head = head.body(()).expect("a valid head");
-    let (_answer, mut body) = sender.send_request(head, false).expect("still open");
+    let (_response, mut body) = sender.send_request(head, false).expect("still open");
     let half = Bytes::from_static(b"\n\x05hello");
     body.send_data(half, false).expect("still open");
     tokio::task::yield_now().await;
@@ -239,9 +239,9 @@ async fn a_partial_request_reaches_no_handler() {
         cancel(&mut sender, reason).await;
     }
     let whole = request_head().body(()).expect("a valid head");
-    let (answer, mut body) = sender.send_request(whole, false).expect("still open");
+    let (response, mut body) = sender.send_request(whole, false).expect("still open");
     let message = Bytes::from_static(b"\n\x05hello");
     body.send_data(message, true).expect("still open");
-    assert_eq!(answer.await.expect("an answer").status(), 200);
+    assert_eq!(response.await.expect("a response").status(), 200);
     assert_eq!(calls.load(Ordering::SeqCst), 1, "only the whole one counts");
 }

@@ -16,7 +16,7 @@ use prost_types::{
 };
 use zeroize::Zeroize;
 
-/// What every string and value of the test holds.
+/// The content of every string and value of the test.
 const SECRET: &str = "hunter2-hunter2-hunter2";
 /// The part of the base64 of [`SECRET`] that does not depend on what follows.
 const BASE64: &str = "aHVudGVyMi1odW50ZXIyLWh1bnRlcj";
@@ -26,7 +26,7 @@ struct Scanning;
 static IS_SCANNING: AtomicBool = AtomicBool::new(false);
 static FOUND: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call goes to the system's allocator with the same arguments. `realloc` is the
+// SAFETY: every call is forwarded to the system's allocator with the same arguments. `realloc` is the
 // provided one, which allocates, copies and frees.
 unsafe impl GlobalAlloc for Scanning {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -168,7 +168,7 @@ fn descriptors() -> &'static Descriptors {
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_call_with_json_frees_no_copy_of_a_secret() {
-    // The scan finds what it looks for.
+    // The scan finds a copy that was left on purpose.
     let (found, ()) = copies(async { drop(SECRET.to_owned()) }).await;
     assert_eq!(found, 1);
     let (found, ()) = copies(async { drop(BASE64.to_owned()) }).await;

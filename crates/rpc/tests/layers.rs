@@ -1,4 +1,4 @@
-//! Tower layers around a router and inside of it, and what `RecoverError` makes of their failures.
+//! Tower layers around a router and inside of it, and the responses of `RecoverError` to their failures.
 
 mod support;
 
@@ -19,7 +19,7 @@ use tower::{Layer, Service as _, ServiceBuilder, ServiceExt};
 
 use support::{Alive, ECHO, HANG, READ, SECRET, Text, echo, router};
 
-/// The caller, as the layer found it.
+/// The caller that the layer identified.
 #[derive(Clone)]
 struct Caller(String);
 
@@ -35,13 +35,13 @@ fn authorize(mut request: http::Request<Body>) -> Result<http::Request<Body>, Er
 
 #[tokio::test(start_paused = true)]
 async fn layers_refuse_requests_fail_and_pass_extensions_to_handlers() {
-    let greet = |request: Request<Text>| async move {
+    let caller = |request: Request<Text>| async move {
         let Caller(name) = request.extensions().get().cloned().expect("a layer set it");
         Ok::<_, Error>(Response::new(Text { text: name }))
     };
     let hanging = router(&Alive::default());
     let router = Router::new()
-        .add_route(Route::unary(&ECHO, greet))
+        .add_route(Route::unary(&ECHO, caller))
         .with_fallback(hanging);
     let service = ServiceBuilder::new()
         .layer(RecoverErrorLayer::new())
@@ -57,8 +57,8 @@ async fn layers_refuse_requests_fail_and_pass_extensions_to_handlers() {
         }
         client.unary::<_, Text>(spec, request)
     };
-    let answer = call(&ECHO, Some("ada")).await.expect("it is authorized");
-    assert_eq!(answer.message().text, "ada");
+    let response = call(&ECHO, Some("ada")).await.expect("it is authorized");
+    assert_eq!(response.message().text, "ada");
     let error = call(&ECHO, None).await.expect_err("it is not");
     assert_eq!(error.to_string(), "unauthenticated: send a token");
     let error = call(&HANG, Some("ada")).await.expect_err("too slow");
@@ -69,7 +69,7 @@ async fn layers_refuse_requests_fail_and_pass_extensions_to_handlers() {
     );
 }
 
-/// A service that fails to get ready once, and would be ready then.
+/// A service that fails once in `poll_ready`, and would be ready then.
 #[derive(Clone)]
 struct Closed {
     was_polled: bool,
@@ -92,7 +92,7 @@ impl tower_service::Service<http::Request<Body>> for Closed {
 }
 
 #[tokio::test]
-async fn every_request_to_a_service_that_failed_to_get_ready_gets_its_error() {
+async fn every_request_to_a_service_that_failed_in_poll_ready_returns_its_error() {
     let closed = Closed { was_polled: false };
     let mut service = RecoverErrorLayer.layer(closed);
     for _ in 0..2 {
@@ -136,7 +136,7 @@ impl http_body::Body for Counted {
     }
 }
 
-/// How many chunks of an upload of ten a service reads, and its response.
+/// Returns how many chunks of an upload of ten a service reads, and its response.
 async fn upload<S>(mut service: S, lines: &[(&'static str, &'static str)]) -> (u16, usize)
 where
     S: tower_service::Service<
@@ -185,7 +185,7 @@ async fn a_refused_upload_is_read_first_unless_its_client_waits_for_100() {
     }
 }
 
-/// What a layer sees of a request.
+/// The part of a request that a layer records.
 fn note(
     seen: &Arc<Mutex<Vec<(&'static str, Idempotency)>>>,
 ) -> impl Layer<
@@ -205,9 +205,9 @@ fn note(
 }
 
 #[tokio::test]
-async fn layers_of_a_router_know_the_method_and_leave_the_fallback_alone() {
+async fn layers_of_a_router_receive_the_method_and_do_not_apply_to_the_fallback() {
     let seen = Arc::default();
-    // Settings and routes that follow a layer count as well.
+    // A layer applies to settings and routes that are added after it as well.
     let router = Router::new()
         .layer(note(&seen))
         .add_route(Route::unary(&ECHO, echo))
@@ -266,7 +266,7 @@ async fn a_layer_that_removes_the_extensions_is_an_internal_error() {
 }
 
 #[tokio::test]
-async fn transports_and_handlers_see_the_method() {
+async fn transports_and_handlers_receive_the_method() {
     let specs = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&specs);
     let handler = |request: Request<Text>| async move {
@@ -342,7 +342,7 @@ fn the_response_of_an_error_depends_on_the_verb() {
     assert!(head.body().is_end_stream());
 }
 
-/// A server behind fails, and the handler in front returns its error.
+/// A backend fails, and the handler returns the error of its call.
 #[tokio::test]
 async fn received_metadata_is_forwarded_by_that_call_alone() {
     let behind = Router::new().add_route(Route::unary(&ECHO, |_: Request<Text>| async {

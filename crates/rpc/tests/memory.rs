@@ -1,5 +1,5 @@
-//! Memory of large messages: what a client reserves for a response, and how long a response keeps
-//! its extensions.
+//! Memory of large messages: the reservations of a client for a response, and the life of a response's
+//! extensions.
 
 mod support;
 
@@ -24,7 +24,7 @@ fn text(bytes: u64) -> Text {
     Text::from("x".repeat(bytes as usize).as_str())
 }
 
-/// A budget of one large message at a time, which counts what is reserved.
+/// A budget of one large message at a time, which counts the reserved bytes.
 #[derive(Clone)]
 struct Budget {
     reserved: Arc<AtomicU64>,
@@ -107,7 +107,7 @@ fn gzip(message: &[u8]) -> impl Transport {
 }
 
 #[tokio::test]
-async fn a_compressed_response_counts_what_it_becomes() {
+async fn a_compressed_response_counts_by_its_decompressed_length() {
     let budget = Budget::new();
     let message = text(8 * MIB).encode_to_vec();
     let client = Client::new(gzip(&message));
@@ -164,7 +164,7 @@ async fn a_failed_response_keeps_nothing_reserved() {
     assert_eq!(budget.reserved(), 0);
 }
 
-/// One chunk that does not announce its length.
+/// One chunk without a size hint.
 struct Unannounced(Option<bytes::Bytes>);
 
 impl http_body::Body for Unannounced {
@@ -254,7 +254,7 @@ async fn extensions_live_as_long_as_a_body_without_bytes() {
 }
 
 #[tokio::test]
-async fn a_client_sees_the_extensions_of_the_http_response() {
+async fn a_client_receives_the_extensions_of_the_http_response() {
     static GUARDED: MethodSpec = MethodSpec::unary("/demo.v1.Guarded/Get");
     let guard = Arc::new(());
     let client = Client::new(guarded(&guard, 10));

@@ -18,13 +18,13 @@ type Headers = &'static [(&'static str, &'static str)];
 /// `"hi"` as a message.
 const HI: &[u8] = b"\x0a\x02hi";
 
-struct Answer {
+struct RawResponse {
     status: StatusCode,
     headers: http::HeaderMap,
     body: bytes::Bytes,
 }
 
-async fn ask<F>(mut router: Router<F>, request: Request<Body>) -> Answer
+async fn send<F>(mut router: Router<F>, request: Request<Body>) -> RawResponse
 where
     Router<F>: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
@@ -35,7 +35,7 @@ where
         .await
         .expect("the body is complete")
         .to_bytes();
-    Answer {
+    RawResponse {
         status: parts.status,
         headers: parts.headers,
         body,
@@ -64,11 +64,11 @@ const PROTO: (&str, &str) = ("content-type", "application/proto");
 
 #[tokio::test]
 async fn the_response_has_the_codec_of_the_request() {
-    let answer = ask(test_router(), post("/test.Echo/Echo", &[PROTO], HI)).await;
-    assert_eq!(answer.status, StatusCode::OK);
-    assert_eq!(answer.headers["content-type"], "application/proto");
-    assert_eq!(answer.body, HI);
-    assert!(!answer.headers.contains_key("content-encoding"));
+    let response = send(test_router(), post("/test.Echo/Echo", &[PROTO], HI)).await;
+    assert_eq!(response.status, StatusCode::OK);
+    assert_eq!(response.headers["content-type"], "application/proto");
+    assert_eq!(response.body, HI);
+    assert!(!response.headers.contains_key("content-encoding"));
 }
 
 #[tokio::test]
@@ -82,9 +82,9 @@ async fn paths_are_matched_exactly() {
         "//test.Echo/Echo",
         "*",
     ] {
-        let answer = ask(test_router(), post(path, &[PROTO], HI)).await;
-        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
-        assert_eq!(answer.body, "");
+        let response = send(test_router(), post(path, &[PROTO], HI)).await;
+        assert_eq!(response.status, StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(response.body, "");
     }
 }
 
@@ -103,14 +103,14 @@ async fn other_verbs_are_refused_with_those_allowed() {
                 .method(verb)
                 .uri(path)
                 .body(Body::empty());
-            let answer = ask(test_router(), request.expect("a valid request")).await;
+            let response = send(test_router(), request.expect("a valid request")).await;
             assert_eq!(
-                answer.status,
+                response.status,
                 StatusCode::METHOD_NOT_ALLOWED,
                 "{verb} {path}"
             );
-            assert_eq!(answer.headers["allow"], allowed);
-            assert_eq!(answer.body, "");
+            assert_eq!(response.headers["allow"], allowed);
+            assert_eq!(response.body, "");
         }
     }
 }
@@ -125,14 +125,14 @@ async fn other_content_types_are_refused_with_those_understood() {
         "application/grpc+proto",
     ] {
         let request = post("/test.Echo/Echo", &[("content-type", content_type)], HI);
-        let answer = ask(test_router(), request).await;
+        let response = send(test_router(), request).await;
         assert_eq!(
-            answer.status,
+            response.status,
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "{content_type}"
         );
-        assert_eq!(answer.headers["accept-post"], "application/proto");
-        assert_eq!(answer.body, "");
+        assert_eq!(response.headers["accept-post"], "application/proto");
+        assert_eq!(response.body, "");
     }
 }
 
@@ -156,61 +156,61 @@ async fn invalid_headers_are_reported_in_an_error_object() {
         ("connect-timeout-ms", "-1", 400, "parse timeout"),
     ];
     for (name, value, status, text) in cases {
-        let answer = ask(
+        let response = send(
             test_router(),
             post("/test.Echo/Echo", &[PROTO, (name, value)], HI),
         )
         .await;
-        assert_eq!(answer.status.as_u16(), status, "{name}: {value}");
-        assert_eq!(answer.headers["content-type"], "application/json");
-        let body = String::from_utf8_lossy(&answer.body);
+        assert_eq!(response.status.as_u16(), status, "{name}: {value}");
+        assert_eq!(response.headers["content-type"], "application/json");
+        let body = String::from_utf8_lossy(&response.body);
         assert!(body.contains(text), "{body}");
     }
 }
 
 #[tokio::test]
 async fn a_message_that_does_not_decode_is_an_invalid_argument() {
-    let answer = ask(test_router(), post("/test.Echo/Echo", &[PROTO], b"\xff")).await;
-    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    let response = send(test_router(), post("/test.Echo/Echo", &[PROTO], b"\xff")).await;
+    assert_eq!(response.status, StatusCode::BAD_REQUEST);
     assert!(
-        answer.body.starts_with(br#"{"code":"invalid_argument""#),
+        response.body.starts_with(br#"{"code":"invalid_argument""#),
         "{:?}",
-        answer.body
+        response.body
     );
 }
 
 #[tokio::test]
 async fn a_router_may_require_the_protocol_version() {
     let router = test_router().require_protocol_version(true);
-    let answer = ask(router.clone(), post("/test.Echo/Echo", &[PROTO], HI)).await;
-    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    let response = send(router.clone(), post("/test.Echo/Echo", &[PROTO], HI)).await;
+    assert_eq!(response.status, StatusCode::BAD_REQUEST);
     let version = ("connect-protocol-version", "1");
-    let answer = ask(router, post("/test.Echo/Echo", &[PROTO, version], HI)).await;
-    assert_eq!(answer.status, StatusCode::OK);
+    let response = send(router, post("/test.Echo/Echo", &[PROTO, version], HI)).await;
+    assert_eq!(response.status, StatusCode::OK);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_timeout_of_zero_expires_before_the_handler_runs() {
     let hanging = Alive::default();
     let request = post("/test.Echo/Hang", &[PROTO, ("connect-timeout-ms", "0")], HI);
-    let answer = ask(router(&hanging), request).await;
-    assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+    let response = send(router(&hanging), request).await;
+    assert_eq!(response.status, StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(hanging.count(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_earlier_of_both_deadlines_ends_the_handler() {
-    for (asked, most, expected) in [("2000", 5, 2), ("9999999999", 5, 5)] {
+    for (requested, most, expected) in [("2000", 5, 2), ("9999999999", 5, 5)] {
         let hanging = Alive::default();
         let router = router(&hanging).max_timeout(Duration::from_secs(most));
         let started = tokio::time::Instant::now();
         let request = post(
             "/test.Echo/Hang",
-            &[PROTO, ("connect-timeout-ms", asked)],
+            &[PROTO, ("connect-timeout-ms", requested)],
             HI,
         );
-        let answer = ask(router, request).await;
-        assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+        let response = send(router, request).await;
+        assert_eq!(response.status, StatusCode::GATEWAY_TIMEOUT);
         assert_eq!(started.elapsed().as_secs(), expected);
         assert_eq!(hanging.count(), 0);
     }
@@ -225,10 +225,15 @@ async fn get_is_understood_in_every_form() {
         "encoding=proto&message=%0A%02hi",
     ];
     for form in forms {
-        let answer = ask(test_router(), get(form)).await;
-        assert_eq!(answer.status, StatusCode::OK, "{form}: {:?}", answer.body);
-        assert_eq!(answer.headers["vary"], "Accept-Encoding");
-        assert_eq!(answer.body, HI);
+        let response = send(test_router(), get(form)).await;
+        assert_eq!(
+            response.status,
+            StatusCode::OK,
+            "{form}: {:?}",
+            response.body
+        );
+        assert_eq!(response.headers["vary"], "Accept-Encoding");
+        assert_eq!(response.body, HI);
     }
 }
 
@@ -244,14 +249,14 @@ async fn an_incomplete_get_is_refused() {
     ];
     for (query, status) in cases {
         assert_eq!(
-            ask(test_router(), get(query)).await.status.as_u16(),
+            send(test_router(), get(query)).await.status.as_u16(),
             status,
             "{query}"
         );
     }
     let mut with_body = get("encoding=proto&message=");
     *with_body.body_mut() = Body::full(HI);
-    assert_eq!(ask(test_router(), with_body).await.status.as_u16(), 415);
+    assert_eq!(send(test_router(), with_body).await.status.as_u16(), 415);
 }
 
 #[tokio::test]
@@ -274,13 +279,13 @@ async fn responses_are_compressed_for_clients_that_accept_gzip() {
         (&[PROTO, ("accept-encoding", "identity")], HI, false),
     ];
     for (headers, message, compressed) in cases {
-        let answer = ask(router.clone(), post("/test.Echo/Echo", headers, message)).await;
+        let response = send(router.clone(), post("/test.Echo/Echo", headers, message)).await;
         assert_eq!(
-            answer.headers.contains_key("content-encoding"),
+            response.headers.contains_key("content-encoding"),
             compressed,
             "{headers:?}"
         );
-        assert_eq!(answer.body == message, !compressed, "{headers:?}");
+        assert_eq!(response.body == message, !compressed, "{headers:?}");
     }
 }
 
@@ -292,17 +297,17 @@ async fn names_of_codings_have_no_case() {
         ("content-encoding", "Identity"),
         ("accept-encoding", "GZip"),
     ];
-    let answer = ask(router.clone(), post("/test.Echo/Echo", &headers, HI)).await;
-    assert_eq!(answer.status, StatusCode::OK);
-    assert_eq!(answer.headers["content-encoding"], "gzip");
-    let packed: &'static [u8] = answer.body.to_vec().leak();
+    let response = send(router.clone(), post("/test.Echo/Echo", &headers, HI)).await;
+    assert_eq!(response.status, StatusCode::OK);
+    assert_eq!(response.headers["content-encoding"], "gzip");
+    let packed: &'static [u8] = response.body.to_vec().leak();
     let headers = [PROTO, ("content-encoding", "GZIP"), ("accept-encoding", "")];
-    let answer = ask(router, post("/test.Echo/Echo", &headers, packed)).await;
-    assert_eq!(answer.body, HI);
+    let response = send(router, post("/test.Echo/Echo", &headers, packed)).await;
+    assert_eq!(response.body, HI);
 }
 
 /// The response of a method that adds these fields, to its error or to its success.
-async fn with_fields(fields: usize, length: usize, fails: bool) -> Answer {
+async fn with_fields(fields: usize, length: usize, fails: bool) -> RawResponse {
     use keyway_rpc::{Error, MethodSpec, Route};
     static WORDY: MethodSpec = MethodSpec::unary("/test.Echo/Wordy");
     let wordy = move |_: keyway_rpc::Request<Text>| async move {
@@ -320,7 +325,7 @@ async fn with_fields(fields: usize, length: usize, fails: bool) -> Answer {
         if fails { Err(error) } else { Ok(response) }
     };
     let router = Router::new().add_route(Route::unary(&WORDY, wordy));
-    ask(router, post("/test.Echo/Wordy", &[PROTO], HI)).await
+    send(router, post("/test.Echo/Wordy", &[PROTO], HI)).await
 }
 
 fn head_len(headers: &http::HeaderMap) -> usize {
@@ -333,14 +338,14 @@ fn head_len(headers: &http::HeaderMap) -> usize {
 #[tokio::test]
 async fn metadata_of_an_error_that_exceeds_its_bounds_is_left_out() {
     for (fields, length, kept) in [(50, 10, 50), (200, 10, 60), (10, 10_000, 0), (9, 1000, 8)] {
-        let answer = with_fields(fields, length, true).await;
-        assert_eq!(answer.status, StatusCode::NOT_FOUND);
-        let body = String::from_utf8_lossy(&answer.body);
+        let response = with_fields(fields, length, true).await;
+        assert_eq!(response.status, StatusCode::NOT_FOUND);
+        let body = String::from_utf8_lossy(&response.body);
         assert!(body.contains("nothing here"), "{body}");
-        let names = answer.headers.keys().map(http::HeaderName::as_str);
+        let names = response.headers.keys().map(http::HeaderName::as_str);
         let found = names.filter(|name| name.starts_with("x-")).count();
         assert_eq!(found, kept, "{fields} fields of {length} bytes");
-        assert!(answer.headers.len() <= 64 && head_len(&answer.headers) <= 9 * 1024);
+        assert!(response.headers.len() <= 64 && head_len(&response.headers) <= 9 * 1024);
     }
 }
 
@@ -352,22 +357,22 @@ async fn a_success_whose_headers_exceed_their_bounds_is_an_internal_error() {
         (1, 15_000, 200),
         (2, 9_000, 500),
     ] {
-        let answer = with_fields(fields, length, false).await;
+        let response = with_fields(fields, length, false).await;
         assert_eq!(
-            answer.status.as_u16(),
+            response.status.as_u16(),
             status,
             "{fields} fields of {length} bytes"
         );
-        assert!(answer.headers.len() <= 64 && head_len(&answer.headers) <= 16 * 1024);
+        assert!(response.headers.len() <= 64 && head_len(&response.headers) <= 16 * 1024);
         if status == 500 {
-            assert!(answer.body.starts_with(br#"{"code":"internal""#));
+            assert!(response.body.starts_with(br#"{"code":"internal""#));
         }
     }
 }
 
 #[tokio::test]
 async fn failures_of_a_get_vary_as_its_successes_do() {
-    let failed = ask(test_router(), get("encoding=proto&message=%FF")).await;
+    let failed = send(test_router(), get("encoding=proto&message=%FF")).await;
     assert_eq!(failed.status, StatusCode::BAD_REQUEST);
     assert_eq!(failed.headers["vary"], "Accept-Encoding");
 }
@@ -375,15 +380,19 @@ async fn failures_of_a_get_vary_as_its_successes_do() {
 #[tokio::test]
 async fn extensions_of_the_request_reach_the_handler() {
     use keyway_rpc::{Error, MethodSpec, Route};
-    static WHO: MethodSpec = MethodSpec::unary("/test.Echo/Who");
-    let who = |request: keyway_rpc::Request<Text>| async move {
-        let who: Option<&&str> = request.extensions().get();
-        Ok::<_, Error>(Text::from(*who.ok_or_else(|| Error::internal("nobody"))?).into())
+    static CALLER: MethodSpec = MethodSpec::unary("/test.Echo/Caller");
+    let caller = |request: keyway_rpc::Request<Text>| async move {
+        let name: Option<&&str> = request.extensions().get();
+        Ok::<_, Error>(Text::from(*name.ok_or_else(|| Error::internal("no extension"))?).into())
     };
-    let mut request = post("/test.Echo/Who", &[PROTO], HI);
+    let mut request = post("/test.Echo/Caller", &[PROTO], HI);
     request.extensions_mut().insert("uid 1000");
-    let answer = ask(Router::new().add_route(Route::unary(&WHO, who)), request).await;
-    assert_eq!(answer.body, b"\x0a\x08uid 1000".as_slice());
+    let response = send(
+        Router::new().add_route(Route::unary(&CALLER, caller)),
+        request,
+    )
+    .await;
+    assert_eq!(response.body, b"\x0a\x08uid 1000".as_slice());
 }
 
 /// A plain HTTP route.
@@ -410,9 +419,9 @@ async fn other_paths_go_to_the_fallback() {
     let health = Request::get("/health")
         .body(Body::empty())
         .expect("a valid request");
-    assert_eq!(ask(router.clone(), health).await.body, "ok");
-    let answer = ask(router, post("/test.Echo/Echo", &[PROTO], HI)).await;
-    assert_eq!(answer.body, HI);
+    assert_eq!(send(router.clone(), health).await.body, "ok");
+    let response = send(router, post("/test.Echo/Echo", &[PROTO], HI)).await;
+    assert_eq!(response.body, HI);
 }
 
 #[test]

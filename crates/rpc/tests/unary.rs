@@ -15,13 +15,10 @@ async fn an_echo_returns_the_message() {
     let memory = Memory::new(router(&Alive::default()));
     let client = memory.client(Config::default());
     for spec in [&ECHO, &READ, &SECRET] {
-        let answer = client
+        let result = client
             .unary::<Text, Text>(spec, Text::from("hello").into())
             .await;
-        assert_eq!(
-            answer.expect("the echo answers").into_message().text,
-            "hello"
-        );
+        assert_eq!(result.expect("a response").into_message().text, "hello");
     }
     assert_eq!(
         memory.opened.load(Ordering::SeqCst),
@@ -35,15 +32,15 @@ async fn large_messages_pass_in_pieces() {
     let client = Memory::new(router(&Alive::default())).client(Config::default());
     let text = "x".repeat(3 * 1024 * 1024);
     for spec in [&ECHO, &SECRET] {
-        let answer = client
+        let result = client
             .unary::<Text, Text>(spec, Text::from(text.as_str()).into())
             .await;
-        assert_eq!(answer.expect("the echo answers").into_message().text, text);
+        assert_eq!(result.expect("a response").into_message().text, text);
     }
 }
 
 #[tokio::test]
-async fn metadata_travels_both_ways_and_keeps_its_order() {
+async fn metadata_arrives_in_both_directions_in_order() {
     let client = Memory::new(router(&Alive::default())).client(Config::default());
     let mut request = Request::new(Text::default());
     request
@@ -59,7 +56,7 @@ async fn metadata_travels_both_ways_and_keeps_its_order() {
     let response = client
         .unary::<Text, Text>(&ECHO, request)
         .await
-        .expect("the echo answers");
+        .expect("a response");
     for map in [response.headers(), response.trailers()] {
         let values: Vec<_> = map.get_all("x-one").iter().collect();
         assert_eq!(values, ["1", "2"]);
@@ -101,11 +98,11 @@ async fn a_panic_is_internal_without_its_text_and_later_calls_succeed() {
         !format!("{error} {error:?}").contains(PANIC_TEXT),
         "{error:?}"
     );
-    let answer = client
+    let result = client
         .unary::<Text, Text>(&ECHO, Text::from("still here").into())
         .await;
     assert_eq!(
-        answer.expect("the echo answers").into_message().text,
+        result.expect("a response").into_message().text,
         "still here"
     );
 }

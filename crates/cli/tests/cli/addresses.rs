@@ -1,4 +1,4 @@
-//! Where `keyway serve` listens, with which modes, and which addresses it refuses.
+//! The addresses of `keyway serve`: defaults, modes and refusals.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -43,7 +43,7 @@ pub(crate) fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn without_an_address_the_daemon_listens_where_every_client_looks() {
+fn without_an_address_the_daemon_listens_at_the_default_addresses_of_clients() {
     let home = Home::new();
     let Some(daemon) = serve_at_default_addresses(&home) else {
         return;
@@ -70,7 +70,7 @@ fn without_an_address_the_daemon_listens_where_every_client_looks() {
 }
 
 #[test]
-fn a_socket_of_another_engine_is_not_replaced_or_removed() {
+fn a_socket_of_another_daemon_is_not_replaced_or_removed() {
     let home = Home::new();
     fs::create_dir_all(engine_sock(&home).parent().unwrap()).unwrap();
     let earlier = UnixListener::bind(engine_sock(&home)).unwrap();
@@ -87,7 +87,7 @@ fn a_socket_of_another_engine_is_not_replaced_or_removed() {
     assert!(engine_sock(&home).exists());
     drop(earlier);
 
-    // A socket that a dead engine left is replaced.
+    // The socket of a dead daemon is replaced.
     let daemon = serve_at_default_addresses(&home).unwrap();
     assert!(daemon.addresses().contains("engine.sock"));
     fs::remove_file(engine_sock(&home)).unwrap();
@@ -138,7 +138,7 @@ fn refused(output: &Output) -> String {
 }
 
 #[test]
-fn a_bare_name_in_a_directory_of_everyone_is_refused() {
+fn a_relative_name_in_a_world_writable_directory_is_refused() {
     let home = Home::new();
     let shared = home.create_dir("shared");
     set_mode(&shared, 0o777);
@@ -149,7 +149,7 @@ fn a_bare_name_in_a_directory_of_everyone_is_refused() {
 }
 
 #[test]
-fn a_path_that_is_too_long_is_refused_with_the_limit_and_a_shorter_place() {
+fn a_path_that_is_too_long_is_refused_with_the_limit_and_a_shorter_path() {
     let home = Home::new();
     let long = home.create_dir("x".repeat(120));
     // Once from the command line, and once from a default that is too long.

@@ -1,4 +1,4 @@
-//! Values are stored and printed byte for byte, and nothing else is printed.
+//! Values are stored and printed byte for byte, without additions.
 
 use keyway_plugin_file::{Store, StoreConfig};
 use keyway_test_support::text;
@@ -53,7 +53,7 @@ fn a_listing_prints_no_value() {
 }
 
 #[test]
-fn a_reader_that_closes_the_pipe_early_is_no_error() {
+fn a_closed_pipe_is_not_an_error() {
     use std::process::{Command, Stdio};
     let home = Home::new();
     let _daemon = script::serve(&home);

@@ -1,4 +1,4 @@
-//! An argument may be a secret that was typed in the wrong place, so no message repeats an argument.
+//! An argument may be a secret that the user typed in the wrong place, so no message repeats an argument.
 
 use std::process::Output;
 
@@ -6,7 +6,7 @@ use keyway_test_support::{feed, text};
 
 use crate::support::{Home, script};
 
-/// Stand for secrets. Neither is a valid id, as most secrets are not.
+/// Texts in place of secrets. Neither is a valid id, as most secrets are not.
 const CANARIES: [&str; 2] = ["not/a=real token!", "notarealtoken="];
 
 /// A command as its help describes it.

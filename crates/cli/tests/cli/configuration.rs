@@ -1,4 +1,4 @@
-//! Where `keyway serve` reads its configuration, what it refuses, and what a reload changes.
+//! The configuration of `keyway serve`: its path, refusals and reloads.
 
 use std::fs;
 use std::process::Output;

@@ -33,12 +33,12 @@ fn each_kind(line: impl Fn(&str) -> String) -> String {
 }
 
 #[test]
-fn get_says_what_failed_and_what_helps() {
+fn get_reports_the_failure_and_its_remedy() {
     insta::assert_snapshot!(each_kind(|kind| format!("get kind/{kind}")));
 }
 
 #[test]
-fn run_says_what_failed_and_what_helps() {
+fn run_reports_the_failure_and_its_remedy() {
     let home = Home::new();
     let _daemon = script::serve(&home);
     let mut text = String::new();
@@ -61,17 +61,17 @@ fn run_says_what_failed_and_what_helps() {
 }
 
 #[test]
-fn ls_says_what_failed_and_what_helps() {
+fn ls_reports_the_failure_and_its_remedy() {
     insta::assert_snapshot!(each_kind(|kind| format!("ls kind/{kind}")));
 }
 
 #[test]
-fn ls_fetch_says_what_failed_and_what_helps() {
+fn ls_fetch_reports_the_failure_and_its_remedy() {
     insta::assert_snapshot!(each_kind(|kind| format!("ls --fetch fetch/{kind}")));
 }
 
 #[test]
-fn remedies_ways_out_and_several_failures() {
+fn remedies_and_several_failures() {
     let home = Home::new();
     let _daemon = script::serve(&home);
     insta::assert_snapshot!(home.transcript(&[

@@ -8,7 +8,7 @@ use crate::support::Home;
 use crate::support::script::binary;
 
 #[test]
-fn a_fresh_home_needs_nothing_but_the_daemon() {
+fn a_fresh_home_works_without_configuration() {
     let home = Home::new();
     let daemon = home.serve(&[]);
     let mut text = String::new();

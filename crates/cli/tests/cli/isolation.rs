@@ -130,7 +130,7 @@ fn a_closed_directory_that_keeps_allowed_users_out_is_named() {
 }
 
 #[test]
-fn an_unmapped_user_of_a_user_namespace_gets_no_daemon() {
+fn a_daemon_of_an_unmapped_user_does_not_start() {
     if !has_namespace("--user") {
         return;
     }

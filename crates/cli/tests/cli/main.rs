@@ -1,4 +1,4 @@
-//! The `keyway` program as its users meet it: what it prints, how it exits, what it does at a terminal and as a service.
+//! The `keyway` program: output, exit statuses, and behaviour at a terminal and as a service.
 //!
 //! One binary for all of it, because each binary is linked on its own. Daemons are either `keyway serve` itself or
 //! [`support::script`], whose responses a test chooses.

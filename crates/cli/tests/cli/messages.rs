@@ -16,7 +16,7 @@ fn with_daemon(lines: &[&str]) -> String {
 }
 
 #[test]
-fn what_is_typed_wrong() {
+fn invalid_command_lines() {
     let home = Home::new();
     let not_utf8 = std::ffi::OsStr::from_bytes(b"web/\xff");
     let output = feed(&mut home.keyway(["get".as_ref(), not_utf8]), b"");
@@ -86,7 +86,7 @@ fn help() {
 }
 
 #[test]
-fn a_value_is_asked_for() {
+fn values_and_explanations() {
     insta::assert_snapshot!(with_daemon(&[
         "get web/token",
         "get web/token --value",
@@ -105,7 +105,7 @@ fn a_value_is_asked_for() {
 }
 
 #[test]
-fn a_value_is_not_to_be_had() {
+fn a_value_is_not_available() {
     insta::assert_snapshot!(with_daemon(&[
         "get nothing/here",
         "get spare/here",
@@ -128,7 +128,7 @@ fn a_value_is_not_to_be_had() {
 }
 
 #[test]
-fn a_listing_is_asked_for() {
+fn listings() {
     insta::assert_snapshot!(with_daemon(&[
         "ls",
         "ls web/*",
@@ -144,7 +144,7 @@ fn a_listing_is_asked_for() {
 }
 
 #[test]
-fn plugins_are_asked_about_and_changed() {
+fn plugins_are_listed_and_changed() {
     insta::assert_snapshot!(with_daemon(&[
         "plugins",
         "plugins list --json",
@@ -152,7 +152,7 @@ fn plugins_are_asked_about_and_changed() {
         "plugins disable vault --json",
         "plugins enable env",
         "plugins disable guard",
-        "plugins enable nobody",
+        "plugins enable absent",
         "plugins reload",
         "plugins reload --json",
         "plugins trust vault",
@@ -160,8 +160,8 @@ fn plugins_are_asked_about_and_changed() {
         "plugins trust file",
         "plugins untrust vault",
         "plugins untrust vault --json",
-        "plugins untrust nobody",
-        "plugins trust nobody",
+        "plugins untrust absent",
+        "plugins trust absent",
     ]));
 }
 
@@ -171,7 +171,7 @@ fn versions() {
 }
 
 #[test]
-fn a_daemon_that_offers_no_more_than_the_protocol() {
+fn a_daemon_without_keyways_services() {
     let home = Home::new();
     let _daemon = ScriptedDaemon::serve(home.socket(), script::reference());
     insta::assert_snapshot!(home.transcript(&[
@@ -195,7 +195,7 @@ fn there_is_no_daemon() {
         "plugins",
         "version",
         "get web/token --socket elsewhere.sock",
-        "get web/token --socket @keyway-test-nobody",
+        "get web/token --socket @keyway-test-unused",
     ]);
     let mut command = home.keyway(["get", "web/token"]);
     command.env_remove("KEYWAY_SOCKET");
@@ -210,7 +210,7 @@ fn there_is_no_daemon() {
 }
 
 #[test]
-fn only_the_daemon_of_the_named_user_is_asked() {
+fn only_the_daemon_of_the_named_user_is_used() {
     let home = Home::new();
     let _daemon = script::serve(&home);
     let own = rustix::process::geteuid().as_raw();
@@ -256,14 +256,14 @@ fn only_the_daemon_of_the_named_user_is_asked() {
 }
 
 #[test]
-fn a_daemon_has_left_its_socket_behind() {
+fn a_stale_socket_of_a_daemon() {
     let home = Home::new();
     drop(UnixListener::bind(home.socket()).unwrap());
     insta::assert_snapshot!(home.transcript(&["get web/token", "version"]));
 }
 
 #[test]
-fn something_else_is_where_the_socket_should_be() {
+fn another_file_at_the_address_of_the_socket() {
     let home = Home::new();
     fs::write(home.join("file.sock"), "").unwrap();
     insta::assert_snapshot!(home.transcript(&[
@@ -273,12 +273,12 @@ fn something_else_is_where_the_socket_should_be() {
 }
 
 #[test]
-fn a_daemon_that_speaks_something_else() {
+fn a_server_of_another_protocol() {
     use std::io::{Read as _, Write as _};
     let home = Home::new();
     let listener = UnixListener::bind(home.socket()).unwrap();
     let server = std::thread::spawn(move || {
-        for answer in [
+        for response in [
             "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 4\r\n\r\nbusy",
             "SSH-2.0-x\r\n",
             "",
@@ -293,7 +293,7 @@ fn a_daemon_that_speaks_something_else() {
                 request.extend_from_slice(&bytes[..n_read]);
             }
             assert!(request.starts_with(b"POST /resolver.v1.ResolverService/GetSecrets"));
-            stream.write_all(answer.as_bytes()).unwrap();
+            stream.write_all(response.as_bytes()).unwrap();
         }
     });
     let text = home.transcript(&["get web/token", "get web/token", "get web/token"]);
@@ -366,7 +366,7 @@ fn shorten(text: &str) -> String {
 }
 
 #[test]
-fn a_place_for_the_store_is_missing() {
+fn the_store_directory_is_missing() {
     let home = Home::new();
     let mut command = home.keyway(["set", "web/token"]);
     command.env_remove("HOME");

@@ -175,7 +175,7 @@ fn l16_with_pinning_on_a_new_plugin_is_untrusted_until_it_is_trusted() {
         "{message}"
     );
     let mut text = home.transcript(&["plugins enable stranger", "plugins trust file"]);
-    text += &home.transcript(&["plugins trust nobody", "plugins trust known"]);
+    text += &home.transcript(&["plugins trust absent", "plugins trust known"]);
     insta::assert_snapshot!(text);
     assert_eq!(plugin(&home, "stranger")["status"], "untrusted");
     // An argument that names no plugin may be a secret in the wrong place.

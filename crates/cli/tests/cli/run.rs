@@ -1,4 +1,4 @@
-//! `keyway run`: which variables the child gets, and what prevents its start.
+//! `keyway run`: the variables of the child, and the failures that prevent its start.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Output};
@@ -96,7 +96,7 @@ fn a_secret_may_hold_any_byte_but_zero() {
 }
 
 #[test]
-fn nothing_starts_unless_everything_is_resolved() {
+fn nothing_starts_unless_every_reference_is_resolved() {
     let home = Home::new();
     let _daemon = script::serve(&home);
     let mut text = String::new();
@@ -140,7 +140,7 @@ fn without_a_daemon() {
 }
 
 #[test]
-fn a_dry_run_names_what_would_be_asked_for_and_asks_nobody() {
+fn a_dry_run_lists_the_references_without_a_query() {
     let home = Home::new();
     let variables = "# comment\nTOKEN=se://web/token\nPLAIN=hunter2\n";
     home.write("app.env", variables);
@@ -157,7 +157,7 @@ fn a_dry_run_names_what_would_be_asked_for_and_asks_nobody() {
 }
 
 #[test]
-fn files_that_are_wrong() {
+fn invalid_env_files() {
     let home = Home::new();
     let mut text = String::new();
     for content in [

@@ -1,4 +1,4 @@
-//! The process of `keyway run` beside its child: what the child inherits, signals, and the exit status.
+//! The process of `keyway run` beside its child: inheritance, signals, and the exit status.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};

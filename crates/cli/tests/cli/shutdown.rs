@@ -15,7 +15,7 @@ fn with_stubborn_plugin(home: &Home) -> Daemon {
 }
 
 #[test]
-fn a_second_signal_right_after_the_first_is_no_crash() {
+fn a_second_signal_right_after_the_first_does_not_crash() {
     let home = Home::new();
     let daemon = home.serve(&[]);
     daemon.signal(Signal::INT);

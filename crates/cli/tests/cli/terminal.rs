@@ -1,4 +1,4 @@
-//! What is different if standard input and output are a terminal.
+//! Behaviour at a terminal: prompts, hidden input, binary values, Ctrl-C.
 
 use std::process::Command;
 
@@ -65,7 +65,7 @@ fn a_pasted_text_of_several_lines_is_refused() {
 }
 
 #[test]
-fn ctrl_c_at_the_question_leaves_a_terminal_that_shows_what_is_typed() {
+fn ctrl_c_at_the_prompt_restores_the_echo() {
     let home = Home::new();
     let mut terminal = Terminal::start(&home.keyway(["set", "web/token", "--store", "s"]));
     terminal.expect("not shown): ");
@@ -135,7 +135,7 @@ fn a_typed_value_can_be_corrected_by_word() {
 }
 
 #[test]
-fn what_is_not_text_does_not_reach_a_terminal_unasked() {
+fn binary_values_are_not_printed_to_a_terminal_by_default() {
     let home = Home::new();
     let _daemon = script::serve(&home);
     let (status, screen) = Terminal::start(&home.keyway(["get", "bin/key"])).end();
@@ -189,10 +189,10 @@ fn ctrl_c_ends_a_child_that_does_not_catch_it() {
 }
 
 #[test]
-fn ctrl_c_ends_a_question() {
+fn ctrl_c_ends_a_pending_query() {
     use std::os::unix::process::ExitStatusExt as _;
     let home = Home::new();
-    // Nobody accepts here: the connection is made, and no answer ever comes.
+    // The listener accepts the connection and never responds.
     let _listener = std::os::unix::net::UnixListener::bind(home.socket()).unwrap();
     let mut terminal = Terminal::start(&home.keyway(["get", "web/token"]));
     let (mut connection, _) = _listener.accept().unwrap();

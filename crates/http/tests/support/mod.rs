@@ -166,7 +166,7 @@ impl Service<Uri> for Memory {
     }
 }
 
-/// How the serving of a connection ended.
+/// The outcome of serving a connection.
 pub(crate) type Ended = JoinHandle<Result<(), ServeError>>;
 
 /// A connection to this service, and how it ended.
@@ -188,7 +188,7 @@ where
     let (near, far) = tokio::io::duplex(16 * 1024);
     let served = tokio::spawn(async move {
         let stop = async {
-            // Dropping the sender is no reason to stop.
+            // A dropped sender does not stop the server.
             if stop.await.is_err() {
                 pending().await
             }
@@ -198,12 +198,12 @@ where
     (near, served)
 }
 
-/// Sends raw bytes on a new connection and returns everything that comes back until the server
-/// closes it, or says nothing more for a minute.
+/// Sends raw bytes on a new connection and returns all response bytes until the server
+/// closes it, or is silent for a minute.
 pub(crate) async fn raw(memory: &Memory, parts: &[&[u8]]) -> String {
     let mut io = memory.open();
     for part in parts {
-        // A server may stop reading in the middle; then its response is what counts.
+        // A server may stop reading early; only its response matters then.
         let _ = io.write_all(part).await;
     }
     read_raw(&mut io).await
@@ -223,17 +223,17 @@ pub(crate) fn head(lines: &str) -> String {
     )
 }
 
-/// What a scripted server does next.
+/// One step of a scripted server.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     /// Reads the head and the body of one request.
     Request,
-    /// Checks that the client's write side is open: nothing comes, not even an end.
+    /// Checks that the client's write side is open: neither bytes nor an end arrive.
     StillOpen,
     Send(Vec<u8>),
     /// Sends in pieces of this many bytes, each of which arrives alone.
     SendInPieces(Vec<u8>, usize),
-    /// Checks that exactly these bytes come next.
+    /// Checks that exactly these bytes arrive next.
     Expect(Vec<u8>),
     /// Waits until the client closes its write side.
     Closed,
@@ -258,7 +258,7 @@ impl Scripted {
         }
     }
 
-    /// Lets at most this many bytes be under way.
+    /// Limits the bytes in flight.
     pub(crate) fn with_capacity(mut self, bytes: usize) -> Self {
         self.capacity = bytes;
         self
@@ -268,7 +268,7 @@ impl Scripted {
     pub(crate) async fn finished(&self) {
         let mut servers = std::mem::take(&mut *self.servers.lock().expect("not poisoned"));
         let done = servers.join_next().await.expect("one connection was made");
-        done.expect("every step of the script went well");
+        done.expect("every step of the script succeeded");
     }
 }
 
@@ -297,7 +297,7 @@ async fn follow(script: Vec<Step>, mut io: DuplexStream) {
                 let read = tokio::time::timeout(Duration::from_millis(20), io.read_u8()).await;
                 assert!(read.is_err(), "the client sent more, or closed: {read:?}");
             }
-            // A client may have seen enough before all is sent.
+            // A client may close before all is sent.
             Step::Send(bytes) => drop(io.write_all(&bytes).await),
             Step::SendInPieces(bytes, size) => {
                 for piece in bytes.chunks(size) {

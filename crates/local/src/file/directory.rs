@@ -24,7 +24,7 @@ pub enum PrivateDirectoryError {
     Owners(#[from] Offences),
 }
 
-/// Makes the directory at `path` and those above it, as far as they are absent, with mode 0700, and checks who can write to
+/// Makes the directory at `path` and those above it, as far as they are absent, with mode 0700, and checks which users can write to
 /// them. An existing directory keeps its mode.
 ///
 /// # Errors

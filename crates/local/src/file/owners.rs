@@ -17,7 +17,7 @@ const STICKY: u32 = 0o1000;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Offence {
-    /// It belongs to a user who is neither ours nor root.
+    /// It belongs neither to the process's own user nor to root.
     #[error("{path} belongs to uid {owner}, not to us (uid {uid}) or root: run `{}`", chown(.path, *.uid, *.is_link), path = .path.display())]
     Foreign {
         /// The file or directory.
@@ -29,8 +29,8 @@ pub enum Offence {
         /// `true` if the path is a symbolic link, and it is the link that belongs to the other user.
         is_link: bool,
     },
-    /// It belongs to a user whom this user namespace does not map.
-    #[error("{path} belongs to a user whom this user namespace does not map: map that user, or `chown` it outside", path = .path.display())]
+    /// It belongs to a user that this user namespace does not map.
+    #[error("{path} belongs to a user that this user namespace does not map: map that user, or `chown` it outside", path = .path.display())]
     Unmapped {
         /// The file or directory.
         path: PathBuf,
@@ -50,7 +50,7 @@ pub enum Offence {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
-        /// Who else can write to it.
+        /// The other users that can write to it.
         who: &'static str,
     },
 }
@@ -200,7 +200,7 @@ impl Examined {
 
     /// In a user namespace that does not map the real root, the root directory and much of what is below belong to the
     /// overflow uid. The owner of the root directory controls the system that we run on, so there, and only there, the owners
-    /// of ancestors are not judged.
+    /// of ancestors are not checked.
     fn owner_offence(
         self,
         path: &Path,

@@ -116,7 +116,7 @@ impl Way {
         Ok(())
     }
 
-    /// Notes the file at `path` and goes there, or returns the target of the link that it is.
+    /// Records the file at `path` and continues there, or returns the target of the link that it is.
     fn enter(&mut self, path: PathBuf) -> Result<Option<PathBuf>, (PathBuf, io::Error)> {
         let failed = |error| (path.clone(), error);
         let metadata = path.symlink_metadata().map_err(failed)?;

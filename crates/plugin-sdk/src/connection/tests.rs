@@ -313,7 +313,7 @@ impl SecretsProvider for Blocking {
     async fn get_secrets(&self, query: &Query) -> Result<Vec<Envelope>, ProviderError> {
         self.started.add_permits(1);
         let finish = self.finish.acquire().await;
-        finish.or_internal("the test is over")?.forget();
+        finish.or_internal("the test has ended")?.forget();
         Hello.get_secrets(query).await
     }
 }

@@ -43,7 +43,7 @@ pub(crate) trait Role: Send + Sync + 'static {
 /// A provider of secrets, as a role.
 pub(crate) struct Provider<P> {
     provider: Arc<P>,
-    answers: MemoryBudget,
+    response_memory: MemoryBudget,
     /// The registered patterns. Calling the provider again could return others.
     realm: Arc<[Pattern]>,
     description: Description,
@@ -60,7 +60,7 @@ impl<P: SecretsProvider> Provider<P> {
             realm: realm.into(),
             description: provider.describe(),
             provider: Arc::new(provider),
-            answers: MemoryBudget::new(answer_memory),
+            response_memory: MemoryBudget::new(answer_memory),
         }
     }
 }
@@ -88,7 +88,7 @@ impl<P: SecretsProvider> Role for Provider<P> {
 
     fn routes(&self, admission: Admission) -> Router {
         let (provider, realm) = (Arc::clone(&self.provider), Arc::clone(&self.realm));
-        provider::routes(provider, realm, self.answers.clone(), admission)
+        provider::routes(provider, realm, self.response_memory.clone(), admission)
     }
 }
 

@@ -28,12 +28,12 @@ use crate::{Listed, ProviderError, Query, SecretsProvider};
 pub(super) fn routes<P: SecretsProvider>(
     provider: Arc<P>,
     realm: Arc<[Pattern]>,
-    answers: MemoryBudget,
+    response_memory: MemoryBudget,
     admission: Admission,
 ) -> Router {
     let service = Arc::new(Service {
         provider,
-        answers,
+        response_memory,
         admission,
         realm,
         has_warned: AtomicBool::new(false),
@@ -48,7 +48,7 @@ pub(super) fn routes<P: SecretsProvider>(
 struct Service<P> {
     provider: Arc<P>,
     /// The memory budget of large responses.
-    answers: MemoryBudget,
+    response_memory: MemoryBudget,
     admission: Admission,
     realm: Arc<[Pattern]>,
     /// `true` once a secret outside of a query was logged. The warning is not repeated.
@@ -168,7 +168,7 @@ impl<P: SecretsProvider> Service<P> {
         let text = pattern(request.into_message()).unwrap_or_default();
         let pattern =
             check_pattern(&text).map_err(|error| Error::invalid_argument(error.to_string()))?;
-        let reservation = self.answers.reservation();
+        let reservation = self.response_memory.reservation();
         Ok(Admitted {
             query: Query::received(pattern, deadline, options, reservation.clone()),
             reservation,

@@ -1,4 +1,4 @@
-//! Plugins as their daemon sees them: over memory with the test kit, and as processes.
+//! Plugins from the side of their daemon: over memory with the test kit, and as processes.
 
 mod command;
 #[path = "../common/mod.rs"]

@@ -88,7 +88,7 @@ fn config(name: &str) -> String {
 }
 
 #[tokio::test]
-async fn l06_p01_a_launched_plugin_has_the_name_of_its_launch_and_ends_with_its_daemon() {
+async fn l06_p01_a_launched_plugin_has_the_name_of_its_launch_and_exits_with_its_daemon() {
     let (plugin, stream) = Plugin::launch("greeting", &config("hello"));
     let daemon = TestDaemon::builder().attach(stream).await.unwrap();
     assert_eq!(daemon.registration().name, "hello");
@@ -174,7 +174,7 @@ async fn p02_an_invalid_launch_ends_with_78_and_the_reason() {
 }
 
 #[tokio::test]
-async fn a_plugin_leaves_a_daemon_that_does_not_answer_the_registration() {
+async fn a_plugin_disconnects_from_a_daemon_that_does_not_respond_to_the_registration() {
     let (plugin, stream) = Plugin::launch("greeting", r#"{"name":"x","timeout":50000000,"fd":3}"#);
     let (status, _, stderr) = plugin.finish().await;
     drop(stream);

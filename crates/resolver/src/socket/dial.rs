@@ -49,29 +49,29 @@ pub enum DialError {
     /// A daemon listens but does not accept.
     #[error("it did not accept the connection within {} ms", .after.as_millis())]
     TimedOut {
-        /// How long it was tried.
+        /// How long the client has tried.
         after: Duration,
     },
 }
 
 impl DialError {
-    /// Whether nobody listens at the address: it does not exist, or it was left behind by a daemon that is gone.
-    pub fn is_nobody_there(&self) -> bool {
+    /// Whether no process listens at the address: it does not exist, or it is the stale socket of a daemon that has ended.
+    pub fn is_not_listening(&self) -> bool {
         matches!(self, Self::Io(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused))
     }
 }
 
 impl ConnectError {
-    /// What was tried, in order.
+    /// The attempts, in order.
     pub fn attempts(&self) -> &[Attempt] {
         &self.attempts
     }
 
-    /// Whether there simply is no daemon: nobody listens at any of the addresses.
+    /// Whether there simply is no daemon: no process listens at any of the addresses.
     pub fn is_not_running(&self) -> bool {
         self.attempts
             .iter()
-            .all(|attempt| attempt.error.is_nobody_there())
+            .all(|attempt| attempt.error.is_not_listening())
     }
 }
 
@@ -88,7 +88,7 @@ impl fmt::Display for ConnectError {
                     write!(f, "{separator}{address} (there is no such socket)")?;
                 }
                 DialError::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => {
-                    write!(f, "{separator}{address} (nobody listens there)")?;
+                    write!(f, "{separator}{address} (no process listens there)")?;
                 }
                 error => write!(f, "{separator}{address} ({error})")?,
             }
@@ -179,7 +179,7 @@ async fn dial_one(
         }
         Err(error) => return Err(error.into()),
     };
-    // A daemon of another user could hand out secrets of its own choice, and learn what is asked for.
+    // A daemon of another user could return secrets of its own choice, and read the queries.
     let credentials = Credentials::of_peer(&stream)?;
     match settings.daemon.check(credentials, &KnownUids::read()) {
         Ok(()) => Ok((stream, credentials)),

@@ -1,4 +1,4 @@
-//! The transport to a daemon: finds its socket, dials it, checks who listens, and keeps connections.
+//! The transport to a daemon: finds its socket, dials it, checks its user, and keeps connections.
 
 mod body;
 mod dial;
@@ -28,7 +28,7 @@ use watch::Watch;
 ///
 /// - It looks for the daemon at each of its addresses in turn, at the first request and whenever it needs another
 ///   connection, so a daemon that is restarted is found again.
-/// - It asks the kernel who listens, and refuses a daemon of another user unless
+/// - It reads the daemon's user from the kernel, and refuses another user than its own unless
 ///   [`with_daemon_uid`](Self::with_daemon_uid) names that user.
 /// - It keeps connections and uses them again. A kept connection that the daemon has closed meanwhile is noticed before
 ///   anything is sent on it, and replaced. If it closes one in the very moment of a request, the request is sent
@@ -83,7 +83,7 @@ impl DaemonSocket {
     }
 
     /// The daemon that the environment names: at `KEYWAY_SOCKET` if that is set, else at [the usual
-    /// addresses](Places::candidates); of the user who runs this program, or of the user `KEYWAY_DAEMON_UID` if that is set.
+    /// addresses](Places::candidates); of the user of this process, or of the user `KEYWAY_DAEMON_UID` if that is set.
     /// The environment is read now and not again.
     ///
     /// # Errors
@@ -100,7 +100,7 @@ impl DaemonSocket {
         })
     }
 
-    /// Accepts the daemon of this user, and no other. Default: the user who runs this program.
+    /// Accepts the daemon of this user, and no other. Default: the user of this process.
     #[must_use]
     pub fn with_daemon_uid(self, uid: u32) -> Self {
         self.change(|settings| settings.daemon = Rule::Uid(uid))
@@ -194,7 +194,7 @@ impl fmt::Debug for DaemonSocket {
     }
 }
 
-/// Why a request got no answer, or only a part of it.
+/// Why a request has no response, or only a part of it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SocketError {

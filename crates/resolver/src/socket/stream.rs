@@ -28,7 +28,7 @@ impl DaemonStream {
 }
 
 impl KeptStream for DaemonStream {
-    /// Asks the kernel, because tokio learns of an end only while its runtime is polled.
+    /// Reads the state from the kernel, because tokio is notified of an end only while its runtime is polled.
     fn is_idle(&self) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         let received = recv(&self.stream, &mut [0_u8; 1], flags);

@@ -1,4 +1,4 @@
-//! The client as its users meet it, against scripted daemons.
+//! The public client against scripted daemons.
 
 mod responses;
 mod retry;

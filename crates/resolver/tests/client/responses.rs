@@ -174,7 +174,7 @@ async fn the_texts_of_each_error() {
     demo/none: no secret was found: no provider has demo/none
     demo/denied: access was denied: `guard` does not allow it
     demo/internal: internal: it broke
-    demo/broken: `broken` failed and nobody else has demo/broken
+    demo/broken: `broken` failed and no other provider has demo/broken
     demo/locked: vault is locked
     demo/conflict: vault and env disagree
     demo/twice: demo/twice is provided by first and by second

@@ -78,7 +78,7 @@ impl ResolverService for Script {
             "demo/denied" => Err(Error::permission_denied("`guard` does not allow it")),
             "demo/broken" => {
                 let mut error =
-                    Error::unavailable("`broken` failed and nobody else has demo/broken");
+                    Error::unavailable("`broken` failed and no other provider has demo/broken");
                 error
                     .own_metadata_mut()
                     .insert(FAILED_PROVIDERS_HEADER, "broken".parse().unwrap());

@@ -161,7 +161,7 @@ async fn a_daemon_of_another_user_is_refused() {
     let listening = std::thread::spawn({
         let name = name.clone();
         move || {
-            // On Linux this changes the one thread that makes the call, and the socket remembers who listened.
+            // On Linux this changes the one thread that makes the call, and the socket keeps the uid of its listener.
             let other = rustix::thread::Uid::from_raw(65_534);
             rustix::thread::set_thread_res_uid(other, other, other).unwrap();
             let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
@@ -309,7 +309,7 @@ async fn the_text_of_an_absent_daemon_names_each_address() {
         .unwrap_err()
         .to_string();
     let error = error.replace(home.path().to_str().unwrap(), "/run/user/1000");
-    insta::assert_snapshot!(error, @"no daemon was reached at /run/user/1000/missing.sock (there is no such socket), nor at /run/user/1000/stale.sock (nobody listens there), nor at /run/user/1000/full.sock (it did not accept the connection within 10 ms)");
+    insta::assert_snapshot!(error, @"no daemon was reached at /run/user/1000/missing.sock (there is no such socket), nor at /run/user/1000/stale.sock (no process listens there), nor at /run/user/1000/full.sock (it did not accept the connection within 10 ms)");
     let none = Resolver::new(DaemonSocket::at_first_of([]));
     insta::assert_snapshot!(none.version().await.unwrap_err(), @"there is no address at which to look for a daemon");
 }
@@ -336,7 +336,7 @@ mod blocking {
     #[should_panic(expected = "attempted to block the current thread")]
     async fn a_blocking_call_in_async_code_panics() {
         let resolver =
-            blocking::Resolver::new(DaemonSocket::at("@nobody".parse().unwrap())).unwrap();
+            blocking::Resolver::new(DaemonSocket::at("@unused".parse().unwrap())).unwrap();
         let _ = resolver.version();
     }
 
@@ -345,8 +345,8 @@ mod blocking {
         let home = Home::new();
         let daemon = serve(&home);
         let resolver = blocking::Resolver::new(DaemonSocket::at(address(&daemon))).unwrap();
-        let asking = tokio::task::spawn_blocking(move || (resolver.version().unwrap(), resolver));
-        let (version, resolver) = asking.await.unwrap();
+        let calling = tokio::task::spawn_blocking(move || (resolver.version().unwrap(), resolver));
+        let (version, resolver) = calling.await.unwrap();
         assert_eq!(version, "v1.2.3");
         drop(resolver);
     }

@@ -46,7 +46,7 @@ pub(crate) static SECRET: MethodSpec = MethodSpec::unary("/test.Echo/Secret").se
 pub(crate) static HANG: MethodSpec = MethodSpec::unary("/test.Echo/Hang");
 pub(crate) static PANIC: MethodSpec = MethodSpec::unary("/test.Echo/Panic");
 
-/// What a panicking handler says, and nobody may repeat.
+/// The text of a panic in a handler, which no response may contain.
 pub(crate) const PANIC_TEXT: &str = "the handler's own words";
 
 pub(crate) async fn echo(request: Request<Text>) -> Result<Response<Text>, Error> {
@@ -87,7 +87,7 @@ impl Drop for Living {
     }
 }
 
-/// The test service; `hanging` counts the calls of the method that never answers.
+/// The test service; `hanging` counts the calls of the method that never responds.
 pub(crate) fn router(hanging: &Alive) -> Router {
     let hanging = hanging.clone();
     let hang = move |_: Request<Text>| {

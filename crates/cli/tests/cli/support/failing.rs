@@ -1,7 +1,7 @@
-//! What the scripted daemon says of providers that fail.
+//! The failures of providers that the scripted daemon reports.
 //!
-//! The id says how: `kind/locked` is a failed provider with words of its own, `remedy/locked` one with a remedy, `wide/locked`
-//! one whose realm is `**`, `fetch/locked` one that is found out by reading alone.
+//! The id selects the failure: `kind/locked` is a failed provider with words of its own, `remedy/locked` one with a remedy, `wide/locked`
+//! one whose realm is `**`, `fetch/locked` one that only a fetch detects.
 
 use keyway_proto::FAILURES_HEADER;
 use keyway_proto::keyway::v1::unlisted::Reason;
@@ -21,7 +21,7 @@ fn failure(name: &str, kind: FailureKind, message: &str, remedy: &str) -> Provid
     }
 }
 
-/// The failures that an id of the script stands for.
+/// The failures that an id of the script selects.
 fn failures(id: &str) -> Option<Vec<ProviderFailure>> {
     let (how, name) = id.split_once('/')?;
     if id == "several/id" {

@@ -10,7 +10,7 @@ use keyway_test_support::{Daemon, feed, text};
 /// The program under test.
 pub(crate) const KEYWAY: &str = env!("CARGO_BIN_EXE_keyway");
 
-/// A home that nothing of the machine's user leaks into.
+/// A home without settings of the machine's user.
 pub(crate) struct Home(keyway_test_support::Home);
 
 impl Deref for Home {

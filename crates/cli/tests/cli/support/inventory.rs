@@ -34,7 +34,7 @@ pub(super) fn plugins() -> ListPluginsResponse {
     vault.last_failed_request = Some(FailedRequest {
         time: Some(timestamp::to_wire(Some(time))),
         kind: Some(FailureKind::TimedOut.into()),
-        message: Some("the server did not answer".to_owned()),
+        message: Some("the server did not respond".to_owned()),
     });
     let mut env = plugin("env", 2, PluginState::Refused, &["env/**"]);
     env.message = Some("its executable is not the pinned one".to_owned());

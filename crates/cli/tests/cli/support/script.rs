@@ -123,7 +123,7 @@ impl CatalogService for Script {
         if let Some(response) = failing::listing(request.message().pattern()) {
             return Ok(response);
         }
-        let mut answer = ListSecretsResponse {
+        let mut response = ListSecretsResponse {
             secrets: ["web/session", "web/token"]
                 .map(|id| secret(id, "file"))
                 .to_vec(),
@@ -131,13 +131,13 @@ impl CatalogService for Script {
         };
         if request.message().pattern() == "broken/**" {
             let message = "the collection is locked";
-            answer.unlisted = vec![unlisted("keyring", "broken/**", Reason::Failed, message)];
+            response.unlisted = vec![unlisted("keyring", "broken/**", Reason::Failed, message)];
         }
         let matches = |secret: &Secret| pattern.matches(&secret.id().parse().unwrap());
         let overlaps = |unlisted: &Unlisted| pattern.overlaps(&unlisted.pattern().parse().unwrap());
-        answer.secrets.retain(matches);
-        answer.unlisted.retain(overlaps);
-        Ok(Response::new(answer))
+        response.secrets.retain(matches);
+        response.unlisted.retain(overlaps);
+        Ok(Response::new(response))
     }
 }
 

@@ -81,7 +81,7 @@ fn every_path_that_others_can_write_is_named_at_once() {
 }
 
 #[test]
-fn a_link_is_judged_by_its_target_and_by_its_own_way() {
+fn a_link_is_checked_by_its_target_and_by_its_own_path() {
     let target = files_with_modes(0o755, 0o757);
     let way = files_with_modes(0o777, 0o755);
     let link = way.directory.join("link");
@@ -101,7 +101,7 @@ fn a_link_is_judged_by_its_target_and_by_its_own_way() {
 }
 
 #[test]
-fn an_opened_file_is_judged_by_its_descriptor() {
+fn an_opened_file_is_checked_by_its_descriptor() {
     let files = files_with_modes(0o755, 0o757);
     let opened = File::open(&files.file).expect("opened");
     let other = files.directory.join("other");
