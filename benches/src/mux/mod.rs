@@ -37,8 +37,22 @@ fn sessions() -> (Session, Session) {
     sessions_on(near, far)
 }
 
-/// Serves one call: reads 64 bytes, sends them back, and shuts the stream down.
+/// Serves one call and drops the stream, as HTTP servers do: its end leaves with the response.
 async fn respond(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    echo(&mut stream).await;
+}
+
+/// Serves one call and shuts the stream down.
+async fn respond_and_shut_down(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    echo(&mut stream).await;
+    stream
+        .shutdown()
+        .await
+        .expect("the stream can be shut down");
+}
+
+/// Reads 64 bytes and sends them back.
+async fn echo(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     let mut buffer = [0; 64];
     stream
         .read_exact(&mut buffer)
@@ -48,10 +62,6 @@ async fn respond(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         .write_all(&buffer)
         .await
         .expect("the client reads the response");
-    stream
-        .shutdown()
-        .await
-        .expect("the stream can be shut down");
 }
 
 /// Makes one call as the client and drops the stream. Its end leaves with the next request; `shutdown` would wait until

@@ -7,7 +7,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::spawn_local;
 use tokio_yamux::{Config, Control, Session};
 
-use super::{request_and_shut_down, respond};
+use super::{request_and_shut_down, respond_and_shut_down};
 use crate::contenders::Contender;
 
 /// The `yamux` crate, as `keyway-yamux-engine` drives it.
@@ -22,7 +22,7 @@ impl Contender for Yamux {
         spawn_local(server_driver);
         spawn_local(async move {
             while let Some(stream) = server.accept().await {
-                spawn_local(respond(stream));
+                spawn_local(respond_and_shut_down(stream));
             }
         });
         Self(client)
@@ -46,7 +46,7 @@ impl Contender for TokioYamux {
         spawn_local(async move { while let Some(Ok(_)) = client.next().await {} });
         spawn_local(async move {
             while let Some(Ok(stream)) = server.next().await {
-                spawn_local(respond(stream));
+                spawn_local(respond_and_shut_down(stream));
             }
         });
         Self(control)
@@ -68,7 +68,7 @@ impl Contender for Dial {
         let listener = UnixListener::bind(folder.path().join(SOCKET)).expect("a new socket");
         spawn_local(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                spawn_local(respond(stream));
+                spawn_local(respond_and_shut_down(stream));
             }
         });
         Self(folder)
