@@ -17,7 +17,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Incoming, service::service_fn};
 use keyway_mux::{Config, Role, Session, Stream};
-use support::{bounded, end};
+use support::{Flags, Frame, bounded, controlled, end};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 
 const CALLS: usize = 50;
@@ -128,8 +128,79 @@ async fn a_call_on_a_fresh_stream_costs_one_write_an_end() {
     pair.assert_one_for_each_call();
 }
 
+#[tokio::test(start_paused = true)]
+async fn half_of_the_tasks_that_one_read_wakes_flush_before_the_others_write() {
+    const TASKS: usize = 16;
+    let (connection, control) = controlled();
+    control.allow(usize::MAX);
+    let client = end(connection, Role::Client, Config::new().keep_alive(None));
+    let mut streams = Vec::new();
+    for _ in 0..TASKS {
+        let mut stream = client.session.open().await.unwrap();
+        stream.flush().await.unwrap();
+        streams.push(stream);
+    }
+    // The SYNs.
+    assert_eq!(control.frames().len(), TASKS);
+    let tasks: Vec<_> = streams
+        .drain(..)
+        .map(|mut stream| {
+            let control = control.clone();
+            tokio::spawn(async move {
+                stream.read_u8().await.unwrap();
+                stream.write_all(&[7; 10]).await.unwrap();
+                (control.frames().len(), stream)
+            })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    let responses: Vec<_> = (0..TASKS as u32)
+        .map(|index| Frame::data(1 + 2 * index, Flags::ACK, b"!"))
+        .collect();
+    control.send(&responses);
+    for (index, task) in tasks.into_iter().enumerate() {
+        let (sent, stream) = bounded("a task", task).await.unwrap();
+        let expected = if index == TASKS / 2 - 1 { TASKS / 2 } else { 0 };
+        assert_eq!(sent, expected, "after task {index}");
+        streams.push(stream);
+    }
+    tokio::task::yield_now().await;
+    assert_eq!(control.frames().len(), TASKS - TASKS / 2);
+}
+
 /// Hyper's connection reads before it has a request to write, and the server's before it has read
 /// one; neither may send a SYN, an ACK or the last stream's FIN alone.
+#[tokio::test]
+async fn tasks_that_one_flush_wakes_send_their_next_requests_in_one_write() {
+    const CALLERS: usize = 20;
+    let pair = Pair::new();
+    pair.serve(|mut stream| async move {
+        let mut request = [0; 16];
+        stream.read_exact(&mut request).await.unwrap();
+        stream.write_all(&request).await.unwrap();
+        stream.shutdown().await.unwrap();
+    });
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|_| {
+            let session = pair.client.session.clone();
+            tokio::spawn(async move {
+                for _ in 0..CALLS {
+                    let mut stream = session.open().await.unwrap();
+                    stream.write_all(&[7; 16]).await.unwrap();
+                    stream.read_exact(&mut [0; 16]).await.unwrap();
+                    stream.shutdown().await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        bounded("a caller", caller).await.unwrap();
+    }
+    // A few for all callers together: two for their requests, and one for the FINs that they wait for.
+    let writes = pair.writes[0].load(Ordering::Relaxed);
+    assert!(writes <= CALLERS / 4 * CALLS, "{writes} writes");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_http_exchange_on_a_fresh_stream_costs_one_write_an_end() {
     async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {

@@ -10,10 +10,7 @@ use std::{
 
 use tokio::io::ReadBuf;
 
-use super::{
-    clock::now, connection::Connection, shared::State, write_side::unconstrained,
-    writing::FIRST_FLUSH_AT,
-};
+use super::{clock::now, connection::Connection, shared::State, write_side::unconstrained};
 use crate::{
     core::{MAX_BLOCK, Outcome},
     streams::Block,
@@ -54,8 +51,14 @@ impl State {
         let cx = &mut Context::from_waker(waker);
         self.driver.get_or_insert_with(|| waker.clone());
         self.is_driver_woken = false;
+        let has_flushed_half = std::mem::take(&mut self.has_flushed_half);
         let is_early = self.is_coalescing || self.core.has_syn_due();
-        if is_early && !is_due && !self.has_yielded && self.core.wants_to_send() {
+        if is_early
+            && !has_flushed_half
+            && !is_due
+            && !self.has_yielded
+            && self.core.wants_to_send()
+        {
             // Other tasks that were woken with the writer are still to run, or the task that opened a stream is
             // still to write: their frames leave in the same system call.
             self.has_yielded = true;
@@ -66,8 +69,7 @@ impl State {
             };
         }
         self.has_yielded = false;
-        self.is_coalescing = false;
-        self.flush_at = FIRST_FLUSH_AT;
+        self.is_coalescing &= has_flushed_half;
         self.core.begin_poll();
         if self.core.wants_to_send() || self.write_side.is_blocked() {
             self.flush();
@@ -113,7 +115,10 @@ impl State {
                 None => return (Input::Drained, total > 0),
             }
             woken += self.collect_events();
-            self.is_coalescing = woken > 1;
+            self.is_coalescing |= woken > 1;
+            if woken > 0 {
+                self.halve_writes(woken);
+            }
         }
         (Input::More, true)
     }

@@ -16,7 +16,6 @@ use super::{
     sync::Mutex,
     wakers::{StreamWakers, Task, Ticket, WaitSet, WakeList, store},
     write_side::WriteSide,
-    writing::FIRST_FLUSH_AT,
 };
 use crate::{
     config::{Config, Role},
@@ -48,8 +47,8 @@ impl Shared {
             is_driver_woken: false,
             is_coalescing: false,
             has_yielded: false,
-            is_small_write: false,
-            flush_at: FIRST_FLUSH_AT,
+            writes_to_half: 0,
+            has_flushed_half: false,
             postponed: 0,
             armed_until: None,
             streams: Vec::new(),
@@ -107,15 +106,15 @@ pub(crate) struct State {
     pub(super) driver: Option<Waker>,
     /// The driver was woken to flush and has not come yet.
     pub(super) is_driver_woken: bool,
-    /// Several tasks were woken in the driver's last poll. They will write soon, so their frames are coalesced into
+    /// Several tasks were woken together. They will write soon, so their frames are coalesced into
     /// one write.
     pub(super) is_coalescing: bool,
     /// The driver has let other tasks run once before it flushes.
     pub(super) has_yielded: bool,
-    /// The last write was a small one.
-    pub(super) is_small_write: bool,
-    /// How many bytes of small writes may be queued before a task writes them to the connection itself.
-    pub(super) flush_at: usize,
+    /// How many writes complete the first half of those that follow a read; 0 after it.
+    pub(super) writes_to_half: usize,
+    /// The first half was flushed since the last poll of the driver.
+    pub(super) has_flushed_half: bool,
     /// For how many of the driver's polls deadlines were postponed.
     pub(super) postponed: u8,
     /// Until when the driver's timer sleeps.
@@ -199,8 +198,9 @@ impl State {
         }
     }
 
-    /// Wakes the writers that wait for a flush which is complete.
-    pub(super) fn wake_flushed(&mut self) {
+    /// Wakes the writers that wait for a flush which is complete, and returns how many.
+    pub(super) fn wake_flushed(&mut self) -> usize {
+        let before = self.wakes.len();
         let Self {
             core,
             streams,
@@ -221,6 +221,7 @@ impl State {
             }
             waits
         });
+        self.wakes.len() - before
     }
 
     /// Wakes the driver to flush after the tasks that are ready now.

@@ -13,13 +13,8 @@ use crate::{core::FLUSH_AT, error::StreamError, frame::MAX_PAYLOAD, streams::Key
 /// system call for each.
 const DIRECT_WRITE: usize = MAX_PAYLOAD;
 
-/// Writes of less than this are requests and small responses. The first of them in a poll of the driver leave at
-/// once, so that the peer works while this end writes the others.
-const SMALL_WRITE: usize = 1024;
-
-/// How many bytes of small writes the first flush after a poll of the driver waits for. The threshold doubles with
-/// each flush up to [`FLUSH_AT`]: a fixed one of 2 KiB costs streams of tiny writes 40 % of their speed.
-pub(super) const FIRST_FLUSH_AT: usize = 1024;
+/// How many tasks a read must wake for the first half of them to flush before the other half has written.
+const MIN_HALVED: usize = 8;
 
 impl State {
     /// Writes to a stream.
@@ -45,11 +40,11 @@ impl State {
             self.wake_driver();
         }
         match &written {
-            Poll::Ready(Ok(count)) => {
+            Poll::Ready(Ok(_)) => {
                 self.core.mark_sent(key);
-                self.is_small_write = *count < SMALL_WRITE;
-                if self.core.out.len() >= self.flush_threshold() {
-                    self.flush_early();
+                let is_half_written = self.has_half_written();
+                if is_half_written || self.core.out.len() >= FLUSH_AT {
+                    self.flush();
                 } else if self.core.wants_to_send() {
                     self.wake_driver();
                 }
@@ -94,19 +89,18 @@ impl State {
         }
     }
 
-    /// How many queued bytes are written without waiting for the driver.
-    fn flush_threshold(&self) -> usize {
-        if self.is_small_write {
-            self.flush_at
-        } else {
-            FLUSH_AT
-        }
+    /// A read has woken `tasks`. If these are many, half of their writes are flushed at once, so that the peer handles them
+    /// while this end writes the others. Otherwise both ends would wait for each other's whole batches.
+    pub(super) const fn halve_writes(&mut self, tasks: usize) {
+        self.writes_to_half = if tasks < MIN_HALVED { 0 } else { tasks / 2 };
     }
 
-    /// Writes the queue in the task that has filled it.
-    fn flush_early(&mut self) {
-        self.flush_at = (2 * self.flush_at).min(FLUSH_AT);
-        self.flush();
+    /// Whether a write completes half of those that follow a read.
+    const fn has_half_written(&mut self) -> bool {
+        let is_last = self.writes_to_half == 1;
+        self.writes_to_half = self.writes_to_half.saturating_sub(1);
+        self.has_flushed_half |= is_last;
+        is_last
     }
 
     /// Sends what is queued: at once if it is data and no other task is about to write, else when the driver is
@@ -114,10 +108,8 @@ impl State {
     pub(crate) fn flush_or_wake_driver(&mut self) {
         if self.core.wants_to_send() {
             let is_worth_it = self.core.out.has_data() && !self.is_coalescing;
-            if is_worth_it {
+            if is_worth_it || self.core.out.len() >= FLUSH_AT {
                 self.flush();
-            } else if self.core.out.len() >= self.flush_threshold() {
-                self.flush_early();
             } else {
                 self.wake_driver();
             }
@@ -139,7 +131,7 @@ impl State {
         } else if let Err(error) = self.write_side.flush(&mut cx, &mut self.core) {
             self.write_failed(error);
         }
-        self.wake_flushed();
+        self.is_coalescing |= self.wake_flushed() > 1;
         self.core.grant_writers();
         if self.write_side.is_blocked() {
             self.wake_for_deadline();
