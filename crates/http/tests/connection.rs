@@ -8,11 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 use keyway_http::{Limits, OnUpgrade, RequestBody, ServeError, Upgraded, serve};
-use keyway_rpc::Body;
+use keyway_test_support::echo::rpc::Body;
+use keyway_test_support::echo::{Alive, Memory, router};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
-use support::{Alive, connection, head, raw, read_raw, router, tower_fn};
+use support::{connection, head, raw, read_raw, tower_fn};
 
 #[tokio::test(start_paused = true)]
 async fn continue_is_sent_when_the_service_reads_the_body() {
@@ -156,8 +157,7 @@ async fn a_response_that_offers_an_upgrade_has_both_fields() {
 /// A body that stops arriving fails after the body timeout, in the service.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_stops_arriving_is_an_error_of_the_body() {
-    let memory =
-        support::Memory::new(router(&Alive::default()).read_timeout(Duration::from_secs(600)));
+    let memory = Memory::new(router(&Alive::default()).read_timeout(Duration::from_secs(600)));
     let started = tokio::time::Instant::now();
     let response = raw(
         &memory,

@@ -11,11 +11,12 @@ use http::{Request, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use keyway_http::{Exchange, ExchangeError};
-use keyway_rpc::client::Client;
-use keyway_rpc::{Body, Code};
+use keyway_test_support::echo::rpc::client::Client;
+use keyway_test_support::echo::rpc::{Body, Code};
+use keyway_test_support::echo::{ECHO, Text};
 use tower_service::Service;
 
-use support::{ECHO, Scripted, Step, Text};
+use support::{Scripted, Step};
 
 async fn get(script: Vec<Step>) -> Result<(StatusCode, Bytes), ExchangeError> {
     let mut exchange = Exchange::new(Scripted::new(script)).accept_close_delimited(true);
@@ -175,10 +176,10 @@ async fn the_request_head_has_the_fields_of_http_and_connect() {
         Step::Closed,
     ];
     let scripted = Scripted::new(script);
-    let config = keyway_rpc::client::Config::default();
+    let config = keyway_test_support::echo::rpc::client::Config::default();
     let origin = "http://user:password@h:1".parse().expect("a URI");
     let client = Client::with_config(Exchange::new(scripted.clone()), config.origin(origin));
-    let mut request = keyway_rpc::Request::new(Text::from("hi"));
+    let mut request = keyway_test_support::echo::rpc::Request::new(Text::from("hi"));
     // Fields that would break the framing are not accepted from the application.
     for (name, value) in [
         ("x-mine", "1"),

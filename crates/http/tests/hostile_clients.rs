@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use keyway_test_support::echo::{Alive, Memory, router};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
-use support::{Alive, Memory, head, raw, read_raw, router};
+use support::{head, raw, read_raw};
 
 fn memory() -> Memory {
     Memory::new(router(&Alive::default()).max_message_size(1000))

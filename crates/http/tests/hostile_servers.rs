@@ -8,10 +8,11 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use keyway_http::{Exchange, ExchangeError};
-use keyway_rpc::client::{Client, Config};
-use keyway_rpc::{Code, Error, Request};
+use keyway_test_support::echo::rpc::client::{Client, Config};
+use keyway_test_support::echo::rpc::{Code, Error, Request};
+use keyway_test_support::echo::{ECHO, SECRET, Text};
 
-use support::{ECHO, SECRET, Scripted, Step, Text};
+use support::{Scripted, Step};
 
 async fn call(script: Vec<Step>) -> Result<Text, Error> {
     let config = Config::default().max_message_size(1000);

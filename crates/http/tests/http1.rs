@@ -5,11 +5,12 @@ mod support;
 use std::time::Duration;
 
 use keyway_http::{Limits, RequestBody, ServeError};
-use keyway_rpc::{Body, Code, Error, Request, Response, Route, Router};
+use keyway_test_support::echo::rpc::{Body, Code, Error, Request, Response, Route, Router};
+use keyway_test_support::echo::{Alive, HANG, Memory, Text, router};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
-use support::{Alive, HANG, Memory, Text, connection, head, router};
+use support::{connection, head};
 
 /// Returns all response bytes to a request that arrives in these pieces.
 async fn response(pieces: &[&[u8]]) -> String {

@@ -8,12 +8,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use keyway_http::{Limits, Served, serve};
+use keyway_test_support::echo::{Alive, router};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use support::{Alive, head, read_raw, router};
+use support::{head, read_raw};
 
 /// Connections as they are made, for the server.
 struct Incoming(mpsc::Receiver<DuplexStream>);

@@ -11,12 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::Frame;
 use keyway_http::{Limits, ServeError};
-use keyway_rpc::{Body, Router};
+use keyway_test_support::echo::rpc::{Body, Router};
+use keyway_test_support::echo::{Alive, router};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use support::{Alive, Ended, connection, head, read_raw, router};
+use support::{Ended, connection, head, read_raw};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -1,8 +1,6 @@
 //! A server over HTTP/2 without TLS against clients that are slow, huge, broken, or malicious, and
 //! a client against such servers. The other end is bare `h2`.
 
-mod support;
-
 use std::io::Write;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -18,10 +16,9 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use keyway_rpc::client::{Client, Config};
 use keyway_rpc::{Body, Code, Router};
+use keyway_test_support::echo::{Alive, ECHO, Text, router};
 use tokio::time::{Instant, timeout};
 use tower_service::Service;
-
-use support::{Alive, ECHO, Text, router};
 
 /// More than a server may read of a request that it refuses: the drained bytes and the windows.
 const BOUND: usize = 4 * 1024 * 1024;

@@ -1,7 +1,5 @@
 //! Calls over HTTP/2: hyper on one side, and a peer of bare `h2` that resets streams.
 
-mod support;
-
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,10 +15,9 @@ use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
 use keyway_rpc::client::Client;
 use keyway_rpc::{Body, BoxError, Code, Error, Request, Response, Route, Router};
+use keyway_test_support::echo::{ECHO, Text};
 use tokio::io::DuplexStream;
 use tower_service::Service;
-
-use support::{ECHO, Text};
 
 /// The executor of hyper's HTTP/2.
 #[derive(Clone)]

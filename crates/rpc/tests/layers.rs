@@ -1,7 +1,5 @@
 //! Tower layers around a router and inside of it, and the responses of `RecoverError` to their failures.
 
-mod support;
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,12 +10,11 @@ use keyway_rpc::{
     Body, Code, Error, Idempotency, MethodSpec, Methods, RecoverErrorLayer, Request, Response,
     Route, Router,
 };
+use keyway_test_support::echo::{Alive, ECHO, HANG, READ, SECRET, Text, echo, router};
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::timeout::TimeoutLayer;
 use tower::util::{MapRequest, MapRequestLayer};
 use tower::{Layer, Service as _, ServiceBuilder, ServiceExt};
-
-use support::{Alive, ECHO, HANG, READ, SECRET, Text, echo, router};
 
 /// The caller that the layer identified.
 #[derive(Clone)]

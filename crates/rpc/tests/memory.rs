@@ -1,8 +1,6 @@
 //! Memory of large messages: the reservations of a client for a response, and the life of a response's
 //! extensions.
 
-mod support;
-
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,11 +10,10 @@ use flate2::write::GzEncoder;
 use http_body_util::BodyExt as _;
 use keyway_rpc::client::{Client, Config, ReserveMemory, Transport};
 use keyway_rpc::{Body, Code, Error, MethodSpec, Request, Response, Route, Router};
+use keyway_test_support::echo::{Alive, ECHO, Text, router};
 use prost::Message as _;
 use tokio::sync::Semaphore;
 use tower::Service as _;
-
-use support::{Alive, ECHO, Text, router};
 
 const MIB: u64 = 1024 * 1024;
 

@@ -1,7 +1,5 @@
 //! Responses of the router, header by header, without an HTTP connection.
 
-mod support;
-
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,9 +7,8 @@ use std::time::Duration;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use keyway_rpc::{Body, Compression, Router};
+use keyway_test_support::echo::{Alive, ECHO, Text, router};
 use tower_service::Service;
-
-use support::{Alive, Text, router};
 
 type Headers = &'static [(&'static str, &'static str)];
 
@@ -431,7 +428,7 @@ fn a_path_that_is_added_twice_panics() {
         let echo = |request: keyway_rpc::Request<Text>| async move {
             Ok::<_, Error>(request.into_message().into())
         };
-        let _ = test_router().add_route(Route::unary(&support::ECHO, echo));
+        let _ = test_router().add_route(Route::unary(&ECHO, echo));
     });
     assert!(twice.is_err());
 }

@@ -1,14 +1,12 @@
 //! Calls from the client to the router, over HTTP/1.1 in memory.
 
-mod support;
-
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use keyway_rpc::client::Config;
 use keyway_rpc::{BinaryMetadata, Code, Request};
-
-use support::{Alive, ECHO, HANG, Memory, PANIC, PANIC_TEXT, READ, SECRET, Text, router};
+use keyway_test_support::echo::{
+    Alive, ECHO, HANG, Memory, PANIC, PANIC_TEXT, READ, SECRET, Text, router,
+};
 
 #[tokio::test]
 async fn an_echo_returns_the_message() {
@@ -20,11 +18,7 @@ async fn an_echo_returns_the_message() {
             .await;
         assert_eq!(result.expect("a response").into_message().text, "hello");
     }
-    assert_eq!(
-        memory.opened.load(Ordering::SeqCst),
-        3,
-        "one connection for each call"
-    );
+    assert_eq!(memory.opened(), 3, "one connection for each call");
 }
 
 #[tokio::test]

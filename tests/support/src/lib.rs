@@ -7,12 +7,15 @@
 //! - [`require`]: requirements of a test: without them the test is skipped, or fails in CI.
 //! - [`wire`] (feature `async`): a connection in memory that moves few bytes at a time.
 //! - [`http`]: requests of a client without checks of its own.
+//! - [`echo`] (feature `echo`): a service of one message, and connections to it in memory.
 //! - [`scripted`] (feature `scripted`): a daemon with services that a test writes.
 //! - [`log`] (feature `log`): the events that the code under test emits.
 
 #![forbid(unsafe_code)]
 
 mod daemon;
+#[cfg(feature = "echo")]
+pub mod echo;
 mod home;
 pub mod http;
 #[cfg(feature = "log")]

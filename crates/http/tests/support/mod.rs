@@ -1,170 +1,20 @@
-//! A service of one echo method, and connections in memory.
+//! Connections to the service of `keyway_test_support::echo`, and servers that follow a script.
 #![allow(dead_code, reason = "each test file uses its part of these helpers")]
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
-use keyway_http::{Exchange, Limits, RequestBody, ServeError, serve_connection};
-use keyway_rpc::client::{Client, Config};
-use keyway_rpc::{Body, Error, Idempotency, MethodSpec, Request, Response, Route, Router};
-use prost::Message;
+use keyway_http::{Limits, RequestBody, ServeError, serve_connection};
+use keyway_test_support::echo::Memory;
+use keyway_test_support::echo::rpc::Body;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tower_service::Service;
-
-/// A message with one string.
-#[derive(Clone, PartialEq, Eq, Message)]
-pub(crate) struct Text {
-    #[prost(string, tag = "1")]
-    pub(crate) text: String,
-}
-
-impl prost::Name for Text {
-    const NAME: &'static str = "Text";
-    const PACKAGE: &'static str = "test";
-
-    fn full_name() -> String {
-        "test.Text".to_owned()
-    }
-}
-
-impl From<&str> for Text {
-    fn from(text: &str) -> Self {
-        Self {
-            text: text.to_owned(),
-        }
-    }
-}
-
-pub(crate) static ECHO: MethodSpec = MethodSpec::unary("/test.Echo/Echo");
-pub(crate) static READ: MethodSpec =
-    MethodSpec::unary("/test.Echo/Read").with_idempotency(Idempotency::NoSideEffects);
-pub(crate) static SECRET: MethodSpec = MethodSpec::unary("/test.Echo/Secret").sensitive();
-pub(crate) static HANG: MethodSpec = MethodSpec::unary("/test.Echo/Hang");
-pub(crate) static PANIC: MethodSpec = MethodSpec::unary("/test.Echo/Panic");
-
-/// The text of a panic in a handler, which no response may contain.
-pub(crate) const PANIC_TEXT: &str = "the handler's own words";
-
-async fn echo(request: Request<Text>) -> Result<Response<Text>, Error> {
-    let mut headers = request.metadata().clone();
-    let mut response = Response::new(request.into_message());
-    for name in ["x-one", "x-two-bin"] {
-        if let http::header::Entry::Occupied(entry) = headers.entry(name) {
-            let (name, values) = entry.remove_entry_mult();
-            for value in values {
-                response.headers_mut().append(name.clone(), value.clone());
-                response.trailers_mut().append(name.clone(), value);
-            }
-        }
-    }
-    Ok(response)
-}
-
-/// Counts the futures of a handler that are alive.
-#[derive(Clone, Default)]
-pub(crate) struct Alive(pub Arc<AtomicUsize>);
-
-impl Alive {
-    fn enter(&self) -> Living {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        Living(Arc::clone(&self.0))
-    }
-
-    pub(crate) fn count(&self) -> usize {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-struct Living(Arc<AtomicUsize>);
-
-impl Drop for Living {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// The test service; `hanging` counts the calls of the method that never responds.
-pub(crate) fn router(hanging: &Alive) -> Router {
-    let hanging = hanging.clone();
-    let hang = move |_: Request<Text>| {
-        let living = hanging.enter();
-        async move {
-            let _living = living;
-            pending::<Result<Response<Text>, Error>>().await
-        }
-    };
-    Router::new()
-        .max_message_size(16 * 1024 * 1024)
-        .add_route(Route::unary(&ECHO, echo))
-        .add_route(Route::unary(&READ, echo))
-        .add_route(Route::unary(&SECRET, echo))
-        .add_route(Route::unary(&HANG, hang))
-        .add_route(Route::unary(&PANIC, |_: Request<Text>| async move {
-            if true {
-                panic!("{PANIC_TEXT}");
-            }
-            Ok::<_, Error>(Response::new(Text::default()))
-        }))
-}
-
-/// Opens in-memory connections, each served by a task of its own.
-#[derive(Clone)]
-pub(crate) struct Memory {
-    router: Router,
-    config: Limits,
-    pub(crate) opened: Arc<AtomicUsize>,
-}
-
-impl Memory {
-    pub(crate) fn new(router: Router) -> Self {
-        Self {
-            router,
-            config: Limits::default(),
-            opened: Arc::default(),
-        }
-    }
-
-    pub(crate) fn with_config(mut self, config: Limits) -> Self {
-        self.config = config;
-        self
-    }
-
-    /// The client's end of a new connection.
-    pub(crate) fn open(&self) -> DuplexStream {
-        self.opened.fetch_add(1, Ordering::SeqCst);
-        let (near, far) = tokio::io::duplex(16 * 1024);
-        let (router, config) = (self.router.clone(), self.config.clone());
-        tokio::spawn(async move {
-            let _ = serve_connection(far, router, &config, pending()).await;
-        });
-        near
-    }
-
-    pub(crate) fn client(&self, config: Config) -> Client<Exchange<Self>> {
-        Client::with_config(Exchange::new(self.clone()), config)
-    }
-}
-
-impl Service<Uri> for Memory {
-    type Response = DuplexStream;
-    type Error = Infallible;
-    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        std::future::ready(Ok(self.open()))
-    }
-}
 
 /// The outcome of serving a connection.
 pub(crate) type Ended = JoinHandle<Result<(), ServeError>>;

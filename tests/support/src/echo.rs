@@ -1,5 +1,4 @@
-//! A service of one echo method, and connections in memory.
-#![allow(dead_code, reason = "each test file uses its part of these helpers")]
+//! A service of one message, and connections to it in memory.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -7,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use http::Uri;
+use ::http::{Uri, header::Entry};
 use keyway_http::{Exchange, Limits, serve_connection};
+pub use keyway_rpc as rpc;
 use keyway_rpc::client::{Client, Config};
 use keyway_rpc::{Error, Idempotency, MethodSpec, Request, Response, Route, Router};
 use prost::Message;
@@ -17,9 +17,10 @@ use tower_service::Service;
 
 /// A message with one string.
 #[derive(Clone, PartialEq, Eq, Message)]
-pub(crate) struct Text {
+pub struct Text {
+    /// The string.
     #[prost(string, tag = "1")]
-    pub(crate) text: String,
+    pub text: String,
 }
 
 impl prost::Name for Text {
@@ -39,21 +40,27 @@ impl From<&str> for Text {
     }
 }
 
-pub(crate) static ECHO: MethodSpec = MethodSpec::unary("/test.Echo/Echo");
-pub(crate) static READ: MethodSpec =
+/// Echoes a message.
+pub static ECHO: MethodSpec = MethodSpec::unary("/test.Echo/Echo");
+/// The same with GET.
+pub static READ: MethodSpec =
     MethodSpec::unary("/test.Echo/Read").with_idempotency(Idempotency::NoSideEffects);
-pub(crate) static SECRET: MethodSpec = MethodSpec::unary("/test.Echo/Secret").sensitive();
-pub(crate) static HANG: MethodSpec = MethodSpec::unary("/test.Echo/Hang");
-pub(crate) static PANIC: MethodSpec = MethodSpec::unary("/test.Echo/Panic");
+/// The same with values to zero.
+pub static SECRET: MethodSpec = MethodSpec::unary("/test.Echo/Secret").sensitive();
+/// Never responds.
+pub static HANG: MethodSpec = MethodSpec::unary("/test.Echo/Hang");
+/// Panics.
+pub static PANIC: MethodSpec = MethodSpec::unary("/test.Echo/Panic");
 
 /// The text of a panic in a handler, which no response may contain.
-pub(crate) const PANIC_TEXT: &str = "the handler's own words";
+pub const PANIC_TEXT: &str = "the handler's own words";
 
-pub(crate) async fn echo(request: Request<Text>) -> Result<Response<Text>, Error> {
+/// The handler of [`ECHO`], [`READ`] and [`SECRET`]: returns the message and some metadata.
+pub async fn echo(request: Request<Text>) -> Result<Response<Text>, Error> {
     let mut headers = request.metadata().clone();
     let mut response = Response::new(request.into_message());
     for name in ["x-one", "x-two-bin"] {
-        if let http::header::Entry::Occupied(entry) = headers.entry(name) {
+        if let Entry::Occupied(entry) = headers.entry(name) {
             let (name, values) = entry.remove_entry_mult();
             for value in values {
                 response.headers_mut().append(name.clone(), value.clone());
@@ -66,7 +73,7 @@ pub(crate) async fn echo(request: Request<Text>) -> Result<Response<Text>, Error
 
 /// Counts the futures of a handler that are alive.
 #[derive(Clone, Default)]
-pub(crate) struct Alive(pub Arc<AtomicUsize>);
+pub struct Alive(Arc<AtomicUsize>);
 
 impl Alive {
     fn enter(&self) -> Living {
@@ -74,7 +81,8 @@ impl Alive {
         Living(Arc::clone(&self.0))
     }
 
-    pub(crate) fn count(&self) -> usize {
+    /// How many there are.
+    pub fn count(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
 }
@@ -88,7 +96,7 @@ impl Drop for Living {
 }
 
 /// The test service; `hanging` counts the calls of the method that never responds.
-pub(crate) fn router(hanging: &Alive) -> Router {
+pub fn router(hanging: &Alive) -> Router {
     let hanging = hanging.clone();
     let hang = move |_: Request<Text>| {
         let living = hanging.enter();
@@ -113,14 +121,15 @@ pub(crate) fn router(hanging: &Alive) -> Router {
 
 /// Opens in-memory connections, each served by a task of its own.
 #[derive(Clone)]
-pub(crate) struct Memory {
+pub struct Memory {
     router: Router,
     config: Limits,
-    pub(crate) opened: Arc<AtomicUsize>,
+    opened: Arc<AtomicUsize>,
 }
 
 impl Memory {
-    pub(crate) fn new(router: Router) -> Self {
+    /// Connections to this router with the default limits.
+    pub fn new(router: Router) -> Self {
         Self {
             router,
             config: Limits::default(),
@@ -128,13 +137,19 @@ impl Memory {
         }
     }
 
-    pub(crate) fn with_config(mut self, config: Limits) -> Self {
+    /// Sets the limits of the connections.
+    pub fn with_config(mut self, config: Limits) -> Self {
         self.config = config;
         self
     }
 
+    /// How many connections were opened.
+    pub fn opened(&self) -> usize {
+        self.opened.load(Ordering::SeqCst)
+    }
+
     /// The client's end of a new connection.
-    pub(crate) fn open(&self) -> DuplexStream {
+    pub fn open(&self) -> DuplexStream {
         self.opened.fetch_add(1, Ordering::SeqCst);
         let (near, far) = tokio::io::duplex(16 * 1024);
         let (router, config) = (self.router.clone(), self.config.clone());
@@ -144,7 +159,8 @@ impl Memory {
         near
     }
 
-    pub(crate) fn client(&self, config: Config) -> Client<Exchange<Self>> {
+    /// A client with a connection for each call.
+    pub fn client(&self, config: Config) -> Client<Exchange<Self>> {
         Client::with_config(Exchange::new(self.clone()), config)
     }
 }
