@@ -7,6 +7,7 @@ mod common;
 mod access_modules;
 mod authorization;
 mod certainty;
+mod connections;
 mod external;
 mod external_admission;
 mod failures;
