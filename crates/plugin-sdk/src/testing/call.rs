@@ -3,12 +3,19 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
-use keyway_proto::keyway::v1::{CatalogServiceClient, Failure, ListSecretsRequest, Secret};
-use keyway_proto::resolver::v1::{GetSecretsRequest, ResolverServiceClient};
+use keyway_proto::keyway::v1::{
+    Failure, ListSecretsRequest, ListSecretsResponse, Secret, catalog_service_methods,
+};
+use keyway_proto::limits::{
+    MAX_METADATA_ENTRIES, MAX_METADATA_LEN, MAX_RESPONSE_LEN, MAX_VALUE_LEN,
+};
+use keyway_proto::resolver::v1::{GetSecretsRequest, GetSecretsResponse, resolver_service_methods};
+use keyway_proto::response::{Items, Undecoded};
 use keyway_proto::{INCOMPLETE_HEADER, MAY_ASK_USER_HEADER, REQUEST_ID_HEADER, timestamp};
-use keyway_rpc::{BinaryMetadata as _, Request};
+use keyway_rpc::client::{Client, Config};
+use keyway_rpc::{BinaryMetadata as _, MethodSpec, Request};
 use keyway_secrets::{Envelope, Pattern};
-use prost::Message as _;
+use prost::{Message, Name};
 
 use super::TestDaemon;
 use crate::{Listed, ProviderError, ResultExt};
@@ -64,21 +71,18 @@ impl<'a> Call<'a> {
     ///
     /// # Errors
     ///
-    /// Returns the plugin's error, of kind [`NotFound`](crate::ErrorKind::NotFound) if no secret matches.
+    /// Returns the plugin's error, of kind [`NotFound`](crate::ErrorKind::NotFound) if no secret matches, and
+    /// [`Internal`](crate::ErrorKind::Internal) for a response that exceeds the limits of a daemon.
     pub async fn get(self) -> Result<Found<Envelope>, ProviderError> {
-        let request = self.request(GetSecretsRequest {
+        let request = GetSecretsRequest {
             pattern: Some(self.pattern.clone()),
-        });
-        let response = ResolverServiceClient::new(self.daemon.transport())
-            .get_secrets(request)
-            .await
-            .map_err(|error| read_error(&error, &self.pattern))?;
-        let incomplete = incomplete(response.headers())?;
-        let envelopes = response.into_message().envelopes.into_iter();
-        let found: Result<_, _> = envelopes.map(Envelope::try_from).collect();
+        };
+        let spec = &resolver_service_methods::GET_SECRETS;
+        let response = self.send::<_, GetSecretsResponse>(spec, request).await?;
+        let found: Result<_, _> = response.found.into_iter().map(Envelope::try_from).collect();
         Ok(Found {
             found: found.or_internal("an envelope is invalid")?,
-            incomplete,
+            incomplete: response.incomplete,
         })
     }
 
@@ -86,21 +90,49 @@ impl<'a> Call<'a> {
     ///
     /// # Errors
     ///
-    /// Returns the plugin's error, of kind [`CannotList`](crate::ErrorKind::CannotList) if it cannot list.
+    /// Returns the plugin's error, of kind [`CannotList`](crate::ErrorKind::CannotList) if it cannot list, and
+    /// [`Internal`](crate::ErrorKind::Internal) for a response that exceeds the limits of a daemon.
     pub async fn list(self) -> Result<Found<Listed>, ProviderError> {
-        let request = self.request(ListSecretsRequest {
+        let request = ListSecretsRequest {
             pattern: Some(self.pattern.clone()),
-        });
-        let response = CatalogServiceClient::new(self.daemon.transport())
-            .list_secrets(request)
+        };
+        let spec = &catalog_service_methods::LIST_SECRETS;
+        let response = self.send::<_, ListSecretsResponse>(spec, request).await?;
+        let found = response.found.into_iter().map(to_listed);
+        Ok(Found {
+            found: found.collect::<Result<_, _>>()?,
+            incomplete: response.incomplete,
+        })
+    }
+
+    /// Calls a method and reads its response within the limits of a daemon.
+    async fn send<In: Message + Name + 'static, M: Items + 'static>(
+        &self,
+        spec: &'static MethodSpec,
+        message: In,
+    ) -> Result<Found<M::Item>, ProviderError> {
+        let config = Config::default()
+            .accept_compression(false)
+            .max_message_size(MAX_RESPONSE_LEN);
+        let client = Client::with_config(self.daemon.transport(), config);
+        let response = client
+            .unary::<In, Undecoded<M>>(spec, self.request(message))
             .await
             .map_err(|error| read_error(&error, &self.pattern))?;
-        let incomplete = incomplete(response.headers())?;
-        let secrets = response.into_message().secrets.into_iter();
-        Ok(Found {
-            found: secrets.map(to_listed).collect::<Result<_, _>>()?,
-            incomplete,
-        })
+        let (parts, undecoded) = response.into_parts();
+        let incomplete = incomplete(&parts.headers)?;
+        let decoded = undecoded
+            .into_items()
+            .or_internal("a daemon refuses the response")?;
+        match decoded.n_too_large {
+            0 => Ok(Found {
+                found: decoded.items,
+                incomplete,
+            }),
+            count => Err(ProviderError::internal(format!(
+                "a daemon refuses {count} of the secrets: a value has at most {MAX_VALUE_LEN} bytes, metadata at most {MAX_METADATA_ENTRIES} entries and {MAX_METADATA_LEN} bytes"
+            ))),
+        }
     }
 
     fn request<M>(&self, message: M) -> Request<M> {

@@ -285,6 +285,47 @@ async fn p02_the_error_of_a_refusal_has_the_daemons_message() {
     );
 }
 
+/// Returns a value and metadata of the sizes in the id: `VALUE/ENTRIES/BYTES`.
+struct Sized;
+
+impl SecretsProvider for Sized {
+    fn pattern(&self) -> Pattern {
+        Pattern::everything()
+    }
+
+    async fn get_secrets(&self, query: &Query) -> Result<Vec<Envelope>, ProviderError> {
+        let id = query.require_id()?;
+        let sizes: Result<Vec<usize>, _> = id.components().map(str::parse).collect();
+        let [value_len, n_entries, entry_len] = sizes?[..] else {
+            return Ok(vec![]);
+        };
+        let mut envelope = Envelope::new(id, vec![b'x'; value_len]);
+        envelope.metadata = (0..n_entries)
+            .map(|n| (format!("{n:04}"), "v".repeat(entry_len)))
+            .collect();
+        Ok(vec![envelope])
+    }
+}
+
+#[tokio::test]
+async fn p03_the_test_kit_refuses_what_a_daemon_refuses() {
+    let daemon = TestDaemon::start(Sized).await.unwrap();
+    for id in ["8388608/0/0", "1/64/1", "1/1/16000"] {
+        assert_eq!(daemon.get(id).await.unwrap().len(), 1, "{id}");
+    }
+    for id in ["8388609/0/0", "1/65/1", "1/1/17000"] {
+        let error = daemon.get(id).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal, "{id}");
+        assert!(
+            error
+                .message()
+                .starts_with("a daemon refuses 1 of the secrets"),
+            "{error}"
+        );
+    }
+    daemon.stop().await;
+}
+
 /// Signals when a call starts, and when it is dropped.
 struct Watched {
     started: Arc<Semaphore>,
