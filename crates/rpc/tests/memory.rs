@@ -149,6 +149,32 @@ async fn the_error_of_a_budget_is_that_of_the_call() {
 }
 
 #[tokio::test]
+async fn an_error_that_is_too_long_is_that_of_its_status() {
+    let failed = |len: usize| {
+        let body = format!(
+            r#"{{"code":"not_found","message":"{}"}}"#,
+            "x".repeat(len - 33)
+        );
+        let transport = transport(move || {
+            http::Response::builder()
+                .status(429)
+                .header("content-type", "application/json")
+                .body(Body::from(body.clone()))
+                .expect("a response")
+        });
+        let client = Client::new(transport);
+        async move {
+            let called = client.unary::<_, Text>(&ECHO, Text::default().into()).await;
+            called.expect_err("failed").code()
+        }
+    };
+    let limit = 256 * 1024;
+    assert_eq!(failed(limit).await, Code::NotFound);
+    assert_eq!(failed(limit + 1).await, Code::Unavailable);
+    assert_eq!(failed(16 << 20).await, Code::Unavailable);
+}
+
+#[tokio::test]
 async fn a_failed_response_keeps_nothing_reserved() {
     let budget = Budget::new();
     let message = text(8 * MIB).encode_to_vec();

@@ -17,6 +17,9 @@ use crate::memory::Meter;
 use crate::request::CallOptions;
 use crate::{Body, Compression, Error, MethodSpec, Request, Response, request};
 
+/// The longest error in bytes: as JSON values it takes many times its length in memory.
+const MAX_ERROR_LEN: usize = 256 * 1024;
+
 pub(super) async fn unary<S, In, Out>(
     transport: S,
     config: Arc<Config>,
@@ -104,7 +107,11 @@ async fn exchange<S: Transport>(
     let response = response.map_err(|error| failed(error.into()))?;
     let (parts, body) = response.into_parts();
     let received = Received::new(parts, config.codec, spec)?;
-    let (encoding, limit) = (received.encoding(), config.max_message_size);
+    let limit = match received.is_success() {
+        true => config.max_message_size,
+        false => config.max_message_size.min(MAX_ERROR_LEN),
+    };
+    let encoding = received.encoding();
     let sensitive = spec.is_sensitive();
     let body_limit = encoding.body_limit(limit);
     let packed = collect(pin!(body), body_limit, sensitive, &mut meter).await;

@@ -192,6 +192,11 @@ impl Received {
         })
     }
 
+    /// Whether the call has succeeded, if its message can be read.
+    pub(crate) fn is_success(&self) -> bool {
+        matches!(self.outcome, Outcome::Success)
+    }
+
     pub(crate) fn encoding(&self) -> Encoding {
         self.encoding
     }
