@@ -1,7 +1,13 @@
 //! The limits of requests: at each limit, one above it, and far above it.
 
 use keyway_proto::keyway::v1::{CatalogServiceClient, ListSecretsRequest};
-use keyway_proto::limits::{MAX_AUTHORIZE_PATTERNS, MAX_REQUEST_LEN};
+use keyway_proto::limits::{
+    DEFAULT_CONCURRENCY, MAX_AUTHORIZE_PATTERNS, MAX_CONCURRENCY, MAX_DESCRIPTION_LEN,
+    MAX_DESCRIPTION_TEXT_LEN, MAX_ENVELOPES, MAX_ERROR_METADATA_LEN, MAX_FAILURES,
+    MAX_FAILURES_LEN, MAX_METADATA_ENTRIES, MAX_METADATA_LEN, MAX_NAME_LEN, MAX_REALM_PATTERNS,
+    MAX_REMEDY_LEN, MAX_REQUEST_LEN, MAX_RESPONSE_LEN, MAX_RETRY_AFTER, MAX_VALUE_LEN,
+    MAX_VERSION_LEN, MAX_WRITE_REQUEST_LEN,
+};
 use keyway_proto::resolver::v1::{
     AuthorizeRequest, AuthorizerServiceClient, GetSecretsRequest, ResolverServiceClient,
 };
@@ -94,4 +100,50 @@ async fn patterns_of_one_authorize_request_are_counted() {
         assert_eq!(error.code(), Code::ResourceExhausted, "{error}");
     }
     daemon.stop().await;
+}
+
+/// The page of the protocol names each limit by its constant.
+#[test]
+fn the_limits_in_the_documentation_are_those_of_the_constants() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/protocol.md"));
+    let page = page.expect("the page");
+    let bytes = |len: usize| match len {
+        len if len >= 1 << 20 => format!("{} MiB", len >> 20),
+        len if len >= 1 << 10 => format!("{} KiB", len >> 10),
+        len => format!("{len} B"),
+    };
+    let hours = |time: std::time::Duration| format!("{} h", time.as_secs() / 3600);
+    let concurrency = format!("{MAX_CONCURRENCY}, {DEFAULT_CONCURRENCY} if not given");
+    for (names, value) in [
+        ("`MAX_REQUEST_LEN`", bytes(MAX_REQUEST_LEN)),
+        ("`MAX_WRITE_REQUEST_LEN`", bytes(MAX_WRITE_REQUEST_LEN)),
+        ("`MAX_LEN`", bytes(Pattern::MAX_LEN)),
+        ("`MAX_COMPONENTS`", Pattern::MAX_COMPONENTS.to_string()),
+        (
+            "`MAX_AUTHORIZE_PATTERNS`",
+            MAX_AUTHORIZE_PATTERNS.to_string(),
+        ),
+        ("`MAX_NAME_LEN`", bytes(MAX_NAME_LEN)),
+        ("`MAX_VERSION_LEN`", bytes(MAX_VERSION_LEN)),
+        ("`MAX_REALM_PATTERNS`", MAX_REALM_PATTERNS.to_string()),
+        ("`MAX_DESCRIPTION_LEN`", bytes(MAX_DESCRIPTION_LEN)),
+        (
+            "`MAX_DESCRIPTION_TEXT_LEN`",
+            bytes(MAX_DESCRIPTION_TEXT_LEN),
+        ),
+        ("`MAX_CONCURRENCY`, `DEFAULT_CONCURRENCY`", concurrency),
+        ("`MAX_RESPONSE_LEN`", bytes(MAX_RESPONSE_LEN)),
+        ("`MAX_ENVELOPES`", MAX_ENVELOPES.to_string()),
+        ("`MAX_VALUE_LEN`", bytes(MAX_VALUE_LEN)),
+        ("`MAX_METADATA_ENTRIES`", MAX_METADATA_ENTRIES.to_string()),
+        ("`MAX_METADATA_LEN`", bytes(MAX_METADATA_LEN)),
+        ("`MAX_ERROR_METADATA_LEN`", bytes(MAX_ERROR_METADATA_LEN)),
+        ("`MAX_RETRY_AFTER`", hours(MAX_RETRY_AFTER)),
+        ("`MAX_REMEDY_LEN`", bytes(MAX_REMEDY_LEN)),
+        ("`MAX_FAILURES`", MAX_FAILURES.to_string()),
+        ("`MAX_FAILURES_LEN`", bytes(MAX_FAILURES_LEN)),
+    ] {
+        let row = format!(" | {value} | {names} | ");
+        assert!(page.contains(&row), "no row with {row:?}");
+    }
 }

@@ -1,7 +1,7 @@
 //! `keyway plugins`: lists the daemon's plugins and changes them.
 
 use clap::{Args, Subcommand};
-use keyway_local::escape_untrusted;
+use keyway_local::{escape_untrusted, shortened};
 use keyway_proto::keyway::v1::{
     ManagementServiceClient, ReloadRequest, ReloadResponse, TrustPluginRequest,
     UntrustPluginRequest,
@@ -79,6 +79,13 @@ async fn list(daemon: &Daemon, json: bool) -> Result<Exit, Failure> {
     if plugins.is_empty() {
         output::note("the daemon has no plugins");
     }
+    output::print_text(table(&plugins))
+}
+
+/// The longest name, version or realm in the table, in characters; `--json` has them whole.
+const MAX_CELL_CHARS: usize = 100;
+
+fn table(plugins: &[Plugin]) -> Table {
     let mut table = Table::new([
         "RANK",
         "NAME",
@@ -89,19 +96,19 @@ async fn list(daemon: &Daemon, json: bool) -> Result<Exit, Failure> {
         "STARTED BY",
         "MESSAGE",
     ]);
-    for plugin in &plugins {
+    for plugin in plugins {
         table.push([
             &plugin.rank.map(|rank| rank.to_string()).unwrap_or_default(),
-            &plugin.name,
-            &plugin.version,
+            &shortened(&plugin.name, MAX_CELL_CHARS),
+            &shortened(&plugin.version, MAX_CELL_CHARS),
             &status(plugin),
             plugin.kind.word(),
-            &plugin.realms.join(", "),
+            &shortened(&plugin.realms.join(", "), MAX_CELL_CHARS),
             plugin.started_by,
             &message(plugin),
         ]);
     }
-    output::print_text(table)
+    table
 }
 
 /// Formats the state, and the configured one if it differs.
@@ -332,5 +339,24 @@ impl Reloaded {
             true => "nothing has changed\n".to_owned(),
             false => lines,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_cuts_long_names_versions_and_realms() {
+        let plugin = Plugin {
+            name: "n".repeat(256),
+            version: format!("v1.2.3-{}", "a".repeat(249)),
+            realms: vec!["r".repeat(4096); 64],
+            ..Plugin::default()
+        };
+        let text = table(&[plugin]).to_string();
+        let width = text.lines().map(|line| line.chars().count()).max();
+        assert!(width.is_some_and(|width| width < 400), "{width:?}");
+        assert!(text.contains(&format!("{}…  v1.2.3-aaa", "n".repeat(99))));
     }
 }
