@@ -39,7 +39,7 @@ mod tests {
         while thread_time() == before {
             assert!(
                 started.elapsed() < Duration::from_secs(60),
-                "the clock stands still"
+                "the clock did not advance"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! A service of two methods that answer what they were asked.
+//! A service of two echo methods.
 
 use std::future::Future;
 
@@ -40,7 +40,7 @@ pub fn router() -> Router {
         .add_route(Route::unary(&READ, echo))
 }
 
-/// Runs a future in virtual time: nothing waits for real.
+/// Runs a future in virtual time.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

@@ -1,18 +1,18 @@
-//! HTTP messages as text, so that inputs can be read and written by hand.
+//! HTTP messages as text, so that inputs are readable and editable.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// An input, taken apart: a first line, headers, a body.
+/// A parsed input: a first line, headers, a body.
 pub struct Head<'a> {
     /// The words of the first line.
     pub words: Vec<&'a str>,
-    /// The lines up to an empty one, those that are headers.
+    /// The valid header lines up to an empty line.
     pub headers: HeaderMap,
-    /// Everything behind the empty line.
+    /// The bytes behind the empty line.
     pub body: &'a [u8],
 }
 
-/// Takes an input apart. Lines end with a line feed; what is no header is skipped.
+/// Parses an input. Lines end with a line feed; invalid headers are skipped.
 pub fn parse(input: &[u8]) -> Option<Head<'_>> {
     let (first, mut rest) = line(input)?;
     let words = std::str::from_utf8(first).ok()?.split(' ').collect();

@@ -1,4 +1,4 @@
-//! What several fuzz targets share: HTTP messages as text, a service of two methods, and a
+//! Helpers of several fuzz targets: HTTP messages as text, a service of two methods, and a
 //! connection whose bytes arrive in pieces.
 #![forbid(unsafe_code)]
 

@@ -13,9 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// One end of a connection. Each piece arrives alone, some time after the one before.
 pub struct Wire {
     pieces: VecDeque<Vec<u8>>,
-    /// The next piece is still under way.
+    /// The delay of the next piece.
     is_late: bool,
-    /// The connection ends behind the last piece; else nothing comes any more.
+    /// Whether the connection ends behind the last piece; otherwise it stays silent.
     ends: bool,
     written: Arc<Mutex<Vec<u8>>>,
 }
@@ -75,7 +75,7 @@ impl AsyncWrite for Wire {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut written = self.written.lock().expect("nobody panics with the lock");
+        let mut written = self.written.lock().expect("no panic under the lock");
         written.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))
     }

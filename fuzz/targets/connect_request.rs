@@ -1,4 +1,4 @@
-//! Any request to a Connect server: an answer in every case, and an error is one that clients can read.
+//! Any request to a Connect server: there is a response in every case, and clients can decode an error.
 #![no_main]
 
 use bytes::Bytes;
@@ -32,7 +32,7 @@ fn request(input: &[u8]) -> Option<Request<Full<Bytes>>> {
 
 async fn check(response: Response<Body>) {
     let (parts, body) = response.into_parts();
-    let body = body.collect().await.expect("an answer is whole").to_bytes();
+    let body = body.collect().await.expect("a complete response").to_bytes();
     let content_type = parts
         .headers
         .get(CONTENT_TYPE)
@@ -40,7 +40,7 @@ async fn check(response: Response<Body>) {
     match (parts.status, content_type) {
         (StatusCode::OK, Some(b"application/proto")) => {
             if !parts.headers.contains_key("content-encoding") {
-                Text::decode(body).expect("the answer is a message");
+                Text::decode(body).expect("the response is a message");
             }
         }
         (StatusCode::OK, content_type) => {

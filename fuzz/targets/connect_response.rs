@@ -23,8 +23,8 @@ fuzz_target!(|input: &[u8]| {
         for spec in [&ECHO, &READ] {
             let config = Config::default().codec(codec).get(true);
             let client = Client::with_config(Canned(response.clone()), config);
-            let question = keyway_rpc::Request::new(Text::default());
-            let outcome = block_on(client.unary::<Text, Text>(spec, question));
+            let request = keyway_rpc::Request::new(Text::default());
+            let outcome = block_on(client.unary::<Text, Text>(spec, request));
             if let Err(error) = outcome {
                 let shown = format!("{error} {error:?} {}", error.code());
                 assert!(!shown.is_empty());
@@ -46,7 +46,7 @@ fn response(head: &Head<'_>) -> Option<Response<Full<Bytes>>> {
     Some(response)
 }
 
-/// A transport that knows one answer.
+/// A transport with one response.
 #[derive(Clone)]
 struct Canned(Response<Full<Bytes>>);
 

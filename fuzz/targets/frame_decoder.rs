@@ -1,4 +1,4 @@
-//! Any bytes, in chunks of any length: they decode the same way however they are cut, and encode to
+//! Any bytes, in chunks of any length: they decode alike in pieces of any size, and encode to
 //! themselves.
 #![no_main]
 

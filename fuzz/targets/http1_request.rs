@@ -1,4 +1,4 @@
-//! Any bytes to an HTTP/1.1 server. The pieces in which they arrive, whose length the first byte says, do not matter.
+//! Any bytes to an HTTP/1.1 server. The pieces in which they arrive, whose length the first byte gives, do not matter.
 #![no_main]
 
 use std::future::pending;
@@ -19,17 +19,17 @@ fuzz_target!(|input: &[u8]| {
     };
     let whole = [bytes, END_OF_HEAD].concat();
     let pieces = whole.chunks(usize::from(*size).max(1)).map(<[u8]>::to_vec);
-    let in_pieces = answer(pieces.collect());
-    // Only a client whose body has not arrived is asked to continue, and disconnected if it is refused.
+    let in_pieces = respond(pieces.collect());
+    // Only a client whose body has not arrived receives 100 Continue, and is disconnected if it is refused.
     let waits = whole.to_ascii_lowercase();
     let waits = waits.windows(EXPECT.len()).any(|part| part == EXPECT);
-    let at_once = answer(vec![whole]);
+    let at_once = respond(vec![whole]);
     if !waits {
         assert_eq!(comparable(&in_pieces), comparable(&at_once));
     }
 });
 
-fn answer(pieces: Vec<Vec<u8>>) -> Vec<u8> {
+fn respond(pieces: Vec<Vec<u8>>) -> Vec<u8> {
     let wire = Wire::new(pieces, false);
     let written = wire.written();
     // A peer that sends nothing more is an error, and so is one that violates HTTP.
@@ -43,7 +43,7 @@ fn answer(pieces: Vec<Vec<u8>>) -> Vec<u8> {
     std::mem::take(&mut *written)
 }
 
-/// Takes all refusals of a head for one, because which of two faults is found first depends on what of the head has arrived.
+/// Maps all refusals of a head to one, because the fault that is found first depends on the part of the head that has arrived.
 fn comparable(written: &[u8]) -> String {
     let mut text = String::from_utf8_lossy(written).into_owned();
     for refusal in [

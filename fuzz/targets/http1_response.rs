@@ -1,5 +1,5 @@
 //! Any bytes from an HTTP/1.1 server: the exchange ends, and the pieces in which the bytes arrive, whose length the first
-//! byte says, do not matter.
+//! byte gives, do not matter.
 #![no_main]
 
 use std::{
@@ -28,7 +28,7 @@ fuzz_target!(|input: &[u8]| {
         let in_pieces = exchange(&method, pieces.collect());
         match (whole, in_pieces) {
             (Ok(whole), Ok(in_pieces)) => assert_eq!(whole, in_pieces),
-            // Which fault of a head is found first depends on what of it has arrived.
+            // The fault of a head that is found first depends on the part that has arrived.
             (Err(ExchangeError::Malformed { .. }), Err(ExchangeError::Malformed { .. })) => {}
             (Err(whole), Err(in_pieces)) => assert_eq!(whole.to_string(), in_pieces.to_string()),
             (whole, in_pieces) => panic!("{whole:?} is not {in_pieces:?}"),
@@ -42,7 +42,7 @@ fn exchange(method: &Method, pieces: Vec<Vec<u8>>) -> Result<Outcome, ExchangeEr
     let request = Request::builder()
         .method(method)
         .uri("http://localhost/x")
-        .body(Full::<Bytes>::from("question"))
+        .body(Full::<Bytes>::from("request"))
         .expect("a plain request");
     block_on(async {
         let response = Exchange::new(Connector(pieces)).call(request).await?;

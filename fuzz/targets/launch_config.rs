@@ -1,4 +1,4 @@
-//! What a launched plugin reads before anything else: the launch configuration and addresses.
+//! The first input of a launched plugin: the launch configuration and addresses.
 #![no_main]
 
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt, str};
@@ -11,7 +11,7 @@ fuzz_target!(|input: &[u8]| {
     if let Ok(address) = Address::from_os_str(OsStr::from_bytes(input)) {
         let text = address.to_string();
         assert!(!text.is_empty());
-        // A name that the parser takes is one that the kernel takes.
+        // The kernel accepts every name that the parser accepts.
         address
             .to_socket_addr()
             .expect("an address is short enough");

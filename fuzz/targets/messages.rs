@@ -1,4 +1,4 @@
-//! Any bytes as each message that peers send: decoding ends, what was decoded survives the wire, and
+//! Any bytes as each message that peers send: decoding ends, decoded messages are encoded to the same bytes, and
 //! no value can be seen in `Debug`.
 #![no_main]
 

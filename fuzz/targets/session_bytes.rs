@@ -1,6 +1,6 @@
 //! A whole session, client or server, fed any bytes in any chunks while its user opens, reads, writes,
 //! drops and waits: it keeps its invariants and its memory bound, sends only frames that a strict peer
-//! takes, and leaves nothing.
+//! accepts, and leaves nothing.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! Two sessions and their users' scripts: bytes arrive in order, whoever waits is woken, every stream
-//! comes to its end, nothing is left.
+//! Two sessions and their users' scripts: bytes arrive in order, waiting tasks are woken, every stream
+//! ends, nothing is left.
 #![no_main]
 
 use keyway_mux::fuzzing::{Script, session_pair};

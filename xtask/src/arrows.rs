@@ -1,4 +1,4 @@
-//! The arrows between crates: who may depend on whom, on normal and build dependencies.
+//! The permitted dependencies between crates, normal and build dependencies.
 
 use std::collections::BTreeSet;
 
@@ -70,7 +70,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("xtask", &["keyway-rpc-build", "keyway-test-support"]),
 ];
 
-/// What must not be anywhere below a crate, however it came there: the crate, its features, the forbidden names.
+/// Forbidden direct and indirect dependencies: the crate, its features, the forbidden names.
 const NEVER_BELOW: &[(&str, &[&str])] = &[
     ("keyway-secrets", &["tokio", "prost", "hyper", "serde"]),
     ("keyway-mux", &["prost", "keyway-runtime", "serde"]),
@@ -130,7 +130,7 @@ fn direct_faults(workspace: &Workspace) -> Vec<String> {
     let mut faults = Vec::new();
     for package in &workspace.packages {
         let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| *name == package.name) else {
-            // Tests and benchmarks may use everything, because nobody depends on them.
+            // Tests and benchmarks may use every crate, because no crate depends on them.
             if package.is_published() {
                 faults.push(format!("{} is in no row of the map", package.name));
             }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// The interval between two looks at a running command.
+/// The interval between two checks of a running command.
 const POLL: Duration = Duration::from_millis(100);
 
 /// Commands that run one after the other beside the stages. The running one is killed on drop.

@@ -3,7 +3,7 @@
 //! One module is one subcommand; [`shell`] and [`workspace`] are shared.
 #![allow(
     clippy::print_stdout,
-    reason = "these commands print for the user who runs them"
+    reason = "the output of these commands is for their user"
 )]
 #![forbid(unsafe_code)]
 

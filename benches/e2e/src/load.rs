@@ -198,7 +198,7 @@ mod tests {
     /// An envelope with the value `v`.
     const BODY: &[u8] = b"\x0a\x06\x0a\x01i\x12\x01v";
 
-    /// Answers every request with `status` and `body` until the callers have gone.
+    /// Responds to every request with `status` and `body` until the callers have disconnected.
     fn serve(listener: UnixListener, n_callers: usize, status: &'static str, body: &'static [u8]) {
         let head = format!(
             "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n",

@@ -14,7 +14,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 /// How long a daemon may take to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The interval between two looks at a process that starts or stops.
+/// The interval between two checks of a process that starts or stops.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A child process with its log; killed on drop.

@@ -24,7 +24,7 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let rounds = arguments.next().and_then(|text| text.parse().ok());
     let (part, name) = (arguments.next(), arguments.next());
-    let has = |asked| part.as_deref().is_none_or(|part| part == asked);
+    let has = |wanted| part.as_deref().is_none_or(|part| part == wanted);
     let mut contenders = unary();
     contenders.retain(|contender| name.as_deref().is_none_or(|name| name == contender.name));
     if has("calls") {

@@ -52,7 +52,7 @@ async fn receive(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
 
 /// The handle of the task that sends on one stream.
 struct Sender {
-    go: mpsc::UnboundedSender<()>,
+    start: mpsc::UnboundedSender<()>,
 }
 
 /// Streams that share one transfer.
@@ -71,11 +71,11 @@ impl Transfers {
         let (finished, done) = mpsc::unbounded_channel();
         let start = |mut stream: S| {
             #[expect(clippy::disallowed_methods, reason = "one message per round")]
-            let (go, mut turns) = mpsc::unbounded_channel();
+            let (start, mut starts) = mpsc::unbounded_channel();
             let finished = finished.clone();
             spawn_local(async move {
                 let piece = vec![7; PIECE];
-                while turns.recv().await.is_some() {
+                while starts.recv().await.is_some() {
                     for _ in 0..portions {
                         send(&mut stream, &piece).await;
                     }
@@ -84,7 +84,7 @@ impl Transfers {
                     }
                 }
             });
-            Sender { go }
+            Sender { start }
         };
         let senders = streams.into_iter().map(start).collect();
         Self { senders, done }
@@ -92,7 +92,7 @@ impl Transfers {
 
     async fn transfer(&mut self) {
         for sender in &self.senders {
-            sender.go.send(()).expect("the sender waits");
+            sender.start.send(()).expect("the sender waits");
         }
         for _ in &self.senders {
             self.done.recv().await.expect("every sender finishes");

@@ -1,18 +1,18 @@
-//! What an engine has to play: one end of a session, as an application uses it.
+//! The trait of one end of a session, as an application uses it.
 
 use std::{future::Future, pin::Pin};
 
 use crate::{outcome::Outcome, script::Pace};
 
-/// What an actor is asked to do. Streams go by their ids on the wire. The acts of one direction of
-/// one stream come one after the other; everything else may come at the same time.
+/// An operation of an actor. Streams are named by their ids on the wire. The acts of one direction of one stream are
+/// sequential; all others may be concurrent.
 #[derive(Clone, Copy, Debug)]
 pub enum Act {
-    /// Begin to accept streams, and go on.
+    /// Begin to accept streams, without end.
     Accepting,
     /// Open a stream; the id comes back in [`Performed`].
     Open {
-        /// Whether the other end must learn of it at once.
+        /// Whether SYN must be sent at once.
         flush: bool,
     },
     /// Wait until this stream of the other end was accepted.
@@ -27,26 +27,26 @@ pub enum Act {
     Finish(u32),
     /// Reset the stream.
     Reset(u32),
-    /// Let go of the stream.
+    /// Drop the stream.
     Drop(u32),
     /// Open a stream, and wait for it to be refused.
     OpenRefused,
-    /// Tell the other end to open no more streams.
+    /// Send GoAway.
     GoAway,
     /// Close the session and wait until that is done.
     Close,
     /// Wait for the end of the session; [`Saw::Done`](crate::outcome::Saw::Done) if it was clean.
     Ended,
-    /// Wait until accepting has come to its end, which it must after the session.
+    /// Wait until accepting has ended, which must follow the end of the session.
     NoMoreStreams,
     /// Count the open streams, in [`Outcome::bytes`].
     OpenStreams,
 }
 
-/// What came of an act.
+/// The result of an act.
 #[derive(Clone, Debug)]
 pub struct Performed {
-    /// What the application saw.
+    /// The observation of the application.
     pub outcome: Outcome,
     /// The id of a stream that was opened.
     pub stream: Option<u32>,
@@ -64,8 +64,8 @@ impl From<Outcome> for Performed {
 /// The future of an act.
 pub type Performing<'a> = Pin<Box<dyn Future<Output = Performed> + Send + 'a>>;
 
-/// One end of a session on some engine. Dropping it ends everything that it runs.
+/// One end of a session. Dropping it ends its tasks.
 pub trait Actor: Send + Sync + 'static {
-    /// Does something and says what came of it.
+    /// Performs an act and returns its result.
     fn perform(&self, act: Act) -> Performing<'_>;
 }

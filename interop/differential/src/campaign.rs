@@ -38,16 +38,16 @@ impl fmt::Debug for Campaign {
 pub fn seeds(base: u64, count: usize, class: Option<Class>) -> impl Iterator<Item = u64> {
     let mut random = Random::new(base);
     let classes = class.map_or(Class::ALL.to_vec(), |class| vec![class]);
-    // Short enough to be typed.
+    // Short enough for a command line.
     (0..count).map(move |number| classes[number % classes.len()].seed(random.bits() >> 24))
 }
 
 impl Campaign {
-    /// A campaign. `None` means that it needs Go, which is missing; that was said.
+    /// A campaign. `None` means that it needs Go, which is missing: the skip was reported.
     ///
     /// # Panics
     ///
-    /// When Go is missing and `KEYWAY_REQUIRE_ALL` is `1`, and when the Go programs do not build.
+    /// Panics if Go is missing and `KEYWAY_REQUIRE_ALL` is `1`, and if the Go programs do not build.
     pub fn new(pairing: Pairing) -> Option<Self> {
         let programs: Option<GoPrograms> = if pairing.needs_go() {
             Some(go_programs()?)
@@ -61,8 +61,7 @@ impl Campaign {
         };
         builder.enable_all().worker_threads(2);
         if !pairing.is_real() {
-            // There is only memory: nothing happens while everybody waits, so the clock can jump
-            // to the next timer.
+            // The connection is in memory: if all tasks wait, the clock can jump to the next timer.
             builder.start_paused(true);
         }
         let runtime = builder.build().expect("a runtime needs a few descriptors");
@@ -77,11 +76,11 @@ impl Campaign {
     ///
     /// # Errors
     ///
-    /// It did not lead to what it should have.
+    /// Returns a failure if an outcome differs from the expected one.
     ///
     /// # Panics
     ///
-    /// When the Go program cannot be started.
+    /// Panics if the Go program cannot be started.
     pub fn play_seed(&mut self, seed: u64) -> Result<Transcript, Box<Failure>> {
         let mut drains = self.pairing.drains();
         if drains.is_empty() && Class::of_seed(seed).needs_drain() {
@@ -105,11 +104,11 @@ impl Campaign {
     ///
     /// # Errors
     ///
-    /// The Go program cannot be started.
+    /// Fails if the Go program cannot be started.
     ///
     /// # Panics
     ///
-    /// When the script has no single outcome.
+    /// Panics if the script has no single outcome.
     pub fn play(&mut self, script: &Script) -> io::Result<Transcript> {
         let expected = expect(script).unwrap_or_else(|why| panic!("seed {}: {why}", script.seed));
         let limit = self.pairing.limit(&script.settings);
@@ -128,11 +127,11 @@ impl Campaign {
     ///
     /// # Panics
     ///
-    /// When the Go program cannot be started.
+    /// Panics if the Go program cannot be started.
     pub fn run(&mut self, seeds: impl Iterator<Item = u64>) -> Tallies {
         let mut tallies = Tallies::new();
         for seed in seeds {
-            // A pairing without an end that drains has nothing to say about draining.
+            // A pairing without an end that drains cannot test draining.
             if Class::of_seed(seed).needs_drain() && self.pairing.drains().is_empty() {
                 continue;
             }
@@ -149,12 +148,12 @@ impl Campaign {
         tallies
     }
 
-    /// Plays more of the classes that passed although they are known to fail, until they do or enough
-    /// have passed to say that they do not any more.
+    /// Plays more scripts of the classes that passed although the list says that they fail, until one fails or enough have
+    /// passed.
     ///
     /// # Panics
     ///
-    /// When the Go program cannot be started.
+    /// Panics if the Go program cannot be started.
     pub fn insist(&mut self, base: u64, tallies: &mut Tallies) {
         for class in doubtful(self.pairing, tallies) {
             let tally = tallies.entry(class).or_default();

@@ -1,19 +1,19 @@
-//! The classes of scripts: what each is about.
+//! The classes of scripts.
 
 use std::{fmt, str::FromStr};
 
-/// A kind of script, named after what it is about.
+/// A class of scripts, named after its subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
-    /// Questions and answers.
+    /// Requests and responses.
     Exchange,
-    /// The side that accepts speaks first.
+    /// The accepting side writes first.
     AcceptorFirst,
     /// A stream is dropped right after its last write.
     WriteThenDrop,
     /// One direction ends long before the other.
     HalfClose,
-    /// Streams are reset, others go on.
+    /// Streams are reset, others continue.
     Reset,
     /// Transfers in one direction that exceed the window.
     Bulk,
@@ -21,38 +21,38 @@ pub enum Class {
     BulkBothWays,
     /// One small stream after the other.
     ManyStreams,
-    /// A stream that nobody reads beside busy ones.
+    /// An unread stream beside busy ones.
     SlowReader,
     /// Exactly the first window, without a reader.
     FullWindow,
     /// Streams are used before they are accepted.
     LateAccept,
-    /// More streams than the backlog takes.
-    Backlog,
+    /// More streams than the accept queue holds.
+    AcceptQueue,
     /// GoAway while streams are in use.
     GoAway,
-    /// The session is closed while its last bytes are on their way.
+    /// The session is closed while its last bytes are in flight.
     CloseInFlight,
-    /// The session is closed while streams are in use, which go on to their end.
+    /// The session is closed while streams are in use, which continue to their end.
     CloseDrains,
-    /// The session is closed while streams are idle and somebody reads or cannot write.
+    /// The session is closed while streams are idle, with blocked readers and writers.
     CloseWakes,
     /// The session is closed while streams wait to be accepted, which happens during or after the close.
     CloseUnaccepted,
     /// Both ends close the session at the same time.
     CloseBoth,
-    /// One end goes on sending on a stream that the other has dropped.
+    /// One end continues to send on a stream that the other has dropped.
     LateFrames,
     /// Many keep-alive pings among the data.
     KeepAlive,
     /// Receive windows and frames larger than the first window.
     LargeWindows,
-    /// Everything that streams can do.
+    /// All operations of streams.
     Mixed,
 }
 
 impl Class {
-    /// All of them. The place in this list is part of a script's seed.
+    /// All classes. The position in this list is part of a script's seed.
     pub const ALL: [Self; 22] = [
         Self::Exchange,
         Self::AcceptorFirst,
@@ -65,7 +65,7 @@ impl Class {
         Self::SlowReader,
         Self::FullWindow,
         Self::LateAccept,
-        Self::Backlog,
+        Self::AcceptQueue,
         Self::GoAway,
         Self::CloseInFlight,
         Self::CloseDrains,
@@ -78,7 +78,7 @@ impl Class {
         Self::Mixed,
     ];
 
-    /// Its name, as in the list of what an engine fails.
+    /// Its name, as in the list of known failures.
     pub fn name(self) -> &'static str {
         match self {
             Self::Exchange => "exchange",
@@ -92,7 +92,7 @@ impl Class {
             Self::SlowReader => "slow-reader",
             Self::FullWindow => "full-window",
             Self::LateAccept => "late-accept",
-            Self::Backlog => "backlog",
+            Self::AcceptQueue => "accept-queue",
             Self::GoAway => "go-away",
             Self::CloseInFlight => "close-in-flight",
             Self::CloseDrains => "close-drains",
@@ -106,7 +106,7 @@ impl Class {
         }
     }
 
-    /// The failures of multiplexers that it looks for, by their ids in the mux's `TESTS.md`.
+    /// The failures of multiplexers that it covers, by their ids in the mux's `TESTS.md`.
     pub fn lessons(self) -> &'static str {
         match self {
             Self::Exchange | Self::Mixed => "",
@@ -119,7 +119,7 @@ impl Class {
             Self::ManyStreams => "M21",
             Self::SlowReader => "M8, M27",
             Self::FullWindow => "M25",
-            Self::Backlog => "M11",
+            Self::AcceptQueue => "M11",
             Self::GoAway => "M15",
             Self::CloseInFlight => "M16",
             Self::CloseDrains | Self::CloseUnaccepted => "M15, M16",
@@ -131,7 +131,7 @@ impl Class {
         }
     }
 
-    /// Whether its scripts need an end whose engine, when it closes a session, waits for its streams.
+    /// Whether its scripts need an end whose implementation, when it closes a session, waits for its streams.
     pub fn needs_drain(self) -> bool {
         matches!(self, Self::CloseDrains | Self::CloseUnaccepted)
     }

@@ -17,7 +17,7 @@ use crate::{
     tally::Tallies,
 };
 
-/// Plays random scripts on pairs of multiplexers and compares what the applications saw.
+/// Plays random scripts on pairs of multiplexers and compares the observations of the applications.
 #[derive(Debug, Parser)]
 struct Options {
     /// Play 10,000 scripts with each pairing instead of 500.
@@ -26,7 +26,7 @@ struct Options {
     /// How many scripts each pairing plays.
     #[arg(long)]
     scripts: Option<usize>,
-    /// Where the seeds of the scripts come from [default: the time of day].
+    /// The origin of the seeds of the scripts [default: the time of day].
     #[arg(long)]
     seed: Option<u64>,
     /// Play one pairing only, for instance `native-go`; may be repeated.
@@ -35,7 +35,7 @@ struct Options {
     /// Play one class only.
     #[arg(long)]
     class: Option<Class>,
-    /// Play the script of one seed only, and show all that was seen.
+    /// Play the script of one seed only, and show its transcript.
     #[arg(long, env = "KEYWAY_SEED")]
     script: Option<u64>,
     /// Show the first failing script of each class, also of those that are known to fail.
@@ -47,11 +47,11 @@ struct Options {
 ///
 /// # Errors
 ///
-/// Nobody takes the output.
+/// Fails if the output cannot be written.
 ///
 /// # Panics
 ///
-/// When the Go program does not build or run.
+/// Panics if the Go program does not build or run.
 pub fn run() -> Result<ExitCode> {
     let options = Options::parse();
     let pairings = match options.pairing.as_slice() {
@@ -63,7 +63,7 @@ pub fn run() -> Result<ExitCode> {
     let mut faults = 0;
     for pairing in pairings {
         let Some(mut campaign) = Campaign::new(pairing) else {
-            writeln!(std::io::stdout(), "{pairing}: SKIPPED: needs Go")?;
+            writeln!(std::io::stdout(), "{pairing}: skipped: needs Go")?;
             continue;
         };
         faults += match options.script {

@@ -1,14 +1,14 @@
 //! The bytes that streams carry: every position of every stream and direction has its own, so
-//! that a byte which is lost, doubled or put into another stream is seen where it happens.
+//! that a lost, doubled or misplaced byte is located.
 
 use std::sync::LazyLock;
 
 use crate::script::End;
 
-/// A prime, so that no round number of bytes leads to the same place.
+/// A prime, so that no round number of bytes repeats the content.
 const LENGTH: usize = 65_521;
 
-/// The program of the Go end makes the same bytes.
+/// The program of the Go end generates the same bytes.
 static TABLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut state = 1_u32;
     let next = || {
@@ -29,7 +29,7 @@ fn pieces(stream: u32, sender: End, position: u64) -> impl Iterator<Item = &'sta
     std::iter::once(&TABLE[first..]).chain(std::iter::repeat_with(|| &TABLE[..]))
 }
 
-/// Fills a buffer with what `sender` sends on a stream from a position on.
+/// Fills a buffer with the bytes that `sender` sends on a stream from a position on.
 pub fn fill(buffer: &mut [u8], stream: u32, sender: End, position: u64) {
     let mut rest = buffer;
     for piece in pieces(stream, sender, position) {
@@ -43,7 +43,7 @@ pub fn fill(buffer: &mut [u8], stream: u32, sender: End, position: u64) {
     }
 }
 
-/// Whether bytes are what `sender` sends on a stream from a position on.
+/// Whether bytes are those that `sender` sends on a stream from a position on.
 pub fn is_right(bytes: &[u8], stream: u32, sender: End, position: u64) -> bool {
     let mut rest = bytes;
     for piece in pieces(stream, sender, position) {

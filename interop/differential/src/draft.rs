@@ -1,4 +1,4 @@
-//! Scripts in the making: the classes that are about more than one stream.
+//! Generation of scripts: the classes with more than one stream.
 
 use crate::{
     class::Class,
@@ -7,10 +7,10 @@ use crate::{
     strand::Strand,
 };
 
-/// How many operations a script has, about.
+/// The approximate number of operations of a script.
 const LENGTH: usize = 50;
 
-/// A script that is being written.
+/// A script under construction.
 pub(crate) struct Draft {
     random: Random,
     settings: Settings,
@@ -254,14 +254,14 @@ impl Draft {
         self.weave(later);
     }
 
-    pub(crate) fn backlog(&mut self) {
+    pub(crate) fn accept_queue(&mut self) {
         let opener = self.end();
         let acceptor = opener.other();
-        let backlog = self.random.between(2, 5);
-        self.settings.backlog[acceptor.index()] = backlog;
+        let limit = self.random.between(2, 5);
+        self.settings.accept_queue[acceptor.index()] = limit;
         self.session(opener, Step::Accepting, Wait::Own);
         let mut later = Vec::new();
-        for _ in 0..backlog {
+        for _ in 0..limit {
             let ops = self.in_two(
                 opener,
                 |strand| {
@@ -284,7 +284,7 @@ impl Draft {
         }
         self.session(acceptor, Step::Accepting, Wait::All);
         self.weave(later);
-        // There is room again, for one after the other.
+        // There is space again, for one after the other.
         while self.ops.len() < LENGTH - 8 {
             let opener = self.end();
             let mut ops = self.strand(opener, |strand| strand.exchange());
@@ -311,7 +311,7 @@ impl Draft {
         }
         self.session(leaver, Step::GoAway, Wait::All);
         self.session(leaver.other(), Step::OpenRefused, Wait::All);
-        // It may still open some itself.
+        // The sender of GoAway may still open streams.
         let ops = self.strand(leaver, |strand| strand.exchange());
         later.push(ops);
         self.weave(later);
@@ -326,8 +326,7 @@ impl Draft {
         }
     }
 
-    /// Sometimes opens a stream after the close. It can be that stream which is lost then, so the
-    /// session may end with an error.
+    /// Sometimes opens a stream after the close. That stream may be lost, so the session may end with an error.
     fn open_late(&mut self, end: End) {
         if self.random.percent(50) {
             self.session(end, Step::OpenRefused, Wait::All);
@@ -408,7 +407,7 @@ impl Draft {
                             strand.own(end, Step::ReadEnd(Pace::Fast));
                         }
                     } else {
-                        // More than any window holds, and nobody reads it.
+                        // More than any window holds, and unread.
                         let writer = strand.either();
                         strand.own(writer, Step::Write(500_000));
                         strand.own(writer, Step::ReadEnd(Pace::Fast));
@@ -446,7 +445,7 @@ impl Draft {
             later.push(ops);
         }
         if self.random.percent(50) {
-            // The other end knows before it accepts.
+            // The other end is notified before it accepts.
             self.session(closer, Step::GoAway, Wait::All);
             self.session(acceptor, Step::OpenRefused, Wait::All);
         }

@@ -45,7 +45,7 @@ pub struct GoPeer {
     _tasks: JoinSet<()>,
 }
 
-/// The commands on their way.
+/// The outstanding commands.
 #[derive(Debug)]
 struct Control {
     writer: AsyncMutex<OwnedWriteHalf>,
@@ -53,13 +53,13 @@ struct Control {
     next: AtomicU64,
 }
 
-/// What the program answers.
+/// The response of the program.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Reply {
     id: u64,
-    /// What the application saw.
+    /// The observation of the application.
     pub saw: Saw,
-    /// What the library said.
+    /// The error text of the library.
     #[serde(default)]
     pub text: String,
     /// The id of an opened stream.
@@ -79,7 +79,7 @@ impl GoPeer {
     ///
     /// # Errors
     ///
-    /// It cannot be started, or does not come within 20 s.
+    /// Fails if the program cannot be started, or does not connect within 20 s.
     pub async fn start(programs: &GoPrograms) -> io::Result<Self> {
         let folder = tempfile::tempdir()?;
         let (at_control, at_data) = (folder.path().join("control"), folder.path().join("data"));
@@ -97,7 +97,7 @@ impl GoPeer {
             // It may have ended by itself.
             let _ = child.kill();
             let _ = child.wait();
-            return Err(io::Error::other("the Go program did not come"));
+            return Err(io::Error::other("the Go program did not connect"));
         };
         let (reader, writer) = connection.into_split();
         let control = Arc::new(Control {
@@ -125,7 +125,7 @@ impl GoPeer {
     ///
     /// # Errors
     ///
-    /// The program does not come within 20 s.
+    /// Fails if the program does not connect within 20 s.
     pub async fn session(
         &mut self,
         end: End,
@@ -138,7 +138,7 @@ impl GoPeer {
     ///
     /// # Errors
     ///
-    /// The program does not come within 20 s.
+    /// Fails if the program does not connect within 20 s.
     pub async fn session_with(
         &mut self,
         end: End,
@@ -148,7 +148,7 @@ impl GoPeer {
         let mut start = json!({
             "act": "start",
             "role": end.to_string(),
-            "backlog": settings.backlog[end.index()],
+            "accept_queue": settings.accept_queue[end.index()],
             "keep_alive": settings.keep_alive,
             "window": settings.window,
         });
@@ -156,7 +156,7 @@ impl GoPeer {
             start.extend(more);
         }
         let started = async {
-            let (reply, connection) = tokio::join!(self.control.ask(start), self.data.accept());
+            let (reply, connection) = tokio::join!(self.control.call(start), self.data.accept());
             match reply {
                 Some(_) => Ok(connection?.0),
                 None => Err(io::Error::other("the Go program has ended")),
@@ -187,42 +187,42 @@ impl Control {
             let Ok(reply) = serde_json::from_str::<Reply>(&line) else {
                 break;
             };
-            let asker = self.waiting(|waiting| waiting.remove(&reply.id));
-            if let Some(asker) = asker {
-                // Whoever asked may have run into a time limit.
-                let _ = asker.send(reply);
+            let caller = self.waiting(|waiting| waiting.remove(&reply.id));
+            if let Some(caller) = caller {
+                // The caller may have timed out.
+                let _ = caller.send(reply);
             }
         }
-        // Everybody who waits hears that nothing will come.
+        // All waiting callers are notified of the end.
         self.waiting(HashMap::clear);
     }
 
-    async fn ask(&self, mut command: Value) -> Option<Reply> {
+    async fn call(&self, mut command: Value) -> Option<Reply> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         command["id"] = id.into();
-        let (answer, answered) = oneshot::channel();
-        self.waiting(|waiting| waiting.insert(id, answer));
+        let (sender, reply) = oneshot::channel();
+        self.waiting(|waiting| waiting.insert(id, sender));
         let line = format!("{command}\n");
         let written = self.writer.lock().await.write_all(line.as_bytes()).await;
         written.ok()?;
-        answered.await.ok()
+        reply.await.ok()
     }
 }
 
-/// One end of a session that the program plays.
+/// One end of a session in the program.
 #[derive(Clone, Debug)]
 pub struct GoEnd {
     control: Arc<Control>,
 }
 
 impl GoEnd {
-    /// Has the program do something that no script asks for.
+    /// Sends the program a command that no script contains.
     ///
     /// # Errors
     ///
-    /// The program has ended.
-    pub async fn ask(&self, command: Value) -> io::Result<Reply> {
-        let reply = self.control.ask(command).await;
+    /// Fails if the program has ended.
+    pub async fn call(&self, command: Value) -> io::Result<Reply> {
+        let reply = self.control.call(command).await;
         reply.ok_or_else(|| io::Error::other("the Go program has ended"))
     }
 }
@@ -230,9 +230,9 @@ impl GoEnd {
 impl Actor for GoEnd {
     fn perform(&self, act: Act) -> Performing<'_> {
         Box::pin(async move {
-            let Some(reply) = self.control.ask(command(act)).await else {
+            let Some(reply) = self.control.call(command(act)).await else {
                 return Outcome::of(Saw::Other)
-                    .saying("the Go program has ended")
+                    .with_text("the Go program has ended")
                     .into();
             };
             let bytes = match act {
@@ -241,7 +241,7 @@ impl Actor for GoEnd {
             };
             let opened = matches!(act, Act::Open { .. }) && reply.saw == Saw::Done;
             Performed {
-                outcome: Outcome::after(bytes, reply.saw).saying(reply.text),
+                outcome: Outcome::after(bytes, reply.saw).with_text(reply.text),
                 stream: opened.then_some(reply.stream),
             }
         })

@@ -1,10 +1,10 @@
-//! The classes that foreign engines are known to fail.
+//! The classes that foreign implementations are known to fail.
 
 use serde::Deserialize;
 
 use crate::{
     class::Class,
-    pairing::{Engine, Pairing},
+    pairing::{Implementation, Pairing},
     script::End,
     tally::Tallies,
 };
@@ -12,8 +12,8 @@ use crate::{
 /// The committed list.
 const LIST: &str = include_str!("../known-failures.toml");
 
-/// How many scripts of a class must pass before a line of the list is called stale: what goes wrong
-/// now and then may pass many times.
+/// How many scripts of a class must pass before a line of the list is called stale: an intermittent
+/// failure may pass many times.
 pub(crate) const ENOUGH: usize = 500;
 
 #[derive(Deserialize)]
@@ -26,15 +26,15 @@ struct List {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// The engine, as in the names of pairings.
-    pub engine: String,
+    /// The implementation, as in the names of pairings.
+    pub implementation: String,
     /// The role in which it fails, if not in both.
     pub role: Option<String>,
     /// The class.
     pub class: String,
     /// The ids of the failures, as in the mux's `TESTS.md`.
     pub lesson: String,
-    /// What goes wrong.
+    /// The failure.
     pub reason: String,
 }
 
@@ -42,17 +42,17 @@ pub struct Entry {
 ///
 /// # Panics
 ///
-/// When it cannot be read, or names what does not exist.
+/// Panics if it cannot be read, or names an unknown class, implementation or role.
 pub fn entries() -> Vec<Entry> {
     let list: List = toml::from_str(LIST).expect("known-failures.toml is a list of failures");
     for entry in &list.fails {
         let class: Result<Class, _> = entry.class.parse();
         class.unwrap_or_else(|why| panic!("known-failures.toml: {why}"));
-        let known = [Engine::Yamux, Engine::TokioYamux].map(Engine::name);
+        let known = [Implementation::Yamux, Implementation::TokioYamux].map(Implementation::name);
         assert!(
-            known.contains(&entry.engine.as_str()),
-            "known-failures.toml: no engine {:?}",
-            entry.engine
+            known.contains(&entry.implementation.as_str()),
+            "known-failures.toml: unknown implementation {:?}",
+            entry.implementation
         );
         let roles = End::BOTH.map(|end| end.to_string());
         let is_role = entry.role.as_ref().is_none_or(|role| roles.contains(role));
@@ -63,12 +63,12 @@ pub fn entries() -> Vec<Entry> {
 
 impl Entry {
     fn is_about(&self, pairing: Pairing, class: Class) -> bool {
-        let is_engine = |end: &End| {
+        let is_implementation = |end: &End| {
             let role = end.to_string();
-            pairing.engine(*end).name() == self.engine
+            pairing.implementation(*end).name() == self.implementation
                 && self.role.as_ref().is_none_or(|of| *of == role)
         };
-        self.class == class.name() && End::BOTH.iter().any(is_engine)
+        self.class == class.name() && End::BOTH.iter().any(is_implementation)
     }
 }
 
@@ -84,8 +84,7 @@ pub(crate) fn doubtful(pairing: Pairing, tallies: &Tallies) -> Vec<Class> {
         .collect()
 }
 
-/// What is wrong with the results of a campaign: classes that fail and should not, and classes
-/// that no longer fail although the list says so.
+/// Returns the deviations of a campaign from the list: unlisted classes that fail, and listed classes that pass.
 pub fn verdict(pairing: Pairing, tallies: &Tallies) -> Vec<String> {
     let entries = entries();
     let known = |class| entries.iter().find(|entry| entry.is_about(pairing, class));

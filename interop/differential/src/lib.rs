@@ -2,12 +2,11 @@
 //!
 //! A [`Script`] is a list of operations of two applications on one session: open, write, read,
 //! half-close, reset, drop, GoAway, close, in both directions. It follows from a seed, and
-//! belongs to a [`Class`] that looks for one kind of failure. [`expect`] says what each operation
-//! must lead to. A [`Campaign`] plays scripts with a [`Pairing`] of engines (Keyway's, HashiCorp's
+//! belongs to a [`Class`] that covers one kind of failure. [`expect`] computes the outcome of each operation. A [`Campaign`] plays scripts with a [`Pairing`] of implementations (Keyway's, HashiCorp's
 //! for Go, the crates `yamux` and `tokio-yamux`), each behind the trait [`Actor`], and compares
-//! what the applications saw with that.
+//! the observations of the applications with these outcomes.
 //!
-//! It tests what applications see, not which frames travel; the mux's own tests look at those.
+//! It tests the observations of applications, not the frames; the mux's own tests check those.
 //!
 //! ```
 //! use keyway_differential::{Campaign, Pairing, seeds, verdict};
@@ -26,8 +25,8 @@ mod class;
 pub mod command;
 pub mod content;
 mod draft;
-mod engines;
 mod go;
+mod implementations;
 mod known;
 mod local;
 mod model;
@@ -51,7 +50,7 @@ pub use self::{
     known::{Entry, entries, verdict},
     model::{Expected, expect},
     outcome::{Outcome, Saw},
-    pairing::{Engine, Pairing},
+    pairing::{Implementation, Pairing},
     random::Random,
     script::{End, Op, Pace, Script, Settings, Step, Wait},
     tally::{Failure, Tallies, Tally},

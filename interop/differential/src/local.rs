@@ -1,4 +1,4 @@
-//! The application on an engine in this process.
+//! The application on a multiplexer in this process.
 
 use std::{
     collections::HashMap,
@@ -20,13 +20,13 @@ use crate::{
     script::{End, Pace},
 };
 
-/// The most that is written at a time.
+/// The most bytes of one write.
 const WRITE: usize = 1 << 20;
 
-/// The most that is read at a time by a reader without a pace.
+/// The most bytes of one read of a reader without a pace.
 const READ: usize = 1 << 16;
 
-/// A stream in two halves, which two tasks may use at the same time.
+/// A stream in two halves, for two tasks.
 struct Held<S> {
     reader: AsyncMutex<Half<ReadHalf<S>>>,
     writer: AsyncMutex<Half<WriteHalf<S>>>,
@@ -40,7 +40,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Held<S> {
     }
 }
 
-/// One half, and how many bytes went through it.
+/// One half, and the number of bytes that it has moved.
 struct Half<T> {
     io: T,
     position: u64,
@@ -52,7 +52,7 @@ struct Streams<S> {
 }
 
 struct Shared<E: Multiplexer> {
-    engine: E,
+    multiplexer: E,
     end: End,
     streams: Mutex<Streams<E::Stream>>,
     arrived: Notify,
@@ -66,14 +66,14 @@ pub(crate) struct Local<E: Multiplexer> {
 }
 
 impl<E: Multiplexer> Local<E> {
-    /// Takes an engine and the future that runs it.
+    /// Creates an actor of a multiplexer and the future that drives it.
     pub(crate) fn new(
         end: End,
-        engine: E,
+        multiplexer: E,
         driver: impl Future<Output = ()> + Send + 'static,
     ) -> Self {
         let shared = Shared {
-            engine,
+            multiplexer,
             end,
             streams: Mutex::new(Streams {
                 held: HashMap::new(),
@@ -110,9 +110,9 @@ impl<E: Multiplexer> Actor for Local<E> {
             match act {
                 Act::Open { flush } => shared.open(flush).await,
                 Act::OpenRefused => shared.open_refused().await.into(),
-                Act::GoAway => shared.engine.go_away().into(),
-                Act::Close => shared.engine.close().await.into(),
-                Act::Ended => shared.engine.ended().await.into(),
+                Act::GoAway => shared.multiplexer.go_away().into(),
+                Act::Close => shared.multiplexer.close().await.into(),
+                Act::Ended => shared.multiplexer.ended().await.into(),
                 Act::NoMoreStreams => shared.no_more_streams().await.into(),
                 Act::OpenStreams => shared.open_streams().into(),
                 act => shared.on_stream(act).await.into(),
@@ -142,7 +142,7 @@ impl<E: Multiplexer> Shared<E> {
     }
 
     async fn accepting(&self) {
-        while let Some(stream) = self.engine.accept().await {
+        while let Some(stream) = self.multiplexer.accept().await {
             self.keep(stream);
             self.arrived.notify_waiters();
         }
@@ -151,7 +151,7 @@ impl<E: Multiplexer> Shared<E> {
     }
 
     async fn open(&self, flush: bool) -> Performed {
-        let mut stream = match self.engine.open().await {
+        let mut stream = match self.multiplexer.open().await {
             Ok(stream) => stream,
             Err(outcome) => return outcome.into(),
         };
@@ -164,9 +164,9 @@ impl<E: Multiplexer> Shared<E> {
         }
     }
 
-    /// That the other end accepts no streams may show at once or in the first read.
+    /// The refusal of a stream may be reported at once or by the first read.
     async fn open_refused(&self) -> Outcome {
-        let mut stream = match self.engine.open().await {
+        let mut stream = match self.multiplexer.open().await {
             Ok(stream) => stream,
             Err(outcome) => return outcome,
         };
@@ -178,7 +178,7 @@ impl<E: Multiplexer> Shared<E> {
     }
 
     fn open_streams(&self) -> Outcome {
-        match self.engine.open_streams() {
+        match self.multiplexer.open_streams() {
             Some(count) => Outcome::after(count as u64, Saw::Done),
             None => Outcome::of(Saw::Unsupported),
         }
@@ -199,7 +199,7 @@ impl<E: Multiplexer> Shared<E> {
             .await
     }
 
-    /// Waits for something that the task which accepts brings about.
+    /// Waits for an effect of the accepting task.
     async fn arrival(&self, look: impl Fn(&Streams<E::Stream>) -> Option<Outcome>) -> Outcome {
         loop {
             let mut arrived = std::pin::pin!(self.arrived.notified());
@@ -220,7 +220,7 @@ impl<E: Multiplexer> Shared<E> {
             | Act::Finish(id)
             | Act::Reset(id)
             | Act::Drop(id) => id,
-            _ => return Outcome::of(Saw::Unsupported).saying("it is not about a stream"),
+            _ => return Outcome::of(Saw::Unsupported).with_text("it is not about a stream"),
         };
         let Some(held) = self.find(id) else {
             return Outcome::of(Saw::Unknown);
@@ -244,7 +244,7 @@ impl<E: Multiplexer> Shared<E> {
                 match stream {
                     Some(stream) if is_reset => E::reset(stream),
                     Some(_) => Outcome::of(Saw::Done),
-                    None => Outcome::of(Saw::Other).saying("the stream is in use"),
+                    None => Outcome::of(Saw::Other).with_text("the stream is in use"),
                 }
             }
         }
@@ -306,8 +306,8 @@ impl<S: AsyncRead> Half<ReadHalf<S>> {
         let mut buffer = vec![0; size];
         let mut total = 0;
         while bytes.is_none_or(|bytes| total < bytes) {
-            let room = bytes.map_or(size, |bytes| size.min(bytes - total));
-            let count = match self.io.read(&mut buffer[..room]).await {
+            let limit = bytes.map_or(size, |bytes| size.min(bytes - total));
+            let count = match self.io.read(&mut buffer[..limit]).await {
                 Ok(0) => return Outcome::after(total as u64, Saw::End),
                 Ok(count) => count,
                 Err(error) => {

@@ -1,8 +1,8 @@
-//! What the protocol promises: the outcome of every operation of a script.
+//! The guarantees of the protocol: the outcome of every operation of a script.
 //!
-//! Streams are byte pipes in two directions, so a script is done here one operation after the
-//! other in its written order. Scripts are made such that every order in which the operations can
-//! really happen has the same outcomes. [`expect`] refuses a script that cannot promise that.
+//! Streams are byte pipes in two directions, so a script is evaluated here one operation after the
+//! other in its written order. Scripts are generated such that every possible order of the operations has the
+//! same outcomes. [`expect`] rejects other scripts.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use crate::{
     script::{End, Op, Script, Step, Wait},
 };
 
-/// What surely fits into a window that was never read from.
+/// The bytes that fit into a window that was never read from.
 const WINDOW: u64 = 256 * 1024;
 
-/// What surely fits into one that was: credit comes when half of it was read.
+/// The bytes that fit into a window after reads: credit is sent when half of it was read.
 const HALF_WINDOW: u64 = WINDOW / 2;
 
-/// What a script leads to.
+/// The expected outcomes of a script.
 #[derive(Clone, Debug)]
 pub struct Expected {
     /// One outcome for each operation.
@@ -49,8 +49,8 @@ impl Pipe {
 
 struct Stream {
     opener: End,
-    /// Whether the other end knows of it.
-    is_announced: bool,
+    /// Whether SYN was sent.
+    is_syn_sent: bool,
     /// By the end that writes.
     pipes: [Pipe; 2],
     is_accepted: bool,
@@ -69,11 +69,11 @@ struct Model {
     hung_up: Option<End>,
 }
 
-/// Finds what a script leads to.
+/// Computes the outcomes of a script.
 ///
 /// # Errors
 ///
-/// Says why the script has no single outcome, or would wait for itself.
+/// Returns the reason if the script has no single outcome, or would deadlock.
 pub fn expect(script: &Script) -> Result<Expected, String> {
     let mut model = Model::default();
     let mut outcomes = Vec::with_capacity(script.ops.len());
@@ -84,7 +84,7 @@ pub fn expect(script: &Script) -> Result<Expected, String> {
     if !model.streams.values().all(Stream::must_fit) {
         return Err("a write is never done".to_owned());
     }
-    // Who hangs up does not learn how far the other end has come.
+    // An end that hangs up does not observe the progress of the other end.
     let is_finished = model.hung_up.is_none() && model.streams.values().all(Stream::is_over);
     if model.is_draining && !is_finished {
         return Err("a stream would be cut off".to_owned());
@@ -141,7 +141,7 @@ impl Model {
         }
     }
 
-    /// What an operation waits for must come to its end without what is written later.
+    /// The operations that it waits for must end without later ones.
     fn check_waits(&self, op: &Op) -> Result<(), String> {
         let stream = op.stream.and_then(|stream| self.streams.get(&stream));
         let fits = match (op.wait, op.step) {
@@ -163,7 +163,7 @@ impl Model {
         }
         let mut stream = Stream {
             opener: op.end,
-            is_announced: op.step == Step::Open { flush: true },
+            is_syn_sent: op.step == Step::Open { flush: true },
             pipes: Default::default(),
             is_accepted: false,
             is_reset: false,
@@ -171,7 +171,7 @@ impl Model {
         };
         if !self.accepts[other] {
             self.waiting[other] += 1;
-            stream.is_reset = self.waiting[other] > script.settings.backlog[other];
+            stream.is_reset = self.waiting[other] > script.settings.accept_queue[other];
         }
         if self.streams.insert(number, stream).is_some() {
             return Err("opened before".to_owned());
@@ -191,15 +191,15 @@ impl Model {
             return Err("not accepted".to_owned());
         }
         let (own, other) = (op.end.index(), op.end.other().index());
-        if op.step == Step::Accept && !stream.is_announced {
+        if op.step == Step::Accept && !stream.is_syn_sent {
             return Err("nobody has heard of it".to_owned());
         }
-        stream.is_announced |= op.step != Step::Drop;
+        stream.is_syn_sent |= op.step != Step::Drop;
         match op.step {
             Step::Accept if !self.accepts[own] || stream.is_reset => {
                 Err("never accepted".to_owned())
             }
-            // A close may reset the streams that wait. Who hangs up has left them at the other end.
+            // A close may reset the streams that wait. An end that hangs up has left them at the other end.
             Step::Accept if is_closed && hung_up != Some(stream.opener) => {
                 Err("it may be gone before it is accepted".to_owned())
             }

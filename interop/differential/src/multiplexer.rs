@@ -1,4 +1,4 @@
-//! What a multiplexer in this process has to offer to be an actor.
+//! The trait of a multiplexer in this process, from which an actor is built.
 
 use std::{future::Future, io};
 
@@ -6,12 +6,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::outcome::Outcome;
 
-/// A multiplexer on tokio. Each method says in the tests' words what went wrong.
+/// A multiplexer on tokio. Each method reports failures as an [`Outcome`].
 pub(crate) trait Multiplexer: Send + Sync + 'static {
     /// Its streams.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
-    /// Whether what was written only leaves when it is flushed.
+    /// Whether written bytes are sent only on flush.
     const FLUSHES: bool;
 
     /// The number of a stream on the wire.
@@ -20,13 +20,13 @@ pub(crate) trait Multiplexer: Send + Sync + 'static {
     /// Opens a stream.
     fn open(&self) -> impl Future<Output = Result<Self::Stream, Outcome>> + Send;
 
-    /// The next stream of the other end, or `None` when no more will come.
+    /// The next stream of the other end, or `None` at the end of the session.
     fn accept(&self) -> impl Future<Output = Option<Self::Stream>> + Send;
 
     /// Resets a stream.
     fn reset(stream: Self::Stream) -> Outcome;
 
-    /// Tells the other end to open no more streams.
+    /// Sends GoAway.
     fn go_away(&self) -> Outcome;
 
     /// Closes the session.
@@ -35,7 +35,7 @@ pub(crate) trait Multiplexer: Send + Sync + 'static {
     /// Waits for the end of the session.
     fn ended(&self) -> impl Future<Output = Outcome> + Send;
 
-    /// How many streams are open, where the engine counts them.
+    /// The number of open streams, if the implementation counts them.
     fn open_streams(&self) -> Option<usize>;
 
     /// What an error of a stream means.

@@ -1,17 +1,17 @@
-//! What an application sees of an operation.
+//! The observation of an application of one operation.
 
 use std::fmt;
 
 use serde::Deserialize;
 
-/// What came of an operation.
+/// The outcome of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// What it was.
+    /// Its kind.
     pub saw: Saw,
-    /// How many bytes a read took before.
+    /// The bytes of a read before it.
     pub bytes: u64,
-    /// What the engine said, for people; it is not compared.
+    /// Human-readable error text of the implementation; not compared.
     pub text: String,
 }
 
@@ -19,7 +19,7 @@ pub struct Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Saw {
-    /// It was done.
+    /// Success.
     Done,
     /// A read met the end of the stream.
     End,
@@ -27,19 +27,19 @@ pub enum Saw {
     Reset,
     /// No stream could be opened because the other end accepts none.
     Refused,
-    /// The session is over.
+    /// The session has ended.
     Lost,
     /// A read met an end, which may be that of the session.
     EndOrLost,
-    /// A model's word: the session's end, a reset or a refusal, whichever is seen first.
+    /// Expected only: the session's end, a reset or a refusal, whichever is observed first.
     Cut,
     /// The write side was closed by this end before.
     Closed,
-    /// Bytes that nobody sent there; `bytes` is the position.
+    /// Other bytes than were sent; `bytes` is the position.
     Wrong,
-    /// The engine has no such operation.
+    /// The implementation has no such operation.
     Unsupported,
-    /// An error that says none of these.
+    /// Another error.
     Other,
     /// The stream was never opened or accepted.
     Unknown,
@@ -62,9 +62,9 @@ impl Outcome {
         }
     }
 
-    /// The same with what the engine said.
+    /// The same with the error text of the implementation.
     #[must_use]
-    pub fn saying(mut self, text: impl fmt::Display) -> Self {
+    pub fn with_text(mut self, text: impl fmt::Display) -> Self {
         self.text = text.to_string();
         self
     }
@@ -78,7 +78,7 @@ impl Outcome {
             text = format!("{text}: {error}");
             cause = error.source();
         }
-        self.saying(text)
+        self.with_text(text)
     }
 
     /// Whether this is what a model expects. The rules of the comparison:
@@ -87,8 +87,8 @@ impl Outcome {
     /// - When a session ends while a stream is open or about to be, its users may see a reset, a
     ///   refusal or the session's end ([`Saw::Cut`]).
     /// - A refusal may show when the stream is opened, or later as a reset.
-    /// - HashiCorp's library shows the end of a session as an end of each stream. It says
-    ///   [`Saw::EndOrLost`] then, which passes for both.
+    /// - HashiCorp's library shows the end of a session as an end of each stream. It reports
+    ///   [`Saw::EndOrLost`] then, which equals both.
     pub fn meets(&self, expected: &Self) -> bool {
         let is_met = match expected.saw {
             Saw::Cut => matches!(
@@ -115,9 +115,9 @@ impl fmt::Display for Outcome {
             Saw::Cut => "a reset or the session's end",
             Saw::Closed => "its own close",
             Saw::Wrong => "WRONG BYTES",
-            Saw::Unsupported => "that the engine cannot do it",
+            Saw::Unsupported => "an unsupported operation",
             Saw::Other => "another error",
-            Saw::Unknown => "that there is no such stream",
+            Saw::Unknown => "an unknown stream",
             Saw::Stuck => "NOTHING WITHIN THE TIME LIMIT",
         };
         match (self.saw, self.bytes) {

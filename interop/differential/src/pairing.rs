@@ -1,4 +1,4 @@
-//! Who plays against whom.
+//! The pairings of implementations.
 
 use std::{fmt, io, str::FromStr, sync::Arc, time::Duration};
 
@@ -11,15 +11,15 @@ use tokio::{
 
 use crate::{
     actor::Actor,
-    engines,
     go::GoPeer,
+    implementations,
     script::{End, Settings},
 };
 use keyway_test_support::wire::wire;
 
-/// The engines.
+/// The implementations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Engine {
+pub enum Implementation {
     /// `keyway-mux`.
     Native,
     /// HashiCorp's library for Go.
@@ -30,7 +30,7 @@ pub enum Engine {
     TokioYamux,
 }
 
-impl Engine {
+impl Implementation {
     /// Its name in those of the pairings.
     pub fn name(self) -> &'static str {
         match self {
@@ -41,28 +41,32 @@ impl Engine {
         }
     }
 
-    /// Whether it may fail classes, as the committed list says.
+    /// Whether it may fail classes, according to the committed list.
     pub fn is_foreign(self) -> bool {
         matches!(self, Self::Yamux | Self::TokioYamux)
     }
 }
 
-/// The engines of the client and of the server, and what runs those in this process.
+/// The implementations of the client and of the server, and the runtime of those in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pairing {
-    /// The engine of the client.
-    pub client: Engine,
-    /// The engine of the server.
-    pub server: Engine,
+    /// The implementation of the client.
+    pub client: Implementation,
+    /// The implementation of the server.
+    pub server: Implementation,
     /// Whether the runtime has two threads. Otherwise it has one.
     pub is_threaded: bool,
 }
 
 impl Pairing {
-    /// All that are tested. Go against itself shows that the model is right.
+    /// All tested pairings. Go against itself validates the model.
     pub const ALL: [Self; 10] = {
-        use Engine::{Go, Native, TokioYamux, Yamux};
-        const fn pairing(client: Engine, server: Engine, is_threaded: bool) -> Pairing {
+        use Implementation::{Go, Native, TokioYamux, Yamux};
+        const fn pairing(
+            client: Implementation,
+            server: Implementation,
+            is_threaded: bool,
+        ) -> Pairing {
             Pairing {
                 client,
                 server,
@@ -83,8 +87,8 @@ impl Pairing {
         ]
     };
 
-    /// The engine of an end.
-    pub fn engine(self, end: End) -> Engine {
+    /// The implementation of an end.
+    pub fn implementation(self, end: End) -> Implementation {
         match end {
             End::Client => self.client,
             End::Server => self.server,
@@ -99,13 +103,15 @@ impl Pairing {
 
     /// Whether it needs the Go program.
     pub fn needs_go(self) -> bool {
-        End::BOTH.map(|end| self.engine(end)).contains(&Engine::Go)
+        End::BOTH
+            .map(|end| self.implementation(end))
+            .contains(&Implementation::Go)
     }
 
-    /// The ends that may close a session in which streams are to go on to their end. HashiCorp's
-    /// library cuts them off, so it does not close unless nobody else is there.
+    /// The ends that may close a session in which streams continue to their end. HashiCorp's
+    /// library cuts them off, so it closes only against itself.
     pub fn drains(self) -> Vec<End> {
-        let is_go = |end: &End| self.engine(*end) == Engine::Go;
+        let is_go = |end: &End| self.implementation(*end) == Implementation::Go;
         End::BOTH.into_iter().filter(|end| !is_go(end)).collect()
     }
 
@@ -140,13 +146,13 @@ impl FromStr for Pairing {
     }
 }
 
-/// Both ends of a session, and what runs between them.
+/// Both ends of a session, and the tasks between them.
 pub(crate) struct Pair {
     pub(crate) actors: [Arc<dyn Actor>; 2],
     _between: JoinSet<()>,
 }
 
-/// Makes sessions of one pairing. Its Go programs play many.
+/// Creates sessions of one pairing. Its Go programs are reused.
 pub(crate) struct Stage {
     pairing: Pairing,
     programs: Option<GoPrograms>,
@@ -162,7 +168,7 @@ impl Stage {
         }
     }
 
-    /// Forgets the Go programs, which may be in any state after a failure.
+    /// Drops the Go programs, which may be in any state after a failure.
     pub(crate) fn clear(&mut self) {
         self.go = [None, None];
     }
@@ -171,17 +177,17 @@ impl Stage {
     ///
     /// # Errors
     ///
-    /// The Go program cannot be started, or does not answer.
+    /// Fails if the Go program cannot be started, or does not respond.
     pub(crate) async fn pair(&mut self, settings: &Settings) -> io::Result<Pair> {
         let mut between = JoinSet::new();
         let Pairing { client, server, .. } = self.pairing;
-        let is_go = (client == Engine::Go, server == Engine::Go);
+        let is_go = (client == Implementation::Go, server == Implementation::Go);
         let actors = match is_go {
             (true, true) => {
                 let (mut near, client) = self.go_end(End::Client, settings).await?;
                 let (mut far, server) = self.go_end(End::Server, settings).await?;
                 between.spawn(async move {
-                    // The sessions see how it ended.
+                    // The sessions observe its end.
                     let _ = copy_bidirectional(&mut near, &mut far).await;
                 });
                 [client, server]
@@ -218,7 +224,7 @@ impl Stage {
             Some(peer) => peer,
             empty => {
                 let programs = self.programs.as_ref();
-                let programs = programs.ok_or_else(|| io::Error::other("there is no Go"))?;
+                let programs = programs.ok_or_else(|| io::Error::other("Go is not installed"))?;
                 empty.insert(GoPeer::start(programs).await?)
             }
         };
@@ -237,13 +243,20 @@ where
     ]
 }
 
-fn rust_end<T>(engine: Engine, io: T, end: End, settings: &Settings) -> Arc<dyn Actor>
+fn rust_end<T>(
+    implementation: Implementation,
+    io: T,
+    end: End,
+    settings: &Settings,
+) -> Arc<dyn Actor>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    match engine {
-        Engine::Yamux => Arc::new(engines::yamux_crate(io, end, settings)),
-        Engine::TokioYamux => Arc::new(engines::tokio_yamux(io, end, settings)),
-        Engine::Native | Engine::Go => Arc::new(engines::native(io, end, settings)),
+    match implementation {
+        Implementation::Yamux => Arc::new(implementations::yamux_crate(io, end, settings)),
+        Implementation::TokioYamux => Arc::new(implementations::tokio_yamux(io, end, settings)),
+        Implementation::Native | Implementation::Go => {
+            Arc::new(implementations::native(io, end, settings))
+        }
     }
 }

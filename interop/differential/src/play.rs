@@ -22,10 +22,10 @@ type Actors = [Arc<dyn Actor>; 2];
 /// The ids on the wire of the script's streams, once they are open.
 type Ids = Arc<Mutex<HashMap<usize, u32>>>;
 
-/// What came of each operation so far.
+/// The outcome of each operation so far.
 type Outcomes = Arc<Mutex<Vec<Option<Outcome>>>>;
 
-/// Plays a script. Whatever is not done when the limit has passed is [`Saw::Stuck`].
+/// Plays a script. An operation that has not ended at the limit is [`Saw::Stuck`].
 pub(crate) async fn play(
     script: &Script,
     expected: &Expected,
@@ -50,7 +50,7 @@ pub(crate) async fn play(
     transcript
 }
 
-/// Does all operations, each in a task of its own that waits for those it follows.
+/// Runs all operations, each in a task of its own that waits for those it follows.
 async fn operations(script: &Script, actors: &Actors, limit: Duration) -> Vec<Option<Outcome>> {
     let count = script.ops.len();
     let outcomes: Outcomes = Arc::new(Mutex::new(vec![None; count]));
@@ -75,7 +75,7 @@ async fn operations(script: &Script, actors: &Actors, limit: Duration) -> Vec<Op
             finished.send_replace(true);
         });
     }
-    // What is left at the limit stays without an outcome; a task that panicked, too.
+    // An operation that has not ended at the limit, or has panicked, has no outcome.
     let _ = timeout(limit, async { while tasks.join_next().await.is_some() {} }).await;
     let outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
     outcomes.clone()
@@ -109,8 +109,8 @@ async fn perform(actor: &dyn Actor, op: &Op, ids: &Ids) -> Outcome {
     outcome
 }
 
-/// What must hold after every script: nothing of a finished stream is left, and the session ends
-/// without an error.
+/// Checks the state after every script: no finished stream is left, and the session ends without an
+/// error.
 async fn ending(
     script: &Script,
     expected: &Expected,
@@ -169,7 +169,7 @@ async fn bounded(actor: &dyn Actor, act: Act, limit: Duration) -> Outcome {
     performed.map_or(Outcome::of(Saw::Stuck), |performed| performed.outcome)
 }
 
-/// Waits until the engine counts no open stream, for 5 s.
+/// Waits until the implementation counts no open stream, for 5 s.
 async fn no_stream_is_left(actor: &dyn Actor) -> Outcome {
     let mut seen = actor.perform(Act::OpenStreams).await.outcome;
     for _ in 0..500 {

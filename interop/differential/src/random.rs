@@ -23,7 +23,7 @@ impl Random {
     ///
     /// # Panics
     ///
-    /// When there is none.
+    /// Panics if `end` is 0.
     pub fn below(&mut self, end: usize) -> usize {
         assert!(end > 0, "there is no number below 0");
         (self.bits() % end as u64) as usize
@@ -34,7 +34,7 @@ impl Random {
         first + self.below(last - first + 1)
     }
 
-    /// Yes in so many of a hundred cases.
+    /// Returns `true` with this probability in percent.
     pub fn percent(&mut self, chance: usize) -> bool {
         self.below(100) < chance
     }

@@ -1,4 +1,4 @@
-//! What a script is: operations of two applications on one session.
+//! Scripts: operations of two applications on one session.
 
 use std::fmt;
 
@@ -58,21 +58,21 @@ pub enum Pace {
     },
 }
 
-/// What one operation does.
+/// The action of one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Begins to accept the streams of the other end, and goes on with it.
+    /// Begins to accept the streams of the other end, without end.
     Accepting,
-    /// Opens the stream. Without `flush` the other end may learn of it with the first bytes.
+    /// Opens the stream. Without `flush` SYN may be sent with the first bytes.
     Open {
-        /// Whether the other end must learn of it at once.
+        /// Whether SYN must be sent at once.
         flush: bool,
     },
     /// Waits until the stream of the other end has been accepted.
     Accept,
     /// Writes so many bytes.
     Write(usize),
-    /// Reads so many bytes, or fewer when the stream ends before.
+    /// Reads so many bytes, or fewer if the stream ends before.
     Read(usize, Pace),
     /// Reads everything up to the end.
     ReadEnd(Pace),
@@ -80,17 +80,17 @@ pub enum Step {
     Finish,
     /// Ends both directions at once.
     Reset,
-    /// Lets go of the stream.
+    /// Drops the stream.
     Drop,
-    /// Opens a stream that the other end does not accept, and waits to be told so.
+    /// Opens a stream that the other end does not accept, and waits for the refusal.
     OpenRefused,
-    /// Tells the other end to open no more streams.
+    /// Sends GoAway.
     GoAway,
-    /// Closes the session at once or soon, whatever its streams are at.
+    /// Closes the session at once or soon, with streams in use.
     Close,
     /// Closes the session once its streams have come to their end.
     Drain,
-    /// Closes the session, and the connection behind everything that was sent.
+    /// Closes the session, and the connection after all sent data.
     HangUp,
 }
 
@@ -112,13 +112,13 @@ pub enum Wait {
 /// One operation of a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Op {
-    /// Who does it.
+    /// The end that performs it.
     pub end: End,
-    /// With which stream of the script; operations on the session have none.
+    /// The stream of the script; `None` for operations on the session.
     pub stream: Option<usize>,
-    /// What.
+    /// The action.
     pub step: Step,
-    /// When.
+    /// The operations that it follows.
     pub wait: Wait,
 }
 
@@ -204,23 +204,23 @@ impl fmt::Display for Op {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Streams that wait to be accepted, at the client and at the server.
-    pub backlog: [usize; 2],
+    pub accept_queue: [usize; 2],
     /// Milliseconds between two keep-alive pings.
     pub keep_alive: u64,
     /// The largest receive window of a stream.
     pub window: u32,
-    /// How long a close waits for open streams, in milliseconds, where the engine waits at all.
+    /// How long a close waits for open streams, in milliseconds, if the implementation waits at all.
     pub drain: u64,
-    /// How many bytes the connection holds, where it is one in memory.
+    /// How many bytes the connection holds, if it is in memory.
     pub capacity: usize,
-    /// How many bytes move at a time, where it is one in memory.
+    /// How many bytes move at a time, if it is in memory.
     pub chunk: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            backlog: [256; 2],
+            accept_queue: [256; 2],
             keep_alive: 30_000,
             window: 256 * 1024,
             drain: 20_000,
@@ -230,12 +230,12 @@ impl Default for Settings {
     }
 }
 
-/// The operations of two applications on one session, and how the session is set up.
+/// The operations of two applications on one session, and the settings of the session.
 #[derive(Clone, Debug)]
 pub struct Script {
-    /// What kind of script it is.
+    /// The class of the script.
     pub class: Class,
-    /// The number that it was made from.
+    /// The seed that it was generated from.
     pub seed: u64,
     /// The settings of the session.
     pub settings: Settings,

@@ -8,14 +8,14 @@ use crate::{
 };
 
 impl Script {
-    /// The script of a seed. `drains` are the ends whose engine, when it closes a session, waits for
+    /// The script of a seed. `drains` are the ends whose implementation, when it closes a session, waits for
     /// its streams; the class [`Class::CloseDrains`] lets only them close. In
     /// [`Class::CloseUnaccepted`] another end hangs up. The others are HashiCorp's, which have nothing
-    /// to send once the connection is closed.
+    /// to send after the close of the connection.
     ///
     /// # Panics
     ///
-    /// When no end drains and the [class needs one](Class::needs_drain).
+    /// Panics if no end drains and the [class needs one](Class::needs_drain).
     pub fn from_seed(seed: u64, drains: &[End]) -> Self {
         let class = Class::of_seed(seed);
         let mut draft = Draft::new(Random::new(seed));
@@ -31,7 +31,7 @@ impl Script {
             Class::SlowReader => draft.slow_reader(),
             Class::FullWindow => draft.full_window(),
             Class::LateAccept => draft.late_accept(),
-            Class::Backlog => draft.backlog(),
+            Class::AcceptQueue => draft.accept_queue(),
             Class::GoAway => draft.go_away(),
             Class::CloseInFlight => draft.close_in_flight(drains),
             Class::CloseDrains => draft.close_drains(drains),

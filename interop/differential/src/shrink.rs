@@ -1,4 +1,4 @@
-//! Making failing scripts smaller.
+//! Shrinking of failing scripts.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +8,11 @@ use crate::{
     transcript::Transcript,
 };
 
-/// How long is tried.
+/// The time limit of shrinking.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Leaves out streams, then single operations, as long as the script fails. `fails` plays a
-/// script and gives its transcript if it still does.
+/// Removes streams, then single operations, as long as the script fails. `fails` plays a script and returns its
+/// transcript if it still fails.
 pub(crate) fn shrink(
     script: &Script,
     mut fails: impl FnMut(&Script) -> Option<Transcript>,

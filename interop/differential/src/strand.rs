@@ -1,4 +1,4 @@
-//! What happens on one stream, from its opening to its end.
+//! The operations of one stream, from its opening to its end.
 
 use crate::{
     random::Random,
@@ -63,7 +63,7 @@ impl Strand<'_> {
         Pace::Slow { chunk, pause }
     }
 
-    /// Opens so that the acceptor knows at once.
+    /// Opens with a SYN that is sent at once.
     pub(crate) fn open(&mut self) {
         self.own(self.opener, Step::Open { flush: true });
         self.own(self.acceptor(), Step::Accept);
@@ -77,7 +77,7 @@ impl Strand<'_> {
         self.own(self.acceptor(), Step::Read(bytes, pace));
     }
 
-    /// Opens with so many bytes, which nobody reads yet.
+    /// Opens with so many bytes, which are unread at first.
     pub(crate) fn open_with(&mut self, bytes: usize) {
         self.own(self.opener, Step::Open { flush: false });
         self.own(self.opener, Step::Write(bytes));
@@ -97,7 +97,7 @@ impl Strand<'_> {
         }
     }
 
-    /// Messages to and fro.
+    /// Messages in both directions.
     pub(crate) fn talk(&mut self, most: usize) {
         for _ in 0..self.random.between(1, most) {
             let (from, bytes) = (self.either(), self.length());
@@ -125,7 +125,7 @@ impl Strand<'_> {
         }
     }
 
-    /// Finishes both directions, and sometimes lets go of the stream at once.
+    /// Finishes both directions, and sometimes drops the stream at once.
     pub(crate) fn finish_both(&mut self) {
         let first = self.either();
         if self.random.percent(30) {
@@ -162,7 +162,7 @@ impl Strand<'_> {
     pub(crate) fn write_then_drop(&mut self) {
         let bytes = self.random.between(1, HALF_WINDOW);
         if self.random.percent(50) {
-            // Perhaps before the acceptor knows of the stream.
+            // Perhaps before SYN was sent.
             self.own(self.opener, Step::Open { flush: false });
             self.own(self.opener, Step::Write(bytes));
             self.drop_and_read(self.opener);
@@ -244,7 +244,7 @@ impl Strand<'_> {
         self.finish_both();
     }
 
-    /// Opens with bytes that nobody reads yet, perhaps none, and perhaps with their end.
+    /// Opens with bytes that are unread at first, perhaps none, and perhaps with their end.
     pub(crate) fn open_and_leave(&mut self, is_finished: bool) {
         let bytes = match self.random.below(8) {
             0 => 256 * 1024,
@@ -261,7 +261,7 @@ impl Strand<'_> {
         }
     }
 
-    /// Reads what was left there, and ends the stream in both directions.
+    /// Reads the unread bytes, and ends the stream in both directions.
     pub(crate) fn take_leave(&mut self, is_finished: bool, drains: bool) {
         if !is_finished {
             self.own(self.opener, Step::Finish);
@@ -270,7 +270,7 @@ impl Strand<'_> {
         self.finish_last(drains, self.acceptor());
     }
 
-    /// What arrives after the stream was dropped is nobody's business, and no error.
+    /// Data for a dropped stream is discarded without an error.
     pub(crate) fn late_frames(&mut self) {
         self.open_with_message();
         let drops = self.either();

@@ -1,17 +1,17 @@
-//! What became of scripts.
+//! The results of scripts.
 
 use std::{collections::BTreeMap, fmt};
 
 use crate::{class::Class, pairing::Pairing, script::Script, transcript::Transcript};
 
-/// A script that did not lead to what it should have.
+/// A failed script.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// Who played.
+    /// The pairing.
     pub pairing: Pairing,
-    /// What was played.
+    /// The script.
     pub script: Script,
-    /// What came of it.
+    /// Its transcript.
     pub transcript: Transcript,
     /// The same with as few operations as could be found.
     pub smallest: Option<Box<(Script, Transcript)>>,
@@ -34,14 +34,14 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What became of the scripts of a class.
+/// The results of the scripts of a class.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// How many led to what they should.
+    /// The number of passed scripts.
     pub passed: usize,
-    /// How many did not.
+    /// The number of failed scripts.
     pub failed: usize,
-    /// The first that did not.
+    /// The first failed script.
     pub first: Option<Failure>,
 }
 

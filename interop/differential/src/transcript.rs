@@ -1,4 +1,4 @@
-//! What was promised and what was seen, operation by operation.
+//! Expected and observed outcomes, operation by operation.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ pub struct Line {
     pub what: String,
     /// Its stream.
     pub stream: Option<usize>,
-    /// What the model promises.
+    /// The outcome of the model.
     pub expected: Outcome,
-    /// What the application saw.
+    /// The observation of the application.
     pub seen: Outcome,
 }
 
-/// What both applications saw of a script, beside what they should have seen.
+/// The observations of both applications of a script, beside the expected ones.
 #[derive(Clone, Debug)]
 pub struct Transcript {
     /// The operations in the order of the script, then how the session ended.
@@ -25,8 +25,8 @@ pub struct Transcript {
 }
 
 impl Transcript {
-    /// The first line where the two part. One that is stuck may only wait for another, so the
-    /// first that saw something wrong comes before it.
+    /// The first line that deviates. A stuck operation may only wait for another one, so an operation with a wrong
+    /// outcome comes before it.
     pub fn parting(&self) -> Option<usize> {
         let parts = |line: &Line| !line.seen.meets(&line.expected);
         let is_wrong = |line: &Line| parts(line) && line.seen.saw != Saw::Stuck;
@@ -34,7 +34,7 @@ impl Transcript {
         wrong.or_else(|| self.lines.iter().position(parts))
     }
 
-    /// Where and how the two part, in a form that does not depend on the other operations.
+    /// The first deviation, in a form that does not depend on the other operations.
     pub fn symptom(&self) -> Option<(&str, Saw)> {
         let line = &self.lines[self.parting()?];
         Some((&line.what, line.seen.saw))

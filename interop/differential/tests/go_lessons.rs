@@ -1,4 +1,4 @@
-//! Failures that others had with HashiCorp's peer, or it with them: one test for each, named after
+//! Known failures of other implementations with HashiCorp's library, one test for each, named after
 //! its id in the mux's `TESTS.md`.
 
 mod support;
@@ -8,14 +8,14 @@ use std::{io, process::Command, time::Duration};
 use keyway_differential::{Act, End, Pace, Saw};
 use keyway_mux::{Config, OpenError, SessionError};
 use serde_json::json;
-use support::{ask, bounded, pair, with_go};
+use support::{bounded, pair, request, with_go};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     task::JoinSet,
 };
 
-/// A handler that says nothing for longer than the peer waits for an acknowledgement harms neither
-/// its own stream nor the others.
+/// A handler that is silent for longer than the peer's acknowledgement timeout affects neither its own stream
+/// nor the others.
 #[test]
 fn m01_a_handler_slower_than_the_stream_open_timeout() {
     with_go(|mut peer| async move {
@@ -29,7 +29,7 @@ fn m01_a_handler_slower_than_the_stream_open_timeout() {
         assert_eq!(handled.id().get(), slow);
         let echoing = pair.echo();
         for _ in 0..3 {
-            pair.they_ask(20, 5000).await;
+            pair.they_request(20, 5000).await;
             tokio::time::sleep(Duration::from_millis(600)).await;
         }
         pair.write(&mut handled, 0, 1000).await;
@@ -44,8 +44,8 @@ fn m01_a_handler_slower_than_the_stream_open_timeout() {
     });
 }
 
-/// The peer opens no more than 256 streams that are not acknowledged. Silent handlers must not
-/// stop it.
+/// The peer opens no more than 256 streams that are not acknowledged. Silent handlers must not stop
+/// it.
 #[test]
 fn m01_a_thousand_silent_handlers_do_not_stop_the_peer() {
     with_go(|mut peer| async move {
@@ -64,7 +64,7 @@ fn m01_a_thousand_silent_handlers_do_not_stop_the_peer() {
         assert_eq!(pair.must(Act::OpenStreams).await.bytes, 1000);
         tokio::time::sleep(Duration::from_millis(1100)).await;
         let echoing = pair.echo();
-        pair.they_ask(1, 1).await;
+        pair.they_request(1, 1).await;
         drop(silent);
         pair.session.close();
         assert_eq!(bounded("the echo", echoing).await.unwrap(), 1);
@@ -98,7 +98,7 @@ fn m04_a_killed_peer_wakes_readers_and_openers() {
     });
 }
 
-/// The peer resets the stream beyond its backlog; that is a refusal, not an end.
+/// The peer resets the stream beyond its accept queue, which is a refusal, not an end.
 #[test]
 fn m11_the_257th_stream_that_the_peer_does_not_accept() {
     with_go(|mut peer| async move {
@@ -113,21 +113,21 @@ fn m11_the_257th_stream_that_the_peer_does_not_accept() {
         let mut refused = streams.pop().unwrap();
         let read = bounded("the refusal", refused.read(&mut [0])).await;
         assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
-        // Those before it are as good as ever.
+        // Earlier streams are not affected.
         pair.they_echo().await;
         let mut first = streams.swap_remove(0);
         pair.write(&mut first, 0, 100).await;
-        bounded("the answer", first.read_exact(&mut [0; 100]))
+        bounded("the response", first.read_exact(&mut [0; 100]))
             .await
             .unwrap();
         drop((first, streams));
         pair.no_stream_is_left().await;
-        ask(&pair.session, 100).await;
+        request(&pair.session, 100).await;
         pair.close().await;
     });
 }
 
-/// 8 MiB on one stream, beside small questions, with the peer's default window and with one that
+/// 8 MiB on one stream, beside small requests, with the peer's default window and with one that
 /// lets it send frames of a megabyte.
 #[test]
 fn m14_m25_m26_8_mib_in_both_directions_beside_small_calls() {
@@ -136,14 +136,14 @@ fn m14_m25_m26_8_mib_in_both_directions_beside_small_calls() {
             let settings = json!({ "window": window });
             let pair = pair(&mut peer, End::Client, Config::default(), settings).await;
             let echoing = pair.echo();
-            tokio::join!(pair.they_ask(1, 8 << 20), pair.they_ask(200, 64));
+            tokio::join!(pair.they_request(1, 8 << 20), pair.they_request(200, 64));
             pair.they_echo().await;
             let small = async {
                 for _ in 0..200 {
-                    ask(&pair.session, 64).await;
+                    request(&pair.session, 64).await;
                 }
             };
-            tokio::join!(ask(&pair.session, 8 << 20), small);
+            tokio::join!(request(&pair.session, 8 << 20), small);
             pair.no_stream_is_left().await;
             pair.close().await;
             assert_eq!(bounded("the echo", echoing).await.unwrap(), 201);
@@ -151,7 +151,7 @@ fn m14_m25_m26_8_mib_in_both_directions_beside_small_calls() {
     }
 }
 
-/// The peer drains: what is on its way is answered, nothing new is opened.
+/// The peer drains: requests in flight are served, and no stream is opened.
 #[test]
 fn m15_the_peers_go_away_during_calls() {
     with_go(|mut peer| async move {
@@ -175,17 +175,17 @@ fn m15_the_peers_go_away_during_calls() {
             assert_eq!(bounded("the end", stream.read(&mut [0])).await.unwrap(), 0);
         }
         drop(calls);
-        // Draining is one-sided.
+        // Draining affects one direction.
         let echoing = pair.echo();
-        pair.they_ask(5, 1000).await;
+        pair.they_request(5, 1000).await;
         pair.no_stream_is_left().await;
         pair.close().await;
         assert_eq!(bounded("the echo", echoing).await.unwrap(), 5);
     });
 }
 
-/// We drain: the peer's calls are answered, its next open is refused, and the close that follows
-/// takes no longer than the calls.
+/// This end drains: the peer's calls are served, its next open is refused, and the close takes no longer
+/// than the calls.
 #[test]
 fn m15_our_close_during_the_peers_calls() {
     with_go(|mut peer| async move {
@@ -224,9 +224,9 @@ fn m15_our_close_during_the_peers_calls() {
     });
 }
 
-/// The peer's close says nothing and closes the connection; what it wrote before is read.
+/// The peer's close sends no GoAway and closes the connection; the data before it is read.
 #[test]
-fn m16_what_the_peer_wrote_before_its_close_is_read() {
+fn m16_data_before_the_peers_close_is_read() {
     with_go(|mut peer| async move {
         for _ in 0..20 {
             let pair = pair(&mut peer, End::Client, Config::default(), json!({})).await;
@@ -251,9 +251,9 @@ fn m16_what_the_peer_wrote_before_its_close_is_read() {
     });
 }
 
-/// What was written before a drop and a close arrives at the peer, with its end.
+/// Data before a drop and a close arrives at the peer, with its end.
 #[test]
-fn m16_m17_what_we_wrote_before_a_drop_and_a_close_arrives() {
+fn m16_m17_data_before_a_drop_and_a_close_arrives() {
     with_go(|mut peer| async move {
         for _ in 0..20 {
             let pair = pair(&mut peer, End::Server, Config::default(), json!({})).await;
@@ -279,18 +279,18 @@ fn m16_m17_what_we_wrote_before_a_drop_and_a_close_arrives() {
 }
 
 /// The peer wakes its reader for a FIN before it has stored the payload of the same frame, so
-/// ours never carries one; its own comes on window updates. No answer may be cut short.
+/// data frames of this end never carry FIN; those of the peer come on window updates. No response may be truncated.
 #[test]
-fn m19_fin_travels_on_window_updates() {
+fn m19_fin_is_sent_on_window_updates() {
     with_go(|mut peer| async move {
         for theirs in End::BOTH {
             let pair = pair(&mut peer, theirs, Config::default(), json!({})).await;
             let echoing = pair.echo();
-            let four = || pair.they_ask(500, 700);
+            let four = || pair.they_request(500, 700);
             tokio::join!(four(), four(), four(), four());
             pair.they_echo().await;
             for _ in 0..1000 {
-                ask(&pair.session, 700).await;
+                request(&pair.session, 700).await;
             }
             pair.no_stream_is_left().await;
             pair.close().await;
@@ -299,7 +299,7 @@ fn m19_fin_travels_on_window_updates() {
     });
 }
 
-/// Both ends can go on reading after their own end.
+/// Both ends can continue to read after their own FIN.
 #[test]
 fn m20_half_closes_in_both_directions() {
     with_go(|mut peer| async move {
@@ -330,7 +330,7 @@ fn signal(process: u32, name: &str) {
     assert!(sent.unwrap().success());
 }
 
-/// A peer that is stopped reads no bytes. The session ends with an error for all streams.
+/// A stopped process reads no bytes. The session ends with an error for all streams.
 #[test]
 fn m23_a_stopped_peer_ends_the_session() {
     with_go(|mut peer| async move {
@@ -354,7 +354,7 @@ fn m23_a_stopped_peer_ends_the_session() {
     });
 }
 
-/// A peer that is stopped answers no ping.
+/// A stopped process acknowledges no ping.
 #[test]
 fn m24_a_stopped_peer_fails_the_keep_alive() {
     with_go(|mut peer| async move {
@@ -368,16 +368,16 @@ fn m24_a_stopped_peer_fails_the_keep_alive() {
     });
 }
 
-/// Pings of both sides are answered while the session is idle, and while it is busy.
+/// Pings of both sides are acknowledged while the session is idle, and while it is busy.
 #[test]
-fn m24_pings_are_answered_idle_and_busy() {
+fn m24_pings_are_acknowledged_idle_and_busy() {
     with_go(|mut peer| async move {
         let config = Config::default().keep_alive(Some(Duration::from_millis(5)));
         let settings = json!({ "keep_alive": 5 });
         let pair = pair(&mut peer, End::Client, config, settings).await;
         let echoing = pair.echo();
         tokio::time::sleep(Duration::from_millis(200)).await;
-        bounded("the answer to a ping", async {
+        bounded("the response to a ping", async {
             while pair.session.stats().rtt.is_none() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -386,13 +386,13 @@ fn m24_pings_are_answered_idle_and_busy() {
         pair.they_echo().await;
         let pings = async {
             for _ in 0..50 {
-                let reply = pair.go.ask(json!({ "act": "ping" })).await.unwrap();
+                let reply = pair.go.call(json!({ "act": "ping" })).await.unwrap();
                 assert_eq!(reply.saw, Saw::Done, "{}", reply.text);
             }
         };
         tokio::join!(
-            pair.they_ask(2, 8 << 20),
-            ask(&pair.session, 8 << 20),
+            pair.they_request(2, 8 << 20),
+            request(&pair.session, 8 << 20),
             pings
         );
         pair.no_stream_is_left().await;
@@ -401,7 +401,7 @@ fn m24_pings_are_answered_idle_and_busy() {
     });
 }
 
-/// The peer does not check the parity of ids, so it is for us to keep to it.
+/// The peer does not check the parity of ids, so this end must ensure it.
 #[test]
 fn m29_each_side_has_its_own_ids() {
     with_go(|mut peer| async move {

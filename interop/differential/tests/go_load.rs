@@ -1,15 +1,15 @@
 //! Many streams and many sessions with HashiCorp's peer leave nothing behind, at either end.
 //!
-//! A binary of its own, because it counts what belongs to the whole process.
+//! A binary of its own, because it counts resources of the whole process.
 
 mod support;
 
 use keyway_differential::{Act, End, GoPeer, Saw};
 use keyway_mux::Config;
 use serde_json::json;
-use support::{Pair, ask, bounded, pair, with_go};
+use support::{Pair, bounded, pair, request, with_go};
 
-/// How many sessions come and go. 10,000 with the long tests.
+/// The number of sessions. 10,000 with the long tests.
 fn sessions() -> usize {
     match std::env::var("KEYWAY_LONG_TESTS").as_deref() {
         Ok("1") => 10_000,
@@ -21,9 +21,9 @@ fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// What is left in the Go process: goroutines and descriptors.
+/// The goroutines and descriptors of the Go process.
 async fn left(pair: &Pair) -> (usize, usize) {
-    let reply = pair.go.ask(json!({ "act": "count" })).await.unwrap();
+    let reply = pair.go.call(json!({ "act": "count" })).await.unwrap();
     (reply.goroutines, reply.descriptors)
 }
 
@@ -32,9 +32,9 @@ async fn session(peer: &mut GoPeer, number: usize) {
     let theirs = End::BOTH[number % 2];
     let pair = pair(peer, theirs, Config::default(), json!({})).await;
     let echoing = pair.echo();
-    pair.they_ask(1, 100).await;
+    pair.they_request(1, 100).await;
     pair.they_echo().await;
-    ask(&pair.session, 100).await;
+    request(&pair.session, 100).await;
     match number % 3 {
         0 => {
             pair.no_stream_is_left().await;
@@ -44,11 +44,11 @@ async fn session(peer: &mut GoPeer, number: usize) {
         }
         1 => pair.close().await,
         _ => {
-            // The process loses interest without a word.
+            // The process closes the connection without GoAway.
             pair.driver.abort();
             let aborted = bounded("the driver", pair.driver).await;
             assert!(aborted.is_err_and(|error| error.is_cancelled()));
-            pair.go.ask(json!({ "act": "ended" })).await.unwrap();
+            pair.go.call(json!({ "act": "ended" })).await.unwrap();
         }
     }
     assert_eq!(bounded("the echo", echoing).await.unwrap(), 1);
@@ -66,17 +66,17 @@ async fn streams(peer: &mut GoPeer) {
     let pair = pair(peer, End::Client, Config::default(), json!({})).await;
     let echoing = pair.echo();
     pair.they_echo().await;
-    pair.they_ask(1000, 64).await;
+    pair.they_request(1000, 64).await;
     pair.no_stream_is_left().await;
     let (goroutines, _) = left(&pair).await;
     let theirs = async {
-        let part = || pair.they_ask(4750, 64);
+        let part = || pair.they_request(4750, 64);
         tokio::join!(part(), part(), part(), part());
     };
     let ours = async {
         let part = async || {
             for _ in 0..5000 {
-                ask(&pair.session, 64).await;
+                request(&pair.session, 64).await;
             }
         };
         tokio::join!(part(), part(), part(), part());

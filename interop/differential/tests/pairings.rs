@@ -4,7 +4,7 @@
 
 use keyway_differential::{Campaign, Class, Pairing, seeds, verdict};
 
-/// Where the seeds of the scripts come from when none is given, so that every run is the same.
+/// The default origin of the seeds of the scripts, so that every run is the same.
 const BASE: u64 = 2026;
 
 /// How many scripts each pairing plays.
@@ -16,7 +16,7 @@ fn number(name: &str) -> Option<u64> {
     Some(number.unwrap_or_else(|_| panic!("{name} is not a number: {text:?}")))
 }
 
-/// Says something that the test runner must not capture.
+/// Prints a line that the test runner does not capture.
 fn say(message: &str) {
     use std::io::Write as _;
     // A closed standard error has no reader.

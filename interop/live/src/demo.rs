@@ -35,7 +35,7 @@ impl SecretsProvider for Demo {
                 ));
             }
             "demo/down" => return Err(ProviderError::unavailable("the backend is down")),
-            "demo/panic" => panic!("the provider was asked to panic"),
+            "demo/panic" => panic!("the id demo/panic"),
             "demo/slow" => {
                 tokio::time::sleep(SLOW).await;
                 return Ok(vec![secret("demo/slow")]);

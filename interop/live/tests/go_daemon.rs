@@ -36,7 +36,7 @@ async fn value(resolver: &Resolver<DaemonSocket>, id: &str) -> Vec<u8> {
     let found = resolver
         .get(&pattern(id))
         .await
-        .expect("the daemon answers");
+        .expect("the daemon responds");
     assert!(found.is_complete(), "{found:?}");
     assert_eq!(found.envelopes.len(), 1);
     found.envelopes[0].value.expose().to_vec()
@@ -46,7 +46,7 @@ async fn query_each(resolver: &Resolver<DaemonSocket>) {
     let found = resolver
         .get(&pattern("demo/hit"))
         .await
-        .expect("the daemon answers");
+        .expect("the daemon responds");
     let envelope = &found.envelopes[0];
     assert_eq!(envelope.value.expose(), demo_value("demo/hit"));
     assert_eq!(
@@ -63,7 +63,7 @@ async fn query_each(resolver: &Resolver<DaemonSocket>) {
     let found = resolver
         .get(&pattern("demo/notime"))
         .await
-        .expect("the daemon answers");
+        .expect("the daemon responds");
     assert_eq!(
         (found.envelopes[0].created_at, found.envelopes[0].expires_at),
         (None, None)
@@ -71,7 +71,7 @@ async fn query_each(resolver: &Resolver<DaemonSocket>) {
     let many = resolver
         .get(&pattern("demo/many/*"))
         .await
-        .expect("the daemon answers");
+        .expect("the daemon responds");
     assert_eq!(many.envelopes.len(), 1000);
     let missing = resolver.get(&pattern("demo/missing")).await;
     assert!(
@@ -94,12 +94,12 @@ async fn query_authorization_and_version(resolver: &Resolver<DaemonSocket>) {
     let allowed = resolver
         .authorize(&[pattern("demo/hit"), pattern("other/**")])
         .await;
-    let allowed = allowed.expect("the daemon answers");
+    let allowed = allowed.expect("the daemon responds");
     assert!(allowed.allowed && allowed.expires_at.is_some());
     let denied = resolver.authorize(&[pattern("denied/x")]).await;
-    assert!(!denied.is_ok_and(|answer| answer.allowed));
+    assert!(!denied.is_ok_and(|decision| decision.allowed));
     assert_eq!(
-        resolver.version().await.expect("the daemon answers"),
+        resolver.version().await.expect("the daemon responds"),
         "v0.9.0"
     );
     let listed = resolver.list(&pattern("**")).await;
@@ -144,7 +144,7 @@ fn sixty_four_callers_share_a_resolver() {
             });
         }
         while let Some(ended) = callers.join_next().await {
-            ended.expect("every call is answered");
+            ended.expect("every call completes");
         }
     });
     daemon.terminate();

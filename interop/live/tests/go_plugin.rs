@@ -157,8 +157,7 @@ fn older_plugins_find_the_daemon_at_their_addresses() {
     }
 }
 
-/// A plugin that ends while it serves calls says GoAway, answers them, and then
-/// closes: no call fails.
+/// A plugin that stops while it serves calls sends GoAway, completes them, and then closes: no call fails.
 #[test]
 fn calls_in_flight_at_the_plugins_go_away_succeed() {
     let Some(go) = go_programs() else { return };
@@ -175,7 +174,7 @@ fn calls_in_flight_at_the_plugins_go_away_succeed() {
         &["-socket", at, "-slow", "8", "-requests", "0"],
     );
     wait_until("calls in flight", || {
-        plugin.report().events("asked").count() == 8
+        plugin.report().events("called").count() == 8
     });
     plugin.terminate();
     client.passed();
@@ -184,8 +183,7 @@ fn calls_in_flight_at_the_plugins_go_away_succeed() {
     daemon.stop();
 }
 
-/// The plugin answers Shutdown and stays, as SDKs of 2025 do: the daemon closes
-/// the connection.
+/// The plugin responds to Shutdown and keeps its connection, as SDKs of 2025 do: the daemon closes the connection.
 #[test]
 fn a_plugin_that_stays_after_shutdown_is_disconnected() {
     let Some(go) = go_programs() else { return };
@@ -231,7 +229,7 @@ fn a_taken_name_is_refused() {
 }
 
 #[test]
-fn what_cannot_be_registered_is_refused_with_its_code() {
+fn an_invalid_registration_is_refused_with_its_code() {
     let Some(go) = go_programs() else { return };
     let home = Home::new();
     let daemon = Daemon::start(&home);
@@ -262,9 +260,9 @@ fn what_cannot_be_registered_is_refused_with_its_code() {
     daemon.stop();
 }
 
-/// An id of another realm never reaches a client, whatever was asked.
+/// An id of another realm never reaches a client, for any query.
 #[test]
-fn an_answer_for_another_realm_is_dropped() {
+fn an_id_of_another_realm_is_dropped() {
     let Some(go) = go_programs() else { return };
     let home = home_with_demo(&go, &[]);
     let mut daemon = Daemon::start(&home);
@@ -296,12 +294,12 @@ fn an_access_control_module_decides() {
     plugin_passed(&home, "demo");
     let guard = plugin_passed(&home, "guard");
     assert!(guard.summary()["requests"].as_u64() > Some(200), "{guard}");
-    let client = guard.event("check-access").expect("it was asked");
+    let client = guard.event("check-access").expect("it was consulted");
     assert_eq!(client["name"], "client", "{guard}");
 }
 
 /// A plugin of July 2025 knows only `GetSecret`. It cannot be served, and the
-/// daemon says what to do about it.
+/// daemon reports the remedy.
 #[test]
 fn the_oldest_plugin_is_stopped_with_a_reason() {
     let Some(go) = go_programs() else { return };

@@ -83,7 +83,7 @@ fn a_plugin_ends_with_its_runtime() {
 }
 
 #[test]
-fn keep_alives_are_answered() {
+fn keep_alives_are_acknowledged() {
     let Some(go) = go_programs() else { return };
     let arguments = ["-requests", "1", "-keep-alive", "50ms", "-idle", "1s"];
     launch(&go, &Home::new(), demo(), &arguments);
@@ -138,7 +138,7 @@ fn module_launched(go: &GoPrograms, home: &Home) -> Report {
 }
 
 #[test]
-fn an_access_control_module_is_asked() {
+fn an_access_control_module_is_consulted() {
     let Some(go) = go_programs() else { return };
     let report = module_launched(&go, &Home::new());
     assert_eq!(
@@ -148,7 +148,7 @@ fn an_access_control_module_is_asked() {
     stopped_cleanly(&report);
 }
 
-/// What `sha256sum` says, so that no value passes through the tests' reports.
+/// Computed by `sha256sum`, so that no value passes through the tests' reports.
 fn sha256(bytes: &[u8], home: &Home) -> String {
     let file = home.join("value");
     std::fs::write(&file, bytes).expect("the folder is ours");
@@ -196,8 +196,7 @@ fn the_file_plugin_serves_its_store() {
     stopped_cleanly(&report);
 }
 
-/// The reference hands a plugin the launch variable and nothing else, not even
-/// a home: that must not keep the plugin from finding its store.
+/// The reference sets the launch variable alone, not even `HOME`: the plugin must find its store nevertheless.
 #[test]
 fn the_file_plugin_needs_no_environment() {
     let file = rust_program("keyway-plugin-file", "file");

@@ -16,7 +16,7 @@ use tokio::net::UnixListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-/// Plays a plugin on the bare layers until the Go runtime stops it.
+/// Runs a plugin on the bare layers until the Go runtime stops it.
 async fn be_a_plugin(home: &Home) {
     let stream = hijack(&home.socket()).await;
     let (session, driver) = Session::client(stream, Config::default());
@@ -92,7 +92,7 @@ fn keep_alives_pass_in_both_directions() {
     runtime.passed();
 }
 
-/// Takes a plugin, and waits until it has registered.
+/// Accepts a plugin, and waits until it has registered.
 async fn take_plugin(listener: UnixListener) -> (Session, JoinSet<()>) {
     let stream = accept_hijack(listener).await;
     let (session, driver) = Session::server(stream, Config::default());
@@ -104,7 +104,7 @@ async fn take_plugin(listener: UnixListener) -> (Session, JoinSet<()>) {
     (session, tasks)
 }
 
-/// GoAway(0) while calls are being served: they are answered, and more may be
+/// GoAway(0) while calls are being served: they complete, and more may be
 /// made.
 async fn calls_in_flight_at_go_away_succeed(session: &Session) {
     let mut slow = JoinSet::new();
@@ -116,14 +116,14 @@ async fn calls_in_flight_at_go_away_succeed(session: &Session) {
         tokio::task::yield_now().await;
     }
     session.go_away();
-    while let Some(answer) = slow.join_next().await {
-        let answer = answer
+    while let Some(result) = slow.join_next().await {
+        let found = result
             .expect("no task panics")
-            .expect("a call in flight is answered");
-        assert_eq!(answer, value("demo/slow"));
+            .expect("a call in flight completes");
+        assert_eq!(found, value("demo/slow"));
     }
     assert_eq!(
-        get(session, "demo/hit").await.expect("the plugin answers"),
+        get(session, "demo/hit").await.expect("the plugin responds"),
         value("demo/hit")
     );
 }
@@ -131,7 +131,9 @@ async fn calls_in_flight_at_go_away_succeed(session: &Session) {
 async fn be_a_runtime(listener: UnixListener) {
     let (session, mut tasks) = take_plugin(listener).await;
     assert_eq!(
-        get(&session, "demo/hit").await.expect("the plugin answers"),
+        get(&session, "demo/hit")
+            .await
+            .expect("the plugin responds"),
         value("demo/hit")
     );
     for (id, code) in [
@@ -146,7 +148,7 @@ async fn be_a_runtime(listener: UnixListener) {
     load(&session, 4, 4, "demo/big").await;
     calls_in_flight_at_go_away_succeed(&session).await;
 
-    shut_down(&session).await.expect("the plugin answers");
+    shut_down(&session).await.expect("the plugin responds");
     session.close();
     session.closed().await.expect("the session closes cleanly");
     while let Some(ended) = tasks.join_next().await {

@@ -1,5 +1,5 @@
-//! The `yamux` crate: a plugin on it under Keyway's runtime, a runtime on it with
-//! Keyway's plugin, and what it cannot do.
+//! The `yamux` crate: a plugin on it under Keyway's runtime, a runtime on it with Keyway's plugin, and its
+//! limitations.
 
 mod bare;
 
@@ -19,7 +19,7 @@ use tokio::net::UnixListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-/// A registered plugin on the second engine, for as long as its tasks live.
+/// A registered plugin on the `yamux` crate, and its tasks.
 async fn plugin(socket: &Path) -> (YamuxSession, Arc<Notify>, JoinSet<()>) {
     let (session, driver) = YamuxSession::client(hijack(socket).await);
     let mut tasks = JoinSet::new();
@@ -34,7 +34,7 @@ async fn plugin(socket: &Path) -> (YamuxSession, Arc<Notify>, JoinSet<()>) {
 }
 
 #[test]
-fn a_plugin_on_the_second_engine_serves_keyway() {
+fn a_plugin_on_the_yamux_crate_serves_keyway() {
     let home = Home::new();
     let daemon = Daemon::start(&home);
     block_on(async {
@@ -48,18 +48,18 @@ fn a_plugin_on_the_second_engine_serves_keyway() {
             callers.spawn(async move {
                 for _ in 0..50 {
                     let id = "demo/hit".parse().expect("a constant id");
-                    let found = resolver.get_one(&id).await.expect("the daemon answers");
+                    let found = resolver.get_one(&id).await.expect("the daemon responds");
                     assert_eq!(found.value.expose(), value("demo/hit"));
                 }
             });
         }
         while let Some(ended) = callers.join_next().await {
-            ended.expect("every call is answered");
+            ended.expect("every call completes");
         }
         let mut disable = daemon.command(&["plugins", "disable", "demo"]);
         let stopping = tokio::task::spawn_blocking(move || disable.status());
         stop.notified().await;
-        // It has no close that waits; the daemon ends the connection.
+        // The crate has no close that waits; the daemon ends the connection.
         let _ = session.closed().await;
         assert!(
             stopping
@@ -72,7 +72,7 @@ fn a_plugin_on_the_second_engine_serves_keyway() {
     });
 }
 
-/// A runtime on the second engine with one of Keyway's plugins.
+/// A runtime on the `yamux` crate with one of Keyway's plugins.
 async fn runtime(home: &Home) -> (YamuxSession, JoinSet<()>, Process) {
     let listener = UnixListener::bind(home.socket()).expect("the socket is ours");
     let plugin = start_external(home, env!("CARGO_BIN_EXE_demo"));
@@ -89,7 +89,7 @@ async fn runtime(home: &Home) -> (YamuxSession, JoinSet<()>, Process) {
 }
 
 #[test]
-fn a_runtime_on_the_second_engine_asks_keyways_plugin() {
+fn a_runtime_on_the_yamux_crate_calls_keyways_plugin() {
     let home = Home::new();
     block_on(async {
         let (session, mut tasks, mut plugin) = runtime(&home).await;
@@ -99,7 +99,7 @@ fn a_runtime_on_the_second_engine_asks_keyways_plugin() {
             get(&session, "demo/missing").await.unwrap_err().code(),
             Code::NotFound
         );
-        // The answer may be overtaken by GoAway, which ends this engine.
+        // GoAway, which ends this session, may overtake the response.
         let _ = shut_down(&session).await;
         tasks.shutdown().await;
         drop(session);
@@ -108,10 +108,10 @@ fn a_runtime_on_the_second_engine_asks_keyways_plugin() {
     });
 }
 
-/// What it cannot do: a peer that drains with GoAway(0) ends the session, and
-/// the call in flight is lost. Keyway's own engine lets it go on.
+/// A limitation: a peer that drains with GoAway(0) ends the session, and the call in flight is lost. With `keyway-mux` it
+/// completes.
 #[test]
-fn the_second_engine_loses_calls_at_go_away() {
+fn the_yamux_crate_loses_calls_at_go_away() {
     let home = Home::new();
     block_on(async {
         let (session, mut tasks, mut plugin) = runtime(&home).await;
@@ -129,10 +129,10 @@ fn the_second_engine_loses_calls_at_go_away() {
     });
 }
 
-/// What it cannot do: it acknowledges a stream with the first byte of the
-/// answer, so a Go runtime gives the whole session up when one call is slow.
+/// A limitation: a stream is acknowledged with the first byte of the response, so a Go runtime ends the session if one call is
+/// slow.
 #[test]
-fn the_second_engine_acknowledges_too_late_for_a_go_runtime() {
+fn the_yamux_crate_acknowledges_too_late_for_a_go_runtime() {
     let Some(go) = go_programs() else { return };
     let home = Home::new();
     let socket = home.socket();

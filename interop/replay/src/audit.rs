@@ -23,10 +23,10 @@ pub struct Violation {
 
 #[derive(Debug, Default)]
 struct Stream {
-    opened_by_us: bool,
+    is_opened_by_player: bool,
     acknowledged: bool,
-    ours_spoken: bool,
-    theirs_ended: bool,
+    has_response_data: bool,
+    has_ended: bool,
     reset: bool,
     /// The bytes that the side under test may still send.
     credit: i64,
@@ -39,7 +39,7 @@ pub struct Audit {
     streams: BTreeMap<u32, Stream>,
     last_opened: u32,
     pings: Vec<u32>,
-    went_away: bool,
+    sent_go_away: bool,
 }
 
 impl fmt::Debug for Audit {
@@ -58,11 +58,11 @@ impl Audit {
             streams: BTreeMap::new(),
             last_opened: 0,
             pings: Vec::new(),
-            went_away: false,
+            sent_go_away: false,
         }
     }
 
-    /// Records a frame that the side under test is going to read.
+    /// Records a frame to the side under test.
     pub fn sent(&mut self, frame: &Frame) {
         if frame.header.kind == Kind::Ping {
             if frame.has(Flags::SYN) {
@@ -72,14 +72,14 @@ impl Audit {
         }
         if frame.has(Flags::SYN) {
             let stream = Stream {
-                opened_by_us: true,
+                is_opened_by_player: true,
                 credit: WINDOW,
                 ..Stream::default()
             };
             self.streams.insert(frame.header.stream_id, stream);
         }
         if let Some(stream) = self.streams.get_mut(&frame.header.stream_id) {
-            stream.ours_spoken |= !frame.payload.is_empty();
+            stream.has_response_data |= !frame.payload.is_empty();
             stream.reset |= frame.has(Flags::RST);
             if frame.header.kind == Kind::WindowUpdate {
                 stream.credit += i64::from(frame.header.length);
@@ -114,11 +114,11 @@ impl Audit {
         if !frame.has(Flags::ACK) {
             return None;
         }
-        let asked = self
+        let position = self
             .pings
             .iter()
             .position(|value| *value == frame.header.length);
-        match asked {
+        match position {
             Some(at) => {
                 self.pings.remove(at);
                 None
@@ -131,7 +131,7 @@ impl Audit {
         if frame.header.length != 0 {
             return Some("a code other than 0 ends the session with an error");
         }
-        std::mem::replace(&mut self.went_away, true).then_some("a second GoAway")
+        std::mem::replace(&mut self.sent_go_away, true).then_some("a second GoAway")
     }
 
     fn of_stream(&mut self, frame: &Frame) -> Option<&'static str> {
@@ -146,7 +146,7 @@ impl Audit {
         let rule = stream.rule_for(frame);
         stream.credit -= i64::try_from(frame.payload.len()).unwrap_or(i64::MAX);
         stream.acknowledged |= frame.has(Flags::ACK);
-        stream.theirs_ended |= frame.has(Flags::FIN);
+        stream.has_ended |= frame.has(Flags::FIN);
         stream.reset |= frame.has(Flags::RST);
         rule
     }
@@ -174,19 +174,19 @@ impl Audit {
     /// The ids of streams that the side under test left open. The recorded peer would wait 2 s for each of them.
     pub fn left_open(&self) -> Vec<u32> {
         let open = self.streams.iter();
-        open.filter(|(_, stream)| !stream.theirs_ended && !stream.reset)
+        open.filter(|(_, stream)| !stream.has_ended && !stream.reset)
             .map(|(id, _)| *id)
             .collect()
     }
 
     /// Whether the side under test responded to every ping.
-    pub fn pings_answered(&self) -> bool {
+    pub fn pings_acknowledged(&self) -> bool {
         self.pings.is_empty()
     }
 
     /// Whether the side under test has sent GoAway(0).
-    pub fn went_away(&self) -> bool {
-        self.went_away
+    pub fn sent_go_away(&self) -> bool {
+        self.sent_go_away
     }
 }
 
@@ -196,7 +196,7 @@ impl Stream {
             // It may have been sent before the reset was read.
             return None;
         }
-        if self.theirs_ended {
+        if self.has_ended {
             return Some(if frame.has(Flags::FIN) {
                 "a second FIN ends the session"
             } else if frame.header.kind == Kind::Data {
@@ -205,14 +205,14 @@ impl Stream {
                 return None;
             });
         }
-        if frame.has(Flags::ACK) && (!self.opened_by_us || self.acknowledged) {
+        if frame.has(Flags::ACK) && (!self.is_opened_by_player || self.acknowledged) {
             return Some("a second acknowledgement frees another stream's slot");
         }
         if frame.header.kind == Kind::Data && frame.has(Flags::FIN) {
-            return Some("a Go reader sees the end before the data when FIN rides on it");
+            return Some("a Go reader sees the end before the data if the data frame carries FIN");
         }
-        if frame.has(Flags::FIN) && !self.opened_by_us && !self.ours_spoken {
-            return Some("the end of a request before its answer cancels a Go handler");
+        if frame.has(Flags::FIN) && !self.is_opened_by_player && !self.has_response_data {
+            return Some("the end of a request before its response cancels a Go handler");
         }
         let length = i64::try_from(frame.payload.len()).unwrap_or(i64::MAX);
         (length > self.credit).then_some("data over the window ends the session")
@@ -263,7 +263,7 @@ mod tests {
             (vec![fin(), data(1, Flags::NONE, 1)], "data after FIN"),
             (
                 vec![data(1, Flags::FIN, 1)],
-                "a Go reader sees the end before the data when FIN rides on it",
+                "a Go reader sees the end before the data if the data frame carries FIN",
             ),
             (vec![update(1, Flags::SYN)], "a second SYN ends the session"),
             (
@@ -276,7 +276,7 @@ mod tests {
             ),
             (
                 vec![update(2, Flags::SYN), update(2, Flags::FIN)],
-                "the end of a request before its answer cancels a Go handler",
+                "the end of a request before its response cancels a Go handler",
             ),
             (
                 vec![data(1, Flags::NONE, 256 * 1024 + 1)],

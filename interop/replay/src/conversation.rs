@@ -23,7 +23,7 @@ pub struct Conversation {
 pub struct Call {
     /// The side that opened the stream.
     pub opener: Side,
-    /// On which stream; 0 outside of a plugin connection.
+    /// The stream; 0 outside of a plugin connection.
     pub stream: u32,
     /// The request.
     pub request: Message,
@@ -125,9 +125,9 @@ impl Recording {
     ///
     /// Returns [`ConversationError`] if the bytes are not messages, or some are left over.
     pub fn client_calls(&self) -> Result<Vec<Call>, ConversationError> {
-        let (mut asked, mut answered) = (self.bytes(Side::Client), self.bytes(Side::Daemon));
+        let (mut requests, mut responses) = (self.bytes(Side::Client), self.bytes(Side::Daemon));
         let mut calls = Vec::new();
-        while let Some((request, response)) = pair(0, &mut asked, &mut answered)? {
+        while let Some((request, response)) = pair(0, &mut requests, &mut responses)? {
             calls.push(Call {
                 opener: Side::Client,
                 stream: 0,
@@ -135,29 +135,29 @@ impl Recording {
                 response,
             });
         }
-        finished(0, &asked, &answered)?;
+        finished(0, &requests, &responses)?;
         Ok(calls)
     }
 }
 
 fn pair(
     stream: u32,
-    asked: &mut Vec<u8>,
-    answered: &mut Vec<u8>,
+    requests: &mut Vec<u8>,
+    responses: &mut Vec<u8>,
 ) -> Result<Option<(Message, Message)>, ConversationError> {
     let fault = |source| ConversationError::Http { stream, source };
-    let Some(request) = Message::take(asked, true).map_err(fault)? else {
+    let Some(request) = Message::take(requests, true).map_err(fault)? else {
         return Ok(None);
     };
-    let response = Message::take(answered, true).map_err(fault)?;
+    let response = Message::take(responses, true).map_err(fault)?;
     let missing = || ConversationError::LeftOver {
         what: format!("the response on stream {stream}"),
     };
     Ok(Some((request, response.ok_or_else(missing)?)))
 }
 
-fn finished(stream: u32, asked: &[u8], answered: &[u8]) -> Result<(), ConversationError> {
-    if asked.is_empty() && answered.is_empty() {
+fn finished(stream: u32, requests: &[u8], responses: &[u8]) -> Result<(), ConversationError> {
+    if requests.is_empty() && responses.is_empty() {
         return Ok(());
     }
     let what = format!("the last message of stream {stream}");
@@ -180,14 +180,15 @@ impl Conversation {
                     (order, *from, Vec::new(), Vec::new()),
                 );
             }
-            if let Some((_, opener, asked, answered)) = streams.get_mut(&frame.header.stream_id) {
-                let bytes = if opener == from { asked } else { answered };
+            if let Some((_, opener, requests, responses)) = streams.get_mut(&frame.header.stream_id)
+            {
+                let bytes = if opener == from { requests } else { responses };
                 bytes.extend_from_slice(&frame.payload);
             }
         }
         let mut calls = Vec::new();
-        for (stream, (order, opener, mut asked, mut answered)) in streams {
-            if let Some((request, response)) = pair(stream, &mut asked, &mut answered)? {
+        for (stream, (order, opener, mut requests, mut responses)) in streams {
+            if let Some((request, response)) = pair(stream, &mut requests, &mut responses)? {
                 let call = Call {
                     opener,
                     stream,
@@ -196,7 +197,7 @@ impl Conversation {
                 };
                 calls.push((order, call));
             }
-            finished(stream, &asked, &answered)?;
+            finished(stream, &requests, &responses)?;
         }
         calls.sort_by_key(|(order, _)| *order);
         Ok(calls.into_iter().map(|(_, call)| call).collect())

@@ -1,4 +1,4 @@
-//! How bytes are cut into writes.
+//! The pieces in which bytes are written.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 
 use crate::outq;
 
-/// How the bytes that may be sent are cut. Except for [`Cut::Whole`], a piece is
+/// The pieces in which bytes are written. Except for [`Cut::Whole`], a piece is
 /// written only after the peer has read the one before it, so that no read of
 /// the peer can join two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl std::str::FromStr for Cut {
                     .map_err(|e| format!("the seed {seed:?}: {e}"))?;
                 Ok(Self::Random(seed))
             }
-            _ => Err(format!("{text:?} is no way to cut")),
+            _ => Err(format!("{text:?} is not a cut")),
         }
     }
 }
@@ -69,7 +69,7 @@ pub struct Cutter {
 }
 
 impl Cutter {
-    /// A writer that cuts in this way.
+    /// Creates a writer of these pieces.
     pub fn new(cut: Cut) -> Self {
         let seed = if let Cut::Random(seed) = cut { seed } else { 0 };
         // The generator below must not start at zero.
@@ -83,7 +83,7 @@ impl Cutter {
     ///
     /// # Errors
     ///
-    /// When the socket fails, or the peer reads nothing for 10 s.
+    /// Returns the error of the socket, or `TimedOut` if the peer reads nothing for 10 s.
     pub fn write(&mut self, mut socket: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let length = self.next_length().min(bytes.len());

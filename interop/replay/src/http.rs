@@ -13,19 +13,18 @@ pub struct Message {
     pub raw: Vec<u8>,
 }
 
-/// What is no HTTP message.
+/// The bytes are not an HTTP message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("malformed HTTP: {0}")]
 pub struct MessageError(String);
 
 impl Message {
-    /// Takes one message off the front of `bytes`, when a whole one is there.
-    /// `ended` says that no more bytes can come, which ends a response without
-    /// a length.
+    /// Removes one message from the front of `bytes`; `None` if it is not complete. `ended`: no more bytes can follow, which
+    /// completes a response without a length.
     ///
     /// # Errors
     ///
-    /// When the bytes cannot become a message.
+    /// Returns [`MessageError`] if the bytes are not a message.
     pub fn take(bytes: &mut Vec<u8>, ended: bool) -> Result<Option<Self>, MessageError> {
         let Some(head_end) = find(bytes, b"\r\n\r\n") else {
             return Ok(None);
@@ -41,7 +40,8 @@ impl Message {
     }
 
     fn head(bytes: &[u8]) -> Result<Self, MessageError> {
-        let text = str::from_utf8(bytes).map_err(|_| MessageError("the head is no text".into()))?;
+        let text =
+            str::from_utf8(bytes).map_err(|_| MessageError("the head is not text".into()))?;
         let mut lines = text.split("\r\n");
         let start = lines.next().unwrap_or_default().to_owned();
         let mut headers = Vec::new();
@@ -99,7 +99,7 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// When the body is compressed in another way, or not really compressed.
+    /// Returns [`MessageError`] if the encoding is unknown or the body is not valid gzip.
     pub fn body(&self) -> Result<Vec<u8>, MessageError> {
         match self.header("content-encoding") {
             None | Some("identity") => Ok(self.raw.clone()),
@@ -137,7 +137,7 @@ fn chunked(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, MessageError> {
             return Ok(None);
         }
         if &bytes[at + length..at + length + 2] != b"\r\n" {
-            return Err(MessageError("a chunk is longer than it said".into()));
+            return Err(MessageError("a chunk is longer than its length".into()));
         }
         body.extend_from_slice(&bytes[at..at + length]);
         at += length + 2;
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_has_the_length_that_was_said() {
+    fn a_body_has_the_length_of_content_length() {
         let text = "POST /a HTTP/1.1\r\nContent-Length: 2\r\n\r\n";
         assert_eq!(whole(text, true), None);
         let message = whole(&format!("{text}xy"), false).unwrap();

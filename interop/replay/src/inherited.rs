@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 
 /// Opens the inherited descriptor once more, through the process's own list of
 /// descriptors, which needs no unsafe code. A socket cannot be opened that way,
-/// so it is asked of the kernel by `pidfd_getfd`.
+/// so it is duplicated with `pidfd_getfd`.
 pub(crate) fn socket(fd: i32) -> io::Result<UnixStream> {
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
     let this = pidfd_open(getpid(), PidfdFlags::empty())?;

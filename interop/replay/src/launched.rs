@@ -1,5 +1,4 @@
-//! The plugin's side of a recording as a plugin process: a runtime launches it,
-//! and finds a plugin that behaves as the recorded one did.
+//! The plugin's side of a recording as a plugin process, which a runtime launches.
 
 use std::env;
 use std::fs;
@@ -11,25 +10,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::cut::Cut;
 use crate::inherited;
-use crate::play::{Parted, Player, Transcript};
+use crate::play::{Deviation, Player, Transcript};
 use crate::recording::{Recording, Side};
 
-/// Names the recording.
+/// The variable that names the recording.
 pub const RECORDING: &str = "KEYWAY_REPLAY_RECORDING";
-/// Says how it is cut: `whole`, `bytes` or `random:SEED`.
+/// The variable that names its cut: `whole`, `bytes` or `random:SEED`.
 pub const CUT: &str = "KEYWAY_REPLAY_CUT";
-/// Names the file that gets the [`Outcome`].
+/// The variable that names the file for the [`Outcome`].
 pub const OUTCOME: &str = "KEYWAY_REPLAY_OUTCOME";
 
-/// What came of a play in another process, as JSON.
+/// The result of a replay in another process, as JSON.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Where the runtime parted from the recording, if it did.
-    pub parted: Option<String>,
+    /// The deviation of the runtime from the recording, if there was one.
+    pub deviation: Option<String>,
     /// Path and body of each message of the runtime, requests and responses.
     pub exchanges: Vec<OutcomeExchange>,
     /// Whether the runtime sent GoAway(0).
-    pub went_away: bool,
+    pub sent_go_away: bool,
 }
 
 /// One message of the runtime.
@@ -45,15 +44,15 @@ pub struct OutcomeExchange {
     pub body: Vec<u8>,
 }
 
-impl From<Result<Transcript, Parted>> for Outcome {
-    fn from(played: Result<Transcript, Parted>) -> Self {
+impl From<Result<Transcript, Deviation>> for Outcome {
+    fn from(played: Result<Transcript, Deviation>) -> Self {
         let transcript = match played {
             Ok(transcript) => transcript,
-            Err(parted) => {
+            Err(deviation) => {
                 return Self {
-                    parted: Some(parted.to_string()),
+                    deviation: Some(deviation.to_string()),
                     exchanges: Vec::new(),
-                    went_away: false,
+                    sent_go_away: false,
                 };
             }
         };
@@ -65,20 +64,19 @@ impl From<Result<Transcript, Parted>> for Outcome {
             body: exchange.live.body().unwrap_or_default(),
         });
         Self {
-            parted: None,
+            deviation: None,
             exchanges: exchanges.collect(),
-            went_away: transcript.went_away,
+            sent_go_away: transcript.sent_go_away,
         }
     }
 }
 
-/// A player for a plugin recording against Keyway's runtime: who asks an
-/// access-control module is not compared, since it is another program than in
-/// the recording.
+/// Creates a player of a plugin recording against Keyway's runtime. The requester of an access-control module is not compared,
+/// because it is another program than in the recording.
 ///
 /// # Errors
 ///
-/// When the recording cannot be read.
+/// Returns the reason if the recording cannot be read.
 pub fn plugin_player(name: &str, cut: Cut) -> Result<Player, String> {
     let recording = Recording::load(name).map_err(|e| e.to_string())?;
     let player = Player::new(&recording, Side::Plugin).map_err(|e| e.to_string())?;
@@ -91,7 +89,7 @@ pub fn plugin_player(name: &str, cut: Cut) -> Result<Player, String> {
         }
         recorded == live
     });
-    // Keyway answers a request without patterns itself.
+    // Keyway rejects a request without patterns itself.
     Ok(player.optional(|call| {
         let authorize = call.request.path() == "/accesscontrol.v1.AccessControlService/Authorize";
         authorize
@@ -122,9 +120,9 @@ pub fn run() -> ExitCode {
         Ok(outcome) => (outcome, ExitCode::SUCCESS),
         Err(reason) => (
             Outcome {
-                parted: Some(reason),
+                deviation: Some(reason),
                 exchanges: Vec::new(),
-                went_away: false,
+                sent_go_away: false,
             },
             ExitCode::FAILURE,
         ),

@@ -38,5 +38,5 @@ pub use audit::{Audit, Violation};
 pub use conversation::{Call, Conversation, ConversationError};
 pub use cut::{Cut, Cutter};
 pub use http::{Message, MessageError};
-pub use play::{Exchange, Parted, Player, Transcript};
+pub use play::{Deviation, Exchange, Player, Transcript};
 pub use recording::{Chunk, Recording, RecordingError, Side};

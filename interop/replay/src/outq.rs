@@ -1,5 +1,4 @@
-//! How many bytes of a socket the peer has not read yet. This is the crate's
-//! only unsafe code: the request has no safe wrapper.
+//! The number of bytes of a socket that the peer has not read yet. The request has no safe wrapper.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -14,27 +13,27 @@ const OUTQ: ioctl::Opcode = 0x5411;
 /// A peer that reads nothing for this long is stuck.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// So often is looked again at once. After that the peer may need this processor: who only yields takes most of a busy
+/// The checks without a pause. After that the peer may need this processor, and a loop that only yields would take most of a busy
 /// machine from it.
-const QUICK_LOOKS: u32 = 20;
+const QUICK_CHECKS: u32 = 20;
 const PAUSE: Duration = Duration::from_micros(20);
 
 /// Waits until the peer has read everything that was written.
 pub(crate) fn wait_until_read(socket: &UnixStream) -> io::Result<()> {
     let start = Instant::now();
-    let mut looks = 0;
+    let mut checks = 0;
     while unread(socket)? > 0 {
         if start.elapsed() > LIMIT {
             let message = "the peer has read nothing for 10 s";
             return Err(io::Error::new(io::ErrorKind::TimedOut, message));
         }
-        looks += 1;
-        if looks < QUICK_LOOKS {
+        checks += 1;
+        if checks < QUICK_CHECKS {
             std::thread::yield_now();
         } else {
             #[expect(
                 clippy::disallowed_methods,
-                reason = "the queue of a socket announces nothing"
+                reason = "the queue of a socket has no event"
             )]
             std::thread::sleep(PAUSE);
         }

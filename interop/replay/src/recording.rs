@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-/// Who sent some bytes.
+/// The sender of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
-    /// A program that asks the daemon.
+    /// A program that queries the daemon.
     Client,
-    /// The program that answers clients.
+    /// The program that serves clients.
     Daemon,
     /// A secrets provider or an access-control module.
     Plugin,
@@ -45,7 +45,7 @@ impl fmt::Display for Side {
 /// One read or write that the recorder saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunk {
-    /// Who sent it.
+    /// The sender.
     pub from: Side,
     /// The bytes; none on an event.
     pub bytes: Vec<u8>,
@@ -64,26 +64,26 @@ pub struct Recording {
     pub chunks: Vec<Chunk>,
 }
 
-/// Why a file is no recording.
+/// The file is not a recording.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordingError {
     /// The file could not be read.
     #[error("the recording {name} could not be read")]
     Io {
-        /// Which recording.
+        /// The recording.
         name: String,
-        /// Why.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A line is not what the format says.
+    /// A line does not follow the format.
     #[error("line {line} of the recording {name} is malformed: {reason}")]
     Malformed {
-        /// Which recording.
+        /// The recording.
         name: String,
         /// Counted from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
 }
@@ -115,7 +115,7 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, or a line does not follow the format.
+    /// Returns [`RecordingError`] if the file cannot be read, or a line does not follow the format.
     pub fn load(name: &str) -> Result<Self, RecordingError> {
         let path = Self::folder().join(format!("{name}.jsonl"));
         let text = std::fs::read_to_string(path).map_err(|source| RecordingError::Io {
@@ -129,7 +129,7 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// When the folder cannot be read.
+    /// Fails if the folder cannot be read.
     pub fn names() -> std::io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(Self::folder())? {
@@ -150,7 +150,7 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// When a line does not follow the format.
+    /// Returns [`RecordingError::Malformed`] if a line does not follow the format.
     pub fn parse(name: &str, text: &str) -> Result<Self, RecordingError> {
         let malformed = |line: usize, reason: String| RecordingError::Malformed {
             name: name.to_owned(),
@@ -160,7 +160,7 @@ impl Recording {
         let mut lines = text.lines().enumerate();
         let (_, first) = lines
             .next()
-            .ok_or_else(|| malformed(1, "there is no header".to_owned()))?;
+            .ok_or_else(|| malformed(1, "the header is missing".to_owned()))?;
         let header: Header =
             serde_json::from_str(first).map_err(|e| malformed(1, e.to_string()))?;
         let mut chunks = Vec::new();

@@ -27,12 +27,12 @@ impl Script {
     pub(crate) fn of(side: Side, conversation: &Conversation) -> Result<Self, ConversationError> {
         let mut steps = Vec::new();
         // Streams on which the peer has sent data, in recorded order.
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         let mut ours = HashSet::new();
         for (from, frame) in &conversation.frames {
             if *from != side {
-                if frame.header.kind == Kind::Data && !heard.contains(&frame.header.stream_id) {
-                    heard.push(frame.header.stream_id);
+                if frame.header.kind == Kind::Data && !received.contains(&frame.header.stream_id) {
+                    received.push(frame.header.stream_id);
                 }
                 continue;
             }
@@ -44,7 +44,7 @@ impl Script {
             }
             steps.push(Step {
                 frame: frame.clone(),
-                after: needs(frame, &ours, &heard),
+                after: needs(frame, &ours, &received),
             });
         }
         Ok(Self {
@@ -54,14 +54,14 @@ impl Script {
     }
 }
 
-/// A SYN, a ping and GoAway react to all messages before them; the other frames to those of their own stream.
-fn needs(frame: &Frame, ours: &HashSet<u32>, heard: &[u32]) -> Vec<u32> {
+/// A SYN, a ping and GoAway follow all messages before them; the other frames those of their own stream.
+fn needs(frame: &Frame, ours: &HashSet<u32>, received: &[u32]) -> Vec<u32> {
     let on_session = matches!(frame.header.kind, Kind::Ping | Kind::GoAway);
     if on_session || frame.has(Flags::SYN) {
-        return heard.to_vec();
+        return received.to_vec();
     }
-    let answers = !ours.contains(&frame.header.stream_id);
-    if answers || frame.has(Flags::FIN) {
+    let is_response = !ours.contains(&frame.header.stream_id);
+    if is_response || frame.has(Flags::FIN) {
         return vec![frame.header.stream_id];
     }
     Vec::new()

@@ -52,46 +52,46 @@ fn read_message(socket: &mut UnixStream, pending: &mut Vec<u8>) -> Message {
 }
 
 /// Checks the responses as the recorded client would.
-fn check(calls: &[Call], answers: &[Message]) {
-    assert_eq!(answers.len(), calls.len());
-    let status: Vec<_> = answers
+fn check(calls: &[Call], responses: &[Message]) {
+    assert_eq!(responses.len(), calls.len());
+    let status: Vec<_> = responses
         .iter()
-        .map(|answer| answer.status().unwrap())
+        .map(|response| response.status().unwrap())
         .collect();
     let recorded: Vec<_> = calls
         .iter()
         .map(|call| call.response.status().unwrap())
         .collect();
     assert_eq!(status, recorded);
-    for (call, answer) in calls.iter().zip(answers) {
-        if answer.status() == Some(200) {
-            assert_eq!(answer.header("content-type"), Some("application/proto"));
+    for (call, response) in calls.iter().zip(responses) {
+        if response.status() == Some(200) {
+            assert_eq!(response.header("content-type"), Some("application/proto"));
         } else {
-            assert_eq!(error_of(answer).0, error_of(&call.response).0);
-            assert!(!error_of(answer).1.is_empty());
+            assert_eq!(error_of(response).0, error_of(&call.response).0);
+            assert!(!error_of(response).1.is_empty());
         }
     }
-    let hit: resolver::GetSecretsResponse = decode(&answers[0]);
+    let hit: resolver::GetSecretsResponse = decode(&responses[0]);
     let envelope = &hit.envelopes[0];
     assert_eq!(envelope.id.as_deref(), Some("demo/hit"));
     assert_eq!(envelope.value, Some(keyway_interop::demo_value("demo/hit")));
     assert_eq!(envelope.provider.as_deref(), Some("demo"));
     assert!(common::proto_seconds(envelope.resolved_at).is_some_and(|seconds| seconds > 0));
-    let listed: plugins::ListPluginsResponse = decode(&answers[2]);
+    let listed: plugins::ListPluginsResponse = decode(&responses[2]);
     let demo = listed
         .plugins
         .iter()
         .find(|plugin| plugin.name.as_deref() == Some("demo"));
     assert_eq!(demo.unwrap().run_status(), plugins::RunStatus::Running);
-    let version: health::GetVersionResponse = decode(&answers[6]);
+    let version: health::GetVersionResponse = decode(&responses[6]);
     assert!(version.version.unwrap().starts_with('v'));
-    let allowed: resolver::AuthorizeResponse = decode(&answers[7]);
+    let allowed: resolver::AuthorizeResponse = decode(&responses[7]);
     assert_eq!(allowed.decision(), resolver::Decision::Allow);
     assert!(
         allowed.expires_at.is_some(),
         "a Go client reads an absent expiry as 1970"
     );
-    let untimed: resolver::GetSecretsResponse = decode(&answers[10]);
+    let untimed: resolver::GetSecretsResponse = decode(&responses[10]);
     let untimed = &untimed.envelopes[0];
     let year_1 = Some(-62_135_596_800);
     assert_eq!(common::proto_seconds(untimed.created_at), year_1);
@@ -112,14 +112,14 @@ fn calls_one_by_one_in_every_cut_have_the_recorded_outcomes() {
     for cut in common::cuts() {
         let mut cutter = Cutter::new(cut);
         let mut socket = connect(&daemon);
-        let (mut answers, mut pending) = (Vec::new(), Vec::new());
+        let (mut responses, mut pending) = (Vec::new(), Vec::new());
         for call in &calls {
             let written = cutter.write(&socket, &request_bytes(call));
             written.unwrap_or_else(|e| panic!("{cut}: {e}"));
-            answers.push(read_message(&mut socket, &mut pending));
+            responses.push(read_message(&mut socket, &mut pending));
         }
         assert!(pending.is_empty(), "{cut}");
-        check(&calls, &answers);
+        check(&calls, &responses);
     }
     daemon.stop();
 }
@@ -138,10 +138,10 @@ fn pipelined_calls_have_the_recorded_outcomes() {
         .write_all(&recording.bytes(keyway_replay::Side::Client))
         .unwrap();
     let mut pending = Vec::new();
-    let answers: Vec<_> = calls
+    let responses: Vec<_> = calls
         .iter()
         .map(|_| read_message(&mut socket, &mut pending))
         .collect();
-    check(&calls, &answers);
+    check(&calls, &responses);
     daemon.stop();
 }

@@ -66,8 +66,8 @@ fn every_recorded_frame_is_encoded_to_the_recorded_bytes() {
         }
         let recording = Recording::load(&name).unwrap();
         let conversation = recording.conversation().unwrap();
-        let (upgrade, answer) = conversation.upgrade.unwrap_or_default();
-        for (side, head) in [(Side::Plugin, upgrade), (Side::Runtime, answer)] {
+        let (upgrade, response) = conversation.upgrade.unwrap_or_default();
+        for (side, head) in [(Side::Plugin, upgrade), (Side::Runtime, response)] {
             let frames = conversation.frames.iter().filter(|(from, _)| *from == side);
             let encoded: Vec<u8> = frames.flat_map(|(_, frame)| frame.encode()).collect();
             assert_eq!([head, encoded].concat(), recording.bytes(side), "{name}");
@@ -98,11 +98,11 @@ fn the_current_registration_is_decoded() {
             panic!("{name} registers no provider");
         };
         assert_eq!(provider.pattern.as_deref(), Some("demo/**"));
-        let answer: plugins::RegisterPluginResponse = decode(&calls[0].response);
-        assert_eq!(answer.engine_name.as_deref(), Some("golden"));
-        assert_eq!(answer.engine_version.as_deref(), Some("v0.0.1"));
+        let response: plugins::RegisterPluginResponse = decode(&calls[0].response);
+        assert_eq!(response.engine_name.as_deref(), Some("golden"));
+        assert_eq!(response.engine_version.as_deref(), Some("v0.0.1"));
         assert_eq!(
-            answer.request_timeout.map(|d| (d.seconds, d.nanos)),
+            response.request_timeout.map(|d| (d.seconds, d.nanos)),
             Some((10, 0))
         );
     }
@@ -140,7 +140,7 @@ fn the_responses_of_a_provider_are_decoded() {
     ] {
         let calls = calls(&format!("plugin-{name}"));
         assert_eq!(calls.len(), 5, "{name}");
-        let asked: Vec<_> = calls[1..4]
+        let patterns: Vec<_> = calls[1..4]
             .iter()
             .map(|call| {
                 decode::<resolver::GetSecretsRequest>(&call.request)
@@ -148,7 +148,7 @@ fn the_responses_of_a_provider_are_decoded() {
                     .unwrap()
             })
             .collect();
-        assert_eq!(asked, ["demo/hit", "demo/missing", "demo/broken"]);
+        assert_eq!(patterns, ["demo/hit", "demo/missing", "demo/broken"]);
         let envelope = hit(&calls[1].response);
         let owner = envelope.metadata.get("owner").map(String::as_str);
         assert_eq!(
@@ -203,12 +203,12 @@ fn the_oldest_plugin_returns_one_secret_at_a_time() {
     let calls = calls("plugin-2025-07-10-launched");
     let get = "/resolver.v1.ResolverService/GetSecret";
     assert_eq!(paths(&calls)[1..4], [get; 3]);
-    let answer: common::GetSecretResponse = decode(&calls[1].response);
-    assert_eq!(answer.id.as_deref(), Some("demo/hit"));
-    assert_eq!(answer.value.as_deref(), Some(&b"s3cr3t-value"[..]));
-    assert_eq!(answer.version.as_deref(), Some("v7"));
-    assert_eq!(proto_seconds(answer.created_at), Some(CREATED));
-    assert_eq!(proto_seconds(answer.expires_at), Some(EXPIRES));
+    let response: common::GetSecretResponse = decode(&calls[1].response);
+    assert_eq!(response.id.as_deref(), Some("demo/hit"));
+    assert_eq!(response.value.as_deref(), Some(&b"s3cr3t-value"[..]));
+    assert_eq!(response.version.as_deref(), Some("v7"));
+    assert_eq!(proto_seconds(response.created_at), Some(CREATED));
+    assert_eq!(proto_seconds(response.expires_at), Some(EXPIRES));
     let accepted: common::OldestRegisterResponse = decode(&calls[0].response);
     assert_eq!(accepted.engine_name.as_deref(), Some("golden"));
     assert!(accepted.request_timeout.is_some());
@@ -232,9 +232,9 @@ fn the_calls_to_an_access_control_module_are_decoded() {
         registered.metadata,
         Some(plugins::register_plugin_request::Metadata::AccessControlModule(_))
     ));
-    let asked: access::CheckAccessRequest = decode(&calls[1].request);
-    assert_eq!(asked.pattern.as_deref(), Some("demo/hit"));
-    let requester = asked.requester.unwrap();
+    let check: access::CheckAccessRequest = decode(&calls[1].request);
+    assert_eq!(check.pattern.as_deref(), Some("demo/hit"));
+    let requester = check.requester.unwrap();
     assert_eq!(requester.pid, Some(4242));
     assert_eq!(requester.name.as_deref(), Some("curl"));
     assert_eq!(
@@ -256,9 +256,9 @@ fn the_calls_to_an_access_control_module_are_decoded() {
     assert_eq!(decision(&calls[2]), access::Decision::Deny);
     let ahead: access::AuthorizeRequest = decode(&calls[3].request);
     assert_eq!(ahead.patterns, ["demo/hit", "other/**"]);
-    let answer: access::AuthorizeResponse = decode(&calls[3].response);
-    assert_eq!(answer.decision(), access::Decision::Allow);
-    assert_eq!(proto_seconds(answer.expires_at), Some(EXPIRES));
+    let response: access::AuthorizeResponse = decode(&calls[3].response);
+    assert_eq!(response.decision(), access::Decision::Allow);
+    assert_eq!(proto_seconds(response.expires_at), Some(EXPIRES));
     assert_eq!(
         error_of(&calls[4].response),
         (
@@ -280,7 +280,7 @@ fn a_refused_registration() {
 }
 
 #[test]
-fn a_call_in_flight_at_shutdown_is_answered() {
+fn a_call_in_flight_at_shutdown_completes() {
     let calls = calls("plugin-v0.3.2-shutdown-in-flight");
     let found: resolver::GetSecretsResponse = decode(&calls[1].response);
     assert_eq!(found.envelopes[0].id.as_deref(), Some("demo/slow"));
@@ -336,9 +336,9 @@ fn the_requests_of_a_client_are_decoded() {
             .pattern
             .unwrap()
     };
-    let asked: Vec<_> = [0, 1, 9, 10, 11].map(pattern).into();
+    let patterns: Vec<_> = [0, 1, 9, 10, 11].map(pattern).into();
     assert_eq!(
-        asked,
+        patterns,
         [
             "demo/hit",
             "demo/missing",

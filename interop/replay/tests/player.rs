@@ -1,5 +1,5 @@
-//! The player against itself: each recording's two sides are played to each
-//! other, and what must part does part.
+//! The player against itself: the two sides of each recording are replayed to each other, and deviations are
+//! detected.
 
 use std::os::unix::net::UnixStream;
 use std::thread;
@@ -39,7 +39,7 @@ fn the_two_sides_of_a_recording_play_to_the_end() {
             assert_eq!(plugin.exchanges.len(), calls.len(), "{}", recording.name);
             assert_eq!(runtime.exchanges.len(), calls.len(), "{}", recording.name);
             assert_eq!(
-                runtime.went_away,
+                runtime.sent_go_away,
                 !recording.name.contains("2025-07-10"),
                 "{}",
                 recording.name
@@ -49,32 +49,32 @@ fn the_two_sides_of_a_recording_play_to_the_end() {
 }
 
 #[test]
-fn a_peer_that_sends_something_else_is_named() {
+fn another_call_of_the_peer_is_reported() {
     let launched = Recording::load("plugin-v0.3.2-launched").unwrap();
     let older = Recording::load("plugin-v0.0.22-launched").unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
     let older = Player::new(&older, Side::Plugin).unwrap();
     let older = thread::spawn(move || older.play(theirs));
     let runtime = Player::new(&launched, Side::Runtime).unwrap();
-    let parted = runtime.play(ours).unwrap_err().to_string();
+    let deviation = runtime.play(ours).unwrap_err().to_string();
     assert_eq!(
-        parted,
-        "plugin-v0.3.2-launched (whole) parted before step 0 (WindowUpdate+ACK stream 1, delta 0): \
-         the peer asked /resolver.v1.RegisterService/RegisterPlugin where \
+        deviation,
+        "plugin-v0.3.2-launched (whole) deviated before step 0 (WindowUpdate+ACK stream 1, delta 0): \
+         the peer called /resolver.v1.RegisterService/RegisterPlugin where \
          /plugins.v1.RegisterService/RegisterPlugin was recorded, or with another message"
     );
     older.join().unwrap().unwrap_err();
 }
 
 #[test]
-fn a_peer_that_leaves_is_named() {
+fn a_peer_that_closes_early_is_reported() {
     let recording = Recording::load("plugin-v0.3.2-launched").unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
     drop(theirs);
     let player = Player::new(&recording, Side::Runtime).unwrap();
-    let parted = player.play(ours).unwrap_err().to_string();
+    let deviation = player.play(ours).unwrap_err().to_string();
     assert!(
-        parted.contains("the peer closed the connection; still missing: the call of"),
-        "{parted}"
+        deviation.contains("the peer closed the connection; still missing: the call of"),
+        "{deviation}"
     );
 }

@@ -13,7 +13,7 @@ use keyway_interop::{Daemon, Home};
 use keyway_proto::accesscontrol::v1 as access;
 use keyway_proto::plugins::v1 as plugins;
 use keyway_replay::launched::{self, Outcome, plugin_player};
-use keyway_replay::{Cut, Parted, Player, Recording, Transcript};
+use keyway_replay::{Cut, Deviation, Player, Recording, Transcript};
 use keyway_test_support::{WAIT_LIMIT, eventually, text};
 use prost::Message as _;
 
@@ -63,7 +63,7 @@ fn home_with(recording: &str, cut: Cut, more: &str) -> (Home, PathBuf) {
 fn outcome(path: &Path) -> Outcome {
     let outcome = eventually("the end of the play", || std::fs::read(path));
     let outcome: Outcome = serde_json::from_slice(&outcome).unwrap();
-    assert_eq!(outcome.parted, None);
+    assert_eq!(outcome.deviation, None);
     outcome
 }
 
@@ -96,9 +96,9 @@ fn a_launched_plugin_of_each_generation_is_served() {
             let outcome = outcome(&path);
             assert_eq!(outcome.exchanges.len(), 5, "{name} ({cut})");
             check_accepted(&outcome.exchanges[0].body);
-            for asked in &outcome.exchanges[1..] {
+            for exchange in &outcome.exchanges[1..] {
                 let header = |wanted: &str| {
-                    let found = asked.headers.iter().find(|(have, _)| have == wanted);
+                    let found = exchange.headers.iter().find(|(have, _)| have == wanted);
                     found.map(|(_, value)| value.as_str())
                 };
                 assert_eq!(header("content-type"), Some("application/proto"));
@@ -108,7 +108,7 @@ fn a_launched_plugin_of_each_generation_is_served() {
     }
 }
 
-/// The answer to a registration, which is the same in every generation.
+/// The response to a registration, which is the same in every generation.
 fn check_accepted(body: &[u8]) {
     let accepted = plugins::RegisterPluginResponse::decode(body).unwrap();
     assert_eq!(accepted.engine_name.as_deref(), Some("keyway"));
@@ -144,19 +144,19 @@ fn an_access_control_module_is_consulted() {
         daemon.wait_for_plugin("demo");
         assert_eq!(daemon.run(&["get", "demo/hit"]).status.code(), Some(3));
         assert_eq!(daemon.run(&["get", "demo/other"]).status.code(), Some(4));
-        let ask = "/resolver.v1.AuthorizerService/Authorize";
+        let authorize = "/resolver.v1.AuthorizerService/Authorize";
         let allowed = http(
             &daemon.socket(),
-            ask,
+            authorize,
             r#"{"patterns":["demo/hit","other/**"]}"#,
         );
         assert_eq!(allowed.status(), Some(200));
-        let empty = http(&daemon.socket(), ask, "{}");
+        let empty = http(&daemon.socket(), authorize, "{}");
         assert_eq!(error_of(&empty).0, "invalid_argument");
         daemon.stop();
         let outcome = outcome(&path);
-        let asked = access::CheckAccessRequest::decode(outcome.exchanges[1].body.as_slice());
-        let requester = asked.unwrap().requester.unwrap();
+        let check = access::CheckAccessRequest::decode(outcome.exchanges[1].body.as_slice());
+        let requester = check.unwrap().requester.unwrap();
         assert!(requester.pid.is_some_and(|pid| pid > 0));
         assert_eq!(requester.name.as_deref(), Some("keyway"));
         assert!(
@@ -169,8 +169,8 @@ fn an_access_control_module_is_consulted() {
 
 /// An external plugin, played in a thread of this process.
 struct External {
-    playing: JoinHandle<Result<Transcript, Parted>>,
-    heard: mpsc::Receiver<String>,
+    playing: JoinHandle<Result<Transcript, Deviation>>,
+    paths: mpsc::Receiver<String>,
 }
 
 impl External {
@@ -180,25 +180,25 @@ impl External {
         if !name.contains("-hijack") {
             let other = Recording::load("plugin-v0.3.2-hijack").unwrap();
             let (upgrade, _) = other.conversation().unwrap().upgrade.unwrap();
-            player = player.by_hand(upgrade);
+            player = player.with_upgrade(upgrade);
         }
-        let (tell, heard) = mpsc::channel();
+        let (sender, paths) = mpsc::channel();
         // The receiver may be dropped once the test has what it waited for.
         let player = player.watch(move |exchange| {
-            let _ = tell.send(exchange.recorded.request.path().to_owned());
+            let _ = sender.send(exchange.recorded.request.path().to_owned());
         });
         let socket = UnixStream::connect(daemon.socket()).unwrap();
         let playing = thread::spawn(move || player.play(socket));
-        Self { playing, heard }
+        Self { playing, paths }
     }
 
     fn wait_for(&self, path: &str) {
-        while self.heard.recv_timeout(WAIT_LIMIT).unwrap() != path {}
+        while self.paths.recv_timeout(WAIT_LIMIT).unwrap() != path {}
     }
 
     fn finish(self) -> Transcript {
         let played = self.playing.join().unwrap();
-        played.unwrap_or_else(|parted| panic!("{parted}"))
+        played.unwrap_or_else(|deviation| panic!("{deviation}"))
     }
 }
 
@@ -215,10 +215,10 @@ fn an_external_plugin_is_served() {
             query_the_recorded(&daemon);
             daemon.stop();
             let transcript = plugin.finish();
-            let answer = transcript.upgrade.unwrap();
-            assert_eq!(answer.start, "HTTP/1.1 101 Switching Protocols");
+            let response = transcript.upgrade.unwrap();
+            assert_eq!(response.start, "HTTP/1.1 101 Switching Protocols");
             assert!(
-                answer
+                response
                     .header("upgrade")
                     .is_some_and(|to| to.eq_ignore_ascii_case("tcp"))
             );
@@ -236,9 +236,9 @@ fn a_second_plugin_of_a_name_is_refused() {
         daemon.wait_for_plugin("demo");
         let second = External::start(&daemon, "plugin-v0.3.2-registration-refused", cut);
         let refused = second.finish();
-        let answer = &refused.at(REGISTER, 0).unwrap().live;
-        assert_eq!(answer.status(), Some(409));
-        assert_eq!(error_of(answer).0, "already_exists");
+        let response = &refused.at(REGISTER, 0).unwrap().live;
+        assert_eq!(response.status(), Some(409));
+        assert_eq!(error_of(response).0, "already_exists");
         daemon.stop();
         first.finish();
     }
@@ -246,7 +246,7 @@ fn a_second_plugin_of_a_name_is_refused() {
 
 /// The plugin sends GoAway at once and responds to the call in flight afterwards.
 #[test]
-fn a_call_in_flight_at_shutdown_is_answered() {
+fn a_call_in_flight_at_shutdown_completes() {
     for cut in cuts() {
         let home = Home::new();
         let daemon = Daemon::start(&home);

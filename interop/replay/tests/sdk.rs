@@ -46,31 +46,41 @@ fn player(name: &str, cut: Cut) -> Player {
         .cut(cut)
 }
 
-/// Plays to a plugin, which must end with `code` afterwards.
+/// Replays to a plugin, which must exit with `code` afterwards.
 fn play((mut plugin, socket): (Process, UnixStream), player: Player, code: i32) -> Transcript {
     let transcript = player
         .play(socket)
-        .unwrap_or_else(|parted| panic!("{parted}"));
+        .unwrap_or_else(|deviation| panic!("{deviation}"));
     assert_eq!(plugin.wait().code(), Some(code));
-    assert!(transcript.went_away, "the plugin did not say GoAway");
+    assert!(transcript.sent_go_away, "the plugin did not say GoAway");
     transcript
 }
 
 fn check_registration(transcript: &Transcript) {
-    let asked = &transcript.exchanges[0].live;
-    let request: plugins::RegisterPluginRequest = decode(asked);
+    let request_message = &transcript.exchanges[0].live;
+    let request: plugins::RegisterPluginRequest = decode(request_message);
     assert_eq!(request.name.as_deref(), Some("demo"));
     assert_eq!(request.version.as_deref(), Some("v1.2.3"));
-    assert_eq!(asked.header("connect-protocol-version"), Some("1"));
-    assert_eq!(asked.header("content-type"), Some("application/proto"));
-    let timeout: u64 = asked.header("connect-timeout-ms").unwrap().parse().unwrap();
+    assert_eq!(
+        request_message.header("connect-protocol-version"),
+        Some("1")
+    );
+    assert_eq!(
+        request_message.header("content-type"),
+        Some("application/proto")
+    );
+    let timeout: u64 = request_message
+        .header("connect-timeout-ms")
+        .unwrap()
+        .parse()
+        .unwrap();
     assert!(
         (1..=5000).contains(&timeout),
         "the registration has {timeout} ms"
     );
 }
 
-fn check_answers(transcript: &Transcript) {
+fn check_responses(transcript: &Transcript) {
     check_registration(transcript);
     let path = "/resolver.v1.ResolverService/GetSecrets";
     let hit: resolver::GetSecretsResponse = decode(&transcript.at(path, 0).unwrap().live);
@@ -80,7 +90,7 @@ fn check_answers(transcript: &Transcript) {
         hit.envelopes[0].value,
         Some(keyway_interop::demo_value("demo/hit"))
     );
-    // A Go reader takes an absent time for 1970; the SDK says when the value was looked up.
+    // A Go reader takes an absent time for 1970; the SDK sets the time of the lookup.
     assert!(common::proto_seconds(hit.envelopes[0].resolved_at) > Some(0));
     let missing = &transcript.at(path, 1).unwrap().live;
     assert_eq!(
@@ -104,7 +114,7 @@ fn a_launched_plugin_follows_the_recording() {
             player("plugin-v0.3.2-launched", cut),
             0,
         );
-        check_answers(&transcript);
+        check_responses(&transcript);
     }
 }
 
@@ -116,13 +126,13 @@ fn an_external_plugin_accepts_both_status_lines() {
     ] {
         for cut in cuts() {
             let transcript = play(start_external(&program("demo")), player(name, cut), 0);
-            check_answers(&transcript);
-            let asked = transcript.upgrade.unwrap();
-            assert_eq!(asked.start, "GET /hijack HTTP/1.1");
-            assert_eq!(asked.header("upgrade"), Some("tcp"));
-            assert!(asked.header("host").is_some());
+            check_responses(&transcript);
+            let request_message = transcript.upgrade.unwrap();
+            assert_eq!(request_message.start, "GET /hijack HTTP/1.1");
+            assert_eq!(request_message.header("upgrade"), Some("tcp"));
+            assert!(request_message.header("host").is_some());
             assert!(
-                asked
+                request_message
                     .header("connection")
                     .unwrap()
                     .eq_ignore_ascii_case("upgrade")
@@ -131,8 +141,7 @@ fn an_external_plugin_accepts_both_status_lines() {
     }
 }
 
-/// The first call in the very write of the 101, before the registration: it
-/// waits for that, and no byte is lost.
+/// The first call is in the same write as the 101, before the registration: it waits for that, and no byte is lost.
 #[test]
 fn frames_behind_the_101_are_not_lost() {
     for name in [
@@ -141,13 +150,13 @@ fn frames_behind_the_101_are_not_lost() {
     ] {
         for cut in cuts() {
             let player = player(name, cut).eager();
-            check_answers(&play(start_external(&program("demo")), player, 0));
+            check_responses(&play(start_external(&program("demo")), player, 0));
         }
     }
 }
 
 #[test]
-fn a_ping_is_answered() {
+fn a_ping_is_acknowledged() {
     for cut in cuts() {
         let player = player("plugin-v0.3.2-keepalive", cut);
         check_registration(&play(launch(&program("demo")), player, 0));
@@ -155,7 +164,7 @@ fn a_ping_is_answered() {
 }
 
 #[test]
-fn a_call_in_flight_at_shutdown_is_answered() {
+fn a_call_in_flight_at_shutdown_completes() {
     for cut in cuts() {
         let player = player("plugin-v0.3.2-shutdown-in-flight", cut);
         let transcript = play(launch(&program("demo")), player, 0);
@@ -195,13 +204,13 @@ fn an_access_control_module_follows_the_recording() {
             let checked = transcript
                 .at(&format!("{service}/CheckAccess"), nth)
                 .unwrap();
-            let answer: access::CheckAccessResponse = decode(&checked.live);
-            assert_eq!(answer.decision(), access::Decision::Allow);
+            let response: access::CheckAccessResponse = decode(&checked.live);
+            assert_eq!(response.decision(), access::Decision::Allow);
         }
         let ahead = transcript.at(&format!("{service}/Authorize"), 0).unwrap();
-        let answer: access::AuthorizeResponse = decode(&ahead.live);
-        assert_eq!(answer.decision(), access::Decision::Allow);
-        assert!(answer.expires_at.is_some());
+        let response: access::AuthorizeResponse = decode(&ahead.live);
+        assert_eq!(response.decision(), access::Decision::Allow);
+        assert!(response.expires_at.is_some());
         let empty = transcript.at(&format!("{service}/Authorize"), 1).unwrap();
         assert_eq!(error_of(&empty.live).0, "invalid_argument");
     }

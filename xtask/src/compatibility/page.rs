@@ -23,7 +23,7 @@ const DIFFERENCES: &str = "
 | several providers | sequentially, the first value is used | concurrently, ranked; a failed provider is never replaced by a lower one | ten providers cost little more than one, and a program gets the right value or none |
 | no match, and a provider failed | `not_found` | `unavailable`, naming the providers | a failure must not look like an absent secret |
 | partial results | not distinguished | certain ids are returned with the headers `keyway-failed-providers` and `keyway-failures-bin` | the same |
-| who may connect | every process that reaches the abstract socket | the same user, by the kernel's credentials, unless configured | an abstract socket has no permissions |
+| connections | every process that reaches the abstract socket | the same user, by the kernel's credentials, unless configured | an abstract socket has no permissions |
 | a plugin's environment | the launch variable alone | an allow-list besides it | plugins find their home and their locale |
 | start | serves after every plugin has registered or timed out | serves at once | a bad file delays no other plugin |
 | compressed responses | every response, of any size | never; compressed ones are accepted | it costs more than it saves on a local socket |

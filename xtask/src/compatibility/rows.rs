@@ -25,7 +25,7 @@ pub(super) const ROWS: &[Row] = &[
         direction: "called by `keyway serve`",
         what: "every kind of response, 64 slow calls at once with a stream-open timeout of 1 s, 8 MiB values, listing, disabling, enabling, stop in one drain poll",
         tests: &[
-            "go_plugin::a_launched_plugin_of_each_generation",
+            "go_plugin::a_launched_plugin_of_each_generation_is_served",
             "go_plugin::keep_alives_pass_in_both_directions",
         ],
     },
@@ -34,7 +34,7 @@ pub(super) const ROWS: &[Row] = &[
         version: "SDK v0.3.x",
         direction: "called by `keyway serve`",
         what: "20,000 requests of 64 callers without a failure",
-        tests: &["go_plugin::twenty_thousand_requests_of_64_callers"],
+        tests: &["go_plugin::twenty_thousand_requests_of_64_callers_succeed"],
     },
     Row {
         peer: "Go plugin, external",
@@ -42,10 +42,10 @@ pub(super) const ROWS: &[Row] = &[
         direction: "called by `keyway serve`",
         what: "the same, a second registration, refusals with their codes, GoAway during calls",
         tests: &[
-            "go_plugin::a_plugin_by_hand_of_each_generation",
+            "go_plugin::an_external_plugin_of_each_generation_is_served",
             "go_plugin::a_taken_name_is_refused",
-            "go_plugin::what_cannot_be_registered_is_refused_with_its_code",
-            "go_plugin::go_away_of_the_plugin_in_the_middle_of_calls",
+            "go_plugin::an_invalid_registration_is_refused_with_its_code",
+            "go_plugin::calls_in_flight_at_the_plugins_go_away_succeed",
         ],
     },
     Row {
@@ -53,14 +53,14 @@ pub(super) const ROWS: &[Row] = &[
         version: "SDK v0.0.9 to v0.0.22, at the addresses of their time",
         direction: "called by `keyway serve --listen-older`",
         what: "registration, every kind of response, stop",
-        tests: &["go_plugin::older_plugins_find_the_daemon_where_they_look"],
+        tests: &["go_plugin::older_plugins_find_the_daemon_at_their_addresses"],
     },
     Row {
         peer: "Go plugin that stays after Shutdown",
         version: "SDKs of 2025",
         direction: "called by `keyway serve`",
         what: "the daemon closes the connection, and the plugin ends",
-        tests: &["go_plugin::a_plugin_that_stays_is_left"],
+        tests: &["go_plugin::a_plugin_that_stays_after_shutdown_is_disconnected"],
     },
     Row {
         peer: "Go plugin with faults",
@@ -68,8 +68,8 @@ pub(super) const ROWS: &[Row] = &[
         direction: "called by `keyway serve`",
         what: "unusual, broken or hostile HTTP, invalid messages, the exit of the process during a call: each is reported and fails no other call",
         tests: &[
-            "go_faults::each_fault_is_told_and_harms_nobody_else",
-            "go_faults::a_crash_in_the_middle_of_a_call_fails_that_call_and_the_plugin_comes_back",
+            "go_faults::each_fault_is_named_and_fails_one_call",
+            "go_faults::a_crash_during_a_call_fails_that_call_and_the_plugin_is_restarted",
         ],
     },
     Row {
@@ -92,7 +92,7 @@ pub(super) const ROWS: &[Row] = &[
         direction: "calls `keyway serve`",
         what: "every call of the protocol, 64 callers on kept-alive connections",
         tests: &[
-            "go_plugin::a_launched_plugin_of_each_generation",
+            "go_plugin::a_launched_plugin_of_each_generation_is_served",
             "go_plugin::an_access_control_module_decides",
         ],
     },
@@ -102,15 +102,15 @@ pub(super) const ROWS: &[Row] = &[
         direction: "calls Keyway's plugins, launched and external (status lines HTTP/1.1 and HTTP/0.0)",
         what: "every kind of response, 20,000 requests of 64 callers, stream-open timeout of 1 s, 8 MiB values, GoAway during calls, shutdown with a call in flight, refusal, keep-alive, stop in one drain poll",
         tests: &[
-            "go_runtime::a_launched_plugin_answers_everything",
-            "go_runtime::a_launched_plugin_answers_20_000_requests_of_64_callers",
+            "go_runtime::a_launched_plugin_serves_every_method",
+            "go_runtime::a_launched_plugin_serves_20_000_requests_of_64_callers",
             "go_runtime::a_launched_plugin_sends_large_values",
-            "go_runtime::go_away_in_the_middle_of_calls_breaks_none",
+            "go_runtime::calls_in_flight_at_the_runtimes_go_away_succeed",
             "go_runtime::a_shutdown_waits_for_the_call_in_flight_and_no_longer",
-            "go_runtime::a_refused_plugin_leaves_at_once",
-            "go_runtime::a_runtime_that_goes_takes_its_plugin_along",
-            "go_runtime::keep_alives_are_answered",
-            "go_runtime::a_plugin_by_hand_takes_the_status_line_of_either_acceptor",
+            "go_runtime::a_refused_plugin_exits_at_once",
+            "go_runtime::a_plugin_ends_with_its_runtime",
+            "go_runtime::keep_alives_are_acknowledged",
+            "go_runtime::an_external_plugin_accepts_the_status_line_of_either_acceptor",
         ],
     },
     Row {
@@ -120,7 +120,7 @@ pub(super) const ROWS: &[Row] = &[
         what: "20,000 requests of 64 callers for a stored secret; decisions",
         tests: &[
             "go_runtime::the_file_plugin_serves_its_store",
-            "go_runtime::an_access_control_module_is_asked",
+            "go_runtime::an_access_control_module_is_consulted",
         ],
     },
     Row {
@@ -129,9 +129,9 @@ pub(super) const ROWS: &[Row] = &[
         direction: "called by Keyway's resolver and command line",
         what: "every call, 64 callers, 8 MiB values, exit codes",
         tests: &[
-            "go_daemon::the_resolver_asks_a_go_daemon",
+            "go_daemon::the_resolver_queries_a_go_daemon",
             "go_daemon::sixty_four_callers_share_a_resolver",
-            "go_daemon::the_command_line_asks_a_go_daemon",
+            "go_daemon::the_command_line_queries_a_go_daemon",
         ],
     },
     Row {
@@ -140,7 +140,7 @@ pub(super) const ROWS: &[Row] = &[
         direction: "call Keyway's plugins, launched and external",
         what: "every kind of response, listing, disabling, enabling, stop in one drain poll",
         tests: &[
-            "go_daemon::a_go_daemon_has_plugins_of_keyway_by_hand",
+            "go_daemon::a_go_daemon_has_external_plugins_of_keyway",
             "go_daemon::a_go_daemon_launches_a_plugin_of_keyway",
         ],
     },
@@ -151,10 +151,10 @@ pub(super) const ROWS: &[Row] = &[
         what: "each recording whole, one byte at a time and split at random: responses, access control, keep-alive, shutdown with a call in flight, refusal",
         tests: &[
             "runtime::a_launched_plugin_of_each_generation_is_served",
-            "runtime::a_plugin_by_hand_is_served",
-            "runtime::an_access_control_module_is_asked",
+            "runtime::an_external_plugin_is_served",
+            "runtime::an_access_control_module_is_consulted",
             "runtime::a_silent_plugin_is_pinged_and_stopped",
-            "runtime::a_call_in_flight_at_shutdown_is_answered",
+            "runtime::a_call_in_flight_at_shutdown_completes",
             "runtime::a_second_plugin_of_a_name_is_refused",
         ],
     },
@@ -164,8 +164,8 @@ pub(super) const ROWS: &[Row] = &[
         direction: "replayed to `keyway serve`",
         what: "twelve calls on one connection, call by call and all at once",
         tests: &[
-            "client::call_by_call_in_every_cut",
-            "client::everything_at_once",
+            "client::calls_one_by_one_in_every_cut_have_the_recorded_outcomes",
+            "client::pipelined_calls_have_the_recorded_outcomes",
         ],
     },
     Row {
@@ -175,12 +175,12 @@ pub(super) const ROWS: &[Row] = &[
         what: "each recording whole, one byte at a time and split at random, including gzip responses",
         tests: &[
             "sdk::a_launched_plugin_follows_the_recording",
-            "sdk::a_plugin_by_hand_takes_both_status_lines",
+            "sdk::an_external_plugin_accepts_both_status_lines",
             "sdk::frames_behind_the_101_are_not_lost",
             "sdk::an_access_control_module_follows_the_recording",
-            "sdk::a_call_in_flight_at_shutdown_is_answered",
-            "sdk::a_refused_plugin_gives_up",
-            "sdk::a_ping_is_answered",
+            "sdk::a_call_in_flight_at_shutdown_completes",
+            "sdk::a_refused_plugin_exits",
+            "sdk::a_ping_is_acknowledged",
         ],
     },
     Row {
@@ -189,10 +189,10 @@ pub(super) const ROWS: &[Row] = &[
         direction: "decoded",
         what: "frames, HTTP, gzip and every field of every message",
         tests: &[
-            "decode::every_plugin_recording_is_whole",
-            "decode::the_answers_of_a_provider",
-            "decode::the_oldest_plugin_knows_one_secret_at_a_time",
-            "decode::what_a_client_is_answered",
+            "decode::every_plugin_recording_is_complete",
+            "decode::the_responses_of_a_provider_are_decoded",
+            "decode::the_oldest_plugin_returns_one_secret_at_a_time",
+            "decode::the_responses_to_a_client_are_decoded",
         ],
     },
     Row {
@@ -201,8 +201,8 @@ pub(super) const ROWS: &[Row] = &[
         direction: "plugin under `keyway serve`, and runtime of Keyway's plugin",
         what: "calls, 8 MiB values, stop",
         tests: &[
-            "yamux_backend::a_plugin_on_the_second_engine_serves_keyway",
-            "yamux_backend::a_runtime_on_the_second_engine_asks_keyways_plugin",
+            "yamux_backend::a_plugin_on_the_yamux_crate_serves_keyway",
+            "yamux_backend::a_runtime_on_the_yamux_crate_calls_keyways_plugin",
         ],
     },
     Row {
@@ -211,8 +211,8 @@ pub(super) const ROWS: &[Row] = &[
         direction: "its limitations",
         what: "a call in flight is lost at GoAway(0); a Go runtime ends the session if a response is slow, because the stream is acknowledged with its first byte",
         tests: &[
-            "yamux_backend::the_second_engine_loses_calls_at_go_away",
-            "yamux_backend::the_second_engine_acknowledges_too_late_for_a_go_runtime",
+            "yamux_backend::the_yamux_crate_loses_calls_at_go_away",
+            "yamux_backend::the_yamux_crate_acknowledges_too_late_for_a_go_runtime",
         ],
     },
     Row {
@@ -226,9 +226,9 @@ pub(super) const ROWS: &[Row] = &[
             "go_lessons::m14_m25_m26_8_mib_in_both_directions_beside_small_calls",
             "go_lessons::m15_the_peers_go_away_during_calls",
             "go_lessons::m15_our_close_during_the_peers_calls",
-            "go_lessons::m16_what_the_peer_wrote_before_its_close_is_read",
-            "go_lessons::m19_fin_travels_on_window_updates",
-            "go_lessons::m24_pings_are_answered_idle_and_busy",
+            "go_lessons::m16_data_before_the_peers_close_is_read",
+            "go_lessons::m19_fin_is_sent_on_window_updates",
+            "go_lessons::m24_pings_are_acknowledged_idle_and_busy",
             "go_load::m21_20_000_fresh_streams_each_way_and_many_sessions_leave_nothing",
         ],
     },

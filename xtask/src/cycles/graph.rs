@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
-/// Where a path stands.
+/// The location of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) file: PathBuf,
@@ -37,7 +37,7 @@ impl Graph {
     ///
     /// # Panics
     ///
-    /// If there is no such edge.
+    /// Panics if there is no such edge.
     pub(super) fn place(&self, from: &str, to: &str) -> &Place {
         &self.edges[from][to]
     }
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_that_uses_itself_is_no_cycle() {
+    fn a_module_that_uses_itself_is_not_a_cycle() {
         let graph = graph(&[("a", "a")]);
         assert_eq!((graph.len(), graph.cycles().len()), (0, 0));
     }

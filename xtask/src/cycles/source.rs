@@ -16,10 +16,10 @@ use super::graph::Graph;
 use root::{Home, Root};
 use visitor::Visitor;
 
-/// What the source of a crate says of its modules.
+/// The module references in the source of a crate.
 pub(super) struct Modules {
     pub(super) graph: Graph,
-    /// Paths of which the check cannot say where they lead.
+    /// Paths that the check cannot resolve.
     pub(super) unresolved: Vec<String>,
 }
 
@@ -56,7 +56,7 @@ pub(super) fn read(root: &Path) -> Result<Modules> {
             }
             Some(Home::Elsewhere) => {}
             None => modules.unresolved.push(format!(
-                "{}:{}: cannot tell which module defines `crate::{}`",
+                "{}:{}: cannot determine which module defines `crate::{}`",
                 reference.place.file.display(),
                 reference.place.line,
                 reference.name

@@ -12,7 +12,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// Our end and theirs.
+/// The session of this end, and the Go end.
 pub(crate) struct Pair {
     pub(crate) session: Session,
     pub(crate) driver: JoinHandle<Result<(), SessionError>>,
@@ -21,7 +21,7 @@ pub(crate) struct Pair {
     pub(crate) theirs: End,
 }
 
-/// Runs a test with a Go process, if there is Go; without it that was said.
+/// Runs a test with a Go process, if Go is installed; otherwise the skip was reported.
 pub(crate) fn with_go<F: Future<Output = ()>>(test: impl FnOnce(GoPeer) -> F) {
     let Some(programs) = go_programs() else {
         return;
@@ -54,19 +54,19 @@ pub(crate) async fn pair(peer: &mut GoPeer, theirs: End, config: Config, setting
 }
 
 impl Pair {
-    /// Has the Go end do something and says what it saw.
+    /// Makes the Go end perform an act and returns its observation.
     pub(crate) async fn act(&self, act: Act) -> Outcome {
         bounded("the Go end", self.go.perform(act)).await.outcome
     }
 
-    /// Has the Go end do something that must succeed.
+    /// Makes the Go end perform an act that must succeed.
     pub(crate) async fn must(&self, act: Act) -> Outcome {
         let outcome = self.act(act).await;
         assert_eq!(outcome.saw, Saw::Done, "{act:?}: {outcome}");
         outcome
     }
 
-    /// Has the Go end open a stream.
+    /// Makes the Go end open a stream.
     pub(crate) async fn theirs(&self) -> u32 {
         let open = self.go.perform(Act::Open { flush: true });
         let performed = bounded("the Go end's open", open).await;
@@ -75,7 +75,7 @@ impl Pair {
             .unwrap_or_else(|| panic!("{}", performed.outcome))
     }
 
-    /// A stream of ours that the Go end has accepted, and its id. The Go end must be accepting.
+    /// Opens a stream that the Go end has accepted, and its id. The Go end must be accepting.
     pub(crate) async fn ours(&self) -> (Stream, u32) {
         let mut stream = bounded("opening", self.session.open()).await.unwrap();
         stream.flush().await.unwrap();
@@ -84,7 +84,7 @@ impl Pair {
         (stream, id)
     }
 
-    /// Writes what our end sends on a stream from a position on.
+    /// Writes the content of this end on a stream from a position on.
     pub(crate) async fn write(&self, stream: &mut Stream, position: u64, bytes: usize) {
         let mut buffer = vec![0; bytes];
         let ours = self.theirs.other();
@@ -93,7 +93,7 @@ impl Pair {
         written.unwrap();
     }
 
-    /// Reads what the Go end sends on a stream from a position on.
+    /// Reads and checks the content of the Go end on a stream from a position on.
     pub(crate) async fn read(&self, stream: &mut Stream, position: u64, bytes: usize) {
         let mut buffer = vec![0; bytes];
         bounded("reading", stream.read_exact(&mut buffer))
@@ -112,7 +112,7 @@ impl Pair {
             while let Ok(Some(stream)) = session.accept().await {
                 count += 1;
                 tasks.spawn(echo(stream));
-                // Those that are done need not wait for the end.
+                // Finished tasks are removed at once.
                 while tasks.try_join_next().is_some() {}
             }
             tasks.join_all().await;
@@ -120,15 +120,17 @@ impl Pair {
         })
     }
 
-    /// Has the Go end echo every stream of ours.
+    /// Makes the Go end echo every stream of this end.
     pub(crate) async fn they_echo(&self) {
-        self.go.ask(json!({ "act": "echo" })).await.unwrap();
+        self.go.call(json!({ "act": "echo" })).await.unwrap();
     }
 
-    /// Has the Go end ask so many questions of so many bytes, one after the other.
-    pub(crate) async fn they_ask(&self, count: usize, bytes: usize) {
-        let ask = json!({ "act": "ask", "count": count, "bytes": bytes });
-        let reply = bounded("the questions", self.go.ask(ask)).await.unwrap();
+    /// Makes the Go end send this number of requests of this length, one after the other.
+    pub(crate) async fn they_request(&self, count: usize, bytes: usize) {
+        let command = json!({ "act": "request", "count": count, "bytes": bytes });
+        let reply = bounded("the requests", self.go.call(command))
+            .await
+            .unwrap();
         assert_eq!(
             reply.saw,
             Saw::Done,
@@ -153,7 +155,7 @@ impl Pair {
         .await;
     }
 
-    /// Closes our end; both must end cleanly.
+    /// Closes this end; both must end cleanly.
     pub(crate) async fn close(self) {
         self.session.close();
         bounded("the close", self.session.closed()).await.unwrap();
@@ -168,22 +170,22 @@ async fn echo(stream: Stream) {
     writer.shutdown().await.unwrap();
 }
 
-/// Asks one question of so many bytes on a stream of ours; the answer must be the same.
-pub(crate) async fn ask(session: &Session, bytes: usize) {
+/// Sends one request of this length on a fresh stream; the response must be the same bytes.
+pub(crate) async fn request(session: &Session, bytes: usize) {
     let stream = bounded("opening", session.open()).await.unwrap();
-    let question = vec![7; bytes];
+    let sent = vec![7; bytes];
     let (mut reader, mut writer) = tokio::io::split(stream);
-    let asking = async {
-        writer.write_all(&question).await.unwrap();
+    let writing = async {
+        writer.write_all(&sent).await.unwrap();
         writer.shutdown().await.unwrap();
     };
-    let mut answer = Vec::new();
-    let (_, read) = bounded("the answer", async {
-        tokio::join!(asking, reader.read_to_end(&mut answer))
+    let mut response = Vec::new();
+    let (_, read) = bounded("the response", async {
+        tokio::join!(writing, reader.read_to_end(&mut response))
     })
     .await;
     read.unwrap();
-    assert!(answer == question, "{} of {bytes} bytes", answer.len());
+    assert!(response == sent, "{} of {bytes} bytes", response.len());
 }
 
 /// Fails a test that hangs.

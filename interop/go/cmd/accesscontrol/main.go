@@ -1,5 +1,5 @@
 // Command accesscontrol is an access-control module on HashiCorp's yamux and
-// connect-go. It denies what lies in the realm `denied` and allows the rest.
+// connect-go. It denies ids of the realm `denied` and allows the others.
 package main
 
 import (
@@ -64,15 +64,15 @@ func (m *module) authorize(ctx context.Context, request *accesscontrolv1.Authori
 		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("no patterns"))
 	}
 	decision := decide(request.GetPatterns()...)
-	answer := &accesscontrolv1.AuthorizeResponse{Decision: decision.Enum()}
+	response := &accesscontrolv1.AuthorizeResponse{Decision: decision.Enum()}
 	if decision == accesscontrolv1.Decision_DECISION_ALLOW {
-		answer.ExpiresAt = timestamppb.New(time.Now().Add(time.Hour))
+		response.ExpiresAt = timestamppb.New(time.Now().Add(time.Hour))
 	}
-	return answer, nil
+	return response, nil
 }
 
-// seen reports who asked, and checks what a runtime on this machine can know
-// of a requester: its process and its executable.
+// seen reports the requester, and checks the facts that a runtime on this
+// machine can provide: its process and its executable.
 func (m *module) seen(ctx context.Context, what string, patterns []string, requester *accesscontrolv1.Requester) {
 	m.report.Request()
 	m.report.Event(what, report.Fields{

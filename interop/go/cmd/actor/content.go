@@ -2,10 +2,10 @@ package main
 
 import "bytes"
 
-// tableLength is prime, so that no round number of bytes leads to the same place.
+// tableLength is prime, so that no round number of bytes repeats the content.
 const tableLength = 65_521
 
-// table holds the bytes that streams carry. The Rust side makes the same ones.
+// table holds the bytes that streams carry. The Rust side generates the same ones.
 var table = makeTable()
 
 func makeTable() []byte {
@@ -18,7 +18,7 @@ func makeTable() []byte {
 	return made
 }
 
-// place is where in the table the byte at a position of a stream lies, in the
+// place is the index in the table of the byte at a position of a stream, in the
 // direction away from the client or the server.
 func place(stream uint32, fromClient bool, position int) int {
 	start := uint64(stream) * 7919
@@ -28,7 +28,7 @@ func place(stream uint32, fromClient bool, position int) int {
 	return int((start + uint64(position)) % tableLength)
 }
 
-// fill writes what a stream carries from a position on.
+// fill writes the content of a stream from a position on.
 func fill(buffer []byte, stream uint32, fromClient bool, position int) {
 	for len(buffer) > 0 {
 		n := copy(buffer, table[place(stream, fromClient, position):])
@@ -36,7 +36,7 @@ func fill(buffer []byte, stream uint32, fromClient bool, position int) {
 	}
 }
 
-// right tells whether bytes are what a stream carries from a position on.
+// right reports whether bytes are the content of a stream from a position on.
 func right(got []byte, stream uint32, fromClient bool, position int) bool {
 	for len(got) > 0 {
 		want := table[place(stream, fromClient, position):]

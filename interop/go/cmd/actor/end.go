@@ -13,9 +13,9 @@ import (
 	"github.com/hashicorp/yamux"
 )
 
-// reset ends both directions of a stream at once. The library exports no such
-// thing: this is what its own timer calls on a stream that was half-closed for
-// too long, the only way in which an established stream is reset by it.
+// reset ends both directions of a stream at once. The library exports no
+// reset: this is the function of its half-closed timer, the only way in which it
+// resets an established stream.
 //
 //go:linkname reset github.com/hashicorp/yamux.(*Stream).closeTimeout
 func reset(*yamux.Stream)
@@ -23,7 +23,7 @@ func reset(*yamux.Stream)
 // writeSize is the size of a single write. The library sends it as one frame.
 const writeSize = 1 << 20
 
-// readSize is the size of a read that is in no hurry to be slow.
+// readSize is the size of a read without a pace.
 const readSize = 64 << 10
 
 // end is one end of a session with its streams.
@@ -35,12 +35,12 @@ type end struct {
 	arrived  *sync.Cond
 	streams  map[uint32]*held
 	accepted int
-	// over says that no stream will be accepted any more.
-	over bool
+	// acceptEnded is set when no stream will be accepted any more.
+	acceptEnded bool
 }
 
-// held is a stream and how far its two directions have come. The commands of
-// one direction come one after the other.
+// held is a stream and the positions of its two directions. The commands of one
+// direction are sequential.
 type held struct {
 	*yamux.Stream
 	wrote, read int
@@ -56,8 +56,8 @@ func start(address string, c command) (*end, error) {
 	if os.Getenv("ACTOR_LOG") != "" {
 		config.LogOutput = os.Stderr
 	}
-	if c.Backlog > 0 {
-		config.AcceptBacklog = c.Backlog
+	if c.AcceptQueue > 0 {
+		config.AcceptBacklog = c.AcceptQueue
 	}
 	if c.KeepAlive > 0 {
 		config.KeepAliveInterval = time.Duration(c.KeepAlive) * time.Millisecond
@@ -101,8 +101,8 @@ func (e *end) perform(c command) reply {
 	case "echo":
 		go e.accepting(func(stream *yamux.Stream) { go echo(stream) })
 		return saw("done")
-	case "ask":
-		return e.ask(c.Count, c.Bytes)
+	case "request":
+		return e.request(c.Count, c.Bytes)
 	case "ping":
 		_, err := e.session.Ping()
 		return outcome(0, err)
@@ -112,7 +112,7 @@ func (e *end) perform(c command) reply {
 	return e.onStream(c)
 }
 
-// onStream does what has a stream for its object.
+// onStream performs a command on a stream.
 func (e *end) onStream(c command) reply {
 	e.mu.Lock()
 	stream := e.streams[c.Stream]
@@ -148,13 +148,13 @@ func (e *end) keep(stream *yamux.Stream) {
 	e.arrived.Broadcast()
 }
 
-// accepting hands over every stream that comes.
+// accepting accepts every stream.
 func (e *end) accepting(take func(*yamux.Stream)) {
 	for {
 		stream, err := e.session.AcceptStream()
 		if err != nil {
 			e.mu.Lock()
-			e.over = true
+			e.acceptEnded = true
 			e.mu.Unlock()
 			e.arrived.Broadcast()
 			return
@@ -170,7 +170,7 @@ func (e *end) accept(id uint32) reply {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for e.streams[id] == nil {
-		if e.over {
+		if e.acceptEnded {
 			return saw("lost")
 		}
 		e.arrived.Wait()
@@ -178,11 +178,11 @@ func (e *end) accept(id uint32) reply {
 	return saw("done")
 }
 
-// noMoreStreams waits until accepting has come to its end.
+// noMoreStreams waits until accepting has ended.
 func (e *end) noMoreStreams() reply {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for !e.over {
+	for !e.acceptEnded {
 		e.arrived.Wait()
 	}
 	return saw("done")
@@ -197,8 +197,8 @@ func (e *end) open() reply {
 	return reply{Saw: "done", Stream: stream.StreamID()}
 }
 
-// openRefused opens a stream that the peer does not want. That may show at once
-// or in the first read.
+// openRefused opens a stream that the peer refuses. The refusal may be reported
+// at once or by the first read.
 func (e *end) openRefused() reply {
 	stream, err := e.session.OpenStream()
 	if err != nil {
@@ -217,7 +217,7 @@ func (e *end) write(stream *held, bytes int) reply {
 		stream.wrote += n
 		bytes -= n
 		if errors.Is(err, yamux.ErrStreamClosed) && e.session.IsClosed() {
-			// The library calls it closed, but nobody here closed the stream.
+			// The library reports a closed stream, but this end has not closed it.
 			return reply{Saw: "lost", Text: err.Error()}
 		}
 		if err != nil {
@@ -227,7 +227,7 @@ func (e *end) write(stream *held, bytes int) reply {
 	return saw("done")
 }
 
-// read takes a number of bytes, or everything up to the end.
+// read reads a number of bytes, or everything up to the end.
 func (e *end) read(stream *held, c command, toEnd bool) reply {
 	size := readSize
 	if c.Chunk > 0 {
@@ -256,8 +256,8 @@ func (e *end) read(stream *held, c command, toEnd bool) reply {
 	return reply{Saw: "done", Bytes: total}
 }
 
-// ended says how a read ended. When the session is over, the library shows an
-// end that the peer never sent.
+// ended converts the error of a read. After the end of the session the library
+// reports an end that the peer has not sent.
 func (e *end) ended(bytes int, err error) reply {
 	if errors.Is(err, io.EOF) {
 		if e.session.IsClosed() {
@@ -284,7 +284,7 @@ func (e *end) count() reply {
 
 func saw(what string) reply { return reply{Saw: what} }
 
-// outcome says what an error means, in the words of the tests.
+// outcome converts an error to the vocabulary of the tests.
 func outcome(bytes int, err error) reply {
 	r := reply{Saw: "other", Bytes: bytes}
 	var connection *net.OpError
@@ -301,7 +301,7 @@ func outcome(bytes int, err error) reply {
 	case errors.Is(err, yamux.ErrSessionShutdown):
 		r.Saw = "lost"
 	case errors.As(err, &connection):
-		// A write that meets the end of the connection before the session has noticed it.
+		// A write to the closed connection before the session has detected the end.
 		r.Saw = "lost"
 	}
 	r.Text = err.Error()

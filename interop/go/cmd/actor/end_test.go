@@ -9,8 +9,8 @@ import (
 	"github.com/hashicorp/yamux"
 )
 
-// A write can meet the end of the connection before its session has noticed it.
-// The library hands the connection's own error on then.
+// A write can fail on the closed connection before its session has detected the
+// end. The library returns the error of the connection then.
 func TestAnErrorOfTheConnectionIsTheEndOfTheSession(t *testing.T) {
 	for _, cause := range []error{
 		os.NewSyscallError("write", syscall.EPIPE),

@@ -1,7 +1,7 @@
-// Command actor is one end of a yamux session, played on HashiCorp's library
-// for the differential tests of Keyway's multiplexer. It is told what to do in
-// JSON lines on one unix socket, runs the session on another, and answers each
-// line with what an application saw.
+// Command actor is one end of a yamux session on HashiCorp's library, for the
+// differential tests of Keyway's multiplexer. It receives commands as JSON lines
+// on one unix socket, runs the session on another, and replies to each command
+// with the observation of an application.
 package main
 
 import (
@@ -14,7 +14,7 @@ import (
 	"sync"
 )
 
-// command is one line that the actor is told.
+// command is one line of the control socket.
 type command struct {
 	ID     uint64 `json:"id"`
 	Act    string `json:"act"`
@@ -23,17 +23,17 @@ type command struct {
 	// Chunk and Pause (milliseconds) slow a read down; 0 reads as fast as it can.
 	Chunk int `json:"chunk"`
 	Pause int `json:"pause"`
-	// Count is how many streams "ask" opens.
+	// Count is the number of streams that "request" opens.
 	Count int `json:"count"`
 	// The settings of a session.
 	Role        string `json:"role"`
-	Backlog     int    `json:"backlog"`
+	AcceptQueue int    `json:"accept_queue"`
 	KeepAlive   int    `json:"keep_alive"`
 	OpenTimeout int    `json:"open_timeout"`
 	Window      uint32 `json:"window"`
 }
 
-// reply is what came of a command.
+// reply is the result of a command.
 type reply struct {
 	ID   uint64 `json:"id"`
 	Saw  string `json:"saw"`
@@ -41,7 +41,7 @@ type reply struct {
 	// Stream is the id of an opened stream.
 	Stream uint32 `json:"stream"`
 	Bytes  int    `json:"bytes"`
-	// What is left in the process, of "count".
+	// The resources of the process, for "count".
 	Streams     int `json:"streams"`
 	Goroutines  int `json:"goroutines"`
 	Descriptors int `json:"descriptors"`
@@ -57,13 +57,13 @@ func main() {
 	}
 }
 
-// serve obeys until the control socket ends, which is the end of the process.
+// serve executes commands until the control socket ends.
 func serve(control, data string) error {
 	conn, err := net.Dial("unix", control)
 	if err != nil {
 		return err
 	}
-	out := answers{encoder: json.NewEncoder(conn)}
+	out := replies{encoder: json.NewEncoder(conn)}
 	var current *end
 	lines := bufio.NewScanner(conn)
 	for lines.Scan() {
@@ -81,7 +81,7 @@ func serve(control, data string) error {
 			out.send(reply{ID: c.ID, Saw: "done"})
 			continue
 		}
-		// Each command waits for what it needs, beside the others.
+		// Commands run concurrently; each waits for what it needs.
 		go func(e *end) {
 			r := e.perform(c)
 			r.ID = c.ID
@@ -91,17 +91,17 @@ func serve(control, data string) error {
 	return lines.Err()
 }
 
-// answers writes one reply at a time.
-type answers struct {
+// replies writes one reply at a time.
+type replies struct {
 	mu      sync.Mutex
 	encoder *json.Encoder
 }
 
-func (a *answers) send(r reply) {
+func (a *replies) send(r reply) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err := a.encoder.Encode(r); err != nil {
-		// Nobody is there to be told any more.
+		// The control socket is closed.
 		os.Exit(1)
 	}
 }

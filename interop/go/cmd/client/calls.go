@@ -19,7 +19,7 @@ import (
 	"github.com/keyway-secrets/keyway/interop/go/internal/wire/resolverv1"
 )
 
-// goSemver is what the client's version parser takes.
+// goSemver is the form that the client's version parser accepts.
 var goSemver = regexp.MustCompile(`^v\d+(\.\d+(\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?)?)?$`)
 
 func (k *caller) verify(err error) {
@@ -35,38 +35,38 @@ func call[I, O any](k *caller, procedure string, message *I) (*O, error) {
 	return service.Call[I, O](ctx, k.http, procedure, message)
 }
 
-func (k *caller) ask(pattern string) ([]*expect.Envelope, error) {
-	answer, err := call[resolverv1.GetSecretsRequest, resolverv1.GetSecretsResponse](
+func (k *caller) get(pattern string) ([]*expect.Envelope, error) {
+	response, err := call[resolverv1.GetSecretsRequest, resolverv1.GetSecretsResponse](
 		k, service.GetSecrets, &resolverv1.GetSecretsRequest{Pattern: proto.String(pattern)})
 	if err != nil {
 		return nil, err
 	}
-	for _, each := range answer.GetEnvelopes() {
+	for _, each := range response.GetEnvelopes() {
 		if each.GetProvider() == "" || each.ResolvedAt == nil || each.GetResolvedAt().AsTime().IsZero() {
 			return nil, fmt.Errorf("%s came without a provider or the time of its resolution", each.GetId())
 		}
 	}
-	return answer.GetEnvelopes(), nil
+	return response.GetEnvelopes(), nil
 }
 
 func (k *caller) askOne(name string) error {
-	envelopes, err := k.ask("demo/" + name)
+	envelopes, err := k.get("demo/" + name)
 	return expect.Dummy("demo/"+name, envelopes, err)
 }
 
-// askEach makes the calls of a program that uses secrets.
-func (k *caller) askEach() {
+// getEach makes the calls of a program that uses secrets.
+func (k *caller) getEach() {
 	k.verify(k.askOne(provider.Hit))
 	k.verify(k.askOne(provider.NoTime))
-	_, err := k.ask("demo/" + provider.Missing)
+	_, err := k.get("demo/" + provider.Missing)
 	k.verify(expect.Code(provider.Missing, err, connect.CodeNotFound))
-	_, err = k.ask("demo/" + provider.Broken)
+	_, err = k.get("demo/" + provider.Broken)
 	k.verify(expect.Code(provider.Broken, err, connect.CodeUnavailable))
-	_, err = k.ask("demo/" + provider.Panic)
+	_, err = k.get("demo/" + provider.Panic)
 	k.verify(expect.Code(provider.Panic, err, connect.CodeUnavailable))
-	many, err := k.ask("demo/many/*")
+	many, err := k.get("demo/many/*")
 	k.verify(expect.Dummies("demo/many/*", provider.ManyCount, many, err))
-	all, err := k.ask("demo/*")
+	all, err := k.get("demo/*")
 	k.verify(expect.Dummies("demo/*", 3, all, err))
 	k.verify(k.askOne(provider.Hit))
 }
@@ -78,7 +78,7 @@ func (k *caller) manage() {
 		k, service.DisablePlugin, &pluginsv1.DisablePluginRequest{Name: proto.String(k.plugin)})
 	k.verify(err)
 	k.verify(k.listed(true))
-	_, err = k.ask("demo/" + provider.Hit)
+	_, err = k.get("demo/" + provider.Hit)
 	k.verify(expect.Code("a disabled plugin's secret", err, connect.CodeNotFound))
 	_, err = call[pluginsv1.EnablePluginRequest, pluginsv1.EnablePluginResponse](
 		k, service.EnablePlugin, &pluginsv1.EnablePluginRequest{Name: proto.String(k.plugin)})
@@ -92,13 +92,13 @@ func (k *caller) manage() {
 	k.report.Check(goSemver.MatchString(version.GetVersion()), "the daemon's version is %q", version.GetVersion())
 }
 
-// listed finds the plugin in the list, with all that a client keeps of it.
+// listed finds the plugin in the list, with the fields that a client keeps.
 func (k *caller) listed(disabled bool) error {
-	answer, err := call[pluginsv1.ListPluginsRequest, pluginsv1.ListPluginsResponse](k, service.ListPlugins, &pluginsv1.ListPluginsRequest{})
+	response, err := call[pluginsv1.ListPluginsRequest, pluginsv1.ListPluginsResponse](k, service.ListPlugins, &pluginsv1.ListPluginsRequest{})
 	if err != nil {
 		return err
 	}
-	for _, each := range answer.GetPlugins() {
+	for _, each := range response.GetPlugins() {
 		if each.GetName() != k.plugin {
 			continue
 		}
@@ -127,13 +127,13 @@ func (k *caller) enabledAgain() error {
 }
 
 func (k *caller) listAsBefore() {
-	answer, err := call[resolverv1.LegacyListPluginsRequest, resolverv1.LegacyListPluginsResponse](
+	response, err := call[resolverv1.LegacyListPluginsRequest, resolverv1.LegacyListPluginsResponse](
 		k, service.LegacyListPlugins, &resolverv1.LegacyListPluginsRequest{})
 	if err != nil {
 		k.report.Fail("ListService/ListPlugins: %v", err)
 		return
 	}
-	for _, each := range answer.GetPlugins() {
+	for _, each := range response.GetPlugins() {
 		if each.GetName() == k.plugin {
 			k.report.Check(goSemver.MatchString(each.GetVersion()) && each.GetPattern() != "", "%s is listed as %v", k.plugin, each)
 			return
@@ -142,8 +142,8 @@ func (k *caller) listAsBefore() {
 	k.report.Fail("%s is not listed for old clients", k.plugin)
 }
 
-// askDenied asks for what an access-control module does not give.
-func (k *caller) askDenied() {
+// checkDenied checks requests that an access-control module denies.
+func (k *caller) checkDenied() {
 	allowed, err := k.authorize("demo/hit", "other/**")
 	k.verify(err)
 	k.report.Check(allowed.GetDecision() == resolverv1.Decision_DECISION_ALLOW, "Authorize gave %v", allowed)
@@ -151,19 +151,19 @@ func (k *caller) askDenied() {
 	k.verify(expect.Code("Authorize of a closed realm", err, connect.CodePermissionDenied))
 	_, err = k.authorize()
 	k.verify(expect.Code("Authorize without patterns", err, connect.CodeInvalidArgument))
-	_, err = k.ask("denied/x")
+	_, err = k.get("denied/x")
 	k.verify(expect.Code("GetSecrets in a closed realm", err, connect.CodePermissionDenied))
 }
 
 func (k *caller) authorize(patterns ...string) (*resolverv1.AuthorizeResponse, error) {
-	answer, err := call[resolverv1.AuthorizeRequest, resolverv1.AuthorizeResponse](
+	response, err := call[resolverv1.AuthorizeRequest, resolverv1.AuthorizeResponse](
 		k, service.Authorize, &resolverv1.AuthorizeRequest{Patterns: patterns})
 	var wire *connect.Error
 	if errors.As(err, &wire) && wire.Message() == "" {
 		return nil, fmt.Errorf("authorize %v: an error without a message", patterns)
 	}
-	if err == nil && answer.GetExpiresAt() == nil {
+	if err == nil && response.GetExpiresAt() == nil {
 		return nil, fmt.Errorf("authorize %v: no expiry, which a Go client reads as 1970", patterns)
 	}
-	return answer, err
+	return response, err
 }

@@ -1,6 +1,6 @@
-// Command client is a program that asks a daemon, on connect-go over HTTP/1.1
-// with keep-alive. It makes every call of the protocol, then a load, and ends
-// with 1 when a check failed or when it made no request.
+// Command client is a client of a daemon, on connect-go over HTTP/1.1 with
+// keep-alive. It makes every call of the protocol, then a load, and exits with 1
+// if a check failed or it made no request.
 package main
 
 import (
@@ -33,16 +33,16 @@ func main() { os.Exit(run()) }
 func run() int {
 	var c config
 	flags := flag.NewFlagSet("client", flag.ContinueOnError)
-	flags.StringVar(&c.socket, "socket", address.Current(), "daemon to ask")
+	flags.StringVar(&c.socket, "socket", address.Current(), "address of the daemon")
 	flags.StringVar(&c.reportPath, "report", "", "file of the report (default: standard output)")
 	flags.StringVar(&c.plugin, "plugin", "demo", "name of the plugin that serves the realm `demo`")
-	flags.Var(&c.want, "want", "ID=LENGTH:SHA256 to ask for instead of the demo plugin's")
+	flags.Var(&c.want, "want", "ID=LENGTH:SHA256 to get instead of the demo plugin's")
 	flags.IntVar(&c.requests, "requests", 100, "requests of the load")
 	flags.IntVar(&c.callers, "callers", 64, "callers of the load, each with a connection of its own")
-	flags.IntVar(&c.slow, "slow", 0, "slow secrets to ask for at once")
-	flags.IntVar(&c.big, "big", 0, "8 MiB secrets to ask for at once")
-	flags.BoolVar(&c.each, "each", false, "ask for each of the demo plugin's secrets")
-	flags.BoolVar(&c.management, "management", false, "list, disable and enable the plugin, and ask for the version")
+	flags.IntVar(&c.slow, "slow", 0, "slow secrets to get at once")
+	flags.IntVar(&c.big, "big", 0, "8 MiB secrets to get at once")
+	flags.BoolVar(&c.each, "each", false, "get each of the demo plugin's secrets")
+	flags.BoolVar(&c.management, "management", false, "list, disable and enable the plugin, and get the version")
 	flags.BoolVar(&c.access, "access", false, "expect that the realm `denied` is closed")
 	flags.BoolVar(&c.old, "old", false, "list the plugins as clients before v0.0.26 do")
 	flags.DurationVar(&c.wait, "wait", 5*time.Second, "how long to wait for the daemon to come up")
@@ -82,25 +82,25 @@ func (k *caller) run() int {
 		return k.report.Finish(0, nil)
 	}
 	for _, phase := range []struct {
-		asked bool
-		run   func()
+		enabled bool
+		run     func()
 	}{
-		{k.each, k.askEach},
+		{k.each, k.getEach},
 		{k.management, k.manage},
 		{k.old, k.listAsBefore},
-		{k.access, k.askDenied},
+		{k.access, k.checkDenied},
 		{k.slow > 0, func() { k.concurrently(k.slow, provider.Slow) }},
 		{k.big > 0, func() { k.concurrently(k.big, provider.Big) }},
 		{k.requests > 0, k.load},
 	} {
-		if phase.asked {
+		if phase.enabled {
 			phase.run()
 		}
 	}
 	return k.report.Finish(1, nil)
 }
 
-// waitForDaemon asks /health until it answers.
+// waitForDaemon polls /health until it responds.
 func (k *caller) waitForDaemon() error {
 	deadline := time.Now().Add(k.wait)
 	for {
@@ -127,7 +127,7 @@ func (k *caller) load() {
 	request := func() error { return k.askOne(provider.Hit) }
 	if k.want.ID != "" {
 		request = func() error {
-			envelopes, err := k.ask(k.want.ID)
+			envelopes, err := k.get(k.want.ID)
 			if err != nil {
 				return err
 			}

@@ -1,7 +1,7 @@
-// Command daemon is a secrets engine on HashiCorp's yamux and connect-go: it
-// launches plugins, accepts plugins that are started by hand, and answers
-// clients, asking its plugins one after the other. It ends on SIGTERM or
-// SIGINT, and with 1 when a check failed or nobody made a request.
+// Command daemon is a secrets daemon on HashiCorp's yamux and connect-go: it
+// launches plugins, accepts external plugins, and serves clients by calling its
+// plugins one after the other. It exits on SIGTERM or SIGINT, and with 1 if a
+// check failed or there was no request.
 package main
 
 import (
@@ -37,8 +37,8 @@ func run() int {
 	flags.StringVar(&c.listen, "listen", address.Current(), "address to listen at")
 	flags.StringVar(&c.reportPath, "report", "", "file of the report (default: standard output)")
 	flags.Var(&c.executables, "exec", "plugin executable to launch; may be repeated")
-	flags.BoolVar(&c.builtin, "builtin", false, "answer for the realm `demo` without a plugin")
-	flags.BoolVar(&c.referenceAcceptor, "reference-acceptor", false, "answer /hijack with the status line HTTP/0.0")
+	flags.BoolVar(&c.builtin, "builtin", false, "serve the realm `demo` without a plugin")
+	flags.BoolVar(&c.referenceAcceptor, "reference-acceptor", false, "respond to /hijack with the status line HTTP/0.0")
 	flags.Int64Var(&c.minRequests, "min-requests", 1, "fail when fewer requests came")
 	flags.Int64Var(&c.minPlugins, "min-plugins", 0, "fail when fewer plugins registered")
 	flags.DurationVar(&c.streamOpenTimeout, "stream-open-timeout", time.Second, "end a session when a stream is not acknowledged in time")
@@ -57,9 +57,9 @@ func run() int {
 }
 
 func serve(c config, log *report.Report) int {
-	e := newEngine(c, log)
+	d := newDaemon(c, log)
 	if c.builtin {
-		e.builtin = &provider.Provider{Realm: "demo", SlowFor: c.slowFor, Report: quiet()}
+		d.builtin = &provider.Provider{Realm: "demo", SlowFor: c.slowFor, Report: quiet()}
 	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
@@ -69,17 +69,17 @@ func serve(c config, log *report.Report) int {
 		return log.Finish(0, nil)
 	}
 	for _, executable := range c.executables {
-		if err := e.launch(executable, filepath.Base(executable)); err != nil {
+		if err := d.launch(executable, filepath.Base(executable)); err != nil {
 			log.Fail("launching %s: %v", executable, err)
 		}
 	}
-	server := &http.Server{Handler: e.routes()}
+	server := &http.Server{Handler: d.routes()}
 	go func() { _ = server.Serve(listener) }()
 	log.Event("ready", report.Fields{"listen": c.listen})
 	<-signals
-	e.stopPlugins()
+	d.stopPlugins()
 	_ = server.Close()
-	seen := e.registrations.Load()
+	seen := d.registrations.Load()
 	log.Check(seen >= c.minPlugins, "%d plugins registered, needed at least %d", seen, c.minPlugins)
 	return log.Finish(c.minRequests, report.Fields{"plugins": seen})
 }

@@ -1,5 +1,5 @@
 // Command plugin is a secrets provider on HashiCorp's yamux and connect-go. It
-// is launched by a runtime or started by hand, and plays any generation of the
+// is launched by a runtime or external, and behaves as any generation of the
 // plugin SDK. Every flag can be given as INTEROP_<FLAG> in the environment.
 package main
 
@@ -26,7 +26,7 @@ func run() int {
 	flags := flag.NewFlagSet("plugin", flag.ContinueOnError)
 	program.Settings.AddFlags(flags)
 	pattern := flags.String("pattern", "demo/**", "pattern to register; its first component is the realm of the ids")
-	faulty := flags.Bool("faulty", false, "answer ids like demo/html, of the package faults, as no provider should")
+	faulty := flags.Bool("faulty", false, "respond to ids like demo/html with the faults of the package faults")
 	slowFor := flags.Duration("slow-for", 1500*time.Millisecond, "how long the slow secret takes")
 	if err := settings.Parse(flags, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "plugin:", err)
@@ -47,11 +47,11 @@ func run() int {
 			service.Handle(mux, service.LegacyGetSecret, secrets.GetSecret)
 			return
 		}
-		answers := service.Handler(service.GetSecrets, secrets.GetSecrets)
+		handler := service.Handler(service.GetSecrets, secrets.GetSecrets)
 		if *faulty {
-			answers = faults.Wrap(answers)
+			handler = faults.Wrap(handler)
 		}
-		mux.Handle(service.GetSecrets, answers)
+		mux.Handle(service.GetSecrets, handler)
 	}
 	return program.Run()
 }

@@ -20,7 +20,7 @@ import (
 // callTimeout bounds every single call.
 const callTimeout = 30 * time.Second
 
-// drive runs every phase that was asked for and gives the exit code.
+// drive runs every enabled phase and returns the exit code.
 func (d *driver) drive() int {
 	registration, err := d.plugin.Registered(d.registerTimeout)
 	if d.options.Refuse {
@@ -34,28 +34,28 @@ func (d *driver) drive() int {
 	d.report.Check(registration.Module || registration.Pattern != "", "the plugin registered no pattern")
 	d.probe()
 	for _, phase := range []struct {
-		asked bool
-		run   func()
+		enabled bool
+		run     func()
 	}{
-		{d.each, d.askEach},
-		{d.module, d.askModule},
-		{d.slow > 0, d.askSlow},
-		{d.big > 0, d.askBig},
+		{d.each, d.getEach},
+		{d.module, d.checkModule},
+		{d.slow > 0, d.getSlow},
+		{d.big > 0, d.getBig},
 		{d.requests > 0, d.load},
 		{d.idle > 0, d.stayIdle},
 		{d.goAway, d.goAwayInFlight},
 	} {
-		if phase.asked {
+		if phase.enabled {
 			phase.run()
 		}
 	}
 	return d.end()
 }
 
-// probe asks what every plugin answers: a ping and /health.
+// probe checks what every plugin serves: pings and /health.
 func (d *driver) probe() {
 	took, err := d.plugin.Peer.Session.Ping()
-	d.report.Check(err == nil, "the plugin did not answer a ping: %v", err)
+	d.report.Check(err == nil, "the plugin did not acknowledge a ping: %v", err)
 	d.verify(d.plugin.Health())
 	d.report.Event("plugin-probed", report.Fields{"ping_us": took.Microseconds()})
 }
@@ -66,7 +66,7 @@ func (d *driver) verify(err error) {
 	}
 }
 
-func (d *driver) ask(pattern string) ([]*expect.Envelope, error) {
+func (d *driver) get(pattern string) ([]*expect.Envelope, error) {
 	d.report.Request()
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
@@ -75,37 +75,37 @@ func (d *driver) ask(pattern string) ([]*expect.Envelope, error) {
 
 func (d *driver) id(name string) string { return d.realm + "/" + name }
 
-// askOne checks one secret of the demo plugin.
-func (d *driver) askOne(name string) error {
-	envelopes, err := d.ask(d.id(name))
+// getOne checks one secret of the demo plugin.
+func (d *driver) getOne(name string) error {
+	envelopes, err := d.get(d.id(name))
 	return expect.Dummy(d.id(name), envelopes, err)
 }
 
-func (d *driver) askEach() {
-	d.verify(d.askOne(provider.Hit))
-	d.verify(d.askOne(provider.NoTime))
-	_, err := d.ask(d.id(provider.Missing))
+func (d *driver) getEach() {
+	d.verify(d.getOne(provider.Hit))
+	d.verify(d.getOne(provider.NoTime))
+	_, err := d.get(d.id(provider.Missing))
 	d.verify(expect.Code(provider.Missing, err, connect.CodeNotFound))
-	_, err = d.ask(d.id(provider.Broken))
+	_, err = d.get(d.id(provider.Broken))
 	d.verify(expect.Code(provider.Broken, err, connect.CodeInternal, connect.CodeUnknown))
-	many, err := d.ask(d.id("many/*"))
+	many, err := d.get(d.id("many/*"))
 	d.verify(expect.Dummies(d.id("many/*"), provider.ManyCount, many, err))
-	_, err = d.ask(d.id(provider.Panic))
+	_, err = d.get(d.id(provider.Panic))
 	d.verify(expect.Code(provider.Panic, err, connect.CodeInternal, connect.CodeUnavailable, connect.CodeUnknown))
-	// A panic ends its own call and nothing else.
-	d.verify(d.askOne(provider.Hit))
-	_, err = d.ask("not//a pattern")
+	// A panic ends its own call only.
+	d.verify(d.getOne(provider.Hit))
+	_, err = d.get("not//a pattern")
 	d.verify(expect.Code("an invalid pattern", err, connect.CodeInvalidArgument, connect.CodeNotFound, connect.CodeInternal))
 }
 
-// askSlow has calls wait for longer than the time that a stream may stay
-// without acknowledgement.
-func (d *driver) askSlow() {
-	d.concurrently(d.slow, func() error { return d.askOne(provider.Slow) })
+// getSlow makes calls that take longer than the time within which a stream
+// must be acknowledged.
+func (d *driver) getSlow() {
+	d.concurrently(d.slow, func() error { return d.getOne(provider.Slow) })
 }
 
-func (d *driver) askBig() {
-	d.concurrently(d.big, func() error { return d.askOne(provider.Big) })
+func (d *driver) getBig() {
+	d.concurrently(d.big, func() error { return d.getOne(provider.Big) })
 }
 
 func (d *driver) concurrently(count int, request func() error) {
@@ -115,10 +115,10 @@ func (d *driver) concurrently(count int, request func() error) {
 }
 
 func (d *driver) load() {
-	request := func() error { return d.askOne(provider.Hit) }
+	request := func() error { return d.getOne(provider.Hit) }
 	if d.want.ID != "" {
 		request = func() error {
-			envelopes, err := d.ask(d.want.ID)
+			envelopes, err := d.get(d.want.ID)
 			if err != nil {
 				return err
 			}
@@ -131,7 +131,7 @@ func (d *driver) load() {
 	d.report.Check(d.noStreams(), "%d streams stayed open after the load", d.plugin.Peer.Session.NumStreams())
 }
 
-// noStreams waits a moment for the last FINs.
+// noStreams waits briefly for the last FINs.
 func (d *driver) noStreams() bool {
 	for range 100 {
 		if d.plugin.Peer.Session.NumStreams() == 0 {
@@ -142,23 +142,23 @@ func (d *driver) noStreams() bool {
 	return false
 }
 
-// stayIdle says nothing, so that only keep-alives pass.
+// stayIdle sends nothing, so that only keep-alives pass.
 func (d *driver) stayIdle() {
 	select {
 	case <-time.After(d.idle):
 	case <-d.plugin.Peer.Closed():
 		d.report.Fail("the connection ended in silence: %v", d.plugin.Peer.Cause())
 	}
-	d.verify(d.askOne(provider.Hit))
+	d.verify(d.getOne(provider.Hit))
 }
 
 // goAwayInFlight sends GoAway(0) while calls are being served. It forbids the
-// plugin to open streams; the calls go on, and this side may still open more.
+// plugin to open streams; the calls continue, and this side may still open more.
 func (d *driver) goAwayInFlight() {
 	const calls = 8
 	var wait sync.WaitGroup
 	for range calls {
-		wait.Go(func() { d.verify(d.askOne(provider.Slow)) })
+		wait.Go(func() { d.verify(d.getOne(provider.Slow)) })
 	}
 	for range 1000 {
 		if d.plugin.Peer.Session.NumStreams() == calls {
@@ -169,11 +169,11 @@ func (d *driver) goAwayInFlight() {
 	d.report.Check(d.plugin.Peer.Session.NumStreams() == calls, "only %d calls were in flight at GoAway", d.plugin.Peer.Session.NumStreams())
 	d.verify(d.plugin.Peer.Session.GoAway())
 	wait.Wait()
-	d.verify(d.askOne(provider.Hit))
+	d.verify(d.getOne(provider.Hit))
 	d.report.Event("goaway-in-flight", report.Fields{"calls": calls})
 }
 
-// refused waits for a plugin to leave after its registration was refused.
+// refused waits for a plugin to disconnect after its registration was refused.
 func (d *driver) refused() int {
 	d.report.Request()
 	select {
@@ -184,7 +184,7 @@ func (d *driver) refused() int {
 	return d.finish(host.Stopped{})
 }
 
-// end stops the plugin in the way that was asked for.
+// end stops the plugin in the configured way.
 func (d *driver) end() int {
 	switch d.config.end {
 	case "eof":
@@ -205,11 +205,11 @@ func (d *driver) end() int {
 	return d.finish(stopped)
 }
 
-// shutdownInFlight asks the plugin to stop while it serves a call, which must
-// still be answered.
+// shutdownInFlight stops the plugin while it serves a call, which must still
+// complete.
 func (d *driver) shutdownInFlight() int {
-	answered := make(chan error, 1)
-	go func() { answered <- d.askOne(provider.Slow) }()
+	completed := make(chan error, 1)
+	go func() { completed <- d.getOne(provider.Slow) }()
 	for range 1000 {
 		if d.plugin.Peer.Session.NumStreams() > 0 {
 			break
@@ -218,12 +218,12 @@ func (d *driver) shutdownInFlight() int {
 	}
 	time.Sleep(200 * time.Millisecond)
 	stopped := d.plugin.Stop()
-	d.verify(<-answered)
+	d.verify(<-completed)
 	return d.finish(stopped)
 }
 
 func (d *driver) finish(stopped host.Stopped) int {
-	d.report.Check(stopped.Asked == nil, "Shutdown: %v", stopped.Asked)
+	d.report.Check(stopped.Err == nil, "Shutdown: %v", stopped.Err)
 	d.report.Check(stopped.Drain.StreamsLeft == 0, "%d streams were still open after the drain", stopped.Drain.StreamsLeft)
 	if cause := d.plugin.Peer.Cause(); cause != nil {
 		d.report.Fail("the connection failed: %v", cause)

@@ -1,6 +1,6 @@
-// Command runtime takes one plugin, launched the reference's way or started by
-// hand, drives a load at it, and stops it. Its report says what it saw; it ends
-// with 1 when a check failed or when it made no request.
+// Command runtime accepts one plugin, launched as the reference does or
+// external, sends a load to it, and stops it. It reports its observations, and
+// exits with 1 if a check failed or it made no request.
 package main
 
 import (
@@ -21,8 +21,8 @@ import (
 	"github.com/keyway-secrets/keyway/interop/go/internal/settings"
 )
 
-// processGrace bounds the wait for a process at each step of its end. It is for
-// those that never end, so it is long enough for any machine.
+// processGrace bounds the wait for a process at each step of its end. It
+// only bounds hangs, so it is long enough for any machine.
 const processGrace = 30 * time.Second
 
 type config struct {
@@ -61,22 +61,22 @@ func run() int {
 func (c *config) flags() *flag.FlagSet {
 	flags := flag.NewFlagSet("runtime", flag.ContinueOnError)
 	flags.StringVar(&c.executable, "exec", "", "plugin executable to launch")
-	flags.StringVar(&c.listen, "listen", "", "address to wait at for a plugin that is started by hand")
+	flags.StringVar(&c.listen, "listen", "", "address at which to accept an external plugin")
 	flags.StringVar(&c.name, "name", "", "name of the launched plugin (default: the executable's)")
 	flags.Var(&c.env, "env", "KEY=VALUE for the launched plugin, besides the launch variable; may be repeated")
 	flags.StringVar(&c.reportPath, "report", "", "file of the report (default: standard output)")
 	flags.StringVar(&c.realm, "realm", "demo", "realm of a demo plugin")
-	flags.Var(&c.want, "want", "ID=LENGTH:SHA256 to ask for instead of the demo plugin's")
+	flags.Var(&c.want, "want", "ID=LENGTH:SHA256 to get instead of the demo plugin's")
 	flags.IntVar(&c.requests, "requests", 100, "requests of the load")
 	flags.IntVar(&c.callers, "callers", 64, "callers of the load")
-	flags.IntVar(&c.slow, "slow", 0, "slow secrets to ask for at once")
-	flags.IntVar(&c.big, "big", 0, "8 MiB secrets to ask for at once")
-	flags.BoolVar(&c.each, "each", false, "ask for each of the demo plugin's secrets")
-	flags.BoolVar(&c.module, "module", false, "ask an access-control module, which denies the realm `denied`")
+	flags.IntVar(&c.slow, "slow", 0, "slow secrets to get at once")
+	flags.IntVar(&c.big, "big", 0, "8 MiB secrets to get at once")
+	flags.BoolVar(&c.each, "each", false, "get each of the demo plugin's secrets")
+	flags.BoolVar(&c.module, "module", false, "consult an access-control module, which denies the realm `denied`")
 	flags.BoolVar(&c.goAway, "goaway", false, "send GoAway in the middle of slow calls")
 	flags.DurationVar(&c.idle, "idle", 0, "be silent for this long before the end, for keep-alives")
 	flags.StringVar(&c.end, "end", "shutdown", "how to end: shutdown, shutdown-in-flight, eof or interrupt")
-	flags.BoolVar(&c.referenceAcceptor, "reference-acceptor", false, "answer /hijack with the status line HTTP/0.0")
+	flags.BoolVar(&c.referenceAcceptor, "reference-acceptor", false, "respond to /hijack with the status line HTTP/0.0")
 	flags.BoolVar(&c.options.Refuse, "refuse", false, "refuse the registration")
 	flags.DurationVar(&c.registerTimeout, "register-timeout", 5*time.Second, "time that a plugin has to register")
 	flags.DurationVar(&c.options.IPC.StreamOpenTimeout, "stream-open-timeout", time.Second, "end the session when a stream is not acknowledged in time")
@@ -96,7 +96,7 @@ type driver struct {
 
 func (d *driver) connect() error {
 	if d.executable == "" {
-		return d.acceptByHand()
+		return d.acceptExternal()
 	}
 	name := d.name
 	if name == "" {
@@ -112,8 +112,8 @@ func (d *driver) connect() error {
 	return err
 }
 
-// acceptByHand waits for the first /hijack on a daemon socket.
-func (d *driver) acceptByHand() error {
+// acceptExternal waits for the first /hijack on a daemon socket.
+func (d *driver) acceptExternal() error {
 	listener, err := address.Listen(d.listen)
 	if err != nil {
 		return err

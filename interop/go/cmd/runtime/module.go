@@ -11,7 +11,7 @@ import (
 	"github.com/keyway-secrets/keyway/interop/go/internal/wire/accesscontrolv1"
 )
 
-// requester is the program in whose name the module is asked.
+// requester is the requester of the calls to the module.
 func requester() *accesscontrolv1.Requester {
 	return &accesscontrolv1.Requester{
 		Pid: proto.Int32(4242), Name: proto.String("curl"), AbsoluteBinaryPath: proto.String("/usr/bin/curl"),
@@ -22,17 +22,17 @@ func requester() *accesscontrolv1.Requester {
 	}
 }
 
-// askModule asks for what is allowed and for what is not.
-func (d *driver) askModule() {
+// checkModule checks allowed and denied requests.
+func (d *driver) checkModule() {
 	d.checkAccess("demo/hit", accesscontrolv1.Decision_DECISION_ALLOW)
 	d.checkAccess("denied/x", accesscontrolv1.Decision_DECISION_DENY)
-	answer, err := d.authorize("demo/hit", "other/**")
+	response, err := d.authorize("demo/hit", "other/**")
 	d.verify(err)
-	d.report.Check(answer.GetDecision() == accesscontrolv1.Decision_DECISION_ALLOW, "Authorize gave %v", answer)
-	d.report.Check(answer.GetExpiresAt() != nil, "Authorize gave no expiry, which a Go runtime reads as 1970")
-	answer, err = d.authorize("demo/hit", "denied/x")
+	d.report.Check(response.GetDecision() == accesscontrolv1.Decision_DECISION_ALLOW, "Authorize gave %v", response)
+	d.report.Check(response.GetExpiresAt() != nil, "Authorize gave no expiry, which a Go runtime reads as 1970")
+	response, err = d.authorize("demo/hit", "denied/x")
 	d.verify(err)
-	d.report.Check(answer.GetDecision() == accesscontrolv1.Decision_DECISION_DENY, "Authorize gave %v", answer)
+	d.report.Check(response.GetDecision() == accesscontrolv1.Decision_DECISION_DENY, "Authorize gave %v", response)
 	_, err = d.authorize()
 	d.verify(expect.Code("Authorize without patterns", err, connect.CodeInvalidArgument))
 }
@@ -41,11 +41,11 @@ func (d *driver) checkAccess(pattern string, want accesscontrolv1.Decision) {
 	d.report.Request()
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
-	answer, err := service.Call[accesscontrolv1.CheckAccessRequest, accesscontrolv1.CheckAccessResponse](
+	response, err := service.Call[accesscontrolv1.CheckAccessRequest, accesscontrolv1.CheckAccessResponse](
 		ctx, d.plugin.Peer.Client, service.CheckAccess,
 		&accesscontrolv1.CheckAccessRequest{Pattern: proto.String(pattern), Requester: requester()})
 	d.verify(err)
-	d.report.Check(answer.GetDecision() == want, "CheckAccess of %s gave %v", pattern, answer)
+	d.report.Check(response.GetDecision() == want, "CheckAccess of %s gave %v", pattern, response)
 }
 
 func (d *driver) authorize(patterns ...string) (*accesscontrolv1.AuthorizeResponse, error) {

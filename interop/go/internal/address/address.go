@@ -1,4 +1,4 @@
-// Package address knows where a daemon listens, for each generation of peers.
+// Package address returns the address of a daemon for each generation of peers.
 package address
 
 import (
@@ -11,7 +11,7 @@ import (
 )
 
 // Listen opens a Unix socket. A name that starts with `@` is in Linux'
-// abstract namespace, which the net package understands as it is.
+// abstract namespace, which the net package supports.
 func Listen(name string) (net.Listener, error) {
 	if !strings.HasPrefix(name, "@") {
 		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
@@ -26,12 +26,12 @@ func Dial(name string) (net.Conn, error) {
 	return net.DialTimeout("unix", name, 2*time.Second)
 }
 
-// Current is where peers since plugin SDK v0.1.0 look on Linux.
+// Current is the address for peers since plugin SDK v0.1.0 on Linux.
 func Current() string {
 	return fmt.Sprintf("@docker-secrets-engine/%d/daemon.sock", os.Getuid())
 }
 
-// CacheDir is where plugin SDKs v0.0.11 to v0.0.22 look.
+// CacheDir is the address for plugin SDKs v0.0.11 to v0.0.22.
 func CacheDir() (string, error) {
 	dir, err := os.UserCacheDir()
 	if err != nil {
@@ -40,7 +40,7 @@ func CacheDir() (string, error) {
 	return filepath.Join(dir, "docker-secrets-engine", "engine.sock"), nil
 }
 
-// RuntimeDir is where plugin SDKs up to v0.0.10 look.
+// RuntimeDir is the address for plugin SDKs up to v0.0.10.
 func RuntimeDir() (string, error) {
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 		return filepath.Join(dir, "secrets-engine", "engine.sock"), nil

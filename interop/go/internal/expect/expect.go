@@ -1,5 +1,5 @@
-// Package expect says what an answer must be, without keeping values: a value
-// is known by its length and its SHA-256.
+// Package expect checks responses without keeping values: a value is represented
+// by its length and its SHA-256.
 package expect
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/keyway-secrets/keyway/interop/go/internal/wire/resolverv1"
 )
 
-// Envelope is what the tests look at.
+// Envelope is the part of an envelope that the tests check.
 type Envelope = resolverv1.GetSecretsResponse_Envelope
 
 // Digest is a flag value `ID=LENGTH:SHA256` for a secret of a foreign plugin.
@@ -49,7 +49,7 @@ func (d *Digest) String() string {
 	return fmt.Sprintf("%s=%d:%s", d.ID, d.length, d.sum)
 }
 
-// Holds compares one answer with the digest.
+// Holds compares one response with the digest.
 func (d *Digest) Holds(envelopes []*Envelope) error {
 	if len(envelopes) != 1 {
 		return fmt.Errorf("%s gave %d envelopes", d.ID, len(envelopes))
@@ -62,7 +62,7 @@ func (d *Digest) Holds(envelopes []*Envelope) error {
 	return nil
 }
 
-// Dummy checks that an answer is exactly the demo provider's one secret id.
+// Dummy checks that a response is exactly the demo provider's one secret id.
 func Dummy(id string, envelopes []*Envelope, err error) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", id, err)
@@ -73,7 +73,7 @@ func Dummy(id string, envelopes []*Envelope, err error) error {
 	return envelope(id, envelopes[0])
 }
 
-// Dummies checks that an answer holds count of the demo provider's secrets,
+// Dummies checks that a response holds count of the demo provider's secrets,
 // each in the pattern and none twice.
 func Dummies(pattern string, count int, envelopes []*Envelope, err error) error {
 	if err != nil {
@@ -120,8 +120,8 @@ func envelope(id string, e *Envelope) error {
 	return nil
 }
 
-// unset checks that a Go reader takes both timestamps as not set: an absent
-// one would read as 1970, that is as expired.
+// unset checks that a Go reader reads both timestamps as not set: an absent one
+// would be 1970, that is expired.
 func unset(id string, e *Envelope) error {
 	if e.CreatedAt == nil || !e.GetCreatedAt().AsTime().IsZero() {
 		return fmt.Errorf("%s: created_at is not the year 1: %v", id, e.CreatedAt)

@@ -1,5 +1,5 @@
-// Package faults answers as no provider should: with HTTP that is odd, broken
-// or hostile, with messages that hold what cannot be, or with the process's end.
+// Package faults responds with faults: unusual, broken or hostile HTTP, invalid
+// messages, or the exit of the process.
 package faults
 
 import (
@@ -24,12 +24,12 @@ import (
 
 const protoType = "Content-Type: application/proto\r\n"
 
-// fault answers one request for an id.
+// fault responds to one request for an id.
 type fault func(w http.ResponseWriter, id string)
 
-// table names the faults by the last component of the id that asks for each.
+// table names the faults by the last component of the id that selects each.
 var table = map[string]fault{
-	// What a lenient reader takes.
+	// Accepted by a lenient reader.
 	"http10":  raw(func(id string) string { return "HTTP/1.0 200 OK\r\n" + protoType + "\r\n" + good(id) }),
 	"unsized": raw(func(id string) string { return "HTTP/1.1 200 OK\r\n" + protoType + "\r\n" + good(id) }),
 	"early": raw(func(id string) string {
@@ -38,14 +38,14 @@ var table = map[string]fault{
 	"drip":     drip,
 	"gzip":     func(w http.ResponseWriter, id string) { zipped(w, []byte(good(id)), 1) },
 	"unknown":  unknownFields,
-	"twice":    answer(func(id string) []*envelope { return []*envelope{secret(id, "first"), secret(id, "second")} }),
-	"timeless": answer(func(id string) []*envelope { return []*envelope{impossibleTimes(id)} }),
-	"invalid": answer(func(id string) []*envelope {
+	"twice":    message(func(id string) []*envelope { return []*envelope{secret(id, "first"), secret(id, "second")} }),
+	"timeless": message(func(id string) []*envelope { return []*envelope{impossibleTimes(id)} }),
+	"invalid": message(func(id string) []*envelope {
 		return []*envelope{secret("", "x"), secret("demo//x", "x"), {}, secret(id, "valid")}
 	}),
-	"valueless": answer(func(id string) []*envelope { return []*envelope{{Id: &id}} }),
+	"valueless": message(func(id string) []*envelope { return []*envelope{{Id: &id}} }),
 
-	// What is no answer.
+	// Not a response of the protocol.
 	"html":        func(w http.ResponseWriter, _ string) { page(w, http.StatusOK) },
 	"unavailable": func(w http.ResponseWriter, _ string) { page(w, http.StatusServiceUnavailable) },
 	"empty204":    func(w http.ResponseWriter, _ string) { w.WriteHeader(http.StatusNoContent) },
@@ -70,7 +70,7 @@ var table = map[string]fault{
 
 type envelope = resolverv1.GetSecretsResponse_Envelope
 
-// Wrap answers requests for the ids of the table, and leaves the others to next.
+// Wrap responds to the ids of the table, and passes the others to next.
 func Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -118,7 +118,7 @@ func sized(body string) string {
 	return fmt.Sprintf("HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s", protoType, len(body), body)
 }
 
-func answer(envelopes func(id string) []*envelope) fault {
+func message(envelopes func(id string) []*envelope) fault {
 	return func(w http.ResponseWriter, id string) {
 		written(w, "application/proto", "", encoded(envelopes(id)...))
 	}
@@ -138,7 +138,7 @@ func written(w http.ResponseWriter, contentType, encoding string, body []byte) {
 	if encoding != "" {
 		w.Header().Set("Content-Encoding", encoding)
 	}
-	// Who reads no further has closed the stream.
+	// A reader that stops early has closed the stream.
 	_, _ = w.Write(body)
 }
 
@@ -148,7 +148,7 @@ func page(w http.ResponseWriter, status int) {
 	_, _ = io.WriteString(w, "<html>s3cr3t-page</html>")
 }
 
-// zipped compresses the block so often.
+// zipped compresses this number of copies of the block.
 func zipped(w http.ResponseWriter, block []byte, times int) {
 	var compressed bytes.Buffer
 	writer := gzip.NewWriter(&compressed)
@@ -171,7 +171,7 @@ func raw(bytes func(id string) string) fault {
 	}
 }
 
-// drip writes an answer one byte at a time.
+// drip writes a response one byte at a time.
 func drip(w http.ResponseWriter, id string) {
 	conn, _, err := w.(http.Hijacker).Hijack()
 	if err != nil {

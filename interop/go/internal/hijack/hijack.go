@@ -1,4 +1,4 @@
-// Package hijack turns a connection to a daemon into a plugin connection.
+// Package hijack upgrades a connection to a daemon to a plugin connection.
 package hijack
 
 import (
@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// Path is where the daemon takes plugin connections.
+// Path is the path at which the daemon accepts plugin connections.
 const Path = "/hijack"
 
-// answerTimeout is how long a plugin waits for the 101.
-const answerTimeout = 2 * time.Second
+// responseTimeout is how long a plugin waits for the 101.
+const responseTimeout = 2 * time.Second
 
 // Conn is a connection whose first bytes may already sit in a buffer.
 type Conn struct {
@@ -22,10 +22,10 @@ type Conn struct {
 	reader *bufio.Reader
 }
 
-// Read takes the buffered bytes first.
+// Read returns the buffered bytes first.
 func (c *Conn) Read(p []byte) (int, error) { return c.reader.Read(p) }
 
-// Request asks for the upgrade. What follows the 101 in the same read is kept
+// Request performs the upgrade. Bytes behind the 101 in the same read are kept
 // for the caller.
 func Request(conn net.Conn) (*Conn, error) {
 	request, err := http.NewRequest(http.MethodGet, "http://secrets-engine.localhost"+Path, nil)
@@ -34,16 +34,16 @@ func Request(conn net.Conn) (*Conn, error) {
 	}
 	request.Header.Set("Connection", "upgrade")
 	request.Header.Set("Upgrade", "tcp")
-	if err := conn.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(responseTimeout)); err != nil {
 		return nil, err
 	}
 	if err := request.Write(conn); err != nil {
-		return nil, fmt.Errorf("asking for the upgrade: %w", err)
+		return nil, fmt.Errorf("requesting the upgrade: %w", err)
 	}
 	reader := bufio.NewReader(conn)
 	response, err := http.ReadResponse(reader, request)
 	if err != nil {
-		return nil, fmt.Errorf("reading the answer to the upgrade: %w", err)
+		return nil, fmt.Errorf("reading the response to the upgrade: %w", err)
 	}
 	if response.StatusCode != http.StatusSwitchingProtocols {
 		body, _ := io.ReadAll(io.LimitReader(response.Body, 4096))
@@ -55,7 +55,7 @@ func Request(conn net.Conn) (*Conn, error) {
 	return &Conn{Conn: conn, reader: reader}, nil
 }
 
-// Acceptor serves Path. ReferenceStatusLine makes it answer with
+// Acceptor serves Path. ReferenceStatusLine makes it respond with
 // `HTTP/0.0 101 Switching Protocols`, as the reference's acceptor does.
 // Serve owns the connection while it runs; the acceptor closes it afterwards.
 type Acceptor struct {
@@ -63,7 +63,7 @@ type Acceptor struct {
 	Serve               func(conn net.Conn)
 }
 
-// ServeHTTP answers 101 and hands the connection on.
+// ServeHTTP responds with 101 and passes the connection to Serve.
 func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	hijacker, ok := w.(http.Hijacker)
 	if !ok {
@@ -85,8 +85,8 @@ func (a *Acceptor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if a.ReferenceStatusLine {
-		// The reference reads on from the bare connection, so whatever a plugin
-		// sent before it saw the 101 is lost.
+		// The reference reads on from the bare connection, so bytes that a
+		// plugin sent before it read the 101 are lost.
 		a.Serve(conn)
 		return
 	}

@@ -1,5 +1,5 @@
-// Package host is the runtime's side of a plugin connection: it takes the
-// registration, asks the plugin, and shuts it down.
+// Package host is the runtime's side of a plugin connection: it accepts the
+// registration, calls the plugin, and shuts it down.
 package host
 
 import (
@@ -23,22 +23,22 @@ import (
 	"github.com/keyway-secrets/keyway/interop/go/internal/wire/resolverv1"
 )
 
-// What the runtime says of itself.
+// The runtime's name and version in the response to a registration.
 const (
 	Name           = "go-runtime"
 	Version        = "v0.9.0"
 	requestTimeout = 10 * time.Second
-	// shutdownTimeout bounds the call that asks a plugin to stop.
+	// shutdownTimeout bounds the call of Shutdown.
 	shutdownTimeout = 2 * time.Second
 )
 
-// Options change how a plugin is taken.
+// Options are the settings of a connection.
 type Options struct {
 	// WantName is the only name that is accepted; empty accepts any.
 	WantName string
-	// Refuse answers every registration with already_exists.
+	// Refuse refuses every registration with already_exists.
 	Refuse bool
-	// IPC is handed to the multiplexer.
+	// IPC are the options of the multiplexer.
 	IPC ipc.Options
 }
 
@@ -54,12 +54,12 @@ type Plugin struct {
 	attempts   chan error
 }
 
-// Registration is what a plugin said of itself.
+// Registration is the registration of a plugin.
 type Registration struct {
 	Name, Version, Pattern string
 	// Module is set for an access-control module.
 	Module bool
-	// Procedure is where it registered, which tells its generation.
+	// Procedure is the procedure of the registration, which depends on the generation.
 	Procedure string
 }
 
@@ -70,7 +70,7 @@ func (r Registration) shutdownProcedure() string {
 	return service.LegacyShutdown
 }
 
-// Accept makes a connection into a plugin connection.
+// Accept serves a connection as a plugin connection.
 func Accept(conn net.Conn, log *report.Report, options Options) (*Plugin, error) {
 	plugin := &Plugin{options: options, report: log, attempts: make(chan error, 16)}
 	mux := http.NewServeMux()
@@ -86,7 +86,7 @@ func Accept(conn net.Conn, log *report.Report, options Options) (*Plugin, error)
 	return plugin, nil
 }
 
-// Registered waits for the first registration and gives it, or the error with
+// Registered waits for the first registration and returns it, or the error with
 // which it was refused.
 func (p *Plugin) Registered(timeout time.Duration) (Registration, error) {
 	select {
@@ -131,11 +131,11 @@ func (p *Plugin) legacyRegister(procedure string) func(context.Context, *resolve
 	}
 }
 
-func (p *Plugin) admit(asked Registration) error {
-	err := p.judge(asked)
+func (p *Plugin) admit(registration Registration) error {
+	err := p.check(registration)
 	p.report.Event("registration", report.Fields{
-		"name": asked.Name, "version": asked.Version, "pattern": asked.Pattern, "module": asked.Module,
-		"procedure": asked.Procedure, "code": codeName(err),
+		"name": registration.Name, "version": registration.Version, "pattern": registration.Pattern, "module": registration.Module,
+		"procedure": registration.Procedure, "code": codeName(err),
 	})
 	select {
 	case p.attempts <- err:
@@ -144,20 +144,20 @@ func (p *Plugin) admit(asked Registration) error {
 	return err
 }
 
-func (p *Plugin) judge(asked Registration) error {
+func (p *Plugin) check(registration Registration) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
 	case p.options.Refuse:
-		return connect.NewError(connect.CodeAlreadyExists, fmt.Errorf("plugin %q already registered", asked.Name))
+		return connect.NewError(connect.CodeAlreadyExists, fmt.Errorf("plugin %q already registered", registration.Name))
 	case p.registered != nil:
 		return connect.NewError(connect.CodeFailedPrecondition, errors.New("this connection is registered already"))
-	case asked.Name == "" || asked.Version == "" || (!asked.Module && asked.Pattern == ""):
+	case registration.Name == "" || registration.Version == "" || (!registration.Module && registration.Pattern == ""):
 		return connect.NewError(connect.CodeInvalidArgument, errors.New("a registration needs a name, a version and a pattern"))
-	case p.options.WantName != "" && asked.Name != p.options.WantName:
+	case p.options.WantName != "" && registration.Name != p.options.WantName:
 		return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("the plugin was launched as %q", p.options.WantName))
 	}
-	p.registered = &asked
+	p.registered = &registration
 	return nil
 }
 
@@ -168,17 +168,17 @@ func codeName(err error) string {
 	return connect.CodeOf(err).String()
 }
 
-// GetSecrets asks the plugin, on a stream of its own.
+// GetSecrets calls the plugin, on a stream of its own.
 func (p *Plugin) GetSecrets(ctx context.Context, pattern string) ([]*resolverv1.GetSecretsResponse_Envelope, error) {
-	answer, err := service.Call[resolverv1.GetSecretsRequest, resolverv1.GetSecretsResponse](
+	response, err := service.Call[resolverv1.GetSecretsRequest, resolverv1.GetSecretsResponse](
 		ctx, p.Peer.Client, service.GetSecrets, &resolverv1.GetSecretsRequest{Pattern: proto.String(pattern)})
 	if err != nil {
 		return nil, err
 	}
-	return answer.GetEnvelopes(), nil
+	return response.GetEnvelopes(), nil
 }
 
-// Health asks the plugin's /health.
+// Health gets the plugin's /health.
 func (p *Plugin) Health() error {
 	response, err := p.Peer.Client.Get("http://unix/health")
 	if err != nil {
@@ -195,17 +195,17 @@ func (p *Plugin) Health() error {
 	return nil
 }
 
-// Stopped is how a plugin's connection came to its end.
+// Stopped is the outcome of Stop.
 type Stopped struct {
-	// Asked is what the call of Shutdown gave.
-	Asked error
+	// Err is the error of the call of Shutdown.
+	Err error
 	// Drain is the wait for the open streams.
 	Drain ipc.Drain
-	// Took is all of it.
+	// Took is the total time.
 	Took time.Duration
 }
 
-// Stop asks the plugin to shut down, drains and closes the connection.
+// Stop calls Shutdown, drains and closes the connection.
 func (p *Plugin) Stop() Stopped {
 	start := time.Now()
 	p.mu.Lock()
@@ -215,7 +215,7 @@ func (p *Plugin) Stop() Stopped {
 	if registered != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 		defer cancel()
-		_, stopped.Asked = service.Call[pluginsv1.ShutdownRequest, pluginsv1.ShutdownResponse](
+		_, stopped.Err = service.Call[pluginsv1.ShutdownRequest, pluginsv1.ShutdownResponse](
 			ctx, p.Peer.Client, registered.shutdownProcedure(), &pluginsv1.ShutdownRequest{})
 	}
 	stopped.Drain = p.Peer.Close()

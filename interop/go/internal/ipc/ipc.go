@@ -1,5 +1,5 @@
 // Package ipc is the connection between a plugin and a runtime: one byte
-// stream, made into many by yamux, with an HTTP server and an HTTP client on
+// stream, multiplexed by yamux, with an HTTP server and an HTTP client on
 // both ends, one stream for every request.
 package ipc
 
@@ -18,13 +18,13 @@ import (
 )
 
 const (
-	// drainPoll is how often a closing side looks for open streams.
+	// drainPoll is the interval at which a closing side checks for open streams.
 	drainPoll = 50 * time.Millisecond
-	// drainLimit is how long it looks before it gives up on them.
+	// drainLimit bounds the wait for open streams.
 	drainLimit = 2 * time.Second
 )
 
-// Role says which end of the connection this is. The plugin is the yamux
+// Role is the end of the connection. The plugin is the yamux
 // client, the runtime the server.
 type Role int
 
@@ -34,9 +34,9 @@ const (
 	Runtime
 )
 
-// Options change what is HashiCorp's default otherwise.
+// Options replace defaults of HashiCorp's library.
 type Options struct {
-	// StreamOpenTimeout ends the session when a stream that this side opened is
+	// StreamOpenTimeout ends the session if a stream that this side opened is
 	// not acknowledged in time. Zero leaves the default of 75 s.
 	StreamOpenTimeout time.Duration
 	// KeepAliveInterval is the time between two pings. Zero leaves 30 s.
@@ -45,7 +45,7 @@ type Options struct {
 
 // Peer is one end of a plugin connection.
 type Peer struct {
-	// Session is the multiplexer, for what no HTTP call can do.
+	// Session is the multiplexer, for pings and GoAway.
 	Session *yamux.Session
 	// Client sends each request on a stream of its own.
 	Client *http.Client
@@ -58,15 +58,15 @@ type Peer struct {
 	drain  Drain
 }
 
-// Drain is how the end of a connection went.
+// Drain is the outcome of closing a connection.
 type Drain struct {
-	// Took is the time from GoAway to the last look at the streams.
+	// Took is the time from GoAway to the last check of the streams.
 	Took time.Duration
 	// StreamsLeft counts the streams that were still open then.
 	StreamsLeft int
 }
 
-// New makes conn into a plugin connection and serves handler on it.
+// New multiplexes conn and serves handler on it.
 func New(conn io.ReadWriteCloser, role Role, handler http.Handler, options Options) (*Peer, error) {
 	logs := &logCollector{}
 	config := yamux.DefaultConfig()
@@ -113,14 +113,14 @@ func (p *Peer) serve() {
 	_ = p.Session.Close()
 }
 
-// Closed is closed when the connection has ended, by whichever side.
+// Closed is closed when the connection has ended, by either side.
 func (p *Peer) Closed() <-chan struct{} { return p.served }
 
 // Cause is why the connection ended, nil for a clean end. It may be read after
 // Closed.
 func (p *Peer) Cause() error { return p.cause }
 
-// Problems are the complaints of yamux and net/http about the other side.
+// Problems are the log entries of yamux and net/http about the other side.
 func (p *Peer) Problems() []string { return p.logs.lines() }
 
 // Close sends GoAway(0), waits for the open streams and closes the connection.

@@ -1,5 +1,5 @@
-// Package launch is the hand-over from a runtime to the plugin process that it
-// starts: one inherited socket and one environment variable.
+// Package launch starts a plugin process as a runtime does: with one inherited
+// socket and one environment variable.
 package launch
 
 import (
@@ -16,7 +16,7 @@ import (
 // Variable names the launch configuration in the child's environment.
 const Variable = "DOCKER_SECRETS_ENGINE_PLUGIN_LAUNCH_CFG"
 
-// childFD is the number that the first extra file gets in the child.
+// childFD is the number of the first extra file in the child.
 const childFD = 3
 
 // Config is the JSON value of Variable. Timeout is in nanoseconds.
@@ -27,7 +27,7 @@ type Config struct {
 }
 
 // FromEnv reads the configuration of a launched plugin and removes it from the
-// environment. It is nil when the plugin was started by hand.
+// environment. It is nil for an external plugin.
 func FromEnv() (*Config, error) {
 	text, found := os.LookupEnv(Variable)
 	if !found {
@@ -94,8 +94,8 @@ func Start(path, name string, timeout time.Duration, extraEnv []string) (*Child,
 	return child, nil
 }
 
-// Wait gives the child's end, or stops it: SIGINT after grace, SIGKILL after
-// another grace. The first result says whether it ended by itself.
+// Wait waits for the end of the child, or stops it: SIGINT after grace, SIGKILL
+// after another grace. The first result reports whether it ended by itself.
 func (c *Child) Wait(grace time.Duration) (bool, error) {
 	select {
 	case err := <-c.done:

@@ -1,4 +1,4 @@
-// Package load makes many requests from many callers and keeps the time.
+// Package load makes many requests from many callers and measures the time.
 package load
 
 import (
@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Result is what one load came to.
+// Result is the result of a load.
 type Result struct {
 	Requests, Failed int64
 	FirstError       string

@@ -15,8 +15,8 @@ import (
 	"github.com/keyway-secrets/keyway/interop/go/internal/wire/resolverv1"
 )
 
-// Generation is an age of the plugin SDK: where it registers, what it is asked
-// and how it is told to stop.
+// Generation is a generation of the plugin SDK: its registration, its method and
+// its shutdown.
 type Generation string
 
 // The generations, youngest first.
@@ -46,7 +46,7 @@ func (g *Generation) Set(text string) error {
 // String is the other half of a flag value.
 func (g *Generation) String() string { return string(*g) }
 
-// socket is where a plugin of this generation looks for the daemon.
+// socket is the address of the daemon for this generation.
 func (g Generation) socket() (string, error) {
 	switch g {
 	case Current:
@@ -65,37 +65,37 @@ func (g Generation) shutdownProcedure() string {
 	return service.LegacyShutdown
 }
 
-// engine is what the runtime says of itself when it accepts a plugin.
-type engine struct {
+// runtimeInfo describes the runtime in the response to a registration.
+type runtimeInfo struct {
 	Name, Version string
 	Timeout       time.Duration
 }
 
-// register makes the one call that introduces the plugin.
-func (g Generation) register(ctx context.Context, client *http.Client, identity Identity) (engine, error) {
+// register registers the plugin.
+func (g Generation) register(ctx context.Context, client *http.Client, identity Identity) (runtimeInfo, error) {
 	if g == Current {
-		answer, err := service.Call[pluginsv1.RegisterPluginRequest, pluginsv1.RegisterPluginResponse](
+		response, err := service.Call[pluginsv1.RegisterPluginRequest, pluginsv1.RegisterPluginResponse](
 			ctx, client, service.RegisterPlugin, identity.request())
 		if err != nil {
-			return engine{}, err
+			return runtimeInfo{}, err
 		}
-		return engine{answer.GetEngineName(), answer.GetEngineVersion(), answer.GetRequestTimeout().AsDuration()}, nil
+		return runtimeInfo{response.GetEngineName(), response.GetEngineVersion(), response.GetRequestTimeout().AsDuration()}, nil
 	}
 	procedure := service.EngineRegister
 	if g == Register {
 		procedure = service.LegacyRegister
 	}
-	answer, err := service.Call[resolverv1.LegacyRegisterPluginRequest, resolverv1.LegacyRegisterPluginResponse](
+	response, err := service.Call[resolverv1.LegacyRegisterPluginRequest, resolverv1.LegacyRegisterPluginResponse](
 		ctx, client, procedure, &resolverv1.LegacyRegisterPluginRequest{
 			Name: proto.String(identity.Name), Version: proto.String(identity.Version), Pattern: proto.String(identity.Pattern),
 		})
 	if err != nil {
-		return engine{}, err
+		return runtimeInfo{}, err
 	}
-	return engine{answer.GetEngineName(), answer.GetEngineVersion(), answer.GetRequestTimeout().AsDuration()}, nil
+	return runtimeInfo{response.GetEngineName(), response.GetEngineVersion(), response.GetRequestTimeout().AsDuration()}, nil
 }
 
-// Identity is what a plugin registers with. Without a pattern it is an
+// Identity is the content of a registration. Without a pattern it is an
 // access-control module.
 type Identity struct {
 	Name, Version, Pattern string

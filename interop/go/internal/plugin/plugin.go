@@ -1,5 +1,5 @@
-// Package plugin is the life of a plugin process: it finds its connection,
-// registers, serves, and stops when it is told to or left alone.
+// Package plugin is the lifecycle of a plugin process: it finds its connection,
+// registers, serves, and stops on Shutdown or at the end of its connection.
 package plugin
 
 import (
@@ -25,7 +25,7 @@ import (
 	"github.com/keyway-secrets/keyway/interop/go/internal/wire/pluginsv1"
 )
 
-// registrationTimeout is the SDK's own, for a plugin that was started by hand.
+// registrationTimeout is the SDK's own, for an external plugin.
 const registrationTimeout = 5 * time.Second
 
 // Settings are the flags that every plugin program has.
@@ -46,24 +46,24 @@ type Settings struct {
 // AddFlags declares the flags.
 func (s *Settings) AddFlags(flags *flag.FlagSet) {
 	s.Generation = Current
-	flags.StringVar(&s.Identity.Name, "name", "", "name to register when started by hand (default: the executable's)")
+	flags.StringVar(&s.Identity.Name, "name", "", "name to register of an external plugin (default: the executable's)")
 	flags.StringVar(&s.Identity.Version, "version", "v1.2.3", "version to register")
 	flags.Var(&s.Generation, "generation", "age of the plugin SDK: plugins, register, engine, early-engine or oldest")
-	flags.StringVar(&s.Socket, "socket", "", "daemon to connect to when started by hand (default: where this generation looks)")
+	flags.StringVar(&s.Socket, "socket", "", "daemon to connect to of an external plugin (default: where this generation looks)")
 	flags.StringVar(&s.ReportPath, "report", "", "file of the report (default: standard output)")
 	flags.StringVar(&s.ExpectRefusal, "expect-refusal", "", "the code with which the registration must be refused")
 	flags.Int64Var(&s.MinRequests, "min-requests", 1, "fail when fewer requests were served")
-	flags.BoolVar(&s.Stay, "stay", false, "answer Shutdown but stay until the connection ends")
+	flags.BoolVar(&s.Stay, "stay", false, "respond to Shutdown but stay until the connection ends")
 	flags.DurationVar(&s.RegisterAfter, "register-after", 0, "wait before registering")
 	flags.BoolVar(&s.RegisterTwice, "register-twice", false, "register a second time, which must be refused")
 	flags.BoolVar(&s.AllowCancelled, "allow-cancelled", false, "do not fail when a handler's context ended early")
-	// One poll of 50 ms is enough when the other side closed its streams; the
-	// rest is room for a busy machine.
+	// One poll of 50 ms is enough if the other side has closed its streams; the
+	// rest is for a busy machine.
 	flags.DurationVar(&s.Options.StreamOpenTimeout, "stream-open-timeout", 0, "end the session when a stream is not acknowledged in time")
 	flags.DurationVar(&s.Options.KeepAliveInterval, "keep-alive", 0, "time between two pings")
 }
 
-// Routes adds what the plugin serves besides /health and Shutdown.
+// Routes adds the services of the plugin besides /health and Shutdown.
 type Routes func(mux *http.ServeMux)
 
 // Program is one run of a plugin.
@@ -80,7 +80,7 @@ type Program struct {
 	launched   bool
 }
 
-// Run is the whole life. It gives the exit code.
+// Run runs the plugin and returns the exit code.
 func (p *Program) Run() int {
 	p.registered = make(chan struct{})
 	p.shutdown = make(chan struct{}, 1)
@@ -101,7 +101,7 @@ func (p *Program) Run() int {
 	return p.finish(p.wait())
 }
 
-// connect takes the inherited socket, or asks the daemon for an upgrade.
+// connect uses the inherited socket, or requests an upgrade from the daemon.
 func (p *Program) connect() (net.Conn, time.Duration, error) {
 	config, err := launch.FromEnv()
 	if err != nil {
@@ -136,7 +136,7 @@ func (p *Program) handler() http.Handler {
 	// The messages of all generations' Shutdown are empty.
 	service.Handle(mux, p.Settings.Generation.shutdownProcedure(),
 		func(context.Context, *pluginsv1.ShutdownRequest) (*pluginsv1.ShutdownResponse, error) {
-			p.Report.Event("shutdown-asked", nil)
+			p.Report.Event("shutdown-called", nil)
 			select {
 			case p.shutdown <- struct{}{}:
 			default:
@@ -163,7 +163,8 @@ func (p *Program) gate(inner http.Handler) http.Handler {
 	})
 }
 
-// register is false when the program is over: refused, as expected or not.
+// register returns false if the program must exit: it was refused, as expected
+// or not.
 func (p *Program) register(timeout time.Duration) bool {
 	accepted, err := p.callRegister(timeout)
 	if expected := p.Settings.ExpectRefusal; expected != "" {
@@ -193,16 +194,16 @@ func (p *Program) register(timeout time.Duration) bool {
 	return true
 }
 
-func (p *Program) callRegister(timeout time.Duration) (engine, error) {
+func (p *Program) callRegister(timeout time.Duration) (runtimeInfo, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	return p.Settings.Generation.register(ctx, p.peer.Client, p.Settings.Identity)
 }
 
-// probeRuntime asks what every runtime answers: a ping and /health.
+// probeRuntime checks what every runtime serves: pings and /health.
 func (p *Program) probeRuntime() {
 	took, err := p.peer.Session.Ping()
-	p.Report.Check(err == nil, "the runtime did not answer a ping: %v", err)
+	p.Report.Check(err == nil, "the runtime did not acknowledge a ping: %v", err)
 	status, body, err := get(p.peer.Client, "/health")
 	p.Report.Check(err == nil && status == http.StatusOK && body == "ok", "GET /health gave %d %q %v", status, body, err)
 	p.Report.Event("runtime-probed", report.Fields{"ping_us": took.Microseconds(), "health": status})
@@ -219,7 +220,7 @@ func message(err error) string {
 	return err.Error()
 }
 
-// wait says why the plugin ends.
+// wait returns the reason why the plugin exits.
 func (p *Program) wait() string {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)

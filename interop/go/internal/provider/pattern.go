@@ -2,7 +2,7 @@ package provider
 
 import "strings"
 
-// Matches says whether a pattern covers an id: `*` is one component, `**` is
+// Matches reports whether a pattern covers an id: `*` is one component, `**` is
 // any number of them.
 func Matches(pattern, id string) bool {
 	return matches(strings.Split(pattern, "/"), strings.Split(id, "/"))

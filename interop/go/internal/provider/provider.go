@@ -1,5 +1,5 @@
-// Package provider is a secrets provider that plays every part that a runtime
-// must cope with. The values are dummies that both ends can compute.
+// Package provider is a secrets provider with every behaviour that a runtime must
+// handle. The values are dummies that both ends can compute.
 package provider
 
 import (
@@ -18,8 +18,8 @@ import (
 	"github.com/keyway-secrets/keyway/interop/go/internal/wire/resolverv1"
 )
 
-// The last components of the ids that have a part to play; all lie in the
-// provider's realm.
+// The last components of the ids with a behaviour; all are in the provider's
+// realm.
 const (
 	Hit     = "hit"     // a value with all fields
 	NoTime  = "notime"  // a value whose timestamps are not set
@@ -29,17 +29,17 @@ const (
 	Slow    = "slow"    // a value after SlowFor
 	Big     = "big"     // a value of BigSize bytes
 	Panic   = "panic"   // the handler panics
-	Outside = "outside" // answers with an id of another realm
+	Outside = "outside" // returns an id of another realm
 	ManyOf  = "many"    // `many/*` are ManyCount values
 )
 
-// Sizes of what is large.
+// Sizes of large values.
 const (
 	BigSize   = 8 << 20
 	ManyCount = 1000
 )
 
-// Provider answers GetSecrets. Realm is the first component of its ids.
+// Provider serves GetSecrets. Realm is the first component of its ids.
 type Provider struct {
 	Realm   string
 	SlowFor time.Duration
@@ -55,7 +55,7 @@ func (p *Provider) CancelledEarly() int64 { return p.cancelled.Load() }
 func (p *Provider) GetSecrets(ctx context.Context, request *resolverv1.GetSecretsRequest) (*resolverv1.GetSecretsResponse, error) {
 	p.Report.Request()
 	if strings.HasSuffix(request.GetPattern(), "/"+Slow) {
-		p.Report.Event("asked", report.Fields{"pattern": request.GetPattern()})
+		p.Report.Event("called", report.Fields{"pattern": request.GetPattern()})
 	}
 	start := time.Now()
 	envelopes, err := p.resolve(ctx, request.GetPattern())
@@ -89,7 +89,7 @@ func (p *Provider) resolve(ctx context.Context, pattern string) ([]*resolverv1.G
 	case Broken:
 		return nil, connect.NewError(connect.CodeInternal, fmt.Errorf("failed to get secret %q: backend exploded", pattern))
 	case Panic:
-		panic("the provider was asked to panic")
+		panic("the id demo/panic")
 	case Slow:
 		return p.slow(ctx, pattern)
 	case Outside:
@@ -145,7 +145,7 @@ func (p *Provider) envelope(id string) *resolverv1.GetSecretsResponse_Envelope {
 	envelope := &resolverv1.GetSecretsResponse_Envelope{
 		Id:    proto.String(id),
 		Value: Value(id),
-		// Go writes what is not set as the year 1.
+		// Go encodes an unset time as the year 1.
 		Provider:   proto.String(""),
 		Version:    proto.String("v7"),
 		CreatedAt:  timestamppb.New(time.Time{}),

@@ -1,6 +1,6 @@
-// Package report writes what a program saw as JSON lines, and decides with
-// which code the program ends. It is never handed a secret value: callers give
-// it lengths and digests.
+// Package report writes the observations of a program as JSON lines, and
+// determines its exit code. It never receives a secret value: callers pass
+// lengths and digests.
 package report
 
 import (
@@ -59,10 +59,10 @@ func (r *Report) Event(name string, fields Fields) {
 // Request counts one request that this program made or served.
 func (r *Report) Request() { r.requests.Add(1) }
 
-// Requests says how many were counted.
+// Requests returns the number of counted requests.
 func (r *Report) Requests() int64 { return r.requests.Load() }
 
-// Fail records a check that did not hold.
+// Fail records a failed check.
 func (r *Report) Fail(format string, args ...any) {
 	message := fmt.Sprintf(format, args...)
 	r.mu.Lock()
@@ -78,7 +78,7 @@ func (r *Report) Check(holds bool, format string, args ...any) {
 	}
 }
 
-// Finish writes the summary and gives the exit code: 0 when every check held
+// Finish writes the summary and returns the exit code: 0 if every check held
 // and at least minRequests requests were counted.
 func (r *Report) Finish(minRequests int64, fields Fields) int {
 	if n := r.Requests(); n < minRequests {

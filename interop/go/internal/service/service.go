@@ -37,7 +37,7 @@ const (
 	LegacyListPlugins = "/resolver.v1.ListService/ListPlugins"
 )
 
-// host is the authority of every request; nobody looks at it.
+// host is the authority of every request, which peers ignore.
 const host = "http://unix"
 
 // Call makes one unary call.
@@ -51,15 +51,15 @@ func Call[I, O any](ctx context.Context, client *http.Client, procedure string, 
 }
 
 // Handle serves one procedure.
-func Handle[I, O any](mux *http.ServeMux, procedure string, answer func(context.Context, *I) (*O, error)) {
-	mux.Handle(procedure, Handler(procedure, answer))
+func Handle[I, O any](mux *http.ServeMux, procedure string, handle func(context.Context, *I) (*O, error)) {
+	mux.Handle(procedure, Handler(procedure, handle))
 }
 
 // Handler is what Handle serves.
-func Handler[I, O any](procedure string, answer func(context.Context, *I) (*O, error)) http.Handler {
+func Handler[I, O any](procedure string, handle func(context.Context, *I) (*O, error)) http.Handler {
 	return connect.NewUnaryHandler(procedure,
 		func(ctx context.Context, request *connect.Request[I]) (*connect.Response[O], error) {
-			message, err := answer(ctx, request.Msg)
+			message, err := handle(ctx, request.Msg)
 			if err != nil {
 				return nil, err
 			}

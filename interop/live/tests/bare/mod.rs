@@ -1,5 +1,4 @@
-//! A plugin and a runtime of nothing but the multiplexer and the Connect layer,
-//! over either multiplexer.
+//! A plugin and a runtime on the multiplexer and the Connect layer alone, over either multiplexer.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::convert::Infallible;
@@ -45,7 +44,7 @@ pub(crate) async fn read_head(stream: &mut UnixStream) -> String {
     String::from_utf8(head).expect("a head is text")
 }
 
-/// A session of either multiplexer, as HTTP sees it.
+/// A session of either multiplexer, as HTTP uses it.
 pub(crate) trait Multiplexer: Clone + Send + Sync + 'static {
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
     type Connector: Service<
@@ -166,7 +165,7 @@ fn prost_timestamp(seconds: i64) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds, nanos: 0 }
 }
 
-async fn answer(
+async fn respond(
     request: Request<resolver::GetSecretsRequest>,
 ) -> Result<Response<resolver::GetSecretsResponse>, Error> {
     let id = request.into_message().pattern.unwrap_or_default();
@@ -185,32 +184,33 @@ pub(crate) fn provider(stop: &Arc<Notify>) -> Router {
         std::future::ready(Ok(Response::new(plugins::ShutdownResponse {})))
     };
     Router::new()
-        .add_route(Route::unary(&GET_SECRETS, answer))
+        .add_route(Route::unary(&GET_SECRETS, respond))
         .add_route(Route::unary(&SHUTDOWN, shutdown))
 }
 
-/// Asks a daemon for an upgrade.
+/// Requests an upgrade from a daemon.
 pub(crate) async fn hijack(socket: &Path) -> UnixStream {
     let mut stream = UnixStream::connect(socket)
         .await
         .expect("the runtime listens");
-    let ask =
+    let request =
         "GET /hijack HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n";
     stream
-        .write_all(ask.as_bytes())
+        .write_all(request.as_bytes())
         .await
         .expect("the runtime reads");
     assert!(read_head(&mut stream).await.contains(" 101 "));
     stream
 }
 
-/// Grants the upgrade that the next plugin asks for.
+/// Grants the upgrade that the next plugin requests.
 pub(crate) async fn accept_hijack(listener: UnixListener) -> UnixStream {
     let (mut stream, _) = listener.accept().await.expect("the plugin comes");
     assert!(read_head(&mut stream).await.starts_with("GET /hijack "));
-    let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n";
+    let response =
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n";
     stream
-        .write_all(answer.as_bytes())
+        .write_all(response.as_bytes())
         .await
         .expect("the plugin reads");
     stream
@@ -221,7 +221,7 @@ pub(crate) fn client<M: Multiplexer>(session: &M) -> Client<Exchange<M::Connecto
     Client::new(Exchange::new(session.connector()))
 }
 
-/// Registers as the demo plugin, and gives the runtime's name.
+/// Registers as the demo plugin, and returns the runtime's name.
 pub(crate) async fn register<M: Multiplexer>(session: &M) -> String {
     let provider = plugins::SecretsProvider {
         pattern: Some("demo/**".to_owned()),
@@ -239,11 +239,11 @@ pub(crate) async fn register<M: Multiplexer>(session: &M) -> String {
     accepted.into_message().engine_name.unwrap_or_default()
 }
 
-/// Takes one registration.
+/// Accepts one registration.
 pub(crate) fn registrar(registered: &Arc<Notify>) -> Router {
-    let tell = Arc::clone(registered);
+    let notify = Arc::clone(registered);
     let register = move |_: Request<plugins::RegisterPluginRequest>| {
-        tell.notify_one();
+        notify.notify_one();
         let accepted = plugins::RegisterPluginResponse {
             engine_name: Some("bare".to_owned()),
             engine_version: Some("v0.0.1".to_owned()),
@@ -257,16 +257,16 @@ pub(crate) fn registrar(registered: &Arc<Notify>) -> Router {
     Router::new().add_route(Route::unary(&REGISTER, register))
 }
 
-/// Asks for one secret.
+/// Gets one secret.
 pub(crate) async fn get<M: Multiplexer>(session: &M, id: &str) -> Result<Vec<u8>, Error> {
     let request = Request::new(resolver::GetSecretsRequest {
         pattern: Some(id.to_owned()),
     });
-    let answer: Response<resolver::GetSecretsResponse> =
+    let response: Response<resolver::GetSecretsResponse> =
         client(session).unary(&GET_SECRETS, request).await?;
-    let answer = answer.into_message();
-    assert_eq!(answer.envelopes.len(), 1);
-    Ok(answer.envelopes[0].value.clone().unwrap_or_default())
+    let message = response.into_message();
+    assert_eq!(message.envelopes.len(), 1);
+    Ok(message.envelopes[0].value.clone().unwrap_or_default())
 }
 
 /// Makes calls of `callers` at a time until `total` were made.
@@ -283,22 +283,22 @@ pub(crate) async fn load<M: Multiplexer>(
         tasks.spawn(async move {
             for _ in 0..total / callers {
                 assert_eq!(
-                    get(&session, id).await.expect("the plugin answers"),
+                    get(&session, id).await.expect("the plugin responds"),
                     *expected
                 );
             }
         });
     }
     while let Some(ended) = tasks.join_next().await {
-        ended.expect("every call is answered");
+        ended.expect("every call completes");
     }
 }
 
-/// Tells a plugin to stop.
+/// Stops a plugin.
 pub(crate) async fn shut_down<M: Multiplexer>(session: &M) -> Result<(), Error> {
     let request = Request::new(plugins::ShutdownRequest {});
-    let answer: Response<plugins::ShutdownResponse> =
+    let response: Response<plugins::ShutdownResponse> =
         client(session).unary(&SHUTDOWN, request).await?;
-    let _ = answer.into_message();
+    let _ = response.into_message();
     Ok(())
 }

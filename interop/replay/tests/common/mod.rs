@@ -33,7 +33,7 @@ pub(crate) struct GetSecretResponse {
     pub(crate) expires_at: Option<Timestamp>,
 }
 
-/// The answer to its registration.
+/// The response to its registration.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct OldestRegisterResponse {
     #[prost(string, optional, tag = "1")]
@@ -67,9 +67,9 @@ pub(crate) fn error_of(message: &Message) -> (String, String) {
 
 /// The one envelope of `demo/hit`, whose id, value and version are checked.
 pub(crate) fn hit(response: &Message) -> Envelope {
-    let answer: GetSecretsResponse = decode(response);
-    assert_eq!(answer.envelopes.len(), 1);
-    let envelope = answer.envelopes.into_iter().next().unwrap();
+    let message: GetSecretsResponse = decode(response);
+    assert_eq!(message.envelopes.len(), 1);
+    let envelope = message.envelopes.into_iter().next().unwrap();
     assert_eq!(envelope.id.as_deref(), Some("demo/hit"));
     assert_eq!(envelope.value.as_deref(), Some(&b"s3cr3t-value"[..]));
     assert_eq!(envelope.version.as_deref(), Some("v7"));

@@ -42,7 +42,7 @@ impl Root {
         root
     }
 
-    /// Where `crate::name` is defined; `None` if this cannot be told.
+    /// Where `crate::name` is defined; `None` if this is unknown.
     pub(super) fn home(&self, name: &str) -> Option<&Home> {
         self.names.get(name)
     }

@@ -72,7 +72,7 @@ fn names_that_the_root_exports_lead_to_their_module() {
 }
 
 #[test]
-fn paths_that_stay_within_the_module_or_the_root_are_no_edges() {
+fn paths_within_the_module_or_the_root_are_not_edges() {
     for body in [
         "use crate::a::inner; mod inner {}",
         "mod inner { use super::Sibling; } struct Sibling;",

@@ -25,7 +25,7 @@ type Segment = (String, usize);
 #[derive(Default)]
 pub(super) struct Visitor {
     pub(super) references: Vec<Reference>,
-    /// Names of `#[macro_export]` macros, which stand at the root wherever they are written, each with its module.
+    /// Names of `#[macro_export]` macros, which are at the root wherever they are defined, each with its module.
     pub(super) exported_macros: Vec<(String, String)>,
     /// What ends the check: unreadable files and modules whose file is not where Rust looks first.
     pub(super) faults: Vec<String>,
@@ -314,7 +314,7 @@ impl<'ast> Visit<'ast> for Visitor {
     fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
 }
 
-/// What follows the crate root in a path that stands in a module `depth` levels below it; `None` if it does not begin
+/// The part behind the crate root of a path in a module `depth` levels below it; `None` if it does not begin
 /// there.
 fn beyond_root(segments: &[Segment], depth: usize) -> Option<&[Segment]> {
     let (first, rest) = segments.split_first()?;

@@ -32,8 +32,8 @@ type envelope = resolverv1.GetSecretsResponse_Envelope
 // processGrace bounds the wait for the end of a process that never ends.
 const processGrace = 30 * time.Second
 
-// engine holds the connected plugins and answers clients.
-type engine struct {
+// daemon holds the connected plugins and serves clients.
+type daemon struct {
 	config        config
 	report        *report.Report
 	builtin       *provider.Provider
@@ -53,88 +53,88 @@ type member struct {
 	ended        chan struct{}
 }
 
-func newEngine(c config, log *report.Report) *engine { return &engine{config: c, report: log} }
+func newDaemon(c config, log *report.Report) *daemon { return &daemon{config: c, report: log} }
 
-func (e *engine) options(name string) host.Options {
-	return host.Options{WantName: name, IPC: ipc.Options{StreamOpenTimeout: e.config.streamOpenTimeout}}
+func (d *daemon) options(name string) host.Options {
+	return host.Options{WantName: name, IPC: ipc.Options{StreamOpenTimeout: d.config.streamOpenTimeout}}
 }
 
 // launch starts a plugin and waits until it is registered.
-func (e *engine) launch(executable, name string) error {
-	child, err := launch.Start(executable, name, e.config.registrationWindow, nil)
+func (d *daemon) launch(executable, name string) error {
+	child, err := launch.Start(executable, name, d.config.registrationWindow, nil)
 	if err != nil {
 		return err
 	}
-	plugin, err := host.Accept(child.Conn, e.report, e.options(name))
+	plugin, err := host.Accept(child.Conn, d.report, d.options(name))
 	if err != nil {
 		return err
 	}
-	return e.admit(&member{plugin: plugin, child: child})
+	return d.admit(&member{plugin: plugin, child: child})
 }
 
-// hijacked serves a plugin that was started by hand until it goes.
-func (e *engine) hijacked(conn net.Conn) {
-	plugin, err := host.Accept(conn, e.report, e.options(""))
+// hijacked serves an external plugin until it disconnects.
+func (d *daemon) hijacked(conn net.Conn) {
+	plugin, err := host.Accept(conn, d.report, d.options(""))
 	if err != nil {
-		e.report.Fail("a connection by hand: %v", err)
+		d.report.Fail("a connection of an external plugin: %v", err)
 		return
 	}
 	m := &member{plugin: plugin, external: true, ended: make(chan struct{})}
-	if err := e.admit(m); err != nil {
-		e.report.Fail("a plugin by hand: %v", err)
+	if err := d.admit(m); err != nil {
+		d.report.Fail("an external plugin: %v", err)
 		plugin.Peer.Close()
 		return
 	}
 	<-plugin.Peer.Closed()
-	e.remove(m)
-	e.report.Event("plugin-left", report.Fields{"name": m.registration.Name, "problems": plugin.Peer.Problems()})
+	d.remove(m)
+	d.report.Event("plugin-left", report.Fields{"name": m.registration.Name, "problems": plugin.Peer.Problems()})
 	if cause := plugin.Peer.Cause(); cause != nil {
-		e.report.Fail("the connection of %s failed: %v", m.registration.Name, cause)
+		d.report.Fail("the connection of %s failed: %v", m.registration.Name, cause)
 	}
 	close(m.ended)
 }
 
-func (e *engine) admit(m *member) error {
-	registration, err := m.plugin.Registered(e.config.registrationWindow)
+func (d *daemon) admit(m *member) error {
+	registration, err := m.plugin.Registered(d.config.registrationWindow)
 	if err != nil {
 		return err
 	}
 	m.registration = registration
-	e.registrations.Add(1)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.members = append(e.members, m)
-	slices.SortFunc(e.members, func(a, b *member) int { return strings.Compare(a.registration.Name, b.registration.Name) })
+	d.registrations.Add(1)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.members = append(d.members, m)
+	slices.SortFunc(d.members, func(a, b *member) int { return strings.Compare(a.registration.Name, b.registration.Name) })
 	return nil
 }
 
-func (e *engine) remove(gone *member) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.members = slices.DeleteFunc(e.members, func(m *member) bool { return m == gone })
+func (d *daemon) remove(gone *member) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.members = slices.DeleteFunc(d.members, func(m *member) bool { return m == gone })
 }
 
-func (e *engine) snapshot() []*member {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return slices.Clone(e.members)
+func (d *daemon) snapshot() []*member {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.members)
 }
 
 // stopPlugins stops all plugins at once and reports how long each took.
-func (e *engine) stopPlugins() {
+func (d *daemon) stopPlugins() {
 	var wait sync.WaitGroup
-	for _, m := range e.snapshot() {
+	for _, m := range d.snapshot() {
 		wait.Go(func() {
 			stopped := m.plugin.Stop()
-			e.report.Event("plugin-stopped", report.Fields{
+			d.report.Event("plugin-stopped", report.Fields{
 				"name": m.registration.Name, "stop_ms": stopped.Took.Milliseconds(),
 				"drain_ms": stopped.Drain.Took.Milliseconds(), "streams_left": stopped.Drain.StreamsLeft,
 			})
-			e.report.Check(stopped.Asked == nil, "Shutdown of %s: %v", m.registration.Name, stopped.Asked)
-			e.report.Check(stopped.Drain.StreamsLeft == 0, "%s left %d streams open", m.registration.Name, stopped.Drain.StreamsLeft)
+			d.report.Check(stopped.Err == nil, "Shutdown of %s: %v", m.registration.Name, stopped.Err)
+			d.report.Check(stopped.Drain.StreamsLeft == 0, "%s left %d streams open", m.registration.Name, stopped.Drain.StreamsLeft)
 			if m.child != nil {
 				byItself, err := m.child.Wait(processGrace)
-				e.report.Check(byItself && err == nil, "the process of %s ended with %v", m.registration.Name, err)
+				d.report.Check(byItself && err == nil, "the process of %s ended with %v", m.registration.Name, err)
 			}
 			if m.ended != nil {
 				<-m.ended
@@ -144,23 +144,23 @@ func (e *engine) stopPlugins() {
 	wait.Wait()
 }
 
-func (e *engine) routes() http.Handler {
+func (d *daemon) routes() http.Handler {
 	mux := http.NewServeMux()
 	service.Health(mux)
-	mux.Handle(hijack.Path, &hijack.Acceptor{ReferenceStatusLine: e.config.referenceAcceptor, Serve: e.hijacked})
-	service.Handle(mux, service.GetSecrets, e.getSecrets)
-	service.Handle(mux, service.Authorize, e.authorize)
-	e.managementRoutes(mux)
+	mux.Handle(hijack.Path, &hijack.Acceptor{ReferenceStatusLine: d.config.referenceAcceptor, Serve: d.hijacked})
+	service.Handle(mux, service.GetSecrets, d.getSecrets)
+	service.Handle(mux, service.Authorize, d.authorize)
+	d.managementRoutes(mux)
 	return mux
 }
 
-func (e *engine) getSecrets(ctx context.Context, request *resolverv1.GetSecretsRequest) (*resolverv1.GetSecretsResponse, error) {
-	e.report.Request()
+func (d *daemon) getSecrets(ctx context.Context, request *resolverv1.GetSecretsRequest) (*resolverv1.GetSecretsResponse, error) {
+	d.report.Request()
 	pattern := request.GetPattern()
 	if denied(pattern) {
 		return nil, connect.NewError(connect.CodePermissionDenied, errors.New("access denied"))
 	}
-	found, failed := e.askInTurn(ctx, pattern)
+	found, failed := d.firstResult(ctx, pattern)
 	if len(found) > 0 {
 		return &resolverv1.GetSecretsResponse{Envelopes: found}, nil
 	}
@@ -170,10 +170,10 @@ func (e *engine) getSecrets(ctx context.Context, request *resolverv1.GetSecretsR
 	return nil, connect.NewError(connect.CodeNotFound, errors.New("secret not found"))
 }
 
-// askInTurn gives what the first provider finds.
-func (e *engine) askInTurn(ctx context.Context, pattern string) ([]*envelope, []string) {
+// firstResult returns the secrets of the first provider that has any.
+func (d *daemon) firstResult(ctx context.Context, pattern string) ([]*envelope, []string) {
 	var failed []string
-	for _, m := range e.snapshot() {
+	for _, m := range d.snapshot() {
 		if m.disabled || m.registration.Module {
 			continue
 		}
@@ -185,10 +185,10 @@ func (e *engine) askInTurn(ctx context.Context, pattern string) ([]*envelope, []
 			failed = append(failed, m.registration.Name)
 		}
 	}
-	if e.builtin != nil {
-		answer, err := e.builtin.GetSecrets(ctx, &resolverv1.GetSecretsRequest{Pattern: proto.String(pattern)})
+	if d.builtin != nil {
+		response, err := d.builtin.GetSecrets(ctx, &resolverv1.GetSecretsRequest{Pattern: proto.String(pattern)})
 		if err == nil {
-			return stamped(answer.Envelopes, "builtin"), nil
+			return stamped(response.Envelopes, "builtin"), nil
 		}
 		if connect.CodeOf(err) != connect.CodeNotFound {
 			failed = append(failed, "builtin")
@@ -207,8 +207,8 @@ func stamped(found []*envelope, name string) []*envelope {
 	return found
 }
 
-func (e *engine) authorize(_ context.Context, request *resolverv1.AuthorizeRequest) (*resolverv1.AuthorizeResponse, error) {
-	e.report.Request()
+func (d *daemon) authorize(_ context.Context, request *resolverv1.AuthorizeRequest) (*resolverv1.AuthorizeResponse, error) {
+	d.report.Request()
 	if len(request.GetPatterns()) == 0 {
 		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("no patterns"))
 	}
@@ -222,7 +222,7 @@ func (e *engine) authorize(_ context.Context, request *resolverv1.AuthorizeReque
 
 func denied(pattern string) bool { return strings.HasPrefix(pattern, "denied/") }
 
-// summary is one plugin as clients see it.
+// summary is one plugin as clients receive it.
 func (m *member) summary() *pluginsv1.Plugin {
 	plugin := &pluginsv1.Plugin{
 		Name: proto.String(m.registration.Name), Version: proto.String(m.registration.Version),

@@ -1,4 +1,4 @@
-//! Keyway's own engine.
+//! `keyway-mux`.
 
 use std::{io, time::Duration};
 
@@ -18,7 +18,7 @@ where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let config = Config::new()
-        .accept_backlog(settings.backlog[end.index()])
+        .accept_backlog(settings.accept_queue[end.index()])
         .keep_alive(Some(Duration::from_millis(settings.keep_alive)))
         .max_stream_window(settings.window)
         .drain_timeout(Duration::from_millis(settings.drain));
@@ -27,7 +27,7 @@ where
         End::Server => Session::server(io, config),
     };
     Local::new(end, Native(session), async {
-        // `Session::closed` tells how it ended.
+        // `Session::closed` returns the outcome.
         let _ = driver.await;
     })
 }
@@ -96,7 +96,7 @@ impl Multiplexer for Native {
 
 fn ending(result: Result<(), SessionError>) -> Outcome {
     match result {
-        // Other engines do not report that they cut streams off.
+        // Other implementations do not report that they cut streams off.
         Ok(()) | Err(SessionError::DrainTimeout { .. }) => Outcome::of(Saw::Done),
         Err(error) => Outcome::of(Saw::Lost).because(&error),
     }

@@ -1,4 +1,4 @@
-//! What the foreign engines share: one task polls the session, commands go to it and streams come from it.
+//! The common part of the foreign implementations: one task polls the session, receives commands and yields streams.
 
 use std::{
     io,
@@ -18,20 +18,20 @@ use crate::{
     script::End,
 };
 
-/// What the task is asked for.
+/// A command to the task.
 pub(super) enum Command<S> {
     /// Open a stream.
     Open(oneshot::Sender<Result<S, Outcome>>),
-    /// Tell the other end to open no more; only where [`ForeignStream::GOES_AWAY`].
+    /// Send GoAway; only if [`ForeignStream::SENDS_GO_AWAY`].
     GoAway,
     /// Close the session.
     Close,
 }
 
-/// A stream of a foreign engine, with what the engine can do and how it words its errors.
+/// A stream of a foreign implementation, with the capabilities and errors of the implementation.
 pub(crate) trait ForeignStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
     /// Whether its sessions can send a GoAway without closing.
-    const GOES_AWAY: bool;
+    const SENDS_GO_AWAY: bool;
 
     /// Its number on the wire.
     fn id(&self) -> u32;
@@ -41,30 +41,30 @@ pub(crate) trait ForeignStream: AsyncRead + AsyncWrite + Send + Unpin + 'static 
 }
 
 /// The task's end of the channels.
-pub(super) struct Orders<S> {
+pub(super) struct Inbox<S> {
     /// The commands, to be polled by the session's task.
     pub(super) commands: mpsc::UnboundedReceiver<Command<S>>,
-    offers: mpsc::UnboundedSender<S>,
+    accept_queue: mpsc::UnboundedSender<S>,
 }
 
-impl<S> Orders<S> {
-    /// Hands a stream of the other end to whoever accepts.
-    pub(super) fn offer(&self, stream: S) {
+impl<S> Inbox<S> {
+    /// Queues a stream of the other end for `accept`.
+    pub(super) fn enqueue(&self, stream: S) {
         // Without a receiver the stream is dropped, as it must be.
-        drop(self.offers.send(stream));
+        drop(self.accept_queue.send(stream));
     }
 }
 
 /// A session that one task polls.
 pub(super) trait Driver<S>: Send + 'static {
-    /// Carries out the orders and moves the session on, until it ends.
-    fn poll(&mut self, orders: &mut Orders<S>, cx: &mut Context<'_>) -> Poll<Outcome>;
+    /// Executes the commands and drives the session until it ends.
+    fn poll(&mut self, inbox: &mut Inbox<S>, cx: &mut Context<'_>) -> Poll<Outcome>;
 }
 
 /// The handle of a session that one task polls.
 pub(crate) struct Driven<S> {
     commands: mpsc::UnboundedSender<Command<S>>,
-    offered: AsyncMutex<mpsc::UnboundedReceiver<S>>,
+    accepted: AsyncMutex<mpsc::UnboundedReceiver<S>>,
     ending: Mutex<watch::Receiver<Option<Outcome>>>,
 }
 
@@ -72,28 +72,28 @@ impl<S: ForeignStream> Driven<S> {
     /// An actor whose task polls `driver`.
     pub(super) fn local(end: End, mut driver: impl Driver<S>) -> Local<Self> {
         #[expect(clippy::disallowed_methods, reason = "a script has a bound")]
-        let (commands, inbox) = mpsc::unbounded_channel();
+        let (commands, receiver) = mpsc::unbounded_channel();
         #[expect(clippy::disallowed_methods, reason = "a script has a bound")]
-        let (offers, offered) = mpsc::unbounded_channel();
+        let (accept_queue, accepted) = mpsc::unbounded_channel();
         let (ended, ending) = watch::channel(None);
-        let mut orders = Orders {
-            commands: inbox,
-            offers,
+        let mut inbox = Inbox {
+            commands: receiver,
+            accept_queue,
         };
         let session = Self {
             commands,
-            offered: AsyncMutex::new(offered),
+            accepted: AsyncMutex::new(accepted),
             ending: Mutex::new(ending),
         };
         Local::new(end, session, async move {
-            let outcome = std::future::poll_fn(|cx| driver.poll(&mut orders, cx)).await;
-            drop((driver, orders));
-            // Nobody may be left to hear it.
+            let outcome = std::future::poll_fn(|cx| driver.poll(&mut inbox, cx)).await;
+            drop((driver, inbox));
+            // All receivers may be dropped.
             let _ = ended.send(Some(outcome));
         })
     }
 
-    fn order(&self, command: Command<S>) -> Outcome {
+    fn send(&self, command: Command<S>) -> Outcome {
         match self.commands.send(command) {
             Ok(()) => Outcome::of(Saw::Done),
             Err(_) => Outcome::of(Saw::Lost),
@@ -111,14 +111,14 @@ impl<S: ForeignStream> Multiplexer for Driven<S> {
     }
 
     async fn open(&self) -> Result<S, Outcome> {
-        let (answer, opened) = oneshot::channel();
-        // A command that nobody takes drops its answer, which ends the wait.
-        self.order(Command::Open(answer));
+        let (reply, opened) = oneshot::channel();
+        // A command that is dropped drops its reply channel, which ends the wait.
+        self.send(Command::Open(reply));
         opened.await.unwrap_or(Err(Outcome::of(Saw::Lost)))
     }
 
     async fn accept(&self) -> Option<S> {
-        self.offered.lock().await.recv().await
+        self.accepted.lock().await.recv().await
     }
 
     fn reset(_: S) -> Outcome {
@@ -126,16 +126,16 @@ impl<S: ForeignStream> Multiplexer for Driven<S> {
     }
 
     fn go_away(&self) -> Outcome {
-        if S::GOES_AWAY {
-            self.order(Command::GoAway)
+        if S::SENDS_GO_AWAY {
+            self.send(Command::GoAway)
         } else {
             Outcome::of(Saw::Unsupported)
         }
     }
 
     async fn close(&self) -> Outcome {
-        // The other end may have closed before: what counts then is how that ended, too.
-        self.order(Command::Close);
+        // The other end may have closed before: the outcome is then the end of that close.
+        self.send(Command::Close);
         self.ended().await
     }
 
@@ -154,7 +154,7 @@ impl<S: ForeignStream> Multiplexer for Driven<S> {
     }
 
     fn explain(error: &io::Error) -> Outcome {
-        Outcome::of(S::explain(error)).saying(error)
+        Outcome::of(S::explain(error)).with_text(error)
     }
 }
 
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
     use crate::{
         actor::{Act, Actor},
-        engines::{native, tokio_yamux, yamux_crate},
+        implementations::{native, tokio_yamux, yamux_crate},
         script::Settings,
     };
     use keyway_test_support::wire::wire;
@@ -172,7 +172,7 @@ mod tests {
         actor.perform(act).await.outcome.saw
     }
 
-    /// Closes the session from Keyway's end, waits until the other has seen it, and closes that one.
+    /// Closes the session from Keyway's end, waits until the other end has observed it, and closes that one.
     async fn closes_behind_the_other(other: &dyn Actor, own: &dyn Actor) {
         assert_eq!(saw(own, Act::Close).await, Saw::Done);
         assert_eq!(saw(other, Act::Ended).await, Saw::Done);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_close_behind_that_of_the_other_end_is_done() {
+    async fn a_close_after_that_of_the_other_end_succeeds() {
         let settings = Settings::default();
         let pair = || wire(settings.capacity, settings.chunk);
         let (near, far) = pair();

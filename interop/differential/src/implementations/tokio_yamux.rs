@@ -11,7 +11,7 @@ use futures::Stream as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_yamux::{Config, Error, Session, StreamHandle, session::SessionType};
 
-use super::driven::{Command, Driven, Driver, ForeignStream, Orders};
+use super::driven::{Command, Driven, Driver, ForeignStream, Inbox};
 use crate::{
     local::Local,
     outcome::{Outcome, Saw},
@@ -28,7 +28,7 @@ where
         End::Server => SessionType::Server,
     };
     let config = Config {
-        accept_backlog: settings.backlog[end.index()],
+        accept_backlog: settings.accept_queue[end.index()],
         keepalive_interval: Duration::from_millis(settings.keep_alive),
         max_stream_window_size: settings.window,
         ..Config::default()
@@ -37,7 +37,7 @@ where
 }
 
 impl ForeignStream for StreamHandle {
-    const GOES_AWAY: bool = true;
+    const SENDS_GO_AWAY: bool = true;
 
     fn id(&self) -> u32 {
         self.id()
@@ -58,32 +58,32 @@ fn refused(error: Error) -> Outcome {
         Error::SessionShutdown => Saw::Lost,
         _ => Saw::Other,
     };
-    Outcome::of(saw).saying(error)
+    Outcome::of(saw).with_text(error)
 }
 
 impl<T> Driver<StreamHandle> for Session<T>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    fn poll(&mut self, orders: &mut Orders<StreamHandle>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        while let Poll::Ready(Some(command)) = orders.commands.poll_recv(cx) {
+    fn poll(&mut self, inbox: &mut Inbox<StreamHandle>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        while let Poll::Ready(Some(command)) = inbox.commands.poll_recv(cx) {
             let done = match command {
-                Command::Open(answer) => {
-                    // Whoever asked may have given up.
-                    let _ = answer.send(self.open_stream().map_err(refused));
+                Command::Open(reply) => {
+                    // The caller may have been cancelled.
+                    let _ = reply.send(self.open_stream().map_err(refused));
                     Ok(())
                 }
                 Command::GoAway => self.send_go_away(cx),
                 Command::Close => self.shutdown(cx),
             };
             if let Err(error) = done {
-                return Poll::Ready(Outcome::of(Saw::Lost).saying(error));
+                return Poll::Ready(Outcome::of(Saw::Lost).with_text(error));
             }
         }
         loop {
             match std::task::ready!(Pin::new(&mut *self).poll_next(cx)) {
-                Some(Ok(stream)) => orders.offer(stream),
-                Some(Err(error)) => return Poll::Ready(Outcome::of(Saw::Lost).saying(error)),
+                Some(Ok(stream)) => inbox.enqueue(stream),
+                Some(Err(error)) => return Poll::Ready(Outcome::of(Saw::Lost).with_text(error)),
                 None => return Poll::Ready(Outcome::of(Saw::Done)),
             }
         }

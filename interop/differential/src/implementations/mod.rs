@@ -1,4 +1,4 @@
-//! The engines that play in this process.
+//! The implementations that play in this process.
 
 mod driven;
 mod native;

@@ -1,4 +1,4 @@
-//! The `yamux` crate itself, without Keyway's adapter around it.
+//! The `yamux` crate itself, without `keyway-yamux-engine`.
 
 use std::{
     collections::VecDeque,
@@ -13,7 +13,7 @@ use tokio::{
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt as _, TokioAsyncReadCompatExt as _};
 use yamux::{Connection, ConnectionError, Mode};
 
-use super::driven::{Command, Driven, Driver, ForeignStream, Orders};
+use super::driven::{Command, Driven, Driver, ForeignStream, Inbox};
 use crate::{
     local::Local,
     outcome::{Outcome, Saw},
@@ -41,13 +41,13 @@ where
 }
 
 impl ForeignStream for Stream {
-    const GOES_AWAY: bool = false;
+    const SENDS_GO_AWAY: bool = false;
 
     fn id(&self) -> u32 {
         self.get_ref().id().val()
     }
 
-    /// The crate says `WriteZero` whatever the reason is, and never reports a reset.
+    /// The crate returns `WriteZero` for every failure, and never reports a reset.
     fn explain(error: &io::Error) -> Saw {
         match error.kind() {
             io::ErrorKind::WriteZero => Saw::Closed,
@@ -56,7 +56,7 @@ impl ForeignStream for Stream {
     }
 }
 
-/// What polls the connection: there may be one caller only.
+/// The driver of the connection, which has one caller.
 struct Worker<T> {
     connection: Connection<Compat<T>>,
     opening: VecDeque<oneshot::Sender<Result<Stream, Outcome>>>,
@@ -66,17 +66,17 @@ struct Worker<T> {
 fn failed(error: ConnectionError) -> Outcome {
     match error {
         ConnectionError::Closed => Outcome::of(Saw::Done),
-        error => Outcome::of(Saw::Lost).saying(error),
+        error => Outcome::of(Saw::Lost).with_text(error),
     }
 }
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Worker<T> {
-    fn take(&mut self, orders: &mut Orders<Stream>, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some(command)) = orders.commands.poll_recv(cx) {
+    fn take(&mut self, inbox: &mut Inbox<Stream>, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(command)) = inbox.commands.poll_recv(cx) {
             match command {
-                Command::Open(answer) => self.opening.push_back(answer),
+                Command::Open(reply) => self.opening.push_back(reply),
                 Command::Close => self.is_closing = true,
-                // It cannot say so, and nobody orders it.
+                // Unsupported, and never sent.
                 Command::GoAway => {}
             }
         }
@@ -88,18 +88,18 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Worker<T> {
                 return;
             };
             let opened = opened.map(|stream| stream.compat());
-            let opened = opened.map_err(|error| Outcome::of(Saw::Lost).saying(error));
-            if let Some(answer) = self.opening.pop_front() {
-                // Whoever asked may have given up.
-                let _ = answer.send(opened);
+            let opened = opened.map_err(|error| Outcome::of(Saw::Lost).with_text(error));
+            if let Some(reply) = self.opening.pop_front() {
+                // The caller may have been cancelled.
+                let _ = reply.send(opened);
             }
         }
     }
 }
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<Stream> for Worker<T> {
-    fn poll(&mut self, orders: &mut Orders<Stream>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        self.take(orders, cx);
+    fn poll(&mut self, inbox: &mut Inbox<Stream>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        self.take(inbox, cx);
         if self.is_closing {
             let closed = self.connection.poll_close(cx);
             return closed.map(|closed| closed.map_or_else(failed, |()| Outcome::of(Saw::Done)));
@@ -107,7 +107,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<Stream> for Work
         self.open(cx);
         loop {
             match std::task::ready!(self.connection.poll_next_inbound(cx)) {
-                Some(Ok(stream)) => orders.offer(stream.compat()),
+                Some(Ok(stream)) => inbox.enqueue(stream.compat()),
                 Some(Err(error)) => return Poll::Ready(failed(error)),
                 None => return Poll::Ready(Outcome::of(Saw::Done)),
             }
