@@ -38,10 +38,7 @@ const FAULTS: [(&str, Outcome); 27] = [
     ("brotli", Unavailable("unknown encoding \"br\"")),
     ("notgzip", Unavailable("decompress response")),
     ("bomb", Unavailable("larger than the configured max")),
-    (
-        "notproto",
-        Unavailable("not a resolver.v1.GetSecretsResponse"),
-    ),
+    ("notproto", Unavailable("the response cannot be decoded")),
     ("cut", Unavailable("in the middle of its response")),
     ("cutchunk", Unavailable("in the middle of its response")),
     ("nothing", Unavailable("without a response")),
