@@ -5,9 +5,7 @@ mod open;
 use std::{
     any::Any,
     fmt,
-    future::poll_fn,
     sync::{Arc, atomic::Ordering},
-    task::{Context, Poll},
     time::Duration,
 };
 
@@ -15,10 +13,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     config::{Config, Role},
-    driver::{Driver, Shared, State, Task, Ticket},
+    driver::{Driver, Shared, State, Wait, Waiting},
     error::{OpenError, SessionError, StreamId},
     info::{PeerFacts, StreamInfo},
-    io::{Stream, budgeted},
+    io::Stream,
     stats::Stats,
     streams::Key,
 };
@@ -169,8 +167,8 @@ impl Session {
     ///
     /// Cancel safe: if the future is dropped, it has accepted nothing, and no stream is lost.
     pub async fn accept(&self) -> Result<Option<Stream>, SessionError> {
-        let mut waiting = Waiting::new(&self.shared, State::leave_accepting);
-        poll_fn(|cx| self.poll_accept(cx, &mut waiting.ticket)).await
+        let accepting = Waiting::new(&*self.shared, Wait::Accept).until(State::poll_accept);
+        Ok(accepting.await?.map(|key| self.stream(key)))
     }
 
     /// Starts a clean end of the session: sends GoAway, refuses new streams, lets the open ones finish for at most
@@ -192,8 +190,8 @@ impl Session {
     ///
     /// Cancel safe.
     pub async fn closed(&self) -> Result<(), SessionError> {
-        let mut waiting = Waiting::new(&self.shared, State::leave_ending);
-        waiting.until(State::poll_closed).await
+        let waiting = Waiting::new(&*self.shared, Wait::End);
+        waiting.until(|state| state.core.poll_ended()).await
     }
 
     /// Sends GoAway: the peer is to open no new streams, and those that it opens all the same are refused. Open
@@ -208,8 +206,8 @@ impl Session {
     ///
     /// Cancel safe.
     pub async fn peer_draining(&self) {
-        let mut waiting = Waiting::new(&self.shared, State::leave_ending);
-        waiting.until(State::poll_peer_draining).await;
+        let waiting = Waiting::new(&*self.shared, Wait::End);
+        waiting.until(|state| state.core.poll_peer_draining()).await;
     }
 
     /// Returns whether this end can never open a stream again: either end has begun to close the session, the peer has
@@ -234,11 +232,8 @@ impl Session {
     /// Cancel safe.
     pub async fn ping(&self) -> Result<Duration, SessionError> {
         let value = self.shared.with(State::ping)?;
-        let mut waiting = Waiting::new(&self.shared, State::leave_pinging);
-        let poll = |state: &mut State, task: &mut Task, ticket: &mut Ticket| {
-            state.poll_ping(task, ticket, value)
-        };
-        waiting.until(poll).await
+        let waiting = Waiting::new(&*self.shared, Wait::Pong);
+        waiting.until(|state| state.core.poll_ping(value)).await
     }
 
     /// Returns the counters.
@@ -246,43 +241,13 @@ impl Session {
         self.shared.with(|state| state.core.stats())
     }
 
-    pub(crate) fn poll_open(
-        &self,
-        cx: &mut Context<'_>,
-        ticket: &mut Ticket,
-    ) -> Poll<Result<Stream, OpenError>> {
-        let opened = budgeted(cx, |cx| {
-            self.shared
-                .poll(cx, |state, task| state.poll_open(task, ticket))
-        });
-        opened.map_ok(|key| self.stream(key))
+    /// A place among the tasks that wait for something of the session.
+    pub(crate) fn waiting(&self, wait: Wait) -> Waiting<Arc<Shared>> {
+        Waiting::new(Arc::clone(&self.shared), wait)
     }
 
-    pub(crate) fn leave_opening(&self, ticket: &mut Ticket) {
-        if ticket.is_waiting() {
-            self.shared.with(|state| state.leave_opening(ticket));
-        }
-    }
-
-    pub(crate) fn poll_accept(
-        &self,
-        cx: &mut Context<'_>,
-        ticket: &mut Ticket,
-    ) -> Poll<Result<Option<Stream>, SessionError>> {
-        let accepted = budgeted(cx, |cx| {
-            self.shared
-                .poll(cx, |state, task| state.poll_accept(task, ticket))
-        });
-        accepted.map_ok(|key| key.map(|key| self.stream(key)))
-    }
-
-    pub(crate) fn leave_accepting(&self, ticket: &mut Ticket) {
-        if ticket.is_waiting() {
-            self.shared.with(|state| state.leave_accepting(ticket));
-        }
-    }
-
-    fn stream(&self, key: Key) -> Stream {
+    /// The handle of a stream.
+    pub(crate) fn stream(&self, key: Key) -> Stream {
         let info = StreamInfo {
             id: StreamId(key.id),
             role: self.role,
@@ -316,40 +281,5 @@ impl fmt::Debug for Session {
         f.debug_struct("Session")
             .field("role", &self.role)
             .finish_non_exhaustive()
-    }
-}
-
-/// A place in one of the session's wait sets, which it leaves when it is dropped.
-pub(crate) struct Waiting<'a> {
-    shared: &'a Shared,
-    ticket: Ticket,
-    leave: fn(&mut State, &mut Ticket),
-}
-
-impl<'a> Waiting<'a> {
-    pub(crate) fn new(shared: &'a Shared, leave: fn(&mut State, &mut Ticket)) -> Self {
-        let ticket = Ticket::default();
-        Self {
-            shared,
-            ticket,
-            leave,
-        }
-    }
-
-    pub(crate) async fn until<T>(
-        &mut self,
-        mut poll: impl FnMut(&mut State, &mut Task, &mut Ticket) -> Poll<T>,
-    ) -> T {
-        let Self { shared, ticket, .. } = self;
-        poll_fn(|cx| shared.poll(cx, |state, task| poll(state, task, ticket))).await
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        if self.ticket.is_waiting() {
-            self.shared
-                .with(|state| (self.leave)(state, &mut self.ticket));
-        }
     }
 }

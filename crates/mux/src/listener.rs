@@ -3,12 +3,17 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
 };
 
 use futures_core::{FusedStream, Stream as FuturesStream};
 
-use crate::{driver::Ticket, handle::Session, io::Stream};
+use crate::{
+    driver::{Shared, State, Wait, Waiting},
+    handle::Session,
+    io::Stream,
+};
 
 /// Accepts the streams of the peer: a [`futures` `Stream`](futures_core::Stream) of them.
 ///
@@ -21,7 +26,7 @@ use crate::{driver::Ticket, handle::Session, io::Stream};
 #[derive(Debug)]
 pub struct Listener {
     session: Session,
-    ticket: Ticket,
+    waiting: Waiting<Arc<Shared>>,
     is_done: bool,
 }
 
@@ -29,9 +34,10 @@ impl Listener {
     /// Returns a listener for the streams that the peer opens on this session. Of several listeners each
     /// stream is returned to one.
     pub fn new(session: Session) -> Self {
+        let waiting = session.waiting(Wait::Accept);
         Self {
             session,
-            ticket: Ticket::default(),
+            waiting,
             is_done: false,
         }
     }
@@ -54,9 +60,10 @@ impl FuturesStream for Listener {
         if this.is_done {
             return Poll::Ready(None);
         }
-        let accepted = std::task::ready!(this.session.poll_accept(cx, &mut this.ticket));
-        let failed = |error| io::Error::new(io::ErrorKind::NotConnected, error);
-        let next = accepted.map_err(failed).transpose();
+        let next = match ready!(this.waiting.poll(cx, State::poll_accept)) {
+            Ok(key) => key.map(|key| Ok(this.session.stream(key))),
+            Err(error) => Some(Err(io::Error::new(io::ErrorKind::NotConnected, error))),
+        };
         this.is_done = !matches!(next, Some(Ok(_)));
         Poll::Ready(next)
     }
@@ -65,11 +72,5 @@ impl FuturesStream for Listener {
 impl FusedStream for Listener {
     fn is_terminated(&self) -> bool {
         self.is_done
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.session.leave_accepting(&mut self.ticket);
     }
 }

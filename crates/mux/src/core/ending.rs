@@ -2,6 +2,7 @@
 
 use std::{
     io::ErrorKind,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -314,6 +315,23 @@ impl Core {
     /// Whether streams of the peer are accepted.
     pub(crate) const fn accepts(&self) -> bool {
         !self.local_go_away && !self.is_over()
+    }
+
+    /// How the session ended, when everything is written and the connection is closed.
+    pub(crate) fn poll_ended(&self) -> Poll<Outcome> {
+        match &self.phase {
+            Phase::Ended(outcome) => Poll::Ready(outcome.clone()),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Waits until the peer sent GoAway(0) or the session is over.
+    pub(crate) const fn poll_peer_draining(&self) -> Poll<()> {
+        if self.is_peer_draining() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     /// Whether the peer sent GoAway(0), or the session has ended.

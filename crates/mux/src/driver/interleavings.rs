@@ -21,7 +21,7 @@ use loom::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Shared, Ticket, poll::Progress};
+use super::{Shared, State, Wait, Waiting, poll::Progress};
 use crate::{
     config::{Config, Role},
     frame::{Flags, Header},
@@ -78,9 +78,7 @@ fn poll(shared: &Shared) {
 }
 
 fn opened(shared: &Shared) -> Key {
-    let mut ticket = Ticket::default();
-    let cx = Context::from_waker(Waker::noop());
-    match shared.poll(&cx, |state, task| state.poll_open(task, &mut ticket)) {
+    match shared.with(State::poll_open) {
         Poll::Ready(Ok(key)) => key,
         other => panic!("{other:?}"),
     }
@@ -158,10 +156,10 @@ fn interleavings_of_two_acceptors_one_of_which_gives_up() {
         let impatient = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
-                let mut ticket = Ticket::default();
-                let cx = Context::from_waker(Waker::noop());
-                let accepted = shared.poll(&cx, |state, task| state.poll_accept(task, &mut ticket));
-                shared.with(|state| state.leave_accepting(&mut ticket));
+                let mut waiting = Waiting::new(&*shared, Wait::Accept);
+                let mut cx = Context::from_waker(Waker::noop());
+                let accepted = waiting.poll(&mut cx, State::poll_accept);
+                drop(waiting);
                 matches!(accepted, Poll::Ready(Ok(Some(_))))
             })
         };
@@ -173,11 +171,8 @@ fn interleavings_of_two_acceptors_one_of_which_gives_up() {
                 shared.with(|state| state.go_away());
             })
         };
-        let mut ticket = Ticket::default();
-        let accepted = block_on(poll_fn(|cx| {
-            shared.poll(cx, |state, task| state.poll_accept(task, &mut ticket))
-        }))
-        .is_ok_and(|key| key.is_some());
+        let accepting = Waiting::new(&*shared, Wait::Accept).until(State::poll_accept);
+        let accepted = block_on(accepting).is_ok_and(|key| key.is_some());
         let was_taken = impatient.join().unwrap();
         driver.join().unwrap();
         assert!(accepted != was_taken, "the stream went to exactly one");
@@ -198,10 +193,7 @@ fn interleavings_of_opening_and_the_poll_that_brings_an_acknowledgement() {
             let shared = Arc::clone(&shared);
             thread::spawn(move || poll(&shared))
         };
-        let mut ticket = Ticket::default();
-        let second = block_on(poll_fn(|cx| {
-            shared.poll(cx, |state, task| state.poll_open(task, &mut ticket))
-        }));
+        let second = block_on(Waiting::new(&*shared, Wait::Open).until(State::poll_open));
         assert_eq!(second.unwrap().id, 4);
         driver.join().unwrap();
     });

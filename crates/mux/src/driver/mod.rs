@@ -9,6 +9,7 @@ mod interleavings;
 mod poll;
 mod shared;
 mod sync;
+mod waiting;
 mod wakers;
 mod write_side;
 mod writing;
@@ -29,7 +30,7 @@ use tokio::time::Sleep;
 use self::wakers::DriverWaker;
 pub(crate) use self::{
     shared::{Shared, State},
-    wakers::{Task, Ticket},
+    waiting::{Wait, Waiting},
 };
 use crate::error::SessionError;
 

@@ -6,20 +6,20 @@ use std::{
         Arc, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    task::{Context, Poll, Waker, ready},
+    time::Instant,
 };
 
 use super::{
     clock::now,
     connection::Connection,
     sync::Mutex,
-    wakers::{StreamWakers, Task, Ticket, WaitSet, WakeList, store},
+    wakers::{StreamWakers, Task, WaitSet, WakeList, store},
     write_side::WriteSide,
 };
 use crate::{
     config::{Config, Role},
-    core::{Core, Event, Outcome, Read},
+    core::{Core, Event, Read},
     error::{OpenError, SessionError, StreamError},
     streams::Key,
 };
@@ -81,14 +81,21 @@ impl Shared {
         result
     }
 
-    /// Runs `poll` under the lock for the task of `cx`.
+    /// Runs `poll` under the lock for the task of `cx`, within the cooperative budget of tokio: if that is spent, the
+    /// operation is pending and the task is woken, and an operation that is ready spends a unit. Otherwise a task whose
+    /// operations are always ready would never let others run.
     pub(crate) fn poll<T>(
         &self,
-        cx: &Context<'_>,
+        cx: &mut Context<'_>,
         poll: impl FnOnce(&mut State, &mut Task) -> Poll<T>,
     ) -> Poll<T> {
+        let unit = ready!(tokio::task::coop::poll_proceed(cx));
         let mut task = Task::new(cx.waker().clone());
-        self.with(|state| poll(state, &mut task))
+        let result = self.with(|state| poll(state, &mut task));
+        if result.is_ready() {
+            unit.made_progress();
+        }
+        result
     }
 }
 
@@ -120,13 +127,13 @@ pub(crate) struct State {
     /// Until when the driver's timer sleeps.
     pub(super) armed_until: Option<Instant>,
     /// The waiting tasks of each stream, by slot.
-    streams: Vec<StreamWakers>,
+    pub(super) streams: Vec<StreamWakers>,
     /// The streams whose writers wait until the connection has taken what they wrote.
     flushing: Vec<Key>,
-    accepting: WaitSet,
-    opening: WaitSet,
-    ending: WaitSet,
-    pinging: WaitSet,
+    pub(super) accepting: WaitSet,
+    pub(super) opening: WaitSet,
+    pub(super) ending: WaitSet,
+    pub(super) pinging: WaitSet,
     /// The wakers to be woken or dropped when the lock is released.
     pub(super) wakes: WakeList,
 }
@@ -148,17 +155,9 @@ impl State {
         let before = self.wakes.len();
         let mut acceptable = 0;
         while let Some(event) = self.core.next_event() {
-            let waker = match event {
-                Event::Readable(key) => {
-                    self.wake_closed(key);
-                    let slot = self.streams.get_mut(key.slot as usize);
-                    slot.and_then(|slot| slot.reader.take())
-                }
-                Event::Writable(key) => {
-                    self.wake_closed(key);
-                    let slot = self.streams.get_mut(key.slot as usize);
-                    slot.and_then(|slot| slot.writer.take())
-                }
+            match event {
+                Event::Readable(key) => self.wake_stream(key, |slot| slot.reader.take()),
+                Event::Writable(key) => self.wake_stream(key, |slot| slot.writer.take()),
                 Event::Acceptable => {
                     acceptable += 1;
                     if self.core.outcome().is_some() || !self.core.accepts() {
@@ -166,35 +165,25 @@ impl State {
                     } else {
                         self.accepting.wake_one(&mut self.wakes);
                     }
-                    None
                 }
-                Event::Openable => {
-                    self.opening.wake_all(&mut self.wakes);
-                    None
-                }
-                Event::PeerDraining => {
-                    self.ending.wake_all(&mut self.wakes);
-                    None
-                }
-                Event::Pong => {
-                    self.pinging.wake_all(&mut self.wakes);
-                    None
-                }
-            };
-            if let Some(waker) = waker {
-                self.wakes.push(waker);
+                Event::Openable => self.opening.wake_all(&mut self.wakes),
+                Event::PeerDraining => self.ending.wake_all(&mut self.wakes),
+                Event::Pong => self.pinging.wake_all(&mut self.wakes),
             }
         }
         (self.wakes.len() - before).max(acceptable)
     }
 
-    /// Wakes the tasks that wait for the end of the stream, if it has ended.
-    fn wake_closed(&mut self, key: Key) {
-        if let Some(slot) = self.streams.get_mut(key.slot as usize)
-            && let Some(closed) = &mut slot.closed
+    /// Wakes one of the tasks of a stream, and those that wait for its end if it has ended.
+    fn wake_stream(&mut self, key: Key, take: fn(&mut StreamWakers) -> Option<Waker>) {
+        let slot = wakers(&mut self.streams, key);
+        if let Some(closed) = &mut slot.closed
             && self.core.poll_stream_closed(key).is_ready()
         {
             closed.wake_all(&mut self.wakes);
+        }
+        if let Some(waker) = take(slot) {
+            self.wakes.push(waker);
         }
     }
 
@@ -209,17 +198,15 @@ impl State {
             ..
         } = self;
         flushing.retain(|key| {
-            let Some(slot) = streams.get_mut(key.slot as usize) else {
-                return false;
-            };
-            let waits = slot.is_flushing && !core.is_sent(*key);
-            if slot.is_flushing && !waits {
-                slot.is_flushing = false;
-                if let Some(waker) = slot.writer.take() {
-                    wakes.push(waker);
-                }
+            if !core.is_sent(*key) {
+                return true;
             }
-            waits
+            let slot = wakers(streams, *key);
+            slot.is_flushing = false;
+            if let Some(waker) = slot.writer.take() {
+                wakes.push(waker);
+            }
+            false
         });
         self.wakes.len() - before
     }
@@ -277,7 +264,8 @@ impl State {
         if self.core.request_syn(key) {
             // Nothing was written yet, and a request that follows takes the SYN along.
             self.wake_driver();
-        } else if !self.core.is_sent(key) && !self.is_flushing(key) {
+        } else if !self.core.is_sent(key) && !wakers(&mut self.streams, key).is_flushing {
+            // A second poll does not hurry the driver, which may be letting other tasks write first.
             self.flush_or_wake_driver();
         }
         self.poll_sent(key, task)
@@ -293,13 +281,6 @@ impl State {
             Ok(()) => self.poll_sent(key, task),
             Err(error) => Poll::Ready(Err(error)),
         }
-    }
-
-    /// Whether the stream's writer waits for a flush. A second poll does not hurry the driver, which may be letting
-    /// other tasks write first.
-    fn is_flushing(&self, key: Key) -> bool {
-        let slot = self.streams.get(key.slot as usize);
-        slot.is_some_and(|slot| slot.is_flushing)
     }
 
     fn poll_sent(&mut self, key: Key, task: &mut Task) -> Poll<Result<(), StreamError>> {
@@ -324,31 +305,6 @@ impl State {
         Ok(())
     }
 
-    /// Waits for the end of the stream in both directions.
-    pub(crate) fn poll_stream_closed(
-        &mut self,
-        key: Key,
-        task: &mut Task,
-        ticket: &mut Ticket,
-    ) -> Poll<Result<(), StreamError>> {
-        let closed = self.core.poll_stream_closed(key);
-        if closed.is_pending() {
-            let slot = wakers(&mut self.streams, key);
-            let waiting = slot.closed.get_or_insert_default();
-            waiting.wait(ticket, task, &mut self.wakes);
-        }
-        closed
-    }
-
-    /// Stops waiting for [`poll_stream_closed`](Self::poll_stream_closed).
-    pub(crate) fn leave_stream_closed(&mut self, key: Key, ticket: &mut Ticket) {
-        if let Some(slot) = self.streams.get_mut(key.slot as usize)
-            && let Some(closed) = &mut slot.closed
-        {
-            closed.leave(ticket, &mut self.wakes);
-        }
-    }
-
     pub(crate) fn reset(&mut self, key: Key) {
         self.core.reset(key);
         self.wake_driver();
@@ -356,19 +312,12 @@ impl State {
 
     /// The handle of the stream is gone.
     pub(crate) fn handle_dropped(&mut self, key: Key) {
-        if let Some(wakers) = self.streams.get_mut(key.slot as usize) {
-            let StreamWakers {
-                reader,
-                writer,
-                is_flushing,
-                ..
-            } = std::mem::take(wakers);
-            for waker in [reader, writer].into_iter().flatten() {
-                self.wakes.discard(waker);
-            }
-            if is_flushing {
-                self.flushing.retain(|flushing| *flushing != key);
-            }
+        let slot = std::mem::take(wakers(&mut self.streams, key));
+        for waker in [slot.reader, slot.writer].into_iter().flatten() {
+            self.wakes.discard(waker);
+        }
+        if slot.is_flushing {
+            self.flushing.retain(|flushing| *flushing != key);
         }
         self.core.handle_dropped(key, now);
         if self.core.has_no_entries() && self.streams.capacity() > MAX_KEPT_SLOTS {
@@ -382,70 +331,32 @@ impl State {
 
     /// Opens a stream without waiting.
     pub(crate) fn try_open(&mut self) -> Result<Key, OpenError> {
-        match self.core.open() {
+        match self.poll_open() {
             Poll::Ready(opened) => opened,
-            Poll::Pending => {
-                // SYNs that are not sent would never be acknowledged.
-                self.flush_or_wake_driver();
-                Err(self.core.too_many_unacknowledged())
-            }
+            Poll::Pending => Err(self.core.too_many_unacknowledged()),
         }
     }
 
-    /// Opens a stream, or waits for a place among the unacknowledged ones.
-    pub(crate) fn poll_open(
-        &mut self,
-        task: &mut Task,
-        ticket: &mut Ticket,
-    ) -> Poll<Result<Key, OpenError>> {
-        match self.core.open() {
-            Poll::Pending => {
-                self.opening.wait(ticket, task, &mut self.wakes);
-                // SYNs that are not sent would never be acknowledged.
-                self.flush_or_wake_driver();
-                Poll::Pending
-            }
-            ready @ Poll::Ready(_) => {
-                self.opening.leave(ticket, &mut self.wakes);
-                ready
-            }
+    /// Opens a stream; pending while too many are unacknowledged.
+    pub(crate) fn poll_open(&mut self) -> Poll<Result<Key, OpenError>> {
+        let opened = self.core.open();
+        if opened.is_pending() {
+            // SYNs that are not sent would never be acknowledged.
+            self.flush_or_wake_driver();
         }
+        opened
     }
 
-    /// Stops waiting for [`poll_open`](Self::poll_open). All waiters are woken together, so there
-    /// is no wake-up to pass on.
-    pub(crate) fn leave_opening(&mut self, ticket: &mut Ticket) {
-        self.opening.leave(ticket, &mut self.wakes);
-    }
-
-    /// Accepts a stream, or waits for one.
-    pub(crate) fn poll_accept(
-        &mut self,
-        task: &mut Task,
-        ticket: &mut Ticket,
-    ) -> Poll<Result<Option<Key>, SessionError>> {
-        match self.core.accept(now) {
-            Poll::Pending => {
-                self.accepting.wait(ticket, task, &mut self.wakes);
-                Poll::Pending
+    /// Accepts a stream; pending if there is none.
+    pub(crate) fn poll_accept(&mut self) -> Poll<Result<Option<Key>, SessionError>> {
+        let accepted = self.core.accept(now);
+        if accepted.is_ready() {
+            if self.core.wants_to_send() {
+                self.wake_driver();
             }
-            ready @ Poll::Ready(_) => {
-                self.accepting.leave(ticket, &mut self.wakes);
-                if self.core.wants_to_send() {
-                    self.wake_driver();
-                }
-                self.wake_for_deadline();
-                ready
-            }
+            self.wake_for_deadline();
         }
-    }
-
-    /// Stops waiting for [`poll_accept`](Self::poll_accept); a wake-up that was not used goes to
-    /// the next one.
-    pub(crate) fn leave_accepting(&mut self, ticket: &mut Ticket) {
-        if self.accepting.leave(ticket, &mut self.wakes) && self.core.has_unaccepted() {
-            self.accepting.wake_one(&mut self.wakes);
-        }
+        accepted
     }
 
     /// A new deadline may be earlier than the driver's timer.
@@ -474,54 +385,12 @@ impl State {
         self.wake_for_deadline();
     }
 
-    /// Waits for the end of the session, with everything written and the connection closed.
-    pub(crate) fn poll_closed(&mut self, task: &mut Task, ticket: &mut Ticket) -> Poll<Outcome> {
-        if self.core.has_ended()
-            && let Some(outcome) = self.core.outcome()
-        {
-            return Poll::Ready(outcome.clone());
-        }
-        self.ending.wait(ticket, task, &mut self.wakes);
-        Poll::Pending
-    }
-
-    /// Waits until the peer sent GoAway(0) or the session is over.
-    pub(crate) fn poll_peer_draining(&mut self, task: &mut Task, ticket: &mut Ticket) -> Poll<()> {
-        if self.core.is_peer_draining() {
-            return Poll::Ready(());
-        }
-        self.ending.wait(ticket, task, &mut self.wakes);
-        Poll::Pending
-    }
-
     /// Sends a ping, or joins the outstanding one. Returns its value.
     pub(crate) fn ping(&mut self) -> Result<u32, SessionError> {
         let value = self.core.ping(now())?;
         self.wake_driver();
         self.wake_for_deadline();
         Ok(value)
-    }
-
-    /// Waits for the response to a ping.
-    pub(crate) fn poll_ping(
-        &mut self,
-        task: &mut Task,
-        ticket: &mut Ticket,
-        value: u32,
-    ) -> Poll<Result<Duration, SessionError>> {
-        let result = self.core.poll_ping(value);
-        if result.is_pending() {
-            self.pinging.wait(ticket, task, &mut self.wakes);
-        }
-        result
-    }
-
-    pub(crate) fn leave_pinging(&mut self, ticket: &mut Ticket) {
-        self.pinging.leave(ticket, &mut self.wakes);
-    }
-
-    pub(crate) fn leave_ending(&mut self, ticket: &mut Ticket) {
-        self.ending.leave(ticket, &mut self.wakes);
     }
 
     /// The driver is gone: nothing will move any more.
@@ -540,7 +409,7 @@ impl State {
 }
 
 /// The waiting tasks of a stream.
-fn wakers(streams: &mut Vec<StreamWakers>, key: Key) -> &mut StreamWakers {
+pub(super) fn wakers(streams: &mut Vec<StreamWakers>, key: Key) -> &mut StreamWakers {
     let slot = key.slot as usize;
     if slot >= streams.len() {
         streams.resize_with(slot + 1, StreamWakers::default);

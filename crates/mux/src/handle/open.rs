@@ -3,13 +3,18 @@
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
 };
 
 use futures_core::FusedFuture;
 
 use super::Session;
-use crate::{driver::Ticket, error::OpenError, io::Stream};
+use crate::{
+    driver::{Shared, State, Wait, Waiting},
+    error::OpenError,
+    io::Stream,
+};
 
 /// The future of [`Session::open`] and of `Connector`'s calls.
 ///
@@ -22,15 +27,14 @@ use crate::{driver::Ticket, error::OpenError, io::Stream};
 #[derive(Debug)]
 pub struct Open {
     session: Option<Session>,
-    ticket: Ticket,
+    waiting: Waiting<Arc<Shared>>,
 }
 
 impl Open {
     pub(crate) fn new(session: Session) -> Self {
-        Self {
-            session: Some(session),
-            ticket: Ticket::default(),
-        }
+        let waiting = session.waiting(Wait::Open);
+        let session = Some(session);
+        Self { session, waiting }
     }
 }
 
@@ -38,11 +42,11 @@ impl Future for Open {
     type Output = Result<Stream, OpenError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { session, ticket } = &mut *self;
+        let Self { session, waiting } = &mut *self;
         let Some(handle) = session else {
             return Poll::Pending;
         };
-        let opened = std::task::ready!(handle.poll_open(cx, ticket));
+        let opened = ready!(waiting.poll(cx, State::poll_open)).map(|key| handle.stream(key));
         *session = None;
         Poll::Ready(opened)
     }
@@ -51,13 +55,5 @@ impl Future for Open {
 impl FusedFuture for Open {
     fn is_terminated(&self) -> bool {
         self.session.is_none()
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        if let Some(session) = &self.session {
-            session.leave_opening(&mut self.ticket);
-        }
     }
 }

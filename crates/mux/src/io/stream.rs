@@ -2,17 +2,16 @@
 
 use std::{
     fmt,
-    future::poll_fn,
     io::{self, IoSlice},
     sync::Arc,
     task::{Context, Poll},
 };
 
-use super::{ReadHalf, WriteHalf, budgeted};
+use super::{ReadHalf, WriteHalf};
 use crate::{
     config::Role,
     copying::pieces,
-    driver::{Shared, State, Ticket},
+    driver::{Shared, State, Wait, Waiting},
     error::{Direction, StreamError, StreamId},
     info::StreamInfo,
     streams::Key,
@@ -93,17 +92,9 @@ impl Stream {
     ///
     /// Cancel safe.
     pub async fn closed(&self) -> Result<(), StreamError> {
-        let mut waiting = WaitingForEnd {
-            stream: self,
-            ticket: Ticket::default(),
-        };
-        poll_fn(|cx| {
-            let ticket = &mut waiting.ticket;
-            self.shared.poll(cx, |state, task| {
-                state.poll_stream_closed(self.key, task, ticket)
-            })
-        })
-        .await
+        let waiting = Waiting::new(&*self.shared, Wait::Closed(self.key));
+        let closed = |state: &mut State| state.core.poll_stream_closed(self.key);
+        waiting.until(closed).await
     }
 
     /// Splits the stream into a half that reads and a half that writes, for two tasks.
@@ -136,10 +127,9 @@ impl Stream {
             remaining -= count;
             count
         };
-        let read = budgeted(cx, |cx| {
-            self.shared
-                .poll(cx, |state, task| state.poll_read(self.key, task, copy))
-        });
+        let read = self
+            .shared
+            .poll(cx, |state, task| state.poll_read(self.key, task, copy));
         read.map_err(|error| error.into_io(Direction::Read))
     }
 
@@ -148,10 +138,9 @@ impl Stream {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = budgeted(cx, |cx| {
-            self.shared
-                .poll(cx, |state, task| state.poll_write(self.key, task, buffers))
-        });
+        let written = self
+            .shared
+            .poll(cx, |state, task| state.poll_write(self.key, task, buffers));
         written.map_err(write_failed)
     }
 
@@ -176,22 +165,6 @@ impl Stream {
 
     fn with<T>(&self, action: impl FnOnce(&mut State, Key) -> T) -> T {
         self.shared.with(|state| action(state, self.key))
-    }
-}
-
-/// A place among the tasks that wait for the end of a stream, which it leaves when it is dropped.
-struct WaitingForEnd<'a> {
-    stream: &'a Stream,
-    ticket: Ticket,
-}
-
-impl Drop for WaitingForEnd<'_> {
-    fn drop(&mut self) {
-        if self.ticket.is_waiting() {
-            let ticket = &mut self.ticket;
-            self.stream
-                .with(|state, key| state.leave_stream_closed(key, ticket));
-        }
     }
 }
 
