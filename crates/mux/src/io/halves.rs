@@ -22,33 +22,6 @@ impl ReadHalf {
         Self { stream }
     }
 
-    pub(super) fn stream(&self) -> &Stream {
-        &self.stream
-    }
-
-    /// Returns the id of the stream on the wire.
-    pub fn id(&self) -> StreamId {
-        self.stream.id()
-    }
-
-    /// Returns the facts of the stream that request handlers want.
-    pub fn info(&self) -> StreamInfo {
-        self.stream.info()
-    }
-
-    /// Waits until the stream has ended in both directions, see [`Stream::closed`].
-    ///
-    /// # Errors
-    ///
-    /// Returns [`StreamError`] if the stream was reset by either end, or the session ended before the stream.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe.
-    pub async fn closed(&self) -> Result<(), StreamError> {
-        self.stream.closed().await
-    }
-
     /// Joins the halves of one stream again. The write side stays as it is.
     ///
     /// # Errors
@@ -83,33 +56,6 @@ impl WriteHalf {
         Self { stream, finishes }
     }
 
-    pub(super) fn stream(&self) -> &Stream {
-        &self.stream
-    }
-
-    /// Returns the id of the stream on the wire.
-    pub fn id(&self) -> StreamId {
-        self.stream.id()
-    }
-
-    /// Returns the facts of the stream that request handlers want.
-    pub fn info(&self) -> StreamInfo {
-        self.stream.info()
-    }
-
-    /// Waits until the stream has ended in both directions, see [`Stream::closed`].
-    ///
-    /// # Errors
-    ///
-    /// Returns [`StreamError`] if the stream was reset by either end, or the session ended before the stream.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe.
-    pub async fn closed(&self) -> Result<(), StreamError> {
-        self.stream.closed().await
-    }
-
     /// Resets the stream: ends both directions at once. Reads and writes of both ends fail; what was written and not
     /// yet read by the peer may be lost.
     pub fn reset(&mut self) {
@@ -139,6 +85,43 @@ impl Drop for WriteHalf {
         }
     }
 }
+
+/// What a half offers of its stream.
+macro_rules! impl_half {
+    ($type:ty) => {
+        impl $type {
+            pub(super) fn stream(&self) -> &Stream {
+                &self.stream
+            }
+
+            /// Returns the id of the stream on the wire.
+            pub fn id(&self) -> StreamId {
+                self.stream.id()
+            }
+
+            /// Returns the facts of the stream that request handlers want.
+            pub fn info(&self) -> StreamInfo {
+                self.stream.info()
+            }
+
+            /// Waits until the stream has ended in both directions, see [`Stream::closed`].
+            ///
+            /// # Errors
+            ///
+            /// Returns [`StreamError`] if the stream was reset by either end, or the session ended before the stream.
+            ///
+            /// # Cancel safety
+            ///
+            /// Cancel safe.
+            pub async fn closed(&self) -> Result<(), StreamError> {
+                self.stream.closed().await
+            }
+        }
+    };
+}
+
+impl_half!(ReadHalf);
+impl_half!(WriteHalf);
 
 /// Two halves do not belong to the same stream. It gives them back.
 #[derive(Debug)]
