@@ -13,8 +13,10 @@ mod way;
 pub use self::beneath::{OpenBeneathError, open_beneath};
 pub use self::directory::{PrivateDirectoryError, create_private_directory};
 pub use self::lock::lock_within;
-pub use self::open::{FileKind, OpenError, open_regular, read_opened, read_regular};
-pub use self::owners::{Offence, Offences, check_opened, check_owners};
+pub use self::open::{
+    FileKind, OpenError, open_regular, open_to_append, read_opened, read_regular,
+};
+pub use self::owners::{Offence, Offences, check_file, check_opened, check_owners};
 pub use self::quote::shell_quote;
 pub use self::replace::replace;
 pub use self::way::deciding_entries;

@@ -56,12 +56,19 @@ impl TokenBucket {
     /// there is no token and the event is to be left out, too.
     #[must_use]
     pub fn take(&mut self, now: Instant) -> Option<u64> {
+        self.take_many(1, now)
+    }
+
+    /// As [`take`](Self::take), for an event that needs `n_tokens`. It passes once there is one token, and the next event waits
+    /// for the others.
+    #[must_use]
+    pub fn take_many(&mut self, n_tokens: u32, now: Instant) -> Option<u64> {
         let full_at = self.full_at.unwrap_or(now).max(now);
         if full_at.saturating_duration_since(now) > self.tolerance {
             self.n_left_out = self.n_left_out.saturating_add(1);
             return None;
         }
-        self.full_at = Some(full_at + self.interval);
+        self.full_at = Some(full_at + self.interval.saturating_mul(n_tokens));
         Some(self.take_left_out())
     }
 
@@ -85,6 +92,16 @@ mod tests {
             .filter(|at| bucket.take(*at).is_some());
         // 10 s at 100 a second, and the burst.
         assert_eq!(passed.count(), 1099);
+    }
+
+    #[test]
+    fn an_event_that_needs_many_tokens_passes_as_often_as_they_come_back() {
+        let mut bucket = TokenBucket::new(10, 100);
+        let start = Instant::now();
+        let passed = (0..10_000)
+            .map(|n| start + Duration::from_millis(n))
+            .filter(|at| bucket.take_many(20, *at).is_some());
+        assert_eq!(passed.count(), 51);
     }
 
     #[test]

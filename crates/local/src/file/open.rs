@@ -48,6 +48,8 @@ pub enum FileKind {
     Directory,
     /// A named pipe.
     Fifo,
+    /// A symbolic link, where none is followed.
+    Link,
     /// Any other kind.
     Other,
     /// A Unix socket.
@@ -60,6 +62,8 @@ impl FileKind {
             Self::Directory
         } else if file_type.is_fifo() {
             Self::Fifo
+        } else if file_type.is_symlink() {
+            Self::Link
         } else if file_type.is_socket() {
             Self::Socket
         } else if file_type.is_char_device() || file_type.is_block_device() {
@@ -76,6 +80,7 @@ impl fmt::Display for FileKind {
             Self::Device => "a device",
             Self::Directory => "a directory",
             Self::Fifo => "a FIFO",
+            Self::Link => "a symbolic link",
             Self::Other => "a special file",
             Self::Socket => "a socket",
         })
@@ -124,6 +129,44 @@ pub fn open_regular(path: &Path, max_len: u64) -> Result<File, OpenError> {
             kind: FileKind::of(metadata.file_type()),
         }),
     }
+}
+
+/// Opens the regular file at `path` for reading and appending, and creates it with mode 0600 if it is absent. A link is not followed.
+///
+/// Returns at once for a FIFO, because the file is opened without blocking.
+///
+/// # Errors
+///
+/// Returns [`OpenError::NotRegular`] for a link, directory, FIFO, socket or device, and [`OpenError::Io`] if the file cannot be
+/// opened.
+pub fn open_to_append(path: &Path) -> Result<File, OpenError> {
+    let failed = |source| OpenError::Io {
+        path: path.into(),
+        source,
+    };
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC | libc::O_NOFOLLOW;
+    let opened = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(flags)
+        .open(path);
+    let kind = match &opened {
+        Ok(file) => file.metadata().map_err(failed)?.file_type(),
+        // The error is about what is there, if that is not a regular file.
+        Err(_) => match path.symlink_metadata() {
+            Ok(metadata) => metadata.file_type(),
+            Err(_) => return opened.map_err(failed),
+        },
+    };
+    if kind.is_file() {
+        return opened.map_err(failed);
+    }
+    Err(OpenError::NotRegular {
+        path: path.into(),
+        kind: FileKind::of(kind),
+    })
 }
 
 /// Reads the regular file at `path` if it has at most `max_len` bytes.
@@ -195,6 +238,42 @@ mod tests {
             error.ends_with("fifo is a FIFO, not a regular file"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn only_regular_files_are_appended_to_and_links_are_not_followed() {
+        use std::io::Write as _;
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = |name: &str| directory.path().join(name);
+        for _ in 0..2 {
+            let mut file = open_to_append(&path("file")).expect("opened");
+            file.write_all(b"line\n").expect("written");
+        }
+        let content = std::fs::read(path("file")).expect("read");
+        assert_eq!(content, b"line\nline\n");
+        let mode = std::os::unix::fs::MetadataExt::mode(&path("file").metadata().expect("a file"));
+        assert_eq!(mode & 0o777, 0o600);
+        let permissions = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, path("fifo"), permissions).expect("a FIFO");
+        std::os::unix::fs::symlink(path("file"), path("link")).expect("a link");
+        let _listener = UnixListener::bind(path("socket")).expect("a socket");
+        for (name, kind) in [
+            ("fifo", FileKind::Fifo),
+            ("link", FileKind::Link),
+            ("socket", FileKind::Socket),
+            (".", FileKind::Directory),
+            ("/dev/null", FileKind::Device),
+        ] {
+            let error = open_to_append(&path(name)).expect_err(name);
+            assert!(
+                matches!(&error, OpenError::NotRegular { kind: found, .. } if *found == kind),
+                "{error}"
+            );
+        }
+        assert!(matches!(
+            open_to_append(&path("absent/file")),
+            Err(OpenError::Io { .. })
+        ));
     }
 
     #[test]

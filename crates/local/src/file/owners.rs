@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::quote::shell_quote;
-use super::way::{Role, walk};
+use super::way::{Node, Role, walk};
 use crate::uid::KnownUids;
 
 /// The sticky bit: in such a directory (`/tmp`) only the owner of an entry can replace it.
@@ -119,17 +119,34 @@ pub fn check_opened(file: &File, path: &Path) -> Result<(), Offences> {
     check(path, Some(file))
 }
 
+/// As [`check_opened`], for the file alone. For a file that is written and not relied on, which may lie in a directory of a group.
+///
+/// # Errors
+///
+/// As [`check_owners`].
+pub fn check_file(file: &File, path: &Path) -> Result<(), Offences> {
+    judge(vec![target(file, path)])
+}
+
 fn check(path: &Path, opened: Option<&File>) -> Result<(), Offences> {
     let mut nodes = walk(path);
     if let Some(file) = opened {
         // An error of the walk stays: it leaves open which users could exchange the file.
         nodes.retain(|node| node.role != Role::Target || node.metadata.is_err());
-        nodes.push(super::way::Node {
-            path: path.into(),
-            role: Role::Target,
-            metadata: file.metadata(),
-        });
+        nodes.push(target(file, path));
     }
+    judge(nodes)
+}
+
+fn target(file: &File, path: &Path) -> Node {
+    Node {
+        path: path.into(),
+        role: Role::Target,
+        metadata: file.metadata(),
+    }
+}
+
+fn judge(nodes: Vec<Node>) -> Result<(), Offences> {
     let uids = KnownUids::read();
     let root_is_ambiguous = nodes
         .first()
