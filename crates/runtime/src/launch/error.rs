@@ -1,5 +1,6 @@
 //! Why a plugin could not be started.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -94,8 +95,27 @@ pub(crate) enum LaunchErrorClass {
     Failed,
     /// The file must not run; it is not tried again until it or the configuration changes.
     Refused,
-    /// The daemon or the machine lacks descriptors, memory or processes; that is not a failure of the plugin.
-    Shortage,
+    /// The daemon or the machine lacks something; that is not a failure of the plugin.
+    Shortage(Shortage),
+}
+
+/// What the daemon or the machine lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shortage {
+    Descriptors,
+    Memory,
+    Processes,
+}
+
+impl fmt::Display for Shortage {
+    /// Writes a sentence for the status of a plugin.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Descriptors => "the daemon is short of descriptors",
+            Self::Memory => "the machine is short of memory",
+            Self::Processes => "the user of the daemon has too many processes",
+        })
+    }
 }
 
 impl LaunchError {
@@ -131,13 +151,13 @@ fn is_missing(error: &io::Error) -> bool {
 }
 
 /// The class of files and folders that could not be examined: a shortage if one of them met one.
-fn class_of_unreadable<'a>(mut offences: impl Iterator<Item = &'a Offence>) -> LaunchErrorClass {
-    let is_shortage = |offence: &Offence| matches!(offence, Offence::Unreadable { source, .. } if class_of(source) == LaunchErrorClass::Shortage);
-    if offences.any(is_shortage) {
-        LaunchErrorClass::Shortage
-    } else {
-        LaunchErrorClass::Failed
-    }
+fn class_of_unreadable<'a>(offences: impl Iterator<Item = &'a Offence>) -> LaunchErrorClass {
+    let classes = offences.filter_map(|offence| match offence {
+        Offence::Unreadable { source, .. } => Some(class_of(source)),
+        _ => None,
+    });
+    let mut shortages = classes.filter(|class| matches!(class, LaunchErrorClass::Shortage(_)));
+    shortages.next().unwrap_or(LaunchErrorClass::Failed)
 }
 
 fn is_unreadable(offence: &Offence) -> bool {
@@ -146,9 +166,9 @@ fn is_unreadable(offence: &Offence) -> bool {
 
 fn class_of(error: &io::Error) -> LaunchErrorClass {
     match error.raw_os_error() {
-        Some(libc::EAGAIN | libc::EMFILE | libc::ENFILE | libc::ENOMEM) => {
-            LaunchErrorClass::Shortage
-        }
+        Some(libc::EMFILE | libc::ENFILE) => LaunchErrorClass::Shortage(Shortage::Descriptors),
+        Some(libc::ENOMEM) => LaunchErrorClass::Shortage(Shortage::Memory),
+        Some(libc::EAGAIN) => LaunchErrorClass::Shortage(Shortage::Processes),
         Some(libc::ETXTBSY) => LaunchErrorClass::Busy,
         _ => LaunchErrorClass::Failed,
     }
@@ -234,9 +254,15 @@ mod tests {
             source: io::Error::from_raw_os_error(code),
         };
         let prepare = |code| prepare_error("x")(io::Error::from_raw_os_error(code));
-        for code in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN] {
-            assert_eq!(execute(code).class(), LaunchErrorClass::Shortage);
-            assert_eq!(prepare(code).class(), LaunchErrorClass::Shortage);
+        for (code, shortage) in [
+            (libc::EMFILE, Shortage::Descriptors),
+            (libc::ENFILE, Shortage::Descriptors),
+            (libc::ENOMEM, Shortage::Memory),
+            (libc::EAGAIN, Shortage::Processes),
+        ] {
+            let class = LaunchErrorClass::Shortage(shortage);
+            assert_eq!(execute(code).class(), class);
+            assert_eq!(prepare(code).class(), class);
         }
         assert_eq!(execute(libc::ETXTBSY).class(), LaunchErrorClass::Busy);
         for code in [libc::ENOENT, libc::EACCES, libc::ENOEXEC] {
@@ -254,8 +280,14 @@ mod tests {
             source: io::Error::from_raw_os_error(code),
         };
         for (codes, class) in [
-            ([libc::ENOENT, libc::ENOMEM], LaunchErrorClass::Shortage),
-            ([libc::ENFILE, libc::ENOENT], LaunchErrorClass::Shortage),
+            (
+                [libc::ENOENT, libc::ENOMEM],
+                LaunchErrorClass::Shortage(Shortage::Memory),
+            ),
+            (
+                [libc::ENFILE, libc::ENOENT],
+                LaunchErrorClass::Shortage(Shortage::Descriptors),
+            ),
             ([libc::ENOENT, libc::ENOENT], LaunchErrorClass::Failed),
         ] {
             let offences = codes.map(unreadable);

@@ -44,8 +44,8 @@ pub(crate) struct Launched {
     pub(crate) process: Process,
     /// Our end of the socket pair.
     pub(crate) socket: tokio::net::UnixStream,
-    /// What it writes to standard error.
-    pub(crate) stderr: pipe::Receiver,
+    /// What it writes to standard output and error.
+    pub(crate) output: pipe::Receiver,
 }
 
 impl Launched {
@@ -162,7 +162,7 @@ async fn execute(
         pid,
         pidfd,
         socket,
-        stderr,
+        output,
         report,
     } = spawner.fork(image).await?;
     // From here on the process is killed and reaped when anything fails.
@@ -170,8 +170,7 @@ async fn execute(
         Process::new(pid, pidfd, spawner.clone()).map_err(prepare_error("watch the process"))?;
     let socket =
         tokio::net::UnixStream::from_std(socket).map_err(prepare_error("use the socket pair"))?;
-    let stderr =
-        pipe::Receiver::from_owned_fd(stderr).map_err(prepare_error("read standard error"))?;
+    let output = pipe::Receiver::from_owned_fd(output).map_err(prepare_error("read the output"))?;
     let report =
         pipe::Receiver::from_owned_fd(report).map_err(prepare_error("read the child's report"))?;
     Ok(match read_report(report).await? {
@@ -179,7 +178,7 @@ async fn execute(
         None => Ok(Launched {
             process,
             socket,
-            stderr,
+            output,
         }),
     })
 }

@@ -1,7 +1,7 @@
 //! Starting plugin processes, and making sure that each one ends.
 //!
 //! [`Launched::start`] opens, checks and hashes an executable on a blocking thread; [`Spawner`] owns the thread that forks and
-//! reaps every process; what results is a [`Process`], held by its pidfd. [`StderrLog`] keeps what it wrote to standard error.
+//! reaps every process; what results is a [`Process`], held by its pidfd. [`OutputLog`] keeps what it printed.
 
 use std::time::Duration;
 
@@ -14,22 +14,22 @@ mod guardian;
 mod launched;
 mod memory;
 mod orphans;
+mod output;
 mod process;
 mod program;
 mod script;
 mod spawner;
 mod spec;
-mod stderr;
 
 pub(crate) use checksum::{Checksum, checksum};
 pub(crate) use environment::Environment;
-pub(crate) use error::LaunchErrorClass;
+pub(crate) use error::{LaunchErrorClass, Shortage};
 pub(crate) use launched::Launched;
 pub(crate) use orphans::adopt_orphans;
+pub(crate) use output::OutputLog;
 pub(crate) use process::{EndedProcess, Process, STOP_GRACE};
 pub(crate) use spawner::Spawner;
 pub(crate) use spec::LaunchSpec;
-pub(crate) use stderr::StderrLog;
 
 pub(crate) use crate::sys::child::PLUGIN_DESCRIPTOR;
 

@@ -89,15 +89,15 @@ sleep 600
         spec.environment
             .insert("PATH".into(), "/usr/bin:/bin".into());
         let Launched {
-            process, stderr, ..
+            process, output, ..
         } = Launched::start(&spawner, spec).await.expect("launched");
-        let mut lines = BufReader::new(stderr).lines();
+        let mut lines = BufReader::new(output).lines();
         let mut orphans = Vec::new();
         for _ in 0..2 {
             let line = lines
                 .next_line()
                 .await
-                .expect("standard error")
+                .expect("the output")
                 .expect("a line");
             let pid: i32 = line.parse().expect("a pid");
             orphans.push(rustix::process::Pid::from_raw(pid).expect("a pid"));

@@ -1,7 +1,7 @@
 //! The thread that starts and reaps every plugin process.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::num::NonZero;
 use std::os::fd::OwnedFd;
@@ -51,7 +51,7 @@ pub(super) struct Forked {
     pub(super) pid: Pid,
     pub(super) pidfd: OwnedFd,
     pub(super) socket: UnixStream,
-    pub(super) stderr: OwnedFd,
+    pub(super) output: OwnedFd,
     /// The read end of the pipe that reports whether the file was executed.
     pub(super) report: OwnedFd,
 }
@@ -217,7 +217,7 @@ impl Thread {
     }
 
     fn fork(&mut self, image: &Image) -> Result<Forked, LaunchError> {
-        let (socket, descriptors, stderr, report) = descriptors()?;
+        let (socket, descriptors, output, report) = descriptors()?;
         let pid = child::fork_plugin(image, &descriptors).map_err(prepare_error("fork"))?;
         self.forked.insert(pid);
         // The child's ends must have no other holder, or their closing would not be seen.
@@ -227,7 +227,7 @@ impl Thread {
                 pid,
                 pidfd,
                 socket,
-                stderr,
+                output,
                 report,
             }),
             Err(error) => {
@@ -318,24 +318,15 @@ fn has_ended(pid: Pid) -> bool {
 }
 
 /// Makes what connects a plugin process with the daemon: our end of the socket, the child's descriptors, and our ends of the
-/// pipes for standard error and for the report.
+/// pipes for what it prints and for the report.
 fn descriptors() -> Result<(UnixStream, Descriptors, OwnedFd, OwnedFd), LaunchError> {
     let (ours, theirs) = UnixStream::pair().map_err(prepare_error("make a socket pair"))?;
     ours.set_nonblocking(true)
         .map_err(prepare_error("make a socket pair"))?;
     let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(prepare_error("make a pipe"));
-    let ((stderr, stderr_writer), (report, report_writer)) = (pipe()?, pipe()?);
-    let null = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")
-        .map_err(prepare_error("open /dev/null"))?;
-    let descriptors = Descriptors::new(
-        File::into(null),
-        stderr_writer,
-        theirs.into(),
-        report_writer,
-    )
-    .map_err(prepare_error("arrange descriptors"))?;
-    Ok((ours, descriptors, stderr, report))
+    let ((output, output_writer), (report, report_writer)) = (pipe()?, pipe()?);
+    let null = File::open("/dev/null").map_err(prepare_error("open /dev/null"))?;
+    let descriptors = Descriptors::new(null.into(), output_writer, theirs.into(), report_writer)
+        .map_err(prepare_error("arrange descriptors"))?;
+    Ok((ours, descriptors, output, report))
 }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::connection::PluginConnection;
 use super::machine::Exit;
-use crate::launch::{EndedProcess, Process, STOP_GRACE, StderrLog};
+use crate::launch::{EndedProcess, OutputLog, Process, STOP_GRACE};
 use crate::model::PluginName;
 use crate::wait::OwnedTask;
 
@@ -19,17 +19,17 @@ const STEP: Duration = Duration::from_secs(2);
 /// the end of its connection every 50 ms.
 const VOLUNTARY_EXIT: Duration = Duration::from_millis(500);
 
-/// How long the last of standard error is waited for after the process has ended.
+/// How long the last output is waited for after the process has ended.
 const LAST_OUTPUT_LIMIT: Duration = Duration::from_millis(200);
 
 /// The longest part of that output that a message repeats, in characters.
 const MAX_LAST_OUTPUT_CHARS: usize = 200;
 
-/// A launched process and the task that reads its standard error.
+/// A launched process and the task that reads what it prints.
 #[derive(Debug)]
 pub(crate) struct ChildProcess {
     process: Process,
-    stderr: OwnedTask<()>,
+    output: OwnedTask<()>,
 }
 
 impl ChildProcess {
@@ -40,13 +40,13 @@ impl ChildProcess {
 
     pub(crate) fn new(
         process: Process,
-        stderr: pipe::Receiver,
-        log: StderrLog,
+        output: pipe::Receiver,
+        log: OutputLog,
         name: PluginName,
     ) -> Self {
         Self {
             process,
-            stderr: OwnedTask::spawn(log.drain(name, stderr)),
+            output: OwnedTask::spawn(log.drain(name, output)),
         }
     }
 
@@ -61,7 +61,7 @@ impl ChildProcess {
 
     /// Waits for the process to end by itself, then ends it, reaps it, and reads its last output.
     async fn finish(self, voluntary: Duration) -> EndedProcess {
-        let Self { process, stderr } = self;
+        let Self { process, output } = self;
         let exited = matches!(timeout(voluntary, process.exited()).await, Ok(Ok(())));
         let result = if exited {
             process.reap().await
@@ -69,7 +69,7 @@ impl ChildProcess {
             process.stop(STOP_GRACE).await
         };
         // Its group is dead, so the pipe ends at once, unless a process that left the group holds it open.
-        let _ = timeout(LAST_OUTPUT_LIMIT, stderr).await;
+        let _ = timeout(LAST_OUTPUT_LIMIT, output).await;
         result.unwrap_or_else(|error| {
             tracing::error!(%error, "plugin process cannot be reaped");
             EndedProcess::unknown()

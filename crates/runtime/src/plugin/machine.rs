@@ -19,7 +19,7 @@ const SHORTAGE_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) const PREPARATION_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a drain may take: the protocol's three bounded steps, and the time to notice.
-pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(8);
+const DRAIN_LIMIT: Duration = Duration::from_secs(8);
 
 /// How much longer than a start may take a query waits for it: the plugin's own time-out comes first, and its reason is what the
 /// caller reads.

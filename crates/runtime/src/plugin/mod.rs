@@ -25,7 +25,6 @@ pub(crate) use calls::{CallContext, CallError, Handle, Secrets};
 pub(crate) use connection::{Registrant, open};
 pub(crate) use flight::Sharing;
 pub(crate) use host::{Host, Publish};
-pub(crate) use machine::DRAIN_LIMIT;
 pub(crate) use registration::RegistrationError;
 pub(crate) use source::LaunchSource;
 pub(crate) use state::run_status;

@@ -16,7 +16,7 @@ use super::source::LaunchSource;
 use super::state::{Resources, State};
 use crate::config::PluginSettings;
 use crate::launch::{
-    EndedProcess, LaunchError, LaunchSpec, Launched, PLUGIN_DESCRIPTOR, PinnedBy, StderrLog,
+    EndedProcess, LaunchError, LaunchSpec, Launched, OutputLog, PLUGIN_DESCRIPTOR, PinnedBy,
 };
 use crate::model::{FileIdentity, PluginName};
 
@@ -28,8 +28,8 @@ pub(crate) struct Launcher {
     pub(super) host: Arc<Host>,
     pub(super) settings: Arc<PluginSettings>,
     pub(super) source: Option<LaunchSource>,
-    /// The standard error of the current process.
-    pub(super) stderr: StderrLog,
+    /// What the current process prints.
+    pub(super) output: OutputLog,
 }
 
 impl Resources for Launcher {
@@ -73,10 +73,10 @@ impl Launcher {
         let Launched {
             process,
             socket,
-            stderr,
+            output,
         } = launched;
-        self.stderr = StderrLog::default();
-        let child = ChildProcess::new(process, stderr, self.stderr.clone(), self.name.clone());
+        self.output = OutputLog::default();
+        let child = ChildProcess::new(process, output, self.output.clone(), self.name.clone());
         let (name, limit) = (self.name.clone(), self.settings.start_timeout);
         let version = self.host.version.clone();
         let opening = async move { connection::open(socket, Some(&name), limit, version).await };

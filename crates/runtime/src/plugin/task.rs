@@ -15,7 +15,7 @@ use super::source::LaunchSource;
 use super::state::{Idle, State};
 use crate::caller::Peer;
 use crate::config::PluginSettings;
-use crate::launch::StderrLog;
+use crate::launch::{OutputLog, Shortage};
 use crate::model::PluginName;
 use crate::wait::until;
 
@@ -99,6 +99,8 @@ pub(crate) struct PluginTask {
     external: Option<Arc<Peer>>,
     /// An external plugin that came back before its last connection had ended.
     returning: Option<Arrival>,
+    /// Why the last launch was put off, without a fault of the plugin.
+    shortage: Option<Shortage>,
     registration: Option<Arc<Registration>>,
     record: Arc<CallRecord>,
 }
@@ -126,7 +128,7 @@ impl PluginTask {
                 host,
                 settings,
                 source,
-                stderr: StderrLog::default(),
+                output: OutputLog::default(),
             },
             machine,
             commands,
@@ -138,6 +140,7 @@ impl PluginTask {
             process: None,
             external: None,
             returning: None,
+            shortage: None,
             registration: None,
             record: Arc::default(),
         };

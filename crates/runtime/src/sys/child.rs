@@ -21,7 +21,7 @@ pub(crate) const PLUGIN_DESCRIPTOR: i32 = 3;
 #[derive(Debug)]
 pub(crate) struct Descriptors {
     null: OwnedFd,
-    stderr: OwnedFd,
+    output: OwnedFd,
     socket: OwnedFd,
     report: OwnedFd,
     /// How many descriptors it may open.
@@ -29,7 +29,7 @@ pub(crate) struct Descriptors {
 }
 
 impl Descriptors {
-    /// Standard input and output are `null`, standard error is `stderr`, the connection is `socket`, and `report` is the
+    /// Standard input is `null`, standard output and error are `output`, the connection is `socket`, and `report` is the
     /// write end of a pipe that is closed by a successful execution and gets a [`ChildFailure`] otherwise.
     ///
     /// # Errors
@@ -37,13 +37,13 @@ impl Descriptors {
     /// Returns the error of the operating system if there are not enough free descriptors.
     pub(crate) fn new(
         null: OwnedFd,
-        stderr: OwnedFd,
+        output: OwnedFd,
         socket: OwnedFd,
         report: OwnedFd,
     ) -> io::Result<Self> {
         Ok(Self {
             null: above_streams(null)?,
-            stderr: above_streams(stderr)?,
+            output: above_streams(output)?,
             socket: above_streams(socket)?,
             report: above_streams(report)?,
             limit: FormerLimit::get(),
@@ -193,8 +193,8 @@ fn enter(image: &Image, descriptors: &Descriptors, parent: Pid) -> Result<(), Ch
 fn arrange(image: &Image, descriptors: &Descriptors) -> io::Result<()> {
     for (source, number) in [
         (&descriptors.null, 0),
-        (&descriptors.null, 1),
-        (&descriptors.stderr, 2),
+        (&descriptors.output, 1),
+        (&descriptors.output, 2),
         (&descriptors.socket, PLUGIN_DESCRIPTOR),
     ] {
         // SAFETY: `dup2` only changes this process's descriptor table. Source and target differ, so the copy survives `exec`,

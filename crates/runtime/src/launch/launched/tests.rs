@@ -47,14 +47,14 @@ async fn launch(spawner: &Spawner, spec: LaunchSpec) -> Launched {
     Launched::start(spawner, spec).await.expect("launched")
 }
 
-async fn stderr_of(launched: Launched) -> String {
+async fn output_of(launched: Launched) -> String {
     let Launched {
         process,
-        mut stderr,
+        mut output,
         ..
     } = launched;
     let mut text = String::new();
-    stderr
+    output
         .read_to_string(&mut text)
         .await
         .expect("standard error");
@@ -71,25 +71,28 @@ async fn l15_exactly_descriptor_3_is_inherited() {
     rustix::io::fcntl_setfd(&careless, rustix::io::FdFlags::empty()).expect("the flag");
     // The list is that of a grandchild: `ls` and its own descriptor for the directory are the rest.
     let (_directory, spec) = script(
-        "ls /proc/self/fd >&2; (readlink /proc/$$/fd/3 /proc/$$/fd/0 /proc/$$/fd/1) >&2\nexit 0",
+        "ls /proc/self/fd >&2; (readlink /proc/$$/fd/3 /proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2) >&2\nexit 0",
     );
-    let text = stderr_of(launch(&spawner, spec).await).await;
+    let text = output_of(launch(&spawner, spec).await).await;
     let lines: Vec<&str> = text.lines().collect();
-    let (numbers, targets) = lines.split_at(lines.len() - 3);
+    let (numbers, targets) = lines.split_at(lines.len() - 4);
     assert_eq!(
         numbers,
         ["0", "1", "2", "3", "4"],
         "4 is what `ls` reads: {text}"
     );
     assert!(targets[0].starts_with("socket:"), "{text}");
-    assert_eq!(targets[1..], ["/dev/null", "/dev/null"]);
+    assert_eq!(targets[1], "/dev/null");
+    // What it prints is read, whichever stream it uses.
+    assert!(targets[2].starts_with("pipe:"), "{text}");
+    assert_eq!(targets[2], targets[3]);
 }
 
 #[tokio::test]
 async fn l13_the_environment_is_what_the_specification_says() {
     let spawner = Spawner::start().expect("a spawner");
     let (_directory, spec) = script("env >&2");
-    let text = stderr_of(launch(&spawner, spec).await).await;
+    let text = output_of(launch(&spawner, spec).await).await;
     let mut names: Vec<&str> = text
         .lines()
         .filter_map(|line| line.split_once('='))
@@ -106,7 +109,7 @@ async fn l09_a_signal_that_the_daemon_ignores_still_reaches_a_plugin() {
     child::ignore_user_signal();
     let spawner = Spawner::start().expect("a spawner");
     let (_directory, spec) = script("grep SigIgn /proc/self/status >&2");
-    let text = stderr_of(launch(&spawner, spec).await).await;
+    let text = output_of(launch(&spawner, spec).await).await;
     let mask = text.trim_start_matches("SigIgn:").trim();
     let mask = u64::from_str_radix(mask, 16).expect("a mask of signals");
     // The bits above are real-time signals, which the C library keeps for itself.
@@ -120,11 +123,11 @@ async fn l09_stop_is_graceful_first() {
         script("trap 'echo bye >&2; exit 7' INT; echo ready >&2; while :; do sleep 0.01; done");
     let Launched {
         process,
-        mut stderr,
+        mut output,
         ..
     } = launch(&spawner, spec).await;
     let mut ready = [0; 6];
-    stderr
+    output
         .read_exact(&mut ready)
         .await
         .expect("the trap is set");
@@ -141,11 +144,11 @@ async fn l09_stop_is_forced_when_ignored_and_takes_the_whole_group() {
     let (_directory, spec) = script("trap '' INT TERM; sleep 600 & echo $! >&2; wait");
     let Launched {
         process,
-        mut stderr,
+        mut output,
         ..
     } = launch(&spawner, spec).await;
     let mut first = [0; 1];
-    stderr
+    output
         .read_exact(&mut first)
         .await
         .expect("the helper runs");
@@ -156,7 +159,7 @@ async fn l09_stop_is_forced_when_ignored_and_takes_the_whole_group() {
     assert!(ended.killed);
     // The helper held the other end of standard error: its end is the helper's end.
     let mut rest = String::new();
-    stderr
+    output
         .read_to_string(&mut rest)
         .await
         .expect("standard error");
@@ -170,12 +173,12 @@ async fn l07_a_dropped_process_is_killed_and_reaped() {
     let (_directory, spec) = script("sleep 600");
     let Launched {
         process,
-        mut stderr,
+        mut output,
         ..
     } = launch(&spawner, spec).await;
     let pid = process.pid();
     drop(process);
-    stderr
+    output
         .read_to_string(&mut String::new())
         .await
         .expect("every holder of the pipe is gone");
@@ -225,7 +228,7 @@ async fn a_file_that_is_being_replaced_is_waited_for() {
         std::fs::rename(&aside, &path).expect("moved back");
     };
     let (launched, ()) = tokio::join!(launch(&spawner, spec), back);
-    assert_eq!(stderr_of(launched).await, "replaced\n");
+    assert_eq!(output_of(launched).await, "replaced\n");
 }
 
 mod pins;

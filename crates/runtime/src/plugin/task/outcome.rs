@@ -32,6 +32,7 @@ impl PluginTask {
     fn launched(&mut self, launched: Launched) {
         let (child, opening) = self.launcher.adopt(launched);
         self.process = Some(child.pid());
+        self.shortage = None;
         tracing::info!(plugin = %self.name(), pid = child.pid(), "plugin process started");
         self.feed(Event::Launched { child, opening });
     }
@@ -44,8 +45,12 @@ impl PluginTask {
                 self.audit("refuse", None, &why);
                 LaunchFailure::Refused { why }
             }
-            LaunchErrorClass::Shortage => {
-                tracing::warn!(plugin = %self.name(), %error, "plugin not started because the daemon lacks resources");
+            LaunchErrorClass::Shortage(shortage) => {
+                // It is tried again each second.
+                if self.shortage.replace(shortage) != Some(shortage) {
+                    tracing::warn!(plugin = %self.name(), %shortage, %error, "plugin not started");
+                }
+                let why = shortage.to_string();
                 LaunchFailure::Shortage { why }
             }
             LaunchErrorClass::Busy | LaunchErrorClass::Failed => {
@@ -159,7 +164,7 @@ impl PluginTask {
             self.first_start_has_failed();
         }
         (self.process, self.external) = (None, None);
-        let last_output = self.launcher.stderr.last_output();
+        let last_output = self.launcher.output.last_output();
         self.feed(Event::Drained(exit(
             ended,
             last_output.filter(|_| has_failed),

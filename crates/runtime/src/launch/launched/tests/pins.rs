@@ -11,7 +11,7 @@ use keyway_test_support::require;
 use super::*;
 use crate::config::Sha256;
 use crate::launch::checksum;
-use crate::launch::error::Refusal;
+use crate::launch::error::{Refusal, Shortage};
 use crate::launch::executable::MAX_PINNED_LEN;
 use crate::launch::memory::Use;
 
@@ -73,7 +73,7 @@ async fn l16_a_pinned_program_runs_from_a_copy_in_memory() {
     let mut spec = pinned(spec).await;
     // Without an argument `sleep` ends at once, with a message.
     spec.argv0 = "a name".into();
-    let text = stderr_of(launch(&spawner, spec).await).await;
+    let text = output_of(launch(&spawner, spec).await).await;
     assert!(text.starts_with("a name: missing operand"), "{text}");
 }
 
@@ -127,7 +127,7 @@ async fn a_pinned_script_is_read_from_its_copy_by_its_interpreter() {
         let (_directory, spec) = executable(&text);
         let checksum = checksum(&spec.executable).await.expect("a checksum");
         assert_eq!(checksum.interpreter.as_deref(), Some(shown));
-        let text = stderr_of(launch(&spawner, pinned(spec).await).await).await;
+        let text = output_of(launch(&spawner, pinned(spec).await).await).await;
         let mut lines = text.lines();
         let number = lines
             .next()
@@ -152,7 +152,7 @@ async fn a_pinned_python_script_runs() {
     let (_directory, spec) = executable(
         "#!/usr/bin/python3 -B\nimport sys\nsys.stderr.write(f'{__name__} {len(sys.argv)}')\n",
     );
-    let text = stderr_of(launch(&spawner, pinned(spec).await).await).await;
+    let text = output_of(launch(&spawner, pinned(spec).await).await).await;
     assert_eq!(text, "__main__ 1");
 }
 
@@ -198,11 +198,11 @@ async fn without_executable_memory_files_the_hashed_file_is_executed_and_scripts
         let (_directory, mut spec) = program("/bin/sleep");
         spec.argv0 = "sleep".into();
         let launched = Launched::start_with(&spawner, pinned(spec).await, create).await;
-        let text = stderr_of(launched.expect("launched")).await;
+        let text = output_of(launched.expect("launched")).await;
         assert!(text.contains("missing operand"), "{text}");
         let (_directory, spec) = script("echo script >&2");
         let launched = Launched::start_with(&spawner, pinned(spec).await, create).await;
-        assert_eq!(stderr_of(launched.expect("launched")).await, "script\n");
+        assert_eq!(output_of(launched.expect("launched")).await, "script\n");
     }
 }
 
@@ -216,7 +216,10 @@ async fn an_error_of_one_step_is_not_reported_as_that_of_another() {
     let error = Launched::start_with(&spawner, pinned(spec).await, no_memory_files)
         .await
         .expect_err("no memory file");
-    assert_eq!(error.class(), LaunchErrorClass::Shortage);
+    assert_eq!(
+        error.class(),
+        LaunchErrorClass::Shortage(Shortage::Descriptors)
+    );
     assert!(
         error.to_string().contains("create a file in memory"),
         "{error}"
@@ -277,7 +280,7 @@ async fn a_file_that_others_can_write_is_refused_at_each_start_except_the_daemon
     let (directory, mut spec) = script("echo ran >&2");
     let link = directory.path().join("link");
     symlink(&spec.executable, &link).expect("a link");
-    stderr_of(launch(&spawner, spec.clone()).await).await;
+    output_of(launch(&spawner, spec.clone()).await).await;
     let mode = |mode| std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(mode));
     mode(0o777).expect("the mode");
     let link = specification(link);
@@ -291,7 +294,7 @@ async fn a_file_that_others_can_write_is_refused_at_each_start_except_the_daemon
         .await
         .expect_err("trust is refused as well");
     spec.is_built_in = true;
-    assert_eq!(stderr_of(launch(&spawner, spec).await).await, "ran\n");
+    assert_eq!(output_of(launch(&spawner, spec).await).await, "ran\n");
 }
 
 fn pinned_unchecked(spec: &LaunchSpec) -> LaunchSpec {
@@ -317,7 +320,7 @@ async fn a_file_that_is_still_written_is_waited_for_within_a_limit() {
             sleep(Duration::from_millis(300)).await;
             drop(writer);
         });
-        stderr_of(launched.expect("launched")).await;
+        output_of(launched.expect("launched")).await;
     }
 }
 
@@ -351,7 +354,7 @@ async fn a_slow_start_delays_no_other_and_ends_at_its_timeout() {
     tokio::select! {
         biased;
         result = &mut starting => panic!("{result:?}"),
-        launched = launch(&spawner, quick) => assert_eq!(stderr_of(launched).await, "quick\n"),
+        launched = launch(&spawner, quick) => assert_eq!(output_of(launched).await, "quick\n"),
     }
     tokio::time::pause();
     // With a blocking task at work the clock moves only by `advance`.
@@ -376,7 +379,7 @@ async fn large_pinned_files_wait_for_each_other_and_small_ones_do_not() {
     tokio::select! {
         biased;
         result = &mut starting => panic!("{result:?}"),
-        launched = launch(&spawner, small) => assert_eq!(stderr_of(launched).await, "small\n"),
+        launched = launch(&spawner, small) => assert_eq!(output_of(launched).await, "small\n"),
     }
     drop(permits);
     let error = starting.await.expect_err("refused");
