@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
@@ -16,13 +17,17 @@ use crate::config::{Config, ConfigError, Current, Settings};
 use crate::launch::{Environment, LaunchError, Spawner, adopt_orphans};
 use crate::lines::PeerLines;
 use crate::manager::{Manager, ManagerHandle, ReadConfig};
-use crate::plugin::{DRAIN_LIMIT, Host, Publish, Suspensions};
+use crate::plugin::{Host, Publish, Suspensions};
 use crate::record::{Audit, Memory, StateLock, StateLockError};
 use crate::registry::Registry;
 use crate::server::Server;
 use crate::server::addresses::bind_all;
 use crate::server::socket::{ListenError, Socket};
 use crate::sys::descriptors::raise_descriptor_limit;
+
+/// How long plugins may take to stop before the rest of them is killed: the steps of the protocol, up to SIGKILL, take 6.5 s. What
+/// follows takes a second at most.
+const STOP_LIMIT: Duration = Duration::from_secs(7);
 
 /// Why a daemon could not be bound.
 #[derive(Debug, thiserror::Error)]
@@ -147,13 +152,17 @@ impl Daemon {
             state_lock: _state_lock,
             ..
         } = self;
-        manager.start().await;
+        let mut shutdown = pin!(shutdown);
+        tokio::select! {
+            () = manager.start() => {}
+            () = &mut shutdown => return host.spawner.finish().await,
+        }
         if registry.snapshot().is_empty() {
             tracing::warn!(
                 "no plugin found: nothing can be resolved until one is added or connects"
             );
         }
-        host.audit.daemon("start");
+        host.audit.start();
         let (stop, stopped) = oneshot::channel::<()>();
         let (stop_sender, mut stop_requests) = mpsc::channel(1);
         let gate = Arc::new(Gate::new(Arc::clone(&registry), Arc::clone(&settings)));
@@ -198,12 +207,16 @@ impl Daemon {
             while serving.join_next().await.is_some() {}
         };
         tokio::select! {
-            () = stop_within(work, began, DRAIN_LIMIT) => {}
+            () = stop_within(work, began, STOP_LIMIT) => {}
             () = orphans => {}
             never = suspensions.watch() => match never {},
         }
-        host.audit.daemon("stop");
-        host.spawner.finish().await;
+        // Each is bounded.
+        tokio::join!(
+            host.spawner.finish(),
+            host.audit.stop(),
+            host.memory.close()
+        );
     }
 }
 

@@ -60,5 +60,5 @@ pub use launch::{LaunchError, PinnedBy, Refusal};
 pub use manager::{DiscoveryProblem, ManagerHandle, ReloadReport, TrustError, Trusted};
 pub use model::Sha256;
 pub use model::name::{ParsePluginNameError, PluginName};
-pub use record::StateLockError;
+pub use record::{NotWritten, StateLockError};
 pub use server::socket::ListenError;

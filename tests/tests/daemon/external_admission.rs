@@ -5,8 +5,8 @@ use std::path::Path;
 use keyway_resolver::ResolveError;
 use keyway_rpc::Code;
 use keyway_runtime::{AuditConfig, Config, ExternalPlugins, Sha256};
-use keyway_test_support::WAIT_LIMIT;
 use keyway_test_support::log::Log;
+use keyway_test_support::{WAIT_LIMIT, eventually};
 use keyway_tests::daemon::{Home, plugin};
 use keyway_tests::plugin::{connect, hijack};
 use keyway_tests::{Behaviour, TestDaemon};
@@ -23,15 +23,17 @@ fn audited() -> (Home, Config, std::path::PathBuf) {
     (home, config, log)
 }
 
-/// The records of one action in the audit log.
-fn records(log: &Path, action: &str) -> Vec<serde_json::Value> {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let records = text
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"));
-    records
-        .filter(|record: &serde_json::Value| record["action"] == action)
-        .collect()
+/// The first record of one action in the audit log, and how many there are.
+fn record(log: &Path, action: &str) -> (serde_json::Value, usize) {
+    eventually("a record", || {
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        let records = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"));
+        let mut records = records.filter(|record: &serde_json::Value| record["action"] == action);
+        let first = records.next().ok_or("none")?;
+        Ok::<_, &str>((first, 1 + records.count()))
+    })
 }
 
 #[tokio::test]
@@ -55,9 +57,8 @@ async fn an_external_registration_is_a_warning_and_an_audit_record() {
     ] {
         assert!(lines[0].contains(part), "no {part} in {}", lines[0]);
     }
-    let records = records(&audit, "register");
-    assert_eq!(records.len(), 1, "{records:?}");
-    let record = &records[0];
+    let (record, n_records) = record(&audit, "register");
+    assert_eq!(n_records, 1);
     assert_eq!(record["plugin"], "outside");
     assert_eq!(record["pid"], pid);
     assert_eq!(record["executable"], &*executable);
@@ -77,9 +78,9 @@ async fn an_unnamed_external_plugin_is_refused_while_plugins_are_pinned() {
     assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
     assert!(error.message().contains("[external] allow"), "{error}");
     assert_eq!(log.with("external plugin refused").len(), 1);
-    let records = records(&audit, "refuse");
-    assert_eq!(records[0]["plugin"], "outside", "{records:?}");
-    assert_eq!(records[0]["pid"], std::process::id());
+    let (record, _) = record(&audit, "refuse");
+    assert_eq!(record["plugin"], "outside", "{record}");
+    assert_eq!(record["pid"], std::process::id());
     daemon
         .reload_with(|config| config.external = named(&["outside"]))
         .await;

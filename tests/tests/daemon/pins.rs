@@ -6,7 +6,7 @@ use std::sync::Arc;
 use keyway_proto::keyway::v1::PluginState;
 use keyway_resolver::{FailureKind, ResolveError};
 use keyway_rpc::Code;
-use keyway_runtime::{AuditConfig, Config, Sha256};
+use keyway_runtime::{AuditConfig, AuditFailure, Config, Sha256};
 use keyway_test_support::log::Log;
 use keyway_test_support::set_mode;
 use keyway_tests::TestDaemon;
@@ -18,7 +18,10 @@ use crate::common::{ID, PLUGIN, pair};
 fn audited_pair() -> (Arc<Home>, Config, PathBuf) {
     let (home, mut config) = pair();
     let audit = home.join("audit.jsonl");
-    config.audit = Some(AuditConfig::new(&audit));
+    // A request waits until its record is written, with all that came before.
+    let mut log = AuditConfig::new(&audit);
+    log.on_failure = AuditFailure::Refuse;
+    config.audit = Some(log);
     (home, config, audit)
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyway_resolver::{DaemonSocket, FailureKind, ResolveError, Resolver};
-use keyway_runtime::{AuditConfig, Config};
+use keyway_runtime::{AuditConfig, AuditFailure, Config};
 use keyway_tests::daemon::{Home, behave, plugin, the_failure};
 use keyway_tests::{Behaviour, TestDaemon};
 
@@ -227,7 +227,10 @@ async fn a_plugin_of_an_unsupported_generation_is_stopped_with_advice() {
 async fn the_audit_log_names_caller_id_and_provider_and_never_a_value() {
     let (home, mut config) = gate_and_good();
     let log = home.join("audit.jsonl");
-    config.audit = Some(AuditConfig::new(&log));
+    let mut audit = AuditConfig::new(&log);
+    // A request waits until its record is written, with all that came before.
+    audit.on_failure = AuditFailure::Refuse;
+    config.audit = Some(audit);
     let daemon = TestDaemon::with_config(home.into(), config);
     daemon.get("good/key").await.expect("a secret");
     daemon.get("good/denied").await.expect_err("denied");

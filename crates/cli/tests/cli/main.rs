@@ -6,6 +6,7 @@
 mod support;
 
 mod addresses;
+mod audit;
 mod bytes;
 mod canary;
 mod configuration;

@@ -32,7 +32,8 @@ impl keyway::CatalogService for Services {
                 secrets.map(|secret| (secret.id(), secret.provider())),
                 failures.iter().map(|failure| failure.provider.to_string()),
             )
-        })?;
+        })
+        .await?;
         let mut response = Response::new(listed);
         add_headers(response.headers_mut(), &failures);
         if !query.reservation.is_empty() {

@@ -27,7 +27,8 @@ impl keyway::ManagementService for Services {
         let result = report.map_err(|error| {
             Error::failed_precondition(format!("the old configuration stays in force: {error}"))
         });
-        self.record(&caller, "reload", &[], || Outcome::of(&result))?;
+        self.record(&caller, "reload", &[], || Outcome::of(&result))
+            .await?;
         let report = result?;
         let texts = |names: Vec<PluginName>| names.iter().map(PluginName::to_string).collect();
         Ok(Response::new(keyway::ReloadResponse {
@@ -57,7 +58,8 @@ impl keyway::ManagementService for Services {
             .await
             .ok_or_else(stopping)?;
         let result = result.map_err(trust_error);
-        self.record(&caller, "trust", &objects, || Outcome::of(&result))?;
+        self.record(&caller, "trust", &objects, || Outcome::of(&result))
+            .await?;
         let trusted = result?;
         Ok(Response::new(keyway::TrustPluginResponse {
             sha256: Some(trusted.sha256.to_string()),
@@ -85,7 +87,8 @@ impl keyway::ManagementService for Services {
             .await
             .ok_or_else(stopping)?;
         let result = result.map_err(trust_error);
-        self.record(&caller, "untrust", &objects, || Outcome::of(&result))?;
+        self.record(&caller, "untrust", &objects, || Outcome::of(&result))
+            .await?;
         result?;
         Ok(Response::new(keyway::UntrustPluginResponse {}))
     }
@@ -127,7 +130,8 @@ impl keyway::ManagementService for Services {
                     .filter(|(_, provider)| !provider.is_empty()),
                 failed.map(|failure| failure.name().to_owned()),
             )
-        })?;
+        })
+        .await?;
         let mut response = Response::new(explained);
         caller.add_id(response.headers_mut());
         Ok(response)
@@ -168,8 +172,8 @@ impl keyway::ManagementService for Services {
     ) -> Result<Response<keyway::StopResponse>, Error> {
         let caller = Caller::of(&request)?;
         self.manage(&caller, Manage::Stop, ("stop", &[])).await?;
-        // A daemon that cannot record any more can be stopped all the same; that is logged.
-        let _ = self.record(&caller, "stop", &[], Outcome::ok);
+        // A daemon that cannot record any more can be stopped nevertheless.
+        self.audit.note("stop", &caller, &Outcome::ok());
         // A stop has been requested already.
         let _ = self.stop.try_send(());
         Ok(Response::new(keyway::StopResponse {}))

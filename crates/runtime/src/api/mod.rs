@@ -101,7 +101,8 @@ impl Services {
     ) -> Result<Permitted, Error> {
         let mut permitted = self.gate.permit(caller, action).await;
         if permitted.is_err() {
-            self.record(caller, name, objects, || Outcome::of(&permitted))?;
+            self.record(caller, name, objects, || Outcome::of(&permitted))
+                .await?;
         }
         if let Err(error) = &mut permitted {
             caller.add_id(error.own_metadata_mut());
@@ -109,15 +110,14 @@ impl Services {
         permitted
     }
 
-    fn record(
+    async fn record(
         &self,
         caller: &Caller,
         action: &'static str,
         objects: &[&str],
         outcome: impl FnOnce() -> Outcome,
     ) -> Result<(), Error> {
-        self.audit.record(action, caller, || {
-            outcome().about(objects.iter().map(|object| (*object).to_owned()))
-        })
+        let outcome = || outcome().about(objects.iter().map(|object| (*object).to_owned()));
+        self.audit.record(action, caller, outcome).await
     }
 }

@@ -103,7 +103,8 @@ impl Services {
             .await
             .unwrap_or(Ok(()));
         let result = result.map_err(set_enabled_error);
-        self.record(caller, action, &objects, || Outcome::of(&result))?;
+        self.record(caller, action, &objects, || Outcome::of(&result))
+            .await?;
         result
     }
 }
@@ -122,6 +123,7 @@ fn set_enabled_error(error: SetEnabledError) -> Error {
     match error {
         SetEnabledError::Unknown(_) => Error::not_found(message),
         SetEnabledError::Listed(_)
+        | SetEnabledError::NotRemembered(_)
         | SetEnabledError::NotEnabled(NotEnabled::Refused { .. } | NotEnabled::Untrusted(_)) => {
             Error::failed_precondition(message)
         }

@@ -21,13 +21,15 @@ impl resolver::ResolverService for Services {
         let caller = Caller::of(&request)?;
         let requested = pattern(request.message().pattern.as_deref())?;
         let mut result = self.find(&caller, &requested, &request).await;
-        self.audit.record("get", &caller, || {
-            let outcome = match &result {
-                Ok((resolution, _)) => found(resolution),
-                Err(error) => Outcome::failed(error),
-            };
-            outcome.about([requested.to_string()])
-        })?;
+        self.audit
+            .record("get", &caller, || {
+                let outcome = match &result {
+                    Ok((resolution, _)) => found(resolution),
+                    Err(error) => Outcome::failed(error),
+                };
+                outcome.about([requested.to_string()])
+            })
+            .await?;
         if let Err(error) = &mut result {
             caller.add_id(error.own_metadata_mut());
         }
@@ -110,7 +112,8 @@ impl resolver::AuthorizerService for Services {
         let action = Action::Authorize(&patterns);
         let result = self.gate.permit(&caller, &action).await;
         let texts: Vec<&str> = patterns.iter().map(Pattern::as_str).collect();
-        self.record(&caller, "authorize", &texts, || Outcome::of(&result))?;
+        self.record(&caller, "authorize", &texts, || Outcome::of(&result))
+            .await?;
         let permitted = result.map_err(|mut error| {
             caller.add_id(error.own_metadata_mut());
             error

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use keyway_local::file::{Offences, OpenError, check_opened, open_regular, read_opened};
 
@@ -34,6 +35,14 @@ pub enum ConfigError {
     /// It is not a regular file, is too large or cannot be read.
     #[error("the configuration cannot be read: {0}")]
     Read(#[source] OpenError),
+    /// The configuration and the plugin directories were not read in time.
+    #[error(
+        "reading the configuration and the plugin directories took longer than {limit:?}: check their file systems"
+    )]
+    TimedOut {
+        /// The limit.
+        limit: Duration,
+    },
     /// Another user could have written it.
     #[error("the configuration is not used: {0}")]
     Untrusted(#[source] Offences),

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
+use futures::{FutureExt, TryFutureExt};
 use tokio::sync::oneshot;
 
 use super::trust::TrustError;
@@ -12,10 +12,7 @@ use crate::config::Settings;
 use crate::launch::{Checksum, LaunchError, checksum};
 use crate::model::PluginName;
 use crate::plugin::Command;
-use crate::record::Memory;
-
-/// How long a reply waits for the state file.
-const WRITE_LIMIT: Duration = Duration::from_secs(2);
+use crate::record::NotWritten;
 
 impl Manager {
     pub(super) fn set_enabled(
@@ -44,41 +41,39 @@ impl Manager {
             return;
         };
         tracing::info!(plugin = %name, enabled, "plugin enabled or disabled");
-        if enabled {
+        let (command, finished) = if enabled {
             let (done, finished) = oneshot::channel();
-            let _ = commands.send(Command::Enable(done));
-            let memory = Arc::clone(&self.host.memory);
-            self.work.spawn(async move {
-                let result = finished.await.unwrap_or(Ok(()));
-                written(&memory).await;
-                let _ = reply.send(result.map_err(SetEnabledError::from));
-                Done::Nothing
-            });
+            (Command::Enable(done), finished.left_future())
         } else {
             let (done, finished) = oneshot::channel();
-            let _ = commands.send(Command::Disable(done));
-            let memory = Arc::clone(&self.host.memory);
-            self.work.spawn(async move {
-                // A task that has ended has nothing left to disable.
-                let _ = finished.await;
-                written(&memory).await;
-                let _ = reply.send(Ok(()));
-                Done::Nothing
-            });
-        }
+            (Command::Disable(done), finished.map_ok(Ok).right_future())
+        };
+        let _ = commands.send(command);
+        let memory = Arc::clone(&self.host.memory);
+        self.work.spawn(async move {
+            // A task that has ended has nothing left to enable or disable.
+            let result = finished.await.unwrap_or(Ok(()));
+            let written = memory.flush().await;
+            let result = result
+                .map_err(SetEnabledError::from)
+                .and_then(|()| Ok(written?));
+            // The caller may have stopped waiting.
+            let _ = reply.send(result);
+            Done::Nothing
+        });
     }
 
-    /// Replies when what changed is on disk, so that it outlives the daemon.
-    pub(super) fn reply_when_written<T: Send + 'static>(
+    /// Replies when what changed is on disk, so that it outlives the daemon, or with an error if it is not.
+    pub(super) fn reply_when_written<T: Send + 'static, E: From<NotWritten> + Send + 'static>(
         &mut self,
-        reply: oneshot::Sender<T>,
-        result: T,
+        reply: oneshot::Sender<Result<T, E>>,
+        result: Result<T, E>,
     ) {
         let memory = Arc::clone(&self.host.memory);
         self.work.spawn(async move {
-            written(&memory).await;
+            let written = memory.flush().await;
             // The caller may have stopped waiting.
-            let _ = reply.send(result);
+            let _ = reply.send(result.and_then(|value| Ok(written.map(|()| value)?)));
             Done::Nothing
         });
     }
@@ -162,15 +157,5 @@ impl Manager {
         if let Some(commands) = self.plugins.get(name) {
             let _ = commands.send(Command::Retry);
         }
-    }
-}
-
-/// Waits until what is remembered is on disk. A disk that hangs does not hold up the reply for ever.
-async fn written(memory: &Memory) {
-    if tokio::time::timeout(WRITE_LIMIT, memory.flush())
-        .await
-        .is_err()
-    {
-        tracing::error!("state file not written within {WRITE_LIMIT:?}");
     }
 }

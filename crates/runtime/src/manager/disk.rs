@@ -1,53 +1,88 @@
 //! Reloads and changes on disk: a look at files and configuration, and what follows from it.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use super::look::{self, Found, Looked};
-use super::{Done, Manager, ReloadReply, ReloadReport, external, reconcile};
-use crate::config::{Config, Difference, Settings};
+use super::changes::DiskChanges;
+use super::look::{Found, Looked};
+use super::{Done, LookUnderWay, Manager, ReloadReply, ReloadReport, external, reconcile};
+use crate::config::{Config, ConfigError, Difference, Settings};
 use crate::model::PluginName;
 use crate::plugin::{Availability, Command};
 
+/// How long the files may take. They are read in milliseconds, unless a file system hangs.
+const LOOK_LIMIT: Duration = Duration::from_secs(10);
+
 impl Manager {
+    /// Takes in a reload. Behind a look that hangs it fails at once.
+    pub(super) fn reload(&mut self, reply: ReloadReply) {
+        if matches!(&self.look, Some(look) if look.overdue_at.is_none()) {
+            return fail([reply], ConfigError::TimedOut { limit: LOOK_LIMIT });
+        }
+        self.reloads.push(reply);
+        self.look();
+    }
+
     /// Begins a look at the disk, for all reloads that wait, unless one is under way.
     pub(super) fn look(&mut self) {
-        if self.is_looking {
+        if self.look.is_some() {
             return;
         }
-        self.is_looking = true;
         self.has_changed = false;
         let replies = std::mem::take(&mut self.reloads);
         let read_config = (!replies.is_empty()).then(|| Arc::clone(&self.read_config));
+        self.look = Some(LookUnderWay {
+            replies,
+            overdue_at: Some(Instant::now() + LOOK_LIMIT),
+        });
         let config = self.settings.load().config.clone();
         let looker = Arc::clone(&self.looker);
+        let mut changes = std::mem::replace(&mut self.changes, DiskChanges::new());
         self.work.spawn_blocking(move || {
-            Done::Looked(looker.look(read_config.as_ref(), config), replies)
+            let looked = looker.look(read_config.as_ref(), config, &mut changes);
+            Done::Looked(looked, changes)
         });
     }
 
-    pub(super) fn disk_changed(&mut self, changed: io::Result<()>) {
-        if let Err(error) = changed {
-            tracing::warn!(%error, "file watcher failed and is started again");
-        }
-        // Begun before the look, so that no change falls between the two.
-        self.start_watching();
+    /// The look under way takes too long: the reloads that wait for it fail. The thread that looks cannot be stopped.
+    pub(super) fn look_overdue(&mut self) {
+        let Some(look) = &mut self.look else {
+            return;
+        };
+        look.overdue_at = None;
+        let replies = look.replies.drain(..).chain(self.reloads.drain(..));
+        let error = ConfigError::TimedOut { limit: LOOK_LIMIT };
+        tracing::error!(%error, "plugins not looked for: they are started, stopped and replaced when the disk responds");
+        fail(replies, error);
+    }
+
+    pub(super) fn disk_changed(&mut self) {
         self.has_changed = true;
         self.look();
     }
 
-    pub(super) fn looked(&mut self, looked: Looked, replies: Vec<ReloadReply>) {
-        self.is_looking = false;
+    pub(super) fn looked(&mut self, looked: Looked) {
+        let Some(LookUnderWay {
+            replies,
+            overdue_at,
+        }) = self.look.take()
+        else {
+            return;
+        };
         match looked {
             Looked::Failed(error) => {
                 tracing::error!(%error, "reload failed; the former configuration stays in force");
-                let error = Arc::new(error);
-                for reply in replies {
-                    let _ = reply.send(Err(Arc::clone(&error)));
-                }
+                fail(replies, error);
+            }
+            // Its reload has failed, so the former configuration stays in force.
+            Looked::Found {
+                config: Some(_), ..
+            } if overdue_at.is_none() => {
+                self.has_changed = true;
             }
             Looked::Found { config, found } => {
                 self.found(config.map(|config| *config), found, replies)
@@ -61,6 +96,9 @@ impl Manager {
     /// Puts what was found into force and reports the difference.
     fn found(&mut self, config: Option<Config>, found: Found, replies: Vec<ReloadReply>) {
         let old = self.settings.load();
+        if !std::mem::replace(&mut self.has_found, true) && config.is_none() {
+            return self.found_first(found, &old);
+        }
         let old_sources = self.sources.clone();
         let (old_problems, old_warnings) = (self.problems.clone(), self.warnings.clone());
         let is_reload = config.is_some();
@@ -100,6 +138,17 @@ impl Manager {
         self.reply_when_settled(report, replies);
     }
 
+    /// Makes the plugins those that the first look found.
+    fn found_first(&mut self, found: Found, settings: &Arc<Settings>) {
+        self.take_over(found, settings);
+        for problem in &self.problems {
+            tracing::error!("{problem}");
+        }
+        for warning in self.all_warnings(settings) {
+            tracing::warn!("{warning}");
+        }
+    }
+
     /// Whether a plugin runs or is starting.
     fn has_process(&self, name: &PluginName) -> bool {
         self.registry.snapshot().get(name).is_some_and(|view| {
@@ -112,14 +161,10 @@ impl Manager {
 
     /// Puts another configuration into force.
     pub(super) fn reconfigure(&mut self, config: Config, old: &Settings) -> Arc<Settings> {
-        let dirs_changed = look::directories(&config) != look::directories(&old.config);
         if config.audit != old.config.audit {
             self.host.audit.configure(config.audit.clone());
         }
         let settings = self.put_into_force(config);
-        if dirs_changed {
-            self.start_watching();
-        }
         for commands in self.plugins.values() {
             let _ = commands.send(Command::ForgetResponses);
         }
@@ -190,6 +235,15 @@ impl Manager {
             }
             Done::Nothing
         });
+    }
+}
+
+/// Replies to reloads that failed.
+fn fail(replies: impl IntoIterator<Item = ReloadReply>, error: ConfigError) {
+    let error = Arc::new(error);
+    for reply in replies {
+        // The caller may have stopped waiting.
+        let _ = reply.send(Err(Arc::clone(&error)));
     }
 }
 

@@ -11,6 +11,7 @@ use crate::caller::Peer;
 use crate::config::ConfigError;
 use crate::model::{PluginName, Sha256};
 use crate::plugin::{NotEnabled, Registrant};
+use crate::record::NotWritten;
 
 /// How many requests can wait for the manager, which never waits for anything itself.
 const REQUESTS: usize = 64;
@@ -49,6 +50,8 @@ pub(crate) enum SetEnabledError {
     Listed(PluginName),
     #[error(transparent)]
     NotEnabled(#[from] NotEnabled),
+    #[error(transparent)]
+    NotRemembered(#[from] NotWritten),
 }
 
 /// Sends requests to the manager of a running daemon. Cloning is cheap.

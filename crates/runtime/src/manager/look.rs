@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use keyway_local::file::check_owners;
 
 use super::ReadConfig;
+use super::changes::DiskChanges;
 use super::discovery::{Copies, DiscoveryProblem, discover};
 use super::reconcile::Sources;
 use crate::config::{
@@ -51,23 +52,33 @@ impl Looker {
         })
     }
 
-    /// Reads the configuration, if `read_config` is given, and the plugin directories that it names.
-    pub(super) fn look(&self, read_config: Option<&ReadConfig>, config: Config) -> Looked {
-        match read_config.map(|read| read()) {
-            Some(Err(error)) => Looked::Failed(error),
-            Some(Ok(new)) => Looked::Found {
-                found: self.find(&new),
-                config: Some(Box::new(new)),
-            },
-            None => Looked::Found {
-                found: self.find(&config),
-                config: None,
-            },
+    /// Reads the configuration, if `read_config` is given, and the plugin directories that it names, whose `changes` are noticed
+    /// from then on.
+    pub(super) fn look(
+        &self,
+        read_config: Option<&ReadConfig>,
+        config: Config,
+        changes: &mut DiskChanges,
+    ) -> Looked {
+        let (config, is_new) = match read_config.map(|read| read()) {
+            Some(Err(error)) => return Looked::Failed(error),
+            Some(Ok(new)) => (new, true),
+            None => (config, false),
+        };
+        // Before the look, so that no change falls between the two.
+        if config.watch {
+            changes.watch(&directories(&config));
+        } else {
+            changes.stop();
+        }
+        Looked::Found {
+            found: self.find(&config),
+            config: is_new.then(|| Box::new(config)),
         }
     }
 
     /// The executables of the plugin directories, and the built-in plugins that none of them replaces.
-    pub(super) fn find(&self, config: &Config) -> Found {
+    fn find(&self, config: &Config) -> Found {
         let is_chosen = |name: &PluginName| {
             config.mentions(name) || self.memory.plugin(name).decision() == Some(true)
         };
@@ -100,7 +111,7 @@ impl Looker {
 }
 
 /// The directories that may hold plugins.
-pub(super) fn directories(config: &Config) -> Vec<PathBuf> {
+fn directories(config: &Config) -> Vec<PathBuf> {
     let all = config.available_dirs.iter().chain(&config.plugin_dirs);
     all.cloned().collect()
 }

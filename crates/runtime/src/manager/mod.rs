@@ -2,6 +2,7 @@
 //!
 //! The manager owns the tasks of all plugins. It starts work that can take time and never waits for it.
 
+mod changes;
 mod commands;
 mod discovery;
 mod disk;
@@ -14,21 +15,22 @@ mod trust;
 mod watcher;
 
 use std::collections::BTreeMap;
-use std::future::{Future, pending};
-use std::io;
+use std::future::Future;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
+use self::changes::DiskChanges;
 use self::look::{Looked, Looker};
 use self::reconcile::Sources;
-use self::watcher::FileWatcher;
 use crate::config::{Config, ConfigError, Current, Settings};
 use crate::launch::{Checksum, LaunchError};
 use crate::model::PluginName;
 use crate::plugin::{Arrival, Command, CommandSender, Host, PluginTask, Update};
 use crate::registry::Registry;
+use crate::wait::until;
 
 pub use self::discovery::DiscoveryProblem;
 pub use self::handle::{ManagerHandle, Trusted};
@@ -54,13 +56,16 @@ pub(crate) struct Manager {
     sources: Sources,
     tasks: JoinSet<(PluginName, Vec<Arrival>)>,
     work: JoinSet<Done>,
-    /// Whether a look at the disk is under way.
-    is_looking: bool,
+    /// The look at the disk that is under way.
+    look: Option<LookUnderWay>,
+    /// Whether a look has found plugins, or nothing.
+    has_found: bool,
     /// Reloads that wait for the look after this one.
     reloads: Vec<ReloadReply>,
     /// Whether something changed on disk since the look under way began.
     has_changed: bool,
-    watcher: Option<FileWatcher>,
+    /// With the look, while one is under way.
+    changes: DiskChanges,
     looker: Arc<Looker>,
     /// What the last look skipped.
     problems: Vec<String>,
@@ -68,9 +73,17 @@ pub(crate) struct Manager {
     warnings: Vec<String>,
 }
 
+/// A look at the disk that is under way.
+struct LookUnderWay {
+    /// The reloads that wait for it.
+    replies: Vec<ReloadReply>,
+    /// When they have waited too long; `None` after that.
+    overdue_at: Option<Instant>,
+}
+
 /// Work that took time and is done.
 enum Done {
-    Looked(Looked, Vec<ReloadReply>),
+    Looked(Looked, DiskChanges),
     Hashed(PluginName, Result<Checksum, LaunchError>, TrustReply),
     Nothing,
 }
@@ -94,10 +107,11 @@ impl Manager {
             sources: Sources::new(),
             tasks: JoinSet::new(),
             work: JoinSet::new(),
-            is_looking: false,
+            look: None,
+            has_found: false,
             reloads: Vec::new(),
             has_changed: false,
-            watcher: None,
+            changes: DiskChanges::new(),
             looker: Looker::new(memory),
             problems: Vec::new(),
             warnings: Vec::new(),
@@ -109,22 +123,19 @@ impl Manager {
         self.read_config = read_config;
     }
 
-    /// Starts every plugin that is found, and logs what is passed over. Every plugin is known when this returns.
+    /// Starts every plugin that is found, and logs what is passed over. Every plugin is known when this returns, unless the disk
+    /// hangs: that is logged, and they are started when it responds.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, nothing is lost of what was found.
     pub(crate) async fn start(&mut self) {
-        self.start_watching();
-        let settings = self.settings.load();
-        let config = settings.config.clone();
-        let looker = Arc::clone(&self.looker);
-        let found = tokio::task::spawn_blocking(move || looker.find(&config)).await;
-        match found {
-            Ok(found) => self.take_over(found, &settings),
-            Err(error) => tracing::error!(%error, "plugin directories not read"),
-        }
-        for problem in &self.problems {
-            tracing::error!("{problem}");
-        }
-        for warning in self.all_warnings(&settings) {
-            tracing::warn!("{warning}");
+        self.look();
+        while let Some(LookUnderWay { overdue_at, .. }) = self.look {
+            tokio::select! {
+                Some(done) = self.work.join_next() => self.work_done(done),
+                () = until(overdue_at) => return self.look_overdue(),
+            }
         }
     }
 
@@ -136,34 +147,19 @@ impl Manager {
         warnings
     }
 
-    fn start_watching(&mut self) {
-        let settings = self.settings.load();
-        let config = &settings.config;
-        if !config.watch {
-            return;
-        }
-        let directories = look::directories(config);
-        // The old watcher is dropped first: there may be no descriptor for two.
-        self.watcher = None;
-        match FileWatcher::start(&directories) {
-            Ok(watcher) => self.watcher = Some(watcher),
-            Err(error) => {
-                tracing::warn!(%error, "file watcher not started: run `keyway plugins reload` after a change of plugins");
-            }
-        }
-    }
-
     /// Serves requests until `stop` resolves, then stops all plugins at the same time.
     pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         loop {
+            let overdue_at = self.look.as_ref().and_then(|look| look.overdue_at);
             tokio::select! {
                 biased;
                 () = &mut stop => break,
                 Some(request) = self.requests.recv() => self.serve(request),
                 Some(ended) = self.tasks.join_next() => self.task_ended(ended),
                 Some(done) = self.work.join_next() => self.work_done(done),
-                changed = changed(&mut self.watcher) => self.disk_changed(changed),
+                () = until(overdue_at) => self.look_overdue(),
+                () = self.changes.changed(), if self.look.is_none() => self.disk_changed(),
             }
         }
         for commands in self.plugins.values() {
@@ -177,10 +173,7 @@ impl Manager {
 
     fn serve(&mut self, request: Request) {
         match request {
-            Request::Reload(reply) => {
-                self.reloads.push(reply);
-                self.look();
-            }
+            Request::Reload(reply) => self.reload(reply),
             Request::Trust(name, reply) => self.trust(name, reply),
             Request::Untrust(name, reply) => {
                 let result = self.untrust(&name);
@@ -212,7 +205,10 @@ impl Manager {
 
     fn work_done(&mut self, done: Result<Done, tokio::task::JoinError>) {
         match done {
-            Ok(Done::Looked(looked, replies)) => self.looked(looked, replies),
+            Ok(Done::Looked(looked, changes)) => {
+                self.changes = changes;
+                self.looked(looked);
+            }
             Ok(Done::Hashed(name, result, reply)) => {
                 let result = self.hashed(name, result);
                 self.reply_when_written(reply, result);
@@ -220,7 +216,7 @@ impl Manager {
             Ok(Done::Nothing) => {}
             Err(error) => {
                 tracing::error!(%error, "task of the plugin manager panicked");
-                self.is_looking = false;
+                self.look = None;
             }
         }
     }
@@ -241,14 +237,6 @@ impl Manager {
             (name, arrivals)
         });
         commands
-    }
-}
-
-/// Resolves when something that matters has changed on disk; never, if nothing is watched.
-async fn changed(watcher: &mut Option<FileWatcher>) -> io::Result<()> {
-    match watcher {
-        Some(watcher) => watcher.changed().await,
-        None => pending().await,
     }
 }
 

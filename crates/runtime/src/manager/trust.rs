@@ -2,6 +2,7 @@
 
 use crate::launch::LaunchError;
 use crate::model::PluginName;
+use crate::record::NotWritten;
 
 /// Why an executable was not trusted.
 #[derive(Debug, thiserror::Error)]
@@ -40,4 +41,7 @@ pub enum TrustError {
     /// The executable cannot be read, or must not run whatever its checksum is.
     #[error(transparent)]
     Executable(#[from] LaunchError),
+    /// The pin was set or taken back, and the change is not on disk.
+    #[error(transparent)]
+    NotRemembered(#[from] NotWritten),
 }

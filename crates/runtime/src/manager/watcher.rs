@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use keyway_local::file::deciding_entries;
 use keyway_local::readable;
-use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
@@ -41,14 +41,15 @@ const CHANGES: WatchFlags = WatchFlags::CREATE
 
 /// Why changes cannot be noticed.
 #[derive(Debug, thiserror::Error)]
-#[error("{} cannot be watched: {source}", .path.display())]
-pub(crate) struct WatchError {
-    path: PathBuf,
-    source: io::Error,
+pub(crate) enum WatchError {
+    #[error("there is no file watcher: {0}")]
+    Unavailable(io::Error),
+    #[error("{} cannot be watched: {source}", path.display())]
+    Place { path: PathBuf, source: io::Error },
 }
 
-/// Watches plugin directories as they are now: what is in them, where links in them lead, and whether those that do not exist are
-/// created. After a change it is replaced by a new watcher, because other places may matter then.
+/// Watches plugin directories: what is in them, where links in them lead, and whether those that do not exist are created. After a
+/// change it is told to [watch](Self::watch) again, because other places may matter then.
 #[derive(Debug)]
 pub(crate) struct FileWatcher {
     events: AsyncFd<OwnedFd>,
@@ -77,37 +78,55 @@ impl Interest {
 }
 
 impl FileWatcher {
-    /// Begins to watch. Changes from here on are noticed.
+    /// Creates a watcher of nothing.
     ///
     /// # Errors
     ///
-    /// Returns [`WatchError`] if the system allows no more watches, or if a directory may not be read.
-    pub(crate) fn start(directories: &[PathBuf]) -> Result<Self, WatchError> {
-        let failed = |path: &Path, source: Errno| WatchError {
-            path: path.into(),
-            source: source.into(),
-        };
-        let first = directories.first().map_or(Path::new("."), PathBuf::as_path);
+    /// Returns [`WatchError`] if the system has no room for another watcher.
+    pub(crate) fn new() -> Result<Self, WatchError> {
         let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
-            .map_err(|error| failed(first, error))?;
+            .map_err(io::Error::from)
+            .and_then(readable)
+            .map_err(WatchError::Unavailable)?;
+        Ok(Self {
+            events,
+            interests: HashMap::new(),
+            pending: None,
+        })
+    }
+
+    /// Watches `directories` as they are now, and nothing else. Changes from here on are noticed, and none is lost of what was
+    /// watched before. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// Returns the first [`WatchError`] if a directory may not be read, or if the system has no room for all watches. The others
+    /// are watched.
+    pub(crate) fn watch(&mut self, directories: &[PathBuf]) -> Result<(), WatchError> {
         let mut interests: HashMap<i32, Vec<Interest>> = HashMap::new();
+        let mut result = Ok(());
         for (directory, interest) in places(directories) {
-            match inotify::add_watch(&events, &directory, CHANGES | WatchFlags::ONLYDIR) {
+            let flags = CHANGES | WatchFlags::ONLYDIR;
+            match inotify::add_watch(self.events.get_ref(), &directory, flags) {
                 Ok(watch) => interests.entry(watch).or_default().push(interest),
                 // It was removed meanwhile, which changed a directory above that is watched.
                 Err(Errno::NOENT | Errno::NOTDIR) => {}
-                Err(error) => return Err(failed(&directory, error)),
+                Err(error) => {
+                    result = result.and(Err(WatchError::Place {
+                        path: directory,
+                        source: error.into(),
+                    }));
+                }
             }
         }
-        let events = readable(events).map_err(|source| WatchError {
-            path: first.into(),
-            source,
-        })?;
-        Ok(Self {
-            events,
-            interests,
-            pending: None,
-        })
+        for watch in self.interests.keys() {
+            if !interests.contains_key(watch) {
+                // The kernel has removed the watch of a directory that does not exist any more.
+                let _ = inotify::remove_watch(self.events.get_ref(), *watch);
+            }
+        }
+        self.interests = interests;
+        result
     }
 
     /// Resolves when something has changed and no further change followed.
@@ -181,8 +200,10 @@ fn drain(
                         let name = OsStr::from_bytes(name.to_bytes());
                         interests.iter().any(|interest| interest.concerns(name))
                     }
-                    // The directory itself, or more events than the queue holds.
-                    _ => true,
+                    // The directory itself.
+                    (None, Some(_)) => !event.events().contains(ReadFlags::IGNORED),
+                    // A directory that is not watched any more, or more events than the queue holds.
+                    (_, None) => event.events().contains(ReadFlags::QUEUE_OVERFLOW),
                 };
                 relevant = Some(relevant.unwrap_or(false) || is_relevant);
             }

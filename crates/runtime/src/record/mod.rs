@@ -4,5 +4,5 @@ mod audit;
 mod state;
 
 pub(crate) use audit::{Audit, Outcome};
-pub use state::StateLockError;
 pub(crate) use state::{Memory, StateLock};
+pub use state::{NotWritten, StateLockError};

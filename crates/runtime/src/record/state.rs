@@ -16,6 +16,7 @@ use crate::model::state::State;
 pub(crate) use lock::StateLock;
 pub use lock::StateLockError;
 pub(crate) use memory::Memory;
+pub use memory::NotWritten;
 
 /// The most bytes that the state file may have: far more than 1,024 names with all that is remembered of them take.
 const MAX_LEN: u64 = 16 * 1024 * 1024;

@@ -81,10 +81,7 @@ impl Hijack {
     async fn permit(&self, caller: Caller) -> Result<(), Error> {
         let permitted = self.gate.permit(&caller, &Action::Hijack).await;
         permitted.map(drop).inspect_err(|error| {
-            // A record that cannot be written is logged; the caller is refused in either case.
-            let _ = self
-                .audit
-                .record("connect", &caller, || Outcome::failed(error));
+            self.audit.note("connect", &caller, &Outcome::failed(error));
         })
     }
 

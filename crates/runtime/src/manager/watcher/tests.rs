@@ -11,6 +11,12 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Longer than the report of a relevant change takes.
 const LONG_ENOUGH: Duration = Duration::from_secs(1);
 
+fn watching(directories: &[PathBuf]) -> FileWatcher {
+    let mut watcher = FileWatcher::new().expect("a watcher");
+    watcher.watch(directories).expect("watched");
+    watcher
+}
+
 struct Place {
     directory: tempfile::TempDir,
     watcher: FileWatcher,
@@ -21,7 +27,7 @@ impl Place {
     fn prepared(prepare: impl FnOnce(&Path)) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         prepare(directory.path());
-        let watcher = FileWatcher::start(&[directory.path().join("plugins")]).expect("watched");
+        let watcher = watching(&[directory.path().join("plugins")]);
         Self { directory, watcher }
     }
 
@@ -100,7 +106,7 @@ async fn a_directory_created_later_is_noticed_at_each_step() {
 
     let directory = tempfile::tempdir().expect("a temporary directory");
     let deep = directory.path().join("share/keyway/plugins");
-    let mut watcher = FileWatcher::start(std::slice::from_ref(&deep)).expect("watched");
+    let mut watcher = watching(std::slice::from_ref(&deep));
     fs::create_dir_all(&deep).expect("directories");
     let changed = timeout(LIMIT, watcher.changed()).await;
     changed.expect("a change").expect("events");

@@ -1,30 +1,60 @@
 //! What the daemon remembers while it runs, and the thread that writes it down.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::time::Duration;
 
+use keyway_local::Pauses;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::model::PluginName;
 use crate::model::state::{PluginState, State, StateFull};
 
 use super::StateFile;
 
+/// How long a change may take to be on disk.
+const WRITE_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long the end of the daemon waits for the last change.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+
+/// The first and the longest pause before a state that could not be written is written again.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
 /// The state of a running daemon. Reading and changing it never waits for the disk: a thread of its own writes the newest
-/// state, and changes that come while it writes share the next write.
+/// state, and changes that come while it writes share the next write. What could not be written is written again later.
 #[derive(Debug)]
 pub(crate) struct Memory {
     shared: Arc<Shared>,
-    writer: Option<JoinHandle<()>>,
+    directory: PathBuf,
+}
+
+/// A change that is not on disk.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the change is in force, but a restart of the daemon undoes it, because the state in {} is not written: {reason}. Make room \
+     there; the daemon tries again by itself", directory.display()
+)]
+pub struct NotWritten {
+    directory: PathBuf,
+    reason: String,
 }
 
 #[derive(Debug)]
 struct Shared {
     inner: Mutex<Inner>,
     changed: Condvar,
-    /// How many changes the writer has seen, written or not.
-    n_handled: watch::Sender<u64>,
+    handled: watch::Sender<Handled>,
+}
+
+/// What the writer has done.
+#[derive(Debug, Default)]
+struct Handled {
+    /// How many changes it has seen, written or not.
+    n_changes: u64,
+    /// Why they are not on disk, if they are not.
+    failure: Option<String>,
 }
 
 #[derive(Debug)]
@@ -50,15 +80,15 @@ impl Memory {
                 is_closed: false,
             }),
             changed: Condvar::new(),
-            n_handled: watch::Sender::new(0),
+            handled: watch::Sender::default(),
         });
-        let writer = std::thread::Builder::new().name("state".into()).spawn({
+        std::thread::Builder::new().name("state".into()).spawn({
             let shared = Arc::clone(&shared);
             move || shared.write_until_closed(&file)
         })?;
         Ok(Self {
             shared,
-            writer: Some(writer),
+            directory: directory.into(),
         })
     }
 
@@ -98,28 +128,45 @@ impl Memory {
         }
     }
 
-    /// Waits until every change up to now is on disk, or could not be written, which is logged.
+    /// Waits until every change up to now is on disk, for two seconds at most.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`NotWritten`] if it could not be written, or not in time. It is written later, if that becomes possible.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future cancels the wait and nothing else.
-    pub(crate) async fn flush(&self) {
+    pub(crate) async fn flush(&self) -> Result<(), NotWritten> {
         let n_changes = self.shared.lock().n_changes;
-        let mut n_handled = self.shared.n_handled.subscribe();
-        // The sender lives as long as `self`.
-        let _ = n_handled.wait_for(|handled| *handled >= n_changes).await;
+        let mut handled = self.shared.handled.subscribe();
+        let written = handled.wait_for(|handled| handled.n_changes >= n_changes);
+        let failure = match timeout(WRITE_LIMIT, written).await {
+            Ok(Ok(handled)) => handled.failure.clone(),
+            // The sender lives as long as `self`.
+            Ok(Err(_)) => None,
+            Err(_elapsed) => Some("the disk does not respond".into()),
+        };
+        failure.map_or(Ok(()), |reason| {
+            Err(NotWritten {
+                directory: self.directory.clone(),
+                reason,
+            })
+        })
+    }
+
+    /// Waits until the newest state is on disk, for a second at most, before the daemon ends.
+    pub(crate) async fn close(&self) {
+        // That it is not written was logged.
+        let _ = timeout(CLOSE_LIMIT, self.flush()).await;
     }
 }
 
-/// Waits until the newest state is written or could not be.
+/// Ends the thread when it has written the newest state. A disk that hangs does not hold up the process.
 impl Drop for Memory {
     fn drop(&mut self) {
         self.shared.lock().is_closed = true;
         self.shared.changed.notify_one();
-        if let Some(writer) = self.writer.take() {
-            // A panic of the thread was reported by its hook.
-            let _ = writer.join();
-        }
     }
 }
 
@@ -130,55 +177,66 @@ impl Shared {
     }
 
     fn write_until_closed(&self, file: &StateFile) {
-        let mut has_failed = false;
+        let pauses = || Pauses::between(RETRY.0, RETRY.1);
+        let mut retries = None;
         let mut n_written = 0;
-        while let Some((state, n_changes)) = self.next(n_written) {
+        while let Some((state, n_changes)) =
+            self.next(n_written, retries.as_mut().and_then(Pauses::next))
+        {
             n_written = n_changes;
-            match file.write(&state) {
-                Ok(()) => has_failed = false,
+            let result = file.write(&state);
+            match &result {
+                Ok(()) if retries.take().is_some() => tracing::info!("state file is written again"),
+                Ok(()) => {}
                 // Once for each time that it begins to fail.
-                Err(_) if has_failed => {}
+                Err(_) if retries.is_some() => {}
                 Err(error) => {
-                    has_failed = true;
+                    retries = Some(pauses());
                     tracing::error!(
                         %error,
                         "state file not written: the daemon will not remember after a restart what was disabled, enabled or trusted"
                     );
                 }
             }
-            self.n_handled.send_replace(n_written);
+            self.handled.send_replace(Handled {
+                n_changes,
+                failure: result.err().map(|error| error.to_string()),
+            });
         }
     }
 
-    /// Waits for a state with more changes than were written, and returns it with their number; `None` if there is none and
-    /// the memory was dropped.
-    fn next(&self, n_written: u64) -> Option<(State, u64)> {
-        let mut inner = self.lock();
-        loop {
-            if inner.n_changes > n_written {
-                return Some((inner.state.clone(), inner.n_changes));
+    /// Waits for a state with more changes than were written, or, if that failed, for the end of the pause. Returns the state with
+    /// the number of its changes; `None` if there are none and the memory was dropped.
+    fn next(&self, n_written: u64, pause: Option<Duration>) -> Option<(State, u64)> {
+        let inner = self.lock();
+        let is_idle = |inner: &mut Inner| inner.n_changes <= n_written && !inner.is_closed;
+        let (inner, is_due) = match pause {
+            None => {
+                let waited = self.changed.wait_while(inner, is_idle);
+                (waited.unwrap_or_else(PoisonError::into_inner), false)
             }
-            if inner.is_closed {
-                return None;
+            Some(pause) => {
+                let waited = self.changed.wait_timeout_while(inner, pause, is_idle);
+                let (inner, result) = waited.unwrap_or_else(PoisonError::into_inner);
+                (inner, result.timed_out())
             }
-            inner = self
-                .changed
-                .wait(inner)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
+        };
+        let has_changed = inner.n_changes > n_written;
+        (has_changed || is_due).then(|| (inner.state.clone(), inner.n_changes))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use keyway_test_support::eventually;
 
     fn name(text: &str) -> PluginName {
         text.parse().expect("a name")
     }
 
-    #[test]
-    fn changes_are_seen_at_once_and_written_when_the_memory_is_dropped() {
+    #[tokio::test]
+    async fn changes_are_seen_at_once_and_written_when_the_memory_is_closed() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let memory = Memory::open(directory.path()).expect("a thread");
         for number in 0..20 {
@@ -187,13 +245,12 @@ mod tests {
             assert_eq!(changed, Ok(true));
             assert_eq!(memory.plugin(&plugin).decision(), Some(false));
         }
-        let state = memory.state();
-        drop(memory);
-        assert_eq!(StateFile::new(directory.path()).read(), state);
+        memory.close().await;
+        assert_eq!(StateFile::new(directory.path()).read(), memory.state());
     }
 
-    #[test]
-    fn an_unwritable_directory_keeps_the_state_of_this_run() {
+    #[tokio::test]
+    async fn what_cannot_be_written_is_reported_kept_for_this_run_and_written_later() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let below_a_file = directory.path().join("file");
         std::fs::write(&below_a_file, "a file").expect("written");
@@ -201,25 +258,34 @@ mod tests {
         let changed = memory.update(&name("pass"), |plugin| plugin.set_decision(Some(false)));
         assert_eq!(changed, Ok(true));
         assert_eq!(memory.plugin(&name("pass")).decision(), Some(false));
+        let error = memory.flush().await.expect_err("a file in its place");
+        let path = below_a_file.display().to_string();
+        assert!(error.to_string().contains(&path), "{error}");
+        std::fs::remove_file(&below_a_file).expect("removed");
+        eventually("the next attempt", || {
+            let read = StateFile::new(&below_a_file).read();
+            (read == memory.state()).then_some(()).ok_or(read)
+        });
+        memory.flush().await.expect("written");
     }
 
     #[tokio::test]
     async fn a_flushed_change_is_on_disk() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let memory = Memory::open(directory.path()).expect("a thread");
-        memory.flush().await;
+        memory.flush().await.expect("written");
         let changed = memory.update(&name("pass"), |plugin| plugin.set_decision(Some(false)));
         assert_eq!(changed, Ok(true));
-        memory.flush().await;
+        memory.flush().await.expect("written");
         assert_eq!(StateFile::new(directory.path()).read(), memory.state());
     }
 
-    #[test]
-    fn without_a_change_nothing_is_written() {
+    #[tokio::test]
+    async fn without_a_change_nothing_is_written() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let memory = Memory::open(directory.path()).expect("a thread");
         assert_eq!(memory.update(&name("pass"), |_| {}), Ok(false));
-        drop(memory);
+        memory.close().await;
         assert!(!directory.path().join("state.json").exists());
     }
 }
