@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use keyway_test_support::Daemon;
+use keyway_test_support::{Daemon, feed, require};
 
 use crate::support::{Home, KEYWAY};
 
@@ -28,4 +28,27 @@ fn the_daemon_raises_its_limit_of_open_files_and_plugins_get_the_former_one() {
     let numbers: Vec<&str> = open_files.unwrap().split_whitespace().skip(3).collect();
     assert_eq!(numbers, ["400", "400", "files"]);
     daemon.stop();
+}
+
+#[test]
+fn without_proc_the_daemon_ends_with_a_reason() {
+    let home = Home::new();
+    let unshare = |script: &str| {
+        let mut command = home.command("unshare");
+        command.args(["--mount", "sh", "-c", script, KEYWAY]);
+        command
+    };
+    if !require::can_run("unshare --mount", &mut unshare("true")) {
+        return;
+    }
+    for (mask, reason) in [
+        ("/proc", "keyway: /proc is not mounted, "),
+        ("/proc/$$", "keyway: /proc/self/exe cannot be read: "),
+    ] {
+        let script = format!(r#"mount -t tmpfs none {mask} && exec "$0" serve"#);
+        let output = feed(&mut unshare(&script), b"");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.starts_with(reason), "{stderr}");
+        assert_eq!(output.status.code(), Some(2));
+    }
 }

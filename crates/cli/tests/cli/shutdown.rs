@@ -25,6 +25,19 @@ fn a_second_signal_right_after_the_first_does_not_crash() {
     assert!(matches!(status.code(), Some(0 | 1)), "{status}");
 }
 
+#[test]
+fn a_signal_stops_the_daemon_while_a_reload_waits_for_a_plugin() {
+    let home = Home::new();
+    let config = home.write("config.toml", "[plugins.mute]\nstart_timeout = \"10m\"\n");
+    let config = config.to_str().unwrap();
+    let mut daemon = home.serve(&["--plugin-dir", "plugins", "--config", config]);
+    home.install_script("mute", "#!/bin/sh\necho running >&2\nexec sleep 600\n");
+    daemon.signal(Signal::HUP);
+    daemon.expect("running");
+    let (status, log) = daemon.stop();
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
 /// `timeout` signals its child and then the process group of both.
 #[test]
 fn two_signals_at_once_count_as_one() {

@@ -5,8 +5,10 @@ mod notify;
 pub(crate) mod settings;
 mod signals;
 
+use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
@@ -18,6 +20,12 @@ use crate::failure::Failure;
 use crate::process;
 use logging::Log;
 use settings::{ConfigOptions, Settings};
+
+/// How long an idle thread for blocking work is kept: for good.
+const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The most threads for blocking work, which reads plugin files and the configuration.
+const MAX_BLOCKING_THREADS: usize = 32;
 
 /// Options of `keyway serve`.
 #[derive(Args, Clone, Debug, Default)]
@@ -73,12 +81,16 @@ pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
 }
 
 fn run_with_log(options: &Options, log: &Log) -> Result<Exit, Failure> {
+    check_proc()?;
     keyway_local::check_user_namespace(&KnownUids::read())
         .map_err(|error| Failure::usage(&error, error.remedy()))?;
     let given = options.config.given();
     let settings = Settings::new(options)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // The first thread for blocking work stays: where the system has no room for another one, the work waits for it.
+        .thread_keep_alive(THREAD_KEEP_ALIVE)
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
         .build();
     let runtime = runtime.map_err(|error| {
         Failure::error(
@@ -92,12 +104,30 @@ fn run_with_log(options: &Options, log: &Log) -> Result<Exit, Failure> {
     outcome
 }
 
+/// Checks that `/proc` describes this process: without it the daemon has no built-in plugin and knows no caller.
+fn check_proc() -> Result<(), Failure> {
+    let Err(error) = env::current_exe() else {
+        return Ok(());
+    };
+    let what = match Path::new("/proc/self").exists() {
+        true => format!("/proc/self/exe cannot be read: {error}"),
+        false => "/proc is not mounted".to_owned(),
+    };
+    Err(Failure::usage(
+        format_args!(
+            "{what}, and without it the daemon knows neither its own program nor its callers"
+        ),
+        "Mount it with `mount -t proc proc /proc`, or let the sandbox or container of the daemon have it",
+    ))
+}
+
 async fn serve(settings: Settings, given: Option<&str>, log: &Log) -> Result<Exit, Failure> {
-    let mut signals = signals::Signals::listen()?;
     let config = settings.read().map_err(|error| {
         let given = given.filter(|_| !settings.is_known());
         settings::failure(&error, given)
     })?;
+    // Not before: until then a signal ends the process, whatever file system hangs.
+    let mut signals = signals::Signals::listen()?;
     let missing = settings.missing_plugin_dirs(&config);
     for warning in &config.warnings {
         tracing::warn!("{warning}");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use keyway_runtime::ManagerHandle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::failure::Failure;
@@ -29,19 +30,23 @@ impl Signals {
         })
     }
 
-    /// Reloads at each SIGHUP; resolves at SIGTERM or SIGINT.
+    /// Reloads at each SIGHUP; resolves at SIGTERM or SIGINT, also while a reload waits for plugins.
     pub(super) async fn serve_until_stop(&mut self, daemon: &ManagerHandle) {
+        let mut reloads = JoinSet::new();
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                Some(()) = self.hang_up.recv() => reload(daemon).await,
+                Some(()) = self.hang_up.recv() => {
+                    reloads.spawn(reload(daemon.clone()));
+                }
+                Some(_) = reloads.join_next() => {}
             }
         }
     }
 }
 
-async fn reload(daemon: &ManagerHandle) {
+async fn reload(daemon: ManagerHandle) {
     match daemon.reload().await {
         Some(Ok(report)) => {
             for problem in &report.problems {
