@@ -277,3 +277,6 @@ async fn stop_within(
         () = limit => tracing::error!("stop timed out: the remaining plugins are killed"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,11 @@ impl ChildProcess {
         self.process.pid().as_raw_nonzero().get()
     }
 
+    /// Whether a signal has stopped the process.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.process.is_stopped()
+    }
+
     pub(crate) fn new(
         process: Process,
         output: pipe::Receiver,

@@ -59,8 +59,8 @@ pub(crate) enum Event<R: Resources> {
     /// The process or its connection ended, its registration was refused, or it did not register in time.
     Ended {
         why: String,
-        /// Since when the daemon itself was suspended, if it has just resumed.
-        suspended_since: Option<Instant>,
+        /// Until when the daemon or the process was suspended, if that explains the end.
+        suspended_until: Option<Instant>,
     },
     /// An external plugin shall leave.
     Disconnect,
@@ -185,8 +185,8 @@ impl<R: Actions> Machine<R> {
             Event::Connected(connection) => self.connected(connection, now),
             Event::Ended {
                 why,
-                suspended_since,
-            } => self.ended(why, suspended_since, actions, now),
+                suspended_until,
+            } => self.ended(why, suspended_until, actions, now),
             Event::Disconnect => self.disconnect(actions, now),
             Event::Drained(exit) => self.drained(exit, actions, now),
         }
@@ -334,13 +334,12 @@ impl<R: Actions> Machine<R> {
     fn ended(
         &mut self,
         why: String,
-        suspended_since: Option<Instant>,
+        suspended_until: Option<Instant>,
         actions: &mut R,
         now: Instant,
     ) {
-        // A plugin that waited in vain for a daemon that did not run has not failed.
-        let is_ours =
-            |since: &Instant| suspended_since.is_some_and(|suspended| *since <= suspended);
+        // A plugin that waited in vain for a daemon that did not run, or did not run itself, has not failed.
+        let is_ours = |since: &Instant| suspended_until.is_some_and(|until| *since <= until);
         let then = match &self.state {
             State::Running { child: None, .. } => Then::Rest,
             State::Running { since, .. } | State::Registering { since, .. } if is_ours(since) => {

@@ -137,6 +137,17 @@ pub(super) enum Outcome {
 }
 
 impl State<Launcher> {
+    /// Whether a signal has stopped the process, so that it could not respond.
+    pub(super) fn has_stopped_child(&self) -> bool {
+        match self {
+            Self::Registering { child, .. }
+            | Self::Running {
+                child: Some(child), ..
+            } => child.is_stopped(),
+            _ => false,
+        }
+    }
+
     /// Resolves with the next thing that happens.
     ///
     /// # Cancel safety

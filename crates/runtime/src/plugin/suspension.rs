@@ -21,8 +21,8 @@ pub(crate) struct Suspensions(Mutex<Ticks>);
 #[derive(Debug)]
 struct Ticks {
     last: Instant,
-    /// The last tick before the latest suspension, and the first time after it.
-    suspension: Option<(Instant, Instant)>,
+    /// The first time after the latest suspension.
+    resumed_at: Option<Instant>,
 }
 
 impl Suspensions {
@@ -30,17 +30,17 @@ impl Suspensions {
     pub(crate) fn new() -> Self {
         Self(Mutex::new(Ticks {
             last: Instant::now(),
-            suspension: None,
+            resumed_at: None,
         }))
     }
 
-    /// Returns since when the daemon was suspended, if it has just resumed.
+    /// Returns when the daemon resumed, if it was suspended and that has just ended.
     pub(crate) fn just_ended(&self, now: Instant) -> Option<Instant> {
         let mut ticks = self.lock();
         // A consequence may be noticed before the tick that was due during the suspension.
         ticks.check(now);
-        let (began, ended) = ticks.suspension?;
-        (now.saturating_duration_since(ended) <= AFTERMATH).then_some(began)
+        let resumed_at = ticks.resumed_at?;
+        (now.saturating_duration_since(resumed_at) <= AFTERMATH).then_some(resumed_at)
     }
 
     /// Ticks; never resolves.
@@ -68,7 +68,7 @@ impl Ticks {
     /// Records a suspension if the next tick is overdue.
     fn check(&mut self, now: Instant) {
         if now.saturating_duration_since(self.last) > PERIOD + TOLERANCE {
-            self.suspension = Some((self.last, now));
+            self.resumed_at = Some(now);
             self.last = now;
         }
     }
@@ -86,10 +86,10 @@ mod tests {
         assert_eq!(suspensions.just_ended(at(15)), None);
         assert_eq!(
             suspensions.just_ended(at(60)),
-            Some(start),
+            Some(at(60)),
             "noticed without a tick"
         );
-        assert_eq!(suspensions.just_ended(at(70)), Some(start));
+        assert_eq!(suspensions.just_ended(at(70)), Some(at(60)));
         assert_eq!(suspensions.just_ended(at(71)), None);
     }
 

@@ -148,10 +148,16 @@ impl PluginTask {
     }
 
     fn ended(&mut self, why: String) {
-        let suspended_since = self.launcher.host.suspensions.just_ended(Instant::now());
+        let now = Instant::now();
+        let suspended_until = if self.machine.state().has_stopped_child() {
+            tracing::warn!(plugin = %self.name(), "plugin process is stopped by a signal: it is replaced");
+            Some(now)
+        } else {
+            self.launcher.host.suspensions.just_ended(now)
+        };
         self.feed(Event::Ended {
             why,
-            suspended_since,
+            suspended_until,
         });
     }
 

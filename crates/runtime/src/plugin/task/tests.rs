@@ -310,7 +310,7 @@ async fn an_external_plugin_is_published_while_it_is_connected() {
     // It leaves: what it was is remembered.
     task.feed(Event::Ended {
         why: "connection closed by the plugin".into(),
-        suspended_since: None,
+        suspended_until: None,
     });
     let view = daemon.view();
     assert_eq!(view.state, PluginState::Absent, "it counts as what follows");

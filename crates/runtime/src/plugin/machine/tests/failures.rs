@@ -87,17 +87,21 @@ fn a_request_while_a_failed_plugin_drains_launches_it_next() {
 #[test]
 fn an_end_after_a_suspension_of_the_daemon_is_not_counted() {
     let mut plugin = Plugin::running();
-    let began = plugin.now;
     plugin.wait(Duration::from_secs(60));
-    let after_suspension = |began| Event::Ended {
+    let resumed_at = plugin.now;
+    let after_suspension = |resumed_at| Event::Ended {
         why: "connection failed".into(),
-        suspended_since: Some(began),
+        suspended_until: Some(resumed_at),
     };
-    plugin.handle(after_suspension(began));
+    plugin.handle(after_suspension(resumed_at));
     assert_eq!(plugin.state(), "draining");
     plugin.drained(0);
     assert_eq!(plugin.state(), "launching", "at once");
-    plugin.launched().handle(after_suspension(began)).drained(1);
+    plugin.wait(Duration::from_millis(1));
+    plugin
+        .launched()
+        .handle(after_suspension(resumed_at))
+        .drained(1);
     assert_eq!(
         plugin.state(),
         "backoff",
@@ -107,8 +111,8 @@ fn an_end_after_a_suspension_of_the_daemon_is_not_counted() {
     // One that was registering when the daemon stopped is started again as well.
     let mut plugin = Plugin::new();
     plugin.desire(Desired::Run).launched();
-    let began = plugin.now;
     plugin.wait(Duration::from_secs(60));
-    plugin.handle(after_suspension(began)).drained(1);
+    let resumed_at = plugin.now;
+    plugin.handle(after_suspension(resumed_at)).drained(1);
     assert_eq!(plugin.state(), "launching");
 }

@@ -155,7 +155,7 @@ impl Plugin {
     pub(super) fn ended(&mut self) -> &mut Self {
         self.handle(Event::Ended {
             why: "connection closed by the plugin".into(),
-            suspended_since: None,
+            suspended_until: None,
         })
     }
 
