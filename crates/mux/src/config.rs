@@ -45,194 +45,142 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 /// acknowledged, and so may have refused at once.
 const LEAST_REPLIES: usize = 256;
 
-/// The settings of a session: limits, timeouts, keep-alive.
-///
-/// The defaults are those of HashiCorp's implementation if it has the setting, so that
-/// both ends of a mixed pair have the same expectations.
-///
-/// Each setting has a minimum, which its documentation states: the least with which a session works. A smaller value,
-/// zero included, counts as the minimum. Durations of more than 100 years count as 100 years, so [`Duration::MAX`]
-/// means never. `Debug` shows the values in effect.
-///
-/// ```
-/// use std::time::Duration;
-///
-/// let config = keyway_mux::Config::default()
-///     .accept_backlog(64)
-///     .drain_timeout(Duration::from_secs(1));
-/// ```
-#[derive(Clone, Debug)]
-pub struct Config {
-    pub(crate) accept_backlog: usize,
-    pub(crate) close_timeout: Duration,
-    pub(crate) drain_timeout: Duration,
-    pub(crate) keep_alive: Option<Duration>,
-    pub(crate) keep_alive_timeout: Duration,
-    pub(crate) max_buffered: usize,
-    pub(crate) max_control_replies: usize,
-    pub(crate) max_stream_window: u32,
-    pub(crate) max_streams: usize,
-    pub(crate) max_unacknowledged: usize,
-    pub(crate) max_window_growth: usize,
-    pub(crate) send_queue: usize,
-    pub(crate) write_timeout: Duration,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            accept_backlog: 256,
-            close_timeout: Duration::from_secs(300),
-            drain_timeout: Duration::from_secs(2),
-            keep_alive: Some(Duration::from_secs(30)),
-            keep_alive_timeout: Duration::from_secs(10),
-            max_buffered: 64 * 1024 * 1024,
-            max_control_replies: 1024,
-            max_stream_window: 16 * 1024 * 1024,
-            max_streams: 16 * 1024,
-            max_unacknowledged: 256,
-            max_window_growth: 16 * 1024 * 1024,
-            send_queue: 64 * 1024,
-            write_timeout: Duration::from_secs(10),
+/// Declares the settings: each with its default, and with what makes a value that is too small the minimum.
+macro_rules! settings {
+    (
+        $(#[$about:meta])*
+        pub struct Config;
+        $($(#[$doc:meta])* $name:ident: $type:ty = $default:expr, |$value:ident| $valid:expr;)*
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Debug)]
+        pub struct Config {
+            $(pub(crate) $name: $type,)*
         }
-    }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self {
+                    $($name: $default,)*
+                }
+            }
+        }
+
+        impl Config {
+            /// Returns the defaults.
+            pub fn new() -> Self {
+                Self::default()
+            }
+
+            $(
+                $(#[$doc])*
+                #[must_use]
+                pub fn $name(mut self, $value: $type) -> Self {
+                    self.$name = $valid;
+                    self
+                }
+            )*
+        }
+    };
 }
 
-impl Config {
-    /// Returns the defaults.
-    pub fn new() -> Self {
-        Self::default()
-    }
+settings! {
+    /// The settings of a session: limits, timeouts, keep-alive.
+    ///
+    /// The defaults are those of HashiCorp's implementation if it has the setting, so that
+    /// both ends of a mixed pair have the same expectations.
+    ///
+    /// Each setting has a minimum, which its documentation states: the least with which a session works. A smaller value,
+    /// zero included, counts as the minimum. Durations of more than 100 years count as 100 years, so [`Duration::MAX`]
+    /// means never. `Debug` shows the values in effect.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let config = keyway_mux::Config::default()
+    ///     .accept_backlog(64)
+    ///     .drain_timeout(Duration::from_secs(1));
+    /// ```
+    pub struct Config;
 
     /// Sets how many streams of the peer may wait to be accepted. One more is refused with a reset.
     ///
     /// Default: 256. Minimum: 1. A waiting stream costs about 200 bytes plus what the peer sent on it, at most 256 KiB.
-    #[must_use]
-    pub fn accept_backlog(mut self, streams: usize) -> Self {
-        self.accept_backlog = streams.max(1);
-        self
-    }
+    accept_backlog: usize = 256, |streams| streams.max(1);
 
     /// Sets how long a stream that was dropped on this side waits for the peer to finish it. Then it is reset, at the
     /// latest after a quarter of this time more.
     ///
     /// Default: 5 minutes. Minimum: 1 second.
-    #[must_use]
-    pub fn close_timeout(mut self, timeout: Duration) -> Self {
-        self.close_timeout = timeout.clamp(SHORTEST_CLOSE, LONGEST);
-        self
-    }
+    close_timeout: Duration = Duration::from_secs(300), |timeout| timeout.clamp(SHORTEST_CLOSE, LONGEST);
 
     /// Sets how long a session that is closed with [`Session::close`](crate::Session::close) waits for its open
     /// streams before it resets them.
     ///
     /// Default: 2 seconds. Minimum: zero, which resets them at once.
-    #[must_use]
-    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
-        self.drain_timeout = timeout.min(LONGEST);
-        self
-    }
+    drain_timeout: Duration = Duration::from_secs(2), |timeout| timeout.min(LONGEST);
 
     /// Sets the interval of keep-alive pings; with `None` the session sends none. Pings of the peer are always
     /// answered.
     ///
     /// Default: 30 seconds. Minimum: 1 millisecond.
-    #[must_use]
-    pub fn keep_alive(mut self, interval: Option<Duration>) -> Self {
-        self.keep_alive = interval.map(|interval| interval.clamp(SHORTEST_INTERVAL, LONGEST));
-        self
-    }
+    keep_alive: Option<Duration> = Some(Duration::from_secs(30)),
+        |interval| interval.map(|interval| interval.clamp(SHORTEST_INTERVAL, LONGEST));
 
     /// Sets how long the peer may send nothing at all after a ping before the session ends.
     ///
     /// Default: 10 seconds. Minimum: 100 milliseconds.
-    #[must_use]
-    pub fn keep_alive_timeout(mut self, timeout: Duration) -> Self {
-        self.keep_alive_timeout = timeout.clamp(SHORTEST, LONGEST);
-        self
-    }
+    keep_alive_timeout: Duration = Duration::from_secs(10), |timeout| timeout.clamp(SHORTEST, LONGEST);
 
     /// Sets how many received bytes of all streams together may wait for their readers. A stream
     /// whose data would exceed the limit is reset; the others continue.
     ///
     /// Default: 64 MiB. Minimum: 256 KiB, the first window of one stream.
-    #[must_use]
-    pub fn max_buffered(mut self, bytes: usize) -> Self {
-        self.max_buffered = bytes.max(INITIAL_WINDOW as usize);
-        self
-    }
+    max_buffered: usize = 64 * 1024 * 1024, |bytes| bytes.max(INITIAL_WINDOW as usize);
 
     /// Sets how many replies to pings and refusals of streams may wait for the connection. A peer that
     /// requests more and reads none loses its session, as does one that makes streams reply until
     /// four frames for each of [`max_streams`](Self::max_streams) wait beyond this limit.
     ///
     /// Default: 1024, of 12 bytes each. Minimum: 256.
-    #[must_use]
-    pub fn max_control_replies(mut self, frames: usize) -> Self {
-        self.max_control_replies = frames.max(LEAST_REPLIES);
-        self
-    }
+    max_control_replies: usize = 1024, |frames| frames.max(LEAST_REPLIES);
 
     /// Sets how large the receive window of one stream may grow, in bytes. Windows begin with 256 KiB, as
     /// the protocol fixes it, and double while a reader empties half of one in less
     /// than 100 ms.
     ///
     /// Default: 16 MiB. Minimum: 256 KiB, with which no window grows.
-    #[must_use]
-    pub fn max_stream_window(mut self, bytes: u32) -> Self {
-        self.max_stream_window = bytes.max(INITIAL_WINDOW);
-        self
-    }
+    max_stream_window: u32 = 16 * 1024 * 1024, |bytes| bytes.max(INITIAL_WINDOW);
 
     /// Sets how many streams the session may have at a time, those of both ends together. A stream that the peer
     /// opens beyond the limit is refused with a reset, one of this end fails with
     /// [`OpenError::TooManyStreams`](crate::OpenError::TooManyStreams).
     ///
     /// Default: 16,384. Minimum: 1. An idle stream costs less than 512 bytes.
-    #[must_use]
-    pub fn max_streams(mut self, streams: usize) -> Self {
-        self.max_streams = streams.max(1);
-        self
-    }
+    max_streams: usize = 16 * 1024, |streams| streams.max(1);
 
     /// Sets how many streams may be open that the peer has not acknowledged.
     /// [`Session::open`](crate::Session::open) waits beyond the limit.
     ///
     /// Default: 256, the accept backlog of HashiCorp's implementation. Minimum: 1.
-    #[must_use]
-    pub fn max_unacknowledged(mut self, streams: usize) -> Self {
-        self.max_unacknowledged = streams.max(1);
-        self
-    }
+    max_unacknowledged: usize = 256, |streams| streams.max(1);
 
     /// Sets by how many bytes all receive windows of the session together may grow. A peer can send at most 256 KiB
     /// for each stream, and this, ahead of the readers.
     ///
     /// Default: 16 MiB. Minimum: zero, with which no window grows.
-    #[must_use]
-    pub fn max_window_growth(mut self, bytes: usize) -> Self {
-        self.max_window_growth = bytes;
-        self
-    }
+    max_window_growth: usize = 16 * 1024 * 1024, |bytes| bytes;
 
     /// Sets how many bytes may be queued while the connection takes none. Writers wait beyond the limit. Writes that
     /// were granted before may exceed it, by at most 64 KiB.
     ///
     /// Default: 64 KiB. Minimum: 64 KiB.
-    #[must_use]
-    pub fn send_queue(mut self, bytes: usize) -> Self {
-        self.send_queue = bytes.max(64 * 1024);
-        self
-    }
+    send_queue: usize = 64 * 1024, |bytes| bytes.max(64 * 1024);
 
     /// Sets how long the connection may take no byte while bytes wait before the session ends. A connection
     /// with a buffer of its own has taken them when it is flushed, so its buffer must not hold more than
     /// the slowest network that is to be served carries in this time.
     ///
     /// Default: 10 seconds. Minimum: 100 milliseconds.
-    #[must_use]
-    pub fn write_timeout(mut self, timeout: Duration) -> Self {
-        self.write_timeout = timeout.clamp(SHORTEST, LONGEST);
-        self
-    }
+    write_timeout: Duration = Duration::from_secs(10), |timeout| timeout.clamp(SHORTEST, LONGEST);
 }
