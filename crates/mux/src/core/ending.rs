@@ -44,6 +44,15 @@ pub(super) enum Phase {
     Ended(Outcome),
 }
 
+impl Phase {
+    pub(super) const fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Draining { deadline } | Self::Finishing { deadline, .. } => *deadline,
+            Self::Running | Self::Ended(_) => None,
+        }
+    }
+}
+
 impl Core {
     /// Sends GoAway(0). Streams that the peer still opens are refused.
     /// Opening here stays possible.
@@ -64,13 +73,8 @@ impl Core {
         }
         self.go_away();
         self.refuse_unaccepted();
-        let deadline = match (&self.phase, timeout) {
-            (Phase::Draining { deadline: Some(at) }, Some(timeout)) => {
-                Some((*at).min(now + timeout))
-            }
-            (Phase::Draining { deadline: Some(at) }, None) => Some(*at),
-            (_, timeout) => timeout.map(|timeout| now + timeout),
-        };
+        let timeout = timeout.map(|timeout| now + timeout);
+        let deadline = [self.phase.deadline(), timeout].into_iter().flatten().min();
         self.phase = Phase::Draining { deadline };
         self.now = self.now.max(now);
         self.events.push_back(Event::Openable);
@@ -266,8 +270,6 @@ impl Core {
         for key in keys {
             self.remove_id(key);
         }
-        // Those that wait to be accepted may have bytes to read, as the accepted ones.
-        self.accept_queue.retain_entries(&self.store);
         self.handshakes_due.clear();
         self.has_syn_due = false;
         self.ack_deadline = None;

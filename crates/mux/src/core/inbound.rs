@@ -119,7 +119,7 @@ impl Core {
             return Ok(None);
         }
         if self.local_go_away
-            || self.accept_queue.live() >= self.config.accept_backlog
+            || self.accept_queue.len() >= self.config.accept_backlog
             || self.store.live() >= self.config.max_streams
         {
             self.stats.refused += 1;

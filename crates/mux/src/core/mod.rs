@@ -21,7 +21,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{accept::AcceptQueue, ending::Phase, keep_alive::KeepAlive, scheduler::Scheduler};
 pub(crate) use self::{
     buffers::MAX_BLOCK,
     commands::Read,
@@ -30,6 +29,7 @@ pub(crate) use self::{
     scheduler::ROUND_FRAMES,
     writing::{FLUSH_AT, OVERSHOOT},
 };
+use self::{ending::Phase, keep_alive::KeepAlive, scheduler::Scheduler};
 use crate::{
     config::{Config, INITIAL_WINDOW, Role},
     error::SessionError,
@@ -89,6 +89,7 @@ pub(crate) enum Event {
 /// # Invariants
 ///
 /// - `unacknowledged` is the number of live streams whose handshake says so.
+/// - `accept_queue` holds the live streams whose handshake says so, and after the end those that held a place.
 /// - `buffered` is the number of unread bytes of all entries.
 /// - A live stream is not over; an entry that is neither live nor held by a handle is removed.
 /// - `grown` is by how much the receive windows of the live streams exceed the first size.
@@ -105,7 +106,7 @@ pub(crate) struct Core {
     /// How many own streams the peer has not acknowledged.
     unacknowledged: usize,
     /// Streams of the peer that are not accepted yet.
-    accept_queue: AcceptQueue,
+    accept_queue: VecDeque<Key>,
     decoder: Decoder,
     /// Where the payload of the current data frame goes, and whether the frame carries FIN.
     body: inbound::Body,
@@ -156,7 +157,7 @@ impl Core {
             store: Store::default(),
             next_id: u64::from(role.first_id()),
             unacknowledged: 0,
-            accept_queue: AcceptQueue::default(),
+            accept_queue: VecDeque::new(),
             decoder: Decoder::default(),
             body: inbound::Body::default(),
             out: SendQueue::default(),
@@ -230,7 +231,6 @@ impl Core {
         };
         let handshake = std::mem::replace(&mut entry.handshake, Handshake::Done);
         let is_released = entry.is_handle_dropped;
-        let is_unaccepted = entry.is_unaccepted;
         let growth = entry.recv_window.size().saturating_sub(INITIAL_WINDOW);
         let was_live = self.store.remove_id(key);
         if was_live {
@@ -239,14 +239,10 @@ impl Core {
         if was_live && handshake.is_unacknowledged() {
             self.acknowledged();
         }
-        if was_live && is_unaccepted {
-            self.accept_queue.leave();
-            if !self.is_over() {
-                // No task will ever hold a handle of it.
-                self.free_entry(key);
-            }
-        } else if is_released {
+        if is_released {
             self.free_entry(key);
+        } else if was_live && handshake == Handshake::Unaccepted && !self.is_over() {
+            self.remove_unaccepted(key);
         }
         self.check_drained();
     }
@@ -269,41 +265,30 @@ impl Core {
     }
 
     fn assert_invariants(&self) {
-        let entries: Vec<_> = self
-            .store
-            .keys()
-            .filter_map(|key| self.store.get(key))
-            .collect();
-        let unread: usize = entries.iter().map(|entry| entry.recv.len()).sum();
-        assert_eq!(self.buffered, unread);
-        let live: Vec<_> = self
-            .store
-            .live_keys()
-            .filter_map(|key| self.store.get(key))
-            .collect();
-        assert_eq!(live.len(), self.store.live());
-        assert!(live.iter().all(|entry| !entry.state.is_over()));
-        let unacknowledged = live
-            .iter()
-            .filter(|entry| entry.handshake.is_unacknowledged());
-        assert_eq!(self.unacknowledged, unacknowledged.count());
-        let growth = live
-            .iter()
-            .map(|entry| (entry.recv_window.size() - INITIAL_WINDOW) as usize);
-        assert_eq!(self.grown, growth.sum::<usize>());
-        let unaccepted = live.iter().filter(|entry| entry.is_unaccepted);
-        assert_eq!(self.accept_queue.live(), unaccepted.count());
+        let (mut live, mut unread, mut growth) = (0, 0, 0);
+        let (mut unacknowledged, mut unaccepted) = (0, 0);
         for key in self.store.keys() {
-            let is_live = self.store.find(key.id) == Some(key);
-            let is_held = self
-                .store
-                .get(key)
-                .is_some_and(|entry| !entry.is_handle_dropped);
-            assert!(
-                is_live || is_held,
-                "stream {} is neither live nor held",
-                key.id
-            );
+            let Some(entry) = self.store.get(key) else {
+                continue;
+            };
+            unread += entry.recv.len();
+            if self.store.find(key.id) == Some(key) {
+                let id = key.id;
+                assert!(!entry.state.is_over(), "stream {id} is live and over");
+                live += 1;
+                growth += (entry.recv_window.size() - INITIAL_WINDOW) as usize;
+                unacknowledged += usize::from(entry.handshake.is_unacknowledged());
+                unaccepted += usize::from(entry.handshake == Handshake::Unaccepted);
+            } else {
+                let is_held = !entry.is_handle_dropped;
+                assert!(is_held, "stream {} is neither live nor held", key.id);
+            }
         }
+        assert_eq!(self.store.live(), live);
+        assert_eq!(self.buffered, unread);
+        assert_eq!(self.grown, growth);
+        assert_eq!(self.unacknowledged, unacknowledged);
+        // After the end those that wait are not live.
+        assert!(self.is_over() || self.accept_queue.len() == unaccepted);
     }
 }

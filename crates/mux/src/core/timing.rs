@@ -2,11 +2,7 @@
 
 use std::time::Instant;
 
-use super::{
-    Core,
-    ending::{LINGER, Phase},
-    keep_alive::Due,
-};
+use super::{Core, ending::LINGER, keep_alive::Due};
 use crate::{
     error::SessionError,
     frame::{Flags, Header},
@@ -25,16 +21,14 @@ fn is_due(deadline: Option<Instant>, now: Instant) -> bool {
 impl Core {
     /// When [`handle_timeout`](Self::handle_timeout) is to be called at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let (phase, keep_alive) = match &self.phase {
-            Phase::Ended(_) => return None,
-            // The other deadlines are unset then.
-            Phase::Finishing { deadline, .. } => (*deadline, None),
-            Phase::Draining { deadline } => (*deadline, self.keep_alive.deadline()),
-            Phase::Running => (None, self.keep_alive.deadline()),
-        };
+        if self.has_ended() {
+            return None;
+        }
+        let keep_alive = self.keep_alive.deadline();
         let deadlines = [
-            phase,
-            keep_alive,
+            self.phase.deadline(),
+            // The other deadlines of streams are unset when these are over.
+            keep_alive.filter(|_| !self.is_over()),
             self.ack_deadline,
             self.write_deadline,
             self.write_failure.as_ref().map(|(_, at)| *at),
@@ -53,24 +47,26 @@ impl Core {
         if let Some((error, _)) = self.write_failure.take_if(|(_, at)| *at <= now) {
             self.end(Err(error));
         }
-        let write_timeout = || SessionError::WriteTimeout(self.config.write_timeout);
-        match &self.phase {
-            Phase::Ended(_) => return,
-            Phase::Finishing { deadline, .. } => {
-                if is_due(*deadline, now) {
-                    self.end(Ok(()));
-                } else if is_due(self.write_deadline, now) {
-                    self.end(Err(write_timeout()));
-                }
-                return;
-            }
-            Phase::Draining { deadline } if is_due(*deadline, now) => {
-                return self.abandon_streams();
-            }
-            Phase::Running | Phase::Draining { .. } => {}
+        if self.has_ended() {
+            return;
+        }
+        let is_phase_due = is_due(self.phase.deadline(), now);
+        if is_phase_due && self.is_finishing() {
+            return self.end(Ok(()));
+        }
+        if is_phase_due {
+            return self.abandon_streams();
         }
         if is_due(self.write_deadline, now) {
-            return self.fail(now, write_timeout());
+            let error = SessionError::WriteTimeout(self.config.write_timeout);
+            return if self.is_finishing() {
+                self.end(Err(error));
+            } else {
+                self.fail(now, error);
+            };
+        }
+        if self.is_finishing() {
+            return;
         }
         if is_due(self.ack_deadline, now) {
             self.stage();

@@ -22,8 +22,6 @@ pub(crate) struct StreamEntry {
     pub(crate) id: u32,
     pub(crate) state: State,
     pub(crate) handshake: Handshake,
-    /// Opened by the peer and accepted by no task yet.
-    pub(crate) is_unaccepted: bool,
     pub(crate) send_window: SendWindow,
     pub(crate) recv_window: RecvWindow,
     pub(crate) recv: RecvQueue,
@@ -44,7 +42,6 @@ impl StreamEntry {
             id,
             state: State::Open,
             handshake,
-            is_unaccepted: false,
             send_window: SendWindow::new(window),
             recv_window: RecvWindow::new(window),
             recv: RecvQueue::default(),
