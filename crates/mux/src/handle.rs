@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     config::{Config, Role},
-    driver::{Driver, Shared, State, Wait, Waiting},
+    driver::{Connection, Driver, Shared, State, Wait, Waiting},
     error::{OpenError, SessionError, StreamId},
     info::{PeerFacts, StreamInfo},
     io::Stream,
@@ -77,7 +77,7 @@ impl Session {
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        Self::new(io, Role::Client, config)
+        Self::new(Box::new(io), Role::Client, config)
     }
 
     /// Starts a session in the server's role on a connection. Nothing happens until the [`Driver`] is polled.
@@ -87,14 +87,11 @@ impl Session {
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        Self::new(io, Role::Server, config)
+        Self::new(Box::new(io), Role::Server, config)
     }
 
-    fn new<T>(io: T, role: Role, config: Config) -> (Self, Driver)
-    where
-        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let shared = Shared::new(Box::new(io), role, config);
+    fn new(io: Box<dyn Connection>, role: Role, config: Config) -> (Self, Driver) {
+        let shared = Shared::new(io, role, config);
         let driver = Driver::new(Arc::clone(&shared));
         let peer = None;
         (Self { shared, role, peer }, driver)

@@ -42,19 +42,23 @@ impl<'a> Batch<'a> {
         self.headers.iter().zip(self.payload.chunks(MAX_PAYLOAD))
     }
 
-    /// The queue and the frames behind it, as one list of buffers.
-    pub(super) fn after_queue<'b>(&'b self, queue: (&'b [u8], &'b [u8])) -> Buffers<'b> {
-        let mut buffers = Buffers {
-            slices: [IoSlice::new(&[]); 2 * ROUND_FRAMES + 2],
-            len: 0,
-        };
-        buffers.push(queue.0);
-        buffers.push(queue.1);
-        for (header, payload) in self.frames() {
-            buffers.push(header);
-            buffers.push(payload);
+    /// Calls `write` with the queue and the frames behind it, as one list of buffers.
+    pub(super) fn with_buffers<T>(
+        &self,
+        queue: (&[u8], &[u8]),
+        write: impl FnOnce(&[IoSlice<'_>]) -> T,
+    ) -> T {
+        let frames = self
+            .frames()
+            .flat_map(|(header, payload)| [&header[..], payload]);
+        let all = [queue.0, queue.1].into_iter().chain(frames);
+        let mut buffers = [IoSlice::new(&[]); 2 * ROUND_FRAMES + 2];
+        let mut len = 0;
+        for bytes in all.filter(|bytes| !bytes.is_empty()) {
+            buffers[len] = IoSlice::new(bytes);
+            len += 1;
         }
-        buffers
+        write(&buffers[..len])
     }
 
     /// The connection took `written` bytes of the queue and the frames. The rest of a frame that it took in part is
@@ -81,25 +85,6 @@ impl<'a> Batch<'a> {
         }
         core.refund(self.key, self.payload.len() - taken);
         taken
-    }
-}
-
-/// A list of buffers.
-pub(super) struct Buffers<'a> {
-    slices: [IoSlice<'a>; 2 * ROUND_FRAMES + 2],
-    len: usize,
-}
-
-impl<'a> Buffers<'a> {
-    fn push(&mut self, bytes: &'a [u8]) {
-        if !bytes.is_empty() {
-            self.slices[self.len] = IoSlice::new(bytes);
-            self.len += 1;
-        }
-    }
-
-    pub(super) fn as_slice(&self) -> &[IoSlice<'a>] {
-        &self.slices[..self.len]
     }
 }
 
@@ -130,9 +115,9 @@ mod tests {
     }
 
     fn wire(core: &Core, batch: &Batch<'_>) -> Vec<u8> {
-        let buffers = batch.after_queue(core.out.parts());
-        let slices = buffers.as_slice().iter();
-        slices.flat_map(|slice| slice.to_vec()).collect()
+        batch.with_buffers(core.out.parts(), |buffers| {
+            buffers.iter().flat_map(|slice| slice.to_vec()).collect()
+        })
     }
 
     #[test]

@@ -29,6 +29,7 @@ use tokio::time::Sleep;
 
 use self::wakers::DriverWaker;
 pub(crate) use self::{
+    connection::Connection,
     shared::{Shared, State},
     waiting::{Wait, Waiting},
 };

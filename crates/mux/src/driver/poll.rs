@@ -37,14 +37,6 @@ pub(super) enum Progress {
     Later,
 }
 
-/// How reading ended.
-enum Input {
-    /// The socket has no more bytes now.
-    Drained,
-    /// The budget is spent.
-    More,
-}
-
 impl State {
     /// Does what can be done now.
     pub(super) fn poll(&mut self, waker: &Waker, is_due: bool) -> Progress {
@@ -76,7 +68,7 @@ impl State {
         } else {
             self.core.grant_writers();
         }
-        let (input, has_input) = self.read(cx);
+        let (has_input, is_drained) = self.read(cx);
         let is_postponed = is_due && self.handle_timeout(has_input);
         if self.core.wants_to_send() && !self.write_side.is_blocked() {
             self.flush();
@@ -88,7 +80,7 @@ impl State {
         if self.core.end_poll() || is_postponed {
             return Progress::Later;
         }
-        if matches!(input, Input::More) {
+        if !is_drained {
             return Progress::Again;
         }
         if self.core.needs_poll() {
@@ -100,31 +92,32 @@ impl State {
         Progress::Wait { deadline }
     }
 
-    /// Reads until the socket is empty or the budget spent. Returns also whether anything was read.
-    fn read(&mut self, cx: &mut Context<'_>) -> (Input, bool) {
-        let mut total = 0;
-        let mut woken = 0;
-        let mut reads = 0;
-        while total < READ_BUDGET && reads < MAX_READS && !self.core.has_ended() {
-            if self.core.is_input_closed() {
-                return (Input::Drained, total > 0);
+    /// Reads until the socket is empty or the budget spent. Returns whether anything was read, and whether the socket is
+    /// empty.
+    fn read(&mut self, cx: &mut Context<'_>) -> (bool, bool) {
+        let (mut total, mut woken) = (0, 0);
+        for _ in 0..MAX_READS {
+            if total >= READ_BUDGET || self.core.has_ended() {
+                break;
             }
-            reads += 1;
-            match self.read_once(cx) {
-                Some(count) => total += count,
-                None => return (Input::Drained, total > 0),
-            }
+            let Some(count) = self.read_once(cx) else {
+                return (total > 0, true);
+            };
+            total += count;
             woken += self.collect_events();
             self.is_coalescing |= woken > 1;
             if woken > 0 {
                 self.halve_writes(woken);
             }
         }
-        (Input::More, true)
+        (true, false)
     }
 
     /// Reads once and feeds the core; `None` if there is nothing to read.
     fn read_once(&mut self, cx: &mut Context<'_>) -> Option<usize> {
+        if self.core.is_input_closed() {
+            return None;
+        }
         let io = self.write_side.io()?;
         let mut block = self.core.take_block();
         match unconstrained(cx, io, |io, cx| poll_read(io, cx, &mut block)) {

@@ -164,7 +164,8 @@ impl WriteSide {
     ) -> Poll<Result<io::Result<usize>, StreamError>> {
         let batch = ready!(Batch::begin(core, key, payload))?;
         core.stage();
-        let written = match self.poll_write(cx, batch.after_queue(core.out.parts()).as_slice()) {
+        let queue = core.out.parts();
+        let written = match batch.with_buffers(queue, |buffers| self.poll_write(cx, buffers)) {
             Poll::Ready(Ok(written)) => {
                 core.progressed();
                 written

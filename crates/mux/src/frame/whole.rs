@@ -163,18 +163,13 @@ impl FrameDecoder {
 
     /// Appends bytes as they arrived.
     pub fn push(&mut self, bytes: &[u8]) {
-        let needed = self.pending().len() + bytes.len();
-        if needed > self.bytes.capacity() {
-            let mut grown = Vec::with_capacity(needed.next_power_of_two());
+        if self.bytes.len() + bytes.len() > self.bytes.capacity() {
+            // A vector that grows would free memory with payload in it.
+            let needed = self.pending().len() + bytes.len();
+            let mut grown = Vec::with_capacity(2 * needed);
             grown.extend_from_slice(self.pending());
             zeroize(&mut self.bytes);
             self.bytes = grown;
-            self.taken = 0;
-        } else if self.bytes.len() + bytes.len() > self.bytes.capacity() {
-            self.bytes.copy_within(self.taken.., 0);
-            let pending = self.bytes.len() - self.taken;
-            zeroize(&mut self.bytes[pending..]);
-            self.bytes.truncate(pending);
             self.taken = 0;
         }
         self.bytes.extend_from_slice(bytes);
