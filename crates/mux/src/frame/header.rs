@@ -12,14 +12,14 @@ const VERSION: u8 = 0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Payload of a stream; the length field counts its bytes.
-    Data,
+    Data = 0,
     /// Credit for the receiver of a stream's bytes; the length field is the credit.
-    WindowUpdate,
+    WindowUpdate = 1,
     /// A ping (SYN) or its response (ACK); the length field is an opaque value, which the response repeats.
-    Ping,
+    Ping = 2,
     /// The sender accepts no new streams (code 0) or ends the session (1: protocol error, 2: internal
     /// error); the length field is the code.
-    GoAway,
+    GoAway = 3,
 }
 
 /// The flags of a frame header.
@@ -80,41 +80,30 @@ pub struct Header {
 impl Header {
     /// Returns the header of a data frame with `length` bytes of payload.
     pub const fn data(stream_id: u32, flags: Flags, length: u32) -> Self {
-        Self {
-            kind: Kind::Data,
-            flags,
-            stream_id,
-            length,
-        }
+        Self::new(Kind::Data, flags, stream_id, length)
     }
 
     /// Returns the header of a window update, which grants `credit` bytes.
     pub const fn window_update(stream_id: u32, flags: Flags, credit: u32) -> Self {
-        Self {
-            kind: Kind::WindowUpdate,
-            flags,
-            stream_id,
-            length: credit,
-        }
+        Self::new(Kind::WindowUpdate, flags, stream_id, credit)
     }
 
     /// Returns the header of a ping: a request with [`Flags::SYN`], a response with [`Flags::ACK`].
     pub const fn ping(flags: Flags, opaque: u32) -> Self {
-        Self {
-            kind: Kind::Ping,
-            flags,
-            stream_id: 0,
-            length: opaque,
-        }
+        Self::new(Kind::Ping, flags, 0, opaque)
     }
 
     /// Returns the header of a GoAway.
     pub const fn go_away(code: u32) -> Self {
+        Self::new(Kind::GoAway, Flags::NONE, 0, code)
+    }
+
+    const fn new(kind: Kind, flags: Flags, stream_id: u32, length: u32) -> Self {
         Self {
-            kind: Kind::GoAway,
-            flags: Flags::NONE,
-            stream_id: 0,
-            length: code,
+            kind,
+            flags,
+            stream_id,
+            length,
         }
     }
 
@@ -132,12 +121,7 @@ impl Header {
         let [f0, f1] = self.flags.0.to_be_bytes();
         let [s0, s1, s2, s3] = self.stream_id.to_be_bytes();
         let [l0, l1, l2, l3] = self.length.to_be_bytes();
-        let kind = match self.kind {
-            Kind::Data => 0,
-            Kind::WindowUpdate => 1,
-            Kind::Ping => 2,
-            Kind::GoAway => 3,
-        };
+        let kind = self.kind as u8;
         [VERSION, kind, f0, f1, s0, s1, s2, s3, l0, l1, l2, l3]
     }
 
@@ -159,12 +143,10 @@ impl Header {
             3 => Kind::GoAway,
             kind => return Err(ProtocolError::UnknownType { kind }),
         };
-        Ok(Self {
-            kind,
-            flags: Flags(u16::from_be_bytes([f0, f1])),
-            stream_id: u32::from_be_bytes([s0, s1, s2, s3]),
-            length: u32::from_be_bytes([l0, l1, l2, l3]),
-        })
+        let flags = Flags(u16::from_be_bytes([f0, f1]));
+        let stream_id = u32::from_be_bytes([s0, s1, s2, s3]);
+        let length = u32::from_be_bytes([l0, l1, l2, l3]);
+        Ok(Self::new(kind, flags, stream_id, length))
     }
 }
 
