@@ -148,14 +148,12 @@ impl SessionError {
     }
 
     fn kind(&self, direction: Direction) -> io::ErrorKind {
-        match (self, direction) {
-            (Self::Io(error), _) => direction.adapt(error.kind()),
-            (Self::ConnectionLost { .. } | Self::IncompleteFrame, _) => {
+        match self {
+            Self::Io(error) => direction.adapt(error.kind()),
+            Self::Closed | Self::ConnectionLost { .. } | Self::IncompleteFrame => {
                 direction.adapt(io::ErrorKind::UnexpectedEof)
             }
-            (Self::KeepAliveTimeout(_) | Self::WriteTimeout(_), _) => io::ErrorKind::TimedOut,
-            (Self::Closed, Direction::Read) => io::ErrorKind::UnexpectedEof,
-            (Self::Closed, Direction::Write) => io::ErrorKind::BrokenPipe,
+            Self::KeepAliveTimeout(_) | Self::WriteTimeout(_) => io::ErrorKind::TimedOut,
             _ => io::ErrorKind::ConnectionAborted,
         }
     }

@@ -7,7 +7,7 @@ use crate::{
     config::INITIAL_WINDOW,
     error::{OpenError, StreamError},
     frame::{Flags, Header},
-    streams::{Handshake, Key, ResetBy, StreamEntry},
+    streams::{Handshake, Key, ResetBy, State, StreamEntry},
 };
 
 /// The outcome of opening: pending while too many streams are unacknowledged.
@@ -233,26 +233,21 @@ impl Core {
 
     /// Waits until the connection has taken what the stream has sent, or never will.
     pub(crate) fn poll_sent(&self, key: Key) -> Poll<Result<(), StreamError>> {
+        let is_sent = self.is_sent(key);
         let error = match self.write_error(key) {
+            // A stream that both ends have finished has no error of its own when the session ends.
+            None | Some(StreamError::WriteClosed) if self.has_ended() && !is_sent => {
+                self.stream_error(State::Open)
+            }
             None | Some(StreamError::WriteClosed) => None,
             // The peer has reacted to what it got, and a later read or write reports how.
-            Some(StreamError::Refused | StreamError::Reset) if self.is_sent(key) => None,
+            Some(StreamError::Refused | StreamError::Reset) if is_sent => None,
             error => error,
         };
-        if let Some(error) = error {
-            Poll::Ready(Err(error))
-        } else if self.is_sent(key) {
-            Poll::Ready(Ok(()))
-        } else if self.has_ended() {
-            let outcome = self.outcome().cloned().unwrap_or(Ok(()));
-            Poll::Ready(Err(match outcome {
-                Ok(()) => StreamError::Closed,
-                Err(error) => StreamError::Session(error),
-            }))
-        } else if let Some(error) = self.write_failure() {
-            Poll::Ready(Err(StreamError::Session(error)))
-        } else {
-            Poll::Pending
+        match error {
+            Some(error) => Poll::Ready(Err(error)),
+            None if is_sent => Poll::Ready(Ok(())),
+            None => Poll::Pending,
         }
     }
 

@@ -123,11 +123,7 @@ impl Core {
             || self.store.live() >= self.config.max_streams
         {
             self.stats.refused += 1;
-            tracing::debug!(
-                session = self.session,
-                stream = header.stream_id,
-                "refused a stream"
-            );
+            self.log_stream(header.stream_id, "refused a stream");
             self.push_reply(Header::window_update(header.stream_id, Flags::RST, 0))?;
             return Ok(None);
         }
@@ -163,11 +159,7 @@ impl Core {
             return Ok(Some(key));
         }
         if !fits {
-            tracing::debug!(
-                session = self.session,
-                stream = key.id,
-                "reset a stream: too many unread bytes"
-            );
+            self.log_stream(key.id, "reset a stream: too many unread bytes");
             self.reset_stream(key, ResetBy::Local);
             return Ok(None);
         }
@@ -238,18 +230,13 @@ impl Core {
         let Some(entry) = self.store.get_mut(key) else {
             return;
         };
-        let is_refusal = entry.handshake.is_unacknowledged();
-        entry.state.reset(if is_refusal {
-            ResetBy::Refusal
+        let (by, event) = if entry.handshake.is_unacknowledged() {
+            (ResetBy::Refusal, "the peer refused a stream")
         } else {
-            ResetBy::Remote
-        });
-        tracing::debug!(
-            session = self.session,
-            stream = key.id,
-            is_refusal,
-            "the peer reset a stream"
-        );
+            (ResetBy::Remote, "the peer reset a stream")
+        };
+        entry.state.reset(by);
+        self.log_stream(key.id, event);
         self.notify(key);
         self.remove_id(key);
     }

@@ -208,6 +208,10 @@ impl Core {
         }
     }
 
+    fn log_stream(&self, stream: u32, event: &'static str) {
+        tracing::debug!(session = self.session, stream, "{event}");
+    }
+
     /// Wakes the tasks that wait for the stream in either direction.
     fn notify(&mut self, key: Key) {
         self.events.push_back(Event::Readable(key));

@@ -127,11 +127,7 @@ impl Core {
             };
             entry.half_closed_periods += 1;
             if entry.half_closed_periods > HALF_CLOSED_PERIODS {
-                tracing::debug!(
-                    session = self.session,
-                    stream = key.id,
-                    "reset a stream that the peer never finished"
-                );
+                self.log_stream(key.id, "reset a stream that the peer never finished");
                 self.reset_stream(key, ResetBy::Local);
             } else {
                 self.arm_half_closed_timeout(|| now);

@@ -101,20 +101,12 @@ impl Future for Driver {
         // Reading the clock costs more than most polls; the timer knows whether a deadline has passed.
         let is_due = this.timer.as_ref().is_some_and(|timer| timer.is_elapsed());
         match this.shared.with(|state| state.poll(&this.waker, is_due)) {
-            poll::Progress::Over(outcome) => Poll::Ready(outcome),
-            poll::Progress::Wait { deadline } => {
-                this.arm(deadline);
-                Poll::Pending
-            }
-            poll::Progress::Again => {
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            poll::Progress::Later => {
-                defer(cx);
-                Poll::Pending
-            }
+            poll::Progress::Over(outcome) => return Poll::Ready(outcome),
+            poll::Progress::Wait { deadline } => this.arm(deadline),
+            poll::Progress::Again => cx.waker().wake_by_ref(),
+            poll::Progress::Later => defer(cx),
         }
+        Poll::Pending
     }
 }
 
