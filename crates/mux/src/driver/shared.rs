@@ -319,14 +319,20 @@ impl State {
         if slot.is_flushing {
             self.flushing.retain(|flushing| *flushing != key);
         }
-        self.core.handle_dropped(key, now);
+        let mut has_deadline = false;
+        self.core.handle_dropped(key, || {
+            has_deadline = true;
+            now()
+        });
         if self.core.has_no_entries() && self.streams.capacity() > MAX_KEPT_SLOTS {
             self.streams = Vec::new();
         }
         if self.core.wants_to_send() || self.core.is_over() {
             self.wake_driver();
         }
-        self.wake_for_deadline();
+        if has_deadline {
+            self.wake_for_deadline();
+        }
     }
 
     /// Opens a stream without waiting.
@@ -349,11 +355,15 @@ impl State {
 
     /// Accepts a stream; pending if there is none.
     pub(crate) fn poll_accept(&mut self) -> Poll<Result<Option<Key>, SessionError>> {
-        let accepted = self.core.accept(now);
-        if accepted.is_ready() {
-            if self.core.wants_to_send() {
-                self.wake_driver();
-            }
+        let mut has_deadline = false;
+        let accepted = self.core.accept(|| {
+            has_deadline = true;
+            now()
+        });
+        if accepted.is_ready() && self.core.wants_to_send() {
+            self.wake_driver();
+        }
+        if has_deadline {
             self.wake_for_deadline();
         }
         accepted
