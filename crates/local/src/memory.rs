@@ -239,7 +239,7 @@ impl Drop for Inner {
     }
 }
 
-/// One request for memory. Dropping it withdraws the request, or returns what it was granted and not told.
+/// One request for memory. Dropping it before its answer was read withdraws the request, or returns what was granted.
 struct Request<'a> {
     reservation: &'a Reservation,
     ticket: u64,

@@ -14,22 +14,19 @@ use std::sync::Arc;
 use keyway_http::Limits;
 use keyway_local::KnownUids;
 use keyway_rpc::Router;
-use tokio::sync::Semaphore;
 
 use crate::authority::Gate;
 use crate::config::Current;
-use crate::lines::PeerLines;
 use crate::manager::ManagerHandle;
 use crate::record::Audit;
+use crate::sys::descriptors::{descriptor_limit, open_descriptors};
 use addresses::has_other_users;
 use client::ClientStream;
-use hijack::{Hijack, MAX_REGISTERING};
+use hijack::Hijack;
 use listener::Listener;
 use places::Places;
 use routes::{ClientService, Fallback};
 use socket::{Socket, SocketFile};
-
-use crate::sys::descriptors::{descriptor_limit, open_descriptors};
 
 /// Serves the daemon's sockets.
 pub(crate) struct Server {
@@ -46,15 +43,10 @@ impl Server {
         audit: Arc<Audit>,
         router: Router,
     ) -> Self {
-        let hijack = Arc::new(Hijack {
-            gate: Arc::clone(&gate),
-            settings: Arc::clone(&settings),
-            manager,
-            audit,
-            lines: PeerLines::default(),
-            registering: Arc::new(Semaphore::new(MAX_REGISTERING)),
+        let hijack = Hijack::new(Arc::clone(&gate), Arc::clone(&settings), manager, audit);
+        let router = router.with_fallback(Fallback {
+            hijack: Arc::new(hijack),
         });
-        let router = router.with_fallback(Fallback { hijack });
         Self {
             gate,
             settings,

@@ -1,6 +1,12 @@
-//! The limits of requests: at each limit, one above it, and far above it.
+//! The limits of what peers send and cause: at each limit, one above it, and far above it.
 
-use keyway_proto::keyway::v1::{CatalogServiceClient, ListSecretsRequest};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyway_proto::keyway::v1::{
+    CatalogServiceClient, ListPluginsRequest, ListSecretsRequest, ManagementServiceClient,
+};
 use keyway_proto::limits::{
     DEFAULT_CONCURRENCY, MAX_AUTHORIZE_PATTERNS, MAX_CONCURRENCY, MAX_DESCRIPTION_LEN,
     MAX_DESCRIPTION_TEXT_LEN, MAX_ENVELOPES, MAX_ERROR_METADATA_LEN, MAX_FAILURES,
@@ -15,9 +21,14 @@ use keyway_resolver::DaemonSocket;
 use keyway_rpc::client::{Client, Config};
 use keyway_rpc::{Code, Codec, Error};
 use keyway_secrets::Pattern;
-use keyway_tests::{Behaviour, TestDaemon};
+use keyway_test_support::log::Log;
+use keyway_test_support::wait::asynchronous::eventually;
+use keyway_tests::daemon::Home;
+use keyway_tests::plugin::hijack;
+use keyway_tests::{Behaviour, DaemonProcess, TestDaemon};
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::common::start_behaving;
+use crate::common::{DAEMON, ID, PLUGIN, provider, start_behaving};
 
 /// A client that speaks binary protobuf, and one that speaks JSON.
 fn clients(daemon: &TestDaemon) -> [Client<DaemonSocket>; 2] {
@@ -112,7 +123,7 @@ fn the_limits_in_the_documentation_are_those_of_the_constants() {
         len if len >= 1 << 10 => format!("{} KiB", len >> 10),
         len => format!("{len} B"),
     };
-    let hours = |time: std::time::Duration| format!("{} h", time.as_secs() / 3600);
+    let hours = |time: Duration| format!("{} h", time.as_secs() / 3600);
     let concurrency = format!("{MAX_CONCURRENCY}, {DEFAULT_CONCURRENCY} if not given");
     for (names, value) in [
         ("`MAX_REQUEST_LEN`", bytes(MAX_REQUEST_LEN)),
@@ -146,4 +157,76 @@ fn the_limits_in_the_documentation_are_those_of_the_constants() {
         let row = format!(" | {value} | {names} | ");
         assert!(page.contains(&row), "no row with {row:?}");
     }
+}
+
+#[tokio::test]
+async fn failed_requests_write_a_bounded_number_of_lines() {
+    let log = Log::capture();
+    let daemon = start_behaving(&[("fails", Behaviour::Fail)]).await;
+    for _ in 0..300 {
+        daemon.get("fails/x").await.expect_err("failed");
+    }
+    let lines = log.with("request failed");
+    // A burst of ten, and one each five seconds.
+    assert!((10..20).contains(&lines.len()), "{} lines", lines.len());
+    assert_eq!(daemon.status("fails").await.failures(), 300);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn connections_that_never_register_are_counted_and_write_few_lines() {
+    let log = Log::capture();
+    let home = Home::new(PLUGIN);
+    let mut config = home.config();
+    config.start_timeout = Duration::from_millis(500);
+    let daemon = TestDaemon::with_config(home.into(), config);
+    let mut silent = Vec::new();
+    for _ in 0..64 {
+        silent.push(hijack(daemon.address()).await.expect("upgraded"));
+    }
+    let refused = hijack(daemon.address()).await.expect_err("one too many");
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    // They end by themselves, and others may connect.
+    eventually("a connection to be upgraded", async || {
+        hijack(daemon.address()).await.map(drop)
+    })
+    .await;
+    let lines = log.with("external plugin not accepted");
+    assert!(lines.len() < 20, "{} lines", lines.len());
+    drop(silent);
+    daemon.stop().await;
+}
+
+/// Clients that stay connected leave descriptors for the plugins, whatever the limit of open files.
+#[tokio::test]
+async fn idle_clients_leave_descriptors_for_a_plugin_that_restarts() {
+    let home = Arc::new(Home::new(PLUGIN));
+    home.play("db", &provider("value"));
+    let wrapper = ["sh", "-c", "ulimit -n 96; exec \"$0\" \"$@\""];
+    let uid = rustix::process::geteuid().as_raw();
+    let daemon = DaemonProcess::start(DAEMON, Arc::clone(&home), &wrapper, uid);
+    daemon.wait_for("ok", "get", ID).await;
+    let client = Client::new(DaemonSocket::at(daemon.address()));
+    let plugins = ManagementServiceClient::from(client).list_plugins(ListPluginsRequest {});
+    let plugins = plugins.await.expect("a list").into_message().plugins;
+    let pid = Pid::from_raw(plugins[0].pid()).expect("a process");
+    let idle: Vec<UnixStream> = (0..200)
+        .map(|_| UnixStream::connect(home.socket()).expect("connected"))
+        .collect();
+    kill_process(pid, Signal::KILL).expect("killed");
+    home.wait_for_events("db", "registered", 2).await;
+    daemon.wait_for("ok", "get", ID).await;
+    let log = daemon.log();
+    // A crowd may arrive faster than those whose place it takes are closed. No plugin notices that.
+    let short = log
+        .lines()
+        .filter(|line| line.contains("Too many open files"));
+    assert!(
+        short
+            .clone()
+            .all(|line| line.contains("accepting a connection failed")),
+        "{log}"
+    );
+    assert!(short.count() < 5, "{log}");
+    drop(idle);
 }

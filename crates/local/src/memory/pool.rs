@@ -1,8 +1,8 @@
 //! The accounts of a memory budget, and the requests that wait for it. No task and no clock.
 //!
 //! A request of an account that holds memory (a *growing* one) goes before all others, since others wait for what it holds; of
-//! two the older account goes first. Every account that holds memory and has no request goes on and is closed some day. If all
-//! of them have requests and none fits, the youngest is refused: the oldest, which can have the whole budget, goes on.
+//! two the older account goes first. An account that holds memory and has no request is closed after a bounded time. If all that
+//! hold memory have requests and none fits, the youngest is refused, so that the oldest, which fits into the budget, proceeds.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Weak;
@@ -224,7 +224,7 @@ impl Pool {
         let _ = request.answer.send(Ok(()));
     }
 
-    /// What a request lacks. One that leaves space for nothing else gets along with fewer copies.
+    /// What a request lacks. One that fills the budget counts fewer copies.
     fn missing(&self, request: &Request) -> u64 {
         let needed = self.needed(request.account) + request.bytes;
         let limit = self.size - self.beside(request.original).min(self.size);

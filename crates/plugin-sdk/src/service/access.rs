@@ -7,6 +7,7 @@ use keyway_proto::accesscontrol::v1::{
     AccessControlService, AccessControlServiceServer, AuthorizeRequest, AuthorizeResponse,
     CheckAccessRequest, CheckAccessResponse,
 };
+use keyway_proto::limits::MAX_REQUEST_LEN;
 use keyway_proto::registration::access_pattern;
 use keyway_proto::timestamp;
 use keyway_rpc::{Error, Request, Response, Router};
@@ -19,10 +20,11 @@ use crate::watchdog::watched;
 use crate::{AccessControl, ProviderError, Requester};
 
 pub(super) fn routes<A: AccessControl>(module: Arc<A>, admission: Admission) -> Router {
-    Router::new().add_service(AccessControlServiceServer::new(Service {
-        module,
-        admission,
-    }))
+    let service = Service { module, admission };
+    // The daemon adds the requester to the patterns of a request that was within the limit.
+    Router::new()
+        .max_message_size(2 * MAX_REQUEST_LEN)
+        .add_service(AccessControlServiceServer::new(service))
 }
 
 struct Service<A> {

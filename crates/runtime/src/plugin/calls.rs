@@ -30,6 +30,9 @@ use keyway_local::{
     MemoryBudget, MemoryError, Reservation, escape_untrusted, format_duration, shortened,
 };
 
+/// When a query that was refused for the sake of an older one may be tried again.
+const CONTENTION_PAUSE: Duration = Duration::from_secs(1);
+
 /// How much earlier than the daemon's a plugin's deadline may pass: it counts in whole milliseconds.
 const DEADLINE_SLACK: Duration = Duration::from_millis(5);
 
@@ -134,10 +137,13 @@ impl CallError {
     /// Why the call failed; `None` if the plugin said that no secret matches. `is_single`: whether the query was for one id.
     pub(crate) fn failure(&self, is_single: bool) -> Option<keyway::Failure> {
         let kind = match self {
-            Self::Busy(_)
-            | Self::MemoryExhausted(_)
-            | Self::MemoryContended
-            | Self::TooLarge { .. } => FailureKind::Busy,
+            Self::Busy(_) | Self::MemoryExhausted(_) | Self::TooLarge { .. } => FailureKind::Busy,
+            Self::MemoryContended => {
+                return Some(keyway::Failure {
+                    retry_after: CONTENTION_PAUSE.try_into().ok(),
+                    ..keyway::Failure::of_kind(FailureKind::Busy)
+                });
+            }
             Self::TimedOut(_) => FailureKind::TimedOut,
             Self::TooOld => FailureKind::Fatal,
             Self::Broken { .. } | Self::Invalid(_) => FailureKind::Internal,

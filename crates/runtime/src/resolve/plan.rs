@@ -34,7 +34,7 @@ pub(crate) struct Query {
     pub(crate) reservation: Reservation,
     /// The memory for responses that several callers share.
     pub(crate) budget: Arc<MemoryBudget>,
-    /// The first response that does not fit into the memory, however long it waits.
+    /// The failure of the first response that can never fit into the memory.
     pub(super) too_large: Arc<OnceLock<Failure>>,
 }
 

@@ -22,21 +22,37 @@ const PROTOCOL: HeaderValue = HeaderValue::from_static("tcp");
 
 /// Authorizes upgrade requests and responds to them.
 pub(super) struct Hijack {
-    pub(super) gate: Arc<Gate>,
-    pub(super) settings: Arc<Current>,
-    pub(super) manager: ManagerHandle,
-    pub(super) audit: Arc<Audit>,
+    gate: Arc<Gate>,
+    settings: Arc<Current>,
+    manager: ManagerHandle,
+    audit: Arc<Audit>,
     /// Log lines about connections that did not become a plugin's.
-    pub(super) lines: PeerLines,
-    /// One for each connection that may be about to register.
-    pub(super) registering: Arc<Semaphore>,
+    lines: PeerLines,
+    /// One permit for each connection that has upgraded and not registered yet.
+    registering: Arc<Semaphore>,
 }
 
 /// The most external plugins that have connected and not registered yet. Their connections no longer count as clients.
-pub(super) const MAX_REGISTERING: usize = 64;
+const MAX_REGISTERING: usize = 64;
 
 impl Hijack {
     pub(super) const PATH: &str = "/hijack";
+
+    pub(super) fn new(
+        gate: Arc<Gate>,
+        settings: Arc<Current>,
+        manager: ManagerHandle,
+        audit: Arc<Audit>,
+    ) -> Self {
+        Self {
+            gate,
+            settings,
+            manager,
+            audit,
+            lines: PeerLines::default(),
+            registering: Arc::new(Semaphore::new(MAX_REGISTERING)),
+        }
+    }
 
     /// Returns 101, behind which the connection is a plugin's, or the reason against it.
     pub(super) async fn respond(self: Arc<Self>, request: &Request<RequestBody>) -> Response<Body> {

@@ -29,8 +29,8 @@ use steps::Steps;
 /// `a/**` and `a/**/**` match the same ids but are not equal (use [`covers`](Self::covers) both ways for that).
 ///
 /// A pattern has at most [`MAX_LEN`](Self::MAX_LEN) bytes and [`MAX_COMPONENTS`](Self::MAX_COMPONENTS) components, as an
-/// [`Id`] has. Every operation is exact over all possible ids and takes at most 100,000 steps: for patterns of n and m
-/// components `matches`, `overlaps` and `covers` take about n·m; `intersection` gives up there.
+/// [`Id`] has. Every operation is exact over all possible ids and takes at most 100,000 steps. For patterns of n and m
+/// components `matches`, `overlaps` and `covers` take about n·m; `intersection` returns `None` if it would take more.
 ///
 /// ```
 /// use keyway_secrets::Pattern;

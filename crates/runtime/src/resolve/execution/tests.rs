@@ -603,3 +603,32 @@ async fn a_response_of_many_small_secrets_counts_as_it_is_in_memory() {
     let reserved = (1 << 20) - query.budget.available();
     assert!(reserved > 300 << 10, "{reserved} bytes");
 }
+
+#[tokio::test(start_paused = true)]
+async fn callers_of_a_shared_response_each_count_a_copy() {
+    let mut daemon = Daemon::new("");
+    let reply = Reply::After(
+        secs(1),
+        Box::new(Reply::Values(vec![("db/x", large(300 << 10))])),
+    );
+    let script = Script::provider("db", "db/**", reply).described(PluginDescription {
+        shareable: Some(true),
+        ..PluginDescription::default()
+    });
+    daemon.run(&script).await;
+    let budget = Arc::clone(&query("db/x").budget);
+    let queries: Vec<Query> = (0..3)
+        .map(|_| Query {
+            reservation: budget.reservation(),
+            budget: Arc::clone(&budget),
+            ..query("db/x")
+        })
+        .collect();
+    let resolved = futures::future::join_all(queries.iter().map(|query| daemon.resolve(query)));
+    let resolved = resolved.await;
+    assert!(resolved.iter().all(Result::is_ok), "{resolved:?}");
+    assert_eq!(daemon.plugins[0].script.calls().len(), 1);
+    assert!(budget.available() < 200 << 10, "{}", budget.available());
+    drop((resolved, queries));
+    assert_eq!(budget.available(), 1 << 20);
+}
