@@ -319,19 +319,12 @@ impl State {
         if slot.is_flushing {
             self.flushing.retain(|flushing| *flushing != key);
         }
-        let mut has_deadline = false;
-        self.core.handle_dropped(key, || {
-            has_deadline = true;
-            now()
-        });
+        self.with_clock(|core, now| core.handle_dropped(key, now));
         if self.core.has_no_entries() && self.streams.capacity() > MAX_KEPT_SLOTS {
             self.streams = Vec::new();
         }
         if self.core.wants_to_send() || self.core.is_over() {
             self.wake_driver();
-        }
-        if has_deadline {
-            self.wake_for_deadline();
         }
     }
 
@@ -355,18 +348,27 @@ impl State {
 
     /// Accepts a stream; pending if there is none.
     pub(crate) fn poll_accept(&mut self) -> Poll<Result<Option<Key>, SessionError>> {
-        let mut has_deadline = false;
-        let accepted = self.core.accept(|| {
-            has_deadline = true;
-            now()
-        });
+        let accepted = self.with_clock(|core, now| core.accept(now));
         if accepted.is_ready() && self.core.wants_to_send() {
             self.wake_driver();
         }
-        if has_deadline {
+        accepted
+    }
+
+    /// Runs a command that asks for the time if it sets a deadline, which may be earlier than the driver's timer.
+    fn with_clock<T>(
+        &mut self,
+        command: impl FnOnce(&mut Core, &mut dyn FnMut() -> Instant) -> T,
+    ) -> T {
+        let mut is_deadline_set = false;
+        let result = command(&mut self.core, &mut || {
+            is_deadline_set = true;
+            now()
+        });
+        if is_deadline_set {
             self.wake_for_deadline();
         }
-        accepted
+        result
     }
 
     /// A new deadline may be earlier than the driver's timer.
