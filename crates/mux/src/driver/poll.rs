@@ -44,13 +44,9 @@ impl State {
         self.driver.get_or_insert_with(|| waker.clone());
         self.is_driver_woken = false;
         let has_flushed_half = std::mem::take(&mut self.has_flushed_half);
-        let is_early = self.is_coalescing || self.core.has_syn_due();
-        if is_early
-            && !has_flushed_half
-            && !is_due
-            && !self.has_yielded
-            && self.core.wants_to_send()
-        {
+        // Where the first half was flushed, the other tasks have had time to write.
+        let is_early = !has_flushed_half && (self.is_coalescing || self.core.has_syn_due());
+        if is_early && !is_due && !self.has_yielded && self.core.wants_to_send() {
             // Other tasks that were woken with the writer are still to run, or the task that opened a stream is
             // still to write: their frames leave in the same system call.
             self.has_yielded = true;
