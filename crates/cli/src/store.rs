@@ -58,30 +58,21 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     })
 }
 
-/// Converts an error of the store into two sentences: its remedy is the text after the last semicolon. `redact` removes
-/// arguments from the text.
+/// Converts an error of the store into two sentences. `redact` removes arguments from them.
 fn to_failure(error: &StoreError, redact: impl Fn(&str) -> String) -> Failure {
-    if let StoreError::NoLocation = error {
-        return Failure::error(
-            "the location of the file store is not known",
-            "Set KEYWAY_FILE_STORE, XDG_DATA_HOME or HOME to an absolute path, or give --store",
-        );
-    }
-    let text = redact(&error.to_string());
-    match text.rsplit_once("; ") {
-        Some((what, advice)) => Failure::error(what, capitalize(advice)),
-        None => Failure::error(text, advice(error)),
-    }
-}
-
-/// Returns what to do about an error without a remedy in its text.
-fn advice(error: &StoreError) -> &'static str {
-    match error {
-        StoreError::Io { .. } => {
-            "See whether the directory may be used and whether its disk has room, or name another one with --store"
+    let advice = match error {
+        StoreError::NoLocation => {
+            "Set KEYWAY_FILE_STORE, XDG_DATA_HOME or HOME to an absolute path, or give --store".to_owned()
         }
-        _ => "Repair what it names, or name another store with --store",
-    }
+        error => error.remedy().map_or_else(
+            || {
+                "See whether the directory may be used and whether its disk has space, or name another one with --store"
+                    .to_owned()
+            },
+            |remedy| capitalize(&remedy),
+        ),
+    };
+    Failure::error(redact(&error.to_string()), redact(&advice))
 }
 
 fn capitalize(text: &str) -> String {

@@ -67,7 +67,7 @@ impl<S: Transport> Resolver<S> {
 
     /// Sets the timeout of one query, which is sent to the daemon as the deadline. Default: none, because a provider may have
     /// to prompt the user. The daemon has a timeout for each provider, and a [`DaemonSocket`](crate::DaemonSocket) ends a
-    /// query without a timeout if the daemon does not answer. Another transport should end such a query as well.
+    /// query without a timeout if the daemon does not respond. Another transport should end such a query as well.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         self.change(|options| options.timeout = Some(timeout))

@@ -135,7 +135,7 @@ impl Model {
             Step::OpenRefused if self.went_away[op.end.other().index()] => {
                 Ok(Outcome::of(Saw::Refused))
             }
-            Step::OpenRefused => Err("nobody refuses".to_owned()),
+            Step::OpenRefused => Err("no end refuses".to_owned()),
             Step::Open { .. } => self.open(script, op),
             _ => self.on_stream(op),
         }
@@ -152,7 +152,7 @@ impl Model {
             (Wait::Own, _) => true,
         };
         fits.then_some(())
-            .ok_or_else(|| "it waits for a write that nobody makes room for".to_owned())
+            .ok_or_else(|| "it waits for a write without a reader".to_owned())
     }
 
     fn open(&mut self, script: &Script, op: &Op) -> Result<Outcome, String> {
@@ -192,7 +192,7 @@ impl Model {
         }
         let (own, other) = (op.end.index(), op.end.other().index());
         if op.step == Step::Accept && !stream.is_syn_sent {
-            return Err("nobody has heard of it".to_owned());
+            return Err("its SYN was not sent".to_owned());
         }
         stream.is_syn_sent |= op.step != Step::Drop;
         match op.step {

@@ -8,13 +8,13 @@ use keyway_secrets::Id;
 
 /// Error of an operation on a [`Store`](crate::Store).
 ///
-/// Every message names the file and has a remedy; none holds a value.
+/// `Display` states the cause and names the file; [`remedy`](Self::remedy) returns what to do. Neither contains a value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The values that a query matches exceed the limit of one response.
     #[error(
-        "the query matches {count} secrets of {bytes} bytes together, more than the {max} of one response; query fewer of them"
+        "the query matches {count} secrets of {bytes} bytes together, more than the {max} of one response"
     )]
     ResponseTooLarge {
         /// Number of matching secrets.
@@ -25,7 +25,7 @@ pub enum StoreError {
         max: u64,
     },
     /// A file of the store is damaged or has unexpected content.
-    #[error("{} is damaged: {reason}; restore it from a backup", path.display())]
+    #[error("{} is damaged: {reason}", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -33,7 +33,7 @@ pub enum StoreError {
         reason: String,
     },
     /// Other users can read or change a file.
-    #[error("{} has mode {mode:04o}, so that other users can {}; run `chmod {} {}`", path.display(), format_access(*mode), chmod_argument(*dir), path.display())]
+    #[error("{} has mode {mode:04o}, so that other users can {}", path.display(), format_access(*mode))]
     Exposed {
         /// The file or directory.
         path: PathBuf,
@@ -43,7 +43,7 @@ pub enum StoreError {
         dir: bool,
     },
     /// A file belongs to another user.
-    #[error("{} belongs to user {owner}, but this process runs as user {user}; run it as that user, or `chown {user} {}`", path.display(), path.display())]
+    #[error("{} belongs to user {owner}, but this process runs as user {user}", path.display())]
     ForeignOwner {
         /// The file or directory.
         path: PathBuf,
@@ -57,12 +57,21 @@ pub enum StoreError {
     Identity {
         /// The identity file.
         path: PathBuf,
-        /// What is invalid, and what to do.
+        /// The fault.
         reason: String,
+    },
+    /// The identity file is not protected, although a passphrase is configured.
+    #[error(
+        "the identity file {} cannot be used: it is not protected, but a passphrase is configured",
+        path.display()
+    )]
+    IdentityUnprotected {
+        /// The identity file.
+        path: PathBuf,
     },
     /// The identity file is protected by a passphrase, and none is configured.
     #[error(
-        "the identity file {} cannot be used: it is protected by a passphrase; name the file that holds the passphrase in KEYWAY_FILE_PASSPHRASE_FILE",
+        "the identity file {} cannot be used: it is protected by a passphrase",
         path.display()
     )]
     IdentityProtected {
@@ -70,7 +79,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The store holds secrets, but its identity is missing.
-    #[error("the store in {} holds secrets, but its identity file {} is missing; restore that file from a backup", dir.display(), path.display())]
+    #[error("the store in {} holds secrets, but its identity file {} is missing", dir.display(), path.display())]
     IdentityMissing {
         /// The store's directory.
         dir: PathBuf,
@@ -78,7 +87,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The store holds values, but its index is missing.
-    #[error("{} is missing, although there are values beside it; restore it from a backup", path.display())]
+    #[error("{} is missing, although there are values beside it", path.display())]
     IndexMissing {
         /// The index file.
         path: PathBuf,
@@ -94,7 +103,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// Another writer held the lock for the whole timeout.
-    #[error("{} is locked by {holder}, still after {:.1} s; try again when that has finished", path.display(), waited.as_secs_f64())]
+    #[error("{} is locked by {holder}, still after {:.1} s", path.display(), waited.as_secs_f64())]
     Locked {
         /// The lock file.
         path: PathBuf,
@@ -104,12 +113,10 @@ pub enum StoreError {
         waited: Duration,
     },
     /// No variable names the directory of the store.
-    #[error(
-        "the store has no location: set KEYWAY_FILE_STORE, XDG_DATA_HOME or HOME to an absolute path"
-    )]
+    #[error("the location of the file store is not known")]
     NoLocation,
     /// A path of the store is not a file, or not a directory.
-    #[error("{} is not a {expected}; move it away", path.display())]
+    #[error("{} is not a {expected}", path.display())]
     NotA {
         /// The path.
         path: PathBuf,
@@ -121,7 +128,7 @@ pub enum StoreError {
     Passphrase {
         /// The passphrase file.
         path: PathBuf,
-        /// What is invalid, and what to do.
+        /// The fault.
         reason: String,
     },
     /// The passphrase does not open the identity file.
@@ -147,7 +154,7 @@ pub enum StoreError {
         reason: &'static str,
     },
     /// An environment variable names a relative path.
-    #[error("{variable} is `{}`, which is a relative path; give an absolute one", path.display())]
+    #[error("{variable} is `{}`, which is a relative path", path.display())]
     RelativePath {
         /// The variable.
         variable: &'static str,
@@ -158,7 +165,7 @@ pub enum StoreError {
     #[error("cannot read random numbers from the system: {0}")]
     Random(#[source] io::Error),
     /// The store was written by a newer version of this program.
-    #[error("{} has format {found}, and this version supports up to {supported}; use a newer one", path.display())]
+    #[error("{} has format {found}, and this version supports up to {supported}", path.display())]
     UnknownFormat {
         /// The index file.
         path: PathBuf,
@@ -168,7 +175,7 @@ pub enum StoreError {
         supported: u32,
     },
     /// A value exceeds the limit.
-    #[error("the value of `{id}` has {len} bytes; the store takes at most {max}")]
+    #[error("the value of `{id}` has {len} bytes, more than the {max} that the store accepts")]
     ValueTooLarge {
         /// Id of the secret.
         id: Id,
@@ -180,6 +187,48 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Returns what the user can do, as an instruction in lower case without a full stop; `None` if it depends on the system.
+    pub fn remedy(&self) -> Option<String> {
+        let remedy = match self {
+            Self::ResponseTooLarge { .. } => "query fewer of them",
+            Self::Corrupt { .. } | Self::Identity { .. } | Self::IndexMissing { .. } => {
+                "restore it from a backup"
+            }
+            Self::Exposed { path, dir, .. } => {
+                let argument = chmod_argument(*dir);
+                return Some(format!("run `chmod {argument} {}`", path.display()));
+            }
+            Self::ForeignOwner { path, user, .. } => {
+                return Some(format!(
+                    "run it as that user, or `chown {user} {}`",
+                    path.display()
+                ));
+            }
+            Self::IdentityUnprotected { .. } => {
+                "protect it with `age -p -o identity.age identity.txt` and remove it, or unset KEYWAY_FILE_PASSPHRASE_FILE"
+            }
+            Self::IdentityProtected { .. } => {
+                "name the file that holds the passphrase in KEYWAY_FILE_PASSPHRASE_FILE"
+            }
+            Self::IdentityMissing { .. } => "restore that file from a backup",
+            Self::Locked { .. } => "try again when that has finished",
+            Self::NoLocation => "set KEYWAY_FILE_STORE, XDG_DATA_HOME or HOME to an absolute path",
+            Self::NotA { .. } => "move it away",
+            Self::Passphrase { .. } => {
+                "put the passphrase on the first line of that file, readable by you alone"
+            }
+            Self::WrongPassphrase { .. } => {
+                "put the right passphrase on the first line of that file"
+            }
+            Self::Recipient { .. } => "correct or remove that line",
+            Self::RelativePath { .. } => "give an absolute one",
+            Self::UnknownFormat { .. } => "use a newer one",
+            Self::ValueTooLarge { .. } => "store a smaller value",
+            Self::Io { .. } | Self::Random(_) => return None,
+        };
+        Some(remedy.to_owned())
+    }
+
     /// Returns a function that adds the operation and the file to an `io::Error`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

@@ -88,8 +88,7 @@ impl SecretsProvider for FileProvider {
     }
 }
 
-/// Converts a [`StoreError`]: its remedy is the text after the last semicolon. `Locked` is the kind of errors that the
-/// user has to resolve.
+/// Converts a [`StoreError`]. `Locked` is the kind of errors that the user has to resolve.
 fn into_provider_error(error: StoreError) -> ProviderError {
     let kind = match &error {
         StoreError::Exposed { .. }
@@ -97,16 +96,12 @@ fn into_provider_error(error: StoreError) -> ProviderError {
         | StoreError::Identity { .. }
         | StoreError::IdentityMissing { .. }
         | StoreError::IdentityProtected { .. }
+        | StoreError::IdentityUnprotected { .. }
         | StoreError::Passphrase { .. }
         | StoreError::WrongPassphrase { .. } => ErrorKind::Locked,
         StoreError::Io { .. } | StoreError::Locked { .. } => ErrorKind::Unavailable,
         StoreError::NoLocation | StoreError::RelativePath { .. } => ErrorKind::Fatal,
         _ => ErrorKind::Internal,
-    };
-    let text = error.to_string();
-    let (message, advice) = match text.rsplit_once("; ") {
-        Some((message, advice)) => (message, Some(advice.to_owned())),
-        None => (text.as_str(), None),
     };
     let remedy = match &error {
         // A variable of the user's shell does not reach the plugin of a running daemon.
@@ -114,15 +109,9 @@ fn into_provider_error(error: StoreError) -> ProviderError {
             "give {PASSPHRASE_FILE_VARIABLE}, the path of a file with the passphrase, in `env` of [plugins.file], and run \
              `keyway plugins reload`"
         )),
-        StoreError::WrongPassphrase { .. } => {
-            Some("put the right passphrase on the first line of that file".to_owned())
-        }
-        StoreError::Passphrase { .. } => Some(
-            "put the passphrase on the first line of that file, readable by you alone".to_owned(),
-        ),
-        _ => advice,
+        error => error.remedy(),
     };
-    let failure = ProviderError::internal(message.to_owned()).with_kind(kind);
+    let failure = ProviderError::internal(error.to_string()).with_kind(kind);
     match remedy {
         Some(remedy) => failure.with_remedy(remedy),
         None => failure,

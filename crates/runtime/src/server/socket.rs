@@ -133,7 +133,7 @@ fn remove_stale(address: &Address, path: &Path) -> Result<(), ListenError> {
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed("examine what is there")(error)),
+        Err(error) => return Err(failed("examine the existing file")(error)),
     };
     if !metadata.file_type().is_socket() {
         return Err(ListenError::NotASocket { path: path.into() });

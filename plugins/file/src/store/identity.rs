@@ -81,7 +81,7 @@ impl Identity {
             keys.push(key);
         }
         if keys.is_empty() {
-            return Err(invalid(path, "it holds no key; restore it from a backup"));
+            return Err(invalid(path, "it holds no key"));
         }
         Ok(Self { keys })
     }
@@ -147,11 +147,7 @@ fn reject_mismatched_identity(config: &StoreConfig) -> Result<Option<Identity>, 
     if config.passphrase_path().is_none() {
         return Err(StoreError::IdentityProtected { path: other });
     }
-    Err(invalid(
-        &other,
-        "it is not protected, but a passphrase is configured; protect it with `age -p -o identity.age identity.txt` \
-         and remove it, or unset KEYWAY_FILE_PASSPHRASE_FILE",
-    ))
+    Err(StoreError::IdentityUnprotected { path: other })
 }
 
 fn decrypt_identity(

@@ -77,6 +77,14 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
+/// The error and its remedy, as users read them.
+fn message(error: &StoreError) -> String {
+    match error.remedy() {
+        Some(remedy) => format!("{error}; {remedy}"),
+        None => error.to_string(),
+    }
+}
+
 /// Replaces the store's index by one with this content.
 fn overwrite_index(fixture: &Fixture, text: &[u8]) {
     let identity = Identity::load(&fixture.config()).unwrap().unwrap();

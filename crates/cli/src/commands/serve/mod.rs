@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
 use keyway_local::{Address, KnownUids};
-use keyway_runtime::{BindError, Daemon};
+use keyway_runtime::{BindError, Daemon, ListenError};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -178,27 +178,20 @@ fn bind_failure(error: &BindError) -> Failure {
             text,
             "Stop that daemon, or give this one a directory of its own with --state-dir",
         ),
-        BindError::NoAddress | BindError::Listen(_) => {
-            // The advice of these messages, if any, is the text after the last colon.
-            match text.rsplit_once(": ") {
-                Some((what, advice)) if advice.contains("--listen") => {
-                    Failure::usage(what, capitalize(advice))
-                }
-                _ => Failure::usage(
-                    text,
-                    "Repair what it names, or choose another address with --listen",
-                ),
-            }
+        BindError::Listen(ListenError::InUse { .. }) => {
+            Failure::usage(text, "Stop it, or choose another address with --listen")
         }
+        BindError::Listen(ListenError::NotASocket { .. }) => {
+            Failure::usage(text, "Remove it, or choose another address with --listen")
+        }
+        BindError::NoAddress => Failure::usage(text, "Name an address with --listen"),
+        BindError::Listen(_) => Failure::usage(
+            text,
+            "Correct the named path, or choose another address with --listen",
+        ),
         _ => Failure::error(
             text,
             "Check the limits of this user for processes and files",
         ),
     }
-}
-
-fn capitalize(text: &str) -> String {
-    let mut characters = text.chars();
-    let first = characters.next().map(|c| c.to_ascii_uppercase());
-    first.into_iter().chain(characters).collect()
 }

@@ -1,4 +1,4 @@
-//! Why the daemon cannot listen at an address.
+//! The errors of listening at an address.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,20 +11,20 @@ use keyway_local::{Address, Credentials};
 #[non_exhaustive]
 pub enum ListenError {
     /// Another process listens there.
-    #[error("{address} is in use by {}: stop it, or choose another address with --listen", name_of(.holder.as_ref()))]
+    #[error("{address} is in use by {}", name_of(.holder.as_ref()))]
     InUse {
         /// The address.
         address: Address,
-        /// The process that listens there, if the kernel says.
+        /// The process that listens there, if the kernel reports it.
         holder: Option<Credentials>,
     },
     /// A file that is not a socket is in the way.
-    #[error("{path} is not a socket and is left alone: remove it, or choose another address with --listen", path = .path.display())]
+    #[error("{path} is not a socket and is not replaced", path = .path.display())]
     NotASocket {
         /// The file.
         path: PathBuf,
     },
-    /// The directory of the socket could be changed by others, who could then put their own socket in its place.
+    /// Other users can change the directory of the socket, and so replace the socket by their own.
     #[error("the directory of the socket is not safe: {0}")]
     Directory(Offences),
     /// The operating system refused.
@@ -49,7 +49,7 @@ impl ListenError {
         }
     }
 
-    /// The process that listens at the address, if that is the error and the kernel says.
+    /// The process that listens at the address, if that is the error and the kernel reports it.
     pub(crate) fn holder(&self) -> Option<Credentials> {
         match self {
             Self::InUse { holder, .. } => *holder,

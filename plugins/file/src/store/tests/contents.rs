@@ -68,8 +68,8 @@ fn binary_and_large_values_are_returned_byte_for_byte() {
     let too_large = SecretValue::new(vec![0; MAX_VALUE_LEN + 1]);
     let error = store.set(&id("blob"), &too_large).unwrap_err();
     assert_eq!(
-        error.to_string(),
-        "the value of `blob` has 8388609 bytes; the store takes at most 8388608"
+        message(&error),
+        "the value of `blob` has 8388609 bytes, more than the 8388608 that the store accepts; store a smaller value"
     );
 }
 
@@ -87,7 +87,7 @@ fn a_response_over_the_limit_is_refused_before_decryption() {
     overwrite_index(&fixture, &index.to_text());
     let error = store.get(&"big/*".parse().unwrap()).unwrap_err();
     assert_eq!(
-        error.to_string(),
+        message(&error),
         "the query matches 2 secrets of 16777728 bytes together, more than the 15728640 of one response; \
         query fewer of them"
     );

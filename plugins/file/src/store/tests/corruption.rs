@@ -151,7 +151,7 @@ fn an_index_of_a_newer_format_is_refused() {
     overwrite_index(&fixture, br#"{"format":7,"more":[]}"#);
     let error = get(&fixture.store(), "**").unwrap_err();
     assert_eq!(
-        error.to_string(),
+        message(&error),
         format!(
             "{} has format 7, and this version supports up to 1; use a newer one",
             fixture.path("index.age").display()

@@ -32,7 +32,7 @@ fn a_passphrase_protects_the_identity() {
         pairs(&[("a", "1")])
     );
 
-    let error = get(&fixture.store(), "a").unwrap_err().to_string();
+    let error = message(&get(&fixture.store(), "a").unwrap_err());
     assert!(
         error.contains("name the file that holds the passphrase in KEYWAY_FILE_PASSPHRASE_FILE"),
         "{error}"

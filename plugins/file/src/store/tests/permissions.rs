@@ -39,7 +39,7 @@ fn an_exposed_file_is_refused_with_the_chmod_command() {
     for path in &files {
         for exposed in [0o640, 0o604, 0o620, 0o602, 0o666] {
             chmod(path, exposed);
-            let error = get(&fixture.store(), "**").unwrap_err().to_string();
+            let error = message(&get(&fixture.store(), "**").unwrap_err());
             assert!(
                 error.contains(&format!("{} has mode 0{exposed:o}", path.display())),
                 "{error}"
@@ -84,12 +84,9 @@ fn a_directory_writable_by_other_users_is_refused() {
         "{0} has mode 0770, so that other users can read and change it; run `chmod go-w {0}`",
         fixture.dir().display()
     );
-    assert_eq!(
-        get(&fixture.store(), "**").unwrap_err().to_string(),
-        expected
-    );
+    assert_eq!(message(&get(&fixture.store(), "**").unwrap_err()), expected);
     let written = fixture.store().set(&id("b"), &"2".into());
-    assert_eq!(written.unwrap_err().to_string(), expected);
+    assert_eq!(message(&written.unwrap_err()), expected);
     // Other users may list the directory: the default one also holds plugins.
     chmod(&fixture.dir(), 0o755);
     assert_eq!(get(&fixture.store(), "**").unwrap(), pairs(&[("a", "1")]));

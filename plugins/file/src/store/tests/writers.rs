@@ -62,7 +62,7 @@ fn a_writer_times_out_and_names_the_holder_of_the_lock() {
     let path = fixture.path("store.lock");
     let held = WriteLock::acquire(&path, Duration::ZERO).unwrap();
     let waiting = Store::new(fixture.config().lock_wait(Duration::from_millis(20)));
-    let error = waiting.set(&id("a"), &"2".into()).unwrap_err().to_string();
+    let error = message(&waiting.set(&id("a"), &"2".into()).unwrap_err());
     let holder = format!(
         "{} is locked by process {} (",
         path.display(),
