@@ -31,6 +31,18 @@ fn the_daemon_raises_its_limit_of_open_files_and_plugins_get_the_former_one() {
 }
 
 #[test]
+fn blocked_and_ignored_signals_keep_neither_the_daemon_from_stopping_nor_a_status_from_it() {
+    let home = Home::new();
+    home.install_script("short", "#!/bin/sh\nexit 3\n");
+    let mut command = home.command("env");
+    command.args(["--block-signal", "--ignore-signal=CHLD", KEYWAY]);
+    let mut daemon = Daemon::start(command.args(["serve", "--plugin-dir", "plugins"]));
+    daemon.expect("exited with status 3");
+    let (status, log) = daemon.stop();
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
+#[test]
 fn without_proc_the_daemon_ends_with_a_reason() {
     let home = Home::new();
     let unshare = |script: &str| {

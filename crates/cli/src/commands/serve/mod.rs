@@ -17,7 +17,7 @@ use keyway_runtime::{BindError, Daemon, ListenError};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::process;
+use crate::{process, sys};
 use logging::Log;
 use settings::{ConfigOptions, Settings};
 
@@ -72,6 +72,7 @@ fn parse(text: OsString) -> Result<Address, keyway_local::ParseAddressError> {
 /// Runs the daemon until SIGINT or SIGTERM.
 pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
     process::forbid_inspection()?;
+    reset_signals()?;
     let log = Log::install(options.log_format)?;
     run_with_log(options, &log).or_else(|failure| {
         // As a part of the log, so that a log that no process reads does not keep the daemon from ending.
@@ -102,6 +103,18 @@ fn run_with_log(options: &Options, log: &Log) -> Result<Exit, Failure> {
     // A thread that waits for a file system that hangs does not keep the process.
     runtime.shutdown_background();
     outcome
+}
+
+/// Depends on no signal mask and no dispositions that the parent left: a blocked SIGTERM would not stop the daemon, and the kernel
+/// reaps the children of a process that ignores SIGCHLD, so that their status is lost. Must be called before other threads start.
+fn reset_signals() -> Result<(), Failure> {
+    let result = keyway_local::unblock_signals().and_then(|()| sys::reset(libc::SIGCHLD));
+    result.map_err(|error| {
+        Failure::error(
+            format_args!("signals cannot be reset: {error}"),
+            "Allow this process to call rt_sigaction and rt_sigprocmask in its sandbox or service unit",
+        )
+    })
 }
 
 /// Checks that `/proc` describes this process: without it the daemon has no built-in plugin and knows no caller.
