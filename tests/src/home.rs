@@ -72,6 +72,11 @@ impl Home {
         Place::new(self.path(), name).events()
     }
 
+    /// Removes the recorded events of a plugin, so that a long test does not fill the disk.
+    pub fn clear_events(&self, name: &str) {
+        Place::new(self.path(), name).clear_events();
+    }
+
     /// Waits until a plugin has recorded `n_events` events that begin with `prefix`, and returns all of them.
     ///
     /// # Panics

@@ -12,6 +12,7 @@ pub mod behaviour;
 pub mod caller;
 pub mod daemon;
 mod daemon_process;
+pub mod fault;
 mod home;
 mod inherited;
 pub mod plugin;

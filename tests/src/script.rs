@@ -10,6 +10,8 @@ use keyway_proto::keyway::v1::FailureKind;
 use keyway_rpc::Error;
 use serde::{Deserialize, Serialize};
 
+use crate::fault::Fault;
+
 /// The script of a plugin. The plugin reads it at its start and again at each request, so a test can change it while the plugin runs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -25,8 +27,12 @@ pub struct Script {
     pub holds_registration: bool,
     /// The exit status with which it ends instead of registering.
     pub exits_with: Option<u8>,
+    /// Whether it sends bytes that are not yamux instead of registering.
+    pub starts_with_garbage: bool,
     /// Its secrets. `None`: a dummy value for every id of a query.
     pub secrets: Option<BTreeMap<String, String>>,
+    /// By how many bytes the values of these ids are longer.
+    pub padding: BTreeMap<String, usize>,
     /// Ids that it returns for every query, whether the query matches them or not.
     pub unrequested: Vec<String>,
     /// When its values expire, in seconds since 1970.
@@ -89,6 +95,8 @@ pub enum QueryResponse {
     Exit(u8),
     /// Not until the script has another response.
     Hold,
+    /// With this fault before, in or instead of its secrets.
+    Fault(Fault),
 }
 
 /// A failure as a provider reports it.
@@ -250,6 +258,13 @@ impl Place {
             .expect("the events");
         file.write_all(format!("{event}\n").as_bytes())
             .expect("an event");
+    }
+
+    /// Removes all events.
+    pub(crate) fn clear_events(&self) {
+        if let Ok(file) = std::fs::OpenOptions::new().write(true).open(&self.events) {
+            file.set_len(0).expect("a file");
+        }
     }
 
     /// The events so far.

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use keyway_http::{Exchange, Limits, serve};
 use keyway_local::Address;
@@ -24,6 +25,7 @@ use crate::script::{Place, Script};
 use service::{Service, Wire};
 
 mod daemon_call;
+mod fault;
 mod service;
 
 /// The dummy value that a provider without a list of secrets has for `id`.
@@ -57,6 +59,7 @@ pub fn run() -> ExitCode {
     let behaviour: Behaviour = behaviour.expect("a behaviour");
     let socket = std::os::unix::net::UnixStream::from(crate::inherited::take(launch.fd));
     socket.set_nonblocking(true).expect("a socket");
+    let raw = socket.try_clone().expect("a descriptor");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -68,6 +71,7 @@ pub fn run() -> ExitCode {
             behaviour,
             place: home_of(&executable).map(|home| Place::new(home, &launch.name)),
             daemon: home_of(&executable).map(|home| home.join("daemon.sock").into()),
+            socket: Some(Arc::new(raw)),
         };
         live(player, socket).await
     })
@@ -87,6 +91,8 @@ pub(crate) struct Player {
     pub(crate) place: Option<Place>,
     /// The daemon's socket.
     pub(crate) daemon: Option<Address>,
+    /// Another handle of a launched plugin's connection, for bytes that a session would not send.
+    pub(crate) socket: Option<Arc<std::os::unix::net::UnixStream>>,
 }
 
 impl Player {
@@ -142,6 +148,10 @@ async fn live(player: Player, mut socket: UnixStream) -> ExitCode {
         }
         if let Some(status) = place.read().exits_with {
             return ExitCode::from(status);
+        }
+        if place.read().starts_with_garbage {
+            let garbage = [0xff; 64];
+            socket.write_all(&garbage).await.expect("written");
         }
     }
     let outcome = start(player, socket).await;
@@ -206,6 +216,7 @@ pub async fn connect(
         behaviour,
         place: None,
         daemon: None,
+        socket: None,
     };
     start(player, socket).await
 }
@@ -225,6 +236,7 @@ pub async fn connect_scripted(
         behaviour: Behaviour::Good,
         place: Some(Place::new(home, name)),
         daemon: None,
+        socket: None,
     };
     start(player, socket).await
 }

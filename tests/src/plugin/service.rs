@@ -20,9 +20,12 @@ use keyway_secrets::{Id, Pattern};
 use prost::Message as _;
 use tower_service::Service as TowerService;
 
-use super::{Player, value_of};
+use super::{Player, fault, value_of};
 use crate::behaviour::Behaviour;
 use crate::script::{Decision, QueryResponse, Script};
+
+/// What padded values end in.
+const PADDING: &str = ".";
 
 /// The services of the plugin.
 #[derive(Clone)]
@@ -84,6 +87,10 @@ impl Service {
                 }
                 Ok(())
             }
+            QueryResponse::Fault(fault) => {
+                fault::before_response(fault, &self.player, &self.session).await;
+                Ok(())
+            }
             QueryResponse::Secrets
             | QueryResponse::FailureForPatterns(_)
             | QueryResponse::Garbage => Ok(()),
@@ -96,7 +103,11 @@ impl Service {
         if let Some(secrets) = &script.secrets {
             let matching = secrets.iter().filter(|(id, _)| is_requested(id));
             return matching
-                .map(|(id, value)| (id.clone(), value.clone().into_bytes()))
+                .map(|(id, value)| {
+                    let padding = script.padding.get(id).copied().unwrap_or_default();
+                    let value = value.clone() + &PADDING.repeat(padding);
+                    (id.clone(), value.into_bytes())
+                })
                 .collect();
         }
         let name = &self.player.name;
@@ -270,6 +281,14 @@ impl TowerService<http::Request<RequestBody>> for Wire {
                 .expect("a response");
             return std::future::ready(Ok(response)).boxed();
         }
-        self.router.call(request).boxed()
+        let response = self.router.call(request);
+        match self.player.script().response {
+            QueryResponse::Fault(fault) if is_query => {
+                let player = self.player.clone();
+                let broken = move |response| fault::in_response(&fault, &player, response);
+                response.map(move |done| done.map(broken)).boxed()
+            }
+            _ => response.boxed(),
+        }
     }
 }
