@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use http::{HeaderMap, HeaderValue};
 use keyway_http::{Exchange, ExchangeError};
-use keyway_mux::{Connector, Session};
+use keyway_mux::{Connector, Session, StreamError};
 use keyway_proto::accesscontrol::v1 as access;
 use keyway_proto::keyway::v1::{self as keyway, FailureKind};
 use keyway_proto::limits::MAX_RESPONSE_LEN;
@@ -54,6 +54,7 @@ pub(crate) struct Handle {
     quota: Mutex<Option<(Instant, keyway::Failure)>>,
     /// Notified when a call found that the plugin cannot do what it registered for.
     unsupported: Notify,
+    session: Session,
     client: Client<Transport>,
     access: access::AccessControlServiceClient<Transport>,
     plugin: plugins::PluginServiceClient<Transport>,
@@ -120,6 +121,9 @@ pub(crate) enum CallError {
     /// The quota of the store is used up; the plugin was not called.
     #[error("the quota of the store is used up")]
     Quota(keyway::Failure),
+    /// The plugin's connection has ended or takes no new calls, so this one was not handled.
+    #[error("{why}")]
+    NotAccepted { why: String },
     /// The connection or the stream of the call ended without a whole response, or the response is not HTTP.
     #[error("{why}")]
     Broken { code: Code, why: String },
@@ -146,6 +150,7 @@ impl CallError {
             }
             Self::TimedOut(_) => FailureKind::TimedOut,
             Self::TooOld => FailureKind::Fatal,
+            Self::NotAccepted { .. } => FailureKind::Down,
             Self::Broken { .. } | Self::Invalid(_) => FailureKind::Internal,
             Self::Quota(failure) => return Some(failure.clone()),
             Self::Rpc(error) => return keyway::Failure::of_error(error, is_single),
@@ -156,7 +161,10 @@ impl CallError {
     /// The Connect code for the log.
     pub(crate) fn code(&self) -> Code {
         match self {
-            Self::Busy(_) | Self::MemoryExhausted(_) | Self::MemoryContended => Code::Unavailable,
+            Self::Busy(_)
+            | Self::MemoryExhausted(_)
+            | Self::MemoryContended
+            | Self::NotAccepted { .. } => Code::Unavailable,
             Self::TooLarge { .. } => Code::ResourceExhausted,
             Self::Invalid(_) => Code::Internal,
             Self::TimedOut(_) => Code::DeadlineExceeded,
@@ -212,7 +220,7 @@ impl Handle {
         let config = client::Config::default()
             .accept_compression(false)
             .max_message_size(MAX_RESPONSE_LEN);
-        let client = Client::with_config(Exchange::new(Connector::new(session)), config);
+        let client = Client::with_config(Exchange::new(Connector::new(session.clone())), config);
         let concurrency = registration.concurrency(settings) as usize;
         Arc::new(Self {
             registration,
@@ -221,6 +229,7 @@ impl Handle {
             concurrency: Mutex::new(concurrency),
             quota: Mutex::default(),
             unsupported: Notify::new(),
+            session,
             access: client.clone().into(),
             plugin: client.clone().into(),
             legacy_plugin: client.clone().into(),
@@ -500,14 +509,33 @@ impl Handle {
             Err(error) => Err(if let Some(cause) = error.cause::<MemoryError>() {
                 (*cause).into()
             } else if let Some(cause) = error.cause::<ExchangeError>() {
-                CallError::Broken {
-                    code: error.code(),
-                    why: keyway_local::with_causes(cause),
+                let why = keyway_local::with_causes(cause);
+                if self.is_refusal(cause) {
+                    CallError::NotAccepted { why }
+                } else {
+                    CallError::Broken {
+                        code: error.code(),
+                        why,
+                    }
                 }
             } else {
                 CallError::Rpc(error)
             }),
         }
+    }
+
+    /// Whether the connection takes no new calls, which is why this one failed. A stream may also be refused by a plugin that has
+    /// too many of them.
+    fn is_refusal(&self, error: &ExchangeError) -> bool {
+        let is_refused = match error {
+            ExchangeError::Connect(_) => true,
+            ExchangeError::Io(error) => {
+                let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+                matches!(cause, Some(StreamError::Refused))
+            }
+            _ => false,
+        };
+        is_refused && self.session.is_closing()
     }
 }
 

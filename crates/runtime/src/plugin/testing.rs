@@ -62,6 +62,8 @@ pub(crate) struct Script {
 struct Shared {
     reply: Mutex<Reply>,
     calls: Mutex<Vec<SeenCall>>,
+    /// The plugin's end of its last connection.
+    session: Mutex<Option<Session>>,
 }
 
 impl Script {
@@ -74,6 +76,7 @@ impl Script {
             shared: Arc::new(Shared {
                 reply: Mutex::new(reply),
                 calls: Mutex::default(),
+                session: Mutex::default(),
             }),
         }
     }
@@ -105,6 +108,12 @@ impl Script {
     /// Replies so from now on.
     pub(crate) fn set_reply(&self, reply: Reply) {
         *self.shared.reply.lock().expect("the reply") = reply;
+    }
+
+    /// Takes no more calls.
+    pub(crate) fn go_away(&self) {
+        let session = self.shared.session.lock().expect("no panic");
+        session.as_ref().expect("connected").go_away();
     }
 
     async fn reply(&self, pattern: &str, headers: &HeaderMap) -> Reply {
@@ -153,6 +162,7 @@ impl Script {
     pub(crate) async fn connect(&self) -> (Registrant, OwnedTask<()>) {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let (session, driver) = Session::client(far, keyway_mux::Config::default());
+        *self.shared.session.lock().expect("no panic") = Some(session.clone());
         let script = self.clone();
         let plugin = OwnedTask::spawn(async move {
             let router = Router::new()

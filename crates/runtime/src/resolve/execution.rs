@@ -200,7 +200,8 @@ impl<'a> Execution<'a> {
         if matches!(slot.progress, Progress::Waiting) {
             slot.progress = Progress::Called;
             let (handle, candidate) = (Arc::clone(handle), slot.candidate.clone());
-            self.events.push(respond(self.query, handle, candidate));
+            self.events
+                .push(respond(self.registry, self.query, handle, candidate));
         }
     }
 
@@ -285,8 +286,32 @@ fn wait<'a>(registry: &'a Registry, query: &'a Query, view: Arc<View>) -> BoxFut
     })
 }
 
-/// Calls one provider and admits its response.
-fn respond(query: &Query, handle: Arc<Handle>, candidate: Candidate) -> BoxFuture<'_, Event> {
+/// Waits until the task of a plugin has seen that `handle` takes no more calls, and then for the start that follows, if one does.
+/// Returns `None` at the limit of the call.
+async fn succeeded(
+    registry: &Registry,
+    query: &Query,
+    view: &Arc<View>,
+    handle: &Arc<Handle>,
+    limit: Duration,
+) -> Option<Event> {
+    let is_former = |view: &Arc<View>| matches!(&view.availability, Availability::Running(now) if Arc::ptr_eq(now, handle));
+    let until = Instant::now() + limit;
+    let mut changes = registry.subscribe();
+    while registry.snapshot().get(&view.name).is_some_and(is_former) {
+        timeout_at(until, changes.changed()).await.ok()?.ok()?;
+    }
+    Some(wait(registry, query, Arc::clone(view)).await)
+}
+
+/// Calls one provider and admits its response. A call that a plugin takes no more, because it is being replaced, goes to the
+/// process that follows.
+fn respond<'a>(
+    registry: &'a Registry,
+    query: &'a Query,
+    handle: Arc<Handle>,
+    candidate: Candidate,
+) -> BoxFuture<'a, Event> {
     Box::pin(async move {
         let view = &candidate.view;
         let name = view.name.clone();
@@ -296,6 +321,11 @@ fn respond(query: &Query, handle: Arc<Handle>, candidate: Candidate) -> BoxFutur
         view.record.request();
         let context = context(query, view);
         let result = secrets(query, &handle, &candidate, &context).await;
+        if matches!(result, Err(CallError::NotAccepted { .. }))
+            && let Some(event) = succeeded(registry, query, view, &handle, context.limit).await
+        {
+            return event;
+        }
         let admitted = match result {
             Ok(secrets) => admit(view, &query.pattern, secrets, SystemTime::now()),
             Err(error) => match Failure::of_call(view, &error, query.is_single()) {

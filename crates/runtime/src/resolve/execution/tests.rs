@@ -96,6 +96,10 @@ fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
+fn millis(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
 /// Returns a value for `db/x` after a while.
 fn slow(seconds: u64, value: &'static str) -> Reply {
     Reply::After(
@@ -272,6 +276,39 @@ async fn a_provider_with_all_its_calls_in_flight_is_busy() {
     assert_eq!(first, [FailureKind::TimedOut]);
     assert_eq!(second, [FailureKind::Busy]);
     assert_eq!(vault.n_calls(), 1);
+}
+
+/// A call waits for a permit of a process that is replaced meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_a_replaced_process_takes_no_more_goes_to_its_successor() {
+    let mut daemon = Daemon::new("[plugins.vault]\nconcurrency = 1");
+    let former = Script::provider("vault", "db/**", slow(1, "value"));
+    daemon.run(&former).await;
+    let successor = Script::provider("vault", "db/**", slow(0, "value"));
+    let successor = successor.run(&daemon.settings.load()).await;
+    let former_connection = daemon.plugins.pop().expect("it runs");
+    let began = daemon.elapsed();
+    let (first, second, ()) = tokio::join!(daemon.get("db/x"), daemon.get("db/x"), async {
+        tokio::time::sleep(millis(500)).await;
+        former.go_away();
+        daemon.publish("vault", Some(&["db/**"]), starting(secs(5)));
+        tokio::time::sleep(millis(1500)).await;
+        daemon.registry.publish(successor.view());
+    });
+    assert_eq!(first.expect("answered by the former process"), "value");
+    assert_eq!(second.expect("answered by the next process"), "value");
+    assert_eq!((former.n_calls(), successor.script.n_calls()), (1, 1));
+    assert_eq!(daemon.elapsed() - began, secs(2));
+    // Without a successor it is the failure of the state that follows.
+    drop(former_connection);
+    daemon.registry.publish(successor.view());
+    successor.script.go_away();
+    let (kinds, ()) = tokio::join!(async { daemon.kinds(&query("db/x")).await }, async {
+        tokio::time::sleep(secs(1)).await;
+        daemon.publish("vault", Some(&["db/**"]), failed(FailureKind::Down));
+    });
+    assert_eq!(kinds, [FailureKind::Down]);
+    assert_eq!(daemon.elapsed() - began, secs(3));
 }
 
 #[tokio::test(start_paused = true)]
