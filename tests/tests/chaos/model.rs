@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::world::{Plugin, ranked};
+use crate::world::{Plugin, has_value, ranked};
 
 /// How long ended faults are remembered: longer than any call takes.
 const MEMORY: Duration = Duration::from_secs(120);
@@ -203,7 +203,8 @@ impl Model {
         state.counts.values += usize::from(matches!(outcome, Outcome::Value(_)));
         state.counts.failed += usize::from(matches!(outcome, Outcome::Failed(_)));
         let is_late = took > call.timeout + slack;
-        if is_late || !allowed.permits(&call.id, outcome) {
+        let is_leak = !matches!(outcome, Outcome::Value(_)) && has_value(&format!("{outcome:?}"));
+        if is_late || is_leak || !allowed.permits(&call.id, outcome) {
             let began = call.started.duration_since(self.began);
             let violation = format!(
                 "{call:?} at {began:.3?} took {took:.3?}: {outcome:?}, allowed {allowed:?}"

@@ -9,6 +9,14 @@ use keyway_tests::script::Script;
 /// The bytes by which the value of a large id is longer: more than the buffers of a socket hold.
 const LARGE: usize = 320 * 1024;
 
+/// What every value begins with, and nothing else contains.
+const CANARY: &str = "canary-value";
+
+/// Whether a text contains a part of a value.
+pub(crate) fn has_value(text: &str) -> bool {
+    text.contains(CANARY)
+}
+
 /// A plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Plugin {
@@ -101,7 +109,7 @@ impl Plugin {
 
     /// The value that the plugin has for an id, without the padding of large ones: it names both.
     pub(crate) fn value(self, id: &str) -> String {
-        format!("dummy of {} for {id}:", self.name())
+        format!("{CANARY} of {} for {id}:", self.name())
     }
 
     /// Whether these bytes are the plugin's value for an id.
