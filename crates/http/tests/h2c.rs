@@ -1,7 +1,7 @@
 //! HTTP/2 without TLS: detection, and the end of connections without work.
 
 use std::convert::Infallible;
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use http_body_util::{BodyExt as _, Full};
 use keyway_http::{HttpService, Limits, RequestBody, ServeError, serve_connection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tower::service_fn;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -324,4 +324,26 @@ async fn requests_beyond_the_limit_of_all_connections_are_refused() {
     let _another = client.send_request(get(), true).expect("sent");
     tokio::time::sleep(SECOND).await;
     assert_eq!(handlers.count(), 2);
+}
+
+/// curl drops the response of a stream that is reset.
+#[tokio::test(start_paused = true)]
+async fn the_rest_of_a_request_that_was_responded_to_is_read_for_a_moment() {
+    let (io, _served) = serve_bytes(10);
+    let (mut client, _connection) = client(io, 65_535).await;
+    let (response, mut body) = client.send_request(post(), false).expect("sent");
+    let response = response.await.expect("a response before the body");
+    assert_eq!(read_all(response.into_body()).await.expect("no reset"), 10);
+    // More than the window of a stream.
+    body.send_data(Bytes::from(vec![b'a'; 200 * 1024]), true)
+        .expect("sent");
+    let reset = timeout(3 * SECOND, poll_fn(|cx| body.poll_reset(cx))).await;
+    assert!(!matches!(reset, Ok(Ok(_))), "{reset:?}");
+    // A client that does not end its request in time is stopped.
+    let (response, mut body) = client.send_request(post(), false).expect("sent");
+    response.await.expect("a response");
+    let started = Instant::now();
+    let reset = poll_fn(|cx| body.poll_reset(cx)).await.expect("a reset");
+    assert_eq!(reset, h2::Reason::NO_ERROR);
+    assert_eq!(started.elapsed().as_secs(), 2);
 }

@@ -16,7 +16,7 @@ use super::{Limits, ServeError};
 pub(super) const PROGRESS: u64 = 64 * 1024;
 
 /// How long a peer may go on sending a request that was responded to.
-const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The timeout of the current state.
 ///

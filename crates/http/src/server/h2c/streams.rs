@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use slab::Slab;
+use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
@@ -19,6 +20,7 @@ pub(super) struct Streams {
     table: Mutex<Table>,
     /// Apart from the table, because futures that are dropped leave the table.
     tasks: Mutex<JoinSet<()>>,
+    runtime: Handle,
     /// Whether the peer takes no byte of the connection.
     is_blocked: AtomicBool,
 }
@@ -74,6 +76,7 @@ impl Streams {
             max_extra,
             table: Mutex::default(),
             tasks: Mutex::default(),
+            runtime: Handle::current(),
             is_blocked: AtomicBool::new(false),
         })
     }
@@ -186,6 +189,16 @@ impl Phase {
 }
 
 impl Stream {
+    /// Spawns a task that ends by itself, unless the stream was reset.
+    pub(super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        let table = self.streams.table();
+        let entry = table.streams.get(self.key);
+        if entry.is_some_and(|entry| !matches!(entry.phase, Phase::Reset)) {
+            drop(table);
+            self.streams.runtime.spawn(future);
+        }
+    }
+
     fn set(&self, change: impl FnOnce(&mut Phase)) {
         if let Some(entry) = self.streams.table().streams.get_mut(self.key) {
             change(&mut entry.phase);
