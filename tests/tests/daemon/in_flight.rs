@@ -55,6 +55,10 @@ async fn equal_requests_in_flight_share_one_call_only_if_the_provider_is_shareab
             daemon
                 .wait_for_status("hi", |status| status.requests() == 3)
                 .await;
+            let n_calls = if is_shareable { 1 } else { 3 };
+            daemon
+                .wait_for_status("hi", |status| status.in_flight() == n_calls)
+                .await;
             daemon.home.wait_for_events("hi", "queried", 1).await;
         };
         let value = || daemon.value(ID);
@@ -72,6 +76,9 @@ async fn equal_requests_in_flight_share_one_call_only_if_the_provider_is_shareab
             assert_eq!(first.expect("a value"), "right");
             assert_eq!(second.expect("a value"), "right");
         }
+        daemon
+            .wait_for_status("hi", |status| status.in_flight() == 0)
+            .await;
         let n_queries = n_calls(&daemon, "hi");
         assert_eq!(n_queries == 1, is_shareable, "{n_queries} calls");
         daemon.stop().await;

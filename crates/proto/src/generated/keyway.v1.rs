@@ -713,6 +713,9 @@ pub struct PluginStatus {
     /// The URL of its documentation.
     #[prost(string, optional, tag = "21")]
     pub homepage: ::core::option::Option<::prost::alloc::string::String>,
+    /// Requests that it is working on; absent unless it runs.
+    #[prost(uint32, optional, tag = "22")]
+    pub in_flight: ::core::option::Option<u32>,
 }
 impl ::prost::Name for PluginStatus {
     const NAME: &'static str = "PluginStatus";

@@ -295,5 +295,8 @@ fn status(view: &View) -> keyway::PluginStatus {
                 .map(|known| known.homepage.clone())
                 .unwrap_or_default(),
         ),
+        in_flight: view
+            .handle()
+            .and_then(|handle| u32::try_from(handle.n_in_flight()).ok()),
     }
 }

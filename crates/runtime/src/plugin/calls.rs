@@ -267,6 +267,15 @@ impl Handle {
         }
     }
 
+    /// The calls that the plugin is working on.
+    pub(crate) fn n_in_flight(&self) -> usize {
+        let existing = self
+            .concurrency
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        existing.saturating_sub(self.permits.available_permits())
+    }
+
     /// Resolves when a call found that the plugin cannot do what it registered for.
     ///
     /// # Cancel safety
