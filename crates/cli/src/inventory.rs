@@ -45,6 +45,8 @@ pub(crate) struct Plugin {
     pub(crate) sha256: String,
     pub(crate) description: String,
     pub(crate) homepage: String,
+    /// Requests that it is working on.
+    pub(crate) in_flight: u32,
 }
 
 /// The kind of a plugin.
@@ -187,6 +189,7 @@ impl From<keyway::PluginStatus> for Plugin {
             restarts: plugin.restarts(),
             interactive: plugin.interactive(),
             required: plugin.required(),
+            in_flight: plugin.in_flight(),
             rank: plugin.rank,
             priority: plugin.priority,
             pid: plugin.pid,

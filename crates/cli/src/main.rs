@@ -25,6 +25,7 @@ mod stdio;
 mod store;
 mod sys;
 mod usage;
+mod waiting;
 
 use std::process::ExitCode;
 

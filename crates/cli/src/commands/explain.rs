@@ -11,7 +11,9 @@ use serde::Serialize;
 use crate::daemon::{self, Daemon};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::globals::Globals;
 use crate::output::{self, Table, json};
+use crate::waiting;
 
 /// How a query was resolved; the output of `--json`.
 #[derive(Debug, Serialize)]
@@ -52,15 +54,20 @@ struct Provider {
 }
 
 /// Prints how the daemon resolves the pattern: ranks, calls and outcomes, never values.
-pub(super) async fn run(daemon: &Daemon, pattern: &Pattern, json: bool) -> Result<Exit, Failure> {
+pub(super) async fn run(
+    daemon: &Daemon,
+    pattern: &Pattern,
+    globals: &Globals,
+) -> Result<Exit, Failure> {
     let client = ManagementServiceClient::from(daemon.rpc());
     let request = ExplainRequest {
         pattern: Some(pattern.to_string()),
     };
-    let response = client.explain(request).await;
+    let patterns = std::slice::from_ref(pattern);
+    let response = waiting::show(daemon, globals, patterns, client.explain(request)).await;
     let response = response.map_err(|error| daemon::explain_failure(pattern, error.into()))?;
     let explanation = Explanation::from(response.into_message());
-    if json {
+    if globals.json {
         return output::print_text(json::line(&explanation));
     }
     let Explanation { ids, failed } = explanation;

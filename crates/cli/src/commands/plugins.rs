@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::inventory::{self, Plugin, Status};
 use crate::output::{self, Table, json, rfc3339};
+use crate::waiting;
 
 /// Options of `keyway plugins`.
 #[derive(Args, Debug)]
@@ -63,7 +64,7 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
         None | Some(Action::List) => list(&daemon, json).await,
         Some(Action::Enable { name }) => set_enabled(&daemon, name, true, json).await,
         Some(Action::Disable { name }) => set_enabled(&daemon, name, false, json).await,
-        Some(Action::Reload) => reload(&daemon, json).await,
+        Some(Action::Reload) => reload(&daemon, globals).await,
         Some(Action::Trust { name }) => trust(&daemon, name, json).await,
         Some(Action::Untrust { name }) => untrust(&daemon, name, json).await,
     })
@@ -298,12 +299,12 @@ impl From<ReloadResponse> for Reloaded {
     }
 }
 
-async fn reload(daemon: &Daemon, json: bool) -> Result<Exit, Failure> {
+async fn reload(daemon: &Daemon, globals: &Globals) -> Result<Exit, Failure> {
     let client = ManagementServiceClient::from(daemon.rpc());
-    let response = client.reload(ReloadRequest {}).await;
+    let response = waiting::show(daemon, globals, &[], client.reload(ReloadRequest {})).await;
     let response = response.map_err(|error| daemon::request_failure(error.into()))?;
     let reloaded = Reloaded::from(response.into_message());
-    if json {
+    if globals.json {
         output::print_text(json::line(&reloaded))?;
     } else {
         output::print_text(reloaded.lines())?;

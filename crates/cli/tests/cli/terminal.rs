@@ -201,3 +201,26 @@ fn ctrl_c_ends_a_pending_query() {
     terminal.press("\x03");
     assert_eq!(terminal.end().0.signal(), Some(2));
 }
+
+#[test]
+fn a_command_that_waits_says_for_which_plugins_and_why() {
+    let home = Home::new();
+    let _daemon = script::serve(&home);
+    let line = "\r\x1b[Kkeyway: waiting for one (is starting) and two (is restarting)\r\x1b[K";
+    let run = ["run", "--", "sh", "-c", "echo $TOKEN"];
+    for arguments in [&["get", "x/late"][..], &run] {
+        let mut command = home.keyway(arguments);
+        command.env("TOKEN", "se://x/late");
+        let (status, screen) = Terminal::start(&command).end();
+        assert!(status.success(), "{screen}");
+        assert_eq!(screen, format!("{line}dummy-late\n"), "{arguments:?}");
+    }
+    let json = home.keyway(["get", "x/late", "--json"]);
+    let (_, screen) = Terminal::start(&json).end();
+    assert!(screen.starts_with('{'), "{screen}");
+    let output = home.run("get x/late", b"");
+    assert_eq!(
+        (output.stdout, output.stderr),
+        (b"dummy-late\n".to_vec(), Vec::new())
+    );
+}

@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::names;
 use crate::output::{self, json};
+use crate::waiting;
 
 /// Options of `keyway get`.
 #[derive(Args, Debug)]
@@ -43,7 +44,7 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
     }
     daemon::with_client(globals, async |daemon| {
         if options.explain {
-            return explain::run(&daemon, pattern, globals.json).await;
+            return explain::run(&daemon, pattern, globals).await;
         }
         let context = QueryContext {
             daemon: &daemon,
@@ -66,14 +67,18 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
 
 /// Returns the result of the query. For one id it holds exactly one certain value.
 async fn secrets(context: QueryContext<'_>, pattern: &Pattern) -> Result<Secrets, Failure> {
-    let result = match pattern.as_id() {
-        Some(id) => context.daemon.get_one(&id).await.map(|envelope| {
-            let mut secrets = Secrets::default();
-            secrets.envelopes.push(envelope);
-            secrets
-        }),
-        None => context.daemon.get(pattern).await.map_err(Into::into),
+    let query = async {
+        match pattern.as_id() {
+            Some(id) => context.daemon.get_one(&id).await.map(|envelope| {
+                let mut secrets = Secrets::default();
+                secrets.envelopes.push(envelope);
+                secrets
+            }),
+            None => context.daemon.get(pattern).await.map_err(Into::into),
+        }
     };
+    let patterns = std::slice::from_ref(pattern);
+    let result = waiting::show(context.daemon, context.globals, patterns, query).await;
     match (result, pattern.as_id()) {
         (Ok(secrets), _) => Ok(secrets),
         (Err(GetOneError::Resolve(ResolveError::NotFound { .. })), _) => {

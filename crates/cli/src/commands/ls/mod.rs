@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::names;
 use crate::output::{self, json};
+use crate::waiting;
 use listing::{Listing, UnlistedProvider};
 
 /// Options of `keyway ls`.
@@ -32,7 +33,9 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
             daemon: &daemon,
             globals,
         };
-        let listing = Listing::load(context, pattern, options.fetch).await?;
+        let patterns = std::slice::from_ref(pattern);
+        let listing = Listing::load(context, pattern, options.fetch);
+        let listing = waiting::show(&daemon, globals, patterns, listing).await?;
         if globals.json {
             output::print_text(json::line(&listing))?;
         } else {

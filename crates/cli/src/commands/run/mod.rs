@@ -15,6 +15,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
+use keyway_resolver::Pattern;
 use serde::Serialize;
 
 use self::plan::Plan;
@@ -24,6 +25,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::output::{self, Table, json};
+use crate::waiting;
 
 /// Options of `keyway run`.
 #[derive(Args, Debug)]
@@ -53,7 +55,10 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
         None => BTreeMap::new(),
         Some(_) => daemon::with_client(globals, async |daemon| {
             let daemon = &daemon;
-            resolve::resolve_all(&plan, &QueryContext { daemon, globals }).await
+            let patterns: Vec<Pattern> = plan.references().map(|(_, id, _)| id.into()).collect();
+            let context = QueryContext { daemon, globals };
+            let resolved = resolve::resolve_all(&plan, &context);
+            waiting::show(daemon, globals, &patterns, resolved).await
         })?,
     };
     Err(replace::replace(

@@ -87,6 +87,10 @@ impl ResolverService for Script {
             "broken/id" => return Err(broken()),
             "internal/id" => return Err(Error::internal("the index has no page 7")),
             "slow/id" => return Err(Error::deadline_exceeded("provider `vault` took over 10 s")),
+            "x/late" => {
+                tokio::time::sleep(Duration::from_millis(900)).await;
+                vec![envelope("x/late", b"dummy-late", "one")]
+            }
             "never/id" => std::future::pending().await,
             "hostile/id" => return Err(Error::internal("\x1b[2J\nkeyway: all is well")),
             other => return Err(Error::not_found(format!("no provider has {other}"))),
