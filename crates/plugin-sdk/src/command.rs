@@ -2,6 +2,7 @@
 
 mod error;
 mod group;
+mod guardian;
 mod output;
 mod pipe;
 mod running;
@@ -69,10 +70,10 @@ pub fn command(program: impl AsRef<OsStr>, query: &Query) -> Command {
 /// - 100 ms before the deadline of the query,
 /// - when the future of [`output`](Self::output) is dropped, because the caller has gone,
 /// - when its standard output exceeds [`max_output`](Self::max_output),
-/// - when the program has exited, so that nothing that it started in its group is left.
+/// - when the program has exited, so that nothing that it started in its group is left,
+/// - when the plugin ends or is killed: a small `sh` process, started with the first command, sees to that.
 ///
-/// A process that has left the group (`setsid`) is out of reach, and so is the whole group if the plugin itself is killed by
-/// SIGKILL.
+/// A process that has left the group (`setsid`) is out of reach.
 ///
 /// Standard input is null unless there is [`input`](Self::input). The environment is that of the plugin.
 ///

@@ -13,6 +13,8 @@ use rustix::process::{
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 
+use super::guardian;
+
 /// Interval of looking at a child if the kernel has no pidfds.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -32,6 +34,7 @@ impl Group {
     /// Starts a command, which must have `process_group(0)`. Blocks; must be called within a runtime.
     pub(super) fn start(command: &mut Command) -> io::Result<Self> {
         let child = command.spawn()?;
+        guardian::watch(Pid::from_child(&child));
         let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
         let pidfd = pidfd.ok().and_then(|pidfd| readable(pidfd).ok());
         Ok(Self(Some(Leader { child, pidfd })))
@@ -71,9 +74,10 @@ impl Group {
             return Err(Errno::CHILD.into());
         };
         leader.kill_group();
-        let status = leader.child.wait()?;
+        guardian::forget(leader.pid());
+        let status = leader.child.wait();
         self.0 = None;
-        Ok(status)
+        status
     }
 }
 
@@ -117,6 +121,7 @@ impl Drop for Group {
             return;
         };
         leader.kill_group();
+        guardian::forget(leader.pid());
         // A killed process ends soon, but not at once, and not while it waits for a device. Without a runtime the plugin is
         // about to end, and with it its zombies.
         if let Ok(runtime) = Handle::try_current() {

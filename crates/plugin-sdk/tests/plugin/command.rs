@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use keyway_plugin_sdk::{
     Command, CommandError, ErrorKind, Output, Pattern, ProviderError, Query, command,
 };
-use keyway_test_support::process::{in_group, stat};
+use keyway_test_support::process::{children, in_group, stat};
 use keyway_test_support::wait::asynchronous::wait_until;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -110,6 +111,29 @@ async fn a_command_whose_caller_has_gone_is_killed() {
         }
     }
     script.ended().await;
+}
+
+/// Finds the guardian by its script. Other tests of this process share it.
+fn guardian() -> Option<Pid> {
+    let own = std::process::id().cast_signed();
+    let mut children = children(own).into_iter();
+    let is_guardian = |pid: &i32| {
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&command).contains("while read -r change group")
+    };
+    children.find(is_guardian).and_then(Pid::from_raw)
+}
+
+#[tokio::test]
+async fn a_guardian_that_was_killed_is_replaced() {
+    let run = || shell("echo value", MINUTE).output();
+    run().await.unwrap();
+    let first = guardian().expect("started with the first command");
+    kill_process(first, Signal::KILL).unwrap();
+    wait_until("it ends", || guardian() != Some(first)).await;
+    run().await.unwrap();
+    let second = guardian().expect("started with the next command");
+    assert_ne!(second, first);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use keyway_plugin_sdk::{
 use keyway_test_support::process::in_group;
 use keyway_test_support::wait::asynchronous::wait_until;
 use keyway_test_support::{Home, WAIT_LIMIT};
+use rustix::process::Signal;
 use tokio::net::UnixListener;
 use tokio::time::timeout;
 
@@ -93,32 +94,51 @@ fn a_handler_that_keeps_the_thread_is_named_in_the_log() -> ExitCode {
     })
 }
 
+/// Runs a plugin whose command sleeps, ends the plugin by `end`, and waits for the end of the command's group.
+async fn command_ends(name: &str, end: impl AsyncFnOnce(External)) {
+    let home = Home::new();
+    let plugin = External::start(name, |command| {
+        command.current_dir(home.path());
+    })
+    .await;
+    let group = || {
+        let text = std::fs::read_to_string(home.path().join("group")).ok()?;
+        text.trim().parse().ok()
+    };
+    tokio::select! {
+        found = plugin.daemon.get("odd/runs-a-command") => panic!("the command sleeps: {found:?}"),
+        () = wait_until("the command runs", || group().is_some()) => {}
+    }
+    end(plugin).await;
+    let group = group().expect("it was there");
+    wait_until("the group ends", || in_group(group).is_empty()).await;
+}
+
 #[test]
 fn a_command_ends_with_the_daemon_of_its_plugin() -> ExitCode {
     run(async {
         let name = "external::a_command_ends_with_the_daemon_of_its_plugin";
-        let home = Home::new();
-        let plugin = External::start(name, |command| {
-            command.current_dir(home.path());
+        command_ends(name, async |plugin| {
+            let External {
+                mut process,
+                daemon,
+                ..
+            } = plugin;
+            drop(daemon);
+            let ended = tokio::task::spawn_blocking(move || process.wait());
+            assert!(ended.await.unwrap().success());
         })
         .await;
-        let group = || {
-            let text = std::fs::read_to_string(home.path().join("group")).ok()?;
-            text.trim().parse().ok()
-        };
-        tokio::select! {
-            found = plugin.daemon.get("odd/runs-a-command") => panic!("the command sleeps: {found:?}"),
-            () = wait_until("the command runs", || group().is_some()) => {}
-        }
-        let External {
-            mut process,
-            daemon,
-            ..
-        } = plugin;
-        drop(daemon);
-        let ended = tokio::task::spawn_blocking(move || process.wait());
-        assert!(ended.await.unwrap().success());
-        let group = group().expect("it was there");
-        wait_until("the group ends", || in_group(group).is_empty()).await;
+    })
+}
+
+#[test]
+fn a_command_ends_with_a_plugin_that_is_killed() -> ExitCode {
+    run(async {
+        let name = "external::a_command_ends_with_a_plugin_that_is_killed";
+        command_ends(name, async |plugin| {
+            plugin.process.signal(Signal::KILL);
+        })
+        .await;
     })
 }
