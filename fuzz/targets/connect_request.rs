@@ -32,7 +32,11 @@ fn request(input: &[u8]) -> Option<Request<Full<Bytes>>> {
 
 async fn check(response: Response<Body>) {
     let (parts, body) = response.into_parts();
-    let body = body.collect().await.expect("a complete response").to_bytes();
+    let body = body
+        .collect()
+        .await
+        .expect("a complete response")
+        .to_bytes();
     let content_type = parts
         .headers
         .get(CONTENT_TYPE)
