@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use keyway_http::{ExchangeError, ServeError, UpgradeError};
+use keyway_test_support::assert_causes_said_once;
 
 fn reset() -> io::Error {
     io::ErrorKind::ConnectionReset.into()
@@ -45,12 +46,7 @@ fn all_errors() -> Vec<Box<dyn Error>> {
 #[test]
 fn no_error_of_a_chain_contains_the_text_of_its_cause() {
     for error in all_errors() {
-        let mut error = &*error;
-        while let Some(source) = error.source() {
-            let (text, cause) = (error.to_string(), source.to_string());
-            assert!(!text.contains(&cause), "{text:?} contains {cause:?}");
-            error = source;
-        }
+        assert_causes_said_once(&*error);
     }
 }
 

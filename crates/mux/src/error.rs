@@ -289,6 +289,8 @@ impl From<StreamError> for io::Error {
 mod tests {
     use std::error::Error;
 
+    use keyway_test_support::assert_causes_said_once;
+
     use super::*;
 
     fn protocol_errors() -> Vec<ProtocolError> {
@@ -357,12 +359,7 @@ mod tests {
     #[test]
     fn no_error_of_a_chain_contains_the_text_of_its_cause() {
         for error in all_errors() {
-            let mut error: &dyn Error = &*error;
-            while let Some(source) = error.source() {
-                let (text, cause) = (error.to_string(), source.to_string());
-                assert!(!text.contains(&cause), "{text:?} contains {cause:?}");
-                error = source;
-            }
+            assert_causes_said_once(&*error);
         }
     }
 

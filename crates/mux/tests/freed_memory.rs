@@ -2,64 +2,21 @@
 //!
 //! A binary of its own, because its allocator looks for a mark in every block that is freed. The payload of these
 //! tests is in memory that is never freed, so a mark that is found was left by the crate.
-#![allow(unsafe_code, reason = "a global allocator")]
 
 mod support;
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use keyway_mux::{Config, Stream};
+use keyway_test_support::FreedMemory;
 use support::{End, bounded, pair_with, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Eight bytes in place of a secret.
 const MARK: [u8; 8] = [0xa7, 0x5e, 0xc2, 0x91, 0x3d, 0xf4, 0x68, 0x1b];
 
-struct Searching;
-
-static IS_SEARCHING: AtomicBool = AtomicBool::new(false);
-static FOUND: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: memory comes from the system's allocator and is returned to it; a block is read before that, as bytes
-// that may be uninitialized, which volatile reads allow on the platforms that the tests run on.
-unsafe impl GlobalAlloc for Searching {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller upholds the contract of this call. Zeroed memory holds nothing of earlier blocks.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        if IS_SEARCHING.load(Ordering::Relaxed) {
-            // SAFETY: the block is `layout.size()` bytes long, all of which were zeroed at its allocation.
-            let bytes = unsafe { std::slice::from_raw_parts(at, layout.size()) };
-            if bytes.windows(MARK.len()).any(|window| window == MARK) {
-                FOUND.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        // SAFETY: the caller upholds the contract of this call.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the caller has checked that the new size is a valid one.
-        let new = unsafe { self.alloc(Layout::from_size_align_unchecked(size, layout.align())) };
-        if !new.is_null() {
-            // SAFETY: both blocks have at least as many bytes, and the old one is freed once.
-            unsafe {
-                std::ptr::copy_nonoverlapping(at, new, layout.size().min(size));
-                self.dealloc(at, layout);
-            }
-        }
-        new
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Searching = Searching;
+static FREED: FreedMemory = FreedMemory::new(&[&MARK]);
 
 /// Payload full of marks, never freed.
 fn payload(len: usize) -> &'static [u8] {
@@ -71,16 +28,14 @@ fn payload(len: usize) -> &'static [u8] {
 async fn found(run: impl AsyncFnOnce(&End, &End)) -> usize {
     let config = || Config::new().keep_alive(Some(Duration::from_millis(50)));
     let (client, server) = pair_with(config(), config());
-    FOUND.store(0, Ordering::Relaxed);
-    IS_SEARCHING.store(true, Ordering::Relaxed);
+    FREED.start();
     run(&client, &server).await;
     drop((client.session, server.session));
     for driver in [client.driver, server.driver] {
         driver.abort();
         let _aborted = driver.await;
     }
-    IS_SEARCHING.store(false, Ordering::Relaxed);
-    FOUND.load(Ordering::Relaxed)
+    FREED.stop()
 }
 
 /// Reads so many bytes into memory that is never freed.

@@ -2,13 +2,10 @@
 //!
 //! A test program of its own, because its allocator searches every freed block, and the plugin is a process of its own, so
 //! that the memory of its daemon does not count. What the provider itself holds is never freed.
-#![allow(unsafe_code, reason = "a global allocator")]
 
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use keyway_plugin_sdk::testing::block_on;
@@ -16,6 +13,7 @@ use keyway_plugin_sdk::{
     Envelope, ErrorKind, Id, Pattern, Plugin, ProviderError, Query, SecretsProvider, blocking,
     command,
 };
+use keyway_test_support::FreedMemory;
 
 use common::{External, is_plugin, text};
 
@@ -23,38 +21,8 @@ use common::{External, is_plugin, text};
 const CANARY: &str = "canary-7f3a9c51e8";
 const TEST: &str = "freed_memory_contains_no_value";
 
-struct Searching;
-
-static IS_SEARCHING: AtomicBool = AtomicBool::new(false);
-static FOUND: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator with the same arguments. `realloc` is the provided one, which allocates,
-// copies and frees.
-unsafe impl GlobalAlloc for Searching {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // Zeroed, so that a block never contains what an earlier owner left in it.
-        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if IS_SEARCHING.load(Ordering::Relaxed) {
-            // SAFETY: the block is allocated, as large as its layout, and initialized.
-            let bytes = unsafe { std::slice::from_raw_parts(block, layout.size()) };
-            if bytes
-                .windows(CANARY.len())
-                .any(|window| window == CANARY.as_bytes())
-            {
-                FOUND.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        // SAFETY: the caller keeps the contract of `GlobalAlloc::dealloc`.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Searching = Searching;
+static FREED: FreedMemory = FreedMemory::new(&[CANARY.as_bytes()]);
 
 /// A value that is never freed.
 fn value(n_canaries: usize) -> &'static str {
@@ -104,7 +72,7 @@ impl SecretsProvider for Vault {
                 drop(std::hint::black_box(value(1).to_owned()));
                 Ok(vec![])
             }
-            _ => one(id, &FOUND.load(Ordering::Relaxed).to_string()),
+            _ => one(id, &FREED.n_found().to_string()),
         }
     }
 }
@@ -116,7 +84,7 @@ fn one(id: Id, value: &str) -> Result<Vec<Envelope>, ProviderError> {
 #[test]
 fn freed_memory_contains_no_value() -> ExitCode {
     if is_plugin() {
-        IS_SEARCHING.store(true, Ordering::Relaxed);
+        FREED.start();
         return Plugin::new("vault").run(Vault);
     }
     block_on(async {

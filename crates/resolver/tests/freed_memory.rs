@@ -3,62 +3,21 @@
 //! A binary of its own, because its allocator looks for a mark in every block that is freed. The responses are in memory that
 //! is never freed, so a mark that is found was left by the client.
 #![cfg(feature = "blocking")]
-#![allow(unsafe_code, reason = "a global allocator")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use keyway_proto::resolver::v1::GetSecretsResponse;
 use keyway_resolver::{DaemonSocket, Envelope, blocking};
+use keyway_test_support::FreedMemory;
 use prost::Message as _;
 use tempfile::TempDir;
 
 /// Eight bytes in place of a secret.
 const MARK: [u8; 8] = [0xa7, 0x5e, 0xc2, 0x91, 0x3d, 0xf4, 0x68, 0x1b];
 
-struct Searching;
-
-static IS_SEARCHING: AtomicBool = AtomicBool::new(false);
-static FOUND: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: memory comes from the system's allocator and is returned to it; a block is read before that, as bytes
-// that may be uninitialized, which volatile reads allow on the platforms that the tests run on.
-unsafe impl GlobalAlloc for Searching {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller upholds the contract of this call. Zeroed memory holds nothing of earlier blocks.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        if IS_SEARCHING.load(Ordering::Relaxed) {
-            // SAFETY: the block is `layout.size()` bytes long, all of which were zeroed at its allocation.
-            let bytes = unsafe { std::slice::from_raw_parts(at, layout.size()) };
-            if bytes.windows(MARK.len()).any(|window| window == MARK) {
-                FOUND.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        // SAFETY: the caller upholds the contract of this call.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the caller has checked that the new size is a valid one.
-        let new = unsafe { self.alloc(Layout::from_size_align_unchecked(size, layout.align())) };
-        if !new.is_null() {
-            // SAFETY: both blocks have at least as many bytes, and the old one is freed once.
-            unsafe {
-                std::ptr::copy_nonoverlapping(at, new, layout.size().min(size));
-                self.dealloc(at, layout);
-            }
-        }
-        new
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Searching = Searching;
+static FREED: FreedMemory = FreedMemory::new(&[&MARK]);
 
 /// A response with a value of so many bytes, all of them marks. Never freed.
 fn response(len: usize) -> &'static [u8] {
@@ -106,17 +65,18 @@ fn freed_memory_holds_no_value() {
     let n_responses = responses.len();
     let daemon = std::thread::spawn(move || serve(listener, responses));
     let id = "web/token".parse().unwrap();
-    IS_SEARCHING.store(true, Ordering::SeqCst);
+    FREED.start();
     // The search finds a mark that was left on purpose.
     drop(std::hint::black_box(MARK.repeat(10)));
-    assert!(FOUND.swap(0, Ordering::SeqCst) > 0);
+    assert!(FREED.stop() > 0);
+    FREED.start();
     for index in 0..n_responses {
         let resolver = blocking::Resolver::new(DaemonSocket::at(path.clone().into())).unwrap();
         let result = resolver.get_one(&id);
         assert_eq!(result.is_ok(), index < 2 * lengths.len(), "{index}");
         drop((result, resolver));
-        assert_eq!(FOUND.load(Ordering::SeqCst), 0, "response {index}");
+        assert_eq!(FREED.n_found(), 0, "response {index}");
     }
-    IS_SEARCHING.store(false, Ordering::SeqCst);
+    FREED.stop();
     daemon.join().unwrap();
 }

@@ -1,14 +1,12 @@
 //! A call with JSON leaves no copy of a secret in freed memory. The allocator of this program looks
 //! at every block that is freed.
-#![allow(unsafe_code, reason = "an allocator is unsafe by its nature")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use keyway_rpc::client::{Client, Config};
 use keyway_rpc::json::Descriptors;
 use keyway_rpc::{Codec, Error, MethodSpec, Request, Response, Route, Router};
+use keyway_test_support::FreedMemory;
 use prost::Message;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{
@@ -21,49 +19,14 @@ const SECRET: &str = "hunter2-hunter2-hunter2";
 /// The part of the base64 of [`SECRET`] that does not depend on what follows.
 const BASE64: &str = "aHVudGVyMi1odW50ZXIyLWh1bnRlcj";
 
-struct Scanning;
-
-static IS_SCANNING: AtomicBool = AtomicBool::new(false);
-static FOUND: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is forwarded to the system's allocator with the same arguments. `realloc` is the
-// provided one, which allocates, copies and frees.
-unsafe impl GlobalAlloc for Scanning {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // Zeroed, so that a block never shows what an earlier owner left in it.
-        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if IS_SCANNING.load(Ordering::SeqCst) {
-            // SAFETY: the block is allocated, as large as its layout, and initialized.
-            let bytes = unsafe { std::slice::from_raw_parts(block, layout.size()) };
-            if contains(bytes, SECRET) || contains(bytes, BASE64) {
-                FOUND.fetch_add(1, Ordering::SeqCst);
-            }
-        }
-        // SAFETY: the caller keeps the contract of `GlobalAlloc::dealloc`.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Scanning = Scanning;
-
-fn contains(bytes: &[u8], text: &str) -> bool {
-    bytes
-        .windows(text.len())
-        .any(|window| window == text.as_bytes())
-}
+static FREED: FreedMemory = FreedMemory::new(&[SECRET.as_bytes(), BASE64.as_bytes()]);
 
 /// How many freed blocks of `work` hold the secret.
 async fn copies<T>(work: impl Future<Output = T>) -> (usize, T) {
-    FOUND.store(0, Ordering::SeqCst);
-    IS_SCANNING.store(true, Ordering::SeqCst);
+    FREED.start();
     let output = work.await;
-    IS_SCANNING.store(false, Ordering::SeqCst);
-    (FOUND.load(Ordering::SeqCst), output)
+    (FREED.stop(), output)
 }
 
 /// A message that zeroes its own fields, as owners of secrets do.

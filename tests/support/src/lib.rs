@@ -5,17 +5,20 @@
 //! - [`Process`]: a child that does not outlive its test; [`process`] reads `/proc`.
 //! - [`eventually`], [`wait_until`]: bounded waits for conditions without an event; [`wait`] has them for async tests, too.
 //! - [`require`]: requirements of a test: without them the test is skipped, or fails in CI.
+//! - [`FreedMemory`]: an allocator that finds copies of secrets. [`assert_causes_said_once`]: a check of chains of errors.
 //! - [`wire`] (feature `async`): a connection in memory that moves few bytes at a time.
 //! - [`http`]: requests of a client without checks of its own.
 //! - [`echo`] (feature `echo`): a service of one message, and connections to it in memory.
 //! - [`scripted`] (feature `scripted`): a daemon with services that a test writes.
 //! - [`log`] (feature `log`): the events that the code under test emits.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod daemon;
 #[cfg(feature = "echo")]
 pub mod echo;
+mod errors;
+mod freed_memory;
 mod home;
 pub mod http;
 #[cfg(feature = "log")]
@@ -29,6 +32,8 @@ pub mod wait;
 pub mod wire;
 
 pub use daemon::{Daemon, StartError};
+pub use errors::assert_causes_said_once;
+pub use freed_memory::FreedMemory;
 pub use home::{Home, copy_executable, set_mode};
 pub use process::{Process, feed, text};
 pub use wait::{WAIT_LIMIT, eventually, wait_until};

@@ -168,7 +168,7 @@ fn m21_a_fin_on_data_removes_a_dropped_stream_too() {
         let now = peer.now();
         peer.core().handle_dropped(key, || now);
         peer.send(Header::data(1, Flags::FIN, length));
-        assert_eq!(peer.side().open_streams(), (length > 0).into());
+        assert_eq!(peer.side().open_streams(), usize::from(length > 0));
         peer.send_bytes(&vec![7; length as usize]);
         assert_eq!(peer.side().open_streams(), 0);
         assert!(peer.core().outcome().is_none());
