@@ -158,11 +158,7 @@ impl DaemonLane {
     /// Injects the next faults, one after the other.
     pub(crate) async fn play(mut self, n_faults: usize) -> Self {
         for _ in 0..n_faults {
-            if self.deck.is_empty() {
-                self.deck = ALL.to_vec();
-                self.random.shuffle(&mut self.deck);
-            }
-            let Some(fault) = self.deck.pop() else {
+            let Some(fault) = self.random.deal(&mut self.deck, &ALL) else {
                 continue;
             };
             let time = Duration::from_millis(200 + self.random.below(600) as u64);

@@ -26,6 +26,15 @@ impl Random {
         &all[self.below(all.len())]
     }
 
+    /// The next of `all`: each comes once, in a random order, before any comes again. `deck` holds the ones to come.
+    pub(crate) fn deal<T: Copy>(&mut self, deck: &mut Vec<T>, all: &[T]) -> Option<T> {
+        if deck.is_empty() {
+            *deck = all.to_vec();
+            self.shuffle(deck);
+        }
+        deck.pop()
+    }
+
     /// Puts values into a random order.
     pub(crate) fn shuffle<T>(&mut self, all: &mut [T]) {
         for end in (1..all.len()).rev() {

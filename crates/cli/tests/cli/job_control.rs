@@ -6,13 +6,10 @@ use keyway_plugin_file::{Store, StoreConfig};
 use keyway_test_support::{process, require, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Home, KEYWAY, Terminal};
+use crate::support::{Home, SHELLS, Terminal};
 
 /// Typed at the prompt; no part of it may be on the screen.
 const CANARY: &str = "not-a-real-token";
-
-/// The shells under which the prompt is tested, with the options that make them interactive and read no files.
-const SHELLS: [&[&str]; 2] = [&["bash", "--norc", "--noprofile", "-i"], &["dash", "-i"]];
 
 /// A shell with a terminal of its own, at whose prompt `$K` is `keyway`.
 struct Shell {
@@ -23,16 +20,7 @@ struct Shell {
 impl Shell {
     fn start(shell: &[&str]) -> Self {
         let home = Home::new();
-        let mut command = home.command(shell[0]);
-        command
-            .args(&shell[1..])
-            .env_remove("KEYWAY_SOCKET")
-            .env("HISTFILE", "/dev/null")
-            .env("TERM", "dumb")
-            .env("PS1", "ready> ")
-            .env("K", KEYWAY);
-        let mut terminal = Terminal::start(&command);
-        terminal.expect("ready> ");
+        let terminal = Terminal::shell(&home, shell);
         Self { terminal, home }
     }
 

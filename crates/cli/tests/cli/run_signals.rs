@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::run::run;
 use crate::support::script;
-use crate::support::{Home, KEYWAY, Terminal};
+use crate::support::{Home, KEYWAY, SHELLS, Terminal};
 
 /// Starts `keyway run` with a shell script that prints its process id, and returns that id.
 fn start(command: &mut Command) -> (Process, i32) {
@@ -154,23 +154,12 @@ fn a_stop_signal_stops_the_command_and_sigcont_continues_it() {
 
 #[test]
 fn ctrl_z_and_fg_stop_and_continue_both_processes() {
-    for shell in [
-        &["bash", "--norc", "--noprofile", "-i"][..],
-        &["dash", "-i"],
-    ] {
+    for shell in SHELLS {
         if !require::has_program(shell[0]) {
             continue;
         }
         let home = Home::new();
-        let mut command = home.command(shell[0]);
-        command
-            .args(&shell[1..])
-            .env("HISTFILE", "/dev/null")
-            .env("TERM", "dumb")
-            .env("PS1", "ready> ")
-            .env("K", KEYWAY);
-        let mut terminal = Terminal::start(&command);
-        terminal.expect("ready> ");
+        let mut terminal = Terminal::shell(&home, shell);
         terminal.press("$K run -- sh -c 'echo go''ing; exec cat'\n");
         terminal.expect("going\r\n");
         terminal.press("one\n");

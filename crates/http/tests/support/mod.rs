@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
-use keyway_http::{Limits, RequestBody, ServeError, serve_connection};
+use keyway_http::{HttpService, Limits, RequestBody, ServeError, serve_connection};
 use keyway_test_support::echo::Memory;
 use keyway_test_support::echo::rpc::Body;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -26,14 +26,7 @@ pub(crate) fn connection<S>(
     stop: oneshot::Receiver<()>,
 ) -> (DuplexStream, Ended)
 where
-    S: Service<
-            http::Request<RequestBody>,
-            Response = http::Response<Body>,
-            Error = Infallible,
-            Future: Send,
-        > + Clone
-        + Send
-        + 'static,
+    S: HttpService,
 {
     let (near, far) = tokio::io::duplex(16 * 1024);
     let served = tokio::spawn(async move {

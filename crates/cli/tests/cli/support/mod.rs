@@ -7,4 +7,4 @@ pub(crate) mod script;
 mod terminal;
 
 pub(crate) use home::{Home, KEYWAY};
-pub(crate) use terminal::Terminal;
+pub(crate) use terminal::{SHELLS, Terminal};

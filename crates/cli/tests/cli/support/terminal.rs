@@ -10,6 +10,8 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
+use super::{Home, KEYWAY};
+
 /// A program with a controlling terminal of its own, which is its standard input, output and error.
 pub(crate) struct Terminal {
     keyboard: File,
@@ -20,7 +22,25 @@ pub(crate) struct Terminal {
     process: Process,
 }
 
+/// The shells with job control that tests run, with the options that make them interactive and read no files.
+pub(crate) const SHELLS: [&[&str]; 2] = [&["bash", "--norc", "--noprofile", "-i"], &["dash", "-i"]];
+
 impl Terminal {
+    /// Starts one of [`SHELLS`], in which `$K` is `keyway`, and waits for its prompt.
+    pub(crate) fn shell(home: &Home, shell: &[&str]) -> Self {
+        let mut command = home.command(shell[0]);
+        command
+            .args(&shell[1..])
+            .env_remove("KEYWAY_SOCKET")
+            .env("HISTFILE", "/dev/null")
+            .env("TERM", "dumb")
+            .env("PS1", "ready> ")
+            .env("K", KEYWAY);
+        let mut terminal = Self::start(&command);
+        terminal.expect("ready> ");
+        terminal
+    }
+
     /// Starts `command` in a new session in the foreground of a new terminal. `setsid` replaces itself with it, so its
     /// process id is the one of the program.
     pub(crate) fn start(command: &Command) -> Self {
