@@ -1,4 +1,4 @@
-//! [`Undecoded`]: the response of a plugin, measured before it is decoded.
+//! [`Undecoded`]: the response of a plugin, which is [`Measured`] before it is decoded.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -21,10 +21,19 @@ const ENTRY_LEN: u64 = 192;
 /// A response with the message `M` as it arrived.
 ///
 /// In memory a message may take many times the bytes that were sent: an empty envelope is two bytes. So a response is
-/// [measured](Self::measure) first, and decoded item by item when there is memory for it.
+/// [measured](Self::measure) first, and its items are [decoded](Measured::into_items) when there is memory for them.
 pub struct Undecoded<M> {
     bytes: Bytes,
     message: PhantomData<fn() -> M>,
+}
+
+/// A response with the message `M` that was measured, and is not decoded yet.
+#[derive(Debug)]
+pub struct Measured<M> {
+    undecoded: Undecoded<M>,
+    n_items: usize,
+    n_too_large: usize,
+    memory_len: u64,
 }
 
 /// A message that consists of items in field 1.
@@ -72,51 +81,61 @@ pub enum InvalidResponse {
 }
 
 impl<M: Items> Undecoded<M> {
-    /// Returns the number of bytes that travelled.
-    #[must_use]
-    pub fn wire_len(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
-    /// Returns about how many bytes the message takes in memory when it is decoded.
+    /// Measures the message and its items.
     ///
     /// # Errors
     ///
     /// Returns [`InvalidResponse`] if the response has too many items, or the message is malformed.
-    pub fn measure(&self) -> Result<u64, InvalidResponse> {
-        let (mut n_items, mut len) = (0, 0);
+    pub fn measure(self) -> Result<Measured<M>, InvalidResponse> {
+        let (mut n_items, mut n_too_large, mut memory_len) = (0, 0, 0);
         for item in items(&self.bytes) {
             n_items += 1;
             if n_items > MAX_ENVELOPES {
                 return Err(InvalidResponse::TooMany);
             }
-            len += Size::of::<M>(item?)?.decoded_len;
+            let size = Size::of::<M>(item?)?;
+            memory_len += size.decoded_len;
+            n_too_large += usize::from(!size.is_within_limits());
         }
-        Ok(len)
+        Ok(Measured {
+            undecoded: self,
+            n_items,
+            n_too_large,
+            memory_len,
+        })
+    }
+}
+
+impl<M: Items> Measured<M> {
+    /// Returns the number of bytes that travelled.
+    #[must_use]
+    pub fn wire_len(&self) -> u64 {
+        self.undecoded.bytes.len() as u64
+    }
+
+    /// Returns about how many bytes the message takes in memory when it is decoded.
+    #[must_use]
+    pub fn memory_len(&self) -> u64 {
+        self.memory_len
     }
 
     /// Decodes the items that are within their limits.
     ///
     /// # Errors
     ///
-    /// Returns [`InvalidResponse`] if the response has too many items, or the message is malformed.
+    /// Returns [`InvalidResponse`] if an item is malformed.
     pub fn into_items(self) -> Result<Decoded<M::Item>, InvalidResponse> {
-        let n_items = items(&self.bytes).take(MAX_ENVELOPES + 1).count();
-        if n_items > MAX_ENVELOPES {
-            return Err(InvalidResponse::TooMany);
-        }
-        let mut decoded = Decoded {
-            items: Vec::with_capacity(n_items),
-            n_too_large: 0,
-        };
-        for item in items(&self.bytes) {
+        let mut decoded = Vec::with_capacity(self.n_items - self.n_too_large);
+        for item in items(&self.undecoded.bytes) {
             let item = item?;
-            match Size::of::<M>(item)?.is_within_limits() {
-                true => decoded.items.push(M::Item::decode(item)?),
-                false => decoded.n_too_large += 1,
+            if self.n_too_large == 0 || Size::of::<M>(item)?.is_within_limits() {
+                decoded.push(M::Item::decode(item)?);
             }
         }
-        Ok(decoded)
+        Ok(Decoded {
+            items: decoded,
+            n_too_large: self.n_too_large,
+        })
     }
 }
 
@@ -273,8 +292,9 @@ mod tests {
         Undecoded::decode(Bytes::from(bytes)).unwrap()
     }
 
-    fn response(envelopes: Vec<Envelope>) -> Undecoded<GetSecretsResponse> {
-        undecoded(GetSecretsResponse { envelopes }.encode_to_vec())
+    fn response(envelopes: Vec<Envelope>) -> Measured<GetSecretsResponse> {
+        let response = undecoded(GetSecretsResponse { envelopes }.encode_to_vec());
+        response.measure().unwrap()
     }
 
     fn envelope(value_len: usize, n_entries: usize, entry_len: usize) -> Envelope {
@@ -291,7 +311,7 @@ mod tests {
     fn items_within_their_limits_decode_as_they_were_sent() {
         let envelopes = vec![envelope(MAX_VALUE_LEN, 0, 0), envelope(0, 64, 9)];
         let response = response(envelopes.clone());
-        assert!(response.measure().unwrap() > response.wire_len());
+        assert!(response.memory_len() > response.wire_len());
         let decoded = response.into_items().unwrap();
         assert_eq!(decoded.items, envelopes);
         assert_eq!(decoded.n_too_large, 0);
@@ -321,12 +341,12 @@ mod tests {
     #[test]
     fn responses_of_too_many_items_are_refused_before_they_are_decoded() {
         let of_empty_items = |n: usize| undecoded([0x0a, 0x00].repeat(n));
-        assert!(of_empty_items(MAX_ENVELOPES).measure().unwrap() > 16 << 20);
-        let decoded = of_empty_items(MAX_ENVELOPES).into_items().unwrap();
+        let most = of_empty_items(MAX_ENVELOPES).measure().unwrap();
+        assert!(most.memory_len() > 16 << 20);
+        let decoded = most.into_items().unwrap();
         assert_eq!(decoded.items.len(), MAX_ENVELOPES);
         for n in [MAX_ENVELOPES + 1, 8 << 20] {
-            assert_eq!(of_empty_items(n).measure(), Err(InvalidResponse::TooMany));
-            let refused = of_empty_items(n).into_items().unwrap_err();
+            let refused = of_empty_items(n).measure().unwrap_err();
             assert_eq!(refused, InvalidResponse::TooMany);
         }
     }
@@ -334,7 +354,7 @@ mod tests {
     #[test]
     fn what_small_entries_take_in_memory_is_measured() {
         let small = response(vec![envelope(0, 64, 0); 1000]);
-        let (wire_len, decoded_len) = (small.wire_len(), small.measure().unwrap());
+        let (wire_len, decoded_len) = (small.wire_len(), small.memory_len());
         assert!(decoded_len > 10 * wire_len, "{decoded_len} of {wire_len}");
     }
 
@@ -354,7 +374,7 @@ mod tests {
         }
         // An unknown field, and one of another type.
         let skipped = undecoded(vec![0x7a, 0x01, 0x00, 0x08, 0x01]);
-        assert_eq!(skipped.into_items().unwrap().items, []);
+        assert_eq!(skipped.measure().unwrap().into_items().unwrap().items, []);
     }
 
     #[test]
@@ -369,7 +389,7 @@ mod tests {
                 ..ListSecretsResponse::default()
             };
             let list = Undecoded::<ListSecretsResponse>::decode(list.encode_to_vec().as_slice());
-            list.unwrap().into_items().unwrap()
+            list.unwrap().measure().unwrap().into_items().unwrap()
         };
         assert_eq!(list(vec![secret.clone()]).items, [secret.clone()]);
         secret.metadata = (0..65).map(|n| (n.to_string(), String::new())).collect();

@@ -10,7 +10,7 @@ use keyway_proto::limits::{
     MAX_METADATA_ENTRIES, MAX_METADATA_LEN, MAX_RESPONSE_LEN, MAX_VALUE_LEN,
 };
 use keyway_proto::resolver::v1::{GetSecretsRequest, GetSecretsResponse, resolver_service_methods};
-use keyway_proto::response::{Items, Undecoded};
+use keyway_proto::response::{Items, Measured, Undecoded};
 use keyway_proto::{INCOMPLETE_HEADER, MAY_ASK_USER_HEADER, REQUEST_ID_HEADER, timestamp};
 use keyway_rpc::client::{Client, Config};
 use keyway_rpc::{BinaryMetadata as _, MethodSpec, Request};
@@ -122,7 +122,8 @@ impl<'a> Call<'a> {
         let (parts, undecoded) = response.into_parts();
         let incomplete = incomplete(&parts.headers)?;
         let decoded = undecoded
-            .into_items()
+            .measure()
+            .and_then(Measured::into_items)
             .or_internal("a daemon refuses the response")?;
         match decoded.n_too_large {
             0 => Ok(Found {

@@ -464,17 +464,20 @@ impl Handle {
         reservation: &Reservation,
     ) -> Result<Response<Counted<M::Item>>, CallError> {
         let limit = context.limit;
-        let counted = timeout_at(Instant::now() + limit, async {
+        let deadline = Instant::now() + limit;
+        let counted = async {
             let method = |request: Request<In>| {
                 let request = request.memory(ResponseMemory(reservation.clone()));
                 self.client.unary::<In, Undecoded<M>>(spec, request)
             };
             let response = self.call(message, context, method).await?;
             let (parts, undecoded) = response.into_parts();
-            let message = decode(undecoded, reservation).await?;
+            // The call has a timer already; that of a small response, which has not to wait, is never armed.
+            let decoded = timeout_at(deadline, decode(undecoded, reservation)).await;
+            let message = decoded.unwrap_or(Err(CallError::TimedOut(limit)))?;
             Ok(Response::from_parts(parts, message))
-        });
-        match counted.await.unwrap_or(Err(CallError::TimedOut(limit))) {
+        };
+        match counted.await {
             Err(CallError::TimedOut(limit)) if reservation.is_exhausted() => {
                 Err(CallError::MemoryExhausted(limit))
             }
@@ -563,15 +566,16 @@ async fn decode<M: Items>(
     undecoded: Undecoded<M>,
     reservation: &Reservation,
 ) -> Result<Counted<M::Item>, CallError> {
-    let memory_len = undecoded.measure()?;
-    let counted = match undecoded.wire_len() {
+    let measured = undecoded.measure()?;
+    let memory_len = measured.memory_len();
+    let counted = match measured.wire_len() {
         small if small <= MemoryBudget::UNCOUNTED => 0,
         counted => counted,
     };
     let uncounted = memory_len.saturating_sub(counted);
     reservation.reserve(uncounted).await?;
     Ok(Counted {
-        decoded: undecoded.into_items()?,
+        decoded: measured.into_items()?,
         memory_len,
     })
 }
