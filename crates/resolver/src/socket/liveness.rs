@@ -34,7 +34,7 @@ const FAILING: Duration = Duration::from_secs(8);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Probed {
     /// A response came, whatever it says.
-    Answered,
+    Responded,
     /// No response came within [`PROBE_TIMEOUT`].
     TimedOut,
     /// There was no connection, or it ended without a response.
@@ -65,7 +65,7 @@ impl Liveness {
     /// Takes the outcome of a probe. Returns `false` if the daemon counts as unresponsive.
     pub(super) fn probed(&mut self, outcome: Probed, now: Instant) -> bool {
         match outcome {
-            Probed::Answered => {
+            Probed::Responded => {
                 self.failing_since = None;
                 self.due = now + INTERVAL;
                 true
@@ -93,7 +93,7 @@ mod tests {
         let start = Instant::now();
         let mut liveness = Liveness::new(start);
         assert_eq!(liveness.due(), start + seconds(2));
-        assert!(liveness.probed(Probed::Answered, start + seconds(3)));
+        assert!(liveness.probed(Probed::Responded, start + seconds(3)));
         assert_eq!(liveness.due(), start + seconds(8));
         assert!(!liveness.probed(Probed::TimedOut, start + seconds(11)));
     }
@@ -111,7 +111,7 @@ mod tests {
         }
         let mut recovered = liveness;
         assert!(!liveness.probed(Probed::Failed, start + seconds(10)));
-        assert!(recovered.probed(Probed::Answered, start + seconds(10)));
+        assert!(recovered.probed(Probed::Responded, start + seconds(10)));
         assert!(recovered.probed(Probed::Failed, start + seconds(15)));
     }
 }

@@ -87,7 +87,7 @@ async fn probe(mut pool: Pool<Dialer>) -> Probed {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/proto"));
     request.extensions_mut().insert(Repeatable::default());
     match timeout(PROBE_TIMEOUT, pool.call(request)).await {
-        Ok(Ok(_)) => Probed::Answered,
+        Ok(Ok(_)) => Probed::Responded,
         Ok(Err(_)) => Probed::Failed,
         Err(_) => Probed::TimedOut,
     }

@@ -39,7 +39,7 @@ pub(crate) struct Services {
 }
 
 /// How often a response is in memory: decoded, and as it travels.
-const ANSWER_COPIES: u64 = 2;
+const RESPONSE_COPIES: u64 = 2;
 
 /// The memory for large responses; it follows the settings.
 #[derive(Default)]
@@ -57,7 +57,7 @@ impl Budgets {
         match &*current {
             Some((size, budget)) if *size == bytes => Arc::clone(budget),
             _ => {
-                let budget = Arc::new(MemoryBudget::with_copies(bytes, ANSWER_COPIES));
+                let budget = Arc::new(MemoryBudget::with_copies(bytes, RESPONSE_COPIES));
                 *current = Some((bytes, Arc::clone(&budget)));
                 budget
             }

@@ -49,7 +49,7 @@ pub(crate) enum WatchError {
 }
 
 /// Watches plugin directories: what is in them, where links in them lead, and whether those that do not exist are created. After a
-/// change it is told to [watch](Self::watch) again, because other places may matter then.
+/// change the manager calls [`watch`](Self::watch) again, because other places may matter then.
 #[derive(Debug)]
 pub(crate) struct FileWatcher {
     events: AsyncFd<OwnedFd>,
