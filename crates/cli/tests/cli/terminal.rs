@@ -207,15 +207,22 @@ fn ctrl_c_ends_a_pending_query() {
 #[test]
 fn a_command_that_waits_says_for_which_plugins_and_why() {
     let home = Home::new();
-    let _daemon = script::serve(&home);
-    let line = "\r\x1b[Kkeyway: waiting for one (is starting) and two (is restarting)\r\x1b[K";
+    let (_daemon, held) = script::serve_held(&home);
+    let line = "\r\x1b[Kkeyway: waiting for one (is starting) and two (is restarting)";
     let run = ["run", "--", "sh", "-c", "echo $TOKEN"];
-    for arguments in [&["get", "x/late"][..], &run] {
+    for arguments in [&["get", "x/held"][..], &run] {
         let mut command = home.keyway(arguments);
-        command.env("TOKEN", "se://x/late");
-        let (status, screen) = Terminal::start(&command).end();
+        command.env("TOKEN", "se://x/held");
+        let mut terminal = Terminal::start(&command);
+        terminal.expect(line);
+        held.add_permits(1);
+        let (status, screen) = terminal.end();
         assert!(status.success(), "{screen}");
-        assert_eq!(screen, format!("{line}dummy-late\n"), "{arguments:?}");
+        assert_eq!(
+            screen,
+            format!("{line}\r\x1b[Kdummy-held\n"),
+            "{arguments:?}"
+        );
     }
     let json = home.keyway(["get", "x/late", "--json"]);
     let (_, screen) = Terminal::start(&json).end();

@@ -1,6 +1,7 @@
 //! The responses of a scripted daemon, by the pattern of the query.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use keyway_proto::FAILED_PROVIDERS_HEADER;
@@ -25,14 +26,34 @@ use keyway_proto::timestamp;
 use keyway_rpc::{Error, Request, Response, Router};
 use keyway_secrets::{Envelope, Pattern};
 use keyway_test_support::scripted::{ScriptedDaemon, Version};
+use tokio::sync::Semaphore;
 
 use super::{Home, failing, inventory};
 
-struct Script;
+/// The services. A query for `x/held` takes a permit of `held`, and waits while there is none.
+#[derive(Clone, Debug)]
+struct Script {
+    held: Arc<Semaphore>,
+}
+
+impl Script {
+    fn new() -> Self {
+        Self {
+            held: Arc::new(Semaphore::new(0)),
+        }
+    }
+}
 
 /// A scripted daemon at the socket of a home, with all services.
 pub(crate) fn serve(home: &Home) -> ScriptedDaemon {
     ScriptedDaemon::serve(home.socket(), full())
+}
+
+/// As [`serve`]. It responds to as many queries for `x/held` as there are permits.
+pub(crate) fn serve_held(home: &Home) -> (ScriptedDaemon, Arc<Semaphore>) {
+    let script = Script::new();
+    let held = Arc::clone(&script.held);
+    (ScriptedDaemon::serve(home.socket(), full_of(&script)), held)
 }
 
 /// An envelope with every field.
@@ -87,6 +108,10 @@ impl ResolverService for Script {
             "broken/id" => return Err(broken()),
             "internal/id" => return Err(Error::internal("the index has no page 7")),
             "slow/id" => return Err(Error::deadline_exceeded("provider `vault` took over 10 s")),
+            "x/held" => {
+                self.held.acquire().await.unwrap().forget();
+                vec![envelope("x/held", b"dummy-held", "one")]
+            }
             "x/late" => {
                 tokio::time::sleep(Duration::from_millis(900)).await;
                 vec![envelope("x/late", b"dummy-late", "one")]
@@ -289,15 +314,23 @@ impl ManagementService for Script {
 
 /// The services that the protocol's reference has.
 pub(crate) fn reference() -> Router {
+    reference_of(&Script::new())
+}
+
+fn reference_of(script: &Script) -> Router {
     Router::new()
-        .add_service(ResolverServiceServer::new(Script))
-        .add_service(PluginManagementServiceServer::new(Script))
+        .add_service(ResolverServiceServer::new(script.clone()))
+        .add_service(PluginManagementServiceServer::new(script.clone()))
         .add_service(VersionServiceServer::new(Version("v1.2.3")))
 }
 
 /// The services of a Keyway daemon.
 pub(crate) fn full() -> Router {
-    reference()
-        .add_service(CatalogServiceServer::new(Script))
-        .add_service(ManagementServiceServer::new(Script))
+    full_of(&Script::new())
+}
+
+fn full_of(script: &Script) -> Router {
+    reference_of(script)
+        .add_service(CatalogServiceServer::new(script.clone()))
+        .add_service(ManagementServiceServer::new(script.clone()))
 }
