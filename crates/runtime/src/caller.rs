@@ -56,6 +56,11 @@ impl Caller {
     pub(crate) fn facts(&self) -> &ProcessFacts {
         self.facts.get_or_init(|| self.peer.facts())
     }
+
+    /// What [`facts`](Self::facts) has returned in this request; `None` if nothing needed it.
+    pub(crate) fn facts_if_read(&self) -> Option<&ProcessFacts> {
+        self.facts.get()
+    }
 }
 
 /// The peer of a connection to the daemon's socket.

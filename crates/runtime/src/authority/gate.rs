@@ -176,15 +176,16 @@ impl Gate {
         let mut expires_at = None;
         let permit = provisional
             .consult(async |consultation| {
-                self.report_executable(caller);
-                expires_at = modules::consult(
+                let decision = modules::consult(
                     &self.registry,
                     &settings,
                     caller,
                     consultation,
                     except.as_ref(),
                 )
-                .await?;
+                .await;
+                self.report_executable(caller);
+                expires_at = decision?;
                 Ok::<_, Error>(())
             })
             .await?;
@@ -204,10 +205,12 @@ impl Gate {
         );
     }
 
-    /// Logs that the executable of a caller is another one than when it connected.
+    /// Logs that the executable of a caller, if a module was given it, is another one than when it connected.
     fn report_executable(&self, caller: &Caller) {
-        let (peer, facts) = (&caller.peer, caller.facts());
-        if facts.executable != peer.executable() {
+        let peer = &caller.peer;
+        if let Some(facts) = caller.facts_if_read()
+            && facts.executable != peer.executable()
+        {
             peer_event!(
                 self.executable_lines,
                 WARN,

@@ -129,6 +129,17 @@ async fn a_process_of_a_plugins_group_is_limited_to_what_the_plugin_may_resolve(
     }
 }
 
+#[tokio::test]
+async fn a_request_without_modules_reads_nothing_of_its_caller() {
+    let gate = gate("");
+    let sleeper = Sleeper::start();
+    let patterns = query("db/password");
+    let caller = Caller::new(sleeper.peer());
+    let permitted = gate.permit(&caller, &Action::Resolve(&patterns)).await;
+    permitted.expect("a descendant may resolve");
+    assert_eq!(caller.facts_if_read(), None);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_request_before_its_launch_is_recorded_waits_for_the_record() {
     let gate = gate("");
