@@ -11,6 +11,7 @@ mod builtin;
 mod cli;
 mod commands;
 mod daemon;
+mod env_file;
 mod exit;
 mod failure;
 mod failures;

@@ -3,7 +3,6 @@
 //! Two processes share the work. The first one forwards signals and waits, possibly for days, and never holds a secret.
 //! The second one, forked from it, resolves the references and then executes the command, which replaces its memory.
 
-mod env_file;
 mod plan;
 mod replace;
 mod resolve;

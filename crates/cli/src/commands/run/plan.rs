@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use keyway_secrets::{Id, ParseIdError};
 use zeroize::Zeroizing;
 
-use super::env_file;
+use crate::env_file;
 use crate::failure::Failure;
 
 /// The scheme of a reference; the rest of the value is the id of the secret.

@@ -1,4 +1,4 @@
-//! The parser of `--env-file`: one variable per line.
+//! The parser of env files, for `run --env-file` and `import`: one variable per line.
 //!
 //! ```text
 //! # a comment
@@ -11,17 +11,38 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::ops::Range;
 use std::os::unix::ffi::OsStringExt as _;
 
 use zeroize::Zeroizing;
 
 /// One variable of a file.
 #[derive(PartialEq, Eq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Its line, counted from one.
-    pub(super) line: usize,
-    pub(super) name: OsString,
-    pub(super) value: Zeroizing<Vec<u8>>,
+    pub(crate) line: usize,
+    pub(crate) name: OsString,
+    pub(crate) value: Zeroizing<Vec<u8>>,
+    /// The bytes of the file that are its value, including quotes.
+    pub(crate) span: Range<usize>,
+    pub(crate) quote: Option<Quote>,
+}
+
+/// The quotes around a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Quote {
+    Single,
+    Double,
+}
+
+impl Quote {
+    /// Returns the character at both ends of the value.
+    pub(crate) fn byte(self) -> u8 {
+        match self {
+            Self::Single => b'\'',
+            Self::Double => b'"',
+        }
+    }
 }
 
 impl fmt::Debug for Entry {
@@ -37,14 +58,14 @@ impl fmt::Debug for Entry {
 
 /// Error of a file. It does not hold any text of the file, which may be a secret.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct ParseError {
+pub(crate) struct ParseError {
     /// The line, counted from one.
-    pub(super) line: usize,
-    pub(super) kind: ParseErrorKind,
+    pub(crate) line: usize,
+    pub(crate) kind: ParseErrorKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ParseErrorKind {
+pub(crate) enum ParseErrorKind {
     /// A line is not an assignment.
     NotAnAssignment,
     /// The text before `=` is not a valid name.
@@ -77,10 +98,10 @@ impl fmt::Display for ParseErrorKind {
 }
 
 /// Parses all variables, in the order of the file.
-pub(super) fn parse(text: &[u8]) -> Result<Vec<Entry>, ParseError> {
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+pub(crate) fn parse(text: &[u8]) -> Result<Vec<Entry>, ParseError> {
     let mut cursor = Cursor {
-        rest: text,
+        rest: text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text),
+        len: text.len(),
         line: 1,
     };
     let mut entries = Vec::new();
@@ -92,6 +113,8 @@ pub(super) fn parse(text: &[u8]) -> Result<Vec<Entry>, ParseError> {
 
 struct Cursor<'a> {
     rest: &'a [u8],
+    /// Number of bytes in the file.
+    len: usize,
     line: usize,
 }
 
@@ -106,15 +129,26 @@ impl<'a> Cursor<'a> {
         }
         let name = self.name()?;
         self.skip_blanks();
-        let value = match self.rest.first() {
-            Some(b'\'') => self.quoted(b'\'')?,
-            Some(b'"') => self.quoted(b'"')?,
-            _ => self.bare(),
+        let quote = match self.rest.first() {
+            Some(b'\'') => Some(Quote::Single),
+            Some(b'"') => Some(Quote::Double),
+            _ => None,
+        };
+        let start = self.len - self.rest.len();
+        let (value, raw_len) = match quote {
+            Some(quote) => self.quoted(quote)?,
+            None => self.bare(),
         };
         if value.contains(&0) {
             return Err(self.error(ParseErrorKind::ZeroByte));
         }
-        Ok(Some(Entry { line, name, value }))
+        Ok(Some(Entry {
+            line,
+            name,
+            value,
+            span: start..start + raw_len,
+            quote,
+        }))
     }
 
     fn name(&mut self) -> Result<OsString, ParseError> {
@@ -135,39 +169,42 @@ impl<'a> Cursor<'a> {
         Ok(OsString::from_vec(name.to_vec()))
     }
 
-    /// Parses a value without quotes: to the end of the line, or to a `#` after a space.
-    fn bare(&mut self) -> Zeroizing<Vec<u8>> {
+    /// Parses a value without quotes: to the end of the line, or to a `#` after a space. Returns its length in the file, too.
+    fn bare(&mut self) -> (Zeroizing<Vec<u8>>, usize) {
         let line = self.end_line();
         let is_comment = |at: usize| line[at] == b'#' && (at == 0 || is_blank(line[at - 1]));
         let end = (0..line.len())
             .find(|at| is_comment(*at))
             .unwrap_or(line.len());
-        Zeroizing::new(line[..end].trim_ascii_end().to_vec())
+        let value = line[..end].trim_ascii_end();
+        (Zeroizing::new(value.to_vec()), value.len())
     }
 
-    /// Parses a value in quotes, which may span lines, and the rest of the line after it.
-    fn quoted(&mut self, quote: u8) -> Result<Zeroizing<Vec<u8>>, ParseError> {
+    /// Parses a value in quotes, which may span lines, and the rest of the line after it. Returns its length in the file, too.
+    fn quoted(&mut self, quote: Quote) -> Result<(Zeroizing<Vec<u8>>, usize), ParseError> {
         let unclosed = self.error(ParseErrorKind::UnclosedQuote);
         // With the largest possible capacity the buffer is never reallocated, which would leave a copy of the value.
         let mut value = Zeroizing::new(Vec::with_capacity(self.rest.len()));
+        let start = self.rest.len();
         self.rest = &self.rest[1..];
         loop {
             match self.next() {
                 None => return Err(unclosed),
-                Some(byte) if byte == quote => break,
-                Some(b'\\') if quote == b'"' => match self.next().and_then(unescaped) {
+                Some(byte) if byte == quote.byte() => break,
+                Some(b'\\') if quote == Quote::Double => match self.next().and_then(unescaped) {
                     Some(byte) => value.push(byte),
                     None => return Err(self.error(ParseErrorKind::InvalidEscape)),
                 },
                 Some(byte) => value.push(byte),
             }
         }
+        let raw_len = start - self.rest.len();
         self.skip_blanks();
         if !matches!(self.rest.first(), None | Some(b'\n' | b'#')) {
             return Err(self.error(ParseErrorKind::TextAfterQuote));
         }
         self.end_line();
-        Ok(value)
+        Ok((value, raw_len))
     }
 
     fn next(&mut self) -> Option<u8> {
@@ -257,6 +294,17 @@ mod tests {
         check(r#"A="\n\r\t\"\\\$""#, &[(1, "A", "\n\r\t\"\\$")]);
         check("A='1\n2'\nB=3", &[(1, "A", "1\n2"), (3, "B", "3")]);
         check(r#"A=a"b"#, &[(1, "A", r#"a"b"#)]);
+    }
+
+    #[test]
+    fn a_span_covers_the_value_with_its_quotes() {
+        let text = "\u{feff}A= x y \t# c\r\nexport B='1\n2' # c\nC=\"\\n\"\nD=\nE=# c\nF=a#b";
+        let entries = parse(text.as_bytes()).unwrap();
+        let spans: Vec<_> = entries.iter().map(|e| &text[e.span.clone()]).collect();
+        assert_eq!(spans, ["x y", "'1\n2'", "\"\\n\"", "", "", "a#b"]);
+        let quotes: Vec<_> = entries.iter().map(|entry| entry.quote).collect();
+        let (single, double) = (Some(Quote::Single), Some(Quote::Double));
+        assert_eq!(quotes, [None, single, double, None, None, None]);
     }
 
     #[test]
