@@ -34,6 +34,7 @@ const TARGETS: &[Target] = &[Target {
     protos: &[
         "accesscontrol/v1/accesscontrol.proto",
         "health/v1/health.proto",
+        "keyway/store/v1/store.proto",
         "keyway/v1/catalog.proto",
         "keyway/v1/describe.proto",
         "keyway/v1/failure.proto",
@@ -46,7 +47,13 @@ const TARGETS: &[Target] = &[Target {
 }];
 
 /// The fields that hold secret values. `Debug` omits them, and the buffers of the methods that carry them are zeroized.
-const WITH_VALUES: &[&str] = &["resolver.v1.GetSecretsResponse.Envelope.value"];
+const WITH_VALUES: &[&str] = &[
+    "keyway.store.v1.SetRequest.value",
+    "resolver.v1.GetSecretsResponse.Envelope.value",
+];
+
+/// The methods whose requests carry a value, and the longest such request in bytes (`keyway_proto::limits::MAX_WRITE_REQUEST_LEN`).
+const LARGE_REQUESTS: &[(&str, usize)] = &[("keyway.store.v1.StoreService.Set", 12 * 1024 * 1024)];
 
 /// Writes the generated code, or checks that it is current.
 ///
@@ -69,7 +76,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn generate(root: &Path, target: &Target, output: &Path) -> Result<()> {
     let feature = |name: &str| Emit::IfFeature(name.to_owned());
-    keyway_rpc_build::configure()
+    let builder = keyway_rpc_build::configure();
+    let builder = LARGE_REQUESTS
+        .iter()
+        .fold(builder, |builder, (method, bytes)| {
+            builder.max_request_size(*method, *bytes)
+        });
+    builder
         .out_dir(output)
         .client(feature("client"))
         .server(feature("server"))

@@ -24,6 +24,9 @@ pub const REQUEST_ID_HEADER: &str = "keyway-request-id";
 /// The request header that forbids prompts if its value is `0`.
 pub const MAY_ASK_USER_HEADER: &str = "keyway-may-ask-user";
 
+/// The request header of a write that is to happen although another provider outranks or equals the value, if its value is `1`.
+pub const FORCE_HEADER: &str = "keyway-force";
+
 impl FailureKind {
     /// Whether a plugin may report this kind; the others are the daemon's own.
     #[must_use]

@@ -1,9 +1,10 @@
 //! The generated messages, a module for each package; `cargo xtask codegen` writes them from `proto/`.
 
 macro_rules! package {
-    ($(#[$doc:meta])* $name:ident, $file:literal) => {
+    ($(#[$doc:meta])* $name:ident, $file:literal $(, $within:item)?) => {
         $(#[$doc])*
         pub mod $name {
+            $($within)?
             /// Version 1, the only one.
             #[allow(
                 missing_docs,
@@ -29,7 +30,11 @@ package! {
 }
 package! {
     /// Keyway's extensions: listing without values, and management of a running daemon.
-    keyway, "keyway.v1.rs"
+    keyway, "keyway.v1.rs",
+    package! {
+        /// Writing of secrets and their versions, served by the daemon and by plugins that store.
+        store, "keyway.store.v1.rs"
+    }
 }
 package! {
     /// Registration, shutdown and management of plugins.

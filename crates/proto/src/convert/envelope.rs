@@ -1,7 +1,6 @@
 //! Envelopes: conversions that move the value and do not copy it.
 
 use keyway_secrets::{Envelope, ParseIdError, SecretValue};
-use zeroize::Zeroize;
 
 use super::timestamp::{self, InvalidTimestamp};
 use crate::registration::shorten;
@@ -84,11 +83,7 @@ impl TryFrom<Wire> for Envelope {
 /// Zeroes the value, so that a decoded message that is dropped leaves no copy behind.
 impl Drop for Wire {
     fn drop(&mut self) {
-        if let Some(value) = &mut self.value {
-            // The elements of a `Vec` are zeroed one by one, its spare capacity at once.
-            value.clear();
-            value.zeroize();
-        }
+        super::zeroize_value(&mut self.value);
     }
 }
 
