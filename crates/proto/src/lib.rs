@@ -36,6 +36,7 @@ pub mod limits;
 mod packages;
 pub mod registration;
 pub mod response;
+pub mod write;
 
 pub use convert::{InvalidEnvelope, timestamp};
 pub use failure::{
