@@ -29,6 +29,8 @@ pub struct Description {
     pub interactive: bool,
     /// `Some(true)` if the provider can list; `None` lets the daemon find out.
     pub lists: Option<bool>,
+    /// `true` if the provider stores secrets that clients write.
+    pub stores: bool,
     /// A text about the plugin, for the user; may be empty.
     pub description: String,
     /// Address of further documentation; may be empty.
@@ -42,6 +44,7 @@ impl Default for Description {
             shareable: false,
             interactive: false,
             lists: None,
+            stores: false,
             description: String::new(),
             homepage: String::new(),
         }
@@ -88,6 +91,15 @@ impl Description {
         self
     }
 
+    /// Sets whether the provider stores secrets: it implements [`set_secret`](crate::SecretsProvider::set_secret),
+    /// [`remove_secret`](crate::SecretsProvider::remove_secret), [`list_versions`](crate::SecretsProvider::list_versions) and
+    /// [`restore_version`](crate::SecretsProvider::restore_version). Default: `false`.
+    #[must_use]
+    pub fn stores(mut self, stores: bool) -> Self {
+        self.stores = stores;
+        self
+    }
+
     /// Sets a text about the plugin, for the user; at most 256 bytes. Default: empty.
     #[must_use]
     pub fn description(mut self, text: impl Into<String>) -> Self {
@@ -114,7 +126,7 @@ impl Description {
             shareable: Some(self.shareable),
             interactive: Some(self.interactive),
             lists: self.lists,
-            stores: None,
+            stores: self.stores.then_some(true),
             description: text(&self.description),
             homepage: text(&self.homepage),
         }
@@ -127,6 +139,7 @@ impl Description {
             shareable: message.shareable(),
             interactive: message.interactive(),
             lists: message.lists,
+            stores: message.stores(),
             description: message.description.unwrap_or_default(),
             homepage: message.homepage.unwrap_or_default(),
         }

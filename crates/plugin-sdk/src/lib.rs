@@ -7,6 +7,7 @@
 //! - [`SecretsProvider`] is the trait to implement: the realm of the provider, and the secrets that match a query.
 //! - [`run`] is the main function of a plugin; [`Plugin`] has its settings.
 //! - [`ProviderError`] is a failure: a kind and the author's message. [`ResultExt`] converts any error into one.
+//! - A provider that also stores what clients write implements [`SecretsProvider::set_secret`] and its companions.
 //! - [`Description`] is what a provider registers beyond its realm: whether a call may prompt the user, the concurrency limit.
 //! - [`AccessControl`] is the other kind of plugin: it decides which callers may read.
 //!
@@ -68,8 +69,10 @@ mod start;
 #[cfg(feature = "test-kit")]
 pub mod testing;
 mod watchdog;
+mod write;
 
 pub use keyway_proto::registration::{InvalidDescription, InvalidPattern, InvalidRegistration};
+pub use keyway_proto::write::Expected;
 pub use keyway_rpc::Code;
 pub use keyway_secrets::{Envelope, Id, ParseIdError, ParsePatternError, Pattern, SecretValue};
 pub use tracing;
@@ -85,3 +88,4 @@ pub use path_below::PathBelow;
 pub use plugin::{DEFAULT_ANSWER_MEMORY, Plugin, run, run_access_control};
 pub use provider::{Listed, SecretsProvider};
 pub use query::Query;
+pub use write::{NewVersion, Removal, Removed, StoredVersion, Target, WriteError};

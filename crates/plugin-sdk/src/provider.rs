@@ -6,7 +6,10 @@ use std::time::SystemTime;
 
 use keyway_secrets::{Envelope, Id, Pattern};
 
-use crate::{Description, ProviderError, Query};
+use crate::{
+    Description, NewVersion, ProviderError, Query, Removal, Removed, StoredVersion, Target,
+    WriteError,
+};
 
 /// A provider of secrets: the one trait that a plugin implements.
 ///
@@ -98,6 +101,89 @@ pub trait SecretsProvider: Send + Sync + 'static {
             ))
         }
     }
+
+    /// Stores a value as the current version of a secret, and returns that version. Default: this provider does not store.
+    ///
+    /// Called only if the [description](Self::describe) says that the provider [stores](Description::stores).
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`WriteError`]; nothing was stored then. If that is not known, the call must not return but run into its
+    /// deadline.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future is dropped at its next await when the deadline passes or the caller leaves. A write that has begun by then
+    /// has to be complete or undone all the same: run it in [`blocking`](crate::blocking) or in a task.
+    fn set_secret(
+        &self,
+        target: &Target,
+        version: NewVersion,
+    ) -> impl Future<Output = Result<String, WriteError>> + Send {
+        let _ = (target, version);
+        async { Err(stores_nothing()) }
+    }
+
+    /// Removes a secret, or one version of it. Default: this provider does not store.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`WriteError`] as [`set_secret`](Self::set_secret) does, of kind [`NotFound`](crate::ErrorKind::NotFound) if
+    /// there is no such secret or version.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`set_secret`](Self::set_secret).
+    fn remove_secret(
+        &self,
+        target: &Target,
+        removal: Removal,
+    ) -> impl Future<Output = Result<Removed, WriteError>> + Send {
+        let _ = (target, removal);
+        async { Err(stores_nothing()) }
+    }
+
+    /// Lists the stored versions of a secret, newest first, those included that can be restored. An empty list states that
+    /// there is none. Default: this provider does not store.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`ProviderError`] if the store could not be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`get_secrets`](Self::get_secrets).
+    fn list_versions(
+        &self,
+        target: &Target,
+    ) -> impl Future<Output = Result<Vec<StoredVersion>, WriteError>> + Send {
+        let _ = target;
+        async { Err(stores_nothing()) }
+    }
+
+    /// Stores the value of an earlier version as the current one, and returns the new version. Default: this provider does
+    /// not store.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`WriteError`] as [`set_secret`](Self::set_secret) does, of kind [`NotFound`](crate::ErrorKind::NotFound) if
+    /// that version is not stored.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`set_secret`](Self::set_secret).
+    fn restore_version(
+        &self,
+        target: &Target,
+        version: &str,
+    ) -> impl Future<Output = Result<String, WriteError>> + Send {
+        let _ = (target, version);
+        async { Err(stores_nothing()) }
+    }
+}
+
+fn stores_nothing() -> WriteError {
+    ProviderError::denied("this provider does not store secrets").into()
 }
 
 /// A secret in a listing: everything but the value.

@@ -30,10 +30,7 @@ impl Query {
         Self {
             pattern,
             deadline: Instant::now() + timeout,
-            options: CallOptions {
-                may_ask_user: true,
-                request_id: None,
-            },
+            options: CallOptions::default(),
             reservation: None,
             incomplete: Arc::default(),
         }
@@ -137,14 +134,13 @@ impl Query {
     /// returns [`ProviderError::needs_user`] at once. Check first whether the store holds the id, if that needs no prompt.
     #[must_use]
     pub fn may_ask_user(&self) -> bool {
-        self.options.may_ask_user
+        self.options.may_ask_user()
     }
 
     /// Returns the id of this request in the logs of the daemon: 16 hex digits. `None` if the daemon sent none.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
-        let digits = self.options.request_id.as_ref()?;
-        std::str::from_utf8(digits).ok()
+        self.options.request_id()
     }
 
     /// Marks the response as incomplete because of `error`. The returned secrets are used; for every other id of the query
@@ -194,7 +190,25 @@ pub(crate) struct CallOptions {
     request_id: Option<[u8; 16]>,
 }
 
+impl Default for CallOptions {
+    fn default() -> Self {
+        Self {
+            may_ask_user: true,
+            request_id: None,
+        }
+    }
+}
+
 impl CallOptions {
+    pub(crate) fn may_ask_user(&self) -> bool {
+        self.may_ask_user
+    }
+
+    pub(crate) fn request_id(&self) -> Option<&str> {
+        let digits = self.request_id.as_ref()?;
+        std::str::from_utf8(digits).ok()
+    }
+
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let forbids = headers
             .get(MAY_ASK_USER_HEADER)

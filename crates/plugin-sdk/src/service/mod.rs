@@ -3,6 +3,7 @@
 mod access;
 mod provider;
 mod shutdown;
+mod store;
 
 use std::sync::Arc;
 
@@ -88,7 +89,13 @@ impl<P: SecretsProvider> Role for Provider<P> {
 
     fn routes(&self, admission: Admission) -> Router {
         let (provider, realm) = (Arc::clone(&self.provider), Arc::clone(&self.realm));
-        provider::routes(provider, realm, self.response_memory.clone(), admission)
+        let memory = self.response_memory.clone();
+        let reading = provider::routes(provider, realm, memory, admission.clone());
+        if !self.description.stores {
+            return reading;
+        }
+        let (provider, realm) = (Arc::clone(&self.provider), Arc::clone(&self.realm));
+        store::routes(reading, provider, realm, admission)
     }
 }
 

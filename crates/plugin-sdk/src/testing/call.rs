@@ -1,8 +1,11 @@
 //! One call to a plugin, as a daemon makes it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue};
+use keyway_http::Exchange;
+use keyway_mux::Connector;
+use keyway_proto::keyway::store::v1::StoreServiceClient;
 use keyway_proto::keyway::v1::{
     Failure, ListSecretsRequest, ListSecretsResponse, Secret, catalog_service_methods,
 };
@@ -16,6 +19,7 @@ use keyway_rpc::client::{Client, Config};
 use keyway_rpc::{BinaryMetadata as _, MethodSpec, Request};
 use keyway_secrets::{Envelope, Pattern};
 use prost::{Message, Name};
+use prost_types::Timestamp;
 
 use super::TestDaemon;
 use crate::{Listed, ProviderError, ResultExt};
@@ -136,7 +140,17 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn request<M>(&self, message: M) -> Request<M> {
+    /// A client of the methods that write.
+    pub(super) fn store(&self) -> StoreServiceClient<Exchange<Connector>> {
+        StoreServiceClient::new(self.daemon.transport())
+    }
+
+    /// The pattern, or the id of a write.
+    pub(super) fn pattern(&self) -> &str {
+        &self.pattern
+    }
+
+    pub(super) fn request<M>(&self, message: M) -> Request<M> {
         let mut request = Request::new(message);
         let headers = request.metadata_mut();
         headers.insert(REQUEST_ID_HEADER, REQUEST_ID);
@@ -174,9 +188,12 @@ fn incomplete(headers: &HeaderMap) -> Result<Option<ProviderError>, ProviderErro
 fn to_listed(secret: Secret) -> Result<Listed, ProviderError> {
     let mut listed = Listed::new(secret.id.unwrap_or_default().parse()?);
     listed.version = secret.version.unwrap_or_default();
-    let time = |wire| timestamp::from_wire(wire).or_internal("a time is invalid");
-    listed.created_at = time(secret.created_at)?;
-    listed.expires_at = time(secret.expires_at)?;
+    listed.created_at = to_time(secret.created_at)?;
+    listed.expires_at = to_time(secret.expires_at)?;
     listed.metadata = secret.metadata;
     Ok(listed)
+}
+
+pub(super) fn to_time(wire: Option<Timestamp>) -> Result<Option<SystemTime>, ProviderError> {
+    timestamp::from_wire(wire).or_internal("a time is invalid")
 }

@@ -31,6 +31,7 @@
 mod builder;
 mod call;
 mod launch;
+mod write;
 
 use std::future::Future;
 

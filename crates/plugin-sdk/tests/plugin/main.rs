@@ -7,3 +7,4 @@ mod external;
 mod process;
 mod protocol;
 mod provider;
+mod store;
