@@ -17,6 +17,8 @@ pub const PASSPHRASE_FILE_VARIABLE: &str = "KEYWAY_FILE_PASSPHRASE_FILE";
 
 /// Default number of versions kept per secret, including the current one.
 pub const DEFAULT_VERSIONS_KEPT: usize = 10;
+/// How long a removed version is kept for [`Store::restore`](crate::Store::restore): 30 days.
+pub const REMOVED_KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Default timeout of a writer that waits for another one.
 pub const DEFAULT_LOCK_WAIT: Duration = Duration::from_secs(5);
 
@@ -34,6 +36,7 @@ pub struct StoreConfig {
     identity: Option<PathBuf>,
     passphrase_file: Option<PathBuf>,
     versions_kept: usize,
+    removed_kept_for: Duration,
     lock_wait: Duration,
     work_factor: Option<u8>,
 }
@@ -47,6 +50,7 @@ impl StoreConfig {
             identity: None,
             passphrase_file: None,
             versions_kept: DEFAULT_VERSIONS_KEPT,
+            removed_kept_for: REMOVED_KEPT_FOR,
             lock_wait: DEFAULT_LOCK_WAIT,
             work_factor: None,
         }
@@ -97,11 +101,19 @@ impl StoreConfig {
         self
     }
 
-    /// Sets the number of versions kept per secret, including the current one; at least one. Default:
+    /// Sets the number of versions kept per secret, including the current one and removed ones; at least one. Default:
     /// [`DEFAULT_VERSIONS_KEPT`].
     #[must_use]
     pub fn versions_kept(mut self, count: usize) -> Self {
         self.versions_kept = count.max(1);
+        self
+    }
+
+    /// Sets how long removed versions are kept for [`Store::restore`](crate::Store::restore); each write drops older ones.
+    /// Default: [`REMOVED_KEPT_FOR`].
+    #[must_use]
+    pub fn removed_kept_for(mut self, time: Duration) -> Self {
+        self.removed_kept_for = time;
         self
     }
 
@@ -129,6 +141,10 @@ impl StoreConfig {
 
     pub(crate) fn max_versions(&self) -> usize {
         self.versions_kept
+    }
+
+    pub(crate) fn max_removed_age(&self) -> Duration {
+        self.removed_kept_for
     }
 
     pub(crate) fn lock_timeout(&self) -> Duration {

@@ -174,6 +174,22 @@ pub enum StoreError {
         /// The newest format that this version supports.
         supported: u32,
     },
+    /// The secret or the version to change is not stored.
+    #[error("{}", describe_missing(id, *version))]
+    NotFound {
+        /// Id of the secret.
+        id: Id,
+        /// The version; `None` if the secret itself is not stored.
+        version: Option<u64>,
+    },
+    /// The current version is not the expected one.
+    #[error("{}", describe_current(id, *current))]
+    UnexpectedVersion {
+        /// Id of the secret.
+        id: Id,
+        /// The current version; `None` if the secret does not exist.
+        current: Option<u64>,
+    },
     /// A value exceeds the limit.
     #[error("the value of `{id}` has {len} bytes, more than the {max} that the store accepts")]
     ValueTooLarge {
@@ -224,6 +240,11 @@ impl StoreError {
             Self::RelativePath { .. } => "give an absolute one",
             Self::UnknownFormat { .. } => "use a newer one",
             Self::ValueTooLarge { .. } => "store a smaller value",
+            Self::NotFound { version: None, .. } => "run `keyway ls` to see what there is",
+            Self::NotFound { id, .. } => {
+                return Some(format!("run `keyway versions {id}` to see what there is"));
+            }
+            Self::UnexpectedVersion { .. } => "read the secret again, then decide",
             Self::Io { .. } | Self::Random(_) => return None,
         };
         Some(remedy.to_owned())
@@ -244,6 +265,22 @@ impl StoreError {
             path: path.to_owned(),
             reason: reason.into(),
         }
+    }
+}
+
+fn describe_missing(id: &Id, version: Option<u64>) -> String {
+    match version {
+        Some(version) => format!("there is no version {version} of `{id}`"),
+        None => format!("there is no secret `{id}`"),
+    }
+}
+
+fn describe_current(id: &Id, current: Option<u64>) -> String {
+    match current {
+        Some(version) => {
+            format!("the current version of `{id}` is {version}, which is not the expected one")
+        }
+        None => format!("there is no secret `{id}`, although a version of it is expected"),
     }
 }
 

@@ -33,8 +33,9 @@ mod store;
 
 pub use config::{
     DEFAULT_LOCK_WAIT, DEFAULT_VERSIONS_KEPT, IDENTITY_VARIABLE, PASSPHRASE_FILE_VARIABLE,
-    STORE_VARIABLE, StoreConfig,
+    REMOVED_KEPT_FOR, STORE_VARIABLE, StoreConfig,
 };
 pub use error::StoreError;
+pub use keyway_plugin_sdk::Expected;
 pub use provider::{FileProvider, run};
 pub use store::{Entry, MAX_RESPONSE_LEN, MAX_VALUE_LEN, Store, Version};

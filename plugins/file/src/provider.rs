@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use keyway_plugin_sdk::{
-    Description, Envelope, ErrorKind, Listed, Pattern, Plugin, ProviderError, Query,
-    SecretsProvider, blocking,
+    Description, Envelope, ErrorKind, Id, Listed, NewVersion, Pattern, Plugin, ProviderError,
+    Query, Removal, Removed, SecretsProvider, StoredVersion, Target, WriteError, blocking,
 };
 
 use crate::{MAX_RESPONSE_LEN, PASSPHRASE_FILE_VARIABLE, Store, StoreConfig, StoreError};
@@ -44,6 +44,7 @@ impl SecretsProvider for FileProvider {
             .description("Secrets in a local directory, encrypted with age")
             .shareable(true)
             .lists(true)
+            .stores(true)
     }
 
     async fn get_secrets(&self, query: &Query) -> Result<Vec<Envelope>, ProviderError> {
@@ -82,10 +83,79 @@ impl SecretsProvider for FileProvider {
             let mut listed = Listed::new(entry.id);
             listed.version = entry.current.number.to_string();
             listed.created_at = entry.current.created_at;
+            listed.metadata = entry.current.metadata;
             listed
         });
         Ok(listed.collect())
     }
+
+    async fn set_secret(&self, target: &Target, version: NewVersion) -> Result<String, WriteError> {
+        let stored = self.write(target, move |store, id| {
+            store.set_expecting(id, &version.value, &version.metadata, &version.expected)
+        });
+        Ok(stored.await?.number.to_string())
+    }
+
+    async fn remove_secret(
+        &self,
+        target: &Target,
+        removal: Removal,
+    ) -> Result<Removed, WriteError> {
+        let version = removal.version.as_deref().map(number).transpose()?;
+        let removed = self.write(target, move |store, id| {
+            match store.remove_expecting(id, version, &removal.expected)? {
+                0 => Err(StoreError::NotFound {
+                    id: id.clone(),
+                    version,
+                }),
+                count => Ok(count),
+            }
+        });
+        let count = u32::try_from(removed.await?).unwrap_or(u32::MAX);
+        Ok(Removed::new(count, true))
+    }
+
+    async fn list_versions(&self, target: &Target) -> Result<Vec<StoredVersion>, WriteError> {
+        let versions = self.write(target, |store, id| store.history(id)).await?;
+        let versions = versions.into_iter().map(|version| {
+            let mut stored = StoredVersion::new(version.number.to_string());
+            stored.created_at = version.created_at;
+            stored.removed_at = version.removed_at;
+            stored.metadata = version.metadata;
+            stored
+        });
+        Ok(versions.collect())
+    }
+
+    async fn restore_version(&self, target: &Target, version: &str) -> Result<String, WriteError> {
+        let version = number(version)?;
+        let restored = self.write(target, move |store, id| store.restore(id, version));
+        Ok(restored.await?.number.to_string())
+    }
+}
+
+impl FileProvider {
+    /// Runs an operation on the store to its end, also if the caller leaves.
+    async fn write<T: Send + 'static>(
+        &self,
+        target: &Target,
+        operation: impl FnOnce(&Store, &Id) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, WriteError> {
+        let (store, id) = (Arc::clone(&self.store), target.id().clone());
+        let result = blocking(move || Ok::<_, ProviderError>(operation(&store, &id))).await?;
+        result.map_err(|error| match error {
+            StoreError::UnexpectedVersion { current, .. } => WriteError::UnexpectedVersion {
+                current: current.map(|version| version.to_string()),
+            },
+            error => into_provider_error(error).into(),
+        })
+    }
+}
+
+/// Parses a version. Another text names no version of this store.
+fn number(version: &str) -> Result<u64, WriteError> {
+    let number = version.parse();
+    number.map_err(|_| ProviderError::not_found("the store has no version of this name").into())
 }
 
 /// Converts a [`StoreError`]. `Locked` is the kind of errors that the user has to resolve.
@@ -101,6 +171,8 @@ fn into_provider_error(error: StoreError) -> ProviderError {
         | StoreError::WrongPassphrase { .. } => ErrorKind::Locked,
         StoreError::Io { .. } | StoreError::Locked { .. } => ErrorKind::Unavailable,
         StoreError::NoLocation | StoreError::RelativePath { .. } => ErrorKind::Fatal,
+        StoreError::NotFound { .. } => ErrorKind::NotFound,
+        StoreError::ValueTooLarge { .. } => ErrorKind::Invalid,
         _ => ErrorKind::Internal,
     };
     let remedy = match &error {
@@ -143,6 +215,7 @@ mod tests {
     use keyway_plugin_sdk::testing::{TestDaemon, block_on};
 
     use super::*;
+    use crate::Expected;
 
     #[test]
     fn a_stored_secret_is_in_the_next_response() {
@@ -179,15 +252,76 @@ mod tests {
     }
 
     #[test]
+    fn what_a_daemon_writes_is_read_listed_removed_and_restored() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(StoreConfig::new(dir.path().join("store")));
+        block_on(async {
+            let daemon = TestDaemon::start(FileProvider::new(store)).await.unwrap();
+            let description = daemon.registration().description.clone().unwrap();
+            assert!(description.stores);
+            let call = || daemon.call("web/token");
+            let set = async |value: &str, expected| call().set(value, expected).await;
+            assert_eq!(set("v1", Expected::Absent).await.unwrap(), "1");
+            let exists = set("v2", Expected::Absent).await.unwrap_err();
+            assert!(
+                matches!(&exists, WriteError::UnexpectedVersion { current: Some(version) } if version == "1"),
+                "{exists}"
+            );
+            let first = Expected::Version("1".to_owned());
+            assert_eq!(set("v2", first).await.unwrap(), "2");
+            assert_eq!(daemon.get("**").await.unwrap()[0].value.expose(), b"v2");
+
+            let removed = call().remove(Removal::default()).await.unwrap();
+            assert_eq!(removed, Removed::new(2, true));
+            assert_eq!(
+                daemon.get("web/token").await.unwrap_err().kind(),
+                ErrorKind::NotFound
+            );
+            let versions = call().versions().await.unwrap();
+            assert_eq!(versions[0].version, "2");
+            assert!(versions.iter().all(|version| version.removed_at.is_some()));
+            assert_eq!(call().restore("1").await.unwrap(), "3");
+            assert_eq!(daemon.get("**").await.unwrap()[0].value.expose(), b"v1");
+            daemon.stop().await;
+        });
+    }
+
+    #[test]
+    fn a_write_of_what_is_not_there_is_not_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(StoreConfig::new(dir.path().join("store")));
+        block_on(async {
+            let daemon = TestDaemon::start(FileProvider::new(store)).await.unwrap();
+            daemon.call("a").set("v1", Expected::Any).await.unwrap();
+            let failures = [
+                daemon
+                    .call("b")
+                    .remove(Removal::default())
+                    .await
+                    .unwrap_err(),
+                daemon.call("b").versions().await.unwrap_err(),
+                daemon.call("a").restore("2").await.unwrap_err(),
+                daemon.call("a").restore("latest").await.unwrap_err(),
+            ];
+            for failure in failures {
+                let WriteError::Failed(error) = failure else {
+                    panic!("{failure}");
+                };
+                assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+            }
+            daemon.stop().await;
+        });
+    }
+
+    #[test]
     fn a_value_of_the_largest_size_is_returned_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(StoreConfig::new(dir.path().join("store")));
         let value: Vec<u8> = (0..crate::MAX_VALUE_LEN).map(|n| (n % 251) as u8).collect();
-        store
-            .set(&"big".parse().unwrap(), &value.clone().into())
-            .unwrap();
         block_on(async {
             let daemon = TestDaemon::start(FileProvider::new(store)).await.unwrap();
+            let stored = daemon.call("big").set(value.clone(), Expected::Any);
+            stored.await.unwrap();
             let found = daemon.get("big").await.unwrap();
             assert!(
                 found[0].value.expose() == value,

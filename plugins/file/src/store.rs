@@ -13,6 +13,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -21,9 +22,9 @@ use std::time::SystemTime;
 use keyway_secrets::{Envelope, Id, Pattern, SecretValue};
 
 use self::cache::ValueCache;
-use self::index::Record;
+use self::index::{Record, Retention};
 use self::reader::Loaded;
-use crate::{StoreConfig, StoreError};
+use crate::{Expected, StoreConfig, StoreError};
 
 /// Largest value in bytes: 8 MiB.
 pub const MAX_VALUE_LEN: usize = 8 * 1024 * 1024;
@@ -70,12 +71,16 @@ pub struct Store {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Version {
-    /// Number of the version, counted from one per secret; starts again after the secret was removed.
+    /// Number of the version, counted from one per secret. A number is not used again while a version with it is kept.
     pub number: u64,
     /// When the version was stored.
     pub created_at: Option<SystemTime>,
     /// Length of its value in bytes.
     pub len: u64,
+    /// Attributes of the version; not secret.
+    pub metadata: BTreeMap<String, String>,
+    /// When the version was removed; `None` unless it was.
+    pub removed_at: Option<SystemTime>,
 }
 
 /// A secret in a listing: its current version, never its value.
@@ -94,6 +99,8 @@ impl Version {
             number: record.version,
             created_at: record.created_at(),
             len: record.len,
+            metadata: record.metadata.clone(),
+            removed_at: record.removed_at(),
         }
     }
 }
@@ -177,16 +184,15 @@ impl Store {
         Ok(loaded.matching(pattern).into_iter().map(cached).collect())
     }
 
-    /// Returns the value of one version of a secret, `None` if that version is not kept.
+    /// Returns the value of one version of a secret, removed or not; `None` if that version is not kept.
     ///
     /// # Errors
     ///
     /// Returns a [`StoreError`] if the store cannot be read.
     pub fn get_version(&self, id: &Id, number: u64) -> Result<Option<SecretValue>, StoreError> {
         let found = self.with_index(|loaded| {
-            let versions = loaded.index.secrets.get(id);
-            let record =
-                versions.and_then(|all| all.iter().find(|record| record.version == number));
+            let mut history = loaded.index.history(id);
+            let record = history.find(|record| record.version == number);
             record.map(|record| self.value(loaded, record)).transpose()
         })?;
         Ok(found.flatten())
@@ -216,14 +222,24 @@ impl Store {
     ///
     /// Returns a [`StoreError`] if the store cannot be read.
     pub fn versions(&self, id: &Id) -> Result<Vec<Version>, StoreError> {
+        let mut versions = self.history(id)?;
+        versions.retain(|version| version.removed_at.is_none());
+        versions.reverse();
+        Ok(versions)
+    }
+
+    /// Returns all kept versions of a secret, newest first, those included that were removed and can be
+    /// [restored](Self::restore); empty if there are none.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`StoreError`] if the store cannot be read.
+    pub fn history(&self, id: &Id) -> Result<Vec<Version>, StoreError> {
         self.with_index(|loaded| {
-            let versions = loaded
-                .index
-                .secrets
-                .get(id)
-                .map(Vec::as_slice)
-                .unwrap_or_default();
-            Ok(versions.iter().map(Version::from_record).collect())
+            let history = loaded.index.history(id);
+            let mut versions: Vec<_> = history.map(Version::from_record).collect();
+            versions.sort_by_key(|version| std::cmp::Reverse(version.number));
+            Ok(versions)
         })
         .map(Option::unwrap_or_default)
     }
@@ -237,6 +253,23 @@ impl Store {
     /// writer holds the lock for the whole timeout, and another [`StoreError`] if the store cannot be read or written. The
     /// store is then unchanged.
     pub fn set(&self, id: &Id, value: &SecretValue) -> Result<Version, StoreError> {
+        self.set_expecting(id, value, &BTreeMap::new(), &Expected::Any)
+    }
+
+    /// As [`set`](Self::set), with attributes of the version and the version that must be the current one. No other writer
+    /// can write between the comparison and the write.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`StoreError::UnexpectedVersion`] if another version is the current one, and the errors of
+    /// [`set`](Self::set).
+    pub fn set_expecting(
+        &self,
+        id: &Id,
+        value: &SecretValue,
+        metadata: &BTreeMap<String, String>,
+        expected: &Expected,
+    ) -> Result<Version, StoreError> {
         if value.len() > MAX_VALUE_LEN {
             return Err(StoreError::ValueTooLarge {
                 id: id.clone(),
@@ -244,19 +277,56 @@ impl Store {
                 max: MAX_VALUE_LEN,
             });
         }
-        self.write_value(id, value)
+        self.write_value(id, value, metadata, expected)
             .map(|record| Version::from_record(&record))
     }
 
-    /// Removes a secret with all its versions; returns `false` if there is none.
+    /// Removes a secret with all its versions; returns `false` if there is none. The versions stay for
+    /// [`restore`](Self::restore) as long as [`StoreConfig`] says.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`set`](Self::set).
+    pub fn remove(&self, id: &Id) -> Result<bool, StoreError> {
+        self.remove_expecting(id, None, &Expected::Any)
+            .map(|removed| removed > 0)
+    }
+
+    /// As [`remove`](Self::remove), for one version if `version` names one, and with the version that must be the current
+    /// one. Returns the number of removed versions. Without the current version the one before it becomes the current one.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`StoreError::UnexpectedVersion`] if another version is the current one, and the errors of
+    /// [`set`](Self::set).
+    pub fn remove_expecting(
+        &self,
+        id: &Id,
+        version: Option<u64>,
+        expected: &Expected,
+    ) -> Result<usize, StoreError> {
+        self.remove_versions(id, version, expected)
+    }
+
+    /// Deletes a removed version for good, or with `None` all removed versions of the secret. Returns their number.
     ///
     /// The files are deleted, not overwritten: what remains on the disk is encrypted.
     ///
     /// # Errors
     ///
     /// Returns the errors of [`set`](Self::set).
-    pub fn remove(&self, id: &Id) -> Result<bool, StoreError> {
-        self.remove_secret(id)
+    pub fn purge(&self, id: &Id, version: Option<u64>) -> Result<usize, StoreError> {
+        self.purge_versions(id, version)
+    }
+
+    /// Stores the value of a kept version, removed or not, as the new current version.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`StoreError::NotFound`] if that version is not kept, and the errors of [`set`](Self::set).
+    pub fn restore(&self, id: &Id, number: u64) -> Result<Version, StoreError> {
+        self.restore_version(id, number)
+            .map(|record| Version::from_record(&record))
     }
 
     /// Encrypts everything again, to the identity's first key and the current `recipients.txt`. Returns the number of
@@ -272,6 +342,13 @@ impl Store {
     fn envelope(&self, loaded: &Loaded, id: &Id, record: &Record) -> Result<Envelope, StoreError> {
         let value = self.value(loaded, record)?;
         Ok(to_envelope(id, record, value))
+    }
+
+    fn retention(&self) -> Retention {
+        Retention {
+            max_versions: self.config.max_versions(),
+            removed_for: self.config.max_removed_age(),
+        }
     }
 
     fn index_path(&self) -> PathBuf {
@@ -291,6 +368,7 @@ fn to_envelope(id: &Id, record: &Record, value: SecretValue) -> Envelope {
     let mut envelope = Envelope::new(id.clone(), value);
     envelope.version = record.version.to_string();
     envelope.created_at = record.created_at();
+    envelope.metadata = record.metadata.clone();
     envelope
 }
 

@@ -3,6 +3,7 @@
 mod contents;
 mod corruption;
 mod crashes;
+mod history;
 mod identities;
 mod permissions;
 mod writers;

@@ -1,5 +1,6 @@
 //! Transaction under the lock: the value file first, the index second, so that a crash at any time leaves a readable store.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
@@ -14,7 +15,7 @@ use super::lock::WriteLock;
 use super::reader::{Loaded, digest};
 use super::steps::{self, Step};
 use super::{Store, cipher, private};
-use crate::StoreError;
+use crate::{Expected, StoreError};
 
 /// A write in progress, which holds the lock.
 struct Transaction {
@@ -24,29 +25,89 @@ struct Transaction {
 }
 
 impl Store {
-    pub(super) fn write_value(&self, id: &Id, value: &SecretValue) -> Result<Record, StoreError> {
+    pub(super) fn write_value(
+        &self,
+        id: &Id,
+        value: &SecretValue,
+        metadata: &BTreeMap<String, String>,
+        expected: &Expected,
+    ) -> Result<Record, StoreError> {
         let transaction = self.begin()?;
+        transaction.loaded.index.expect(id, expected)?;
+        self.append(&transaction, id, value, metadata)
+    }
+
+    pub(super) fn restore_version(&self, id: &Id, number: u64) -> Result<Record, StoreError> {
+        let not_found = || StoreError::NotFound {
+            id: id.clone(),
+            version: Some(number),
+        };
+        // Does not create a store that does not exist.
+        if self.load()?.is_none() {
+            return Err(not_found());
+        }
+        let transaction = self.begin()?;
+        let mut history = transaction.loaded.index.history(id);
+        let earlier = history.find(|record| record.version == number);
+        let earlier = earlier.ok_or_else(not_found)?;
+        let value = self.value(&transaction.loaded, earlier)?;
+        self.append(&transaction, id, &value, &earlier.metadata)
+    }
+
+    /// Writes a value and makes it the current version of a secret.
+    fn append(
+        &self,
+        transaction: &Transaction,
+        id: &Id,
+        value: &SecretValue,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<Record, StoreError> {
         let mut index = transaction.loaded.index.clone();
-        let version = index.current(id).map_or(1, |current| current.version + 1);
-        let record = self.write_value_file(&transaction.recipients, version, value)?;
+        let version = index.next_version(id);
+        let mut record = self.write_value_file(&transaction.recipients, version, value)?;
+        record.metadata.clone_from(metadata);
         private::sync_dir(&self.values_dir())?;
-        index.push(id, record.clone(), self.config.max_versions());
-        self.commit(&transaction, &index)?;
+        index.push(id, record.clone());
+        self.commit(transaction, index)?;
         Ok(record)
     }
 
-    pub(super) fn remove_secret(&self, id: &Id) -> Result<bool, StoreError> {
-        // Does not create a store that does not exist.
+    pub(super) fn remove_versions(
+        &self,
+        id: &Id,
+        version: Option<u64>,
+        expected: &Expected,
+    ) -> Result<usize, StoreError> {
+        let removal = |index: &mut Index| {
+            index.expect(id, expected)?;
+            Ok(index.remove(id, version))
+        };
+        self.change(removal)
+    }
+
+    pub(super) fn purge_versions(
+        &self,
+        id: &Id,
+        version: Option<u64>,
+    ) -> Result<usize, StoreError> {
+        self.change(|index| Ok(index.purge(id, version)))
+    }
+
+    /// Changes the index, unless `change` returns that it changed nothing. Does not create a store that does not exist.
+    fn change(
+        &self,
+        change: impl Fn(&mut Index) -> Result<usize, StoreError>,
+    ) -> Result<usize, StoreError> {
         if self.load()?.is_none() {
-            return Ok(false);
+            return change(&mut Index::default());
         }
         let transaction = self.begin()?;
         let mut index = transaction.loaded.index.clone();
-        if index.secrets.remove(id).is_none() {
-            return Ok(false);
+        let count = change(&mut index)?;
+        if count > 0 {
+            self.commit(&transaction, index)?;
         }
-        self.commit(&transaction, &index)?;
-        Ok(true)
+        Ok(count)
     }
 
     pub(super) fn reencrypt_all(&self) -> Result<usize, StoreError> {
@@ -56,7 +117,7 @@ impl Store {
         let transaction = self.begin()?;
         let mut index = transaction.loaded.index.clone();
         let mut count = 0;
-        for record in index.secrets.values_mut().flatten() {
+        for record in index.records_mut() {
             let value = self.value(&transaction.loaded, record)?;
             let again = self.write_value_file(&transaction.recipients, record.version, &value)?;
             record.file = again.file;
@@ -64,7 +125,7 @@ impl Store {
             count += 1;
         }
         private::sync_dir(&self.values_dir())?;
-        self.commit(&transaction, &index)?;
+        self.commit(&transaction, index)?;
         Ok(count)
     }
 
@@ -114,10 +175,12 @@ impl Store {
         Ok(Record::new(version, value.len(), file, digest(&sealed)))
     }
 
-    fn commit(&self, transaction: &Transaction, index: &Index) -> Result<(), StoreError> {
+    /// Writes the index, without what exceeds the retention, and then removes the files that it does not list.
+    fn commit(&self, transaction: &Transaction, mut index: Index) -> Result<(), StoreError> {
+        index.retain(self.retention());
         let sealed = cipher::encrypt(&transaction.recipients, &index.to_text());
         private::replace(&self.index_path(), &sealed)?;
-        self.remove_unused(index);
+        self.remove_unused(&index);
         Ok(())
     }
 

@@ -31,6 +31,7 @@ fn operate(store: &Store, operation: &str) {
     match operation {
         "set" => set(store, "a", "new"),
         "remove" => assert!(store.remove(&id("a")).unwrap()),
+        "restore" => assert_eq!(store.restore(&id("a"), 1).unwrap().number, 3),
         "reencrypt" => assert_eq!(store.reencrypt().unwrap(), 3),
         other => panic!("unknown operation `{other}`"),
     }
@@ -85,7 +86,7 @@ fn assert_next_write_cleans_up(fixture: &Fixture, step: usize) {
     let listed = store.list(&"**".parse().unwrap()).unwrap();
     let versions: usize = listed
         .iter()
-        .map(|entry| store.versions(&entry.id).unwrap().len())
+        .map(|entry| store.history(&entry.id).unwrap().len())
         .sum();
     assert_eq!(fixture.value_files().len(), versions, "step {step}");
     let entries = std::fs::read_dir(fixture.dir()).unwrap();
@@ -115,6 +116,15 @@ fn a_crash_of_a_later_write_leaves_the_old_or_the_new_state() {
 #[test]
 fn a_crash_of_a_removal_leaves_the_old_or_the_new_state() {
     crash_at_each_step("remove", &[("a", "old"), ("b", "other")], &[("b", "other")]);
+}
+
+#[test]
+fn a_crash_of_a_restore_leaves_the_old_or_the_new_state() {
+    crash_at_each_step(
+        "restore",
+        &[("a", "old"), ("b", "other")],
+        &[("a", "older"), ("b", "other")],
+    );
 }
 
 #[test]
