@@ -22,6 +22,7 @@ mod names;
 mod output;
 mod process;
 mod prompt;
+mod reference;
 mod stdio;
 mod store;
 mod sys;

@@ -35,12 +35,14 @@ fn references_become_secrets_and_other_variables_are_kept() {
                 .env("AGAIN", "se://web/token")
                 .env("PASSWORD", "se://db/password")
                 .env("ODD", odd)
-                .env("NOT_ONE", "x se://web/token");
+                .env("LONGER", "x:se://web/token@y,{{se://db/password}}:5432")
+                .env("OTHER", "database://web/token");
         },
         &[],
-        "printf '%s|' \"$TOKEN\" \"$AGAIN\" \"$PASSWORD\" \"$NOT_ONE\" \"$ODD\"",
+        "printf '%s|' \"$TOKEN\" \"$AGAIN\" \"$PASSWORD\" \"$LONGER\" \"$OTHER\" \"$ODD\"",
     );
-    let expected = b"dummy-token|dummy-token|dummy-password|x se://web/token|\xff=\n|";
+    let expected = b"dummy-token|dummy-token|dummy-password|\
+        x:dummy-token@y,dummy-password:5432|database://web/token|\xff=\n|";
     assert_eq!(output.stdout, expected);
     assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
 }
@@ -110,7 +112,17 @@ fn nothing_starts_unless_every_reference_is_resolved() {
         ],
         &["se://nothing/here", "se://broken/id"],
         &["se://twice/id"],
-        &["se://web/*", "se://", "se://a b"],
+        &["se://web/*"],
+        &["se://nothing/*"],
+        &["se://half/*"],
+        &["x se://nothing/here:80", "se://nothing/here:80"],
+        &[
+            "se://web/*x",
+            "x se://",
+            "se://web//token",
+            "${se://web/token}",
+        ],
+        &["se://u:se://p@h", "{{se://web/token}", "{{se://hunter 2}}"],
     ] {
         let mut command = run(&home, &[], "touch started");
         for (name, reference) in ["A", "B", "C", "D"].iter().zip(references) {
@@ -166,7 +178,12 @@ fn invalid_env_files() {
         "A=\"hunter2\"x",
         "1A=hunter2",
         "A=\"\\x\"",
-        "A=se://hunter 2",
+        "A=x se://hunter//2",
+        "A=1\nB=x\0hunter2\n",
+        "A=${B:-hunter2",
+        "A=0123456789\nB=${A}${A}${A}${A}${A}${A}${A}${A}${A}${A}\nC=${B}${B}${B}${B}${B}${B}${B}${B}${B}${B}\n\
+         D=${C}${C}${C}${C}${C}${C}${C}${C}${C}${C}\nE=${D}${D}${D}${D}${D}${D}${D}${D}${D}${D}\n\
+         F=${E}${E}${E}${E}${E}${E}${E}${E}${E}${E}\n",
     ] {
         home.write("app.env", content);
         let output = feed(
@@ -177,28 +194,164 @@ fn invalid_env_files() {
         assert!(!shown.contains("hunter2"), "{shown}");
         text += &format!("# {content:?}\n{shown}\n");
     }
-    let output = feed(
-        &mut run(&home, &["--env-file", "missing.env"], "touch started"),
-        b"",
-    );
-    text += &home.show(&output);
+    for options in [
+        &["--env-file", "missing.env"][..],
+        &["--env-file", "."],
+        &["--env-file", "-", "--env-file", "-"],
+    ] {
+        let output = feed(&mut run(&home, options, "touch started"), b"");
+        text += &format!("# {}\n{}\n", options.join(" "), home.show(&output));
+    }
     assert!(!home.join("started").exists());
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn env_files_expand_variables_from_above_and_the_environment() {
+    let home = Home::new();
+    let _daemon = script::serve(&home);
+    home.write(
+        "app.env",
+        "HOST=localhost\nPORT=80 # as ever\nPW=se://db/password\n\
+         URL=postgres://shop:${PW}@${HOST}:${PORT}/${DB:-shop}\n\
+         QUOTED=\"${HOST}\\n${FROM_OUTSIDE}\"\nID=se://${STAGE}/token\nLITERAL='${HOST}'\n",
+    );
+    let mut command = run(
+        &home,
+        &["--env-file", "app.env"],
+        "printf '%s|' \"$URL\" \"$QUOTED\" \"$ID\" \"$LITERAL\"",
+    );
+    command.env("FROM_OUTSIDE", "out").env("STAGE", "web");
+    let output = feed(&mut command, b"");
+    let expected =
+        "postgres://shop:dummy-password@localhost:80/shop|localhost\nout|dummy-token|${HOST}|";
+    assert_eq!(text(&output.stdout), expected);
+    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+}
+
+/// A secret is not text of the file: nothing in it is expanded or taken for a reference.
+#[test]
+fn nothing_within_a_secret_is_expanded() {
+    let home = Home::new();
+    let _daemon = script::serve(&home);
+    home.write("app.env", "X=hunter2\nA=se://like/syntax\nB=${A}\n");
+    let mut command = run(
+        &home,
+        &["--env-file", "app.env"],
+        "printf '%s|' \"$A\" \"$B\"",
+    );
+    let expected = "${X}$(x) se://web/token|${X}$(x) se://web/token|";
+    assert_eq!(text(&feed(&mut command, b"").stdout), expected);
+}
+
+#[test]
+fn an_env_file_may_be_standard_input() {
+    let home = Home::new();
+    let _daemon = script::serve(&home);
+    let mut command = run(&home, &["--env-file", "-"], "cat; echo $A");
+    let output = feed(&mut command, b"A=se://web/token\n");
+    assert_eq!(home.show(&output), "dummy-token\n");
+    let mut command = run(&home, &["--env-file", "-"], "touch started");
+    let output = feed(&mut command, b"# x\nhunter2\n");
+    assert!(text(&output.stderr).contains("line 2 of stdin is wrong"));
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn what_looks_like_a_reference_or_an_expansion_is_noted_by_name_and_line() {
+    let home = Home::new();
+    let _daemon = script::serve(&home);
+    home.write(
+        "app.env",
+        "QUOTED=\"\\\"se://web/token\\\"\"\nSPACED=' se://web/token'\nUPPER=SE://web/token\n\
+         OP=op://vault/item/field\nVAULT=https://u:vault://kv/pw@h\nBWS=bws:1234\n\
+         DATE=$(date)\nTICK=\"`date`\"\nASK=${HOST:?unset}\nNONE=a${NONE}b\nSECRET=pa$word$PATH\n\
+         TWO=1; export B=se://web/token\nLITERAL='op:/ $(x) `x` ${x}'\n",
+    );
+    let script = "printf '%s|' \"$QUOTED\" \"$SPACED\" \"$UPPER\" \"$NONE\" \"$TICK\" \"$COPIED\"";
+    let mut shown = String::new();
+    for options in [
+        &["--env-file", "app.env"][..],
+        &["--dry-run", "--env-file", "app.env"],
+    ] {
+        let mut command = run(&home, options, script);
+        command.env("COPIED", "'se://web/token'");
+        let options = options.join(" ");
+        shown += &format!("# {options}\n{}\n", home.show(&feed(&mut command, b"")));
+    }
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn a_pattern_becomes_the_only_secret_that_matches_it() {
+    let home = Home::new();
+    let _daemon = script::serve(&home);
+    let mut command = run(&home, &[], "echo \"$A\"");
+    command.env("A", "x-se://vault/**");
+    assert_eq!(home.show(&feed(&mut command, b"")), "x-dummy-root\n");
+}
+
+#[test]
+fn what_is_too_large_for_the_kernel_is_named_with_its_limit() {
+    let home = Home::new();
+    let _daemon = script::serve(&home);
+    let mut command = run(&home, &[], "touch started");
+    command.env("LARGE", "se://large/id");
+    let large = feed(&mut command, b"");
+    assert_eq!(large.status.code(), Some(126));
+    let shown = text(&large.stderr);
+    assert!(
+        shown.contains(
+            "the variable LARGE has 1048583 bytes with its name, and the limit of one is"
+        ),
+        "{shown}"
+    );
+    assert!(!home.join("started").exists());
 }
 
 #[test]
 fn commands_that_cannot_be_started() {
     let home = Home::new();
     home.write("text", "echo hello\n");
+    home.write("own-script", "#!/no/such/interpreter\n");
+    set_mode(&home.join("own-script"), 0o755);
     let mut text = home.transcript(&[
         "run -- no-such-command",
         "run -- ./no/such",
         "run -- ./text",
         "run -- .",
+        "run -- ./own-script",
     ]);
+    let in_path = |command: &mut Command| {
+        let path = home.path().display();
+        feed(command.env("PATH", format!("/bin:/usr/bin:{path}")), b"")
+    };
+    let output = in_path(&mut home.keyway(["run", "--", "own-script"]));
+    text += &format!("# in PATH\n{}\n", home.show(&output));
+    let output = feed(&mut home.keyway(["run", "--", ""]), b"");
+    text += &format!("# empty\n{}\n", home.show(&output));
     set_mode(&home.join("text"), 0o755);
     text += &home.transcript(&["run -- ./text"]);
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_missing_loader_of_a_program_is_named() {
+    let home = Home::new();
+    let mut program = std::fs::read("/bin/true").unwrap();
+    let loader = b"/ld-linux";
+    let at = program
+        .windows(loader.len())
+        .position(|part| part == loader);
+    if !keyway_test_support::require::has("a dynamic /bin/true", at.is_some()) {
+        return;
+    }
+    program[at.unwrap() + 1] = b'x';
+    std::fs::write(home.join("own-true"), program).unwrap();
+    set_mode(&home.join("own-true"), 0o755);
+    let output = home.run("run -- ./own-true", b"");
+    assert_eq!(output.status.code(), Some(126));
+    assert!(text(&output.stderr).starts_with("keyway: the loader of the command does not exist."));
 }
 
 #[test]

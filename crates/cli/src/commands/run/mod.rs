@@ -5,26 +5,23 @@
 
 mod plan;
 mod replace;
-mod resolve;
 mod supervise;
+mod value;
 
-use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
-use keyway_resolver::Pattern;
 use serde::Serialize;
 
 use self::plan::Plan;
 use self::supervise::Role;
-use crate::daemon::{self, QueryContext};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::output::{self, Table, json};
-use crate::waiting;
+use crate::reference::resolve::Wanted;
 
 /// Options of `keyway run`.
 #[derive(Args, Debug)]
@@ -50,16 +47,8 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
         Role::Command(inherited) => inherited,
     };
     let plan = options.plan()?;
-    let values = match plan.references().next() {
-        None => BTreeMap::new(),
-        Some(_) => daemon::with_client(globals, async |daemon| {
-            let daemon = &daemon;
-            let patterns: Vec<Pattern> = plan.references().map(|(_, id, _)| id.into()).collect();
-            let context = QueryContext { daemon, globals };
-            let resolved = resolve::resolve_all(&plan, &context);
-            waiting::show(daemon, globals, &patterns, resolved).await
-        })?,
-    };
+    plan.notes().for_each(output::note);
+    let values = wanted(&plan).resolve(globals, "nothing was started")?;
     Err(replace::replace(
         &options.command,
         &plan,
@@ -74,6 +63,15 @@ impl Options {
     }
 }
 
+/// Returns the references of the plan.
+fn wanted(plan: &Plan) -> Wanted {
+    let mut wanted = Wanted::default();
+    for (variable, reference, _) in plan.references() {
+        wanted.add(variable.name.display().to_string(), reference);
+    }
+    wanted
+}
+
 /// A reference in the output of `--json`.
 #[derive(Serialize)]
 struct Reference {
@@ -83,24 +81,25 @@ struct Reference {
 }
 
 fn dry_run(globals: &Globals, plan: &Plan) -> Result<Exit, Failure> {
+    plan.notes().for_each(output::note);
     if globals.json {
         let references = plan.references();
-        let references = references.map(|(variable, id, origin)| Reference {
+        let references = references.map(|(variable, reference, origin)| Reference {
             variable: variable.name.display().to_string(),
-            id: id.to_string(),
+            id: reference.pattern.to_string(),
             from: origin.to_string(),
         });
         let references: Vec<Reference> = references.collect();
         return output::print_text(json::line(&references));
     }
     let mut table = Table::new(["VARIABLE", "SECRET", "FROM"]);
-    for (variable, id, origin) in plan.references() {
+    for (variable, reference, origin) in plan.references() {
         let name = variable.name.display().to_string();
-        table.push([&name, id.as_str(), &origin.to_string()]);
+        table.push([&name, reference.pattern.as_str(), &origin.to_string()]);
     }
     if plan.references().next().is_none() {
         output::note(
-            "no variable starts with se://, so the command would run with the environment as it is",
+            "no variable has a reference (se://ID), so the command would run with the environment as it is",
         );
     }
     output::print_text(table)

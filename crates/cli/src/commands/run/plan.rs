@@ -3,17 +3,21 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::fs;
-use std::os::unix::ffi::OsStringExt as _;
-use std::path::{Path, PathBuf};
+use std::io::{self, Read as _};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::Path;
 
-use keyway_secrets::{Id, ParseIdError};
+use rustix::param::page_size;
 use zeroize::Zeroizing;
 
-use crate::env_file;
+use super::value::{self, Expansion, Part, Remark, Run};
+use crate::env_file::{self, Entry, Oddity};
 use crate::failure::Failure;
+use crate::reference::{InvalidReference, Reference};
+use crate::stdio::Stdin;
 
-/// The scheme of a reference; the rest of the value is the id of the secret.
-pub(super) const SCHEME: &[u8] = b"se://";
+/// The name of standard input as an env file.
+const STDIN: &str = "-";
 
 /// The variables of the child's environment.
 #[derive(Debug, Default)]
@@ -25,18 +29,24 @@ pub(super) struct Plan {
 #[derive(Debug)]
 pub(super) struct Variable {
     pub(super) name: OsString,
-    pub(super) value: Value,
     origin: Origin,
+    value: Result<Vec<Part>, InvalidReference>,
+    remarks: Vec<Remark>,
 }
 
-/// The value of a variable.
-pub(super) enum Value {
-    /// Literal bytes.
-    Literal(Zeroizing<Vec<u8>>),
-    /// A reference to the secret with this id.
-    Reference(Id),
-    /// An invalid reference.
-    InvalidReference(ParseIdError),
+impl Variable {
+    /// Returns the parts of the value.
+    pub(super) fn parts(&self) -> &[Part] {
+        self.value.as_deref().unwrap_or_default()
+    }
+
+    /// Returns the references in the value.
+    pub(super) fn references(&self) -> impl Iterator<Item = &Reference> {
+        self.parts().iter().filter_map(|part| match part {
+            Part::Reference(reference) => Some(reference),
+            Part::Literal(_) => None,
+        })
+    }
 }
 
 /// The origin of a variable.
@@ -44,55 +54,50 @@ pub(super) enum Value {
 pub(super) enum Origin {
     /// The environment of this process.
     Environment,
-    /// A line of an `--env-file`.
-    File(PathBuf, usize),
+    /// A line of an env file with this name.
+    File(String, usize),
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Environment => f.write_str("environment"),
-            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::File(name, line) => write!(f, "{name}:{line}"),
         }
     }
 }
 
-impl fmt::Debug for Value {
-    /// Prints the length of a literal value instead of the value, which may be a secret.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Literal(bytes) => write!(f, "Literal({} bytes)", bytes.len()),
-            Self::Reference(id) => f.debug_tuple("Reference").field(id).finish(),
-            Self::InvalidReference(error) => {
-                f.debug_tuple("InvalidReference").field(error).finish()
-            }
-        }
-    }
-}
-
-impl Value {
-    fn from_bytes(bytes: Zeroizing<Vec<u8>>) -> Self {
-        let Some(id) = bytes.strip_prefix(SCHEME) else {
-            return Self::Literal(bytes);
-        };
-        // Bytes that are not UTF-8 become a character that is not valid in an id.
-        match String::from_utf8_lossy(id).parse() {
-            Ok(id) => Self::Reference(id),
-            Err(error) => Self::InvalidReference(error),
-        }
-    }
+/// Returns the largest length of `NAME=value` with the zero byte at its end, which the kernel fixes at 32 pages.
+pub(super) fn max_variable_len() -> usize {
+    32 * page_size()
 }
 
 impl Plan {
     /// Builds the plan from `environment` and then the files: a later variable replaces an earlier one of the same name.
     pub(super) fn new(
         environment: impl IntoIterator<Item = (OsString, OsString)>,
-        files: &[PathBuf],
+        files: &[impl AsRef<Path>],
     ) -> Result<Self, Failure> {
         let mut plan = Self::default();
         for (name, value) in environment {
             let value = Zeroizing::new(value.into_vec());
-            plan.insert(name, value, Origin::Environment);
+            let value = match is_shell_function(&name) {
+                true => Ok((vec![Part::Literal(value)], Vec::new())),
+                false => value::parse(vec![Run::Text(value)]),
+            };
+            plan.insert(name, Origin::Environment, value);
+        }
+        let files = files.iter().map(AsRef::as_ref);
+        if files
+            .clone()
+            .filter(|path| *path == Path::new(STDIN))
+            .count()
+            > 1
+        {
+            return Err(Failure::usage(
+                "`--env-file -` is given twice, and stdin can be read once",
+                "Nothing was started; write the second file to a path",
+            ));
         }
         for path in files {
             plan.add_file(path)?;
@@ -102,39 +107,68 @@ impl Plan {
     }
 
     fn add_file(&mut self, path: &Path) -> Result<(), Failure> {
-        let text = fs::read(path).map_err(|error| {
-            // A path that does not exist may be a secret in the wrong place.
-            let file = match path.exists() {
-                true => format!("the env file {}", path.display()),
-                false => "an env file".to_owned(),
-            };
-            Failure::error(
-                format_args!("{file} cannot be read: {error}"),
-                "Nothing was started; give each --env-file a file that exists and that you may read",
-            )
-        })?;
-        let text = Zeroizing::new(text);
+        let (text, label) = read(path)?;
         let entries = env_file::parse(&text).map_err(|error| {
             Failure::usage(
-                format_args!("line {} of {} is wrong: {}", error.line, path.display(), error.kind),
-                "Nothing was started; write NAME=value, with quotes around a value that holds spaces at its ends or several lines",
+                format_args!("line {} of {label} is wrong: {}", error.line, error.kind),
+                format_args!("Nothing was started; {}", error.kind.advice()),
             )
         })?;
-        for entry in entries {
-            self.insert(
-                entry.name,
-                entry.value,
-                Origin::File(path.to_owned(), entry.line),
-            );
-        }
+        entries
+            .into_iter()
+            .try_for_each(|entry| self.add(entry, &label))
+    }
+
+    /// Adds a line of an env file.
+    fn add(&mut self, entry: Entry, label: &str) -> Result<(), Failure> {
+        let limit = max_variable_len();
+        let expansion = Expansion::new(limit, |name| self.get(name).map(Variable::parts));
+        let (runs, unset) = expansion.expand(&entry.value).map_err(|_| {
+            Failure::usage(
+                format_args!(
+                    "line {} of {label} is wrong: the value of {} would be longer than {limit} bytes, the limit of a variable",
+                    entry.line,
+                    entry.name.display()
+                ),
+                "Nothing was started; write a shorter value, or give the program a file",
+            )
+        })?;
+        let value = value::parse(runs).map(|(parts, mut remarks)| {
+            let oddities = entry.oddities.into_iter().filter(|oddity| match oddity {
+                Oddity::Dollar(name) => self.get(name).is_some(),
+                _ => true,
+            });
+            remarks.extend(oddities.map(Remark::Odd));
+            remarks.extend(unset.into_iter().map(Remark::Unset));
+            (parts, remarks)
+        });
+        self.insert(
+            entry.name,
+            Origin::File(label.to_owned(), entry.line),
+            value,
+        );
         Ok(())
     }
 
-    fn insert(&mut self, name: OsString, value: Zeroizing<Vec<u8>>, origin: Origin) {
+    fn get(&self, name: &str) -> Option<&Variable> {
+        self.variables.iter().find(|variable| variable.name == name)
+    }
+
+    fn insert(
+        &mut self,
+        name: OsString,
+        origin: Origin,
+        value: Result<(Vec<Part>, Vec<Remark>), InvalidReference>,
+    ) {
+        let (value, remarks) = match value {
+            Ok((parts, remarks)) => (Ok(parts), remarks),
+            Err(error) => (Err(error), Vec::new()),
+        };
         let variable = Variable {
-            value: Value::from_bytes(value),
             name,
             origin,
+            value,
+            remarks,
         };
         let known = self.variables.iter_mut();
         match known.into_iter().find(|known| known.name == variable.name) {
@@ -145,24 +179,18 @@ impl Plan {
 
     /// Returns a failure if there is an invalid reference, which the child would use as a value.
     fn reject_invalid_references(&self) -> Result<(), Failure> {
-        let invalid = self
-            .variables
-            .iter()
-            .filter_map(|variable| match &variable.value {
-                Value::InvalidReference(error) => Some(format!(
-                    "{} ({}): {error}",
-                    variable.name.display(),
-                    variable.origin
-                )),
-                _ => None,
-            });
+        let invalid = self.variables.iter().filter_map(|variable| {
+            let error = variable.value.as_ref().err()?;
+            let name = variable.name.display();
+            Some(format!("{name} ({}): {error}", variable.origin))
+        });
         let invalid: Vec<String> = invalid.collect();
         if invalid.is_empty() {
             return Ok(());
         }
         let failure = Failure::usage(
             "not every reference names a secret",
-            "Nothing was started; write se:// and the id of one secret, as in se://web/token",
+            "Nothing was started; write se:// and the id of one secret, as in se://web/token, and {{se://web/token}} if text follows that an id could have",
         );
         Err(failure.with_details(invalid))
     }
@@ -172,15 +200,60 @@ impl Plan {
         &self.variables
     }
 
-    /// Returns the variables that are references, with the id and the origin of each.
-    pub(super) fn references(&self) -> impl Iterator<Item = (&Variable, &Id, &Origin)> {
-        self.variables
-            .iter()
-            .filter_map(|variable| match &variable.value {
-                Value::Reference(id) => Some((variable, id, &variable.origin)),
-                _ => None,
-            })
+    /// Returns the references of all variables, with the variable and the origin of each.
+    pub(super) fn references(&self) -> impl Iterator<Item = (&Variable, &Reference, &Origin)> {
+        self.variables.iter().flat_map(|variable| {
+            let references = variable.references();
+            references.map(move |reference| (variable, reference, &variable.origin))
+        })
     }
+
+    /// Returns what the user may not expect, as sentences without the full stop.
+    pub(super) fn notes(&self) -> impl Iterator<Item = String> {
+        self.variables.iter().flat_map(|variable| {
+            let remarks = variable.remarks.iter();
+            remarks.map(|remark| {
+                format!(
+                    "{} ({}): {remark}",
+                    variable.name.display(),
+                    variable.origin
+                )
+            })
+        })
+    }
+}
+
+/// Reads an env file. Returns its name for the user, too.
+fn read(path: &Path) -> Result<(Zeroizing<Vec<u8>>, String), Failure> {
+    let (result, label) = match path == Path::new(STDIN) {
+        true => (read_stdin(), "stdin".to_owned()),
+        false => (fs::read(path), path.display().to_string()),
+    };
+    let text = result.map_err(|error| {
+        // A path that does not exist may be a secret in the wrong place.
+        let file = match path.exists() {
+            true => format!("the env file {label}"),
+            false if label == "stdin" => "stdin".to_owned(),
+            false => "an env file".to_owned(),
+        };
+        Failure::usage(
+            format_args!("{file} cannot be read: {error}"),
+            "Nothing was started; give each --env-file a file that exists and that you may read",
+        )
+    })?;
+    Ok((Zeroizing::new(text), label))
+}
+
+fn read_stdin() -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    Stdin.read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// Returns `true` for a function that bash exports: a program, whose references are those of its own commands.
+fn is_shell_function(name: &OsString) -> bool {
+    let name = name.as_bytes();
+    name.starts_with(b"BASH_FUNC_") && name.ends_with(b"%%")
 }
 
 #[cfg(test)]
@@ -205,37 +278,73 @@ mod tests {
         .unwrap();
         let names: Vec<_> = plan.variables().iter().map(|v| v.name.clone()).collect();
         assert_eq!(names, ["A", "B", "C"]);
-        assert!(matches!(&plan.variables()[0].value, Value::Literal(bytes) if **bytes == b"\xff"));
+        assert!(
+            matches!(plan.variables()[0].parts(), [Part::Literal(bytes)] if **bytes == b"\xff")
+        );
         let references: Vec<_> = plan
             .references()
-            .map(|(variable, id, origin)| (variable.name.clone(), id.to_string(), origin.clone()))
+            .map(|(variable, reference, origin)| {
+                let pattern = reference.pattern.to_string();
+                (variable.name.clone(), pattern, origin.clone())
+            })
             .collect();
-        let expected = ("B".into(), "db/password".to_owned(), Origin::File(path, 1));
+        let expected = (
+            "B".into(),
+            "db/password".to_owned(),
+            Origin::File(path.display().to_string(), 1),
+        );
         assert_eq!(references, [expected]);
     }
 
     #[test]
     fn debug_shows_no_value() {
-        let plan = Plan::new(environment(&[("A", b"not-a-real-token")]), &[]).unwrap();
+        let plan = plan(&[("A", b"not-a-real-token")]).unwrap();
         let text = format!("{plan:?}");
         assert!(text.contains("Literal(16 bytes)"), "{text}");
         assert!(!text.contains("real"), "{text}");
         assert!(!text.contains(&format!("{:?}", b"real")), "{text}");
     }
 
+    fn plan(pairs: &[(&str, &[u8])]) -> Result<Plan, Failure> {
+        Plan::new(environment(pairs), &[] as &[&Path])
+    }
+
     #[test]
     fn an_invalid_reference_is_an_error_without_its_text() {
-        let wrong = environment(&[
-            ("A", b"se://user:hunter2@host"),
+        let wrong: [(&str, &[u8]); 5] = [
+            ("A", b"se:///hunter2"),
             ("B", b"se://"),
-            ("C", b"se://a/*"),
-            ("D", b"xse://a"),
-        ]);
-        let text = Plan::new(wrong, &[]).unwrap_err().to_string();
+            ("C", b"{{se://hunter2 hunter2}}"),
+            ("D", b"x se://a/*b hunter2"),
+            ("E", b"database://a"),
+        ];
+        let text = plan(&wrong).unwrap_err().to_string();
         assert!(!text.contains("hunter2"), "{text}");
-        for name in ["A", "B", "C"] {
+        for name in ["A", "B", "C", "D"] {
             assert!(text.contains(&format!("{name} (environment): ")), "{text}");
         }
-        assert!(!text.contains("D ("), "{text}");
+        assert!(!text.contains("E ("), "{text}");
+    }
+
+    #[test]
+    fn a_replaced_variable_is_neither_invalid_nor_noted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.env");
+        fs::write(&path, "A=1\nB=2\n").unwrap();
+        let pairs: [(&str, &[u8]); 2] = [("A", b"se://"), ("B", b"op://v/i")];
+        let replaced = Plan::new(environment(&pairs), &[path]).unwrap();
+        assert_eq!(replaced.notes().count(), 0);
+        assert_eq!(plan(&pairs[1..]).unwrap().notes().count(), 1);
+    }
+
+    #[test]
+    fn an_exported_function_of_bash_is_not_a_value() {
+        let body = b"() { T=se://a keyway run -- x; }";
+        let plan = plan(&[("BASH_FUNC_f%%", body), ("F", body)]).unwrap();
+        let names: Vec<_> = plan
+            .references()
+            .map(|(variable, ..)| &variable.name)
+            .collect();
+        assert_eq!(names, ["F"]);
     }
 }

@@ -2,20 +2,23 @@
 //!
 //! The kernel discards the memory of this process, and with it every copy of a secret, including those of libraries.
 
-use std::collections::BTreeMap;
+use std::env;
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use keyway_secrets::{Id, SecretValue};
+use keyway_secrets::Pattern;
 use rustix::io::Errno;
 
-use super::plan::{Plan, Value};
+use super::plan::{Plan, Variable, max_variable_len};
 use super::supervise::Inherited;
+use super::value::Part;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::reference::resolve::Values;
 use crate::{process, sys};
 
 /// Replaces this program by the command. `values` must have a value for each reference of the plan.
@@ -24,16 +27,23 @@ use crate::{process, sys};
 pub(super) fn replace(
     command: &[OsString],
     plan: &Plan,
-    values: &BTreeMap<Id, SecretValue>,
+    values: &Values,
     inherited: Inherited,
 ) -> Failure {
     let (name, arguments) = command
         .split_first()
         .expect("the parser requires a command");
+    if name.is_empty() {
+        return Failure::new(
+            NOT_FOUND,
+            "the command after `--` is empty",
+            "Write its name; a variable that is not set becomes empty in quotes, as in \"$CMD\"",
+        );
+    }
     let mut command = Command::new(name);
     command.args(arguments).env_clear();
     for variable in plan.variables() {
-        match environment_value(&variable.value, values) {
+        match environment_value(variable, values) {
             Ok(value) => command.env(&variable.name, value),
             Err(failure) => return failure,
         };
@@ -41,86 +51,152 @@ pub(super) fn replace(
     // The command inherits the user's limit on core dumps.
     process::restore_core_limit();
     let error = sys::exec(&mut command, inherited.blocked, inherited.ignored);
-    start_failure(name, &error)
+    match Errno::from_io_error(&error) {
+        Some(Errno::TOOBIG) => too_big(&command),
+        Some(Errno::NOENT) => not_found(&command),
+        _ => start_failure(&error),
+    }
 }
 
-fn environment_value(
-    value: &Value,
-    values: &BTreeMap<Id, SecretValue>,
-) -> Result<OsString, Failure> {
-    let id = match value {
-        Value::Literal(bytes) => return Ok(OsString::from_vec(bytes.to_vec())),
-        Value::Reference(id) => id,
-        Value::InvalidReference(_) => unreachable!("a plan rejects invalid references"),
-    };
-    let value = values.get(id).expect("every reference was resolved");
-    if value.expose().contains(&0) {
-        return Err(Failure::error(
-            format_args!(
-                "{id} holds a zero byte, which an environment variable cannot hold, so nothing was started"
-            ),
-            format_args!("Let the program read it with `keyway get {id} --value`"),
-        ));
+/// Returns the value of a variable. `values` must have a value for each of its references.
+fn environment_value(variable: &Variable, values: &Values) -> Result<OsString, Failure> {
+    let mut bytes = Vec::new();
+    for part in variable.parts() {
+        match part {
+            Part::Literal(literal) => bytes.extend_from_slice(literal),
+            Part::Reference(reference) => {
+                let pattern = &reference.pattern;
+                let value = values
+                    .get(pattern)
+                    .expect("every reference was resolved")
+                    .expose();
+                if value.contains(&0) {
+                    return Err(zero_byte(pattern));
+                }
+                bytes.extend_from_slice(value);
+            }
+        }
     }
-    Ok(OsStr::from_bytes(value.expose()).to_owned())
+    Ok(OsString::from_vec(bytes))
+}
+
+fn zero_byte(pattern: &Pattern) -> Failure {
+    Failure::error(
+        format_args!(
+            "{pattern} holds a zero byte, which an environment variable cannot hold, so nothing was started"
+        ),
+        format_args!("Let the program read it with `keyway get {pattern} --value`"),
+    )
 }
 
 /// The exit codes of `env`, `timeout` and shells for a command that was not started.
 const CANNOT_EXECUTE: Exit = Exit::Child(126);
 const NOT_FOUND: Exit = Exit::Child(127);
 
-fn start_failure(name: &OsStr, error: &io::Error) -> Failure {
-    match Errno::from_io_error(error) {
-        // A missing interpreter of a script causes the same error.
-        Some(Errno::NOENT) if is_file(name) => Failure::new(
-            CANNOT_EXECUTE,
+/// The failure of a command that is not there, or whose file names an interpreter or a loader that is not there, which is the
+/// same error of the system.
+fn not_found(command: &Command) -> Failure {
+    let mut start = [0; 4];
+    let file = file(command).and_then(|path| File::open(path).ok());
+    let read = file.map(|mut file| file.read(&mut start));
+    let (what, advice) = match read {
+        None => {
+            return Failure::new(
+                NOT_FOUND,
+                "there is no such command",
+                "Check its name, the first word after `--`, and PATH",
+            );
+        }
+        Some(_) if start == *b"\x7fELF" => (
+            "the loader of the command does not exist",
+            "Install the C library that it was built for, or a build for this system",
+        ),
+        Some(_) => (
             "the interpreter of the command does not exist",
             "Check the first line of the file after its `#!`",
         ),
-        Some(Errno::NOENT) => Failure::new(
-            NOT_FOUND,
-            "there is no such command",
-            "Check its name, the first word after `--`, and PATH",
-        ),
-        Some(Errno::ACCESS) => Failure::new(
-            CANNOT_EXECUTE,
-            "the command may not be executed",
-            "Check the permissions of its file, with `chmod +x` for one",
-        ),
-        Some(Errno::TOOBIG) => Failure::new(
-            CANNOT_EXECUTE,
-            "the command cannot be started with so much in its arguments and environment",
-            "Let the program read large secrets with `keyway get ID --value`",
-        ),
-        _ => Failure::new(
-            CANNOT_EXECUTE,
-            format_args!("the command cannot be started: {error}"),
-            "Check that it is a program for this system",
-        ),
-    }
+    };
+    Failure::new(CANNOT_EXECUTE, what, advice)
 }
 
-/// Returns `true` if the command is the path of a file rather than a name to look up in PATH.
-fn is_file(name: &OsStr) -> bool {
-    name.as_bytes().contains(&b'/') && Path::new(name).is_file()
+/// Returns the file of a command: its path, or the first one of its name in the PATH of the command's environment.
+fn file(command: &Command) -> Option<PathBuf> {
+    let name = Path::new(command.get_program());
+    if name.as_os_str().as_bytes().contains(&b'/') {
+        return name.is_file().then(|| name.to_owned());
+    }
+    let path = variable(command, "PATH")?;
+    let files = env::split_paths(path).map(|directory| directory.join(name));
+    files.into_iter().find(|file| file.is_file())
+}
+
+fn variable<'a>(command: &'a Command, name: &str) -> Option<&'a OsStr> {
+    command.get_envs().find(|(known, _)| *known == name)?.1
+}
+
+/// The failure of a command with more in its arguments and environment than the kernel takes.
+fn too_big(command: &Command) -> Failure {
+    let limit = max_variable_len();
+    let variables = command.get_envs().filter_map(|(name, value)| {
+        let len = name.len() + value?.len() + 2;
+        (len > limit).then(|| {
+            let name = name.display();
+            format!(
+                "the variable {name} has {len} bytes with its name, and the limit of one is {limit}"
+            )
+        })
+    });
+    let arguments = command.get_args().enumerate().filter_map(|(index, argument)| {
+        let len = argument.len() + 1;
+        (len > limit).then(|| {
+            let position = index + 1;
+            format!("argument {position} of the command has {len} bytes, and the limit of one is {limit}")
+        })
+    });
+    let what = variables.chain(arguments).next().unwrap_or_else(|| {
+        let variables = command.get_envs().map(|(name, value)| name.len() + value.map_or(0, OsStr::len) + 2);
+        let arguments = command.get_args().map(|argument| argument.len() + 1);
+        let total: usize = variables.chain(arguments).sum();
+        format!("the arguments and the environment of the command have {total} bytes, and the limit is a quarter of the stack's (`ulimit -s`)")
+    });
+    Failure::new(
+        CANNOT_EXECUTE,
+        what,
+        "Give the program a large secret as a file with `--file NAME=ID`",
+    )
+}
+
+fn start_failure(error: &io::Error) -> Failure {
+    let (what, advice) = match Errno::from_io_error(error) {
+        Some(Errno::ACCESS) => (
+            "the command may not be executed".to_owned(),
+            "Check the permissions of its file, with `chmod +x` for one",
+        ),
+        _ => (
+            format!("the command cannot be started: {error}"),
+            "Check that it is a program for this system",
+        ),
+    };
+    Failure::new(CANNOT_EXECUTE, what, advice)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use keyway_secrets::SecretValue;
 
     #[test]
     fn a_value_with_a_zero_byte_is_an_error() {
-        let id: Id = "bin/key".parse().unwrap();
-        let reference = Value::Reference(id.clone());
+        let environment = [("A".into(), "<se://bin/key>".into())];
+        let plan = Plan::new(environment, &[] as &[&Path]).unwrap();
         let text = |value: &[u8]| {
-            let values = BTreeMap::from([(id.clone(), SecretValue::from(value))]);
-            environment_value(&reference, &values).ok()
+            let values = Values::from([("bin/key".parse().unwrap(), SecretValue::from(value))]);
+            environment_value(&plan.variables()[0], &values).ok()
         };
         assert_eq!(text(b"a\0b"), None);
         assert_eq!(
             text(b"\xff=\n"),
-            Some(OsString::from_vec(b"\xff=\n".to_vec()))
+            Some(OsString::from_vec(b"<\xff=\n>".to_vec()))
         );
     }
 }

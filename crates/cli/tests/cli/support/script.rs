@@ -84,6 +84,7 @@ impl ResolverService for Script {
             "web/token" | "web/tok/**" => vec![envelope("web/token", b"dummy-token", "file")],
             "db/password" => vec![envelope("db/password", b"dummy-password", "file")],
             "bin/key" => vec![envelope("bin/key", &binary(), "file")],
+            "like/syntax" => vec![envelope("like/syntax", b"${X}$(x) se://web/token", "file")],
             "bin/quoted" => vec![envelope("bin/quoted", b"a\"b\n", "file")],
             "web/*" => vec![
                 envelope("web/token", b"dummy-token", "file"),
