@@ -38,7 +38,7 @@
 //!
 //! None is on by default. `connector` adds `Connector`, a `tower::Service<Uri>`. `hyper` and `futures` make streams
 //! I/O objects of hyper and of the futures ecosystem. `hyper-util`, `axum` and `tonic` implement the traits that hyper-util's
-//! pooled client and the servers of axum and tonic need. `frame` makes the codec of the frames public.
+//! pooled client and the servers of axum and tonic need.
 //!
 //! # Logging
 //!
@@ -53,10 +53,6 @@ mod copying;
 mod core;
 mod driver;
 mod error;
-#[cfg(feature = "frame")]
-pub mod frame;
-#[cfg(not(feature = "frame"))]
-#[allow(unreachable_pub, reason = "public with the feature `frame`")]
 mod frame;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

@@ -29,7 +29,7 @@ type Acks = Arc<Mutex<Vec<(u32, Instant)>>>;
 /// A connection that records when each acknowledgement is sent.
 fn noting(io: DuplexStream, acks: &Acks) -> InspectWriter<DuplexStream, impl FnMut(&[u8]) + use<>> {
     let acks = Arc::clone(acks);
-    let mut decoder = FrameDecoder::new();
+    let mut decoder = FrameDecoder::default();
     InspectWriter::new(io, move |bytes| {
         decoder.push(bytes);
         while let Some(frame) = decoder.next_frame().unwrap() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use keyway_mux::frame::{Flags, Frame, Kind};
+use keyway_test_support::frame::{Flags, Frame, Kind};
 
 use crate::recording::Side;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keyway_mux::frame::{Flags, Frame, FrameDecoder, FrameError, Kind};
+use keyway_test_support::frame::{Flags, Frame, FrameDecoder, FrameError, Kind};
 
 use crate::http::{Message, MessageError};
 use crate::recording::{Recording, Side};
@@ -69,8 +69,8 @@ impl Recording {
         let mut upgrade = self.upgrade();
         let mut skip = upgrade.as_ref().map_or((0, 0), |(a, b)| (a.len(), b.len()));
         let mut decoders = [
-            (Side::Plugin, FrameDecoder::new()),
-            (Side::Runtime, FrameDecoder::new()),
+            (Side::Plugin, FrameDecoder::default()),
+            (Side::Runtime, FrameDecoder::default()),
         ];
         let (mut frames, mut events) = (Vec::new(), Vec::new());
         for chunk in &self.chunks {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use keyway_mux::frame::{Flags, Frame, Kind};
+use keyway_test_support::frame::{Flags, Frame, Kind};
 
 use crate::conversation::{Call, Conversation, ConversationError};
 use crate::recording::Side;

@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use keyway_mux::Session;
-use keyway_mux::frame::{Flags, Header};
 use keyway_rpc::Body;
+use keyway_test_support::frame;
 use tokio::io::AsyncWriteExt as _;
 
 use super::Player;
@@ -30,7 +30,7 @@ pub(super) async fn before_response(fault: &Fault, player: &Player, session: &Se
         Fault::OpenStreams(_) | Fault::Ping(_) | Fault::WriteStderr(_) if !is_first(fault) => {}
         Fault::OpenStreams(n_streams) => open_streams(session, *n_streams).await,
         Fault::Ping(n_pings) => {
-            let ping = Header::ping(Flags::SYN, 1).encode();
+            let ping = frame::Frame::ping(frame::Flags::SYN, 1).encode();
             send(player, &ping.repeat(*n_pings)).await;
         }
         Fault::WriteStderr(n_bytes) => write_stderr(*n_bytes),

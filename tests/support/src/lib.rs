@@ -7,6 +7,7 @@
 //! - [`require`]: requirements of a test: without them the test is skipped, or fails in CI.
 //! - [`FreedMemory`]: an allocator that finds copies of secrets. [`assert_causes_said_once`]: a check of chains of errors.
 //! - [`wire`] (feature `async`): a connection in memory that moves few bytes at a time.
+//! - [`frame`] (feature `frame`): the frames of yamux, for scripted peers and recordings.
 //! - [`http`]: requests of a client without checks of its own.
 //! - [`echo`] (feature `echo`): a service of one message, and connections to it in memory.
 //! - [`scripted`] (feature `scripted`): a daemon with services that a test writes.
@@ -18,6 +19,8 @@ mod daemon;
 #[cfg(feature = "echo")]
 pub mod echo;
 mod errors;
+#[cfg(feature = "frame")]
+pub mod frame;
 mod freed_memory;
 mod home;
 pub mod http;

@@ -3,14 +3,14 @@
 use crate::error::ProtocolError;
 
 /// The length of every frame header in bytes.
-pub const HEADER_LEN: usize = 12;
+pub(crate) const HEADER_LEN: usize = 12;
 
 /// The only protocol version there is.
 const VERSION: u8 = 0;
 
 /// The type of a frame, the second byte of its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Payload of a stream; the length field counts its bytes.
     Data = 0,
     /// Credit for the receiver of a stream's bytes; the length field is the credit.
@@ -24,40 +24,28 @@ pub enum Kind {
 
 /// The flags of a frame header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flags(u16);
+pub(crate) struct Flags(u16);
 
 impl Flags {
     /// No flag.
-    pub const NONE: Self = Self(0);
+    pub(crate) const NONE: Self = Self(0);
     /// Opens a stream, or marks a ping.
-    pub const SYN: Self = Self(1);
+    pub(crate) const SYN: Self = Self(1);
     /// Acknowledges a stream, or marks the response to a ping.
-    pub const ACK: Self = Self(2);
+    pub(crate) const ACK: Self = Self(2);
     /// Ends one direction of a stream.
-    pub const FIN: Self = Self(4);
+    pub(crate) const FIN: Self = Self(4);
     /// Resets a stream: ends both directions at once.
-    pub const RST: Self = Self(8);
-
-    /// Returns the flags of the bits, unknown ones included.
-    #[cfg(feature = "frame")]
-    pub const fn from_bits(bits: u16) -> Self {
-        Self(bits)
-    }
-
-    /// Returns the bits.
-    #[cfg(feature = "frame")]
-    pub const fn bits(self) -> u16 {
-        self.0
-    }
+    pub(crate) const RST: Self = Self(8);
 
     /// Returns whether all flags of `other` are set.
-    pub const fn contains(self, other: Self) -> bool {
+    pub(crate) const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
     /// Returns the flags of both.
     #[must_use]
-    pub const fn with(self, other: Self) -> Self {
+    pub(crate) const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 }
@@ -66,35 +54,35 @@ impl Flags {
 ///
 /// Unknown flags are kept. A session ignores them, as HashiCorp's implementation does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub(crate) struct Header {
     /// The type.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// The flags.
-    pub flags: Flags,
+    pub(crate) flags: Flags,
     /// The stream; 0 for the session itself (pings and GoAway).
-    pub stream_id: u32,
+    pub(crate) stream_id: u32,
     /// The length field: bytes of payload, credit in bytes, value of a ping or code, by type.
-    pub length: u32,
+    pub(crate) length: u32,
 }
 
 impl Header {
     /// Returns the header of a data frame with `length` bytes of payload.
-    pub const fn data(stream_id: u32, flags: Flags, length: u32) -> Self {
+    pub(crate) const fn data(stream_id: u32, flags: Flags, length: u32) -> Self {
         Self::new(Kind::Data, flags, stream_id, length)
     }
 
     /// Returns the header of a window update, which grants `credit` bytes.
-    pub const fn window_update(stream_id: u32, flags: Flags, credit: u32) -> Self {
+    pub(crate) const fn window_update(stream_id: u32, flags: Flags, credit: u32) -> Self {
         Self::new(Kind::WindowUpdate, flags, stream_id, credit)
     }
 
     /// Returns the header of a ping: a request with [`Flags::SYN`], a response with [`Flags::ACK`].
-    pub const fn ping(flags: Flags, opaque: u32) -> Self {
+    pub(crate) const fn ping(flags: Flags, opaque: u32) -> Self {
         Self::new(Kind::Ping, flags, 0, opaque)
     }
 
     /// Returns the header of a GoAway.
-    pub const fn go_away(code: u32) -> Self {
+    pub(crate) const fn go_away(code: u32) -> Self {
         Self::new(Kind::GoAway, Flags::NONE, 0, code)
     }
 
@@ -108,8 +96,8 @@ impl Header {
     }
 
     /// Returns how many bytes of payload follow the header: the length field of a data frame, else 0.
-    #[cfg(any(feature = "frame", fuzzing, test))]
-    pub const fn payload_len(self) -> u32 {
+    #[cfg(any(fuzzing, test))]
+    pub(crate) const fn payload_len(self) -> u32 {
         match self.kind {
             Kind::Data => self.length,
             Kind::WindowUpdate | Kind::Ping | Kind::GoAway => 0,
@@ -117,7 +105,7 @@ impl Header {
     }
 
     /// Encodes the header, in network byte order.
-    pub fn encode(self) -> [u8; HEADER_LEN] {
+    pub(crate) fn encode(self) -> [u8; HEADER_LEN] {
         let [f0, f1] = self.flags.0.to_be_bytes();
         let [s0, s1, s2, s3] = self.stream_id.to_be_bytes();
         let [l0, l1, l2, l3] = self.length.to_be_bytes();
@@ -131,7 +119,7 @@ impl Header {
     ///
     /// Returns [`ProtocolError::UnknownVersion`] or [`ProtocolError::UnknownType`] if the protocol does not
     /// have the version or the type.
-    pub fn decode(bytes: [u8; HEADER_LEN]) -> Result<Self, ProtocolError> {
+    pub(crate) fn decode(bytes: [u8; HEADER_LEN]) -> Result<Self, ProtocolError> {
         let [version, kind, f0, f1, s0, s1, s2, s3, l0, l1, l2, l3] = bytes;
         if version != VERSION {
             return Err(ProtocolError::UnknownVersion { version });

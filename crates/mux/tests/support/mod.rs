@@ -19,7 +19,7 @@ use tokio::{
 
 pub(crate) use keyway_test_support::wire::{Wire, wire};
 
-pub(crate) use keyway_mux::frame::{Flags, Frame, FrameDecoder, Kind};
+pub(crate) use keyway_test_support::frame::{Flags, Frame, FrameDecoder, Kind};
 
 pub(crate) use self::{
     controlled::{Control, controlled},

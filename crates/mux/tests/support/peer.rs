@@ -1,14 +1,14 @@
 //! A scripted peer on the other end of a wire: it sends and receives single frames.
 
-use keyway_mux::frame::{Frame, FrameDecoder};
 use keyway_mux::{Config, Role};
+use keyway_test_support::frame::{Frame, FrameDecoder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::{End, bounded, end};
 
 /// The frames that the bytes consist of.
 pub(crate) fn decode_all(bytes: &[u8]) -> Vec<Frame> {
-    let mut decoder = FrameDecoder::new();
+    let mut decoder = FrameDecoder::default();
     decoder.push(bytes);
     let frames = std::iter::from_fn(|| decoder.next_frame().unwrap()).collect();
     assert!(decoder.pending().is_empty(), "an incomplete frame");
@@ -27,7 +27,7 @@ impl Peer {
         let (near, far) = tokio::io::duplex(1 << 20);
         let peer = Self {
             io: near,
-            decoder: FrameDecoder::new(),
+            decoder: FrameDecoder::default(),
         };
         (peer, end(far, Role::Server, config))
     }

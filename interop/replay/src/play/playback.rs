@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use keyway_mux::frame::{Flags, Frame, FrameDecoder, Kind};
+use keyway_test_support::frame::{Flags, Frame, FrameDecoder, Kind};
 
 use super::player::Player;
 use super::requests::Received;
@@ -44,7 +44,7 @@ impl Playback {
             socket,
             cutter: Cutter::new(player.cut),
             audit: Audit::new(player.side.peer()),
-            frames: FrameDecoder::new(),
+            frames: FrameDecoder::default(),
             next: 0,
             live_of: HashMap::new(),
             received: BTreeMap::new(),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::os::unix::net::UnixStream;
 
-use keyway_mux::frame::Flags;
+use keyway_test_support::frame::Flags;
 
 use super::playback::Playback;
 use super::transcript::{Deviation, Exchange, Transcript};

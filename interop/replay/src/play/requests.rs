@@ -1,6 +1,6 @@
 //! The messages of the live peer, matched with the calls of the recording.
 
-use keyway_mux::frame::{Flags, Frame};
+use keyway_test_support::frame::{Flags, Frame};
 
 use super::playback::Playback;
 use super::transcript::Exchange;
