@@ -1,10 +1,8 @@
 //! The table of streams: slots for the handles, and a map from wire ids to slots.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher, Hasher, RandomState},
-};
+use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use slab::Slab;
 
 use super::StreamEntry;
@@ -21,7 +19,9 @@ pub(crate) struct Key {
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     slots: Slab<StreamEntry>,
-    live: HashMap<u32, u32, IdHash>,
+    /// The slot of each live id. Peers choose ids, so the hash must not be guessable; and it is computed for every frame, so
+    /// it must cost nothing.
+    live: HashMap<u32, u32, RandomState>,
 }
 
 impl Store {
@@ -67,16 +67,14 @@ impl Store {
 
     /// Forgets the wire id; the entry stays. Returns whether it was live.
     pub(crate) fn remove_id(&mut self, key: Key) -> bool {
-        match self.live.get(&key.id) {
-            Some(slot) if *slot == key.slot => {
-                self.live.remove(&key.id);
-                if self.live.is_empty() && self.live.capacity() > 1024 {
-                    self.live.shrink_to(64);
-                }
-                true
+        let is_live = self.live.get(&key.id) == Some(&key.slot);
+        if is_live {
+            self.live.remove(&key.id);
+            if self.live.is_empty() && self.live.capacity() > 1024 {
+                self.live.shrink_to(64);
             }
-            _ => false,
         }
+        is_live
     }
 
     /// Removes the entry of a stream that is not live any more.
@@ -119,61 +117,10 @@ fn count_work() {
     crate::core::harness::work::count();
 }
 
-/// Hashes a stream id by multiplication with a secret odd number. Peers choose ids, so the hash
-/// must not be guessable; and it is computed for every frame, so it must cost nothing.
-#[derive(Clone, Debug)]
-struct IdHash {
-    factor: u64,
-    offset: u64,
-}
-
-impl Default for IdHash {
-    fn default() -> Self {
-        // The standard library's seeds are the only randomness that needs no dependency.
-        let seed = RandomState::new();
-        Self {
-            factor: seed.hash_one(0u8) | 1,
-            offset: seed.hash_one(1u8),
-        }
-    }
-}
-
-impl BuildHasher for IdHash {
-    type Hasher = IdHasher;
-
-    fn build_hasher(&self) -> IdHasher {
-        IdHasher {
-            factor: self.factor,
-            state: self.offset,
-        }
-    }
-}
-
-struct IdHasher {
-    factor: u64,
-    state: u64,
-}
-
-impl Hasher for IdHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u32(u32::from(*byte));
-        }
-    }
-
-    fn write_u32(&mut self, id: u32) {
-        let product = u128::from(self.state ^ u64::from(id)) * u128::from(self.factor);
-        // Both halves depend on every bit of the id; the table uses low and high bits.
-        self.state = (product as u64) ^ ((product >> 64) as u64);
-    }
-
-    fn finish(&self) -> u64 {
-        self.state
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::hash::BuildHasher as _;
+
     use super::super::Handshake;
     use super::*;
 
@@ -214,7 +161,7 @@ mod tests {
     fn m10_two_tables_order_the_same_ids_differently() {
         // The order of one session says nothing about another, so ids cannot be chosen to
         // collide.
-        let (one, other) = (IdHash::default(), IdHash::default());
+        let (one, other) = (RandomState::default(), RandomState::default());
         let differing =
             (0..100u32).filter(|id| one.hash_one(*id) >> 57 != other.hash_one(*id) >> 57);
         assert!(differing.count() > 50);
@@ -222,7 +169,7 @@ mod tests {
 
     #[test]
     fn m10_ids_are_spread_over_the_table() {
-        let hash = IdHash::default();
+        let hash = RandomState::default();
         for step in [1u32, 2, 256, 65_536] {
             let mut buckets = [0u32; 256];
             for index in 0..4096u32 {
