@@ -5,6 +5,9 @@ use http::HeaderValue;
 
 use crate::memory::Meter;
 
+#[cfg(feature = "gzip")]
+mod gzip;
+
 /// A content coding that this build knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
@@ -133,57 +136,9 @@ impl Encoding {
 }
 
 #[cfg(feature = "gzip")]
-mod gzip {
-    use std::io::{Read, Write};
-
-    use bytes::Bytes;
-    use flate2::read::MultiGzDecoder;
-    use flate2::write::GzEncoder;
-
-    use super::DecompressError;
-    use crate::buffer::{Accumulator, Wiped, freeze};
-    use crate::memory::Meter;
-
-    const CHUNK: usize = 8 * 1024;
-
-    pub(super) fn compress(message: &[u8], sensitive: bool) -> Bytes {
-        // The capacity of the worst case, so that the buffer never moves and leaves a copy behind.
-        let worst = message.len() + message.len() / 1024 + 64;
-        let mut encoder = GzEncoder::new(Vec::with_capacity(worst), flate2::Compression::fast());
-        encoder
-            .write_all(message)
-            .expect("writing into a vector does not fail");
-        freeze(
-            encoder
-                .finish()
-                .expect("writing into a vector does not fail"),
-            sensitive,
-        )
-    }
-
-    pub(super) async fn decompress(
-        body: &[u8],
-        limit: usize,
-        sensitive: bool,
-        meter: &mut Meter<'_>,
-    ) -> Result<Bytes, DecompressError> {
-        let mut decoder = MultiGzDecoder::new(body);
-        let mut message = Accumulator::new(body.len().min(limit), sensitive);
-        let mut chunk = Wiped(vec![0; CHUNK]);
-        loop {
-            let read = decoder.read(&mut chunk).map_err(DecompressError::Corrupt)?;
-            if read == 0 {
-                return Ok(message.freeze());
-            }
-            if message.len() + read > limit {
-                return Err(DecompressError::TooLarge);
-            }
-            // While it is decompressed, a message is in memory in both forms.
-            let reached = body.len() + message.len() + read;
-            let reserved = meter.reach(reached as u64).await;
-            reserved.map_err(|error| DecompressError::Memory(Box::new(error)))?;
-            message.extend(&chunk[..read]);
-        }
+impl From<std::io::Error> for DecompressError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Corrupt(error)
     }
 }
 
@@ -250,6 +205,50 @@ mod tests {
             Bytes::from_static(b"x"),
         ] {
             let read = decompress(broken, 1024).await;
+            assert!(matches!(read, Err(DecompressError::Corrupt(_))), "{read:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn members_and_optional_fields_of_the_header_are_read() {
+        use std::io::Write as _;
+        let mut foreign = flate2::GzBuilder::new()
+            .filename("name")
+            .comment("comment")
+            .extra(vec![1, 2, 3])
+            .mtime(7)
+            .write(Vec::new(), flate2::Compression::best());
+        foreign.write_all(b"first ").expect("a vector");
+        let mut body = foreign.finish().expect("a vector");
+        body.extend(Encoding::Gzip.compress(Bytes::from_static(b"second"), false));
+        let read = decompress(Bytes::from(body.clone()), 1024).await;
+        assert_eq!(read.expect("two members"), "first second");
+        body.push(0);
+        let read = decompress(Bytes::from(body), 1024).await;
+        assert!(matches!(read, Err(DecompressError::Corrupt(_))), "{read:?}");
+    }
+
+    #[tokio::test]
+    async fn other_programs_read_what_is_compressed() {
+        use std::io::Read as _;
+        for len in [0, 1, 100_000] {
+            let message = vec![7; len];
+            let packed = Encoding::Gzip.compress(Bytes::from(message.clone()), false);
+            let mut read = Vec::new();
+            let mut decoder = flate2::read::GzDecoder::new(&packed[..]);
+            decoder.read_to_end(&mut read).expect("gzip");
+            assert_eq!(read, message);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wrong_checksum_or_length_is_reported() {
+        let packed = Encoding::Gzip.compress(Bytes::from_static(b"hello"), false);
+        for at in [8, 4] {
+            let mut broken = packed.to_vec();
+            let at = broken.len() - at;
+            broken[at] ^= 1;
+            let read = decompress(broken.into(), 1024).await;
             assert!(matches!(read, Err(DecompressError::Corrupt(_))), "{read:?}");
         }
     }
