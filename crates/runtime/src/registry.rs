@@ -5,13 +5,18 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 use crate::config::Settings;
 use crate::model::PluginName;
-use crate::plugin::{Publish, View};
+use crate::plugin::{Availability, CallContext, CallError, Handle, Publish, View};
 
 /// All plugins at one moment, by name.
 pub(crate) type Snapshot = BTreeMap<PluginName, Arc<View>>;
+
+/// A plugin after the process that took no more calls; `None` if the plugin is gone.
+#[derive(Debug)]
+pub(crate) struct Successor(pub(crate) Option<Arc<View>>);
 
 /// The current [`Snapshot`], and a way to wait for the next one.
 ///
@@ -42,6 +47,52 @@ impl Registry {
     /// Returns a receiver that is notified of every change.
     pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
+    }
+
+    /// Waits until a plugin has started or failed, at most until its start is due or until `deadline`, and returns it as it is then;
+    /// `None` if it is gone.
+    pub(crate) async fn started(
+        &self,
+        name: &PluginName,
+        deadline: Option<Instant>,
+    ) -> Option<Arc<View>> {
+        let mut changes = self.subscribe();
+        loop {
+            let view = self.snapshot().get(name).cloned()?;
+            let Availability::Starting { until, .. } = &view.availability else {
+                return Some(view);
+            };
+            let until = Instant::from_std(*until);
+            let until = deadline.map_or(until, |deadline| deadline.min(until));
+            if timeout_at(until, changes.changed()).await.is_err() {
+                return Some(view);
+            }
+        }
+    }
+
+    /// Waits for the successor of the process of `handle`, if `result` says that the process takes no more calls, because it is being
+    /// replaced: until the plugin's task has seen that, within the limit of the call, and then as [`started`](Self::started) does.
+    ///
+    /// Returns `None` if there is no reason to wait, or not enough time.
+    pub(crate) async fn successor<T>(
+        &self,
+        handle: &Arc<Handle>,
+        result: &Result<T, CallError>,
+        context: &CallContext,
+        deadline: Option<Instant>,
+    ) -> Option<Successor> {
+        let Err(CallError::NotAccepted { .. }) = result else {
+            return None;
+        };
+        let is_former =
+            |view: &Arc<View>| view.handle().is_some_and(|now| Arc::ptr_eq(now, handle));
+        let name = handle.name();
+        let until = Instant::now() + context.limit;
+        let mut changes = self.subscribe();
+        while self.snapshot().get(name).is_some_and(is_former) {
+            timeout_at(until, changes.changed()).await.ok()?.ok()?;
+        }
+        Some(Successor(self.started(name, deadline).await))
     }
 
     /// Applies new settings to every view; the tasks of the plugins follow.

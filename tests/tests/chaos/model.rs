@@ -25,7 +25,8 @@ pub(crate) enum Effect {
     Fails(Plugin),
     /// The plugin's process is replaced: a call that takes longer than the daemon waits for it may fail.
     Replaces(Plugin),
-    /// The plugin may be no candidate, and its calls in flight may fail.
+    /// The plugin may be no candidate, so that its calls in flight do not count; one that takes longer than the daemon waits for it may
+    /// fail if the plugin is a candidate again when it ends.
     Excludes(Plugin),
     /// Every plugin may fail.
     FailsAll,
@@ -192,9 +193,11 @@ impl Model {
             .faults
             .iter()
             .filter(|fault| fault.ended.is_none_or(|ended| ended >= call.started))
-            .map(|fault| match fault.effect {
-                Effect::Replaces(plugin) if took >= DRAIN => Effect::Fails(plugin),
-                effect => effect,
+            .flat_map(|fault| match fault.effect {
+                effect @ (Effect::Replaces(plugin) | Effect::Excludes(plugin)) if took >= DRAIN => {
+                    vec![effect, Effect::Fails(plugin)]
+                }
+                effect => vec![effect],
             })
             .collect();
         let allowed = Allowed::new(&call.id, &effects);
@@ -286,8 +289,8 @@ impl Allowed {
     fn add(&mut self, id: &str, effects: &BTreeSet<Effect>, ranked: &[Plugin]) {
         for plugin in ranked.iter().filter(|plugin| plugin.may_hold(id)) {
             let is_excluded = effects.contains(&Effect::Excludes(*plugin));
-            let fails = is_excluded || effects.contains(&Effect::Fails(*plugin));
-            if fails || effects.contains(&Effect::FailsAll) {
+            let is_failing = [Effect::Fails(*plugin), Effect::FailsAll];
+            if is_failing.iter().any(|effect| effects.contains(effect)) {
                 self.failing.insert(*plugin);
             }
             if plugin.holds(id) {

@@ -8,16 +8,15 @@ use futures::future::join_all;
 use keyway_proto::accesscontrol::v1 as access;
 use keyway_proto::timestamp;
 use keyway_rpc::Error;
-use keyway_secrets::Pattern;
 use tokio::time::{Instant, timeout_at};
 
 use super::action::Consultation;
 use crate::caller::Caller;
 use crate::config::Settings;
 use crate::lines::peer_event;
-use crate::model::{Kind, PluginName};
-use crate::plugin::{Availability, CallContext, CallError, View};
-use crate::registry::{Registry, Snapshot};
+use crate::model::{Kind, PluginName, RequestId};
+use crate::plugin::{Availability, CallContext, CallError, Handle, View};
+use crate::registry::{Registry, Snapshot, Successor};
 
 /// Consults every module about an action of `caller`; `except` is the plugin whose own process is the caller.
 ///
@@ -38,80 +37,90 @@ pub(super) async fn consult(
         return Ok(None);
     }
     let requester = requester(caller);
-    let consult_one = async |module: &View| {
-        let context = CallContext {
-            request_id: caller.request_id,
-            may_ask_user: true,
-            limit: module.settings.timeout,
-        };
-        consult_module(module, &context, consultation, &requester).await
+    let consult_one = async |module: &Arc<View>| {
+        let request_id = caller.request_id;
+        consult_module(
+            registry,
+            settings,
+            module,
+            request_id,
+            consultation,
+            &requester,
+        )
+        .await
     };
     if let [module] = modules.as_slice() {
         return consult_one(module).await;
     }
-    let decisions = join_all(modules.iter().map(|module| consult_one(module))).await;
+    let decisions = join_all(modules.iter().map(consult_one)).await;
     let expiries: Vec<Option<SystemTime>> = decisions.into_iter().collect::<Result<_, _>>()?;
     Ok(expiries.into_iter().flatten().min())
 }
 
+/// Consults one module. A call that a module takes no more, because it is being replaced, goes to the process that follows, if that is
+/// a module.
 async fn consult_module(
-    module: &View,
-    context: &CallContext,
+    registry: &Registry,
+    settings: &Settings,
+    module: &Arc<View>,
+    request_id: RequestId,
     consultation: &Consultation,
     requester: &access::Requester,
 ) -> Result<Option<SystemTime>, Error> {
-    match consultation {
-        Consultation::CheckAccess(patterns) => {
-            for pattern in patterns {
-                check_access(module, context, pattern, requester).await?;
-            }
-            Ok(None)
-        }
-        Consultation::Authorize(patterns) => authorize(module, context, patterns, requester).await,
+    let mut module = Arc::clone(module);
+    loop {
+        let Some(handle) = module.handle() else {
+            return Err(Missing::of(&module).into());
+        };
+        let context = CallContext {
+            request_id,
+            may_ask_user: true,
+            limit: module.settings.timeout,
+        };
+        let decided = decide(handle, &context, consultation, requester).await;
+        let successor = registry.successor(handle, &decided, &context, None).await;
+        let Some(Successor(view)) = successor else {
+            return check_decision(&module, &context, decided);
+        };
+        module = match role(&module.name, view.as_ref(), settings) {
+            Role::Module(view) => view,
+            Role::None => return Ok(None),
+            Role::Starting { missing, .. } | Role::Missing(missing) => return Err(missing.into()),
+        };
     }
 }
 
-async fn check_access(
-    module: &View,
+/// Returns the decision of a module, and until when it holds if the module limits it.
+async fn decide(
+    handle: &Handle,
     context: &CallContext,
-    pattern: &Pattern,
+    consultation: &Consultation,
     requester: &access::Requester,
-) -> Result<(), Error> {
-    let Some(handle) = module.handle() else {
-        return Err(Missing::of(module).into());
-    };
-    let message = access::CheckAccessRequest {
-        pattern: Some(pattern.to_string()),
-        requester: Some(requester.clone()),
-    };
-    let response = handle.check_access(message, context).await;
-    check_decision(
-        module,
-        context,
-        response.map(|response| response.decision()),
-    )
-}
-
-async fn authorize(
-    module: &View,
-    context: &CallContext,
-    patterns: &[Pattern],
-    requester: &access::Requester,
-) -> Result<Option<SystemTime>, Error> {
-    let Some(handle) = module.handle() else {
-        return Err(Missing::of(module).into());
-    };
-    let message = access::AuthorizeRequest {
-        patterns: patterns.iter().map(ToString::to_string).collect(),
-        requester: Some(requester.clone()),
-    };
-    let response = handle.authorize(message, context).await;
-    let expires_at = response
-        .as_ref()
-        .ok()
-        .and_then(|response| timestamp::from_wire(response.expires_at).ok().flatten());
-    let decision = response.map(|response| response.decision());
-    check_decision(module, context, decision).map(|()| expires_at)
+) -> Result<(access::Decision, Option<SystemTime>), CallError> {
+    match consultation {
+        Consultation::CheckAccess(patterns) => {
+            for pattern in patterns {
+                let message = access::CheckAccessRequest {
+                    pattern: Some(pattern.to_string()),
+                    requester: Some(requester.clone()),
+                };
+                let response = handle.check_access(message, context).await?;
+                if response.decision() != access::Decision::Allow {
+                    return Ok((response.decision(), None));
+                }
+            }
+            Ok((access::Decision::Allow, None))
+        }
+        Consultation::Authorize(patterns) => {
+            let message = access::AuthorizeRequest {
+                patterns: patterns.iter().map(ToString::to_string).collect(),
+                requester: Some(requester.clone()),
+            };
+            let response = handle.authorize(message, context).await?;
+            let expires_at = timestamp::from_wire(response.expires_at).ok().flatten();
+            Ok((response.decision(), expires_at))
+        }
+    }
 }
 
 /// Returns the modules to consult. Waits for those that are starting, and for plugins that may turn out to be modules.
@@ -143,41 +152,60 @@ enum Needed {
 
 fn modules(snapshot: &Snapshot, settings: &Settings, except: Option<&PluginName>) -> Needed {
     let listed = settings.config.access_modules.iter();
-    for name in listed.filter(|name| Some(*name) != except) {
-        let Some(view) = snapshot.get(name) else {
-            return Needed::Missing(Missing::absent(name));
-        };
-        let is_module = view.kind == Some(Kind::AccessControl);
-        match &view.availability {
-            Availability::Running(_) if is_module => {}
-            // A listed module is waited for whether or not its last start failed.
-            Availability::Starting { until, .. } => {
-                return Needed::Starting {
-                    until: Instant::from_std(*until),
-                    missing: Missing::of(view).listed(),
-                };
-            }
-            _ => return Needed::Missing(Missing::of(view).listed()),
-        }
-    }
+    let others = snapshot.keys().filter(|name| !is_listed(name, settings));
+    let names = listed.chain(others).filter(|name| Some(*name) != except);
     let mut running = Vec::new();
-    let others = snapshot.values().filter(|view| Some(&view.name) != except);
-    for view in
-        others.filter(|view| view.kind == Some(Kind::AccessControl) || view.may_be_anything())
-    {
-        match &view.availability {
-            Availability::Running(_) => running.push(Arc::clone(view)),
-            Availability::Starting { until, .. } => {
-                return Needed::Starting {
-                    until: Instant::from_std(*until),
-                    missing: Missing::of(view),
-                };
-            }
-            Availability::Failed { .. } => return Needed::Missing(Missing::of(view)),
-            Availability::Excluded => {}
+    for name in names {
+        match role(name, snapshot.get(name), settings) {
+            Role::Module(view) => running.push(view),
+            Role::None => {}
+            Role::Starting { until, missing } => return Needed::Starting { until, missing },
+            Role::Missing(missing) => return Needed::Missing(missing),
         }
     }
     Needed::Ready(running)
+}
+
+fn is_listed(name: &PluginName, settings: &Settings) -> bool {
+    settings.config.access_modules.contains(name)
+}
+
+/// What a plugin is for authorization.
+enum Role {
+    /// A module that runs.
+    Module(Arc<View>),
+    /// Not consulted.
+    None,
+    /// A module, or a plugin that may be one, that is waited for.
+    Starting { until: Instant, missing: Missing },
+    /// A module without which nothing is allowed.
+    Missing(Missing),
+}
+
+fn role(name: &PluginName, view: Option<&Arc<View>>, settings: &Settings) -> Role {
+    let is_listed = is_listed(name, settings);
+    let Some(view) = view else {
+        return match is_listed {
+            true => Role::Missing(Missing::absent(name)),
+            false => Role::None,
+        };
+    };
+    let is_module = view.kind == Some(Kind::AccessControl);
+    let missing = || Missing {
+        is_listed,
+        ..Missing::of(view)
+    };
+    match &view.availability {
+        _ if !(is_listed || is_module || view.may_be_anything()) => Role::None,
+        Availability::Running(_) if is_module => Role::Module(Arc::clone(view)),
+        // A listed module is waited for whether or not its last start failed.
+        Availability::Starting { until, .. } => Role::Starting {
+            until: Instant::from_std(*until),
+            missing: missing(),
+        },
+        Availability::Excluded if !is_listed => Role::None,
+        _ => Role::Missing(missing()),
+    }
 }
 
 /// A module that must be running and is not.
@@ -200,13 +228,6 @@ impl Missing {
             name: view.name.clone(),
             why,
             is_listed: false,
-        }
-    }
-
-    fn listed(self) -> Self {
-        Self {
-            is_listed: true,
-            ..self
         }
     }
 
@@ -248,12 +269,12 @@ impl From<Missing> for Error {
 fn check_decision(
     module: &View,
     context: &CallContext,
-    decision: Result<access::Decision, CallError>,
-) -> Result<(), Error> {
+    decided: Result<(access::Decision, Option<SystemTime>), CallError>,
+) -> Result<Option<SystemTime>, Error> {
     let name = &module.name;
-    match decision {
-        Ok(access::Decision::Allow) => Ok(()),
-        Ok(access::Decision::Deny) => Err(Error::permission_denied(format!(
+    match decided {
+        Ok((access::Decision::Allow, expires_at)) => Ok(expires_at),
+        Ok((access::Decision::Deny, _)) => Err(Error::permission_denied(format!(
             "the access-control module {name} denies this. Ask the administrator of {name}, or change what it allows"
         ))),
         Err(error) => {

@@ -15,7 +15,7 @@ use keyway_proto::resolver::v1 as resolver;
 use keyway_proto::resolver::v1::get_secrets_response::Envelope;
 use keyway_proto::response::{Decoded, InvalidResponse, Items, Undecoded};
 use keyway_proto::{INCOMPLETE_HEADER, MAY_ASK_USER_HEADER, REQUEST_ID_HEADER};
-use keyway_rpc::client::{self, Client, ReserveMemory};
+use keyway_rpc::client::{self, Client, ReserveMemory, ResponseTooLarge};
 use keyway_rpc::{BinaryMetadata as _, Code, Error, MethodSpec, Request, Response};
 use keyway_secrets::Pattern;
 use prost::{Message, Name};
@@ -80,6 +80,14 @@ pub(crate) struct Secrets {
     /// About how many bytes the envelopes take in memory.
     pub(crate) memory_len: u64,
     /// Why the response lacks some of what it should hold, if the provider says so.
+    pub(crate) incomplete: Option<keyway::Failure>,
+}
+
+/// The list of a provider, without values.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) decoded: Decoded<keyway::Secret>,
+    /// Why the list lacks some of what it should hold, if the provider says so.
     pub(crate) incomplete: Option<keyway::Failure>,
 }
 
@@ -409,14 +417,18 @@ impl Handle {
         pattern: &str,
         context: &CallContext,
         reservation: &Reservation,
-    ) -> Result<Decoded<keyway::Secret>, CallError> {
+    ) -> Result<Listed, CallError> {
         let message = keyway::ListSecretsRequest {
             pattern: Some(pattern.into()),
         };
         let spec = &keyway::catalog_service_methods::LIST_SECRETS;
-        let response =
-            self.counted::<_, keyway::ListSecretsResponse>(spec, message, context, reservation);
-        Ok(response.await?.into_message().decoded)
+        let response = self
+            .counted::<_, keyway::ListSecretsResponse>(spec, message, context, reservation)
+            .await?;
+        Ok(Listed {
+            incomplete: incomplete(response.headers()),
+            decoded: response.into_message().decoded,
+        })
     }
 
     /// Calls an access-control module about a query.
@@ -520,6 +532,8 @@ impl Handle {
             }
             Err(error) => Err(if let Some(cause) = error.cause::<MemoryError>() {
                 (*cause).into()
+            } else if error.cause::<ResponseTooLarge>().is_some() {
+                InvalidResponse::TooLong.into()
             } else if let Some(cause) = error.cause::<ExchangeError>() {
                 let why = keyway_local::with_causes(cause);
                 if self.is_refusal(cause) {

@@ -21,7 +21,7 @@ mod task;
 pub(crate) mod testing;
 mod view;
 
-pub(crate) use calls::{CallContext, CallError, Handle, Secrets};
+pub(crate) use calls::{CallContext, CallError, Handle, Listed, Secrets};
 pub(crate) use connection::{Registrant, open};
 pub(crate) use flight::Sharing;
 pub(crate) use host::{Host, Publish};

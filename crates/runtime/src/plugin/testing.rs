@@ -206,6 +206,17 @@ impl Script {
     }
 }
 
+/// A response that says that it is incomplete.
+fn incomplete<M>(message: M, kind: FailureKind) -> Response<M> {
+    let mut response = Response::new(message);
+    let detail = keyway::Failure::of_kind(kind).encode_to_vec();
+    let headers = response.headers_mut();
+    headers
+        .append_binary(INCOMPLETE_HEADER, &detail)
+        .expect("a binary header");
+    response
+}
+
 impl resolver::ResolverService for Script {
     async fn get_secrets(
         &self,
@@ -220,15 +231,7 @@ impl resolver::ResolverService for Script {
         let reply = self.reply(request.message().pattern(), request.metadata());
         match reply.await {
             Reply::Values(values) => Ok(Response::new(message(values))),
-            Reply::Incomplete(values, kind) => {
-                let mut response = Response::new(message(values));
-                let detail = keyway::Failure::of_kind(kind).encode_to_vec();
-                let headers = response.headers_mut();
-                headers
-                    .append_binary(INCOMPLETE_HEADER, &detail)
-                    .expect("a binary header");
-                Ok(response)
-            }
+            Reply::Incomplete(values, kind) => Ok(incomplete(message(values), kind)),
             Reply::Error(error) => Err(error),
             Reply::Decide(_) | Reply::After(..) | Reply::Never => {
                 Err(Error::unimplemented("not a provider"))
@@ -242,18 +245,20 @@ impl keyway::CatalogService for Script {
         &self,
         request: Request<keyway::ListSecretsRequest>,
     ) -> Result<Response<keyway::ListSecretsResponse>, Error> {
+        let message = |values: Vec<(&str, &str)>| {
+            let secrets = values.into_iter().map(|(id, _)| keyway::Secret {
+                id: Some(id.into()),
+                ..keyway::Secret::default()
+            });
+            keyway::ListSecretsResponse {
+                secrets: secrets.collect(),
+                ..keyway::ListSecretsResponse::default()
+            }
+        };
         let reply = self.reply(request.message().pattern(), request.metadata());
         match reply.await {
-            Reply::Values(values) => {
-                let secrets = values.into_iter().map(|(id, _)| keyway::Secret {
-                    id: Some(id.into()),
-                    ..keyway::Secret::default()
-                });
-                Ok(Response::new(keyway::ListSecretsResponse {
-                    secrets: secrets.collect(),
-                    ..keyway::ListSecretsResponse::default()
-                }))
-            }
+            Reply::Values(values) => Ok(Response::new(message(values))),
+            Reply::Incomplete(values, kind) => Ok(incomplete(message(values), kind)),
             Reply::Error(error) => Err(error),
             _ => Err(Error::unimplemented("no catalog")),
         }

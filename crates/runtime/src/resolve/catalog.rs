@@ -1,6 +1,7 @@
 //! Listing ids without values (`keyway.v1.CatalogService`).
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use futures::future::join_all;
 use keyway_proto::keyway::v1::unlisted::Reason;
@@ -10,11 +11,11 @@ use keyway_secrets::Id;
 
 use super::execution;
 use super::failure::Failure;
-use super::plan::{Candidate, Plan, Query};
+use super::plan::{Candidate, Plan, Query, excluded};
 use crate::authority::Permit;
 use crate::lines::peer_event;
-use crate::plugin::{Availability, View};
-use crate::registry::Registry;
+use crate::plugin::{Availability, CallContext, CallError, Listed, View};
+use crate::registry::{Registry, Successor};
 
 /// Calls every provider whose realm overlaps the query for its list, without ranking. The response names each provider that has no
 /// list or failed.
@@ -29,30 +30,24 @@ pub(crate) async fn list_secrets(
         permit.excluded_plugin(),
     );
     let candidates = execution::started(registry, query, plan).await;
-    let outcomes = join_all(
-        candidates
-            .iter()
-            .map(|candidate| one(query, candidate, permit)),
-    )
-    .await;
+    let lists = candidates
+        .into_iter()
+        .map(|candidate| list(registry, query, candidate, permit));
     let (mut response, mut failures) = (ListSecretsResponse::default(), Vec::new());
-    for (candidate, outcome) in candidates.iter().zip(outcomes) {
-        let view = &candidate.view;
-        let failure = match outcome {
-            Ok((secrets, failure)) => {
-                response.secrets.extend(secrets);
-                failure
-            }
-            Err(None) => {
-                let cannot_list = unlisted(view, Reason::CannotList, String::new());
-                response.unlisted.push(cannot_list);
-                None
-            }
-            Err(failure) => failure,
-        };
-        if let Some(failure) = failure {
-            let failed = unlisted(view, Reason::Failed, failure.sentence());
-            response.unlisted.push(failed);
+    let lists = join_all(lists).await;
+    let now = registry.snapshot();
+    for (view, list) in lists.into_iter().flatten() {
+        if excluded(&now, &view.name).is_some() {
+            // The user has disabled it meanwhile.
+            continue;
+        }
+        response.secrets.extend(list.secrets);
+        response.unlisted.extend(match &list.gap {
+            Gap::None => None,
+            Gap::CannotList => Some(unlisted(&view, Reason::CannotList, String::new())),
+            Gap::Failed(failure) => Some(unlisted(&view, Reason::Failed, failure.sentence())),
+        });
+        if let Gap::Failed(failure) = list.gap {
             failures.push(failure);
         }
     }
@@ -63,59 +58,97 @@ pub(crate) async fn list_secrets(
     (response, failures)
 }
 
-/// Returns the list of one provider, and why it is incomplete; the error is `None` if the provider has no list.
-async fn one(
-    query: &Query,
-    candidate: &Candidate,
-    permit: &Permit,
-) -> Result<(Vec<Secret>, Option<Failure>), Option<Failure>> {
-    let view = &candidate.view;
-    let handle = match &view.availability {
-        Availability::Running(handle) => handle,
-        Availability::Failed { kind, next_start } => {
-            return Err(Some(Failure::not_running(view, *kind, *next_start)));
-        }
-        Availability::Starting { .. } | Availability::Excluded => {
-            return Err(Some(Failure::new(view, FailureKind::Starting, "")));
-        }
-    };
-    if handle.registration().lists(&view.settings) == Some(false) {
-        return Err(None);
+/// The list of one provider.
+struct List {
+    secrets: Vec<Secret>,
+    /// Why `secrets` lacks some of the ids.
+    gap: Gap,
+}
+
+enum Gap {
+    None,
+    CannotList,
+    Failed(Failure),
+}
+
+impl List {
+    fn without_secrets(gap: Gap) -> Self {
+        let secrets = Vec::new();
+        Self { secrets, gap }
     }
-    view.record.request();
-    let context = execution::context(query, view);
-    let response = handle
-        .list_secrets(candidate.query.as_str(), &context, &query.reservation)
-        .await;
-    match response {
-        Ok(decoded) => {
-            let (listed, n_violations) = admit(query, view, permit, decoded.items);
-            Ok((listed, violation(view, n_violations + decoded.n_too_large)))
-        }
-        // Plugins that do not know the service respond with 404, which is the same as `unimplemented`.
-        Err(error) if error.is_unimplemented() => Err(None),
-        Err(error) => match Failure::of_call(view, &error, false) {
-            None => Ok((Vec::new(), None)),
-            Some(failure) => {
-                execution::report(query, view, &context, &error);
-                view.record.failure(failure.kind, &failure.sentence());
-                Err(Some(failure))
-            }
-        },
+
+    fn failed(failure: Failure) -> Self {
+        Self::without_secrets(Gap::Failed(failure))
     }
 }
 
-/// The entries of the realm and the query that the caller may see, each id once, and the number of those that are invalid or outside
-/// the realm.
-fn admit(
+/// Returns a candidate with its list, or `None` if it is no candidate any more. A call that a plugin takes no more, because it is
+/// being replaced, goes to the process that follows.
+async fn list(
+    registry: &Registry,
     query: &Query,
-    view: &View,
+    mut candidate: Candidate,
     permit: &Permit,
-    secrets: Vec<Secret>,
-) -> (Vec<Secret>, usize) {
+) -> Option<(Arc<View>, List)> {
+    loop {
+        let view = &candidate.view;
+        let handle = match &view.availability {
+            Availability::Running(handle) => handle,
+            Availability::Failed { kind, next_start } => {
+                let failure = Failure::not_running(view, *kind, *next_start);
+                return Some((candidate.view, List::failed(failure)));
+            }
+            Availability::Starting { .. } | Availability::Excluded => {
+                let failure = Failure::new(view, FailureKind::Starting, "");
+                return Some((candidate.view, List::failed(failure)));
+            }
+        };
+        if handle.registration().lists(&view.settings) == Some(false) {
+            return Some((candidate.view, List::without_secrets(Gap::CannotList)));
+        }
+        view.record.request();
+        let context = execution::context(query, view);
+        let response = handle
+            .list_secrets(candidate.query.as_str(), &context, &query.reservation)
+            .await;
+        let successor = registry.successor(handle, &response, &context, query.deadline);
+        if let Some(Successor(view)) = successor.await {
+            candidate = Candidate::after_start(view, &query.pattern)?;
+            continue;
+        }
+        let list = match response {
+            Ok(listed) => admit(query, view, permit, listed),
+            Err(error) => failed(query, view, &context, &error),
+        };
+        if let Gap::Failed(failure) = &list.gap {
+            view.record.failure(failure.kind, &failure.sentence());
+        }
+        return Some((candidate.view, list));
+    }
+}
+
+/// What a call without a list means.
+fn failed(query: &Query, view: &View, context: &CallContext, error: &CallError) -> List {
+    // Plugins that do not know the service respond with 404, which is the same as `unimplemented`.
+    if error.is_unimplemented() {
+        return List::without_secrets(Gap::CannotList);
+    }
+    match Failure::of_call(view, error, false) {
+        None => List::without_secrets(Gap::None),
+        Some(failure) => {
+            execution::report(query, view, context, error);
+            List::failed(failure)
+        }
+    }
+}
+
+/// The entries of the realm and the query that the caller may see, each id once. A list that holds invalid ids or ids outside the
+/// realm is incomplete, as is one of which the provider says so.
+fn admit(query: &Query, view: &View, permit: &Permit, listed: Listed) -> List {
     let mut seen = HashSet::new();
-    let (mut n_violations, mut admitted) = (0_usize, Vec::new());
-    for secret in secrets {
+    let mut secrets = Vec::new();
+    let mut n_violations = listed.decoded.n_too_large;
+    for secret in listed.decoded.items {
         let Some(id) = secret.id().parse::<Id>().ok().filter(|id| {
             view.realm
                 .as_ref()
@@ -127,10 +160,19 @@ fn admit(
         let is_in_realm = view.realm.as_ref().is_some_and(|realm| realm.matches(&id));
         let is_requested = is_in_realm && query.pattern.matches(&id) && permit.covers(&id);
         if is_requested && seen.insert(id) {
-            admitted.push(stamp(view, secret));
+            secrets.push(stamp(view, secret));
         }
     }
-    (admitted, n_violations)
+    let gap = match (violation(view, n_violations), listed.incomplete) {
+        (Some(failure), _) => Gap::Failed(failure),
+        (None, Some(detail)) if detail.kind() == FailureKind::CannotList => Gap::CannotList,
+        (None, Some(detail)) => {
+            let message = "the list is incomplete".to_owned();
+            Gap::Failed(Failure::of_detail(view, &detail, message))
+        }
+        (None, None) => Gap::None,
+    };
+    List { secrets, gap }
 }
 
 /// The failure of a provider whose list held what may not be in it; logged in one line.
@@ -147,9 +189,7 @@ fn violation(view: &View, n_violations: usize) -> Option<Failure> {
     let message = format!(
         "the list held {n_violations} ids that are invalid, outside the realm, or exceed the limits"
     );
-    let failure = Failure::new(view, FailureKind::Internal, message);
-    view.record.failure(failure.kind, &failure.sentence());
-    Some(failure)
+    Some(Failure::new(view, FailureKind::Internal, message))
 }
 
 fn stamp(view: &View, secret: Secret) -> Secret {

@@ -10,18 +10,18 @@ use futures::stream::FuturesUnordered;
 use keyway_proto::keyway::v1::FailureKind;
 use keyway_rpc::Error;
 use keyway_secrets::Pattern;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::admit::{Admitted, admit};
 use super::failure::Failure;
-use super::plan::{Candidate, Membership, Plan, Query, membership};
+use super::plan::{Candidate, Plan, Query};
 use super::resolution::{self, RankedResponses, Resolution};
 use crate::authority::{Permit, is_within_reserved};
 use crate::config::Current;
 use crate::lines::peer_event;
 use crate::model::PluginName;
 use crate::plugin::{Availability, CallContext, CallError, Handle, Secrets, Sharing, View};
-use crate::registry::Registry;
+use crate::registry::{Registry, Successor};
 
 /// Resolves `query` by the settings in force when the result is evaluated.
 ///
@@ -44,19 +44,15 @@ pub(crate) async fn resolve(
     }
     for _ in 0..2 {
         let generation = settings.generation();
-        let plan = Plan::new(
-            &registry.snapshot(),
-            &query.pattern,
-            permit.excluded_plugin(),
-        );
+        let before = registry.snapshot();
+        let plan = Plan::new(&before, &query.pattern, permit.excluded_plugin());
         let mut executed = execute(registry, query, plan).await;
+        let now = registry.snapshot();
+        // The result is evaluated by the settings and the decisions of the user that are in force now.
         if settings.generation() != generation {
-            // The result is evaluated by the settings that are in force now.
-            executed.plan = Plan::new(
-                &registry.snapshot(),
-                &query.pattern,
-                permit.excluded_plugin(),
-            );
+            executed.plan = Plan::new(&now, &query.pattern, permit.excluded_plugin());
+        } else if !Arc::ptr_eq(&before, &now) {
+            executed.plan.exclude(&now);
         }
         let result = resolution::evaluate(&query.pattern, &executed.plan, &mut executed.responses);
         if let Some(result) = result {
@@ -221,11 +217,8 @@ impl<'a> Execution<'a> {
             }
             EventKind::StartEnded(view) => {
                 self.slots.remove(index);
-                let is_candidate = |view: &Arc<View>| {
-                    membership(view, &self.query.pattern) == Membership::Candidate
-                };
-                if let Some(view) = view.filter(is_candidate) {
-                    self.add_started(&view);
+                if let Some(candidate) = Candidate::after_start(view, &self.query.pattern) {
+                    self.add_started(candidate);
                 }
                 // Its rank may have changed with its registration.
                 self.slots
@@ -234,11 +227,10 @@ impl<'a> Execution<'a> {
         }
     }
 
-    fn add_started(&mut self, view: &Arc<View>) {
-        let candidate = Candidate::new(view, &self.query.pattern);
-        if matches!(view.availability, Availability::Starting { .. }) {
+    fn add_started(&mut self, candidate: Candidate) {
+        if matches!(candidate.view.availability, Availability::Starting { .. }) {
             // The start is overdue.
-            let failure = Failure::new(view, FailureKind::Starting, "");
+            let failure = Failure::new(&candidate.view, FailureKind::Starting, "");
             self.respond(&candidate, Admitted::failed(failure));
             self.slots.push(Slot {
                 candidate,
@@ -256,12 +248,8 @@ pub(super) async fn started(registry: &Registry, query: &Query, plan: Plan) -> V
         if !matches!(candidate.view.availability, Availability::Starting { .. }) {
             return Some(candidate);
         }
-        let Event(_, kind) = wait(registry, query, candidate.view).await;
-        let EventKind::StartEnded(Some(view)) = kind else {
-            return None;
-        };
-        let is_candidate = membership(&view, &query.pattern) == Membership::Candidate;
-        is_candidate.then(|| Candidate::new(&view, &query.pattern))
+        let started = registry.started(&candidate.view.name, query.deadline);
+        Candidate::after_start(started.await, &query.pattern)
     });
     let settled = futures::future::join_all(waits).await;
     settled.into_iter().flatten().collect()
@@ -270,38 +258,9 @@ pub(super) async fn started(registry: &Registry, query: &Query, plan: Plan) -> V
 /// Waits until a plugin has started or failed, at most until its start is due.
 fn wait<'a>(registry: &'a Registry, query: &'a Query, view: Arc<View>) -> BoxFuture<'a, Event> {
     Box::pin(async move {
-        let name = view.name.clone();
-        let mut changes = registry.subscribe();
-        loop {
-            let now = registry.snapshot().get(&name).cloned();
-            let until = match now.as_ref().map(|view| &view.availability) {
-                Some(Availability::Starting { until, .. }) => Instant::from_std(*until),
-                _ => return Event(name, EventKind::StartEnded(now)),
-            };
-            let until = query.deadline.map_or(until, |deadline| deadline.min(until));
-            if timeout_at(until, changes.changed()).await.is_err() {
-                return Event(name, EventKind::StartEnded(now));
-            }
-        }
+        let started = registry.started(&view.name, query.deadline).await;
+        Event(view.name.clone(), EventKind::StartEnded(started))
     })
-}
-
-/// Waits until the task of a plugin has seen that `handle` takes no more calls, and then for the start that follows, if one does.
-/// Returns `None` at the limit of the call.
-async fn succeeded(
-    registry: &Registry,
-    query: &Query,
-    view: &Arc<View>,
-    handle: &Arc<Handle>,
-    limit: Duration,
-) -> Option<Event> {
-    let is_former = |view: &Arc<View>| matches!(&view.availability, Availability::Running(now) if Arc::ptr_eq(now, handle));
-    let until = Instant::now() + limit;
-    let mut changes = registry.subscribe();
-    while registry.snapshot().get(&view.name).is_some_and(is_former) {
-        timeout_at(until, changes.changed()).await.ok()?.ok()?;
-    }
-    Some(wait(registry, query, Arc::clone(view)).await)
 }
 
 /// Calls one provider and admits its response. A call that a plugin takes no more, because it is being replaced, goes to the
@@ -321,10 +280,9 @@ fn respond<'a>(
         view.record.request();
         let context = context(query, view);
         let result = secrets(query, &handle, &candidate, &context).await;
-        if matches!(result, Err(CallError::NotAccepted { .. }))
-            && let Some(event) = succeeded(registry, query, view, &handle, context.limit).await
-        {
-            return event;
+        let successor = registry.successor(&handle, &result, &context, query.deadline);
+        if let Some(Successor(view)) = successor.await {
+            return Event(name, EventKind::StartEnded(view));
         }
         let admitted = match result {
             Ok(secrets) => admit(view, &query.pattern, secrets, SystemTime::now()),

@@ -139,6 +139,21 @@ impl Plan {
             .sort_by(|a, b| rank::order(a.key(), b.key()));
         plan
     }
+
+    /// Excludes the candidates that are excluded in `now`, because the user disabled them meanwhile.
+    pub(super) fn exclude(&mut self, now: &Snapshot) {
+        let views = self.candidates.iter();
+        let views = views.filter_map(|candidate| excluded(now, &candidate.view.name));
+        self.excluded.extend(views.cloned());
+        self.candidates
+            .retain(|candidate| excluded(now, &candidate.view.name).is_none());
+    }
+}
+
+/// The view of a plugin, if it is excluded.
+pub(super) fn excluded<'a>(now: &'a Snapshot, name: &PluginName) -> Option<&'a Arc<View>> {
+    let view = now.get(name)?;
+    matches!(view.availability, Availability::Excluded).then_some(view)
 }
 
 impl Candidate {
@@ -148,6 +163,13 @@ impl Candidate {
             query: narrowed.unwrap_or_else(|| query.clone()),
             view: Arc::clone(view),
         }
+    }
+
+    /// The candidate that a plugin is after its start, if it is one; `view` is `None` if the plugin is gone.
+    pub(super) fn after_start(view: Option<Arc<View>>, query: &Pattern) -> Option<Self> {
+        let view = view?;
+        let is_candidate = membership(&view, query) == Membership::Candidate;
+        is_candidate.then(|| Self::new(&view, query))
     }
 
     /// What [`rank::order`] compares.

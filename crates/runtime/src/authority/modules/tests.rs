@@ -6,6 +6,7 @@ use keyway_local::Process;
 use keyway_proto::accesscontrol::v1::Decision;
 use keyway_proto::keyway::v1::FailureKind;
 use keyway_rpc::Code;
+use keyway_secrets::Pattern;
 use rustix::process::{getpid, getuid};
 
 use super::*;
@@ -310,4 +311,91 @@ async fn a_module_is_not_consulted_about_its_own_processes() {
         denied.map_err(|error| error.code()),
         Err(Code::PermissionDenied)
     );
+}
+
+/// A consultation that a draining process does not take goes to the process that follows, which decides.
+#[tokio::test(start_paused = true)]
+async fn a_replaced_module_decides_after_its_replacement() {
+    for text in [LISTED, ""] {
+        let settings = settings(text);
+        for (decision, is_allowed) in [(Decision::Allow, true), (Decision::Deny, false)] {
+            let registry = Registry::new();
+            let former = Script::module("policy", Reply::Decide(Decision::Allow));
+            let former = former.run(&settings).await;
+            registry.publish(former.view());
+            former.script.go_away();
+            let successor = Script::module("policy", Reply::Decide(decision));
+            let successor = successor.run(&settings).await;
+            let patterns = vec!["db/password".parse().expect("a pattern")];
+            let consultations = [
+                Consultation::CheckAccess(patterns.clone()),
+                Consultation::Authorize(patterns),
+            ];
+            for consultation in consultations {
+                registry.publish(former.view());
+                let (result, ()) = tokio::join!(
+                    consult_about(&registry, &settings, &consultation, None),
+                    async {
+                        tokio::time::sleep(Duration::from_millis(500)).await;
+                        let starting = starting(Duration::from_secs(5));
+                        registry.publish(module(starting, &settings));
+                        tokio::time::sleep(Duration::from_millis(500)).await;
+                        registry.publish(successor.view());
+                    }
+                );
+                assert_eq!(result.is_ok(), is_allowed, "{result:?}");
+            }
+            assert_eq!(
+                (former.script.n_calls(), successor.script.n_calls()),
+                (0, 2)
+            );
+        }
+    }
+}
+
+/// What follows a module that drains decides, as for a request that begins then.
+#[tokio::test(start_paused = true)]
+async fn a_module_that_drains_and_does_not_return_denies_unless_it_is_disabled_or_forgotten() {
+    type Follow = fn(&Registry, &Settings);
+    let cases: [(&str, Follow, bool); 6] = [
+        (
+            LISTED,
+            |registry, settings| registry.publish(module(failed(FailureKind::Down), settings)),
+            false,
+        ),
+        (
+            "",
+            |registry, settings| registry.publish(module(failed(FailureKind::Down), settings)),
+            false,
+        ),
+        (
+            LISTED,
+            |registry, settings| registry.publish(module(Availability::Excluded, settings)),
+            false,
+        ),
+        (
+            "",
+            |registry, settings| registry.publish(module(Availability::Excluded, settings)),
+            true,
+        ),
+        (
+            LISTED,
+            |registry, _| registry.remove(&name("policy")),
+            false,
+        ),
+        ("", |registry, _| registry.remove(&name("policy")), true),
+    ];
+    for (text, follow, is_allowed) in cases {
+        let settings = settings(text);
+        let registry = Registry::new();
+        let policy = Script::module("policy", Reply::Decide(Decision::Allow));
+        let policy = policy.run(&settings).await;
+        registry.publish(policy.view());
+        policy.script.go_away();
+        let (result, ()) = tokio::join!(consult_about_one(&registry, &settings), async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            follow(&registry, &settings);
+        });
+        assert_eq!(result.is_ok(), is_allowed, "{text} {result:?}");
+    }
 }

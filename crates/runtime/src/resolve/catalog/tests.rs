@@ -93,3 +93,82 @@ async fn every_provider_lists_its_ids_without_ranking_or_is_named() {
     assert!(!called(0)[0].may_ask_user, "a list never prompts");
     assert!(called(4).is_empty() && called(6).is_empty());
 }
+
+#[tokio::test]
+async fn an_incomplete_list_counts_and_its_provider_has_failed_for_the_rest() {
+    let settings = settings("");
+    let incomplete = |kind| Reply::Incomplete(vec![("db/x", "")], kind);
+    for (reply, reason, message, n_failures) in [
+        (
+            incomplete(FailureKind::Locked),
+            Reason::Failed,
+            "vault is locked: the list is incomplete",
+            1,
+        ),
+        // A provider that cannot enumerate a part of its ids has not failed, as one that cannot enumerate any.
+        (
+            incomplete(FailureKind::CannotList),
+            Reason::CannotList,
+            "",
+            0,
+        ),
+    ] {
+        let registry = Registry::new();
+        let vault = Script::provider("vault", "**", reply).run(&settings).await;
+        registry.publish(vault.view());
+        let permit = Permit::for_tests(None);
+        let (response, failures) = list_secrets(&registry, &query("db/**"), &permit).await;
+        assert_eq!(response.secrets.len(), 1);
+        assert_eq!(response.secrets[0].id(), "db/x");
+        let [unlisted] = response.unlisted.as_slice() else {
+            panic!("{:?}", response.unlisted);
+        };
+        assert_eq!((unlisted.reason(), unlisted.message()), (reason, message));
+        assert_eq!(failures.len(), n_failures);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_a_replaced_process_does_not_return_comes_from_its_successor() {
+    let settings = settings("");
+    let registry = Registry::new();
+    let reply = Reply::Values(vec![("db/x", "")]);
+    let former = Script::provider("vault", "db/**", reply.clone());
+    let former = former.run(&settings).await;
+    registry.publish(former.view());
+    former.script.go_away();
+    let successor = Script::provider("vault", "db/**", reply);
+    let successor = successor.run(&settings).await;
+    let (query, permit) = (query("db/**"), Permit::for_tests(None));
+    let vault = settings.plugin(&name("vault"));
+    let publish = |availability| {
+        registry.publish(view("vault", Some(&["db/**"]), availability, &vault));
+    };
+    let ((response, failures), ()) =
+        tokio::join!(list_secrets(&registry, &query, &permit), async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            publish(starting(Duration::from_secs(5)));
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            registry.publish(successor.view());
+        });
+    assert_eq!(response.secrets.len(), 1);
+    assert!(response.unlisted.is_empty() && failures.is_empty());
+    assert_eq!(
+        (former.script.n_calls(), successor.script.n_calls()),
+        (0, 1)
+    );
+    // Without a successor it is the failure of the state that follows, or nothing if the plugin is gone.
+    successor.script.go_away();
+    let ((_, failures), ()) = tokio::join!(list_secrets(&registry, &query, &permit), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        publish(failed(FailureKind::Down));
+    });
+    assert_eq!(failures[0].kind, FailureKind::Down);
+    registry.publish(successor.view());
+    let ((response, failures), ()) =
+        tokio::join!(list_secrets(&registry, &query, &permit), async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            registry.remove(&name("vault"));
+        });
+    assert!(response.unlisted.is_empty() && failures.is_empty());
+}

@@ -311,6 +311,42 @@ async fn a_call_that_a_replaced_process_takes_no_more_goes_to_its_successor() {
     assert_eq!(daemon.elapsed() - began, secs(3));
 }
 
+/// A call in flight at a plugin that the user disables does not decide the query, whatever becomes of it.
+#[tokio::test(start_paused = true)]
+async fn a_query_in_flight_is_resolved_without_a_plugin_that_is_disabled_meanwhile() {
+    let mut daemon = Daemon::new("[plugins.first]\npriority = 1");
+    let first = Script::provider("first", "**", Reply::Never);
+    daemon.run(&first).await;
+    daemon
+        .run(&Script::provider("second", "**", slow(0, "second")))
+        .await;
+    let disabled_after = async |reply: Reply| {
+        daemon.registry.publish(daemon.plugins[0].view());
+        first.set_reply(reply);
+        tokio::time::sleep(secs(1)).await;
+        daemon.publish("first", Some(&["**"]), Availability::Excluded);
+    };
+    for reply in [
+        slow(2, "first"),
+        Reply::After(secs(2), Box::new(Reply::Error(Error::internal("ended")))),
+        Reply::Never,
+    ] {
+        let (value, ()) = tokio::join!(daemon.get("db/x"), disabled_after(reply.clone()));
+        assert_eq!(value.expect("a value"), "second");
+        let pattern = query("db/*");
+        let (result, ()) = tokio::join!(daemon.resolve(&pattern), disabled_after(reply));
+        let result = result.expect("a value");
+        assert!(result.failures.is_empty(), "{:?}", result.failures);
+        assert_eq!(result.envelopes[0].1.value(), b"second");
+    }
+    // Without another provider the error says that it is disabled.
+    daemon.registry.remove(&name("second"));
+    let (value, ()) = tokio::join!(daemon.get("db/x"), disabled_after(slow(2, "first")));
+    let error = value.expect_err("not found");
+    assert_eq!(error.code(), Code::NotFound);
+    assert!(error.message().contains("first is disabled"), "{error}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_starting_plugin_is_waited_for_until_it_registers_fails_or_is_overdue() {
     for patterns in [Some(&["db/**"][..]), None] {
