@@ -194,7 +194,8 @@ impl ProviderError {
         failure.retry_after = self
             .retry_after
             .and_then(|time| prost_types::Duration::try_from(time).ok());
-        Some(failure)
+        // A remedy without a bound could exceed the limits of the header or the error that carries it.
+        Some(failure.within_limits())
     }
 
     /// Converts into the error of the RPC.
@@ -265,6 +266,17 @@ mod tests {
     use keyway_rpc::Code;
 
     use super::*;
+
+    /// Otherwise it could exceed the limits of the header or the error that carries it, which would lose the kind as well.
+    #[test]
+    fn a_long_remedy_is_cut_before_it_is_sent() {
+        let error = ProviderError::locked("locked").with_remedy("x".repeat(100_000));
+        let failure = error.to_failure().unwrap();
+        assert_eq!(
+            (failure.kind(), failure.remedy().len()),
+            (FailureKind::Locked, 256)
+        );
+    }
 
     #[test]
     fn each_kind_is_sent_as_its_code_with_the_detail() {

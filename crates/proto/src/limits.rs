@@ -36,8 +36,10 @@ pub const MAX_VALUE_LEN: usize = 8 * 1024 * 1024;
 pub const MAX_METADATA_ENTRIES: usize = 64;
 /// The most bytes of the metadata of an envelope, as it is sent.
 pub const MAX_METADATA_LEN: usize = 16 * 1024;
-/// The most bytes of the metadata of an error, names and values together.
+/// The most bytes of the details and the metadata of an error, names and values together. What exceeds them is left out.
 pub const MAX_ERROR_METADATA_LEN: usize = 8 * 1024;
+/// The longest message of an error, in bytes. A longer one is cut.
+pub const MAX_ERROR_MESSAGE_LEN: usize = 16 * 1024;
 
 /// The longest `retry_after`, to which a longer one is reduced.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
@@ -47,3 +49,10 @@ pub const MAX_REMEDY_LEN: usize = 256;
 pub const MAX_FAILURES: usize = 32;
 /// The longest encoded [`Failures`](crate::keyway::v1::Failures), in bytes.
 pub const MAX_FAILURES_LEN: usize = 4 * 1024;
+
+// The server of `keyway-rpc` applies them.
+#[cfg(any(feature = "client", feature = "server"))]
+const _: () = assert!(
+    MAX_ERROR_METADATA_LEN == keyway_rpc::MAX_ERROR_METADATA_LEN
+        && MAX_ERROR_MESSAGE_LEN == keyway_rpc::MAX_ERROR_MESSAGE_LEN
+);

@@ -8,7 +8,9 @@ use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_f
 use prost::{DecodeError, Message, Name};
 
 use crate::keyway::v1::{ListSecretsResponse, Secret};
-use crate::limits::{MAX_ENVELOPES, MAX_METADATA_ENTRIES, MAX_METADATA_LEN, MAX_VALUE_LEN};
+use crate::limits::{
+    MAX_ENVELOPES, MAX_METADATA_ENTRIES, MAX_METADATA_LEN, MAX_RESPONSE_LEN, MAX_VALUE_LEN,
+};
 use crate::resolver::v1::GetSecretsResponse;
 use crate::resolver::v1::get_secrets_response::Envelope;
 
@@ -78,6 +80,9 @@ pub enum InvalidResponse {
     /// There are too many items.
     #[error("the response has more than {MAX_ENVELOPES} secrets")]
     TooMany,
+    /// The response as a whole is too long.
+    #[error("the response has more than {MAX_RESPONSE_LEN} bytes")]
+    TooLong,
 }
 
 impl<M: Items> Undecoded<M> {

@@ -58,8 +58,7 @@
 //! Methods may be marked as [sensitive](MethodSpec::sensitive). The buffers that this crate makes
 //! for their messages are zeroed when they are dropped, and errors about a message name the place
 //! without quoting it. No `Debug` of this crate prints the values of metadata. Not covered are the
-//! buffers of the HTTP implementation, the window of the gzip decoder, and the fields of the
-//! messages themselves.
+//! buffers of the HTTP implementation and the fields of the messages themselves.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(all(feature = "client", feature = "server")),
@@ -90,7 +89,9 @@ pub use self::body::Body;
 pub use self::code::{Code, ParseCodeError};
 pub use self::codec::Codec;
 pub use self::compression::Compression;
-pub use self::error::{BoxError, Error, ErrorDetail};
+pub use self::error::{
+    BoxError, Error, ErrorDetail, MAX_ERROR_MESSAGE_LEN, MAX_ERROR_METADATA_LEN,
+};
 pub use self::memory::ReserveMemory;
 pub use self::metadata::{BinaryMetadata, BinaryMetadataError};
 pub use self::method::{Idempotency, MethodSpec};

@@ -346,6 +346,81 @@ async fn metadata_of_an_error_that_exceeds_its_bounds_is_left_out() {
     }
 }
 
+/// The response of a method that fails with a message of so many bytes and details of these lengths, and what a client reads of it.
+async fn failing(
+    message_len: usize,
+    details: &[usize],
+    metadata_len: usize,
+) -> (RawResponse, keyway_rpc::Error) {
+    use keyway_rpc::client::Client;
+    use keyway_rpc::{Error, ErrorDetail, MethodSpec, Request, Route};
+    static FAIL: MethodSpec = MethodSpec::unary("/test.Echo/Fail");
+    let details: Vec<_> = details
+        .iter()
+        .map(|len| vec![0; len - "a.B".len()])
+        .collect();
+    let fail = move |_: Request<Text>| {
+        // Control characters take most as JSON, and characters of two bytes are not cut in their middle.
+        let text = format!(
+            "{}{}",
+            "\u{1}".repeat(1000),
+            "ä".repeat((message_len - 1000) / 2)
+        );
+        let mut error = Error::unavailable(text);
+        for value in details.clone() {
+            error = error.with_detail(ErrorDetail::from_parts("a.B", value));
+        }
+        let value = "v".repeat(metadata_len - "x-m".len() - 4);
+        let value = value.parse().expect("a value");
+        error.own_metadata_mut().insert("x-m", value);
+        async { Err::<keyway_rpc::Response<Text>, _>(error) }
+    };
+    let router = Router::new().add_route(Route::unary(&FAIL, fail));
+    let response = send(router.clone(), post("/test.Echo/Fail", &[PROTO], HI)).await;
+    let request = Request::new(Text::from("hi"));
+    let read = Client::new(router)
+        .unary::<Text, Text>(&FAIL, request)
+        .await;
+    (response, read.expect_err("it fails"))
+}
+
+#[tokio::test]
+async fn details_and_message_of_an_error_are_cut_to_their_limits() {
+    use keyway_rpc::{Code, MAX_ERROR_MESSAGE_LEN, MAX_ERROR_METADATA_LEN};
+    const LIMIT: usize = MAX_ERROR_METADATA_LEN;
+    for (details, metadata_len, kept, keeps_metadata) in [
+        (&[LIMIT - 100][..], 100, 1, true),
+        // The details come first, and each one that does not fit is left out.
+        (&[LIMIT - 100], 101, 1, false),
+        (&[LIMIT], 10, 1, false),
+        (&[LIMIT + 1], 10, 0, true),
+        (&[5000, LIMIT, 3000, 192], 10, 3, false),
+        (&[4 << 20; 4], 10, 0, true),
+    ] {
+        let (response, error) = failing(2000, details, metadata_len).await;
+        assert_eq!(error.code(), Code::Unavailable);
+        assert_eq!(error.details().len(), kept, "{details:?}");
+        assert_eq!(
+            response.headers.contains_key("x-m"),
+            keeps_metadata,
+            "{details:?}"
+        );
+    }
+    for (len, kept) in [
+        (MAX_ERROR_MESSAGE_LEN, MAX_ERROR_MESSAGE_LEN),
+        (MAX_ERROR_MESSAGE_LEN + 2, MAX_ERROR_MESSAGE_LEN),
+        (4 << 20, MAX_ERROR_MESSAGE_LEN),
+    ] {
+        let (response, error) = failing(len, &[100], 10).await;
+        assert_eq!(
+            (error.code(), error.message().len()),
+            (Code::Unavailable, kept)
+        );
+        assert_eq!(error.details().len(), 1, "a reader takes the whole error");
+        assert!(response.body.len() < 256 * 1024);
+    }
+}
+
 #[tokio::test]
 async fn a_success_whose_headers_exceed_their_bounds_is_an_internal_error() {
     for (fields, length, status) in [

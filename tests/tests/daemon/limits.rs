@@ -9,15 +9,16 @@ use keyway_proto::keyway::v1::{
 };
 use keyway_proto::limits::{
     DEFAULT_CONCURRENCY, MAX_AUTHORIZE_PATTERNS, MAX_CONCURRENCY, MAX_DESCRIPTION_LEN,
-    MAX_DESCRIPTION_TEXT_LEN, MAX_ENVELOPES, MAX_ERROR_METADATA_LEN, MAX_FAILURES,
-    MAX_FAILURES_LEN, MAX_METADATA_ENTRIES, MAX_METADATA_LEN, MAX_NAME_LEN, MAX_REALM_PATTERNS,
-    MAX_REMEDY_LEN, MAX_REQUEST_LEN, MAX_RESPONSE_LEN, MAX_RETRY_AFTER, MAX_VALUE_LEN,
-    MAX_VERSION_LEN, MAX_WRITE_REQUEST_LEN,
+    MAX_DESCRIPTION_TEXT_LEN, MAX_ENVELOPES, MAX_ERROR_MESSAGE_LEN, MAX_ERROR_METADATA_LEN,
+    MAX_FAILURES, MAX_FAILURES_LEN, MAX_METADATA_ENTRIES, MAX_METADATA_LEN, MAX_NAME_LEN,
+    MAX_REALM_PATTERNS, MAX_REMEDY_LEN, MAX_REQUEST_LEN, MAX_RESPONSE_LEN, MAX_RETRY_AFTER,
+    MAX_VALUE_LEN, MAX_VERSION_LEN, MAX_WRITE_REQUEST_LEN,
 };
+use keyway_proto::plugins::v1::RunStatus;
 use keyway_proto::resolver::v1::{
     AuthorizeRequest, AuthorizerServiceClient, GetSecretsRequest, ResolverServiceClient,
 };
-use keyway_resolver::DaemonSocket;
+use keyway_resolver::{DaemonSocket, FailureKind, ProviderFailure, ResolveError};
 use keyway_rpc::client::{Client, Config};
 use keyway_rpc::{Code, Codec, Error};
 use keyway_secrets::Pattern;
@@ -25,10 +26,11 @@ use keyway_test_support::log::Log;
 use keyway_test_support::wait::asynchronous::eventually;
 use keyway_tests::daemon::Home;
 use keyway_tests::plugin::hijack;
+use keyway_tests::script::{Description, Script};
 use keyway_tests::{Behaviour, DaemonProcess, TestDaemon};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::common::{DAEMON, ID, PLUGIN, provider, start_behaving};
+use crate::common::{DAEMON, ID, PLUGIN, home_with, provider, start_behaving};
 
 /// A client that speaks binary protobuf, and one that speaks JSON.
 fn clients(daemon: &TestDaemon) -> [Client<DaemonSocket>; 2] {
@@ -113,6 +115,109 @@ async fn patterns_of_one_authorize_request_are_counted() {
     daemon.stop().await;
 }
 
+/// A provider of values of so many bytes, in the order of their ids.
+fn provider_of_lengths(lengths: &[usize]) -> Script {
+    let ids = (0..).map(|number| format!("db/{number:02}"));
+    Script {
+        pattern: Some("db/**".into()),
+        secrets: Some(
+            ids.clone()
+                .zip(lengths)
+                .map(|(id, _)| (id, String::new()))
+                .collect(),
+        ),
+        padding: ids.zip(lengths).map(|(id, len)| (id, *len)).collect(),
+        ..Script::default()
+    }
+}
+
+/// What a query of everything gets: the number of secrets, or the kinds and messages of the failures.
+async fn listed(daemon: &TestDaemon) -> Result<usize, Vec<(FailureKind, String)>> {
+    let failures = |failures: Vec<ProviderFailure>| {
+        let failures = failures.into_iter();
+        failures
+            .map(|failure| (failure.kind, failure.message))
+            .collect()
+    };
+    match daemon.get("db/*").await {
+        Ok(secrets) if secrets.failures.is_empty() => Ok(secrets.envelopes.len()),
+        Ok(secrets) => Err(failures(secrets.failures)),
+        Err(ResolveError::Uncertain {
+            failures: failed, ..
+        }) => Err(failures(failed)),
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+#[tokio::test]
+async fn responses_and_values_beyond_their_limits_are_failures_of_their_provider() {
+    let (home, config) = home_with(&[("db", 0, provider("value"))]);
+    let daemon = TestDaemon::with_config(home, config);
+    daemon.wait_for_running(&["db"]).await;
+    // The ids, the provider's name and the encoding of eight secrets take the rest of a response at its limit.
+    let overhead = 8 * 64;
+    let full = [MAX_VALUE_LEN - overhead; 8];
+    let too_long = (
+        FailureKind::Internal,
+        format!("the response has more than {MAX_RESPONSE_LEN} bytes"),
+    );
+    let too_large = (
+        FailureKind::Internal,
+        "the response held 1 secrets that exceed the limits".to_owned(),
+    );
+    for (lengths, expected) in [
+        (&full[..], Ok(8)),
+        (&[MAX_VALUE_LEN; 8], Err(vec![too_long.clone()])),
+        (&[MAX_VALUE_LEN; 12], Err(vec![too_long])),
+        (&[MAX_VALUE_LEN], Ok(1)),
+        (&[MAX_VALUE_LEN + 1], Err(vec![too_large.clone()])),
+        (&[MAX_VALUE_LEN * 5], Err(vec![too_large])),
+        // None of them keeps the provider from responding to the next query.
+        (&[1, 1], Ok(2)),
+    ] {
+        daemon.home.change("db", &provider_of_lengths(lengths));
+        assert_eq!(listed(&daemon).await, expected, "{} values", lengths.len());
+    }
+    daemon.stop().await;
+}
+
+/// Each limit of a description holds beside the others: 64 patterns of 4 KiB are beyond 8 KiB.
+#[tokio::test]
+async fn a_realm_at_one_limit_is_within_the_others() {
+    let patterns = |count: usize, len: usize| {
+        let pattern = move |number| format!("db/{number:02}{}", "a".repeat(len - 5));
+        (0..count).map(pattern).collect::<Vec<_>>()
+    };
+    let encoded_len = |len: usize| MAX_REALM_PATTERNS * (len + 2);
+    assert!(encoded_len(120) <= MAX_DESCRIPTION_LEN && encoded_len(127) > MAX_DESCRIPTION_LEN);
+    for (count, len, is_accepted) in [
+        (MAX_REALM_PATTERNS, 120, true),
+        (MAX_REALM_PATTERNS, 127, false),
+        (MAX_REALM_PATTERNS + 1, 10, false),
+        (1, Pattern::MAX_LEN, true),
+        (2, Pattern::MAX_LEN, false),
+        // More than the head of a request may have.
+        (MAX_REALM_PATTERNS, Pattern::MAX_LEN, false),
+    ] {
+        let script = Script {
+            description: Some(Description {
+                patterns: patterns(count, len),
+                ..Description::default()
+            }),
+            ..provider("value")
+        };
+        let (home, config) = home_with(&[("db", 0, script)]);
+        let daemon = TestDaemon::with_config(home, config);
+        if is_accepted {
+            daemon.wait_for_running(&["db"]).await;
+            assert_eq!(daemon.status("db").await.realm.len(), count);
+        } else {
+            daemon.wait_for("db", RunStatus::RetriesExceeded).await;
+        }
+        daemon.stop().await;
+    }
+}
+
 /// The page of the protocol names each limit by its constant.
 #[test]
 fn the_limits_in_the_documentation_are_those_of_the_constants() {
@@ -149,6 +254,7 @@ fn the_limits_in_the_documentation_are_those_of_the_constants() {
         ("`MAX_METADATA_ENTRIES`", MAX_METADATA_ENTRIES.to_string()),
         ("`MAX_METADATA_LEN`", bytes(MAX_METADATA_LEN)),
         ("`MAX_ERROR_METADATA_LEN`", bytes(MAX_ERROR_METADATA_LEN)),
+        ("`MAX_ERROR_MESSAGE_LEN`", bytes(MAX_ERROR_MESSAGE_LEN)),
         ("`MAX_RETRY_AFTER`", hours(MAX_RETRY_AFTER)),
         ("`MAX_REMEDY_LEN`", bytes(MAX_REMEDY_LEN)),
         ("`MAX_FAILURES`", MAX_FAILURES.to_string()),

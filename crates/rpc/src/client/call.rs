@@ -20,6 +20,13 @@ use crate::{Body, Compression, Error, MethodSpec, Request, Response, request};
 /// The longest error in bytes: as JSON values it takes many times its length in memory.
 const MAX_ERROR_LEN: usize = 256 * 1024;
 
+/// The [source](std::error::Error::source) of an error that a client made because the response exceeds
+/// [`Config::max_message_size`]. A server may send the same code for reasons of its own.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("response too large")]
+#[non_exhaustive]
+pub struct ResponseTooLarge;
+
 pub(super) async fn unary<S, In, Out>(
     transport: S,
     config: Arc<Config>,
@@ -144,7 +151,8 @@ fn expired(spec: &MethodSpec) -> Error {
 }
 
 fn too_large(limit: usize) -> Error {
-    Error::resource_exhausted(format!(
+    let error = Error::resource_exhausted(format!(
         "the response is larger than the configured max {limit}"
-    ))
+    ));
+    error.with_source(ResponseTooLarge)
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use prost::{Message, Name};
 
+pub use self::call::ResponseTooLarge;
 pub use self::config::Config;
 pub use self::transport::Transport;
 pub use crate::memory::ReserveMemory;

@@ -15,6 +15,13 @@ pub use self::detail::ErrorDetail;
 use crate::Code;
 use crate::metadata::Names;
 
+/// The most bytes of the details and the metadata of an error that a server sends, names and values
+/// together: 8 KiB. What exceeds them is left out, details last.
+pub const MAX_ERROR_METADATA_LEN: usize = 8 * 1024;
+
+/// The longest message of an error that a server sends, in bytes: 16 KiB. A longer one is cut.
+pub const MAX_ERROR_MESSAGE_LEN: usize = 16 * 1024;
+
 /// Any error, boxed: that of a transport, or the local cause of an [`Error`].
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -144,7 +151,7 @@ impl Error {
             .filter_map(|detail| detail.decode().transpose())
     }
 
-    /// Adds a detail.
+    /// Adds a detail. A server leaves out details that exceed [`MAX_ERROR_METADATA_LEN`].
     #[must_use]
     pub fn with_detail(mut self, detail: ErrorDetail) -> Self {
         self.inner.details.push(detail);
@@ -159,7 +166,7 @@ impl Error {
 
     /// Returns the metadata that a server sends with the error, for changes. Names that belong to
     /// HTTP or to the protocol (`content-type`, `connect-*` and similar ones) are not sent, nor is what
-    /// exceeds 8 KiB or 64 fields.
+    /// exceeds 64 fields or, with the details, [`MAX_ERROR_METADATA_LEN`].
     pub fn own_metadata_mut(&mut self) -> &mut HeaderMap {
         &mut self.inner.own_metadata
     }

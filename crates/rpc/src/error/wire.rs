@@ -1,4 +1,4 @@
-//! The JSON form of an error: what Connect puts into the body of a failed call.
+//! The JSON form of an error: what Connect puts into the body of a failed call, within its limits.
 
 use std::str::FromStr;
 
@@ -7,7 +7,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, STANDARD_PAD_INDIFFERENT}
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Error, ErrorDetail};
+use super::{Error, ErrorDetail, MAX_ERROR_MESSAGE_LEN, MAX_ERROR_METADATA_LEN};
 use crate::Code;
 
 #[derive(Serialize)]
@@ -25,19 +25,51 @@ struct WireDetail<'a> {
     value: String,
 }
 
+/// An error object, and what the limits leave of the error.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) json: Vec<u8>,
+    /// How many bytes of metadata may accompany the details.
+    pub(crate) metadata_len: usize,
+    /// Whether the message was cut.
+    pub(crate) is_cut: bool,
+    /// How many details did not fit.
+    pub(crate) details_left_out: usize,
+}
+
 /// Writes the error object. Keys without content are left out, values are unpadded base64, and no
-/// `debug` is written.
-pub(crate) fn to_json(error: &Error) -> Vec<u8> {
-    let details = error.details().iter().map(|detail| WireDetail {
-        r#type: detail.type_name(),
-        value: STANDARD_NO_PAD.encode(detail.value()),
-    });
+/// `debug` is written. The message and the details are cut to their limits.
+pub(crate) fn to_json(error: &Error) -> Written {
+    let message = cut(error.message());
+    let (mut details, mut metadata_len) = (Vec::new(), MAX_ERROR_METADATA_LEN);
+    for detail in error.details() {
+        let len = detail.type_name().len() + detail.value().len();
+        if let Some(left) = metadata_len.checked_sub(len) {
+            metadata_len = left;
+            details.push(WireDetail {
+                r#type: detail.type_name(),
+                value: STANDARD_NO_PAD.encode(detail.value()),
+            });
+        }
+    }
+    let details_left_out = error.details().len() - details.len();
     let wire = WireError {
         code: error.code().as_str(),
-        message: error.message(),
-        details: details.collect(),
+        message,
+        details,
     };
-    serde_json::to_vec(&wire).expect("strings always serialize")
+    Written {
+        json: serde_json::to_vec(&wire).expect("strings always serialize"),
+        metadata_len,
+        is_cut: message.len() < error.message().len(),
+        details_left_out,
+    }
+}
+
+/// The longest part of a message within the limit.
+fn cut(message: &str) -> &str {
+    let end = message.floor_char_boundary(MAX_ERROR_MESSAGE_LEN);
+    message.get(..end).unwrap_or_default()
 }
 
 /// Reads an error object. `inferred` is the code of the HTTP status; it replaces a code that is
@@ -89,7 +121,7 @@ mod tests {
     use super::*;
 
     fn json(error: &Error) -> String {
-        String::from_utf8(to_json(error)).expect("JSON is UTF-8")
+        String::from_utf8(to_json(error).json).expect("JSON is UTF-8")
     }
 
     #[test]

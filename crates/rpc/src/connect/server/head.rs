@@ -2,11 +2,10 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// All fields of a response, and those of an error in bytes. Both are below what readers accept
-/// (64 KiB and 100 fields for `keyway-http`), so that a response is never lost by its metadata.
+/// All fields of a response. Both limits are below what readers accept (64 KiB and 100 fields for
+/// `keyway-http`), so that a response is never lost by its metadata.
 const MAX_FIELDS: usize = 64;
 const MAX_BYTES: usize = 16 * 1024;
-const MAX_ERROR_BYTES: usize = 8 * 1024;
 
 /// What the transport adds: a length or a coding, `connection`, `date`.
 const TRANSPORT_FIELDS: usize = 3;
@@ -29,9 +28,9 @@ impl<'a> Head<'a> {
         Self::new(headers, MAX_BYTES - OVERHEAD)
     }
 
-    /// The head of an error, whose headers hold those of the protocol.
-    pub(super) fn of_error(headers: &'a mut HeaderMap) -> Self {
-        Self::new(headers, MAX_ERROR_BYTES)
+    /// The head of an error, whose headers hold those of the protocol, with at most `bytes` of metadata.
+    pub(super) fn of_error(headers: &'a mut HeaderMap, bytes: usize) -> Self {
+        Self::new(headers, bytes)
     }
 
     fn new(headers: &'a mut HeaderMap, bytes: usize) -> Self {

@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use super::head::Head;
 use crate::compression::{Compression, Encoding};
-use crate::error::wire;
+use crate::error::wire::{self, Written};
 use crate::{Body, Codec, Error, MethodSpec, Response, metadata};
 
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
@@ -82,9 +82,14 @@ pub(crate) fn success(
 }
 
 /// Returns the response of a call that failed: JSON whatever the codec of the call, never
-/// compressed. Metadata that does not fit is left out.
+/// compressed. What exceeds the limits of an error is left out.
 pub(crate) fn failure(error: &Error, method: &Method) -> http::Response<Body> {
-    let body = wire::to_json(error);
+    let Written {
+        json: body,
+        metadata_len,
+        is_cut,
+        details_left_out,
+    } = wire::to_json(error);
     let mut response = http::Response::new(Body::empty());
     *response.status_mut() = error.code().http_status();
     let headers = response.headers_mut();
@@ -95,14 +100,17 @@ pub(crate) fn failure(error: &Error, method: &Method) -> http::Response<Body> {
     if *method == Method::HEAD {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     }
-    let mut head = Head::of_error(headers);
+    let mut head = Head::of_error(headers, metadata_len);
     metadata::each_application(error.own_metadata(), |name, value| head.append(name, value));
-    if head.left_out() > 0 {
-        let (code, fields) = (error.code(), head.left_out());
+    let fields = head.left_out();
+    if is_cut || details_left_out + fields > 0 {
+        let code = error.code();
         tracing::warn!(
             %code,
+            is_cut,
+            details_left_out,
             fields,
-            "metadata of an error left out, because it exceeds 8 KiB or 64 fields"
+            "error cut to its limits: a message of 16 KiB, 8 KiB of details and metadata, 64 fields"
         );
     }
     match *method {
