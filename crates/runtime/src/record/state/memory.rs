@@ -229,7 +229,6 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keyway_test_support::eventually;
 
     fn name(text: &str) -> PluginName {
         text.parse().expect("a name")
@@ -265,7 +264,7 @@ mod tests {
         // The file is there before its thread has reported it, so a flush right after the file was seen may still fail.
         let mut handled = memory.shared.handled.subscribe();
         let retried = handled.wait_for(|handled| handled.failure.is_none());
-        let retried = tokio::time::timeout(Duration::from_secs(60), retried).await;
+        let retried = timeout(Duration::from_secs(60), retried).await;
         retried.expect("in time").expect("the thread runs");
         memory.flush().await.expect("written");
         assert_eq!(StateFile::new(&below_a_file).read(), memory.state());
