@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::cli::{Cli, Command};
-use crate::commands::{completions, config, get, ls, plugins, rm, run, serve, set, version};
+use crate::commands::{
+    completions, config, get, inject, ls, plugins, rm, run, serve, set, version,
+};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
@@ -39,6 +41,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Get(options) => get::run(globals, &options),
         Command::Ls(options) => ls::run(globals, &options),
         Command::Run(options) => run::run(globals, &options),
+        Command::Inject(options) => inject::run(globals, &options),
         Command::Plugins(options) => plugins::run(globals, &options),
         Command::Set(options) => set::run(globals, &options),
         Command::Rm(options) => rm::run(globals, &options),

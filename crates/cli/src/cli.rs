@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completions, config, get, ls, plugins, rm, run, serve, set};
+use crate::commands::{completions, config, get, inject, ls, plugins, rm, run, serve, set};
 use crate::globals::Globals;
 
 /// A local secrets manager: one daemon serves secrets to programs, and a plugin connects each store.
@@ -28,7 +28,11 @@ pub(crate) enum Command {
     /// List secrets and their providers, never their values.
     Ls(ls::Options),
     /// Run a command; where its environment says `se://ID`, it gets the secret.
+    #[command(after_help = run::HELP)]
     Run(run::Options),
+    /// Replace the references in a file by secrets, and print the result or write it to a file.
+    #[command(after_help = inject::HELP)]
+    Inject(inject::Options),
     /// Store a secret in the file store: the value comes from stdin, or from a hidden prompt.
     Set(set::Options),
     /// Remove a secret from the file store, with all its versions.

@@ -1,9 +1,19 @@
-//! Reads a secret without leaving copies of it behind.
+//! Reads a secret, or a file that may hold some, without leaving copies behind.
 
+use std::fs::File;
 use std::io::{self, ErrorKind, Read};
+use std::path::Path;
 
 use keyway_secrets::SecretValue;
 use zeroize::Zeroizing;
+
+use crate::stdio::Stdin;
+
+/// The path that stands for standard input.
+pub(crate) const STDIN: &str = "-";
+
+/// Largest length of a file in bytes.
+const MAX_FILE_LEN: usize = 64 << 20;
 
 /// Size of the first buffer in bytes, enough for most values.
 const INITIAL_CAPACITY: usize = 4096;
@@ -46,6 +56,43 @@ pub(crate) fn read_secret(
         }
     }
     Ok(SecretValue::from(&buffer[..filled]))
+}
+
+/// Error of [`read_file`].
+#[derive(Debug)]
+pub(crate) struct ReadFileError {
+    /// The name of the file for the user; `None` if the path is not that of a file, because it may be a secret in the wrong place.
+    pub(crate) label: Option<String>,
+    pub(crate) cause: io::Error,
+}
+
+/// Returns the name of a file for the user.
+pub(crate) fn label(path: &Path) -> String {
+    match path.as_os_str() == STDIN {
+        true => "stdin".to_owned(),
+        false => path.display().to_string(),
+    }
+}
+
+/// Reads a file, or stdin if the path is [`STDIN`], of at most 64 MiB.
+///
+/// # Errors
+///
+/// Returns a [`ReadFileError`] if the file cannot be read or is longer.
+pub(crate) fn read_file(path: &Path) -> Result<SecretValue, ReadFileError> {
+    let result = match path.as_os_str() == STDIN {
+        true => read_secret(&mut Stdin, MAX_FILE_LEN),
+        false => File::open(path)
+            .map_err(ReadSecretError::Io)
+            .and_then(|mut file| read_secret(&mut file, MAX_FILE_LEN)),
+    };
+    result.map_err(|error| ReadFileError {
+        label: (path.as_os_str() == STDIN || path.exists() && !path.is_dir()).then(|| label(path)),
+        cause: match error {
+            ReadSecretError::Io(error) => error,
+            ReadSecretError::TooLong => io::Error::other("the file has more than 64 MiB"),
+        },
+    })
 }
 
 #[cfg(test)]

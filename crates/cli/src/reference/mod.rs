@@ -19,7 +19,7 @@ use crate::names::SCHEME;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reference {
     pub(crate) pattern: Pattern,
-    /// Whether text around it may have been taken for a part of it: it is plain, and not the whole text.
+    /// Whether text behind it may have been taken for a part of it: it is plain, is not the whole text, and has a `:` or `.`.
     pub(crate) is_open_ended: bool,
 }
 
@@ -112,7 +112,7 @@ fn plain(text: &[u8], start: usize, id_start: usize, is_in_brace: bool) -> Found
     let target = match run {
         _ if is_in_brace => Err(InvalidReference::SingleBrace),
         "" => Err(InvalidReference::Empty),
-        run => secret(run, range != (0..text.len())),
+        run => secret(run, range != (0..text.len()) && run.contains([':', '.'])),
     };
     Found { range, target }
 }
@@ -296,12 +296,13 @@ mod tests {
     }
 
     #[test]
-    fn only_a_plain_reference_beside_text_is_open_ended() {
+    fn only_a_plain_reference_beside_text_may_end_earlier() {
         for (text, expected) in [
-            ("se://a", false),
-            ("{{se://a}}x", false),
-            ("xx se://a", true),
-            ("se://a x", true),
+            ("se://a:1", false),
+            ("{{se://a:1}}x", false),
+            ("xx se://a", false),
+            ("xx se://a:1", true),
+            ("se://a. x", true),
         ] {
             let Some(Ok(Target::Secret(reference))) =
                 scan(text.as_bytes()).next().map(|found| found.target)

@@ -12,6 +12,7 @@ mod canary;
 mod configuration;
 mod failures;
 mod inherited;
+mod inject;
 mod installed;
 mod isolation;
 mod job_control;

@@ -71,7 +71,6 @@ fn help() {
         "--version",
         "get --help",
         "ls --help",
-        "run --help",
         "set --help",
         "rm --help",
         "plugins --help",

@@ -48,6 +48,11 @@ fn references_become_secrets_and_other_variables_are_kept() {
 }
 
 #[test]
+fn the_help_has_examples_and_exit_codes() {
+    insta::assert_snapshot!(Home::new().transcript(&["run --help"]));
+}
+
+#[test]
 fn global_options_may_precede_the_command() {
     let home = Home::new();
     let _daemon = ScriptedDaemon::serve(home.join("other.sock"), script::full());

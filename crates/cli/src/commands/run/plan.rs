@@ -2,8 +2,6 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs;
-use std::io::{self, Read as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
@@ -13,11 +11,8 @@ use zeroize::Zeroizing;
 use super::value::{self, Expansion, Part, Remark, Run};
 use crate::env_file::{self, Entry, Oddity};
 use crate::failure::Failure;
+use crate::input::{self, ReadFileError, STDIN};
 use crate::reference::{InvalidReference, Reference};
-use crate::stdio::Stdin;
-
-/// The name of standard input as an env file.
-const STDIN: &str = "-";
 
 /// The variables of the child's environment.
 #[derive(Debug, Default)]
@@ -88,12 +83,8 @@ impl Plan {
             plan.insert(name, Origin::Environment, value);
         }
         let files = files.iter().map(AsRef::as_ref);
-        if files
-            .clone()
-            .filter(|path| *path == Path::new(STDIN))
-            .count()
-            > 1
-        {
+        let stdin = files.clone().filter(|path| *path == Path::new(STDIN));
+        if stdin.count() > 1 {
             return Err(Failure::usage(
                 "`--env-file -` is given twice, and stdin can be read once",
                 "Nothing was started; write the second file to a path",
@@ -107,8 +98,9 @@ impl Plan {
     }
 
     fn add_file(&mut self, path: &Path) -> Result<(), Failure> {
-        let (text, label) = read(path)?;
-        let entries = env_file::parse(&text).map_err(|error| {
+        let label = input::label(path);
+        let text = input::read_file(path).map_err(|error| cannot_read(&error))?;
+        let entries = env_file::parse(text.expose()).map_err(|error| {
             Failure::usage(
                 format_args!("line {} of {label} is wrong: {}", error.line, error.kind),
                 format_args!("Nothing was started; {}", error.kind.advice()),
@@ -223,31 +215,16 @@ impl Plan {
     }
 }
 
-/// Reads an env file. Returns its name for the user, too.
-fn read(path: &Path) -> Result<(Zeroizing<Vec<u8>>, String), Failure> {
-    let (result, label) = match path == Path::new(STDIN) {
-        true => (read_stdin(), "stdin".to_owned()),
-        false => (fs::read(path), path.display().to_string()),
+fn cannot_read(error: &ReadFileError) -> Failure {
+    // A path that does not exist may be a secret in the wrong place.
+    let file = match &error.label {
+        Some(label) => format!("the env file {label}"),
+        None => "an env file".to_owned(),
     };
-    let text = result.map_err(|error| {
-        // A path that does not exist may be a secret in the wrong place.
-        let file = match path.exists() {
-            true => format!("the env file {label}"),
-            false if label == "stdin" => "stdin".to_owned(),
-            false => "an env file".to_owned(),
-        };
-        Failure::usage(
-            format_args!("{file} cannot be read: {error}"),
-            "Nothing was started; give each --env-file a file that exists and that you may read",
-        )
-    })?;
-    Ok((Zeroizing::new(text), label))
-}
-
-fn read_stdin() -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    Stdin.read_to_end(&mut text)?;
-    Ok(text)
+    Failure::usage(
+        format_args!("{file} cannot be read: {}", error.cause),
+        "Nothing was started; give each --env-file a file that exists and that you may read",
+    )
 }
 
 /// Returns `true` for a function that bash exports: a program, whose references are those of its own commands.
@@ -259,6 +236,7 @@ fn is_shell_function(name: &OsString) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn environment(pairs: &[(&str, &[u8])]) -> Vec<(OsString, OsString)> {
         let pair =

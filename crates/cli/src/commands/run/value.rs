@@ -96,7 +96,7 @@ pub(super) fn parse(runs: Vec<Run>) -> Result<(Vec<Part>, Vec<Remark>), InvalidR
             Run::Reference(reference) => parts.push(Part::Reference(reference)),
             Run::Text(text) => {
                 let found = lookalike::find(&text);
-                remarks.extend(found.map(|(_, found)| Remark::Lookalike(found)));
+                remarks.extend(found.map(Remark::Lookalike));
                 push_text(&text, &mut parts)?;
             }
         }

@@ -1,0 +1,79 @@
+//! `keyway inject`: replaces the references in a template by secrets.
+
+mod output;
+mod template;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use self::output::Output;
+use self::template::Template;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::globals::Globals;
+use crate::input::{self, ReadFileError};
+
+/// The end of the help of `keyway inject`.
+pub(crate) const HELP: &str = "\
+References are `se://ID`, `{{se://ID}}` where text follows that an id could have, and `se://PATTERN` for the only secret that matches.
+`{{se://}}` is the text `se://`. A value is inserted as it is: nothing is quoted or percent-encoded for its place. Nothing is written
+unless every reference is resolved.
+
+Examples:
+  keyway inject app.conf.tpl -o app.conf
+  keyway inject - <kubeconfig.tpl | kubectl --kubeconfig /dev/stdin get pods
+  curl --netrc-file <(keyway inject netrc.tpl) https://example.com
+
+Exit codes:
+  0  written
+  1  the output cannot be written, or several secrets match a reference
+  2  the template cannot be read, or a reference in it is invalid
+  3  there is no such secret
+  4  access was denied
+  5  the daemon or a provider is not available
+  6  a store is locked or not logged in, or the user is needed";
+
+/// Options of `keyway inject`.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// The template; `-` is stdin.
+    #[arg(value_name = "FILE")]
+    template: PathBuf,
+    /// Write the result to this file, which only its owner can read; it replaces the file at once. Default: stdout.
+    #[arg(short, long, value_name = "OUT")]
+    out: Option<PathBuf>,
+    /// Write to the target of OUT if it is a symbolic link.
+    #[arg(long, requires = "out")]
+    follow_link: bool,
+}
+
+/// Writes the template with all references replaced, or nothing.
+pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
+    let output = match &options.out {
+        None => None,
+        Some(path) if path.as_os_str() == input::STDIN => None,
+        Some(path) => Some(Output::new(path, options.follow_link)?),
+    };
+    let text = input::read_file(&options.template).map_err(|error| cannot_read(&error))?;
+    let template = Template::parse(text.expose())?;
+    template.note_lookalikes();
+    let wanted = template.wanted();
+    let result = template.render(&wanted.resolve(globals, "nothing was written")?);
+    match output {
+        None => crate::output::print(&result),
+        Some(output) => output.write(&result).map(|()| Exit::Done),
+    }
+}
+
+fn cannot_read(error: &ReadFileError) -> Failure {
+    // A path that does not exist may be a secret in the wrong place.
+    let template = match &error.label {
+        Some(label) => format!("the template {label}"),
+        None => "the template".to_owned(),
+    };
+    Failure::usage(
+        format_args!("{template} cannot be read: {}", error.cause),
+        "Nothing was written; name a file that exists and that you may read, or `-` for stdin",
+    )
+}
