@@ -7,7 +7,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 use crate::cli::{Cli, Command};
 use crate::commands::{
-    completions, config, get, inject, ls, plugins, rm, run, serve, set, version,
+    completions, config, get, import, inject, ls, plugins, rm, run, serve, set, version,
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -44,6 +44,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Inject(options) => inject::run(globals, &options),
         Command::Plugins(options) => plugins::run(globals, &options),
         Command::Set(options) => set::run(globals, &options),
+        Command::Import(options) => import::run(globals, &options),
         Command::Rm(options) => rm::run(globals, &options),
         Command::Config(options) => config::run(globals, &options),
         Command::Version => version::run(globals),

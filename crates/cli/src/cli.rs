@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completions, config, get, inject, ls, plugins, rm, run, serve, set};
+use crate::commands::{completions, config, get, import, inject, ls, plugins, rm, run, serve, set};
 use crate::globals::Globals;
 
 /// A local secrets manager: one daemon serves secrets to programs, and a plugin connects each store.
@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Inject(inject::Options),
     /// Store a secret in the file store: the value comes from stdin, or from a hidden prompt.
     Set(set::Options),
+    /// Move secrets out of files such as .env into the store, and put references in their place.
+    Import(import::Options),
     /// Remove a secret from the file store, with all its versions.
     Rm(rm::Options),
     /// List the daemon's plugins, or change what they do.

@@ -4,6 +4,7 @@ pub(crate) mod completions;
 pub(crate) mod config;
 mod explain;
 pub(crate) mod get;
+pub(crate) mod import;
 pub(crate) mod inject;
 pub(crate) mod ls;
 pub(crate) mod plugins;

@@ -11,6 +11,7 @@ mod bytes;
 mod canary;
 mod configuration;
 mod failures;
+mod import;
 mod inherited;
 mod inject;
 mod installed;
