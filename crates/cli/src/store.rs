@@ -4,6 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use keyway_local::with_causes;
 use keyway_plugin_file::{STORE_VARIABLE, Store, StoreConfig, StoreError};
 
 use crate::failure::Failure;
@@ -72,7 +73,7 @@ fn to_failure(error: &StoreError, redact: impl Fn(&str) -> String) -> Failure {
             |remedy| capitalize(&remedy),
         ),
     };
-    Failure::error(redact(&error.to_string()), redact(&advice))
+    Failure::error(redact(&with_causes(error)), redact(&advice))
 }
 
 fn capitalize(text: &str) -> String {

@@ -15,7 +15,7 @@ pub const DAEMON_UID_VARIABLE: &str = "KEYWAY_DAEMON_UID";
 #[non_exhaustive]
 pub enum EnvironmentError {
     /// `KEYWAY_SOCKET` is not an address.
-    #[error("{SOCKET_VARIABLE} is wrong: {0}")]
+    #[error("{SOCKET_VARIABLE} is wrong")]
     Socket(#[from] ParseAddressError),
     /// `KEYWAY_DAEMON_UID` is not a uid.
     #[error("{DAEMON_UID_VARIABLE} is wrong: a uid is a whole number from 0 to 4294967294")]

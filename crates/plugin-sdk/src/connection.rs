@@ -45,10 +45,10 @@ pub(crate) enum Ended {
 #[non_exhaustive]
 pub enum RegisterError {
     /// The registration is invalid and was not sent.
-    #[error("the plugin cannot register: {0}")]
+    #[error("the plugin cannot register")]
     Invalid(#[from] InvalidRegistration),
     /// The connection ended before the daemon responded.
-    #[error("the daemon closed the connection before `{name}` was registered{}", format_cause(source.as_deref()))]
+    #[error("the daemon closed the connection before `{name}` was registered")]
     Lost {
         /// Name of the plugin.
         name: String,
@@ -76,12 +76,6 @@ pub enum RegisterError {
         /// The timeout that passed.
         waited: Duration,
     },
-}
-
-fn format_cause(source: Option<&(dyn StdError + Send + Sync)>) -> String {
-    source
-        .map(|error| format!(": {}", with_causes(error)))
-        .unwrap_or_default()
 }
 
 fn format_reason(message: &str) -> &str {

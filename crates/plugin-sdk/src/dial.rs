@@ -20,7 +20,7 @@ pub(crate) enum DialError {
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
     /// The daemon did not upgrade the connection.
-    #[error("{source} ({address})")]
+    #[error("no plugin connection to the daemon at {address}")]
     Hijack {
         /// Address of the daemon.
         address: Address,

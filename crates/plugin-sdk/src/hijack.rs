@@ -25,7 +25,7 @@ pub(crate) enum HijackError {
     #[error("the daemon closed the connection without a response to GET /hijack")]
     Closed,
     /// Reading or writing failed.
-    #[error("the connection to the daemon failed: {0}")]
+    #[error("the connection to the daemon failed")]
     Io(#[from] io::Error),
     /// The response is not HTTP.
     #[error("the listening process does not respond like a Keyway daemon: {0}")]

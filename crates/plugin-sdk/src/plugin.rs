@@ -146,7 +146,7 @@ impl Plugin {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 // Written instead of logged, so that no filter can hide why the plugin ended.
-                log::write_line(&format!("ERROR {error}\n"));
+                log::write_line(&format!("ERROR {}\n", error.text()));
                 ExitCode::from(error.exit_status())
             }
         }
@@ -199,7 +199,7 @@ impl Plugin {
             match outcome {
                 Ok(Ended::Signalled) => return Ok(()),
                 Ok(_) => tracing::info!("disconnected from the daemon; reconnecting"),
-                Err(error) if error.is_temporary() => tracing::warn!("{error}"),
+                Err(error) if error.is_temporary() => tracing::warn!("{}", error.text()),
                 Err(error) => return Err(error),
             }
             if started.elapsed() >= BACKOFF_RESET_AFTER {

@@ -28,7 +28,7 @@ pub(crate) enum StartError {
     #[error(transparent)]
     Config(#[from] LaunchConfigError),
     /// The descriptor is not the promised connection.
-    #[error("the inherited descriptor {fd} that {LAUNCH_VARIABLE} names cannot be used: {source}")]
+    #[error("the inherited descriptor {fd} that {LAUNCH_VARIABLE} names cannot be used")]
     Descriptor {
         /// Number of the descriptor.
         fd: i32,
@@ -36,8 +36,8 @@ pub(crate) enum StartError {
         source: io::Error,
     },
     /// The credentials of the runtime cannot be read.
-    #[error("cannot read the credentials of the process that launched this plugin: {0}")]
-    Credentials(io::Error),
+    #[error("cannot read the credentials of the process that launched this plugin")]
+    Credentials(#[source] io::Error),
     /// The runtime belongs to another user.
     #[error(
         "this plugin was launched by user {owner}, but runs as user {user}; only its own user and root may launch it"

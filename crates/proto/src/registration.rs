@@ -26,7 +26,7 @@ pub enum InvalidRegistration {
     #[error("the registration names no plugin")]
     NoName,
     /// The pattern is invalid.
-    #[error("the registered pattern is invalid: {0}")]
+    #[error("the registered pattern is invalid")]
     Pattern(#[from] InvalidPattern),
     /// The version is not a Go semantic version.
     #[error("the version {version:?} is not a Go semantic version like v1.2.3")]
@@ -38,7 +38,7 @@ pub enum InvalidRegistration {
 
 /// The text of a peer is not a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{pattern:?} is not an id or a pattern: {source}")]
+#[error("{pattern:?} is not an id or a pattern")]
 #[non_exhaustive]
 pub struct InvalidPattern {
     /// At most 64 characters of it.
@@ -58,7 +58,7 @@ pub enum InvalidDescription {
         given: u32,
     },
     /// The bytes are not a [`PluginDescription`].
-    #[error("the description cannot be decoded: {0}")]
+    #[error("the description cannot be decoded")]
     Encoding(#[from] DecodeError),
     /// A pattern lies outside of the registered one.
     #[error("the described pattern {pattern} is not within the registered pattern {registered}")]
@@ -69,7 +69,7 @@ pub enum InvalidDescription {
         registered: Pattern,
     },
     /// A pattern is invalid.
-    #[error("a described pattern is invalid: {0}")]
+    #[error("a described pattern is invalid")]
     Pattern(#[from] InvalidPattern),
     /// A text is too long.
     #[error(
@@ -296,6 +296,9 @@ fn is_identifier(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error;
+
+    use keyway_test_support::assert_causes_said_once;
     use proptest::prelude::*;
 
     use super::*;
@@ -304,10 +307,15 @@ mod tests {
         text.parse().unwrap()
     }
 
+    /// The texts of the error and its causes.
     fn fault(name: &str, version: &str, pattern: Option<&str>) -> String {
-        check_registration(name, version, pattern)
-            .unwrap_err()
-            .to_string()
+        let error = check_registration(name, version, pattern).unwrap_err();
+        let error: &(dyn Error + 'static) = &error;
+        let chain = std::iter::successors(Some(error), |error| error.source());
+        chain
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(": ")
     }
 
     #[test]
@@ -450,7 +458,7 @@ mod tests {
             ),
             (
                 |description| description.patterns = vec!["db/*x".to_owned()],
-                "a described pattern is invalid: ",
+                "a described pattern is invalid",
             ),
             (
                 |description| description.patterns = vec![format!("db/{}", "a".repeat(9000))],
@@ -508,6 +516,19 @@ mod tests {
             for pattern in &patterns {
                 prop_assert!(common.covers(pattern), "{common} does not cover {pattern}");
             }
+        }
+    }
+
+    #[test]
+    fn no_error_contains_the_text_of_its_cause() {
+        let registered = check_registration("a", "v1", Some("a//b")).unwrap_err();
+        let described = InvalidDescription::Pattern(check_pattern("a//b").unwrap_err());
+        let encoding =
+            InvalidDescription::from(PluginDescription::decode(&[7_u8][..]).unwrap_err());
+        let errors: [&dyn Error; 3] = [&registered, &described, &encoding];
+        for error in errors {
+            assert!(error.source().is_some(), "{error}");
+            assert_causes_said_once(error);
         }
     }
 }

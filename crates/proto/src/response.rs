@@ -75,7 +75,7 @@ pub struct Decoded<T> {
 #[non_exhaustive]
 pub enum InvalidResponse {
     /// The bytes are not the message.
-    #[error("the response cannot be decoded: {0}")]
+    #[error("the response cannot be decoded")]
     Encoding(#[from] DecodeError),
     /// There are too many items.
     #[error("the response has more than {MAX_ENVELOPES} secrets")]
@@ -399,5 +399,12 @@ mod tests {
         assert_eq!(list(vec![secret.clone()]).items, [secret.clone()]);
         secret.metadata = (0..65).map(|n| (n.to_string(), String::new())).collect();
         assert_eq!(list(vec![secret]).n_too_large, 1);
+    }
+
+    #[test]
+    fn the_error_of_malformed_bytes_does_not_contain_the_text_of_its_cause() {
+        let error = undecoded(vec![7]).measure().unwrap_err();
+        assert!(matches!(error, InvalidResponse::Encoding(_)), "{error:?}");
+        keyway_test_support::assert_causes_said_once(&error);
     }
 }

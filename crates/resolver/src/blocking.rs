@@ -175,6 +175,6 @@ pub enum FromEnvError {
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
     /// The event queue cannot be created.
-    #[error("cannot create the event queue of the client: {0}")]
+    #[error("cannot create the event queue of the client")]
     Runtime(#[from] io::Error),
 }

@@ -59,9 +59,8 @@ pub enum ResolveError {
     Unavailable {
         /// The daemon's message, or the error of the connection.
         message: String,
-        /// The RPC error.
-        #[source]
-        source: RpcError,
+        /// The RPC error, whose text is in the message.
+        error: RpcError,
     },
     /// Providers that could hold the secret failed, so a value of another provider may be the wrong one.
     #[error("{message}")]
@@ -85,8 +84,8 @@ pub enum ResolveError {
         message: String,
     },
     /// Any other error.
-    #[error("{0}")]
-    Other(#[source] RpcError),
+    #[error(transparent)]
+    Other(RpcError),
 }
 
 impl ResolveError {
@@ -139,10 +138,7 @@ fn unavailable(error: RpcError) -> ResolveError {
     #[cfg(not(feature = "socket"))]
     let message = error.message().to_owned();
     match failure::from_error(&error) {
-        failures if failures.is_empty() => ResolveError::Unavailable {
-            message,
-            source: error,
-        },
+        failures if failures.is_empty() => ResolveError::Unavailable { message, error },
         failures => ResolveError::Uncertain { message, failures },
     }
 }
@@ -173,4 +169,44 @@ pub enum GetOneError {
     /// The query failed.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
+}
+
+#[cfg(all(test, feature = "socket"))]
+mod tests {
+    use std::error::Error;
+    use std::io;
+
+    use keyway_local::{EnvironmentError, ParseAddressError};
+    use keyway_test_support::assert_causes_said_once;
+
+    use super::*;
+    use crate::DialError;
+
+    #[test]
+    fn no_error_contains_the_text_of_its_cause() {
+        let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
+        let broken = || SocketError::Http(reset().into());
+        let unavailable = RpcError::unavailable("the call failed").with_source(broken());
+        let errors: [Box<dyn Error>; 5] = [
+            Box::new(ResolveError::from(unavailable)),
+            Box::new(ResolveError::from(RpcError::internal("the call failed"))),
+            Box::new(broken()),
+            Box::new(DialError::from(reset())),
+            Box::new(EnvironmentError::from(ParseAddressError::Empty)),
+        ];
+        for error in errors {
+            assert_causes_said_once(&*error);
+        }
+    }
+
+    #[test]
+    fn a_broken_connection_is_described_with_its_cause() {
+        let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+        let broken = SocketError::Http(reset.into());
+        let error = ResolveError::from(RpcError::unavailable("").with_source(broken));
+        assert_eq!(
+            error.to_string(),
+            "the connection to the daemon broke: connection reset"
+        );
+    }
 }

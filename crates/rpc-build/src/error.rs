@@ -1,5 +1,6 @@
 //! [`Error`]: failed code generation.
 
+use std::error::Error as _;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -7,8 +8,8 @@ use std::path::PathBuf;
 /// The error of a code generation. If a `.proto` file is wrong, the text begins with
 /// `file:line:column`.
 ///
-/// `Debug` writes the same text as `Display`, because that is what a `build.rs` that returns the
-/// error from `main` prints.
+/// `Debug` writes the text of the error and those of its causes, because that is what a `build.rs`
+/// that returns the error from `main` prints.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -21,8 +22,9 @@ pub enum Error {
         path: PathBuf,
     },
     /// A `.proto` file is wrong, or it imports one that is missing.
+    // Not a source: `Debug` of protox writes the place and the whole text.
     #[error("{0:?}")]
-    Proto(#[source] protox::Error),
+    Proto(protox::Error),
     /// A `.proto` file has an edition.
     #[error(
         "{place}: files with an edition cannot be read: write the proto3 twin of this one, in which every \
@@ -71,10 +73,10 @@ pub enum Error {
     #[error("OUT_DIR is not set: outside of a build script, set the directory with `out_dir`")]
     NoOutDir,
     /// prost could not generate code for the messages.
-    #[error("generating code for the messages: {0}")]
+    #[error("generating code for the messages failed")]
     Generate(#[source] io::Error),
     /// A file could not be written.
-    #[error("writing {}: {source}", path.display())]
+    #[error("cannot write {}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
@@ -99,6 +101,31 @@ impl Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        write!(f, "{self}")?;
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyway_test_support::assert_causes_said_once;
+
+    use super::*;
+
+    #[test]
+    fn causes_are_said_once_and_are_a_part_of_debug() {
+        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let write = Error::Write {
+            path: "a.rs".into(),
+            source: denied(),
+        };
+        assert_causes_said_once(&write);
+        assert_causes_said_once(&Error::Generate(denied()));
+        assert_eq!(format!("{write:?}"), "cannot write a.rs: permission denied");
     }
 }

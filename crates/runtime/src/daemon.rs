@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
-use keyway_local::Address;
+use keyway_local::{Address, with_causes};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -43,8 +43,8 @@ pub enum BindError {
     #[error(transparent)]
     StateInUse(StateLockError),
     /// The thread that writes the state cannot be started.
-    #[error("the thread that writes the state cannot be started: {0}")]
-    State(std::io::Error),
+    #[error("the thread that writes the state cannot be started")]
+    State(#[source] std::io::Error),
     /// The thread or process that looks after plugins cannot be started.
     #[error(transparent)]
     Launch(#[from] LaunchError),
@@ -255,7 +255,7 @@ fn lock_state(directory: &Path) -> Result<Option<StateLock>, BindError> {
         Ok(lock) => Ok(Some(lock)),
         Err(error @ StateLockError::Locked { .. }) => Err(BindError::StateInUse(error)),
         Err(error) => {
-            tracing::error!(%error, "state directory not locked: the daemon runs without a lock");
+            tracing::error!(error = %with_causes(&error), "state directory not locked: the daemon runs without a lock");
             Ok(None)
         }
     }

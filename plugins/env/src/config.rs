@@ -36,12 +36,12 @@ pub enum ConfigError {
         id: Id,
     },
     /// An id is invalid.
-    #[error("{SECRETS_VARIABLE} has an entry whose id `{id}` is invalid: {source}")]
+    #[error("{SECRETS_VARIABLE} has an entry whose id `{id}` is invalid: {reason}")]
     Id {
         /// The text before the `=`.
         id: String,
-        /// The error of the id.
-        source: ParseIdError,
+        /// The error of the id, whose text is in the message.
+        reason: ParseIdError,
     },
     /// An entry has no `=`.
     #[error("{SECRETS_VARIABLE} has an entry number {number} that is not `id=VARIABLE`")]
@@ -73,9 +73,9 @@ impl Config {
             let (id, variable) = entry
                 .split_once('=')
                 .ok_or(ConfigError::NotAPair { number: index + 1 })?;
-            let id: Id = id.parse().map_err(|source| ConfigError::Id {
+            let id: Id = id.parse().map_err(|reason| ConfigError::Id {
                 id: id.to_owned(),
-                source,
+                reason,
             })?;
             if !is_variable(variable) {
                 return Err(ConfigError::Variable { id });

@@ -93,7 +93,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// A system call failed.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}", path.display())]
     Io {
         /// The operation.
         action: &'static str,
@@ -162,7 +162,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The random numbers of the system are not available.
-    #[error("cannot read random numbers from the system: {0}")]
+    #[error("cannot read random numbers from the system")]
     Random(#[source] io::Error),
     /// The store was written by a newer version of this program.
     #[error("{} has format {found}, and this version supports up to {supported}", path.display())]
@@ -294,4 +294,22 @@ fn format_access(mode: u32) -> &'static str {
 
 fn chmod_argument(dir: bool) -> &'static str {
     if dir { "go-w" } else { "600" }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyway_test_support::assert_causes_said_once;
+
+    use super::*;
+
+    #[test]
+    fn no_error_contains_the_text_of_its_cause() {
+        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+        assert_causes_said_once(&StoreError::Random(denied()));
+        assert_causes_said_once(&StoreError::Io {
+            action: "read",
+            path: "a".into(),
+            source: denied(),
+        });
+    }
 }

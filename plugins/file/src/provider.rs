@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use keyway_local::with_causes;
 use keyway_plugin_sdk::{
     Description, Envelope, ErrorKind, Id, Listed, NewVersion, Pattern, Plugin, ProviderError,
     Query, Removal, Removed, SecretsProvider, StoredVersion, Target, WriteError, blocking,
@@ -183,7 +184,7 @@ fn into_provider_error(error: StoreError) -> ProviderError {
         )),
         error => error.remedy(),
     };
-    let failure = ProviderError::internal(error.to_string()).with_kind(kind);
+    let failure = ProviderError::internal(with_causes(&error)).with_kind(kind);
     match remedy {
         Some(remedy) => failure.with_remedy(remedy),
         None => failure,

@@ -5,7 +5,7 @@ mod query;
 
 use std::env;
 
-use keyway_local::{EnvironmentError, Places, daemon_uid, given_address};
+use keyway_local::{EnvironmentError, Places, daemon_uid, given_address, with_causes};
 use keyway_resolver::{DaemonSocket, Resolver};
 use tokio::runtime::Builder;
 
@@ -53,7 +53,10 @@ pub(crate) fn with_client<T>(
 fn socket(globals: &Globals) -> Result<DaemonSocket, Failure> {
     let environment = |name: &str| env::var_os(name);
     let invalid = |error: EnvironmentError| {
-        Failure::usage(error, "Correct the variable, or unset it for the default")
+        Failure::usage(
+            with_causes(&error),
+            "Correct the variable, or unset it for the default",
+        )
     };
     let uid = match globals.daemon_uid {
         Some(uid) => Some(uid),

@@ -12,7 +12,7 @@ use super::owners::{Offences, check_owners};
 #[non_exhaustive]
 pub enum PrivateDirectoryError {
     /// The directory, or one above it, could not be created.
-    #[error("{path} cannot be made: {source}", path = .path.display())]
+    #[error("{path} cannot be made", path = .path.display())]
     Create {
         /// The directory.
         path: PathBuf,

@@ -29,7 +29,7 @@ pub enum OpenError {
         max_len: u64,
     },
     /// The operating system returned an error.
-    #[error("{path} cannot be read: {source}", path = .path.display())]
+    #[error("{path} cannot be read", path = .path.display())]
     Io {
         /// The file.
         path: PathBuf,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::quote::shell_quote;
 use super::way::{Node, Role, walk};
+use crate::causes::with_causes;
 use crate::uid::KnownUids;
 
 /// The sticky bit: in such a directory (`/tmp`) only the owner of an entry can replace it.
@@ -36,7 +37,7 @@ pub enum Offence {
         path: PathBuf,
     },
     /// It cannot be examined.
-    #[error("{path} cannot be examined: {source}", path = .path.display())]
+    #[error("{path} cannot be examined", path = .path.display())]
     Unreadable {
         /// The file or directory.
         path: PathBuf,
@@ -86,7 +87,7 @@ impl fmt::Display for Offences {
             if index > 0 {
                 f.write_str("; ")?;
             }
-            offence.fmt(f)?;
+            f.write_str(&with_causes(offence))?;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::ProviderError;
 #[non_exhaustive]
 pub enum CommandError {
     /// Reading from the program or waiting for it failed.
-    #[error("cannot communicate with `{program}`: {}", source.kind())]
+    #[error("cannot communicate with `{program}`")]
     Io {
         /// Name of the program.
         program: String,
@@ -32,7 +32,7 @@ pub enum CommandError {
         program: String,
     },
     /// The program could not be started for another reason.
-    #[error("cannot start `{program}`: {}", source.kind())]
+    #[error("cannot start `{program}`")]
     Start {
         /// Name of the program.
         program: String,
@@ -101,12 +101,16 @@ impl From<CommandError> for ProviderError {
     fn from(error: CommandError) -> Self {
         let message = error.to_string();
         match error {
-            CommandError::Io { source, .. } => Self::internal(message).with_source(source),
+            CommandError::Io { source, .. } => {
+                Self::internal(format!("{message}: {}", source.kind())).with_source(source)
+            }
             CommandError::NoThread(error) => error,
             CommandError::NotFound { .. } | CommandError::Status { .. } => {
                 Self::unavailable(message)
             }
-            CommandError::Start { source, .. } => Self::unavailable(message).with_source(source),
+            CommandError::Start { source, .. } => {
+                Self::unavailable(format!("{message}: {}", source.kind())).with_source(source)
+            }
             CommandError::TimedOut { .. } => Self::timed_out(message),
             CommandError::TooMuchOutput { .. } => Self::internal(message),
         }

@@ -1,7 +1,8 @@
 //! The error that ends a plugin process, and its exit status.
 
-use std::fmt;
 use std::io;
+
+use keyway_local::with_causes;
 
 use crate::connection::RegisterError;
 use crate::dial::DialError;
@@ -48,20 +49,21 @@ impl RunError {
     }
 }
 
-impl fmt::Display for RunError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl RunError {
+    /// Returns the text for the log: with the causes, except that of a provider's error, whose text may hold a value.
+    pub(super) fn text(&self) -> String {
         match self {
-            Self::Dial(error) => error.fmt(f),
-            Self::NoName => f.write_str("the plugin has no name; give it one with Plugin::new"),
+            Self::Dial(error) => with_causes(error),
+            Self::NoName => "the plugin has no name; give it one with Plugin::new".to_owned(),
             Self::Provider(error) => match error.remedy() {
-                Some(remedy) => write!(f, "{error}; {remedy}"),
-                None => error.fmt(f),
+                Some(remedy) => format!("{error}; {remedy}"),
+                None => error.to_string(),
             },
-            Self::Register(error) => error.fmt(f),
+            Self::Register(error) => with_causes(error),
             Self::Runtime(error) => {
-                write!(f, "cannot set up the event loop of the plugin: {error}")
+                format!("cannot set up the event loop of the plugin: {error}")
             }
-            Self::Start(error) => error.fmt(f),
+            Self::Start(error) => with_causes(error),
         }
     }
 }
@@ -86,9 +88,15 @@ impl From<StartError> for RunError {
 
 #[cfg(test)]
 mod tests {
-    use keyway_proto::registration::InvalidRegistration;
+    use std::error::Error;
+
+    use keyway_local::{EnvironmentError, ParseAddressError};
+    use keyway_proto::registration::{InvalidRegistration, check_pattern};
+    use keyway_test_support::assert_causes_said_once;
 
     use super::*;
+    use crate::CommandError;
+    use crate::hijack::HijackError;
 
     #[test]
     fn only_permanent_errors_end_with_78() {
@@ -113,8 +121,57 @@ mod tests {
             .with_remedy("set it to the directory with the notes")
             .with_source("canary");
         assert_eq!(
-            RunError::Provider(error).to_string(),
+            RunError::Provider(error).text(),
             "NOTES_DIR is not set; set it to the directory with the notes"
+        );
+    }
+
+    #[test]
+    fn no_error_contains_the_text_of_its_cause() {
+        let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
+        let program = || "tool".to_owned();
+        let errors: [Box<dyn Error>; 8] = [
+            Box::new(DialError::from(EnvironmentError::from(
+                ParseAddressError::Empty,
+            ))),
+            Box::new(DialError::Hijack {
+                address: "/daemon.sock".parse().unwrap(),
+                source: HijackError::Io(reset()),
+            }),
+            Box::new(RegisterError::Invalid(
+                check_pattern("a//b")
+                    .map_err(InvalidRegistration::from)
+                    .unwrap_err(),
+            )),
+            Box::new(RegisterError::Lost {
+                name: program(),
+                source: Some(reset().into()),
+            }),
+            Box::new(StartError::Descriptor {
+                fd: 3,
+                source: reset(),
+            }),
+            Box::new(StartError::Credentials(reset())),
+            Box::new(CommandError::Io {
+                program: program(),
+                source: reset(),
+            }),
+            Box::new(CommandError::Start {
+                program: program(),
+                source: reset(),
+            }),
+        ];
+        for error in errors {
+            assert_causes_said_once(&*error);
+        }
+    }
+
+    #[test]
+    fn the_text_for_the_log_has_the_causes() {
+        let error = StartError::Credentials(io::ErrorKind::ConnectionReset.into());
+        assert_eq!(
+            RunError::from(error).text(),
+            "cannot read the credentials of the process that launched this plugin: connection reset"
         );
     }
 }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use keyway_local::with_causes;
 use keyway_proto::accesscontrol::v1::{
     AccessControlService, AccessControlServiceServer, AuthorizeRequest, AuthorizeResponse,
     CheckAccessRequest, CheckAccessResponse,
@@ -70,7 +71,7 @@ impl<A: AccessControl> AccessControlService for Service<A> {
 }
 
 fn parse(text: &str) -> Result<Pattern, Error> {
-    access_pattern(text).map_err(|error| Error::invalid_argument(error.to_string()))
+    access_pattern(text).map_err(|error| Error::invalid_argument(with_causes(&error)))
 }
 
 /// Waits for a decision of the module until the deadline of the call.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use keyway_local::{MemoryBudget, Reservation};
+use keyway_local::{MemoryBudget, Reservation, with_causes};
 use keyway_proto::keyway::v1::{
     CatalogService, CatalogServiceServer, ListSecretsRequest, ListSecretsResponse, Secret,
 };
@@ -167,7 +167,7 @@ impl<P: SecretsProvider> Service<P> {
         let options = CallOptions::from_headers(request.metadata());
         let text = pattern(request.into_message()).unwrap_or_default();
         let pattern =
-            check_pattern(&text).map_err(|error| Error::invalid_argument(error.to_string()))?;
+            check_pattern(&text).map_err(|error| Error::invalid_argument(with_causes(&error)))?;
         let reservation = self.response_memory.reservation();
         Ok(Admitted {
             query: Query::received(pattern, deadline, options, reservation.clone()),

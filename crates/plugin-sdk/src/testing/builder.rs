@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use keyway_http::{Limits, serve};
+use keyway_local::with_causes;
 use keyway_mux::{Config, Listener, Session};
 use keyway_proto::DESCRIBE_HEADER;
 use keyway_proto::keyway::v1::PluginDescription;
@@ -170,7 +171,7 @@ impl TestDaemonBuilder {
 impl TestDaemonBuilder {
     /// Validates a registration by the rules of the daemon, so that a plugin accepted here is not refused there.
     fn check(&self, request: Request<RegisterPluginRequest>) -> Result<Registration, String> {
-        let described = describe(request.metadata()).map_err(|error| error.to_string())?;
+        let described = describe(request.metadata()).map_err(|error| with_causes(&error))?;
         let message = request.into_message();
         let (name, version) = (message.name(), message.version());
         if self.is_launched && name != self.name {
@@ -190,11 +191,11 @@ impl TestDaemonBuilder {
             }
         };
         let registered =
-            check_registration(name, version, pattern).map_err(|error| error.to_string())?;
+            check_registration(name, version, pattern).map_err(|error| with_causes(&error))?;
         let realm = match (&registered, &described) {
             (Some(registered), Some(described)) => described
                 .check(registered)
-                .map_err(|error| error.to_string())?,
+                .map_err(|error| with_causes(&error))?,
             (registered, _) => registered.iter().cloned().collect(),
         };
         Ok(Registration {

@@ -25,7 +25,7 @@ pub enum LaunchError {
     #[error(transparent)]
     Register(#[from] RegisterError),
     /// The executable could not be started.
-    #[error("cannot start {}: {source}", path.display())]
+    #[error("cannot start {}", path.display())]
     Start {
         /// The executable.
         path: PathBuf,

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
-use keyway_local::{Address, Credentials, KnownUids, connect_within};
+use keyway_local::{Address, Credentials, KnownUids, connect_within, format_duration};
 use tokio::net::UnixStream;
 use tower_service::Service;
 
@@ -44,10 +44,10 @@ pub enum DialError {
         uid: u32,
     },
     /// The system refused.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
     /// A daemon listens but does not accept.
-    #[error("it did not accept the connection within {} ms", .after.as_millis())]
+    #[error("the connection was not accepted within {}", format_duration(*.after))]
     TimedOut {
         /// How long the client has tried.
         after: Duration,
@@ -97,11 +97,8 @@ impl fmt::Display for ConnectError {
     }
 }
 
-impl std::error::Error for ConnectError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.attempts.first().map(|attempt| &attempt.error as _)
-    }
-}
+/// No source: the text has the error of each attempt.
+impl std::error::Error for ConnectError {}
 
 /// Connects to the first address where an acceptable daemon listens.
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 //! Keyway's own management service.
 
+use keyway_local::with_causes;
 use keyway_proto::keyway::v1 as keyway;
 use keyway_proto::timestamp;
 use keyway_rpc::{Error, Request, Response};
@@ -25,7 +26,8 @@ impl keyway::ManagementService for Services {
             .await?;
         let report = self.manager.reload().await.ok_or_else(stopping)?;
         let result = report.map_err(|error| {
-            Error::failed_precondition(format!("the old configuration stays in force: {error}"))
+            let why = with_causes(&*error);
+            Error::failed_precondition(format!("the old configuration stays in force: {why}"))
         });
         self.record(&caller, "reload", &[], || Outcome::of(&result))
             .await?;
@@ -197,7 +199,7 @@ fn stopping() -> Error {
 }
 
 fn trust_error(error: TrustError) -> Error {
-    let message = error.to_string();
+    let message = with_causes(&error);
     match error {
         TrustError::Unknown { .. } => Error::not_found(message),
         _ => Error::failed_precondition(message),

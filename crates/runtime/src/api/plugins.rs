@@ -1,5 +1,6 @@
 //! Plugins as the protocol's own management service shows and changes them.
 
+use keyway_local::with_causes;
 use keyway_proto::keyway::v1::PluginState;
 use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
@@ -119,7 +120,7 @@ pub(super) fn name(text: &str) -> Result<(PluginName, String), Error> {
 }
 
 fn set_enabled_error(error: SetEnabledError) -> Error {
-    let message = error.to_string();
+    let message = with_causes(&error);
     match error {
         SetEnabledError::Unknown(_) => Error::not_found(message),
         SetEnabledError::Listed(_)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures::future::join_all;
+use keyway_local::with_causes;
 use keyway_proto::accesscontrol::v1 as access;
 use keyway_proto::timestamp;
 use keyway_rpc::Error;
@@ -284,8 +285,9 @@ fn check_decision(
                 plugin = %name, code = %error.code(), request_id = %context.request_id,
                 "access-control module gave no decision"
             );
+            let why = with_causes(&error);
             Err(Error::permission_denied(format!(
-                "the access-control module {name} gave no decision: {error}. Run `keyway plugins` to see its state, and look at the \
+                "the access-control module {name} gave no decision: {why}. Run `keyway plugins` to see its state, and look at the \
                  daemon's log"
             )))
         }

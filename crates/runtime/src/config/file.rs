@@ -33,7 +33,7 @@ pub enum ConfigError {
         path: PathBuf,
     },
     /// It is not a regular file, is too large or cannot be read.
-    #[error("the configuration cannot be read: {0}")]
+    #[error("the configuration cannot be read")]
     Read(#[source] OpenError),
     /// The configuration and the plugin directories were not read in time.
     #[error(
@@ -44,7 +44,7 @@ pub enum ConfigError {
         limit: Duration,
     },
     /// Another user could have written it.
-    #[error("the configuration is not used: {0}")]
+    #[error("the configuration is not used")]
     Untrusted(#[source] Offences),
     /// Its text is not a configuration.
     #[error("{path}:{line}: {}{message}", key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default(), path = .path.display())]

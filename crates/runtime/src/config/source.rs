@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use keyway_local::file::{OpenError, create_private_directory, read_regular, replace};
+use keyway_local::with_causes;
 
 use super::{Config, ConfigError};
 
@@ -94,7 +95,7 @@ impl ConfigSource {
         };
         if let Err(error) = remembered {
             tracing::error!(
-                path = %self.memory.display(), %error,
+                path = %self.memory.display(), error = %with_causes(&error),
                 "the configuration cannot be remembered: a start without it will not be refused"
             );
         }

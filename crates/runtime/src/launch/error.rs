@@ -16,7 +16,7 @@ use crate::model::PluginName;
 #[non_exhaustive]
 pub enum LaunchError {
     /// The operating system did not run the file.
-    #[error("{path} cannot be run: {source}{}", advice(.source), path = .path.display())]
+    #[error("{path} cannot be run{}", advice(.source), path = .path.display())]
     Execute {
         /// The executable.
         path: PathBuf,
@@ -27,7 +27,7 @@ pub enum LaunchError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// A step before the execution of the file failed.
-    #[error("cannot prepare to start a plugin: {what}: {source}")]
+    #[error("cannot prepare to start a plugin: {what}")]
     Prepare {
         /// The step.
         what: &'static str,
@@ -55,8 +55,8 @@ pub enum LaunchError {
 #[non_exhaustive]
 pub enum Refusal {
     /// Other users could have written the file.
-    #[error("its executable is not trusted: {0}")]
-    Owners(Offences),
+    #[error("its executable is not trusted")]
+    Owners(#[source] Offences),
     /// The file is not the pinned one.
     #[error("its executable is not the one that is pinned: {}", remedy(.name, *.pinned_by))]
     Pin {

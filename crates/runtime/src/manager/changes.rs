@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use keyway_local::Pauses;
+use keyway_local::{Pauses, with_causes};
 use tokio::time::Instant;
 
 use super::watcher::{FileWatcher, WatchError};
@@ -88,7 +88,7 @@ impl DiskChanges {
         };
         self.retry_at = self.pauses.next().map(|pause| Instant::now() + pause);
         if !std::mem::replace(&mut self.is_reported, true) {
-            tracing::warn!(%error, "not every change of plugins is noticed: run `keyway plugins reload` after one");
+            tracing::warn!(error = %with_causes(&error), "not every change of plugins is noticed: run `keyway plugins reload` after one");
         }
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct Discovery {
 #[non_exhaustive]
 pub enum DiscoveryProblem {
     /// The directory exists and cannot be listed.
-    #[error("plugin directory {path} cannot be read: {source}", path = .path.display())]
+    #[error("plugin directory {path} cannot be read", path = .path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
@@ -41,7 +41,7 @@ pub enum DiscoveryProblem {
         source: io::Error,
     },
     /// Another user could have written the directory or the file. Its plugins are found, and refused when they are to start.
-    #[error("{path} is not used: {source}", path = .path.display())]
+    #[error("{path} is not used", path = .path.display())]
     Untrusted {
         /// What is refused.
         path: PathBuf,
@@ -55,7 +55,7 @@ pub enum DiscoveryProblem {
         path: PathBuf,
     },
     /// The file's name cannot be the name of a plugin.
-    #[error("{path} is not started: {source}", path = .path.display())]
+    #[error("{path} is not started", path = .path.display())]
     Name {
         /// The file.
         path: PathBuf,
@@ -85,7 +85,7 @@ pub enum DiscoveryProblem {
         first: PluginName,
     },
     /// A symbolic link whose target is missing, or a file that vanished.
-    #[error("{path} cannot be examined: {source}", path = .path.display())]
+    #[error("{path} cannot be examined", path = .path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use keyway_local::with_causes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -75,7 +76,7 @@ impl Manager {
         };
         match looked {
             Looked::Failed(error) => {
-                tracing::error!(%error, "reload failed; the former configuration stays in force");
+                tracing::error!(error = %with_causes(&error), "reload failed; the former configuration stays in force");
                 fail(replies, error);
             }
             // Its reload has failed, so the former configuration stays in force.

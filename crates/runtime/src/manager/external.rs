@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use keyway_local::with_causes;
+
 use super::{Done, Manager};
 use crate::caller::Peer;
 use crate::config::Settings;
@@ -37,10 +39,9 @@ impl Manager {
     ) {
         let name = &registrant.registration().name;
         let lines = &self.host.refusal_lines;
-        peer_event!(lines, WARN, plugin = %name, pid = peer.pid(), %error, "external plugin refused");
-        self.host
-            .audit
-            .plugin("refuse", name, Some(peer), &error.to_string());
+        let why = with_causes(&error);
+        peer_event!(lines, WARN, plugin = %name, pid = peer.pid(), error = %why, "external plugin refused");
+        self.host.audit.plugin("refuse", name, Some(peer), &why);
         self.work.spawn(async move {
             registrant.refuse(error).await;
             Done::Nothing

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use keyway_local::file::check_owners;
+use keyway_local::with_causes;
 
 use super::ReadConfig;
 use super::changes::DiskChanges;
@@ -85,7 +86,10 @@ impl Looker {
         let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
         let discovery = discover(config, is_chosen, &mut copies);
         let texts = |problems: &[DiscoveryProblem]| -> Vec<String> {
-            problems.iter().map(ToString::to_string).collect()
+            problems
+                .iter()
+                .map(|problem| with_causes(problem))
+                .collect()
         };
         let (problems, warnings) = (texts(&discovery.problems), texts(&discovery.warnings));
         let mut sources = Sources::new();

@@ -42,9 +42,9 @@ const CHANGES: WatchFlags = WatchFlags::CREATE
 /// Why changes cannot be noticed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WatchError {
-    #[error("there is no file watcher: {0}")]
-    Unavailable(io::Error),
-    #[error("{} cannot be watched: {source}", path.display())]
+    #[error("there is no file watcher")]
+    Unavailable(#[source] io::Error),
+    #[error("{} cannot be watched", path.display())]
     Place { path: PathBuf, source: io::Error },
 }
 

@@ -36,8 +36,8 @@ const REFUSAL_GRACE: Duration = Duration::from_secs(2);
 pub(crate) enum OpenError {
     #[error("no registration within {}", format_duration(*.0))]
     TimedOut(Duration),
-    #[error("registration refused: {0}")]
-    Refused(RegistrationError),
+    #[error("registration refused")]
+    Refused(#[source] RegistrationError),
     #[error("connection ended before the registration: {0}")]
     Ended(String),
 }
@@ -182,7 +182,7 @@ impl PluginConnection {
             biased;
             ended = &mut link.driver => describe_end(ended),
             () = link.session.peer_draining() => describe_draining(&link.session),
-            error = handle.unsupported() => error.to_string(),
+            error = handle.unsupported() => with_causes(&error),
         }
     }
 

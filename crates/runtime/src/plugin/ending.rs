@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyway_local::shortened;
+use keyway_local::{shortened, with_causes};
 use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
@@ -134,7 +134,7 @@ async fn shut_down(connection: PluginConnection) {
     let handle = connection.handle();
     if let Err(error) = handle.shut_down(STEP).await {
         // Its GoAway may overtake its response, and a plugin may end without one: either way it is ending.
-        tracing::debug!(plugin = %handle.name(), %error, "no response to Shutdown");
+        tracing::debug!(plugin = %handle.name(), error = %with_causes(&error), "no response to Shutdown");
     }
     connection.close(STEP).await;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use keyway_local::shortened;
+use keyway_local::{shortened, with_causes};
 use keyway_proto::keyway::v1::PluginDescription;
 use keyway_proto::limits::DEFAULT_CONCURRENCY;
 use keyway_proto::registration::{InvalidDescription, InvalidRegistration, check_registration};
@@ -81,8 +81,8 @@ pub(crate) enum RegistrationError {
     Invalid(#[from] InvalidRegistration),
     #[error(transparent)]
     Description(#[from] DescriptionError),
-    #[error("the plugin's name is not valid: {0}")]
-    Name(ParsePluginNameError),
+    #[error("the plugin's name is not valid")]
+    Name(#[source] ParsePluginNameError),
     #[error(
         "the plugin was launched as {expected} and must register with that name, not as {actual:?}"
     )]
@@ -129,7 +129,7 @@ pub(crate) enum DescriptionError {
 impl From<RegistrationError> for Error {
     fn from(error: RegistrationError) -> Self {
         use RegistrationError as E;
-        let message = error.to_string();
+        let message = with_causes(&error);
         match error {
             E::Invalid(_) | E::Description(_) | E::Name(_) | E::WrongName { .. } | E::NoKind(_) => {
                 Self::invalid_argument(message)

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use keyway_local::file::{
     OpenError, check_opened, create_private_directory, open_regular, read_opened, replace,
 };
+use keyway_local::with_causes;
 
 use crate::model::state::State;
 
@@ -51,7 +52,7 @@ impl StateFile {
             Err(_) => &self.path,
         };
         tracing::error!(
-            path = %self.path.display(), %error,
+            path = %self.path.display(), error = %with_causes(&*error),
             "state file ignored: all plugins count as never seen, disabled plugins are enabled and trusted checksums are \
              forgotten; repair {}, which is what it was, and move it back while no daemon runs, or disable and trust them again",
             kept.display()

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
-use keyway_local::{escape_untrusted, shortened};
+use keyway_local::{escape_untrusted, shortened, with_causes};
 use keyway_proto::keyway::v1::{self as keyway, FailureKind};
 use keyway_proto::limits::{MAX_FAILURES, MAX_FAILURES_LEN};
 use keyway_proto::{FAILED_PROVIDERS_HEADER, FAILURES_HEADER};
@@ -68,7 +68,7 @@ impl Failure {
     /// The failure of a call; `None` if the plugin said that no secret matches.
     pub(crate) fn of_call(view: &View, error: &CallError, is_single: bool) -> Option<Self> {
         let detail = error.failure(is_single)?;
-        Some(Self::of_detail(view, &detail, error.to_string()))
+        Some(Self::of_detail(view, &detail, with_causes(error)))
     }
 
     /// A failure as the plugin described it. `message` is in its own words, made harmless.

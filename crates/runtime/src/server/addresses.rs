@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use keyway_local::{Address, KnownUids, Places, Rule};
+use keyway_local::{Address, KnownUids, Places, Rule, with_causes};
 
 use super::socket::{ListenError, Reach, Socket};
 use crate::config::Config;
@@ -63,7 +63,7 @@ fn variable(environment: &[(OsString, OsString)], name: &str) -> Option<OsString
 /// Logs why the daemon does not listen at an address where it would have.
 fn log_passed_over(address: &Address, error: &ListenError, known: &KnownUids) {
     let Some(holder) = error.holder() else {
-        tracing::warn!("{error}");
+        tracing::warn!("{}", with_causes(error));
         return;
     };
     let setting = match address {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use keyway_http::{OnUpgrade, RequestBody, Upgraded, has_token};
+use keyway_local::with_causes;
 use keyway_rpc::{Body, Error};
 use tokio::sync::Semaphore;
 
@@ -109,7 +110,8 @@ impl Hijack {
         match plugin::open(io, None, limit, version).await {
             Ok(registrant) => self.manager.connect(registrant, peer).await,
             Err(error) => {
-                peer_event!(self.lines, WARN, pid = peer.pid(), %error, "external plugin not accepted");
+                let why = with_causes(&error);
+                peer_event!(self.lines, WARN, pid = peer.pid(), error = %why, "external plugin not accepted");
             }
         }
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
-use keyway_local::{Address, KnownUids};
+use keyway_local::{Address, KnownUids, with_causes};
 use keyway_runtime::{BindError, Daemon, ListenError};
 
 use crate::exit::Exit;
@@ -185,7 +185,7 @@ fn report_ready(daemon: &Daemon, log: &Log) {
 }
 
 fn bind_failure(error: &BindError) -> Failure {
-    let text = error.to_string();
+    let text = with_causes(error);
     match error {
         BindError::StateInUse(_) => Failure::usage(
             text,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use keyway_local::file::{OpenError, shell_quote};
-use keyway_local::{Address, ListenOptions, Places, SOCKET_VARIABLE};
+use keyway_local::{Address, ListenOptions, Places, SOCKET_VARIABLE, with_causes};
 use keyway_plugin_file::{IDENTITY_VARIABLE, PASSPHRASE_FILE_VARIABLE, STORE_VARIABLE};
 use keyway_runtime::{BuiltInPlugin, Config, ConfigChoice, ConfigError, ConfigSource, VersionInfo};
 
@@ -233,7 +233,7 @@ pub(crate) fn failure(error: &ConfigError, given: Option<&str>) -> Failure {
         ),
         _ => "Repair the file, or name another one with --config".to_owned(),
     };
-    Failure::usage(error, advice)
+    Failure::usage(with_causes(error), advice)
 }
 
 fn given_addresses(options: &Options) -> Result<Vec<Address>, Failure> {

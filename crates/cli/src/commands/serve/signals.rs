@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use keyway_local::with_causes;
 use keyway_runtime::ManagerHandle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -54,7 +55,7 @@ async fn reload(daemon: ManagerHandle) {
             }
         }
         Some(Err(error)) => {
-            tracing::error!(%error, "reload failed, the old configuration stays in force")
+            tracing::error!(error = %with_causes(&*error), "reload failed, the old configuration stays in force")
         }
         // The daemon is stopping.
         None => {}

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::FutureExt as _;
+use keyway_local::with_causes;
 
 use super::PluginTask;
 use crate::caller::Peer;
@@ -48,12 +49,13 @@ impl PluginTask {
 
     fn refuse(&self, registrant: Registrant, peer: &Peer, error: RegistrationError) {
         let lines = &self.launcher.host.refusal_lines;
+        let why = with_causes(&error);
         peer_event!(
             lines,
             WARN,
-            plugin = %self.name(), pid = peer.pid(), %error, "external plugin refused"
+            plugin = %self.name(), pid = peer.pid(), error = %why, "external plugin refused"
         );
-        self.audit("refuse", Some(peer), &error.to_string());
+        self.audit("refuse", Some(peer), &why);
         // The plugin has a moment to read the reason. Nothing else waits for it.
         tokio::spawn(registrant.refuse(error));
     }
@@ -83,8 +85,9 @@ impl PluginTask {
         if !matches!(self.machine.state(), State::Running { child: None, .. }) {
             return;
         }
-        tracing::warn!(plugin = %self.name(), %error, "external plugin disconnected");
-        self.audit("disconnect", self.external.as_deref(), &error.to_string());
+        let why = with_causes(error);
+        tracing::warn!(plugin = %self.name(), error = %why, "external plugin disconnected");
+        self.audit("disconnect", self.external.as_deref(), &why);
         self.feed(Event::Disconnect);
     }
 

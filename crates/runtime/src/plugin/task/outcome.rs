@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use keyway_local::with_causes;
+
 use super::PluginTask;
 use crate::launch::{EndedProcess, LaunchError, LaunchErrorClass, Launched};
 use crate::lines::peer_event;
@@ -22,7 +24,7 @@ impl PluginTask {
             Outcome::Launched(Ok(launched)) => self.launched(launched),
             Outcome::Launched(Err(error)) => self.launch_failed(&error),
             Outcome::Opened(Ok(registrant)) => self.opened(registrant).await,
-            Outcome::Opened(Err(error)) => self.ended(error.to_string()),
+            Outcome::Opened(Err(error)) => self.ended(with_causes(&error)),
             Outcome::ExitedEarly => self.ended("process ended before the registration".into()),
             Outcome::Lost(why) => self.lost(why),
             Outcome::Ended(ended) => self.drained(ended),
@@ -38,23 +40,23 @@ impl PluginTask {
     }
 
     fn launch_failed(&mut self, error: &LaunchError) {
-        let why = error.to_string();
+        let why = with_causes(error);
         let failure = match error.class() {
             LaunchErrorClass::Refused => {
-                tracing::error!(plugin = %self.name(), %error, "plugin refused");
+                tracing::error!(plugin = %self.name(), error = %why, "plugin refused");
                 self.audit("refuse", None, &why);
                 LaunchFailure::Refused { why }
             }
             LaunchErrorClass::Shortage(shortage) => {
                 // It is tried again each second.
                 if self.shortage.replace(shortage) != Some(shortage) {
-                    tracing::warn!(plugin = %self.name(), %shortage, %error, "plugin not started");
+                    tracing::warn!(plugin = %self.name(), %shortage, error = %why, "plugin not started");
                 }
                 let why = shortage.to_string();
                 LaunchFailure::Shortage { why }
             }
             LaunchErrorClass::Busy | LaunchErrorClass::Failed => {
-                tracing::error!(plugin = %self.name(), %error, "plugin not started");
+                tracing::error!(plugin = %self.name(), error = %why, "plugin not started");
                 self.first_start_has_failed();
                 LaunchFailure::Failed { why }
             }
@@ -70,7 +72,7 @@ impl PluginTask {
         };
         if let Err(error) = refusal {
             let error: OpenError = registrant.refuse(error).await;
-            self.ended(error.to_string());
+            self.ended(with_causes(&error));
             return;
         }
         let connection =

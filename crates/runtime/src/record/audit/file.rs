@@ -16,7 +16,7 @@ pub(super) enum FileError {
     Open(#[from] OpenError),
     #[error(transparent)]
     Untrusted(#[from] Offences),
-    #[error("{} cannot be written: {source}", path.display())]
+    #[error("{} cannot be written", path.display())]
     Write { path: PathBuf, source: io::Error },
 }
 

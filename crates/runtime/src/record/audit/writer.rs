@@ -3,6 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use keyway_local::with_causes;
 use tokio::sync::oneshot;
 
 use super::file::LogFile;
@@ -52,7 +53,7 @@ impl Writer {
             .spawn(move || shared.serve());
         if let Err(error) = started {
             writer.0.lock().is_closed = true;
-            writer.0.failed(&error, 0);
+            writer.0.failed(&with_causes(&error), 0);
         }
         writer
     }
@@ -91,7 +92,7 @@ impl Writer {
 
     /// Notes that a record was waited for in vain.
     pub(super) fn stalled(&self) {
-        self.0.failed(&"the disk does not take it", 0);
+        self.0.failed("the disk does not take it", 0);
     }
 }
 
@@ -112,7 +113,7 @@ impl Shared {
         let mut queue = self.lock();
         if queue.is_closed || queue.batch.lines.len() + line.len() > MAX_QUEUED_LEN {
             drop(queue);
-            return self.failed(&"the disk does not take it", 1);
+            return self.failed("the disk does not take it", 1);
         }
         queue.batch.lines.extend_from_slice(line);
         queue.batch.n_lines += 1;
@@ -128,7 +129,7 @@ impl Shared {
         let mut file = LogFile::new(self.config.clone());
         // What is wrong with the file is reported before the first record.
         if let Err(error) = file.open() {
-            self.failed(&error, 0);
+            self.failed(&with_causes(&error), 0);
         }
         let mut batch = Batch::default();
         while self.take(&mut batch) {
@@ -140,7 +141,7 @@ impl Shared {
                     }
                     self.written();
                 }
-                Err(error) => self.failed(&error, batch.n_lines),
+                Err(error) => self.failed(&with_causes(&error), batch.n_lines),
             }
         }
     }
@@ -158,7 +159,7 @@ impl Shared {
     }
 
     /// Notes that records are lost, and logs that it begins.
-    fn failed(&self, error: &dyn std::fmt::Display, n_lost: u64) {
+    fn failed(&self, error: &str, n_lost: u64) {
         let mut queue = self.lock();
         queue.n_lost += n_lost;
         if !std::mem::replace(&mut queue.is_failing, true) {

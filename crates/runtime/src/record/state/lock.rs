@@ -36,7 +36,7 @@ pub enum StateLockError {
         pid: Option<u32>,
     },
     /// The directory or the lock file cannot be used.
-    #[error("the state directory {directory} cannot be locked: {source}", directory = .directory.display())]
+    #[error("the state directory {directory} cannot be locked", directory = .directory.display())]
     Failed {
         /// The directory.
         directory: PathBuf,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use keyway_local::Pauses;
+use keyway_local::{Pauses, with_causes};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -185,12 +185,13 @@ impl Shared {
         {
             n_written = n_changes;
             let result = file.write(&state);
-            match &result {
-                Ok(()) if retries.take().is_some() => tracing::info!("state file is written again"),
-                Ok(()) => {}
+            let failure = result.as_ref().err().map(|error| with_causes(error));
+            match &failure {
+                None if retries.take().is_some() => tracing::info!("state file is written again"),
+                None => {}
                 // Once for each time that it begins to fail.
-                Err(_) if retries.is_some() => {}
-                Err(error) => {
+                Some(_) if retries.is_some() => {}
+                Some(error) => {
                     retries = Some(pauses());
                     tracing::error!(
                         %error,
@@ -198,10 +199,7 @@ impl Shared {
                     );
                 }
             }
-            self.handled.send_replace(Handled {
-                n_changes,
-                failure: result.err().map(|error| error.to_string()),
-            });
+            self.handled.send_replace(Handled { n_changes, failure });
         }
     }
 

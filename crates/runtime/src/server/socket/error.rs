@@ -25,10 +25,10 @@ pub enum ListenError {
         path: PathBuf,
     },
     /// Other users can change the directory of the socket, and so replace the socket by their own.
-    #[error("the directory of the socket is not safe: {0}")]
-    Directory(Offences),
+    #[error("the directory of the socket is not safe")]
+    Directory(#[source] Offences),
     /// The operating system refused.
-    #[error("cannot listen at {address}: {what}: {source}")]
+    #[error("cannot listen at {address}: {what}")]
     Io {
         /// The address.
         address: Address,
