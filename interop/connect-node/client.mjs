@@ -26,8 +26,8 @@ const requestInfo = registry.getMessage(
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-/** The answer that the service is asked to give. */
-const answering = (text, more = {}) => ({
+/** A request that defines the response of the service. */
+const defined = (text, more = {}) => ({
   responseDefinition: {
     response: { case: "responseData", value: encoder.encode(text) },
     ...more,
@@ -51,23 +51,23 @@ const cases = {
   async "a message and its metadata travel both ways"(client) {
     let headers, trailers;
     const definition = {
-      responseHeaders: [{ name: "x-answer", value: ["1", "2"] }],
+      responseHeaders: [{ name: "x-response", value: ["1", "2"] }],
       responseTrailers: [{ name: "x-after", value: ["3"] }],
     };
-    const { payload } = await client.unary(answering("hello, wörld", definition), {
-      headers: { "x-question": "why" },
+    const { payload } = await client.unary(defined("hello, wörld", definition), {
+      headers: { "x-request": "why" },
       onHeader: (map) => (headers = map),
       onTrailer: (map) => (trailers = map),
     });
     assert.equal(decoder.decode(payload.data), "hello, wörld");
-    assert.deepEqual(seen(payload, "x-question"), ["why"]);
-    assert.equal(headers.get("x-answer"), "1, 2");
+    assert.deepEqual(seen(payload, "x-request"), ["why"]);
+    assert.equal(headers.get("x-response"), "1, 2");
     assert.equal(trailers.get("x-after"), "3");
   },
 
   async "large messages"(client) {
     const text = "x".repeat(3_000_000);
-    const { payload } = await client.unary(answering(text));
+    const { payload } = await client.unary(defined(text));
     assert.equal(payload.data.length, text.length);
   },
 
@@ -91,20 +91,20 @@ const cases = {
   },
 
   async "side-effect free methods are called with GET"(client) {
-    const { payload } = await client.idempotentUnary(answering("cached"));
+    const { payload } = await client.idempotentUnary(defined("cached"));
     assert.equal(decoder.decode(payload.data), "cached");
     const names = payload.requestInfo.connectGetInfo.queryParams.map(({ name }) => name);
     assert.ok(names.includes("message") && names.includes("connect"), names.join());
   },
 
   async "a deadline ends the call"(client) {
-    const slow = answering("too late", { responseDelayMs: 60_000 });
+    const slow = defined("too late", { responseDelayMs: 60_000 });
     const error = await failure(client.unary(slow, { timeoutMs: 100 }));
     assert.equal(error.code, Code.DeadlineExceeded);
   },
 
-  async "a caller may give up"(client) {
-    const slow = answering("too late", { responseDelayMs: 60_000 });
+  async "a cancelled call ends at once"(client) {
+    const slow = defined("too late", { responseDelayMs: 60_000 });
     const abort = new AbortController();
     const call = client.unary(slow, { signal: abort.signal });
     setTimeout(() => abort.abort(), 50);

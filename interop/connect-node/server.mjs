@@ -38,7 +38,7 @@ const delay = (milliseconds, signal) =>
     });
   });
 
-async function answer({ responseDefinition: definition }, context) {
+async function respond({ responseDefinition: definition }, context) {
   appendAll(context.responseHeader, definition.responseHeaders);
   appendAll(context.responseTrailer, definition.responseTrailers);
   await delay(definition.responseDelayMs, context.signal);
@@ -57,7 +57,7 @@ async function answer({ responseDefinition: definition }, context) {
 }
 
 const handler = connectNodeAdapter({
-  routes: (router) => router.service(service, { unary: answer, idempotentUnary: answer }),
+  routes: (router) => router.service(service, { unary: respond, idempotentUnary: respond }),
   jsonOptions: { registry },
   // gzip for everything, as far as the client reads it.
   compressMinBytes: 0,

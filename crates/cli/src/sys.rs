@@ -184,7 +184,7 @@ fn action(number: i32) -> io::Result<libc::sigaction> {
 ///
 /// The handler must be SIG_DFL, SIG_IGN or one that [`action`] has returned.
 unsafe fn set_action(number: i32, action: &libc::sigaction) -> io::Result<()> {
-    // SAFETY: the pointer is to an action, for whose handler the caller answers.
+    // SAFETY: the pointer is to an action, whose handler is valid by the contract of the caller.
     match unsafe { libc::sigaction(number, action, ptr::null_mut()) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

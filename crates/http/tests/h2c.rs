@@ -282,7 +282,7 @@ async fn a_connection_has_32_handlers_at_most_and_leaves_none() {
     }
     tokio::time::sleep(SECOND).await;
     assert_eq!(handlers.count(), 32);
-    // The handler of a caller that gives up ends, and a request that waited takes its place.
+    // The handler of a caller that cancels its request ends, and a request that waited takes its place.
     callers.drain(..20).for_each(|caller| caller.abort());
     tokio::time::sleep(SECOND).await;
     assert_eq!(handlers.count(), 20);

@@ -50,7 +50,7 @@ pub enum MemoryError {
         /// The size of the budget.
         size: u64,
     },
-    /// Every reservation that holds memory waits for more, so that none could go on.
+    /// Every reservation that holds memory waits for more: a deadlock.
     #[error("other large messages fill the budget, and wait for more of it")]
     Contended,
 }
@@ -126,7 +126,7 @@ impl Reservation {
     /// Waits until a message of `bytes` bytes fits into the budget, and adds it to the reservation.
     ///
     /// A reservation that holds memory is served before those that hold none, and the older one first. Two of them never wait
-    /// for each other: if no reservation that holds memory could go on, the youngest gets [`MemoryError::Contended`].
+    /// for each other: if every reservation that holds memory waits for more, the youngest gets [`MemoryError::Contended`].
     ///
     /// The wait ends when other reservations are dropped; bound it by a deadline.
     ///
@@ -163,22 +163,22 @@ impl Reservation {
         let mut request = {
             let mut pool = lock(&self.inner.pool);
             let account = *self.inner.account.get_or_init(|| pool.open());
-            let (ticket, answer) = pool.request(account, original, bytes)?;
+            let (ticket, result) = pool.request(account, original, bytes)?;
             Request {
                 reservation: self,
                 ticket,
                 bytes,
-                answer,
+                result,
                 is_settled: false,
             }
         };
         let flag = &self.inner.is_exhausted;
-        flag.store(request.answer.is_empty(), Ordering::Relaxed);
-        // The pool answers every request, or the request is dropped.
-        let answer = (&mut request.answer).await;
+        flag.store(request.result.is_empty(), Ordering::Relaxed);
+        // The pool grants or refuses every request that is not withdrawn.
+        let result = (&mut request.result).await;
         request.is_settled = true;
         flag.store(false, Ordering::Relaxed);
-        answer.unwrap_or(Err(MemoryError::Contended))
+        result.unwrap_or(Err(MemoryError::Contended))
     }
 
     /// Returns the size of the budget in bytes.
@@ -210,7 +210,7 @@ impl Reservation {
         self.inner.absorbed().push(other);
     }
 
-    /// Returns `true` while a message waits for the budget, and after that wait was given up.
+    /// Returns `true` while a message waits for the budget, and after that wait was cancelled.
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
         self.inner.is_exhausted.load(Ordering::Relaxed)
@@ -239,12 +239,12 @@ impl Drop for Inner {
     }
 }
 
-/// One request for memory. Dropping it before its answer was read withdraws the request, or returns what was granted.
+/// One request for memory. Dropping it before its result was read withdraws the request, or returns what was granted.
 struct Request<'a> {
     reservation: &'a Reservation,
     ticket: u64,
     bytes: u64,
-    answer: oneshot::Receiver<Result<(), MemoryError>>,
+    result: oneshot::Receiver<Result<(), MemoryError>>,
     is_settled: bool,
 }
 
@@ -255,7 +255,7 @@ impl Drop for Request<'_> {
         }
         let mut pool = lock(&self.reservation.inner.pool);
         let is_granted =
-            !pool.withdraw(self.ticket) && matches!(self.answer.try_recv(), Ok(Ok(())));
+            !pool.withdraw(self.ticket) && matches!(self.result.try_recv(), Ok(Ok(())));
         if is_granted && let Some(account) = self.reservation.inner.account.get() {
             pool.release(*account, self.bytes);
         }

@@ -121,7 +121,7 @@ settings! {
     drain_timeout: Duration = Duration::from_secs(2), |timeout| timeout.min(LONGEST);
 
     /// Sets the interval of keep-alive pings; with `None` the session sends none. Pings of the peer are always
-    /// answered.
+    /// acknowledged.
     ///
     /// Default: 30 seconds. Minimum: 1 millisecond.
     keep_alive: Option<Duration> = Some(Duration::from_secs(30)),

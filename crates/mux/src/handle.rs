@@ -191,7 +191,7 @@ impl Session {
         waiting.until(|state| state.core.poll_ended()).await
     }
 
-    /// Sends GoAway: the peer is to open no new streams, and those that it opens all the same are refused. Open
+    /// Sends GoAway: the peer is to open no new streams, and any that it opens later is refused. Open
     /// streams continue, and this end may still open some.
     pub fn go_away(&self) {
         self.shared.with(State::go_away);

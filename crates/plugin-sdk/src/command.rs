@@ -134,7 +134,7 @@ impl Command {
         self
     }
 
-    /// Sets the bytes of standard input, which then ends. A program that does not read all of it is no error.
+    /// Sets the bytes of standard input, which then ends. A program may leave a part of it unread.
     #[must_use]
     pub fn input(mut self, bytes: impl Into<SecretValue>) -> Self {
         self.input = Some(bytes.into());

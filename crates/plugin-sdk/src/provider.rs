@@ -16,7 +16,7 @@ use crate::{
 /// Methods are called concurrently, on one thread: blocking work (a slow disk, a C library) belongs into
 /// [`blocking`](crate::blocking), other programs into [`command`](crate::command). A method that keeps the thread for two
 /// seconds is named in the log; while it does, no other call is served, and a daemon whose ping is
-/// not answered within 10 s ends the connection. When a call is cancelled or its deadline passes, the future is dropped at its next
+/// not acknowledged within 10 s ends the connection. When a call is cancelled or its deadline passes, the future is dropped at its next
 /// await. A panic fails one call; the plugin continues.
 ///
 /// ```

@@ -29,7 +29,7 @@ struct Call {
 
 /// Awaits the future of a handler. If one poll of it takes longer than two seconds, that is logged meanwhile and afterwards.
 ///
-/// While a handler keeps the thread, no other call is served, and the daemon's pings are not answered.
+/// While a handler keeps the thread, no other call is served, and no ping of the daemon is acknowledged.
 pub(crate) async fn watched<T>(
     handler: &'static str,
     pattern: &Pattern,
@@ -107,7 +107,7 @@ impl Watchdog {
         }
         if is_first {
             let thread = thread::Builder::new().name("watchdog".to_owned());
-            // Without a thread nothing is watched, which is no reason to fail calls.
+            // Calls do not depend on the watchdog: without a thread nothing is logged.
             let _ = thread.stack_size(STACK_SIZE).spawn(|| self.run());
         }
         Entered {

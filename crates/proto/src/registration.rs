@@ -311,7 +311,7 @@ mod tests {
     fn fault(name: &str, version: &str, pattern: Option<&str>) -> String {
         let error = check_registration(name, version, pattern).unwrap_err();
         let error: &(dyn Error + 'static) = &error;
-        let chain = std::iter::successors(Some(error), |error| error.source());
+        let chain = std::iter::successors(Some(error), |&error| error.source());
         chain
             .map(ToString::to_string)
             .collect::<Vec<_>>()

@@ -1,4 +1,4 @@
-//! [`ReserveMemory`]: how clients and routers ask for the memory that messages take.
+//! [`ReserveMemory`]: how clients and routers reserve the memory of messages.
 
 use std::fmt;
 use std::future::Future;

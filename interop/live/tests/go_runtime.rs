@@ -196,7 +196,7 @@ fn the_file_plugin_serves_its_store() {
     stopped_cleanly(&report);
 }
 
-/// The reference sets the launch variable alone, not even `HOME`: the plugin must find its store nevertheless.
+/// The reference sets the launch variable alone, not even `HOME`: the plugin must still find its store.
 #[test]
 fn the_file_plugin_needs_no_environment() {
     let file = rust_program("keyway-plugin-file", "file");

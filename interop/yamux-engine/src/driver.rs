@@ -17,7 +17,7 @@ use yamux::{Connection, Mode};
 
 use crate::{YamuxError, YamuxStream};
 
-/// What a handle asks of the driver.
+/// A command of a handle to the driver.
 pub(crate) enum Command {
     /// Open a stream.
     Open(oneshot::Sender<Result<YamuxStream, YamuxError>>),

@@ -2,11 +2,11 @@
 
 use std::error::Error;
 
-/// Checks that no error of a chain contains the text of its cause, which whoever prints the chain would print twice.
+/// Checks that no error of a chain contains the text of its cause: printing the chain would repeat that text.
 ///
 /// # Panics
 ///
-/// If one does.
+/// If an error contains the text of its cause.
 #[track_caller]
 pub fn assert_causes_said_once(mut error: &dyn Error) {
     while let Some(source) = error.source() {

@@ -98,7 +98,7 @@ impl Caller {
             match number % 16 {
                 0..=4 => self.resolve().await,
                 5 => self.resolve_hastily().await,
-                6 | 7 => self.give_up().await,
+                6 | 7 => self.cancel().await,
                 8 => self.block().await,
                 9 => self.list_shared().await,
                 10 | 11 => self.speak_http().await,
@@ -147,8 +147,8 @@ impl Caller {
     }
 
     /// Drops a call at any moment.
-    async fn give_up(&mut self) {
-        let call = self.call("resolver that gives up", PATIENT);
+    async fn cancel(&mut self) {
+        let call = self.call("resolver that cancels", PATIENT);
         let id = call.id.parse().expect("an id");
         let limit = Duration::from_micros(self.random.below(20_000) as u64);
         if let Ok(result) = timeout(limit, self.resolver.get_one(&id)).await {

@@ -15,7 +15,7 @@ use crate::world::{Plugin, audit, configuration};
 /// A fault of the daemon's surroundings.
 #[derive(Clone, Copy, Debug)]
 enum DaemonFault {
-    /// The daemon is suspended and goes on.
+    /// The daemon is suspended and continued.
     Suspend,
     /// The files that the daemon writes cannot grow.
     FillDisk,

@@ -25,7 +25,7 @@ pub(crate) enum PluginFault {
     Script(Effect, Box<Script>),
     /// It is killed and follows another script when it is started again.
     Restart(Box<Script>),
-    /// It is suspended and goes on.
+    /// It is suspended and continued.
     Suspend,
     /// It is killed.
     Kill,
@@ -114,7 +114,7 @@ impl PluginFault {
         match self {
             Self::Script(effect, _) => *effect,
             Self::Restart(_) | Self::Kill => Effect::Fails(plugin),
-            // Queries wait until it goes on.
+            // Queries wait until it is continued.
             Self::Suspend => Effect::None,
             // Queries wait until a fresh process has registered.
             Self::Replace | Self::Remove => Effect::Replaces(plugin),

@@ -1,8 +1,8 @@
 //! A daemon under random faults and the load of many callers: every caller gets the right value or a clear error in time, and
 //! afterwards nothing is left. A binary of its own, because it counts descriptors and memory and needs a machine's attention.
 //!
-//! The faults follow from a seed, which a failure prints. `KEYWAY_CHAOS_SEED` sets it; `KEYWAY_CHAOS_SECONDS` makes the same test
-//! go on for that long.
+//! The faults follow from a seed, which a failure prints. `KEYWAY_CHAOS_SEED` sets it; `KEYWAY_CHAOS_SECONDS` sets
+//! how long the test runs.
 
 mod callers;
 mod census;

@@ -135,7 +135,7 @@ async fn a_disabled_external_plugin_can_be_enabled_after_a_restart_of_the_daemon
     daemon.stop().await;
 }
 
-/// Enabling a plugin that is still draining frees its name nevertheless.
+/// Enabling a plugin frees its name even while the plugin is draining.
 #[tokio::test]
 async fn an_external_plugin_can_reconnect_right_after_it_was_enabled() {
     let daemon = TestDaemon::start(PLUGIN, &[]);

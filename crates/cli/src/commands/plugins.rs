@@ -314,7 +314,7 @@ async fn reload(daemon: &Daemon, globals: &Globals) -> Result<Exit, Failure> {
     }
     let failure = Failure::error(
         "not everything could be loaded",
-        "Repair it and reload again; until then the daemon goes on with what it had",
+        "Correct what is named above and run `keyway plugins reload` again; everything else is in force",
     );
     Err(failure.with_details(reloaded.problems))
 }

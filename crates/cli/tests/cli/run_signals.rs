@@ -51,7 +51,7 @@ fn every_signal_that_can_be_caught_ends_the_command() {
     }
 }
 
-/// As `perl -e 'alarm 1; exec ...'`, with a timer that is over at once.
+/// As `perl -e 'alarm 1; exec ...'`, with a timer that expires at once.
 #[test]
 fn a_timer_of_the_caller_reaches_the_command() {
     if !require::has_program("perl") {

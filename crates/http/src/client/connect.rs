@@ -58,7 +58,7 @@ impl<C> Exchange<C> {
     /// Sets whether a body may end with its stream, as HTTP/1.0 servers have it. Default: `false`.
     ///
     /// Such a body is not distinguishable from one whose sender died in the middle of it, so it suits only those whose format has
-    /// an end of its own. Otherwise reading one is [`ExchangeError::Unframed`]; status and fields are read all the same.
+    /// an end of its own. Otherwise reading one is [`ExchangeError::Unframed`]; status and fields are read in either case.
     #[must_use]
     pub fn accept_close_delimited(mut self, accept: bool) -> Self {
         self.accepts_close_delimited = accept;

@@ -32,7 +32,7 @@ impl<I> fmt::Debug for UpgradeError<I> {
     }
 }
 
-/// Asks the server at the other end of `io` to switch protocols, and returns the stream once it has: the next byte that is
+/// Requests the server at the other end of `io` to switch protocols, and returns the stream once it has: the next byte that is
 /// read is the first behind the head of the response.
 ///
 /// `request` names the protocol in `upgrade`; `connection: upgrade` is added. `allows_version_0` accepts a response of

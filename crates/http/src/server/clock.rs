@@ -15,7 +15,7 @@ use super::{Limits, ServeError};
 /// [write timeout](Limits::write_timeout) again.
 pub(super) const PROGRESS: u64 = 64 * 1024;
 
-/// How long a peer may go on sending a request that was responded to.
+/// How long the rest of a request is read after its response was sent.
 pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The timeout of the current state.

@@ -1,4 +1,4 @@
-//! Callers that give up at any moment leave no handler, no connection, no task and no response.
+//! Requests that are cancelled at any moment leave no handler, no connection, no task and no response.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::server::{SECOND, Server, http2_request, request, tasks};
 /// Callers at once.
 const CALLERS: usize = 64;
 
-/// Lets 64 callers give up at a time, for all `moments`, and checks that nothing is left.
+/// Cancels the requests of 64 callers at a time, at each of `moments`, and checks that nothing is left.
 async fn check<F: Future<Output = ()> + Send + 'static>(
     moments: usize,
     call: impl Fn(Arc<Server>, usize) -> F,

@@ -34,7 +34,7 @@ const END_HEADERS: u8 = 4;
 /// `POST http://x/hang`, compressed by the static table of HPACK.
 const HANG: &[u8] = b"\x83\x86\x04\x05/hang\x41\x01x";
 
-/// Sends frames until the server takes no more of them, reading what it answers or not.
+/// Sends frames until the server takes no more of them, and reads its responses or not.
 async fn flood(is_read: bool, make: impl Fn(u32) -> Vec<u8>) {
     let server = Server::start(Limits::default());
     sleep(SECOND).await;

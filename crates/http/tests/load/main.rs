@@ -1,4 +1,4 @@
-//! A server under many peers that do nothing, that give up, or that come and go.
+//! A server under many peers that send nothing, cancel requests, or connect and disconnect.
 
 mod abandon;
 mod allocations;

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::FileKind;
 
-/// How often the kernel is asked again if a directory was moved while it resolved the path.
+/// How often the path is resolved again if a directory was moved meanwhile.
 const MAX_ATTEMPTS: usize = 16;
 
 /// Error of [`open_beneath`].

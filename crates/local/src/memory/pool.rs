@@ -42,10 +42,10 @@ struct Request {
     /// The account of the message that is going to be copied.
     original: Option<u64>,
     bytes: u64,
-    answer: Answer,
+    result: ResultSender,
 }
 
-type Answer = oneshot::Sender<Result<(), MemoryError>>;
+type ResultSender = oneshot::Sender<Result<(), MemoryError>>;
 
 #[derive(Debug)]
 struct Kept {
@@ -101,7 +101,7 @@ impl Pool {
             .map_or(0, |account| account.held)
     }
 
-    /// Requests memory for a message of `bytes` bytes. The answer may be there at once.
+    /// Requests memory for a message of `bytes` bytes. The receiver may hold the result already.
     pub(super) fn request(
         &mut self,
         account: u64,
@@ -115,20 +115,20 @@ impl Pool {
             return Err(MemoryError::TooLarge { needed, size });
         }
         let ticket = self.number();
-        let (answer, receiver) = oneshot::channel();
+        let (result, receiver) = oneshot::channel();
         self.requests.push(Request {
             ticket,
             account,
             original,
             bytes,
-            answer,
+            result,
         });
         self.count_requests(account, original, |n| n + 1);
         self.settle();
         Ok((ticket, receiver))
     }
 
-    /// Withdraws a request; `false` if it was answered.
+    /// Withdraws a request; `false` if it was granted or refused already.
     pub(super) fn withdraw(&mut self, ticket: u64) -> bool {
         let index = self.requests.iter().position(|one| one.ticket == ticket);
         let Some(index) = index else {
@@ -190,7 +190,7 @@ impl Pool {
         }
     }
 
-    /// Answers what can be answered.
+    /// Grants requests as far as memory is free, and refuses one of a deadlock.
     fn settle(&mut self) {
         while let Some(index) = self.first() {
             let needed = self.missing(&self.requests[index]);
@@ -204,8 +204,8 @@ impl Pool {
                 self.grant(index, needed);
             } else if let Some(youngest) = self.youngest_of_a_deadlock() {
                 let request = self.take(youngest);
-                // A caller that has gone needs no answer.
-                let _ = request.answer.send(Err(MemoryError::Contended));
+                // A caller that has gone needs no result.
+                let _ = request.result.send(Err(MemoryError::Contended));
             } else {
                 return;
             }
@@ -221,7 +221,7 @@ impl Pool {
             self.free -= held;
         }
         // The request is withdrawn before its receiver is dropped.
-        let _ = request.answer.send(Ok(()));
+        let _ = request.result.send(Ok(()));
     }
 
     /// What a request lacks. One that fills the budget counts fewer copies.
@@ -232,7 +232,7 @@ impl Pool {
         held.saturating_sub(self.held(request.account))
     }
 
-    /// The request that is answered next.
+    /// The request that is granted next.
     fn first(&self) -> Option<usize> {
         let growing = self.growing().min_by_key(|(_, age)| *age);
         let first = (!self.requests.is_empty()).then_some(0);
@@ -250,7 +250,7 @@ impl Pool {
         })
     }
 
-    /// The request to refuse if no account that holds memory can go on.
+    /// The request to refuse if every account that holds memory waits for more.
     fn youngest_of_a_deadlock(&self) -> Option<usize> {
         let mut holders = self.accounts.values().filter(|account| account.held > 0);
         if !holders.all(|account| account.n_requests > 0) {

@@ -206,7 +206,7 @@ fn noise(seed: u64) -> impl FnMut(u64) -> u64 {
     }
 }
 
-/// Reserves up to five messages one after the other; `false` if one was refused or the wait for it was given up.
+/// Reserves up to five messages one after the other; `false` if one was refused or the wait for it was cancelled.
 async fn reserve_several(budget: MemoryBudget, seed: u64) -> bool {
     let mut below = noise(seed);
     sleep(Duration::from_millis(below(2000))).await;

@@ -41,8 +41,8 @@ impl ReadHalf {
 
 /// The half of a [`Stream`] that writes.
 ///
-/// Dropping it ends the write side, as `shutdown` does: what was written is delivered, then FIN. The peer can go on
-/// sending to the [`ReadHalf`].
+/// Dropping it ends the write side, as `shutdown` does: what was written is delivered, then FIN. The peer can still
+/// send to the [`ReadHalf`].
 #[derive(Debug)]
 pub struct WriteHalf {
     stream: Arc<Stream>,

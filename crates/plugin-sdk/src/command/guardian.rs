@@ -74,7 +74,7 @@ impl Guardian {
         }
     }
 
-    /// Starts a shell in place of one that was killed, is stopped, or was not started yet. A command does without if that fails.
+    /// Starts a shell in place of one that was killed, is stopped, or was not started yet. If that fails, the command runs without a guardian.
     fn restart(&mut self) {
         self.shell = None;
         let started = Shell::start().and_then(|mut shell| {

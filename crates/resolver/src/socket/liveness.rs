@@ -17,7 +17,7 @@ use tokio::time::Instant;
 /// How long a call may be silent before the first probe.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// The delay after a probe that was answered.
+/// The delay after a successful probe.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// The delay after a probe that failed.

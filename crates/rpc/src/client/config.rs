@@ -83,7 +83,7 @@ impl Config {
 
     /// Accepts compressed responses. Default: `false`; on a local socket it costs more than it saves,
     /// and Go servers compress messages of any size. Without the feature `gzip` this does nothing.
-    /// With it, a response that is compressed without being asked for is read as well.
+    /// With it, a response that is compressed although the request did not accept that is read as well.
     #[must_use]
     pub fn accept_compression(mut self, accept: bool) -> Self {
         self.accept_compression = accept;

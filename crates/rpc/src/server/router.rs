@@ -153,7 +153,7 @@ impl<F> Router<F> {
     ///
     /// A request that announces a longer body is refused before any of the body is read, and another
     /// one at the first byte beyond the limit. An HTTP server that closes the connection of such a
-    /// request should go on reading for a moment (RFC 9112 section 9.6), as `keyway-http` does: a
+    /// request should continue to read for a moment (RFC 9112 section 9.6), as `keyway-http` does: a
     /// client that is still sending may miss the response otherwise.
     #[must_use]
     pub fn max_message_size(mut self, bytes: usize) -> Self {

@@ -105,7 +105,7 @@ impl Permit {
     }
 
     /// The query to resolve in place of `query`: cut to the caller's limit as far as one pattern can say it. [`covers`](Self::covers)
-    /// decides about each returned id all the same.
+    /// still decides about each returned id.
     pub(crate) fn narrow(&self, query: &Pattern) -> Pattern {
         match self.limit() {
             Some(limit) => limit.narrow(query),

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::watcher::{FileWatcher, WatchError};
 use crate::wait::until;
 
-/// The first and the longest pause before the system is asked again for a watcher.
+/// The first and the longest pause before the next attempt to create a watcher.
 const RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
 
 /// Notices changes on disk. Where not everything can be watched, that is logged once, and tried again after growing pauses.

@@ -523,7 +523,7 @@ impl Handle {
         }
         match method(request).await {
             Ok(response) => Ok(response),
-            // An earlier response of this code speaks of a deadline of the plugin's own.
+            // A response of this code before the deadline is about a deadline of the plugin's own.
             Err(error)
                 if error.code() == Code::DeadlineExceeded
                     && Instant::now() + DEADLINE_SLACK >= deadline =>

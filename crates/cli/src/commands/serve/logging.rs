@@ -91,7 +91,7 @@ fn lost_as_json(n: u64) -> String {
 /// Returns the time as the other lines have it.
 fn timestamp() -> String {
     let mut text = String::new();
-    // Text that is appended to a string is no error.
+    // Appending to a string cannot fail.
     let _ = SystemTime.format_time(&mut Writer::new(&mut text));
     text
 }

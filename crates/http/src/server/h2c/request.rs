@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::super::clock::LINGER_TIMEOUT;
 use super::streams::Stream;
 
-/// The most that is read of a request that was responded to. The others of the connection go on.
+/// The most that is read of a request that was responded to. The other streams of the connection continue.
 const LINGER_LIMIT: usize = 1024 * 1024;
 
 /// The body of a request, which reports when its handler waits for the peer.

@@ -17,7 +17,7 @@ use super::streams::{Stream, Streams};
 use crate::BoxError;
 use crate::zeroed::Zeroed;
 
-/// The size of the pieces in which hyper gets a response. It asks for the next piece when the peer
+/// The size of the pieces in which hyper gets a response. It polls for the next piece when the peer
 /// has a window for it, which shows what the peer takes, and it buffers no more than two.
 pub(super) const PIECE: usize = 16 * 1024;
 

@@ -136,7 +136,7 @@ impl Shared {
             match file.append(&batch.lines) {
                 Ok(()) => {
                     for waiting in batch.waiting.drain(..) {
-                        // The request may have been given up.
+                        // The request may have been cancelled.
                         let _ = waiting.send(());
                     }
                     self.written();

@@ -295,8 +295,8 @@ async fn a_call_that_a_replaced_process_takes_no_more_goes_to_its_successor() {
         tokio::time::sleep(millis(1500)).await;
         daemon.registry.publish(successor.view());
     });
-    assert_eq!(first.expect("answered by the former process"), "value");
-    assert_eq!(second.expect("answered by the next process"), "value");
+    assert_eq!(first.expect("a response of the former process"), "value");
+    assert_eq!(second.expect("a response of the next process"), "value");
     assert_eq!((former.n_calls(), successor.script.n_calls()), (1, 1));
     assert_eq!(daemon.elapsed() - began, secs(2));
     // Without a successor it is the failure of the state that follows.

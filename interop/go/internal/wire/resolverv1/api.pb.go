@@ -315,7 +315,7 @@ func (x *LegacyRegisterPluginRequest) GetPattern() string {
 	return ""
 }
 
-// The answer to it.
+// The response to it.
 type LegacyRegisterPluginResponse struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	EngineName     *string                `protobuf:"bytes,1,opt,name=engine_name,json=engineName" json:"engine_name,omitempty"`
@@ -376,7 +376,7 @@ func (x *LegacyRegisterPluginResponse) GetRequestTimeout() *durationpb.Duration 
 	return nil
 }
 
-// The question of the SDK of July 2025, which knew no patterns.
+// The request of the SDK of July 2025, which knew no patterns.
 type LegacyGetSecretRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            *string                `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
@@ -429,7 +429,7 @@ func (x *LegacyGetSecretRequest) GetProvider() string {
 	return ""
 }
 
-// The answer to it; the fields behind `version` have other numbers than today.
+// The response to it; the fields behind `version` have other numbers than today.
 type LegacyGetSecretResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            *string                `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
@@ -530,7 +530,7 @@ func (x *LegacyGetSecretResponse) GetExpiresAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// The listing that clients before v0.0.26 ask of ListService.
+// The request for a listing that clients before v0.0.26 send to ListService.
 type LegacyListPluginsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields

@@ -7,7 +7,7 @@ use super::harness::*;
 
 #[test]
 fn a_late_event_never_changes_a_newer_state() {
-    // The end of an attempt that is over.
+    // The end of an earlier attempt.
     let mut plugin = Plugin::running();
     plugin.crash(1).ended().drained(78);
     assert_eq!(plugin.state(), "backoff");
