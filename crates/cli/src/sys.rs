@@ -59,7 +59,7 @@ impl SignalSet {
     /// No signal.
     pub(crate) const EMPTY: Self = Self(0);
 
-    /// The signals 1 to 64 for which the condition holds.
+    /// Returns the signals 1 to 64 for which the condition holds.
     pub(crate) fn of(condition: impl Fn(i32) -> bool) -> Self {
         let bits = (1..=64).filter(|number| condition(*number));
         Self(bits.map(|number| 1 << (number - 1)).sum())

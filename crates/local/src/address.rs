@@ -90,7 +90,7 @@ impl Address {
         Ok(())
     }
 
-    /// The path, unless the address is an abstract name.
+    /// Returns the path, unless the address is an abstract name.
     pub fn as_path(&self) -> Option<&Path> {
         match self {
             Self::Path(path) => Some(path),
@@ -174,7 +174,7 @@ pub enum ParseAddressError {
     ZeroByte,
 }
 
-/// A place for a socket that is short wherever the user's directories are.
+/// Returns a place for a socket that is short wherever the user's directories are.
 fn shorter_path() -> String {
     let uid = rustix::process::geteuid().as_raw();
     format!("/tmp/keyway-{uid}/daemon.sock")

@@ -89,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    /// A listener whose queue is full, with the connections that fill it.
+    /// Returns a listener whose queue is full, with the connections that fill it.
     fn full_listener(address: &Address) -> (OwnedFd, Vec<UnixStream>) {
         let flags = SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();

@@ -149,7 +149,7 @@ pub fn is_contained(pid: Option<Pid>) -> bool {
     status.map_or(true, |status| namespace_depth(&status) != Some(1))
 }
 
-/// The pid namespaces in which a process has a pid, counted from that of the reader: the entries of `NSpid`.
+/// Returns the pid namespaces in which a process has a pid, counted from that of the reader: the entries of `NSpid`.
 fn namespace_depth(status: &str) -> Option<usize> {
     // The name of the process comes before it and has no line breaks: the kernel escapes them.
     let pids = status
@@ -176,8 +176,8 @@ fn read_start_time(pid: Pid) -> Option<u64> {
     start_time(&stat)
 }
 
-/// Field 22 of `/proc/PID/stat`. The second field, the program's name in parentheses, may contain anything, so the
-/// count starts behind the last parenthesis.
+/// Returns field 22 of `/proc/PID/stat`. The second field, the program's name in parentheses, may contain anything, so
+/// the count starts behind the last parenthesis.
 fn start_time(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_ascii_whitespace().nth(19)?.parse().ok()

@@ -19,7 +19,7 @@ impl Role {
         }
     }
 
-    /// Whether a stream with this id is one that *this* end opens.
+    /// Returns `true` if a stream with this id is one that *this* end opens.
     pub(crate) const fn owns(self, id: u32) -> bool {
         id % 2 == self.first_id() % 2
     }

@@ -175,7 +175,7 @@ pub(crate) enum Direction {
 }
 
 impl Direction {
-    /// The kind that a reader or writer of a socket would see.
+    /// Returns the kind that a reader or writer of a socket would see.
     const fn adapt(self, kind: io::ErrorKind) -> io::ErrorKind {
         match (self, kind) {
             (Self::Read, io::ErrorKind::BrokenPipe) => io::ErrorKind::ConnectionReset,
@@ -264,7 +264,7 @@ pub enum StreamError {
 }
 
 impl StreamError {
-    /// The error as a reader or a writer of the stream gets it.
+    /// Returns the error as a reader or a writer of the stream gets it.
     pub(crate) fn into_io(self, direction: Direction) -> io::Error {
         let kind = match &self {
             Self::Closed => direction.adapt(io::ErrorKind::UnexpectedEof),

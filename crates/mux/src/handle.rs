@@ -238,12 +238,12 @@ impl Session {
         self.shared.with(|state| state.core.stats())
     }
 
-    /// A place among the tasks that wait for something of the session.
+    /// Returns a place among the tasks that wait for something of the session.
     pub(crate) fn waiting(&self, wait: Wait) -> Waiting<Arc<Shared>> {
         Waiting::new(Arc::clone(&self.shared), wait)
     }
 
-    /// The handle of a stream.
+    /// Returns the handle of a stream.
     pub(crate) fn stream(&self, key: Key) -> Stream {
         let info = StreamInfo {
             id: StreamId(key.id),

@@ -24,7 +24,7 @@ pub(crate) mod tests {
         ZEROIZED.set(ZEROIZED.get() + bytes);
     }
 
-    /// How many bytes an action zeroizes.
+    /// Returns how many bytes an action zeroizes.
     pub(crate) fn zeroized_by(action: impl FnOnce()) -> usize {
         let before = ZEROIZED.get();
         action();

@@ -28,7 +28,7 @@ pub const MAY_ASK_USER_HEADER: &str = "keyway-may-ask-user";
 pub const FORCE_HEADER: &str = "keyway-force";
 
 impl FailureKind {
-    /// Whether a plugin may report this kind; the others are the daemon's own.
+    /// Returns `true` if a plugin may report this kind; the others are the daemon's own.
     #[must_use]
     pub fn is_of_plugin(self) -> bool {
         (1..16).contains(&i32::from(self))

@@ -246,12 +246,12 @@ fn check_len(len: usize) -> Result<(), InvalidDescription> {
     }
 }
 
-/// At most 64 characters of a peer's text, for a message.
+/// Returns at most 64 characters of a peer's text, for a message.
 pub(crate) fn shorten(text: &str) -> String {
     text.chars().take(64).collect()
 }
 
-/// Whether Go's `semver.IsValid` accepts the text: `v1`, `v1.2`, `v1.2.3-rc.1+build`. The leading `v` is required.
+/// Returns `true` if Go's `semver.IsValid` accepts the text: `v1`, `v1.2`, `v1.2.3-rc.1+build`. The leading `v` is required.
 #[must_use]
 pub fn is_go_semver(text: &str) -> bool {
     let Some(text) = text.strip_prefix('v') else {
@@ -307,7 +307,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// The texts of the error and its causes.
+    /// Returns the texts of the error and its causes.
     fn fault(name: &str, version: &str, pattern: Option<&str>) -> String {
         let error = check_registration(name, version, pattern).unwrap_err();
         let error: &(dyn Error + 'static) = &error;

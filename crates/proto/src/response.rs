@@ -184,7 +184,7 @@ impl Size {
     }
 }
 
-/// The items of a message: the payloads of field 1.
+/// Returns the items of a message: the payloads of field 1.
 fn items(message: &[u8]) -> impl Iterator<Item = Result<&[u8], DecodeError>> {
     let fields = Fields { rest: message };
     fields.filter_map(|field| match field {

@@ -41,7 +41,7 @@ impl<'a> Descriptors<'a> {
         }
     }
 
-    /// The files of a package with everything that they import, without comments.
+    /// Returns the files of a package with everything that they import, without comments.
     fn closure(&self, package: &str) -> FileDescriptorSet {
         let files = &self.sources.files;
         let mut wanted: HashSet<&str> = files

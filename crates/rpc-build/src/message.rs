@@ -49,7 +49,8 @@ impl Redaction {
         names
     }
 
-    /// Whether a message (full name, with or without a leading dot) can contain a hidden field.
+    /// Returns `true` if a message (full name, with or without a leading dot) can contain a hidden
+    /// field.
     pub(crate) fn is_sensitive(&self, message: &str) -> bool {
         self.sensitive.contains(message.trim_start_matches('.'))
     }
@@ -153,8 +154,8 @@ fn oneof_debug<'a>(
 
 const REDACTED: &str = "&format_args!(\"[redacted]\")";
 
-/// The `oneof`s of a message with their indices. The compiler also makes one for each `optional`
-/// field, which prost does not generate.
+/// Returns the `oneof`s of a message with their indices. The compiler also makes one for each
+/// `optional` field, which prost does not generate.
 fn oneofs(message: &DescriptorProto) -> impl Iterator<Item = (i32, &str)> {
     let declared = message.oneof_decl.iter().enumerate();
     let declared = declared.map(|(index, oneof)| (index as i32, oneof.name()));

@@ -149,7 +149,7 @@ const RESERVED: &[&str] = &[
     "zip",
 ];
 
-/// The name of a method, made of its name in Rust's style.
+/// Returns the name of a method, made of its name in Rust's style.
 pub(crate) fn method(name: &str) -> String {
     match RESERVED.contains(&name) {
         true => format!("{name}_"),
@@ -157,12 +157,12 @@ pub(crate) fn method(name: &str) -> String {
     }
 }
 
-/// The name of a field or a module.
+/// Returns the name of a field or a module.
 pub(crate) fn snake(name: &str) -> String {
     sanitize(name.to_snake_case())
 }
 
-/// The name of a type.
+/// Returns the name of a type.
 pub(crate) fn camel(name: &str) -> String {
     sanitize(name.to_upper_camel_case())
 }
@@ -225,7 +225,7 @@ pub(crate) fn check(sources: &Sources, settings: &Settings) -> Result<(), Error>
     }
 }
 
-/// The types and modules that prost makes of the messages and enums of the file's package.
+/// Returns the types and modules that prost makes of the messages and enums of the file's package.
 fn taken_names(sources: &Sources, file: &FileDescriptorProto) -> HashSet<String> {
     let package = file.package();
     let files = sources

@@ -297,7 +297,7 @@ impl Generator {
         )
     }
 
-    /// The attribute of items that both sides need.
+    /// Returns the attribute of items that both sides need.
     fn either_side(&self) -> String {
         match (&self.client, &self.server) {
             (Emit::Always, _) | (_, Emit::Always) => String::new(),
@@ -316,7 +316,7 @@ fn full_name(service: &Service) -> String {
     }
 }
 
-/// An item of the package, where one of the type parameters may have its name.
+/// Returns an item of the package, where one of the type parameters may have its name.
 fn item(name: &str, parameters: &[&str]) -> String {
     match parameters.contains(&name) {
         true => format!("self::{name}"),
@@ -324,12 +324,12 @@ fn item(name: &str, parameters: &[&str]) -> String {
     }
 }
 
-/// The name of a method on the client and in the trait.
+/// Returns the name of a method on the client and in the trait.
 fn method_name(method: &Method) -> String {
     naming::method(&method.name)
 }
 
-/// The name of a method's `MethodSpec`.
+/// Returns the name of a method's `MethodSpec`.
 fn constant(method: &Method) -> String {
     let name = method.proto_name.to_shouty_snake_case();
     match name.starts_with(|first: char| first.is_ascii_digit()) {
@@ -338,7 +338,8 @@ fn constant(method: &Method) -> String {
     }
 }
 
-/// The comment of the `.proto` file, as a paragraph of its own below a generated first line.
+/// Appends the comment of the `.proto` file, as a paragraph of its own below a generated first
+/// line.
 fn append_comments(buf: &mut String, comments: &prost_build::Comments) {
     if !(comments.leading.is_empty() && comments.trailing.is_empty()) {
         push(buf, "///\n");

@@ -216,7 +216,8 @@ fn append(whole: &mut Accumulator, mut chunk: impl Buf) {
     }
 }
 
-/// The next chunk with bytes in it; `None` at the end. Trailers are skipped: unary Connect has none.
+/// Returns the next chunk with bytes in it; `None` at the end. Trailers are skipped: unary Connect has
+/// none.
 async fn next_data<B>(mut body: Pin<&mut B>) -> Result<Option<B::Data>, CollectError>
 where
     B: Body,
@@ -234,7 +235,7 @@ where
     }
 }
 
-/// Whether anything comes before the end of a body.
+/// Returns `true` if anything comes before the end of a body.
 #[cfg(feature = "server")]
 pub(crate) async fn has_data<B>(body: Pin<&mut B>) -> bool
 where

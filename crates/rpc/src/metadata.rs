@@ -102,8 +102,8 @@ impl fmt::Debug for Names<'_> {
     }
 }
 
-/// Whether the name belongs to HTTP or to the protocol, so that an application cannot set it
-/// without breaking the message around it.
+/// Returns `true` if the name belongs to HTTP or to the protocol, so that an application cannot set
+/// it without breaking the message around it.
 pub(crate) fn is_reserved(name: &HeaderName) -> bool {
     const RESERVED: [HeaderName; 12] = [
         header::ACCEPT_ENCODING,

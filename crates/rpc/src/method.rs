@@ -123,7 +123,7 @@ impl MethodSpec {
         self.idempotency
     }
 
-    /// Whether requests or responses carry secret values.
+    /// Returns `true` if requests or responses carry secret values.
     #[must_use]
     pub const fn is_sensitive(&self) -> bool {
         self.sensitive

@@ -51,13 +51,13 @@ impl Caller {
         headers.insert(REQUEST_ID_HEADER, self.request_id.header());
     }
 
-    /// What `/proc` says of the process; nothing if it has ended or cannot be seen. Read once a request, by the first that
-    /// needs it: the access-control modules and the audit log.
+    /// Returns what `/proc` says of the process; nothing if it has ended or cannot be seen. Read once a request, by the
+    /// first that needs it: the access-control modules and the audit log.
     pub(crate) fn facts(&self) -> &ProcessFacts {
         self.facts.get_or_init(|| self.peer.facts())
     }
 
-    /// What [`facts`](Self::facts) has returned in this request; `None` if nothing needed it.
+    /// Returns what [`facts`](Self::facts) has returned in this request; `None` if nothing needed it.
     pub(crate) fn facts_if_read(&self) -> Option<&ProcessFacts> {
         self.facts.get()
     }
@@ -102,24 +102,24 @@ impl Peer {
         self.credentials.uid
     }
 
-    /// The process id; `None` if the daemon cannot see the process.
+    /// Returns the process id; `None` if the daemon cannot see the process.
     pub(crate) fn pid(&self) -> Option<i32> {
         Some(self.credentials.pid?.as_raw_nonzero().get())
     }
 
-    /// The process itself; `None` if the daemon cannot see it.
+    /// Returns the process itself; `None` if the daemon cannot see it.
     pub(crate) fn process(&self) -> Option<&Arc<Process>> {
         self.process.as_ref()
     }
 
-    /// The executable when the connection was made; empty if it could not be read.
+    /// Returns the executable when the connection was made; empty if it could not be read.
     pub(crate) fn executable(&self) -> &Path {
         self.process
             .as_ref()
             .map_or(Path::new(""), |process| &process.first_facts().executable)
     }
 
-    /// What `/proc` says of the process now; nothing if it has ended or cannot be seen.
+    /// Returns what `/proc` says of the process now; nothing if it has ended or cannot be seen.
     pub(crate) fn facts(&self) -> ProcessFacts {
         self.process
             .as_ref()
@@ -130,7 +130,7 @@ impl Peer {
 
 #[cfg(test)]
 impl Peer {
-    /// A process of `uid` that connected by a path.
+    /// Returns a process of `uid` that connected by a path.
     pub(crate) fn of_process(process: Process, uid: u32) -> Self {
         let pid = process.pid().as_raw_nonzero().get();
         Self {

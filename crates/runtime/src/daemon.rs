@@ -122,7 +122,7 @@ impl Daemon {
         self
     }
 
-    /// The addresses at which it listens.
+    /// Returns the addresses at which it listens.
     pub fn addresses(&self) -> Vec<&Address> {
         self.sockets.iter().map(Socket::address).collect()
     }

@@ -39,7 +39,7 @@ impl Registry {
         }
     }
 
-    /// The plugins now. Never waits.
+    /// Returns the plugins now. Never waits.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
     }

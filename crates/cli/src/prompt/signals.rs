@@ -77,7 +77,7 @@ impl Signals {
 }
 
 impl AsFd for Signals {
-    /// Readable when a signal has arrived.
+    /// Returns the descriptor that is readable when a signal has arrived.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.receiver.as_fd()
     }

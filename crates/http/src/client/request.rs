@@ -58,7 +58,7 @@ where
     }
 }
 
-/// The authority without the user information, which has no place in a `host` field.
+/// Returns the authority without the user information, which has no place in a `host` field.
 fn host(uri: &Uri) -> &str {
     let authority = uri
         .authority()

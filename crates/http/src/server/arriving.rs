@@ -45,7 +45,7 @@ fn lock(slot: &Mutex<Slot>) -> MutexGuard<'_, Slot> {
 pub(super) struct Sender(Arc<Mutex<Slot>>);
 
 impl Sender {
-    /// Ready if the handler waits for a piece; otherwise the task is woken when it does.
+    /// Returns `Ready` if the handler waits for a piece; otherwise the task is woken when it does.
     pub(super) fn poll_wanted(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut slot = lock(&self.0);
         if slot.is_wanted {
@@ -87,18 +87,18 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    /// How many bytes are still to come, if the request says so.
+    /// Returns how many bytes are still to come, if the request says so.
     pub(super) fn remaining(&self) -> Option<u64> {
         self.remaining
     }
 
-    /// Whether all of the body was received.
+    /// Returns `true` if all of the body was received.
     pub(super) fn is_complete(&self) -> bool {
         let slot = lock(&self.slot);
         slot.has_ended && slot.piece.is_none()
     }
 
-    /// The next piece, or `None` at the end of the body.
+    /// Returns the next piece, or `None` at the end of the body.
     pub(super) fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,

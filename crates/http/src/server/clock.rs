@@ -42,7 +42,7 @@ impl Clock {
         }
     }
 
-    /// What the connection shares with the accept loop.
+    /// Returns what the connection shares with the accept loop.
     #[cfg(feature = "h2c")]
     pub(super) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
@@ -105,7 +105,7 @@ impl Clock {
         Poll::Ready(limit)
     }
 
-    /// Ready when the deadline has passed.
+    /// Returns `Ready` when the deadline has passed.
     pub(super) fn poll_timer(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let timer = self
             .timer

@@ -47,7 +47,7 @@ impl Connections {
         self.tasks.is_empty()
     }
 
-    /// How the next connection is admitted; `None` if it has to wait for a
+    /// Returns how the next connection is admitted; `None` if it has to wait for a
     /// [change](Self::changed).
     pub(super) fn find_place(&self) -> Option<Admission> {
         self.places.set_wanted(true);
@@ -135,7 +135,7 @@ impl Connections {
         }
     }
 
-    /// A task that was aborted or has panicked.
+    /// Handles a task that was aborted or has panicked.
     fn lost(&mut self, error: &JoinError) {
         let mut entries = self.entries.iter();
         let key = entries.find_map(|(key, entry)| (entry.task.id() == error.id()).then_some(key));

@@ -90,7 +90,8 @@ impl Incoming {
         (request, incoming, facts)
     }
 
-    /// Whether the service waits for a piece of the body. If not, the task is woken when it does.
+    /// Returns `true` if the service waits for a piece of the body. If not, the task is woken when it
+    /// does.
     pub(super) fn is_wanted(&self, cx: &mut Context<'_>) -> bool {
         let Some(body) = &self.body else { return false };
         !body.has_ended && body.sender.poll_wanted(cx).is_ready()
@@ -127,12 +128,12 @@ impl Incoming {
         }
     }
 
-    /// Whether no further byte of the request is expected.
+    /// Returns `true` if no further byte of the request is expected.
     pub(super) fn has_ended(&self) -> bool {
         self.body.as_ref().is_none_or(|body| body.has_ended)
     }
 
-    /// Whether all of the request was read, and another may follow it.
+    /// Returns `true` if all of the request was read, and another may follow it.
     pub(super) fn is_complete(&self) -> bool {
         self.body
             .as_ref()
@@ -166,7 +167,8 @@ impl Arriving {
     }
 }
 
-/// The error as the service sees it: by its kind, a malformed body differs from one that was cut off.
+/// Converts the error for the service: by its kind, a malformed body differs from one that was cut
+/// off.
 fn into_io_error(error: ReadError) -> io::Error {
     match error {
         ReadError::Io(error) => error,

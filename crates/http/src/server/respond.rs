@@ -32,7 +32,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// The plan for the response of a service to a request that arrived completely or not;
+    /// Creates the plan for the response of a service to a request that arrived completely or not;
     /// `is_last` says that no further request is served.
     ///
     /// # Errors
@@ -105,7 +105,7 @@ impl Plan {
         })
     }
 
-    /// The status line and the fields of the connection.
+    /// Returns the status line and the fields of the connection.
     pub(super) fn start<'a>(&'a self, status: &'a StatusCode) -> [&'a [u8]; 6] {
         let reason = status.canonical_reason().unwrap_or_default();
         [
@@ -119,7 +119,7 @@ impl Plan {
     }
 }
 
-/// The response to a head that violates HTTP. The connection closes behind it.
+/// Returns the response to a head that violates HTTP. The connection closes behind it.
 pub(super) fn refusal(error: SyntaxError) -> Writer<RequestBody> {
     let status = match error {
         SyntaxError::Malformed(_) => StatusCode::BAD_REQUEST,

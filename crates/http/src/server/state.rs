@@ -58,7 +58,7 @@ impl State {
         Self::Evicted,
     ];
 
-    /// Whether the server waits for the peer, and not the peer for the server.
+    /// Returns `true` if the server waits for the peer, and not the peer for the server.
     pub(super) fn waits_for_peer(self) -> bool {
         self < Self::Handler
     }
@@ -197,7 +197,7 @@ impl Shared {
         State::ALL[usize::from(self.state.load(Ordering::SeqCst))]
     }
 
-    /// What is compared to find the connection to evict: the least is the first.
+    /// Returns what is compared to find the connection to evict: the least is the first.
     pub(super) fn precedence(&self) -> Option<(State, u64)> {
         let state = self.state();
         let since = self.since.load(Ordering::Relaxed);

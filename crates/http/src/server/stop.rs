@@ -18,8 +18,8 @@ impl<'a, F: Future<Output = ()>> Stop<'a, F> {
         }
     }
 
-    /// Whether the connection takes no further request. If not, the task is woken when that changes;
-    /// to be polled whenever the connection waits.
+    /// Returns `true` if the connection takes no further request. If not, the task is woken when
+    /// that changes; to be polled whenever the connection waits.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         self.stopping = self.stopping || self.future.as_mut().poll(cx).is_ready();
         self.stopping

@@ -44,7 +44,7 @@ impl OnUpgrade {
         Self(Arc::new(Mutex::new(Some(then))))
     }
 
-    /// The function; `None` if a clone of this value was used already.
+    /// Returns the function; `None` if a clone of this value was used already.
     pub(super) fn take(&self) -> Option<Then> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -70,7 +70,7 @@ impl Chunked {
         }
     }
 
-    /// The state after a line, which ends in CRLF.
+    /// Returns the state after a line, which ends in CRLF.
     fn after_line(self, line: &[u8]) -> Result<Self, SyntaxError> {
         let line = &line[..line.len() - 2];
         match self {
@@ -89,7 +89,7 @@ impl Chunked {
     }
 }
 
-/// The length of the next line with its CRLF, if it is all there.
+/// Returns the length of the next line with its CRLF, if it is all there.
 fn line(unread: &[u8]) -> Result<Option<usize>, SyntaxError> {
     let end = unread.iter().take(MAX_LINE).position(|byte| *byte == b'\n');
     match end {
@@ -105,7 +105,7 @@ fn line(unread: &[u8]) -> Result<Option<usize>, SyntaxError> {
     }
 }
 
-/// The size before a chunk: hexadecimal digits, then perhaps an extension.
+/// Returns the size before a chunk: hexadecimal digits, then perhaps an extension.
 fn size(line: &[u8]) -> Result<u64, SyntaxError> {
     let wrong = || SyntaxError::Malformed("the size of a chunk is invalid");
     let digits = line

@@ -3,8 +3,8 @@
 use http::header::{CONNECTION, HeaderMap};
 use http::{HeaderName, Version};
 
-/// Whether one of the comma-separated members of the fields called `name` is `token`, whatever its case (RFC 9110,
-/// section 5.6.1).
+/// Returns `true` if one of the comma-separated members of the fields called `name` is `token`, whatever its case
+/// (RFC 9110, section 5.6.1).
 pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let mut members = headers
         .get_all(name)
@@ -13,7 +13,7 @@ pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     members.any(|member| member.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// Whether the connection stays open behind this message (RFC 9112, section 9.3).
+/// Returns `true` if the connection stays open behind this message (RFC 9112, section 9.3).
 pub(super) fn is_persistent(version: Version, headers: &HeaderMap) -> bool {
     let says = |token| has_token(headers, &CONNECTION, token);
     match version {
@@ -22,7 +22,8 @@ pub(super) fn is_persistent(version: Version, headers: &HeaderMap) -> bool {
     }
 }
 
-/// Whether a value of `host` is valid: nothing, or a host with or without a port (RFC 9110, section 7.2).
+/// Returns `true` if a value of `host` is valid: nothing, or a host with or without a port (RFC 9110, section
+/// 7.2).
 pub(super) fn is_host(value: &[u8]) -> bool {
     if value.is_empty() {
         return true;
@@ -53,7 +54,7 @@ pub(super) fn is_host(value: &[u8]) -> bool {
     is_host && is_port
 }
 
-/// Whether this is an IP literal without its first bracket (RFC 3986, section 3.2.2).
+/// Returns `true` if this is an IP literal without its first bracket (RFC 3986, section 3.2.2).
 fn is_ip_literal(address: &[u8]) -> bool {
     address.len() > 1
         && address[..address.len() - 1]
@@ -61,7 +62,7 @@ fn is_ip_literal(address: &[u8]) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b":.-_~!$&'()*+,;=".contains(byte))
 }
 
-/// Whether this is a name or an IPv4 address of at least one character (RFC 3986, section 3.2.2).
+/// Returns `true` if this is a name or an IPv4 address of at least one character (RFC 3986, section 3.2.2).
 fn is_registered_name(name: &[u8]) -> bool {
     let mut rest = name;
     while let Some((byte, after)) = rest.split_first() {

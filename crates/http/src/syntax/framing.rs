@@ -15,13 +15,13 @@ pub(crate) enum Framing {
 }
 
 impl Framing {
-    /// The framing of a request: without a field that describes one there is no body.
+    /// Returns the framing of a request: without a field that describes one there is no body.
     pub(crate) fn of_request(version: Version, headers: &HeaderMap) -> Result<Self, SyntaxError> {
         Ok(described(version, headers)?.unwrap_or(Self::Length(0)))
     }
 
-    /// The framing of the response to a request with this method: some have no body whatever their fields say, and one
-    /// without a field that describes its framing ends with the connection.
+    /// Returns the framing of the response to a request with this method: some have no body whatever their fields say,
+    /// and one without a field that describes its framing ends with the connection.
     pub(crate) fn of_response(
         method: &Method,
         status: StatusCode,
@@ -38,7 +38,7 @@ impl Framing {
     }
 }
 
-/// The framing that the fields describe.
+/// Returns the framing that the fields describe.
 fn described(version: Version, headers: &HeaderMap) -> Result<Option<Framing>, SyntaxError> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();

@@ -125,7 +125,7 @@ pub(crate) fn parse_response(
     )))
 }
 
-/// The number of bytes in the CRLFs, and in the beginning of one, before the first other byte.
+/// Returns the number of bytes in the CRLFs, and in the beginning of one, before the first other byte.
 fn leading_empty_lines(unread: &[u8]) -> usize {
     let lines = unread
         .chunks(2)
@@ -133,7 +133,8 @@ fn leading_empty_lines(unread: &[u8]) -> usize {
     lines.map(<[u8]>::len).sum()
 }
 
-/// The length of the head that begins here, with its empty line; `None` if the end has not arrived. Only CRLF ends a line.
+/// Returns the length of the head that begins here, with its empty line; `None` if the end has not arrived. Only CRLF ends
+/// a line.
 fn end_of_head(unread: &[u8], limits: Limits) -> Result<Option<usize>, SyntaxError> {
     let mut line = 0;
     let within = &unread[..unread.len().min(limits.bytes)];
@@ -198,7 +199,8 @@ fn version(minor: Option<u8>) -> Version {
     }
 }
 
-/// A copy of the head of a response, or of its beginning, in which 1.1 replaces the version 0.0 if that is allowed.
+/// Returns a copy of the head of a response, or of its beginning, in which 1.1 replaces the version 0.0 if that is
+/// allowed.
 fn with_known_version(head: &[u8], allows_version_0: bool) -> Bytes {
     const VERSION_0: &[u8] = b"HTTP/0.0 ";
     let mut copy = BytesMut::from(head);
@@ -210,7 +212,7 @@ fn with_known_version(head: &[u8], allows_version_0: bool) -> Bytes {
     copy.freeze()
 }
 
-/// The fields, whose values share `head`.
+/// Returns the fields, whose values share `head`.
 fn headers(
     parsed: &[httparse::Header<'_>],
     head: &Bytes,
@@ -230,7 +232,7 @@ fn headers(
     Ok(headers)
 }
 
-/// The target of a request in one of its four forms (RFC 9112, section 3.2).
+/// Returns the target of a request in one of its four forms (RFC 9112, section 3.2).
 fn target(method: &Method, target: &str, head: &Bytes) -> Result<Uri, SyntaxError> {
     let uri = Uri::from_maybe_shared(head.slice_ref(target.as_bytes()));
     let uri = uri.map_err(|_| SyntaxError::Malformed("its target is invalid"))?;
@@ -280,7 +282,7 @@ mod tests {
         parse_response(head.as_bytes(), LIMITS, &Method::GET, false)
     }
 
-    /// The start line and the fields of a request that is valid without them.
+    /// Returns the start line and the fields of a request that is valid without them.
     fn with(start: &str, fields: &str) -> Result<Parsed<RequestHead>, SyntaxError> {
         request(&format!("{start}\r\n{fields}\r\n"))
     }

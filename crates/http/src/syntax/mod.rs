@@ -43,7 +43,7 @@ pub(crate) enum SyntaxError {
 }
 
 impl SyntaxError {
-    /// A description of the fault.
+    /// Returns a description of the fault.
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Malformed(reason) | Self::TooLarge(reason) => reason,

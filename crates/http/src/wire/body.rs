@@ -65,12 +65,12 @@ impl BodyReader {
         }
     }
 
-    /// Whether the body was read to its end.
+    /// Returns `true` if the body was read to its end.
     pub(crate) fn is_complete(&self) -> bool {
         matches!(self.state, State::Ended)
     }
 
-    /// How many bytes are still to come; `None` if the end is not known yet.
+    /// Returns how many bytes are still to come; `None` if the end is not known yet.
     pub(crate) fn remaining(&self) -> Option<u64> {
         match self.state {
             State::Length { remaining } => Some(remaining),

@@ -96,13 +96,14 @@ where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
 {
-    /// A message whose head begins with the lines in `start`, each with its CRLF. The fields that
+    /// Creates a message whose head begins with the lines in `start`, each with its CRLF. The fields that
     /// say how this connection is used and how the body is framed are written here alone.
     pub(crate) fn new(start: &[&[u8]], headers: &HeaderMap, body: B, framing: Framing) -> Self {
         Self::with_copy_limit(COPY_LIMIT, start, headers, body, framing)
     }
 
-    /// The same for a message that may be sent again, as long as its body has at most 64 KiB and a length.
+    /// As [`new`](Self::new), for a message that may be sent again, as long as its body has at most 64 KiB
+    /// and a length.
     pub(crate) fn repeatable(
         start: &[&[u8]],
         headers: &HeaderMap,
@@ -155,12 +156,12 @@ where
         self
     }
 
-    /// Whether all of the message was sent.
+    /// Returns `true` if all of the message was sent.
     pub(crate) fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
-    /// Whether the peer took a byte.
+    /// Returns `true` if the peer took a byte.
     pub(crate) fn has_begun(&self) -> bool {
         self.written > 0
     }
@@ -178,7 +179,7 @@ where
         true
     }
 
-    /// How many bytes the peer took, if it is the peer that is waited for and not the body.
+    /// Returns how many bytes the peer took, if it is the peer that is waited for and not the body.
     #[cfg(feature = "server")]
     pub(crate) fn blocked_at(&self) -> Option<u64> {
         self.blocked.then_some(self.written)
@@ -369,8 +370,8 @@ where
     }
 }
 
-/// The exact room for head and body, so that the buffer never moves: if it did, it would leave a
-/// copy behind.
+/// Returns the exact capacity for head and body, so that the buffer never moves: if it did, it would leave
+/// a copy behind.
 fn capacity(copy_limit: usize, start: &[&[u8]], headers: &HeaderMap, framing: Framing) -> usize {
     /// `transfer-encoding: chunked`, or a length of twenty digits, and the empty line.
     const FRAMING: usize = 42;

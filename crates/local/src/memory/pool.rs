@@ -224,7 +224,7 @@ impl Pool {
         let _ = request.result.send(Ok(()));
     }
 
-    /// What a request lacks. One that fills the budget counts fewer copies.
+    /// Returns what a request lacks. One that fills the budget counts fewer copies.
     fn missing(&self, request: &Request) -> u64 {
         let needed = self.needed(request.account) + request.bytes;
         let limit = self.size - self.beside(request.original).min(self.size);
@@ -232,14 +232,14 @@ impl Pool {
         held.saturating_sub(self.held(request.account))
     }
 
-    /// The request that is granted next.
+    /// Returns the request that is granted next.
     fn first(&self) -> Option<usize> {
         let growing = self.growing().min_by_key(|(_, age)| *age);
         let first = (!self.requests.is_empty()).then_some(0);
         growing.map(|(index, _)| index).or(first)
     }
 
-    /// The requests of accounts that hold memory, each with its age.
+    /// Returns the requests of accounts that hold memory, each with its age.
     fn growing(&self) -> impl Iterator<Item = (usize, u64)> {
         let requests = self.requests.iter().enumerate();
         requests.filter_map(|(index, request)| {
@@ -250,7 +250,7 @@ impl Pool {
         })
     }
 
-    /// The request to refuse if every account that holds memory waits for more.
+    /// Returns the request to refuse if every account that holds memory waits for more.
     fn youngest_of_a_deadlock(&self) -> Option<usize> {
         let mut holders = self.accounts.values().filter(|account| account.held > 0);
         if !holders.all(|account| account.n_requests > 0) {

@@ -105,7 +105,7 @@ impl Stream {
         (ReadHalf::new(Arc::clone(&stream)), WriteHalf::new(stream))
     }
 
-    /// For code that is the same for a stream and its halves.
+    /// Returns the stream, for code that is the same for a stream and its halves.
     pub(super) const fn stream(&self) -> &Self {
         self
     }

@@ -61,7 +61,7 @@ pub fn repaired(timestamp: &Timestamp) -> Option<Timestamp> {
     Some(Timestamp { seconds, nanos })
 }
 
-/// Whether the time is in the years 1 to 9999, as protobuf demands.
+/// Returns `true` if the time is in the years 1 to 9999, as protobuf demands.
 fn is_valid(timestamp: &Timestamp) -> bool {
     (YEAR_1..=END_OF_9999).contains(&timestamp.seconds)
         && (0..1_000_000_000).contains(&timestamp.nanos)

@@ -55,19 +55,20 @@ pub enum DialError {
 }
 
 impl DialError {
-    /// Whether no process listens at the address: it does not exist, or it is the stale socket of a daemon that has ended.
+    /// Returns `true` if no process listens at the address: it does not exist, or it is the stale socket of a daemon that
+    /// has ended.
     pub fn is_not_listening(&self) -> bool {
         matches!(self, Self::Io(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused))
     }
 }
 
 impl ConnectError {
-    /// The attempts, in order.
+    /// Returns the attempts, in order.
     pub fn attempts(&self) -> &[Attempt] {
         &self.attempts
     }
 
-    /// Whether there simply is no daemon: no process listens at any of the addresses.
+    /// Returns `true` if there simply is no daemon: no process listens at any of the addresses.
     pub fn is_not_running(&self) -> bool {
         self.attempts
             .iter()

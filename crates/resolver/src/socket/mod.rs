@@ -67,12 +67,12 @@ struct Settings {
 }
 
 impl DaemonSocket {
-    /// The daemon at this address and no other.
+    /// Creates the socket of the daemon at this address and no other.
     pub fn at(address: Address) -> Self {
         Self::at_first_of([address])
     }
 
-    /// The daemon at the first of these addresses where one listens.
+    /// Creates the socket of the daemon at the first of these addresses where one listens.
     pub fn at_first_of(addresses: impl IntoIterator<Item = Address>) -> Self {
         let settings = Settings {
             addresses: addresses.into_iter().collect(),
@@ -82,7 +82,7 @@ impl DaemonSocket {
         Self::with_settings(settings, 64)
     }
 
-    /// The daemon that the environment names: at `KEYWAY_SOCKET` if that is set, else at [the usual
+    /// Creates the socket of the daemon that the environment names: at `KEYWAY_SOCKET` if that is set, else at [the usual
     /// addresses](Places::candidates); of the user of this process, or of the user `KEYWAY_DAEMON_UID` if that is set.
     /// The environment is read now and not again.
     ///
@@ -106,21 +106,21 @@ impl DaemonSocket {
         self.change(|settings| settings.daemon = Rule::Uid(uid))
     }
 
-    /// How long a connection to one address may take to be accepted. Default: 2 s; it is immediate unless more programs
+    /// Sets how long a connection to one address may take to be accepted. Default: 2 s; it is immediate unless more programs
     /// want to connect than the daemon accepts.
     #[must_use]
     pub fn connect_timeout(self, timeout: Duration) -> Self {
         self.change(|settings| settings.connect_timeout = timeout)
     }
 
-    /// How many connections are kept for later. Default: 64; more may be in use at the same time.
+    /// Sets how many connections are kept for later. Default: 64; more may be in use at the same time.
     #[must_use]
     pub fn max_idle(self, connections: usize) -> Self {
         let settings = self.pool.connector().settings().clone();
         Self::with_settings(settings, connections)
     }
 
-    /// The addresses at which the daemon is looked for, in this order.
+    /// Returns the addresses at which the daemon is looked for, in this order.
     pub fn addresses(&self) -> &[Address] {
         &self.pool.connector().settings().addresses
     }
@@ -179,7 +179,7 @@ async fn watched(
     Ok(response.map(|body| ResponseBody { body, watch }))
 }
 
-/// Whether the method of this request may be called twice.
+/// Returns `true` if the method of this request may be called twice.
 fn is_repeatable(request: &http::Request<Body>) -> bool {
     let spec = request.extensions().get::<&'static MethodSpec>();
     spec.is_some_and(|spec| spec.idempotency() != Idempotency::Unknown)

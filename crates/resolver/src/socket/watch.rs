@@ -48,7 +48,7 @@ impl Watch {
         }
     }
 
-    /// Ready once the daemon counts as unresponsive. To be polled when the call itself is pending.
+    /// Returns `Ready` once the daemon counts as unresponsive. To be polled when the call itself is pending.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<SocketError> {
         loop {
             match &mut self.state {

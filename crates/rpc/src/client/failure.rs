@@ -57,8 +57,8 @@ fn reset_code(_: &(dyn std::error::Error + 'static)) -> Option<Code> {
     None
 }
 
-/// The table of connect-go, which is that of gRPC over HTTP/2. Reasons outside of it are `internal`,
-/// as most of its own are: one of the ends broke the protocol.
+/// Maps a reason by the table of connect-go, which is that of gRPC over HTTP/2. Reasons outside of it
+/// are `internal`, as most of its own are: one of the ends broke the protocol.
 #[cfg(feature = "http2")]
 fn code_for(reason: h2::Reason) -> Code {
     match reason {

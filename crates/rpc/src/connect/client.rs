@@ -192,7 +192,7 @@ impl Received {
         })
     }
 
-    /// Whether the call has succeeded, if its message can be read.
+    /// Returns `true` if the call has succeeded, if its message can be read.
     pub(crate) fn is_success(&self) -> bool {
         matches!(self.outcome, Outcome::Success)
     }

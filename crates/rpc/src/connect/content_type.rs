@@ -31,7 +31,7 @@ pub(super) fn parse(value: &[u8], spec: &MethodSpec) -> ContentType {
     }
 }
 
-/// Whether the body is JSON, which errors are even if the codec is not built in.
+/// Returns `true` if the body is JSON, which errors are even if the codec is not built in.
 #[cfg(feature = "client")]
 pub(super) fn is_json(value: &[u8]) -> bool {
     let value = value.to_ascii_lowercase();

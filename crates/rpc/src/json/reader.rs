@@ -30,7 +30,7 @@ impl<'de> Reader<'de> {
         })
     }
 
-    /// The next byte that is not white space; 0 at the end.
+    /// Returns the next byte that is not white space; 0 at the end.
     fn peek(&mut self) -> u8 {
         let rest = &self.text.as_bytes()[self.position..];
         let spaces = rest.iter().take_while(|byte| byte.is_ascii_whitespace());
@@ -131,7 +131,7 @@ impl<'de> Reader<'de> {
     }
 }
 
-/// The text of a string with escapes, which is not longer than they are.
+/// Returns the text of a string with escapes, which is not longer than they are.
 fn unescape(escaped: &str) -> Result<Wiped, Error> {
     let mut text = Wiped(Vec::with_capacity(escaped.len()));
     let mut rest = escaped;
@@ -145,7 +145,7 @@ fn unescape(escaped: &str) -> Result<Wiped, Error> {
     Ok(text)
 }
 
-/// The character of an escape without its backslash, and what follows it.
+/// Returns the character of an escape without its backslash, and what follows it.
 fn character(escape: &str) -> Result<(char, &str), Error> {
     let mut characters = escape.chars();
     let character = match characters.next() {
@@ -176,7 +176,7 @@ fn unicode(digits: &str) -> Result<(char, &str), Error> {
     }
 }
 
-/// A UTF-16 unit of four hexadecimal digits.
+/// Returns a UTF-16 unit of four hexadecimal digits.
 fn unit(digits: &str) -> Result<(u16, &str), Error> {
     let (digits, after) = digits
         .split_at_checked(4)
@@ -215,7 +215,7 @@ impl<'a, 'de> Items<'a, 'de> {
         Self { reader }
     }
 
-    /// Whether another item comes.
+    /// Returns `true` if another item comes.
     fn has_next(&mut self) -> bool {
         if self.reader.peek() == b',' {
             self.reader.position += 1;

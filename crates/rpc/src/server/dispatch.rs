@@ -67,8 +67,8 @@ where
     }
 }
 
-/// Whether a GET has a body. An HTTP/2 client may end an empty body by a frame of its own, so its end
-/// is waited for.
+/// Returns `true` if a GET has a body. An HTTP/2 client may end an empty body by a frame of its own,
+/// so its end is waited for.
 async fn has_body<B>(settings: &Settings, body: Pin<&mut RequestBody<B>>) -> bool
 where
     B: HttpBody,
@@ -180,8 +180,8 @@ fn unread(error: CollectError, limit: usize) -> Error {
     }
 }
 
-/// Whether the framing of a body was wrong, as opposed to its early end. HTTP implementations
-/// express it in the kind of the I/O error at the end of the chain.
+/// Returns `true` if the framing of a body was wrong, as opposed to its early end. HTTP
+/// implementations express it in the kind of the I/O error at the end of the chain.
 fn is_malformed(cause: &(dyn std::error::Error + 'static)) -> bool {
     let error = innermost(cause).downcast_ref::<io::Error>();
     error.is_some_and(|error| {
@@ -210,7 +210,7 @@ fn expired(spec: &MethodSpec) -> Error {
     Error::deadline_exceeded(format!("{} did not end within the deadline", spec.path()))
 }
 
-/// The earlier of the deadlines of client and server.
+/// Returns the earlier of the deadlines of client and server.
 fn deadline(client: Option<Duration>, server: Option<Duration>) -> Option<Instant> {
     let allowed = match (client, server) {
         (Some(client), Some(server)) => client.min(server),

@@ -143,7 +143,7 @@ fn to_error(error: BoxError) -> Error {
     }
 }
 
-/// The response to a request whose body was not read, or not to its end.
+/// Returns the response to a request whose body was not read, or not to its end.
 async fn recover(
     error: Error,
     method: Method,

@@ -37,8 +37,8 @@ impl<B> RequestBody<B> {
         }
     }
 
-    /// Whether the client waits for `100 Continue`, which a server sends when the body is polled
-    /// for the first time.
+    /// Returns `true` if the client waits for `100 Continue`, which a server sends when the body is
+    /// polled for the first time.
     pub(super) fn awaits_continue(&self) -> bool {
         self.awaits_continue
     }

@@ -141,7 +141,7 @@ impl<F> Router<F> {
         }
     }
 
-    /// Whether the path belongs to a method.
+    /// Returns `true` if the path belongs to a method.
     #[must_use]
     pub fn contains(&self, path: &str) -> bool {
         self.shared.routes.contains_key(path)

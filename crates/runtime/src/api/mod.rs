@@ -66,7 +66,7 @@ impl Budgets {
 }
 
 impl Services {
-    /// The services under their paths.
+    /// Returns the services under their paths.
     pub(crate) fn into_router(self) -> Router {
         let version = Arc::new(Version(self.settings.load().config.version.clone()));
         let services = Arc::new(self);

@@ -110,7 +110,7 @@ impl Services {
     }
 }
 
-/// The name in a request, and how the audit log has it.
+/// Returns the name in a request, and how the audit log has it.
 pub(super) fn name(text: &str) -> Result<(PluginName, String), Error> {
     let name: PluginName = text
         .parse()
@@ -131,7 +131,8 @@ fn set_enabled_error(error: SetEnabledError) -> Error {
     }
 }
 
-/// The realm as one pattern: the effective one if one pattern says it, else the registered one.
+/// Returns the realm as one pattern: the effective one if one pattern says it, else the registered
+/// one.
 fn pattern_of(view: &View) -> Option<String> {
     let realm = view.realm.as_ref()?;
     if let Some(single) = realm.single() {
@@ -148,7 +149,7 @@ fn pattern_of(view: &View) -> Option<String> {
     }
 }
 
-/// A plugin as Docker's programs know it, with its message.
+/// Returns a plugin as Docker's programs know it, with its message.
 fn describe(view: &View) -> plugins::Plugin {
     use plugins::plugin::Metadata;
     let metadata = match &view.kind {

@@ -73,13 +73,13 @@ impl Services {
     }
 }
 
-/// What of a result the permit covers.
+/// Returns what of a result the permit covers.
 fn covered(mut resolution: Resolution, permit: &Permit) -> Resolution {
     resolution.envelopes.retain(|(id, _)| permit.covers(id));
     resolution
 }
 
-/// What the audit log says of a result.
+/// Returns what the audit log says of a result.
 fn found(resolution: &Resolution) -> Outcome {
     let envelopes = resolution.envelopes.iter();
     let failed = resolution.failures.iter();

@@ -78,7 +78,7 @@ pub(crate) enum Consultation {
 }
 
 impl<'a> Action<'a> {
-    /// The action without its object.
+    /// Returns the action without its object.
     pub(crate) fn purpose(&self) -> Purpose {
         match self {
             Self::Version => Purpose::Version,
@@ -94,7 +94,7 @@ impl<'a> Action<'a> {
         }
     }
 
-    /// The patterns of an action that reads secrets.
+    /// Returns the patterns of an action that reads secrets.
     pub(super) fn patterns(&self) -> Option<&'a [Pattern]> {
         match *self {
             Self::Resolve(patterns)
@@ -107,7 +107,7 @@ impl<'a> Action<'a> {
 }
 
 impl Purpose {
-    /// What the caller may not do, for a sentence with "may not".
+    /// Returns what the caller may not do, for a sentence with "may not".
     pub(super) fn verb(self) -> &'static str {
         match self {
             Self::Version => "read the version",
@@ -125,7 +125,7 @@ impl Purpose {
 }
 
 impl Manage<'_> {
-    /// The id that denotes the change in calls to access-control modules.
+    /// Returns the id that denotes the change in calls to access-control modules.
     pub(super) fn pattern(&self) -> Pattern {
         let (verb, name) = match *self {
             Self::Enable(name) => ("enable", Some(name)),
@@ -149,13 +149,13 @@ impl Manage<'_> {
 static WRITE: LazyLock<Id> =
     LazyLock::new(|| "keyway/write".parse().expect("a constant id is valid"));
 
-/// The id that denotes a write in calls to access-control modules.
+/// Returns the id that denotes a write in calls to access-control modules.
 pub(super) fn write_pattern(id: &Id) -> Pattern {
     Pattern::from(id).below(&WRITE)
 }
 
-/// A name as one component of an id. Different names stay different: what a component cannot hold becomes `:` and two hexadecimal
-/// digits for each byte, an empty name a single `:`.
+/// Returns a name as one component of an id. Different names stay different: what a component cannot hold becomes `:` and two
+/// hexadecimal digits for each byte, an empty name a single `:`.
 fn escape(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
     for byte in name.bytes() {

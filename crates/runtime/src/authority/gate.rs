@@ -66,12 +66,12 @@ impl Provisional {
         })
     }
 
-    /// The plugin that is not consulted if it is a module: the caller is one of its processes.
+    /// Returns the plugin that is not consulted if it is a module: the caller is one of its processes.
     pub(super) fn excluded_plugin(&self) -> Option<&PluginName> {
         self.grant.excluded_plugin.as_ref()
     }
 
-    /// The permit, if no module has to be consulted or `consult` returns that all allow the action.
+    /// Returns the permit, if no module has to be consulted or `consult` returns that all allow the action.
     ///
     /// # Errors
     ///
@@ -88,7 +88,7 @@ impl Provisional {
 }
 
 impl Permit {
-    /// A permit without conditions, except that the caller may be a process of `plugin`.
+    /// Returns a permit without conditions, except that the caller may be a process of `plugin`.
     #[cfg(test)]
     pub(crate) fn for_tests(plugin: Option<&PluginName>) -> Self {
         Self {
@@ -99,13 +99,13 @@ impl Permit {
         }
     }
 
-    /// Whether a value of `id` may be given out: it is not reserved, and no limit of the caller excludes it.
+    /// Returns `true` if a value of `id` may be given out: it is not reserved, and no limit of the caller excludes it.
     pub(crate) fn covers(&self, id: &Id) -> bool {
         !is_reserved(id) && self.limit().is_none_or(|limit| limit.matches(id))
     }
 
-    /// The query to resolve in place of `query`: cut to the caller's limit as far as one pattern can say it. [`covers`](Self::covers)
-    /// still decides about each returned id.
+    /// Returns the query to resolve in place of `query`: cut to the caller's limit as far as one pattern can say it.
+    /// [`covers`](Self::covers) still decides about each returned id.
     pub(crate) fn narrow(&self, query: &Pattern) -> Pattern {
         match self.limit() {
             Some(limit) => limit.narrow(query),
@@ -113,17 +113,17 @@ impl Permit {
         }
     }
 
-    /// What the caller may resolve; `None`: everything.
+    /// Returns what the caller may resolve; `None`: everything.
     pub(crate) fn limit(&self) -> Option<&Realm> {
         self.grant.limit.as_ref()
     }
 
-    /// The plugin that is not a candidate and is not waited for: the caller is one of its processes.
+    /// Returns the plugin that is not a candidate and is not waited for: the caller is one of its processes.
     pub(crate) fn excluded_plugin(&self) -> Option<&PluginName> {
         self.grant.excluded_plugin.as_ref()
     }
 
-    /// Whether every `status_message` is empty for the caller.
+    /// Returns `true` if every `status_message` is empty for the caller.
     pub(crate) fn hides_status(&self) -> bool {
         self.grant.hides_status
     }
@@ -147,7 +147,7 @@ impl Gate {
         }
     }
 
-    /// Which user a uid is to the daemon now.
+    /// Returns which user a uid is to the daemon now.
     pub(crate) fn user(&self, uid: u32) -> User {
         self.user_by(&self.settings.load(), uid)
     }
@@ -222,13 +222,13 @@ impl Gate {
         }
     }
 
-    /// Whether other settings are in force by now.
+    /// Returns `true` if other settings are in force by now.
     pub(crate) fn has_changed(&self, settings: &Settings) -> bool {
         self.settings.generation() != settings.generation
     }
 
-    /// What the table needs to know of the caller of an action. For other users and for the version the process is not examined,
-    /// and such a request never waits.
+    /// Returns what the table needs to know of the caller of an action. For other users and for the version the process is not
+    /// examined, and such a request never waits.
     async fn facts(&self, settings: &Settings, peer: &Peer, action: &Action<'_>) -> CallerFacts {
         let (user, purpose) = (self.user_by(settings, peer.uid()), action.purpose());
         let is_decided = user == User::Other || purpose == Purpose::Version;
@@ -269,7 +269,8 @@ impl Gate {
         }
     }
 
-    /// The launched plugin to whose process group the caller belongs. A descendant may connect before its launch is recorded.
+    /// Returns the launched plugin to whose process group the caller belongs. A descendant may connect before its launch is
+    /// recorded.
     async fn plugin_of(&self, pid: Pid) -> Option<PluginName> {
         let group = process_group(pid)?;
         let mut changes = self.registry.subscribe();
@@ -305,15 +306,15 @@ fn group_owner(snapshot: &Snapshot, group: Pid) -> Option<PluginName> {
         .map(|view| view.name.clone())
 }
 
-/// Whether a process may exist that no view shows yet.
+/// Returns `true` if a process may exist that no view shows yet.
 fn is_launching(snapshot: &Snapshot) -> bool {
     snapshot.values().any(|view| {
         matches!(view.availability, Availability::Starting { .. }) && view.pid.is_none()
     })
 }
 
-/// The process group of `pid`, which for a process of a launched plugin is the pid of that plugin; `None` if the process has
-/// ended.
+/// Returns the process group of `pid`, which for a process of a launched plugin is the pid of that plugin; `None` if the process
+/// has ended.
 fn process_group(pid: Pid) -> Option<Pid> {
     getpgid(Some(pid)).ok()
 }

@@ -294,7 +294,7 @@ fn check_decision(
     }
 }
 
-/// The caller as a module sees it. The path is empty if it cannot be read.
+/// Returns the caller as a module sees it. The path is empty if it cannot be read.
 fn requester(caller: &Caller) -> access::Requester {
     let (peer, facts) = (&caller.peer, caller.facts());
     let name = facts

@@ -92,7 +92,7 @@ fn repeated(query: &str) -> String {
 }
 
 impl Refusal {
-    /// The code towards the caller.
+    /// Returns the code towards the caller.
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::ListedModule(_) => Code::FailedPrecondition,

@@ -9,12 +9,13 @@ static RESERVED: LazyLock<[Pattern; 2]> = LazyLock::new(|| {
         .map(|pattern| pattern.parse().expect("a constant pattern is valid"))
 });
 
-/// Whether `id` is never resolved, listed or stored: it denotes management or a write in calls to access-control modules.
+/// Returns `true` if `id` is never resolved, listed or stored: it denotes management or a write in calls to
+/// access-control modules.
 pub fn is_reserved(id: &Id) -> bool {
     RESERVED.iter().any(|pattern| pattern.matches(id))
 }
 
-/// Whether `pattern` matches reserved ids only, so that there is nothing to resolve.
+/// Returns `true` if `pattern` matches reserved ids only, so that there is nothing to resolve.
 pub(crate) fn is_within_reserved(pattern: &Pattern) -> bool {
     RESERVED.iter().any(|reserved| reserved.covers(pattern))
 }

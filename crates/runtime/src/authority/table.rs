@@ -64,7 +64,7 @@ pub(crate) struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
-    /// The rules for a caller of `settings`.
+    /// Creates the rules for a caller of `settings`.
     pub(crate) fn new(settings: &'a Settings, caller: &CallerFacts) -> Self {
         let config = &settings.config;
         let may_resolve = caller
@@ -175,7 +175,7 @@ fn check_descent(facts: &CallerFacts, purpose: Purpose) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What the settings refuse to every caller.
+/// Returns what the settings refuse to every caller.
 fn check_object(action: &Action<'_>, rules: &Rules<'_>) -> Result<(), Refusal> {
     match *action {
         Action::Hijack if !rules.is_external_allowed => Err(Refusal::NoExternalPlugins),
@@ -194,8 +194,8 @@ fn check_object(action: &Action<'_>, rules: &Rules<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// What a plugin's process may resolve, if that holds anything of each query. Authorize is about all ids of a pattern, so the limit
-/// has to include the pattern.
+/// Returns what a plugin's process may resolve, if that holds anything of each query. Authorize is about all ids of a pattern, so
+/// the limit has to include the pattern.
 fn plugin_limit(
     plugin: &PluginName,
     action: &Action<'_>,
@@ -216,7 +216,8 @@ fn plugin_limit(
     }
 }
 
-/// What the modules are consulted about. Reserved ids are never resolved: a consultation about one means management or a write.
+/// Returns what the modules are consulted about. Reserved ids are never resolved: a consultation about one means management or a
+/// write.
 fn consultation(action: &Action<'_>, limit: Option<&Realm>) -> Option<Consultation> {
     let queries = || {
         let queries = action.patterns().unwrap_or_default().iter();

@@ -16,7 +16,8 @@ pub(crate) enum User {
 }
 
 impl User {
-    /// The user with this uid. A uid that denotes several users belongs to none of them, not even if it is the daemon's own.
+    /// Returns the user with this uid. A uid that denotes several users belongs to none of them, not even if it is the
+    /// daemon's own.
     pub(crate) fn of(uid: u32, known: &KnownUids, allow_uids: &BTreeSet<u32>) -> Self {
         if known.is_ambiguous(uid) {
             Self::Other

@@ -27,12 +27,12 @@ impl Current {
         self.changes.subscribe()
     }
 
-    /// The settings now.
+    /// Returns the settings now.
     pub(crate) fn load(&self) -> Arc<Settings> {
         self.settings.load_full()
     }
 
-    /// The generation of the settings now.
+    /// Returns the generation of the settings now.
     pub(crate) fn generation(&self) -> u64 {
         self.settings.load().generation
     }

@@ -250,7 +250,7 @@ fn environment(table: &Table<'_>) -> Result<Variables, ConfigError> {
     variables.collect()
 }
 
-/// One pattern, or a list of 1 to 64.
+/// Returns one pattern, or a list of 1 to 64.
 fn patterns(value: &Value<'_>) -> Result<Vec<Pattern>, ConfigError> {
     if value.is_string() {
         return Ok(vec![value.read("a pattern", str::parse::<Pattern>)?]);
@@ -283,7 +283,7 @@ fn read_list<'a, T, C: FromIterator<T>>(
     value.list(what)?.iter().map(read).collect()
 }
 
-/// An address; a relative path begins at the directory of the file.
+/// Returns an address; a relative path begins at the directory of the file.
 fn address(text: &str, directory: &Path) -> Result<Address, String> {
     match text.parse().map_err(|error| format!("{error}"))? {
         Address::Path(path) => Ok(Address::Path(directory.join(path))),

@@ -169,7 +169,7 @@ impl<'a> Listing<'a> {
     }
 }
 
-/// A text as a basic string of TOML.
+/// Returns a text as a basic string of TOML.
 fn quoted(text: impl Display) -> String {
     let mut quoted = String::from("\"");
     for character in text.to_string().chars() {

@@ -110,7 +110,7 @@ impl Config {
     /// How much memory large responses share where nothing is configured: 256 MiB.
     pub const DEFAULT_ANSWER_MEMORY: u64 = 256 * 1024 * 1024;
 
-    /// The configuration of a daemon that listens at `listen`, keeps its state in `state_dir`, and has no plugins.
+    /// Creates the configuration of a daemon that listens at `listen`, keeps its state in `state_dir`, and has no plugins.
     pub fn new(listen: Address, state_dir: impl Into<PathBuf>) -> Self {
         Self {
             listen: vec![listen],
@@ -152,7 +152,7 @@ impl Config {
             || self.external.names().any(|listed| listed == name)
     }
 
-    /// What is configured for `name`, or the defaults.
+    /// Returns what is configured for `name`, or the defaults.
     pub(crate) fn plugin(&self, name: &PluginName) -> PluginConfig {
         self.plugins.get(name).cloned().unwrap_or_default()
     }
@@ -207,7 +207,7 @@ pub struct AuditConfig {
 }
 
 impl AuditConfig {
-    /// The log at `path` with the default limits.
+    /// Creates the log at `path` with the default limits.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -281,7 +281,8 @@ impl PluginConfig {
     pub const DEFAULT_FATAL_EXIT: i32 = 78;
 }
 
-/// Whether responses of this plugin may be reused: not those of `file`, where a secret that was just stored must be found.
+/// Returns `true` if responses of this plugin may be reused: not those of `file`, where a secret that was just stored must be
+/// found.
 pub(crate) fn may_be_cached(name: &PluginName) -> bool {
     name.as_str() != "file"
 }
@@ -301,7 +302,7 @@ pub struct BuiltInPlugin {
 }
 
 impl BuiltInPlugin {
-    /// The plugin `name`, which is `executable` under the name `argv0`.
+    /// Creates the plugin `name`, which is `executable` under the name `argv0`.
     pub fn new(
         name: PluginName,
         executable: impl Into<PathBuf>,
@@ -329,7 +330,7 @@ pub struct VersionInfo {
 }
 
 impl VersionInfo {
-    /// A version without date and commit.
+    /// Creates a version without date and commit.
     pub fn new(version: impl Into<String>) -> Self {
         Self {
             version: version.into(),

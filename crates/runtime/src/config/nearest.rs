@@ -11,7 +11,7 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
     (distance * 2 <= longer).then_some(nearest)
 }
 
-/// The edit distance of two texts in which neighbours may be swapped (optimal string alignment).
+/// Returns the edit distance of two texts in which neighbours may be swapped (optimal string alignment).
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     // Rows of the table of distances between beginnings of `a` and `b`: the one before the last, the last, the current.

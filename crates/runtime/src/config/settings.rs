@@ -177,7 +177,7 @@ impl PluginSettings {
     }
 }
 
-/// The reserved name of the default provider.
+/// Returns the reserved name of the default provider.
 fn file_provider() -> PluginName {
     "file".parse().expect("a constant that is a plugin name")
 }

@@ -41,8 +41,8 @@ pub enum ConfigChoice {
 }
 
 impl ConfigSource {
-    /// A source that remembers what was read in `state_dir`: the one of flags and environment, because the directory that a
-    /// configuration names is not known while that is absent.
+    /// Creates a source that remembers what was read in `state_dir`: the one of flags and environment, because the directory
+    /// that a configuration names is not known while that is absent.
     pub fn new(choice: ConfigChoice, state_dir: &Path) -> Self {
         Self {
             choice,
@@ -101,7 +101,7 @@ impl ConfigSource {
         }
     }
 
-    /// Whether the file that is chosen was in force before. Blocks.
+    /// Returns `true` if the file that is chosen was in force before. Blocks.
     #[must_use]
     pub fn is_known(&self) -> bool {
         match &self.choice {
@@ -110,7 +110,7 @@ impl ConfigSource {
         }
     }
 
-    /// Whether the file at `path` was in force before.
+    /// Returns `true` if the file at `path` was in force before.
     fn is_former(&self, path: &Path) -> bool {
         self.was_read.load(Ordering::Acquire)
             || read_memory(&self.memory).is_ok_and(|former| former.as_deref() == Some(path))
@@ -180,7 +180,7 @@ mod tests {
             ConfigSource::new(choice, &self.directory.path().join("state"))
         }
 
-        /// A daemon without flags.
+        /// Returns a daemon without flags.
         fn plain(&self) -> ConfigSource {
             self.source(ConfigChoice::Default(Some(self.file())))
         }

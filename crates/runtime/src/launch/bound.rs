@@ -16,7 +16,7 @@ pub(super) struct Bound {
 pub(super) struct CancelOnDrop(Arc<AtomicBool>);
 
 impl Bound {
-    /// A bound that ends at `deadline`, or when the second value is dropped.
+    /// Creates a bound that ends at `deadline`, or when the second value is dropped.
     pub(super) fn new(deadline: Instant) -> (Self, CancelOnDrop) {
         let is_cancelled = Arc::new(AtomicBool::new(false));
         let bound = Self {

@@ -25,7 +25,8 @@ impl Environment {
         Self(variables.into_iter().collect())
     }
 
-    /// The environment of one plugin: the allow-listed variables, those named in `pass`, and `extra`, which wins.
+    /// Returns the environment of one plugin: the allow-listed variables, those named in `pass`, and `extra`,
+    /// which wins.
     pub(crate) fn for_plugin<'a>(
         &self,
         pass: &'a [String],

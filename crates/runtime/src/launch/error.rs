@@ -119,7 +119,7 @@ impl fmt::Display for Shortage {
 }
 
 impl LaunchError {
-    /// Whether there is no file at the path. The error of an interpreter that is missing is another one.
+    /// Returns `true` if there is no file at the path. The error of an interpreter that is missing is another one.
     pub(crate) fn is_missing(&self) -> bool {
         match self {
             Self::Open(OpenError::Io { source, .. }) => is_missing(source),
@@ -150,7 +150,7 @@ fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
 }
 
-/// The class of files and folders that could not be examined: a shortage if one of them met one.
+/// Returns the class of files and folders that could not be examined: a shortage if one of them met one.
 fn class_of_unreadable<'a>(offences: impl Iterator<Item = &'a Offence>) -> LaunchErrorClass {
     let classes = offences.filter_map(|offence| match offence {
         Offence::Unreadable { source, .. } => Some(class_of(source)),
@@ -184,7 +184,7 @@ pub(super) fn prepare_error<E: Into<io::Error>>(
     }
 }
 
-/// The next step for the common reasons why a file cannot be run.
+/// Returns the next step for the common reasons why a file cannot be run.
 fn advice(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::ENOENT) => {

@@ -60,7 +60,7 @@ impl Kept {
     }
 }
 
-/// Whether this line is the report of a crash by Go's or Rust's runtime.
+/// Returns `true` if this line is the report of a crash by Go's or Rust's runtime.
 fn begins_crash(line: &[u8]) -> bool {
     [
         "panic: ",
@@ -79,7 +79,8 @@ fn escaped(line: &[u8]) -> String {
 }
 
 impl OutputLog {
-    /// The line that best says why the process has ended: the beginning of its crash, else the last line that was not empty.
+    /// Returns the line that best says why the process has ended: the beginning of its crash, else the last line that was not
+    /// empty.
     pub(crate) fn last_output(&self) -> Option<String> {
         let kept = self.kept();
         let line = match &kept.crash {

@@ -42,7 +42,7 @@ pub(crate) struct EndedProcess {
 }
 
 impl EndedProcess {
-    /// An end of which nothing is known.
+    /// Returns an end of which nothing is known.
     pub(crate) fn unknown() -> Self {
         // Neither an exit code nor a signal: shown as "ended".
         Self {

@@ -23,7 +23,7 @@ pub(super) struct DiskChanges {
 }
 
 impl DiskChanges {
-    /// Nothing is watched.
+    /// Creates a value that watches nothing.
     pub(super) fn new() -> Self {
         Self {
             watcher: None,

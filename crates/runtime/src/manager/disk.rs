@@ -150,7 +150,7 @@ impl Manager {
         }
     }
 
-    /// Whether a plugin runs or is starting.
+    /// Returns `true` if a plugin runs or is starting.
     fn has_process(&self, name: &PluginName) -> bool {
         self.registry.snapshot().get(name).is_some_and(|view| {
             matches!(
@@ -248,7 +248,7 @@ fn fail(replies: impl IntoIterator<Item = ReloadReply>, error: ConfigError) {
     }
 }
 
-/// What of `now` was not in `before`.
+/// Returns what of `now` was not in `before`.
 fn new_in(now: &[String], before: &[String]) -> Vec<String> {
     let is_new = |text: &&String| !before.contains(text);
     now.iter().filter(is_new).cloned().collect()

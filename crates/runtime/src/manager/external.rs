@@ -49,7 +49,7 @@ impl Manager {
     }
 }
 
-/// Whether an external plugin of this name may register or stay.
+/// Checks whether an external plugin of this name may register or stay.
 ///
 /// # Errors
 ///

@@ -78,7 +78,7 @@ impl Looker {
         }
     }
 
-    /// The executables of the plugin directories, and the built-in plugins that none of them replaces.
+    /// Returns the executables of the plugin directories, and the built-in plugins that none of them replaces.
     fn find(&self, config: &Config) -> Found {
         let is_chosen = |name: &PluginName| {
             config.mentions(name) || self.memory.plugin(name).decision() == Some(true)
@@ -114,7 +114,7 @@ impl Looker {
     }
 }
 
-/// The directories that may hold plugins.
+/// Returns the directories that may hold plugins.
 fn directories(config: &Config) -> Vec<PathBuf> {
     let all = config.available_dirs.iter().chain(&config.plugin_dirs);
     all.cloned().collect()
@@ -156,7 +156,7 @@ fn built_in_source(built_in: &BuiltInPlugin) -> LaunchSource {
     }
 }
 
-/// What is valid and probably a mistake, a sentence each.
+/// Returns what is valid and probably a mistake, a sentence each.
 pub(super) fn warnings(
     settings: &Settings,
     sources: &Sources,

@@ -139,7 +139,7 @@ impl Manager {
         }
     }
 
-    /// What of settings and files is probably a mistake.
+    /// Returns what of settings and files is probably a mistake.
     fn all_warnings(&self, settings: &Settings) -> Vec<String> {
         let snapshot = self.registry.snapshot();
         let mut warnings = look::warnings(settings, &self.sources, &snapshot, &self.host.memory);

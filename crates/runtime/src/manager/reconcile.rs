@@ -10,7 +10,7 @@ use crate::plugin::{LaunchSource, Update};
 /// The executables that a look at the disk found, by the name of their plugin.
 pub(super) type Sources = BTreeMap<PluginName, LaunchSource>;
 
-/// What each plugin that exists or should exist is updated to.
+/// Returns what each plugin that exists or should exist is updated to.
 ///
 /// `known` are the plugins that have a task.
 pub(super) fn updates(

@@ -216,7 +216,7 @@ fn drain(
     }
 }
 
-/// The directories to watch, and why.
+/// Returns the directories to watch, and why.
 fn places(directories: &[PathBuf]) -> Vec<(PathBuf, Interest)> {
     let mut places = Vec::new();
     for directory in directories {
@@ -230,7 +230,7 @@ fn places(directories: &[PathBuf]) -> Vec<(PathBuf, Interest)> {
     places
 }
 
-/// The nearest directory above that exists, in which the way to `directory` begins or may be cut.
+/// Returns the nearest directory above that exists, in which the way to `directory` begins or may be cut.
 fn above(directory: &Path) -> Option<(PathBuf, Interest)> {
     let mut way = directory.ancestors();
     let mut below = way.next()?;
@@ -244,7 +244,7 @@ fn above(directory: &Path) -> Option<(PathBuf, Interest)> {
     None
 }
 
-/// The entries that decide where `path` leads.
+/// Returns the entries that decide where `path` leads.
 fn way(path: &Path) -> Vec<(PathBuf, Interest)> {
     let entries = deciding_entries(path);
     let split = |entry: &PathBuf| {
@@ -254,8 +254,8 @@ fn way(path: &Path) -> Vec<(PathBuf, Interest)> {
     entries.iter().filter_map(split).collect()
 }
 
-/// The links on the way to the plugins in `directory`, and the files that they lead to: profiles and versioned packages change a
-/// link that another link leads through.
+/// Returns the links on the way to the plugins in `directory`, and the files that they lead to: profiles and versioned packages
+/// change a link that another link leads through.
 fn links(directory: &Path) -> Vec<(PathBuf, Interest)> {
     let Ok(entries) = std::fs::read_dir(directory) else {
         return Vec::new();

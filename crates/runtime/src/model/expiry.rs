@@ -5,7 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use keyway_proto::resolver::v1::get_secrets_response::Envelope;
 use keyway_proto::timestamp;
 
-/// When the value of an envelope expires; year 1, 1970-01-01T00:00:00Z and an absent time mean never.
+/// Returns when the value of an envelope expires; year 1, 1970-01-01T00:00:00Z and an absent time
+/// mean never.
 ///
 /// Of a time that cannot exist the nearest one that does counts.
 pub(crate) fn expires_at(envelope: &Envelope) -> Option<SystemTime> {

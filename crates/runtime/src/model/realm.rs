@@ -28,7 +28,7 @@ enum Part {
 }
 
 impl Realm {
-    /// The union of `registered`, each intersected with the union of `limit`.
+    /// Creates the union of `registered`, each intersected with the union of `limit`.
     pub(crate) fn new(registered: &[Pattern], limit: Option<&[Pattern]>) -> Self {
         let registered = without_included(registered);
         let limit = limit.map(without_included);
@@ -59,7 +59,7 @@ impl Realm {
         }
     }
 
-    /// Whether some id of the realm matches `query`, so that the provider has to be called.
+    /// Returns `true` if some id of the realm matches `query`, so that the provider has to be called.
     ///
     /// Exact, except where neither the realm nor its intersection with the query can be said by one pattern. Then it may be
     /// true for a query without a matching id, which costs one call.
@@ -70,7 +70,7 @@ impl Realm {
         }
     }
 
-    /// Whether the realm contains `id`. Exact.
+    /// Returns `true` if the realm contains `id`. Exact.
     pub(crate) fn matches(&self, id: &Id) -> bool {
         self.is_registered(id)
             && self
@@ -79,12 +79,12 @@ impl Realm {
                 .is_none_or(|limit| limit.iter().any(|pattern| pattern.matches(id)))
     }
 
-    /// Whether the provider itself registered `id`, although the configuration may cut it. Exact.
+    /// Returns `true` if the provider itself registered `id`, although the configuration may cut it. Exact.
     pub(crate) fn is_registered(&self, id: &Id) -> bool {
         self.registered.iter().any(|pattern| pattern.matches(id))
     }
 
-    /// The query for the provider: exactly the ids of both realm and `query` if one pattern can say it, else `query`.
+    /// Returns the query for the provider: exactly the ids of both realm and `query` if one pattern can say it, else `query`.
     pub(crate) fn narrow(&self, query: &Pattern) -> Pattern {
         if query.as_id().is_some() {
             // In the realm or not, nothing of it can be cut.
@@ -104,22 +104,22 @@ impl Realm {
             .clone()
     }
 
-    /// Whether no id is left.
+    /// Returns `true` if no id is left.
     pub(crate) fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
 
-    /// Whether every id is in the realm.
+    /// Returns `true` if every id is in the realm.
     pub(crate) fn is_everything(&self) -> bool {
         self.is_everything
     }
 
-    /// The patterns for a user to read. Where a part takes more than one pattern, the text says `A within B`.
+    /// Returns the patterns for a user to read. Where a part takes more than one pattern, the text says `A within B`.
     pub(crate) fn patterns(&self) -> Vec<String> {
         self.parts.iter().map(ToString::to_string).collect()
     }
 
-    /// The one pattern that says exactly this realm, if there is one.
+    /// Returns the one pattern that says exactly this realm, if there is one.
     pub(crate) fn single(&self) -> Option<&Pattern> {
         match self.parts.as_slice() {
             [Part::Single(pattern)] => Some(pattern),
@@ -172,7 +172,7 @@ impl Part {
         }
     }
 
-    /// The intersection with `query`, if one pattern can say it.
+    /// Returns the intersection with `query`, if one pattern can say it.
     fn intersection(&self, query: &Pattern) -> Option<Pattern> {
         match self {
             Self::Single(pattern) => pattern.intersection(query),
@@ -195,7 +195,7 @@ impl fmt::Display for Part {
     }
 }
 
-/// The patterns without those that another one includes. Of several ways to write one set the first remains.
+/// Returns the patterns without those that another one includes. Of several ways to write one set the first remains.
 fn without_included(patterns: &[Pattern]) -> Vec<Pattern> {
     let mut kept: Vec<Pattern> = Vec::with_capacity(patterns.len());
     for pattern in patterns {

@@ -15,12 +15,12 @@ static NEXT: LazyLock<AtomicU64> =
     LazyLock::new(|| AtomicU64::new(RandomState::new().hash_one("request id")));
 
 impl RequestId {
-    /// The next id.
+    /// Returns the next id.
     pub(crate) fn next() -> Self {
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The id as a header value.
+    /// Returns the id as a header value.
     pub(crate) fn header(self) -> HeaderValue {
         HeaderValue::from_str(&self.to_string()).expect("hex digits are valid in a header")
     }

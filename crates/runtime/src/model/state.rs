@@ -49,7 +49,7 @@ pub(crate) struct RememberedRegistration {
 pub(crate) struct StateFull;
 
 impl PluginState {
-    /// What the user decided with `keyway plugins enable` or `disable`; `None`: nothing.
+    /// Returns what the user decided with `keyway plugins enable` or `disable`; `None`: nothing.
     pub(crate) fn decision(&self) -> Option<bool> {
         match (self.disabled, self.enabled) {
             (true, _) => Some(false),
@@ -64,7 +64,7 @@ impl PluginState {
         self.enabled = enabled == Some(true);
     }
 
-    /// What `file` registered as last; `None` for any other file.
+    /// Returns what `file` registered as last; `None` for any other file.
     pub(crate) fn registration_of(&self, file: &FileIdentity) -> Option<&Kind> {
         let registration = self.registration.as_ref()?;
         (registration.file.as_ref() == Some(file)).then_some(&registration.kind)

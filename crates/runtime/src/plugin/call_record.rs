@@ -46,17 +46,17 @@ impl CallRecord {
         *self.lock() = Some(failure);
     }
 
-    /// The requests so far.
+    /// Returns the number of requests so far.
     pub(crate) fn n_requests(&self) -> u64 {
         self.n_requests.load(Ordering::Relaxed)
     }
 
-    /// The failed requests so far.
+    /// Returns the number of failed requests so far.
     pub(crate) fn n_failures(&self) -> u64 {
         self.n_failures.load(Ordering::Relaxed)
     }
 
-    /// The last failed request.
+    /// Returns the last failed request.
     pub(crate) fn last_failure(&self) -> Option<FailedRequest> {
         self.lock().clone()
     }

@@ -140,13 +140,14 @@ pub(crate) enum CallError {
     Rpc(Error),
 }
 
-/// A provider's own message for the caller, made harmless; the kind's sentence says the rest.
+/// Returns a provider's own message for the caller, made harmless; the kind's sentence says the rest.
 fn describe(error: &Error) -> String {
     shortened(&escape_untrusted(error.message()), MAX_MESSAGE_CHARS)
 }
 
 impl CallError {
-    /// Why the call failed; `None` if the plugin said that no secret matches. `is_single`: whether the query was for one id.
+    /// Returns why the call failed; `None` if the plugin said that no secret matches. `is_single`: whether the query was for one
+    /// id.
     pub(crate) fn failure(&self, is_single: bool) -> Option<keyway::Failure> {
         let kind = match self {
             Self::Busy(_) | Self::MemoryExhausted(_) | Self::TooLarge { .. } => FailureKind::Busy,
@@ -166,7 +167,7 @@ impl CallError {
         Some(keyway::Failure::of_kind(kind))
     }
 
-    /// The Connect code for the log.
+    /// Returns the Connect code for the log.
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::Busy(_)
@@ -183,12 +184,12 @@ impl CallError {
         }
     }
 
-    /// Whether the plugin says that no secret matches.
+    /// Returns `true` if the plugin says that no secret matches.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Rpc(error) if error.code() == Code::NotFound && self.failure(false).is_none())
     }
 
-    /// Whether the plugin does not know the method.
+    /// Returns `true` if the plugin does not know the method.
     pub(crate) fn is_unimplemented(&self) -> bool {
         matches!(self, Self::Rpc(error) if error.code() == Code::Unimplemented)
     }
@@ -218,7 +219,7 @@ impl ReserveMemory for ResponseMemory {
 }
 
 impl Handle {
-    /// A handle for the plugin at the other end of `session`.
+    /// Creates a handle for the plugin at the other end of `session`.
     pub(crate) fn new(
         registration: Arc<Registration>,
         session: Session,
@@ -245,12 +246,12 @@ impl Handle {
         })
     }
 
-    /// The plugin's name.
+    /// Returns the plugin's name.
     pub(crate) fn name(&self) -> &PluginName {
         &self.registration.name
     }
 
-    /// What the plugin said about itself.
+    /// Returns what the plugin said about itself.
     pub(crate) fn registration(&self) -> &Registration {
         &self.registration
     }
@@ -275,7 +276,7 @@ impl Handle {
         }
     }
 
-    /// The calls that the plugin is working on.
+    /// Returns the calls that the plugin is working on.
     pub(crate) fn n_in_flight(&self) -> usize {
         let existing = self
             .concurrency
@@ -497,7 +498,7 @@ impl Handle {
         }
     }
 
-    /// One call: waits for a permit, then for the response, both within the limit.
+    /// Makes one call: waits for a permit, then for the response, both within the limit.
     async fn call<In, Out, F>(
         &self,
         message: In,
@@ -550,8 +551,8 @@ impl Handle {
         }
     }
 
-    /// Whether the connection takes no new calls, which is why this one failed. A stream may also be refused by a plugin that has
-    /// too many of them.
+    /// Returns `true` if the connection takes no new calls, which is why this one failed. A stream may also be refused by a plugin
+    /// that has too many of them.
     fn is_refusal(&self, error: &ExchangeError) -> bool {
         let is_refused = match error {
             ExchangeError::Connect(_) => true,
@@ -565,8 +566,8 @@ impl Handle {
     }
 }
 
-/// Why a call that had `waited` for a permit got no response within `limit`: either other calls took most of the time, or the
-/// provider itself did.
+/// Returns why a call that had `waited` for a permit got no response within `limit`: either other calls took most of the time, or
+/// the provider itself did.
 fn overdue(waited: Duration, limit: Duration) -> CallError {
     if waited > limit / 2 {
         CallError::Busy(limit)
@@ -608,7 +609,7 @@ fn secrets(response: Response<Counted<Envelope>>) -> Secrets {
     }
 }
 
-/// What the header of an incomplete response says. One that cannot be read says that the provider failed.
+/// Returns what the header of an incomplete response says. One that cannot be read says that the provider failed.
 fn incomplete(headers: &HeaderMap) -> Option<keyway::Failure> {
     headers.get(INCOMPLETE_HEADER)?;
     let values = headers.get_binary(INCOMPLETE_HEADER);

@@ -123,7 +123,7 @@ async fn refuse(link: Link, reply: Reply, error: RegistrationError) -> OpenError
 }
 
 impl Registrant {
-    /// What the plugin said about itself.
+    /// Returns what the plugin said about itself.
     pub(crate) fn registration(&self) -> &Registration {
         &self.registration
     }
@@ -161,7 +161,7 @@ impl Registrant {
 }
 
 impl PluginConnection {
-    /// What the plugin said about itself.
+    /// Returns what the plugin said about itself.
     pub(crate) fn registration(&self) -> &Arc<Registration> {
         &self.registration
     }
@@ -194,7 +194,7 @@ impl PluginConnection {
     }
 }
 
-/// Why a session takes no new streams. One that has failed counts as draining before its driver has ended.
+/// Returns why a session takes no new streams. One that has failed counts as draining before its driver has ended.
 fn describe_draining(session: &Session) -> String {
     match session.open().now_or_never() {
         Some(Err(OpenStreamError::Session(error))) => {

@@ -33,12 +33,12 @@ pub(crate) struct ChildProcess {
 }
 
 impl ChildProcess {
-    /// The number of the process.
+    /// Returns the number of the process.
     pub(crate) fn pid(&self) -> i32 {
         self.process.pid().as_raw_nonzero().get()
     }
 
-    /// Whether a signal has stopped the process.
+    /// Returns `true` if a signal has stopped the process.
     pub(super) fn is_stopped(&self) -> bool {
         self.process.is_stopped()
     }
@@ -111,7 +111,7 @@ pub(super) async fn end_failed(
     Some(child?.finish(VOLUNTARY_EXIT).await)
 }
 
-/// What the machine needs to know of the end of a process.
+/// Returns what the machine needs to know of the end of a process.
 pub(super) fn exit(ended: Option<EndedProcess>, last_output: Option<String>) -> Exit {
     let Some(ended) = ended else {
         return Exit::default();

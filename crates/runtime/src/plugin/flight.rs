@@ -25,10 +25,10 @@ pub(crate) type SharedResponse = Arc<Result<Secrets, CallError>>;
 
 /// What has to be known of a response in order to keep it.
 pub(crate) trait Keep: Clone + Send + Sync + 'static {
-    /// The bytes that it takes in memory.
+    /// Returns the bytes that it takes in memory.
     fn memory_len(&self) -> u64;
 
-    /// Whether and how long it may be used again.
+    /// Returns whether and how long it may be used again.
     fn freshness(&self) -> Freshness;
 }
 
@@ -74,7 +74,7 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
-    /// The present.
+    /// Returns the present.
     pub(crate) fn now() -> Self {
         Self {
             wall: SystemTime::now(),
@@ -129,7 +129,7 @@ enum Slot<R> {
 }
 
 impl<R: Keep> Flights<R> {
-    /// Nothing in flight, nothing kept.
+    /// Creates an empty value: nothing in flight, nothing kept.
     pub(crate) fn new() -> Self {
         Self::with_clock(Arc::new(Moment::now))
     }
@@ -145,8 +145,8 @@ impl<R: Keep> Flights<R> {
         }
     }
 
-    /// The response to an equal call that is kept or in flight if `sharing` allows that, else the response to `call`. Kept ones
-    /// are counted against `budget`, and dropped if their memory is needed.
+    /// Returns the response to an equal call that is kept or in flight if `sharing` allows that, else the response to `call`. Kept
+    /// ones are counted against `budget`, and dropped if their memory is needed.
     ///
     /// A shared call continues when this caller leaves and another one waits, so it must not depend on this caller's deadline.
     /// Cancel safe.
@@ -203,7 +203,7 @@ impl<R: Keep> Flights<R> {
         Found::InFlight(flight)
     }
 
-    /// The call, which replaces its own slot by the response when it ends.
+    /// Returns the call, which replaces its own slot by the response when it ends.
     fn flight(
         &self,
         slot: SlotKey,

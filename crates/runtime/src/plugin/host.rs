@@ -52,12 +52,12 @@ pub(crate) trait Publish: Send + Sync {
 }
 
 impl Host {
-    /// Whether the daemon is stopping: no plugin may register.
+    /// Returns `true` if the daemon is stopping: no plugin may register.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// From now on no plugin may register.
+    /// Marks the daemon as stopping: from now on no plugin may register.
     pub(crate) fn begin_to_stop(&self) {
         self.stopping.store(true, Ordering::Release);
     }

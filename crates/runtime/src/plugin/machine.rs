@@ -102,7 +102,7 @@ pub(crate) struct Machine<R: Resources> {
 }
 
 impl<R: Actions> Machine<R> {
-    /// A plugin of which nothing exists. `seed` decides the random part of its delays.
+    /// Creates a plugin of which nothing exists. `seed` decides the random part of its delays.
     pub(crate) fn new(policy: RestartPolicy, seed: u64) -> Self {
         Self {
             state: State::Idle(Idle::Absent),
@@ -116,32 +116,32 @@ impl<R: Actions> Machine<R> {
         }
     }
 
-    /// The current state.
+    /// Returns the current state.
     pub(crate) fn state(&self) -> &State<R> {
         &self.state
     }
 
-    /// The current state, for the task to wait on what is in it.
+    /// Returns the current state, for the task to wait on what is in it.
     pub(crate) fn state_mut(&mut self) -> &mut State<R> {
         &mut self.state
     }
 
-    /// The desired state.
+    /// Returns the desired state.
     pub(crate) fn desired(&self) -> &Desired {
         &self.desired
     }
 
-    /// How often a process was started.
+    /// Returns how often a process was started.
     pub(crate) fn n_starts(&self) -> u64 {
         self.n_starts
     }
 
-    /// Whether no start is due or under way, short of a retry after a failure.
+    /// Returns `true` if no start is due or under way, short of a retry after a failure.
     pub(crate) fn is_settled(&self) -> bool {
         matches!(self.state, State::Idle(_) | State::Running { .. }) && self.restart_at.is_none()
     }
 
-    /// Whether the plugin's task has ended.
+    /// Returns `true` if the plugin's task has ended.
     pub(crate) fn is_gone(&self) -> bool {
         matches!(self.state, State::Idle(Idle::Gone))
     }
@@ -152,7 +152,7 @@ impl<R: Actions> Machine<R> {
         self.fatal_exit = fatal_exit;
     }
 
-    /// When [`on_timer`](Self::on_timer) wants to be called.
+    /// Returns when [`on_timer`](Self::on_timer) wants to be called.
     pub(crate) fn next_timer(&self) -> Option<Instant> {
         let start = match &self.state {
             State::Idle(idle) => idle.next_start(),
@@ -441,12 +441,12 @@ impl<R: Actions> Machine<R> {
         };
     }
 
-    /// How long a start may take, with what precedes the fork.
+    /// Returns how long a start may take, with what precedes the fork.
     fn start_limit(&self) -> Duration {
         PREPARATION_LIMIT + self.start_timeout + WAIT_SLACK
     }
 
-    /// When a start that follows a drain is overdue.
+    /// Returns when a start that follows a drain is overdue.
     fn next_start_limit(&self, now: Instant) -> Instant {
         now + DRAIN_LIMIT + self.start_limit()
     }

@@ -147,7 +147,7 @@ impl From<RegistrationError> for Error {
 }
 
 impl Registration {
-    /// How long a request may take at most, for plugins that request it at their registration.
+    /// Returns how long a request may take at most, for plugins that request it at their registration.
     pub(crate) fn request_timeout(&self, settings: &PluginSettings) -> Duration {
         if self.is_interactive(settings) {
             settings.timeout.max(settings.user_timeout)
@@ -156,22 +156,22 @@ impl Registration {
         }
     }
 
-    /// Whether a call may ask the user or has an effect.
+    /// Returns `true` if a call may ask the user or has an effect.
     pub(crate) fn is_interactive(&self, settings: &PluginSettings) -> bool {
         settings.interactive.unwrap_or(self.description.interactive)
     }
 
-    /// Whether one response may serve several callers.
+    /// Returns `true` if one response may serve several callers.
     pub(crate) fn is_shareable(&self, settings: &PluginSettings) -> bool {
         settings.shareable.unwrap_or(self.description.shareable)
     }
 
-    /// Whether it can enumerate its secrets; `None`: unknown until the first list call.
+    /// Returns `true` if it can enumerate its secrets; `None`: unknown until the first list call.
     pub(crate) fn lists(&self, settings: &PluginSettings) -> Option<bool> {
         settings.lists.or(self.description.lists)
     }
 
-    /// The most calls in flight: the smaller of the configuration and the description.
+    /// Returns the most calls in flight: the smaller of the configuration and the description.
     pub(crate) fn concurrency(&self, settings: &PluginSettings) -> u32 {
         let described = self.description.concurrency.unwrap_or(DEFAULT_CONCURRENCY);
         settings
@@ -181,7 +181,7 @@ impl Registration {
 }
 
 impl RegistrationRequest {
-    /// A request at the current path.
+    /// Returns a request at the current path.
     pub(crate) fn current(
         message: plugins::v1::RegisterPluginRequest,
         headers: &HeaderMap,
@@ -205,7 +205,7 @@ impl RegistrationRequest {
         }
     }
 
-    /// A request at one of the older paths.
+    /// Returns a request at one of the older paths.
     pub(crate) fn legacy(
         generation: Generation,
         message: resolver::v1::RegisterPluginRequest,
@@ -269,7 +269,7 @@ impl From<PluginDescription> for Description {
     }
 }
 
-/// The one binary value of the header.
+/// Reads the one binary value of the header.
 fn read_description(headers: &HeaderMap) -> Result<PluginDescription, DescriptionError> {
     let values = headers.get_binary(DESCRIBE_HEADER).unwrap_or_default();
     match values.as_slice() {

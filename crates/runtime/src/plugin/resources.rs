@@ -83,7 +83,7 @@ impl Launcher {
         (child, Box::pin(opening))
     }
 
-    /// Which file the executable is, if there is one that can be examined.
+    /// Returns which file the executable is, if there is one that can be examined.
     pub(super) fn identity(&self) -> Option<&FileIdentity> {
         self.source.as_ref()?.identity.as_ref()
     }
@@ -137,7 +137,7 @@ pub(super) enum Outcome {
 }
 
 impl State<Launcher> {
-    /// Whether a signal has stopped the process, so that it could not respond.
+    /// Returns `true` if a signal has stopped the process, so that it could not respond.
     pub(super) fn has_stopped_child(&self) -> bool {
         match self {
             Self::Registering { child, .. }

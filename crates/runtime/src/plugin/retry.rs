@@ -24,7 +24,7 @@ pub(super) enum Verdict {
 }
 
 impl Retry {
-    /// No failures yet. `seed` decides the random part of the delays.
+    /// Creates a state without failures. `seed` decides the random part of the delays.
     pub(super) fn new(policy: RestartPolicy, seed: u64) -> Self {
         // The generator below stays at zero if it starts there.
         Self {
@@ -60,7 +60,7 @@ impl Retry {
         Verdict::Backoff(now + delay.mul_f64(1.0 + self.policy.jitter * self.fraction()))
     }
 
-    /// A number from 0 to 1 of a xorshift generator.
+    /// Returns a number from 0 to 1 of a xorshift generator.
     fn fraction(&mut self) -> f64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

@@ -117,7 +117,7 @@ pub(crate) enum Desired {
 }
 
 impl Desired {
-    /// The state of a plugin of which nothing is left.
+    /// Returns the state of a plugin of which nothing is left.
     pub(super) fn idle(&self) -> Option<Idle> {
         match self {
             Self::Run => None,
@@ -132,7 +132,7 @@ impl Desired {
 }
 
 impl Idle {
-    /// The state as tables show it.
+    /// Returns the state as tables show it.
     pub(crate) fn shown(&self) -> PluginState {
         match self {
             Self::Absent | Self::Gone => PluginState::Absent,
@@ -146,7 +146,7 @@ impl Idle {
         }
     }
 
-    /// Why it is in this state; empty if the state says all.
+    /// Returns why it is in this state; empty if the state says all.
     pub(crate) fn why(&self) -> &str {
         match self {
             Self::Refused { why }
@@ -157,7 +157,7 @@ impl Idle {
         }
     }
 
-    /// When it is started again by itself.
+    /// Returns when it is started again by itself.
     pub(crate) fn next_start(&self) -> Option<Instant> {
         match self {
             Self::Backoff { until, .. } | Self::RetriesExceeded { until, .. } => Some(*until),
@@ -166,7 +166,7 @@ impl Idle {
     }
 }
 
-/// The status that `plugins.v1` has for a state.
+/// Returns the status that `plugins.v1` has for a state.
 pub(crate) fn run_status(state: PluginState) -> RunStatus {
     match state {
         PluginState::Unspecified | PluginState::Starting => RunStatus::Unspecified,

@@ -26,7 +26,7 @@ struct Ticks {
 }
 
 impl Suspensions {
-    /// No suspension yet; the daemon runs since now.
+    /// Creates a value without suspensions; the daemon runs since now.
     pub(crate) fn new() -> Self {
         Self(Mutex::new(Ticks {
             last: Instant::now(),

@@ -106,7 +106,7 @@ pub(crate) struct PluginTask {
 }
 
 impl PluginTask {
-    /// A plugin as `update` describes it. It is published at once, so that no query comes before it is known.
+    /// Creates a plugin as `update` describes it. It is published at once, so that no query comes before it is known.
     pub(crate) fn new(name: PluginName, host: Arc<Host>, update: Update) -> (Self, CommandSender) {
         #[expect(
             clippy::disallowed_methods,
@@ -272,7 +272,7 @@ impl PluginTask {
     }
 }
 
-/// A seed for the random part of restart delays that differs between plugins and between runs.
+/// Returns a seed for the random part of restart delays that differs between plugins and between runs.
 fn seed(name: &PluginName) -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(name)

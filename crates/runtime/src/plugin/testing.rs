@@ -67,7 +67,7 @@ struct Shared {
 }
 
 impl Script {
-    /// A provider of the ids that match `pattern`.
+    /// Returns a provider of the ids that match `pattern`.
     pub(crate) fn provider(name: &'static str, pattern: &'static str, reply: Reply) -> Self {
         Self {
             name,
@@ -81,7 +81,7 @@ impl Script {
         }
     }
 
-    /// An access-control module.
+    /// Returns an access-control module.
     pub(crate) fn module(name: &'static str, reply: Reply) -> Self {
         Self {
             pattern: None,
@@ -95,12 +95,12 @@ impl Script {
         self
     }
 
-    /// The requests so far.
+    /// Returns the requests so far.
     pub(crate) fn calls(&self) -> Vec<SeenCall> {
         self.shared.calls.lock().expect("the calls").clone()
     }
 
-    /// The number of requests so far.
+    /// Returns the number of requests so far.
     pub(crate) fn n_calls(&self) -> usize {
         self.calls().len()
     }
@@ -310,7 +310,7 @@ impl Connected {
         Arc::clone(self.connection.handle())
     }
 
-    /// What the registry shows of it.
+    /// Returns what the registry shows of it.
     pub(crate) fn view(&self) -> View {
         let registration = Arc::clone(self.connection.registration());
         View {
@@ -328,12 +328,12 @@ impl Connected {
     }
 }
 
-/// A plugin name.
+/// Returns a plugin name.
 pub(crate) fn name(text: &str) -> PluginName {
     text.parse().expect("a name")
 }
 
-/// The settings of a configuration file with this text.
+/// Returns the settings of a configuration file with this text.
 pub(crate) fn settings(text: &str) -> Settings {
     generation(text, 1)
 }
@@ -347,7 +347,7 @@ pub(crate) fn generation(text: &str, generation: u64) -> Settings {
     Settings::new(config, &State::default(), generation)
 }
 
-/// A provider of these patterns, or a plugin of unknown kind.
+/// Returns a provider of these patterns, or a plugin of unknown kind.
 pub(crate) fn view(
     plugin: &str,
     patterns: Option<&[&str]>,
@@ -407,7 +407,7 @@ pub(crate) fn starting(limit: Duration) -> Availability {
     }
 }
 
-/// An envelope with nothing but an id and a value.
+/// Returns an envelope with nothing but an id and a value.
 pub(crate) fn envelope(id: &str, value: &str) -> resolver::get_secrets_response::Envelope {
     let mut envelope = resolver::get_secrets_response::Envelope::default();
     envelope.id = Some(id.into());

@@ -59,7 +59,7 @@ pub(crate) enum Availability {
 }
 
 impl View {
-    /// The handle, if the plugin is running.
+    /// Returns the handle, if the plugin is running.
     pub(crate) fn handle(&self) -> Option<&Arc<Handle>> {
         match &self.availability {
             Availability::Running(handle) => Some(handle),
@@ -67,7 +67,7 @@ impl View {
         }
     }
 
-    /// Whether it may become any kind of plugin: it is starting, and its kind is not known.
+    /// Returns `true` if it may become any kind of plugin: it is starting, and its kind is not known.
     pub(crate) fn may_be_anything(&self) -> bool {
         self.kind.is_none()
             && matches!(
@@ -79,7 +79,7 @@ impl View {
             )
     }
 
-    /// The view with other settings: rank and effective realm follow.
+    /// Returns the view with other settings: rank and effective realm follow.
     pub(crate) fn with_settings(&self, settings: Arc<PluginSettings>) -> Self {
         let interactive = self.registration.as_ref().map_or_else(
             || settings.interactive.unwrap_or_default(),
@@ -101,19 +101,19 @@ impl View {
         }
     }
 
-    /// The version that it registered with; empty before it did.
+    /// Returns the version that it registered with; empty before it did.
     pub(crate) fn version(&self) -> &str {
         self.registration
             .as_ref()
             .map_or("", |registration| &registration.version)
     }
 
-    /// Whether a call may ask the user or has an effect.
+    /// Returns `true` if a call may ask the user or has an effect.
     pub(crate) fn is_interactive(&self) -> bool {
         self.rank.interactive
     }
 
-    /// Whether it is external.
+    /// Returns `true` if it is external.
     pub(crate) fn is_external(&self) -> bool {
         self.class == Class::External
     }

@@ -36,7 +36,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// The request succeeded.
+    /// Creates the outcome of a request that succeeded.
     pub(crate) fn ok() -> Self {
         Self {
             code: "ok".into(),
@@ -44,7 +44,8 @@ impl Outcome {
         }
     }
 
-    /// These ids were given out, and these providers failed; `found` gives each id with its provider.
+    /// Creates the outcome of a request: these ids were given out, and these providers failed; `found` gives each id with its
+    /// provider.
     pub(crate) fn found<'a>(
         found: impl Iterator<Item = (&'a str, &'a str)>,
         failed: impl Iterator<Item = String>,
@@ -63,7 +64,7 @@ impl Outcome {
         }
     }
 
-    /// The request failed. The message is left out: it may repeat a provider's own words.
+    /// Creates the outcome of a request that failed. The message is left out: it may repeat a provider's own words.
     pub(crate) fn failed(error: &Error) -> Self {
         Self {
             code: error.code().to_string(),

@@ -29,7 +29,7 @@ pub(crate) struct Admitted {
 }
 
 impl Admitted {
-    /// Nothing, because the provider failed.
+    /// Returns nothing, because the provider failed.
     pub(super) fn failed(failure: Failure) -> Self {
         Self {
             values: BTreeMap::new(),
@@ -38,7 +38,7 @@ impl Admitted {
         }
     }
 
-    /// Nothing, because the store holds no match.
+    /// Returns nothing, because the store holds no match.
     pub(super) fn nothing() -> Self {
         Self {
             values: BTreeMap::new(),
@@ -111,7 +111,7 @@ struct Faults {
 }
 
 impl Faults {
-    /// What makes the response incomplete.
+    /// Returns what makes the response incomplete.
     fn violation(&self) -> Option<String> {
         let held = match (self.n_violations, self.n_too_large) {
             (0, 0) => return None,
@@ -143,7 +143,7 @@ impl Faults {
         );
     }
 
-    /// The time as every peer can read it, so that one provider's mistake does not cost the caller the other envelopes.
+    /// Returns the time as every peer can read it, so that one provider's mistake does not cost the caller the other envelopes.
     fn normalized(&mut self, time: Option<Timestamp>) -> Timestamp {
         // Go peers read an absent time as 1970 and so as expired; "none" has to be said.
         let time = time.unwrap_or_else(|| timestamp::to_wire(None));

@@ -321,7 +321,7 @@ fn uncalled(query: &Query, view: &View) -> Option<Failure> {
     None
 }
 
-/// The bounds of one call.
+/// Returns the bounds of one call.
 pub(super) fn context(query: &Query, view: &View) -> CallContext {
     let limit = full_limit(query, view);
     let left = query
@@ -358,7 +358,7 @@ async fn secrets(
         .await
 }
 
-/// How long a call may take, whatever the deadline of one caller: several may wait for it.
+/// Returns how long a call may take, whatever the deadline of one caller: several may wait for it.
 fn full_limit(query: &Query, view: &View) -> Duration {
     if view.is_interactive() && query.may_ask_user() {
         view.settings.user_timeout

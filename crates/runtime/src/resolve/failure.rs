@@ -41,7 +41,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// A failure that the daemon itself states.
+    /// Creates a failure that the daemon itself states.
     pub(crate) fn new(view: &View, kind: FailureKind, message: impl Into<String>) -> Self {
         Self {
             provider: view.name.clone(),
@@ -56,7 +56,8 @@ impl Failure {
         }
     }
 
-    /// The failure of a plugin that is not running; `next_start` is when it is started again by itself.
+    /// Returns the failure of a plugin that is not running; `next_start` is when it is started again by
+    /// itself.
     pub(crate) fn not_running(view: &View, kind: FailureKind, next_start: Option<Instant>) -> Self {
         let now = Instant::now();
         Self {
@@ -65,13 +66,13 @@ impl Failure {
         }
     }
 
-    /// The failure of a call; `None` if the plugin said that no secret matches.
+    /// Returns the failure of a call; `None` if the plugin said that no secret matches.
     pub(crate) fn of_call(view: &View, error: &CallError, is_single: bool) -> Option<Self> {
         let detail = error.failure(is_single)?;
         Some(Self::of_detail(view, &detail, with_causes(error)))
     }
 
-    /// A failure as the plugin described it. `message` is in its own words, made harmless.
+    /// Returns a failure as the plugin described it. `message` is in its own words, made harmless.
     pub(crate) fn of_detail(view: &View, detail: &keyway::Failure, message: String) -> Self {
         let remedy = if view.is_external() {
             String::new()
@@ -85,7 +86,7 @@ impl Failure {
         }
     }
 
-    /// One sentence without the full stop: the provider, its failure and the cause.
+    /// Returns one sentence without the full stop: the provider, its failure and the cause.
     pub(crate) fn sentence(&self) -> String {
         let (name, phrase) = (&self.provider, phrase(self.kind));
         if self.message.is_empty() {
@@ -95,7 +96,7 @@ impl Failure {
         }
     }
 
-    /// The failure on the wire.
+    /// Returns the failure on the wire.
     pub(crate) fn to_wire(&self) -> keyway::ProviderFailure {
         let wire = keyway::ProviderFailure {
             name: Some(self.provider.to_string()),
@@ -115,7 +116,7 @@ impl Failure {
     }
 }
 
-/// What a provider of this kind of failure does, as a verb phrase.
+/// Returns what a provider of this kind of failure does, as a verb phrase.
 pub(crate) fn phrase(kind: FailureKind) -> &'static str {
     match kind {
         FailureKind::Locked => "is locked",
@@ -137,7 +138,7 @@ pub(crate) fn phrase(kind: FailureKind) -> &'static str {
     }
 }
 
-/// The failures on the wire, within the limits; the last one then says how many more there are.
+/// Returns the failures on the wire, within the limits; the last one then says how many more there are.
 pub(crate) fn to_wire(failures: &[Failure]) -> keyway::Failures {
     let mut wire = keyway::Failures::default();
     for (index, failure) in failures.iter().enumerate() {
@@ -163,7 +164,7 @@ pub(crate) fn to_wire(failures: &[Failure]) -> keyway::Failures {
     wire
 }
 
-/// The names for the header that peers without details read, cut at a whole name.
+/// Returns the names for the header that peers without details read, cut at a whole name.
 fn names(failures: &[Failure]) -> Option<HeaderValue> {
     let mut text = String::new();
     for failure in failures {
@@ -189,7 +190,7 @@ pub(crate) fn add_headers(headers: &mut http::HeaderMap, failures: &[Failure]) {
     }
 }
 
-/// The error with the failures as its detail.
+/// Returns the error with the failures as its detail.
 pub(crate) fn with_failures(error: Error, failures: &[Failure]) -> Error {
     let mut error = error.with_detail(ErrorDetail::new(&to_wire(failures)));
     if let Some(names) = names(failures) {

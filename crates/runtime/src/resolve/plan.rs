@@ -39,7 +39,7 @@ pub(crate) struct Query {
 }
 
 impl Query {
-    /// The query of `caller`, whose responses are counted against `budget`.
+    /// Creates the query of `caller`, whose responses are counted against `budget`.
     pub(crate) fn new<M>(
         caller: &Caller,
         request: &Request<M>,
@@ -59,7 +59,7 @@ impl Query {
         }
     }
 
-    /// A query without a deadline that may ask the user.
+    /// Returns a query without a deadline that may ask the user.
     #[cfg(test)]
     pub(super) fn for_tests(pattern: &str) -> Self {
         let budget = Arc::new(MemoryBudget::new(1 << 20));
@@ -75,12 +75,12 @@ impl Query {
         }
     }
 
-    /// Whether it is for one id.
+    /// Returns `true` if it is for one id.
     pub(crate) fn is_single(&self) -> bool {
         self.pattern.as_id().is_some()
     }
 
-    /// Whether a provider may ask the user: never for a pattern.
+    /// Returns `true` if a provider may ask the user: never for a pattern.
     pub(super) fn may_ask_user(&self) -> bool {
         self.may_ask_user && self.is_single()
     }
@@ -98,8 +98,8 @@ pub(crate) fn pattern(text: Option<&str>) -> Result<Pattern, Error> {
     })
 }
 
-/// When a query is decided for a caller that waits until `deadline`: earlier, so that the response arrives in time and names the
-/// provider that did not respond.
+/// Returns when a query is decided for a caller that waits until `deadline`: earlier, so that the response arrives in time and
+/// names the provider that did not respond.
 fn due(deadline: Instant) -> Instant {
     let left = deadline.saturating_duration_since(Instant::now());
     deadline - (left / 10).min(MAX_LEAD)
@@ -124,7 +124,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The plan for `query`. The plugin `except` is not a candidate: a query of its own process would wait for itself.
+    /// Creates the plan for `query`. The plugin `except` is not a candidate: a query of its own process would wait for itself.
     pub(crate) fn new(snapshot: &Snapshot, query: &Pattern, except: Option<&PluginName>) -> Self {
         let mut plan = Self::default();
         let others = snapshot.values().filter(|view| Some(&view.name) != except);
@@ -187,7 +187,7 @@ pub(super) enum Membership {
     None,
 }
 
-/// What `view` is to `query`.
+/// Returns what `view` is to `query`.
 ///
 /// A plugin of which neither kind nor realm is known may be anything while its first start is awaited. Once that start has failed,
 /// it counts for every id if it is required, and for none otherwise.

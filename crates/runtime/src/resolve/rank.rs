@@ -52,7 +52,7 @@ pub(crate) enum Verdict {
     Undecided { waiting: Vec<usize> },
 }
 
-/// The order in which [`decide`] and [`decide_pattern`] expect candidates: the highest rank first, then by name.
+/// Returns the order in which [`decide`] and [`decide_pattern`] expect candidates: the highest rank first, then by name.
 pub(crate) fn order(a: (Rank, &str), b: (Rank, &str)) -> std::cmp::Ordering {
     b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1))
 }
@@ -97,7 +97,7 @@ pub(crate) fn decide<V: PartialEq>(candidates: &[Candidate<'_, V>]) -> Verdict {
     }
 }
 
-/// The pending candidates that may be called for one id now, those already called included.
+/// Returns the pending candidates that may be called for one id now, those already called included.
 ///
 /// An interactive one is called only after every higher rank has responded that it has no matching secret, and not after the id is
 /// decided. The others are called at once.
@@ -114,7 +114,7 @@ pub(crate) fn callable<V: PartialEq>(candidates: &[Candidate<'_, V>]) -> Vec<usi
     (0..candidates.len()).filter(may_be_called).collect()
 }
 
-/// The candidates of the highest rank in which one has anything but no matching secret.
+/// Returns the candidates of the highest rank in which one has anything but no matching secret.
 fn deciding_rank<V>(candidates: &[Candidate<'_, V>]) -> Option<Range<usize>> {
     let is_open = |candidate: &Candidate<'_, V>| !matches!(candidate.response, Response::Nothing);
     let first_open = candidates.iter().position(is_open)?;
@@ -238,7 +238,7 @@ pub(crate) fn decide_pattern<V: PartialEq>(
     }
 }
 
-/// Every id that a candidate returned, be it with a value that does not count.
+/// Returns every id that a candidate returned, be it with a value that does not count.
 fn returned_ids<'a, V>(candidates: &'a [PatternCandidate<'_, V>]) -> BTreeSet<&'a Id> {
     let mut ids = BTreeSet::new();
     for candidate in candidates {

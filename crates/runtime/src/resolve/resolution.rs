@@ -53,12 +53,12 @@ impl<'a> RankedResponses<'a> {
         )
     }
 
-    /// The candidates and what they returned.
+    /// Returns the candidates and what they returned.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&'a Candidate, Option<&'a Admitted>)> {
         self.0.iter().copied()
     }
 
-    /// The candidates of one id, as [`rank::decide`] takes them. One whose realm does not contain the id holds nothing.
+    /// Returns the candidates of one id, as [`rank::decide`] takes them. One whose realm does not contain the id holds nothing.
     pub(crate) fn of_id(&self, id: &Id) -> Vec<rank::Candidate<'a, ValueBytes<'a>>> {
         self.iter()
             .map(|(candidate, admitted)| rank::Candidate {
@@ -72,7 +72,7 @@ impl<'a> RankedResponses<'a> {
             .collect()
     }
 
-    /// Whether more responses cannot change the result.
+    /// Returns `true` if more responses cannot change the result.
     pub(crate) fn is_decided(&self, query: &Pattern) -> bool {
         match query.as_id() {
             Some(id) => !matches!(rank::decide(&self.of_id(&id)), Verdict::Undecided { .. }),
@@ -80,7 +80,7 @@ impl<'a> RankedResponses<'a> {
         }
     }
 
-    /// The candidates that may be called now.
+    /// Returns the candidates that may be called now.
     pub(crate) fn callable(&self, query: &Pattern) -> Vec<usize> {
         match query.as_id() {
             Some(id) => rank::callable(&self.of_id(&id)),
@@ -227,7 +227,7 @@ fn take(responses: &mut Responses, name: &PluginName, id: &Id) -> Option<(Id, En
     admitted.values.remove_entry(id)
 }
 
-/// One failure for each provider that is in conflict with another.
+/// Returns one failure for each provider that is in conflict with another.
 fn conflicts(ranked: &RankedResponses<'_>, verdict: &PatternVerdict) -> Vec<Failure> {
     let mut by_provider: BTreeMap<usize, (usize, &Id)> = BTreeMap::new();
     for (id, indices) in &verdict.conflicts {
@@ -269,7 +269,7 @@ fn uncertain(query: &str, failures: &[Failure]) -> Error {
     with_failures(Error::new(Code::Unavailable, message), failures)
 }
 
-/// How to resolve without a provider that has failed.
+/// Returns how to resolve without a provider that has failed.
 fn way_out(failure: &Failure) -> String {
     let name = &failure.provider;
     let disable = format!("`keyway plugins disable {name}` answers without it");
@@ -284,7 +284,7 @@ fn sentences(failures: &[Failure]) -> String {
     listed(failures.iter().map(Failure::sentence), "; ")
 }
 
-/// The first of `items`, and how many more there are.
+/// Returns the first of `items`, and how many more there are.
 fn listed(items: impl ExactSizeIterator<Item = String>, separator: &str) -> String {
     let n_more = items.len().saturating_sub(MAX_LISTED);
     let mut items: Vec<String> = items.take(MAX_LISTED).collect();
@@ -294,7 +294,7 @@ fn listed(items: impl ExactSizeIterator<Item = String>, separator: &str) -> Stri
     items.join(separator)
 }
 
-/// A query as far as a message repeats it.
+/// Returns a query as far as a message repeats it.
 fn repeated(query: &str) -> String {
     shortened(query, MAX_QUERY_CHARS)
 }
@@ -311,7 +311,7 @@ fn not_found(query: &str, plan: &Plan) -> Error {
     Error::not_found(message)
 }
 
-/// The error for a query whose responses do not fit into the memory for them.
+/// Returns the error for a query whose responses do not fit into the memory for them.
 pub(crate) fn too_large(query: &Pattern, failure: &Failure) -> Error {
     let message = format!(
         "the responses to {} do not fit into the daemon's memory for them: {}. Query fewer ids at once, or raise `answer_memory`",
@@ -324,7 +324,7 @@ pub(crate) fn too_large(query: &Pattern, failure: &Failure) -> Error {
     )
 }
 
-/// The error for a query of a reserved id, which no provider may hold.
+/// Returns the error for a query of a reserved id, which no provider may hold.
 pub(crate) fn reserved(query: &Pattern) -> Error {
     let query = repeated(query.as_str());
     Error::not_found(format!("{query} is reserved for access control"))

@@ -30,7 +30,7 @@ pub(crate) fn bind_all(config: &Config) -> Result<Vec<Socket>, ListenError> {
     Ok(sockets)
 }
 
-/// Whether `allow_uids` names users besides the daemon's own: the sockets must be reachable for them.
+/// Returns `true` if `allow_uids` names users besides the daemon's own: the sockets must be reachable for them.
 pub(crate) fn has_other_users(config: &Config, known: &KnownUids) -> bool {
     config.allow_uids.iter().any(|&uid| uid != known.own())
 }

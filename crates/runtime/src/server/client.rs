@@ -38,7 +38,7 @@ impl ClientStream {
         }
     }
 
-    /// The process at the other end.
+    /// Returns the process at the other end.
     pub(super) fn peer(&self) -> &Arc<Peer> {
         &self.peer
     }
@@ -51,7 +51,7 @@ impl ClientStream {
     }
 }
 
-/// Whether both directions are closed. Where the system does not report it, the client counts as gone.
+/// Returns `true` if both directions are closed. Where the system does not report it, the client counts as gone.
 fn is_hung_up(socket: impl AsFd) -> bool {
     let mut socket = [PollFd::new(&socket, PollFlags::empty())];
     poll(&mut socket, Some(&Timespec::default())).is_err()

@@ -40,7 +40,7 @@ impl Listener {
         }
     }
 
-    /// The client of a connection; `None` if it is refused.
+    /// Returns the client of a connection; `None` if it is refused.
     fn admit(&self, stream: UnixStream, is_path_address: bool) -> Option<ClientStream> {
         let credentials = match Credentials::of_peer(&stream) {
             Ok(credentials) => credentials,

@@ -21,7 +21,8 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// The places for a process that may have `limit` descriptors and has `open` ones. There is always one of each kind.
+    /// Returns the places for a process that may have `limit` descriptors and has `open` ones. There is always one of
+    /// each kind.
     pub(super) fn within(limit: u64, open: u64) -> Self {
         let free = limit.saturating_sub(open).saturating_sub(RESERVE);
         let affordable = usize::try_from(free / PER_CONNECTION).unwrap_or(usize::MAX);

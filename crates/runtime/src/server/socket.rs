@@ -151,7 +151,7 @@ fn remove_stale(address: &Address, path: &Path) -> Result<(), ListenError> {
     fs::remove_file(path).map_err(failed("remove the stale socket"))
 }
 
-/// Whether the process that made the listening socket is gone. A child that a killed daemon was just starting holds a
+/// Returns `true` if the process that made the listening socket is gone. A child that a killed daemon was just starting holds a
 /// copy of the socket until it executes its program, and accepts nothing.
 fn listener_is_dead(stream: &StdStream) -> bool {
     // A process in another pid namespace cannot be looked for, and counts as alive.

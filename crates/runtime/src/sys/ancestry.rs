@@ -43,7 +43,7 @@ fn descends(pid: Pid, own: Pid) -> Option<bool> {
     Some(true)
 }
 
-/// The parent of `pid`; `None` for the first process of a namespace.
+/// Returns the parent of `pid`; `None` for the first process of a namespace.
 fn parent(pid: Pid) -> io::Result<Option<Pid>> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()))?;
     parent_in(&stat).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))

@@ -148,7 +148,7 @@ pub(crate) fn fork_plugin(image: &Image, descriptors: &Descriptors) -> io::Resul
     }
 }
 
-/// The life of a child until it is a plugin, or has reported why it is none.
+/// Runs the child until it is a plugin, or has reported why it is none.
 fn become_image(image: &Image, descriptors: &Descriptors, parent: Pid) -> ! {
     let failure = match enter(image, descriptors, parent) {
         Ok(()) => ChildFailure {

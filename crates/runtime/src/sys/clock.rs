@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The time since the machine started, with the time during which it slept.
+/// Returns the time since the machine started, with the time during which it slept.
 pub(crate) fn boot_time() -> Duration {
     let mut time = libc::timespec {
         tv_sec: 0,

@@ -34,7 +34,7 @@ pub(crate) fn fork_guardian(pipe: &OwnedFd) -> io::Result<Pid> {
     }
 }
 
-/// The guardian's life.
+/// Runs the guardian; never returns.
 fn guard(pipe: RawFd) -> ! {
     isolate(pipe);
     let mut groups = [0_i32; GUARDIAN_CAPACITY];

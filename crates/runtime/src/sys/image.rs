@@ -64,8 +64,8 @@ impl fmt::Debug for Image {
 }
 
 impl Image {
-    /// The program in the file that `descriptor` has open, with `arguments` (the first is its name), `environment` and nothing
-    /// else. A script cannot be executed in this way: its interpreter could not open it.
+    /// Returns the program in the file that `descriptor` has open, with `arguments` (the first is its name), `environment` and
+    /// nothing else. A script cannot be executed in this way: its interpreter could not open it.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ impl Image {
         Self::new(ImageFile::Descriptor(descriptor), arguments, environment)
     }
 
-    /// The program or script at `path`; otherwise as [`of_descriptor`](Self::of_descriptor).
+    /// Returns the program or script at `path`; otherwise as [`of_descriptor`](Self::of_descriptor).
     ///
     /// # Errors
     ///
@@ -129,7 +129,7 @@ impl Image {
         self
     }
 
-    /// The number of the descriptor that the program inherits.
+    /// Returns the number of the descriptor that the program inherits.
     pub(super) fn inherited(&self) -> Option<RawFd> {
         self.inherited.as_ref().map(AsRawFd::as_raw_fd)
     }

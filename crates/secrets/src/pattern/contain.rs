@@ -152,7 +152,7 @@ impl<'a> Stops<'a> {
         reached
     }
 
-    /// Whether `gap` of the wider pattern can span the stretch between two places.
+    /// Returns `true` if `gap` of the wider pattern can span the stretch between two places.
     fn fits(&self, gap: &Gap, from: usize, to: usize) -> bool {
         let (from, to) = (self.places[from], self.places[to]);
         match gap.open {

@@ -63,7 +63,7 @@ impl ToHyper {
     }
 }
 
-/// The response to a request beyond the limit of all connections.
+/// Returns the response to a request beyond the limit of all connections.
 fn unavailable() -> http::Response<ErasedBody> {
     let mut response = http::Response::new(Box::pin(RequestBody::default()) as ErasedBody);
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;

@@ -135,7 +135,7 @@ impl Streams {
         self.is_blocked.store(is_blocked, Ordering::Relaxed);
     }
 
-    /// The state of the connection: that of its busiest stream.
+    /// Returns the state of the connection: that of its busiest stream.
     pub(super) fn state(&self) -> State {
         let table = self.table();
         let states = table.streams.iter().map(|(_, entry)| match entry.phase {
@@ -147,7 +147,7 @@ impl Streams {
         states.max().unwrap_or(State::Idle)
     }
 
-    /// When the first of the streams is stalled, unless its peer does something about it.
+    /// Returns when the first of the streams is stalled, unless its peer does something about it.
     pub(super) fn next_stall(&self, limits: &Limits) -> Option<Instant> {
         let table = self.table();
         let entries = table.streams.iter();
@@ -205,7 +205,7 @@ impl Stream {
         }
     }
 
-    /// The peer waits for the handler, or for more of its response.
+    /// Records that the peer waits for the handler, or for more of its response.
     pub(super) fn wait_for_handler(&self) {
         self.set(|phase| {
             if !matches!(phase, Phase::Reset) {
@@ -214,7 +214,7 @@ impl Stream {
         });
     }
 
-    /// The handler waits for more of the request's body.
+    /// Records that the handler waits for more of the request's body.
     pub(super) fn wait_for_body(&self) {
         self.set(|phase| {
             if matches!(phase, Phase::Handler) {
@@ -224,7 +224,7 @@ impl Stream {
         });
     }
 
-    /// The response waits for the peer, which has taken so many bytes more.
+    /// Records that the response waits for the peer, which has taken so many bytes more.
     pub(super) fn wait_for_reader(&self, bytes: usize) {
         self.set(|phase| match phase {
             Phase::Reader { taken, .. } if *taken + (bytes as u64) < PROGRESS => {

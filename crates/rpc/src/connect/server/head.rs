@@ -23,12 +23,12 @@ pub(super) struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    /// The head of a successful response, whose headers hold those of the protocol.
+    /// Returns the head of a successful response, whose headers hold those of the protocol.
     pub(super) fn of_success(headers: &'a mut HeaderMap) -> Self {
         Self::new(headers, MAX_BYTES - OVERHEAD)
     }
 
-    /// The head of an error, whose headers hold those of the protocol, with at most `bytes` of metadata.
+    /// Returns the head of an error, whose headers hold those of the protocol, with at most `bytes` of metadata.
     pub(super) fn of_error(headers: &'a mut HeaderMap, bytes: usize) -> Self {
         Self::new(headers, bytes)
     }
@@ -55,7 +55,7 @@ impl<'a> Head<'a> {
         self.headers.append(name, value);
     }
 
-    /// How many fields did not fit.
+    /// Returns how many fields did not fit.
     pub(super) fn left_out(&self) -> usize {
         self.left_out
     }

@@ -119,7 +119,8 @@ pub(crate) fn failure(error: &Error, method: &Method) -> http::Response<Body> {
     }
 }
 
-/// Whether a cache may keep the response, so that it has to know what the response depends on.
+/// Returns `true` if a cache may keep the response, so that it has to know what the response depends
+/// on.
 fn varies(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
@@ -167,7 +168,7 @@ impl Rejection {
     }
 }
 
-/// The error of a message that is longer than the limit.
+/// Returns the error of a message that is longer than the limit.
 pub(crate) fn too_large(size: Option<u64>, limit: usize) -> Error {
     let size: Cow<'_, str> = size.map_or("".into(), |size| format!(" {size}").into());
     Error::resource_exhausted(format!(

@@ -60,7 +60,7 @@ impl PluginTask {
         tokio::spawn(registrant.refuse(error));
     }
 
-    /// Whether an external plugin is leaving.
+    /// Returns `true` if an external plugin is leaving.
     fn is_leaving(&self) -> bool {
         self.external.is_some() && matches!(self.machine.state(), State::Draining { .. })
     }

@@ -108,7 +108,7 @@ impl PluginTask {
         self.registration = Some(registration);
     }
 
-    /// The effective realm of a kind.
+    /// Returns the effective realm of a kind.
     fn realm_of(&self, kind: &Kind) -> Option<Realm> {
         match kind {
             Kind::Provider(patterns) => {

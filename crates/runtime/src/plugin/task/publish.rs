@@ -150,7 +150,7 @@ impl PluginTask {
         }
     }
 
-    /// What is missing, and the way out that exists: a listed module cannot be disabled.
+    /// Returns what is missing, and the way out that exists: a listed module cannot be disabled.
     fn absence(&self) -> String {
         let what = "neither an executable nor a connection of this name exists";
         if self.launcher.settings.is_listed_module {
@@ -162,7 +162,7 @@ impl PluginTask {
         )
     }
 
-    /// The decision of the user where the configuration says the opposite.
+    /// Returns the decision of the user where the configuration says the opposite.
     fn override_note(&self) -> Option<&'static str> {
         match (self.decision, self.launcher.settings.enabled) {
             (Some(true), Some(false)) => {
@@ -182,15 +182,15 @@ impl PluginTask {
         }
     }
 
-    /// Whether the first registration of its file failed.
+    /// Returns `true` if the first registration of its file failed.
     fn has_failed_before(&self) -> bool {
         let file = self.launcher.identity();
         let memory = self.launcher.host.memory.plugin(self.name());
         file.is_some() && memory.failed_file.as_ref() == file
     }
 
-    /// How its process is started. Without process and file the last registration decides; a plugin that never registered ranks as
-    /// launched, so that its absence is not hidden by the value of an equal one.
+    /// Returns how its process is started. Without process and file the last registration decides; a plugin that never registered
+    /// ranks as launched, so that its absence is not hidden by the value of an equal one.
     fn class(&self) -> Class {
         if self.external.is_some() {
             return Class::External;
@@ -210,8 +210,9 @@ impl PluginTask {
         }
     }
 
-    /// What it is, as far as is known: what it registered as, else what its file registered as last, else what the configuration
-    /// says, else what its name was last known for. The last does not count for a file whose first registration is awaited.
+    /// Returns what it is, as far as is known: what it registered as, else what its file registered as last, else what the
+    /// configuration says, else what its name was last known for. The last does not count for a file whose first registration is
+    /// awaited.
     fn kind(&self, availability: &Availability) -> Option<Kind> {
         if let Some(registration) = self.current_registration() {
             return Some(registration.kind.clone());
@@ -239,7 +240,7 @@ impl PluginTask {
         *kind != Kind::AccessControl || self.launcher.settings.realm.is_none()
     }
 
-    /// The registration of the connection that exists, or has just failed.
+    /// Returns the registration of the connection that exists, or has just failed.
     fn current_registration(&self) -> Option<&Registration> {
         match self.machine.state() {
             State::Running { connection, .. } => Some(connection.registration()),

@@ -109,7 +109,7 @@ impl PluginTask {
         memory.remember(self.name(), |plugin| plugin.set_decision(self.decision));
     }
 
-    /// The desired state with this decision of the user.
+    /// Returns the desired state with this decision of the user.
     fn desired(&self, decision: Option<bool>) -> Desired {
         if self.is_stopping {
             return Desired::Rest(Idle::Gone);

@@ -88,7 +88,7 @@ impl LogFile {
         Ok(())
     }
 
-    /// Whether `file` was neither removed nor renamed.
+    /// Returns `true` if `file` was neither removed nor renamed.
     fn is_at_path(&self, file: &File) -> bool {
         let place = |metadata: Metadata| (metadata.dev(), metadata.ino());
         let (at_path, opened) = (fs::symlink_metadata(&self.config.path), file.metadata());
@@ -133,7 +133,7 @@ impl LogFile {
         fs::rename(&self.config.path, self.former(1))
     }
 
-    /// The path of a former file; 1 is the newest.
+    /// Returns the path of a former file; 1 is the newest.
     fn former(&self, generation: u32) -> PathBuf {
         let mut name = self.config.path.clone().into_os_string();
         name.push(format!(".{generation}"));
@@ -192,7 +192,7 @@ mod tests {
         file: LogFile,
     }
 
-    /// A log with `max_bytes`, of which `keep` former files are kept.
+    /// Returns a log with `max_bytes`, of which `keep` former files are kept.
     fn log(max_bytes: u64, keep: u32) -> Log {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut config = AuditConfig::new(directory.path().join("audit.jsonl"));

@@ -64,7 +64,7 @@ fn is_zero(n: &usize) -> bool {
 }
 
 impl<'a> Record<'a> {
-    /// A record of now, without an outcome. `caller`: the process that caused it, and what `/proc` says of that.
+    /// Creates a record of now, without an outcome. `caller`: the process that caused it, and what `/proc` says of that.
     fn new(action: &'static str, caller: Option<(&Peer, &ProcessFacts)>) -> Self {
         let (peer, facts) = caller.unzip();
         let path = |path: &Path| {
@@ -97,7 +97,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The line of a request of `caller`.
+    /// Returns the line of a request of `caller`.
     pub(super) fn request(action: &'static str, caller: &Caller, outcome: &Outcome) -> Vec<u8> {
         let n_named = outcome.ids.len().min(MAX_IDS);
         Record {
@@ -114,7 +114,7 @@ impl<'a> Record<'a> {
         .line()
     }
 
-    /// The line of what happened to a plugin. `peer`: the process of an external one.
+    /// Returns the line of what happened to a plugin. `peer`: the process of an external one.
     pub(super) fn plugin(
         event: &'static str,
         name: &PluginName,
@@ -131,7 +131,7 @@ impl<'a> Record<'a> {
         .line()
     }
 
-    /// The line of what the daemon does.
+    /// Returns the line of what the daemon does.
     pub(super) fn daemon(event: &'static str) -> Vec<u8> {
         Record::new(event, None).line()
     }

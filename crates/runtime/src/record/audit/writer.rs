@@ -66,7 +66,7 @@ impl Writer {
         }))
     }
 
-    /// A writer whose disk hangs.
+    /// Returns a writer whose disk hangs.
     #[cfg(test)]
     pub(super) fn hung(config: AuditConfig) -> Self {
         Self::without_thread(config)

@@ -109,7 +109,8 @@ impl Provider {
         }
     }
 
-    /// The patterns of the provider and what cuts them, as far as the daemon knows them; `None`: no candidate for any id.
+    /// Returns the patterns of the provider and what cuts them, as far as the daemon knows them; `None`: no candidate for
+    /// any id.
     pub(super) fn known_realm(&self) -> Option<(Vec<Pattern>, Option<Vec<Pattern>>)> {
         let everything = || vec![Pattern::everything()];
         match self.state {
@@ -134,7 +135,7 @@ impl Provider {
         })
     }
 
-    /// What it says about an id that it could hold.
+    /// Returns what it says about an id that it could hold.
     pub(super) fn says(&self, id: &Id, is_single: bool) -> Said {
         let in_store = match self.store.get(id) {
             _ if self.expired.contains(id) => Said::Failed,
@@ -154,13 +155,13 @@ impl Provider {
         }
     }
 
-    /// The ids that an incomplete response holds.
+    /// Returns `true` if an incomplete response holds the id.
     fn is_in_first_half(&self, id: &Id) -> bool {
         let n_kept = self.store.len().div_ceil(2);
         self.store.keys().take(n_kept).any(|kept| kept == id)
     }
 
-    /// Whether it fails for more of a pattern than for ids that have expired.
+    /// Returns `true` if it fails for more of a pattern than for ids that have expired.
     pub(super) fn fails_for_patterns(&self) -> bool {
         self.state != State::Responds
     }
@@ -219,7 +220,7 @@ pub(super) fn truth(providers: &[Provider], id: &Id, says: impl Fn(&Provider) ->
     Truth::NotFound
 }
 
-/// Whether an id matches a pattern, by the definition of its components.
+/// Returns `true` if an id matches a pattern, by the definition of its components.
 pub(super) fn holds(pattern: &Pattern, id: &Id) -> bool {
     fn rest(pattern: &[&str], id: &[&str]) -> bool {
         match (pattern.split_first(), id.split_first()) {
@@ -237,7 +238,7 @@ pub(super) fn holds(pattern: &Pattern, id: &Id) -> bool {
     rest(&pattern, &id)
 }
 
-/// Every id of up to `longest` components of two words.
+/// Returns every id of up to `longest` components of two words.
 pub(super) fn ids(longest: usize) -> Vec<Id> {
     let mut level = vec![String::new()];
     let mut all = Vec::new();
@@ -268,7 +269,7 @@ fn any_realm() -> impl Strategy<Value = Vec<Pattern>> {
     ]
 }
 
-/// Up to five providers with distinct names, in any order.
+/// Returns up to five providers with distinct names, in any order.
 pub(super) fn any_providers(states: Vec<State>) -> impl Strategy<Value = Vec<Provider>> {
     let names = Just(["p", "q", "r", "s", "t"].map(String::from).to_vec()).prop_shuffle();
     (prop::collection::vec(any_provider(states), 0..=5), names).prop_map(

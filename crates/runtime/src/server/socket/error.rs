@@ -49,7 +49,8 @@ impl ListenError {
         }
     }
 
-    /// The process that listens at the address, if that is the error and the kernel reports it.
+    /// Returns the process that listens at the address, if that is the error and the kernel reports
+    /// it.
     pub(crate) fn holder(&self) -> Option<Credentials> {
         match self {
             Self::InUse { holder, .. } => *holder,

@@ -40,7 +40,7 @@ impl SocketFile {
         })
     }
 
-    /// Whether the path is still the socket that was made.
+    /// Returns `true` if the path is still the socket that was made.
     fn is_ours(&self) -> bool {
         fs::symlink_metadata(&self.path).is_ok_and(|metadata| inode(&metadata) == self.inode)
     }
@@ -73,7 +73,7 @@ impl SocketFile {
         }
     }
 
-    /// The first directory on the way that other users cannot pass.
+    /// Returns the first directory on the way that other users cannot pass.
     fn closed_directory(&self) -> Option<&Path> {
         let mut directories: Vec<_> = self.path.ancestors().skip(1).collect();
         directories.reverse();
@@ -124,7 +124,7 @@ mod tests {
         fs::metadata(path).expect("metadata").mode() & 0o7777
     }
 
-    /// A socket two directories below `root`, made for it.
+    /// Returns a socket two directories below `root`, made for it.
     fn socket(root: &Path, may_be_reachable: bool) -> (UnixListener, SocketFile) {
         let directory = root.join("made/for");
         let made = make_directories(&directory).expect("directories");
