@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_too_long_says_the_limit_and_its_length() {
+    fn the_error_of_a_too_long_path_states_its_length_and_the_limit() {
         let address = Address::from(std::path::PathBuf::from("x".repeat(130)));
         let text = connect(&address).unwrap_err().to_string();
         assert!(text.contains("130") && text.contains("107"), "{text}");

@@ -18,7 +18,7 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
 /// How much of a refusal's body is shown.
 const MAX_REASON: usize = 512;
 
-/// Why the daemon did not hand the connection over.
+/// Error of the upgrade of a connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HijackError {
     /// The daemon closed the connection without a response.
@@ -30,12 +30,12 @@ pub(crate) enum HijackError {
     /// The response is not HTTP.
     #[error("the listening process does not respond like a Keyway daemon: {0}")]
     NotHttp(&'static str),
-    /// The daemon said no.
+    /// The daemon refused the upgrade.
     #[error("the daemon refused the connection with status {status}: {reason}")]
     Refused {
         /// The HTTP status.
         status: u16,
-        /// What the daemon says about it, without control characters.
+        /// The reason that the daemon sent, without control characters.
         reason: String,
     },
     /// The daemon took too long.

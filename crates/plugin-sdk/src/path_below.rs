@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_is_no_path_below_the_directory_is_invalid() {
+    fn an_id_that_leads_out_of_the_directory_is_invalid() {
         let store = tempfile::tempdir().unwrap();
         fs::write(store.path().join("secret"), "outside").unwrap();
         let directory = store.path().join("directory");

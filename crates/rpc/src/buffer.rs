@@ -11,21 +11,21 @@ use zeroize::Zeroize;
 use crate::BoxError;
 use crate::memory::Meter;
 
-/// The most that is allocated for a body before it arrives, whatever length it announces.
+/// The most that is allocated for a body before it arrives, whatever length it declares.
 const MAX_RESERVATION: usize = 64 * 1024;
 
 /// Turns an owned message into shared bytes. A sensitive one is zeroed when its last reference is
 /// dropped.
 pub(crate) fn freeze(buffer: Vec<u8>, sensitive: bool) -> Bytes {
     if sensitive && !buffer.is_empty() {
-        Bytes::from_owner(Wiped(buffer))
+        Bytes::from_owner(Zeroized(buffer))
     } else {
         Bytes::from(buffer)
     }
 }
 
 /// Zeroes a buffer, all of its capacity, and leaves it empty.
-fn wipe(buffer: &mut Vec<u8>) {
+fn zero(buffer: &mut Vec<u8>) {
     // The elements of a `Vec` are zeroed one by one, its spare capacity at once.
     buffer.clear();
     buffer.zeroize();
@@ -33,15 +33,15 @@ fn wipe(buffer: &mut Vec<u8>) {
 
 /// A buffer that is zeroed when it is dropped.
 #[derive(Default)]
-pub(crate) struct Wiped(pub(crate) Vec<u8>);
+pub(crate) struct Zeroized(pub(crate) Vec<u8>);
 
-impl Drop for Wiped {
+impl Drop for Zeroized {
     fn drop(&mut self) {
-        wipe(&mut self.0);
+        zero(&mut self.0);
     }
 }
 
-impl Deref for Wiped {
+impl Deref for Zeroized {
     type Target = Vec<u8>;
 
     fn deref(&self) -> &Vec<u8> {
@@ -49,13 +49,13 @@ impl Deref for Wiped {
     }
 }
 
-impl DerefMut for Wiped {
+impl DerefMut for Zeroized {
     fn deref_mut(&mut self) -> &mut Vec<u8> {
         &mut self.0
     }
 }
 
-impl AsRef<[u8]> for Wiped {
+impl AsRef<[u8]> for Zeroized {
     fn as_ref(&self) -> &[u8] {
         &self.0
     }
@@ -93,7 +93,7 @@ impl Accumulator {
         }
         let mut larger = Vec::with_capacity(needed.max(2 * self.buffer.capacity()));
         larger.extend_from_slice(&self.buffer);
-        wipe(&mut self.buffer);
+        zero(&mut self.buffer);
         self.buffer = larger;
     }
 
@@ -123,7 +123,7 @@ impl std::io::Write for Accumulator {
 impl Drop for Accumulator {
     fn drop(&mut self) {
         if self.sensitive {
-            wipe(&mut self.buffer);
+            zero(&mut self.buffer);
         }
     }
 }
@@ -135,7 +135,7 @@ pub(crate) enum CollectError {
     TooLarge {
         size: u64,
     },
-    /// It ended without an error before its announced length.
+    /// It ended without an error before its declared length.
     CutShort,
     Body(BoxError),
     /// There is no memory for it.
@@ -162,23 +162,23 @@ where
     B: Body,
     B::Error: Into<BoxError>,
 {
-    let announced = body.size_hint().lower();
-    if announced > limit as u64 {
-        return Err(CollectError::TooLarge { size: announced });
+    let declared = body.size_hint().lower();
+    if declared > limit as u64 {
+        return Err(CollectError::TooLarge { size: declared });
     }
-    meter.announce(announced).await?;
+    meter.reserve_message(declared).await?;
     let Some(mut first) = next_data(body.as_mut()).await? else {
-        return complete(0, announced).map(|()| Bytes::new());
+        return complete(0, declared).map(|()| Bytes::new());
     };
     check(first.remaining(), limit)?;
     meter.reach(first.remaining() as u64).await?;
     if body.is_end_stream() {
-        complete(first.remaining(), announced)?;
+        complete(first.remaining(), declared)?;
         return Ok(first.copy_to_bytes(first.remaining()));
     }
     let capacity = first
         .remaining()
-        .max((announced as usize).min(MAX_RESERVATION));
+        .max((declared as usize).min(MAX_RESERVATION));
     let mut whole = Accumulator::new(capacity, sensitive);
     append(&mut whole, first);
     while let Some(chunk) = next_data(body.as_mut()).await? {
@@ -187,14 +187,14 @@ where
         meter.reach(reached as u64).await?;
         append(&mut whole, chunk);
     }
-    complete(whole.len(), announced)?;
+    complete(whole.len(), declared)?;
     Ok(whole.freeze())
 }
 
 /// The beginning of a protobuf message is often a message as well, so a body that is shorter than
-/// announced must never be read as one.
-fn complete(size: usize, announced: u64) -> Result<(), CollectError> {
-    match size as u64 >= announced {
+/// declared must never be read as one.
+fn complete(size: usize, declared: u64) -> Result<(), CollectError> {
+    match size as u64 >= declared {
         true => Ok(()),
         false => Err(CollectError::CutShort),
     }
@@ -276,7 +276,7 @@ mod tests {
 
     use super::*;
 
-    /// A body of these chunks that announces at least this length.
+    /// A body of these chunks that declares at least this length.
     struct Chunks(VecDeque<&'static [u8]>, u64);
 
     impl Body for Chunks {

@@ -18,7 +18,7 @@ const STEP: u64 = 256 * 1024;
 /// `Request::memory` attaches a budget to one call, for its response, and
 /// `Router::request_memory` one to all requests of a router. What a message takes once it is
 /// decompressed is reserved before that memory is allocated: the whole length if the
-/// message announces one, and 256 KiB at a time while it does not. What a step reserved in excess
+/// message declares one, and 256 KiB at a time while it does not. What a step reserved in excess
 /// of a response is released when the length is known, and everything is released if the call fails.
 /// The reservation of a request is released when its handler has ended. Messages of at
 /// most 64 KiB are not counted.
@@ -46,7 +46,7 @@ pub trait ReserveMemory: Send + Sync + 'static {
     /// Waits until `bytes` more bytes may be in memory, and reserves them. The deadline of the call
     /// bounds the wait.
     ///
-    /// A message that does not announce its length calls this several times. An implementation
+    /// A message that does not declare its length calls this several times. An implementation
     /// that makes a call wait although it holds a reservation must be prepared for two calls that
     /// wait for each other.
     ///
@@ -106,7 +106,7 @@ impl<'a> Meter<'a> {
     }
 
     /// Reserves a message whose length is known.
-    pub(crate) async fn announce(&mut self, bytes: u64) -> Result<(), Error> {
+    pub(crate) async fn reserve_message(&mut self, bytes: u64) -> Result<(), Error> {
         match bytes > UNCOUNTED {
             true => self.reserve(bytes).await,
             false => Ok(()),
@@ -195,7 +195,7 @@ mod tests {
     async fn a_failed_message_releases_everything() {
         let (counter, budget) = counter();
         let mut meter = Meter::new(Some(&budget));
-        meter.announce(3 * MIB).await.expect("reserved");
+        meter.reserve_message(3 * MIB).await.expect("reserved");
         assert_eq!(counter.0.load(Ordering::Relaxed), 3 * MIB);
         drop(meter);
         assert_eq!(counter.0.load(Ordering::Relaxed), 0);

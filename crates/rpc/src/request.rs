@@ -220,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_timeout_beyond_the_clock_is_no_deadline() {
+    fn a_timeout_beyond_the_clock_sets_no_deadline() {
         let request = Request::new(()).timeout(Duration::MAX);
         assert_eq!(request.deadline(), None);
         assert_eq!(request.remaining(), None);

@@ -29,7 +29,7 @@ use crate::sys::descriptors::raise_descriptor_limit;
 /// follows takes a second at most.
 const STOP_LIMIT: Duration = Duration::from_secs(7);
 
-/// Why a daemon could not be bound.
+/// Error of [`Daemon::bind`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
@@ -45,7 +45,7 @@ pub enum BindError {
     /// The thread that writes the state cannot be started.
     #[error("the thread that writes the state cannot be started")]
     State(#[source] std::io::Error),
-    /// The thread or process that looks after plugins cannot be started.
+    /// The thread or process that starts plugins cannot be started.
     #[error(transparent)]
     Launch(#[from] LaunchError),
 }

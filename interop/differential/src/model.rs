@@ -85,7 +85,7 @@ pub fn expect(script: &Script) -> Result<Expected, String> {
         return Err("a write is never done".to_owned());
     }
     // An end that hangs up does not observe the progress of the other end.
-    let is_finished = model.hung_up.is_none() && model.streams.values().all(Stream::is_over);
+    let is_finished = model.hung_up.is_none() && model.streams.values().all(Stream::is_closed);
     if model.is_draining && !is_finished {
         return Err("a stream would be cut off".to_owned());
     }
@@ -101,7 +101,7 @@ impl Stream {
         self.pipes.iter().all(Pipe::must_fit)
     }
 
-    fn is_over(&self) -> bool {
+    fn is_closed(&self) -> bool {
         self.is_reset || self.pipes.iter().all(|pipe| pipe.is_finished)
     }
 }

@@ -152,7 +152,7 @@ fn without_its_access_control_module_the_daemon_denies_everything() {
     assert_eq!(output.status.code(), Some(4), "{text}");
     assert!(
         text.contains(
-            "the access-control module file must be running and is not: it is a secrets provider"
+            "the access-control module file must be running and is not: the plugin is a secrets provider"
         ),
         "{text}"
     );

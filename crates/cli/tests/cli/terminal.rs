@@ -205,7 +205,7 @@ fn ctrl_c_ends_a_pending_query() {
 }
 
 #[test]
-fn a_command_that_waits_says_for_which_plugins_and_why() {
+fn a_waiting_command_names_the_plugins_and_the_reason() {
     let home = Home::new();
     let (_daemon, held) = script::serve_held(&home);
     let line = "\r\x1b[Kkeyway: waiting for one (is starting) and two (is restarting)";

@@ -142,7 +142,7 @@ impl Connections {
         let entry = key.map(|key| self.entries.remove(key));
         if error.is_panic() {
             self.served.failed += 1;
-            tracing::error!("the task of a connection panicked");
+            tracing::error!("task of a connection panicked");
         } else if entry.is_some_and(|entry| entry.shared.state() == State::Evicted) {
             self.served.evicted += 1;
         } else {

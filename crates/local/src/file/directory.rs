@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::owners::{Offences, check_owners};
 
-/// Why a private directory could not be made.
+/// Error of making a private directory.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrivateDirectoryError {

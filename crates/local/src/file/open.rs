@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Why a file was not opened, or not read.
+/// Error of opening or reading a regular file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -15,7 +15,7 @@ pub enum OpenError {
     NotRegular {
         /// The path.
         path: PathBuf,
-        /// What is there.
+        /// The kind of the file.
         kind: FileKind,
     },
     /// The file is larger than the limit.

@@ -14,7 +14,7 @@ use crate::uid::KnownUids;
 /// The sticky bit: in such a directory (`/tmp`) only the owner of an entry can replace it.
 const STICKY: u32 = 0o1000;
 
-/// Why one file or directory is not trusted.
+/// The reason why one file or directory is not trusted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Offence {
@@ -62,7 +62,7 @@ fn chown(path: &Path, uid: u32, is_link: bool) -> String {
     format!("{program}{option} {uid} {}", shell_quote(path))
 }
 
-/// Everything on the way to a file that keeps it from being trusted; at least one offence.
+/// The reasons why a file is not trusted: one or more offences of the file and the directories above.
 #[derive(Debug)]
 pub struct Offences(Vec<Offence>);
 
@@ -103,7 +103,7 @@ impl std::error::Error for Offences {}
 ///
 /// # Errors
 ///
-/// Returns [`Offences`] with every path that breaks the rule, and the command that mends each.
+/// Returns [`Offences`] with every path that breaks the rule, and a command that corrects each.
 pub fn check_owners(path: &Path) -> Result<(), Offences> {
     check(path, None)
 }

@@ -77,7 +77,7 @@ async fn a_command_has_arguments_environment_directory_and_input() {
 }
 
 #[tokio::test]
-async fn standard_input_is_null_and_unread_input_is_no_error() {
+async fn standard_input_is_null_and_unread_input_is_discarded() {
     let output = shell("cat; echo end", MINUTE).output().await.unwrap();
     assert_eq!(output.trimmed().expose(), b"end");
     let large = vec![b'x'; 1 << 20];

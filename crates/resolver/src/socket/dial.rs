@@ -17,39 +17,39 @@ use tower_service::Service;
 use super::Settings;
 use super::stream::DaemonStream;
 
-/// No daemon was reached at any address.
+/// Error of connecting to the daemon: the attempt at each address failed.
 #[derive(Clone, Debug)]
 pub struct ConnectError {
     attempts: Arc<[Attempt]>,
 }
 
-/// One address that was tried.
+/// An address that was tried, and the error.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Attempt {
-    /// Where.
+    /// The address.
     pub address: Address,
-    /// Why there was no connection.
+    /// The error of the connection.
     pub error: DialError,
 }
 
-/// Why there was no connection to one address.
+/// Error of connecting to one address.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
-    /// Another user's program listens there.
+    /// A process of another user listens at the address.
     #[error("another user's program listens there (uid {uid})")]
     ForeignDaemon {
-        /// Whose.
+        /// The uid of that user.
         uid: u32,
     },
-    /// The system refused.
+    /// The operating system returned an error.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// A daemon listens but does not accept.
+    /// A process listens and did not accept the connection in time.
     #[error("the connection was not accepted within {}", format_duration(*.after))]
     TimedOut {
-        /// How long the client has tried.
+        /// The timeout of one attempt.
         after: Duration,
     },
 }

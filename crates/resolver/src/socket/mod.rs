@@ -194,7 +194,7 @@ impl fmt::Debug for DaemonSocket {
     }
 }
 
-/// Why a request has no response, or only a part of it.
+/// Error of a request to the daemon without a complete response.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SocketError {

@@ -140,7 +140,7 @@ async fn a_daemon_that_hangs_is_unresponsive_after_2_s_of_silence_and_3_s_of_the
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_waits_as_long_as_the_daemon_answers_probes() {
+async fn a_call_waits_as_long_as_the_daemon_responds_to_probes() {
     let slow = Script {
         call: &[(400_000, HEAD), (40_000, BODY)],
         probes: &[Some(0)],
@@ -154,13 +154,13 @@ async fn a_call_waits_as_long_as_the_daemon_answers_probes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_daemon_that_goes_on_within_the_time_of_a_probe_keeps_its_call() {
-    let goes_on = Script {
+async fn a_daemon_that_continues_within_the_time_of_a_probe_keeps_its_call() {
+    let continues = Script {
         call: &[(12_000, HEAD), (0, BODY)],
         probes: &[Some(2_900)],
         ..HANGS
     };
-    let outcome = call(goes_on).await;
+    let outcome = call(continues).await;
     assert_eq!(outcome.result.unwrap(), "v11");
     assert_eq!(outcome.n_probes, 2);
     let stops_later = Script {

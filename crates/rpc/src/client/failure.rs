@@ -35,7 +35,7 @@ fn describe(cause: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// Returns the error of a call whose response is shorter than announced without an error of the
+/// Returns the error of a call whose response is shorter than declared without an error of the
 /// transport: hyper reports a stream of HTTP/2 that was reset with `NO_ERROR` like that.
 pub(super) fn cut_short(spec: &MethodSpec) -> Error {
     let path = spec.path();

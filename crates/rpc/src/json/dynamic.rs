@@ -1,18 +1,18 @@
-//! [`WipedMessage`]: a dynamic message that leaves no copy behind.
+//! [`ZeroizedMessage`]: a dynamic message that leaves no copy behind.
 
 use prost_reflect::{DynamicMessage, MapKey, Value};
 use zeroize::Zeroize;
 
 /// A message whose strings and bytes are zeroed when it is dropped.
-pub(super) struct WipedMessage(pub(super) DynamicMessage);
+pub(super) struct ZeroizedMessage(pub(super) DynamicMessage);
 
-impl Drop for WipedMessage {
+impl Drop for ZeroizedMessage {
     fn drop(&mut self) {
-        wipe(&mut self.0);
+        zero(&mut self.0);
     }
 }
 
-fn wipe(message: &mut DynamicMessage) {
+fn zero(message: &mut DynamicMessage) {
     for (_, value) in message.take_fields() {
         wipe_value(value);
     }
@@ -28,7 +28,7 @@ fn wipe_value(value: Value) {
                 bytes.zeroize();
             }
         }
-        Value::Message(mut message) => wipe(&mut message),
+        Value::Message(mut message) => zero(&mut message),
         Value::List(values) => values.into_iter().for_each(wipe_value),
         Value::Map(entries) => {
             for (key, value) in entries {

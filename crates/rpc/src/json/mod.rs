@@ -18,7 +18,7 @@ use bytes::Bytes;
 use prost::{Message, Name};
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor};
 
-use self::dynamic::WipedMessage;
+use self::dynamic::ZeroizedMessage;
 use self::reader::Reader;
 use crate::buffer::{Accumulator, freeze};
 
@@ -89,7 +89,7 @@ impl Descriptors {
         let options = DeserializeOptions::new().deny_unknown_fields(false);
         let mut reader = Reader::new(json).map_err(JsonError::Syntax)?;
         let dynamic = DynamicMessage::deserialize_with_options(descriptor, &mut reader, &options);
-        let dynamic = WipedMessage(dynamic.map_err(JsonError::Syntax)?);
+        let dynamic = ZeroizedMessage(dynamic.map_err(JsonError::Syntax)?);
         // prost copies the bytes of a field once more, unless it decodes from `Bytes`.
         Ok(freeze(dynamic.0.encode_to_vec(), true))
     }
@@ -97,7 +97,7 @@ impl Descriptors {
     /// Writes the binary form of a message of the type `name` as JSON.
     fn write_encoded(&self, name: &str, encoded: Bytes) -> Result<Vec<u8>, JsonError> {
         let mut text = Accumulator::new(TEXT_PER_BYTE * encoded.len(), true);
-        let mut dynamic = WipedMessage(DynamicMessage::new(self.descriptor(name)?));
+        let mut dynamic = ZeroizedMessage(DynamicMessage::new(self.descriptor(name)?));
         dynamic.0.merge(encoded).map_err(JsonError::Message)?;
         serde_json::to_writer(&mut text, &dynamic.0).map_err(JsonError::Syntax)?;
         Ok(text.into_vec())

@@ -8,7 +8,7 @@ use serde::de::{
 };
 use serde_json::Error;
 
-use crate::buffer::Wiped;
+use crate::buffer::Zeroized;
 
 /// How deep arrays and objects may be nested: the limit of `serde_json`.
 const MAX_DEPTH: usize = 128;
@@ -132,8 +132,8 @@ impl<'de> Reader<'de> {
 }
 
 /// Returns the text of a string with escapes, which is not longer than they are.
-fn unescape(escaped: &str) -> Result<Wiped, Error> {
-    let mut text = Wiped(Vec::with_capacity(escaped.len()));
+fn unescape(escaped: &str) -> Result<Zeroized, Error> {
+    let mut text = Zeroized(Vec::with_capacity(escaped.len()));
     let mut rest = escaped;
     while let Some((plain, escape)) = rest.split_once('\\') {
         text.extend_from_slice(plain.as_bytes());

@@ -43,10 +43,10 @@ where
             return rejection.into_response(&method);
         }
     };
-    let announced = body.size_hint().lower();
+    let declared = body.size_hint().lower();
     let limit = settings.max_request_size(route.spec);
-    if announced > negotiated.encoding.body_limit(limit) as u64 {
-        return failure(&too_large(Some(announced), limit), &method);
+    if declared > negotiated.encoding.body_limit(limit) as u64 {
+        return failure(&too_large(Some(declared), limit), &method);
     }
     let format = negotiated.format;
     let deadline = deadline(negotiated.timeout, settings.max_timeout);

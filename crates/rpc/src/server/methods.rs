@@ -93,7 +93,7 @@ impl Service<http::Request<Body>> for Methods {
         Box::pin(async move {
             let Some(Routed { settings, route }) = routed else {
                 let path = request.uri().path();
-                tracing::error!(path, "a layer removed the extensions of a request");
+                tracing::error!(path, "request extensions removed by a layer");
                 let error = Error::internal("the method of the request is not known");
                 return Ok(failure(&error, request.method()));
             };

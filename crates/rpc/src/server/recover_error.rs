@@ -117,11 +117,11 @@ where
             },
             None => {
                 let slot = Slot::default();
-                let lent = Lent {
+                let body = RecoverableBody {
                     body: Some(body),
                     slot: slot.clone(),
                 };
-                let request = http::Request::from_parts(head, Body::new(lent));
+                let request = http::Request::from_parts(head, Body::new(body));
                 State::Called {
                     future: self.service.call(request),
                     method,
@@ -170,13 +170,13 @@ impl Slot {
 }
 
 /// The body of a request, which returns to its slot when it is dropped.
-struct Lent {
+struct RecoverableBody {
     /// `Some` until the drop.
     body: Option<RequestBody<Body>>,
     slot: Slot,
 }
 
-impl Drop for Lent {
+impl Drop for RecoverableBody {
     fn drop(&mut self) {
         if let Some(body) = self.body.take() {
             self.slot.put(body);
@@ -184,7 +184,7 @@ impl Drop for Lent {
     }
 }
 
-impl http_body::Body for Lent {
+impl http_body::Body for RecoverableBody {
     type Data = bytes::Bytes;
     type Error = BoxError;
 

@@ -151,7 +151,7 @@ impl<F> Router<F> {
     /// Methods with a [limit of their own](crate::MethodSpec::with_max_request_size) keep it.
     /// Default: 64 KiB.
     ///
-    /// A request that announces a longer body is refused before any of the body is read, and another
+    /// A request that declares a longer body is refused before any of the body is read, and another
     /// one at the first byte beyond the limit. An HTTP server that closes the connection of such a
     /// request should continue to read for a moment (RFC 9112 section 9.6), as `keyway-http` does: a
     /// client that is still sending may miss the response otherwise.

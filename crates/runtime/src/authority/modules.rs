@@ -221,8 +221,8 @@ struct Missing {
 impl Missing {
     fn of(view: &View) -> Self {
         let why = match &view.kind {
-            Some(Kind::Provider(_)) => "it is a secrets provider".into(),
-            _ if view.message.is_empty() => "it is not running".into(),
+            Some(Kind::Provider(_)) => "the plugin is a secrets provider".into(),
+            _ if view.message.is_empty() => "the plugin is not running".into(),
             _ => view.message.clone(),
         };
         Self {
@@ -256,7 +256,7 @@ impl fmt::Display for Missing {
         };
         write!(
             f,
-            "Repair it, or {way_out} and run `kill -HUP` with the daemon's pid"
+            "Repair the module, or {way_out} and run `kill -HUP` with the daemon's pid"
         )
     }
 }

@@ -84,7 +84,7 @@ async fn a_permit_covers_what_is_neither_reserved_nor_beyond_the_limit() {
 }
 
 #[tokio::test]
-async fn a_limit_that_no_pattern_says_never_widens_what_a_permit_covers() {
+async fn a_limit_that_no_pattern_expresses_never_widens_a_permit() {
     let hostile = |motif: &[&str]| {
         let components: Vec<&str> = motif.iter().copied().cycle().take(128).collect();
         components.join("/")

@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ambiguous_uid_is_no_user() {
+    fn an_ambiguous_uid_identifies_no_user() {
         let allowed = BTreeSet::from([65534]);
         let user = |own, map| User::of(65534, &known(own, map), &allowed);
         assert_eq!(user(65534, None), User::Other);

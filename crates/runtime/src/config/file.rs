@@ -10,7 +10,7 @@ use super::document::Document;
 use super::{Config, keys};
 use crate::model::Sha256;
 
-/// Why a configuration file was not accepted.
+/// Error of reading a configuration file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -55,7 +55,7 @@ pub enum ConfigError {
         line: usize,
         /// The key, with the tables that it is in, where one can be named.
         key: Option<String>,
-        /// What is wrong.
+        /// The fault.
         message: String,
     },
 }

@@ -96,7 +96,7 @@ impl ConfigSource {
         if let Err(error) = remembered {
             tracing::error!(
                 path = %self.memory.display(), error = %with_causes(&error),
-                "the configuration cannot be remembered: a start without it will not be refused"
+                "path of the configuration not recorded: a start without this file will not be refused"
             );
         }
     }

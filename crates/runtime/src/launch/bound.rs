@@ -27,7 +27,7 @@ impl Bound {
     }
 
     /// Returns `true` once the work must end.
-    pub(super) fn is_over(&self) -> bool {
+    pub(super) fn must_end(&self) -> bool {
         self.is_cancelled.load(Ordering::Relaxed) || Instant::now() >= self.deadline
     }
 }

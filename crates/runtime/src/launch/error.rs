@@ -1,4 +1,4 @@
-//! Why a plugin could not be started.
+//! The errors of starting a plugin.
 
 use std::fmt;
 use std::io;
@@ -11,7 +11,7 @@ use super::spec::PinnedBy;
 use crate::config::Sha256;
 use crate::model::PluginName;
 
-/// Why a plugin could not be started.
+/// Error of starting a plugin.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LaunchError {

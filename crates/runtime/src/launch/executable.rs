@@ -72,7 +72,7 @@ pub(super) fn read_in_chunks(
     let mut chunk = vec![0; CHUNK_LEN];
     let mut offset = 0;
     loop {
-        if bound.is_over() {
+        if bound.must_end() {
             return Err(LaunchError::TimedOut {
                 path: path.into(),
                 limit: super::LAUNCH_BOUND,

@@ -37,15 +37,15 @@ pub enum DiscoveryProblem {
     Directory {
         /// The directory.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// Another user could have written the directory or the file. Its plugins are found, and refused when they are to start.
     #[error("{path} is not used", path = .path.display())]
     Untrusted {
-        /// What is refused.
+        /// The directory or file.
         path: PathBuf,
-        /// Which permission is too wide.
+        /// The offences.
         source: Offences,
     },
     /// A file that no permission bit lets us execute.
@@ -59,7 +59,7 @@ pub enum DiscoveryProblem {
     Name {
         /// The file.
         path: PathBuf,
-        /// What is wrong with the name.
+        /// The fault of the name.
         source: ParsePluginNameError,
     },
     /// An earlier directory holds a plugin of the same name.
@@ -89,7 +89,7 @@ pub enum DiscoveryProblem {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }

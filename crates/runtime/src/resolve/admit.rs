@@ -29,7 +29,7 @@ pub(crate) struct Admitted {
 }
 
 impl Admitted {
-    /// Returns nothing, because the provider failed.
+    /// Creates the result of a provider that failed.
     pub(super) fn failed(failure: Failure) -> Self {
         Self {
             values: BTreeMap::new(),
@@ -38,7 +38,7 @@ impl Admitted {
         }
     }
 
-    /// Returns nothing, because the store holds no match.
+    /// Creates the result of a provider without a matching secret.
     pub(super) fn nothing() -> Self {
         Self {
             values: BTreeMap::new(),

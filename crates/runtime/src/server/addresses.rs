@@ -20,7 +20,7 @@ pub(crate) fn bind_all(config: &Config) -> Result<Vec<Socket>, ListenError> {
     for address in &config.listen_also {
         match Socket::bind(address, Reach::OwnUser) {
             Ok(socket) => sockets.push(socket),
-            Err(error) => log_passed_over(address, &error, &known),
+            Err(error) => log_skipped(address, &error, &known),
         }
     }
     let is_reachable = has_other_users(config, &known);
@@ -61,7 +61,7 @@ fn variable(environment: &[(OsString, OsString)], name: &str) -> Option<OsString
 }
 
 /// Logs why the daemon does not listen at an address where it would have.
-fn log_passed_over(address: &Address, error: &ListenError, known: &KnownUids) {
+fn log_skipped(address: &Address, error: &ListenError, known: &KnownUids) {
     let Some(holder) = error.holder() else {
         tracing::warn!("{}", with_causes(error));
         return;

@@ -72,7 +72,7 @@ impl Socket {
         })
     }
 
-    /// Where it listens.
+    /// Returns the address at which it listens.
     pub(crate) fn address(&self) -> &Address {
         &self.address
     }

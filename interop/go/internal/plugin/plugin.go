@@ -143,14 +143,14 @@ func (p *Program) handler() http.Handler {
 			}
 			return &pluginsv1.ShutdownResponse{}, nil
 		})
-	gated := http.NewServeMux()
-	p.Routes(gated)
-	mux.Handle("/", p.gate(gated))
+	calls := http.NewServeMux()
+	p.Routes(calls)
+	mux.Handle("/", p.awaitRegistration(calls))
 	return mux
 }
 
-// gate makes calls wait for the registration, each from its own arrival.
-func (p *Program) gate(inner http.Handler) http.Handler {
+// awaitRegistration makes calls wait for the registration, each from its own arrival.
+func (p *Program) awaitRegistration(inner http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-p.registered:

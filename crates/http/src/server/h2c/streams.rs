@@ -117,7 +117,7 @@ impl Streams {
     pub(super) fn reap(&self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(ended)) = lock(&self.tasks).poll_join_next(cx) {
             if ended.is_err_and(|error| error.is_panic()) {
-                tracing::error!("the task of an HTTP/2 stream panicked");
+                tracing::error!("task of an HTTP/2 stream panicked");
             }
         }
     }

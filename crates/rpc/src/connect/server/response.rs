@@ -67,7 +67,7 @@ pub(crate) fn success(
         tracing::warn!(
             method = spec.path(),
             fields,
-            "the headers of a response exceed 16 KiB or 64 fields"
+            "response headers above 16 KiB or 64 fields"
         );
         return failure(
             &Error::internal("the headers of the response exceed 16 KiB or 64 fields"),

@@ -86,7 +86,7 @@ async fn a_listed_module_that_is_not_running_denies_everything() {
         ),
         (
             Some(provider(failed(FailureKind::Down))),
-            "it is a secrets provider",
+            "the plugin is a secrets provider",
         ),
     ] {
         let registry = Registry::new();
@@ -100,7 +100,7 @@ async fn a_listed_module_that_is_not_running_denies_everything() {
         assert_eq!(
             error.message(),
             format!(
-                "the access-control module policy must be running and is not: {why}. Repair it, or remove its name from \
+                "the access-control module policy must be running and is not: {why}. Repair the module, or remove its name from \
                  `[access] modules` and run `kill -HUP` with the daemon's pid"
             )
         );
@@ -118,7 +118,7 @@ async fn a_provider_with_the_name_of_a_listed_module_is_not_a_module() {
         .await
         .expect_err("denied");
     assert!(
-        error.message().contains("it is a secrets provider"),
+        error.message().contains("the plugin is a secrets provider"),
         "{error}"
     );
     assert_eq!(running.script.n_calls(), 0);
@@ -270,7 +270,7 @@ async fn an_unlisted_module_denies_from_its_first_registration_until_it_is_disab
         .expect_err("denied");
     assert_eq!(
         error.message(),
-        "the access-control module policy must be running and is not: process ended. Repair it, or set `enabled = false` in \
+        "the access-control module policy must be running and is not: process ended. Repair the module, or set `enabled = false` in \
          `[plugins.policy]` and run `kill -HUP` with the daemon's pid"
     );
     registry.publish(module(Availability::Excluded, &settings));

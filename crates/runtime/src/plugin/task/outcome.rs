@@ -101,7 +101,7 @@ impl PluginTask {
         if realm.is_some_and(|realm| realm.is_empty()) {
             tracing::error!(
                 plugin = %name,
-                "the configured realm holds nothing of what the plugin registered for: it is never called"
+                "no id is in both the configured and the registered realm: plugin is never called"
             );
         }
         self.remember(&registration);

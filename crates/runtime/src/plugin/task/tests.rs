@@ -275,7 +275,7 @@ async fn a_failed_plugin_is_down_until_its_next_start() {
 }
 
 #[tokio::test]
-async fn a_plugin_that_is_disabled_while_it_is_launched_is_no_candidate() {
+async fn a_plugin_that_is_disabled_while_it_is_launched_is_not_a_candidate() {
     let daemon = Daemon::new();
     let mut task = daemon.task("", source(1));
     task.disable();

@@ -23,7 +23,7 @@ impl Drop for StateLock {
     }
 }
 
-/// Why a state directory could not be locked.
+/// Error of locking a state directory.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateLockError {
@@ -40,7 +40,7 @@ pub enum StateLockError {
     Failed {
         /// The directory.
         directory: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }

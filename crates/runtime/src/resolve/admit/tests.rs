@@ -156,7 +156,7 @@ fn a_value_counts_until_five_seconds_after_it_expired() {
 }
 
 #[test]
-fn the_failure_of_an_expired_value_says_when_it_expired() {
+fn the_failure_of_an_expired_value_states_when_it_expired() {
     let admitted = admit_at_now("**", secrets(vec![expiring("db/a/x", 1_700_000_000, 0)]));
     assert_eq!(
         admitted.failure.expect("a failure").sentence(),

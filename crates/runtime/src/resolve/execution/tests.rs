@@ -388,7 +388,7 @@ async fn a_starting_plugin_is_waited_for_until_it_registers_fails_or_is_overdue(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plugin_of_unknown_realm_that_registers_for_other_ids_or_disappears_is_no_candidate() {
+async fn a_plugin_of_unknown_realm_that_registers_for_other_ids_or_disappears_is_not_a_candidate() {
     let mut daemon = Daemon::new("[plugins.vault]\npriority = 1");
     daemon
         .run(&Script::provider("old", "**", slow(0, "right")))
@@ -573,7 +573,7 @@ async fn a_second_reload_that_leaves_the_query_open_makes_it_unavailable() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plugin_is_no_candidate_for_queries_of_its_own_processes() {
+async fn a_plugin_is_not_a_candidate_for_queries_of_its_own_processes() {
     let mut daemon = Daemon::new("");
     let vault = Script::provider("vault", "**", slow(0, "value"));
     daemon.run(&vault).await;

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use keyway_local::file::Offences;
 use keyway_local::{Address, Credentials};
 
-/// Why the daemon cannot listen at an address.
+/// Error of listening at an address.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
-    /// Another process listens there.
+    /// Another process listens at the address.
     #[error("{address} is in use by {}", name_of(.holder.as_ref()))]
     InUse {
         /// The address.
@@ -27,7 +27,7 @@ pub enum ListenError {
     /// Other users can change the directory of the socket, and so replace the socket by their own.
     #[error("the directory of the socket is not safe")]
     Directory(#[source] Offences),
-    /// The operating system refused.
+    /// The operating system returned an error.
     #[error("cannot listen at {address}: {what}")]
     Io {
         /// The address.
