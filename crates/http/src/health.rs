@@ -12,7 +12,7 @@ use tower_service::Service;
 /// Responds to `GET` and `HEAD` of `/health` with 200 and `ok`, to its other methods with 405, and to
 /// all other paths with 404.
 ///
-/// The response says that the process and its connection are alive, and nothing of what the process
+/// The response shows that the process and its connection are alive, and nothing about what the process
 /// serves.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Health;

@@ -107,7 +107,7 @@ impl FromStr for Address {
     }
 }
 
-/// The message says what to do, so an I/O error carries it along.
+/// The I/O error contains the error, whose message states what to do.
 impl From<ParseAddressError> for io::Error {
     fn from(error: ParseAddressError) -> Self {
         Self::new(io::ErrorKind::InvalidInput, error)

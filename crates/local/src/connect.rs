@@ -19,7 +19,7 @@ use crate::backoff::Pauses;
 /// # Errors
 ///
 /// An I/O error of the kind `WouldBlock` if the listener's queue is full, `ConnectionRefused` or `NotFound` if no process
-/// listens, and what the system says otherwise.
+/// listens, and the error of the system otherwise.
 pub fn connect(address: &Address) -> io::Result<UnixStream> {
     let target = unix_address(address)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

@@ -1,4 +1,4 @@
-//! What `/proc` says of one process, and whether it is still the same process.
+//! The facts of one process from `/proc`, and whether it is still the same process.
 
 use std::fs;
 use std::io;
@@ -22,7 +22,7 @@ pub struct Process {
     first: ProcessFacts,
 }
 
-/// What `/proc` says of a process at one moment.
+/// The facts of a process from `/proc` at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProcessFacts {

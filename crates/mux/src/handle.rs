@@ -97,7 +97,7 @@ impl Session {
         (Self { shared, role, peer }, driver)
     }
 
-    /// Attaches what is known of the other end, for instance the credentials that the kernel reports of it.
+    /// Attaches the facts of the peer, for instance the credentials that the kernel reports of it.
     ///
     /// Streams that this handle or one of its later clones opens or accepts have the facts in their
     /// [`StreamInfo`]. Facts that were attached before are replaced.
@@ -144,7 +144,7 @@ impl Session {
         Ok(self.stream(key))
     }
 
-    /// Waits for a stream of the peer and acknowledges it. Returns `None` when no stream will arrive any more, because
+    /// Waits for a stream of the peer and acknowledges it. Returns `None` if no stream will arrive any more, because
     /// the session was closed by either end, or this end has sent [`go_away`](Self::go_away).
     ///
     /// The acknowledgement does not wait for what the caller does with the stream: it leaves with whatever

@@ -1,13 +1,13 @@
-//! What a request handler may want to know of the stream that its request came on.
+//! The facts of a stream that request handlers read.
 
 use std::{any::Any, fmt, sync::Arc};
 
 use crate::{config::Role, error::StreamId};
 
-/// What is known of the peer of a session, whatever its type.
+/// The facts of the peer of a session, of any type.
 pub(crate) type PeerFacts = Arc<dyn Any + Send + Sync>;
 
-/// The facts of one stream: its id, the role of this end, and what is known of the peer.
+/// The facts of one stream: its id, the role of this end, and the facts of the peer.
 ///
 /// It reaches request handlers as axum's `ConnectInfo` and tonic's connection info, and clients as an extension
 /// of hyper-util's responses; other code uses [`Stream::info`](crate::Stream::info).

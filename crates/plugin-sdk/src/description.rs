@@ -27,7 +27,7 @@ pub struct Description {
     pub shareable: bool,
     /// `true` if a call may prompt the user, or has a side effect.
     pub interactive: bool,
-    /// `Some(true)` if the provider can list; `None` lets the daemon find out.
+    /// `Some(true)` if the provider can list; `None` if the daemon must try it.
     pub lists: Option<bool>,
     /// `true` if the provider stores secrets that clients write.
     pub stores: bool,

@@ -11,7 +11,7 @@ use keyway_secrets::Pattern;
 
 /// Interval at which the thread looks.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// A poll is reported when it is seen for the so manieth time, hence after at least two seconds.
+/// A poll is reported when it is seen in that many looks, hence after at least two seconds.
 const REPORTED_AT: u32 = 3;
 /// The thread sleeps after so many looks without a poll between them.
 const IDLE_LOOKS: u32 = 10;

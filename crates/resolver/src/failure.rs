@@ -18,7 +18,7 @@ pub struct ProviderFailure {
     pub name: String,
     /// The kind of the failure.
     pub kind: FailureKind,
-    /// What happened, for the user; empty if the daemon does not say. It may hold control characters.
+    /// What happened, for the user; empty if the daemon sent none. It may hold control characters.
     pub message: String,
     /// What the user can do, in the provider's words; may be empty. It may hold control characters.
     pub remedy: String,

@@ -54,7 +54,7 @@ pub enum Rejected {
 pub struct Authorization {
     /// `true` if all patterns may be read.
     pub allowed: bool,
-    /// When the authorization expires; `None` if the daemon does not say.
+    /// When the authorization expires; `None` if the daemon sent no time.
     pub expires_at: Option<SystemTime>,
 }
 

@@ -51,7 +51,7 @@ impl Caller {
         headers.insert(REQUEST_ID_HEADER, self.request_id.header());
     }
 
-    /// Returns what `/proc` says of the process; nothing if it has ended or cannot be seen. Read once a request, by the
+    /// Returns the facts of the process from `/proc`; empty if it has ended or cannot be seen. Read once a request, by the
     /// first that needs it: the access-control modules and the audit log.
     pub(crate) fn facts(&self) -> &ProcessFacts {
         self.facts.get_or_init(|| self.peer.facts())
@@ -65,7 +65,7 @@ impl Caller {
 
 /// The peer of a connection to the daemon's socket.
 ///
-/// The credentials are those that the kernel recorded when the connection was made. What `/proc` says of the process is
+/// The credentials are those that the kernel recorded when the connection was made. The facts from `/proc` are
 /// advisory against a determined program of the same user.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
@@ -119,7 +119,7 @@ impl Peer {
             .map_or(Path::new(""), |process| &process.first_facts().executable)
     }
 
-    /// Returns what `/proc` says of the process now; nothing if it has ended or cannot be seen.
+    /// Returns the present facts of the process from `/proc`; empty if it has ended or cannot be seen.
     pub(crate) fn facts(&self) -> ProcessFacts {
         self.process
             .as_ref()

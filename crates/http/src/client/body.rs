@@ -89,7 +89,7 @@ where
         if self.is_refused {
             return Poll::Ready(Err(ExchangeError::Unframed));
         }
-        // A failed write is not reported, because the response that is being read says more.
+        // A failed write is not reported, because the response that is being read is more specific.
         let _ = connection.writer.poll_send(&mut connection.io, cx);
         let data = self
             .reader

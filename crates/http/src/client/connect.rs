@@ -21,7 +21,7 @@ use crate::BoxError;
 /// It is made for streams that cost next to nothing, such as those of a multiplexed socket: there is no pool, and no task
 /// is spawned, since the stream is driven by the future of the request and then by the body of the response.
 ///
-/// Each request says `connection: close`. The write half stays open until the response was read to its end, because a
+/// Each request has `connection: close`. The write half stays open until the response was read to its end, because a
 /// peer may take an earlier close as "the caller is gone" (Go's HTTP server does), and is then always closed, because a
 /// peer may wait for that before it shuts down. Dropping the future, or the body before its end, drops the stream.
 ///

@@ -7,7 +7,7 @@ use http_body::Body;
 use crate::BoxError;
 use crate::wire::{Framing, Writer};
 
-/// What a request says about its connection (RFC 9110, section 7.6.1).
+/// The field of a request about its connection (RFC 9110, section 7.6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectionOption {
     /// Nothing: it stays open. A repeatable request is held until a response came.

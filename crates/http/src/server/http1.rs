@@ -138,7 +138,7 @@ where
         Ok(plan.next)
     }
 
-    /// Calls the service, and reads the body of the request as far as the service wants it.
+    /// Calls the service, and reads the body of the request as far as the service polls it.
     ///
     /// The end of the input means that the peer has gone, unless half-closed peers have their response;
     /// what arrives beyond the request stays in the reader.

@@ -33,7 +33,7 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Creates the plan for the response of a service to a request that arrived completely or not;
-    /// `is_last` says that no further request is served.
+    /// `is_last`: no further request is served.
     ///
     /// # Errors
     ///

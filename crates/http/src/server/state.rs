@@ -83,7 +83,7 @@ pub(super) struct Places {
     streams: AtomicUsize,
     /// Whether a connection waits for a place.
     is_wanted: AtomicBool,
-    /// Notified while a place is wanted, when one has become free or a connection evictable.
+    /// Notified if a connection waits for a place and one became free, or a connection became evictable.
     freed: Notify,
 }
 

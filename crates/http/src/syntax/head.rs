@@ -28,7 +28,7 @@ pub(crate) struct RequestHead {
     pub(crate) version: Version,
     pub(crate) headers: HeaderMap,
     pub(crate) framing: Framing,
-    /// Whether the client wants to send another request on the connection.
+    /// Whether the client may send another request on the connection.
     pub(crate) is_persistent: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub(crate) expects_continue: bool,

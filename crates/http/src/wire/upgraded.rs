@@ -16,7 +16,7 @@ impl<I: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for I {}
 
 /// A byte stream behind an upgrade. What arrived behind the head of the last HTTP message is read first.
 pub struct Upgraded<I = Box<dyn ByteStream>> {
-    /// `None` when all of it was read.
+    /// `None` after all of it was read.
     early: Option<Reader>,
     io: I,
 }

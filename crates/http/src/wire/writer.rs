@@ -72,7 +72,7 @@ enum State {
 pub(crate) enum SendError {
     /// Its own body failed.
     Body(BoxError),
-    /// The peer does not take it, though it may still say why.
+    /// The peer takes no more of it, but may still respond.
     Io(io::Error),
 }
 

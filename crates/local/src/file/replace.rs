@@ -35,7 +35,7 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    // What is there is left over from a process that had our number and was killed.
+    // An existing file is the rest of a killed process with the same pid.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -99,7 +99,7 @@ macro_rules! impl_half {
                 self.stream.id()
             }
 
-            /// Returns the facts of the stream that request handlers want.
+            /// Returns the facts of the stream for request handlers.
             pub fn info(&self) -> StreamInfo {
                 self.stream.info()
             }

@@ -70,7 +70,7 @@ impl Stream {
         self.info.role
     }
 
-    /// Returns the facts of the stream that request handlers want.
+    /// Returns the facts of the stream for request handlers.
     pub fn info(&self) -> StreamInfo {
         self.info.clone()
     }

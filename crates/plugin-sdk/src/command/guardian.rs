@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::io::ioctl_fionbio;
 use rustix::process::Pid;
 
-/// Adds and removes groups as its input says, and kills those that are left when its input ends, which the kernel closes with
+/// Adds and removes groups by the commands of its input, and kills the remaining ones when its input ends, which the kernel closes with
 /// the plugin. Uses builtins only.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM

@@ -33,7 +33,7 @@ const FAILING: Duration = Duration::from_secs(8);
 /// The outcome of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Probed {
-    /// A response came, whatever it says.
+    /// A response of any kind arrived.
     Responded,
     /// No response came within [`PROBE_TIMEOUT`].
     TimedOut,

@@ -107,7 +107,7 @@ impl DaemonSocket {
     }
 
     /// Sets how long a connection to one address may take to be accepted. Default: 2 s; it is immediate unless more programs
-    /// want to connect than the daemon accepts.
+    /// connect than the daemon accepts.
     #[must_use]
     pub fn connect_timeout(self, timeout: Duration) -> Self {
         self.change(|settings| settings.connect_timeout = timeout)

@@ -58,7 +58,7 @@ impl<S> Layer<S> for RecoverErrorLayer {
 }
 
 /// Responds for a service that failed, so that layers which can fail fit around a
-/// [`Router`](crate::Router): HTTP servers want services that do not fail.
+/// [`Router`](crate::Router): HTTP servers take services that do not fail.
 ///
 /// An [`Error`] becomes the response. An error of any other type is logged and becomes `unavailable`
 /// without its text, which may not be meant for callers; map it to an [`Error`] first (`map_err`) to

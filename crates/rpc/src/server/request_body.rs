@@ -1,4 +1,4 @@
-//! [`RequestBody`]: what remains of a request when it is refused.
+//! [`RequestBody`]: the unread rest of a refused request.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -73,13 +73,13 @@ impl Services {
     }
 }
 
-/// Returns what of a result the permit covers.
+/// Returns the part of a result that the permit covers.
 fn covered(mut resolution: Resolution, permit: &Permit) -> Resolution {
     resolution.envelopes.retain(|(id, _)| permit.covers(id));
     resolution
 }
 
-/// Returns what the audit log says of a result.
+/// Returns the outcome that the audit log records for a result.
 fn found(resolution: &Resolution) -> Outcome {
     let envelopes = resolution.envelopes.iter();
     let failed = resolution.failures.iter();

@@ -104,7 +104,7 @@ impl Permit {
         !is_reserved(id) && self.limit().is_none_or(|limit| limit.matches(id))
     }
 
-    /// Returns the query to resolve in place of `query`: cut to the caller's limit as far as one pattern can say it.
+    /// Returns the query to resolve in place of `query`: cut to the caller's limit as far as one pattern can express that.
     /// [`covers`](Self::covers) still decides about each returned id.
     pub(crate) fn narrow(&self, query: &Pattern) -> Pattern {
         match self.limit() {

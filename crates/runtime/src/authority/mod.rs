@@ -1,6 +1,6 @@
 //! Authorization: one table for every service and for `/hijack`.
 //!
-//! [`Gate::permit`] reads the table, and consults the access-control modules if the table says so. A [`Permit`] cannot be made in
+//! [`Gate::permit`] reads the table, and consults the access-control modules if the table requires that. A [`Permit`] cannot be made in
 //! another way, so only permitted callers reach a function that takes one.
 
 mod action;

@@ -247,7 +247,7 @@ pub struct PluginConfig {
     pub start_timeout: Option<Duration>,
     /// How long one request may take that may ask the user (default: [`Config::user_timeout`]).
     pub user_timeout: Option<Duration>,
-    /// The most calls in flight, 1 to [`PluginConfig::MAX_CONCURRENCY`]. `None`: what the plugin's description says.
+    /// The most calls in flight, 1 to [`PluginConfig::MAX_CONCURRENCY`]. `None`: the number in the plugin's description.
     pub concurrency: Option<usize>,
     /// Variables set in its environment.
     pub env: Variables,
@@ -271,7 +271,7 @@ pub struct PluginConfig {
 }
 
 impl PluginConfig {
-    /// How many calls a plugin gets at once where neither configuration nor its description says it.
+    /// The limit of concurrent calls if neither the configuration nor the description of a plugin sets one.
     pub const DEFAULT_CONCURRENCY: usize = limits::DEFAULT_CONCURRENCY as usize;
 
     /// The most calls that a plugin can be given at once.

@@ -12,7 +12,7 @@ use super::{Config, PluginConfig, Sha256, Variables, may_be_cached};
 use crate::model::PluginName;
 use crate::model::state::State;
 
-/// What is in force between two reloads.
+/// The settings in force between two reloads.
 #[derive(Debug)]
 pub(crate) struct Settings {
     /// The configuration as given.
@@ -25,7 +25,7 @@ pub(crate) struct Settings {
     unconfigured: Arc<PluginSettings>,
 }
 
-/// What is in force for one plugin.
+/// The settings in force for one plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PluginSettings {
     /// Whether the configuration mentions the name: a table, `[access] modules` or a list in `[external] allow`.
@@ -48,7 +48,7 @@ pub(crate) struct PluginSettings {
     pub(crate) start_timeout: Duration,
     /// How long one request may take that may ask the user.
     pub(crate) user_timeout: Duration,
-    /// The most calls in flight; `None`: what the plugin's description says.
+    /// The most calls in flight; `None`: the number in the plugin's description.
     pub(crate) concurrency: Option<u32>,
     /// Variables set in the environment.
     pub(crate) env: Variables,

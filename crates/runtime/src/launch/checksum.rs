@@ -9,7 +9,7 @@ use super::error::{LaunchError, prepare_error};
 use super::executable::{hash, open_executable, shebang};
 use crate::config::Sha256;
 
-/// What a pin says about an executable.
+/// The checksum of an executable, for a pin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Checksum {
     /// The checksum of the file.

@@ -15,13 +15,13 @@ const MAX_LINE: usize = 2048;
 /// The length that counts as one line against the rate.
 const COUNTED_LEN: usize = 512;
 
-/// How many lines a crash may write after the line that says why: a stack, of which the end says little.
+/// How many lines a crash may write after the line with the reason: a stack, whose end is of little interest.
 const LONGEST_STACK: usize = 400;
 
 /// How many lines a second are logged, and how many may come at once.
 const LINES_PER_SECOND: u32 = 100;
 
-/// The least time between two lines that say how many were left out.
+/// The least time between two lines that count the lines left out.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How much is read between two pauses while lines are left out: what a pipe holds.
@@ -79,7 +79,7 @@ fn escaped(line: &[u8]) -> String {
 }
 
 impl OutputLog {
-    /// Returns the line that best says why the process has ended: the beginning of its crash, else the last line that was not
+    /// Returns the line that best explains the end of the process: the beginning of its crash, else the last line that was not
     /// empty.
     pub(crate) fn last_output(&self) -> Option<String> {
         let kept = self.kept();

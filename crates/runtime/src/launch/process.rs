@@ -100,7 +100,7 @@ impl Process {
         self.pid
     }
 
-    /// Returns `true` if a signal (SIGSTOP, SIGTSTP) has stopped the process, as far as `/proc` says.
+    /// Returns `true` if a signal (SIGSTOP, SIGTSTP) has stopped the process, as far as `/proc` shows that.
     pub(crate) fn is_stopped(&self) -> bool {
         let path = format!("/proc/{}/stat", self.pid.as_raw_nonzero());
         // The state follows the name of the program, which may contain anything.

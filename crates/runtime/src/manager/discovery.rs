@@ -99,7 +99,7 @@ pub enum DiscoveryProblem {
 /// A file that another user could have written is among them, so that it is shown as refused, and no value of a lower provider
 /// takes the place of its own. The launch checks the file that it executes.
 ///
-/// The first directory that has a name wins it. `is_chosen` says whether a plugin of [`Config::available_dirs`] runs; one that
+/// The first directory that has a name wins it. `is_chosen` returns whether a plugin of [`Config::available_dirs`] runs; one that
 /// is not chosen gives way to a plugin of the same name in [`Config::plugin_dirs`]. A directory that does not exist holds
 /// nothing; other problems are part of the result. Names that begin with a dot, and directories, are skipped without a report.
 pub(crate) fn discover(

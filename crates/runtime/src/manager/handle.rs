@@ -26,7 +26,7 @@ pub(crate) enum Request {
         bool,
         oneshot::Sender<Result<(), SetEnabledError>>,
     ),
-    /// An external plugin wants to register.
+    /// An external plugin has sent its registration.
     Connect(Box<Registrant>, Arc<Peer>),
 }
 
@@ -40,7 +40,7 @@ pub struct Trusted {
     pub interpreter: Option<String>,
 }
 
-/// Why a plugin was not enabled or disabled.
+/// Error of enabling or disabling a plugin.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum SetEnabledError {
@@ -127,7 +127,7 @@ impl ManagerHandle {
             .await
     }
 
-    /// Hands over an external plugin that wants to register.
+    /// Hands over an external plugin whose registration waits for its response.
     pub(crate) async fn connect(&self, registrant: Registrant, peer: Arc<Peer>) {
         // Without a manager the daemon has stopped: dropping the registrant closes its connection.
         let _ = self

@@ -21,7 +21,7 @@ pub(crate) struct Realm {
 /// The intersection of a registered pattern with a configured one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
-    /// One pattern says it.
+    /// The set of one pattern.
     Single(Pattern),
     /// It takes more than one pattern, so the two are kept side by side.
     Both { registered: Pattern, limit: Pattern },
@@ -84,7 +84,7 @@ impl Realm {
         self.registered.iter().any(|pattern| pattern.matches(id))
     }
 
-    /// Returns the query for the provider: exactly the ids of both realm and `query` if one pattern can say it, else `query`.
+    /// Returns the query for the provider: exactly the ids of both realm and `query` if one pattern can express them, else `query`.
     pub(crate) fn narrow(&self, query: &Pattern) -> Pattern {
         if query.as_id().is_some() {
             // In the realm or not, nothing of it can be cut.
@@ -114,12 +114,12 @@ impl Realm {
         self.is_everything
     }
 
-    /// Returns the patterns for a user to read. Where a part takes more than one pattern, the text says `A within B`.
+    /// Returns the patterns for a user to read. Where a part takes more than one pattern, the text is `A within B`.
     pub(crate) fn patterns(&self) -> Vec<String> {
         self.parts.iter().map(ToString::to_string).collect()
     }
 
-    /// Returns the one pattern that says exactly this realm, if there is one.
+    /// Returns the pattern that matches exactly this realm, if there is one.
     pub(crate) fn single(&self) -> Option<&Pattern> {
         match self.parts.as_slice() {
             [Part::Single(pattern)] => Some(pattern),
@@ -172,7 +172,7 @@ impl Part {
         }
     }
 
-    /// Returns the intersection with `query`, if one pattern can say it.
+    /// Returns the intersection with `query`, if one pattern can express it.
     fn intersection(&self, query: &Pattern) -> Option<Pattern> {
         match self {
             Self::Single(pattern) => pattern.intersection(query),

@@ -79,7 +79,7 @@ pub(crate) struct Secrets {
     pub(crate) n_too_large: usize,
     /// About how many bytes the envelopes take in memory.
     pub(crate) memory_len: u64,
-    /// Why the response lacks some of what it should hold, if the provider says so.
+    /// The failure that makes the response incomplete, if the provider reported one.
     pub(crate) incomplete: Option<keyway::Failure>,
 }
 
@@ -140,7 +140,7 @@ pub(crate) enum CallError {
     Rpc(Error),
 }
 
-/// Returns a provider's own message for the caller, made harmless; the kind's sentence says the rest.
+/// Returns the escaped message of a provider for the caller; the sentence of the kind precedes it.
 fn describe(error: &Error) -> String {
     shortened(&escape_untrusted(error.message()), MAX_MESSAGE_CHARS)
 }
@@ -184,7 +184,7 @@ impl CallError {
         }
     }
 
-    /// Returns `true` if the plugin says that no secret matches.
+    /// Returns `true` if the plugin returned that no secret matches.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Rpc(error) if error.code() == Code::NotFound && self.failure(false).is_none())
     }
@@ -251,7 +251,7 @@ impl Handle {
         &self.registration.name
     }
 
-    /// Returns what the plugin said about itself.
+    /// Returns the registration of the plugin.
     pub(crate) fn registration(&self) -> &Registration {
         &self.registration
     }
@@ -609,7 +609,7 @@ fn secrets(response: Response<Counted<Envelope>>) -> Secrets {
     }
 }
 
-/// Returns what the header of an incomplete response says. One that cannot be read says that the provider failed.
+/// Reads the header of an incomplete response. One that cannot be read counts as a failed provider.
 fn incomplete(headers: &HeaderMap) -> Option<keyway::Failure> {
     headers.get(INCOMPLETE_HEADER)?;
     let values = headers.get_binary(INCOMPLETE_HEADER);

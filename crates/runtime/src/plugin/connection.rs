@@ -123,7 +123,7 @@ async fn refuse(link: Link, reply: Reply, error: RegistrationError) -> OpenError
 }
 
 impl Registrant {
-    /// Returns what the plugin said about itself.
+    /// Returns the registration of the plugin.
     pub(crate) fn registration(&self) -> &Registration {
         &self.registration
     }
@@ -161,7 +161,7 @@ impl Registrant {
 }
 
 impl PluginConnection {
-    /// Returns what the plugin said about itself.
+    /// Returns the registration of the plugin.
     pub(crate) fn registration(&self) -> &Arc<Registration> {
         &self.registration
     }

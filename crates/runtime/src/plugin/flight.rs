@@ -37,7 +37,7 @@ pub(crate) trait Keep: Clone + Send + Sync + 'static {
 pub(crate) enum Freshness {
     /// Not at all: it is a failure.
     Never,
-    /// As long as the settings say.
+    /// As long as the settings allow.
     Unlimited,
     /// Until the first secret in it expires.
     Until(SystemTime),
@@ -48,7 +48,7 @@ pub(crate) enum Freshness {
 pub(crate) struct Key {
     /// The query as sent to the plugin.
     pub(crate) query: Pattern,
-    /// Whether the call may ask the user. A failure for want of a prompt must not reach a caller that allows one.
+    /// Whether the call may ask the user. A failure because prompts were forbidden must not reach a caller that allows them.
     pub(crate) may_ask_user: bool,
 }
 
@@ -342,7 +342,7 @@ impl Keep for SharedResponse {
 
     fn freshness(&self) -> Freshness {
         let secrets = match self.as_ref() {
-            // What is missing may be there the next time.
+            // A missing part may be there the next time.
             Ok(Secrets {
                 incomplete: Some(_),
                 ..

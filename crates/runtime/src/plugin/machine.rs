@@ -43,7 +43,7 @@ pub(crate) trait Actions: Resources {
 pub(crate) enum Event<R: Resources> {
     /// Settings, files or commands set the desired state. `is_fresh`: a running process has to be replaced.
     Desire { desired: Desired, is_fresh: bool },
-    /// The user wants another try now: earlier failures are forgotten.
+    /// The user requested another attempt: earlier failures are forgotten.
     Retry,
     /// The process was forked.
     Launched {
@@ -146,13 +146,13 @@ impl<R: Actions> Machine<R> {
         matches!(self.state, State::Idle(Idle::Gone))
     }
 
-    /// Sets what the settings say of starts and ends.
+    /// Sets the settings for starts and ends.
     pub(crate) fn configure(&mut self, start_timeout: Duration, fatal_exit: Vec<i32>) {
         self.start_timeout = start_timeout;
         self.fatal_exit = fatal_exit;
     }
 
-    /// Returns when [`on_timer`](Self::on_timer) wants to be called.
+    /// Returns when [`on_timer`](Self::on_timer) must be called.
     pub(crate) fn next_timer(&self) -> Option<Instant> {
         let start = match &self.state {
             State::Idle(idle) => idle.next_start(),
@@ -209,7 +209,7 @@ impl<R: Actions> Machine<R> {
         }
         match &self.state {
             State::Idle(_) if is_new => self.launch(actions, now),
-            // What drains in order to rest is launched when it has drained, and what drains in order to be launched is fresh.
+            // A plugin that drains to stop is launched after it has drained; one that drains to be launched is fresh already.
             State::Draining { .. } => self.drain_for(Then::Launch, now),
             State::Running { child: None, .. } => self.drain(Then::Launch, true, actions, now),
             _ => self.restart(actions, now),

@@ -157,7 +157,7 @@ impl State<Launcher> {
         match self {
             Self::Idle(_) => pending().await,
             Self::Launching { launch, .. } => Outcome::Launched(launch.await),
-            // Why a connection ended says more than that the process did; how that ended is reported in any case.
+            // The reason why a connection ended is more specific than the end of the process, which is reported in any case.
             Self::Registering { child, opening, .. } => tokio::select! {
                 biased;
                 opened = opening => Outcome::Opened(opened),

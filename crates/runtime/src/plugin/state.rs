@@ -55,10 +55,10 @@ pub(crate) enum State<R: Resources> {
         /// `None` for an external plugin.
         child: Option<R::Child>,
         connection: R::Connection,
-        /// When it registered.
+        /// The time of its registration.
         since: Instant,
     },
-    /// What is left of it is being ended.
+    /// Its process and connection are being ended.
     Draining {
         ending: R::Ending,
         then: Then,
@@ -80,7 +80,7 @@ pub(crate) enum Idle {
     Disabled,
     /// Its executable may not run.
     Refused { why: String },
-    /// It ended with a status that says that another start is pointless.
+    /// It ended with the status of a permanent failure.
     Failed { why: String },
     /// It failed and is started again at `until`.
     Backoff { until: Instant, why: String },
@@ -146,7 +146,7 @@ impl Idle {
         }
     }
 
-    /// Returns why it is in this state; empty if the state says all.
+    /// Returns the reason of the state; empty if there is none.
     pub(crate) fn why(&self) -> &str {
         match self {
             Self::Refused { why }

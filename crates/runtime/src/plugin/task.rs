@@ -35,7 +35,7 @@ pub(crate) enum Command {
     Enable(oneshot::Sender<Result<(), NotEnabled>>),
     /// Stops and stays stopped; replies when the plugin is not a candidate any more.
     Disable(oneshot::Sender<()>),
-    /// Takes over an external plugin that wants to register under this name.
+    /// Takes over an external plugin that registers under this name.
     Connect {
         registrant: Box<Registrant>,
         peer: Arc<Peer>,
@@ -52,7 +52,7 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// What a reload or a change on disk says of one plugin.
+/// The settings and the file of one plugin after a reload or a change on disk.
 #[derive(Debug, Clone)]
 pub(crate) struct Update {
     pub(crate) settings: Arc<PluginSettings>,
@@ -75,7 +75,7 @@ pub(crate) enum NotEnabled {
 /// Sends commands to the task of a plugin. Only the manager sends any, a few for each request of a user, so the queue needs no bound.
 pub(crate) type CommandSender = mpsc::UnboundedSender<Command>;
 
-/// An external plugin that wants to register, and its process.
+/// An external plugin whose registration waits for its response, and its process.
 pub(crate) type Arrival = (Registrant, Arc<Peer>);
 
 /// Owns one plugin.

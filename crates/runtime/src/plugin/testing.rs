@@ -30,7 +30,7 @@ use crate::wait::OwnedTask;
 pub(crate) enum Reply {
     /// Returns these ids with these values.
     Values(Vec<(&'static str, &'static str)>),
-    /// As `Values`, and says that the response is incomplete.
+    /// As `Values`, marked as incomplete.
     Incomplete(Vec<(&'static str, &'static str)>, FailureKind),
     /// Fails.
     Error(Error),
@@ -49,7 +49,7 @@ pub(crate) struct SeenCall {
     pub(crate) may_ask_user: bool,
 }
 
-/// A plugin that responds as the test says.
+/// A plugin with scripted responses.
 #[derive(Clone)]
 pub(crate) struct Script {
     name: &'static str,

@@ -291,7 +291,7 @@ fn respond<'a>(
                 Some(failure) => {
                     report(query, view, &context, &error);
                     if matches!(error, CallError::TooLarge { .. }) {
-                        // The first is enough to say what does not fit.
+                        // The first is enough for the error.
                         let _ = query.too_large.set(failure.clone());
                     }
                     Admitted::failed(failure)

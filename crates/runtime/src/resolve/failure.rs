@@ -1,4 +1,4 @@
-//! Why a candidate failed: what the client receives of it, and what the log may say.
+//! The failure of a candidate: its text for the client, and its fields for the log.
 
 use std::time::{Duration, Instant};
 
@@ -31,9 +31,9 @@ const NAME_ESCAPES: &AsciiSet = &CONTROLS.add(b' ').add(b',').add(b'%');
 pub(crate) struct Failure {
     pub(crate) provider: PluginName,
     pub(crate) kind: FailureKind,
-    /// What happened, for the user; may hold the provider's own words, made harmless.
+    /// What happened, for the user; may contain text of the provider, escaped.
     pub(crate) message: String,
-    /// What helps, in the provider's own words; empty for an external plugin.
+    /// What the user can do, by the provider, escaped; empty for an external plugin.
     pub(crate) remedy: String,
     pub(crate) retry_after: Option<Duration>,
     /// Whether the realm of the provider is everything, so that the failure concerns every id.
@@ -72,7 +72,7 @@ impl Failure {
         Some(Self::of_detail(view, &detail, with_causes(error)))
     }
 
-    /// Returns a failure as the plugin described it. `message` is in its own words, made harmless.
+    /// Returns a failure as the plugin described it. `message` is the text of the plugin, escaped.
     pub(crate) fn of_detail(view: &View, detail: &keyway::Failure, message: String) -> Self {
         let remedy = if view.is_external() {
             String::new()
@@ -138,7 +138,7 @@ pub(crate) fn phrase(kind: FailureKind) -> &'static str {
     }
 }
 
-/// Returns the failures on the wire, within the limits; the last one then says how many more there are.
+/// Returns the failures on the wire, within the limits; the last one then states how many were left out.
 pub(crate) fn to_wire(failures: &[Failure]) -> keyway::Failures {
     let mut wire = keyway::Failures::default();
     for (index, failure) in failures.iter().enumerate() {

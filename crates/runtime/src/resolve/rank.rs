@@ -238,7 +238,7 @@ pub(crate) fn decide_pattern<V: PartialEq>(
     }
 }
 
-/// Returns every id that a candidate returned, be it with a value that does not count.
+/// Returns every id that a candidate returned, also with a value that does not count.
 fn returned_ids<'a, V>(candidates: &'a [PatternCandidate<'_, V>]) -> BTreeSet<&'a Id> {
     let mut ids = BTreeSet::new();
     for candidate in candidates {

@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_grandchild_descends_from_us_and_an_ancestor_does_not() {
-        // The outer shell waits for the inner one, which says its own number and waits for the end of its input.
+        // The outer shell waits for the inner one, which prints its own number and waits for the end of its input.
         let mut child = Command::new("sh")
             .args(["-c", "sh -c 'echo $$; read line'; true"])
             .stdin(Stdio::piped())

@@ -14,7 +14,7 @@ pub(crate) fn become_subreaper() -> io::Result<()> {
     Ok(set_child_subreaper(Some(getpid()))?)
 }
 
-/// Reaps the children that have ended and of which `is_forked` says that this process did not fork them. Returns the first
+/// Reaps the children that have ended and for which `is_forked` returns that this process did not fork them. Returns the first
 /// forked one that has ended, if there is one: it may hide others, which are found once it was reaped.
 ///
 /// # Errors

@@ -50,7 +50,7 @@ fn guard(pipe: RawFd) -> ! {
     }
     for group in groups.into_iter().filter(|group| *group > 1) {
         // SAFETY: `kill` has no memory effects. The group cannot be another one: its number is only reused when no process
-        // of it is left, and the daemon says "forget" before it lets that happen.
+        // of it is left, and the daemon sends "forget" before that.
         unsafe { libc::kill(-group, libc::SIGKILL) };
     }
     // SAFETY: leaves without running the exit handlers of the program that this is a copy of.

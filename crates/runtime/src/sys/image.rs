@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::ptr;
 
-/// The lowest number of a descriptor that a child takes over from its parent: none of them is in the way when the standard
+/// The lowest number of a descriptor that a child takes over from its parent, so that none of them is overwritten when the standard
 /// streams and the socket get their numbers.
 const LOWEST_SOURCE: RawFd = 10;
 
@@ -27,7 +27,7 @@ pub(crate) fn above_streams(descriptor: OwnedFd) -> io::Result<OwnedFd> {
     )?)
 }
 
-/// A program to execute: everything that `execve` wants, made before the fork.
+/// A program to execute: the arguments of `execve`, made before the fork.
 pub(crate) struct Image {
     file: ImageFile,
     /// A descriptor that stays open in the program, at its own number.

@@ -28,7 +28,7 @@ const CAPACITY: usize = 1024 * 1024;
 /// How long the end of the daemon waits for the reader of its log.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
-/// What the line about lost lines says.
+/// The text of the line about lost lines.
 const LOST: &str = "log lines were lost because stderr did not take them";
 
 /// The daemon's standard error, which holds up no thread that writes to it. When it is dropped, what was written has left, unless

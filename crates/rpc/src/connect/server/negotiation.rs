@@ -1,4 +1,4 @@
-//! [`negotiate`]: what the head of a request says about the call.
+//! [`negotiate`]: reads the parameters of a call from the head of its request.
 
 use std::time::Duration;
 

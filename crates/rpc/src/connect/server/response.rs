@@ -14,7 +14,7 @@ use crate::{Body, Codec, Error, MethodSpec, Response, metadata};
 
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
-/// What the request says about the form of its response.
+/// The form of a response, as its request determines it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Format {
     pub(super) codec: Codec,

@@ -162,7 +162,7 @@ impl PluginTask {
         )
     }
 
-    /// Returns the decision of the user where the configuration says the opposite.
+    /// Returns the decision of the user if the configuration has the opposite.
     fn override_note(&self) -> Option<&'static str> {
         match (self.decision, self.launcher.settings.enabled) {
             (Some(true), Some(false)) => {

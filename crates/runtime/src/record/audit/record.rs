@@ -64,7 +64,7 @@ fn is_zero(n: &usize) -> bool {
 }
 
 impl<'a> Record<'a> {
-    /// Creates a record of now, without an outcome. `caller`: the process that caused it, and what `/proc` says of that.
+    /// Creates a record of now, without an outcome. `caller`: the process that caused it, with its facts from `/proc`.
     fn new(action: &'static str, caller: Option<(&Peer, &ProcessFacts)>) -> Self {
         let (peer, facts) = caller.unzip();
         let path = |path: &Path| {

@@ -1,4 +1,4 @@
-//! What an explanation says of each provider.
+//! The row of each provider in an explanation.
 
 use keyway_proto::keyway::v1::FailureKind;
 

@@ -135,7 +135,7 @@ impl Provider {
         })
     }
 
-    /// Returns what it says about an id that it could hold.
+    /// Returns its response for an id that it could hold.
     pub(super) fn says(&self, id: &Id, is_single: bool) -> Said {
         let in_store = match self.store.get(id) {
             _ if self.expired.contains(id) => Said::Failed,

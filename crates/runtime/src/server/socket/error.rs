@@ -18,7 +18,7 @@ pub enum ListenError {
         /// The process that listens there, if the kernel reports it.
         holder: Option<Credentials>,
     },
-    /// A file that is not a socket is in the way.
+    /// A file at the address is not a socket.
     #[error("{path} is not a socket and is not replaced", path = .path.display())]
     NotASocket {
         /// The file.

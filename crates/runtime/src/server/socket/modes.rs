@@ -47,7 +47,7 @@ impl SocketFile {
 
     /// Lets other users reach the socket, or keeps them out. Sockets at default addresses stay closed.
     ///
-    /// Only the directories that were made for the socket are changed. If another one keeps other users out, a warning says
+    /// Only the directories that were made for the socket are changed. If another one excludes other users, a warning states
     /// how to open it.
     pub(crate) fn set_reachable(&self, is_reachable: bool) {
         if !self.may_be_reachable || !self.is_ours() {

@@ -144,7 +144,7 @@ proptest! {
         }
         let n_alive = plugin.recorder.0.borrow().alive.len();
         prop_assert_eq!(n_alive, usize::from(state == "running"));
-        // A request reaches what is wanted where a failure stood in the way; then the plugin ends for good.
+        // A request restarts a failed plugin; then the plugin ends for good.
         plugin.handle(Event::Retry);
         prop_assert!(plugin.comes_to_rest());
         if *plugin.machine.desired() == Desired::Run {
