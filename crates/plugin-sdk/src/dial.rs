@@ -209,7 +209,7 @@ mod tests {
         let error = dial(environment("@")).await.unwrap_err();
         assert!(!error.is_temporary());
         assert_eq!(
-            error.to_string(),
+            keyway_local::with_causes(&error),
             "KEYWAY_SOCKET is wrong: a socket address is empty: give a path, or @name for an abstract socket"
         );
     }

@@ -190,10 +190,9 @@ async fn a_program_that_cannot_be_started_is_an_error_with_its_name() {
     fs::write(&plain, "not a program").unwrap();
     let start = async |program: &Path| {
         let error = command(program, &query(MINUTE)).output().await.unwrap_err();
-        let text = error.to_string();
-        let kind = ProviderError::from(error).kind();
-        assert_eq!(kind, ErrorKind::Unavailable, "{text}");
-        text
+        let error = ProviderError::from(error);
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        error.to_string()
     };
     let missing = PathBuf::from("no-such-program");
     assert_eq!(

@@ -244,7 +244,7 @@ async fn an_invalid_registration_is_not_sent() {
     for (provider, expected) in cases {
         let error = TestDaemon::start(provider).await.unwrap_err();
         assert!(matches!(error, RegisterError::Invalid(_)), "{error:?}");
-        assert_eq!(error.to_string(), expected);
+        assert_eq!(keyway_local::with_causes(&error), expected);
     }
     let daemon = TestDaemon::start(valid()).await.unwrap();
     assert_eq!(daemon.registration().pattern.as_deref(), Some("a/*"));

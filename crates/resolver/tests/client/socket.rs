@@ -309,7 +309,7 @@ async fn the_text_of_an_absent_daemon_names_each_address() {
         .unwrap_err()
         .to_string();
     let error = error.replace(home.path().to_str().unwrap(), "/run/user/1000");
-    insta::assert_snapshot!(error, @"no daemon was reached at /run/user/1000/missing.sock (there is no such socket), nor at /run/user/1000/stale.sock (no process listens there), nor at /run/user/1000/full.sock (it did not accept the connection within 10 ms)");
+    insta::assert_snapshot!(error, @"no daemon was reached at /run/user/1000/missing.sock (there is no such socket), nor at /run/user/1000/stale.sock (no process listens there), nor at /run/user/1000/full.sock (the connection was not accepted within 10 ms)");
     let none = Resolver::new(DaemonSocket::at_first_of([]));
     insta::assert_snapshot!(none.version().await.unwrap_err(), @"there is no address at which to look for a daemon");
 }
