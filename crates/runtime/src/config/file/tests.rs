@@ -515,7 +515,8 @@ fn directories_fifos_and_sockets_are_refused_without_a_wait() {
             matches!(error, ConfigError::Read(OpenError::NotRegular { .. })),
             "{error}"
         );
-        assert!(error.to_string().contains(expected), "{error}");
+        let text = keyway_local::with_causes(&error);
+        assert!(text.contains(expected), "{text}");
     }
 }
 

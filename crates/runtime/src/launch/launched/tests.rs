@@ -206,12 +206,11 @@ async fn a_file_that_cannot_run_is_an_error_with_advice() {
 #[tokio::test(start_paused = true)]
 async fn a_file_that_stays_missing_is_an_error() {
     let spawner = Spawner::start().expect("a spawner");
-    let message = Launched::start(&spawner, specification("/nowhere/plugin".into()))
+    let error = Launched::start(&spawner, specification("/nowhere/plugin".into()))
         .await
-        .expect_err("refused")
-        .to_string();
+        .expect_err("refused");
     assert_eq!(
-        message,
+        keyway_local::with_causes(&error),
         "/nowhere/plugin cannot be read: No such file or directory (os error 2)"
     );
 }

@@ -288,7 +288,8 @@ async fn a_file_that_others_can_write_is_refused_at_each_start_except_the_daemon
         let error = refusal(spec).await;
         assert_eq!(error.class(), LaunchErrorClass::Refused);
         let command = format!("run `chmod go-w {}`", directory.path().display());
-        assert!(error.to_string().contains(&command), "{error}");
+        let text = keyway_local::with_causes(&error);
+        assert!(text.contains(&command), "{text}");
     }
     checksum(&spec.executable)
         .await
