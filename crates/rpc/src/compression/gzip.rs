@@ -8,7 +8,7 @@ use flate2::bufread::GzDecoder;
 use flate2::{Compress, Crc, Decompress, FlushCompress, FlushDecompress, Status};
 
 use super::DecompressError;
-use crate::buffer::{Accumulator, Wiped, freeze};
+use crate::buffer::{Accumulator, Zeroized, freeze};
 use crate::memory::Meter;
 
 const CHUNK: usize = 8 * 1024;
@@ -74,7 +74,7 @@ pub(super) async fn decompress(
     meter: &mut Meter<'_>,
 ) -> Result<Bytes, DecompressError> {
     let mut message = Accumulator::new(body.len().min(limit), sensitive);
-    let mut chunk = Wiped(vec![0; CHUNK]);
+    let mut chunk = Zeroized(vec![0; CHUNK]);
     let mut rest = body;
     // A body is one or more members.
     while !rest.is_empty() {
