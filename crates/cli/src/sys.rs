@@ -7,6 +7,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -241,6 +242,29 @@ pub(crate) fn fork() -> io::Result<Option<Pid>> {
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         child => Ok(Pid::from_raw(child)),
+    }
+}
+
+/// Ends a copy of this process, without the exit handlers of the program that it is a copy of.
+pub(crate) fn end_copy() -> ! {
+    // SAFETY: the call has no requirement.
+    unsafe { libc::_exit(0) }
+}
+
+/// Closes all descriptors of this process except these two, which must not be standard descriptors.
+pub(crate) fn close_all_but(kept: [&OwnedFd; 2]) {
+    let mut kept = kept.map(|descriptor| descriptor.as_raw_fd().cast_unsigned());
+    kept.sort_unstable();
+    let [first, second] = kept;
+    for (from, to) in [
+        (0, first - 1),
+        (first + 1, second - 1),
+        (second + 1, u32::MAX),
+    ] {
+        if from <= to {
+            // SAFETY: no value of this process owns one of these descriptors any more, except those that are never used.
+            unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) };
+        }
     }
 }
 

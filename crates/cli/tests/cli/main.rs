@@ -22,6 +22,7 @@ mod messages;
 mod plugins;
 mod run;
 mod run_child;
+mod run_files;
 mod run_signals;
 mod serve;
 mod shutdown;

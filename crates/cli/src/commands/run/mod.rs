@@ -3,6 +3,7 @@
 //! Two processes share the work. The first one forwards signals and waits, possibly for days, and never holds a secret.
 //! The second one, forked from it, resolves the references and then executes the command, which replaces its memory.
 
+mod files;
 mod plan;
 mod replace;
 mod supervise;
@@ -15,8 +16,9 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
+use self::files::{FileOption, Guard};
 use self::plan::Plan;
-use self::supervise::Role;
+use self::supervise::{Inherited, Role};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
@@ -34,6 +36,7 @@ Examples:
   keyway run --env-file app.env -- ./server
   keyway run --dry-run --env-file app.env -- ./server
   DATABASE_URL=postgres://shop:se://shop/pw@localhost/shop keyway run -- ./migrate
+  keyway run --file NPM_CONFIG_USERCONFIG=web/npmrc -- npm publish
   keyway run --env-file app.env -- bash        a shell that has the secrets
 
 Exit codes:
@@ -54,6 +57,9 @@ pub(crate) struct Options {
     /// Add the variables of this file, a NAME=value a line; `-` is stdin; may be given several times, and the last one wins.
     #[arg(long = "env-file", value_name = "FILE")]
     env_files: Vec<PathBuf>,
+    /// Write the secret to a file in memory, and set NAME to its path; the file is gone when the command ends.
+    #[arg(long = "file", value_name = "NAME=ID", value_parser = files::parse_option)]
+    files: Vec<FileOption>,
     /// Print which variables would become which secrets, and start nothing.
     #[arg(long)]
     dry_run: bool,
@@ -64,65 +70,96 @@ pub(crate) struct Options {
 
 /// Runs the command in a child process and returns its exit code.
 pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
+    files::reject_duplicates(&options.files)?;
     if options.dry_run {
-        return dry_run(globals, &options.plan()?);
+        return dry_run(globals, options);
     }
-    let inherited = match supervise::fork()? {
-        Role::Supervisor(exit) => return Ok(exit),
-        Role::Command(inherited) => inherited,
+    let guard = match options.files.is_empty() {
+        true => None,
+        false => Some(Guard::start()?),
     };
-    let plan = options.plan()?;
-    plan.notes().for_each(output::note);
-    let values = wanted(&plan).resolve(globals, "nothing was started")?;
-    Err(replace::replace(
-        &options.command,
-        &plan,
-        &values,
-        inherited,
-    ))
+    match supervise::fork()? {
+        Role::Supervisor(exit) => {
+            guard.into_iter().for_each(Guard::finish);
+            Ok(exit)
+        }
+        Role::Command(inherited) => {
+            Err(become_command(globals, options, inherited, guard.as_ref()))
+        }
+    }
+}
+
+/// Resolves the references and executes the command. Returns only on failure.
+fn become_command(
+    globals: &Globals,
+    options: &Options,
+    inherited: Inherited,
+    guard: Option<&Guard>,
+) -> Failure {
+    let prepared = options.plan().and_then(|plan| {
+        plan.notes().for_each(output::note);
+        let values = wanted(&plan, options).resolve(globals, "nothing was started")?;
+        let files = match guard {
+            Some(guard) => files::write(&options.files, guard.directory(), &values)?,
+            None => Vec::new(),
+        };
+        replace::command(&options.command, &plan, &values, &files)
+    });
+    match prepared {
+        Ok(command) => replace::replace(command, inherited),
+        Err(failure) => failure,
+    }
 }
 
 impl Options {
     fn plan(&self) -> Result<Plan, Failure> {
-        Plan::new(env::vars_os(), &self.env_files)
+        let files: Vec<&str> = self.files.iter().map(|file| file.name.as_str()).collect();
+        Plan::new(env::vars_os(), &self.env_files, &files)
     }
 }
 
-/// Returns the references of the plan.
-fn wanted(plan: &Plan) -> Wanted {
+/// Returns the references of the plan and of `--file`.
+fn wanted(plan: &Plan, options: &Options) -> Wanted {
     let mut wanted = Wanted::default();
     for (variable, reference, _) in plan.references() {
         wanted.add(variable.name.display().to_string(), reference);
     }
+    for file in &options.files {
+        wanted.add(file.name.clone(), &file.reference);
+    }
     wanted
 }
 
-/// A reference in the output of `--json`.
+/// A reference in the output of `--dry-run`.
 #[derive(Serialize)]
-struct Reference {
+struct Row {
     variable: String,
     id: String,
     from: String,
 }
 
-fn dry_run(globals: &Globals, plan: &Plan) -> Result<Exit, Failure> {
+fn dry_run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
+    let plan = options.plan()?;
     plan.notes().for_each(output::note);
+    let variables = plan.references().map(|(variable, reference, origin)| Row {
+        variable: variable.name.display().to_string(),
+        id: reference.pattern.to_string(),
+        from: origin.to_string(),
+    });
+    let files = options.files.iter().map(|file| Row {
+        variable: file.name.clone(),
+        id: file.reference.pattern.to_string(),
+        from: "--file".to_owned(),
+    });
+    let rows: Vec<Row> = variables.chain(files).collect();
     if globals.json {
-        let references = plan.references();
-        let references = references.map(|(variable, reference, origin)| Reference {
-            variable: variable.name.display().to_string(),
-            id: reference.pattern.to_string(),
-            from: origin.to_string(),
-        });
-        let references: Vec<Reference> = references.collect();
-        return output::print_text(json::line(&references));
+        return output::print_text(json::line(&rows));
     }
     let mut table = Table::new(["VARIABLE", "SECRET", "FROM"]);
-    for (variable, reference, origin) in plan.references() {
-        let name = variable.name.display().to_string();
-        table.push([&name, reference.pattern.as_str(), &origin.to_string()]);
+    for row in &rows {
+        table.push([&row.variable, &row.id, &row.from]);
     }
-    if plan.references().next().is_none() {
+    if rows.is_empty() {
         output::note(
             "no variable has a reference (se://ID), so the command would run with the environment as it is",
         );

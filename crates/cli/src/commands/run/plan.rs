@@ -68,10 +68,12 @@ pub(super) fn max_variable_len() -> usize {
 }
 
 impl Plan {
-    /// Builds the plan from `environment` and then the files: a later variable replaces an earlier one of the same name.
+    /// Builds the plan from `environment` and then the files: a later variable replaces an earlier one of the same name. The
+    /// variables `left_out` get their values elsewhere.
     pub(super) fn new(
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         files: &[impl AsRef<Path>],
+        left_out: &[&str],
     ) -> Result<Self, Failure> {
         let mut plan = Self::default();
         for (name, value) in environment {
@@ -93,6 +95,8 @@ impl Plan {
         for path in files {
             plan.add_file(path)?;
         }
+        let is_left_out = |variable: &Variable| left_out.iter().any(|name| variable.name == *name);
+        plan.variables.retain(|variable| !is_left_out(variable));
         plan.reject_invalid_references()?;
         Ok(plan)
     }
@@ -252,6 +256,7 @@ mod tests {
         let plan = Plan::new(
             environment(&[("A", b"\xff"), ("B", b"se://old")]),
             std::slice::from_ref(&path),
+            &[],
         )
         .unwrap();
         let names: Vec<_> = plan.variables().iter().map(|v| v.name.clone()).collect();
@@ -284,7 +289,7 @@ mod tests {
     }
 
     fn plan(pairs: &[(&str, &[u8])]) -> Result<Plan, Failure> {
-        Plan::new(environment(pairs), &[] as &[&Path])
+        Plan::new(environment(pairs), &[] as &[&Path], &[])
     }
 
     #[test]
@@ -310,8 +315,10 @@ mod tests {
         let path = dir.path().join("app.env");
         fs::write(&path, "A=1\nB=2\n").unwrap();
         let pairs: [(&str, &[u8]); 2] = [("A", b"se://"), ("B", b"op://v/i")];
-        let replaced = Plan::new(environment(&pairs), &[path]).unwrap();
+        let replaced = Plan::new(environment(&pairs), &[path], &[]).unwrap();
         assert_eq!(replaced.notes().count(), 0);
+        let left_out = Plan::new(environment(&pairs), &[] as &[&Path], &["A", "B"]).unwrap();
+        assert_eq!(left_out.variables().len() + left_out.notes().count(), 0);
         assert_eq!(plan(&pairs[1..]).unwrap().notes().count(), 1);
     }
 

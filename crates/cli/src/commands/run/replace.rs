@@ -21,33 +21,41 @@ use crate::failure::Failure;
 use crate::reference::resolve::Values;
 use crate::{process, sys};
 
-/// Replaces this program by the command. `values` must have a value for each reference of the plan.
+/// Returns the command with its environment. `values` must have a value for each reference of the plan. `files` are the names and
+/// paths of `--file`, which replace variables of the plan.
 ///
-/// Returns only on failure.
-pub(super) fn replace(
+/// # Errors
+///
+/// Returns a [`Failure`] if the name of the command is empty, or a value cannot be in an environment.
+pub(super) fn command(
     command: &[OsString],
     plan: &Plan,
     values: &Values,
-    inherited: Inherited,
-) -> Failure {
+    files: &[(String, PathBuf)],
+) -> Result<Command, Failure> {
     let (name, arguments) = command
         .split_first()
         .expect("the parser requires a command");
     if name.is_empty() {
-        return Failure::new(
+        return Err(Failure::new(
             NOT_FOUND,
             "the command after `--` is empty",
             "Write its name; a variable that is not set becomes empty in quotes, as in \"$CMD\"",
-        );
+        ));
     }
     let mut command = Command::new(name);
     command.args(arguments).env_clear();
     for variable in plan.variables() {
-        match environment_value(variable, values) {
-            Ok(value) => command.env(&variable.name, value),
-            Err(failure) => return failure,
-        };
+        command.env(&variable.name, environment_value(variable, values)?);
     }
+    for (name, path) in files {
+        command.env(name, path);
+    }
+    Ok(command)
+}
+
+/// Replaces this program by the command. Returns only on failure.
+pub(super) fn replace(mut command: Command, inherited: Inherited) -> Failure {
     // The command inherits the user's limit on core dumps.
     process::restore_core_limit();
     let error = sys::exec(&mut command, inherited.blocked, inherited.ignored);
@@ -188,7 +196,7 @@ mod tests {
     #[test]
     fn a_value_with_a_zero_byte_is_an_error() {
         let environment = [("A".into(), "<se://bin/key>".into())];
-        let plan = Plan::new(environment, &[] as &[&Path]).unwrap();
+        let plan = Plan::new(environment, &[] as &[&Path], &[]).unwrap();
         let text = |value: &[u8]| {
             let values = Values::from([("bin/key".parse().unwrap(), SecretValue::from(value))]);
             environment_value(&plan.variables()[0], &values).ok()
