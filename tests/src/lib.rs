@@ -10,6 +10,7 @@ struct Readme;
 
 pub mod behaviour;
 pub mod caller;
+pub mod canary;
 pub mod daemon;
 mod daemon_process;
 pub mod fault;

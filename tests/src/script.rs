@@ -89,7 +89,7 @@ pub enum QueryResponse {
     Failure(Failing),
     /// With a failure for patterns, with its secrets for single ids.
     FailureForPatterns(Failing),
-    /// With bytes that are not a message.
+    /// With bytes that are not a message, and its values behind them.
     Garbage,
     /// The process ends with this status.
     Exit(u8),

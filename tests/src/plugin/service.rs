@@ -274,15 +274,19 @@ impl TowerService<http::Request<RequestBody>> for Wire {
 
     fn call(&mut self, request: http::Request<RequestBody>) -> Self::Future {
         let is_query = request.uri().path().ends_with("/GetSecrets");
-        if is_query && self.player.script().response == QueryResponse::Garbage {
+        let script = self.player.script();
+        if is_query && script.response == QueryResponse::Garbage {
+            let values = script.secrets.into_iter().flatten();
+            let values = values.flat_map(|(_, value)| value.into_bytes());
+            let garbage: Vec<u8> = std::iter::repeat_n(0xff, 16).chain(values).collect();
             let response = http::Response::builder()
                 .header("content-type", "application/proto")
-                .body(Body::full(vec![0xff; 16]))
+                .body(Body::full(garbage))
                 .expect("a response");
             return std::future::ready(Ok(response)).boxed();
         }
         let response = self.router.call(request);
-        match self.player.script().response {
+        match script.response {
             QueryResponse::Fault(fault) if is_query => {
                 let player = self.player.clone();
                 let broken = move |response| fault::in_response(&fault, &player, response);
