@@ -90,6 +90,29 @@ async fn freed_memory_holds_no_payload() {
     })
     .await;
     assert_eq!(unread, 0, "of what was not read");
+    let cancelled = found(async |client, server| {
+        for len in [100, 10_000, 200_000] {
+            let (mut near, mut far) = stream(&client.session, &server.session).await;
+            // Nothing is read beyond these bytes, so the write waits for the window when it is given up.
+            tokio::select! {
+                _ = near.write_all(payload(1_000_000)) => panic!("more than a window was written"),
+                () = read(&mut far, len) => {}
+            }
+            drop(near);
+            read(&mut far, 100).await;
+        }
+        let (near, mut far) = stream(&client.session, &server.session).await;
+        let (reader, mut writer) = near.into_split();
+        tokio::select! {
+            _ = writer.write_all(payload(1_000_000)) => panic!("more than a window was written"),
+            () = read(&mut far, 1_000) => {}
+        }
+        // The peer gives up meanwhile.
+        drop(far);
+        drop((reader, writer));
+    })
+    .await;
+    assert_eq!(cancelled, 0, "of writes that were given up");
     let queued = found(async |client, server| {
         let (mut near, _far) = stream(&client.session, &server.session).await;
         // The server's driver is dropped, so the socket fills and then the queue.
