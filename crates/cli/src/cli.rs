@@ -41,6 +41,10 @@ pub(crate) enum Command {
     Rm(rm::Options),
     /// List the daemon's plugins, or change what they do.
     Plugins(plugins::Options),
+    /// Show what the daemon is and does.
+    Status,
+    /// Stop the daemon.
+    Stop,
     /// Show the configuration with the line of each setting, or check a file.
     Config(config::Options),
     /// Print the versions of this program and of the daemon.

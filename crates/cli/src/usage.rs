@@ -205,17 +205,8 @@ fn hint(input: &str) -> Option<String> {
         "trust" | "enable" | "disable" | "reload" => {
             return Some(format!("Run `keyway plugins {input}`"));
         }
-        "stop" | "quit" => {
-            return Some(
-                "Stop the daemon with Ctrl-C or with `kill` and its process id".to_owned(),
-            );
-        }
-        "status" | "doctor" => {
-            return Some(
-                "Run `keyway plugins` and `keyway config` to see the state of the daemon"
-                    .to_owned(),
-            );
-        }
+        "quit" | "shutdown" | "kill" => "stop",
+        "info" | "ps" | "whoami" | "doctor" => "status",
         "logs" | "log" => {
             return Some("The daemon logs to its standard error, which systemd keeps for `journalctl --user`".to_owned());
         }

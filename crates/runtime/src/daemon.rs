@@ -1,6 +1,7 @@
 //! The daemon as a whole: bound, running, stopped.
 
 use std::future::Future;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,9 +9,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use keyway_local::{Address, with_causes};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use crate::activity::Activities;
 use crate::api::{Budgets, Services};
 use crate::authority::Gate;
 use crate::config::{Config, ConfigError, Current, Settings};
@@ -20,9 +22,9 @@ use crate::manager::{Manager, ManagerHandle, ReadConfig};
 use crate::plugin::{Host, Publish, Suspensions};
 use crate::record::{Audit, Memory, StateLock, StateLockError};
 use crate::registry::Registry;
-use crate::server::Server;
 use crate::server::addresses::bind_all;
 use crate::server::socket::{ListenError, Socket};
+use crate::server::{Heartbeat, Server};
 use crate::sys::descriptors::raise_descriptor_limit;
 
 /// How long plugins may take to stop before the rest of them is killed: the steps of the protocol, up to SIGKILL, take 6.5 s. What
@@ -60,6 +62,9 @@ pub struct Daemon {
     sockets: Vec<Socket>,
     manager: Manager,
     handle: ManagerHandle,
+    /// Whether requests are served.
+    serving: watch::Sender<bool>,
+    heartbeat: Option<Heartbeat>,
     state_lock: Option<StateLock>,
 }
 
@@ -81,9 +86,19 @@ impl Daemon {
     /// Returns [`BindError`] if an address of [`Config::listen`] cannot be bound. For one of [`Config::listen_also`] that is
     /// logged.
     pub fn bind(config: Config) -> Result<Self, BindError> {
+        Self::bind_inherited(config, Vec::new())
+    }
+
+    /// Like [`bind`](Self::bind), with listening sockets that a service manager has bound and passed to this process. They take the
+    /// place of [`Config::listen`], unless there are none, and are not removed at the end.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`BindError`] as `bind` does, and if one of `listeners` is not a listening Unix socket with an address.
+    pub fn bind_inherited(config: Config, listeners: Vec<UnixListener>) -> Result<Self, BindError> {
         raise_descriptor_limit();
         let state_lock = lock_state(&config.state_dir)?;
-        let sockets = bind_all(&config)?;
+        let sockets = bind_all(&config, listeners)?;
         if sockets.is_empty() {
             return Err(BindError::NoAddress);
         }
@@ -108,6 +123,8 @@ impl Daemon {
             sockets,
             manager,
             handle,
+            serving: watch::Sender::new(false),
+            heartbeat: None,
             state_lock,
         })
     }
@@ -132,6 +149,34 @@ impl Daemon {
         self.handle.clone()
     }
 
+    /// Follows what the daemon is doing.
+    pub fn activities(&self) -> Activities {
+        Activities::new(
+            Arc::clone(&self.registry),
+            self.serving.subscribe(),
+            self.handle.reloads(),
+        )
+    }
+
+    /// Calls `beat` once when the daemon begins to accept connections, and then at every `interval`, in the task that accepts them:
+    /// a service manager that misses it knows that the daemon hangs. `beat` must not block.
+    ///
+    /// # Panics
+    ///
+    /// [`run`](Self::run) panics if `interval` is zero.
+    #[must_use]
+    pub fn with_heartbeat(
+        mut self,
+        interval: Duration,
+        beat: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        self.heartbeat = Some(Heartbeat {
+            interval,
+            beat: Box::new(beat),
+        });
+        self
+    }
+
     /// Starts the plugins and serves until `shutdown` resolves; then stops everything in order.
     ///
     /// Requests are served at once; a query waits for a plugin that is still starting and could hold a match (see the crate's
@@ -148,6 +193,8 @@ impl Daemon {
             sockets,
             mut manager,
             handle,
+            serving,
+            heartbeat,
             // Held until everything has stopped.
             state_lock: _state_lock,
             ..
@@ -183,10 +230,12 @@ impl Daemon {
         let suspensions = Arc::clone(&host.suspensions);
         let orphans = adopt(&host, settings.load().config.adopt_orphans);
         let audit = Arc::clone(&host.audit);
-        let server = Server::new(gate, settings, handle, audit, services.into_router());
-        let mut serving = JoinSet::new();
+        let server = Server::new(gate, settings, handle, audit, services.into_router())
+            .with_heartbeat(heartbeat);
+        let mut tasks = JoinSet::new();
         // Without a sender the daemon is gone, which is a stop as well.
-        serving.spawn(server.serve(sockets, async { drop(stopped.await) }));
+        tasks.spawn(server.serve(sockets, async { drop(stopped.await) }));
+        serving.send_replace(true);
         let shutdown = async {
             tokio::select! {
                 () = shutdown => {}
@@ -204,7 +253,7 @@ impl Daemon {
                     drop(stopping)
                 })
                 .await;
-            while serving.join_next().await.is_some() {}
+            while tasks.join_next().await.is_some() {}
         };
         tokio::select! {
             () = stop_within(work, began, STOP_LIMIT) => {}

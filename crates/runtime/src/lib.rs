@@ -32,6 +32,7 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod activity;
 mod api;
 mod authority;
 mod caller;
@@ -50,6 +51,7 @@ mod sys;
 mod version;
 mod wait;
 
+pub use activity::{Activities, Activity};
 pub use authority::is_reserved;
 pub use config::{
     AuditConfig, AuditFailure, BuiltInPlugin, Config, ConfigChoice, ConfigError, ConfigSource,

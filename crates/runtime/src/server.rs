@@ -8,12 +8,15 @@ mod places;
 mod routes;
 pub(crate) mod socket;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keyway_http::Limits;
 use keyway_local::KnownUids;
 use keyway_rpc::Router;
+use tokio::time::MissedTickBehavior;
 
 use crate::authority::Gate;
 use crate::config::Current;
@@ -33,6 +36,24 @@ pub(crate) struct Server {
     gate: Arc<Gate>,
     settings: Arc<Current>,
     router: Router<Fallback>,
+    heartbeat: Option<Heartbeat>,
+}
+
+/// What is called at an interval for as long as the task runs that accepts connections.
+pub(crate) struct Heartbeat {
+    pub(crate) interval: Duration,
+    pub(crate) beat: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Heartbeat {
+    async fn run(&self) -> Infallible {
+        let mut ticks = tokio::time::interval(self.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            (self.beat)();
+        }
+    }
 }
 
 impl Server {
@@ -51,7 +72,13 @@ impl Server {
             gate,
             settings,
             router,
+            heartbeat: None,
         }
+    }
+
+    pub(crate) fn with_heartbeat(mut self, heartbeat: Option<Heartbeat>) -> Self {
+        self.heartbeat = heartbeat;
+        self
     }
 
     /// Accepts connections at `sockets` until `stop` resolves, then lets requests in progress finish. The paths of the
@@ -75,11 +102,19 @@ impl Server {
         tokio::select! {
             served = serving => tracing::debug!(?served, "sockets closed"),
             never = self.follow_settings(&files) => match never {},
+            never = self.beat() => match never {},
+        }
+    }
+
+    async fn beat(&self) -> Infallible {
+        match &self.heartbeat {
+            Some(heartbeat) => heartbeat.run().await,
+            None => std::future::pending().await,
         }
     }
 
     /// Lets the modes of the sockets follow `allow_uids`.
-    async fn follow_settings(&self, files: &[Arc<SocketFile>]) -> std::convert::Infallible {
+    async fn follow_settings(&self, files: &[Arc<SocketFile>]) -> Infallible {
         let known_uids = KnownUids::read();
         let mut changes = self.settings.subscribe();
         loop {

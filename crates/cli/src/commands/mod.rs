@@ -12,4 +12,6 @@ pub(crate) mod rm;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod set;
+pub(crate) mod status;
+pub(crate) mod stop;
 pub(crate) mod version;

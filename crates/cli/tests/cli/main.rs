@@ -25,6 +25,7 @@ mod run_child;
 mod run_files;
 mod run_signals;
 mod serve;
+mod service;
 mod shutdown;
 mod stdio;
 mod terminal;

@@ -26,7 +26,7 @@ fn invalid_command_lines() {
         "gett",
         "xyzzy",
         "list",
-        "stop",
+        "quit",
         "trust vault",
         "--config x serve",
         "get",

@@ -59,10 +59,10 @@ fn a_plugin_directory_replaces_the_built_in_provider() {
 #[test]
 fn a_named_plugin_directory_that_is_missing_is_logged() {
     let home = Home::new();
-    let mut daemon = home.serve(&["--plugin-dir", "/nonexistent/plugins"]);
-    let line = daemon.expect("/nonexistent/plugins");
-    let event = "plugin directory does not exist path=/nonexistent/plugins";
-    assert!(line.ends_with(event), "{line}");
+    let daemon = home.serve(&["--plugin-dir", "/nonexistent/plugins"]);
+    let log = daemon.log_before_ready();
+    let event = "plugin directory does not exist path=/nonexistent/plugins\n";
+    assert!(log.ends_with(event), "{log}");
     daemon.stop();
 }
 
@@ -138,12 +138,13 @@ fn without_its_access_control_module_the_daemon_denies_everything() {
         home.show(&output)
     );
     insta::assert_snapshot!(text);
-    let (status, log) = daemon.stop();
-    assert_eq!(status.code(), Some(0));
+    let log = daemon.log_before_ready();
     assert!(
         log.contains("the access-control module guard is absent"),
         "{log}"
     );
+    let (status, _log) = daemon.stop();
+    assert_eq!(status.code(), Some(0));
 
     // A provider of that name is not a module.
     let _daemon = serve_with_module("file");

@@ -1,7 +1,7 @@
 //! `keyway serve` as a service: readiness, responses over plain HTTP, and a log without values.
 
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::UnixStream;
 
 use keyway_test_support::{Daemon, Process, WAIT_LIMIT, eventually, http};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
@@ -42,27 +42,6 @@ fn a_fresh_home_serves_requests_over_plain_http() {
     let (status, log) = daemon.stop();
     assert_eq!((status.code(), log.as_str()), (Some(0), ""));
     assert!(!socket.exists());
-}
-
-#[test]
-fn systemd_receives_ready_and_stopping() {
-    let home = Home::new();
-    let notify = UnixDatagram::bind(home.join("notify")).unwrap();
-    notify.set_read_timeout(Some(WAIT_LIMIT)).unwrap();
-    let mut command = home.keyway(["serve", "--socket"]);
-    command
-        .arg(home.socket())
-        .env_remove("KEYWAY_SOCKET")
-        .env("NOTIFY_SOCKET", home.join("notify"));
-    let daemon = Daemon::start(&mut command);
-    let receive = || {
-        let mut message = [0; 64];
-        let n_read = notify.recv(&mut message).unwrap();
-        String::from_utf8_lossy(&message[..n_read]).into_owned()
-    };
-    assert_eq!(receive(), "READY=1");
-    daemon.stop();
-    assert_eq!(receive(), "STOPPING=1");
 }
 
 /// `printf ... | nc -U` closes its sending half and reads the response.

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::unix::net::SocketAddr;
 
-use super::Address;
+use super::{Address, ParseAddressError};
 
 impl Address {
     /// Returns the address for [`std::os::unix::net::UnixStream::connect_addr`] and
@@ -19,6 +19,37 @@ impl Address {
             Self::Abstract(name) => from_abstract_name(name),
         }
     }
+}
+
+/// The address of a bound socket. An unnamed one is [`ParseAddressError::Empty`].
+impl TryFrom<&SocketAddr> for Address {
+    type Error = ParseAddressError;
+
+    fn try_from(address: &SocketAddr) -> Result<Self, ParseAddressError> {
+        if let Some(path) = address.as_pathname() {
+            return Ok(Self::Path(path.into()));
+        }
+        let name = abstract_name(address).ok_or(ParseAddressError::Empty)?;
+        let name = str::from_utf8(name).map_err(|_| ParseAddressError::NotUtf8)?;
+        Ok(Self::Abstract(name.to_owned()))
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn abstract_name(address: &SocketAddr) -> Option<&[u8]> {
+    use std::os::linux::net::SocketAddrExt as _;
+    address.as_abstract_name()
+}
+
+#[cfg(target_os = "android")]
+fn abstract_name(address: &SocketAddr) -> Option<&[u8]> {
+    use std::os::android::net::SocketAddrExt as _;
+    address.as_abstract_name()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn abstract_name(_address: &SocketAddr) -> Option<&[u8]> {
+    None
 }
 
 #[cfg(target_os = "linux")]
@@ -46,12 +77,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_kinds_become_socket_addresses() {
+    fn both_kinds_become_socket_addresses_and_are_read_back() {
         let path: Address = "/tmp/a.sock".parse().unwrap();
-        assert_eq!(path.to_socket_addr().unwrap().as_pathname(), path.as_path());
+        let address = path.to_socket_addr().unwrap();
+        assert_eq!(address.as_pathname(), path.as_path());
+        assert_eq!(Address::try_from(&address), Ok(path));
         let name = Address::reference(7).to_socket_addr();
         if cfg!(target_os = "linux") {
-            assert!(!name.unwrap().is_unnamed());
+            assert_eq!(Address::try_from(&name.unwrap()), Ok(Address::reference(7)));
         }
     }
 }

@@ -888,6 +888,12 @@ pub struct StatusResponse {
     /// Its own uid.
     #[prost(uint32, optional, tag = "9")]
     pub uid: ::core::option::Option<u32>,
+    /// The path of the program that it runs.
+    #[prost(string, optional, tag = "10")]
+    pub executable: ::core::option::Option<::prost::alloc::string::String>,
+    /// Whether another file is at that path now, as after an update.
+    #[prost(bool, optional, tag = "11")]
+    pub is_executable_replaced: ::core::option::Option<bool>,
 }
 impl ::prost::Name for StatusResponse {
     const NAME: &'static str = "StatusResponse";

@@ -1,5 +1,7 @@
 //! Keyway's own management service.
 
+use std::path::{Path, PathBuf};
+
 use keyway_local::with_causes;
 use keyway_proto::keyway::v1 as keyway;
 use keyway_proto::timestamp;
@@ -148,7 +150,8 @@ impl keyway::ManagementService for Services {
             .await?;
         let settings = self.settings.load();
         let config = &settings.config;
-        let text = |path: &std::path::Path| path.display().to_string();
+        let text = |path: &Path| path.display().to_string();
+        let (executable, is_executable_replaced) = executable();
         Ok(Response::new(keyway::StatusResponse {
             version: Some(config.version.version.clone()),
             pid: i32::try_from(std::process::id()).ok(),
@@ -165,6 +168,8 @@ impl keyway::ManagementService for Services {
             ),
             allow_uids: config.allow_uids.iter().copied().collect(),
             uid: Some(rustix::process::geteuid().as_raw()),
+            executable: Some(text(&executable)),
+            is_executable_replaced: Some(is_executable_replaced),
         }))
     }
 
@@ -191,6 +196,19 @@ impl Services {
         record: (&'static str, &[&str]),
     ) -> Result<Permitted, Error> {
         self.permit(caller, &Action::Manage(manage), record).await
+    }
+}
+
+/// The path of the program of this process, and whether it was removed or replaced since. Empty if it cannot be read.
+fn executable() -> (PathBuf, bool) {
+    let link = std::env::current_exe().unwrap_or_default();
+    // The kernel marks a path that is no longer that of the file.
+    let original = link
+        .to_str()
+        .and_then(|link| link.strip_suffix(" (deleted)"));
+    match original {
+        Some(path) => (path.into(), true),
+        None => (link, false),
     }
 }
 

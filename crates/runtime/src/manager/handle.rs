@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::report::ReloadReport;
 use super::trust::TrustError;
@@ -59,12 +59,41 @@ pub(crate) enum SetEnabledError {
 /// Requests of callers of the socket take a permit. A reload needs none here: the program that runs the daemon also requests it on
 /// SIGHUP.
 #[derive(Debug, Clone)]
-pub struct ManagerHandle(mpsc::Sender<Request>);
+pub struct ManagerHandle {
+    requests: mpsc::Sender<Request>,
+    /// How many reloads are under way.
+    reloads: watch::Sender<usize>,
+}
+
+/// Counts a reload while it is waited for.
+struct Reloading<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Reloading<'a> {
+    fn begin(reloads: &'a watch::Sender<usize>) -> Self {
+        reloads.send_modify(|n_reloads| *n_reloads += 1);
+        Self(reloads)
+    }
+}
+
+impl Drop for Reloading<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|n_reloads| *n_reloads -= 1);
+    }
+}
 
 impl ManagerHandle {
     pub(crate) fn new() -> (Self, mpsc::Receiver<Request>) {
         let (sender, receiver) = mpsc::channel(REQUESTS);
-        (Self(sender), receiver)
+        let handle = Self {
+            requests: sender,
+            reloads: watch::Sender::new(0),
+        };
+        (handle, receiver)
+    }
+
+    /// Returns how many reloads are under way.
+    pub(crate) fn reloads(&self) -> watch::Receiver<usize> {
+        self.reloads.subscribe()
     }
 
     /// Reads the configuration and the plugin directories again, and returns when restarted plugins have registered or failed.
@@ -78,6 +107,7 @@ impl ManagerHandle {
     ///
     /// Dropping the future does not stop a reload that has begun.
     pub async fn reload(&self) -> Option<Result<ReloadReport, Arc<ConfigError>>> {
+        let _reloading = Reloading::begin(&self.reloads);
         self.request(Request::Reload).await
     }
 
@@ -131,14 +161,14 @@ impl ManagerHandle {
     pub(crate) async fn connect(&self, registrant: Registrant, peer: Arc<Peer>) {
         // Without a manager the daemon has stopped: dropping the registrant closes its connection.
         let _ = self
-            .0
+            .requests
             .send(Request::Connect(Box::new(registrant), peer))
             .await;
     }
 
     async fn request<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
         let (reply, response) = oneshot::channel();
-        self.0.send(request(reply)).await.ok()?;
+        self.requests.send(request(reply)).await.ok()?;
         response.await.ok()
     }
 }

@@ -1,6 +1,7 @@
 //! The sockets of a daemon at all its addresses.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use keyway_local::{Address, KnownUids, Places, Rule, with_causes};
@@ -8,16 +9,25 @@ use keyway_local::{Address, KnownUids, Places, Rule, with_causes};
 use super::socket::{ListenError, Reach, Socket};
 use crate::config::Config;
 
-/// Listens at every address of [`Config::listen`], and at those of [`Config::listen_also`] that are free. What keeps the
-/// daemon from one of the latter is logged.
-pub(crate) fn bind_all(config: &Config) -> Result<Vec<Socket>, ListenError> {
+/// Listens at every address of [`Config::listen`], or at the `inherited` sockets instead if there are any, and at the addresses of
+/// [`Config::listen_also`] that are free. What keeps the daemon from one of the latter is logged.
+pub(crate) fn bind_all(
+    config: &Config,
+    inherited: Vec<UnixListener>,
+) -> Result<Vec<Socket>, ListenError> {
     let places = Places::in_environment(|name| variable(&config.environment, name));
     let known = KnownUids::read();
-    let mut sockets = Vec::new();
-    for address in &config.listen {
-        sockets.push(Socket::bind(address, reach(address, &places))?);
+    let inherited = inherited.into_iter().map(Socket::inherited);
+    let mut sockets = inherited.collect::<Result<Vec<_>, _>>()?;
+    if sockets.is_empty() {
+        for address in &config.listen {
+            sockets.push(Socket::bind(address, reach(address, &places))?);
+        }
     }
     for address in &config.listen_also {
+        if sockets.iter().any(|socket| socket.address() == address) {
+            continue;
+        }
         match Socket::bind(address, Reach::OwnUser) {
             Ok(socket) => sockets.push(socket),
             Err(error) => log_skipped(address, &error, &known),
@@ -133,7 +143,7 @@ mod tests {
         let path = root.path().join("daemon.sock");
         let mut config = Config::new(path.clone().into(), root.path());
         config.listen_also = vec![taken.clone().into(), root.path().join("free.sock").into()];
-        let sockets = bind_all(&config).expect("bound");
+        let sockets = bind_all(&config, Vec::new()).expect("bound");
         let addresses: Vec<_> = sockets.iter().map(|socket| socket.address()).collect();
         assert_eq!(
             addresses,

@@ -28,7 +28,7 @@ const START_BOUND: Duration = Duration::from_secs(2);
 pub(crate) struct Socket {
     listener: UnixListener,
     address: Address,
-    /// `None` for an abstract name.
+    /// `None` for an abstract name and for a socket of the service manager.
     file: Option<Arc<SocketFile>>,
 }
 
@@ -72,12 +72,37 @@ impl Socket {
         })
     }
 
+    /// Takes over a socket that a service manager listens at. Its path stays where it is when the daemon ends: clients that
+    /// connect then wait for the next daemon.
+    pub(crate) fn inherited(listener: StdListener) -> Result<Self, ListenError> {
+        let invalid = |what| move |source| ListenError::Inherited { what, source };
+        if !rustix::net::sockopt::socket_acceptconn(&listener)
+            .map_err(|error| invalid("examine it")(error.into()))?
+        {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "it does not listen");
+            return Err(invalid("use it")(source));
+        }
+        let address = listener
+            .local_addr()
+            .and_then(|address| Address::try_from(&address).map_err(io::Error::from))
+            .map_err(invalid("read its address"))?;
+        listener
+            .set_nonblocking(true)
+            .map_err(invalid("make it non-blocking"))?;
+        let listener = UnixListener::from_std(listener).map_err(invalid("watch it"))?;
+        Ok(Self {
+            listener,
+            address,
+            file: None,
+        })
+    }
+
     /// Returns the address at which it listens.
     pub(crate) fn address(&self) -> &Address {
         &self.address
     }
 
-    /// Its file; `None` for an abstract name.
+    /// Its file, if this daemon has made one.
     pub(crate) fn file(&self) -> Option<&Arc<SocketFile>> {
         self.file.as_ref()
     }
@@ -248,6 +273,20 @@ mod tests {
         assert_eq!(mode(path.parent().expect("a directory")), 0o700);
         drop(socket);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn an_inherited_socket_keeps_its_path_and_only_listening_ones_are_taken() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let path = root.path().join("daemon.sock");
+        let listener = StdListener::bind(&path).expect("listening");
+        let socket = Socket::inherited(listener.try_clone().expect("a copy")).expect("taken over");
+        assert_eq!(socket.address(), &Address::from(path.clone()));
+        drop(socket);
+        StdStream::connect(&path).expect("the service manager still listens");
+        let (stream, _peer) = StdStream::pair().expect("a pair");
+        let error = Socket::inherited(OwnedFd::from(stream).into()).expect_err("no listener");
+        assert!(matches!(error, ListenError::Inherited { .. }), "{error}");
     }
 
     #[tokio::test]

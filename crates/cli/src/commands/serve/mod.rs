@@ -1,12 +1,13 @@
 //! `keyway serve`: the daemon.
 
 mod logging;
-mod notify;
+mod service_manager;
 pub(crate) mod settings;
 mod signals;
 
 use std::env;
 use std::ffi::OsString;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -85,6 +86,7 @@ fn run_with_log(options: &Options, log: &Log) -> Result<Exit, Failure> {
     check_proc()?;
     keyway_local::check_user_namespace(&KnownUids::read())
         .map_err(|error| Failure::usage(&error, error.remedy()))?;
+    let inherited = service_manager::inherited_sockets()?;
     let given = options.config.given();
     let settings = Settings::new(options)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -99,7 +101,7 @@ fn run_with_log(options: &Options, log: &Log) -> Result<Exit, Failure> {
             "Check how many files this process may open",
         )
     })?;
-    let outcome = runtime.block_on(serve(settings, given, log));
+    let outcome = runtime.block_on(serve(settings, inherited, given, log));
     // A thread that waits for a file system that hangs does not keep the process.
     runtime.shutdown_background();
     outcome
@@ -134,7 +136,12 @@ fn check_proc() -> Result<(), Failure> {
     ))
 }
 
-async fn serve(settings: Settings, given: Option<&str>, log: &Log) -> Result<Exit, Failure> {
+async fn serve(
+    settings: Settings,
+    inherited: Vec<UnixListener>,
+    given: Option<&str>,
+    log: &Log,
+) -> Result<Exit, Failure> {
     let config = settings.read().map_err(|error| {
         let given = given.filter(|_| !settings.is_known());
         settings::failure(&error, given)
@@ -145,14 +152,20 @@ async fn serve(settings: Settings, given: Option<&str>, log: &Log) -> Result<Exi
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let daemon = Daemon::bind(config.clone()).map_err(|error| bind_failure(&error))?;
+    let daemon =
+        Daemon::bind_inherited(config.clone(), inherited).map_err(|error| bind_failure(&error))?;
     // Only after `bind`: a daemon that cannot start must not change the state of the running one.
     settings.remember(&config);
-    report_ready(&daemon, log);
     for path in missing {
         tracing::warn!(path = %path.display(), "plugin directory does not exist");
     }
     let handle = daemon.handle();
+    let ready = ready_line(&daemon);
+    let following = service_manager::follow(daemon.activities(), || log.write(ready));
+    let daemon = match service_manager::heartbeat_interval() {
+        Some(interval) => daemon.with_heartbeat(interval, service_manager::notify_heartbeat),
+        None => daemon,
+    };
     let daemon = daemon.on_reload(move || {
         let config = settings.read()?;
         settings.remember(&config);
@@ -160,12 +173,13 @@ async fn serve(settings: Settings, given: Option<&str>, log: &Log) -> Result<Exi
     });
     let stop = async {
         signals.serve_until_stop(&handle).await;
-        notify::send("STOPPING=1");
+        service_manager::notify_stopping();
     };
     let running = daemon.run(stop);
     let mut second_stop = signals::second_stop()?;
     tokio::select! {
         () = running => Ok(Exit::Done),
+        never = following => match never {},
         () = second_stop.wait() => Err(Failure::error(
             "a second signal ended the daemon before its plugins had stopped",
             "Nothing is left to do: the remaining plugins were killed",
@@ -173,15 +187,14 @@ async fn serve(settings: Settings, given: Option<&str>, log: &Log) -> Result<Exi
     }
 }
 
-/// Reports that clients can connect: one line on stderr, and a notification to systemd.
-fn report_ready(daemon: &Daemon, log: &Log) {
+/// Returns the line that reports that requests are served.
+fn ready_line(daemon: &Daemon) -> String {
     let addresses: Vec<String> = daemon
         .addresses()
         .into_iter()
         .map(ToString::to_string)
         .collect();
-    log.write(format_args!("keyway: ready at {}\n", addresses.join(", ")));
-    notify::send("READY=1");
+    format!("keyway: ready at {}\n", addresses.join(", "))
 }
 
 fn bind_failure(error: &BindError) -> Failure {
@@ -197,6 +210,10 @@ fn bind_failure(error: &BindError) -> Failure {
         BindError::Listen(ListenError::NotASocket { .. }) => {
             Failure::usage(text, "Remove it, or choose another address with --listen")
         }
+        BindError::Listen(ListenError::Inherited { .. }) => Failure::usage(
+            text,
+            "Give the socket unit only listening Unix stream sockets (`ListenStream=PATH`)",
+        ),
         BindError::NoAddress => Failure::usage(text, "Name an address with --listen"),
         BindError::Listen(_) => Failure::usage(
             text,

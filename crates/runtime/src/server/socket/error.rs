@@ -27,6 +27,14 @@ pub enum ListenError {
     /// Other users can change the directory of the socket, and so replace the socket by their own.
     #[error("the directory of the socket is not safe")]
     Directory(#[source] Offences),
+    /// A descriptor that the service manager passed is not a listening socket.
+    #[error("cannot use a socket that the service manager passed: cannot {what}")]
+    Inherited {
+        /// The step that failed.
+        what: &'static str,
+        /// The error of the operating system, or what is wrong with the socket.
+        source: io::Error,
+    },
     /// The operating system returned an error.
     #[error("cannot listen at {address}: {what}")]
     Io {
