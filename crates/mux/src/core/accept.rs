@@ -2,7 +2,7 @@
 
 use std::{task::Poll, time::Instant};
 
-use super::{ACK_DELAY, Core, Event};
+use super::{ACK_DELAY, Core, Event, timing::Timer};
 use crate::{
     config::INITIAL_WINDOW,
     error::SessionError,
@@ -33,7 +33,7 @@ impl Core {
             {
                 entry.handshake = Handshake::AckDue;
                 self.handshakes_due.push_back(key);
-                self.ack_deadline.get_or_insert_with(|| now() + ACK_DELAY);
+                self.deadlines.arm(Timer::Ack, || now() + ACK_DELAY);
             }
             return Poll::Ready(Ok(Some(key)));
         }

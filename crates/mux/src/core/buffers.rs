@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Core, ROUND_FRAMES};
+use super::{Core, ROUND_FRAMES, timing::Timer};
 use crate::{
     frame::{HEADER_LEN, MAX_PAYLOAD},
     streams::{Block, Key, MIN_ZERO_COPY},
@@ -31,52 +31,46 @@ const ZEROIZED_AT_ONCE: usize = 64 * 1024;
 const ZEROIZE_DELAY: Duration = Duration::from_millis(5);
 
 /// The blocks of one session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Buffers {
+    /// The size of the blocks that are kept.
     size: usize,
     free: Vec<Block>,
     /// How often streams keep one.
     slices: usize,
-    /// When the free blocks are to be zeroized, if they hold anything.
-    zeroize_at: Option<Instant>,
-    /// The session has ended: no block is kept.
-    is_over: bool,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self {
+            size: MIN_BLOCK,
+            free: Vec::new(),
+            slices: 0,
+        }
+    }
 }
 
 impl Buffers {
-    /// Keeps a block for the next read, unless a stream still uses it or there are enough. `now` may
-    /// be in the past.
-    fn recycle(&mut self, mut block: Block, now: Instant) {
+    /// Keeps a block for the next read, unless a stream still uses it or there are enough.
+    fn recycle(&mut self, mut block: Block) {
         // Of most blocks other streams have more, or the same stream.
-        let is_wanted = !block.is_shared() && !self.is_over && block.len() == self.size;
+        let is_wanted = !block.is_shared() && block.len() == self.size;
         if !is_wanted || self.free.len() >= MAX_FREE {
             return;
         }
         if block.used() <= ZEROIZED_AT_ONCE {
             block.zeroize();
-        } else {
-            self.zeroize_at.get_or_insert(now + ZEROIZE_DELAY);
         }
         self.free.push(block);
     }
 
-    /// A reader has read the last byte of what kept a block.
-    pub(super) fn slice_read(&mut self, block: Block, now: Instant) {
-        self.slices -= 1;
-        self.recycle(block, now);
-    }
-
     /// Zeroizes the free blocks.
-    fn zeroize(&mut self) {
-        self.zeroize_at = None;
-        for block in &mut self.free {
-            block.zeroize();
-        }
+    pub(super) fn zeroize(&mut self) {
+        self.free.iter_mut().for_each(Block::zeroize);
     }
 
     /// Drops the free blocks, which zeroizes them.
-    fn clear(&mut self) {
-        self.zeroize_at = None;
+    pub(super) fn clear(&mut self) {
         self.free.clear();
     }
 }
@@ -84,12 +78,9 @@ impl Buffers {
 impl Core {
     /// A block to read into. It comes back with [`give_back`](Self::give_back).
     pub(crate) fn take_block(&mut self) -> Block {
-        let buffers = &mut self.buffers;
-        buffers.size = buffers.size.max(MIN_BLOCK);
-        buffers
-            .free
-            .pop()
-            .unwrap_or_else(|| Block::new(buffers.size))
+        let size = self.buffers.size;
+        let free = self.buffers.free.pop();
+        free.unwrap_or_else(|| Block::new(size))
     }
 
     /// Takes back a block of which `filled` bytes were used, unless a stream has part of it: then
@@ -100,25 +91,30 @@ impl Core {
             self.buffers.size = (len * 2).min(MAX_BLOCK);
             self.buffers.clear();
         }
-        self.buffers.recycle(block, self.now);
+        self.recycle(block);
+    }
+
+    /// A reader has read the last byte of what kept a block.
+    pub(super) fn slice_read(&mut self, block: Block) {
+        self.buffers.slices -= 1;
+        self.recycle(block);
+    }
+
+    fn recycle(&mut self, block: Block) {
+        // A session that has ended reads no more.
+        if self.is_over() {
+            return;
+        }
+        self.buffers.recycle(block);
+        if self.buffers.free.iter().any(|block| block.used() > 0) {
+            let now = self.now;
+            self.deadlines.arm(Timer::Zeroize, || now + ZEROIZE_DELAY);
+        }
     }
 
     /// When blocks are to be zeroized that still hold what was read from them.
     pub(crate) const fn zeroize_deadline(&self) -> Option<Instant> {
-        self.buffers.zeroize_at
-    }
-
-    /// Wipes them if it is time.
-    pub(super) fn zeroize_blocks(&mut self, now: Instant) {
-        if self.buffers.zeroize_at.is_some_and(|at| at <= now) {
-            self.buffers.zeroize();
-        }
-    }
-
-    /// The session has ended: nothing will be kept.
-    pub(super) fn drop_blocks(&mut self) {
-        self.buffers.is_over = true;
-        self.buffers.clear();
+        self.deadlines.get(Timer::Zeroize)
     }
 
     /// Frees the memory of a busy time. Called when a keep-alive ping is due, because the session is idle then.

@@ -2,7 +2,7 @@
 
 use std::{task::Poll, time::Instant};
 
-use super::{Core, Event};
+use super::{Core, Event, ending::Phase};
 use crate::{
     config::INITIAL_WINDOW,
     error::{OpenError, StreamError},
@@ -58,11 +58,10 @@ impl Core {
                 Err(error) => OpenError::Session(error.clone()),
             });
         }
-        if let Some((error, _)) = &self.write_failure {
-            return Some(OpenError::Session(error.clone()));
-        }
-        if self.is_draining() {
-            return Some(OpenError::Closed);
+        match &self.phase {
+            Phase::WriteFailed(error) => return Some(OpenError::Session(error.clone())),
+            Phase::Draining => return Some(OpenError::Closed),
+            _ => {}
         }
         if self.remote_go_away {
             return Some(OpenError::RemoteGoAway);
@@ -78,35 +77,32 @@ impl Core {
     /// What a reader gets, given a function that copies and returns how much it took.
     pub(crate) fn read(&mut self, key: Key, mut copy: impl FnMut(&[u8]) -> usize) -> Read {
         let mut total = 0;
-        if let Some(entry) = self.store.get_mut(key) {
-            while !entry.recv.is_empty() {
-                let count = copy(entry.recv.front());
-                if count == 0 {
-                    break;
-                }
+        loop {
+            let Some(entry) = self.store.get_mut(key) else {
+                return Read::Failed(StreamError::Closed);
+            };
+            let is_empty = entry.recv.is_empty();
+            let count = if is_empty {
+                0
+            } else {
+                copy(entry.recv.front())
+            };
+            if count > 0 {
                 total += count;
                 if let Some(block) = entry.recv.advance(count) {
-                    self.buffers.slice_read(block, self.now);
+                    self.slice_read(block);
                 }
+                continue;
             }
-        }
-        if total > 0 {
-            self.consumed(key, total);
+            if total > 0 {
+                self.consumed(key, total);
+            } else if is_empty && entry.eof {
+                return Read::End;
+            } else if is_empty {
+                let state = entry.state;
+                return self.stream_error(state).map_or(Read::Pending, Read::Failed);
+            }
             return Read::Bytes;
-        }
-        let Some(entry) = self.store.get(key) else {
-            return Read::Failed(StreamError::Closed);
-        };
-        if !entry.recv.is_empty() {
-            return Read::Bytes;
-        }
-        if entry.eof {
-            return Read::End;
-        }
-        let state = entry.state;
-        match self.stream_error(state) {
-            Some(error) => Read::Failed(error),
-            None => Read::Pending,
         }
     }
 
@@ -116,45 +112,21 @@ impl Core {
         let Some(entry) = self.store.get_mut(key) else {
             return;
         };
-        entry.recv_window.consume(count);
+        let window = &mut entry.recv_window;
+        window.consume(count);
         if !entry.state.can_recv() {
             return;
         }
-        entry.recv_window.assert_invariant_at_most(entry.recv.len());
-        if entry.recv_window.is_credit_due() {
-            self.give_credit(key);
-        }
-    }
-
-    fn give_credit(&mut self, key: Key) {
-        self.grow_window(key);
-        let Some(entry) = self.store.get_mut(key) else {
-            return;
-        };
-        if let Some(credit) = entry.recv_window.take_credit(self.now) {
+        window.assert_invariant_at_most(entry.recv.len());
+        let available = self.config.max_stream_window.saturating_sub(window.size());
+        let budget = self.config.max_window_growth.saturating_sub(self.grown);
+        let growth = available.min(u32::try_from(budget).unwrap_or(u32::MAX));
+        let size = window.size();
+        if let Some(credit) = window.take_credit(self.now, growth) {
+            self.grown += (window.size() - size) as usize;
             let flags = entry.take_flags();
             self.push_frame(Header::window_update(key.id, flags, credit));
         }
-    }
-
-    /// Doubles the receive window of a stream that it slows down, as far as the stream's and the
-    /// session's limits allow.
-    fn grow_window(&mut self, key: Key) {
-        let Some(entry) = self.store.get_mut(key) else {
-            return;
-        };
-        let window = &mut entry.recv_window;
-        if !window.is_too_small(self.now) {
-            return;
-        }
-        let available = self.config.max_stream_window.saturating_sub(window.size());
-        let budget = self.config.max_window_growth.saturating_sub(self.grown);
-        let extra = window
-            .size()
-            .min(available)
-            .min(u32::try_from(budget).unwrap_or(u32::MAX));
-        window.grow(extra);
-        self.grown += extra as usize;
     }
 
     /// Sends SYN before the queue is written next, unless data takes it along: the peer may have

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Core, Event};
+use super::{
+    Core, Event,
+    timing::{Deadlines, Timer},
+};
 use crate::{
     error::{ProtocolError, SessionError},
     frame::Header,
@@ -25,32 +28,23 @@ pub(super) const LINGER: Duration = Duration::from_millis(500);
 /// ```text
 ///  Running ── close ──► Draining ── no streams, or deadline ──► Finishing ── flushed ──► Ended
 ///     │                    │                                        ▲                     ▲
-///     └──── failure ───────┴────────────────────────────────────────┘                     │
-///     └──── the connection's end ───────────────────────────────────────────────────────────┘
+///     ├──── failure ───────┼────────────────────────────────────────┘                     │
+///     ├──── write failed ──┴─────────────────────► WriteFailed ── deadline ───────────────┤
+///     └──── the connection's end ──────────────────────────────────────────────────────────┘
 /// ```
 #[derive(Debug)]
 pub(super) enum Phase {
     /// Streams are opened and closed.
     Running,
     /// Only the open streams continue. Without a deadline their handles decide how long.
-    Draining { deadline: Option<Instant> },
-    /// No stream is left; the last frames are on their way. The deadline is unset while a session that
+    Draining,
+    /// Writing to the connection failed. What the peer sent before can still be received for a short time.
+    WriteFailed(SessionError),
+    /// No stream is left; the last frames are on their way. There is no deadline while a session that
     /// did not fail has bytes to send: the write timeout bounds that.
-    Finishing {
-        outcome: Outcome,
-        deadline: Option<Instant>,
-    },
+    Finishing(Outcome),
     /// Nothing is sent or received any more.
     Ended(Outcome),
-}
-
-impl Phase {
-    pub(super) const fn deadline(&self) -> Option<Instant> {
-        match self {
-            Self::Draining { deadline } | Self::Finishing { deadline, .. } => *deadline,
-            Self::Running | Self::Ended(_) => None,
-        }
-    }
 }
 
 impl Core {
@@ -73,9 +67,14 @@ impl Core {
         }
         self.go_away();
         self.refuse_unaccepted();
-        let timeout = timeout.map(|timeout| now + timeout);
-        let deadline = [self.phase.deadline(), timeout].into_iter().flatten().min();
-        self.phase = Phase::Draining { deadline };
+        if self.write_failure().is_none() {
+            self.phase = Phase::Draining;
+            let before = self.deadlines.get(Timer::Phase);
+            let deadlines = before
+                .into_iter()
+                .chain(timeout.map(|timeout| now + timeout));
+            self.deadlines.set(Timer::Phase, deadlines.min());
+        }
         self.now = self.now.max(now);
         self.events.push_back(Event::Openable);
         self.check_drained();
@@ -88,9 +87,7 @@ impl Core {
 
     /// Continues to the end once no stream is left.
     pub(super) fn check_drained(&mut self) {
-        if let Phase::Draining { .. } = self.phase
-            && self.store.live() == 0
-        {
+        if matches!(self.phase, Phase::Draining) && self.store.live() == 0 {
             self.finish_session(Ok(()), None);
         }
     }
@@ -98,15 +95,16 @@ impl Core {
     /// Continues to the end, unless the session is there already. All streams have ended, and queued frames may still be sent.
     fn finish_session(&mut self, outcome: Outcome, deadline: Option<Instant>) {
         if !self.is_over() {
-            self.phase = Phase::Finishing { outcome, deadline };
+            self.phase = Phase::Finishing(outcome);
+            self.deadlines.set(Timer::Phase, deadline);
             self.clear_streams();
         }
     }
 
     /// Everything has been sent. From now on the peer has a limited time to close its side.
     pub(crate) fn sent_everything(&mut self, now: Instant) {
-        if let Phase::Finishing { deadline, .. } = &mut self.phase {
-            deadline.get_or_insert(now + LINGER);
+        if self.is_finishing() {
+            self.deadlines.arm(Timer::Phase, || now + LINGER);
         }
     }
 
@@ -122,7 +120,7 @@ impl Core {
         for key in keys {
             self.reset_stream(key, ResetBy::Close);
         }
-        if let Phase::Finishing { outcome, .. } = &mut self.phase
+        if let Phase::Finishing(outcome) = &mut self.phase
             && streams > 0
         {
             *outcome = Err(SessionError::DrainTimeout { streams });
@@ -150,13 +148,7 @@ impl Core {
     pub(crate) fn end_of_input(&mut self) {
         let streams = self.streams_in_use();
         let is_clean = self.is_over() || (streams == 0 && self.decoder.is_at_boundary());
-        if let Some((error, _)) = self.write_failure.take() {
-            self.end(if is_clean && !self.out.has_lost_data() {
-                Ok(())
-            } else {
-                Err(error)
-            });
-        } else if !is_clean {
+        if !is_clean {
             self.end(Err(if streams > 0 {
                 SessionError::ConnectionLost { streams }
             } else {
@@ -178,18 +170,19 @@ impl Core {
     /// Writing to the connection failed. Nothing can be sent any more, but what the peer sent before can
     /// still be received for a short time.
     pub(crate) fn write_failed(&mut self, now: Instant, error: std::io::Error) {
-        if self.has_ended() || self.write_failure.is_some() {
+        if self.has_ended() || self.write_failure().is_some() {
             return;
         }
         tracing::debug!(session = self.session, %error, "writing to the connection failed");
         self.out.clear();
         self.replies.clear();
-        self.write_deadline = None;
+        self.deadlines.stop(Timer::Write);
         if self.is_over() {
             self.connection_failed(error);
             return;
         }
-        self.write_failure = Some((SessionError::io(error), now + LINGER));
+        self.phase = Phase::WriteFailed(SessionError::io(error));
+        self.deadlines.set(Timer::Phase, Some(now + LINGER));
         self.wake_all();
     }
 
@@ -251,31 +244,31 @@ impl Core {
         self.out.clear();
         let outcome = match std::mem::replace(&mut self.phase, Phase::Running) {
             Phase::Ended(outcome) => outcome,
-            Phase::Finishing { outcome: first, .. } => first.and(outcome),
-            Phase::Running | Phase::Draining { .. } => outcome,
+            Phase::Finishing(first) => first.and(outcome),
+            Phase::WriteFailed(error) if outcome.is_err() || self.out.has_lost_data() => Err(error),
+            Phase::Running | Phase::Draining | Phase::WriteFailed(_) => outcome,
         };
         self.phase = Phase::Ended(match outcome {
             Ok(()) if self.out.has_lost_data() => Err(SessionError::UnsentData),
             outcome => outcome,
         });
-        self.write_failure = None;
         self.replies.clear();
         self.clear_streams();
+        self.deadlines = Deadlines::default();
     }
 
     /// Removes all wire ids and wakes all tasks. Entries stay for handles that still have bytes to read.
     fn clear_streams(&mut self) {
-        self.drop_blocks();
+        self.buffers.clear();
         let keys: Vec<Key> = self.store.live_keys().collect();
         for key in keys {
             self.remove_id(key);
         }
         self.handshakes_due.clear();
         self.has_syn_due = false;
-        self.ack_deadline = None;
         self.scheduler.clear();
-        self.half_closed_deadline = None;
         self.lingering.clear();
+        self.deadlines.stop_all_of_streams();
         self.wake_all();
     }
 
@@ -290,18 +283,14 @@ impl Core {
         self.events.push_back(Event::Pong);
     }
 
-    pub(super) const fn is_draining(&self) -> bool {
-        matches!(self.phase, Phase::Draining { .. })
-    }
-
     /// Whether all streams have ended, though queued frames may still be sent.
     pub(crate) const fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Finishing { .. } | Phase::Ended(_))
+        matches!(self.phase, Phase::Finishing(_) | Phase::Ended(_))
     }
 
     /// Whether the connection is to be shut down once the queue is empty.
     pub(crate) const fn is_finishing(&self) -> bool {
-        matches!(self.phase, Phase::Finishing { .. })
+        matches!(self.phase, Phase::Finishing(_))
     }
 
     /// Whether the session has ended.
@@ -311,7 +300,7 @@ impl Core {
 
     /// Whether the session is closing here, or closed.
     pub(crate) const fn is_closing(&self) -> bool {
-        self.is_draining() || self.is_over()
+        !matches!(self.phase, Phase::Running)
     }
 
     /// Whether streams of the peer are accepted.
@@ -344,8 +333,8 @@ impl Core {
     /// How the session ended, once it has.
     pub(crate) const fn outcome(&self) -> Option<&Outcome> {
         match &self.phase {
-            Phase::Finishing { outcome, .. } | Phase::Ended(outcome) => Some(outcome),
-            Phase::Running | Phase::Draining { .. } => None,
+            Phase::Finishing(outcome) | Phase::Ended(outcome) => Some(outcome),
+            Phase::Running | Phase::Draining | Phase::WriteFailed(_) => None,
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::{Core, Event, SessionError};
+use super::{Core, Event};
 use crate::{
     config::INITIAL_WINDOW,
-    error::{ProtocolError, StreamId},
+    error::{ProtocolError, SessionError, StreamId},
     frame::{Flags, Header, Item, Kind},
     streams::{Block, Handshake, Key, ResetBy, State},
 };
@@ -30,7 +30,7 @@ impl Core {
             return;
         }
         self.now = now;
-        self.keep_alive.heard(now);
+        self.heard(now);
         if self.is_flooded() {
             let limit = self.config.max_control_replies;
             self.fail_protocol(now, ProtocolError::TooManyReplies { limit });
@@ -265,8 +265,8 @@ impl Core {
         if header.flags.contains(Flags::SYN) {
             return self.push_reply(Header::ping(Flags::ACK, header.length));
         }
-        if header.flags.contains(Flags::ACK) && self.keep_alive.acknowledged(header.length, now) {
-            self.events.push_back(Event::Pong);
+        if header.flags.contains(Flags::ACK) {
+            self.receive_pong(now, header.length);
         }
         Ok(())
     }

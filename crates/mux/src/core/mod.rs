@@ -29,10 +29,9 @@ pub(crate) use self::{
     scheduler::ROUND_FRAMES,
     writing::{FLUSH_AT, OVERSHOOT},
 };
-use self::{ending::Phase, keep_alive::KeepAlive, scheduler::Scheduler};
+use self::{ending::Phase, keep_alive::Pings, scheduler::Scheduler, timing::Deadlines};
 use crate::{
     config::{Config, INITIAL_WINDOW, Role},
-    error::SessionError,
     frame::{Decoder, HEADER_LEN},
     stats::Stats,
     streams::{Handshake, Key, Store},
@@ -118,25 +117,19 @@ pub(crate) struct Core {
     handshakes_due: VecDeque<Key>,
     /// One of them is a SYN, and its stream has a reader waiting.
     has_syn_due: bool,
-    ack_deadline: Option<Instant>,
     scheduler: Scheduler,
     events: VecDeque<Event>,
     phase: Phase,
+    deadlines: Deadlines,
     /// The latest time of an input.
     now: Instant,
     /// GoAway(0) was sent: the peer's new streams are refused.
     local_go_away: bool,
     /// GoAway(0) was received: the peer refuses new streams.
     remote_go_away: bool,
-    keep_alive: KeepAlive,
-    /// When the connection must have taken a byte.
-    write_deadline: Option<Instant>,
-    /// Writing to the connection failed; until then what the peer sent before may arrive.
-    write_failure: Option<(SessionError, Instant)>,
+    pings: Pings,
     /// The peer has closed its side of the connection, and bytes are still to be sent.
     is_input_closed: bool,
-    /// When to look for dropped streams that the peer does not finish.
-    half_closed_deadline: Option<Instant>,
     /// Dropped streams on which the peer cannot send any more, in the order in which they are reset.
     lingering: VecDeque<(Instant, Key)>,
     /// Unread bytes of all streams.
@@ -149,8 +142,7 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(session: u64, role: Role, config: Config, now: Instant) -> Self {
-        let keep_alive = KeepAlive::new(&config, now);
-        Self {
+        let mut core = Self {
             session,
             role,
             config,
@@ -164,24 +156,23 @@ impl Core {
             replies: VecDeque::new(),
             handshakes_due: VecDeque::new(),
             has_syn_due: false,
-            ack_deadline: None,
             scheduler: Scheduler::default(),
             events: VecDeque::new(),
             phase: Phase::Running,
+            deadlines: Deadlines::default(),
             now,
             local_go_away: false,
             remote_go_away: false,
-            keep_alive,
-            write_deadline: None,
-            write_failure: None,
+            pings: Pings::default(),
             is_input_closed: false,
-            half_closed_deadline: None,
             lingering: VecDeque::new(),
             buffered: 0,
             buffers: buffers::Buffers::default(),
             grown: 0,
             stats: Stats::default(),
-        }
+        };
+        core.arm_keep_alive(now);
+        core
     }
 
     /// The number of the session in logs, unique in the process.
@@ -203,7 +194,7 @@ impl Core {
         Stats {
             open_streams: self.store.live(),
             unread_bytes: self.buffered,
-            rtt: self.keep_alive.round_trip(),
+            rtt: self.pings.round_trip(),
             ..self.stats
         }
     }

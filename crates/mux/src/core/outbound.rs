@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, fmt, io::IoSlice, time::Instant};
 
-use super::{Core, MAX_HANDSHAKES_DUE, OVERSHOOT};
+use super::{Core, MAX_HANDSHAKES_DUE, OVERSHOOT, timing::Timer};
 use crate::{
     copying::pieces,
     error::ProtocolError,
@@ -21,18 +21,14 @@ const KEPT_CAPACITY: usize = 4 * 1024;
 #[derive(Default)]
 pub(crate) struct SendQueue {
     bytes: VecDeque<u8>,
-    /// How many of the first bytes end with the last payload.
-    data_end: usize,
-    /// The connection has taken payload that it may be holding back.
-    is_data_unflushed: bool,
-    /// Payload was dropped instead of being sent.
-    has_lost_data: bool,
     /// How many bytes were queued or bypassed the queue so far: the position behind the last one.
     position: u64,
-    /// The position up to which the connection has taken bytes.
-    taken: u64,
+    /// The position behind the last payload.
+    data_end: u64,
     /// The position up to which the connection has passed on what it took.
     flushed: u64,
+    /// Payload was dropped instead of being sent.
+    has_lost_data: bool,
 }
 
 impl SendQueue {
@@ -50,18 +46,23 @@ impl SendQueue {
     }
 
     /// Whether payload may be among the bytes, and not control frames alone.
-    pub(crate) const fn has_data(&self) -> bool {
-        self.data_end > 0
+    pub(crate) fn has_data(&self) -> bool {
+        self.data_end > self.taken()
     }
 
     /// Whether payload is queued or may be held back by the connection.
     pub(crate) const fn has_unsent_data(&self) -> bool {
-        self.has_data() || self.is_data_unflushed
+        self.data_end > self.flushed
     }
 
     /// Whether payload was dropped instead of being sent.
     pub(crate) const fn has_lost_data(&self) -> bool {
         self.has_lost_data
+    }
+
+    /// The position up to which the connection has taken bytes.
+    fn taken(&self) -> u64 {
+        self.position - self.len() as u64
     }
 
     /// The position behind the last byte.
@@ -76,15 +77,13 @@ impl SendQueue {
 
     /// The connection has taken as many bytes with payload without the queue, which is empty.
     pub(crate) const fn data_bypassed(&mut self, count: usize) {
-        self.is_data_unflushed = true;
         self.position += count as u64;
-        self.taken = self.position;
+        self.data_end = self.position;
     }
 
     /// The connection has passed on what it took.
-    pub(crate) const fn flushed(&mut self) {
-        self.is_data_unflushed = false;
-        self.flushed = self.taken;
+    pub(crate) fn flushed(&mut self) {
+        self.flushed = self.taken();
     }
 
     /// Appends control frames.
@@ -101,7 +100,7 @@ impl SendQueue {
     pub(crate) fn push_data(&mut self, bytes: &[u8]) {
         pieces(bytes).for_each(|piece| self.push(piece));
         if !bytes.is_empty() {
-            self.data_end = self.len();
+            self.data_end = self.position;
         }
     }
 
@@ -121,19 +120,11 @@ impl SendQueue {
     /// but nothing depends on it.
     pub(crate) fn consume(&mut self, count: usize) {
         let count = count.min(self.len());
-        self.is_data_unflushed |= count > 0 && self.has_data();
-        self.taken += count as u64;
-        self.remove(count);
-    }
-
-    /// Removes the first `count` bytes.
-    fn remove(&mut self, count: usize) {
         let (front, back) = self.bytes.as_mut_slices();
         let in_front = count.min(front.len());
         zeroize(&mut front[..in_front]);
         zeroize(&mut back[..count - in_front]);
         self.bytes.drain(..count);
-        self.data_end = self.data_end.saturating_sub(count);
     }
 
     /// Frees the memory of a busy time.
@@ -144,11 +135,11 @@ impl SendQueue {
         }
     }
 
-    /// Drops everything, with what the connection may be holding back. It counts as not taken.
+    /// Drops everything, with what the connection may be holding back. It counts as lost, and nothing is flushed after it.
     pub(crate) fn clear(&mut self) {
         self.has_lost_data |= self.has_unsent_data();
-        self.is_data_unflushed = false;
-        self.remove(self.len());
+        self.data_end = self.flushed;
+        self.consume(self.len());
     }
 }
 
@@ -224,7 +215,7 @@ impl Core {
     }
 
     /// Whether a SYN is the only reason to send: the peer's users wait for nothing else.
-    pub(crate) const fn has_only_syn_due(&self) -> bool {
+    pub(crate) fn has_only_syn_due(&self) -> bool {
         self.has_syn_due && !self.out.has_data()
     }
 
@@ -234,7 +225,7 @@ impl Core {
             self.push_handshake(key);
         }
         self.has_syn_due = false;
-        self.ack_deadline = None;
+        self.deadlines.stop(Timer::Ack);
         while self.has_space() {
             let Some(reply) = self.replies.pop_front() else {
                 break;
@@ -257,14 +248,13 @@ impl Core {
 
     /// The connection takes nothing at the moment.
     pub(crate) fn stalled(&mut self, now: Instant) {
-        if self.write_deadline.is_none() {
-            self.write_deadline = Some(now + self.config.write_timeout);
-        }
+        let timeout = self.config.write_timeout;
+        self.deadlines.arm(Timer::Write, || now + timeout);
     }
 
     /// The connection took bytes.
     pub(crate) fn progressed(&mut self) {
-        self.write_deadline = None;
+        self.deadlines.stop(Timer::Write);
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
-use super::{Core, ending::LINGER, keep_alive::Due};
+use super::{
+    Core,
+    ending::{LINGER, Phase},
+};
 use crate::{
     error::SessionError,
-    frame::{Flags, Header},
     streams::{Key, ResetBy},
 };
 
@@ -13,78 +15,130 @@ use crate::{
 /// its own would mean asking the clock for each.
 const HALF_CLOSED_PERIODS: u8 = 4;
 
-/// Whether a deadline has come.
-fn is_due(deadline: Option<Instant>, now: Instant) -> bool {
-    deadline.is_some_and(|at| at <= now)
+/// What a deadline is for. What is due at the same time happens in this order.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Timer {
+    /// Blocks are zeroized that still hold what was read from them.
+    Zeroize,
+    /// The phase of the session ends.
+    Phase,
+    /// The connection must have taken a byte; armed while it takes nothing.
+    Write,
+    /// Acknowledgements leave, even if nothing leaves with them.
+    Ack,
+    /// Dropped streams that the peer has not finished are counted.
+    HalfClosed,
+    /// Dropped streams on which the peer cannot send are reset.
+    Linger,
+    /// The next ping is sent; armed while none is outstanding.
+    KeepAlive,
+    /// The peer must have sent a byte since a ping.
+    Pong,
+}
+
+impl Timer {
+    const ALL: [Self; 8] = [
+        Self::Zeroize,
+        Self::Phase,
+        Self::Write,
+        Self::Ack,
+        Self::HalfClosed,
+        Self::Linger,
+        Self::KeepAlive,
+        Self::Pong,
+    ];
+}
+
+/// The deadlines of one session.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines([Option<Instant>; Timer::ALL.len()]);
+
+impl Deadlines {
+    pub(super) const fn get(&self, timer: Timer) -> Option<Instant> {
+        self.0[timer as usize]
+    }
+
+    /// Arms the timer, if there is a deadline, and stops it otherwise.
+    pub(super) const fn set(&mut self, timer: Timer, deadline: Option<Instant>) {
+        self.0[timer as usize] = deadline;
+    }
+
+    /// Arms the timer unless it is armed.
+    pub(super) fn arm(&mut self, timer: Timer, deadline: impl FnOnce() -> Instant) {
+        self.0[timer as usize].get_or_insert_with(deadline);
+    }
+
+    /// Stops the timer. Returns whether it was armed.
+    pub(super) const fn stop(&mut self, timer: Timer) -> bool {
+        self.0[timer as usize].take().is_some()
+    }
+
+    /// Stops the timers that only matter while streams are open.
+    pub(super) fn stop_all_of_streams(&mut self) {
+        let (phase, write) = (self.get(Timer::Phase), self.get(Timer::Write));
+        *self = Self::default();
+        self.set(Timer::Phase, phase);
+        self.set(Timer::Write, write);
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.0.iter().flatten().min().copied()
+    }
 }
 
 impl Core {
     /// When [`handle_timeout`](Self::handle_timeout) is to be called at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        if self.has_ended() {
-            return None;
-        }
-        let keep_alive = self.keep_alive.deadline();
-        let deadlines = [
-            self.phase.deadline(),
-            // The other deadlines of streams are unset when these are over.
-            keep_alive.filter(|_| !self.is_over()),
-            self.ack_deadline,
-            self.write_deadline,
-            self.write_failure.as_ref().map(|(_, at)| *at),
-            self.half_closed_deadline,
-            self.lingering.front().map(|(at, _)| *at),
-            self.zeroize_deadline(),
-        ];
-        deadlines.into_iter().flatten().min()
+        self.deadlines.next()
     }
 
     /// Sets the time and does what is due.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
         self.check_invariants();
-        self.zeroize_blocks(now);
-        if let Some((error, _)) = self.write_failure.take_if(|(_, at)| *at <= now) {
-            self.end(Err(error));
-        }
-        if self.has_ended() {
-            return;
-        }
-        let is_phase_due = is_due(self.phase.deadline(), now);
-        if is_phase_due && self.is_finishing() {
-            return self.end(Ok(()));
-        }
-        if is_phase_due {
-            return self.abandon_streams();
-        }
-        if is_due(self.write_deadline, now) {
-            let error = SessionError::WriteTimeout(self.config.write_timeout);
-            return if self.is_finishing() {
-                self.end(Err(error));
-            } else {
-                self.fail(now, error);
-            };
-        }
-        if self.is_finishing() {
-            return;
-        }
-        if is_due(self.ack_deadline, now) {
-            self.stage();
-        }
-        if is_due(self.half_closed_deadline, now) {
-            self.reset_half_closed(now);
-        }
-        self.reset_lingering(now);
-        match self.keep_alive.due(now) {
-            Due::Nothing => {}
-            Due::Ping(value) => {
-                self.trim_buffers();
-                self.push_frame(Header::ping(Flags::SYN, value));
+        for timer in Timer::ALL {
+            if self.deadlines.get(timer).is_some_and(|at| at <= now) {
+                self.deadlines.stop(timer);
+                self.timer_elapsed(timer, now);
             }
-            Due::Dead => {
+        }
+    }
+
+    fn timer_elapsed(&mut self, timer: Timer, now: Instant) {
+        match timer {
+            Timer::Zeroize => self.buffers.zeroize(),
+            Timer::Phase => self.phase_elapsed(),
+            Timer::Write => {
+                let error = SessionError::WriteTimeout(self.config.write_timeout);
+                if self.is_finishing() {
+                    self.end(Err(error));
+                } else {
+                    self.fail(now, error);
+                }
+            }
+            Timer::Ack => self.stage(),
+            Timer::HalfClosed => self.reset_half_closed(now),
+            Timer::Linger => self.reset_lingering(now),
+            Timer::KeepAlive => {
+                self.trim_buffers();
+                self.send_ping(now);
+            }
+            Timer::Pong => {
                 let timeout = self.config.keep_alive_timeout;
                 self.fail(now, SessionError::KeepAliveTimeout(timeout));
             }
+        }
+    }
+
+    fn phase_elapsed(&mut self) {
+        match &self.phase {
+            Phase::Running | Phase::Ended(_) => {}
+            Phase::Draining => self.abandon_streams(),
+            Phase::WriteFailed(error) => {
+                let error = error.clone();
+                self.end(Err(error));
+            }
+            Phase::Finishing(_) => self.end(Ok(())),
         }
     }
 
@@ -92,37 +146,33 @@ impl Core {
     /// the reset would overtake what was written last: HashiCorp's implementation drops what a reader has not
     /// taken when a reset arrives.
     pub(super) fn linger_before_reset(&mut self, key: Key, now: impl FnOnce() -> Instant) {
-        self.lingering.push_back((now() + LINGER, key));
+        let at = now() + LINGER;
+        self.lingering.push_back((at, key));
+        self.deadlines.arm(Timer::Linger, || at);
     }
 
     fn reset_lingering(&mut self, now: Instant) {
-        while let Some((at, key)) = self.lingering.front().copied()
-            && at <= now
-        {
-            self.lingering.pop_front();
+        while let Some((_, key)) = self.lingering.pop_front_if(|(at, _)| *at <= now) {
             if self.store.find(key.id) == Some(key) {
                 self.reset_stream(key, ResetBy::Local);
             }
         }
+        let next = self.lingering.front().map(|(at, _)| *at);
+        self.deadlines.set(Timer::Linger, next);
     }
 
     /// A stream was dropped here and waits for the peer to finish it.
     pub(super) fn arm_half_closed_timeout(&mut self, now: impl FnOnce() -> Instant) {
         let interval = self.config.close_timeout / u32::from(HALF_CLOSED_PERIODS);
-        self.half_closed_deadline
-            .get_or_insert_with(|| now() + interval);
+        self.deadlines.arm(Timer::HalfClosed, || now() + interval);
     }
 
     /// Resets the streams that were dropped long ago and that the peer has not finished.
     fn reset_half_closed(&mut self, now: Instant) {
-        self.half_closed_deadline = None;
         let keys: Vec<Key> = self.store.live_keys().collect();
         for key in keys {
-            let Some(entry) = self
-                .store
-                .get_mut(key)
-                .filter(|entry| entry.is_handle_dropped)
-            else {
+            let entry = self.store.get_mut(key);
+            let Some(entry) = entry.filter(|entry| entry.is_handle_dropped) else {
                 continue;
             };
             entry.half_closed_periods += 1;

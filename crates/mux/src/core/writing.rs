@@ -7,10 +7,12 @@ use std::{
 
 use super::{
     Core, Event,
+    ending::Phase,
     scheduler::{LATE, Queue},
+    timing::Timer,
 };
 use crate::{
-    error::{SessionError, StreamError},
+    error::StreamError,
     frame::{Flags, HEADER_LEN, Header, MAX_PAYLOAD},
     streams::{Key, ResetBy, State},
 };
@@ -112,9 +114,11 @@ impl Core {
     }
 
     /// Why nothing can be sent, after writing to the connection failed.
-    pub(crate) fn write_failure(&self) -> Option<SessionError> {
-        let (error, _) = self.write_failure.as_ref()?;
-        Some(error.clone())
+    pub(crate) fn write_failure(&self) -> Option<StreamError> {
+        match &self.phase {
+            Phase::WriteFailed(error) => Some(StreamError::Session(error.clone())),
+            _ => None,
+        }
     }
 
     /// Why the stream cannot be written, if it cannot.
@@ -122,13 +126,10 @@ impl Core {
         let Some(entry) = self.store.get(key) else {
             return Some(StreamError::Closed);
         };
-        if let Some(error) = self.stream_error(entry.state) {
-            return Some(error);
-        }
-        if let Some((error, _)) = &self.write_failure {
-            return Some(StreamError::Session(error.clone()));
-        }
-        (!entry.state.can_send()).then_some(StreamError::WriteClosed)
+        let failure = self
+            .stream_error(entry.state)
+            .or_else(|| self.write_failure());
+        failure.or_else(|| (!entry.state.can_send()).then_some(StreamError::WriteClosed))
     }
 
     /// Why the stream failed, if it did.
@@ -189,7 +190,7 @@ impl Core {
         Queue {
             len: self.out.len(),
             limit: self.config.send_queue,
-            is_blocked: self.write_deadline.is_some(),
+            is_blocked: self.deadlines.get(Timer::Write).is_some(),
         }
     }
 

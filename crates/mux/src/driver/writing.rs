@@ -56,7 +56,7 @@ impl State {
             }
         }
         match self.core.write_failure() {
-            Some(error) => Poll::Ready(Err(StreamError::Session(error))),
+            Some(error) => Poll::Ready(Err(error)),
             None => written,
         }
     }

@@ -97,37 +97,26 @@ impl RecvWindow {
         debug_assert!(u64::from(self.available) + u64::from(self.owed) <= u64::from(self.size));
     }
 
-    /// Whether enough was read for a credit: at least half of the window, which is never empty.
-    pub(crate) const fn is_credit_due(self) -> bool {
-        self.owed >= self.size.div_ceil(2)
-    }
-
-    /// Whether the window may slow the peer down: if half of it is read within a short time, the peer waits for credit
-    /// that is still under way.
-    pub(crate) fn is_too_small(self, now: Instant) -> bool {
-        self.credited_at
-            .is_some_and(|at| now.saturating_duration_since(at) < GROWTH_INTERVAL)
-    }
-
-    /// Makes the window larger; the difference is part of the next credit.
-    pub(crate) fn grow(&mut self, extra: u32) {
-        self.size += extra;
-        self.owed += extra;
-    }
-
     /// How large the window is.
     pub(crate) const fn size(self) -> u32 {
         self.size
     }
 
-    /// The credit to send now, if it is due.
-    pub(crate) fn take_credit(&mut self, now: Instant) -> Option<u32> {
-        if !self.is_credit_due() {
+    /// The credit to send now, if at least half of the window was read. A window of which half is read within a short
+    /// time slows the peer down, which waits for credit that is still under way: it doubles, but grows by `max_growth`
+    /// at the most, and the difference is part of the credit.
+    pub(crate) fn take_credit(&mut self, now: Instant, max_growth: u32) -> Option<u32> {
+        if self.owed < self.size.div_ceil(2) {
             return None;
         }
-        let credit = self.owed;
+        let is_too_small = |at| now.saturating_duration_since(at) < GROWTH_INTERVAL;
+        if self.credited_at.is_some_and(is_too_small) {
+            let growth = self.size.min(max_growth);
+            self.size += growth;
+            self.owed += growth;
+        }
+        let credit = std::mem::take(&mut self.owed);
         self.available += credit;
-        self.owed = 0;
         self.credited_at = Some(now);
         Some(credit)
     }
@@ -187,30 +176,32 @@ mod tests {
     fn credit_is_given_for_what_was_read_once_it_is_half_the_window() {
         let mut window = RecvWindow::new(100);
         window.receive(100).unwrap();
-        assert_eq!(window.take_credit(Instant::now()), None);
+        assert_eq!(window.take_credit(Instant::now(), 0), None);
         window.consume(49);
-        assert_eq!(window.take_credit(Instant::now()), None);
+        assert_eq!(window.take_credit(Instant::now(), 0), None);
         window.consume(1);
-        assert_eq!(window.take_credit(Instant::now()), Some(50));
+        assert_eq!(window.take_credit(Instant::now(), 0), Some(50));
         assert_eq!(window.available(), 50);
-        assert_eq!(window.take_credit(Instant::now()), None);
+        assert_eq!(window.take_credit(Instant::now(), 0), None);
     }
 
     #[test]
-    fn a_window_whose_credits_follow_each_other_quickly_is_too_small() {
+    fn a_window_whose_credits_follow_each_other_quickly_doubles() {
         let start = Instant::now();
         let mut window = RecvWindow::new(100);
         window.receive(100).unwrap();
         window.consume(50);
-        assert!(!window.is_too_small(start), "before the first credit");
-        assert_eq!(window.take_credit(start), Some(50));
+        assert_eq!(window.take_credit(start, 1000), Some(50));
+        assert_eq!(window.size(), 100, "before the first credit");
         window.consume(50);
-        assert!(!window.is_too_small(start + GROWTH_INTERVAL));
-        assert!(window.is_too_small(start + GROWTH_INTERVAL - Duration::from_nanos(1)));
-        window.grow(100);
-        assert_eq!(window.size(), 200);
-        assert_eq!(window.take_credit(start + GROWTH_INTERVAL / 2), Some(150));
-        assert_eq!(window.available(), 200);
+        let (mut slow, mut limited) = (window, window);
+        let quickly = start + GROWTH_INTERVAL - Duration::from_nanos(1);
+        assert_eq!(window.take_credit(quickly, 1000), Some(150));
+        assert_eq!((window.size(), window.available()), (200, 200));
+        let credit = slow.take_credit(start + GROWTH_INTERVAL, 1000);
+        assert_eq!((credit, slow.size()), (Some(50), 100));
+        let credit = limited.take_credit(quickly, 30);
+        assert_eq!((credit, limited.size()), (Some(80), 130));
     }
 
     /// A window of 100 bytes of which 60 were received.
@@ -263,7 +254,7 @@ mod tests {
                     let read = unread.min(amount as usize);
                     unread -= read;
                     window.consume(read);
-                    if let Some(credit) = window.take_credit(Instant::now()) {
+                    if let Some(credit) = window.take_credit(Instant::now(), 0) {
                         peer.credit(credit).unwrap();
                     }
                 }
@@ -272,7 +263,7 @@ mod tests {
             }
             // A reader that reads everything never leaves the peer without credit.
             window.consume(unread);
-            if let Some(credit) = window.take_credit(Instant::now()) {
+            if let Some(credit) = window.take_credit(Instant::now(), 0) {
                 peer.credit(credit).unwrap();
             }
             prop_assert!(peer.available() > 0);
