@@ -79,12 +79,8 @@ pub(super) struct Scheduler {
     sent: usize,
     /// How many bytes of sparse streams have bypassed waiting bulk streams since one of these was granted something.
     bypassed: usize,
-    /// The stream that made a sparse write last.
-    sparse: Option<Key>,
     /// How many rounds are still short.
     short_rounds: u8,
-    /// The same without the last sparse stream.
-    short_rounds_before: u8,
 }
 
 impl Scheduler {
@@ -138,11 +134,6 @@ impl Scheduler {
             flow.list = List::Old;
             self.old.push_back(key);
         }
-        if self.sparse == Some(key) {
-            // What it wrote before was the head of this.
-            self.sparse = None;
-            self.short_rounds = self.short_rounds_before;
-        }
     }
 
     fn enqueue(&mut self, key: Key, flow: &mut Flow, wanted: usize, is_late: bool, queue: Queue) {
@@ -185,7 +176,10 @@ impl Scheduler {
             flow.credit = 0;
         }
         if flow.is_sparse {
-            self.sparse_write(key, length);
+            self.short_rounds = SHORT_ROUNDS;
+            if !self.old.is_empty() {
+                self.bypassed = self.bypassed.saturating_add(HEADER_LEN + length as usize);
+            }
         } else {
             self.sent += length as usize;
             if self.phase == Phase::Open && self.sent >= self.limit() {
@@ -195,17 +189,6 @@ impl Scheduler {
         if length as usize == wanted {
             flow.idle_since = Some(self.round);
         }
-    }
-
-    fn sparse_write(&mut self, key: Key, length: u32) {
-        if !self.old.is_empty() {
-            self.bypassed = self.bypassed.saturating_add(HEADER_LEN + length as usize);
-        }
-        if self.sparse != Some(key) {
-            self.short_rounds_before = self.short_rounds;
-            self.sparse = Some(key);
-        }
-        self.short_rounds = SHORT_ROUNDS;
     }
 
     /// The connection did not take the last `length` bytes of what the stream sent.
@@ -247,7 +230,7 @@ impl Scheduler {
     pub(super) fn grant(&mut self, store: &mut Store, queue: Queue) -> Option<Key> {
         while self.has_space(queue) {
             let is_bulk = self.is_bulk_overdue(queue) || self.new.is_empty();
-            if is_bulk && !self.can_grant_bulk(queue) {
+            if is_bulk && (self.bulk.is_some() || !self.can_bulk_run(queue)) {
                 return None;
             }
             let (list, waiting) = if is_bulk {
@@ -297,7 +280,6 @@ impl Scheduler {
             self.round = self.round.wrapping_add(1);
             self.sent = 0;
             self.short_rounds = self.short_rounds.saturating_sub(1);
-            self.short_rounds_before = self.short_rounds_before.saturating_sub(1);
         } else if self.phase == Phase::Open && is_queue_empty && self.is_empty() {
             // What was sent before delays no stream: as good as a round.
             self.round = self.round.wrapping_add(1);
@@ -321,14 +303,13 @@ impl Scheduler {
     /// Whether the driver is to be polled again because streams wait although the queue has space: it may be reserved
     /// for a task that never comes.
     pub(super) fn needs_poll(&self, queue: Queue) -> bool {
-        let can_bulk_run = !queue.is_blocked || self.is_bulk_overdue(queue);
-        let has_bulk = !self.old.is_empty() && self.phase == Phase::Open && can_bulk_run;
-        queue.len < queue.limit && (!self.new.is_empty() || has_bulk)
+        queue.len < queue.limit && (!self.new.is_empty() || self.can_bulk_run(queue))
     }
 
-    fn can_grant_bulk(&self, queue: Queue) -> bool {
-        let is_ready = !queue.is_blocked || self.is_bulk_overdue(queue);
-        !self.old.is_empty() && self.bulk.is_none() && self.phase == Phase::Open && is_ready
+    /// Whether a bulk stream waits and may send.
+    fn can_bulk_run(&self, queue: Queue) -> bool {
+        let is_free = !queue.is_blocked || self.is_bulk_overdue(queue);
+        !self.old.is_empty() && self.phase == Phase::Open && is_free
     }
 
     /// The starvation bound of bulk streams: no more than a queue's limit bypasses them.

@@ -184,7 +184,7 @@ fn m26_a_small_call_waits_for_one_frame_of_each_bulk_stream() {
     let small = pair.client.open();
     // The wire is full and the queue too.
     pair.capacity = 0;
-    while let Poll::Ready(written) = pair.client.write(large, &[0; MAX_PAYLOAD]) {
+    while let Poll::Ready(written) = pair.client.write(large, &[0; 2 * MAX_PAYLOAD]) {
         written.unwrap();
     }
     let queued = pair.client.core.out.len();
@@ -214,7 +214,7 @@ fn m26_a_small_call_waits_for_one_frame_of_each_bulk_stream() {
 fn granted_writers_that_never_write_delay_no_other() {
     let mut pair = Pair::new();
     let keys: Vec<_> = (0..20).map(|_| pair.client.open()).collect();
-    while let Poll::Ready(written) = pair.client.write(keys[0], &[0; MAX_PAYLOAD]) {
+    while let Poll::Ready(written) = pair.client.write(keys[0], &[0; 2 * MAX_PAYLOAD]) {
         written.unwrap();
     }
     for key in &keys[1..] {
@@ -232,7 +232,7 @@ fn granted_writers_that_never_write_delay_no_other() {
 fn writers_whose_grants_have_expired_do_not_overfill_the_queue() {
     let mut pair = Pair::new();
     let keys: Vec<_> = (0..20).map(|_| pair.client.open()).collect();
-    while let Poll::Ready(written) = pair.client.write(keys[0], &[0; MAX_PAYLOAD]) {
+    while let Poll::Ready(written) = pair.client.write(keys[0], &[0; 2 * MAX_PAYLOAD]) {
         written.unwrap();
     }
     for key in &keys[1..] {
