@@ -1,6 +1,6 @@
 //! What the socket is read into.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, iter::repeat_n, sync::Arc};
 
 use crate::zeroize::zeroize;
 
@@ -8,7 +8,7 @@ use crate::zeroize::zeroize;
 /// instead of being copied; it is zeroized and used again when the last of them was read.
 #[derive(Clone)]
 pub(crate) struct Block {
-    memory: Arc<Box<[u8]>>,
+    memory: Arc<[u8]>,
     /// How many of the first bytes may be other than zero.
     used: usize,
 }
@@ -16,7 +16,7 @@ pub(crate) struct Block {
 impl Block {
     pub(crate) fn new(size: usize) -> Self {
         Self {
-            memory: Arc::new(vec![0; size].into_boxed_slice()),
+            memory: repeat_n(0, size).collect(),
             used: 0,
         }
     }
@@ -42,7 +42,7 @@ impl Block {
         if self.is_shared() {
             return None;
         }
-        Arc::get_mut(&mut self.memory).map(|memory| &mut **memory)
+        Arc::get_mut(&mut self.memory)
     }
 
     /// The first `count` bytes were written.

@@ -3,7 +3,6 @@
 use std::{collections::VecDeque, fmt};
 
 use super::Block;
-use crate::zeroize::zeroize;
 
 /// The smallest and the largest allocation for arrived bytes.
 const MIN_CHUNK: usize = 64;
@@ -12,80 +11,40 @@ const MAX_CHUNK: usize = 32 * 1024;
 /// From this size on a payload may stay where the socket put it.
 pub(crate) const MIN_ZERO_COPY: usize = 4 * 1024;
 
-/// Bytes that were copied together from small arrivals: `start` of them were read.
-#[derive(Default)]
-struct Copies {
-    bytes: Vec<u8>,
+/// Unread bytes of a stream: `block[start..end]`.
+struct Chunk {
+    block: Block,
     start: usize,
-}
-
-impl Drop for Copies {
-    fn drop(&mut self) {
-        zeroize(&mut self.bytes[self.start..]);
-    }
-}
-
-/// Some bytes of a stream.
-enum Chunk {
-    /// Copied from where the socket put them.
-    Copied(Copies),
-    /// Where the connection put them: the unread range.
-    Slice {
-        block: Block,
-        start: usize,
-        end: usize,
-    },
-}
-
-impl Default for Chunk {
-    fn default() -> Self {
-        Self::Copied(Copies::default())
-    }
+    end: usize,
+    /// The bytes were copied from where the connection put them, and more may be appended. Otherwise the block is one
+    /// that the connection is read into.
+    is_copy: bool,
 }
 
 impl Chunk {
     fn unread(&self) -> &[u8] {
-        match self {
-            Self::Copied(copies) => &copies.bytes[copies.start..],
-            Self::Slice { block, start, end } => &block.bytes()[*start..*end],
-        }
+        &self.block.bytes()[self.start..self.end]
     }
 
-    /// Copies as much as fits into the allocation and returns the rest.
+    /// Copies as much as fits and returns the rest.
     fn fill<'a>(&mut self, arrived: &'a [u8]) -> &'a [u8] {
-        let Self::Copied(Copies { bytes, .. }) = self else {
-            return arrived;
-        };
-        let (fitting, rest) = arrived.split_at(arrived.len().min(bytes.capacity() - bytes.len()));
-        bytes.extend_from_slice(fitting);
+        let memory = self.block.unique().unwrap_or_default();
+        let count = arrived.len().min(memory.len() - self.end);
+        let (fitting, rest) = arrived.split_at(count);
+        memory[self.end..self.end + count].copy_from_slice(fitting);
+        self.end += count;
+        self.block.mark_used(self.end);
         rest
-    }
-
-    fn capacity(&self) -> usize {
-        match self {
-            Self::Copied(copies) => copies.bytes.capacity(),
-            Self::Slice { .. } => 0,
-        }
-    }
-
-    fn advance(&mut self, count: usize) {
-        match self {
-            Self::Copied(Copies { bytes, start }) => {
-                zeroize(&mut bytes[*start..*start + count]);
-                *start += count;
-            }
-            Self::Slice { start, .. } => *start += count,
-        }
     }
 }
 
 /// A queue of chunks. Small arrivals share a chunk, so memory stays within about twice the
-/// bytes held however small the frames are; an empty queue holds no memory. What was read
-/// is zeroized.
+/// bytes held however small the frames are; an empty queue holds no memory. The memory of what was read
+/// is zeroized when the last byte of its chunk was read.
 #[derive(Default)]
 pub(crate) struct RecvQueue {
     /// What is read next. Apart from the others, because most queues never hold a second one.
-    head: Chunk,
+    head: Option<Chunk>,
     tail: VecDeque<Chunk>,
     /// How many bytes are unread.
     len: usize,
@@ -104,13 +63,19 @@ impl RecvQueue {
     /// Appends a copy of bytes.
     pub(crate) fn push(&mut self, mut bytes: &[u8]) {
         self.len += bytes.len();
-        bytes = self.last().fill(bytes);
+        let last = self.tail.back_mut().or(self.head.as_mut());
+        let mut size = MIN_CHUNK;
+        if let Some(copies) = last.filter(|chunk| chunk.is_copy) {
+            bytes = copies.fill(bytes);
+            size = 2 * copies.block.len();
+        }
         while !bytes.is_empty() {
-            let capacity = bytes.len().max(self.last().capacity() * 2);
-            let mut chunk = Chunk::Copied(Copies {
-                bytes: Vec::with_capacity(capacity.clamp(MIN_CHUNK, MAX_CHUNK)),
+            let mut chunk = Chunk {
+                block: Block::new(bytes.len().max(size).min(MAX_CHUNK)),
                 start: 0,
-            });
+                end: 0,
+                is_copy: true,
+            };
             bytes = chunk.fill(bytes);
             self.append(chunk);
         }
@@ -119,20 +84,17 @@ impl RecvQueue {
     /// Appends bytes where they are: `block[start..end]`.
     pub(crate) fn push_slice(&mut self, block: &Block, start: usize, end: usize) {
         self.len += end - start;
-        self.append(Chunk::Slice {
+        self.append(Chunk {
             block: block.clone(),
             start,
             end,
+            is_copy: false,
         });
     }
 
-    fn last(&mut self) -> &mut Chunk {
-        self.tail.back_mut().unwrap_or(&mut self.head)
-    }
-
     fn append(&mut self, chunk: Chunk) {
-        if self.tail.is_empty() && self.head.unread().is_empty() {
-            self.head = chunk;
+        if self.head.is_none() {
+            self.head = Some(chunk);
         } else {
             self.tail.push_back(chunk);
         }
@@ -140,40 +102,39 @@ impl RecvQueue {
 
     /// The bytes that can be read at once, empty if there are none.
     pub(crate) fn front(&self) -> &[u8] {
-        self.head.unread()
+        self.head.as_ref().map_or(&[], Chunk::unread)
     }
 
     /// Takes `count` bytes from the front of what [`front`](Self::front) returned. Gives a block
     /// back when its last byte was read.
     pub(crate) fn advance(&mut self, count: usize) -> Option<Block> {
-        self.head.advance(count);
+        let chunk = self.head.as_mut()?;
+        chunk.start += count;
         self.len -= count;
-        if !self.head.unread().is_empty() {
+        if chunk.start < chunk.end {
             return None;
         }
-        let next = self.tail.pop_front().unwrap_or_default();
+        let read = std::mem::replace(&mut self.head, self.tail.pop_front())?;
         if self.tail.is_empty() && self.tail.capacity() > 0 {
             self.tail = VecDeque::new();
         }
-        match std::mem::replace(&mut self.head, next) {
-            Chunk::Slice { block, .. } => Some(block),
-            Chunk::Copied(_) => None,
-        }
+        (!read.is_copy).then_some(read.block)
     }
 
     /// How often blocks are kept.
     pub(crate) fn slices(&self) -> usize {
-        let chunks = std::iter::once(&self.head).chain(&self.tail);
-        chunks
-            .filter(|chunk| matches!(chunk, Chunk::Slice { .. }))
-            .count()
+        self.chunks().filter(|chunk| !chunk.is_copy).count()
+    }
+
+    fn chunks(&self) -> impl Iterator<Item = &Chunk> {
+        self.head.iter().chain(&self.tail)
     }
 
     /// How many bytes of memory the chunks take.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn capacity(&self) -> usize {
-        let chunks = std::iter::once(&self.head).chain(&self.tail);
-        let own: usize = chunks.map(Chunk::capacity).sum();
+        let copies = self.chunks().filter(|chunk| chunk.is_copy);
+        let own: usize = copies.map(|chunk| chunk.block.len()).sum();
         own + self.tail.capacity() * size_of::<Chunk>()
     }
 }
@@ -225,13 +186,13 @@ mod tests {
     }
 
     #[test]
-    fn copies_are_zeroized_when_they_are_read_or_dropped() {
+    fn copies_are_zeroized_when_their_chunk_is_read_or_dropped() {
         let mut queue = RecvQueue::default();
         queue.push(&[1; 50]);
-        assert_eq!(zeroized_by(|| drop(queue.advance(20))), 20);
-        assert_eq!(zeroized_by(|| drop(queue.advance(10))), 10);
+        assert_eq!(zeroized_by(|| drop(queue.advance(20))), 0);
+        assert_eq!(zeroized_by(|| drop(queue.advance(30))), 50);
         queue.push(&[1; 40_000]);
-        assert_eq!(zeroized_by(move || drop(queue)), 20 + 40_000);
+        assert_eq!(zeroized_by(move || drop(queue)), 40_000);
     }
 
     #[test]
