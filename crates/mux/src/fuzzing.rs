@@ -8,7 +8,7 @@
 
 use crate::{
     core::harness::{invariant_view::InvariantView, model::Model},
-    frame::{Decoder, HEADER_LEN, Item},
+    frame::{Decoder, HEADER_LEN, Item, Kind},
 };
 
 pub use crate::core::harness::scripted_step::{Limits, Script, ScriptedStep};
@@ -45,7 +45,9 @@ fn decode(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool) {
                 Ok(Some(Item::Header(header))) => {
                     assert_eq!(missing, 0, "a header inside of a payload");
                     encoded.extend(header.encode());
-                    missing = header.payload_len() as usize;
+                    if header.kind == Kind::Data {
+                        missing = header.length as usize;
+                    }
                 }
                 Ok(Some(Item::Payload { bytes, last })) => {
                     assert!(!bytes.is_empty());

@@ -210,8 +210,7 @@ impl Session {
     /// Returns whether this end can never open a stream again: either end has begun to close the session, the peer has
     /// sent GoAway, or the session has ended.
     pub fn is_closing(&self) -> bool {
-        self.shared
-            .with(|state| state.core.is_peer_draining() || state.core.is_closing())
+        self.shared.with(|state| state.core.is_closing())
     }
 
     /// Measures the round-trip time: sends a ping and waits for the response. Calls at the same time share one ping.

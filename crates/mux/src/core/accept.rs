@@ -33,7 +33,8 @@ impl Core {
             {
                 entry.handshake = Handshake::AckDue;
                 self.handshakes_due.push_back(key);
-                self.deadlines.arm(Timer::Ack, || now() + ACK_DELAY);
+                let deadline = self.deadlines.entry(Timer::Ack);
+                deadline.or_insert_with(|| now() + ACK_DELAY);
             }
             return Poll::Ready(Ok(Some(key)));
         }

@@ -31,23 +31,13 @@ const ZEROIZED_AT_ONCE: usize = 64 * 1024;
 const ZEROIZE_DELAY: Duration = Duration::from_millis(5);
 
 /// The blocks of one session.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Buffers {
     /// The size of the blocks that are kept.
     size: usize,
     free: Vec<Block>,
     /// How often streams keep one.
     slices: usize,
-}
-
-impl Default for Buffers {
-    fn default() -> Self {
-        Self {
-            size: MIN_BLOCK,
-            free: Vec::new(),
-            slices: 0,
-        }
-    }
 }
 
 impl Buffers {
@@ -78,9 +68,9 @@ impl Buffers {
 impl Core {
     /// A block to read into. It comes back with [`give_back`](Self::give_back).
     pub(crate) fn take_block(&mut self) -> Block {
-        let size = self.buffers.size;
-        let free = self.buffers.free.pop();
-        free.unwrap_or_else(|| Block::new(size))
+        let Buffers { size, free, .. } = &mut self.buffers;
+        *size = MIN_BLOCK.max(*size);
+        free.pop().unwrap_or_else(|| Block::new(*size))
     }
 
     /// Takes back a block of which `filled` bytes were used, unless a stream has part of it: then
@@ -107,14 +97,14 @@ impl Core {
         }
         self.buffers.recycle(block);
         if self.buffers.free.iter().any(|block| block.used() > 0) {
-            let now = self.now;
-            self.deadlines.arm(Timer::Zeroize, || now + ZEROIZE_DELAY);
+            let deadline = self.deadlines.entry(Timer::Zeroize);
+            deadline.or_insert(self.now + ZEROIZE_DELAY);
         }
     }
 
     /// When blocks are to be zeroized that still hold what was read from them.
-    pub(crate) const fn zeroize_deadline(&self) -> Option<Instant> {
-        self.deadlines.get(Timer::Zeroize)
+    pub(crate) fn zeroize_deadline(&self) -> Option<Instant> {
+        self.deadlines.get(&Timer::Zeroize).copied()
     }
 
     /// Frees the memory of a busy time. Called when a keep-alive ping is due, because the session is idle then.

@@ -10,9 +10,6 @@ use crate::{
     streams::{Handshake, Key, ResetBy, State, StreamEntry},
 };
 
-/// The outcome of opening: pending while too many streams are unacknowledged.
-pub(crate) type Opened = Poll<Result<Key, OpenError>>;
-
 /// The outcome of reading.
 #[derive(Debug)]
 pub(crate) enum Read {
@@ -27,8 +24,9 @@ pub(crate) enum Read {
 }
 
 impl Core {
-    /// Opens a stream. Nothing is sent yet: SYN leaves with the first frame of the stream.
-    pub(crate) fn open(&mut self) -> Opened {
+    /// Opens a stream; pending while too many are unacknowledged. Nothing is sent yet: SYN leaves with the first frame of
+    /// the stream.
+    pub(crate) fn open(&mut self) -> Poll<Result<Key, OpenError>> {
         if let Some(error) = self.open_error() {
             return Poll::Ready(Err(error));
         }
@@ -132,11 +130,7 @@ impl Core {
     /// Sends SYN before the queue is written next, unless data takes it along: the peer may have
     /// to speak first. Returns whether it was due.
     pub(crate) fn request_syn(&mut self, key: Key) -> bool {
-        let is_due = !self.is_over()
-            && self
-                .store
-                .get(key)
-                .is_some_and(|entry| entry.handshake == Handshake::SynDue);
+        let is_due = self.owes_syn(key);
         if is_due {
             if self.handshakes_due.back() != Some(&key) {
                 self.handshakes_due.push_back(key);
@@ -146,17 +140,15 @@ impl Core {
         is_due
     }
 
+    fn owes_syn(&self, key: Key) -> bool {
+        let entry = self.store.get(key);
+        entry.is_some_and(|entry| entry.handshake == Handshake::SynDue)
+    }
+
     /// Sends SYN now if the stream still owes it.
     pub(crate) fn send_syn(&mut self, key: Key) {
-        if self.is_over() {
-            return;
-        }
-        if let Some(entry) = self.store.get_mut(key)
-            && entry.handshake == Handshake::SynDue
-            && !entry.state.is_over()
-        {
-            let flags = entry.take_flags();
-            self.push_frame(Header::window_update(key.id, flags, 0));
+        if self.owes_syn(key) {
+            self.push_handshake(key);
         }
     }
 
@@ -198,9 +190,8 @@ impl Core {
 
     /// Whether the connection has taken and passed on what the stream has sent, SYN included.
     pub(crate) fn is_sent(&self, key: Key) -> bool {
-        self.store.get(key).is_none_or(|entry| {
-            entry.handshake != Handshake::SynDue && self.out.is_flushed_to(entry.sent_to)
-        })
+        let entry = self.store.get(key);
+        !self.owes_syn(key) && entry.is_none_or(|entry| self.out.is_flushed_to(entry.sent_to))
     }
 
     /// Waits until the connection has taken what the stream has sent, or never will.
@@ -281,18 +272,13 @@ impl Core {
             return;
         }
         let is_peer_stuck = entry.recv_window.available() == 0 && entry.state.can_recv();
-        self.finish_dropped(key);
+        if let Err(error) = self.finish(key) {
+            tracing::trace!(session = self.session, stream = key.id, %error, "a dropped stream had failed before");
+        }
         if is_peer_stuck {
             self.linger_before_reset(key, now);
         } else {
             self.arm_half_closed_timeout(now);
-        }
-    }
-
-    /// Finishes a stream whose handle was dropped, so a failure is only logged.
-    fn finish_dropped(&mut self, key: Key) {
-        if let Err(error) = self.finish(key) {
-            tracing::trace!(session = self.session, stream = key.id, %error, "a dropped stream had failed before");
         }
     }
 }

@@ -6,10 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    Core, Event,
-    timing::{Deadlines, Timer},
-};
+use super::{Core, Event, timing::Timer};
 use crate::{
     error::{ProtocolError, SessionError},
     frame::Header,
@@ -69,11 +66,10 @@ impl Core {
         self.refuse_unaccepted();
         if self.write_failure().is_none() {
             self.phase = Phase::Draining;
-            let before = self.deadlines.get(Timer::Phase);
-            let deadlines = before
-                .into_iter()
-                .chain(timeout.map(|timeout| now + timeout));
-            self.deadlines.set(Timer::Phase, deadlines.min());
+            if let Some(timeout) = timeout {
+                let deadline = self.deadlines.entry(Timer::Phase).or_insert(now + timeout);
+                *deadline = (now + timeout).min(*deadline);
+            }
         }
         self.now = self.now.max(now);
         self.events.push_back(Event::Openable);
@@ -96,15 +92,16 @@ impl Core {
     fn finish_session(&mut self, outcome: Outcome, deadline: Option<Instant>) {
         if !self.is_over() {
             self.phase = Phase::Finishing(outcome);
-            self.deadlines.set(Timer::Phase, deadline);
             self.clear_streams();
+            self.deadlines.extend(deadline.map(|at| (Timer::Phase, at)));
         }
     }
 
     /// Everything has been sent. From now on the peer has a limited time to close its side.
     pub(crate) fn sent_everything(&mut self, now: Instant) {
         if self.is_finishing() {
-            self.deadlines.arm(Timer::Phase, || now + LINGER);
+            let deadline = self.deadlines.entry(Timer::Phase);
+            deadline.or_insert(now + LINGER);
         }
     }
 
@@ -176,13 +173,13 @@ impl Core {
         tracing::debug!(session = self.session, %error, "writing to the connection failed");
         self.out.clear();
         self.replies.clear();
-        self.deadlines.stop(Timer::Write);
+        self.deadlines.remove(&Timer::Write);
         if self.is_over() {
             self.connection_failed(error);
             return;
         }
         self.phase = Phase::WriteFailed(SessionError::io(error));
-        self.deadlines.set(Timer::Phase, Some(now + LINGER));
+        self.deadlines.insert(Timer::Phase, now + LINGER);
         self.wake_all();
     }
 
@@ -190,11 +187,7 @@ impl Core {
     /// without a word where a frame of ours crossed the close.
     pub(crate) fn connection_failed(&mut self, error: std::io::Error) {
         let is_closing = self.local_go_away || self.remote_go_away;
-        let is_gone = matches!(
-            error.kind(),
-            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
-        );
-        let is_close = is_closing || (is_gone && self.decoder.is_at_boundary());
+        let is_close = is_closing || (is_gone(&error) && self.decoder.is_at_boundary());
         let has_lost_data = self.out.has_unsent_data() || self.out.has_lost_data();
         if is_close && self.streams_in_use() == 0 && !has_lost_data {
             tracing::debug!(session = self.session, %error, "the peer closed the connection abruptly");
@@ -207,15 +200,8 @@ impl Core {
     /// Shutting the connection down failed after everything was sent. A peer that has gone meanwhile is no
     /// fault.
     pub(crate) fn shutdown_failed(&mut self, error: std::io::Error) {
-        let is_gone = matches!(
-            error.kind(),
-            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected
-        );
-        self.end(if is_gone {
-            Ok(())
-        } else {
-            Err(SessionError::io(error))
-        });
+        let fault = Some(error).filter(|error| !is_gone(error));
+        self.end(fault.map_or(Ok(()), |error| Err(SessionError::io(error))));
     }
 
     /// How many live streams have a handle.
@@ -254,7 +240,7 @@ impl Core {
         });
         self.replies.clear();
         self.clear_streams();
-        self.deadlines = Deadlines::default();
+        self.deadlines.clear();
     }
 
     /// Removes all wire ids and wakes all tasks. Entries stay for handles that still have bytes to read.
@@ -268,7 +254,8 @@ impl Core {
         self.has_syn_due = false;
         self.scheduler.clear();
         self.lingering.clear();
-        self.deadlines.stop_all_of_streams();
+        // Only the write timeout bounds what is still sent.
+        self.deadlines.retain(|timer, _| *timer == Timer::Write);
         self.wake_all();
     }
 
@@ -298,9 +285,9 @@ impl Core {
         matches!(self.phase, Phase::Ended(_))
     }
 
-    /// Whether the session is closing here, or closed.
+    /// Whether no stream will ever be opened here again.
     pub(crate) const fn is_closing(&self) -> bool {
-        !matches!(self.phase, Phase::Running)
+        self.remote_go_away || !matches!(self.phase, Phase::Running)
     }
 
     /// Whether streams of the peer are accepted.
@@ -318,16 +305,11 @@ impl Core {
 
     /// Waits until the peer sent GoAway(0) or the session is over.
     pub(crate) const fn poll_peer_draining(&self) -> Poll<()> {
-        if self.is_peer_draining() {
+        if self.remote_go_away || self.is_over() {
             Poll::Ready(())
         } else {
             Poll::Pending
         }
-    }
-
-    /// Whether the peer sent GoAway(0), or the session has ended.
-    pub(crate) const fn is_peer_draining(&self) -> bool {
-        self.remote_go_away || self.is_over()
     }
 
     /// How the session ended, once it has.
@@ -337,4 +319,12 @@ impl Core {
             Phase::Running | Phase::Draining | Phase::WriteFailed(_) => None,
         }
     }
+}
+
+/// Whether the peer has closed the connection without waiting for this end.
+fn is_gone(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected
+    )
 }

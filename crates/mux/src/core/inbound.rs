@@ -10,15 +10,6 @@ use crate::{
     streams::{Block, Handshake, Key, ResetBy, State},
 };
 
-/// Where the payload of the current data frame goes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Body {
-    /// The stream; `None` if the bytes are dropped, and FIN with them.
-    target: Option<Key>,
-    /// The frame carries FIN, which counts once its payload is complete.
-    has_fin: bool,
-}
-
 impl Core {
     /// The peer's next bytes, in any chunks. Bytes after the session's end are dropped.
     ///
@@ -72,10 +63,7 @@ impl Core {
             Some(key) => self.reserve(key, header.length)?,
             None => None,
         };
-        self.body = Body {
-            target,
-            has_fin: header.flags.contains(Flags::FIN),
-        };
+        self.body = target.map(|key| (key, header.flags.contains(Flags::FIN)));
         if let Some(key) = key {
             self.receive_ack_and_reset(key, header);
         }
@@ -168,7 +156,7 @@ impl Core {
 
     fn receive_payload(&mut self, block: &Block, start: usize, end: usize) {
         self.stats.bytes_received += (end - start) as u64;
-        if let Some(key) = self.body.target
+        if let Some((key, _)) = self.body
             && self.store_payload(key, block, start, end)
             && self.events.back() != Some(&Event::Readable(key))
         {
@@ -179,9 +167,8 @@ impl Core {
     /// The payload of a data frame is complete, so its FIN counts now and not earlier: a reader
     /// must not see the end before the last bytes.
     fn finish_body(&mut self) -> Result<(), ProtocolError> {
-        let body = std::mem::take(&mut self.body);
-        match body.target {
-            Some(key) if body.has_fin => self.receive_fin(key),
+        match self.body.take() {
+            Some((key, true)) => self.receive_fin(key),
             _ => Ok(()),
         }
     }

@@ -31,13 +31,14 @@ impl Pings {
 impl Core {
     /// Waits for the interval before the next ping.
     pub(super) fn arm_keep_alive(&mut self, now: Instant) {
-        let deadline = self.config.keep_alive.map(|interval| now + interval);
-        self.deadlines.set(Timer::KeepAlive, deadline);
+        if let Some(interval) = self.config.keep_alive {
+            self.deadlines.insert(Timer::KeepAlive, now + interval);
+        }
     }
 
     /// Any byte of the peer proves that it is alive: its response may be queued behind much data.
     pub(super) fn heard(&mut self, now: Instant) {
-        if self.deadlines.stop(Timer::Pong) {
+        if self.deadlines.remove(&Timer::Pong).is_some() {
             self.arm_keep_alive(now);
         }
     }
@@ -47,9 +48,9 @@ impl Core {
         let value = self.pings.value;
         self.pings.value = value.wrapping_add(1);
         self.pings.outstanding = Some((value, now));
-        let timeout = self.config.keep_alive_timeout;
-        self.deadlines.arm(Timer::Pong, || now + timeout);
-        self.deadlines.stop(Timer::KeepAlive);
+        let dead_at = now + self.config.keep_alive_timeout;
+        self.deadlines.entry(Timer::Pong).or_insert(dead_at);
+        self.deadlines.remove(&Timer::KeepAlive);
         self.push_frame(Header::ping(Flags::SYN, value));
         value
     }

@@ -17,7 +17,7 @@ mod writing;
 mod tests;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -29,7 +29,7 @@ pub(crate) use self::{
     scheduler::ROUND_FRAMES,
     writing::{FLUSH_AT, OVERSHOOT},
 };
-use self::{ending::Phase, keep_alive::Pings, scheduler::Scheduler, timing::Deadlines};
+use self::{ending::Phase, keep_alive::Pings, scheduler::Scheduler, timing::Timer};
 use crate::{
     config::{Config, INITIAL_WINDOW, Role},
     frame::{Decoder, HEADER_LEN},
@@ -107,8 +107,9 @@ pub(crate) struct Core {
     /// Streams of the peer that are not accepted yet.
     accept_queue: VecDeque<Key>,
     decoder: Decoder,
-    /// Where the payload of the current data frame goes, and whether the frame carries FIN.
-    body: inbound::Body,
+    /// The stream of the current data frame, and whether the frame carries FIN, which counts once its payload is
+    /// complete. Both are dropped if there is none.
+    body: Option<(Key, bool)>,
     /// Frames in the order in which they leave.
     pub(crate) out: SendQueue,
     /// Responses to the peer that belong to no stream, until `out` has space.
@@ -120,7 +121,7 @@ pub(crate) struct Core {
     scheduler: Scheduler,
     events: VecDeque<Event>,
     phase: Phase,
-    deadlines: Deadlines,
+    deadlines: BTreeMap<Timer, Instant>,
     /// The latest time of an input.
     now: Instant,
     /// GoAway(0) was sent: the peer's new streams are refused.
@@ -151,7 +152,7 @@ impl Core {
             unacknowledged: 0,
             accept_queue: VecDeque::new(),
             decoder: Decoder::default(),
-            body: inbound::Body::default(),
+            body: None,
             out: SendQueue::default(),
             replies: VecDeque::new(),
             handshakes_due: VecDeque::new(),
@@ -159,7 +160,7 @@ impl Core {
             scheduler: Scheduler::default(),
             events: VecDeque::new(),
             phase: Phase::Running,
-            deadlines: Deadlines::default(),
+            deadlines: BTreeMap::new(),
             now,
             local_go_away: false,
             remote_go_away: false,

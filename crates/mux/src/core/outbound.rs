@@ -1,6 +1,6 @@
 //! What leaves: the queue of frames, and what is put into it when.
 
-use std::{collections::VecDeque, fmt, io::IoSlice, time::Instant};
+use std::{collections::VecDeque, fmt, time::Instant};
 
 use super::{Core, MAX_HANDSHAKES_DUE, OVERSHOOT, timing::Timer};
 use crate::{
@@ -164,18 +164,6 @@ impl Core {
         self.out.push(&header.encode());
     }
 
-    /// Puts a whole data frame behind everything queued.
-    pub(super) fn push_data(&mut self, header: Header, payload: &[IoSlice<'_>]) {
-        self.out.push(&header.encode());
-        let mut left = header.length as usize;
-        for slice in payload {
-            let part = &slice[..slice.len().min(left)];
-            self.out.push_data(part);
-            left -= part.len();
-        }
-        debug_assert_eq!(left, 0, "a data frame without its payload");
-    }
-
     /// Queues a response that belongs to no stream.
     ///
     /// # Errors
@@ -225,7 +213,7 @@ impl Core {
             self.push_handshake(key);
         }
         self.has_syn_due = false;
-        self.deadlines.stop(Timer::Ack);
+        self.deadlines.remove(&Timer::Ack);
         while self.has_space() {
             let Some(reply) = self.replies.pop_front() else {
                 break;
@@ -235,7 +223,7 @@ impl Core {
     }
 
     /// Sends a SYN or an ACK that nothing has taken along.
-    fn push_handshake(&mut self, key: Key) {
+    pub(super) fn push_handshake(&mut self, key: Key) {
         let Some(entry) = self.store.get_mut(key) else {
             return;
         };
@@ -248,13 +236,13 @@ impl Core {
 
     /// The connection takes nothing at the moment.
     pub(crate) fn stalled(&mut self, now: Instant) {
-        let timeout = self.config.write_timeout;
-        self.deadlines.arm(Timer::Write, || now + timeout);
+        let deadline = self.deadlines.entry(Timer::Write);
+        deadline.or_insert(now + self.config.write_timeout);
     }
 
     /// The connection took bytes.
     pub(crate) fn progressed(&mut self) {
-        self.deadlines.stop(Timer::Write);
+        self.deadlines.remove(&Timer::Write);
     }
 }
 

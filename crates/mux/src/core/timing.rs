@@ -1,6 +1,6 @@
 //! The clock of a session: which deadline is next, and what each one means.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
 use super::{
     Core,
@@ -16,7 +16,7 @@ use crate::{
 const HALF_CLOSED_PERIODS: u8 = 4;
 
 /// What a deadline is for. What is due at the same time happens in this order.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
     /// Blocks are zeroized that still hold what was read from them.
     Zeroize,
@@ -36,75 +36,27 @@ pub(super) enum Timer {
     Pong,
 }
 
-impl Timer {
-    const ALL: [Self; 8] = [
-        Self::Zeroize,
-        Self::Phase,
-        Self::Write,
-        Self::Ack,
-        Self::HalfClosed,
-        Self::Linger,
-        Self::KeepAlive,
-        Self::Pong,
-    ];
-}
-
-/// The deadlines of one session.
-#[derive(Debug, Default)]
-pub(super) struct Deadlines([Option<Instant>; Timer::ALL.len()]);
-
-impl Deadlines {
-    pub(super) const fn get(&self, timer: Timer) -> Option<Instant> {
-        self.0[timer as usize]
-    }
-
-    /// Arms the timer, if there is a deadline, and stops it otherwise.
-    pub(super) const fn set(&mut self, timer: Timer, deadline: Option<Instant>) {
-        self.0[timer as usize] = deadline;
-    }
-
-    /// Arms the timer unless it is armed.
-    pub(super) fn arm(&mut self, timer: Timer, deadline: impl FnOnce() -> Instant) {
-        self.0[timer as usize].get_or_insert_with(deadline);
-    }
-
-    /// Stops the timer. Returns whether it was armed.
-    pub(super) const fn stop(&mut self, timer: Timer) -> bool {
-        self.0[timer as usize].take().is_some()
-    }
-
-    /// Stops the timers that only matter while streams are open.
-    pub(super) fn stop_all_of_streams(&mut self) {
-        let (phase, write) = (self.get(Timer::Phase), self.get(Timer::Write));
-        *self = Self::default();
-        self.set(Timer::Phase, phase);
-        self.set(Timer::Write, write);
-    }
-
-    fn next(&self) -> Option<Instant> {
-        self.0.iter().flatten().min().copied()
-    }
-}
-
 impl Core {
     /// When [`handle_timeout`](Self::handle_timeout) is to be called at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.deadlines.next()
+        self.deadlines.values().min().copied()
     }
 
     /// Sets the time and does what is due.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
         self.check_invariants();
-        for timer in Timer::ALL {
-            if self.deadlines.get(timer).is_some_and(|at| at <= now) {
-                self.deadlines.stop(timer);
-                self.timer_elapsed(timer, now);
-            }
+        let due = |deadlines: &BTreeMap<Timer, Instant>| {
+            let (timer, _) = deadlines.iter().find(|(_, at)| **at <= now)?;
+            Some(*timer)
+        };
+        while let Some(timer) = due(&self.deadlines) {
+            self.deadlines.remove(&timer);
+            self.elapsed(timer, now);
         }
     }
 
-    fn timer_elapsed(&mut self, timer: Timer, now: Instant) {
+    fn elapsed(&mut self, timer: Timer, now: Instant) {
         match timer {
             Timer::Zeroize => self.buffers.zeroize(),
             Timer::Phase => self.phase_elapsed(),
@@ -148,7 +100,7 @@ impl Core {
     pub(super) fn linger_before_reset(&mut self, key: Key, now: impl FnOnce() -> Instant) {
         let at = now() + LINGER;
         self.lingering.push_back((at, key));
-        self.deadlines.arm(Timer::Linger, || at);
+        self.deadlines.entry(Timer::Linger).or_insert(at);
     }
 
     fn reset_lingering(&mut self, now: Instant) {
@@ -157,14 +109,16 @@ impl Core {
                 self.reset_stream(key, ResetBy::Local);
             }
         }
-        let next = self.lingering.front().map(|(at, _)| *at);
-        self.deadlines.set(Timer::Linger, next);
+        if let Some((at, _)) = self.lingering.front() {
+            self.deadlines.insert(Timer::Linger, *at);
+        }
     }
 
     /// A stream was dropped here and waits for the peer to finish it.
     pub(super) fn arm_half_closed_timeout(&mut self, now: impl FnOnce() -> Instant) {
         let interval = self.config.close_timeout / u32::from(HALF_CLOSED_PERIODS);
-        self.deadlines.arm(Timer::HalfClosed, || now() + interval);
+        let deadline = self.deadlines.entry(Timer::HalfClosed);
+        deadline.or_insert_with(|| now() + interval);
     }
 
     /// Resets the streams that were dropped long ago and that the peer has not finished.

@@ -52,16 +52,22 @@ impl Grant {
     }
 }
 
-/// The outcome of writing: how many bytes were taken, or pending for a window or a grant.
-pub(crate) type Written = Poll<Result<usize, StreamError>>;
-
 impl Core {
-    /// Queues bytes, one frame at most.
-    pub(crate) fn write(&mut self, key: Key, payload: &[IoSlice<'_>]) -> Written {
+    /// Queues bytes, one frame at most, and returns how many. Pending while the stream waits for its window or for a
+    /// grant.
+    pub(crate) fn write(
+        &mut self,
+        key: Key,
+        payload: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, StreamError>> {
         let wanted = payload.iter().map(|slice| slice.len()).sum();
         let grant = ready!(self.begin_data(key, wanted, 1))?;
-        for header in grant.headers() {
-            self.push_data(header, payload);
+        grant.headers().for_each(|header| self.push_frame(header));
+        let mut left = grant.len();
+        for slice in payload {
+            let part = &slice[..slice.len().min(left)];
+            self.out.push_data(part);
+            left -= part.len();
         }
         Poll::Ready(Ok(grant.len()))
     }
@@ -178,19 +184,11 @@ impl Core {
         self.scheduler.needs_poll(self.queue())
     }
 
-    /// Whether the stream waits for a grant.
-    #[cfg(any(test, fuzzing))]
-    pub(crate) fn is_enqueued(&self, key: Key) -> bool {
-        self.store
-            .get(key)
-            .is_some_and(|entry| entry.flow.list != crate::streams::List::None)
-    }
-
     fn queue(&self) -> Queue {
         Queue {
             len: self.out.len(),
             limit: self.config.send_queue,
-            is_blocked: self.deadlines.get(Timer::Write).is_some(),
+            is_blocked: self.deadlines.contains_key(&Timer::Write),
         }
     }
 

@@ -160,7 +160,7 @@ impl State {
                 Event::Writable(key) => self.wake_stream(key, |slot| slot.writer.take()),
                 Event::Acceptable => {
                     acceptable += 1;
-                    if self.core.outcome().is_some() || !self.core.accepts() {
+                    if !self.core.accepts() {
                         self.accepting.wake_all(&mut self.wakes);
                     } else {
                         self.accepting.wake_one(&mut self.wakes);

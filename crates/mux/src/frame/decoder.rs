@@ -46,13 +46,6 @@ impl Decoder {
         if input.is_empty() {
             return Ok(None);
         }
-        let before = input.len();
-        let item = self.item(input);
-        debug_assert!(input.len() < before, "nothing was taken of the input");
-        item
-    }
-
-    fn item<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Item<'a>>, ProtocolError> {
         if self.remaining > 0 {
             return Ok(Some(self.payload(input)));
         }

@@ -95,15 +95,6 @@ impl Header {
         }
     }
 
-    /// Returns how many bytes of payload follow the header: the length field of a data frame, else 0.
-    #[cfg(any(fuzzing, test))]
-    pub(crate) const fn payload_len(self) -> u32 {
-        match self.kind {
-            Kind::Data => self.length,
-            Kind::WindowUpdate | Kind::Ping | Kind::GoAway => 0,
-        }
-    }
-
     /// Encodes the header, in network byte order.
     pub(crate) fn encode(self) -> [u8; HEADER_LEN] {
         let [f0, f1] = self.flags.0.to_be_bytes();

@@ -3,7 +3,7 @@
 use crate::{
     core::{Core, Event, MAX_BLOCK},
     frame::HEADER_LEN,
-    streams::{Key, StreamEntry},
+    streams::{Key, List, StreamEntry},
 };
 
 impl Core {
@@ -29,5 +29,11 @@ impl Core {
             + self.replies.len() * HEADER_LEN
             + waiting * size_of::<Key>()
             + self.events.len() * size_of::<Event>()
+    }
+
+    /// Whether the stream waits for a grant.
+    pub(crate) fn is_enqueued(&self, key: Key) -> bool {
+        let entry = self.store.get(key);
+        entry.is_some_and(|entry| entry.flow.list != List::None)
     }
 }
