@@ -133,7 +133,7 @@ settings! {
     keep_alive_timeout: Duration = Duration::from_secs(10), |timeout| timeout.clamp(SHORTEST, LONGEST);
 
     /// Sets how many received bytes of all streams together may wait for their readers. A stream
-    /// whose data would exceed the limit is reset; the others continue.
+    /// whose data would exceed the limit is reset; the others continue. No window grows beyond the limit.
     ///
     /// Default: 64 MiB. Minimum: 256 KiB, the first window of one stream.
     max_buffered: usize = 64 * 1024 * 1024, |bytes| bytes.max(INITIAL_WINDOW as usize);

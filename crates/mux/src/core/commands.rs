@@ -116,9 +116,11 @@ impl Core {
             return;
         }
         window.assert_invariant_at_most(entry.recv.len());
-        let available = self.config.max_stream_window.saturating_sub(window.size());
+        // A lone stream whose reader is slow must not be reset for its unread bytes.
+        let most = (self.config.max_stream_window as usize).min(self.config.max_buffered);
         let budget = self.config.max_window_growth.saturating_sub(self.grown);
-        let growth = available.min(u32::try_from(budget).unwrap_or(u32::MAX));
+        let growth = most.saturating_sub(window.size() as usize).min(budget);
+        let growth = u32::try_from(growth).unwrap_or(u32::MAX);
         let size = window.size();
         if let Some(credit) = window.take_credit(self.now, growth) {
             self.grown += (window.size() - size) as usize;
