@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use foldhash::fast::RandomState;
+use foldhash::quality::RandomState;
 use slab::Slab;
 
 use super::StreamEntry;
