@@ -41,19 +41,6 @@ pub(super) struct Buffers {
 }
 
 impl Buffers {
-    /// Keeps a block for the next read, unless a stream still uses it or there are enough.
-    fn recycle(&mut self, mut block: Block) {
-        // Of most blocks other streams have more, or the same stream.
-        let is_wanted = !block.is_shared() && block.len() == self.size;
-        if !is_wanted || self.free.len() >= MAX_FREE {
-            return;
-        }
-        if block.used() <= ZEROIZED_AT_ONCE {
-            block.zeroize();
-        }
-        self.free.push(block);
-    }
-
     /// Zeroizes the free blocks.
     pub(super) fn zeroize(&mut self) {
         self.free.iter_mut().for_each(Block::zeroize);
@@ -90,16 +77,20 @@ impl Core {
         self.recycle(block);
     }
 
-    fn recycle(&mut self, block: Block) {
-        // A session that has ended reads no more.
-        if self.is_over() {
+    /// Keeps a block for the next read, unless a stream still uses it or there are enough.
+    fn recycle(&mut self, mut block: Block) {
+        // Of most blocks other streams have more, or the same stream. A session that has ended reads no more.
+        let is_wanted = !block.is_shared() && block.len() == self.buffers.size && !self.is_over();
+        if !is_wanted || self.buffers.free.len() >= MAX_FREE {
             return;
         }
-        self.buffers.recycle(block);
-        if self.buffers.free.iter().any(|block| block.used() > 0) {
+        if block.used() <= ZEROIZED_AT_ONCE {
+            block.zeroize();
+        } else {
             let deadline = self.deadlines.entry(Timer::Zeroize);
             deadline.or_insert(self.now + ZEROIZE_DELAY);
         }
+        self.buffers.free.push(block);
     }
 
     /// When blocks are to be zeroized that still hold what was read from them.

@@ -122,7 +122,8 @@ impl Scheduler {
             flow.is_sparse = true;
             flow.credit = Flow::BURST;
         }
-        if !flow.is_sparse || flow.fits(wanted) {
+        let fits = usize::try_from(flow.credit).is_ok_and(|credit| wanted <= credit);
+        if !flow.is_sparse || fits {
             return;
         }
         // The whole write decides: a part that is sent ahead would put later quanta out of step with the writes.

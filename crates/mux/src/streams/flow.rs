@@ -60,9 +60,4 @@ impl Flow {
     /// How much a stream that was idle may send before it counts as bulk: a frame, the least that another stream
     /// may have to wait for anyway.
     pub(crate) const BURST: i32 = MAX_PAYLOAD as i32;
-
-    /// Whether a write fits into what is left of the burst.
-    pub(crate) fn fits(&self, wanted: usize) -> bool {
-        usize::try_from(self.credit).is_ok_and(|credit| wanted <= credit)
-    }
 }
