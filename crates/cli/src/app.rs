@@ -7,8 +7,8 @@ use clap::{CommandFactory as _, Parser as _};
 
 use crate::cli::{Cli, Command};
 use crate::commands::{
-    completions, config, get, import, inject, ls, plugins, rm, run, serve, set, status, stop,
-    version,
+    completions, config, export, get, import, inject, ls, plugins, rm, run, serve, set, status,
+    stop, version,
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -46,6 +46,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Plugins(options) => plugins::run(globals, &options),
         Command::Set(options) => set::run(globals, &options),
         Command::Import(options) => import::run(globals, &options),
+        Command::Export(options) => export::run(globals, &options),
         Command::Rm(options) => rm::run(globals, &options),
         Command::Status => status::run(globals),
         Command::Stop => stop::run(globals),

@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{completions, config, get, import, inject, ls, plugins, rm, run, serve, set};
+use crate::commands::{
+    completions, config, export, get, import, inject, ls, plugins, rm, run, serve, set,
+};
 use crate::globals::Globals;
 
 /// A local secrets manager: one daemon serves secrets to programs, and a plugin connects each store.
@@ -37,6 +39,9 @@ pub(crate) enum Command {
     Set(set::Options),
     /// Move secrets out of files such as .env into the store, and put references in their place.
     Import(import::Options),
+    /// Write secrets with their values, as an env file, for a shell or as JSON.
+    #[command(after_help = export::HELP)]
+    Export(export::Options),
     /// Remove a secret from the file store, with all its versions.
     Rm(rm::Options),
     /// List the daemon's plugins, or change what they do.

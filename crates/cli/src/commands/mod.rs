@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 pub(crate) mod config;
 mod explain;
+pub(crate) mod export;
 pub(crate) mod get;
 pub(crate) mod import;
 pub(crate) mod inject;

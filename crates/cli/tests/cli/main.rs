@@ -10,6 +10,7 @@ mod audit;
 mod bytes;
 mod canary;
 mod configuration;
+mod export;
 mod failures;
 mod import;
 mod inherited;

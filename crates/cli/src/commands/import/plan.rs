@@ -95,19 +95,19 @@ impl FilePlan {
 /// Classifies the values of a file. All of them stay in it so far.
 pub(super) fn classify_fields(fields: Vec<Field>, notes: Vec<Note>) -> FilePlan {
     let lines = fields.into_iter().map(|field| {
+        let value = field.value.expose();
         let verdict = match field.role {
-            Role::Secret(description) => match classify(&field.key, field.value.expose()) {
-                Verdict::Setting(reason) if classify::is_certain_setting(field.value.expose()) => {
+            Role::Expanded => Verdict::Setting("refers to other variables"),
+            _ if field.id.is_some() && !classify::is_reference(value) => {
+                Verdict::Secret("written by keyway export".into())
+            }
+            Role::Secret(description) => match classify(&field.key, value) {
+                Verdict::Setting(reason) if classify::is_certain_setting(value) => {
                     Verdict::Setting(reason)
                 }
-                _ => Verdict::Secret(
-                    token_kind(field.value.expose())
-                        .unwrap_or(description)
-                        .into(),
-                ),
+                _ => Verdict::Secret(token_kind(value).unwrap_or(description).into()),
             },
-            Role::Expanded => Verdict::Setting("refers to other variables"),
-            Role::Unknown => classify(&field.key, field.value.expose()),
+            Role::Unknown => classify(&field.key, value),
         };
         let (is_secret, reason) = match verdict {
             Verdict::Secret(reason) => (true, reason.into_owned()),

@@ -9,6 +9,8 @@ mod tests;
 
 use std::borrow::Cow;
 
+use crate::reference;
+
 pub(super) use names::is_secret_name;
 pub(super) use text::url_password;
 pub(super) use tokens::{find_token, token_kind};
@@ -49,6 +51,11 @@ pub(super) fn classify(name: &str, value: &[u8]) -> Verdict {
         true => Verdict::Secret(Cow::Borrowed("random text")),
         false => Verdict::Setting(text::plain_setting(value)),
     }
+}
+
+/// Returns `true` if the value refers to a secret.
+pub(super) fn is_reference(value: &[u8]) -> bool {
+    reference::scan(value).next().is_some()
 }
 
 /// Returns `true` if the value is not a secret whatever its name and its format.

@@ -45,7 +45,9 @@ fn field(text: &[u8], entry: Entry, id: Option<Id>) -> Field {
         spans: vec![entry.span.clone()],
         replacement: Replacement::Reference(entry.quote),
     };
-    if let Some(range) = value.and_then(|value| password(text, &entry, &value)) {
+    // An export has whole values.
+    let range = value.filter(|_| field.id.is_none());
+    if let Some(range) = range.and_then(|value| password(text, &entry, &value)) {
         narrow(&mut field, text, range);
     }
     field

@@ -196,7 +196,11 @@ impl Scanner<'_> {
                     value.extend(self.next());
                 }
                 b'~' if value.is_empty() => return None,
-                b'\\' | b'`' | b'&' | b'|' | b'<' | b'>' | b'(' | b')' | 0 => return None,
+                b'\\' => {
+                    self.next();
+                    value.push(self.next().filter(|byte| *byte != b'\n')?);
+                }
+                b'`' | b'&' | b'|' | b'<' | b'>' | b'(' | b')' | 0 => return None,
                 _ => value.extend(self.next()),
             }
         }

@@ -208,6 +208,7 @@ fn other_lines_of_a_script_stay() {
     ] {
         check_fields(Format::Shell, text, &[]);
     }
+    check_fields(Format::Shell, "A=x\\ y'z'\\''w'\n", &[(1, "A", "x yz'w")]);
     check_fields(
         Format::Shell,
         "cat <<E # '\nA=x\nE\nB=y # '\n: x#'\n'\nC=z\n",
