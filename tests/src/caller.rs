@@ -95,13 +95,25 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) {
         .expect("standard output");
 }
 
-/// A process that connects, prints `connected` after a first response, and ends with its connection.
+/// A process that connects, prints `connected` after a first response, and ends with its connection. With a number behind the
+/// address it opens so many connections instead, and prints how many the daemon closed without a byte.
 pub(crate) fn stay(mut arguments: impl Iterator<Item = String>) {
     let address: Address = arguments
         .next()
         .and_then(|text| text.parse().ok())
         .expect("an address");
     let address = address.to_socket_addr().expect("an address");
+    if let Some(count) = arguments.next() {
+        let count: usize = count.parse().expect("a number");
+        let is_refused = |_: &usize| {
+            let mut socket = UnixStream::connect_addr(&address).expect("a connection");
+            socket.set_read_timeout(Some(LIMIT)).expect("a timeout");
+            // A connection that is closed with unread bytes is reset.
+            matches!(socket.read(&mut [0; 16]), Ok(0) | Err(_))
+        };
+        println_flushed(&(0..count).filter(is_refused).count().to_string());
+        return;
+    }
     let mut socket = UnixStream::connect_addr(&address).expect("a connection");
     socket
         .write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -112,6 +124,20 @@ pub(crate) fn stay(mut arguments: impl Iterator<Item = String>) {
     println_flushed("connected");
     // The wait is for the end of the connection, clean or not.
     let _ = socket.read(&mut buffer);
+}
+
+/// Runs the command of [`DaemonProcess::flood_as`](crate::DaemonProcess::flood_as), and returns how many connections the daemon closed
+/// without a byte.
+///
+/// # Panics
+///
+/// Panics if the process fails.
+pub fn flooded(mut command: Command) -> usize {
+    let output = command.output().expect("the caller runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.trim()
+        .parse()
+        .unwrap_or_else(|_| panic!("{command:?}: {output:?}"))
 }
 
 fn println_flushed(text: &str) {

@@ -141,6 +141,18 @@ impl DaemonProcess {
         .await;
     }
 
+    /// A command that opens so many connections as another user, one after the other, for [`caller::flooded`].
+    pub fn flood_as(&self, wrapper: &[&str], count: usize) -> Command {
+        let mut command = self.connect_as(wrapper);
+        command.arg(count.to_string());
+        command
+    }
+
+    /// The process.
+    pub fn pid(&self) -> i32 {
+        self.daemon.id().cast_signed()
+    }
+
     /// A command that connects as another user and stays. Its standard output ends with its connection.
     pub fn connect_as(&self, wrapper: &[&str]) -> Command {
         let [program, arguments @ ..] = wrapper else {

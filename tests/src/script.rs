@@ -33,6 +33,8 @@ pub struct Script {
     pub secrets: Option<BTreeMap<String, String>>,
     /// By how many bytes the values of these ids are longer.
     pub padding: BTreeMap<String, usize>,
+    /// Number of further secrets, `NAME/0`, `NAME/1` and so on, each with its dummy value.
+    pub count: usize,
     /// Ids that it returns for every query, whether the query matches them or not.
     pub unrequested: Vec<String>,
     /// When its values expire, in seconds since 1970.

@@ -112,6 +112,11 @@ impl Service {
         }
         let name = &self.player.name;
         let mut ids = vec![format!("{name}/a"), format!("{name}/b")];
+        if script.count > 0 {
+            ids = (0..script.count)
+                .map(|number| format!("{name}/{number}"))
+                .collect();
+        }
         if let Some(id) = query.as_id() {
             ids = vec![id.to_string()];
         }

@@ -26,13 +26,13 @@ use crate::world::{Plugin, ids, is_large};
 const N_CALLERS: usize = 64;
 
 /// The deadline of most calls: longer than any fault lasts, so a call that runs into it has failed.
-const PATIENT: Duration = Duration::from_secs(40);
+const PATIENT: Duration = Duration::from_secs(120);
 
 /// The deadline of hasty calls.
 const HASTY: Duration = Duration::from_millis(200);
 
 /// How much later than its deadline a call may return on a busy machine.
-const SLACK: Duration = Duration::from_secs(15);
+const SLACK: Duration = Duration::from_secs(60);
 
 /// One in so many calls queries a large value.
 const LARGE_ONE_IN: usize = 16;

@@ -18,10 +18,10 @@ use crate::model::{Model, Outcome};
 use crate::world::{Plugin, configuration};
 
 /// The bound of a recovery on a busy machine.
-const RECOVERY_LIMIT: Duration = Duration::from_secs(60);
+const RECOVERY_LIMIT: Duration = Duration::from_secs(180);
 
 /// The bound of one look at the daemon.
-const LOOK_LIMIT: Duration = Duration::from_secs(30);
+const LOOK_LIMIT: Duration = Duration::from_secs(90);
 
 /// The pause between two looks at the daemon.
 const PAUSE: Duration = Duration::from_millis(20);

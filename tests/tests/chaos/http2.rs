@@ -13,7 +13,7 @@ use crate::model::{Call, Outcome};
 use crate::wire::{PATH, of_parts};
 
 /// How long a caller waits at most: the judge sees that it is late.
-const LIMIT: Duration = Duration::from_secs(80);
+const LIMIT: Duration = Duration::from_secs(240);
 
 /// Makes all calls at once over one connection. Those marked `true` are reset at once and have no outcome.
 pub(crate) async fn query_all(stream: Connected, calls: Vec<(Call, bool)>) -> Vec<(Call, Outcome)> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::world::{Plugin, has_value, ranked};
 
 /// How long ended faults are remembered: longer than any call takes.
-const MEMORY: Duration = Duration::from_secs(120);
+const MEMORY: Duration = Duration::from_secs(400);
 
 /// How long the daemon waits at least for the calls of a process that it replaces.
 const DRAIN: Duration = Duration::from_secs(2);

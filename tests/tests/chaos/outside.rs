@@ -16,7 +16,7 @@ use crate::random::Random;
 use crate::world::Plugin;
 
 /// How long the daemon may take to upgrade, register or close a connection.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// What external processes do.
 #[derive(Clone, Copy, Debug)]

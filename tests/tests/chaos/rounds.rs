@@ -38,7 +38,7 @@ const N_DAEMON_FAULTS: usize = 4;
 const N_OUTSIDE_FAULTS: usize = 2;
 
 /// The bound of a round: longer than all its waits that fail by themselves.
-const ROUND_LIMIT: Duration = Duration::from_secs(300);
+const ROUND_LIMIT: Duration = Duration::from_secs(900);
 
 /// Number of large values that are queried at once before memory is looked at.
 const BURST_LEN: usize = 48;
@@ -50,7 +50,7 @@ const N_BURSTS: usize = 2;
 const HEAP_NOISE: usize = 2048;
 
 /// How long connections, threads and processes may take to end when nothing uses them any more.
-const CLEANUP_LIMIT: Duration = Duration::from_secs(60);
+const CLEANUP_LIMIT: Duration = Duration::from_secs(180);
 
 /// The pause between two looks at what is left.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -185,7 +185,7 @@ pub(crate) fn configuration(home: &Path, is_swapped: bool) -> String {
         // A start and a response of a healthy plugin take seconds on a busy machine.
         write!(
             text,
-            "\n[plugins.{name}]\nrealm = {realm:?}\npriority = {priority}\nstart_timeout = \"20s\"\ntimeout = \"20s\"\n"
+            "\n[plugins.{name}]\nrealm = {realm:?}\npriority = {priority}\nstart_timeout = \"60s\"\ntimeout = \"60s\"\n"
         )
         .expect("a string takes all");
         match plugin {

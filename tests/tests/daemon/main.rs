@@ -11,6 +11,7 @@ mod connections;
 mod external;
 mod external_admission;
 mod failures;
+mod floods;
 mod in_flight;
 mod interactive;
 mod lifecycle;
