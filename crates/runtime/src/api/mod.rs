@@ -3,18 +3,22 @@
 mod catalog;
 mod management;
 mod plugins;
+mod request_memory;
 mod resolver;
+mod store;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use keyway_local::MemoryBudget;
 use keyway_proto::health::v1::VersionServiceServer;
+use keyway_proto::keyway::store::v1 as store_v1;
 use keyway_proto::keyway::v1 as keyway;
 use keyway_proto::plugins::v1 as plugins_v1;
 use keyway_proto::resolver::v1 as resolver_v1;
 use keyway_rpc::{Error, Router};
 
+use self::request_memory::RequestMemory;
 use crate::authority::{Action, Gate, Permitted};
 use crate::caller::Caller;
 use crate::config::{Current, Settings};
@@ -71,6 +75,7 @@ impl Services {
         let version = Arc::new(Version(self.settings.load().config.version.clone()));
         let services = Arc::new(self);
         Router::new()
+            .request_memory(RequestMemory::new())
             .add_service(resolver_v1::ResolverServiceServer::<Self>::new(Arc::clone(
                 &services,
             )))
@@ -87,6 +92,9 @@ impl Services {
                 &services,
             )))
             .add_service(keyway::ManagementServiceServer::<Self>::new(Arc::clone(
+                &services,
+            )))
+            .add_service(store_v1::StoreServiceServer::<Self>::new(Arc::clone(
                 &services,
             )))
             .add_service(VersionServiceServer::<Version>::new(version))

@@ -31,7 +31,6 @@ pub(crate) enum Action<'a> {
     Inspect,
     Manage(Manage<'a>),
     /// Set, remove or restore a secret, or read its versions.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no service writes yet"))]
     Write(&'a Id),
     /// Connect as an external plugin.
     Hijack,

@@ -128,6 +128,12 @@ fn daemon_lines(old: &Config, new: &Config) -> Vec<String> {
         &new.access_contained,
         bool::to_string,
     );
+    lines.compare(
+        "store default",
+        &old.store_default,
+        &new.store_default,
+        PluginName::to_string,
+    );
     audit_lines(&mut lines, old.audit.as_ref(), new.audit.as_ref());
     lines.0
 }
@@ -310,6 +316,11 @@ mod tests {
                 "",
                 "access.contained = true",
                 "access contained: false -> true",
+            ),
+            (
+                "",
+                "store.default = 'vault'",
+                "store default: file -> vault",
             ),
             ("", "audit.path = '/a'", "audit: off -> on"),
             ("audit.path = '/a'", "", "audit: on -> off"),

@@ -28,10 +28,12 @@ const KEYS: &[&str] = &[
     "manual",
     "access",
     "audit",
+    "store",
     "plugins",
 ];
 const EXTERNAL_KEYS: &[&str] = &["allow"];
 const ACCESS_KEYS: &[&str] = &["modules", "contained"];
+const STORE_KEYS: &[&str] = &["default"];
 const AUDIT_KEYS: &[&str] = &["path", "max_bytes", "keep", "on_failure"];
 const PLUGIN_KEYS: &[&str] = &[
     "enabled",
@@ -96,6 +98,11 @@ pub(super) fn read(
     read_external(&document, config)?;
     if let Some(value) = document.get("access") {
         read_access(&value.table()?.with_keys(ACCESS_KEYS)?, config)?;
+    }
+    if let Some(value) = document.get("store")
+        && let Some(value) = value.table()?.with_keys(STORE_KEYS)?.get("default")
+    {
+        config.store_default = value.read("a plugin name", str::parse)?;
     }
     if let Some(value) = document.get("audit") {
         config.audit = Some(audit(&value.table()?.with_keys(AUDIT_KEYS)?)?);

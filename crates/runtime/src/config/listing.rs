@@ -104,6 +104,8 @@ impl<'a> Listing<'a> {
         let modules = config.access_modules.iter().map(PluginName::as_str);
         self.set("modules", quoted_list(modules));
         self.set("contained", config.access_contained);
+        self.table = "store".into();
+        self.set("default", quoted(config.store_default.as_str()));
         self.table = "audit".into();
         let Some(audit) = &config.audit else {
             self.set_or("path", None::<String>, "no audit log");

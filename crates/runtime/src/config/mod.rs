@@ -67,6 +67,8 @@ pub struct Config {
     pub access_modules: BTreeSet<PluginName>,
     /// Whether callers in other pid namespaces may resolve at abstract addresses (`[access] contained`).
     pub access_contained: bool,
+    /// The provider that stores what clients write, unless they name one (`[store] default`, default: `file`).
+    pub store_default: PluginName,
     /// The audit log; none unless configured.
     pub audit: Option<AuditConfig>,
     /// What is configured for single plugins.
@@ -124,6 +126,7 @@ impl Config {
             external: ExternalPlugins::Any,
             access_modules: BTreeSet::new(),
             access_contained: false,
+            store_default: Self::default_store(),
             audit: None,
             plugins: BTreeMap::new(),
             state_dir: state_dir.into(),
@@ -142,6 +145,10 @@ impl Config {
             warnings: Vec::new(),
             lines: BTreeMap::new(),
         }
+    }
+
+    fn default_store() -> PluginName {
+        "file".parse().expect("a constant name is valid")
     }
 
     /// Returns whether the configuration mentions the name: in a table, in `[access] modules` or in a list of

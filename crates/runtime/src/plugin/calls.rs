@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue};
 use keyway_http::{Exchange, ExchangeError};
 use keyway_mux::{Connector, Session, StreamError};
 use keyway_proto::accesscontrol::v1 as access;
+use keyway_proto::keyway::store::v1 as store;
 use keyway_proto::keyway::v1::{self as keyway, FailureKind};
 use keyway_proto::limits::MAX_RESPONSE_LEN;
 use keyway_proto::plugins::v1 as plugins;
@@ -39,6 +40,9 @@ const DEADLINE_SLACK: Duration = Duration::from_millis(5);
 /// The longest part of a provider's own message that is handed on, in characters.
 const MAX_MESSAGE_CHARS: usize = 200;
 
+/// The longest response to a call that writes, or that lists versions, in bytes.
+const MAX_STORE_RESPONSE_LEN: usize = 1024 * 1024;
+
 type Transport = Exchange<Connector>;
 
 /// Calls one plugin over its connection: each call on a stream of its own, a bounded number at once, each with a deadline. A call
@@ -57,6 +61,7 @@ pub(crate) struct Handle {
     session: Session,
     client: Client<Transport>,
     access: access::AccessControlServiceClient<Transport>,
+    pub(super) store: store::StoreServiceClient<Transport>,
     plugin: plugins::PluginServiceClient<Transport>,
     legacy_plugin: resolver::PluginServiceClient<Transport>,
 }
@@ -229,7 +234,14 @@ impl Handle {
         let config = client::Config::default()
             .accept_compression(false)
             .max_message_size(MAX_RESPONSE_LEN);
-        let client = Client::with_config(Exchange::new(Connector::new(session.clone())), config);
+        let client = Client::with_config(
+            Exchange::new(Connector::new(session.clone())),
+            config.clone(),
+        );
+        let store = Client::with_config(
+            Exchange::new(Connector::new(session.clone())),
+            config.max_message_size(MAX_STORE_RESPONSE_LEN),
+        );
         let concurrency = registration.concurrency(settings) as usize;
         Arc::new(Self {
             registration,
@@ -240,6 +252,7 @@ impl Handle {
             unsupported: Notify::new(),
             session,
             access: client.clone().into(),
+            store: store.into(),
             plugin: client.clone().into(),
             legacy_plugin: client.clone().into(),
             client,
@@ -499,7 +512,7 @@ impl Handle {
     }
 
     /// Makes one call: waits for a permit, then for the response, both within the limit.
-    async fn call<In, Out, F>(
+    pub(super) async fn call<In, Out, F>(
         &self,
         message: In,
         context: &CallContext,

@@ -20,6 +20,7 @@ mod task;
 #[cfg(test)]
 pub(crate) mod testing;
 mod view;
+mod writes;
 
 pub(crate) use calls::{CallContext, CallError, Handle, Listed, Secrets};
 pub(crate) use connection::{Registrant, open};

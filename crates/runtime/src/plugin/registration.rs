@@ -69,6 +69,8 @@ pub(crate) struct Description {
     shareable: bool,
     interactive: bool,
     lists: Option<bool>,
+    /// Whether it stores what clients write.
+    pub(crate) stores: bool,
     pub(crate) text: String,
     pub(crate) homepage: String,
 }
@@ -263,6 +265,7 @@ impl From<PluginDescription> for Description {
             shareable: described.shareable(),
             interactive: described.interactive(),
             lists: described.lists,
+            stores: described.stores(),
             text: described.description().to_owned(),
             homepage: described.homepage().to_owned(),
         }

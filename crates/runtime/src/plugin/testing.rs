@@ -8,6 +8,7 @@ use http::HeaderMap;
 use keyway_http::{Exchange, Limits, serve};
 use keyway_mux::{Connector, Listener, Session};
 use keyway_proto::accesscontrol::v1 as access;
+use keyway_proto::keyway::store::v1 as store;
 use keyway_proto::keyway::v1::{
     self as keyway, FailureKind, PluginDescription, PluginState as WireState,
 };
@@ -168,7 +169,8 @@ impl Script {
             let router = Router::new()
                 .add_service(resolver::ResolverServiceServer::new(script.clone()))
                 .add_service(access::AccessControlServiceServer::new(script.clone()))
-                .add_service(keyway::CatalogServiceServer::new(script.clone()));
+                .add_service(keyway::CatalogServiceServer::new(script.clone()))
+                .add_service(store::StoreServiceServer::new(script.clone()));
             let exchange = Exchange::new(Connector::new(session.clone()));
             let client = plugins::RegisterServiceClient::new(exchange);
             let register = client.register_plugin(script.registration());
@@ -262,6 +264,67 @@ impl keyway::CatalogService for Script {
             Reply::Error(error) => Err(error),
             _ => Err(Error::unimplemented("no catalog")),
         }
+    }
+}
+
+impl store::StoreService for Script {
+    async fn set(
+        &self,
+        request: Request<store::SetRequest>,
+    ) -> Result<Response<store::SetResponse>, Error> {
+        let reply = self.reply(request.message().id(), request.metadata());
+        let version = version(reply.await)?;
+        Ok(Response::new(store::SetResponse {
+            version: Some(version),
+            provider: None,
+        }))
+    }
+
+    async fn remove(
+        &self,
+        request: Request<store::RemoveRequest>,
+    ) -> Result<Response<store::RemoveResponse>, Error> {
+        let reply = self.reply(request.message().id(), request.metadata());
+        version(reply.await)?;
+        Ok(Response::new(store::RemoveResponse {
+            removed: Some(1),
+            ..store::RemoveResponse::default()
+        }))
+    }
+
+    async fn versions(
+        &self,
+        request: Request<store::VersionsRequest>,
+    ) -> Result<Response<store::VersionsResponse>, Error> {
+        let reply = self.reply(request.message().id(), request.metadata());
+        let version = store::Version {
+            version: Some(version(reply.await)?),
+            ..store::Version::default()
+        };
+        Ok(Response::new(store::VersionsResponse {
+            versions: vec![version],
+            provider: None,
+        }))
+    }
+
+    async fn restore(
+        &self,
+        request: Request<store::RestoreRequest>,
+    ) -> Result<Response<store::RestoreResponse>, Error> {
+        let reply = self.reply(request.message().id(), request.metadata());
+        Ok(Response::new(store::RestoreResponse {
+            version: Some(version(reply.await)?),
+            provider: None,
+        }))
+    }
+}
+
+/// The version that a store returns.
+fn version(reply: Reply) -> Result<String, Error> {
+    match reply {
+        Reply::Values(_) => Ok("7".to_owned()),
+        Reply::Error(error) => Err(error),
+        _ => Err(Error::unimplemented("no store")),
     }
 }
 

@@ -59,13 +59,13 @@ pub(crate) async fn list_secrets(
 }
 
 /// The list of one provider.
-struct List {
-    secrets: Vec<Secret>,
+pub(super) struct List {
+    pub(super) secrets: Vec<Secret>,
     /// Why `secrets` lacks some of the ids.
-    gap: Gap,
+    pub(super) gap: Gap,
 }
 
-enum Gap {
+pub(super) enum Gap {
     None,
     CannotList,
     Failed(Failure),
@@ -84,7 +84,7 @@ impl List {
 
 /// Returns a candidate with its list, or `None` if it is no candidate any more. A call that a plugin takes no more, because it is
 /// being replaced, goes to the process that follows.
-async fn list(
+pub(super) async fn list(
     registry: &Registry,
     query: &Query,
     mut candidate: Candidate,

@@ -322,7 +322,7 @@ fn uncalled(query: &Query, view: &View) -> Option<Failure> {
 }
 
 /// Returns the bounds of one call.
-pub(super) fn context(query: &Query, view: &View) -> CallContext {
+pub(crate) fn context(query: &Query, view: &View) -> CallContext {
     let limit = full_limit(query, view);
     let left = query
         .deadline
@@ -368,7 +368,7 @@ fn full_limit(query: &Query, view: &View) -> Duration {
 }
 
 /// Logs a failed call; the provider's own words might quote a secret, so they are left out.
-pub(super) fn report(query: &Query, view: &View, context: &CallContext, error: &CallError) {
+pub(crate) fn report(query: &Query, view: &View, context: &CallContext, error: &CallError) {
     let (plugin, request_id, caller_pid) = (&view.name, query.request_id, query.caller_pid);
     let code = error.code();
     let is_impatient = matches!(error, CallError::TimedOut(_) | CallError::Busy(_))

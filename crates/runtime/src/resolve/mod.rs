@@ -8,8 +8,9 @@ pub(crate) mod failure;
 mod plan;
 mod rank;
 pub(crate) mod resolution;
+pub(crate) mod write;
 
-pub(crate) use execution::resolve;
+pub(crate) use execution::{context as call_context, report as report_call, resolve};
 pub(crate) use failure::Failure;
 pub(crate) use plan::{Query, pattern};
 pub(crate) use resolution::Resolution;

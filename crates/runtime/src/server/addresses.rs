@@ -139,7 +139,7 @@ mod tests {
         let root = tempfile::tempdir().expect("a temporary directory");
         let taken = root.path().join("also/engine.sock");
         std::fs::create_dir(taken.parent().expect("a directory")).expect("made");
-        let _other = std::os::unix::net::UnixListener::bind(&taken).expect("listening");
+        let _other = UnixListener::bind(&taken).expect("listening");
         let path = root.path().join("daemon.sock");
         let mut config = Config::new(path.clone().into(), root.path());
         config.listen_also = vec![taken.clone().into(), root.path().join("free.sock").into()];

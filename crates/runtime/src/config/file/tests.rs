@@ -113,6 +113,16 @@ fn access_modules_and_contained_callers_are_read() {
 }
 
 #[test]
+fn the_default_store_is_file_unless_another_is_named() {
+    assert_eq!(valid("").store_default, name("file"));
+    assert_eq!(valid("[store]").store_default, name("file"));
+    assert_eq!(
+        valid("store.default = 'vault'").store_default,
+        name("vault")
+    );
+}
+
+#[test]
 fn the_audit_log_has_a_path_and_limits() {
     assert_eq!(valid("").audit, None);
     let audit = valid("audit.path = '/a'").audit.expect("an audit log");

@@ -1,0 +1,284 @@
+//! Writes: the plugin that takes one, whether a query would return what it stores, and the error of one that failed.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use keyway_local::{escape_untrusted, shortened};
+use keyway_proto::keyway::store::v1::{Refusal, refusal};
+use keyway_proto::keyway::v1::FailureKind;
+use keyway_proto::write::Expected;
+use keyway_rpc::{Code, Error};
+use keyway_secrets::Id;
+
+use super::catalog::{self, Gap};
+use super::execution;
+use super::failure::{Failure, with_failures};
+use super::plan::{Candidate, Membership, Plan, Query, membership};
+use crate::authority::Permit;
+use crate::model::{Kind, PluginName};
+use crate::plugin::{Availability, CallError, Handle, View};
+use crate::registry::Registry;
+
+/// The longest part of a version that a message repeats, in characters.
+const MAX_VERSION_CHARS: usize = 64;
+
+/// The plugin that takes a write.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) view: Arc<View>,
+    pub(crate) handle: Arc<Handle>,
+}
+
+/// Returns the plugin `name`, if it stores secrets and its effective realm contains `id`, which is the query. One that is starting is
+/// waited for.
+///
+/// # Errors
+///
+/// - `failed_precondition` if there is no such plugin, or it is disabled, or does not store secrets;
+/// - `invalid_argument` if the id is outside of its realm;
+/// - `unavailable` with `keyway.v1.Failures` if it is not running.
+pub(crate) async fn target(
+    registry: &Registry,
+    query: &Query,
+    id: &Id,
+    name: &PluginName,
+) -> Result<Target, Error> {
+    let view = registry.snapshot().get(name).cloned();
+    let view = view.ok_or_else(|| unknown(name))?;
+    if view.kind == Some(Kind::AccessControl) {
+        return Err(stores_nothing(name));
+    }
+    let view = match &view.availability {
+        Availability::Starting { .. } => {
+            let candidate = Candidate::new(&view, &query.pattern);
+            let plan = Plan {
+                candidates: vec![candidate],
+                ..Plan::default()
+            };
+            // One that is no candidate any more is judged by what it is now.
+            execution::started(registry, query, plan).await;
+            let view = registry.snapshot().get(name).cloned();
+            view.ok_or_else(|| unknown(name))?
+        }
+        _ => view,
+    };
+    match membership(&view, &query.pattern) {
+        Membership::Excluded => return Err(excluded(&view)),
+        Membership::None => return Err(outside(&view, id)),
+        Membership::Candidate => {}
+    }
+    match &view.availability {
+        Availability::Running(handle) if handle.registration().description.stores => Ok(Target {
+            handle: Arc::clone(handle),
+            view,
+        }),
+        Availability::Running(_) => Err(stores_nothing(name)),
+        Availability::Failed { kind, next_start } => {
+            Err(unwritten(&Failure::not_running(&view, *kind, *next_start)))
+        }
+        Availability::Starting { .. } => {
+            Err(unwritten(&Failure::new(&view, FailureKind::Starting, "")))
+        }
+        Availability::Excluded => Err(excluded(&view)),
+    }
+}
+
+fn unknown(name: &PluginName) -> Error {
+    Error::failed_precondition(format!(
+        "there is no plugin {name} that could store secrets. Run `keyway plugins` to see the plugins"
+    ))
+}
+
+fn stores_nothing(name: &PluginName) -> Error {
+    Error::failed_precondition(format!(
+        "{name} does not store secrets. Choose another provider with `--to`, or in `[store] default`"
+    ))
+}
+
+fn excluded(view: &View) -> Error {
+    let (name, state) = (&view.name, view.state.as_str_name());
+    let state = state.trim_start_matches("PLUGIN_STATE_");
+    Error::failed_precondition(format!(
+        "{name} is {}. Run `keyway plugins enable {name}`, or choose another provider with `--to`",
+        state.to_ascii_lowercase()
+    ))
+}
+
+fn outside(view: &View, id: &Id) -> Error {
+    let realm = view.realm.as_ref().map(ToString::to_string);
+    Error::invalid_argument(format!(
+        "{id} is outside the realm of {}, which is {}",
+        view.name,
+        realm.unwrap_or_default()
+    ))
+}
+
+/// The error of a write that the provider was not called for.
+fn unwritten(failure: &Failure) -> Error {
+    with_failures(
+        Error::unavailable(format!("nothing was written: {}", failure.sentence())),
+        std::slice::from_ref(failure),
+    )
+}
+
+/// Checks that a query for `id` would return what `target` stores: no provider of a higher or of its own rank lists the id. None is
+/// prompted. A provider that failed or cannot list may hold it.
+///
+/// # Errors
+///
+/// `failed_precondition` with the providers as a `Refusal`, and with `keyway.v1.Failures` for those that may hold it.
+pub(crate) async fn check_rank(
+    registry: &Registry,
+    query: &Query,
+    permit: &Permit,
+    id: &Id,
+    target: &View,
+) -> Result<(), Error> {
+    let silent = Query {
+        may_ask_user: false,
+        ..query.clone()
+    };
+    let mut plan = Plan::new(&registry.snapshot(), &query.pattern, Some(&target.name));
+    plan.candidates
+        .retain(|candidate| may_overrule(&candidate.view, target));
+    let candidates = execution::started(registry, &silent, plan).await;
+    // Its rank may have changed with its registration.
+    let rivals = candidates
+        .into_iter()
+        .filter(|candidate| may_overrule(&candidate.view, target));
+    let lists = rivals.map(|candidate| catalog::list(registry, &silent, candidate, permit));
+    let (mut holders, mut failures) = (Vec::new(), Vec::new());
+    for (view, list) in join_all(lists).await.into_iter().flatten() {
+        match list.gap {
+            _ if !list.secrets.is_empty() => holders.push(view.name.to_string()),
+            Gap::None => {}
+            Gap::CannotList => failures.push(Failure::new(&view, FailureKind::CannotList, "")),
+            Gap::Failed(failure) => failures.push(failure),
+        }
+    }
+    if holders.is_empty() && failures.is_empty() {
+        return Ok(());
+    }
+    Err(outranked(id, target, holders, &failures))
+}
+
+/// Whether a value of `view` would win over one of `target` or conflict with it. The rank of a plugin that never registered is not
+/// known.
+fn may_overrule(view: &View, target: &View) -> bool {
+    view.kind.is_none() || view.rank >= target.rank
+}
+
+fn outranked(id: &Id, target: &View, holders: Vec<String>, failures: &[Failure]) -> Error {
+    let name = &target.name;
+    let why = if holders.is_empty() {
+        let sentences: Vec<String> = failures.iter().map(Failure::sentence).collect();
+        format!(
+            "cannot tell whether {id} would be returned from {name}: {}",
+            sentences.join("; ")
+        )
+    } else {
+        format!(
+            "{id} would not be returned from {name}, because {} provides it with a higher or the same rank",
+            holders.join(" and ")
+        )
+    };
+    let failed = failures.iter().map(|failure| failure.provider.to_string());
+    let providers = holders.into_iter().chain(failed).collect();
+    let message = format!(
+        "{why}. Give {name} a higher `priority`, write to another provider with `--to`, or write nevertheless with `--force`"
+    );
+    let error = Refusal::of_providers(providers).into_error(&Expected::Any, message);
+    match failures {
+        [] => error,
+        failures => with_failures(error, failures),
+    }
+}
+
+/// The error for the client of a write that failed at the plugin. `version`: the one that the write names.
+pub(crate) fn failed(
+    view: &View,
+    id: &Id,
+    version: Option<&str>,
+    expected: &Expected,
+    error: &CallError,
+) -> Error {
+    if let CallError::Rpc(error) = error
+        && let Some(refused) = refused(view, id, expected, error)
+    {
+        return refused;
+    }
+    // As for a pattern: an id that the store cannot hold is a failure of the write.
+    let Some(failure) = Failure::of_call(view, error, false) else {
+        let name = &view.name;
+        return Error::not_found(match version {
+            Some(version) => {
+                let version = shortened(&escape_untrusted(version), MAX_VERSION_CHARS);
+                format!("{name} has no version {version} of {id}")
+            }
+            None => format!("{name} has no secret {id}"),
+        });
+    };
+    let message = match failure.kind {
+        FailureKind::Invalid => {
+            let error = format!("{} cannot store {id}: {}", view.name, failure.message);
+            return with_failures(Error::invalid_argument(error), &[failure]);
+        }
+        FailureKind::TimedOut | FailureKind::Internal => format!(
+            "it is not known whether {id} was changed: {}",
+            failure.sentence()
+        ),
+        _ => format!("{id} was not changed: {}", failure.sentence()),
+    };
+    with_failures(Error::unavailable(message), &[failure])
+}
+
+/// What a failed write says about the plugin; `None` if the plugin did what it should.
+pub(crate) fn failure_to_report(
+    view: &View,
+    expected: &Expected,
+    error: &CallError,
+) -> Option<Failure> {
+    if let CallError::Rpc(error) = error
+        && is_version_refused(expected, error)
+    {
+        return None;
+    }
+    Failure::of_call(view, error, true)
+}
+
+/// The refusal of a version that does not fit, if `error` is one. Without the detail, the codes say so for a write that expected a
+/// version.
+fn refused(view: &View, id: &Id, expected: &Expected, error: &Error) -> Option<Error> {
+    if !is_version_refused(expected, error) {
+        return None;
+    }
+    let current = Refusal::of_error(error)
+        .and_then(|refusal| refusal.current_version)
+        .filter(|version| !version.is_empty());
+    let name = &view.name;
+    let message = match (&current, expected) {
+        (_, Expected::Absent) => format!("{name} has {id} already"),
+        (Some(version), _) => {
+            format!("{name} has version {version} of {id}, which is not the expected one")
+        }
+        (None, _) => format!("{name} does not have the expected version of {id}"),
+    };
+    Some(Refusal::of_version(current.as_deref()).into_error(expected, message))
+}
+
+/// Whether the plugin refused a version that does not fit. Without the detail, the codes say so for a write that expects a version.
+fn is_version_refused(expected: &Expected, error: &Error) -> bool {
+    if let Some(refusal) = Refusal::of_error(error) {
+        return refusal.reason() == refusal::Reason::Version;
+    }
+    let failure = error.detail::<keyway_proto::keyway::v1::Failure>();
+    let is_described = failure.is_ok_and(|failure| failure.is_some());
+    match error.code() {
+        Code::AlreadyExists => true,
+        Code::FailedPrecondition => matches!(expected, Expected::Version(_)) && !is_described,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;
