@@ -1,14 +1,18 @@
 //! The blocking client, for programs without an async runtime.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use keyway_local::EnvironmentError;
-use keyway_secrets::{Envelope, Id, Pattern};
+use keyway_secrets::{Envelope, Id, Pattern, SecretValue};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::{Authorization, Catalog, DaemonSocket, GetOneError, ResolveError, Secrets};
+use crate::{
+    Authorization, Catalog, DaemonSocket, Expected, GetOneError, Removed, ResolveError, Secrets,
+    Stored, Versions, WriteError,
+};
 
 /// A blocking client of the daemon.
 ///
@@ -138,6 +142,14 @@ impl Resolver {
         self.wait(self.resolver.list(pattern))
     }
 
+    /// Returns a client that writes, with the socket and the options of this one.
+    pub fn store(&self) -> Store<'_> {
+        Store {
+            store: self.resolver.store(),
+            resolver: self,
+        }
+    }
+
     /// See [`crate::Resolver::version`].
     ///
     /// # Errors
@@ -164,6 +176,122 @@ impl Resolver {
 impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Resolver").field(&self.resolver).finish()
+    }
+}
+
+/// A blocking client that writes secrets through the daemon; see [`crate::Store`].
+///
+/// ```no_run
+/// use keyway_resolver::Expected;
+/// use keyway_resolver::blocking::Resolver;
+///
+/// let resolver = Resolver::from_env()?;
+/// let id = "api/token".parse()?;
+/// let stored = resolver.store().set(&id, "not-a-real-token".into(), Expected::Absent)?;
+/// assert_eq!(resolver.store().versions(&id)?.versions[0].version, stored.version);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Store<'a> {
+    resolver: &'a Resolver,
+    store: crate::Store<DaemonSocket>,
+}
+
+impl Store<'_> {
+    /// See [`crate::Store::with_provider`].
+    #[must_use]
+    pub fn with_provider(mut self, name: impl Into<String>) -> Self {
+        self.store = self.store.with_provider(name);
+        self
+    }
+
+    /// See [`crate::Store::with_force`].
+    #[must_use]
+    pub fn with_force(mut self, force: bool) -> Self {
+        self.store = self.store.with_force(force);
+        self
+    }
+
+    /// See [`crate::Store::set`].
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`crate::Store::set`].
+    ///
+    /// # Panics
+    ///
+    /// Panics if called from async code, which it would block. Use [`crate::Store`] there, or `spawn_blocking`.
+    pub fn set(
+        &self,
+        id: &Id,
+        value: SecretValue,
+        expected: Expected,
+    ) -> Result<Stored, WriteError> {
+        self.resolver.wait(self.store.set(id, value, expected))
+    }
+
+    /// See [`crate::Store::set_with_metadata`].
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`crate::Store::set`].
+    ///
+    /// # Panics
+    ///
+    /// Panics if called from async code, which it would block. Use [`crate::Store`] there, or `spawn_blocking`.
+    pub fn set_with_metadata(
+        &self,
+        id: &Id,
+        value: SecretValue,
+        metadata: BTreeMap<String, String>,
+        expected: Expected,
+    ) -> Result<Stored, WriteError> {
+        let set = self.store.set_with_metadata(id, value, metadata, expected);
+        self.resolver.wait(set)
+    }
+
+    /// See [`crate::Store::remove`].
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`crate::Store::remove`].
+    ///
+    /// # Panics
+    ///
+    /// Panics if called from async code, which it would block. Use [`crate::Store`] there, or `spawn_blocking`.
+    pub fn remove(
+        &self,
+        id: &Id,
+        version: Option<&str>,
+        expected: Expected,
+    ) -> Result<Removed, WriteError> {
+        self.resolver.wait(self.store.remove(id, version, expected))
+    }
+
+    /// See [`crate::Store::versions`].
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`crate::Store::versions`].
+    ///
+    /// # Panics
+    ///
+    /// Panics if called from async code, which it would block. Use [`crate::Store`] there, or `spawn_blocking`.
+    pub fn versions(&self, id: &Id) -> Result<Versions, WriteError> {
+        self.resolver.wait(self.store.versions(id))
+    }
+
+    /// See [`crate::Store::restore`].
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`crate::Store::restore`].
+    ///
+    /// # Panics
+    ///
+    /// Panics if called from async code, which it would block. Use [`crate::Store`] there, or `spawn_blocking`.
+    pub fn restore(&self, id: &Id, version: &str) -> Result<Stored, WriteError> {
+        self.resolver.wait(self.store.restore(id, version))
     }
 }
 

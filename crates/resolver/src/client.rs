@@ -115,6 +115,10 @@ impl<S: Transport> Resolver<S> {
         self.client.clone()
     }
 
+    pub(crate) fn may_ask_user(&self) -> bool {
+        self.options.may_ask_user
+    }
+
     /// Gets every secret that the pattern matches.
     ///
     /// # Errors
@@ -235,7 +239,7 @@ impl<S: Transport> Resolver<S> {
     }
 }
 
-fn forbid_prompts<M>(request: &mut Request<M>) {
+pub(crate) fn forbid_prompts<M>(request: &mut Request<M>) {
     let headers = request.metadata_mut();
     headers.insert(MAY_ASK_USER_HEADER, HeaderValue::from_static("0"));
 }

@@ -1,5 +1,6 @@
 //! The errors of the client.
 
+use keyway_proto::keyway::store::v1::{Refusal, refusal::Reason};
 use keyway_rpc::{Code, Error as RpcError};
 use keyway_secrets::Id;
 
@@ -151,6 +152,90 @@ fn failed_precondition(error: RpcError) -> ResolveError {
             message: error.message().to_owned(),
             failures,
         },
+    }
+}
+
+/// Error of a write, or of a listing of versions; see [`Store`](crate::Store).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The daemon or the connection to it: no daemon, denied, an invalid request, or a response that did not come.
+    #[error(transparent)]
+    Daemon(ResolveError),
+    /// The provider that was to write failed.
+    #[error("{message}")]
+    Failed {
+        /// The daemon's message. It says if it is not known whether the write happened.
+        message: String,
+        /// The provider.
+        failures: Vec<ProviderFailure>,
+    },
+    /// There is no such secret or version at the provider.
+    #[error("{message}")]
+    NotFound {
+        /// The daemon's message.
+        message: String,
+    },
+    /// A query would not return the value, because another provider outranks or equals it, or may do so. Nothing was written.
+    #[error("{message}")]
+    Outranked {
+        /// The daemon's message.
+        message: String,
+        /// The names of these providers, in rank order.
+        providers: Vec<String>,
+        /// Those of them that failed, so that they may or may not hold the secret.
+        failures: Vec<ProviderFailure>,
+    },
+    /// The daemon refused for another reason, such as a provider that does not store. Nothing was written.
+    #[error("{message}")]
+    Refused {
+        /// The daemon's message.
+        message: String,
+    },
+    /// The current version is not the expected one. Nothing was written.
+    #[error("{message}")]
+    UnexpectedVersion {
+        /// The daemon's message.
+        message: String,
+        /// The current version; `None` if there is none, or if the provider does not say.
+        current: Option<String>,
+    },
+}
+
+impl From<RpcError> for WriteError {
+    fn from(error: RpcError) -> Self {
+        let message = error.message().to_owned();
+        if let Some(refusal) = Refusal::of_error(&error) {
+            match refusal.reason() {
+                Reason::Version => {
+                    let current = refusal.current_version;
+                    let current = current.filter(|version| !version.is_empty());
+                    return Self::UnexpectedVersion { message, current };
+                }
+                Reason::Outranked => {
+                    return Self::Outranked {
+                        message,
+                        providers: refusal.providers,
+                        failures: failure::from_error(&error),
+                    };
+                }
+                // The refusal of a later version: the code decides.
+                Reason::Unspecified => {}
+            }
+        }
+        let failures = failure::from_error(&error);
+        if !failures.is_empty() {
+            return Self::Failed { message, failures };
+        }
+        match error.code() {
+            Code::NotFound => Self::NotFound { message },
+            Code::AlreadyExists => Self::UnexpectedVersion {
+                message,
+                current: None,
+            },
+            Code::FailedPrecondition => Self::Refused { message },
+            _ => Self::Daemon(error.into()),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! or how the daemon calls its plugins, and it works with any daemon of the protocol.
 //!
 //! - [`Resolver`] resolves and lists secrets over any transport: a tower service that sends HTTP requests.
+//! - [`Store`] writes secrets: [`Resolver::store`] makes one.
 //! - [`DaemonSocket`] (feature `socket`, on by default) is the transport over Unix sockets: it finds the daemon's
 //!   socket, refuses a daemon of another user, keeps connections, and reconnects after a restart of the daemon.
 //! - [`blocking::Resolver`] (feature `blocking`) combines both for programs without an async runtime.
@@ -39,13 +40,17 @@ mod response;
 mod retry;
 #[cfg(feature = "socket")]
 mod socket;
+mod store;
 
 pub use client::Resolver;
-pub use error::{GetOneError, ResolveError};
+pub use error::{GetOneError, ResolveError, WriteError};
 pub use failure::{FailureKind, ProviderFailure};
 pub use response::{Authorization, Catalog, Entry, Rejected, Secrets, Unlisted, UnlistedReason};
 #[cfg(feature = "socket")]
 pub use socket::{Attempt, ConnectError, DaemonSocket, DialError, ResponseBody, SocketError};
 
+pub use store::{Removed, Store, Stored, StoredVersion, Versions};
+
 pub use keyway_local::{Address, EnvironmentError, ParseAddressError, Places, daemon_uid};
+pub use keyway_proto::write::Expected;
 pub use keyway_secrets::{Envelope, Id, Pattern, SecretValue};

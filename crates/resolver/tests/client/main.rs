@@ -3,6 +3,7 @@
 mod responses;
 mod retry;
 mod script;
+mod store;
 
 #[cfg(feature = "socket")]
 mod hostile;
