@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    completions, config, export, get, import, inject, ls, plugins, rm, run, serve, set,
+    completions, config, export, get, import, inject, ls, mv, plugins, restore, rm, run, serve,
+    set, versions,
 };
 use crate::globals::Globals;
 
@@ -35,15 +36,21 @@ pub(crate) enum Command {
     /// Replace the references in a file by secrets, and print the result or write it to a file.
     #[command(after_help = inject::HELP)]
     Inject(inject::Options),
-    /// Store a secret in the file store: the value comes from stdin, or from a hidden prompt.
+    /// Store a secret: the value comes from stdin, a file, a hidden prompt, or is random.
     Set(set::Options),
     /// Move secrets out of files such as .env into the store, and put references in their place.
     Import(import::Options),
     /// Write secrets with their values, as an env file, for a shell or as JSON.
     #[command(after_help = export::HELP)]
     Export(export::Options),
-    /// Remove a secret from the file store, with all its versions.
+    /// Remove secrets, with all their versions.
     Rm(rm::Options),
+    /// Give a secret another id; its earlier versions stay with the old one.
+    Mv(mv::Options),
+    /// List the stored versions of a secret, never their values.
+    Versions(versions::Options),
+    /// Make the value of an earlier version of a secret the current one.
+    Restore(restore::Options),
     /// List the daemon's plugins, or change what they do.
     Plugins(plugins::Options),
     /// Show what the daemon is and does.

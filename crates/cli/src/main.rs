@@ -15,6 +15,7 @@ mod env_file;
 mod exit;
 mod failure;
 mod failures;
+mod generate;
 mod globals;
 mod input;
 mod inventory;

@@ -7,7 +7,7 @@ mod line;
 mod signals;
 mod terminal;
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::process;
 
 use keyway_secrets::SecretValue;
@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-use crate::sys;
+use crate::{stdio, sys};
 use line::{Line, Step, StrayKey};
 use signals::Signals;
 use terminal::Terminal;
@@ -63,6 +63,23 @@ pub(crate) fn hidden(text: &str) -> Result<SecretValue, PromptError> {
             other => return other,
         }
     }
+}
+
+/// Asks a question, which holds no text of a peer, on stderr and reads a line from stdin, if both are terminals. Returns `true` for `y` and `yes`, and without a
+/// terminal, where nothing is asked.
+///
+/// # Errors
+///
+/// Returns the error of the terminal.
+pub(crate) fn confirm(question: &str) -> io::Result<bool> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Ok(true);
+    }
+    stdio::write_stderr(question.as_bytes())?;
+    let mut line = String::new();
+    io::stdin().read_line(&mut line)?;
+    let answer = line.trim().to_ascii_lowercase();
+    Ok(matches!(answer.as_str(), "y" | "yes"))
 }
 
 struct Prompt {

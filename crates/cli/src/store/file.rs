@@ -12,7 +12,8 @@ use crate::failure::Failure;
 /// The options that name the file store.
 #[derive(Args, Debug)]
 pub(crate) struct StoreOptions {
-    /// The directory of the store [default: $KEYWAY_FILE_STORE, else `keyway` in $XDG_DATA_HOME].
+    /// The directory of a file store, which is changed directly and not through the daemon
+    /// [without a daemon: $KEYWAY_FILE_STORE, else `keyway` in $XDG_DATA_HOME].
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
 }
@@ -27,6 +28,11 @@ impl StoreOptions {
         };
         let config = StoreConfig::from_env(lookup).map_err(|error| self.failure(&error))?;
         Ok(Store::new(config))
+    }
+
+    /// Whether a directory was given.
+    pub(crate) fn is_given(&self) -> bool {
+        self.store.is_some()
     }
 
     /// Returns the directory of the store for the user. An argument is not repeated, because it may be a secret.

@@ -31,3 +31,4 @@ mod shutdown;
 mod stdio;
 mod terminal;
 mod unresponsive;
+mod writes;

@@ -128,9 +128,15 @@ fn without_its_access_control_module_the_daemon_denies_everything() {
         home.write("config.toml", format!("[access]\nmodules = [\"{name}\"]\n"));
         home.serve(&["--config", "config.toml"])
     };
-    let daemon = serve_with_module("guard");
     home.set("web/token", b"dummy-token");
-    let mut text = home.transcript(&["get web/token", "get nothing/here", "ls", "ls --fetch"]);
+    let daemon = serve_with_module("guard");
+    let mut text = home.transcript(&[
+        "rm web/token",
+        "get web/token",
+        "get nothing/here",
+        "ls",
+        "ls --fetch",
+    ]);
     let mut command = home.keyway(["run", "--", "sh", "-c", "echo started"]);
     let output = feed(command.env("TOKEN", "se://web/token"), b"");
     text += &format!(

@@ -4,6 +4,7 @@ mod failing;
 mod home;
 mod inventory;
 pub(crate) mod script;
+mod store;
 mod terminal;
 
 pub(crate) use home::{Home, KEYWAY};

@@ -28,7 +28,7 @@ use keyway_secrets::{Envelope, Pattern};
 use keyway_test_support::scripted::{ScriptedDaemon, Version};
 use tokio::sync::Semaphore;
 
-use super::{Home, failing, inventory};
+use super::{Home, failing, inventory, store};
 
 /// The services. A query for `x/held` takes a permit of `held`, and waits while there is none.
 #[derive(Clone, Debug)]
@@ -334,4 +334,5 @@ fn full_of(script: &Script) -> Router {
     reference_of(script)
         .add_service(CatalogServiceServer::new(script.clone()))
         .add_service(ManagementServiceServer::new(script.clone()))
+        .add_service(store::service())
 }

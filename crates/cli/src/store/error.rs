@@ -1,0 +1,167 @@
+//! The failures of writes.
+
+use keyway_plugin_file::StoreError;
+use keyway_resolver::{FailureKind, Id, ResolveError, WriteError};
+
+use super::file::StoreOptions;
+use crate::daemon::{request_failure, split_advice};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::failures::Query;
+
+/// Why a write failed.
+#[derive(Clone, Debug)]
+pub(crate) enum WriteFailure {
+    /// The current version is not the expected one. Nothing was written.
+    UnexpectedVersion(Failure),
+    /// Everything else.
+    Failed(Failure),
+}
+
+impl From<Failure> for WriteFailure {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<WriteFailure> for Failure {
+    fn from(failure: WriteFailure) -> Self {
+        match failure {
+            WriteFailure::UnexpectedVersion(failure) | WriteFailure::Failed(failure) => failure,
+        }
+    }
+}
+
+/// Returns the failure of a reserved id, which daemons never resolve.
+pub(super) fn reserved(id: &Id) -> Failure {
+    Failure::usage(
+        format_args!(
+            "the id {id} is reserved: the daemon uses the ids below it for access control of its own management"
+        ),
+        "Nothing was stored; choose another id",
+    )
+}
+
+/// Returns the failure of a provider that cannot be written without a daemon.
+pub(super) fn needs_daemon() -> Failure {
+    Failure::new(
+        Exit::Unavailable,
+        "this provider is written through the daemon, and no daemon takes writes",
+        "Start it with `keyway serve`, or leave out the provider to write to the file store",
+    )
+}
+
+/// Returns the failure of a version that the file store does not have.
+pub(super) fn no_version(id: &Id) -> Failure {
+    Failure::new(
+        Exit::NotFound,
+        format_args!("the file store has no such version of {id}"),
+        format_args!("Run `keyway versions {id}` to see what there is"),
+    )
+}
+
+/// Converts an error of the daemon.
+pub(super) fn of_daemon(id: &Id, no_ask: bool, error: WriteError) -> WriteFailure {
+    let look = format!("Run `keyway versions {id}` to see what there is");
+    match error {
+        WriteError::UnexpectedVersion { message, .. } => {
+            WriteFailure::UnexpectedVersion(Failure::error(message, look))
+        }
+        WriteError::NotFound { message } => Failure::new(
+            Exit::NotFound,
+            message,
+            format_args!("Run `keyway ls` to see what there is, and `keyway versions {id}` for what was removed"),
+        )
+        .into(),
+        WriteError::Outranked { message, .. } | WriteError::Refused { message } => {
+            let (what, advice) = split_advice(
+                &message,
+                "Nothing was changed; run `keyway plugins` to see the providers",
+            );
+            Failure::error(what, advice).into()
+        }
+        WriteError::Failed { message, failures } => {
+            let query = Query {
+                pattern: &id.into(),
+                is_partial: false,
+                no_ask,
+                unrestricted: &[],
+            };
+            let is_unknown = failures.iter().any(|failure| {
+                matches!(
+                    failure.kind,
+                    FailureKind::TimedOut | FailureKind::Internal | FailureKind::Unknown
+                )
+            });
+            let failure = query
+                .failure(&failures)
+                .unwrap_or_else(|| Failure::new(Exit::Unavailable, message, &look));
+            match is_unknown {
+                true => Failure::new(
+                    failure.exit(),
+                    format_args!(
+                        "it is not known whether {id} was changed: {}",
+                        failure.what()
+                    ),
+                    look,
+                ),
+                false => failure,
+            }
+            .into()
+        }
+        WriteError::Daemon(
+            error @ (ResolveError::TimedOut { .. }
+            | ResolveError::Unavailable { .. }
+            | ResolveError::Unresponsive { .. }),
+        ) => {
+            let failure = request_failure(error);
+            Failure::new(
+                failure.exit(),
+                format_args!(
+                    "it is not known whether {id} was changed: {}",
+                    failure.what()
+                ),
+                format_args!("{}; {}", failure.advice(), uncapitalize(&look)),
+            )
+            .into()
+        }
+        WriteError::Daemon(ResolveError::Denied { message }) => {
+            let (why, advice) = split_advice(
+                &message,
+                "Only the daemon's own user may write, and access-control modules may deny it; `keyway plugins` shows them",
+            );
+            let what = format_args!("access to {id} was denied: {why}");
+            Failure::new(Exit::Denied, what, advice).into()
+        }
+        WriteError::Daemon(error) => request_failure(error).into(),
+        error => Failure::error(error, look).into(),
+    }
+}
+
+fn uncapitalize(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|c| c.to_ascii_lowercase());
+    first.into_iter().chain(characters).collect()
+}
+
+/// Converts an error of the file store in `place`.
+pub(super) fn of_file(
+    id: &Id,
+    error: &StoreError,
+    options: &StoreOptions,
+    place: &str,
+) -> WriteFailure {
+    match error {
+        StoreError::NotFound { version: None, .. } => Failure::new(
+            Exit::NotFound,
+            format_args!("there is no secret {id} in the file store {place}"),
+            "Run `keyway ls` to see what there is and which provider has it; without a daemon only the file store is changed",
+        )
+        .into(),
+        StoreError::NotFound { .. } => no_version(id).into(),
+        StoreError::UnexpectedVersion { .. } => {
+            WriteFailure::UnexpectedVersion(options.failure(error))
+        }
+        error => options.failure(error).into(),
+    }
+}

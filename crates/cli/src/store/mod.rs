@@ -1,0 +1,389 @@
+//! Writes of a command: through the daemon, or directly to the file store if no daemon runs.
+
+mod error;
+mod file;
+
+use keyway_plugin_file::{Expected, Store, StoreError};
+use keyway_resolver::{DaemonSocket, Envelope, Id, ResolveError, SecretValue, StoredVersion};
+use keyway_resolver::{Store as Remote, WriteError};
+
+pub(crate) use self::error::WriteFailure;
+pub(crate) use self::file::StoreOptions;
+use crate::daemon;
+use crate::failure::Failure;
+use crate::globals::Globals;
+use crate::output;
+use crate::waiting;
+
+/// The name of the provider that is written directly.
+const FILE: &str = "file";
+
+/// Where a command writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Destination<'a> {
+    /// The directory of a file store, which is then written directly, whether a daemon runs or not.
+    pub(crate) store: &'a StoreOptions,
+    /// The provider; `None`: the daemon's default, or the file store without a daemon.
+    pub(crate) provider: Option<&'a str>,
+    /// Whether a value is stored although a query would not return it.
+    pub(crate) force: bool,
+}
+
+/// Writes secrets for one command: through the daemon if one runs, else directly to the file store, which a note on stderr
+/// then says once.
+#[derive(Debug)]
+pub(crate) struct Writer<'a> {
+    globals: &'a Globals,
+    destination: Destination<'a>,
+    file: Store,
+    /// Whether no daemon takes writes, or none is to be asked.
+    is_direct: bool,
+    /// Whether the note is still to be written.
+    is_note_due: bool,
+}
+
+/// The result of a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// The new current version.
+    pub(crate) version: String,
+    /// The provider.
+    pub(crate) provider: String,
+    /// Where the value is, for the user: the provider, or the directory of the file store.
+    pub(crate) place: String,
+}
+
+/// The result of a removal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Removed {
+    /// The number of removed versions.
+    pub(crate) n_versions: u32,
+    /// Whether they can be restored.
+    pub(crate) is_restorable: bool,
+    /// The provider.
+    pub(crate) provider: String,
+    /// Where the secret was, for the user.
+    pub(crate) place: String,
+}
+
+/// The stored versions of a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct History {
+    /// Newest first.
+    pub(crate) versions: Vec<Version>,
+    /// The provider.
+    pub(crate) provider: String,
+}
+
+/// One stored version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) version: String,
+    pub(crate) created_at: Option<std::time::SystemTime>,
+    /// `None` unless it was removed.
+    pub(crate) removed_at: Option<std::time::SystemTime>,
+    pub(crate) metadata: std::collections::BTreeMap<String, String>,
+}
+
+/// Checks that the id may name a secret.
+///
+/// # Errors
+///
+/// Returns the [`Failure`] of a reserved id, which daemons never resolve.
+pub(crate) fn check_id(id: &Id) -> Result<(), Failure> {
+    match keyway_runtime::is_reserved(id) {
+        true => Err(error::reserved(id)),
+        false => Ok(()),
+    }
+}
+
+impl<'a> Writer<'a> {
+    /// Prepares writes. Neither connects nor opens a file.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`Failure`] if the location of the file store is not known.
+    pub(crate) fn open(
+        globals: &'a Globals,
+        destination: Destination<'a>,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            globals,
+            file: destination.store.open()?,
+            is_direct: destination.store.is_given(),
+            is_note_due: !destination.store.is_given(),
+            destination,
+        })
+    }
+
+    /// Stores a value as the current version of a secret.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`WriteFailure::UnexpectedVersion`] if another version than the expected one is the current one, and
+    /// [`WriteFailure::Failed`] for everything else. Nothing is stored then, unless the failure says that this is not known.
+    pub(crate) fn set(
+        &mut self,
+        id: &Id,
+        value: &SecretValue,
+        expected: &Expected,
+    ) -> Result<Written, WriteFailure> {
+        self.set_with_metadata(id, value, &Default::default(), expected)
+    }
+
+    /// As [`set`](Self::set), with attributes of the version.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`set`](Self::set).
+    pub(crate) fn set_with_metadata(
+        &mut self,
+        id: &Id,
+        value: &SecretValue,
+        metadata: &std::collections::BTreeMap<String, String>,
+        expected: &Expected,
+    ) -> Result<Written, WriteFailure> {
+        check_id(id)?;
+        let set = async |remote: &Remote<DaemonSocket>| {
+            let (value, metadata) = (value.clone(), metadata.clone());
+            remote
+                .set_with_metadata(id, value, metadata, expected.clone())
+                .await
+        };
+        if let Some(stored) = self.through_daemon(id, set)? {
+            return Ok(Written {
+                version: stored.version,
+                place: stored.provider.clone(),
+                provider: stored.provider,
+            });
+        }
+        let stored = self.directly(id, |file| file.set_expecting(id, value, metadata, expected))?;
+        Ok(self.written(stored.number))
+    }
+
+    /// Removes a secret with all its versions.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`set`](Self::set).
+    pub(crate) fn remove(&mut self, id: &Id, expected: &Expected) -> Result<Removed, WriteFailure> {
+        let remove =
+            async |remote: &Remote<DaemonSocket>| remote.remove(id, None, expected.clone()).await;
+        if let Some(removed) = self.through_daemon(id, remove)? {
+            return Ok(Removed {
+                n_versions: removed.count,
+                is_restorable: removed.restorable,
+                place: removed.provider.clone(),
+                provider: removed.provider,
+            });
+        }
+        let count = self.directly(id, |file| {
+            match file.remove_expecting(id, None, expected)? {
+                0 => Err(StoreError::NotFound {
+                    id: id.clone(),
+                    version: None,
+                }),
+                count => Ok(count),
+            }
+        })?;
+        Ok(Removed {
+            n_versions: u32::try_from(count).unwrap_or(u32::MAX),
+            is_restorable: true,
+            provider: FILE.to_owned(),
+            place: self.destination.store.display_dir(&self.file),
+        })
+    }
+
+    /// Lists the stored versions of a secret, removed ones included.
+    ///
+    /// # Errors
+    ///
+    /// Returns a failure with the exit code 3 if there is none.
+    pub(crate) fn versions(&mut self, id: &Id) -> Result<History, WriteFailure> {
+        let versions = async |remote: &Remote<DaemonSocket>| remote.versions(id).await;
+        if let Some(found) = self.through_daemon(id, versions)? {
+            return Ok(History {
+                versions: found.versions.into_iter().map(Version::from).collect(),
+                provider: found.provider,
+            });
+        }
+        // Reading is not worth the note.
+        self.is_note_due = false;
+        let history = self.directly(id, |file| match file.history(id)? {
+            none if none.is_empty() => Err(StoreError::NotFound {
+                id: id.clone(),
+                version: None,
+            }),
+            history => Ok(history),
+        })?;
+        Ok(History {
+            versions: history.into_iter().map(Version::from).collect(),
+            provider: FILE.to_owned(),
+        })
+    }
+
+    /// Stores the value of an earlier version as the current one.
+    ///
+    /// # Errors
+    ///
+    /// Returns a failure with the exit code 3 if that version is not stored, and the errors of [`set`](Self::set).
+    pub(crate) fn restore(&mut self, id: &Id, version: &str) -> Result<Written, WriteFailure> {
+        let restore = async |remote: &Remote<DaemonSocket>| remote.restore(id, version).await;
+        if let Some(stored) = self.through_daemon(id, restore)? {
+            return Ok(Written {
+                version: stored.version,
+                place: stored.provider.clone(),
+                provider: stored.provider,
+            });
+        }
+        let Ok(number) = version.parse() else {
+            return Err(error::no_version(id).into());
+        };
+        let stored = self.directly(id, |file| file.restore(id, number))?;
+        Ok(self.written(stored.number))
+    }
+
+    /// Reads the current version of a secret as the daemon resolves it, or from the file store without a daemon.
+    ///
+    /// # Errors
+    ///
+    /// Returns a failure with the exit code 3 if there is none.
+    pub(crate) fn read(&mut self, id: &Id) -> Result<Envelope, Failure> {
+        if !self.is_direct {
+            let globals = self.globals;
+            let found = daemon::with_client(globals, async |daemon| {
+                let patterns = [id.into()];
+                let query = daemon.get_one(id);
+                match waiting::show(&daemon, globals, &patterns, query).await {
+                    Ok(envelope) => Ok(Some(envelope)),
+                    Err(keyway_resolver::GetOneError::Resolve(error))
+                        if self.is_without(&error) =>
+                    {
+                        Ok(None)
+                    }
+                    Err(error) => {
+                        let context = daemon::QueryContext {
+                            daemon: &daemon,
+                            globals,
+                        };
+                        Err(context.id_failure(id, error).await)
+                    }
+                }
+            })?;
+            if let Some(envelope) = found {
+                return Ok(envelope);
+            }
+        }
+        let found = self.file.get(&id.into());
+        let mut found = found.map_err(|error| self.destination.store.failure(&error))?;
+        let mut envelope = found.pop().ok_or_else(|| daemon::not_found(&id.into()))?;
+        envelope.provider = FILE.to_owned();
+        Ok(envelope)
+    }
+
+    /// Names the provider of the following writes, unless the command line named one.
+    pub(crate) fn prefer(&mut self, provider: &'a str) {
+        self.destination.provider.get_or_insert(provider);
+    }
+
+    /// Calls the daemon. Returns `None` if there is none that takes writes: the file store is written directly then.
+    fn through_daemon<T>(
+        &mut self,
+        id: &Id,
+        write: impl AsyncFnOnce(&Remote<DaemonSocket>) -> Result<T, WriteError>,
+    ) -> Result<Option<T>, WriteFailure> {
+        if self.is_direct {
+            return Ok(None);
+        }
+        let (globals, destination) = (self.globals, self.destination);
+        let result = daemon::with_client(globals, async |daemon| {
+            let mut remote = daemon.store().with_force(destination.force);
+            if let Some(provider) = destination.provider {
+                remote = remote.with_provider(provider);
+            }
+            let patterns = [id.into()];
+            let write = write(&remote);
+            match waiting::show(&daemon, globals, &patterns, write).await {
+                Ok(written) => Ok(Ok(Some(written))),
+                Err(WriteError::Daemon(error)) if self.is_without(&error) => Ok(Ok(None)),
+                Err(error) => match error::of_daemon(id, globals.no_ask, error) {
+                    WriteFailure::Failed(failure) => Err(failure),
+                    unexpected => Ok(Err(unexpected)),
+                },
+            }
+        });
+        let written = result??;
+        if written.is_none() {
+            self.become_direct()?;
+        }
+        Ok(written)
+    }
+
+    /// Whether the error says that no daemon takes writes. One that was named on the command line has to.
+    fn is_without(&self, error: &ResolveError) -> bool {
+        let is_named = !self.globals.sockets().is_empty();
+        match error {
+            ResolveError::NotRunning(error) => error.is_not_running() && !is_named,
+            ResolveError::Unsupported { .. } => !is_named,
+            _ => false,
+        }
+    }
+
+    /// From now on the file store is written directly.
+    fn become_direct(&mut self) -> Result<(), Failure> {
+        match self.destination.provider {
+            Some(provider) if provider != FILE => Err(error::needs_daemon()),
+            _ => {
+                self.is_direct = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Calls the file store, and says once that nothing was checked.
+    fn directly<T>(
+        &mut self,
+        id: &Id,
+        call: impl FnOnce(&Store) -> Result<T, StoreError>,
+    ) -> Result<T, WriteFailure> {
+        let store = self.destination.store;
+        let done = call(&self.file)
+            .map_err(|error| error::of_file(id, &error, store, &store.display_dir(&self.file)))?;
+        if std::mem::take(&mut self.is_note_due) {
+            output::note(
+                "no daemon took the write, so that the file store was changed directly and nothing was checked or recorded",
+            );
+        }
+        Ok(done)
+    }
+
+    fn written(&self, version: u64) -> Written {
+        Written {
+            version: version.to_string(),
+            provider: FILE.to_owned(),
+            place: self.destination.store.display_dir(&self.file),
+        }
+    }
+}
+
+impl From<StoredVersion> for Version {
+    fn from(version: StoredVersion) -> Self {
+        Self {
+            version: version.version,
+            created_at: version.created_at,
+            removed_at: version.removed_at,
+            metadata: version.metadata,
+        }
+    }
+}
+
+impl From<keyway_plugin_file::Version> for Version {
+    fn from(version: keyway_plugin_file::Version) -> Self {
+        Self {
+            version: version.number.to_string(),
+            created_at: version.created_at,
+            removed_at: version.removed_at,
+            metadata: version.metadata,
+        }
+    }
+}
