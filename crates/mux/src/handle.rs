@@ -2,18 +2,13 @@
 
 mod open;
 
-use std::{
-    any::Any,
-    fmt,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     config::{Config, Role},
-    driver::{Connection, Driver, Shared, State, Wait, Waiting},
+    driver::{Connection, Driver, Shared, State},
     error::{OpenError, SessionError, StreamId},
     info::{PeerFacts, StreamInfo},
     io::Stream,
@@ -63,8 +58,9 @@ pub use self::open::Open;
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone, Debug)]
 pub struct Session {
-    shared: Arc<Shared>,
+    handle: Arc<Handle>,
     role: Role,
     peer: Option<PeerFacts>,
 }
@@ -93,8 +89,12 @@ impl Session {
     fn new(io: Box<dyn Connection>, role: Role, config: Config) -> (Self, Driver) {
         let shared = Shared::new(io, role, config);
         let driver = Driver::new(Arc::clone(&shared));
-        let peer = None;
-        (Self { shared, role, peer }, driver)
+        let session = Self {
+            handle: Arc::new(Handle { shared }),
+            role,
+            peer: None,
+        };
+        (session, driver)
     }
 
     /// Attaches the facts of the peer, for instance the credentials that the kernel reports of it.
@@ -140,7 +140,7 @@ impl Session {
     ///
     /// Returns [`OpenError::TooManyUnacknowledged`] where `open` would wait, and the errors of `open`.
     pub fn try_open(&self) -> Result<Stream, OpenError> {
-        let key = self.shared.with(State::try_open)?;
+        let key = self.shared().with(State::try_open)?;
         Ok(self.stream(key))
     }
 
@@ -164,15 +164,16 @@ impl Session {
     ///
     /// Cancel safe: if the future is dropped, it has accepted nothing, and no stream is lost.
     pub async fn accept(&self) -> Result<Option<Stream>, SessionError> {
-        let accepting = Waiting::new(&*self.shared, Wait::Accept).until(State::poll_accept);
-        Ok(accepting.await?.map(|key| self.stream(key)))
+        let shared = self.shared();
+        let accepted = shared.until(&shared.waits.accept, State::poll_accept);
+        Ok(accepted.await?.map(|key| self.stream(key)))
     }
 
     /// Starts a clean end of the session: sends GoAway, refuses new streams, lets the open ones finish for at most
     /// [`Config::drain_timeout`], then resets those that are left, and closes the connection
     /// when everything was sent. [`closed`](Self::closed) waits for it.
     pub fn close(&self) {
-        self.shared.with(|state| state.close(true));
+        self.shared().with(|state| state.close(true));
     }
 
     /// Waits for the end of the session without causing it.
@@ -187,14 +188,15 @@ impl Session {
     ///
     /// Cancel safe.
     pub async fn closed(&self) -> Result<(), SessionError> {
-        let waiting = Waiting::new(&*self.shared, Wait::End);
-        waiting.until(|state| state.core.poll_ended()).await
+        let shared = self.shared();
+        let ended = |state: &mut State| state.core.poll_ended();
+        shared.until(&shared.waits.end, ended).await
     }
 
     /// Sends GoAway: the peer is to open no new streams, and any that it opens later is refused. Open
     /// streams continue, and this end may still open some.
     pub fn go_away(&self) {
-        self.shared.with(State::go_away);
+        self.shared().with(|state| state.core.go_away());
     }
 
     /// Waits until the peer accepts no new streams (GoAway), or the session ends.
@@ -203,14 +205,15 @@ impl Session {
     ///
     /// Cancel safe.
     pub async fn peer_draining(&self) {
-        let waiting = Waiting::new(&*self.shared, Wait::End);
-        waiting.until(|state| state.core.poll_peer_draining()).await;
+        let shared = self.shared();
+        let draining = |state: &mut State| state.core.poll_peer_draining();
+        shared.until(&shared.waits.end, draining).await;
     }
 
     /// Returns whether this end can never open a stream again: either end has begun to close the session, the peer has
     /// sent GoAway, or the session has ended.
     pub fn is_closing(&self) -> bool {
-        self.shared.with(|state| state.core.is_closing())
+        self.shared().with(|state| state.core.is_closing())
     }
 
     /// Measures the round-trip time: sends a ping and waits for the response. Calls at the same time share one ping.
@@ -227,19 +230,19 @@ impl Session {
     ///
     /// Cancel safe.
     pub async fn ping(&self) -> Result<Duration, SessionError> {
-        let value = self.shared.with(State::ping)?;
-        let waiting = Waiting::new(&*self.shared, Wait::Pong);
-        waiting.until(|state| state.core.poll_ping(value)).await
+        let shared = self.shared();
+        let value = shared.with(State::ping)?;
+        let acknowledged = |state: &mut State| state.core.poll_ping(value);
+        shared.until(&shared.waits.pong, acknowledged).await
     }
 
     /// Returns the counters.
     pub fn stats(&self) -> Stats {
-        self.shared.with(|state| state.core.stats())
+        self.shared().with(|state| state.core.stats())
     }
 
-    /// Returns a place among the tasks that wait for something of the session.
-    pub(crate) fn waiting(&self, wait: Wait) -> Waiting<Arc<Shared>> {
-        Waiting::new(Arc::clone(&self.shared), wait)
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
     }
 
     /// Returns the handle of a stream.
@@ -249,33 +252,18 @@ impl Session {
             role: self.role,
             peer: self.peer.clone(),
         };
-        Stream::new(Arc::clone(&self.shared), key, info)
+        Stream::new(Arc::clone(self.shared()), key, info)
     }
 }
 
-impl Clone for Session {
-    fn clone(&self) -> Self {
-        self.shared.sessions.fetch_add(1, Ordering::Relaxed);
-        Self {
-            shared: Arc::clone(&self.shared),
-            role: self.role,
-            peer: self.peer.clone(),
-        }
-    }
+/// What all clones of a session share.
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
 }
 
-impl Drop for Session {
+impl Drop for Handle {
     fn drop(&mut self) {
-        if self.shared.sessions.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.shared.with(|state| state.close(false));
-        }
-    }
-}
-
-impl fmt::Debug for Session {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session")
-            .field("role", &self.role)
-            .finish_non_exhaustive()
+        self.shared.with(|state| state.close(false));
     }
 }

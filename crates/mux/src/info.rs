@@ -1,17 +1,17 @@
 //! The facts of a stream that request handlers read.
 
-use std::{any::Any, fmt, sync::Arc};
+use std::{any::Any, sync::Arc};
 
 use crate::{config::Role, error::StreamId};
 
-/// The facts of the peer of a session, of any type.
+/// The facts of the peer of a session, of any type. `Debug` shows nothing of them, because they may be sensitive.
 pub(crate) type PeerFacts = Arc<dyn Any + Send + Sync>;
 
 /// The facts of one stream: its id, the role of this end, and the facts of the peer.
 ///
 /// It reaches request handlers as axum's `ConnectInfo` and tonic's connection info, and clients as an extension
 /// of hyper-util's responses; other code uses [`Stream::info`](crate::Stream::info).
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct StreamInfo {
     pub(crate) id: StreamId,
     pub(crate) role: Role,
@@ -33,16 +33,5 @@ impl StreamInfo {
     /// that the kernel reports of the peer. `None` if there are none, or of another type.
     pub fn peer<T: Any>(&self) -> Option<&T> {
         self.peer.as_deref()?.downcast_ref()
-    }
-}
-
-/// Leaves out the facts of the peer, which may be sensitive.
-impl fmt::Debug for StreamInfo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StreamInfo")
-            .field("id", &self.id.get())
-            .field("role", &self.role)
-            .field("has_peer", &self.peer.is_some())
-            .finish()
     }
 }

@@ -3,14 +3,13 @@
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use futures_core::{FusedStream, Stream as FuturesStream};
 
 use crate::{
-    driver::{Shared, State, Wait, Waiting},
+    driver::{State, Waiting},
     handle::Session,
     io::Stream,
 };
@@ -26,7 +25,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Listener {
     session: Session,
-    waiting: Waiting<Arc<Shared>>,
+    waiting: Waiting,
     is_done: bool,
 }
 
@@ -34,10 +33,9 @@ impl Listener {
     /// Returns a listener for the streams that the peer opens on this session. Of several listeners each
     /// stream is returned to one.
     pub fn new(session: Session) -> Self {
-        let waiting = session.waiting(Wait::Accept);
         Self {
             session,
-            waiting,
+            waiting: Waiting::default(),
             is_done: false,
         }
     }
@@ -60,10 +58,13 @@ impl FuturesStream for Listener {
         if this.is_done {
             return Poll::Ready(None);
         }
-        let next = match ready!(this.waiting.poll(cx, State::poll_accept)) {
-            Ok(key) => key.map(|key| Ok(this.session.stream(key))),
-            Err(error) => Some(Err(io::Error::new(io::ErrorKind::NotConnected, error))),
-        };
+        let shared = this.session.shared();
+        let waiting = &mut this.waiting;
+        let accepted = shared.poll_until(cx, &shared.waits.accept, waiting, State::poll_accept);
+        let next = ready!(accepted)
+            .map(|key| key.map(|key| this.session.stream(key)))
+            .map_err(|error| io::Error::new(io::ErrorKind::NotConnected, error))
+            .transpose();
         this.is_done = !matches!(next, Some(Ok(_)));
         Poll::Ready(next)
     }

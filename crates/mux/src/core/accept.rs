@@ -55,11 +55,6 @@ impl Core {
         self.free_entry(key);
     }
 
-    /// Whether another stream can be accepted, so that one wake-up can be passed on.
-    pub(crate) fn has_unaccepted(&self) -> bool {
-        !self.accept_queue.is_empty()
-    }
-
     /// Resets the streams that wait, because none is accepted any more. The reset comes without ACK, so the peer
     /// knows that it may try again elsewhere.
     pub(super) fn refuse_unaccepted(&mut self) {

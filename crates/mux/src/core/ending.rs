@@ -290,11 +290,6 @@ impl Core {
         self.remote_go_away || !matches!(self.phase, Phase::Running)
     }
 
-    /// Whether streams of the peer are accepted.
-    pub(crate) const fn accepts(&self) -> bool {
-        !self.local_go_away && !self.is_over()
-    }
-
     /// How the session ended, when everything is written and the connection is closed.
     pub(crate) fn poll_ended(&self) -> Poll<Outcome> {
         match &self.phase {

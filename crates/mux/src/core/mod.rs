@@ -216,8 +216,10 @@ impl Core {
             self.unacknowledged > 0,
             "an acknowledgement was counted twice"
         );
+        if self.unacknowledged == self.config.max_unacknowledged {
+            self.events.push_back(Event::Openable);
+        }
         self.unacknowledged = self.unacknowledged.saturating_sub(1);
-        self.events.push_back(Event::Openable);
     }
 
     /// Forgets the wire id of a stream that is over, and the entry too once its handle is gone.

@@ -5,6 +5,8 @@ use std::{
     task::{Poll, ready},
 };
 
+use smallvec::SmallVec;
+
 use crate::{
     core::{Core, ROUND_FRAMES},
     error::StreamError,
@@ -15,7 +17,7 @@ use crate::{
 /// Frames of a large write that were begun and are not written yet: a round at the most.
 pub(super) struct Batch<'a> {
     key: Key,
-    headers: [[u8; HEADER_LEN]; ROUND_FRAMES],
+    headers: SmallVec<[[u8; HEADER_LEN]; ROUND_FRAMES]>,
     payload: &'a [u8],
 }
 
@@ -27,38 +29,28 @@ impl<'a> Batch<'a> {
         payload: &'a [u8],
     ) -> Poll<Result<Self, StreamError>> {
         let grant = ready!(core.begin_data(key, payload.len(), ROUND_FRAMES))?;
-        let mut headers = [[0; HEADER_LEN]; ROUND_FRAMES];
-        for (bytes, header) in headers.iter_mut().zip(grant.headers()) {
-            *bytes = header.encode();
-        }
         Poll::Ready(Ok(Self {
             key,
-            headers,
+            headers: grant.headers().map(|header| header.encode()).collect(),
             payload: &payload[..grant.len()],
         }))
     }
 
-    fn frames(&self) -> impl ExactSizeIterator<Item = (&[u8; HEADER_LEN], &'a [u8])> {
-        self.headers.iter().zip(self.payload.chunks(MAX_PAYLOAD))
+    /// Headers and payloads, in turn.
+    fn parts(&self) -> impl Iterator<Item = [&[u8]; 2]> {
+        let payloads = self.payload.chunks(MAX_PAYLOAD);
+        let headers = self.headers.iter().map(|header| &header[..]);
+        headers.zip(payloads).map(<[_; 2]>::from)
     }
 
-    /// Calls `write` with the queue and the frames behind it, as one list of buffers.
-    pub(super) fn with_buffers<T>(
-        &self,
-        queue: (&[u8], &[u8]),
-        write: impl FnOnce(&[IoSlice<'_>]) -> T,
-    ) -> T {
-        let frames = self
-            .frames()
-            .flat_map(|(header, payload)| [&header[..], payload]);
-        let all = [queue.0, queue.1].into_iter().chain(frames);
-        let mut buffers = [IoSlice::new(&[]); 2 * ROUND_FRAMES + 2];
-        let mut len = 0;
-        for bytes in all.filter(|bytes| !bytes.is_empty()) {
-            buffers[len] = IoSlice::new(bytes);
-            len += 1;
-        }
-        write(&buffers[..len])
+    /// Returns the queue and the frames behind it, as one list of buffers.
+    pub(super) fn buffers<'b>(
+        &'b self,
+        queue: (&'b [u8], &'b [u8]),
+    ) -> SmallVec<[IoSlice<'b>; 2 * ROUND_FRAMES + 2]> {
+        let all = [queue.0, queue.1].into_iter().chain(self.parts().flatten());
+        let parts = all.filter(|bytes| !bytes.is_empty());
+        parts.map(IoSlice::new).collect()
     }
 
     /// The connection took `written` bytes of the queue and the frames. The rest of a frame that it took in part is
@@ -72,12 +64,12 @@ impl<'a> Batch<'a> {
             core.out.data_bypassed(left);
         }
         let mut taken = 0;
-        for (header, payload) in self.frames() {
+        for [header, payload] in self.parts() {
             if left == 0 && taken > 0 {
                 break;
             }
             taken += payload.len();
-            for bytes in [&header[..], payload] {
+            for bytes in [header, payload] {
                 let gone = left.min(bytes.len());
                 left -= gone;
                 core.out.push_data(&bytes[gone..]);
@@ -115,9 +107,8 @@ mod tests {
     }
 
     fn wire(core: &Core, batch: &Batch<'_>) -> Vec<u8> {
-        batch.with_buffers(core.out.parts(), |buffers| {
-            buffers.iter().flat_map(|slice| slice.to_vec()).collect()
-        })
+        let buffers = batch.buffers(core.out.parts());
+        buffers.iter().flat_map(|slice| slice.to_vec()).collect()
     }
 
     #[test]

@@ -7,9 +7,9 @@
 //! A wake-up that could be lost is a deadlock, which loom reports with the schedule that led there.
 
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
 };
@@ -21,9 +21,10 @@ use loom::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Shared, State, Wait, Waiting, poll::Progress};
+use super::{Shared, State, poll::Progress};
 use crate::{
     config::{Config, Role},
+    error::Direction,
     frame::{Flags, Header},
     streams::Key,
 };
@@ -72,7 +73,7 @@ fn shared(frames: &[&[u8]]) -> Arc<Shared> {
 /// The next polls of the driver, until it waits.
 fn poll(shared: &Shared) {
     while matches!(
-        shared.with(|state| state.poll(Waker::noop(), false)),
+        shared.with(|state| state.poll(false)),
         Progress::Again | Progress::Later
     ) {}
 }
@@ -87,8 +88,8 @@ fn opened(shared: &Shared) -> Key {
 async fn read(shared: &Shared, key: Key) -> Result<Vec<u8>, crate::StreamError> {
     let mut bytes = Vec::new();
     poll_fn(|cx| {
-        shared.poll(cx, |state, task| {
-            state.poll_read(key, task, |front| {
+        shared.poll(cx, key, Direction::Read, |state| {
+            state.poll_read(key, |front| {
                 bytes.extend_from_slice(front);
                 front.len()
             })
@@ -132,8 +133,8 @@ fn interleavings_of_a_writer_without_window_and_the_poll_that_brings_credit() {
         let shared = shared(&[&Header::window_update(2, Flags::ACK, 5).encode()]);
         let key = opened(&shared);
         let write = |cx: &mut Context<'_>, bytes: &[u8]| {
-            shared.poll(cx, |state, task| {
-                state.poll_write(key, task, &[io::IoSlice::new(bytes)])
+            shared.poll(cx, key, Direction::Write, |state| {
+                state.poll_write(key, &[io::IoSlice::new(bytes)])
             })
         };
         shared.with(|state| state.core.use_up_window(key));
@@ -156,11 +157,9 @@ fn interleavings_of_two_acceptors_one_of_which_gives_up() {
         let impatient = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
-                let mut waiting = Waiting::new(&*shared, Wait::Accept);
+                let accepting = pin!(shared.until(&shared.waits.accept, State::poll_accept));
                 let mut cx = Context::from_waker(Waker::noop());
-                let accepted = waiting.poll(&mut cx, State::poll_accept);
-                drop(waiting);
-                matches!(accepted, Poll::Ready(Ok(Some(_))))
+                matches!(accepting.poll(&mut cx), Poll::Ready(Ok(Some(_))))
             })
         };
         let driver = {
@@ -168,10 +167,10 @@ fn interleavings_of_two_acceptors_one_of_which_gives_up() {
             thread::spawn(move || {
                 poll(&shared);
                 // Nothing else will come: tasks that still wait are woken.
-                shared.with(|state| state.go_away());
+                shared.with(|state| state.core.go_away());
             })
         };
-        let accepting = Waiting::new(&*shared, Wait::Accept).until(State::poll_accept);
+        let accepting = shared.until(&shared.waits.accept, State::poll_accept);
         let accepted = block_on(accepting).is_ok_and(|key| key.is_some());
         let was_taken = impatient.join().unwrap();
         driver.join().unwrap();
@@ -187,13 +186,13 @@ fn interleavings_of_opening_and_the_poll_that_brings_an_acknowledgement() {
         // The peer acknowledges a SYN that has been sent.
         shared.with(|state| {
             state.core.send_syn(key);
-            state.flush_or_wake_driver();
+            state.flush_early();
         });
         let driver = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || poll(&shared))
         };
-        let second = block_on(Waiting::new(&*shared, Wait::Open).until(State::poll_open));
+        let second = block_on(shared.until(&shared.waits.open, State::poll_open));
         assert_eq!(second.unwrap().id, 4);
         driver.join().unwrap();
     });
@@ -202,7 +201,8 @@ fn interleavings_of_opening_and_the_poll_that_brings_an_acknowledgement() {
 /// Polls the driver whenever it is woken, until `is_done`.
 async fn drive(shared: &Shared, is_done: &AtomicBool) {
     poll_fn(|cx| {
-        match shared.with(|state| state.poll(cx.waker(), false)) {
+        shared.driver.0.register(cx.waker());
+        match shared.with(|state| state.poll(false)) {
             Progress::Over(_) => panic!("the session has not ended"),
             Progress::Wait { .. } => {}
             Progress::Again | Progress::Later => cx.waker().wake_by_ref(),
@@ -228,8 +228,8 @@ fn interleavings_of_a_writer_and_a_grant_whose_task_never_comes() {
         let shared = Shared::new(Box::new(Said(Vec::new())), Role::Server, Config::new());
         let keys = [opened(&shared), opened(&shared)];
         let write = |cx: &mut Context<'_>, key: Key| {
-            shared.poll(cx, |state, task| {
-                state.poll_write(key, task, &[io::IoSlice::new(&FRAME)])
+            shared.poll(cx, key, Direction::Write, |state| {
+                state.poll_write(key, &[io::IoSlice::new(&FRAME)])
             })
         };
         let mut cx = Context::from_waker(Waker::noop());
@@ -244,7 +244,7 @@ fn interleavings_of_a_writer_and_a_grant_whose_task_never_comes() {
             block_on(poll_fn(|cx| write(cx, keys[1]))).unwrap();
         }
         is_done.store(true, Ordering::SeqCst);
-        shared.with(|state| state.go_away());
+        shared.with(|state| state.core.go_away());
         driver.join().unwrap();
     });
 }

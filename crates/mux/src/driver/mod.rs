@@ -3,21 +3,19 @@
 
 mod batch;
 mod clock;
-mod connection;
+mod coalescing;
 #[cfg(all(test, keyway_loom))]
 mod interleavings;
 mod poll;
 mod shared;
 mod sync;
 mod waiting;
-mod wakers;
 mod write_side;
 mod writing;
 #[cfg(all(test, not(keyway_loom)))]
 mod zeroizing;
 
 use std::{
-    fmt,
     future::Future,
     pin::{Pin, pin},
     sync::Arc,
@@ -27,11 +25,10 @@ use std::{
 
 use tokio::time::Sleep;
 
-use self::wakers::DriverWaker;
 pub(crate) use self::{
-    connection::Connection,
     shared::{Shared, State},
-    waiting::{Wait, Waiting},
+    waiting::Waiting,
+    write_side::Connection,
 };
 use crate::error::SessionError;
 
@@ -47,47 +44,46 @@ use crate::error::SessionError;
 /// has resolved ends the session at once: the connection is closed and every stream fails with
 /// [`SessionError::DriverDropped`].
 #[must_use = "a session does nothing unless its driver is polled"]
+#[derive(Debug)]
 pub struct Driver {
     shared: Arc<Shared>,
     timer: Option<Pin<Box<Sleep>>>,
-    wakers: Arc<DriverWaker>,
-    /// What wakes the task that polls the driver, whichever it is.
-    waker: Waker,
 }
 
 impl Driver {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let wakers = Arc::<DriverWaker>::default();
+    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
             timer: None,
-            waker: Waker::from(Arc::clone(&wakers)),
-            wakers,
         }
     }
 
     /// Arms the timer for the session's next deadline. A timer that is early stays as it is: an
     /// idle wake-up is cheaper than moving it for every frame.
     fn arm(&mut self, deadline: Option<Instant>) {
-        let Some(deadline) = deadline else {
-            // One that has elapsed would make each poll look due.
-            self.timer.take_if(|timer| timer.is_elapsed());
+        // One that has elapsed would make each poll look due.
+        self.timer.take_if(|timer| timer.is_elapsed());
+        let Some(deadline) = deadline.map(tokio::time::Instant::from_std) else {
             return;
         };
-        let deadline = tokio::time::Instant::from_std(deadline);
-        let is_new = self.timer.is_none();
-        let timer = self
+        if self
             .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if timer.is_elapsed() || deadline < timer.deadline() {
-            timer.as_mut().reset(deadline);
-        } else if !is_new {
+            .as_ref()
+            .is_some_and(|timer| timer.deadline() <= deadline)
+        {
             return;
         }
-        let mut cx = Context::from_waker(&self.waker);
-        if timer.as_mut().poll(&mut cx).is_ready() {
+        let timer = self
+            .timer
+            .insert(Box::pin(tokio::time::sleep_until(deadline)));
+        let waker = Waker::from(Arc::clone(&self.shared.driver));
+        if timer
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_ready()
+        {
             // The deadline has come while it was armed.
-            self.waker.wake_by_ref();
+            waker.wake();
         }
     }
 }
@@ -97,10 +93,11 @@ impl Future for Driver {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        this.wakers.register(cx.waker());
+        // Before the driver looks for work, so that none is missed.
+        this.shared.driver.0.register(cx.waker());
         // Reading the clock costs more than most polls; the timer knows whether a deadline has passed.
         let is_due = this.timer.as_ref().is_some_and(|timer| timer.is_elapsed());
-        match this.shared.with(|state| state.poll(&this.waker, is_due)) {
+        match this.shared.with(|state| state.poll(is_due)) {
             poll::Progress::Over(outcome) => return Poll::Ready(outcome),
             poll::Progress::Wait { deadline } => this.arm(deadline),
             poll::Progress::Again => cx.waker().wake_by_ref(),
@@ -122,11 +119,5 @@ fn defer(cx: &mut Context<'_>) {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.shared.with(|state| state.abandon());
-    }
-}
-
-impl fmt::Debug for Driver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Driver").finish_non_exhaustive()
     }
 }

@@ -1,20 +1,10 @@
 //! One poll of the driver: write, read, keep the time. Its work is bounded; a busy connection makes it yield, not
 //! loop.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll, Waker},
-    time::Instant,
-};
+use std::{task::Poll, time::Instant};
 
-use tokio::io::ReadBuf;
-
-use super::{clock::now, connection::Connection, shared::State, write_side::unconstrained};
-use crate::{
-    core::{MAX_BLOCK, Outcome},
-    streams::Block,
-};
+use super::{clock::now, shared::State};
+use crate::core::{MAX_BLOCK, Outcome};
 
 /// How many bytes one poll may read before other tasks run.
 const READ_BUDGET: usize = MAX_BLOCK;
@@ -39,39 +29,51 @@ pub(super) enum Progress {
 
 impl State {
     /// Does what can be done now.
-    pub(super) fn poll(&mut self, waker: &Waker, is_due: bool) -> Progress {
-        let cx = &mut Context::from_waker(waker);
-        self.driver.get_or_insert_with(|| waker.clone());
-        self.is_driver_woken = false;
-        let has_flushed_half = std::mem::take(&mut self.has_flushed_half);
-        // Where the first half was flushed, the other tasks have had time to write.
-        let is_early = !has_flushed_half && (self.is_coalescing || self.core.has_syn_due());
-        if is_early && !is_due && !self.has_yielded && self.core.wants_to_send() {
-            // Other tasks that were woken with the writer are still to run, or the task that opened a stream is
-            // still to write: their frames leave in the same system call.
-            self.has_yielded = true;
+    pub(super) fn poll(&mut self, is_due: bool) -> Progress {
+        self.is_driver_woken = true;
+        let progress = self.advance(is_due);
+        if let Progress::Wait { deadline } = progress {
+            self.is_driver_woken = false;
+            self.armed_until = deadline;
+        }
+        progress
+    }
+
+    fn advance(&mut self, is_due: bool) -> Progress {
+        self.write_side.start();
+        // Other tasks that were woken with the writer are still to run, or the task that opened a stream is
+        // still to write: their frames leave in the same system call.
+        let may_yield = self.core.wants_to_send() && !is_due;
+        if self
+            .coalescing
+            .should_yield(may_yield, self.core.has_syn_due())
+        {
             return if self.core.has_only_syn_due() {
                 Progress::Later
             } else {
                 Progress::Again
             };
         }
-        self.has_yielded = false;
-        self.is_coalescing &= has_flushed_half;
         self.core.begin_poll();
         if self.core.wants_to_send() || self.write_side.is_blocked() {
             self.flush();
         } else {
             self.core.grant_writers();
         }
-        let (has_input, is_drained) = self.read(cx);
+        let (has_input, is_drained) = self.read();
         let is_postponed = is_due && self.handle_timeout(has_input);
         if self.core.wants_to_send() && !self.write_side.is_blocked() {
             self.flush();
         }
-        self.close_connection(cx);
-        if self.core.has_ended() {
-            return self.over();
+        self.close_connection();
+        if let Some(outcome) = self.core.outcome().filter(|_| self.core.has_ended()) {
+            tracing::debug!(
+                session = self.core.session(),
+                clean = outcome.is_ok(),
+                "the session is over"
+            );
+            self.write_side.close();
+            return Progress::Over(outcome.clone());
         }
         if self.core.end_poll() || is_postponed {
             return Progress::Later;
@@ -83,40 +85,36 @@ impl State {
             // Tasks that were granted a write run first, also the last of those that are ready.
             return Progress::Later;
         }
-        let deadline = self.core.deadline();
-        self.armed_until = deadline;
-        Progress::Wait { deadline }
+        Progress::Wait {
+            deadline: self.core.deadline(),
+        }
     }
 
     /// Reads until the socket is empty or the budget spent. Returns whether anything was read, and whether the socket is
     /// empty.
-    fn read(&mut self, cx: &mut Context<'_>) -> (bool, bool) {
+    fn read(&mut self) -> (bool, bool) {
         let (mut total, mut woken) = (0, 0);
         for _ in 0..MAX_READS {
             if total >= READ_BUDGET || self.core.has_ended() {
                 break;
             }
-            let Some(count) = self.read_once(cx) else {
+            let Some(count) = self.read_once() else {
                 return (total > 0, true);
             };
             total += count;
             woken += self.collect_events();
-            self.is_coalescing |= woken > 1;
-            if woken > 0 {
-                self.halve_writes(woken);
-            }
+            self.coalescing.readers_woken(woken);
         }
         (true, false)
     }
 
     /// Reads once and feeds the core; `None` if there is nothing to read.
-    fn read_once(&mut self, cx: &mut Context<'_>) -> Option<usize> {
+    fn read_once(&mut self) -> Option<usize> {
         if self.core.is_input_closed() {
             return None;
         }
-        let io = self.write_side.io()?;
         let mut block = self.core.take_block();
-        match unconstrained(cx, io, |io, cx| poll_read(io, cx, &mut block)) {
+        match self.write_side.poll_read(&mut block) {
             Poll::Ready(Ok(count)) if count > 0 => {
                 self.core.receive(now(), &mut block, count);
                 self.core.give_back(block, count);
@@ -146,43 +144,16 @@ impl State {
 
     /// Shuts the connection down once the last frames have left. Then the peer closes too, which
     /// ends the session; or the deadline does.
-    fn close_connection(&mut self, cx: &mut Context<'_>) {
-        if !self.core.is_finishing() || !self.core.out.is_empty() || self.write_side.needs_flush() {
+    fn close_connection(&mut self) {
+        let is_sent = self.core.out.is_empty() && !self.write_side.is_blocked();
+        if !self.core.is_finishing() || !is_sent {
             return;
         }
         self.core.sent_everything(now());
-        match self.write_side.poll_shutdown(cx) {
+        match self.write_side.poll_shutdown() {
             Poll::Ready(Ok(())) if self.core.is_input_closed() => self.core.end(Ok(())),
             Poll::Ready(Err(error)) => self.core.shutdown_failed(error),
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
     }
-
-    fn over(&mut self) -> Progress {
-        self.write_side.close();
-        self.drop_driver_waker();
-        let outcome = self.core.outcome().cloned().unwrap_or(Ok(()));
-        tracing::debug!(
-            session = self.core.session(),
-            clean = outcome.is_ok(),
-            "the session is over"
-        );
-        Progress::Over(outcome)
-    }
-}
-
-/// Reads into a block and returns how many bytes it holds; none at the end.
-fn poll_read(
-    io: Pin<&mut dyn Connection>,
-    cx: &mut Context<'_>,
-    block: &mut Block,
-) -> Poll<io::Result<usize>> {
-    if block.unique().is_none() {
-        // Blocks of the free list are not shared; an empty buffer would look like the end.
-        debug_assert!(false, "a free block was in use");
-        *block = Block::new(block.len());
-    }
-    let mut buffer = ReadBuf::new(block.unique().unwrap_or_default());
-    io.poll_read(cx, &mut buffer)
-        .map_ok(|()| buffer.filled().len())
 }

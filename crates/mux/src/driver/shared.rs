@@ -4,23 +4,26 @@ use std::{
     fmt,
     sync::{
         Arc, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
     time::Instant,
 };
 
+use smallvec::SmallVec;
+use tokio::{sync::Notify, task::coop::poll_proceed};
+
 use super::{
     clock::now,
-    connection::Connection,
+    coalescing::Coalescing,
     sync::Mutex,
-    wakers::{StreamWakers, Task, WaitSet, WakeList, store},
-    write_side::WriteSide,
+    waiting::{DriverWaker, StreamWaits, Waits, WakeUp},
+    write_side::{Connection, WriteSide},
 };
 use crate::{
     config::{Config, Role},
     core::{Core, Event, Read},
-    error::{OpenError, SessionError, StreamError},
+    error::{Direction, OpenError, SessionError, StreamError},
     streams::Key,
 };
 
@@ -30,8 +33,8 @@ const MAX_KEPT_SLOTS: usize = 1024;
 /// A session as all its handles share it.
 pub(crate) struct Shared {
     state: Mutex<State>,
-    /// How many [`Session`](crate::Session) handles there are.
-    pub(crate) sessions: AtomicUsize,
+    pub(crate) waits: Waits,
+    pub(super) driver: Arc<DriverWaker>,
 }
 
 impl Shared {
@@ -39,29 +42,23 @@ impl Shared {
         static SESSIONS: AtomicU64 = AtomicU64::new(1);
         let session = SESSIONS.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(session, ?role, "a session begins");
-        let now = now();
+        let (waits, driver) = (Waits::default(), Arc::<DriverWaker>::default());
         let state = State {
-            core: Core::new(session, role, config, now),
-            write_side: WriteSide::new(io),
-            driver: None,
-            is_driver_woken: false,
-            is_coalescing: false,
-            has_yielded: false,
-            writes_to_half: 0,
-            has_flushed_half: false,
+            core: Core::new(session, role, config, now()),
+            write_side: WriteSide::new(io, Arc::clone(&driver)),
+            is_driver_woken: true,
+            coalescing: Coalescing::default(),
             postponed: 0,
             armed_until: None,
             streams: Vec::new(),
             flushing: Vec::new(),
-            accepting: WaitSet::default(),
-            opening: WaitSet::default(),
-            ending: WaitSet::default(),
-            pinging: WaitSet::default(),
-            wakes: WakeList::default(),
+            waits: waits.clone(),
+            wake_ups: SmallVec::new(),
         };
         Arc::new(Self {
             state: Mutex::new(state),
-            sessions: AtomicUsize::new(1),
+            waits,
+            driver,
         })
     }
 
@@ -73,25 +70,39 @@ impl Shared {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = action(&mut state);
         state.collect_events();
-        if !state.wakes.is_empty() {
-            let wakes = std::mem::take(&mut state.wakes);
+        state.wake_driver_for_work();
+        if !state.wake_ups.is_empty() {
+            let wake_ups = std::mem::take(&mut state.wake_ups);
             drop(state);
-            wakes.wake();
+            wake_ups.into_iter().for_each(WakeUp::wake);
         }
         result
     }
 
-    /// Runs `poll` under the lock for the task of `cx`, within the cooperative budget of tokio: if that is spent, the
+    /// Runs `poll` under the lock for a task that reads or writes a stream, and stores its waker if that is pending.
+    ///
+    /// It respects the cooperative budget of tokio: if that is spent, the
     /// operation is pending and the task is woken, and an operation that is ready spends a unit. Otherwise a task whose
     /// operations are always ready would never let others run.
     pub(crate) fn poll<T>(
         &self,
         cx: &mut Context<'_>,
-        poll: impl FnOnce(&mut State, &mut Task) -> Poll<T>,
+        key: Key,
+        direction: Direction,
+        poll: impl FnOnce(&mut State) -> Poll<T>,
     ) -> Poll<T> {
-        let unit = ready!(tokio::task::coop::poll_proceed(cx));
-        let mut task = Task::new(cx.waker().clone());
-        let result = self.with(|state| poll(state, &mut task));
+        let unit = ready!(poll_proceed(cx));
+        // Cloned before the lock is taken, and the one that it replaces is dropped after it was released: both may run
+        // foreign code. That costs less than to poll again.
+        let mut waker = Some(cx.waker().clone());
+        let result = self.with(|state| {
+            let result = poll(state);
+            if result.is_pending() {
+                let waits = stream_waits(&mut state.streams, key);
+                std::mem::swap(&mut waits.tasks[direction as usize], &mut waker);
+            }
+            result
+        });
         if result.is_ready() {
             unit.made_progress();
         }
@@ -109,116 +120,94 @@ impl fmt::Debug for Shared {
 pub(crate) struct State {
     pub(crate) core: Core,
     pub(super) write_side: WriteSide,
-    /// What the connection and other tasks wake, from the driver's first poll on.
-    pub(super) driver: Option<Waker>,
-    /// The driver was woken to flush and has not come yet.
+    /// A poll of the driver will follow, or it was the last one.
     pub(super) is_driver_woken: bool,
-    /// Several tasks were woken together. They will write soon, so their frames are coalesced into
-    /// one write.
-    pub(super) is_coalescing: bool,
-    /// The driver has let other tasks run once before it flushes.
-    pub(super) has_yielded: bool,
-    /// How many writes complete the first half of those that follow a read; 0 after it.
-    pub(super) writes_to_half: usize,
-    /// The first half was flushed since the last poll of the driver.
-    pub(super) has_flushed_half: bool,
+    pub(super) coalescing: Coalescing,
     /// For how many of the driver's polls deadlines were postponed.
     pub(super) postponed: u8,
     /// Until when the driver's timer sleeps.
     pub(super) armed_until: Option<Instant>,
     /// The waiting tasks of each stream, by slot.
-    pub(super) streams: Vec<StreamWakers>,
+    streams: Vec<StreamWaits>,
     /// The streams whose writers wait until the connection has taken what they wrote.
-    flushing: Vec<Key>,
-    pub(super) accepting: WaitSet,
-    pub(super) opening: WaitSet,
-    pub(super) ending: WaitSet,
-    pub(super) pinging: WaitSet,
-    /// The wakers to be woken or dropped when the lock is released.
-    pub(super) wakes: WakeList,
+    pub(super) flushing: Vec<Key>,
+    waits: Waits,
+    /// What happens when the lock is released.
+    wake_ups: SmallVec<[WakeUp; 4]>,
 }
 
 impl State {
-    fn wait_to_read(&mut self, key: Key, task: &mut Task) {
-        let slot = wakers(&mut self.streams, key);
-        store(&mut slot.reader, task, &mut self.wakes);
-    }
-
-    pub(super) fn wait_to_write(&mut self, key: Key, task: &mut Task) {
-        let slot = wakers(&mut self.streams, key);
-        store(&mut slot.writer, task, &mut self.wakes);
-    }
-
     /// Turns the core's events into wake-ups. Returns how many tasks have work now, counting each
-    /// offered stream as one, because each will get a task.
+    /// stream to be accepted as one, because each will get a task.
     pub(super) fn collect_events(&mut self) -> usize {
-        let before = self.wakes.len();
-        let mut acceptable = 0;
+        let (mut tasks, mut acceptable) = (0, 0);
         while let Some(event) = self.core.next_event() {
             match event {
-                Event::Readable(key) => self.wake_stream(key, |slot| slot.reader.take()),
-                Event::Writable(key) => self.wake_stream(key, |slot| slot.writer.take()),
-                Event::Acceptable => {
-                    acceptable += 1;
-                    if !self.core.accepts() {
-                        self.accepting.wake_all(&mut self.wakes);
-                    } else {
-                        self.accepting.wake_one(&mut self.wakes);
-                    }
+                Event::Readable(key) => tasks += self.wake_stream(key, Direction::Read),
+                Event::Writable(key) => tasks += self.wake_stream(key, Direction::Write),
+                Event::Acceptable => acceptable += 1,
+                Event::Openable => self.wake_all(|waits| &waits.open),
+                Event::PeerDraining => {
+                    self.wake_all(|waits| &waits.end);
+                    // All streams may have ended, and the connection is to be closed.
+                    self.wake_driver();
                 }
-                Event::Openable => self.opening.wake_all(&mut self.wakes),
-                Event::PeerDraining => self.ending.wake_all(&mut self.wakes),
-                Event::Pong => self.pinging.wake_all(&mut self.wakes),
+                Event::Pong => self.wake_all(|waits| &waits.pong),
             }
         }
-        (self.wakes.len() - before).max(acceptable)
+        if acceptable > 0 {
+            self.wake_all(|waits| &waits.accept);
+        }
+        tasks + acceptable
     }
 
-    /// Wakes one of the tasks of a stream, and those that wait for its end if it has ended.
-    fn wake_stream(&mut self, key: Key, take: fn(&mut StreamWakers) -> Option<Waker>) {
-        let slot = wakers(&mut self.streams, key);
-        if let Some(closed) = &mut slot.closed
+    fn wake_all(&mut self, notify: impl FnOnce(&Waits) -> &Arc<Notify>) {
+        let notify = Arc::clone(notify(&self.waits));
+        self.wake_ups.push(WakeUp::All(notify));
+    }
+
+    /// Wakes the task that reads or writes a stream, and those that wait for its end if it has ended. Returns how many
+    /// read or write.
+    pub(super) fn wake_stream(&mut self, key: Key, direction: Direction) -> usize {
+        let waits = stream_waits(&mut self.streams, key);
+        if let Some(closed) = &waits.closed
             && self.core.poll_stream_closed(key).is_ready()
         {
-            closed.wake_all(&mut self.wakes);
+            self.wake_ups.push(WakeUp::All(Arc::clone(closed)));
         }
-        if let Some(waker) = take(slot) {
-            self.wakes.push(waker);
-        }
+        let task = waits.tasks[direction as usize].take();
+        let count = usize::from(task.is_some());
+        self.wake_ups.extend(task.map(WakeUp::Task));
+        count
     }
 
-    /// Wakes the writers that wait for a flush which is complete, and returns how many.
-    pub(super) fn wake_flushed(&mut self) -> usize {
-        let before = self.wakes.len();
-        let Self {
-            core,
-            streams,
-            flushing,
-            wakes,
-            ..
-        } = self;
-        flushing.retain(|key| {
-            if !core.is_sent(*key) {
-                return true;
-            }
-            let slot = wakers(streams, *key);
-            slot.is_flushing = false;
-            if let Some(waker) = slot.writer.take() {
-                wakes.push(waker);
-            }
-            false
-        });
-        self.wakes.len() - before
-    }
-
-    /// Wakes the driver to flush after the tasks that are ready now.
-    pub(super) fn wake_driver(&mut self) {
+    /// Wakes the driver if only its poll gets on.
+    fn wake_driver_for_work(&mut self) {
         if self.is_driver_woken {
             return;
         }
-        if let Some(driver) = &self.driver {
-            self.is_driver_woken = true;
-            self.wakes.push(driver.clone());
+        let can_send = self.core.wants_to_send() && !self.write_side.is_blocked();
+        if can_send || self.core.is_round_spent() || self.core.needs_poll() {
+            self.wake_driver();
+        }
+    }
+
+    /// Wakes the driver if its timer sleeps longer than to a deadline that may be new.
+    pub(super) fn wake_driver_for_deadline(&mut self) {
+        if self.is_driver_woken {
+            return;
+        }
+        let deadline = self.core.deadline();
+        if deadline.is_some_and(|at| self.armed_until.is_none_or(|armed| at < armed)) {
+            self.wake_driver();
+        }
+    }
+
+    /// Wakes the driver, after the tasks that are ready now.
+    fn wake_driver(&mut self) {
+        if !std::mem::replace(&mut self.is_driver_woken, true) {
+            let waker = self.write_side.waker.clone();
+            self.wake_ups.push(WakeUp::Task(waker));
         }
     }
 
@@ -226,28 +215,21 @@ impl State {
     pub(crate) fn poll_read(
         &mut self,
         key: Key,
-        task: &mut Task,
         copy: impl FnMut(&[u8]) -> usize,
     ) -> Poll<Result<(), StreamError>> {
         match self.core.read(key, copy) {
             Read::Bytes => {
-                if self.core.wants_to_send() {
-                    self.wake_driver();
-                }
                 if self.core.zeroize_deadline().is_some() {
-                    self.wake_for_deadline();
+                    self.wake_driver_for_deadline();
                 }
                 Poll::Ready(Ok(()))
             }
             Read::End => Poll::Ready(Ok(())),
             Read::Failed(error) => Poll::Ready(Err(error)),
             Read::Pending => {
-                self.wait_to_read(key, task);
-                if self.core.request_syn(key) {
-                    // HTTP clients read before they write: the request may take SYN along.
-                    self.wake_driver();
-                } else {
-                    self.flush_or_wake_driver();
+                // HTTP clients read before they write: the request may take SYN along.
+                if !self.core.request_syn(key) {
+                    self.flush_early();
                 }
                 Poll::Pending
             }
@@ -256,42 +238,28 @@ impl State {
 
     /// Waits until the connection has taken what the stream wrote. It is written at once, unless the driver is
     /// coalescing the frames of several tasks.
-    pub(crate) fn poll_flush(
-        &mut self,
-        key: Key,
-        task: &mut Task,
-    ) -> Poll<Result<(), StreamError>> {
-        if self.core.request_syn(key) {
-            // Nothing was written yet, and a request that follows takes the SYN along.
-            self.wake_driver();
-        } else if !self.core.is_sent(key) && !wakers(&mut self.streams, key).is_flushing {
-            // A second poll does not hurry the driver, which may be letting other tasks write first.
-            self.flush_or_wake_driver();
+    pub(crate) fn poll_flush(&mut self, key: Key) -> Poll<Result<(), StreamError>> {
+        // If nothing was written yet, a request that follows takes the SYN along. A second poll does not hurry the
+        // driver, which may be letting other tasks write first.
+        let is_syn_due = self.core.request_syn(key);
+        if !is_syn_due && !self.core.is_sent(key) && !self.flushing.contains(&key) {
+            self.flush_early();
         }
-        self.poll_sent(key, task)
+        self.poll_sent(key)
     }
 
     /// Ends the write side and waits until the connection has taken the FIN.
-    pub(crate) fn poll_shutdown(
-        &mut self,
-        key: Key,
-        task: &mut Task,
-    ) -> Poll<Result<(), StreamError>> {
+    pub(crate) fn poll_shutdown(&mut self, key: Key) -> Poll<Result<(), StreamError>> {
         match self.finish(key) {
-            Ok(()) => self.poll_sent(key, task),
+            Ok(()) => self.poll_sent(key),
             Err(error) => Poll::Ready(Err(error)),
         }
     }
 
-    fn poll_sent(&mut self, key: Key, task: &mut Task) -> Poll<Result<(), StreamError>> {
+    fn poll_sent(&mut self, key: Key) -> Poll<Result<(), StreamError>> {
         let sent = self.core.poll_sent(key);
-        if sent.is_pending() {
-            self.wait_to_write(key, task);
-            let slot = wakers(&mut self.streams, key);
-            if !std::mem::replace(&mut slot.is_flushing, true) {
-                self.flushing.push(key);
-                self.wake_driver();
-            }
+        if sent.is_pending() && !self.flushing.contains(&key) {
+            self.flushing.push(key);
         }
         sent
     }
@@ -300,32 +268,20 @@ impl State {
     pub(crate) fn finish(&mut self, key: Key) -> Result<(), StreamError> {
         if self.core.finish(key)? {
             self.core.mark_sent(key);
-            self.wake_driver();
         }
         Ok(())
     }
 
-    pub(crate) fn reset(&mut self, key: Key) {
-        self.core.reset(key);
-        self.wake_driver();
-    }
-
-    /// The handle of the stream is gone.
-    pub(crate) fn handle_dropped(&mut self, key: Key) {
-        let slot = std::mem::take(wakers(&mut self.streams, key));
-        for waker in [slot.reader, slot.writer].into_iter().flatten() {
-            self.wakes.discard(waker);
-        }
-        if slot.is_flushing {
-            self.flushing.retain(|flushing| *flushing != key);
-        }
-        self.with_clock(|core, now| core.handle_dropped(key, now));
+    /// The handle of the stream is gone. Returns its waiting tasks, to be dropped when the lock is released.
+    pub(crate) fn handle_dropped(&mut self, key: Key) -> StreamWaits {
+        let waits = std::mem::take(stream_waits(&mut self.streams, key));
+        self.flushing.retain(|flushing| *flushing != key);
+        self.core.handle_dropped(key, now);
+        self.wake_driver_for_deadline();
         if self.core.has_no_entries() && self.streams.capacity() > MAX_KEPT_SLOTS {
             self.streams = Vec::new();
         }
-        if self.core.wants_to_send() || self.core.is_over() {
-            self.wake_driver();
-        }
+        waits
     }
 
     /// Opens a stream without waiting.
@@ -341,49 +297,18 @@ impl State {
         let opened = self.core.open();
         if opened.is_pending() {
             // SYNs that are not sent would never be acknowledged.
-            self.flush_or_wake_driver();
+            self.flush_early();
         }
         opened
     }
 
     /// Accepts a stream; pending if there is none.
     pub(crate) fn poll_accept(&mut self) -> Poll<Result<Option<Key>, SessionError>> {
-        let accepted = self.with_clock(|core, now| core.accept(now));
-        if accepted.is_ready() && self.core.wants_to_send() {
-            self.wake_driver();
+        let accepted = self.core.accept(now);
+        if accepted.is_ready() {
+            self.wake_driver_for_deadline();
         }
         accepted
-    }
-
-    /// Runs a command that asks for the time if it sets a deadline, which may be earlier than the driver's timer.
-    fn with_clock<T>(
-        &mut self,
-        command: impl FnOnce(&mut Core, &mut dyn FnMut() -> Instant) -> T,
-    ) -> T {
-        let mut is_deadline_set = false;
-        let result = command(&mut self.core, &mut || {
-            is_deadline_set = true;
-            now()
-        });
-        if is_deadline_set {
-            self.wake_for_deadline();
-        }
-        result
-    }
-
-    /// A new deadline may be earlier than the driver's timer.
-    pub(super) fn wake_for_deadline(&mut self) {
-        if let Some(deadline) = self.core.deadline()
-            && self.armed_until.is_none_or(|armed| deadline < armed)
-        {
-            self.armed_until = Some(deadline);
-            self.wake_driver();
-        }
-    }
-
-    pub(crate) fn go_away(&mut self) {
-        self.core.go_away();
-        self.wake_driver();
     }
 
     /// Starts a clean end. With no time-out the open streams decide how long it takes.
@@ -393,15 +318,13 @@ impl State {
         if !is_bounded {
             self.core.drop_unaccepted();
         }
-        self.wake_driver();
-        self.wake_for_deadline();
+        self.wake_driver_for_deadline();
     }
 
     /// Sends a ping, or joins the outstanding one. Returns its value.
     pub(crate) fn ping(&mut self) -> Result<u32, SessionError> {
         let value = self.core.ping(now())?;
-        self.wake_driver();
-        self.wake_for_deadline();
+        self.wake_driver_for_deadline();
         Ok(value)
     }
 
@@ -409,22 +332,21 @@ impl State {
     pub(super) fn abandon(&mut self) {
         self.core.abandon();
         self.write_side.close();
-        self.drop_driver_waker();
+        self.is_driver_woken = true;
     }
 
-    /// Drops the driver's waker: there is no more work for the driver.
-    pub(super) fn drop_driver_waker(&mut self) {
-        if let Some(driver) = self.driver.take() {
-            self.wakes.discard(driver);
-        }
+    /// Where tasks wait for the end of a stream.
+    pub(crate) fn closed(&mut self, key: Key) -> Arc<Notify> {
+        let closed = &mut stream_waits(&mut self.streams, key).closed;
+        Arc::clone(closed.get_or_insert_default())
     }
 }
 
 /// The waiting tasks of a stream.
-pub(super) fn wakers(streams: &mut Vec<StreamWakers>, key: Key) -> &mut StreamWakers {
+fn stream_waits(streams: &mut Vec<StreamWaits>, key: Key) -> &mut StreamWaits {
     let slot = key.slot as usize;
     if slot >= streams.len() {
-        streams.resize_with(slot + 1, StreamWakers::default);
+        streams.resize_with(slot + 1, StreamWaits::default);
     }
     &mut streams[slot]
 }

@@ -1,107 +1,110 @@
-//! Tasks that wait for something of the session, or for the end of a stream.
+//! Tasks that wait, and how they are woken: after the lock was released, because a waker runs foreign code where it is
+//! cloned, woken or dropped.
 
 use std::{
-    future::poll_fn,
-    ops::Deref,
-    task::{Context, Poll},
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker, ready},
 };
 
-use super::{
-    shared::{Shared, State, wakers},
-    wakers::{Ticket, WaitSet, WakeList},
+use atomic_waker::AtomicWaker;
+use tokio::{
+    sync::{Notify, futures::OwnedNotified},
+    task::coop::poll_proceed,
 };
-use crate::streams::Key;
 
-/// What a task waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wait {
-    /// A stream of the peer.
-    Accept,
-    /// A place among the unacknowledged streams.
-    Open,
-    /// The peer's GoAway or the end of the session.
-    End,
-    /// The response to a ping.
-    Pong,
-    /// The end of a stream in both directions.
-    Closed(Key),
-}
+use super::shared::{Shared, State};
 
-/// A task that waits, through any reference to the session. It leaves its place when it is dropped.
-#[derive(Debug)]
-pub(crate) struct Waiting<S: Deref<Target = Shared>> {
-    shared: S,
-    wait: Wait,
-    ticket: Ticket,
-}
+/// The waker that the connection and streams use for the driver: the same for the whole session, whatever task polls
+/// the driver.
+#[derive(Debug, Default)]
+pub(super) struct DriverWaker(pub(super) AtomicWaker);
 
-impl<S: Deref<Target = Shared>> Waiting<S> {
-    pub(crate) fn new(shared: S, wait: Wait) -> Self {
-        let ticket = Ticket::default();
-        Self {
-            shared,
-            wait,
-            ticket,
-        }
+impl Wake for DriverWaker {
+    fn wake(self: Arc<Self>) {
+        self.0.wake();
     }
 
-    /// Polls what it waits for, and keeps its place if that is pending.
-    pub(crate) fn poll<T>(
-        &mut self,
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.wake();
+    }
+}
+
+/// Tasks to be woken when the lock is released.
+#[derive(Debug)]
+pub(super) enum WakeUp {
+    Task(Waker),
+    All(Arc<Notify>),
+}
+
+impl WakeUp {
+    pub(super) fn wake(self) {
+        match self {
+            Self::Task(waker) => waker.wake(),
+            Self::All(notify) => notify.notify_waiters(),
+        }
+    }
+}
+
+/// Where any number of tasks wait for something of the whole session.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Waits {
+    /// A stream of the peer, or the end of accepting.
+    pub(crate) accept: Arc<Notify>,
+    /// A place among the unacknowledged streams.
+    pub(crate) open: Arc<Notify>,
+    /// The peer's GoAway or the end of the session.
+    pub(crate) end: Arc<Notify>,
+    /// The response to a ping.
+    pub(crate) pong: Arc<Notify>,
+}
+
+/// The tasks that wait for one stream.
+#[derive(Debug, Default)]
+pub(crate) struct StreamWaits {
+    /// One task for each direction, so that two halves of a split stream do not take each other's place.
+    pub(super) tasks: [Option<Waker>; 2],
+    /// Any number of tasks that wait for the end of the stream. Made for the first of them, because few do.
+    pub(super) closed: Option<Arc<Notify>>,
+}
+
+/// A task that waits with others. It leaves its place when it is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting(Option<Pin<Box<OwnedNotified>>>);
+
+impl Shared {
+    /// Polls under the lock, at first and after each notification.
+    pub(crate) fn poll_until<T>(
+        &self,
         cx: &mut Context<'_>,
-        poll: impl FnOnce(&mut State) -> Poll<T>,
+        notify: &Arc<Notify>,
+        waiting: &mut Waiting,
+        mut poll: impl FnMut(&mut State) -> Poll<T>,
     ) -> Poll<T> {
-        let Self {
-            shared,
-            wait,
-            ticket,
-        } = self;
-        shared.poll(cx, |state, task| {
-            let result = poll(state);
-            let (set, wakes) = state.wait_set(*wait);
-            if result.is_pending() {
-                set.wait(ticket, task, wakes);
-            } else {
-                set.leave(ticket, wakes);
+        let unit = ready!(poll_proceed(cx));
+        loop {
+            if let Some(notified) = &mut waiting.0 {
+                ready!(notified.as_mut().poll(cx));
             }
-            result
-        })
+            // Made before the state is looked at, so that no notification after that is lost.
+            let notified = Arc::clone(notify).notified_owned();
+            if let Poll::Ready(result) = self.with(&mut poll) {
+                waiting.0 = None;
+                unit.made_progress();
+                return Poll::Ready(result);
+            }
+            waiting.0 = Some(Box::pin(notified));
+        }
     }
 
     /// Waits until `poll` is ready.
-    pub(crate) async fn until<T>(mut self, mut poll: impl FnMut(&mut State) -> Poll<T>) -> T {
-        poll_fn(|cx| self.poll(cx, &mut poll)).await
-    }
-}
-
-impl<S: Deref<Target = Shared>> Drop for Waiting<S> {
-    fn drop(&mut self) {
-        if self.ticket.is_waiting() {
-            let (wait, ticket) = (self.wait, &mut self.ticket);
-            self.shared.with(|state| state.leave(wait, ticket));
-        }
-    }
-}
-
-impl State {
-    fn wait_set(&mut self, wait: Wait) -> (&mut WaitSet, &mut WakeList) {
-        let set = match wait {
-            Wait::Accept => &mut self.accepting,
-            Wait::Open => &mut self.opening,
-            Wait::End => &mut self.ending,
-            Wait::Pong => &mut self.pinging,
-            Wait::Closed(key) => wakers(&mut self.streams, key)
-                .closed
-                .get_or_insert_default(),
-        };
-        (set, &mut self.wakes)
-    }
-
-    /// Stops waiting. The wake-up of an acceptor that did not use it goes to the next one; others are woken together.
-    fn leave(&mut self, wait: Wait, ticket: &mut Ticket) {
-        let (set, wakes) = self.wait_set(wait);
-        if set.leave(ticket, wakes) && wait == Wait::Accept && self.core.has_unaccepted() {
-            self.accepting.wake_one(&mut self.wakes);
-        }
+    pub(crate) async fn until<T>(
+        &self,
+        notify: &Arc<Notify>,
+        mut poll: impl FnMut(&mut State) -> Poll<T>,
+    ) -> T {
+        let mut waiting = Waiting::default();
+        poll_fn(|cx| self.poll_until(cx, notify, &mut waiting, &mut poll)).await
     }
 }

@@ -4,15 +4,29 @@ use std::{
     future::{Future, poll_fn},
     io::{self, IoSlice},
     pin::{Pin, pin},
-    task::{Context, Poll, ready},
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
 };
 
-use super::{batch::Batch, clock::now, connection::Connection};
-use crate::{core::Core, error::StreamError, streams::Key};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{batch::Batch, clock::now, waiting::DriverWaker};
+use crate::{
+    core::Core,
+    error::StreamError,
+    streams::{Block, Key},
+};
+
+/// What a session runs on: any reliable byte stream.
+pub(crate) trait Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection for T {}
 
 /// The write half of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
+    /// The driver was not polled yet.
+    Idle,
     Open,
     /// It took no more bytes, or has not passed on what it took. It will wake the driver.
     Blocked,
@@ -22,52 +36,41 @@ enum State {
     Shut,
 }
 
-/// The connection and the state of its write side.
-#[derive(Debug)]
+/// The connection and the state of its write side. Any task that has something to send writes to it.
 pub(super) struct WriteSide {
     io: Option<Box<dyn Connection>>,
+    /// Wakes the driver, whatever task polls the connection: it keeps one waker for each direction.
+    pub(super) waker: Waker,
     state: State,
     /// Bytes were written that the connection may be holding back.
     needs_flush: bool,
 }
 
 impl WriteSide {
-    pub(super) fn new(io: Box<dyn Connection>) -> Self {
+    pub(super) fn new(io: Box<dyn Connection>, driver: Arc<DriverWaker>) -> Self {
         Self {
             io: Some(io),
-            state: State::Open,
+            waker: Waker::from(driver),
+            state: State::Idle,
             needs_flush: false,
         }
     }
 
-    /// The connection, unless it was closed.
-    pub(super) fn io(&mut self) -> Option<Pin<&mut dyn Connection>> {
-        self.io.as_deref_mut().map(Pin::new)
+    /// The driver is polled, so the connection may be used.
+    pub(super) fn start(&mut self) {
+        if self.state == State::Idle {
+            self.state = State::Open;
+        }
     }
 
     /// Closes the connection.
     pub(super) fn close(&mut self) {
         self.io = None;
-    }
-
-    /// A write failed.
-    pub(super) const fn fail(&mut self) {
-        self.state = State::Failed;
-        self.needs_flush = false;
+        self.state = State::Shut;
     }
 
     pub(super) fn is_blocked(&self) -> bool {
         self.state == State::Blocked
-    }
-
-    /// Whether bytes may still be written, now or later.
-    pub(super) const fn can_write(&self) -> bool {
-        self.io.is_some() && matches!(self.state, State::Open | State::Blocked)
-    }
-
-    /// Whether the connection may be holding back what it took.
-    pub(super) const fn needs_flush(&self) -> bool {
-        self.needs_flush
     }
 
     /// Whether a large write may go to the connection from the caller's buffer. Where one write takes a single
@@ -78,12 +81,29 @@ impl WriteSide {
     }
 
     /// Writes the queue until it is empty or the connection blocked, and flushes the connection.
-    pub(super) fn flush(&mut self, cx: &mut Context<'_>, core: &mut Core) -> io::Result<()> {
-        if !self.can_write() {
-            return Ok(());
+    pub(super) fn flush(&mut self, core: &mut Core) {
+        match self.state {
+            State::Idle => return,
+            State::Failed | State::Shut => {
+                // Nothing will ever leave; the driver is reading what the peer sent before.
+                core.stage();
+                core.out.clear();
+                return;
+            }
+            State::Open | State::Blocked => self.state = State::Open,
         }
-        self.state = State::Open;
-        while core.wants_to_send() && self.state == State::Open {
+        let flushed = self
+            .write_queue(core)
+            .and_then(|()| self.flush_connection(core));
+        match flushed {
+            Err(error) => self.fail(core, error),
+            Ok(()) if self.is_blocked() => core.stalled(now()),
+            Ok(()) => {}
+        }
+    }
+
+    fn write_queue(&mut self, core: &mut Core) -> io::Result<()> {
+        while core.wants_to_send() {
             core.stage();
             let (front, back) = core.out.parts();
             if front.is_empty() {
@@ -91,57 +111,39 @@ impl WriteSide {
                 // end.
                 break;
             }
-            match self.poll_write(cx, &[IoSlice::new(front), IoSlice::new(back)]) {
+            match self.poll_write(&[IoSlice::new(front), IoSlice::new(back)]) {
                 Poll::Ready(count) => core.out.consume(count?),
                 Poll::Pending => break,
             }
             core.progressed();
         }
-        self.flush_connection(cx, core)?;
-        if self.is_blocked() {
-            core.stalled(now());
-        }
         Ok(())
     }
 
-    /// Writes to the connection, which is not closed.
-    fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let Some(io) = self.io() else {
-            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-        };
-        let written = match buffers {
+    fn poll_write(&mut self, buffers: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let written = self.poll_io(|io, cx| match buffers {
             [front, rest @ ..] if rest.iter().all(|slice| slice.is_empty()) => {
-                unconstrained(cx, io, |io, cx| io.poll_write(cx, front))
+                io.poll_write(cx, front)
             }
-            _ => unconstrained(cx, io, |io, cx| io.poll_write_vectored(cx, buffers)),
-        };
+            _ => io.poll_write_vectored(cx, buffers),
+        });
         match written {
-            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            Poll::Ready(Ok(count)) => {
-                self.needs_flush = true;
-                Poll::Ready(Ok(count))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => {
-                self.state = State::Blocked;
-                Poll::Pending
-            }
+            Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(Ok(_)) => self.needs_flush = true,
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.state = State::Blocked,
         }
+        written
     }
 
     /// Lets the connection pass on what it may have buffered, even if it takes no more: flushes wait for what it has
     /// taken, and not for what follows. One that cannot pass on is blocked like one that takes nothing: what it holds
     /// would stay there if it were not polled again.
-    fn flush_connection(&mut self, cx: &mut Context<'_>, core: &mut Core) -> io::Result<()> {
+    fn flush_connection(&mut self, core: &mut Core) -> io::Result<()> {
         if !self.needs_flush {
             return Ok(());
         }
-        let Some(io) = self.io() else { return Ok(()) };
-        match unconstrained(cx, io, |io, cx| io.poll_flush(cx)) {
+        match self.poll_io(|io, cx| io.poll_flush(cx)) {
             Poll::Ready(result) => {
                 result?;
                 self.needs_flush = false;
@@ -157,64 +159,80 @@ impl WriteSide {
     /// taken.
     pub(super) fn write_batch(
         &mut self,
-        cx: &mut Context<'_>,
         core: &mut Core,
         key: Key,
         payload: &[u8],
-    ) -> Poll<Result<io::Result<usize>, StreamError>> {
+    ) -> Poll<Result<usize, StreamError>> {
         let batch = ready!(Batch::begin(core, key, payload))?;
         core.stage();
-        let queue = core.out.parts();
-        let written = match batch.with_buffers(queue, |buffers| self.poll_write(cx, buffers)) {
+        let written = self.poll_write(&batch.buffers(core.out.parts()));
+        let written = match written {
             Poll::Ready(Ok(written)) => {
                 core.progressed();
                 written
             }
-            Poll::Ready(Err(error)) => return Poll::Ready(Ok(Err(error))),
+            Poll::Ready(Err(error)) => {
+                self.fail(core, error);
+                return Poll::Pending;
+            }
             Poll::Pending => {
                 core.stalled(now());
                 0
             }
         };
-        Poll::Ready(Ok(Ok(batch.account(core, written))))
+        Poll::Ready(Ok(batch.account(core, written)))
+    }
+
+    /// A write failed. What the peer sent before may still be read.
+    fn fail(&mut self, core: &mut Core, error: io::Error) {
+        self.state = State::Failed;
+        core.write_failed(now(), error);
     }
 
     /// Shuts the write side down, once.
-    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_shutdown(&mut self) -> Poll<io::Result<()>> {
         match self.state {
             State::Shut => return Poll::Ready(Ok(())),
             State::Failed => return Poll::Pending,
-            State::Open | State::Blocked => {}
+            State::Idle | State::Open | State::Blocked => {}
         }
-        let Some(io) = self.io() else {
-            return Poll::Ready(Ok(()));
-        };
-        let result = unconstrained(cx, io, |io, cx| io.poll_shutdown(cx));
+        let result = self.poll_io(|io, cx| io.poll_shutdown(cx));
         if result.is_ready() {
             self.state = State::Shut;
         }
         result
     }
-}
 
-/// Polls the connection outside of the task's cooperative budget. The connection is shared by all tasks, and a
-/// connection of tokio is pending without being blocked if the budget of the task that polls it is spent.
-pub(super) fn unconstrained<T>(
-    cx: &mut Context<'_>,
-    mut io: Pin<&mut dyn Connection>,
-    mut poll: impl FnMut(Pin<&mut dyn Connection>, &mut Context<'_>) -> Poll<T>,
-) -> Poll<T> {
-    let polling = poll_fn(|cx| poll(io.as_mut(), cx));
-    pin!(tokio::task::unconstrained(polling)).poll(cx)
+    /// Reads into a block and returns how many bytes it holds; none at the end.
+    pub(super) fn poll_read(&mut self, block: &mut Block) -> Poll<io::Result<usize>> {
+        if block.unique().is_none() {
+            // Blocks of the free list are not shared; an empty buffer would look like the end.
+            debug_assert!(false, "a free block was in use");
+            *block = Block::new(block.len());
+        }
+        let mut buffer = ReadBuf::new(block.unique().unwrap_or_default());
+        let read = self.poll_io(|io, cx| io.poll_read(cx, &mut buffer));
+        read.map_ok(|()| buffer.filled().len())
+    }
+
+    /// Polls the connection outside of the task's cooperative budget. The connection is shared by all tasks, and a
+    /// connection of tokio is pending without being blocked if the budget of the task that polls it is spent.
+    fn poll_io<T>(
+        &mut self,
+        mut poll: impl FnMut(Pin<&mut dyn Connection>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let Some(io) = &mut self.io else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let polling = poll_fn(|cx| poll(Pin::new(&mut **io), cx));
+        let mut cx = Context::from_waker(&self.waker);
+        pin!(tokio::task::unconstrained(polling)).poll(&mut cx)
+    }
 }
 
 #[cfg(all(test, not(keyway_loom)))]
 mod tests {
-    use std::{
-        collections::VecDeque,
-        sync::{Arc, Mutex},
-        task::Waker,
-    };
+    use std::{collections::VecDeque, sync::Mutex};
 
     use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -275,7 +293,7 @@ mod tests {
     /// The result of a write.
     struct Outcome {
         /// How much of the payload was taken.
-        written: io::Result<usize>,
+        written: Result<usize, StreamError>,
         /// The bytes that the connection has.
         taken: Vec<u8>,
         /// The same, with what is queued behind it.
@@ -287,19 +305,20 @@ mod tests {
     /// Writes to a connection with these results.
     fn write(payload: &[u8], results: impl Into<Results>) -> Outcome {
         let taken = Arc::default();
-        let mut write_side = WriteSide::new(Box::new(Taking {
+        let connection = Box::new(Taking {
             results: results.into(),
             taken: Arc::clone(&taken),
-        }));
+        });
+        let mut write_side = WriteSide::new(connection, Arc::default());
+        write_side.start();
         let config = Config::new().keep_alive(None);
         let mut core = Core::new(1, Role::Client, config, now());
         let Poll::Ready(Ok(key)) = core.open() else {
             panic!("a new session opens streams");
         };
-        let mut cx = Context::from_waker(Waker::noop());
-        let Poll::Ready(Ok(written)) = write_side.write_batch(&mut cx, &mut core, key, payload)
-        else {
-            panic!("the stream can be written");
+        let written = match write_side.write_batch(&mut core, key, payload) {
+            Poll::Ready(written) => written,
+            Poll::Pending => Err(core.write_error(key).unwrap()),
         };
         let taken = std::mem::take(&mut *taken.lock().unwrap());
         let (front, back) = core.out.parts();

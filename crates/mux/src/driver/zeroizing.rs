@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{Driver, Shared, State, Wait, Waiting};
+use super::{Driver, Shared, State};
 use crate::{
     config::{Config, Role},
     error::StreamId,
@@ -23,7 +23,7 @@ async fn blocks_are_zeroized_when_nothing_else_happens() {
     tokio::spawn(Driver::new(Arc::clone(&server)));
     let mut sender = client.open().await.unwrap();
     sender.flush().await.unwrap();
-    let accepting = Waiting::new(&*server, Wait::Accept).until(State::poll_accept);
+    let accepting = server.until(&server.waits.accept, State::poll_accept);
     let key = accepting.await.unwrap().unwrap();
     let info = StreamInfo {
         id: StreamId(key.id),

@@ -3,7 +3,6 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -11,7 +10,7 @@ use futures_core::FusedFuture;
 
 use super::Session;
 use crate::{
-    driver::{Shared, State, Wait, Waiting},
+    driver::{State, Waiting},
     error::OpenError,
     io::Stream,
 };
@@ -27,14 +26,15 @@ use crate::{
 #[derive(Debug)]
 pub struct Open {
     session: Option<Session>,
-    waiting: Waiting<Arc<Shared>>,
+    waiting: Waiting,
 }
 
 impl Open {
-    pub(crate) fn new(session: Session) -> Self {
-        let waiting = session.waiting(Wait::Open);
-        let session = Some(session);
-        Self { session, waiting }
+    pub(super) fn new(session: Session) -> Self {
+        Self {
+            session: Some(session),
+            waiting: Waiting::default(),
+        }
     }
 }
 
@@ -46,7 +46,9 @@ impl Future for Open {
         let Some(handle) = session else {
             return Poll::Pending;
         };
-        let opened = ready!(waiting.poll(cx, State::poll_open)).map(|key| handle.stream(key));
+        let shared = handle.shared();
+        let opened = shared.poll_until(cx, &shared.waits.open, waiting, State::poll_open);
+        let opened = ready!(opened).map(|key| handle.stream(key));
         *session = None;
         Poll::Ready(opened)
     }

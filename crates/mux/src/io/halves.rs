@@ -1,20 +1,27 @@
 //! The two halves of a stream.
 
-use std::{error::Error, fmt, sync::Arc};
+use std::{ops::Deref, sync::Arc};
 
 use super::Stream;
-use crate::{
-    error::{StreamError, StreamId},
-    info::StreamInfo,
-};
 
 /// The half of a [`Stream`] that reads.
 ///
 /// Dropping it does not end anything: the peer can send until its window is full, and the stream lives on in its
 /// [`WriteHalf`].
+///
+/// It is a reference to the stream, too, for [`id`](Stream::id), [`info`](Stream::info) and
+/// [`closed`](Stream::closed).
 #[derive(Debug)]
 pub struct ReadHalf {
     stream: Arc<Stream>,
+}
+
+impl Deref for ReadHalf {
+    type Target = Stream;
+
+    fn deref(&self) -> &Stream {
+        &self.stream
+    }
 }
 
 impl ReadHalf {
@@ -43,11 +50,22 @@ impl ReadHalf {
 ///
 /// Dropping it ends the write side, as `shutdown` does: what was written is delivered, then FIN. The peer can still
 /// send to the [`ReadHalf`].
+///
+/// It is a reference to the stream, too, for [`id`](Stream::id), [`info`](Stream::info) and
+/// [`closed`](Stream::closed).
 #[derive(Debug)]
 pub struct WriteHalf {
     stream: Arc<Stream>,
     /// The write side ends when the half is dropped.
     finishes: bool,
+}
+
+impl Deref for WriteHalf {
+    type Target = Stream;
+
+    fn deref(&self) -> &Stream {
+        &self.stream
+    }
 }
 
 impl WriteHalf {
@@ -86,57 +104,11 @@ impl Drop for WriteHalf {
     }
 }
 
-/// What a half offers of its stream.
-macro_rules! impl_half {
-    ($type:ty) => {
-        impl $type {
-            pub(super) fn stream(&self) -> &Stream {
-                &self.stream
-            }
-
-            /// Returns the id of the stream on the wire.
-            pub fn id(&self) -> StreamId {
-                self.stream.id()
-            }
-
-            /// Returns the facts of the stream for request handlers.
-            pub fn info(&self) -> StreamInfo {
-                self.stream.info()
-            }
-
-            /// Waits until the stream has ended in both directions, see [`Stream::closed`].
-            ///
-            /// # Errors
-            ///
-            /// Returns [`StreamError`] if the stream was reset by either end, or the session ended before the stream.
-            ///
-            /// # Cancel safety
-            ///
-            /// Cancel safe.
-            pub async fn closed(&self) -> Result<(), StreamError> {
-                self.stream.closed().await
-            }
-        }
-    };
-}
-
-impl_half!(ReadHalf);
-impl_half!(WriteHalf);
-
 /// Two halves do not belong to the same stream. It gives them back.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the read half of stream {} and the write half of stream {} do not belong together",
+    .0.id(),
+    .1.id()
+)]
 pub struct ReuniteError(pub ReadHalf, pub WriteHalf);
-
-impl fmt::Display for ReuniteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(read, write) = self;
-        write!(
-            f,
-            "the read half of stream {} and the write half of stream {} do not belong together",
-            read.id(),
-            write.id()
-        )
-    }
-}
-
-impl Error for ReuniteError {}

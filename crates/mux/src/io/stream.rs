@@ -1,8 +1,7 @@
 //! One stream of a session.
 
 use std::{
-    fmt,
-    io::{self, IoSlice},
+    io,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -11,7 +10,7 @@ use super::{ReadHalf, WriteHalf};
 use crate::{
     config::Role,
     copying::pieces,
-    driver::{Shared, State, Wait, Waiting},
+    driver::{Shared, State},
     error::{Direction, StreamError, StreamId},
     info::StreamInfo,
     streams::Key,
@@ -49,6 +48,7 @@ use crate::{
 /// Reads and writes are cancel safe: a future of `read`, `write` or `flush` that was dropped
 /// before it was ready has transferred nothing. `write_all` and `read_exact` are not, as with
 /// every stream of tokio.
+#[derive(Debug)]
 pub struct Stream {
     shared: Arc<Shared>,
     key: Key,
@@ -92,9 +92,9 @@ impl Stream {
     ///
     /// Cancel safe.
     pub async fn closed(&self) -> Result<(), StreamError> {
-        let waiting = Waiting::new(&*self.shared, Wait::Closed(self.key));
+        let notify = self.with(State::closed);
         let closed = |state: &mut State| state.core.poll_stream_closed(self.key);
-        waiting.until(closed).await
+        self.shared.until(&notify, closed).await
     }
 
     /// Splits the stream into a half that reads and a half that writes, for two tasks.
@@ -105,13 +105,13 @@ impl Stream {
         (ReadHalf::new(Arc::clone(&stream)), WriteHalf::new(stream))
     }
 
-    /// Returns the stream, for code that is the same for a stream and its halves.
-    pub(super) const fn stream(&self) -> &Self {
-        self
+    pub(super) fn reset_now(&self) {
+        self.with(|state, key| state.core.reset(key));
     }
 
-    pub(super) fn reset_now(&self) {
-        self.with(State::reset);
+    /// Ends the write side.
+    pub(super) fn finish(&self) -> Result<(), StreamError> {
+        self.with(State::finish)
     }
 
     /// Reads at most `remaining` bytes, given a function that appends a few of them to the reader's buffer.
@@ -127,40 +127,19 @@ impl Stream {
             remaining -= count;
             count
         };
-        let read = self
-            .shared
-            .poll(cx, |state, task| state.poll_read(self.key, task, copy));
-        read.map_err(|error| error.into_io(Direction::Read))
+        self.poll(cx, Direction::Read, |state, key| state.poll_read(key, copy))
     }
 
-    pub(super) fn poll_write(
+    /// Reads or writes.
+    pub(super) fn poll<T>(
         &self,
         cx: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = self
-            .shared
-            .poll(cx, |state, task| state.poll_write(self.key, task, buffers));
-        written.map_err(write_failed)
-    }
-
-    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = self
-            .shared
-            .poll(cx, |state, task| state.poll_flush(self.key, task));
-        flushed.map_err(write_failed)
-    }
-
-    pub(super) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = self
-            .shared
-            .poll(cx, |state, task| state.poll_shutdown(self.key, task));
-        shut.map_err(write_failed)
-    }
-
-    /// Ends the write side.
-    pub(super) fn finish(&self) -> Result<(), StreamError> {
-        self.with(State::finish)
+        direction: Direction,
+        poll: impl FnOnce(&mut State, Key) -> Poll<Result<T, StreamError>>,
+    ) -> Poll<io::Result<T>> {
+        let poll = |state: &mut State| poll(state, self.key);
+        let polled = self.shared.poll(cx, self.key, direction, poll);
+        polled.map_err(|error| error.into_io(direction))
     }
 
     fn with<T>(&self, action: impl FnOnce(&mut State, Key) -> T) -> T {
@@ -168,20 +147,8 @@ impl Stream {
     }
 }
 
-fn write_failed(error: StreamError) -> io::Error {
-    error.into_io(Direction::Write)
-}
-
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.with(State::handle_dropped);
-    }
-}
-
-impl fmt::Debug for Stream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream")
-            .field("id", &self.key.id)
-            .finish_non_exhaustive()
+        drop(self.with(State::handle_dropped));
     }
 }

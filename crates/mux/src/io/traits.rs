@@ -7,7 +7,10 @@ use std::{
     task::{Context, Poll},
 };
 
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
 use super::{ReadHalf, Stream, WriteHalf};
+use crate::{driver::State, error::Direction};
 
 /// Implements a trait for reading into a buffer that keeps count of what was put into it.
 macro_rules! impl_read {
@@ -20,8 +23,7 @@ macro_rules! impl_read {
                 mut buffer: $buffer,
             ) -> Poll<io::Result<()>> {
                 let remaining = buffer.remaining();
-                self.stream()
-                    .poll_append(cx, remaining, |bytes| buffer.put_slice(bytes))
+                self.poll_append(cx, remaining, |bytes| buffer.put_slice(bytes))
             }
         }
     };
@@ -37,7 +39,7 @@ macro_rules! impl_write {
                 cx: &mut Context<'_>,
                 buffer: &[u8],
             ) -> Poll<io::Result<usize>> {
-                self.stream().poll_write(cx, &[IoSlice::new(buffer)])
+                <Self as $trait>::poll_write_vectored(self, cx, &[IoSlice::new(buffer)])
             }
 
             fn poll_write_vectored(
@@ -45,7 +47,9 @@ macro_rules! impl_write {
                 cx: &mut Context<'_>,
                 buffers: &[IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
-                self.stream().poll_write(cx, buffers)
+                self.poll(cx, Direction::Write, |state, key| {
+                    state.poll_write(key, buffers)
+                })
             }
 
             $(fn $is_vectored(&self) -> bool {
@@ -53,30 +57,20 @@ macro_rules! impl_write {
             })?
 
             fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                self.stream().poll_flush(cx)
+                self.poll(cx, Direction::Write, State::poll_flush)
             }
 
             fn $end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                self.stream().poll_shutdown(cx)
+                self.poll(cx, Direction::Write, State::poll_shutdown)
             }
         }
     };
 }
 
-impl_read!(tokio::io::AsyncRead, &mut tokio::io::ReadBuf<'_>, Stream);
-impl_read!(tokio::io::AsyncRead, &mut tokio::io::ReadBuf<'_>, ReadHalf);
-impl_write!(
-    tokio::io::AsyncWrite,
-    poll_shutdown,
-    Stream,
-    is_write_vectored
-);
-impl_write!(
-    tokio::io::AsyncWrite,
-    poll_shutdown,
-    WriteHalf,
-    is_write_vectored
-);
+impl_read!(AsyncRead, &mut ReadBuf<'_>, Stream);
+impl_read!(AsyncRead, &mut ReadBuf<'_>, ReadHalf);
+impl_write!(AsyncWrite, poll_shutdown, Stream, is_write_vectored);
+impl_write!(AsyncWrite, poll_shutdown, WriteHalf, is_write_vectored);
 
 #[cfg(feature = "hyper")]
 impl_read!(hyper::rt::Read, hyper::rt::ReadBufCursor<'_>, Stream);
@@ -93,12 +87,9 @@ macro_rules! impl_futures_read {
                 cx: &mut Context<'_>,
                 buffer: &mut [u8],
             ) -> Poll<io::Result<usize>> {
-                let mut filled = 0;
-                let read = self.stream().poll_append(cx, buffer.len(), |bytes| {
-                    buffer[filled..filled + bytes.len()].copy_from_slice(bytes);
-                    filled += bytes.len();
-                });
-                read.map_ok(|()| filled)
+                let mut buffer = ReadBuf::new(buffer);
+                let read = AsyncRead::poll_read(self, cx, &mut buffer);
+                read.map_ok(|()| buffer.filled().len())
             }
         }
     };
