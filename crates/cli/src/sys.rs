@@ -7,7 +7,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -137,6 +137,24 @@ pub(crate) fn wait_for(set: SignalSet) -> io::Result<ReceivedSignal> {
             is_from_kernel: info.si_code == libc::SI_KERNEL,
         });
     }
+}
+
+/// Returns the process group of a child; 0 if it was made outside of this pid namespace, which `rustix` excludes.
+pub(crate) fn process_group(pid: Pid) -> i32 {
+    // SAFETY: the call has no requirement.
+    unsafe { libc::getpgid(pid.as_raw_nonzero().get()) }
+}
+
+/// Returns the process group of this process, as [`process_group`] does.
+pub(crate) fn own_process_group() -> i32 {
+    // SAFETY: the call has no requirement.
+    unsafe { libc::getpgrp() }
+}
+
+/// Returns `true` if the process group of this process is in the foreground of the terminal.
+pub(crate) fn is_foreground(terminal: impl AsFd) -> bool {
+    // SAFETY: the descriptor is open as long as it is borrowed.
+    unsafe { libc::tcgetpgrp(terminal.as_fd().as_raw_fd()) == libc::getpgrp() }
 }
 
 /// Sends a signal, also one without a name, to a process.

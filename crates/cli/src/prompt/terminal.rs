@@ -5,11 +5,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::{Errno, ioctl_fionread};
-use rustix::process::getpgrp;
 use rustix::termios::{
     LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr,
-    tcgetpgrp, tcsetattr,
+    tcsetattr,
 };
+
+use crate::sys;
 
 /// The controlling terminal. Dropping it restores its modes.
 pub(super) struct Terminal {
@@ -61,7 +62,7 @@ impl Terminal {
     }
 
     fn is_foreground(&self) -> bool {
-        tcgetpgrp(&self.file) == Ok(getpgrp())
+        sys::is_foreground(&self.file)
     }
 
     /// Writes all bytes. Fails with `EINTR` if a signal was caught.

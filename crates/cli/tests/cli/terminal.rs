@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use keyway_plugin_file::{Store, StoreConfig};
+use keyway_test_support::require;
 use rustix::process::{Signal, kill_process};
 
 use crate::support::{Home, KEYWAY, Terminal, script};
@@ -22,6 +23,33 @@ fn a_typed_value_is_not_shown_and_stored_without_its_line_break() {
     Value of web/token (not shown): 
     stored web/token (version 1, 9 bytes) in DIR
     ");
+    assert_eq!(stored(&home), b"pass word");
+}
+
+#[test]
+fn a_prompt_works_where_its_process_group_is_outside_the_pid_namespace() {
+    let home = Home::new();
+    let mut command = home.command("unshare");
+    command.args(["--pid", "--fork"]);
+    if !require::has_root() || !require::can_run("unshare --pid", command.arg("true")) {
+        return;
+    }
+    let mut command = home.command("unshare");
+    command.args([
+        "--pid",
+        "--fork",
+        KEYWAY,
+        "set",
+        "web/token",
+        "--store",
+        "s",
+    ]);
+    let mut terminal = Terminal::start(&command);
+    terminal.expect("not shown): ");
+    terminal.press("pass word\n");
+    let (status, screen) = terminal.end();
+    assert!(status.success(), "{screen}");
+    assert!(!screen.contains("pass word"), "{screen}");
     assert_eq!(stored(&home), b"pass word");
 }
 

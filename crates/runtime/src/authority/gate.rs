@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use keyway_local::{KnownUids, Process};
 use keyway_rpc::Error;
 use keyway_secrets::{Id, Pattern};
-use rustix::process::{Pid, getpgid};
+use rustix::process::Pid;
 use tokio::time::{Instant, timeout_at};
 
 use super::action::{Action, Consultation, Purpose};
@@ -23,6 +23,7 @@ use crate::model::{Class, PluginName, Realm};
 use crate::plugin::{Availability, View};
 use crate::registry::{Registry, Snapshot};
 use crate::sys::ancestry::is_descendant;
+use crate::sys::group::process_group;
 
 /// How long a request of a descendant waits for a launch to be noted that may have brought it about.
 const LAUNCH_NOTED: Duration = Duration::from_secs(1);
@@ -311,12 +312,6 @@ fn is_launching(snapshot: &Snapshot) -> bool {
     snapshot.values().any(|view| {
         matches!(view.availability, Availability::Starting { .. }) && view.pid.is_none()
     })
-}
-
-/// Returns the process group of `pid`, which for a process of a launched plugin is the pid of that plugin; `None` if the process
-/// has ended.
-fn process_group(pid: Pid) -> Option<Pid> {
-    getpgid(Some(pid)).ok()
 }
 
 #[cfg(test)]

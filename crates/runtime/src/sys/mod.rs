@@ -5,6 +5,7 @@
 //! - [`children`]: `waitid` for every child;
 //! - [`clock`]: the clock that advances while the machine sleeps;
 //! - [`descriptors`]: the limit of open files, which children get back;
+//! - [`group`]: the process group of a process;
 //! - [`guardian`]: the process that outlives the daemon for a moment;
 //! - [`image`]: `execve` and `execveat`.
 
@@ -15,5 +16,6 @@ pub(crate) mod child;
 pub(crate) mod children;
 pub(crate) mod clock;
 pub(crate) mod descriptors;
+pub(crate) mod group;
 pub(crate) mod guardian;
 pub(crate) mod image;

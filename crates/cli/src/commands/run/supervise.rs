@@ -6,8 +6,8 @@ use std::io;
 use libc::{SIGCHLD, SIGCONT, SIGINT, SIGPIPE, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU, SIGWINCH};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitOptions, WaitStatus, getpgid, getpgrp, getpid, getppid,
-    set_parent_process_death_signal, setpgid, wait,
+    Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, set_parent_process_death_signal,
+    setpgid, wait,
 };
 
 use crate::exit::Exit;
@@ -119,7 +119,7 @@ impl Supervisor {
 
     /// Returns `true` if the child has received the signal as well.
     fn is_delivered(&self, signal: ReceivedSignal) -> bool {
-        let is_in_group = || getpgid(Some(self.child)) == Ok(getpgrp());
+        let is_in_group = || sys::process_group(self.child) == sys::own_process_group();
         match signal.number {
             SIGINT | SIGQUIT | SIGTSTP | SIGTTIN | SIGTTOU | SIGWINCH => {
                 signal.is_from_kernel && is_in_group()
