@@ -8,7 +8,7 @@ use clap::{CommandFactory as _, Parser as _};
 use crate::cli::{Cli, Command};
 use crate::commands::{
     completions, config, export, get, import, inject, ls, mv, plugins, restore, rm, run, serve,
-    set, status, stop, version, versions,
+    service, set, status, stop, version, versions,
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -53,6 +53,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Mv(options) => mv::run(globals, &options),
         Command::Versions(options) => versions::run(globals, &options),
         Command::Restore(options) => restore::run(globals, &options),
+        Command::Service(options) => service::run(globals, &options),
         Command::Config(options) => config::run(globals, &options),
         Command::Version => version::run(globals),
         Command::Completions(options) => completions::run(&options, Cli::command()),

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     completions, config, export, get, import, inject, ls, mv, plugins, restore, rm, run, serve,
-    set, versions,
+    service, set, versions,
 };
 use crate::globals::Globals;
 
@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Status,
     /// Stop the daemon.
     Stop,
+    /// Let systemd start the daemon at the first request.
+    Service(service::Options),
     /// Show the configuration with the line of each setting, or check a file.
     Config(config::Options),
     /// Print the versions of this program and of the daemon.

@@ -210,7 +210,8 @@ fn hint(input: &str) -> Option<String> {
             return Some(format!("Run `keyway plugins {input}`"));
         }
         "quit" | "shutdown" | "kill" => "stop",
-        "info" | "ps" | "whoami" | "doctor" => "status",
+        "info" | "ps" | "whoami" => "status",
+        "systemd" | "autostart" => "service",
         "logs" | "log" => {
             return Some("The daemon logs to its standard error, which systemd keeps for `journalctl --user`".to_owned());
         }

@@ -14,6 +14,7 @@ pub(crate) mod restore;
 pub(crate) mod rm;
 pub(crate) mod run;
 pub(crate) mod serve;
+pub(crate) mod service;
 pub(crate) mod set;
 pub(crate) mod status;
 pub(crate) mod stop;

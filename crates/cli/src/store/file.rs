@@ -10,7 +10,7 @@ use keyway_plugin_file::{STORE_VARIABLE, Store, StoreConfig, StoreError};
 use crate::failure::Failure;
 
 /// The options that name the file store.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct StoreOptions {
     /// The directory of a file store, which is changed directly and not through the daemon
     /// [without a daemon: $KEYWAY_FILE_STORE, else `keyway` in $XDG_DATA_HOME].

@@ -27,6 +27,7 @@ mod run_files;
 mod run_signals;
 mod serve;
 mod service;
+mod service_units;
 mod shutdown;
 mod stdio;
 mod terminal;

@@ -40,6 +40,11 @@ pub(crate) struct Sources {
     available_dir: Option<PathBuf>,
 }
 
+/// Returns where the configuration is if no option names it, whether it exists or not; `None` without a home.
+pub(crate) fn default_config_file() -> Option<PathBuf> {
+    directory("XDG_CONFIG_HOME", ".config").map(|home| home.join("keyway/config.toml"))
+}
+
 impl ConfigOptions {
     /// Returns the argument that names the configuration file, if given.
     pub(crate) fn given(&self) -> Option<&'static str> {
@@ -61,9 +66,7 @@ impl Sources {
         let choice = match given_config {
             _ if options.no_config => ConfigChoice::NoFile,
             Some(path) => ConfigChoice::File(path),
-            None => ConfigChoice::Default(
-                directory("XDG_CONFIG_HOME", ".config").map(|home| home.join("keyway/config.toml")),
-            ),
+            None => ConfigChoice::Default(default_config_file()),
         };
         let executable = env::current_exe().ok();
         Ok(Self {
@@ -84,6 +87,11 @@ impl Sources {
             config.state_dir.clone_from(directory);
         }
         Ok(config)
+    }
+
+    /// Returns the state directory of the flag or the default one.
+    pub(crate) fn state_dir(&self) -> &Path {
+        &self.state_dir
     }
 
     /// Records the configuration as the one in force.

@@ -6,6 +6,7 @@ mod inventory;
 pub(crate) mod script;
 mod store;
 mod terminal;
+pub(crate) mod user_manager;
 
 pub(crate) use home::{Home, KEYWAY};
 pub(crate) use terminal::{SHELLS, Terminal};

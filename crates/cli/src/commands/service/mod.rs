@@ -1,0 +1,41 @@
+//! `keyway service`: the daemon as a service of the user's systemd, started by the first request.
+
+mod conflict;
+mod install;
+mod linger;
+mod manager;
+mod status;
+mod uninstall;
+mod units;
+
+use clap::{Args, Subcommand};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::globals::Globals;
+
+/// Options of `keyway service`.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Write the units of systemd and enable the socket: the first request starts the daemon. Run again after an update.
+    Install,
+    /// Show whether the units are installed, current, enabled and active.
+    Status,
+    /// Stop the service and remove its units. Secrets, state and configuration stay.
+    Uninstall,
+}
+
+/// Runs the subcommand.
+pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
+    match options.action {
+        Action::Install => install::run(globals),
+        Action::Status => status::run(globals),
+        Action::Uninstall => uninstall::run(globals),
+    }
+}

@@ -1,0 +1,99 @@
+//! `keyway service status`.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::linger;
+use super::manager::UnitFacts;
+use super::units::{self, UnitState};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::globals::Globals;
+use crate::output::{self, json};
+
+/// The output of `--json`.
+#[derive(Debug, Serialize)]
+struct Status {
+    units: Vec<UnitStatus>,
+    /// The process of the daemon, if systemd runs one.
+    pid: Option<i32>,
+    /// Whether systemd keeps the service after logout; `null` if that is not known.
+    linger: Option<bool>,
+}
+
+#[derive(Debug, Serialize)]
+struct UnitStatus {
+    name: &'static str,
+    path: String,
+    file: UnitState,
+    is_enabled: bool,
+    /// The state of the unit in the words of systemd, such as `active` or `failed`.
+    active: String,
+}
+
+/// Prints what is installed, and what systemd makes of it.
+pub(super) fn run(globals: &Globals) -> Result<Exit, Failure> {
+    let mut status = Status {
+        units: Vec::new(),
+        pid: None,
+        linger: linger::is_lingering(),
+    };
+    for unit in units::of_process()? {
+        let facts = UnitFacts::read(unit.name)?;
+        status.pid = status.pid.or(facts.main_pid());
+        status.units.push(UnitStatus {
+            name: unit.name,
+            path: unit.path.display().to_string(),
+            file: units::state(&unit)?,
+            is_enabled: facts.is_enabled(),
+            active: facts.active_state().to_owned(),
+        });
+    }
+    match globals.json {
+        true => output::print_text(json::line(&status)),
+        false => output::print_text(status.lines()),
+    }
+}
+
+impl Status {
+    fn lines(&self) -> String {
+        let mut text = String::new();
+        let mut line = |name: &str, value: &str| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{name:<16}{value}");
+        };
+        for unit in &self.units {
+            let file = match unit.file {
+                UnitState::Absent => "not installed: run `keyway service install`",
+                UnitState::Current => "installed",
+                UnitState::Outdated => "outdated: run `keyway service install`",
+                UnitState::Foreign => "not written by `keyway service install`",
+            };
+            let is_socket = unit.name == units::SOCKET;
+            let enabled = match (is_socket, unit.is_enabled) {
+                (true, true) => ", enabled",
+                (true, false) => ", not enabled",
+                // The socket starts the service.
+                (false, _) => "",
+            };
+            line(unit.name, &format!("{}{enabled}, {file}", unit.active));
+        }
+        match self.pid {
+            Some(pid) => line("daemon", &format!("process {pid}")),
+            None => line(
+                "daemon",
+                "not started by systemd: the first request does that",
+            ),
+        }
+        line(
+            "linger",
+            match self.linger {
+                Some(true) => "on",
+                Some(false) => "off: `loginctl enable-linger` keeps the daemon after logout",
+                None => "not known",
+            },
+        );
+        text
+    }
+}
