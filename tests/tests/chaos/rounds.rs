@@ -46,9 +46,6 @@ const BURST_LEN: usize = 48;
 /// How often that is done.
 const N_BURSTS: usize = 2;
 
-/// What fragmentation of the heap adds or not, in KiB: a part of one burst.
-const HEAP_NOISE: usize = 2048;
-
 /// How long connections, threads and processes may take to end when nothing uses them any more.
 const CLEANUP_LIMIT: Duration = Duration::from_secs(180);
 
@@ -214,7 +211,7 @@ impl Rounds {
         // The first rounds warm up.
         if let [first, second, .., last] = *memory
             && let warm = first.max(second)
-            && last > warm + warm / 10 + HEAP_NOISE
+            && last > warm + warm / 10
         {
             let what = format!("the daemon's memory grew: {memory:?} KiB");
             rounds.control.model.violation(what);
