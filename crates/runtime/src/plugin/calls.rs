@@ -21,7 +21,7 @@ use keyway_rpc::{BinaryMetadata as _, Code, Error, MethodSpec, Request, Response
 use keyway_secrets::Pattern;
 use prost::{Message, Name};
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::flight::{Arrived, Flights, Key, SharedResponse, Sharing};
 use super::registration::{Generation, Registration};
@@ -33,6 +33,10 @@ use keyway_local::{
 
 /// When a query that was refused for the sake of an older one may be tried again.
 const CONTENTION_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a response waits for memory while its plugin holds it: a plugin resets a stream of which nothing is read for 30 s, and its
+/// response would be lost.
+const MEMORY_PATIENCE: Duration = Duration::from_secs(25);
 
 /// How much earlier than the daemon's a plugin's deadline may pass: it counts in whole milliseconds.
 const DEADLINE_SLACK: Duration = Duration::from_millis(5);
@@ -214,7 +218,8 @@ struct ResponseMemory(Reservation);
 
 impl ReserveMemory for ResponseMemory {
     async fn reserve(&self, bytes: u64) -> Result<(), Error> {
-        let reserved = self.0.reserve(bytes).await;
+        let reserved = timeout(MEMORY_PATIENCE, self.0.reserve(bytes)).await;
+        let reserved = reserved.unwrap_or(Err(MemoryError::Contended));
         reserved.map_err(|error| Error::resource_exhausted(error.to_string()).with_source(error))
     }
 

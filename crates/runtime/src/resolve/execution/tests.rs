@@ -665,6 +665,25 @@ async fn a_response_waits_for_the_memory_of_another_query() {
     resolved.expect("a value");
 }
 
+/// A plugin resets a response of which nothing is read for half a minute, so the query has to give up before, and to say why.
+#[tokio::test(start_paused = true)]
+async fn a_response_waits_for_memory_for_no_longer_than_its_plugin_holds_it() {
+    let mut daemon = Daemon::new("[plugins.db]\ntimeout = '5m'");
+    let reply = Reply::Values(vec![("db/x", large(600 << 10))]);
+    daemon.run(&Script::provider("db", "db/**", reply)).await;
+    let first = query("db/x");
+    daemon.resolve(&first).await.expect("a value");
+    let second = Query {
+        reservation: first.budget.reservation(),
+        budget: Arc::clone(&first.budget),
+        ..query("db/x")
+    };
+    let began = daemon.elapsed();
+    assert_eq!(daemon.kinds(&second).await, [FailureKind::Busy]);
+    let waited = daemon.elapsed() - began;
+    assert!(waited < secs(30), "{waited:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_response_of_many_small_secrets_counts_as_it_is_in_memory() {
     let mut daemon = Daemon::new("");
