@@ -117,6 +117,8 @@ impl Activities {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
     #[test]
@@ -145,7 +147,7 @@ mod tests {
         let (reloads, receiver) = watch::channel(0);
         let (serving, is_serving) = watch::channel(false);
         let mut activities = Activities::new(Arc::new(Registry::new()), is_serving, receiver);
-        assert!(futures::poll!(std::pin::pin!(activities.next())).is_pending());
+        assert!(activities.next().now_or_never().is_none());
         serving.send_replace(true);
         assert!(!activities.next().await.is_reloading);
         reloads.send_modify(|n| *n += 2);
@@ -153,7 +155,7 @@ mod tests {
         // One of two has ended: nothing to report.
         reloads.send_modify(|n| *n -= 1);
         let mut next = std::pin::pin!(activities.next());
-        assert!(futures::poll!(&mut next).is_pending());
+        assert!((&mut next).now_or_never().is_none());
         reloads.send_modify(|n| *n -= 1);
         assert!(!next.await.is_reloading);
     }
