@@ -7,8 +7,8 @@ use clap::{CommandFactory as _, Parser as _};
 
 use crate::cli::{Cli, Command};
 use crate::commands::{
-    completions, config, export, get, import, inject, ls, mv, plugins, restore, rm, run, serve,
-    service, set, status, stop, version, versions,
+    audit, completions, config, export, get, import, inject, ls, mv, plugins, restore, rm, run,
+    serve, service, set, status, stop, version, versions,
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -48,6 +48,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Import(options) => import::run(globals, &options),
         Command::Export(options) => export::run(globals, &options),
         Command::Rm(options) => rm::run(globals, &options),
+        Command::Audit(options) => audit::run(globals, &options),
         Command::Status => status::run(globals),
         Command::Stop => stop::run(globals),
         Command::Mv(options) => mv::run(globals, &options),

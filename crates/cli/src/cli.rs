@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    completions, config, export, get, import, inject, ls, mv, plugins, restore, rm, run, serve,
-    service, set, versions,
+    audit, completions, config, export, get, import, inject, ls, mv, plugins, restore, rm, run,
+    serve, service, set, versions,
 };
 use crate::globals::Globals;
 
@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Restore(restore::Options),
     /// List the daemon's plugins, or change what they do.
     Plugins(plugins::Options),
+    /// Show what the audit log has recorded: who read which secret when.
+    Audit(audit::Options),
     /// Show what the daemon is and does.
     Status,
     /// Stop the daemon.

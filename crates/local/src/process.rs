@@ -4,11 +4,15 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 
 use crate::sys;
+
+/// How far up a program of another name is looked for.
+const MAX_GENERATIONS: usize = 4;
 
 /// A process that stays the same one: its pid, with a pidfd where the kernel has them.
 #[derive(Debug)]
@@ -99,6 +103,21 @@ impl Process {
         }
     }
 
+    /// Reads the executable of the nearest ancestor that runs another program: of what started this one, whatever processes of its own
+    /// are between them. Looks at most four generations up. Empty if it cannot be read, or if this process has ended.
+    #[must_use]
+    pub fn parent_executable(&self) -> PathBuf {
+        if !self.is_visible {
+            return PathBuf::new();
+        }
+        let own = executable(self.pid);
+        let ancestors = std::iter::successors(parent(self.pid), |pid| parent(*pid));
+        let others = ancestors.take(MAX_GENERATIONS).map(executable);
+        let executable = others.into_iter().find(|executable| *executable != own);
+        // As in `facts`: alive afterwards means that the ancestors are those of this process.
+        executable.filter(|_| self.is_alive()).unwrap_or_default()
+    }
+
     /// Returns what was read when the value was made.
     #[must_use]
     pub fn first_facts(&self) -> &ProcessFacts {
@@ -171,16 +190,24 @@ fn executable(pid: Pid) -> PathBuf {
     fs::read_link(format!("/proc/{}/exe", pid.as_raw_nonzero())).unwrap_or_default()
 }
 
-fn read_start_time(pid: Pid) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    start_time(&stat)
+fn parent(pid: Pid) -> Option<Pid> {
+    Pid::from_raw(field(&read_stat(pid)?, 4)?)
 }
 
-/// Returns field 22 of `/proc/PID/stat`. The second field, the program's name in parentheses, may contain anything, so
-/// the count starts behind the last parenthesis.
-fn start_time(stat: &str) -> Option<u64> {
+fn read_start_time(pid: Pid) -> Option<u64> {
+    field(&read_stat(pid)?, 22)
+}
+
+fn read_stat(pid: Pid) -> Option<String> {
+    fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()
+}
+
+/// Returns a field of `/proc/PID/stat`, counted from 1 as in proc(5), from the third on. The second field, the program's name in
+/// parentheses, may contain anything, so the count starts behind the last parenthesis.
+fn field<T: FromStr>(stat: &str, number: usize) -> Option<T> {
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+    let index = number.checked_sub(3)?;
+    rest.split_ascii_whitespace().nth(index)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -215,12 +242,23 @@ mod tests {
     }
 
     #[test]
-    fn the_start_time_is_found_behind_a_hostile_name() {
+    fn fields_are_found_behind_a_hostile_name() {
         let numbers: Vec<String> = (4..60).map(|n| n.to_string()).collect();
         let stat = format!("42 (a) b (c)) S {}", numbers.join(" "));
-        assert_eq!(start_time(&stat), Some(22));
-        assert_eq!(start_time("garbage"), None);
-        assert_eq!(start_time("1 (short) S 1 2"), None);
+        assert_eq!(field(&stat, 22), Some(22_u64));
+        assert_eq!(field(&stat, 4), Some(4));
+        assert_eq!(field::<u64>("garbage", 22), None);
+        assert_eq!(field::<u64>("1 (short) S 1 2", 22), None);
+    }
+
+    #[test]
+    fn the_parent_of_a_process_is_the_one_that_started_it() {
+        let sleeper = Sleeper::start();
+        let process = Process::new(sleeper.pid(), None);
+        let own = std::env::current_exe().unwrap();
+        assert_eq!(process.parent_executable(), own);
+        drop(sleeper);
+        assert_eq!(process.parent_executable(), PathBuf::new());
     }
 
     #[test]

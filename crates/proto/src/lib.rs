@@ -40,8 +40,8 @@ pub mod write;
 
 pub use convert::{InvalidEnvelope, timestamp};
 pub use failure::{
-    DESCRIBE_HEADER, FAILURES_HEADER, FORCE_HEADER, INCOMPLETE_HEADER, MAY_ASK_USER_HEADER,
-    REQUEST_ID_HEADER,
+    COMMAND_HEADER, DESCRIBE_HEADER, FAILURES_HEADER, FORCE_HEADER, INCOMPLETE_HEADER,
+    MAX_COMMAND_LEN, MAY_ASK_USER_HEADER, REQUEST_ID_HEADER,
 };
 pub use launch::{LAUNCH_VARIABLE, LaunchConfig, LaunchConfigError, is_inherited_variable};
 pub use packages::{accesscontrol, health, keyway, plugins, resolver};

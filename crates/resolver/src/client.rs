@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use http::HeaderValue;
-use keyway_proto::MAY_ASK_USER_HEADER;
 use keyway_proto::health::v1::{GetVersionRequest, VersionServiceClient};
 use keyway_proto::keyway::v1::{CatalogServiceClient, ListSecretsRequest};
 use keyway_proto::resolver::v1::{
     AuthorizeRequest, AuthorizerServiceClient, GetSecretsRequest, ResolverServiceClient,
 };
+use keyway_proto::{COMMAND_HEADER, MAX_COMMAND_LEN, MAY_ASK_USER_HEADER};
 use keyway_rpc::Request;
 use keyway_rpc::client::{Client, Config, Transport};
 use keyway_secrets::{Envelope, Id, Pattern};
@@ -45,12 +45,13 @@ pub struct Resolver<S> {
     options: Options,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Options {
     timeout: Option<Duration>,
     max_response_len: usize,
     may_ask_user: bool,
     retry: bool,
+    command: Option<HeaderValue>,
 }
 
 impl<S: Transport> Resolver<S> {
@@ -61,6 +62,7 @@ impl<S: Transport> Resolver<S> {
             max_response_len: MAX_RESPONSE_LEN,
             may_ask_user: true,
             retry: false,
+            command: None,
         };
         Self::configured(transport, options)
     }
@@ -94,9 +96,19 @@ impl<S: Transport> Resolver<S> {
         self.change(|options| options.retry = retry)
     }
 
+    /// Names the command for which queries are made, for the daemon's audit log: its file name without a path and arguments. What is
+    /// not printable ASCII becomes `_`, and more than 64 bytes are cut. Default: none.
+    #[must_use]
+    pub fn with_command(self, name: &str) -> Self {
+        let printable = |c: char| if c.is_ascii_graphic() { c } else { '_' };
+        let name: String = name.chars().map(printable).take(MAX_COMMAND_LEN).collect();
+        // Printable ASCII is valid in a header.
+        self.change(|options| options.command = HeaderValue::try_from(name).ok())
+    }
+
     fn change(mut self, change: impl FnOnce(&mut Options)) -> Self {
         change(&mut self.options);
-        Self::configured(self.client.transport().clone(), self.options)
+        Self::configured(self.client.transport().clone(), self.options.clone())
     }
 
     fn configured(transport: S, options: Options) -> Self {
@@ -157,6 +169,10 @@ impl<S: Transport> Resolver<S> {
         .deadline_at(deadline);
         if !self.options.may_ask_user {
             forbid_prompts(&mut request);
+        }
+        if let Some(command) = &self.options.command {
+            let headers = request.metadata_mut();
+            headers.insert(COMMAND_HEADER, command.clone());
         }
         let response = ResolverServiceClient::from(self.rpc())
             .get_secrets(request)

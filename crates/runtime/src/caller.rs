@@ -1,13 +1,13 @@
 //! The callers of the daemon: the peer of a connection, and each request that it makes.
 
 use std::os::fd::BorrowedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use keyway_local::{Credentials, Process, ProcessFacts};
-use keyway_proto::REQUEST_ID_HEADER;
+use keyway_proto::{COMMAND_HEADER, MAX_COMMAND_LEN, REQUEST_ID_HEADER};
 use keyway_rpc::{Error, Request};
 
 use crate::model::RequestId;
@@ -19,6 +19,8 @@ pub(crate) struct Caller {
     pub(crate) request_id: RequestId,
     /// When the request arrived.
     pub(crate) since: Instant,
+    /// The command for which the client asks, as it says itself.
+    command: Option<HeaderValue>,
     facts: OnceLock<ProcessFacts>,
 }
 
@@ -29,6 +31,7 @@ impl Caller {
             peer,
             request_id: RequestId::next(),
             since: Instant::now(),
+            command: None,
             facts: OnceLock::new(),
         }
     }
@@ -43,7 +46,17 @@ impl Caller {
             .extensions()
             .get::<Arc<Peer>>()
             .ok_or_else(|| Error::internal("the caller of this request is not known"))?;
-        Ok(Self::new(Arc::clone(peer)))
+        Ok(Self {
+            command: request.metadata().get(COMMAND_HEADER).cloned(),
+            ..Self::new(Arc::clone(peer))
+        })
+    }
+
+    /// Returns the name of the command for which the client asks, as it says itself.
+    pub(crate) fn command(&self) -> Option<&str> {
+        // Visible ASCII alone, so a cut is on the border of a character.
+        let command = self.command.as_ref()?.to_str().ok()?;
+        Some(&command[..command.len().min(MAX_COMMAND_LEN)])
     }
 
     /// Adds the id of the request to the headers of its response or error.
@@ -76,6 +89,7 @@ pub(crate) struct Peer {
     pub(crate) is_contained: bool,
     /// `None` if the process is in a pid namespace that the daemon cannot see.
     process: Option<Arc<Process>>,
+    parent_executable: OnceLock<PathBuf>,
 }
 
 impl Peer {
@@ -95,6 +109,7 @@ impl Peer {
                 .as_ref()
                 .is_none_or(|process| process.is_contained()),
             process,
+            parent_executable: OnceLock::new(),
         }
     }
 
@@ -119,6 +134,17 @@ impl Peer {
             .map_or(Path::new(""), |process| &process.first_facts().executable)
     }
 
+    /// Returns the executable of the program that started this one; empty if it cannot be read. It is read once a connection, by the
+    /// first that needs it.
+    pub(crate) fn parent_executable(&self) -> &Path {
+        self.parent_executable.get_or_init(|| {
+            let process = self.process.as_ref();
+            process
+                .map(|process| process.parent_executable())
+                .unwrap_or_default()
+        })
+    }
+
     /// Returns the present facts of the process from `/proc`; empty if it has ended or cannot be seen.
     pub(crate) fn facts(&self) -> ProcessFacts {
         self.process
@@ -138,6 +164,7 @@ impl Peer {
             is_path_address: true,
             is_contained: false,
             process: Some(Arc::new(process)),
+            parent_executable: OnceLock::new(),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::launch::{Environment, LaunchError, Spawner, adopt_orphans};
 use crate::lines::PeerLines;
 use crate::manager::{Manager, ManagerHandle, ReadConfig};
 use crate::plugin::{Host, Publish, Suspensions};
-use crate::record::{Audit, Memory, StateLock, StateLockError};
+use crate::record::{Audit, Memory, StateLock, StateLockError, check_audit};
 use crate::registry::Registry;
 use crate::server::addresses::bind_all;
 use crate::server::socket::{ListenError, Socket};
@@ -44,6 +44,9 @@ pub enum BindError {
     /// Another daemon uses the state directory.
     #[error(transparent)]
     StateInUse(StateLockError),
+    /// The audit log cannot be written.
+    #[error(transparent)]
+    Audit(ConfigError),
     /// The thread that writes the state cannot be started.
     #[error("the thread that writes the state cannot be started")]
     State(#[source] std::io::Error),
@@ -101,6 +104,9 @@ impl Daemon {
         let sockets = bind_all(&config, listeners)?;
         if sockets.is_empty() {
             return Err(BindError::NoAddress);
+        }
+        if let Some(audit) = &config.audit {
+            check_audit(audit).map_err(BindError::Audit)?;
         }
         let (handle, requests) = ManagerHandle::new();
         let registry = Arc::new(Registry::new());

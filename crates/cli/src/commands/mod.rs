@@ -1,5 +1,6 @@
 //! One module for each command: what it takes, and what it does.
 
+pub(crate) mod audit;
 pub(crate) mod completions;
 pub(crate) mod config;
 mod explain;

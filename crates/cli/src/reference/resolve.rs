@@ -1,6 +1,7 @@
 //! Resolves all references of a command concurrently, or none.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 
 use futures::StreamExt as _;
 use keyway_resolver::{Envelope, GetOneError, Pattern, ResolveError, SecretValue};
@@ -48,12 +49,22 @@ impl Wanted {
     /// # Errors
     ///
     /// Returns a [`Failure`] if a secret is missing. It names all missing secrets and the places that refer to them.
-    pub(crate) fn resolve(&self, globals: &Globals, outcome: &str) -> Result<Values, Failure> {
+    ///
+    /// `command`: the name of the command that gets the secrets, for the audit log.
+    pub(crate) fn resolve(
+        &self,
+        globals: &Globals,
+        outcome: &str,
+        command: Option<&OsStr>,
+    ) -> Result<Values, Failure> {
         if self.places.is_empty() {
             return Ok(Values::new());
         }
         daemon::with_client(globals, async |daemon| {
-            let daemon = &daemon;
+            let daemon = &match command {
+                Some(command) => daemon.with_command(&command.to_string_lossy()),
+                None => daemon,
+            };
             let patterns: Vec<Pattern> = self.places.keys().cloned().collect();
             let context = QueryContext { daemon, globals };
             let resolved = resolve_all(self, outcome, &context);

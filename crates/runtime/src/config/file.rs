@@ -43,6 +43,9 @@ pub enum ConfigError {
         /// The limit.
         limit: Duration,
     },
+    /// The audit log that it names cannot be written.
+    #[error("the audit log that `[audit]` names cannot be used")]
+    Audit(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Another user could have written it.
     #[error("the configuration is not used")]
     Untrusted(#[source] Offences),

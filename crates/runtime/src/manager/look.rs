@@ -15,7 +15,7 @@ use crate::config::{
 };
 use crate::model::{FileIdentity, PluginName};
 use crate::plugin::LaunchSource;
-use crate::record::Memory;
+use crate::record::{Memory, check_audit};
 use crate::registry::Snapshot;
 
 /// What a look at the disk came to.
@@ -63,7 +63,14 @@ impl Looker {
     ) -> Looked {
         let (config, is_new) = match read_config.map(|read| read()) {
             Some(Err(error)) => return Looked::Failed(error),
-            Some(Ok(new)) => (new, true),
+            Some(Ok(new)) => {
+                // One that was usable when it was configured is reported by its writer.
+                let changed = new.audit.as_ref().filter(|_| new.audit != config.audit);
+                if let Some(Err(error)) = changed.map(check_audit) {
+                    return Looked::Failed(error);
+                }
+                (new, true)
+            }
             None => (config, false),
         };
         // Before the look, so that no change falls between the two.

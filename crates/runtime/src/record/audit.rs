@@ -4,17 +4,19 @@ mod file;
 mod record;
 mod writer;
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use keyway_rpc::Error;
 use tokio::time::timeout;
 
+use self::file::LogFile;
 use self::record::Record;
 use self::writer::Writer;
 use crate::caller::{Caller, Peer};
-use crate::config::AuditConfig;
+use crate::config::{AuditConfig, ConfigError};
 use crate::model::PluginName;
 
 /// How long a request waits for its record if it is refused without one.
@@ -22,6 +24,9 @@ const RECORD_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long the end of the daemon waits for the last record.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long the file may take to be opened.
+const CHECK_LIMIT: Duration = Duration::from_secs(1);
 
 /// What a request was about and what came of it, for a [`Record`].
 #[derive(Debug, Default)]
@@ -93,6 +98,26 @@ impl Outcome {
 #[derive(Debug, Default)]
 pub(crate) struct Audit {
     writer: ArcSwapOption<Writer>,
+}
+
+/// Opens the file of the log as the writer will, and creates it where it is absent. Waits for a disk that hangs for a moment, and
+/// leaves it to the writer to report.
+///
+/// # Errors
+///
+/// Returns [`ConfigError::Audit`] if the file cannot be written.
+pub(crate) fn check(config: &AuditConfig) -> Result<(), ConfigError> {
+    let (sender, result) = mpsc::channel();
+    let mut file = LogFile::new(config.clone());
+    let opened = thread::Builder::new().name("audit".into()).spawn(move || {
+        // Without a receiver the file is reported by the writer.
+        let _ = sender.send(file.open());
+    });
+    match opened.map(|_thread| result.recv_timeout(CHECK_LIMIT)) {
+        Ok(Ok(Err(error))) => Err(ConfigError::Audit(error.into())),
+        Ok(Ok(Ok(())) | Err(_)) => Ok(()),
+        Err(error) => Err(ConfigError::Audit(error.into())),
+    }
 }
 
 impl Audit {

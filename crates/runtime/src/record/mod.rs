@@ -3,6 +3,6 @@
 mod audit;
 mod state;
 
-pub(crate) use audit::{Audit, Outcome};
+pub(crate) use audit::{Audit, Outcome, check as check_audit};
 pub(crate) use state::{Memory, StateLock};
 pub use state::{NotWritten, StateLockError};

@@ -59,7 +59,7 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
     let template = Template::parse(text.expose())?;
     template.note_lookalikes();
     let wanted = template.wanted();
-    let result = template.render(&wanted.resolve(globals, "nothing was written")?);
+    let result = template.render(&wanted.resolve(globals, "nothing was written", None)?);
     match output {
         None => crate::output::print(&result),
         Some(output) => output.write(&result).map(|()| Exit::Done),

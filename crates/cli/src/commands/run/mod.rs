@@ -11,6 +11,7 @@ mod value;
 
 use std::env;
 use std::ffi::OsString;
+use std::path::Path;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -98,7 +99,10 @@ fn become_command(
 ) -> Failure {
     let prepared = options.plan().and_then(|plan| {
         plan.notes().for_each(output::note);
-        let values = wanted(&plan, options).resolve(globals, "nothing was started")?;
+        // Without its path and arguments, which may hold what no log should have.
+        let name = options.command.first();
+        let name = name.and_then(|name| Path::new(name).file_name());
+        let values = wanted(&plan, options).resolve(globals, "nothing was started", name)?;
         let files = match guard {
             Some(guard) => files::write(&options.files, guard.directory(), &values)?,
             None => Vec::new(),

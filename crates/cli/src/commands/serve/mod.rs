@@ -214,6 +214,10 @@ fn bind_failure(error: &BindError) -> Failure {
             text,
             "Give the socket unit only listening Unix stream sockets (`ListenStream=PATH`)",
         ),
+        BindError::Audit(_) => Failure::usage(
+            text,
+            "Correct `path` of [audit] in the configuration, or the file that it names",
+        ),
         BindError::NoAddress => Failure::usage(text, "Name an address with --listen"),
         BindError::Listen(_) => Failure::usage(
             text,

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use humantime::format_rfc3339_millis;
 use keyway_local::ProcessFacts;
 use serde::Serialize;
 
@@ -13,8 +14,8 @@ use crate::model::PluginName;
 /// One line of the log.
 #[derive(Debug, Serialize)]
 pub(super) struct Record<'a> {
-    /// Seconds since 1970, with milliseconds.
-    time: f64,
+    /// In UTC as in RFC 3339, with milliseconds.
+    time: String,
     /// The id of the request, as in the daemon's log; absent for an event of a plugin.
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
@@ -40,6 +41,12 @@ pub(super) struct Record<'a> {
     /// The program that the process was when it connected, if it is another one now.
     #[serde(skip_serializing_if = "Option::is_none")]
     executable_at_connect: Option<String>,
+    /// The program that started the caller's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_executable: Option<String>,
+    /// The command for which the caller asks, as it says itself: that of `keyway run`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<&'a str>,
     /// `ok`, the code of the error, or `refused` for a plugin.
     outcome: &'a str,
     /// The providers that returned a value or an id.
@@ -72,11 +79,8 @@ impl<'a> Record<'a> {
         };
         let executable = facts.and_then(|facts| path(&facts.executable));
         let executable_at_connect = peer.and_then(|peer| path(peer.executable()));
-        let since_1970 = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
         Self {
-            time: since_1970.as_millis() as f64 / 1000.0,
+            time: format_rfc3339_millis(SystemTime::now().max(UNIX_EPOCH)).to_string(),
             request_id: None,
             action,
             patterns: &[],
@@ -88,6 +92,8 @@ impl<'a> Record<'a> {
             executable_at_connect: executable_at_connect
                 .filter(|at| Some(at) != executable.as_ref()),
             executable,
+            parent_executable: peer.and_then(|peer| path(peer.parent_executable())),
+            command: None,
             outcome: "ok",
             providers: &[],
             ids: &[],
@@ -103,6 +109,7 @@ impl<'a> Record<'a> {
         Record {
             request_id: Some(caller.request_id.to_string()),
             patterns: &outcome.objects,
+            command: caller.command(),
             outcome: &outcome.code,
             providers: &outcome.providers,
             ids: &outcome.ids[..n_named],
