@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use walkdir::{DirEntry, WalkDir};
-use zeroize::Zeroizing;
 
 use super::formats::Format;
 use super::plan::classify_fields;
 use super::report::count;
-use super::source::MAX_FILE_LEN;
+use super::source;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
@@ -111,8 +110,8 @@ impl Scan {
             let path = Some(path.to_owned());
             self.skipped.push(Skipped { path, reason });
         };
-        let text = match keyway_local::file::read_regular(path, MAX_FILE_LEN) {
-            Ok(text) => Zeroizing::new(text),
+        let text = match source::read_only(path) {
+            Ok(text) => text,
             Err(error) => return skip(error.to_string()),
         };
         let parsed = match format.parse(&text) {

@@ -235,6 +235,27 @@ fn open_file(directory: &OwnedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
     openat(directory, name, flags, Mode::empty())
 }
 
+/// Reads a regular file that is not to be replaced. A link is not followed.
+///
+/// # Errors
+///
+/// Returns an error if the file is larger than [`MAX_FILE_LEN`], and those of the system.
+pub(super) fn read_only(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let flags =
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
+    let stat = fstat(&file)?;
+    if !FileType::from_raw_mode(stat.st_mode).is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    if u64::try_from(stat.st_size).is_ok_and(|len| len > MAX_FILE_LEN) {
+        return Err(io::Error::other(format!(
+            "it has more than {MAX_FILE_LEN} bytes"
+        )));
+    }
+    read(file)
+}
+
 /// Reads a file of at most [`MAX_FILE_LEN`] bytes without leaving copies behind.
 fn read(file: OwnedFd) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut file = File::from(file);

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use zeroize::Zeroizing;
+
 use super::tokens::token_kind;
 use crate::reference::{self, lookalike};
 
@@ -39,8 +41,8 @@ pub(super) fn certain_setting(value: &[u8]) -> Option<&'static str> {
     if text.is_empty() {
         return Some("empty");
     }
-    let lower = text.to_ascii_lowercase();
-    if SWITCHES.iter().any(|word| lower == word.as_bytes()) {
+    let lower = Zeroizing::new(text.to_ascii_lowercase());
+    if SWITCHES.iter().any(|word| *lower == word.as_bytes()) {
         return Some("a switch");
     }
     match () {
@@ -95,12 +97,14 @@ pub(super) fn holds_password(value: &[u8]) -> bool {
         b"access_token",
         b"sig",
     ];
-    parts
-        .filter_map(|part| {
-            let equals = part.iter().position(|byte| *byte == b'=')?;
-            Some((part[..equals].to_ascii_lowercase(), &part[equals + 1..]))
-        })
-        .any(|(name, text)| !text.is_empty() && names.contains(&name.as_slice()))
+    parts.into_iter().any(|part| {
+        let equals = part.iter().position(|byte| *byte == b'=');
+        let is_password = |equals: usize| {
+            let is_name = |name: &&[u8]| part[..equals].eq_ignore_ascii_case(name);
+            equals + 1 < part.len() && names.iter().any(is_name)
+        };
+        equals.is_some_and(is_password)
+    })
 }
 
 /// Returns the bytes of the password in `SCHEME://USER:PASSWORD@HOST`.
@@ -131,7 +135,7 @@ fn authority(value: &[u8]) -> Option<Range<usize>> {
 
 /// Returns why a value with the name of a secret is not one.
 pub(super) fn placeholder(value: &[u8]) -> Option<&'static str> {
-    let lower = value.trim_ascii().to_ascii_lowercase();
+    let lower = Zeroizing::new(value.trim_ascii().to_ascii_lowercase());
     let is_in_brackets = matches!(
         lower.as_slice(),
         [b'<', .., b'>'] | [b'[', .., b']'] | [b'{', .., b'}']

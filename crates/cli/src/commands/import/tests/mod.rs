@@ -3,6 +3,7 @@
 mod crashes;
 mod files;
 mod ids;
+mod memory;
 mod round_trip;
 
 use std::cell::RefCell;
