@@ -316,3 +316,33 @@ fn a_moved_script_and_gits_helper_get_the_values() {
     );
     assert!(filled.contains("username=ann\npassword=p@ss\n"), "{filled}");
 }
+
+#[test]
+fn a_running_daemon_stores_the_values() {
+    let home = shop();
+    let audit = home.join("audit.jsonl");
+    home.configure(&format!("[audit]\npath = {audit:?}\n"));
+    let _daemon = home.serve(&[]);
+    let output = home.run("import --yes shop/.env", b"");
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{}",
+        home.show(&output)
+    );
+    assert_eq!(read(&home, "shop/.env"), MOVED);
+    let records = keyway_test_support::eventually("the audit records of the writes", || {
+        let records = read(&home, "audit.jsonl");
+        match records.matches("\"action\":\"write\"").count()
+            + records.matches("\"action\":\"set\"").count()
+        {
+            2.. => Ok(records),
+            _ => Err(records),
+        }
+    });
+    assert!(
+        records.contains("shop/session-secret") && !records.contains("not-a-real"),
+        "{records}"
+    );
+    let output = home.run("get --value shop/session-secret", b"");
+    assert_eq!(text(&output.stdout), "not-a-real session");
+}

@@ -20,10 +20,16 @@ pub(super) fn read(
     pattern: &Pattern,
     store: &StoreOptions,
 ) -> Result<Vec<Envelope>, Failure> {
-    let secrets = match from_daemon(globals, pattern)? {
+    let resolved = match store.is_given() {
+        true => None,
+        false => from_daemon(globals, pattern)?,
+    };
+    let secrets = match resolved {
         Some(secrets) => secrets,
         None => {
-            output::note("no daemon runs, so these are the secrets of the file store alone");
+            if !store.is_given() {
+                output::note("no daemon runs, so these are the secrets of the file store alone");
+            }
             let store_handle = store.open()?;
             store_handle
                 .get(pattern)

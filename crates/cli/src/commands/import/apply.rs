@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use keyway_plugin_file::Expected;
+
 use super::formats::rewrite;
 use super::plan::{Choice, FilePlan, Line, Stored, Vault};
 use super::source::Source;
@@ -56,17 +58,19 @@ pub(super) fn apply(
 
 /// Stores a value unless it is in the store already. Returns `true` if it was stored.
 fn store(line: &Line, id: &keyway_secrets::Id, vault: &impl Vault) -> Result<bool, Failure> {
-    match vault.current(id)? {
-        Some(value) if value == line.field.value => return Ok(false),
-        Some(_) if !matches!(line.choice, Choice::Move(_, Stored::Replaced)) => {
+    let replaces = matches!(line.choice, Choice::Move(_, Stored::Replaced));
+    let expected = match (vault.current(id)?, replaces) {
+        (Some(value), _) if value == line.field.value => return Ok(false),
+        (_, true) => Expected::Any,
+        (None, false) => Expected::Absent,
+        (Some(_), false) => {
             return Err(Failure::error(
                 format_args!("{id} was stored with another value in the meantime"),
                 "The file is as it was; run the command again",
             ));
         }
-        _ => {}
-    }
-    vault.store(id, &line.field.value)?;
+    };
+    vault.store(id, &line.field.value, &expected)?;
     steps::reached(Step::Stored);
     Ok(true)
 }

@@ -29,7 +29,7 @@ use self::batch::{Batch, FileImport, Rules};
 use self::formats::Format;
 use self::plan::Vault;
 use self::report::FileReport;
-use self::vault::FileStore;
+use self::vault::StoreVault;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
@@ -89,7 +89,7 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
     if asks {
         check_terminal(globals)?;
     }
-    let vault = FileStore::new(&options.store)?;
+    let vault = StoreVault::new(globals, &options.store)?;
     let rules = Rules {
         format: options.format,
         prefix: options.prefix.as_ref(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use keyway_plugin_file::Expected;
 use keyway_secrets::{Id, SecretValue};
 use serde::Serialize;
 
@@ -15,8 +16,8 @@ pub(super) trait Vault {
     /// Returns the current value of a secret.
     fn current(&self, id: &Id) -> Result<Option<SecretValue>, Failure>;
 
-    /// Stores a value as the new current version of a secret.
-    fn store(&self, id: &Id, value: &SecretValue) -> Result<(), Failure>;
+    /// Stores a value as the new current version of a secret, if its current version is the expected one.
+    fn store(&self, id: &Id, value: &SecretValue, expected: &Expected) -> Result<(), Failure>;
 }
 
 /// The values of one file.

@@ -1,41 +1,46 @@
-//! The file store as the destination of values.
+//! The store as the destination of values: through the daemon if one runs, else the file store.
 
-use keyway_plugin_file::Store;
+use std::cell::RefCell;
+
+use keyway_plugin_file::Expected;
 use keyway_secrets::{Id, SecretValue};
 
 use super::plan::Vault;
+use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::store::StoreOptions;
+use crate::globals::Globals;
+use crate::store::{Destination, StoreOptions, Writer};
 
-/// The file store.
-pub(super) struct FileStore<'a> {
-    options: &'a StoreOptions,
-    store: Store,
-}
+/// Where the commands of Keyway write and read.
+pub(super) struct StoreVault<'a>(RefCell<Writer<'a>>);
 
-impl<'a> FileStore<'a> {
-    /// Returns a handle on the store. Opens no file.
-    pub(super) fn new(options: &'a StoreOptions) -> Result<Self, Failure> {
-        Ok(Self {
-            options,
-            store: options.open()?,
-        })
+impl<'a> StoreVault<'a> {
+    /// Prepares reads and writes. Neither connects nor opens a file.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`Failure`] if the location of the file store is not known.
+    pub(super) fn new(globals: &'a Globals, store: &'a StoreOptions) -> Result<Self, Failure> {
+        let destination = Destination {
+            store,
+            provider: None,
+            force: false,
+        };
+        Ok(Self(RefCell::new(Writer::open(globals, destination)?)))
     }
 }
 
-impl Vault for FileStore<'_> {
+impl Vault for StoreVault<'_> {
     fn current(&self, id: &Id) -> Result<Option<SecretValue>, Failure> {
-        let found = self
-            .store
-            .get(&id.into())
-            .map_err(|error| self.options.failure(&error))?;
-        Ok(found.into_iter().next().map(|envelope| envelope.value))
+        match self.0.borrow_mut().read(id) {
+            Ok(envelope) => Ok(Some(envelope.value)),
+            Err(failure) if failure.exit() == Exit::NotFound => Ok(None),
+            Err(failure) => Err(failure),
+        }
     }
 
-    fn store(&self, id: &Id, value: &SecretValue) -> Result<(), Failure> {
-        let stored = self.store.set(id, value);
-        stored
-            .map(|_| ())
-            .map_err(|error| self.options.failure(&error))
+    fn store(&self, id: &Id, value: &SecretValue, expected: &Expected) -> Result<(), Failure> {
+        self.0.borrow_mut().set(id, value, expected)?;
+        Ok(())
     }
 }

@@ -8,7 +8,8 @@ use rustix::process::{Signal, getpid, kill_process};
 
 use super::*;
 use crate::commands::import::steps;
-use crate::commands::import::vault::FileStore;
+use crate::commands::import::vault::StoreVault;
+use crate::globals::Globals;
 use crate::store::StoreOptions;
 
 const DIRECTORY: &str = "KEYWAY_TEST_IMPORT_DIRECTORY";
@@ -38,7 +39,8 @@ fn options(directory: &Path) -> Options {
 /// Imports the file with a backup.
 fn import(directory: &Path) {
     let options = options(directory);
-    let vault = FileStore::new(&options.store).unwrap();
+    let globals = Globals::default();
+    let vault = StoreVault::new(&globals, &options.store).unwrap();
     let batch = read(&[directory.join("shop/.env")], &vault);
     let file = &batch.files[0];
     apply(&file.source, &file.plan, &vault, true).unwrap();
@@ -102,7 +104,8 @@ fn a_killed_import_loses_no_value_and_can_be_repeated() {
 
 fn check_stored(directory: &Path, step: usize) {
     let options = options(directory);
-    let vault = FileStore::new(&options.store).unwrap();
+    let globals = Globals::default();
+    let vault = StoreVault::new(&globals, &options.store).unwrap();
     for (id, value) in VALUES {
         let stored = vault.current(&id.parse().unwrap()).unwrap();
         assert_eq!(stored, Some(value.into()), "step {step}");

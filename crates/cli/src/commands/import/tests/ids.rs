@@ -116,7 +116,7 @@ impl Vault for WrongVault {
         Ok(None)
     }
 
-    fn store(&self, _: &Id, _: &SecretValue) -> Result<(), Failure> {
+    fn store(&self, _: &Id, _: &SecretValue, _: &Expected) -> Result<(), Failure> {
         Ok(())
     }
 }
@@ -140,7 +140,11 @@ fn an_id_that_is_stored_during_the_question_is_an_error() {
     let vault = MemoryVault::default();
     let batch = project.batch(&vault);
     vault
-        .store(&"shop/a-token".parse().unwrap(), &"other".into())
+        .store(
+            &"shop/a-token".parse().unwrap(),
+            &"other".into(),
+            &Expected::Any,
+        )
         .unwrap();
     let failure = apply_only(&batch, &vault).unwrap_err();
     assert!(failure.what().contains("in the meantime"), "{failure}");

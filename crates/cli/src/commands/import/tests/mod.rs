@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use keyway_plugin_file::Expected;
 use keyway_secrets::{Id, SecretValue};
 
 use super::apply::{Applied, apply};
@@ -42,7 +43,8 @@ impl Vault for MemoryVault {
         Ok(self.0.borrow().get(id).cloned())
     }
 
-    fn store(&self, id: &Id, value: &SecretValue) -> Result<(), Failure> {
+    fn store(&self, id: &Id, value: &SecretValue, expected: &Expected) -> Result<(), Failure> {
+        assert!(*expected == Expected::Any || self.current(id)?.is_none());
         self.0.borrow_mut().insert(id.clone(), value.clone());
         Ok(())
     }
