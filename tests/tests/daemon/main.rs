@@ -22,3 +22,4 @@ mod plugin_files;
 mod reload;
 mod replacement;
 mod resolution;
+mod writes;
