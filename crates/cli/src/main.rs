@@ -9,6 +9,7 @@
 mod app;
 mod builtin;
 mod cli;
+mod clipboard;
 mod commands;
 mod daemon;
 mod env_file;

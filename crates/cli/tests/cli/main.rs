@@ -9,6 +9,7 @@ mod addresses;
 mod audit;
 mod bytes;
 mod canary;
+mod clip;
 mod configuration;
 mod export;
 mod failures;

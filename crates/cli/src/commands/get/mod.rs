@@ -1,5 +1,6 @@
 //! `keyway get`: prints the value of one secret.
 
+mod clip;
 mod not_found;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,9 @@ pub(crate) struct Options {
     /// Print the value as it is, byte for byte, without a line break after it.
     #[arg(long)]
     value: bool,
+    /// Copy the value to the clipboard for 45 s instead of printing it, and wait until it is removed.
+    #[arg(long, conflicts_with_all = ["value", "explain"])]
+    clip: bool,
     /// Print which providers were called in which order, with their outcomes; never the value.
     #[arg(long, conflicts_with = "value")]
     explain: bool,
@@ -36,9 +40,10 @@ pub(crate) struct Options {
 /// Prints the secret that the pattern matches.
 pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
     let pattern = &options.pattern;
-    if globals.json && options.value {
+    if globals.json && (options.value || options.clip) {
+        let option = if options.value { "--value" } else { "--clip" };
         return Err(Failure::usage(
-            "`--json` and `--value` do not go together",
+            format_args!("`--json` and `{option}` do not go together"),
             "Run `keyway get --help` to see what it takes",
         ));
     }
@@ -55,7 +60,11 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
             .provider_failure(pattern, &secrets.failures, true)
             .await;
         let envelope = only(pattern, &secrets, failed.as_ref())?;
-        print(globals, options, envelope)?;
+        if options.clip {
+            clip::run(envelope).await?;
+        } else {
+            print(globals, options, envelope)?;
+        }
         if let Some(rejected) = secrets.rejected.first() {
             output::note(format_args!(
                 "a part of the response was ignored: {rejected}"
