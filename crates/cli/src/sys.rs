@@ -7,7 +7,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -155,6 +155,67 @@ pub(crate) fn own_process_group() -> i32 {
 pub(crate) fn is_foreground(terminal: impl AsFd) -> bool {
     // SAFETY: the descriptor is open as long as it is borrowed.
     unsafe { libc::tcgetpgrp(terminal.as_fd().as_raw_fd()) == libc::getpgrp() }
+}
+
+/// A descriptor that is readable when a signal of a set has arrived.
+pub(crate) struct SignalQueue(OwnedFd);
+
+impl SignalQueue {
+    /// Creates a queue of the signals of the set, all of which must be blocked.
+    pub(crate) fn new(set: SignalSet) -> io::Result<Self> {
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+        // SAFETY: the pointer is to a set of the size that is given.
+        let queue = unsafe {
+            libc::syscall(
+                libc::SYS_signalfd4,
+                -1,
+                &raw const set.0,
+                size_of::<u64>(),
+                flags,
+            )
+        };
+        let queue = i32::try_from(queue).map_err(io::Error::other)?;
+        match queue {
+            -1 => Err(io::Error::last_os_error()),
+            // SAFETY: the descriptor is new.
+            queue => Ok(Self(unsafe { OwnedFd::from_raw_fd(queue) })),
+        }
+    }
+
+    /// Returns the next signal if one has arrived. A SIGPIPE that a write of this process caused is dropped.
+    pub(crate) fn try_next(&self) -> io::Result<Option<ReceivedSignal>> {
+        loop {
+            let mut info = MaybeUninit::<libc::signalfd_siginfo>::zeroed();
+            let len = size_of::<libc::signalfd_siginfo>();
+            // SAFETY: the buffer has this length. The kernel writes the whole struct or nothing.
+            let n_read = unsafe { libc::read(self.0.as_raw_fd(), info.as_mut_ptr().cast(), len) };
+            if n_read < 0 {
+                let error = io::Error::last_os_error();
+                match error.kind() {
+                    io::ErrorKind::Interrupted => continue,
+                    io::ErrorKind::WouldBlock => return Ok(None),
+                    _ => return Err(error),
+                }
+            }
+            // SAFETY: zeros are valid for this struct of integers, and the kernel has written over them.
+            let info = unsafe { info.assume_init() };
+            let number = i32::try_from(info.ssi_signo).map_err(io::Error::other)?;
+            let is_own = info.ssi_pid.cast_signed() == getpid().as_raw_nonzero().get();
+            if number == libc::SIGPIPE && is_own {
+                continue;
+            }
+            return Ok(Some(ReceivedSignal {
+                number,
+                is_from_kernel: info.ssi_code == libc::SI_KERNEL,
+            }));
+        }
+    }
+}
+
+impl AsFd for SignalQueue {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }
 
 /// Sends a signal, also one without a name, to a process.

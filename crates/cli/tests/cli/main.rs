@@ -25,6 +25,7 @@ mod plugins;
 mod run;
 mod run_child;
 mod run_files;
+mod run_mask;
 mod run_signals;
 mod serve;
 mod service;

@@ -4,6 +4,7 @@
 //! The second one, forked from it, resolves the references and then executes the command, which replaces its memory.
 
 mod files;
+mod mask;
 mod plan;
 mod replace;
 mod supervise;
@@ -18,6 +19,7 @@ use clap::Args;
 use serde::Serialize;
 
 use self::files::{FileOption, Guard};
+use self::mask::Mask;
 use self::plan::Plan;
 use self::supervise::{Inherited, Role};
 use crate::exit::Exit;
@@ -40,6 +42,10 @@ Examples:
   keyway run --file NPM_CONFIG_USERCONFIG=web/npmrc -- npm publish
   keyway run --env-file app.env -- bash        a shell that has the secrets
 
+--mask reads what the command writes: through a terminal of its own where stdout or stderr is one, through pipes elsewhere. It cannot
+see a value that is encoded (base64, JSON escapes), cut by colours or line breaks, written to files or another terminal, or written in
+pieces with a second between them. A value with fewer than 8 bytes is not masked.
+
 Exit codes:
   those of the command, and 128 + n if signal n ended it
   126  the command cannot be executed
@@ -61,6 +67,9 @@ pub(crate) struct Options {
     /// Write the secret to a file in memory, and set NAME to its path; the file is gone when the command ends.
     #[arg(long = "file", value_name = "NAME=ID", value_parser = files::parse_option)]
     files: Vec<FileOption>,
+    /// Replace values of 8 bytes and more by ******** in what the command writes to stdout and stderr.
+    #[arg(long)]
+    mask: bool,
     /// Print which variables would become which secrets, and start nothing.
     #[arg(long)]
     dry_run: bool,
@@ -79,39 +88,37 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
         true => None,
         false => Some(Guard::start()?),
     };
-    match supervise::fork()? {
+    match supervise::fork(options.mask)? {
         Role::Supervisor(exit) => {
             guard.into_iter().for_each(Guard::finish);
             Ok(exit)
         }
-        Role::Command(inherited) => {
-            Err(become_command(globals, options, inherited, guard.as_ref()))
-        }
+        Role::Command(inherited) => become_command(globals, options, inherited, guard),
     }
 }
 
-/// Resolves the references and executes the command. Returns only on failure.
+/// Resolves the references and executes the command. Returns on failure, and with `--mask` when the command has ended.
 fn become_command(
     globals: &Globals,
     options: &Options,
     inherited: Inherited,
-    guard: Option<&Guard>,
-) -> Failure {
-    let prepared = options.plan().and_then(|plan| {
-        plan.notes().for_each(output::note);
-        // Without its path and arguments, which may hold what no log should have.
-        let name = options.command.first();
-        let name = name.and_then(|name| Path::new(name).file_name());
-        let values = wanted(&plan, options).resolve(globals, "nothing was started", name)?;
-        let files = match guard {
-            Some(guard) => files::write(&options.files, guard.directory(), &values)?,
-            None => Vec::new(),
-        };
-        replace::command(&options.command, &plan, &values, &files)
-    });
-    match prepared {
-        Ok(command) => replace::replace(command, inherited),
-        Err(failure) => failure,
+    guard: Option<Guard>,
+) -> Result<Exit, Failure> {
+    let plan = options.plan()?;
+    plan.notes().for_each(output::note);
+    // Without its path and arguments, which may hold what no log should have.
+    let name = options.command.first();
+    let name = name.and_then(|name| Path::new(name).file_name());
+    let values = wanted(&plan, options).resolve(globals, "nothing was started", name)?;
+    let files = match &guard {
+        Some(guard) => files::write(&options.files, guard.directory(), &values)?,
+        None => Vec::new(),
+    };
+    let command = replace::command(&options.command, &plan, &values, &files)?;
+    let mask = options.mask.then(|| Mask::new(&values)).flatten();
+    match mask {
+        Some(mask) => mask.run(command, inherited, guard),
+        None => Err(replace::replace(command, inherited)),
     }
 }
 

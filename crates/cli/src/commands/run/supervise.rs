@@ -3,12 +3,16 @@
 use std::fs::File;
 use std::io;
 
-use libc::{SIGCHLD, SIGCONT, SIGINT, SIGPIPE, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU, SIGWINCH};
+use libc::{
+    SIGCHLD, SIGCONT, SIGINT, SIGPIPE, SIGQUIT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGWINCH,
+};
 use rustix::io::Errno;
 use rustix::process::{
     Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, set_parent_process_death_signal,
     setpgid, wait,
 };
+use rustix::stdio::stdin;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -39,7 +43,9 @@ pub(super) struct Inherited {
 /// # Errors
 ///
 /// Returns a [`Failure`] if signals cannot be blocked or waited for, or if the process cannot be forked.
-pub(super) fn fork() -> Result<Role, Failure> {
+///
+/// With `is_masked` the child copies between the terminal and the command, in a session of its own.
+pub(super) fn fork(is_masked: bool) -> Result<Role, Failure> {
     let changed = [
         (SIGPIPE, sys::ignored_sigpipe_at_start()),
         (SIGCHLD, sys::is_ignored(SIGCHLD)),
@@ -53,6 +59,7 @@ pub(super) fn fork() -> Result<Role, Failure> {
     // The kernel reaps the children of a process that ignores SIGCHLD, and their status is lost.
     sys::reset(SIGCHLD).map_err(|error| failure("catch SIGCHLD", &error))?;
     let has_terminal = File::open("/dev/tty").is_ok();
+    let modes = is_masked.then(|| tcgetattr(stdin()).ok()).flatten();
     let parent = getpid();
     match sys::fork().map_err(|error| failure("start a process", &error))? {
         None => {
@@ -60,13 +67,17 @@ pub(super) fn fork() -> Result<Role, Failure> {
             Ok(Role::Command(inherited))
         }
         Some(child) => {
-            let mut supervisor = Supervisor {
+            let host = Waiting {
                 child,
+                waited,
                 has_terminal,
-                is_stopped: false,
+                is_masked,
             };
-            let exit = supervisor.run(waited);
+            let exit = Supervisor::new(child, host).run();
             let exit = exit.map_err(|error| failure("wait for the command", &error))?;
+            if let Some(modes) = modes {
+                restore(&modes);
+            }
             Ok(Role::Supervisor(exit))
         }
     }
@@ -74,7 +85,7 @@ pub(super) fn fork() -> Result<Role, Failure> {
 
 /// Returns all signals but those that were ignored at the start, such as SIGHUP under `nohup`, which stay ignored. SIGKILL
 /// and SIGSTOP cannot be blocked. A fault of this process ends it although its signal is blocked.
-fn waited_signals() -> SignalSet {
+pub(super) fn waited_signals() -> SignalSet {
     SignalSet::of(|number| match number {
         SIGCHLD => true,
         // `std` ignores it.
@@ -96,18 +107,85 @@ fn become_child(parent: Pid, has_terminal: bool) -> io::Result<()> {
     Ok(())
 }
 
-struct Supervisor {
+/// Restores the modes of the terminal if the process that had changed them was killed.
+fn restore(modes: &Termios) {
+    if sys::is_foreground(stdin()) {
+        // A terminal that is closed has no modes.
+        let _ = tcsetattr(stdin(), OptionalActions::Now, modes);
+    }
+}
+
+/// What a [`Supervisor`] does while it waits, and how it treats its child.
+pub(super) trait Host {
+    /// Waits for the next signal.
+    fn next_signal(&mut self) -> io::Result<ReceivedSignal>;
+
+    /// Follows a child that this signal has stopped. Returns when this process is continued.
+    fn child_stopped(&mut self, number: i32) -> io::Result<()>;
+
+    /// Forwards a signal to the child, which is not reaped yet, so that its pid cannot have been reused.
+    fn forward(&mut self, number: i32) -> io::Result<()>;
+}
+
+/// The host of a process that only waits.
+struct Waiting {
     child: Pid,
+    waited: SignalSet,
     has_terminal: bool,
+    is_masked: bool,
+}
+
+impl Host for Waiting {
+    fn next_signal(&mut self) -> io::Result<ReceivedSignal> {
+        sys::wait_for(self.waited)
+    }
+
+    /// If the child was stopped at a terminal, this process stops as well, so that the shell has its prompt again; without one
+    /// it goes on waiting, because no shell would continue it.
+    fn child_stopped(&mut self, number: i32) -> io::Result<()> {
+        match self.has_terminal {
+            // A child with a session of its own stops itself with SIGSTOP. If this group is orphaned, this process does not
+            // stop, and nobody else continues the child.
+            true if self.is_masked && number == SIGSTOP => {
+                sys::stop_with(SIGTSTP)?;
+                sys::send(self.child, SIGCONT)
+            }
+            true => sys::stop_with(number),
+            false => Ok(()),
+        }
+    }
+
+    fn forward(&mut self, number: i32) -> io::Result<()> {
+        sys::send(self.child, number)
+    }
+}
+
+/// Waits for a child, and forwards every signal to it.
+pub(super) struct Supervisor<H> {
+    child: Pid,
+    host: H,
     /// Whether the child is stopped.
     is_stopped: bool,
 }
 
-impl Supervisor {
+impl<H: Host> Supervisor<H> {
+    pub(super) fn new(child: Pid, host: H) -> Self {
+        Self {
+            child,
+            host,
+            is_stopped: false,
+        }
+    }
+
+    /// Returns the host.
+    pub(super) fn into_host(self) -> H {
+        self.host
+    }
+
     /// Forwards signals until the child has ended. Also reaps orphans, which process 1 of a container inherits.
-    fn run(&mut self, waited: SignalSet) -> io::Result<Exit> {
+    pub(super) fn run(&mut self) -> io::Result<Exit> {
         loop {
-            let signal = sys::wait_for(waited)?;
+            let signal = self.host.next_signal()?;
             if let Some(exit) = self.reap()? {
                 return Ok(exit);
             }
@@ -130,9 +208,8 @@ impl Supervisor {
         }
     }
 
-    /// Forwards a signal. The child is not reaped yet, so its pid cannot have been reused.
-    fn forward(&self, number: i32) -> io::Result<()> {
-        match sys::send(self.child, number) {
+    fn forward(&mut self, number: i32) -> io::Result<()> {
+        match self.host.forward(number) {
             Err(error) if Errno::from_io_error(&error) == Some(Errno::PERM) => {
                 output::note(format_args!(
                     "signal {number} does not reach the command: it runs as another user"
@@ -144,8 +221,7 @@ impl Supervisor {
     }
 
     /// Reaps all children that have ended, because one SIGCHLD may represent several, and returns the exit code of the child
-    /// if it is among them. If the child was stopped at a terminal, this process stops as well, so that the shell has its
-    /// prompt again; without one it goes on waiting, because no shell would continue it.
+    /// if it is among them.
     fn reap(&mut self) -> io::Result<Option<Exit>> {
         let mut exit = None;
         let options = WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED;
@@ -153,20 +229,15 @@ impl Supervisor {
             match wait(options) {
                 Ok(Some((pid, status))) if pid == self.child => {
                     exit = exit_of(status).or(exit);
-                    self.follow(status)?;
+                    self.is_stopped = status.stopped();
+                    if let Some(number) = status.stopping_signal() {
+                        self.host.child_stopped(number)?;
+                    }
                 }
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) | Err(Errno::CHILD) => return Ok(exit),
                 Err(error) => return Err(error.into()),
             }
-        }
-    }
-
-    fn follow(&mut self, status: WaitStatus) -> io::Result<()> {
-        self.is_stopped = status.stopped();
-        match status.stopping_signal() {
-            Some(number) if self.has_terminal => sys::stop_with(number),
-            _ => Ok(()),
         }
     }
 }
@@ -178,7 +249,7 @@ fn exit_of(status: WaitStatus) -> Option<Exit> {
     Some(Exit::Child(code))
 }
 
-fn failure(what: &str, error: &io::Error) -> Failure {
+pub(super) fn failure(what: &str, error: &io::Error) -> Failure {
     Failure::error(
         format_args!("cannot {what}: {error}"),
         "Check the limits of this user and of this process",

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use keyway_test_support::{Process, WAIT_LIMIT};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, tcgetattr};
+use rustix::termios::{LocalModes, tcgetattr, tcgetwinsize, tcsetwinsize};
 
 use super::{Home, KEYWAY};
 
@@ -107,6 +107,13 @@ impl Terminal {
             let piece = piece.unwrap_or_else(|_| panic!("no {text:?} in {:?}", self.seen));
             self.seen.push_str(&String::from_utf8_lossy(&piece));
         }
+    }
+
+    /// Gives the terminal another size.
+    pub(crate) fn resize(&self, rows: u16, columns: u16) {
+        let mut size = tcgetwinsize(&self.keyboard).unwrap();
+        (size.ws_row, size.ws_col) = (rows, columns);
+        tcsetwinsize(&self.keyboard, size).unwrap();
     }
 
     /// The program's process id.
