@@ -24,8 +24,8 @@ pub(crate) enum Read {
 }
 
 impl Core {
-    /// Opens a stream; pending while too many are unacknowledged. Nothing is sent yet: SYN leaves with the first frame of
-    /// the stream.
+    /// Opens a stream; pending while too many are unacknowledged. Nothing is sent yet: SYN leaves with the first
+    /// frame of the stream.
     pub(crate) fn open(&mut self) -> Poll<Result<Key, OpenError>> {
         if let Some(error) = self.open_error() {
             return Poll::Ready(Err(error));

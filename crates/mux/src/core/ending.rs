@@ -27,7 +27,7 @@ pub(super) const LINGER: Duration = Duration::from_millis(500);
 ///     │                    │                                        ▲                     ▲
 ///     ├──── failure ───────┼────────────────────────────────────────┘                     │
 ///     ├──── write failed ──┴─────────────────────► WriteFailed ── deadline ───────────────┤
-///     └──── the connection's end ──────────────────────────────────────────────────────────┘
+///     └──── the connection's end, or write timeout ───────────────────────────────────────┘
 /// ```
 #[derive(Debug)]
 pub(super) enum Phase {

@@ -200,6 +200,9 @@ mod tests {
         assert_eq!(core.ping(start + 3 * SECOND).unwrap(), 1);
         assert_eq!(sent(&mut core), ping(1));
         assert!(core.poll_ping(1).is_pending());
+        core.receive_pong(start + 6 * SECOND, 1);
+        let later = core.poll_ping(0);
+        assert!(matches!(later, Poll::Ready(Ok(time)) if time == 3 * SECOND));
     }
 
     #[test]

@@ -135,7 +135,8 @@ impl SendQueue {
         }
     }
 
-    /// Drops everything, with what the connection may be holding back. It counts as lost, and nothing is flushed after it.
+    /// Drops everything, with what the connection may be holding back. It counts as lost, and nothing is flushed
+    /// after it.
     pub(crate) fn clear(&mut self) {
         self.has_lost_data |= self.has_unsent_data();
         self.data_end = self.flushed;

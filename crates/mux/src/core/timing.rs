@@ -61,12 +61,8 @@ impl Core {
             Timer::Zeroize => self.buffers.zeroize(),
             Timer::Phase => self.phase_elapsed(),
             Timer::Write => {
-                let error = SessionError::WriteTimeout(self.config.write_timeout);
-                if self.is_finishing() {
-                    self.end(Err(error));
-                } else {
-                    self.fail(now, error);
-                }
+                let timeout = self.config.write_timeout;
+                self.end(Err(SessionError::WriteTimeout(timeout)));
             }
             Timer::Ack => self.stage(),
             Timer::HalfClosed => self.reset_half_closed(now),

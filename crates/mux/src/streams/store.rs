@@ -19,8 +19,8 @@ pub(crate) struct Key {
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     slots: Slab<StreamEntry>,
-    /// The slot of each live id. Peers choose ids, so the hash must not be guessable; and it is computed for every frame, so
-    /// it must cost nothing.
+    /// The slot of each live id. Peers choose ids, so the hash must not be guessable; and it is computed for every
+    /// frame, so it must cost nothing.
     live: HashMap<u32, u32, RandomState>,
 }
 
