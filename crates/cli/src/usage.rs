@@ -203,6 +203,8 @@ fn hint(input: &str) -> Option<String> {
         "history" => "versions",
         "undo" | "undelete" | "rollback" => "restore",
         "generate" => "set --generate",
+        "migrate" | "load" | "scan" => "import",
+        "dump" | "save" => "export",
         "exec" | "x" | "env" => "run",
         "start" | "daemon" | "agent" => "serve",
         "plugin" | "providers" => "plugins",
@@ -293,7 +295,7 @@ mod tests {
     #[test]
     fn hints_name_existing_commands() {
         for input in [
-            "read", "list", "put", "delete", "exec", "start", "plugin", "enable",
+            "read", "list", "put", "delete", "migrate", "dump", "exec", "start", "plugin", "enable",
         ] {
             let hint = hint(input).unwrap();
             let named = hint.split('`').nth(1).unwrap();

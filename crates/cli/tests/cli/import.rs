@@ -346,3 +346,35 @@ fn a_running_daemon_stores_the_values() {
     let output = home.run("get --value shop/session-secret", b"");
     assert_eq!(text(&output.stdout), "not-a-real session");
 }
+
+#[test]
+fn inject_completes_a_moved_file() {
+    let home = Home::new();
+    let files = [
+        (
+            ".env",
+            "# c\r\nA_TOKEN='dummy # 1'\r\nDATABASE_URL=postgres://a:dummy%402@h:1/x # c\r\nPORT=1",
+        ),
+        (
+            ".netrc",
+            "machine a.example login b password dummy-3 # c\nmachine b.example\n\tpassword dummy-4\n",
+        ),
+        (
+            ".pypirc",
+            "[pypi]\nusername = __token__\npassword: pypi-dummydummydummydummy\n",
+        ),
+    ];
+    for (name, text) in files {
+        home.write(name, text);
+    }
+    let _daemon = home.serve(&[]);
+    for (name, original) in files {
+        let output = home.run(&format!("import --yes {name}"), b"");
+        assert!(output.status.success(), "{}", home.show(&output));
+        assert!(!read(&home, name).contains("dummy"), "{name}");
+        assert_eq!(
+            text(&home.run(&format!("inject {name}"), b"").stdout),
+            original
+        );
+    }
+}
