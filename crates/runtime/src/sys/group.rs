@@ -13,15 +13,19 @@ pub(crate) fn process_group(pid: Pid) -> Option<Pid> {
 
 #[cfg(test)]
 mod tests {
-    use rustix::process::{getpgrp, getpid};
+    use std::os::unix::process::CommandExt as _;
+    use std::process::Command;
 
     use super::*;
 
     #[test]
-    fn a_process_that_has_ended_has_no_group() {
-        assert_eq!(process_group(getpid()), Some(getpgrp()));
-        let mut child = std::process::Command::new("true").spawn().expect("a child");
+    fn a_process_has_a_group_until_it_has_ended() {
+        let mut child = Command::new("true")
+            .process_group(0)
+            .spawn()
+            .expect("a child");
         let pid = Pid::from_child(&child);
+        assert_eq!(process_group(pid), Some(pid));
         child.wait().expect("its end");
         assert_eq!(process_group(pid), None);
     }
