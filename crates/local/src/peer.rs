@@ -45,6 +45,16 @@ impl Credentials {
         Ok(Self::new(read.uid, read.gid, read.pid))
     }
 
+    /// Returns `true` if the process is systemd, which listens for services and passes the sockets to them.
+    #[must_use]
+    pub fn is_service_manager(&self) -> bool {
+        // Its executable cannot be read by its own user.
+        let name = self
+            .pid
+            .and_then(|pid| std::fs::read(format!("/proc/{}/comm", pid.as_raw_nonzero())).ok());
+        name.is_some_and(|name| name == b"systemd\n")
+    }
+
     /// Returns the process id as an integer; 0 if it is unknown.
     #[must_use]
     pub fn raw_pid(&self) -> i32 {

@@ -1,10 +1,11 @@
-//! `keyway version`: prints the versions of the program and of the daemon.
+//! `keyway version`: prints the versions of the program and of the daemon, and whether they differ.
 
 use keyway_local::escape_untrusted;
+use keyway_proto::keyway::v1::{ManagementServiceClient, StatusRequest};
 use keyway_resolver::ResolveError;
 use serde::Serialize;
 
-use crate::daemon;
+use crate::daemon::{self, Daemon};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
@@ -16,21 +17,49 @@ struct Versions {
     keyway: String,
     /// `None` if the daemon's version is not known.
     daemon: Option<String>,
+    /// Whether the file of the daemon was replaced since it started; `None` if that is not known.
+    is_daemon_replaced: Option<bool>,
 }
 
 /// Prints the version of the program, and that of the daemon. A daemon that is not running is not a failure.
 pub(crate) fn run(globals: &Globals) -> Result<Exit, Failure> {
-    let version = daemon::with_client(globals, async |daemon| Ok(daemon.version().await))?;
+    let (version, is_daemon_replaced) = daemon::with_client(globals, async |daemon| {
+        let version = daemon.version().await;
+        let is_replaced = match &version {
+            Ok(_) => is_replaced(&daemon).await,
+            Err(_) => None,
+        };
+        Ok((version, is_replaced))
+    })?;
     let keyway = format!("v{}", env!("CARGO_PKG_VERSION"));
     if globals.json {
-        let daemon = version.ok();
-        return output::print_text(json::line(&Versions { keyway, daemon }));
+        return output::print_text(json::line(&Versions {
+            keyway,
+            daemon: version.ok(),
+            is_daemon_replaced,
+        }));
     }
+    let advice = match (&version, is_daemon_replaced) {
+        (_, Some(true)) => {
+            "the program of the daemon was replaced since it started: `keyway stop`, then start it again, runs the new one\n"
+        }
+        (Ok(version), _) if *version != keyway => {
+            "the daemon and this program differ: after an update `keyway stop`, then start it again, runs the new one\n"
+        }
+        _ => "",
+    };
     let daemon = match version {
         Ok(version) => version,
         Err(ResolveError::NotRunning(error)) if error.is_not_running() => "not running".to_owned(),
         Err(error) => format!("not known: {error}"),
     };
     let daemon = escape_untrusted(&daemon);
-    output::print_text(format_args!("keyway {keyway}\ndaemon {daemon}\n"))
+    output::print_text(format_args!("keyway {keyway}\ndaemon {daemon}\n{advice}"))
+}
+
+/// Returns whether the file of the daemon was replaced since it started. Other implementations do not tell.
+async fn is_replaced(daemon: &Daemon) -> Option<bool> {
+    let client = ManagementServiceClient::from(daemon.rpc());
+    let status = client.status(StatusRequest {}).await.ok()?;
+    status.message().is_executable_replaced
 }

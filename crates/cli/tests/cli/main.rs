@@ -14,6 +14,7 @@ mod configuration;
 mod env_files;
 mod export;
 mod failures;
+mod hang_up;
 mod import;
 mod inherited;
 mod inject;

@@ -219,6 +219,15 @@ fn under_a_real_user_manager_the_first_request_starts_the_daemon_and_a_killed_on
     assert!(home.join("run/keyway/daemon.sock").exists());
     let pid = || systemd.property("keyway.service", "MainPID");
     assert_eq!(pid(), "0");
+    let second = home.show(&systemd.run([keyway, "serve"]));
+    assert!(
+        second.contains("daemon.sock is in use by a socket unit of systemd.\n"),
+        "{second}"
+    );
+    assert!(
+        second.contains("`systemctl --user stop keyway.socket`"),
+        "{second}"
+    );
     let get = || systemd.succeed([keyway, "get", "--value", "web/token"]);
     assert_eq!(get(), "not-a-real-token");
     let first = pid();

@@ -202,11 +202,18 @@ fn bind_failure(error: &BindError) -> Failure {
     match error {
         BindError::StateInUse(_) => Failure::usage(
             text,
-            "Stop that daemon, or give this one a directory of its own with --state-dir",
+            "Stop that daemon with `keyway stop`, or give this one a directory of its own with --state-dir",
         ),
-        BindError::Listen(ListenError::InUse { .. }) => {
-            Failure::usage(text, "Stop it, or choose another address with --listen")
+        BindError::Listen(error @ ListenError::InUse { .. }) if error.is_service_manager() => {
+            Failure::usage(
+                text,
+                "Use the daemon that systemd starts, or stop listening with `systemctl --user stop keyway.socket`",
+            )
         }
+        BindError::Listen(ListenError::InUse { .. }) => Failure::usage(
+            text,
+            "Stop it with `keyway stop`, or choose another address with --listen",
+        ),
         BindError::Listen(ListenError::NotASocket { .. }) => {
             Failure::usage(text, "Remove it, or choose another address with --listen")
         }

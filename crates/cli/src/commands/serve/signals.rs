@@ -1,21 +1,26 @@
-//! The signals of the daemon: SIGTERM and SIGINT stop it, SIGHUP reloads it.
+//! The signals of the daemon: SIGTERM and SIGINT stop it, SIGHUP reloads it or reports that its terminal was closed.
 
 use std::io;
 use std::time::Duration;
 
 use keyway_local::with_causes;
 use keyway_runtime::ManagerHandle;
+use rustix::fs::{Mode, OFlags, open};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::failure::Failure;
+use crate::sys;
 
 /// The handled signals, which no longer terminate the process.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    hang_up: Signal,
+    /// `None` if the signal was ignored when the daemon was started, as under `nohup`. It then stays ignored.
+    hang_up: Option<Signal>,
+    /// Whether the daemon was started at a terminal, whose end it follows.
+    had_terminal: bool,
     /// Never received: with a handler, a write beyond the limit of a file's size is an error like that on a full disk.
     _file_size: Signal,
 }
@@ -23,22 +28,31 @@ pub(super) struct Signals {
 impl Signals {
     /// Installs the handlers.
     pub(super) fn listen() -> Result<Self, Failure> {
+        let hang_up = match sys::is_ignored(libc::SIGHUP) {
+            true => None,
+            false => Some(listen(SignalKind::hangup())?),
+        };
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
-            hang_up: listen(SignalKind::hangup())?,
+            hang_up,
+            had_terminal: has_terminal(),
             _file_size: listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 
-    /// Reloads at each SIGHUP; resolves at SIGTERM or SIGINT, also while a reload waits for plugins.
+    /// Reloads at each SIGHUP; resolves at SIGTERM or SIGINT, also while a reload waits for plugins, and at a SIGHUP because the
+    /// terminal of the daemon was closed.
     pub(super) async fn serve_until_stop(&mut self, daemon: &ManagerHandle) {
         let mut reloads = JoinSet::new();
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                Some(()) = self.hang_up.recv() => {
+                Some(()) = next_of(&mut self.hang_up) => {
+                    if self.had_terminal && terminal_is_gone().await {
+                        return;
+                    }
                     reloads.spawn(reload(daemon.clone()));
                 }
                 Some(_) = reloads.join_next() => {}
@@ -46,6 +60,33 @@ impl Signals {
         }
     }
 }
+
+/// Waits for a signal that may be ignored.
+async fn next_of(signal: &mut Option<Signal>) -> Option<()> {
+    match signal {
+        Some(signal) => signal.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns `true` if the process has a controlling terminal that is open.
+fn has_terminal() -> bool {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    open("/dev/tty", flags, Mode::empty()).is_ok()
+}
+
+/// Returns `true` if the terminal that the daemon was started at was closed. When a shell ends, the kernel sends SIGHUP to the process
+/// group in the foreground shortly before it takes the terminal from the session.
+async fn terminal_is_gone() -> bool {
+    if !has_terminal() {
+        return true;
+    }
+    sleep(HANG_UP_WINDOW).await;
+    !has_terminal()
+}
+
+/// Time between a SIGHUP of the kernel and the end of the terminal that it reports, with a reserve for a busy machine.
+const HANG_UP_WINDOW: Duration = Duration::from_millis(200);
 
 async fn reload(daemon: ManagerHandle) {
     match daemon.reload().await {

@@ -1,11 +1,13 @@
 //! A terminal whose keys a test presses.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
 use std::process::{Command, ExitStatus};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 
 use keyway_test_support::{Process, WAIT_LIMIT};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr, tcgetwinsize, tcsetwinsize};
@@ -15,6 +17,9 @@ use super::{Home, KEYWAY};
 /// A program with a controlling terminal of its own, which is its standard input, output and error.
 pub(crate) struct Terminal {
     keyboard: File,
+    /// Reads the screen until `open` is dropped.
+    reader: JoinHandle<()>,
+    open: PipeWriter,
     screen: Receiver<Vec<u8>>,
     seen: String,
     /// Number of bytes of `seen` that [`expect`](Self::expect) has passed.
@@ -70,19 +75,14 @@ impl Terminal {
         // The command holds this process's ends of the line; without them the screen ends when the program does.
         drop(setsid);
         let keyboard = File::from(keyboard);
-        let mut display = keyboard.try_clone().unwrap();
+        let display = keyboard.try_clone().unwrap();
+        let (closed, open) = io::pipe().unwrap();
         let (sender, screen) = channel();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 1024];
-            // A terminal whose program is gone reads as an error.
-            while let Ok(n @ 1..) = display.read(&mut buffer) {
-                if sender.send(buffer[..n].to_vec()).is_err() {
-                    break;
-                }
-            }
-        });
+        let reader = std::thread::spawn(move || show(display, &closed, &sender));
         Self {
             keyboard,
+            reader,
+            open,
             screen,
             seen: String::new(),
             expected: 0,
@@ -137,11 +137,47 @@ impl Terminal {
         self.process.wait()
     }
 
+    /// Closes the terminal, as its window does, and waits for the program's end.
+    pub(crate) fn hang_up(self) -> ExitStatus {
+        let Self {
+            keyboard,
+            reader,
+            open,
+            mut process,
+            ..
+        } = self;
+        drop((keyboard, open));
+        reader.join().unwrap();
+        process.wait()
+    }
+
     /// Waits for the program's end, and returns all that was on the screen.
     pub(crate) fn end(mut self) -> (ExitStatus, String) {
         while let Ok(piece) = self.screen.recv_timeout(WAIT_LIMIT) {
             self.seen.push_str(&String::from_utf8_lossy(&piece));
         }
         (self.process.wait(), self.seen.replace("\r\n", "\n"))
+    }
+}
+
+/// Reads what is on the screen until `closed` is, or no program has the terminal any more.
+fn show(mut display: File, closed: &PipeReader, screen: &Sender<Vec<u8>>) {
+    let mut buffer = [0; 1024];
+    loop {
+        let mut waited = [
+            PollFd::new(&display, PollFlags::IN),
+            PollFd::new(closed, PollFlags::IN),
+        ];
+        poll(&mut waited, None).unwrap();
+        if !waited[1].revents().is_empty() {
+            return;
+        }
+        // A terminal whose program is gone reads as an error.
+        let Ok(n @ 1..) = display.read(&mut buffer) else {
+            return;
+        };
+        if screen.send(buffer[..n].to_vec()).is_err() {
+            return;
+        }
     }
 }

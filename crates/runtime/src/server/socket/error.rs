@@ -57,6 +57,12 @@ impl ListenError {
         }
     }
 
+    /// Returns `true` if systemd listens at the address for a service.
+    pub fn is_service_manager(&self) -> bool {
+        self.holder()
+            .is_some_and(|holder| holder.is_service_manager())
+    }
+
     /// Returns the process that listens at the address, if that is the error and the kernel reports
     /// it.
     pub(crate) fn holder(&self) -> Option<Credentials> {
@@ -68,5 +74,10 @@ impl ListenError {
 }
 
 fn name_of(holder: Option<&Credentials>) -> String {
-    holder.map_or_else(|| "another process".into(), ToString::to_string)
+    match holder {
+        // Its pid would be taken for that of the daemon.
+        Some(holder) if holder.is_service_manager() => "a socket unit of systemd".to_owned(),
+        Some(holder) => holder.to_string(),
+        None => "another process".to_owned(),
+    }
 }
