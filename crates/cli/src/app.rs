@@ -7,8 +7,8 @@ use clap::{CommandFactory as _, Parser as _};
 
 use crate::cli::{Cli, Command};
 use crate::commands::{
-    audit, completions, config, export, get, import, inject, ls, mv, plugins, restore, rm, run,
-    serve, service, set, status, stop, version, versions,
+    audit, completions, config, doctor, export, get, import, inject, ls, mv, plugins, restore, rm,
+    run, serve, service, set, status, stop, version, versions,
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -54,6 +54,7 @@ fn dispatch(globals: &Globals, command: Command) -> Result<Exit, Failure> {
         Command::Mv(options) => mv::run(globals, &options),
         Command::Versions(options) => versions::run(globals, &options),
         Command::Restore(options) => restore::run(globals, &options),
+        Command::Doctor(options) => doctor::run(globals, &options),
         Command::Service(options) => service::run(globals, &options),
         Command::Config(options) => config::run(globals, &options),
         Command::Version => version::run(globals),

@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    audit, completions, config, export, get, import, inject, ls, mv, plugins, restore, rm, run,
-    serve, service, set, versions,
+    audit, completions, config, doctor, export, get, import, inject, ls, mv, plugins, restore, rm,
+    run, serve, service, set, versions,
 };
 use crate::globals::Globals;
 
@@ -59,6 +59,8 @@ pub(crate) enum Command {
     Status,
     /// Stop the daemon.
     Stop,
+    /// Find what is wrong with the daemon, its store, its configuration and its service.
+    Doctor(doctor::Options),
     /// Let systemd start the daemon at the first request.
     Service(service::Options),
     /// Show the configuration with the line of each setting, or check a file.

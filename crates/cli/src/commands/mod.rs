@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod doctor;
 mod explain;
 pub(crate) mod export;
 pub(crate) mod get;

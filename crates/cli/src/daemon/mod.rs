@@ -5,7 +5,7 @@ mod query;
 
 use std::env;
 
-use keyway_local::{EnvironmentError, Places, daemon_uid, given_address, with_causes};
+use keyway_local::{Address, EnvironmentError, Places, daemon_uid, given_address, with_causes};
 use keyway_resolver::{DaemonSocket, Resolver};
 use tokio::runtime::Builder;
 
@@ -51,25 +51,34 @@ pub(crate) fn with_client<T>(
 
 /// Returns the socket of the daemon: its address and uid come from the command line, else from the environment.
 fn socket(globals: &Globals) -> Result<DaemonSocket, Failure> {
-    let environment = |name: &str| env::var_os(name);
-    let invalid = |error: EnvironmentError| {
-        Failure::usage(
-            with_causes(&error),
-            "Correct the variable, or unset it for the default",
-        )
-    };
-    let uid = match globals.daemon_uid {
-        Some(uid) => Some(uid),
-        None => daemon_uid(environment).map_err(invalid)?,
-    };
-    let address = match globals.socket()? {
-        Some(address) => Some(address.clone()),
-        None => given_address(environment).map_err(invalid)?,
-    };
-    let places = uid.map_or_else(Places::of_process, Places::of_user);
-    let socket = DaemonSocket::at_first_of(places.candidates(address));
-    Ok(match uid {
+    let socket = DaemonSocket::at_first_of(addresses(globals)?);
+    Ok(match uid(globals)? {
         Some(uid) => socket.with_daemon_uid(uid),
         None => socket,
     })
+}
+
+/// Returns the addresses at which the daemon is looked for, in this order.
+pub(crate) fn addresses(globals: &Globals) -> Result<Vec<Address>, Failure> {
+    let address = match globals.socket()? {
+        Some(address) => Some(address.clone()),
+        None => given_address(|name| env::var_os(name)).map_err(invalid)?,
+    };
+    let places = uid(globals)?.map_or_else(Places::of_process, Places::of_user);
+    Ok(places.candidates(address))
+}
+
+/// Returns the uid of the daemon, if it is given.
+fn uid(globals: &Globals) -> Result<Option<u32>, Failure> {
+    match globals.daemon_uid {
+        Some(uid) => Ok(Some(uid)),
+        None => daemon_uid(|name| env::var_os(name)).map_err(invalid),
+    }
+}
+
+fn invalid(error: EnvironmentError) -> Failure {
+    Failure::usage(
+        with_causes(&error),
+        "Correct the variable, or unset it for the default",
+    )
 }

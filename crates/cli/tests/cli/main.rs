@@ -11,6 +11,7 @@ mod bytes;
 mod canary;
 mod clip;
 mod configuration;
+mod doctor;
 mod env_files;
 mod export;
 mod failures;

@@ -122,6 +122,22 @@ fn an_outdated_unit_is_replaced_and_the_daemon_restarted() {
 }
 
 #[test]
+fn doctor_finds_an_outdated_unit_a_missing_passphrase_and_a_session_that_ends() {
+    let home = Recorded::new();
+    home.run("service install", &[]);
+    let service = home.unit("keyway.service");
+    let outdated = fs::read_to_string(&service).unwrap() + "# outdated\n";
+    fs::write(&service, outdated).unwrap();
+    home.0.write(".local/share/keyway/identity.age", "");
+    set_mode(&home.0.join(".local/share/keyway"), 0o700);
+    let daemon = home.0.serve(&[]);
+    let output = home.run("doctor", &[("ENABLED", "disabled")]);
+    daemon.stop();
+    assert_eq!(output.status.code(), Some(1));
+    insta::assert_snapshot!(home.0.show(&output));
+}
+
+#[test]
 fn a_unit_of_another_author_is_left_alone() {
     let home = Recorded::new();
     let own = "[Service]\nExecStart=/opt/keyway serve\n";

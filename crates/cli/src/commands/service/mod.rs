@@ -14,6 +14,10 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
 
+pub(crate) use linger::is_lingering;
+pub(crate) use status::{UnitStatus, unit_statuses};
+pub(crate) use units::UnitState;
+
 /// Options of `keyway service`.
 #[derive(Args, Debug)]
 pub(crate) struct Options {

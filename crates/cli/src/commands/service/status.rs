@@ -22,27 +22,32 @@ struct Status {
     linger: Option<bool>,
 }
 
+/// What is known of one unit.
 #[derive(Debug, Serialize)]
-struct UnitStatus {
-    name: &'static str,
+pub(crate) struct UnitStatus {
+    pub(crate) name: &'static str,
     path: String,
-    file: UnitState,
-    is_enabled: bool,
+    pub(crate) file: UnitState,
+    pub(crate) is_enabled: bool,
     /// The state of the unit in the words of systemd, such as `active` or `failed`.
-    active: String,
+    pub(crate) active: String,
 }
 
-/// Prints what is installed, and what systemd makes of it.
-pub(super) fn run(globals: &Globals) -> Result<Exit, Failure> {
-    let mut status = Status {
-        units: Vec::new(),
-        pid: None,
-        linger: linger::is_lingering(),
-    };
+impl UnitStatus {
+    /// Returns `true` if the unit listens, and so starts the other one.
+    pub(crate) fn is_socket(&self) -> bool {
+        self.name == units::SOCKET
+    }
+}
+
+/// Asks systemd for both units, and for the process of the daemon if it runs one.
+pub(crate) fn unit_statuses() -> Result<(Vec<UnitStatus>, Option<i32>), Failure> {
+    let mut pid = None;
+    let mut statuses = Vec::new();
     for unit in units::of_process()? {
         let facts = UnitFacts::read(unit.name)?;
-        status.pid = status.pid.or(facts.main_pid());
-        status.units.push(UnitStatus {
+        pid = pid.or(facts.main_pid());
+        statuses.push(UnitStatus {
             name: unit.name,
             path: unit.path.display().to_string(),
             file: units::state(&unit)?,
@@ -50,6 +55,17 @@ pub(super) fn run(globals: &Globals) -> Result<Exit, Failure> {
             active: facts.active_state().to_owned(),
         });
     }
+    Ok((statuses, pid))
+}
+
+/// Prints what is installed, and what systemd makes of it.
+pub(super) fn run(globals: &Globals) -> Result<Exit, Failure> {
+    let (units, pid) = unit_statuses()?;
+    let status = Status {
+        units,
+        pid,
+        linger: linger::is_lingering(),
+    };
     match globals.json {
         true => output::print_text(json::line(&status)),
         false => output::print_text(status.lines()),
@@ -70,8 +86,7 @@ impl Status {
                 UnitState::Outdated => "outdated: run `keyway service install`",
                 UnitState::Foreign => "not written by `keyway service install`",
             };
-            let is_socket = unit.name == units::SOCKET;
-            let enabled = match (is_socket, unit.is_enabled) {
+            let enabled = match (unit.is_socket(), unit.is_enabled) {
                 (true, true) => ", enabled",
                 (true, false) => ", not enabled",
                 // The socket starts the service.

@@ -36,7 +36,7 @@ pub(super) struct Unit {
 /// What is at the path of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum UnitState {
+pub(crate) enum UnitState {
     /// No file.
     Absent,
     /// The file that this program writes.

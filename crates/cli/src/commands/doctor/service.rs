@@ -1,0 +1,86 @@
+//! Checks of the service of systemd.
+
+use super::finding::{Finding, or_ok};
+use crate::commands::service::{UnitState, UnitStatus, is_lingering, unit_statuses};
+
+/// What systemd knows of the daemon.
+pub(super) struct Service {
+    units: Vec<UnitStatus>,
+    /// The process of the daemon, if systemd runs one.
+    pub(super) pid: Option<i32>,
+    is_lingering: Option<bool>,
+}
+
+impl Service {
+    /// Returns `true` if the units are there, whoever wrote them.
+    pub(super) fn is_installed(&self) -> bool {
+        self.units.iter().all(|unit| unit.file != UnitState::Absent)
+    }
+}
+
+/// Asks systemd; `None` without one.
+pub(super) fn examine() -> Option<Service> {
+    let (units, pid) = unit_statuses().ok()?;
+    Some(Service {
+        units,
+        pid,
+        is_lingering: is_lingering(),
+    })
+}
+
+/// Runs the checks. Without a service there is nothing to check.
+pub(super) fn check(service: Option<&Service>) -> Vec<Finding> {
+    match service.filter(|service| service.is_installed()) {
+        Some(service) => {
+            let mut findings = check_units(service);
+            findings.push(check_linger(service));
+            findings
+        }
+        None => Vec::new(),
+    }
+}
+
+/// The units must be those of this program, and active.
+fn check_units(service: &Service) -> Vec<Finding> {
+    const CHECK: &str = "service";
+    let mut findings = Vec::new();
+    for unit in &service.units {
+        let name = unit.name;
+        if unit.file == UnitState::Outdated {
+            findings.push(Finding::wrong(
+                CHECK,
+                format_args!(
+                    "{name} was written by another version or another copy of this program"
+                ),
+                "Run `keyway service install`",
+            ));
+        }
+        if unit.active == "failed" {
+            findings.push(Finding::wrong(
+                CHECK,
+                format_args!("{name} has failed"),
+                "Read why with `journalctl --user -u keyway`, then run `systemctl --user reset-failed`",
+            ));
+        } else if unit.is_socket() && !(unit.is_enabled && unit.active == "active") {
+            findings.push(Finding::wrong(
+                CHECK,
+                format_args!("{name} is installed, and not enabled or not active"),
+                "Run `systemctl --user enable --now keyway.socket`",
+            ));
+        }
+    }
+    or_ok(CHECK, findings)
+}
+
+/// Without lingering the service ends with the session.
+fn check_linger(service: &Service) -> Finding {
+    const CHECK: &str = "linger";
+    match service.is_lingering {
+        Some(false) => Finding::note(
+            CHECK,
+            "the daemon ends when you log out, and cron and boot find none",
+            "Run `loginctl enable-linger` to change that",
+        ),
+        _ => Finding::ok(CHECK),
+    }
+}
