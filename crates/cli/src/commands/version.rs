@@ -1,6 +1,6 @@
 //! `keyway version`: prints the versions of the program and of the daemon, and whether they differ.
 
-use keyway_local::escape_untrusted;
+use keyway_local::{Credentials, escape_untrusted};
 use keyway_proto::keyway::v1::{ManagementServiceClient, StatusRequest};
 use keyway_resolver::ResolveError;
 use serde::Serialize;
@@ -26,8 +26,8 @@ pub(crate) fn run(globals: &Globals) -> Result<Exit, Failure> {
     let (version, is_daemon_replaced) = daemon::with_client(globals, async |daemon| {
         let version = daemon.version().await;
         let is_replaced = match &version {
-            Ok(_) => is_replaced(&daemon).await,
-            Err(_) => None,
+            Ok(_) if is_visible(globals)? => is_replaced(&daemon).await,
+            _ => None,
         };
         Ok((version, is_replaced))
     })?;
@@ -55,6 +55,17 @@ pub(crate) fn run(globals: &Globals) -> Result<Exit, Failure> {
     };
     let daemon = escape_untrusted(&daemon);
     output::print_text(format_args!("keyway {keyway}\ndaemon {daemon}\n{advice}"))
+}
+
+/// Returns `true` if the process that listens is in this pid namespace or one below it. Otherwise the daemon refuses to report its
+/// status, and logs that.
+fn is_visible(globals: &Globals) -> Result<bool, Failure> {
+    let addresses = daemon::addresses(globals)?;
+    let reached = addresses
+        .iter()
+        .find_map(|address| keyway_local::connect(address).ok());
+    let listener = reached.and_then(|stream| Credentials::of_peer(&stream).ok());
+    Ok(listener.is_some_and(|listener| listener.pid.is_some()))
 }
 
 /// Returns whether the file of the daemon was replaced since it started. Other implementations do not tell.
