@@ -231,13 +231,20 @@ impl Daemon {
                 .iter()
                 .map(|socket| socket.address().to_string())
                 .collect(),
-            stop: stop_sender,
+            stop: stop_sender.clone(),
         };
         let suspensions = Arc::clone(&host.suspensions);
         let orphans = adopt(&host, settings.load().config.adopt_orphans);
         let audit = Arc::clone(&host.audit);
-        let server = Server::new(gate, settings, handle, audit, services.into_router())
-            .with_heartbeat(heartbeat);
+        let server = Server::new(
+            gate,
+            settings,
+            handle,
+            audit,
+            services.into_router(),
+            stop_sender,
+        )
+        .with_heartbeat(heartbeat);
         let mut tasks = JoinSet::new();
         // Without a sender the daemon is gone, which is a stop as well.
         tasks.spawn(server.serve(sockets, async { drop(stopped.await) }));

@@ -2,6 +2,7 @@
 
 pub(crate) mod addresses;
 mod client;
+mod files;
 mod hijack;
 mod listener;
 mod places;
@@ -14,8 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyway_http::Limits;
-use keyway_local::KnownUids;
+use keyway_local::{KnownUids, with_causes};
 use keyway_rpc::Router;
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use crate::authority::Gate;
@@ -25,11 +27,12 @@ use crate::record::Audit;
 use crate::sys::descriptors::{descriptor_limit, open_descriptors};
 use addresses::has_other_users;
 use client::ClientStream;
+use files::SocketFiles;
 use hijack::Hijack;
 use listener::Listener;
 use places::Places;
 use routes::{ClientService, Fallback};
-use socket::{Socket, SocketFile};
+use socket::Socket;
 
 /// Serves the daemon's sockets.
 pub(crate) struct Server {
@@ -37,6 +40,8 @@ pub(crate) struct Server {
     settings: Arc<Current>,
     router: Router<Fallback>,
     heartbeat: Option<Heartbeat>,
+    /// Stops the daemon.
+    stop: mpsc::Sender<()>,
 }
 
 /// What is called at an interval for as long as the task runs that accepts connections.
@@ -63,6 +68,7 @@ impl Server {
         manager: ManagerHandle,
         audit: Arc<Audit>,
         router: Router,
+        stop: mpsc::Sender<()>,
     ) -> Self {
         let hijack = Hijack::new(Arc::clone(&gate), Arc::clone(&settings), manager, audit);
         let router = router.with_fallback(Fallback {
@@ -73,6 +79,7 @@ impl Server {
             settings,
             router,
             heartbeat: None,
+            stop,
         }
     }
 
@@ -88,8 +95,10 @@ impl Server {
     ///
     /// Dropping the future drops all connections.
     pub(crate) async fn serve(self, sockets: Vec<Socket>, stop: impl Future<Output = ()>) {
-        let files: Vec<_> = sockets.iter().filter_map(Socket::file).cloned().collect();
-        let listener = Listener::new(sockets, Arc::clone(&self.gate), Arc::clone(&self.settings));
+        let mut files = SocketFiles::new(&sockets);
+        let (replace, replacements) = mpsc::channel(1);
+        let gate = Arc::clone(&self.gate);
+        let listener = Listener::new(sockets, replacements, gate, Arc::clone(&self.settings));
         let make_service = |client: &ClientStream, admission| {
             ClientService::new(self.router.clone(), Arc::clone(client.peer()), admission)
         };
@@ -101,7 +110,7 @@ impl Server {
         let serving = keyway_http::serve(listener, make_service, limits, stop);
         tokio::select! {
             served = serving => tracing::debug!(?served, "sockets closed"),
-            never = self.follow_settings(&files) => match never {},
+            never = self.keep_files(&mut files, &replace) => match never {},
             never = self.beat() => match never {},
         }
     }
@@ -113,18 +122,44 @@ impl Server {
         }
     }
 
-    /// Lets the modes of the sockets follow `allow_uids`.
-    async fn follow_settings(&self, files: &[Arc<SocketFile>]) -> Infallible {
+    /// Lets the modes of the sockets follow `allow_uids`, and makes files again that were removed. If that is not possible, no
+    /// client finds the daemon any more, and it stops.
+    async fn keep_files(
+        &self,
+        files: &mut SocketFiles,
+        replace: &mpsc::Sender<(usize, Socket)>,
+    ) -> Infallible {
         let known_uids = KnownUids::read();
         let mut changes = self.settings.subscribe();
         loop {
-            if changes.changed().await.is_err() {
-                return std::future::pending().await;
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() {
+                    return std::future::pending().await;
+                },
+                () = files.changed() => {
+                    // The daemon that stops has removed the files.
+                    if replace.is_closed() {
+                        return std::future::pending().await;
+                    }
+                    match files.restore().await {
+                        // A change of modes is an event, too, and must not lead to the next one.
+                        Ok(restored) if restored.is_empty() => continue,
+                        Ok(restored) => {
+                            for socket in restored {
+                                // The listener is gone if the daemon is stopping, and the socket then removes its file.
+                                let _ = replace.send(socket).await;
+                            }
+                        }
+                        Err(error) => {
+                            tracing::error!(error = %with_causes(&error), "a socket file was removed and cannot be made again: the daemon stops");
+                            // A stop has been requested already.
+                            let _ = self.stop.try_send(());
+                            return std::future::pending().await;
+                        }
+                    }
+                }
             }
-            let is_reachable = has_other_users(&self.settings.load().config, &known_uids);
-            for file in files {
-                file.set_reachable(is_reachable);
-            }
+            files.set_reachable(has_other_users(&self.settings.load().config, &known_uids));
         }
     }
 }

@@ -164,3 +164,40 @@ fn a_path_that_is_too_long_is_refused_with_the_limit_and_a_shorter_path() {
         }
     }
 }
+
+#[test]
+fn a_socket_file_that_was_removed_is_made_again() {
+    let home = Home::new();
+    home.set("web/token", b"dummy-token");
+    let socket = home.join("run/keyway/daemon.sock");
+    let mut command = home.keyway(["serve", "--socket"]);
+    command.arg(&socket).env_remove("KEYWAY_SOCKET");
+    let mut daemon = Daemon::start(&mut command);
+    for _ in 0..2 {
+        // As logout does.
+        fs::remove_dir_all(home.join("run")).unwrap();
+        daemon.expect("socket file was removed and made again");
+        let line = format!("--socket {} get web/token --value", socket.display());
+        let output = home.run(&line, b"");
+        assert_eq!(output.stdout, b"dummy-token", "{}", home.show(&output));
+    }
+    daemon.stop();
+    assert!(!socket.exists());
+}
+
+#[test]
+fn a_daemon_ends_whose_socket_file_cannot_be_made_again() {
+    let home = Home::new();
+    let socket = home.join("run/daemon.sock");
+    let mut command = home.keyway(["serve", "--socket"]);
+    command.arg(&socket).env_remove("KEYWAY_SOCKET");
+    let daemon = Daemon::start(&mut command);
+    fs::remove_dir_all(home.join("run")).unwrap();
+    fs::write(home.join("run"), "a file in its place").unwrap();
+    let (status, log) = daemon.wait();
+    assert_eq!(status.code(), Some(0));
+    assert!(
+        log.contains("cannot be made again: the daemon stops"),
+        "{log}"
+    );
+}

@@ -141,22 +141,6 @@ fn two_daemons_at_addresses_of_one_user() {
 }
 
 #[test]
-fn a_socket_file_that_is_gone() {
-    let home = Home::new();
-    let second = home.join("second.sock");
-    let mut command = home.keyway(["serve", "--socket"]);
-    command.arg(home.socket()).arg("--socket").arg(&second);
-    let daemon = Daemon::start(&mut command);
-    fs::remove_file(&second).unwrap();
-    assert_wrong(
-        &home,
-        "wrong  socket files: the daemon listens at HOME/second.sock",
-        "Restart",
-    );
-    daemon.stop();
-}
-
-#[test]
 fn a_program_that_was_replaced() {
     let home = Home::new();
     let program = home.join("keyway");

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use futures::Stream;
 use keyway_local::Credentials;
 use tokio::net::UnixStream;
+use tokio::sync::mpsc;
 
 use super::client::ClientStream;
 use super::socket::Socket;
@@ -21,6 +22,8 @@ use crate::lines::{PeerLines, peer_event};
 /// anything is read from it.
 pub(super) struct Listener {
     sockets: Vec<Socket>,
+    /// Sockets that take the place of others, with their positions.
+    replacements: mpsc::Receiver<(usize, Socket)>,
     /// The socket that is polled first, so that one busy socket does not starve the others.
     next: usize,
     gate: Arc<Gate>,
@@ -30,9 +33,16 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn new(sockets: Vec<Socket>, gate: Arc<Gate>, settings: Arc<Current>) -> Self {
+    /// Accepts at `sockets`. A replacement takes the place of the socket at its position, whose file was removed.
+    pub(super) fn new(
+        sockets: Vec<Socket>,
+        replacements: mpsc::Receiver<(usize, Socket)>,
+        gate: Arc<Gate>,
+        settings: Arc<Current>,
+    ) -> Self {
         Self {
             sockets,
+            replacements,
             next: 0,
             gate,
             settings,
@@ -92,6 +102,9 @@ impl Stream for Listener {
     type Item = io::Result<ClientStream>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        while let Poll::Ready(Some((index, socket))) = self.replacements.poll_recv(cx) {
+            self.sockets[index] = socket;
+        }
         let count = self.sockets.len();
         for offset in 0..count {
             let index = (self.next + offset) % count;

@@ -245,6 +245,22 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_file_that_is_gone_is_found() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("daemon.sock");
+        let address = path.display().to_string();
+        let status = StatusResponse {
+            addresses: vec!["@name".to_owned(), address.clone()],
+            ..StatusResponse::default()
+        };
+        let found = check_socket_files(&status);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].to_string().contains(&address), "{}", found[0]);
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert_eq!(check_socket_files(&status), [Finding::ok("socket files")]);
+    }
+
+    #[test]
     fn another_version_of_the_daemon_is_a_note() {
         let status = |version: &str| StatusResponse {
             version: Some(version.to_owned()),

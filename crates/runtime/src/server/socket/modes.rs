@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use super::Reach;
+
 /// The permission to pass a directory or use a file as a user who is neither its owner nor in its group.
 const OTHERS_EXECUTE: u32 = 0o001;
 
@@ -37,6 +39,29 @@ impl SocketFile {
             inode,
             made,
             may_be_reachable,
+        })
+    }
+
+    /// Returns the absolute path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns whether other users may ever reach it.
+    pub(crate) fn reach(&self) -> Reach {
+        match self.may_be_reachable {
+            true => Reach::AllowedUsers,
+            false => Reach::OwnUser,
+        }
+    }
+
+    /// Returns `true` if there is no file at the path any more.
+    pub(crate) fn is_missing(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_err_and(|error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            )
         })
     }
 
