@@ -273,12 +273,12 @@ fn a_moved_script_and_gits_helper_get_the_values() {
     let output = home.run("import --yes .profile .git-credentials", b"");
     let report = text(&output.stdout);
     let _daemon = home.serve(&[]);
+    // Beside the program are plugins, and one of them is called `env`.
+    std::fs::create_dir(home.join("bin")).unwrap();
+    std::os::unix::fs::symlink(crate::support::KEYWAY, home.join("bin/keyway")).unwrap();
     let path = format!(
         "{}:{}",
-        std::path::Path::new(crate::support::KEYWAY)
-            .parent()
-            .unwrap()
-            .display(),
+        home.join("bin").display(),
         std::env::var("PATH").unwrap()
     );
     let mut shell = home.command("sh");

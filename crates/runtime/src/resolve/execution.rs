@@ -52,7 +52,12 @@ pub(crate) async fn resolve(
         if settings.generation() != generation {
             executed.plan = Plan::new(&now, &query.pattern, permit.excluded_plugin());
         } else if !Arc::ptr_eq(&before, &now) {
-            executed.plan.exclude(&now);
+            let responses = &executed.responses;
+            let is_lost = |name: &PluginName| {
+                let response = responses.get(name);
+                response.is_none_or(|(_, response)| response.failure.is_some())
+            };
+            executed.plan.exclude(&now, is_lost);
         }
         let result = resolution::evaluate(&query.pattern, &executed.plan, &mut executed.responses);
         if let Some(result) = result {

@@ -140,13 +140,17 @@ impl Plan {
         plan
     }
 
-    /// Excludes the candidates that are excluded in `now`, because the user disabled them meanwhile.
-    pub(super) fn exclude(&mut self, now: &Snapshot) {
-        let views = self.candidates.iter();
-        let views = views.filter_map(|candidate| excluded(now, &candidate.view.name));
-        self.excluded.extend(views.cloned());
+    /// Excludes the candidates that are excluded in `now`, because the user disabled them meanwhile, and whose calls `is_lost` says to
+    /// have ended without a response. A response that a plugin gave before it stopped counts.
+    pub(super) fn exclude(&mut self, now: &Snapshot, is_lost: impl Fn(&PluginName) -> bool) {
+        let excluded = |candidate: &Candidate| {
+            let name = &candidate.view.name;
+            excluded(now, name).filter(|_| is_lost(name)).cloned()
+        };
+        self.excluded
+            .extend(self.candidates.iter().filter_map(excluded));
         self.candidates
-            .retain(|candidate| excluded(now, &candidate.view.name).is_none());
+            .retain(|candidate| excluded(candidate).is_none());
     }
 }
 
