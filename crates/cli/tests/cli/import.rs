@@ -274,7 +274,7 @@ fn a_moved_script_and_gits_helper_get_the_values() {
     let report = text(&output.stdout);
     let _daemon = home.serve(&[]);
     // Beside the program are plugins, and one of them is called `env`.
-    std::fs::create_dir(home.join("bin")).unwrap();
+    fs::create_dir(home.join("bin")).unwrap();
     std::os::unix::fs::symlink(crate::support::KEYWAY, home.join("bin/keyway")).unwrap();
     let path = format!(
         "{}:{}",
