@@ -1,6 +1,6 @@
 //! The settings of a session, with their defaults, minima and costs.
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
 /// Which end of the session this is. It decides nothing but the stream ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +44,30 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 /// The least [`Config::max_control_replies`]: as many streams as HashiCorp's implementation opens before the first is
 /// acknowledged, and so may have refused at once.
 const LEAST_REPLIES: usize = 256;
+
+/// Whether the peer of a session is suspended: it exists and cannot respond, for instance because a signal has stopped its
+/// process.
+#[derive(Clone, Default)]
+pub struct PeerSuspension(Option<Arc<dyn Fn() -> bool + Send + Sync>>);
+
+impl PeerSuspension {
+    /// Returns a check that calls `is_suspended`. The session calls it when a timeout has passed, and holds its lock
+    /// meanwhile: it must neither block nor use the session.
+    pub fn checked_by(is_suspended: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(is_suspended)))
+    }
+
+    /// Returns `true` if the peer is suspended now.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.0.as_ref().is_some_and(|is_suspended| is_suspended())
+    }
+}
+
+impl fmt::Debug for PeerSuspension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "checked" } else { "never" })
+    }
+}
 
 /// Declares the settings: each with its default, and with what makes a value that is too small the minimum.
 macro_rules! settings {
@@ -127,7 +151,8 @@ settings! {
     keep_alive: Option<Duration> = Some(Duration::from_secs(30)),
         |interval| interval.map(|interval| interval.clamp(SHORTEST_INTERVAL, LONGEST));
 
-    /// Sets how long the peer may send nothing at all after a ping before the session ends.
+    /// Sets how long the peer may send nothing at all after a ping before the session ends. If this process was itself
+    /// suspended for longer than this time, the timeout begins again, as that of [`write_timeout`](Self::write_timeout) does.
     ///
     /// Default: 10 seconds. Minimum: 100 milliseconds.
     keep_alive_timeout: Duration = Duration::from_secs(10), |timeout| timeout.clamp(SHORTEST, LONGEST);
@@ -170,6 +195,13 @@ settings! {
     ///
     /// Default: 16 MiB. Minimum: zero, with which no window grows.
     max_window_growth: usize = 16 * 1024 * 1024, |bytes| bytes;
+
+    /// Sets how the session learns that the peer is suspended. It is checked when
+    /// [`keep_alive_timeout`](Self::keep_alive_timeout) or [`write_timeout`](Self::write_timeout) has passed; while the
+    /// peer is suspended, the timeout begins again.
+    ///
+    /// Default: the peer is never suspended.
+    peer_suspension: PeerSuspension = PeerSuspension::default(), |suspension| suspension;
 
     /// Sets how many bytes may be queued while the connection takes none. Writers wait beyond the limit. Writes that
     /// were granted before may exceed it, by at most 64 KiB.

@@ -69,7 +69,7 @@ mod zeroize;
 #[cfg(feature = "connector")]
 pub use self::connector::Connector;
 pub use self::{
-    config::{Config, Role},
+    config::{Config, PeerSuspension, Role},
     driver::Driver,
     error::{OpenError, ProtocolError, SessionError, StreamError, StreamId},
     handle::{Open, Session},

@@ -1,6 +1,9 @@
 //! The clock of a session: which deadline is next, and what each one means.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use super::{
     Core,
@@ -47,22 +50,26 @@ impl Core {
         self.now = now;
         self.check_invariants();
         let due = |deadlines: &BTreeMap<Timer, Instant>| {
-            let (timer, _) = deadlines.iter().find(|(_, at)| **at <= now)?;
-            Some(*timer)
+            let (timer, at) = deadlines.iter().find(|(_, at)| **at <= now)?;
+            Some((*timer, *at))
         };
-        while let Some(timer) = due(&self.deadlines) {
+        while let Some((timer, at)) = due(&self.deadlines) {
             self.deadlines.remove(&timer);
-            self.elapsed(timer, now);
+            self.elapsed(timer, at, now);
         }
     }
 
-    fn elapsed(&mut self, timer: Timer, now: Instant) {
+    fn elapsed(&mut self, timer: Timer, at: Instant, now: Instant) {
         match timer {
             Timer::Zeroize => self.buffers.zeroize(),
             Timer::Phase => self.phase_elapsed(),
             Timer::Write => {
                 let timeout = self.config.write_timeout;
-                self.end(Err(SessionError::WriteTimeout(timeout)));
+                if !self.is_finishing() && self.is_excused(timeout, at, now) {
+                    self.deadlines.insert(timer, now + timeout);
+                } else {
+                    self.end(Err(SessionError::WriteTimeout(timeout)));
+                }
             }
             Timer::Ack => self.stage(),
             Timer::HalfClosed => self.reset_half_closed(now),
@@ -73,9 +80,20 @@ impl Core {
             }
             Timer::Pong => {
                 let timeout = self.config.keep_alive_timeout;
-                self.fail(now, SessionError::KeepAliveTimeout(timeout));
+                if self.is_excused(timeout, at, now) {
+                    self.deadlines.insert(timer, now + timeout);
+                } else {
+                    self.fail(now, SessionError::KeepAliveTimeout(timeout));
+                }
             }
         }
+    }
+
+    /// Whether the peer is not to blame for a `timeout` that has passed `at` this time, so that it begins again: the peer is
+    /// suspended, or this process was, which comes later than the timeout is long. Then the peer may have been suspended as
+    /// well, and continues at the same time.
+    fn is_excused(&self, timeout: Duration, at: Instant, now: Instant) -> bool {
+        now.saturating_duration_since(at) > timeout || self.config.peer_suspension.is_suspended()
     }
 
     fn phase_elapsed(&mut self) {

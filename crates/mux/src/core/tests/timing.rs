@@ -1,10 +1,16 @@
 //! Keep-alive and stalled connections.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use super::{pair::Pair, scripted::Scripted};
 use crate::{
-    config::Config,
+    config::{Config, PeerSuspension},
     error::SessionError,
     frame::{Flags, Header},
 };
@@ -32,6 +38,79 @@ fn m24_a_silent_peer_is_detected_without_traffic() {
         peer.outcome(),
         Err(SessionError::KeepAliveTimeout(_))
     ));
+}
+
+/// A peer that is suspended, until the second value says otherwise.
+fn suspended_peer(config: Config) -> (Scripted, Arc<AtomicBool>) {
+    let is_suspended = Arc::new(AtomicBool::new(true));
+    let checked = Arc::clone(&is_suspended);
+    let suspension = PeerSuspension::checked_by(move || checked.load(Ordering::Relaxed));
+    (
+        Scripted::new(config.peer_suspension(suspension)),
+        is_suspended,
+    )
+}
+
+#[test]
+fn a_suspended_peer_stays_connected_until_it_is_silent_after_its_suspension() {
+    let (mut peer, is_suspended) = suspended_peer(Config::default());
+    for _ in 0..3600 {
+        peer.wait(SECOND);
+    }
+    assert!(peer.core().outcome().is_none());
+    // One ping is outstanding, whatever the time.
+    assert_eq!(peer.headers(), [Header::ping(Flags::SYN, 0)]);
+    is_suspended.store(false, Ordering::Relaxed);
+    peer.send(Header::ping(Flags::ACK, 0));
+    peer.wait(30 * SECOND);
+    assert_eq!(peer.headers(), [Header::ping(Flags::SYN, 1)]);
+    peer.wait(9 * SECOND);
+    assert!(peer.core().outcome().is_none());
+    peer.wait(SECOND);
+    assert!(matches!(
+        peer.outcome(),
+        Err(SessionError::KeepAliveTimeout(_))
+    ));
+}
+
+#[test]
+fn a_connection_that_a_suspended_peer_does_not_read_is_not_stalled() {
+    let (mut peer, is_suspended) = suspended_peer(Config::new().keep_alive(None));
+    let now = peer.now();
+    peer.core().stalled(now);
+    for _ in 0..3600 {
+        peer.wait(SECOND);
+    }
+    assert!(peer.core().outcome().is_none());
+    is_suspended.store(false, Ordering::Relaxed);
+    peer.wait(10 * SECOND);
+    assert!(matches!(peer.outcome(), Err(SessionError::WriteTimeout(_))));
+}
+
+#[test]
+fn a_peer_is_not_blamed_for_the_suspension_of_this_process() {
+    let mut peer = Scripted::new(Config::default());
+    peer.wait(30 * SECOND);
+    // In one step, as after SIGSTOP and SIGCONT.
+    peer.wait(60 * SECOND);
+    assert!(peer.core().outcome().is_none());
+    peer.wait(9 * SECOND);
+    assert!(peer.core().outcome().is_none());
+    peer.wait(SECOND);
+    assert!(matches!(
+        peer.outcome(),
+        Err(SessionError::KeepAliveTimeout(_))
+    ));
+}
+
+#[test]
+fn a_session_that_finishes_does_not_wait_for_a_suspended_peer() {
+    let (mut peer, _is_suspended) = suspended_peer(Config::default());
+    let now = peer.now();
+    peer.core().close(now, None);
+    peer.core().stalled(now);
+    peer.wait(20 * SECOND);
+    assert!(peer.core().outcome().is_some());
 }
 
 #[test]
