@@ -159,6 +159,27 @@ async fn the_connection_that_has_waited_longest_is_evicted_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn connections_that_have_just_connected_do_not_close_each_other() {
+    let server = Server::start(Limits::default().max_connections(3));
+    let mut idle = Vec::new();
+    for _ in 0..3 {
+        let mut io = server.open(&request("Echo/Echo")).await;
+        assert_eq!(response(&mut io).await, "HTTP/1.1 200");
+        idle.push(io);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // None has sent its request when the next one takes a place.
+    let mut connected = [server.open("").await, server.open("").await];
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    for io in &mut connected {
+        let sent = io.write_all(request("Echo/Echo").as_bytes()).await;
+        sent.expect("still open");
+        assert_eq!(response(io).await, "HTTP/1.1 200");
+    }
+    assert_eq!(server.stop().await.evicted, 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reserved_connection_serves_one_request() {
     let server = Server::start(Limits::default().max_connections(1));
     let _busy = server.open(&request("Echo/Hang")).await;

@@ -49,7 +49,7 @@ pub enum Admission {
 /// At [`Limits::max_connections`](crate::Limits::max_connections) the next connection takes the
 /// place of one that waits for its peer: a silent one first, then one within HTTP/2's preface, an
 /// idle one, one within a head, one within a body, one whose peer does not read; among equals the
-/// one that has waited longest. If all connections are in a handler, the next is admitted as
+/// one that has waited longest. Those that wait for less than a second come last. If all connections are in a handler, the next is admitted as
 /// [`Admission::Reserved`], and beyond that it waits.
 ///
 /// An error of the listener is logged and accepting continues a moment later, because such errors

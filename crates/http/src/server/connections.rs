@@ -7,7 +7,7 @@ use std::time::Duration;
 use slab::Slab;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::state::{Place, Places, Shared, State};
 use super::{Admission, Limits, ServeError, Served};
@@ -67,12 +67,14 @@ impl Connections {
     /// frees. A place counts as taken until the task is gone, so of two calls in a row each evicts
     /// one.
     pub(super) fn evict(&self) -> Option<Admission> {
+        let now = Instant::now();
         loop {
             let entries = self.entries.iter().map(|(_, entry)| entry);
-            let candidates = entries.filter_map(|entry| Some((entry.shared.precedence()?, entry)));
-            let ((state, _), entry) = candidates.min_by_key(|(precedence, _)| *precedence)?;
+            let candidates =
+                entries.filter_map(|entry| Some((entry.shared.precedence(now)?, entry)));
+            let (precedence, entry) = candidates.min_by_key(|(precedence, _)| *precedence)?;
             // It fails for a connection whose request arrives in this moment.
-            if entry.shared.evict(state) {
+            if entry.shared.evict(precedence.state) {
                 entry.task.abort();
                 return Some(entry.admission);
             }

@@ -10,7 +10,7 @@ use super::Admission;
 
 /// What a connection waits for.
 ///
-/// The order is the order of eviction: a connection in an earlier state is closed before one in a
+/// The order is the order of eviction ([`Precedence`]): a connection in an earlier state is closed before one in a
 /// later state, and one in [`Handler`](Self::Handler) or after it never.
 ///
 /// ```text
@@ -64,6 +64,20 @@ impl State {
     }
 }
 
+/// A connection that is in its state for less than this waits for its own task as much as for its peer: its request may have
+/// arrived and not been read.
+const FRESH_MS: u64 = 1000;
+
+/// The order of eviction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Precedence {
+    /// Comes first: otherwise, of two clients that connect to a full server at the same moment, one would close the other, which
+    /// is silent and thus before every idle connection.
+    is_fresh: bool,
+    pub(super) state: State,
+    since: u64,
+}
+
 /// The state of one connection and its place among the others.
 pub(super) struct Shared {
     state: AtomicU8,
@@ -98,6 +112,12 @@ impl Places {
             is_wanted: AtomicBool::new(false),
             freed: Notify::new(),
         })
+    }
+
+    /// Milliseconds since the epoch.
+    fn elapsed(&self, now: Instant) -> u64 {
+        let elapsed = now.saturating_duration_since(self.epoch).as_millis();
+        u64::try_from(elapsed).unwrap_or(u64::MAX)
     }
 
     fn counter(&self, admission: Admission) -> &AtomicUsize {
@@ -175,8 +195,7 @@ impl Shared {
     }
 
     fn mark(&self, now: Instant) {
-        let elapsed = now.saturating_duration_since(self.places.epoch).as_millis();
-        let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
+        let elapsed = self.places.elapsed(now);
         self.since.store(elapsed, Ordering::Relaxed);
     }
 
@@ -198,10 +217,15 @@ impl Shared {
     }
 
     /// Returns what is compared to find the connection to evict: the least is the first.
-    pub(super) fn precedence(&self) -> Option<(State, u64)> {
+    pub(super) fn precedence(&self, now: Instant) -> Option<Precedence> {
         let state = self.state();
         let since = self.since.load(Ordering::Relaxed);
-        state.waits_for_peer().then_some((state, since))
+        let age = self.places.elapsed(now).saturating_sub(since);
+        state.waits_for_peer().then_some(Precedence {
+            is_fresh: age < FRESH_MS,
+            state,
+            since,
+        })
     }
 
     /// Takes a place for an HTTP/2 stream, of which there are `max`.
