@@ -42,11 +42,29 @@ fn unix_address(address: &Address) -> io::Result<SocketAddrUnix> {
     })
 }
 
-/// Connects, and tries again while the listener's queue is full, for as long as `limit`.
+/// Why [`connect_within`] made no connection.
+#[cfg(feature = "tokio")]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The listener's queue was full for this time.
+    #[error("the connection was not accepted within {}", crate::format_duration(*.0))]
+    NotAccepted(Duration),
+    /// The path of the socket was not found within this time, because its file system does not respond.
+    #[error("its file system did not respond within {}", crate::format_duration(*.0))]
+    FileSystem(Duration),
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Connects, and tries again while the listener's queue is full, for as long as `limit`. A path whose file system hangs is given
+/// up in that time as well.
 ///
 /// # Errors
 ///
-/// An I/O error of the kind `TimedOut` if the queue was full for all that time, else that of [`connect`].
+/// Returns [`ConnectError::NotAccepted`] or [`ConnectError::FileSystem`] when the time is up, and the error of [`connect`] if it
+/// fails otherwise.
 ///
 /// # Cancel safety
 ///
@@ -55,15 +73,22 @@ fn unix_address(address: &Address) -> io::Result<SocketAddrUnix> {
 pub async fn connect_within(
     address: &Address,
     limit: Duration,
-) -> io::Result<tokio::net::UnixStream> {
-    use tokio::time::{Instant, sleep_until};
+) -> Result<tokio::net::UnixStream, ConnectError> {
+    use tokio::time::{Instant, sleep_until, timeout_at};
 
     // A limit beyond the end of the clock is none.
     let deadline = Instant::now().checked_add(limit);
     for pause in Pauses::new() {
-        match connect(address) {
+        let connecting = connect_off_the_async_thread(address);
+        let connected = match deadline {
+            Some(deadline) => timeout_at(deadline, connecting)
+                .await
+                .map_err(|_| ConnectError::FileSystem(limit))?,
+            None => connecting.await,
+        };
+        match connected {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            connected => return tokio::net::UnixStream::from_std(connected?),
+            connected => return Ok(tokio::net::UnixStream::from_std(connected?)?),
         }
         let now = Instant::now();
         let next = match deadline {
@@ -73,13 +98,40 @@ pub async fn connect_within(
         };
         sleep_until(next).await;
     }
-    Err(io::Error::new(
-        io::ErrorKind::TimedOut,
-        format!(
-            "the connection was not accepted within {}",
-            crate::format_duration(limit)
-        ),
-    ))
+    Err(ConnectError::NotAccepted(limit))
+}
+
+/// As [`connect`]. Where the kernel would have to ask a file system for the path, which may hang, a thread of its own waits for
+/// that. It is not one of the runtime's, because the end of a runtime waits for its threads.
+#[cfg(feature = "tokio")]
+async fn connect_off_the_async_thread(address: &Address) -> io::Result<UnixStream> {
+    if is_lookup_cached(address) {
+        return connect(address);
+    }
+    let (sender, connected) = tokio::sync::oneshot::channel();
+    let address = address.clone();
+    std::thread::Builder::new()
+        .name("keyway-connect".into())
+        // The receiver is gone when the wait was given up.
+        .spawn(move || drop(sender.send(connect(&address))))?;
+    connected
+        .await
+        .unwrap_or_else(|_| Err(io::Error::other("the thread that connects has panicked")))
+}
+
+/// Returns `true` if the address has no path, or if the kernel has all of the path in its cache, or knows without a file system
+/// that there is no such file. Kernels before 5.12 do not say.
+#[cfg(feature = "tokio")]
+fn is_lookup_cached(address: &Address) -> bool {
+    use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+    let Some(path) = address.as_path() else {
+        return true;
+    };
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED) {
+        Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => true,
+        Err(_) => false,
+    }
 }
 
 #[cfg(test)]
@@ -137,7 +189,7 @@ mod tests {
         let started = tokio::time::Instant::now();
         let limit = Duration::from_millis(250);
         let error = connect_within(&address, limit).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(matches!(error, ConnectError::NotAccepted(after) if after == limit));
         assert_eq!(started.elapsed(), limit);
         drop(queued);
     }

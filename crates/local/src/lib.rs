@@ -44,7 +44,7 @@ pub use backoff::{Pauses, doubled};
 pub use causes::with_causes;
 pub use connect::connect;
 #[cfg(feature = "tokio")]
-pub use connect::connect_within;
+pub use connect::{ConnectError, connect_within};
 pub use environment::{
     DAEMON_UID_VARIABLE, EnvironmentError, SOCKET_VARIABLE, daemon_uid, given_address,
 };
@@ -55,7 +55,7 @@ pub use memory::{Kept, MemoryBudget, MemoryError, Reservation};
 pub use namespace::{UnmappedUser, check_user_namespace};
 pub use peer::{Credentials, ForeignPeer, Rule};
 pub use places::{Listen, ListenOptions, Places};
-pub use process::{Process, ProcessFacts, is_contained};
+pub use process::{Process, ProcessFacts, is_contained, is_stopped};
 #[cfg(feature = "tokio")]
 pub use sys::readable;
 pub use sys::unblock_signals;

@@ -168,6 +168,18 @@ pub fn is_contained(pid: Option<Pid>) -> bool {
     status.map_or(true, |status| namespace_depth(&status) != Some(1))
 }
 
+/// Returns `true` if a signal (SIGSTOP, SIGTSTP) or a debugger has stopped the process `pid`, as far as `/proc` says.
+#[must_use]
+pub fn is_stopped(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    stat.is_ok_and(|stat| matches!(state(&stat), Some('T' | 't')))
+}
+
+/// Field 3 of `/proc/PID/stat`, behind the name of the program, which may contain anything.
+fn state(stat: &str) -> Option<char> {
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
 /// Returns the pid namespaces in which a process has a pid, counted from that of the reader: the entries of `NSpid`.
 fn namespace_depth(status: &str) -> Option<usize> {
     // The name of the process comes before it and has no line breaks: the kernel escapes them.
@@ -215,6 +227,8 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::process::{Child, Command, Stdio};
 
+    use rustix::process::{Signal, kill_process};
+
     use super::*;
 
     /// A process that sleeps until it is dropped.
@@ -259,6 +273,28 @@ mod tests {
         assert_eq!(process.parent_executable(), own);
         drop(sleeper);
         assert_eq!(process.parent_executable(), PathBuf::new());
+    }
+
+    #[test]
+    fn a_stopped_process_is_stopped_until_it_continues() {
+        let sleeper = Sleeper::start();
+        let pid = sleeper.pid();
+        assert!(!is_stopped(pid));
+        for (signal, stopped) in [(Signal::STOP, true), (Signal::CONT, false)] {
+            kill_process(pid, signal).unwrap();
+            while is_stopped(pid) != stopped {
+                std::thread::yield_now();
+            }
+        }
+        drop(sleeper);
+        assert!(!is_stopped(pid));
+    }
+
+    #[test]
+    fn the_state_is_found_behind_a_hostile_name() {
+        assert_eq!(state("42 (a) T (c)) S 1"), Some('S'));
+        assert_eq!(state("42 (sleep) t 1"), Some('t'));
+        assert_eq!(state("garbage"), None);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::io;
 
 use keyway_http::Upgraded;
 use keyway_local::{
-    Address, Credentials, EnvironmentError, ForeignPeer, KnownUids, Places, Rule, connect_within,
-    given_address,
+    Address, ConnectError, Credentials, EnvironmentError, ForeignPeer, KnownUids, Places, Rule,
+    connect_within, given_address,
 };
 use tokio::net::UnixStream;
 
@@ -43,15 +43,20 @@ pub(crate) enum DialError {
 pub(crate) enum AttemptError {
     /// A process of another user listens there; nothing was sent to it.
     Foreign(ForeignPeer),
-    /// The connection failed.
-    Io(io::Error),
+    /// There was no connection.
+    Connect(ConnectError),
+    /// The kernel does not say who listens.
+    Credentials(io::Error),
 }
 
 impl fmt::Display for AttemptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Foreign(peer) => write!(f, "{peer}, and was sent nothing"),
-            Self::Io(error) => f.write_str(&without_error_number(error)),
+            Self::Connect(ConnectError::Io(error)) | Self::Credentials(error) => {
+                f.write_str(&without_error_number(error))
+            }
+            Self::Connect(error) => error.fmt(f),
         }
     }
 }
@@ -96,8 +101,8 @@ async fn dial_first(
 async fn connect(address: &Address, known: &KnownUids) -> Result<UnixStream, AttemptError> {
     let stream = connect_within(address, hijack::TIMEOUT)
         .await
-        .map_err(AttemptError::Io)?;
-    let credentials = Credentials::of_peer(&stream).map_err(AttemptError::Io)?;
+        .map_err(AttemptError::Connect)?;
+    let credentials = Credentials::of_peer(&stream).map_err(AttemptError::Credentials)?;
     Rule::Own
         .check(credentials, known)
         .map_err(AttemptError::Foreign)?;
@@ -255,7 +260,7 @@ mod tests {
         };
         assert!(matches!(
             &attempts[..],
-            [(_, AttemptError::Foreign(_)), (second, AttemptError::Io(_))] if second.as_path() == Some(&absent)
+            [(_, AttemptError::Foreign(_)), (second, AttemptError::Connect(_))] if second.as_path() == Some(&absent)
         ));
     }
 }

@@ -46,6 +46,12 @@ pub enum DialError {
     /// The operating system returned an error.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// The file system of the socket's path did not respond in time.
+    #[error("its file system did not respond within {}", format_duration(*.after))]
+    FileSystem {
+        /// The timeout of one attempt.
+        after: Duration,
+    },
     /// A process listens and did not accept the connection in time.
     #[error("the connection was not accepted within {}", format_duration(*.after))]
     TimedOut {
@@ -59,6 +65,18 @@ impl DialError {
     /// has ended.
     pub fn is_not_listening(&self) -> bool {
         matches!(self, Self::Io(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused))
+    }
+}
+
+impl From<keyway_local::ConnectError> for DialError {
+    fn from(error: keyway_local::ConnectError) -> Self {
+        match error {
+            keyway_local::ConnectError::NotAccepted(after) => Self::TimedOut { after },
+            keyway_local::ConnectError::FileSystem(after) => Self::FileSystem { after },
+            keyway_local::ConnectError::Io(error) => Self::Io(error),
+            // The others are errors of the operating system.
+            other => Self::Io(io::Error::other(other)),
+        }
     }
 }
 
@@ -169,14 +187,7 @@ async fn dial_one(
     address: &Address,
     settings: &Settings,
 ) -> Result<(UnixStream, Credentials), DialError> {
-    let limit = settings.connect_timeout;
-    let stream = match connect_within(address, limit).await {
-        Ok(stream) => stream,
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-            return Err(DialError::TimedOut { after: limit });
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let stream = connect_within(address, settings.connect_timeout).await?;
     // A daemon of another user could return secrets of its own choice, and read the queries.
     let credentials = Credentials::of_peer(&stream)?;
     match settings.daemon.check(credentials, &KnownUids::read()) {
