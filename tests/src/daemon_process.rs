@@ -13,6 +13,9 @@ use rustix::process::Signal;
 use crate::caller::{self, Reply};
 use crate::home::Home;
 
+/// Names the environment variable with [`Config::keep_alive`](keyway_runtime::Config::keep_alive) in milliseconds.
+pub const KEEP_ALIVE_VARIABLE: &str = "KEYWAY_TEST_KEEP_ALIVE_MS";
+
 /// A daemon process. Dropped, it is killed.
 #[derive(Debug)]
 pub struct DaemonProcess {
@@ -70,6 +73,11 @@ impl DaemonProcess {
     /// Its address.
     pub fn address(&self) -> Address {
         self.home.socket().into()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.daemon.signal(signal);
     }
 
     /// The log so far.

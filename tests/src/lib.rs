@@ -12,7 +12,7 @@ pub mod behaviour;
 pub mod caller;
 pub mod canary;
 pub mod daemon;
-mod daemon_process;
+pub mod daemon_process;
 pub mod fault;
 mod home;
 mod inherited;

@@ -162,7 +162,11 @@ impl Connection {
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let config = keyway_mux::Config::new().drain_timeout(DRAIN_TIMEOUT);
+        let config = keyway_mux::Config::new()
+            .drain_timeout(DRAIN_TIMEOUT)
+            // A daemon that is silent is stopped or hangs. Without it the plugin has no work, and its end closes the connection.
+            .keep_alive_timeout(Duration::MAX)
+            .write_timeout(Duration::MAX);
         let (session, driver) = Session::client(io, config);
         let (admission, control) = Admission::pending(registration.timeout);
         let (router, shutdown) = service::router(role, admission);

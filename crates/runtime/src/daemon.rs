@@ -21,7 +21,7 @@ use crate::lines::PeerLines;
 use crate::manager::{Manager, ManagerHandle, ReadConfig};
 use crate::plugin::{Host, Publish, Suspensions};
 use crate::record::{Audit, Memory, StateLock, StateLockError, check_audit};
-use crate::registry::Registry;
+use crate::registry::{Discovery, Registry};
 use crate::server::addresses::bind_all;
 use crate::server::socket::{ListenError, Socket};
 use crate::server::{Heartbeat, Server};
@@ -205,22 +205,13 @@ impl Daemon {
             state_lock: _state_lock,
             ..
         } = self;
-        let mut shutdown = pin!(shutdown);
-        tokio::select! {
-            () = manager.start() => {}
-            () = &mut shutdown => return host.spawner.finish().await,
-        }
-        if registry.snapshot().is_empty() {
-            tracing::warn!(
-                "no plugin found: nothing can be resolved until one is added or connects"
-            );
-        }
         host.audit.start();
+        registry.set_discovery(Discovery::UnderWay);
         let (stop, stopped) = oneshot::channel::<()>();
         let (stop_sender, mut stop_requests) = mpsc::channel(1);
         let gate = Arc::new(Gate::new(Arc::clone(&registry), Arc::clone(&settings)));
         let services = Services {
-            registry,
+            registry: Arc::clone(&registry),
             settings: Arc::clone(&settings),
             gate: Arc::clone(&gate),
             audit: Arc::clone(&host.audit),
@@ -260,12 +251,17 @@ impl Daemon {
         };
         let (stopping, began) = oneshot::channel();
         let work = async {
-            manager
-                .run(async {
-                    shutdown.await;
-                    drop(stopping)
-                })
-                .await;
+            let mut shutdown = pin!(async {
+                shutdown.await;
+                drop(stopping)
+            });
+            let has_started = tokio::select! {
+                () = start(&mut manager, &registry) => true,
+                () = &mut shutdown => false,
+            };
+            if has_started {
+                manager.run(shutdown).await;
+            }
             while tasks.join_next().await.is_some() {}
         };
         tokio::select! {
@@ -279,6 +275,14 @@ impl Daemon {
             host.audit.stop(),
             host.memory.close()
         );
+    }
+}
+
+/// Starts the plugins. The daemon serves meanwhile: what depends on the plugins waits until they are known.
+async fn start(manager: &mut Manager, registry: &Registry) {
+    manager.start().await;
+    if registry.snapshot().is_empty() {
+        tracing::warn!("no plugin found: nothing can be resolved until one is added or connects");
     }
 }
 
@@ -300,6 +304,7 @@ fn host(config: &Config, memory: Memory, registry: Arc<Registry>) -> Result<Host
         memory: Arc::new(memory),
         audit: Arc::new(Audit::new(config.audit.clone())),
         restart: config.restart,
+        keep_alive: config.keep_alive,
         removal_grace: config.removal_grace,
         version: config.version.clone(),
         publisher,

@@ -18,6 +18,16 @@ pub(crate) type Snapshot = BTreeMap<PluginName, Arc<View>>;
 #[derive(Debug)]
 pub(crate) struct Successor(pub(crate) Option<Arc<View>>);
 
+/// Whether the snapshot holds every plugin that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Discovery {
+    /// The plugin directories are being looked at for the first time.
+    UnderWay,
+    /// That takes too long: a file system hangs.
+    Overdue,
+    Complete,
+}
+
 /// The current [`Snapshot`], and a way to wait for the next one.
 ///
 /// Each plugin's task publishes its own view. A reload applies the new settings to all views at once, and to every view that is
@@ -28,15 +38,41 @@ pub(crate) struct Registry {
     /// The settings that were applied last.
     settings: ArcSwapOption<Settings>,
     changes: watch::Sender<()>,
+    discovery: watch::Sender<Discovery>,
 }
 
 impl Registry {
+    /// A registry that holds every plugin, because there is none.
     pub(crate) fn new() -> Self {
         Self {
             snapshot: ArcSwap::default(),
             settings: ArcSwapOption::empty(),
             changes: watch::Sender::new(()),
+            discovery: watch::Sender::new(Discovery::Complete),
         }
+    }
+
+    /// Sets whether the snapshot holds every plugin.
+    pub(crate) fn set_discovery(&self, discovery: Discovery) {
+        self.discovery.send_replace(discovery);
+    }
+
+    /// Waits while the plugin directories are looked at for the first time, and returns what came of it: complete or overdue.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub(crate) async fn discovered(&self) -> Discovery {
+        let discovery = *self.discovery.borrow();
+        if discovery != Discovery::UnderWay {
+            return discovery;
+        }
+        let mut changes = self.discovery.subscribe();
+        let changed = changes.wait_for(|discovery| *discovery != Discovery::UnderWay);
+        // The sender lives as long as the registry.
+        changed
+            .await
+            .map_or(Discovery::Overdue, |discovery| *discovery)
     }
 
     /// Returns the plugins now. Never waits.

@@ -1,9 +1,12 @@
 //! A daemon process for the tests that need one of its own. The argument is its home, where `config.toml` is read, if it exists, at
-//! the start and at SIGHUP. The log goes to standard error.
+//! the start and at SIGHUP. The log goes to standard error. [`KEEP_ALIVE_VARIABLE`] shortens the time after which a silent plugin is
+//! replaced.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use keyway_runtime::{Config, ConfigError, Daemon};
+use keyway_tests::daemon_process::KEEP_ALIVE_VARIABLE;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main(flavor = "current_thread")]
@@ -38,6 +41,10 @@ fn read(home: &Path) -> Result<Config, ConfigError> {
     let mut config = Config::new(home.join("daemon.sock").into(), home.join("state"));
     config.plugin_dirs = vec![home.join("plugins")];
     config.environment = std::env::vars_os().collect();
+    if let Ok(milliseconds) = std::env::var(KEEP_ALIVE_VARIABLE) {
+        let milliseconds = milliseconds.parse().expect("milliseconds");
+        config.keep_alive = Duration::from_millis(milliseconds);
+    }
     let file = home.join("config.toml");
     if file.exists() {
         config.read_file(&file)?;

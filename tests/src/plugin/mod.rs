@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keyway_http::{Exchange, Limits, serve};
 use keyway_local::Address;
@@ -242,7 +243,11 @@ pub async fn connect_scripted(
 }
 
 async fn start(player: Player, socket: UnixStream) -> Result<Plugin, Error> {
-    let (session, driver) = Session::client(socket, keyway_mux::Config::default());
+    // As plugins on the SDK: a daemon that is silent is stopped or hangs.
+    let config = keyway_mux::Config::new()
+        .keep_alive_timeout(Duration::MAX)
+        .write_timeout(Duration::MAX);
+    let (session, driver) = Session::client(socket, config);
     let driver = tokio::spawn(driver);
     let service = Service::new(player.clone(), session.clone());
     let mut router = Router::new()

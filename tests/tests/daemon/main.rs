@@ -22,4 +22,5 @@ mod plugin_files;
 mod reload;
 mod replacement;
 mod resolution;
+mod suspension;
 mod writes;

@@ -138,12 +138,44 @@ fn start_with(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> (Daemon, tokio::task::JoinHandle<Outcome>) {
     let (near, far) = tokio::io::duplex(64 * 1024);
-    let plugin = tokio::spawn(async move {
+    (Daemon::start(near), start_on(far, provider, timeout, stop))
+}
+
+/// Starts the plugin alone.
+fn start_on(
+    io: DuplexStream,
+    provider: impl SecretsProvider,
+    timeout: Duration,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> tokio::task::JoinHandle<Outcome> {
+    tokio::spawn(async move {
         let role = Provider::new(provider, u64::MAX);
         let registration = RegistrationRequest::new("p".to_owned(), timeout, &role).unwrap();
-        run(far, &role, &registration, stop).await
+        run(io, &role, &registration, stop).await
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_daemon_that_is_stopped_for_long_keeps_its_plugins() {
+    let (plugin_io, mut near) = tokio::io::duplex(64 * 1024);
+    let (mut far, daemon_io) = tokio::io::duplex(64 * 1024);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let mut connection = JoinSet::new();
+    connection.spawn(async move {
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+            _ = stopped => std::future::pending().await,
+        }
     });
-    (Daemon::start(near), plugin)
+    let daemon = Daemon::start(daemon_io);
+    let plugin = start_on(plugin_io, Hello, 5 * SECOND, std::future::pending());
+    daemon.permits.add_permits(1);
+    assert_eq!(daemon.get(None).await.unwrap(), 1);
+    stop.send(()).unwrap();
+    tokio::time::sleep(600 * SECOND).await;
+    assert!(!plugin.is_finished());
+    connection.shutdown().await;
+    assert_eq!(plugin.await.unwrap().unwrap(), Ended::Disconnected);
 }
 
 #[tokio::test(start_paused = true)]

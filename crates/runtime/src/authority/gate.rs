@@ -21,7 +21,7 @@ use crate::config::{Current, Settings};
 use crate::lines::{PeerLines, peer_event};
 use crate::model::{Class, PluginName, Realm};
 use crate::plugin::{Availability, View};
-use crate::registry::{Registry, Snapshot};
+use crate::registry::{Discovery, Registry, Snapshot};
 use crate::sys::ancestry::is_descendant;
 use crate::sys::group::process_group;
 
@@ -167,6 +167,7 @@ impl Gate {
         caller: &Caller,
         action: &Action<'_>,
     ) -> Result<Permitted, Error> {
+        self.wait_for_plugins(action.purpose()).await?;
         let settings = self.settings.load();
         let facts = self.facts(&settings, &caller.peer, action).await;
         let rules = Rules::new(&settings, &facts);
@@ -195,6 +196,24 @@ impl Gate {
             expires_at,
             settings,
         })
+    }
+
+    /// Waits until the plugins are known. What depends on all of them fails while their directories do not respond: a plugin that is
+    /// not known could hold the value, or deny the action.
+    async fn wait_for_plugins(&self, purpose: Purpose) -> Result<(), Error> {
+        let is_independent = match purpose {
+            Purpose::Version => return Ok(()),
+            Purpose::Resolve | Purpose::List | Purpose::Explain | Purpose::Authorize => false,
+            Purpose::Write | Purpose::Hijack => false,
+            Purpose::ListPlugins | Purpose::Inspect | Purpose::Manage => true,
+        };
+        match self.registry.discovered().await {
+            Discovery::Overdue if !is_independent => Err(Error::unavailable(
+                "the plugin directories do not respond, so the plugins are not known. Check their file systems; the daemon \
+                 goes on when they respond",
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn report(&self, caller: &Caller, refusal: &Refusal) {

@@ -96,6 +96,9 @@ pub struct Config {
     pub adopt_orphans: bool,
     /// The delays between the starts of a plugin that ended unexpectedly.
     pub restart: RestartPolicy,
+    /// How long the connection of a plugin may be idle until the plugin is asked for a sign of life (default: 30 s). One that sends
+    /// none for a third of that time, and that no signal has stopped, is replaced.
+    pub keep_alive: Duration,
     /// How long a plugin whose file has vanished keeps running (default: 10 s), because files are replaced in several steps.
     pub removal_grace: Duration,
     /// The file that was read last into this configuration, if any.
@@ -139,6 +142,7 @@ impl Config {
             answer_memory: Self::DEFAULT_ANSWER_MEMORY,
             adopt_orphans: false,
             restart: RestartPolicy::default(),
+            keep_alive: Duration::from_secs(30),
             removal_grace: Duration::from_secs(10),
             file: None,
             hash: Sha256::of(b""),

@@ -89,7 +89,8 @@ fn remedy(name: &PluginName, pinned_by: PinnedBy) -> String {
 /// What follows from a failed start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LaunchErrorClass {
-    /// The file was open for writing for longer than a start waits for that.
+    /// The file is open for writing. For longer than a start waits for that, it is the [shortage](Shortage::ClosedFile) of one
+    /// that is not.
     Busy,
     /// The plugin failed.
     Failed,
@@ -99,9 +100,11 @@ pub(crate) enum LaunchErrorClass {
     Shortage(Shortage),
 }
 
-/// What the daemon or the machine lacks.
+/// What the daemon or the machine lacks for a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shortage {
+    /// A file that no process has open for writing.
+    ClosedFile,
     Descriptors,
     Memory,
     Processes,
@@ -111,6 +114,7 @@ impl fmt::Display for Shortage {
     /// Writes a sentence for the status of a plugin.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::ClosedFile => "another process has its executable open for writing",
             Self::Descriptors => "the daemon is short of descriptors",
             Self::Memory => "the machine is short of memory",
             Self::Processes => "the user of the daemon has too many processes",

@@ -100,14 +100,9 @@ impl Process {
         self.pid
     }
 
-    /// Returns `true` if a signal (SIGSTOP, SIGTSTP) has stopped the process, as far as `/proc` shows that.
+    /// Returns `true` if a signal or a debugger has stopped the process, as far as `/proc` says.
     pub(crate) fn is_stopped(&self) -> bool {
-        let path = format!("/proc/{}/stat", self.pid.as_raw_nonzero());
-        // The state follows the name of the program, which may contain anything.
-        std::fs::read_to_string(path).is_ok_and(|stat| {
-            let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
-            state.is_some_and(|state| state.starts_with('T'))
-        })
+        keyway_local::is_stopped(self.pid)
     }
 
     /// Resolves when the process has ended; it stays a zombie until it is reaped.

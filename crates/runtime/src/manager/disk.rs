@@ -14,6 +14,7 @@ use super::{Done, LookUnderWay, Manager, ReloadReply, ReloadReport, external, re
 use crate::config::{Config, ConfigError, Difference, Settings};
 use crate::model::PluginName;
 use crate::plugin::{Availability, Command};
+use crate::registry::Discovery;
 
 /// How long the files may take. They are read in milliseconds, unless a file system hangs.
 const LOOK_LIMIT: Duration = Duration::from_secs(10);
@@ -189,6 +190,7 @@ impl Manager {
         self.problems = found.problems;
         self.warnings = found.warnings;
         self.bring_up_to_date(settings);
+        self.registry.set_discovery(Discovery::Complete);
     }
 
     pub(super) fn bring_up_to_date(&mut self, settings: &Arc<Settings>) {

@@ -29,7 +29,7 @@ use crate::config::{Config, ConfigError, Current, Settings};
 use crate::launch::{Checksum, LaunchError};
 use crate::model::PluginName;
 use crate::plugin::{Arrival, Command, CommandSender, Host, PluginTask, Update};
-use crate::registry::Registry;
+use crate::registry::{Discovery, Registry};
 use crate::wait::until;
 
 pub use self::discovery::DiscoveryProblem;
@@ -134,9 +134,14 @@ impl Manager {
         while let Some(LookUnderWay { overdue_at, .. }) = self.look {
             tokio::select! {
                 Some(done) = self.work.join_next() => self.work_done(done),
-                () = until(overdue_at) => return self.look_overdue(),
+                () = until(overdue_at) => {
+                    self.registry.set_discovery(Discovery::Overdue);
+                    return self.look_overdue();
+                }
             }
         }
+        // Also after a look that panicked: the next reload looks again.
+        self.registry.set_discovery(Discovery::Complete);
     }
 
     /// Returns what of settings and files is probably a mistake.

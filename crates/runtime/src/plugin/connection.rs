@@ -7,12 +7,13 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use http::HeaderMap;
 use keyway_http::{Health, Limits, serve};
-use keyway_local::{format_duration, with_causes};
-use keyway_mux::{Listener, OpenError as OpenStreamError, Session};
+use keyway_local::{format_duration, is_stopped, with_causes};
+use keyway_mux::{Listener, OpenError as OpenStreamError, PeerSuspension, Session};
 use keyway_proto::health::v1::VersionServiceServer;
 use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
 use keyway_rpc::{Error, Request, Response, Router};
+use rustix::process::Pid;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -76,19 +77,33 @@ struct Welcome {
 
 type Reply = oneshot::Sender<Result<Welcome, RegistrationError>>;
 
+/// What is known of a connection before it is a plugin's.
+pub(crate) struct OpenOptions<'a> {
+    /// The name that the plugin was launched with.
+    pub(crate) launched_as: Option<&'a PluginName>,
+    /// The process at the other end.
+    pub(crate) process: Option<Pid>,
+    /// How long the registration may take.
+    pub(crate) limit: Duration,
+    /// How long the connection may be idle until the plugin is asked for a sign of life.
+    pub(crate) keep_alive: Duration,
+    /// The daemon's own version.
+    pub(crate) version: VersionInfo,
+}
+
 /// Makes a plugin of a byte stream: yamux with the daemon as the server, HTTP on its streams, and a registration that keeps the
-/// rules and arrives within `limit`. `launched_as` is the name that the plugin was launched with, `version` the
-/// daemon's own.
-pub(crate) async fn open<I>(
-    io: I,
-    launched_as: Option<&PluginName>,
-    limit: Duration,
-    version: VersionInfo,
-) -> Result<Registrant, OpenError>
+/// rules and arrives in time.
+pub(crate) async fn open<I>(io: I, options: OpenOptions<'_>) -> Result<Registrant, OpenError>
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (session, driver) = Session::server(io, keyway_mux::Config::default());
+    let (session, driver) = Session::server(io, session_config(&options));
+    let OpenOptions {
+        launched_as,
+        limit,
+        version,
+        ..
+    } = options;
     let mut driver = OwnedTask::spawn(driver);
     let (service, registered) = RegistrationService::new();
     let server = OwnedTask::spawn(serve_plugin(session.clone(), service.into_router(version)));
@@ -111,6 +126,19 @@ where
         }),
         Err(error) => Err(refuse(link, reply, error).await),
     }
+}
+
+/// A plugin whose process is stopped, by SIGSTOP or a debugger, has not failed: it stays connected, and only its calls time out.
+/// The process of a connection that is open either lives or has left the connection to a child, so a pid that is used
+/// again is harmless: another process that is stopped delays the end of a silent plugin.
+fn session_config(options: &OpenOptions<'_>) -> keyway_mux::Config {
+    let (process, keep_alive) = (options.process, options.keep_alive);
+    let suspension = PeerSuspension::checked_by(move || process.is_some_and(is_stopped));
+    keyway_mux::Config::new()
+        .keep_alive(Some(keep_alive))
+        .keep_alive_timeout(keep_alive / 3)
+        .write_timeout(keep_alive / 3)
+        .peer_suspension(suspension)
 }
 
 async fn refuse(link: Link, reply: Reply, error: RegistrationError) -> OpenError {

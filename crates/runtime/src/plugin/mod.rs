@@ -23,7 +23,7 @@ mod view;
 mod writes;
 
 pub(crate) use calls::{CallContext, CallError, Handle, Listed, Secrets};
-pub(crate) use connection::{Registrant, open};
+pub(crate) use connection::{OpenOptions, Registrant, open};
 pub(crate) use flight::Sharing;
 pub(crate) use host::{Host, Publish};
 pub(crate) use registration::RegistrationError;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use keyway_proto::{LAUNCH_VARIABLE, LaunchConfig};
 
-use super::connection::{self, OpenError, PluginConnection, Registrant};
+use super::connection::{self, OpenError, OpenOptions, PluginConnection, Registrant};
 use super::ending::{ChildProcess, end_failed, end_gracefully};
 use super::host::Host;
 use super::machine::Actions;
@@ -76,10 +76,21 @@ impl Launcher {
             output,
         } = launched;
         self.output = OutputLog::default();
+        let pid = process.pid();
         let child = ChildProcess::new(process, output, self.output.clone(), self.name.clone());
-        let (name, limit) = (self.name.clone(), self.settings.start_timeout);
+        let name = self.name.clone();
+        let (limit, keep_alive) = (self.settings.start_timeout, self.host.keep_alive);
         let version = self.host.version.clone();
-        let opening = async move { connection::open(socket, Some(&name), limit, version).await };
+        let opening = async move {
+            let options = OpenOptions {
+                launched_as: Some(&name),
+                process: Some(pid),
+                limit,
+                keep_alive,
+                version,
+            };
+            connection::open(socket, options).await
+        };
         (child, Box::pin(opening))
     }
 

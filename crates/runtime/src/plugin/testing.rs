@@ -19,7 +19,7 @@ use keyway_rpc::{BinaryMetadata as _, Error, Request, Response, Router};
 use prost::Message as _;
 
 use super::calls::Handle;
-use super::connection::{PluginConnection, Registrant, open};
+use super::connection::{OpenOptions, PluginConnection, Registrant, open};
 use super::view::{Availability, View};
 use crate::config::{Config, PluginSettings, Settings, VersionInfo};
 use crate::model::state::State;
@@ -184,14 +184,14 @@ impl Script {
             // A registration that is refused shows at the daemon's end.
             let _ = tokio::join!(driver, register, served);
         });
-        let registrant = open(
-            near,
-            None,
-            Duration::from_secs(5),
-            VersionInfo::new("v1.0.0"),
-        )
-        .await
-        .expect("a registration");
+        let options = OpenOptions {
+            launched_as: None,
+            process: None,
+            limit: Duration::from_secs(5),
+            keep_alive: Duration::from_secs(30),
+            version: VersionInfo::new("v1.0.0"),
+        };
+        let registrant = open(near, options).await.expect("a registration");
         (registrant, plugin)
     }
 

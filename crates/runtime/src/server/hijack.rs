@@ -15,7 +15,7 @@ use crate::caller::{Caller, Peer};
 use crate::config::Current;
 use crate::lines::{PeerLines, peer_event};
 use crate::manager::ManagerHandle;
-use crate::plugin;
+use crate::plugin::{self, OpenOptions};
 use crate::record::{Audit, Outcome};
 
 /// The protocol that a plugin upgrades to.
@@ -105,9 +105,14 @@ impl Hijack {
     /// Waits for the registration of the external plugin and hands its connection over.
     async fn connect(&self, io: Upgraded, peer: Arc<Peer>) {
         let settings = self.settings.load();
-        let limit = settings.config.start_timeout;
-        let version = settings.config.version.clone();
-        match plugin::open(io, None, limit, version).await {
+        let options = OpenOptions {
+            launched_as: None,
+            process: peer.credentials.pid,
+            limit: settings.config.start_timeout,
+            keep_alive: settings.config.keep_alive,
+            version: settings.config.version.clone(),
+        };
+        match plugin::open(io, options).await {
             Ok(registrant) => self.manager.connect(registrant, peer).await,
             Err(error) => {
                 let why = with_causes(&error);

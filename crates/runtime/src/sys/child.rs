@@ -142,9 +142,16 @@ pub(crate) fn fork_plugin(image: &Image, descriptors: &Descriptors) -> io::Resul
     // and never returns into code that could find a lock held by a thread that does not exist here.
     match unsafe { libc::fork() } {
         0 => become_image(image, descriptors, parent),
-        pid => Pid::from_raw(pid)
-            .filter(|_| pid > 0)
-            .ok_or_else(io::Error::last_os_error),
+        pid => forked(pid),
+    }
+}
+
+/// Converts what `fork` has returned in the parent. To be called before any other system call.
+pub(super) fn forked(pid: libc::pid_t) -> io::Result<Pid> {
+    match pid {
+        // `Pid::from_raw` takes no negative number.
+        1.. => Pid::from_raw(pid).ok_or_else(io::Error::last_os_error),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -8,6 +8,8 @@ use std::ptr;
 
 use rustix::process::Pid;
 
+use super::child::forked;
+
 /// How many process groups one guardian can watch.
 pub(crate) const GUARDIAN_CAPACITY: usize = 1024;
 
@@ -25,12 +27,9 @@ pub(crate) fn fork_guardian(pipe: &OwnedFd) -> io::Result<Pid> {
     let pipe = pipe.as_raw_fd();
     // SAFETY: the child runs `guard`, which makes only async-signal-safe system calls on its own stack, and never returns into
     // code that could find a lock held by a thread that does not exist here.
-    let pid = unsafe { libc::fork() };
-    match pid {
+    match unsafe { libc::fork() } {
         0 => guard(pipe),
-        _ => Pid::from_raw(pid)
-            .filter(|_| pid > 0)
-            .ok_or_else(io::Error::last_os_error),
+        pid => forked(pid),
     }
 }
 

@@ -231,23 +231,3 @@ async fn a_file_that_is_being_replaced_is_waited_for() {
 }
 
 mod pins;
-
-#[tokio::test]
-async fn a_process_that_a_signal_stopped_is_known() {
-    let spawner = Spawner::start().expect("a spawner");
-    let (_directory, spec) = script("echo started >&2; exec sleep 600");
-    let Launched {
-        process,
-        mut output,
-        ..
-    } = launch(&spawner, spec).await;
-    output.read_u8().await.expect("started");
-    assert!(!process.is_stopped());
-    let signal = |signal| rustix::process::kill_process(process.pid(), signal).expect("sent");
-    signal(rustix::process::Signal::STOP);
-    while !process.is_stopped() {
-        sleep(Duration::from_millis(1)).await;
-    }
-    signal(rustix::process::Signal::CONT);
-    process.stop(Duration::from_secs(2)).await.expect("ended");
-}

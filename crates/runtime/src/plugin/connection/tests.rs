@@ -47,10 +47,14 @@ async fn connected() -> Plugin {
         });
         client.register_plugin(request).await
     });
-    let limit = Duration::from_secs(5);
-    let registrant = open(near, None, limit, VersionInfo::new("v1.0.0"))
-        .await
-        .expect("a registration");
+    let options = OpenOptions {
+        launched_as: None,
+        process: None,
+        limit: Duration::from_secs(5),
+        keep_alive: Duration::from_secs(30),
+        version: VersionInfo::new("v1.0.0"),
+    };
+    let registrant = open(near, options).await.expect("a registration");
     let name = registrant.registration().name.clone();
     let connection = registrant.accept(&settings("").plugin(&name), "v1.0.0");
     let response = register.await.expect("no panic");

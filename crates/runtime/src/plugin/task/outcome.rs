@@ -6,7 +6,7 @@ use std::time::Instant;
 use keyway_local::with_causes;
 
 use super::PluginTask;
-use crate::launch::{EndedProcess, LaunchError, LaunchErrorClass, Launched};
+use crate::launch::{EndedProcess, LaunchError, LaunchErrorClass, Launched, Shortage};
 use crate::lines::peer_event;
 use crate::model::state::RememberedRegistration;
 use crate::model::{Kind, Realm};
@@ -47,21 +47,25 @@ impl PluginTask {
                 self.audit("refuse", None, &why);
                 LaunchFailure::Refused { why }
             }
-            LaunchErrorClass::Shortage(shortage) => {
-                // It is tried again each second.
-                if self.shortage.replace(shortage) != Some(shortage) {
-                    tracing::warn!(plugin = %self.name(), %shortage, error = %why, "plugin not started");
-                }
-                let why = shortage.to_string();
-                LaunchFailure::Shortage { why }
-            }
-            LaunchErrorClass::Busy | LaunchErrorClass::Failed => {
+            LaunchErrorClass::Busy => self.lacks(Shortage::ClosedFile, &why),
+            LaunchErrorClass::Shortage(shortage) => self.lacks(shortage, &why),
+            LaunchErrorClass::Failed => {
                 tracing::error!(plugin = %self.name(), error = %why, "plugin not started");
                 self.first_start_has_failed();
                 LaunchFailure::Failed { why }
             }
         };
         self.feed(Event::LaunchFailed(failure));
+    }
+
+    /// The start failed for nothing that the plugin did, and is tried again each second.
+    fn lacks(&mut self, shortage: Shortage, error: &str) -> LaunchFailure {
+        if self.shortage.replace(shortage) != Some(shortage) {
+            tracing::warn!(plugin = %self.name(), %shortage, error, "plugin not started");
+        }
+        LaunchFailure::Shortage {
+            why: shortage.to_string(),
+        }
     }
 
     async fn opened(&mut self, registrant: Registrant) {

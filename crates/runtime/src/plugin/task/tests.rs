@@ -53,6 +53,7 @@ impl Daemon {
             memory: Arc::new(Memory::open(directory.path()).expect("a memory")),
             audit: Arc::new(Audit::new(None)),
             restart: RestartPolicy::default(),
+            keep_alive: Duration::from_secs(30),
             removal_grace: Duration::from_secs(10),
             version: crate::config::VersionInfo::new("v1.0.0"),
             publisher: board.clone(),
