@@ -13,6 +13,7 @@ mod clipboard;
 mod commands;
 mod daemon;
 mod env_file;
+mod event_loop;
 mod exit;
 mod failure;
 mod failures;

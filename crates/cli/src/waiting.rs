@@ -24,7 +24,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// Largest number of plugins in the line.
 const MAX_NAMES: usize = 3;
 
-/// Awaits `request`, which calls the plugins of these patterns, or starts plugins if there are none. If it takes longer than half a second
+/// Awaits `request`, which calls the plugins of these patterns, or manages plugins if there are none. If it takes longer than half a second
 /// and stderr is a terminal, a line there says what it waits for, until it ends.
 pub(crate) async fn show<T>(
     daemon: &Daemon,
@@ -69,11 +69,11 @@ fn waited_for(plugins: &[Plugin], patterns: &[Pattern]) -> String {
         let matches = |pattern| plugin.may_match(pattern);
         plugin.kind == Kind::AccessControl || patterns.is_empty() || patterns.iter().any(matches)
     };
-    // A reload waits for starts alone.
-    let is_call = !patterns.is_empty();
     let waited = plugins.iter().filter(concerns);
+    // A request without patterns waits for starts, and calls access-control modules alone.
+    let is_called = |plugin: &Plugin| !patterns.is_empty() || plugin.kind == Kind::AccessControl;
     let mut reasons: Vec<String> = waited
-        .filter_map(|plugin| reason(plugin, is_call))
+        .filter_map(|plugin| reason(plugin, is_called(plugin)))
         .collect();
     let n_more = reasons.len().saturating_sub(MAX_NAMES);
     reasons.truncate(MAX_NAMES);
@@ -88,11 +88,11 @@ fn waited_for(plugins: &[Plugin], patterns: &[Pattern]) -> String {
 }
 
 /// Returns the name of a plugin that is waited for, and why.
-fn reason(plugin: &Plugin, is_call: bool) -> Option<String> {
+fn reason(plugin: &Plugin, is_called: bool) -> Option<String> {
     let why = match plugin.status {
         Status::Starting => "is starting",
         Status::Restarting => "is restarting",
-        Status::Running if plugin.in_flight == 0 || !is_call => return None,
+        Status::Running if plugin.in_flight == 0 || !is_called => return None,
         Status::Running if plugin.interactive => "may be asking you",
         Status::Running => "has not responded yet",
         _ => return None,
@@ -179,6 +179,11 @@ mod tests {
         );
         let restarting = plugin("x\x1b[2J", "y", Status::Restarting, 0);
         let called = plugin("vault", "web/**", Status::Running, 1);
-        assert_eq!(waited_for(&[restarting, called], &[]), "x (is restarting)");
+        let mut module = plugin("policy", "", Status::Running, 1);
+        module.kind = Kind::AccessControl;
+        assert_eq!(
+            waited_for(&[restarting, called, module], &[]),
+            "x (is restarting) and policy (has not responded yet)"
+        );
     }
 }

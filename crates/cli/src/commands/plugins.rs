@@ -59,22 +59,21 @@ enum Action {
 
 /// Runs the action.
 pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
-    let json = globals.json;
     daemon::with_client(globals, async |daemon| match &options.action {
-        None | Some(Action::List) => list(&daemon, json).await,
-        Some(Action::Enable { name }) => set_enabled(&daemon, name, true, json).await,
-        Some(Action::Disable { name }) => set_enabled(&daemon, name, false, json).await,
+        None | Some(Action::List) => list(&daemon, globals).await,
+        Some(Action::Enable { name }) => set_enabled(&daemon, globals, name, true).await,
+        Some(Action::Disable { name }) => set_enabled(&daemon, globals, name, false).await,
         Some(Action::Reload) => reload(&daemon, globals).await,
-        Some(Action::Trust { name }) => trust(&daemon, name, json).await,
-        Some(Action::Untrust { name }) => untrust(&daemon, name, json).await,
+        Some(Action::Trust { name }) => trust(&daemon, globals, name).await,
+        Some(Action::Untrust { name }) => untrust(&daemon, globals, name).await,
     })
 }
 
-async fn list(daemon: &Daemon, json: bool) -> Result<Exit, Failure> {
-    let plugins = inventory::list(daemon)
+async fn list(daemon: &Daemon, globals: &Globals) -> Result<Exit, Failure> {
+    let plugins = waiting::show(daemon, globals, &[], inventory::list(daemon))
         .await
         .map_err(daemon::request_failure)?;
-    if json {
+    if globals.json {
         return output::print_text(json::line(&plugins));
     }
     if plugins.is_empty() {
@@ -155,30 +154,32 @@ struct Changed<'a> {
 
 async fn set_enabled(
     daemon: &Daemon,
+    globals: &Globals,
     name: &str,
     enable: bool,
-    json: bool,
 ) -> Result<Exit, Failure> {
     let client = PluginManagementServiceClient::from(daemon.rpc());
     let owned = Some(name.to_owned());
-    let response = match enable {
-        true => client
-            .enable_plugin(EnablePluginRequest { name: owned })
-            .await
-            .map(drop),
-        false => client
-            .disable_plugin(DisablePluginRequest { name: owned })
-            .await
-            .map(drop),
+    let change = async {
+        match enable {
+            true => client
+                .enable_plugin(EnablePluginRequest { name: owned })
+                .await
+                .map(drop),
+            false => client
+                .disable_plugin(DisablePluginRequest { name: owned })
+                .await
+                .map(drop),
+        }
     };
-    if let Err(error) = response {
+    if let Err(error) = waiting::show(daemon, globals, &[], change).await {
         let failure = change_failure(error.into());
         return Err(match enable {
             true => still_refused(daemon, name, failure).await,
             false => failure,
         });
     }
-    if json {
+    if globals.json {
         return output::print_text(json::line(&Changed {
             name,
             enabled: Some(enable),
@@ -206,18 +207,17 @@ async fn still_refused(daemon: &Daemon, name: &str, failure: Failure) -> Failure
     }
 }
 
-async fn trust(daemon: &Daemon, name: &str, json: bool) -> Result<Exit, Failure> {
+async fn trust(daemon: &Daemon, globals: &Globals, name: &str) -> Result<Exit, Failure> {
     let client = ManagementServiceClient::from(daemon.rpc());
     let request = TrustPluginRequest {
         name: Some(name.to_owned()),
     };
-    let response = client
-        .trust_plugin(request)
+    let response = waiting::show(daemon, globals, &[], client.trust_plugin(request))
         .await
         .map_err(|error| change_failure(error.into()))?;
     let trusted = response.into_message();
     let interpreter = Some(trusted.interpreter()).filter(|path| !path.is_empty());
-    if json {
+    if globals.json {
         return output::print_text(json::line(&Changed {
             name,
             trusted: Some(true),
@@ -234,14 +234,15 @@ async fn trust(daemon: &Daemon, name: &str, json: bool) -> Result<Exit, Failure>
     output::print_text(format_args!("trusted {name} (sha256 {sha256}{script})\n"))
 }
 
-async fn untrust(daemon: &Daemon, name: &str, json: bool) -> Result<Exit, Failure> {
+async fn untrust(daemon: &Daemon, globals: &Globals, name: &str) -> Result<Exit, Failure> {
     let client = ManagementServiceClient::from(daemon.rpc());
     let request = UntrustPluginRequest {
         name: Some(name.to_owned()),
     };
-    let response = client.untrust_plugin(request).await;
-    response.map_err(|error| change_failure(error.into()))?;
-    if json {
+    waiting::show(daemon, globals, &[], client.untrust_plugin(request))
+        .await
+        .map_err(|error| change_failure(error.into()))?;
+    if globals.json {
         return output::print_text(json::line(&Changed {
             name,
             trusted: Some(false),

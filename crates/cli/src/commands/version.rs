@@ -10,6 +10,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::output::{self, json};
+use crate::waiting;
 
 /// The output of `--json`.
 #[derive(Debug, Serialize)]
@@ -24,7 +25,7 @@ struct Versions {
 /// Prints the version of the program, and that of the daemon. A daemon that is not running is not a failure.
 pub(crate) fn run(globals: &Globals) -> Result<Exit, Failure> {
     let (version, is_daemon_replaced) = daemon::with_client(globals, async |daemon| {
-        let version = daemon.version().await;
+        let version = waiting::show(&daemon, globals, &[], daemon.version()).await;
         let is_replaced = match &version {
             Ok(_) if is_visible(globals)? => is_replaced(&daemon).await,
             _ => None,

@@ -1,7 +1,9 @@
 //! Converts errors of the daemon and its client into failures of a command.
 
+use keyway_local::is_stopped;
 use keyway_resolver::{ConnectError, DialError, Id, Pattern, ResolveError};
 use keyway_rpc::Code;
+use rustix::process::Pid;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -26,7 +28,7 @@ pub(crate) fn not_running(error: &ConnectError) -> Failure {
 /// Returns the failure for a daemon that is there and responds to nothing. Its process is named only if it is stopped: with
 /// socket activation `pid` is the service manager.
 pub(crate) fn unresponsive(pid: Option<i32>) -> Failure {
-    match pid.filter(|pid| is_stopped(*pid)) {
+    match pid.filter(|pid| Pid::from_raw(*pid).is_some_and(is_stopped)) {
         Some(pid) => Failure::new(
             Exit::Unavailable,
             format_args!("the daemon (process {pid}) does not answer, because it is stopped"),
@@ -38,14 +40,6 @@ pub(crate) fn unresponsive(pid: Option<i32>) -> Failure {
             "A daemon that hangs is ended with `kill` and started again with `keyway serve`; its log may say why",
         ),
     }
-}
-
-/// Returns `true` if the process was stopped by a signal, as with Ctrl-Z. Without `/proc` that is not known.
-fn is_stopped(pid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name of the program before the state may itself hold parentheses.
-    let state = stat.rsplit_once(") ").map(|(_, fields)| fields);
-    state.is_some_and(|fields| fields.starts_with('T'))
 }
 
 /// Converts the error of an explanation.

@@ -9,6 +9,7 @@ use keyway_local::{Address, EnvironmentError, Places, daemon_uid, given_address,
 use keyway_resolver::{DaemonSocket, Resolver};
 use tokio::runtime::Builder;
 
+use crate::event_loop;
 use crate::failure::Failure;
 use crate::globals::Globals;
 
@@ -26,13 +27,7 @@ pub(crate) fn with_client<T>(
     requests: impl AsyncFnOnce(Daemon) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let socket = socket(globals)?;
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| {
-        Failure::error(
-            format_args!("cannot create an event queue: {error}"),
-            "Check how many files this process may open",
-        )
-    })?;
+    let runtime = event_loop::build(&mut Builder::new_current_thread())?;
     let mut daemon = Resolver::new(socket)
         .with_may_ask_user(!globals.no_ask)
         .with_retry(true);

@@ -252,6 +252,20 @@ fn a_waiting_command_names_the_plugins_and_the_reason() {
             "{arguments:?}"
         );
     }
+    for (action, printed) in [
+        ("enable", "enabled held"),
+        ("disable", "disabled held"),
+        ("trust", "trusted held"),
+        ("untrust", "no longer trusted: held"),
+    ] {
+        let mut terminal = Terminal::start(&home.keyway(["plugins", action, "held"]));
+        terminal.expect(line);
+        held.add_permits(1);
+        let (status, screen) = terminal.end();
+        assert!(status.success(), "{screen}");
+        let printed = format!("{line}\r\x1b[K{printed}");
+        assert!(screen.starts_with(&printed), "{screen}");
+    }
     let json = home.keyway(["get", "x/late", "--json"]);
     let (_, screen) = Terminal::start(&json).end();
     assert!(screen.starts_with('{'), "{screen}");

@@ -9,16 +9,19 @@ use std::env;
 use std::ffi::OsString;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
 use keyway_local::{Address, KnownUids, with_causes};
-use keyway_runtime::{BindError, Daemon, ListenError};
+use keyway_runtime::{BindError, Config, Daemon, ListenError};
+use tokio::task::{JoinError, spawn_blocking};
+use tokio::time::timeout;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::{process, sys};
+use crate::{event_loop, process, sys};
 use logging::Log;
 use settings::{ConfigOptions, Settings};
 
@@ -27,6 +30,10 @@ const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The most threads for blocking work, which reads plugin files and the configuration.
 const MAX_BLOCKING_THREADS: usize = 32;
+
+/// How long the start may take to read the configuration, and again to read the state and to listen. It is a matter of
+/// milliseconds, unless a file system hangs.
+const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// Options of `keyway serve`.
 #[derive(Args, Clone, Debug, Default)]
@@ -89,18 +96,12 @@ fn run_with_log(options: &Options, log: &Log) -> Result<Exit, Failure> {
     let inherited = service_manager::inherited_sockets()?;
     let given = options.config.given();
     let settings = Settings::new(options)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        // The first thread for blocking work stays: where the system has no room for another one, the work waits for it.
-        .thread_keep_alive(THREAD_KEEP_ALIVE)
-        .max_blocking_threads(MAX_BLOCKING_THREADS)
-        .build();
-    let runtime = runtime.map_err(|error| {
-        Failure::error(
-            format_args!("cannot create an event queue: {error}"),
-            "Check how many files this process may open",
-        )
-    })?;
+    let runtime = event_loop::build(
+        tokio::runtime::Builder::new_current_thread()
+            // The first thread for blocking work stays: where the system has no room for another one, the work waits for it.
+            .thread_keep_alive(THREAD_KEEP_ALIVE)
+            .max_blocking_threads(MAX_BLOCKING_THREADS),
+    )?;
     let outcome = runtime.block_on(serve(settings, inherited, given, log));
     // A thread that waits for a file system that hangs does not keep the process.
     runtime.shutdown_background();
@@ -142,23 +143,19 @@ async fn serve(
     given: Option<&str>,
     log: &Log,
 ) -> Result<Exit, Failure> {
-    let config = settings.read().map_err(|error| {
-        let given = given.filter(|_| !settings.is_known());
-        settings::failure(&error, given)
-    })?;
-    // Not before: until then a signal ends the process, whatever file system hangs.
+    event_loop::start_first_thread()?;
+    let settings = Arc::new(settings);
+    let config = read(&settings, given.map(str::to_owned)).await?;
+    // Not before: until then a signal ends the process.
     let mut signals = signals::Signals::listen()?;
-    let missing = settings.missing_plugin_dirs(&config);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let daemon =
-        Daemon::bind_inherited(config.clone(), inherited).map_err(|error| bind_failure(&error))?;
-    // Only after `bind`: a daemon that cannot start must not change the state of the running one.
-    settings.remember(&config);
-    for path in missing {
-        tracing::warn!(path = %path.display(), "plugin directory does not exist");
-    }
+    let daemon = tokio::select! {
+        started = start(&settings, config.clone(), inherited) => started?,
+        () = signals.stop() => return Ok(Exit::Done),
+    };
+    report_missing_plugin_dirs(&settings, config);
     let handle = daemon.handle();
     let ready = ready_line(&daemon);
     let following = service_manager::follow(daemon.activities(), || log.write(ready));
@@ -183,6 +180,65 @@ async fn serve(
         () = second_stop.wait() => Err(Failure::error(
             "a second signal ended the daemon before its plugins had stopped",
             "Nothing is left to do: the remaining plugins were killed",
+        )),
+    }
+}
+
+/// Reads the configuration.
+async fn read(settings: &Arc<Settings>, given: Option<String>) -> Result<Config, Failure> {
+    let what = "the configuration and the state directory were not read";
+    let settings = Arc::clone(settings);
+    within_start_limit(what, move || {
+        settings.read().map_err(|error| {
+            let given = given.filter(|_| !settings.is_known());
+            settings::failure(&error, given.as_deref())
+        })
+    })
+    .await
+}
+
+/// Reads the state and listens.
+async fn start(
+    settings: &Arc<Settings>,
+    config: Config,
+    inherited: Vec<UnixListener>,
+) -> Result<Daemon, Failure> {
+    let what = "the state directory and the directories of the sockets were not opened";
+    let settings = Arc::clone(settings);
+    within_start_limit(what, move || {
+        let daemon = Daemon::bind_inherited(config.clone(), inherited)
+            .map_err(|error| bind_failure(&error))?;
+        // Only after `bind`: a daemon that cannot start must not change the state of the running one.
+        settings.remember(&config);
+        Ok(daemon)
+    })
+    .await
+}
+
+/// Logs the plugin directories that do not exist. The daemon does not wait for it, because their file systems may hang.
+fn report_missing_plugin_dirs(settings: &Arc<Settings>, config: Config) {
+    let settings = Arc::clone(settings);
+    spawn_blocking(move || {
+        for path in settings.missing_plugin_dirs(&config) {
+            tracing::warn!(path = %path.display(), "plugin directory does not exist");
+        }
+    });
+}
+
+/// Runs a step of the start that reads and writes files. The end of the process does not wait for its thread.
+async fn within_start_limit<T: Send + 'static>(
+    what: &str,
+    step: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let stopped = |error: JoinError| Failure::error(error, "Report this as a bug");
+    match timeout(START_LIMIT, spawn_blocking(step)).await {
+        Ok(result) => result.map_err(stopped)?,
+        Err(_) => Err(Failure::usage(
+            format_args!(
+                "{what} within {} s, because their file system does not respond",
+                START_LIMIT.as_secs()
+            ),
+            "Check the file systems, or name other places with --config, --state-dir and --listen",
         )),
     }
 }

@@ -41,14 +41,18 @@ impl Signals {
         })
     }
 
+    /// Resolves at SIGTERM or SIGINT.
+    pub(super) async fn stop(&mut self) {
+        stop(&mut self.terminate, &mut self.interrupt).await;
+    }
+
     /// Reloads at each SIGHUP; resolves at SIGTERM or SIGINT, also while a reload waits for plugins, and at a SIGHUP because the
     /// terminal of the daemon was closed.
     pub(super) async fn serve_until_stop(&mut self, daemon: &ManagerHandle) {
         let mut reloads = JoinSet::new();
         loop {
             tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
+                () = stop(&mut self.terminate, &mut self.interrupt) => return,
                 Some(()) = next_of(&mut self.hang_up) => {
                     if self.had_terminal && terminal_is_gone().await {
                         return;
@@ -121,24 +125,24 @@ impl SecondStop {
     /// Waits for the second signal of either kind. Signals within [`ECHO_WINDOW`] of the first one are ignored: `timeout` and
     /// similar wrappers signal the process and then its group.
     pub(super) async fn wait(&mut self) {
-        self.next().await;
+        stop(&mut self.terminate, &mut self.interrupt).await;
         let echo = sleep(ECHO_WINDOW);
         tokio::pin!(echo);
         loop {
             tokio::select! {
                 biased;
                 () = &mut echo => break,
-                () = self.next() => {}
+                () = stop(&mut self.terminate, &mut self.interrupt) => {}
             }
         }
-        self.next().await;
+        stop(&mut self.terminate, &mut self.interrupt).await;
     }
+}
 
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
+async fn stop(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
 }
 

@@ -1,0 +1,157 @@
+//! Files on a file system that never responds.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::thread;
+
+use keyway_test_support::{Daemon, Process, eventually, require, text};
+use rustix::process::Signal;
+
+use crate::support::{Home, KEYWAY};
+
+/// The directory that hangs, in a home.
+const HUNG: &str = "hung";
+
+/// A shell with a FUSE file system at [`HUNG`] that no process serves, in a mount namespace of its own.
+fn with_hung_disk(home: &Home, script: &str) -> Command {
+    home.create_dir(HUNG);
+    let mount = "exec 9<>/dev/fuse && \
+        mount -i -t fuse -o fd=9,rootmode=40000,user_id=0,group_id=0 none hung";
+    let mut command = home.command("unshare");
+    command
+        .args(["--mount", "sh", "-c"])
+        .args([format!("{mount} && {script}"), KEYWAY.to_owned()]);
+    command
+}
+
+fn can_hang() -> bool {
+    let home = Home::new();
+    require::can_run(
+        "FUSE in a mount namespace",
+        &mut with_hung_disk(&home, "true"),
+    )
+}
+
+/// `keyway serve` with something of its own on the disk that hangs.
+const HANGING_STARTS: [(&str, &str); 3] = [
+    (
+        r#"exec "$0" serve --config hung/config.toml"#,
+        "keyway: the configuration and the state directory were not read within 10 s, because their file system does not respond.\n",
+    ),
+    (
+        // The path of the configuration that was in force is in the state directory.
+        r#"exec "$0" serve --state-dir hung/state"#,
+        "keyway: the configuration and the state directory were not read within 10 s, because their file system does not respond.\n",
+    ),
+    (
+        r#"exec "$0" serve --listen hung/daemon.sock"#,
+        "keyway: the state directory and the directories of the sockets were not opened within 10 s, because their file system does not respond.\n",
+    ),
+];
+
+fn outputs(commands: impl IntoIterator<Item = Command>) -> Vec<Output> {
+    thread::scope(|scope| {
+        let commands = commands.into_iter();
+        let running: Vec<_> = commands
+            .map(|mut command| scope.spawn(move || command.output().unwrap()))
+            .collect();
+        let outputs = running.into_iter().map(|output| output.join().unwrap());
+        outputs.collect()
+    })
+}
+
+#[test]
+fn a_start_on_a_disk_that_hangs_ends_in_time_with_a_reason() {
+    if !can_hang() {
+        return;
+    }
+    let homes = HANGING_STARTS.map(|_| Home::new());
+    let starts = homes.iter().zip(HANGING_STARTS);
+    let outputs = outputs(starts.map(|(home, (script, _))| with_hung_disk(home, script)));
+    for (output, (script, reason)) in outputs.iter().zip(HANGING_STARTS) {
+        let stderr = text(&output.stderr);
+        assert!(stderr.starts_with(reason), "{script}: {stderr}");
+        assert_eq!(output.status.code(), Some(2), "{script}");
+    }
+}
+
+/// Whether a thread of a process waits without taking signals that do not kill.
+fn has_blocked_thread(process: &Process) -> Result<(), String> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", process.id())).map_err(|e| e.to_string())?;
+    let states: Vec<String> = tasks
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("stat")).ok())
+        .collect();
+    let is_blocked = |stat: &String| stat.contains(") D ");
+    match states.iter().any(is_blocked) {
+        true => Ok(()),
+        false => Err(states.concat()),
+    }
+}
+
+#[test]
+fn a_signal_ends_a_start_on_a_disk_that_hangs() {
+    if !can_hang() {
+        return;
+    }
+    for (script, _) in HANGING_STARTS {
+        let home = Home::new();
+        let mut process = Process::spawn(with_hung_disk(&home, script).stderr(home.log("serve")));
+        eventually("the start hangs", || has_blocked_thread(&process));
+        process.signal(Signal::TERM);
+        let status = process.wait();
+        assert!(!status.success() || status.code() == Some(0), "{script}");
+    }
+}
+
+#[test]
+fn a_daemon_whose_plugin_directory_hangs_responds_and_stops() {
+    if !can_hang() {
+        return;
+    }
+    let home = Home::new();
+    let script = r#"exec "$0" serve --plugin-dir hung"#;
+    let mut daemon = Daemon::start(&mut with_hung_disk(&home, script));
+    // At once, while the plugins are looked for.
+    let version = home.run("version", b"");
+    assert!(text(&version.stdout).contains("daemon v"), "{version:?}");
+    let query = home.run("get web/token", b"");
+    let stderr = text(&query.stderr);
+    assert_eq!(query.status.code(), Some(5), "{stderr}");
+    assert!(
+        stderr.contains("the plugin directories do not respond"),
+        "{stderr}"
+    );
+    daemon.expect("plugins not looked for");
+    let (status, log) = daemon.stop();
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
+#[test]
+fn clients_of_a_socket_on_a_disk_that_hangs_end_in_time_with_a_reason() {
+    if !can_hang() {
+        return;
+    }
+    let home = Home::new();
+    let socket = home.join(HUNG).join("daemon.sock");
+    let started = home.join("started");
+    let commands = [
+        r#"exec "$0" get web/token"#,
+        r#"exec "$0" ls"#,
+        r#"exec "$0" plugins reload"#,
+        r#"TOKEN=se://web/token exec "$0" run -- touch started"#,
+    ];
+    let outputs = outputs(commands.map(|script| {
+        let mut command = with_hung_disk(&home, script);
+        command.env("KEYWAY_SOCKET", &socket);
+        command
+    }));
+    for (output, script) in outputs.iter().zip(commands) {
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(5), "{script}: {stderr}");
+        let reason = "its file system did not respond within 2 s";
+        assert!(stderr.contains(reason), "{script}: {stderr}");
+    }
+    assert!(!Path::new(&started).exists());
+}
