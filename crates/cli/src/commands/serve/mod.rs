@@ -9,6 +9,7 @@ use std::env;
 use std::ffi::OsString;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,9 @@ const MAX_BLOCKING_THREADS: usize = 32;
 /// How long the start may take to read the configuration, and again to read the state and to listen. It is a matter of
 /// milliseconds, unless a file system hangs.
 const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a start that a signal ends may take to undo what it has done.
+const ABANDON_LIMIT: Duration = Duration::from_secs(1);
 
 /// Options of `keyway serve`.
 #[derive(Args, Clone, Debug, Default)]
@@ -151,9 +155,14 @@ async fn serve(
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    let mut starting = pin!(start(Arc::clone(&settings), config.clone(), inherited));
     let daemon = tokio::select! {
-        started = start(&settings, config.clone(), inherited) => started?,
-        () = signals.stop() => return Ok(Exit::Done),
+        started = &mut starting => started?,
+        () = signals.stop() => {
+            // A daemon that listens by now removes its sockets when it is dropped.
+            let _ = timeout(ABANDON_LIMIT, starting).await;
+            return Ok(Exit::Done);
+        }
     };
     report_missing_plugin_dirs(&settings, config);
     let handle = daemon.handle();
@@ -199,12 +208,11 @@ async fn read(settings: &Arc<Settings>, given: Option<String>) -> Result<Config,
 
 /// Reads the state and listens.
 async fn start(
-    settings: &Arc<Settings>,
+    settings: Arc<Settings>,
     config: Config,
     inherited: Vec<UnixListener>,
 ) -> Result<Daemon, Failure> {
     let what = "the state directory and the directories of the sockets were not opened";
-    let settings = Arc::clone(settings);
     within_start_limit(what, move || {
         let daemon = Daemon::bind_inherited(config.clone(), inherited)
             .map_err(|error| bind_failure(&error))?;
