@@ -239,7 +239,6 @@ impl Daemon {
         let mut tasks = JoinSet::new();
         // Without a sender the daemon is gone, which is a stop as well.
         tasks.spawn(server.serve(sockets, async { drop(stopped.await) }));
-        serving.send_replace(true);
         let shutdown = async {
             tokio::select! {
                 () = shutdown => {}
@@ -260,6 +259,7 @@ impl Daemon {
                 () = &mut shutdown => false,
             };
             if has_started {
+                serving.send_replace(true);
                 manager.run(shutdown).await;
             }
             while tasks.join_next().await.is_some() {}

@@ -113,7 +113,6 @@ fn a_daemon_whose_plugin_directory_hangs_responds_and_stops() {
     let home = Home::new();
     let script = r#"exec "$0" serve --plugin-dir hung"#;
     let mut daemon = Daemon::start(&mut with_hung_disk(&home, script));
-    // At once, while the plugins are looked for.
     let version = home.run("version", b"");
     assert!(text(&version.stdout).contains("daemon v"), "{version:?}");
     let query = home.run("get web/token", b"");
