@@ -35,13 +35,17 @@ pub(crate) fn with_client<T>(
         daemon = daemon.with_timeout(timeout);
     }
     let outcome = runtime.block_on(requests(daemon));
-    outcome.map_err(|failure| match globals.socket() {
-        // Arguments are not repeated: one may be a secret in the wrong place.
+    outcome.map_err(|failure| without_given_address(globals, failure))
+}
+
+/// Leaves the address of --socket out of a failure. Arguments are not repeated: one may be a secret in the wrong place.
+pub(crate) fn without_given_address(globals: &Globals, failure: Failure) -> Failure {
+    match globals.socket() {
         Ok(Some(address)) => {
             failure.with_text_replaced(&format!(" at {address} ("), " at the address of --socket (")
         }
         _ => failure,
-    })
+    }
 }
 
 /// Returns the socket of the daemon: its address and uid come from the command line, else from the environment.

@@ -55,9 +55,10 @@ fn large_responses_at_once_stay_within_the_memory_budget() {
     home.configure(&format!(
         "answer_memory = \"{BUDGET_MIB}MiB\"\n[plugins.file]\ntimeout = \"2m\"\n"
     ));
-    let daemon = home.serve(&[]);
     let value = vec![b'x'; 8 * MIB];
+    // Before the daemon runs: a write has memory of its own.
     home.set("big", &value);
+    let daemon = home.serve(&[]);
     std::thread::scope(|scope| {
         let callers: Vec<_> = (0..CALLERS)
             .map(|_| scope.spawn(|| query(&home.socket(), "big")))

@@ -13,11 +13,16 @@ use super::finding::{Finding, or_ok};
 use super::probe::{Examined, Probe};
 use super::service::Service;
 use crate::daemon;
+use crate::globals::Globals;
 use crate::inventory::{Plugin, Status};
 
 /// Runs the checks.
-pub(super) fn check(daemon: &Examined, service: Option<&Service>) -> Vec<Finding> {
-    let mut findings = vec![check_running(&daemon.status, service)];
+pub(super) fn check(
+    globals: &Globals,
+    daemon: &Examined,
+    service: Option<&Service>,
+) -> Vec<Finding> {
+    let mut findings = vec![check_running(globals, &daemon.status, service)];
     findings.push(check_one_daemon(&daemon.probes));
     findings.extend(check_stale_sockets(&daemon.probes));
     if let Ok(status) = &daemon.status {
@@ -33,6 +38,7 @@ pub(super) fn check(daemon: &Examined, service: Option<&Service>) -> Vec<Finding
 
 /// A daemon of this user must answer.
 fn check_running(
+    globals: &Globals,
     status: &Result<StatusResponse, ResolveError>,
     service: Option<&Service>,
 ) -> Finding {
@@ -53,7 +59,7 @@ fn check_running(
             );
         }
     };
-    Finding::failure(CHECK, &failure)
+    Finding::failure(CHECK, &daemon::without_given_address(globals, failure))
 }
 
 /// All addresses must lead to one daemon.

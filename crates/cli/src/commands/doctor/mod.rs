@@ -36,7 +36,7 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
     let daemon = probe::examine(globals)?;
     let config = configuration::read()?;
     let findings: Vec<_> = [
-        daemon::check(&daemon, service.as_ref()),
+        daemon::check(globals, &daemon, service.as_ref()),
         configuration::check(&config, &daemon),
         store::check(config.as_ref().ok(), service.as_ref()),
         service::check(service.as_ref()),
