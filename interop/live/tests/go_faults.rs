@@ -37,7 +37,7 @@ const FAULTS: [(&str, Outcome); 27] = [
     ),
     ("brotli", Unavailable("unknown encoding \"br\"")),
     ("notgzip", Unavailable("decompress response")),
-    ("bomb", Unavailable("larger than the configured max")),
+    ("bomb", Unavailable("has more than 67108864 bytes")),
     ("notproto", Unavailable("the response cannot be decoded")),
     ("cut", Unavailable("in the middle of its response")),
     ("cutchunk", Unavailable("in the middle of its response")),
