@@ -3,12 +3,10 @@
 use std::env;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use keyway_local::{SOCKET_VARIABLE, escape_untrusted};
-use keyway_proto::keyway::v1::{ManagementServiceClient, StatusRequest, StatusResponse};
-use keyway_resolver::ResolveError;
+use keyway_proto::keyway::v1::StatusResponse;
 use keyway_runtime::{Config, ListedSetting};
 use serde::Serialize;
 
@@ -18,9 +16,6 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::output::{self, json};
-
-/// Timeout of the daemon's status, after which the comparison is reported as unknown.
-const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Options of `keyway config`.
 #[derive(Args, Debug)]
@@ -72,14 +67,10 @@ fn show(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
         .read()
         .map_err(|error| settings::failure(&error, options.config.given()))?;
     let comparison = daemon::with_client(globals, async |daemon| {
-        let daemon = daemon.with_timeout(globals.timeout.unwrap_or(STATUS_TIMEOUT));
-        let client = ManagementServiceClient::from(daemon.rpc());
-        Ok(match client.status(StatusRequest {}).await {
-            Ok(status) => Comparison::of(&config, status.message()),
-            Err(error) => match ResolveError::from(error) {
-                ResolveError::NotRunning(error) if error.is_not_running() => Comparison::NoDaemon,
-                error => Comparison::Unknown(error.to_string()),
-            },
+        Ok(match daemon::status_if_running(globals, daemon).await {
+            Ok(Some(status)) => Comparison::of(&config, &status),
+            Ok(None) => Comparison::NoDaemon,
+            Err(error) => Comparison::Unknown(error.to_string()),
         })
     })?;
     for warning in &config.warnings {

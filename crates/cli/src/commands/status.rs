@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use keyway_local::escape_untrusted;
-use keyway_proto::keyway::v1::{ManagementServiceClient, StatusRequest, StatusResponse};
+use keyway_proto::keyway::v1::StatusResponse;
 use keyway_proto::timestamp;
 use serde::Serialize;
 
@@ -44,12 +44,11 @@ struct PluginStatus {
 /// Prints the state of the daemon. That none is running is a failure.
 pub(crate) fn run(globals: &Globals) -> Result<Exit, Failure> {
     let status = daemon::with_client(globals, async |daemon| {
-        let client = ManagementServiceClient::from(daemon.rpc());
-        let response = client.status(StatusRequest {}).await;
-        let response = response.map_err(|error| daemon::request_failure(error.into()))?;
+        let response = daemon::status(&daemon).await;
+        let response = response.map_err(daemon::request_failure)?;
         let plugins = inventory::list(&daemon).await;
         let plugins = plugins.map_err(daemon::request_failure)?;
-        Ok(Status::new(response.into_message(), &plugins))
+        Ok(Status::new(response, &plugins))
     })?;
     if globals.json {
         return output::print_text(json::line(&status));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyway_proto::keyway::v1::{ManagementServiceClient, StatusRequest, StopRequest};
+use keyway_proto::keyway::v1::{ManagementServiceClient, StopRequest};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Serialize;
 use tokio::time::timeout;
@@ -25,13 +25,12 @@ struct Stopped {
 /// Stops the daemon. That none is running is a failure.
 pub(crate) fn run(globals: &Globals) -> Result<Exit, Failure> {
     let pid = daemon::with_client(globals, async |daemon| {
-        let client = ManagementServiceClient::from(daemon.rpc());
-        let status = client.status(StatusRequest {}).await;
-        let status = status.map_err(|error| daemon::request_failure(error.into()))?;
-        let pid = status.message().pid();
+        let status = daemon::status(&daemon).await;
+        let pid = status.map_err(daemon::request_failure)?.pid();
         // Opened while it runs, so that it cannot be a later process with the same number. A daemon in another pid namespace has
         // none here: the response is then all that can be known.
         let process = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let client = ManagementServiceClient::from(daemon.rpc());
         let stopped = client.stop(StopRequest {}).await;
         stopped.map_err(|error| daemon::request_failure(error.into()))?;
         let Some(process) = process else {

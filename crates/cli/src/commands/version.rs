@@ -1,7 +1,6 @@
 //! `keyway version`: prints the versions of the program and of the daemon, and whether they differ.
 
 use keyway_local::{Credentials, escape_untrusted};
-use keyway_proto::keyway::v1::{ManagementServiceClient, StatusRequest};
 use keyway_resolver::ResolveError;
 use serde::Serialize;
 
@@ -69,9 +68,7 @@ fn is_visible(globals: &Globals) -> Result<bool, Failure> {
     Ok(listener.is_some_and(|listener| listener.pid.is_some()))
 }
 
-/// Returns whether the file of the daemon was replaced since it started. Other implementations do not tell.
+/// Returns whether the file of the daemon was replaced since it started. Other implementations do not report that.
 async fn is_replaced(daemon: &Daemon) -> Option<bool> {
-    let client = ManagementServiceClient::from(daemon.rpc());
-    let status = client.status(StatusRequest {}).await.ok()?;
-    status.message().is_executable_replaced
+    daemon::status(daemon).await.ok()?.is_executable_replaced
 }

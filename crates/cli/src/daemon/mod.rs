@@ -4,9 +4,11 @@ mod failure;
 mod query;
 
 use std::env;
+use std::time::Duration;
 
 use keyway_local::{Address, EnvironmentError, Places, daemon_uid, given_address, with_causes};
-use keyway_resolver::{DaemonSocket, Resolver};
+use keyway_proto::keyway::v1::{ManagementServiceClient, StatusRequest, StatusResponse};
+use keyway_resolver::{DaemonSocket, ResolveError, Resolver};
 use tokio::runtime::Builder;
 
 use crate::event_loop;
@@ -17,6 +19,9 @@ pub(crate) use failure::{
     ambiguous, explain_failure, not_found, not_running, request_failure, split_advice, unresponsive,
 };
 pub(crate) use query::QueryContext;
+
+/// How long the status may take for a command that is of use without the daemon, unless `--timeout` says otherwise.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A client of the daemon.
 pub(crate) type Daemon = Resolver<DaemonSocket>;
@@ -36,6 +41,34 @@ pub(crate) fn with_client<T>(
     }
     let outcome = runtime.block_on(requests(daemon));
     outcome.map_err(|failure| without_given_address(globals, failure))
+}
+
+/// Returns what the daemon reports of itself.
+///
+/// # Errors
+///
+/// Returns the [`ResolveError`] of the request.
+pub(crate) async fn status(daemon: &Daemon) -> Result<StatusResponse, ResolveError> {
+    let client = ManagementServiceClient::from(daemon.rpc());
+    let response = client.status(StatusRequest {}).await?;
+    Ok(response.into_message())
+}
+
+/// Returns the [`status`] for a command that does not need a daemon: `None` if none is running.
+///
+/// # Errors
+///
+/// Returns the [`ResolveError`] of a daemon that runs and does not report its status, in 5 s unless `--timeout` says otherwise.
+pub(crate) async fn status_if_running(
+    globals: &Globals,
+    daemon: Daemon,
+) -> Result<Option<StatusResponse>, ResolveError> {
+    let daemon = daemon.with_timeout(globals.timeout.unwrap_or(STATUS_TIMEOUT));
+    match status(&daemon).await {
+        Ok(status) => Ok(Some(status)),
+        Err(ResolveError::NotRunning(error)) if error.is_not_running() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Leaves the address of --socket out of a failure. Arguments are not repeated: one may be a secret in the wrong place.

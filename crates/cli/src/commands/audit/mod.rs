@@ -6,11 +6,10 @@ mod since;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use clap::Args;
-use keyway_proto::keyway::v1::{ManagementServiceClient, StatusRequest};
-use keyway_resolver::{Pattern, ResolveError};
+use keyway_resolver::Pattern;
 
 use self::record::Record;
 use super::serve::settings::{self, ConfigOptions, Settings};
@@ -19,9 +18,6 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::output::{self, Table};
-
-/// How long the daemon may take to name its log.
-const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Options of `keyway audit`.
 #[derive(Args, Debug)]
@@ -82,18 +78,14 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
 /// Returns the path of the log: that of the running daemon, or that of the configuration without one. `None` if it is off.
 fn path(globals: &Globals, options: &Options) -> Result<Option<PathBuf>, Failure> {
     let of_daemon = daemon::with_client(globals, async |daemon| {
-        let daemon = daemon.with_timeout(globals.timeout.unwrap_or(STATUS_TIMEOUT));
-        let client = ManagementServiceClient::from(daemon.rpc());
-        match client.status(StatusRequest {}).await {
-            Ok(status) => Ok(Some(PathBuf::from(status.message().audit()))),
-            Err(error) => match ResolveError::from(error) {
-                ResolveError::NotRunning(error) if error.is_not_running() => Ok(None),
-                error => Err(daemon::request_failure(error)),
-            },
-        }
+        let status = daemon::status_if_running(globals, daemon).await;
+        status.map_err(daemon::request_failure)
     })?;
-    if let Some(path) = of_daemon {
-        return Ok(Some(path).filter(|path| !path.as_os_str().is_empty()));
+    if let Some(status) = of_daemon {
+        return Ok(status
+            .audit
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from));
     }
     let config = Settings::from_config_options(&options.config)?
         .read()

@@ -2,10 +2,10 @@
 
 use futures::future::join_all;
 use keyway_local::{Address, Credentials};
-use keyway_proto::keyway::v1::{ManagementServiceClient, StatusRequest, StatusResponse};
+use keyway_proto::keyway::v1::StatusResponse;
 use keyway_resolver::{DaemonSocket, ResolveError, Resolver};
 
-use crate::daemon::{self, Daemon};
+use crate::daemon;
 use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::inventory::{self, Plugin};
@@ -33,7 +33,7 @@ pub(super) fn examine(globals: &Globals) -> Result<Examined, Failure> {
     let addresses = daemon::addresses(globals)?;
     daemon::with_client(globals, async |daemon| {
         let (status, probes) = futures::join!(
-            status(&daemon),
+            daemon::status(&daemon),
             join_all(addresses.into_iter().map(Probe::of))
         );
         let plugins = match &status {
@@ -48,18 +48,12 @@ pub(super) fn examine(globals: &Globals) -> Result<Examined, Failure> {
     })
 }
 
-async fn status(daemon: &Daemon) -> Result<StatusResponse, ResolveError> {
-    let client = ManagementServiceClient::from(daemon.rpc());
-    let response = client.status(StatusRequest {}).await?;
-    Ok(response.into_message())
-}
-
 impl Probe {
     async fn of(address: Address) -> Self {
         let listener =
             keyway_local::connect(&address).and_then(|stream| Credentials::of_peer(&stream));
         let daemon = Resolver::new(DaemonSocket::at(address.clone()));
-        let status = status(&daemon).await;
+        let status = daemon::status(&daemon).await;
         Self {
             address,
             listener,

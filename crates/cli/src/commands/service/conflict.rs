@@ -1,8 +1,5 @@
 //! A daemon that systemd did not start, beside which its service cannot run.
 
-use std::time::Duration;
-
-use keyway_proto::keyway::v1::{ManagementServiceClient, StatusRequest};
 use keyway_resolver::ResolveError;
 
 use super::manager::UnitFacts;
@@ -10,9 +7,6 @@ use super::units;
 use crate::daemon;
 use crate::failure::Failure;
 use crate::globals::Globals;
-
-/// How long the response of a running daemon may take.
-const LIMIT: Duration = Duration::from_secs(5);
 
 /// Makes sure that no daemon runs that systemd did not start.
 ///
@@ -25,20 +19,15 @@ pub(super) fn check(globals: &Globals) -> Result<(), Failure> {
         return Ok(());
     }
     let of_service = UnitFacts::read(units::SERVICE)?.main_pid();
-    let limit = globals.timeout.unwrap_or(LIMIT);
     let status = daemon::with_client(globals, async |daemon| {
-        let daemon = daemon.with_timeout(limit);
-        let client = ManagementServiceClient::from(daemon.rpc());
-        Ok(client.status(StatusRequest {}).await)
+        Ok(daemon::status_if_running(globals, daemon).await)
     })?;
     let who = match status {
-        Ok(status) if status.message().pid == of_service => return Ok(()),
-        Ok(status) => format!("a daemon runs, process {},", status.message().pid()),
-        Err(error) => match ResolveError::from(error) {
-            ResolveError::NotRunning(error) if error.is_not_running() => return Ok(()),
-            ResolveError::NotRunning(error) => return Err(daemon::not_running(&error)),
-            _ => "another process listens at the address of the daemon".to_owned(),
-        },
+        Ok(None) => return Ok(()),
+        Ok(Some(status)) if status.pid == of_service => return Ok(()),
+        Ok(Some(status)) => format!("a daemon runs, process {},", status.pid()),
+        Err(ResolveError::NotRunning(error)) => return Err(daemon::not_running(&error)),
+        Err(_) => "another process listens at the address of the daemon".to_owned(),
     };
     Err(Failure::error(
         format_args!("{who} that systemd did not start"),
