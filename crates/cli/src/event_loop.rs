@@ -1,4 +1,4 @@
-//! The event loop of a command, and what a short process has to be told where tokio would panic.
+//! The event loop of a command, and checks for the shortages at which tokio would panic.
 
 use std::fs::File;
 use std::io;
@@ -17,8 +17,7 @@ const N_DESCRIPTORS: usize = 10;
 ///
 /// Returns a [`Failure`] if the process may not open enough files.
 pub(crate) fn build(builder: &mut Builder) -> Result<Runtime, Failure> {
-    let built = check_descriptors().and_then(|()| builder.enable_all().build());
-    built.map_err(|error| {
+    try_build(builder).map_err(|error| {
         Failure::error(
             format_args!("cannot create an event queue: {error}"),
             "Check how many files this process may open",
@@ -26,7 +25,13 @@ pub(crate) fn build(builder: &mut Builder) -> Result<Runtime, Failure> {
     })
 }
 
-/// Checks that the descriptors are there: tokio panics without those for signals.
+/// As [`build`], with the error of the operating system.
+pub(crate) fn try_build(builder: &mut Builder) -> io::Result<Runtime> {
+    check_descriptors()?;
+    builder.enable_all().build()
+}
+
+/// Checks that the process may open the descriptors: tokio panics without those for signals.
 fn check_descriptors() -> io::Result<()> {
     (0..N_DESCRIPTORS)
         .map(|_| File::open("/dev/null"))

@@ -24,6 +24,7 @@ mod inventory;
 mod names;
 mod output;
 mod process;
+mod program;
 mod prompt;
 mod reference;
 mod stdio;

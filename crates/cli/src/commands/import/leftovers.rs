@@ -2,14 +2,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::Command;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::process::Command;
-use tokio::time::timeout;
 
 use super::source::Source;
+use crate::program;
 
 /// Largest number of commits that is counted.
 const MAX_COMMITS: usize = 1000;
@@ -44,10 +43,7 @@ pub(super) fn find(source: &Source, repository: Option<&Path>) -> Leftovers {
 }
 
 fn history(root: &Path, file: &Path) -> History {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let (Ok(runtime), Ok(file)) = (runtime, file.strip_prefix(root)) else {
+    let Ok(file) = file.strip_prefix(root) else {
         return History::Unknown;
     };
     let commits = [
@@ -60,11 +56,8 @@ fn history(root: &Path, file: &Path) -> History {
     ]
     .map(OsStr::new);
     let tracked = ["ls-files", "--"].map(OsStr::new);
-    let counts = runtime.block_on(async {
-        let commits = count_lines(root, &commits, file).await?;
-        Some((commits, count_lines(root, &tracked, file).await?))
-    });
-    match counts {
+    let count = |arguments: &[&OsStr]| count_lines(root, arguments, file);
+    match count(&commits).and_then(|commits| Some((commits, count(&tracked)?))) {
         Some((commits, n_tracked)) => History::Commits {
             commits: commits.min(MAX_COMMITS),
             is_tracked: n_tracked > 0,
@@ -74,7 +67,7 @@ fn history(root: &Path, file: &Path) -> History {
 }
 
 /// Runs git and counts the lines of its output; `None` if it fails or takes too long.
-async fn count_lines(root: &Path, arguments: &[&OsStr], file: &Path) -> Option<usize> {
+fn count_lines(root: &Path, arguments: &[&OsStr], file: &Path) -> Option<usize> {
     let mut git = Command::new("git");
     // A work tree may name a program as its file system monitor.
     git.args([
@@ -88,15 +81,12 @@ async fn count_lines(root: &Path, arguments: &[&OsStr], file: &Path) -> Option<u
     .args(arguments)
     .arg(file)
     .env("GIT_OPTIONAL_LOCKS", "0")
-    .env("GIT_TERMINAL_PROMPT", "0")
-    .stdin(Stdio::null())
-    .stderr(Stdio::null())
-    .kill_on_drop(true);
+    .env("GIT_TERMINAL_PROMPT", "0");
     // Set in hooks, where they name another work tree.
     for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
         git.env_remove(variable);
     }
-    let output = timeout(GIT_TIMEOUT, git.output()).await.ok()?.ok()?;
+    let output = program::output(git, GIT_TIMEOUT).ok()?;
     let n_lines = output.stdout.iter().filter(|byte| **byte == b'\n').count();
     output.status.success().then_some(n_lines)
 }

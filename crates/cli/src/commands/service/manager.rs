@@ -2,15 +2,11 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output};
 use std::time::Duration;
 
-use keyway_local::format_duration;
-use tokio::process::Command;
-use tokio::runtime::Builder;
-use tokio::time::timeout;
-
 use crate::failure::Failure;
+use crate::program;
 
 /// How long a call may take. A restart of the service waits until the daemon is ready, for which its unit allows 30 s after at most 15 s
 /// for the end of the former one.
@@ -46,19 +42,12 @@ pub(super) fn output<'a>(
     program: &str,
     arguments: impl Iterator<Item = &'a str>,
 ) -> io::Result<Output> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
     let mut command = Command::new(program);
     command
         .args(arguments)
         .env("LC_ALL", "C")
-        .env("SYSTEMD_COLORS", "0")
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    let output = async { timeout(LIMIT, command.output()).await };
-    runtime.block_on(output).unwrap_or_else(|_elapsed| {
-        let limit = format_duration(LIMIT);
-        Err(io::Error::other(format!("it has not ended after {limit}")))
-    })
+        .env("SYSTEMD_COLORS", "0");
+    program::output(command, LIMIT)
 }
 
 /// Explains a failed call.
