@@ -169,5 +169,15 @@ fn a_process_that_may_open_few_files_ends_with_a_reason_or_works() {
             "{limit}: {}",
             text(&output.stderr)
         );
+        let mut service = home.command("sh");
+        service.args(["-c", &script, KEYWAY, "service", "status"]);
+        let output = feed(&mut service, b"");
+        let code = output.status.code();
+        // 0 where a systemd of this user runs.
+        assert!(
+            matches!(code, Some(0 | 1)),
+            "{limit}: {}",
+            text(&output.stderr)
+        );
     }
 }
