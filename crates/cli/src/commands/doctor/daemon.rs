@@ -11,7 +11,7 @@ use keyway_resolver::ResolveError;
 
 use super::finding::{Finding, or_ok};
 use super::probe::{Examined, Probe};
-use super::service::Service;
+use crate::commands::service::ServiceStatus;
 use crate::daemon;
 use crate::globals::Globals;
 use crate::inventory::{Plugin, Status};
@@ -20,7 +20,7 @@ use crate::inventory::{Plugin, Status};
 pub(super) fn check(
     globals: &Globals,
     daemon: &Examined,
-    service: Option<&Service>,
+    service: Option<&ServiceStatus>,
 ) -> Vec<Finding> {
     let mut findings = vec![check_running(globals, &daemon.status, service)];
     findings.push(check_one_daemon(&daemon.probes));
@@ -40,7 +40,7 @@ pub(super) fn check(
 fn check_running(
     globals: &Globals,
     status: &Result<StatusResponse, ResolveError>,
-    service: Option<&Service>,
+    service: Option<&ServiceStatus>,
 ) -> Finding {
     const CHECK: &str = "daemon";
     let failure = match status {

@@ -10,6 +10,7 @@ mod store;
 use clap::Args;
 use serde::Serialize;
 
+use crate::commands::service::ServiceStatus;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
@@ -32,7 +33,8 @@ struct Report {
 
 /// Runs all checks. A fault that was found is an exit code and not a failure of the command.
 pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
-    let service = service::examine();
+    // A machine without systemd has no service to check.
+    let service = ServiceStatus::read().ok();
     let daemon = probe::examine(globals)?;
     let config = configuration::read()?;
     let findings: Vec<_> = [

@@ -1,35 +1,10 @@
 //! Checks of the service of systemd.
 
 use super::finding::{Finding, or_ok};
-use crate::commands::service::{UnitState, UnitStatus, is_lingering, unit_statuses};
-
-/// What systemd knows of the daemon.
-pub(super) struct Service {
-    units: Vec<UnitStatus>,
-    /// The process of the daemon, if systemd runs one.
-    pub(super) pid: Option<i32>,
-    is_lingering: Option<bool>,
-}
-
-impl Service {
-    /// Returns `true` if the units are there, whoever wrote them.
-    pub(super) fn is_installed(&self) -> bool {
-        self.units.iter().all(|unit| unit.file != UnitState::Absent)
-    }
-}
-
-/// Asks systemd; `None` without one.
-pub(super) fn examine() -> Option<Service> {
-    let (units, pid) = unit_statuses().ok()?;
-    Some(Service {
-        units,
-        pid,
-        is_lingering: is_lingering(),
-    })
-}
+use crate::commands::service::{ServiceStatus, UnitState};
 
 /// Runs the checks. Without a service there is nothing to check.
-pub(super) fn check(service: Option<&Service>) -> Vec<Finding> {
+pub(super) fn check(service: Option<&ServiceStatus>) -> Vec<Finding> {
     match service.filter(|service| service.is_installed()) {
         Some(service) => {
             let mut findings = check_units(service);
@@ -41,7 +16,7 @@ pub(super) fn check(service: Option<&Service>) -> Vec<Finding> {
 }
 
 /// The units must be those of this program, and active.
-fn check_units(service: &Service) -> Vec<Finding> {
+fn check_units(service: &ServiceStatus) -> Vec<Finding> {
     const CHECK: &str = "service";
     let mut findings = Vec::new();
     for unit in &service.units {
@@ -73,9 +48,9 @@ fn check_units(service: &Service) -> Vec<Finding> {
 }
 
 /// Without lingering the service ends with the session.
-fn check_linger(service: &Service) -> Finding {
+fn check_linger(service: &ServiceStatus) -> Finding {
     const CHECK: &str = "linger";
-    match service.is_lingering {
+    match service.linger {
         Some(false) => Finding::note(
             CHECK,
             "the daemon ends when you log out, and cron and boot find none",

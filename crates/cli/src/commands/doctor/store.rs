@@ -7,12 +7,12 @@ use keyway_plugin_file::{PASSPHRASE_FILE_VARIABLE, Store, StoreConfig, StoreErro
 use keyway_runtime::Config;
 
 use super::finding::Finding;
-use super::service::Service;
 use crate::builtin;
+use crate::commands::service::ServiceStatus;
 use crate::store::StoreOptions;
 
 /// Runs the checks.
-pub(super) fn check(config: Option<&Config>, service: Option<&Service>) -> Vec<Finding> {
+pub(super) fn check(config: Option<&Config>, service: Option<&ServiceStatus>) -> Vec<Finding> {
     let store = match StoreConfig::from_env(|name| env::var_os(name)) {
         Ok(config) => Store::new(config),
         Err(error) => return vec![failure("store", &error)],
@@ -77,7 +77,11 @@ fn network_file_system(magic: i64) -> Option<&'static str> {
 }
 
 /// A service does not have the variables of a shell.
-fn check_passphrase(dir: &Path, config: Option<&Config>, service: Option<&Service>) -> Finding {
+fn check_passphrase(
+    dir: &Path,
+    config: Option<&Config>,
+    service: Option<&ServiceStatus>,
+) -> Finding {
     const CHECK: &str = "passphrase";
     let is_protected = dir.join("identity.age").exists() && !dir.join("identity.txt").exists();
     let is_service = service.is_some_and(|service| service.is_installed());

@@ -3,7 +3,7 @@
 use super::manager::output;
 
 /// Returns `true` if systemd starts the user's services at boot and keeps them after logout; `None` if that is not known.
-pub(crate) fn is_lingering() -> Option<bool> {
+pub(super) fn is_lingering() -> Option<bool> {
     let uid = rustix::process::getuid().as_raw().to_string();
     let arguments = ["--no-pager", "show-user", "--property=Linger", "--value"];
     let output = output("loginctl", arguments.into_iter().chain([uid.as_str()])).ok()?;

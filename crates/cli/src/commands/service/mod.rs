@@ -14,8 +14,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
 
-pub(crate) use linger::is_lingering;
-pub(crate) use status::{UnitStatus, unit_statuses};
+pub(crate) use status::ServiceStatus;
 pub(crate) use units::UnitState;
 
 /// Options of `keyway service`.

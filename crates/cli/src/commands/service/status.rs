@@ -12,14 +12,14 @@ use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::output::{self, json};
 
-/// The output of `--json`.
+/// What systemd knows of the daemon; the output of `--json`.
 #[derive(Debug, Serialize)]
-struct Status {
-    units: Vec<UnitStatus>,
+pub(crate) struct ServiceStatus {
+    pub(crate) units: Vec<UnitStatus>,
     /// The process of the daemon, if systemd runs one.
-    pid: Option<i32>,
+    pub(crate) pid: Option<i32>,
     /// Whether systemd keeps the service after logout; `null` if that is not known.
-    linger: Option<bool>,
+    pub(crate) linger: Option<bool>,
 }
 
 /// What is known of one unit.
@@ -40,39 +40,47 @@ impl UnitStatus {
     }
 }
 
-/// Asks systemd for both units, and for the process of the daemon if it runs one.
-pub(crate) fn unit_statuses() -> Result<(Vec<UnitStatus>, Option<i32>), Failure> {
-    let mut pid = None;
-    let mut statuses = Vec::new();
-    for unit in units::of_process()? {
-        let facts = UnitFacts::read(unit.name)?;
-        pid = pid.or(facts.main_pid());
-        statuses.push(UnitStatus {
-            name: unit.name,
-            path: unit.path.display().to_string(),
-            file: units::state(&unit)?,
-            is_enabled: facts.is_enabled(),
-            active: facts.active_state().to_owned(),
-        });
-    }
-    Ok((statuses, pid))
-}
-
 /// Prints what is installed, and what systemd makes of it.
 pub(super) fn run(globals: &Globals) -> Result<Exit, Failure> {
-    let (units, pid) = unit_statuses()?;
-    let status = Status {
-        units,
-        pid,
-        linger: linger::is_lingering(),
-    };
+    let status = ServiceStatus::read()?;
     match globals.json {
         true => output::print_text(json::line(&status)),
         false => output::print_text(status.lines()),
     }
 }
 
-impl Status {
+impl ServiceStatus {
+    /// Asks systemd for both units, for the process of the daemon if it runs one, and for the user.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`Failure`] if systemd does not respond, or if the file of a unit cannot be read.
+    pub(crate) fn read() -> Result<Self, Failure> {
+        let mut pid = None;
+        let mut statuses = Vec::new();
+        for unit in units::of_process()? {
+            let facts = UnitFacts::read(unit.name)?;
+            pid = pid.or(facts.main_pid());
+            statuses.push(UnitStatus {
+                name: unit.name,
+                path: unit.path.display().to_string(),
+                file: units::state(&unit)?,
+                is_enabled: facts.is_enabled(),
+                active: facts.active_state().to_owned(),
+            });
+        }
+        Ok(Self {
+            units: statuses,
+            pid,
+            linger: linger::is_lingering(),
+        })
+    }
+
+    /// Returns `true` if the units are there, also those of another author.
+    pub(crate) fn is_installed(&self) -> bool {
+        self.units.iter().all(|unit| unit.file != UnitState::Absent)
+    }
+
     fn lines(&self) -> String {
         let mut text = String::new();
         let mut line = |name: &str, value: &str| {
