@@ -25,9 +25,9 @@ struct Installed {
 pub(super) fn run(globals: &Globals) -> Result<Exit, Failure> {
     let units = units::of_process()?;
     let states = examine(&units)?;
-    conflict::check(globals)?;
-    let is_running = UnitFacts::read(units::SERVICE)?.is_active();
-    let is_listening = UnitFacts::read(units::SOCKET)?.is_active();
+    let socket = UnitFacts::read(units::SOCKET)?;
+    let service = UnitFacts::read(units::SERVICE)?;
+    conflict::check(globals, &socket, &service)?;
     let mut written = Vec::new();
     for (unit, state) in units.iter().zip(states) {
         if state != UnitState::Current {
@@ -42,7 +42,7 @@ pub(super) fn run(globals: &Globals) -> Result<Exit, Failure> {
     }
     systemctl(&["daemon-reload"])?;
     systemctl(&["enable", "--now", units::SOCKET])?;
-    let is_restarted = is_listening && !written.is_empty();
+    let is_restarted = socket.is_active() && !written.is_empty();
     if is_restarted {
         // One transaction: systemd ends the daemon before it makes the sockets again.
         systemctl(&["try-restart", units::SOCKET, units::SERVICE])?;
@@ -51,7 +51,11 @@ pub(super) fn run(globals: &Globals) -> Result<Exit, Failure> {
     if globals.json {
         return output::print_text(json::line(&Installed { written, linger }));
     }
-    output::print_text(report(&written, is_restarted && is_running, linger))
+    output::print_text(report(
+        &written,
+        is_restarted && service.is_active(),
+        linger,
+    ))
 }
 
 /// Examines the files that are there already.
