@@ -30,6 +30,7 @@ mod reference;
 mod stdio;
 mod store;
 mod sys;
+mod temporary;
 mod usage;
 mod waiting;
 

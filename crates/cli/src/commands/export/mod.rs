@@ -5,12 +5,11 @@ mod names;
 mod quote;
 mod secrets;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use keyway_secrets::Pattern;
-use tempfile::NamedTempFile;
 
 pub(super) use self::format::{Format, write};
 use crate::exit::Exit;
@@ -18,6 +17,7 @@ use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::output;
 use crate::store::StoreOptions;
+use crate::temporary;
 
 /// The end of the help of `keyway export`.
 pub(crate) const HELP: &str = "\
@@ -112,16 +112,9 @@ fn exists() -> Failure {
     )
 }
 
-/// Creates a file that only its owner can read. It is there with all of its content, or not at all.
+/// Creates a file that only its owner can read, with all of its content or not at all.
 fn create(out: &Path, text: &[u8]) -> io::Result<()> {
-    let directory = match out.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => directory,
-        _ => Path::new("."),
-    };
-    // The mode of a temporary file is 0600.
-    let mut file = NamedTempFile::new_in(directory)?;
-    file.write_all(text)?;
-    file.as_file().sync_all()?;
+    let file = temporary::beside(out, text, 0o600)?;
     file.persist_noclobber(out).map_err(|error| error.error)?;
     Ok(())
 }

@@ -1,12 +1,11 @@
 //! The file that gets the result: replaced as a whole, and readable by its owner alone.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
-
 use crate::failure::Failure;
+use crate::temporary;
 
 /// A file to be written. No message repeats its path, which is an argument.
 pub(super) struct Output {
@@ -60,14 +59,7 @@ impl Output {
     }
 
     fn replace(&self, content: &[u8]) -> io::Result<()> {
-        let directory = match self.path.parent() {
-            Some(directory) if !directory.as_os_str().is_empty() => directory,
-            _ => Path::new("."),
-        };
-        // The mode of a temporary file is 0600.
-        let mut file = NamedTempFile::new_in(directory)?;
-        file.write_all(content)?;
-        file.as_file().sync_all()?;
+        let file = temporary::beside(&self.path, content, 0o600)?;
         file.persist(&self.path).map_err(|error| error.error)?;
         Ok(())
     }

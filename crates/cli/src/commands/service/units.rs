@@ -2,16 +2,15 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::fs::{self, Permissions};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use tempfile::NamedTempFile;
 
 use crate::failure::Failure;
+use crate::temporary;
 
 /// The name of the unit that runs the daemon.
 pub(super) const SERVICE: &str = "keyway.service";
@@ -161,12 +160,7 @@ impl Unit {
     pub(super) fn write(&self) -> io::Result<()> {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(directory)?;
-        let mut file = NamedTempFile::new_in(directory)?;
-        file.write_all(self.content.as_bytes())?;
-        // Not when it is created, because that depends on the umask.
-        file.as_file()
-            .set_permissions(Permissions::from_mode(0o644))?;
-        file.as_file().sync_all()?;
+        let file = temporary::beside(&self.path, self.content.as_bytes(), 0o644)?;
         file.persist(&self.path)?;
         Ok(())
     }
@@ -174,6 +168,8 @@ impl Unit {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
