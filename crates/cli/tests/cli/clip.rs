@@ -31,11 +31,8 @@ impl Clip {
         fs::create_dir(home.join("bin")).unwrap();
         fs::write(home.join("bin/xclip"), XCLIP).unwrap();
         set_mode(&home.join("bin/xclip"), 0o755);
-        let mut path = home.join("bin").into_os_string();
-        path.push(":");
-        path.push(std::env::var_os("PATH").unwrap_or_default());
         let mut command = home.keyway(["get", "web/token", "--clip"]);
-        command.env("DISPLAY", ":0").env("PATH", path);
+        command.env("DISPLAY", ":0").env("PATH", home.search_path());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = Process::spawn(&mut command);
         let mut lines = BufReader::new(process.stderr()).lines();

@@ -276,11 +276,7 @@ fn a_moved_script_and_gits_helper_get_the_values() {
     // Beside the program are plugins, and one of them is called `env`.
     fs::create_dir(home.join("bin")).unwrap();
     std::os::unix::fs::symlink(crate::support::KEYWAY, home.join("bin/keyway")).unwrap();
-    let path = format!(
-        "{}:{}",
-        home.join("bin").display(),
-        std::env::var("PATH").unwrap()
-    );
+    let path = home.search_path();
     let mut shell = home.command("sh");
     shell
         .env("PATH", &path)

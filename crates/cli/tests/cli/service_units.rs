@@ -1,6 +1,5 @@
 //! `keyway service`: the units of systemd.
 
-use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
@@ -35,19 +34,10 @@ impl Recorded {
         Self(home)
     }
 
-    /// The search path with the programs of this home first.
-    fn path(&self) -> OsString {
-        let mut path = self.0.join("bin").into_os_string();
-        path.push(":");
-        path.push(std::env::var_os("PATH").unwrap_or_default());
-        path
-    }
-
     fn run(&self, line: &str, variables: &[(&str, &str)]) -> Output {
-        let path = self.path();
         let mut command = self.0.keyway(line.split_whitespace());
         command
-            .env("PATH", path)
+            .env("PATH", self.0.search_path())
             .env("ACTIVE", "inactive")
             .env("LINGER", "no")
             .envs(variables.iter().copied());
@@ -198,11 +188,10 @@ fn systemd_accepts_the_units_for_a_program_with_any_path() {
     let directory = home.0.create_dir("a b/50%/$HOME");
     let program = directory.join("keyway");
     copy_executable(KEYWAY, &program);
-    let path = home.path();
     let mut install = home.0.command(&program);
     install
         .args(["service", "install"])
-        .env("PATH", path)
+        .env("PATH", home.0.search_path())
         .env("ACTIVE", "inactive");
     let installed = feed(&mut install, b"");
     assert!(installed.status.success(), "{}", home.0.show(&installed));

@@ -1,6 +1,6 @@
 //! A home with the commands of `keyway` in it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::ops::Deref;
 use std::process::{Command, Output};
@@ -31,6 +31,14 @@ impl Home {
         let mut command = self.command(KEYWAY);
         command.args(arguments);
         command
+    }
+
+    /// The search path with the directory `bin` of this home first.
+    pub(crate) fn search_path(&self) -> OsString {
+        let mut path = self.join("bin").into_os_string();
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        path
     }
 
     /// Starts `keyway serve` with these arguments. It listens at the socket of this home alone.
