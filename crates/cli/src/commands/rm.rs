@@ -39,7 +39,7 @@ struct Report<'a> {
 struct Row<'a> {
     id: &'a str,
     provider: String,
-    versions: u32,
+    versions: usize,
     restorable: bool,
 }
 
@@ -95,10 +95,7 @@ fn print(globals: &Globals, removed: &[(&Id, Removed)]) -> Result<Exit, Failure>
         }));
     }
     let lines = removed.iter().map(|(id, done)| {
-        let versions = match done.n_versions {
-            1 => "1 version".to_owned(),
-            n => format!("{n} versions"),
-        };
+        let versions = output::count(done.n_versions, "version");
         format!("removed {id} ({versions}) from {}\n", done.place)
     });
     output::print_text(lines.collect::<String>())

@@ -94,11 +94,10 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
             provider: &written.provider,
         }));
     }
-    let bytes = if value.len() == 1 { "byte" } else { "bytes" };
     output::print_text(format_args!(
-        "stored {id} (version {}, {} {bytes}) in {}\n",
+        "stored {id} (version {}, {}) in {}\n",
         written.version,
-        value.len(),
+        output::count(value.len(), "byte"),
         written.place
     ))
 }

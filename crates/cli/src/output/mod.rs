@@ -39,6 +39,12 @@ pub(crate) fn print_text(text: impl fmt::Display) -> Result<Exit, Failure> {
     print(text.to_string().as_bytes())
 }
 
+/// Formats a number with its noun, whose plural ends with `s`.
+pub(crate) fn count(n: usize, noun: &str) -> String {
+    let end = if n == 1 { "" } else { "s" };
+    format!("{n} {noun}{end}")
+}
+
 /// Writes a note to stderr: a sentence without its full stop that is not a failure.
 pub(crate) fn note(text: impl fmt::Display) {
     let note = format!("keyway: {}.\n", escape_untrusted(&text.to_string()));

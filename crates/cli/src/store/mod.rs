@@ -57,7 +57,7 @@ pub(crate) struct Written {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Removed {
     /// The number of removed versions.
-    pub(crate) n_versions: u32,
+    pub(crate) n_versions: usize,
     /// Whether they can be restored.
     pub(crate) is_restorable: bool,
     /// The provider.
@@ -171,7 +171,7 @@ impl<'a> Writer<'a> {
             async |remote: &Remote<DaemonSocket>| remote.remove(id, None, expected.clone()).await;
         if let Some(removed) = self.through_daemon(id, remove)? {
             return Ok(Removed {
-                n_versions: removed.count,
+                n_versions: usize::try_from(removed.count).unwrap_or(usize::MAX),
                 is_restorable: removed.restorable,
                 place: removed.provider.clone(),
                 provider: removed.provider,
@@ -187,7 +187,7 @@ impl<'a> Writer<'a> {
             }
         })?;
         Ok(Removed {
-            n_versions: u32::try_from(count).unwrap_or(u32::MAX),
+            n_versions: count,
             is_restorable: true,
             provider: FILE.to_owned(),
             place: self.destination.store.display_dir(&self.file),

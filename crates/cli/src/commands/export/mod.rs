@@ -88,10 +88,9 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
                     "Check that its directory exists, that you may write in it, and that its disk has space",
                 ),
             })?;
-            let n = secrets.len();
-            let noun = if n == 1 { "secret" } else { "secrets" };
+            let secrets = output::count(secrets.len(), "secret");
             output::note(format_args!(
-                "wrote {n} {noun} with their values; remove the file when it is no longer needed"
+                "wrote {secrets} with their values; remove the file when it is no longer needed"
             ));
             Ok(Exit::Done)
         }

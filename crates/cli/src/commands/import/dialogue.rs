@@ -7,6 +7,7 @@ use super::plan::{Choice, Ids, Stored, Vault};
 use super::report;
 use crate::failure::Failure;
 use crate::names;
+use crate::output;
 use crate::stdio::{self, Stdin};
 
 /// What can be entered.
@@ -31,8 +32,8 @@ pub(super) fn confirm(batch: &mut Batch, vault: &impl Vault) -> Result<bool, Fai
     show(&report::tables(batch))?;
     loop {
         let (values, files) = (
-            report::count(batch.n_moved(), "value"),
-            report::count(batch.n_files(), "file"),
+            output::count(batch.n_moved(), "value"),
+            output::count(batch.n_files(), "file"),
         );
         show(&format!(
             "Move {values} out of {files}? [yes, no, ? for more] "

@@ -12,7 +12,7 @@ use super::leftovers::{History, Leftovers};
 use super::next;
 use super::plan::{Choice, Line, Stored};
 use crate::failure::Failure;
-use crate::output::{Table, json};
+use crate::output::{Table, count, json};
 
 /// The result for one file.
 pub(super) struct FileReport<'a> {
@@ -20,12 +20,6 @@ pub(super) struct FileReport<'a> {
     /// What was done; `None` if nothing was to be changed yet.
     pub(super) applied: Option<Result<Applied, Failure>>,
     pub(super) leftovers: Leftovers,
-}
-
-/// Returns a number with its noun.
-pub(super) fn count(n: usize, noun: &str) -> String {
-    let end = if n == 1 { "" } else { "s" };
-    format!("{n} {noun}{end}")
 }
 
 /// Returns all values in a table for each file, with the numbers of their rows.

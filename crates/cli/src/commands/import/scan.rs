@@ -7,12 +7,11 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::formats::Format;
 use super::plan::classify_fields;
-use super::report::count;
 use super::source;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
-use crate::output::{self, Table, json};
+use crate::output::{self, Table, count, json};
 
 /// Largest number of directories between the start and a file.
 const MAX_DEPTH: usize = 64;
