@@ -54,8 +54,8 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
         provider: None,
         force: options.force,
     };
-    let read = Writer::open(globals, destination)?.read(old)?;
     let mut writer = Writer::open(globals, destination)?;
+    let read = writer.read(old)?;
     writer.prefer(&read.provider);
     let written = copy(&mut writer, new, &read)?;
     let expected = match read.version.as_str() {

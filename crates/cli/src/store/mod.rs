@@ -3,9 +3,14 @@
 mod error;
 mod file;
 
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
 use keyway_plugin_file::{Expected, Store, StoreError};
-use keyway_resolver::{DaemonSocket, Envelope, Id, ResolveError, SecretValue, StoredVersion};
-use keyway_resolver::{Store as Remote, WriteError};
+use keyway_resolver::{
+    DaemonSocket, Envelope, GetOneError, Id, ResolveError, SecretValue, Store as Remote, Stored,
+    StoredVersion, WriteError,
+};
 
 pub(crate) use self::error::WriteFailure;
 pub(crate) use self::file::StoreOptions;
@@ -79,10 +84,10 @@ pub(crate) struct History {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Version {
     pub(crate) version: String,
-    pub(crate) created_at: Option<std::time::SystemTime>,
+    pub(crate) created_at: Option<SystemTime>,
     /// `None` unless it was removed.
-    pub(crate) removed_at: Option<std::time::SystemTime>,
-    pub(crate) metadata: std::collections::BTreeMap<String, String>,
+    pub(crate) removed_at: Option<SystemTime>,
+    pub(crate) metadata: BTreeMap<String, String>,
 }
 
 /// Checks that the id may name a secret.
@@ -128,7 +133,7 @@ impl<'a> Writer<'a> {
         value: &SecretValue,
         expected: &Expected,
     ) -> Result<Written, WriteFailure> {
-        self.set_with_metadata(id, value, &Default::default(), expected)
+        self.set_with_metadata(id, value, &BTreeMap::new(), expected)
     }
 
     /// As [`set`](Self::set), with attributes of the version.
@@ -140,7 +145,7 @@ impl<'a> Writer<'a> {
         &mut self,
         id: &Id,
         value: &SecretValue,
-        metadata: &std::collections::BTreeMap<String, String>,
+        metadata: &BTreeMap<String, String>,
         expected: &Expected,
     ) -> Result<Written, WriteFailure> {
         check_id(id)?;
@@ -151,11 +156,7 @@ impl<'a> Writer<'a> {
                 .await
         };
         if let Some(stored) = self.through_daemon(id, set)? {
-            return Ok(Written {
-                version: stored.version,
-                place: stored.provider.clone(),
-                provider: stored.provider,
-            });
+            return Ok(stored.into());
         }
         let stored = self.directly(id, |file| file.set_expecting(id, value, metadata, expected))?;
         Ok(self.written(stored.number))
@@ -230,11 +231,7 @@ impl<'a> Writer<'a> {
     pub(crate) fn restore(&mut self, id: &Id, version: &str) -> Result<Written, WriteFailure> {
         let restore = async |remote: &Remote<DaemonSocket>| remote.restore(id, version).await;
         if let Some(stored) = self.through_daemon(id, restore)? {
-            return Ok(Written {
-                version: stored.version,
-                place: stored.provider.clone(),
-                provider: stored.provider,
-            });
+            return Ok(stored.into());
         }
         let Ok(number) = version.parse() else {
             return Err(error::no_version(id).into());
@@ -248,7 +245,7 @@ impl<'a> Writer<'a> {
     /// # Errors
     ///
     /// Returns a failure with the exit code 3 if there is none.
-    pub(crate) fn read(&mut self, id: &Id) -> Result<Envelope, Failure> {
+    pub(crate) fn read(&self, id: &Id) -> Result<Envelope, Failure> {
         if !self.is_direct {
             let globals = self.globals;
             let found = daemon::with_client(globals, async |daemon| {
@@ -256,11 +253,7 @@ impl<'a> Writer<'a> {
                 let query = daemon.get_one(id);
                 match waiting::show(&daemon, globals, &patterns, query).await {
                     Ok(envelope) => Ok(Some(envelope)),
-                    Err(keyway_resolver::GetOneError::Resolve(error))
-                        if self.is_without(&error) =>
-                    {
-                        Ok(None)
-                    }
+                    Err(GetOneError::Resolve(error)) if self.is_without(&error) => Ok(None),
                     Err(error) => {
                         let context = daemon::QueryContext {
                             daemon: &daemon,
@@ -362,6 +355,16 @@ impl<'a> Writer<'a> {
             version: version.to_string(),
             provider: FILE.to_owned(),
             place: self.destination.store.display_dir(&self.file),
+        }
+    }
+}
+
+impl From<Stored> for Written {
+    fn from(stored: Stored) -> Self {
+        Self {
+            version: stored.version,
+            place: stored.provider.clone(),
+            provider: stored.provider,
         }
     }
 }

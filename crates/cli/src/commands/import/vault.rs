@@ -32,7 +32,7 @@ impl<'a> StoreVault<'a> {
 
 impl Vault for StoreVault<'_> {
     fn current(&self, id: &Id) -> Result<Option<SecretValue>, Failure> {
-        match self.0.borrow_mut().read(id) {
+        match self.0.borrow().read(id) {
             Ok(envelope) => Ok(Some(envelope.value)),
             Err(failure) if failure.exit() == Exit::NotFound => Ok(None),
             Err(failure) => Err(failure),
