@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use keyway_local::{Address, EnvironmentError, Places, daemon_uid, given_address, with_causes};
 use keyway_proto::keyway::v1::{ManagementServiceClient, StatusRequest, StatusResponse};
-use keyway_resolver::{DaemonSocket, ResolveError, Resolver};
+use keyway_resolver::{ConnectError, DaemonSocket, ResolveError, Resolver};
 use tokio::runtime::Builder;
 
 use crate::event_loop;
@@ -69,6 +69,11 @@ pub(crate) async fn status_if_running(
         Err(ResolveError::NotRunning(error)) if error.is_not_running() => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Returns `true` if no daemon is running and the command line names none, so that a command may use the file store instead.
+pub(crate) fn is_absent(globals: &Globals, error: &ConnectError) -> bool {
+    error.is_not_running() && globals.sockets().is_empty()
 }
 
 /// Leaves the address of --socket out of a failure. Arguments are not repeated: one may be a secret in the wrong place.

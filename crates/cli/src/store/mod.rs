@@ -314,10 +314,9 @@ impl<'a> Writer<'a> {
 
     /// Whether the error says that no daemon takes writes. One that was named on the command line has to.
     fn is_without(&self, error: &ResolveError) -> bool {
-        let is_named = !self.globals.sockets().is_empty();
         match error {
-            ResolveError::NotRunning(error) => error.is_not_running() && !is_named,
-            ResolveError::Unsupported { .. } => !is_named,
+            ResolveError::NotRunning(error) => daemon::is_absent(self.globals, error),
+            ResolveError::Unsupported { .. } => self.globals.sockets().is_empty(),
             _ => false,
         }
     }

@@ -91,6 +91,19 @@ fn the_daemons_secrets_are_exported_if_one_runs() {
 }
 
 #[test]
+fn the_file_store_does_not_stand_in_for_a_daemon_that_is_named_or_foreign() {
+    let home = home_with_values();
+    let named = home.run("export --socket no/such", b"");
+    let _daemon = home.serve(&[]);
+    let foreign = home.run("export --daemon-uid 12345", b"");
+    for output in [named, foreign] {
+        let shown = home.show(&output);
+        assert_eq!(output.status.code(), Some(5), "{shown}");
+        assert!(output.stdout.is_empty(), "{shown}");
+    }
+}
+
+#[test]
 fn an_export_is_complete_or_an_error() {
     let home = Home::new();
     home.set("shop/a-b", b"dummy");
@@ -110,7 +123,7 @@ fn an_export_is_complete_or_an_error() {
 }
 
 #[test]
-fn a_terminal_gets_values_only_if_told_so() {
+fn a_terminal_gets_values_only_with_an_option() {
     let home = home_with_values();
     let (status, screen) = Terminal::start(&home.keyway(["export"])).end();
     assert_eq!(status.code(), Some(2));

@@ -42,7 +42,7 @@ pub(super) fn read(
     }
 }
 
-/// Returns the secrets of the daemon, `None` if no daemon runs.
+/// Returns the secrets of the daemon, `None` if no daemon runs and none is named.
 fn from_daemon(globals: &Globals, pattern: &Pattern) -> Result<Option<Vec<Envelope>>, Failure> {
     daemon::with_client(globals, async |daemon| {
         let context = QueryContext {
@@ -52,7 +52,9 @@ fn from_daemon(globals: &Globals, pattern: &Pattern) -> Result<Option<Vec<Envelo
         let patterns = std::slice::from_ref(pattern);
         let secrets = match waiting::show(&daemon, globals, patterns, daemon.get(pattern)).await {
             Ok(secrets) => secrets,
-            Err(ResolveError::NotRunning(_)) => return Ok(None),
+            Err(ResolveError::NotRunning(error)) if daemon::is_absent(globals, &error) => {
+                return Ok(None);
+            }
             Err(error) => return Err(context.failure(pattern, error).await),
         };
         if let Some(failure) = context

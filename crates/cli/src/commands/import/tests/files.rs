@@ -71,7 +71,7 @@ fn a_link_is_followed_and_stays_a_link() {
 }
 
 #[test]
-fn a_file_with_several_names_is_refused_unless_told_otherwise() {
+fn a_file_with_several_names_is_refused_without_an_option() {
     let project = Project::new("A_TOKEN=x\n");
     let (file, other) = (project.path("shop/.env"), project.path("other"));
     fs::hard_link(&file, &other).unwrap();
