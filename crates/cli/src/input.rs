@@ -58,6 +58,17 @@ pub(crate) fn read_secret(
     Ok(SecretValue::from(&buffer[..filled]))
 }
 
+/// Appends bytes. A buffer that becomes too small is zeroized.
+pub(crate) fn append(buffer: &mut Zeroizing<Vec<u8>>, bytes: &[u8]) {
+    let len = buffer.len() + bytes.len();
+    if len > buffer.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(len.max(2 * buffer.len())));
+        larger.extend_from_slice(buffer);
+        *buffer = larger;
+    }
+    buffer.extend_from_slice(bytes);
+}
+
 /// Error of [`read_file`].
 #[derive(Debug)]
 pub(crate) struct ReadFileError {
@@ -138,5 +149,17 @@ mod tests {
         let read = |limit| read_secret(&mut Pieces(&bytes, false), limit);
         assert!(read(101).is_ok());
         assert!(matches!(read(100), Err(ReadSecretError::TooLong)));
+    }
+
+    #[test]
+    fn a_buffer_grows_by_bytes_and_by_pieces() {
+        let mut buffer = Zeroizing::new(Vec::new());
+        let mut expected = Vec::new();
+        for len in [0, 1, 1, 1, 5000, 0, 1, 20_000] {
+            let piece = vec![len as u8; len];
+            append(&mut buffer, &piece);
+            expected.extend(piece);
+            assert_eq!(*buffer, expected);
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use zeroize::Zeroizing;
 
 use super::{Default, Entry, Oddity, ParseError, ParseErrorKind, Piece, Quote};
+use crate::input;
 
 /// Maximum number of defaults within each other.
 const MAX_DEPTH: usize = 16;
@@ -115,7 +116,7 @@ impl<'a> Cursor<'a> {
             Quote::Double => inner.text(value, Style::Double, 0)?,
             Quote::Single => {
                 while !inner.rest.is_empty() {
-                    inner.copy(value, len)?;
+                    inner.copy(value)?;
                 }
             }
         }
@@ -130,8 +131,6 @@ impl<'a> Cursor<'a> {
 
     /// Parses text with expansions: to its end, or to the closing brace of a default if `depth` is not 0, which is left.
     fn text(&mut self, value: &mut Value, style: Style, depth: usize) -> Result<(), ParseError> {
-        // With the largest possible capacity the buffer is never reallocated, which would leave a copy of the value.
-        let capacity = self.rest.len();
         while let Some(byte) = self.rest.first() {
             match byte {
                 b'}' if depth > 0 => return Ok(()),
@@ -139,38 +138,32 @@ impl<'a> Cursor<'a> {
                     self.next()?;
                     let escaped = self.next()?.and_then(unescaped);
                     let byte = escaped.ok_or_else(|| self.error(ParseErrorKind::InvalidEscape))?;
-                    value.push(byte, capacity);
+                    value.push(byte);
                 }
                 b'\\' if self.rest.starts_with(b"\\${") => {
                     self.rest = &self.rest[1..];
-                    self.copy(value, capacity)?;
+                    self.copy(value)?;
                 }
-                b'$' => self.dollar(value, style, depth, capacity)?,
+                b'$' => self.dollar(value, style, depth)?,
                 b'`' => {
                     value.note(Oddity::Backtick);
-                    self.copy(value, capacity)?;
+                    self.copy(value)?;
                 }
-                _ => self.copy(value, capacity)?,
+                _ => self.copy(value)?,
             }
         }
         Ok(())
     }
 
-    fn copy(&mut self, value: &mut Value, capacity: usize) -> Result<(), ParseError> {
+    fn copy(&mut self, value: &mut Value) -> Result<(), ParseError> {
         if let Some(byte) = self.next()? {
-            value.push(byte, capacity);
+            value.push(byte);
         }
         Ok(())
     }
 
     /// Parses what begins with `$`.
-    fn dollar(
-        &mut self,
-        value: &mut Value,
-        style: Style,
-        depth: usize,
-        capacity: usize,
-    ) -> Result<(), ParseError> {
+    fn dollar(&mut self, value: &mut Value, style: Style, depth: usize) -> Result<(), ParseError> {
         let after = &self.rest[1..];
         let oddity = match after.first() {
             Some(b'(') => Some(Oddity::Command),
@@ -188,7 +181,7 @@ impl<'a> Cursor<'a> {
             }
         };
         oddity.into_iter().for_each(|oddity| value.note(oddity));
-        self.copy(value, capacity)
+        self.copy(value)
     }
 
     /// Parses `${NAME}`, `${NAME:-text}` or `${NAME-text}`; `None` if it is neither of them.
@@ -286,14 +279,10 @@ struct Value {
 }
 
 impl Value {
-    /// Appends a byte. `capacity` is that of a new buffer.
-    fn push(&mut self, byte: u8, capacity: usize) {
-        if !matches!(self.pieces.last(), Some(Piece::Text(_))) {
-            let text = Zeroizing::new(Vec::with_capacity(capacity));
-            self.pieces.push(Piece::Text(text));
-        }
-        if let Some(Piece::Text(text)) = self.pieces.last_mut() {
-            text.push(byte);
+    fn push(&mut self, byte: u8) {
+        match self.pieces.last_mut() {
+            Some(Piece::Text(text)) => input::append(text, &[byte]),
+            _ => self.pieces.push(Piece::Text(Zeroizing::new(vec![byte]))),
         }
     }
 
@@ -323,9 +312,12 @@ fn has_second_assignment(text: &[u8]) -> bool {
     const SECOND: &[u8] = b"; export ";
     let mut windows = text.windows(SECOND.len()).enumerate();
     windows.any(|(at, window)| {
-        let name = &text[at + SECOND.len()..];
-        let len = name_len(name);
-        window == SECOND && len > 0 && name.get(len) == Some(&b'=')
+        let is_assignment = || {
+            let name = &text[at + SECOND.len()..];
+            let len = name_len(name);
+            len > 0 && name.get(len) == Some(&b'=')
+        };
+        window == SECOND && is_assignment()
     })
 }
 

@@ -42,6 +42,17 @@ fn check(text: &str, expected: &[(usize, &str, &str)]) {
     assert_eq!(found, expected, "{text}");
 }
 
+/// Neither the time nor the memory may grow with the square of the length.
+#[test]
+fn a_large_value_is_parsed_in_linear_time() {
+    const LEN: usize = 1 << 20;
+    let letters = "a".repeat(LEN);
+    check(&format!("A={letters}"), &[(1, "A", letters.as_str())]);
+    let expansions = "${B}x".repeat(LEN / 5);
+    let expected = "<B>x".repeat(LEN / 5);
+    check(&format!("A=\"{expansions}\""), &[(1, "A", &expected)]);
+}
+
 #[test]
 fn lines_are_variables_comments_or_empty() {
     check("", &[]);

@@ -3,6 +3,8 @@
 use keyway_secrets::SecretValue;
 use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::input;
+
 const END_OF_INPUT: u8 = 0x04;
 const BACKSPACE: u8 = 0x08;
 const KILL_LINE: u8 = 0x15;
@@ -140,14 +142,8 @@ impl Line {
         }
     }
 
-    /// Adds a byte. A buffer that became too small is zeroized.
     fn push(&mut self, byte: u8) {
-        if self.bytes.len() == self.bytes.capacity() {
-            let mut larger = Zeroizing::new(Vec::with_capacity((2 * self.bytes.len()).max(4096)));
-            larger.extend_from_slice(&self.bytes);
-            self.bytes = larger;
-        }
-        self.bytes.push(byte);
+        input::append(&mut self.bytes, &[byte]);
     }
 
     /// Returns the value of the line.

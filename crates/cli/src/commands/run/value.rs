@@ -5,6 +5,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use crate::env_file::{Oddity, Piece};
+use crate::input;
 use crate::reference::lookalike::{self, Lookalike};
 use crate::reference::{self, Found, InvalidReference, Reference, Target};
 
@@ -202,13 +203,7 @@ impl<'a, F: Fn(&str) -> Option<&'a [Part]>> Expansion<F> {
             return Err(TooLong);
         }
         match self.runs.last_mut() {
-            Some(Run::Text(text)) => {
-                // A buffer that grows would leave a copy of the value.
-                let mut larger = Zeroizing::new(Vec::with_capacity(text.len() + bytes.len()));
-                larger.extend_from_slice(text);
-                larger.extend_from_slice(bytes);
-                *text = larger;
-            }
+            Some(Run::Text(text)) => input::append(text, bytes),
             _ => self.runs.push(Run::Text(Zeroizing::new(bytes.to_vec()))),
         }
         Ok(())
