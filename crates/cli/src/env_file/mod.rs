@@ -22,7 +22,7 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
-pub(crate) use parser::parse;
+pub(crate) use parser::{is_name, parse};
 
 /// One variable of a file.
 #[derive(PartialEq, Eq)]

@@ -74,7 +74,7 @@ impl<'a> Cursor<'a> {
         }
         self.rest = &self.rest[left.len() + 1..];
         let name = left.strip_prefix(b"export ").unwrap_or(left).trim_ascii();
-        if name_len(name) != name.len() || name.is_empty() {
+        if !is_name(name) {
             return Err(self.error(ParseErrorKind::InvalidName));
         }
         Ok(OsString::from_vec(name.to_vec()))
@@ -296,6 +296,11 @@ impl Value {
 /// Returns `true` for a space, a tab, or the carriage return of a CRLF line end.
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r')
+}
+
+/// Returns `true` for the name of a variable: letters, digits and underscores, of which the first is not a digit.
+pub(crate) fn is_name(text: &[u8]) -> bool {
+    !text.is_empty() && name_len(text) == text.len()
 }
 
 /// Returns the length of the name of a variable at the start.

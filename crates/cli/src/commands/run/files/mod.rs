@@ -11,6 +11,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::env_file;
 use crate::failure::Failure;
 use crate::names;
 use crate::reference::Reference;
@@ -30,11 +31,7 @@ pub(super) struct FileOption {
 pub(super) fn parse_option(text: &str) -> Result<FileOption, String> {
     const FORM: &str = "it needs the form NAME=ID, as in NPMRC=web/npmrc";
     let (name, id) = text.split_once('=').ok_or(FORM)?;
-    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if name.is_empty()
-        || !name.chars().all(is_part)
-        || name.starts_with(|c: char| c.is_ascii_digit())
-    {
+    if !env_file::is_name(name.as_bytes()) {
         return Err(FORM.to_owned());
     }
     let pattern = names::pattern(id).map_err(|error| error.to_string())?;
