@@ -22,6 +22,12 @@ const MAX_IDS: usize = 5;
 /// The values of all references.
 pub(crate) type Values = BTreeMap<Pattern, SecretValue>;
 
+/// Returns the value of a reference, which must be one of those that were resolved.
+pub(crate) fn value<'a>(values: &'a Values, reference: &Reference) -> &'a [u8] {
+    let value = values.get(&reference.pattern);
+    value.expect("every reference was resolved").expose()
+}
+
 /// The references of a command, and the places that have them.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
@@ -44,13 +50,12 @@ impl Wanted {
     }
 
     /// Gets every secret from the daemon, each once. Without references the daemon is not needed. `outcome` says what did not
-    /// happen if a secret is missing, such as "nothing was started".
+    /// happen if a secret is missing, such as "nothing was started". `command` is the name of the command that gets the secrets, for
+    /// the audit log.
     ///
     /// # Errors
     ///
     /// Returns a [`Failure`] if a secret is missing. It names all missing secrets and the places that refer to them.
-    ///
-    /// `command`: the name of the command that gets the secrets, for the audit log.
     pub(crate) fn resolve(
         &self,
         globals: &Globals,

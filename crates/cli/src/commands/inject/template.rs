@@ -1,17 +1,27 @@
 //! Text with references, by line.
 
+use std::ops::Range;
+
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 use crate::names::SCHEME;
 use crate::output;
-use crate::reference::resolve::{Values, Wanted};
+use crate::reference::resolve::{Values, Wanted, value};
 use crate::reference::{self, Found, Target, lookalike};
 
 /// A text and its references, all of them valid.
 pub(super) struct Template<'a> {
     text: &'a [u8],
-    found: Vec<(Found, Target)>,
+    places: Vec<Place>,
+}
+
+/// A reference of a template.
+struct Place {
+    range: Range<usize>,
+    /// Its line, counted from one.
+    line: usize,
+    target: Target,
 }
 
 impl<'a> Template<'a> {
@@ -21,19 +31,24 @@ impl<'a> Template<'a> {
     ///
     /// Returns a [`Failure`] with the line of every invalid reference.
     pub(super) fn parse(text: &'a [u8]) -> Result<Self, Failure> {
-        let mut found = Vec::new();
+        let mut places = Vec::new();
         let mut invalid = Vec::new();
-        for place in reference::scan(text) {
-            match place.target.clone() {
-                Ok(target) => found.push((place, target)),
-                Err(error) => {
-                    let line = line(text, place.range.start);
-                    invalid.push(format!("line {line}: {error}"));
-                }
+        let (mut line, mut counted) = (1, 0);
+        for Found { range, target } in reference::scan(text) {
+            let passed = &text[counted..range.start];
+            line += passed.iter().filter(|byte| **byte == b'\n').count();
+            counted = range.start;
+            match target {
+                Ok(target) => places.push(Place {
+                    range,
+                    line,
+                    target,
+                }),
+                Err(error) => invalid.push(format!("line {line}: {error}")),
             }
         }
         if invalid.is_empty() {
-            return Ok(Self { text, found });
+            return Ok(Self { text, places });
         }
         let failure = Failure::usage(
             "not every reference of the template names a secret",
@@ -54,10 +69,9 @@ impl<'a> Template<'a> {
     /// Returns the references, with their lines as places.
     pub(super) fn wanted(&self) -> Wanted {
         let mut wanted = Wanted::default();
-        for (place, target) in &self.found {
-            if let Target::Secret(reference) = target {
-                let line = line(self.text, place.range.start);
-                wanted.add(format!("line {line}"), reference);
+        for place in &self.places {
+            if let Target::Secret(reference) = &place.target {
+                wanted.add(format!("line {}", place.line), reference);
             }
         }
         wanted
@@ -65,32 +79,21 @@ impl<'a> Template<'a> {
 
     /// Returns the text with all references replaced. `values` must have a value for each of them.
     pub(super) fn render(&self, values: &Values) -> Zeroizing<Vec<u8>> {
-        let replacement = |target: &Target| match target {
+        let replacement = |place: &Place| match &place.target {
             Target::Scheme => SCHEME.as_bytes(),
-            Target::Secret(reference) => values
-                .get(&reference.pattern)
-                .expect("every reference was resolved")
-                .expose(),
+            Target::Secret(reference) => value(values, reference),
         };
-        let replaced = self
-            .found
-            .iter()
-            .map(|(_, target)| replacement(target).len());
+        let replaced = self.places.iter().map(|place| replacement(place).len());
         // A buffer that grows would leave copies of the values.
         let capacity = self.text.len() + replaced.sum::<usize>();
         let mut result = Zeroizing::new(Vec::with_capacity(capacity));
         let mut end = 0;
-        for (place, target) in &self.found {
+        for place in &self.places {
             result.extend_from_slice(&self.text[end..place.range.start]);
-            result.extend_from_slice(replacement(target));
+            result.extend_from_slice(replacement(place));
             end = place.range.end;
         }
         result.extend_from_slice(&self.text[end..]);
         result
     }
-}
-
-/// Returns the line of an offset, counted from one.
-fn line(text: &[u8], offset: usize) -> usize {
-    1 + text[..offset].iter().filter(|byte| **byte == b'\n').count()
 }

@@ -18,7 +18,7 @@ use super::supervise::Inherited;
 use super::value::Part;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::reference::resolve::Values;
+use crate::reference::resolve::{Values, value};
 use crate::{process, sys};
 
 /// Returns the command with its environment. `values` must have a value for each reference of the plan. `files` are the names and
@@ -73,13 +73,9 @@ fn environment_value(variable: &Variable, values: &Values) -> Result<OsString, F
         match part {
             Part::Literal(literal) => bytes.extend_from_slice(literal),
             Part::Reference(reference) => {
-                let pattern = &reference.pattern;
-                let value = values
-                    .get(pattern)
-                    .expect("every reference was resolved")
-                    .expose();
+                let value = value(values, reference);
                 if value.contains(&0) {
-                    return Err(zero_byte(pattern));
+                    return Err(zero_byte(&reference.pattern));
                 }
                 bytes.extend_from_slice(value);
             }

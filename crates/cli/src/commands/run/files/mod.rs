@@ -15,7 +15,7 @@ use crate::env_file;
 use crate::failure::Failure;
 use crate::names;
 use crate::reference::Reference;
-use crate::reference::resolve::Values;
+use crate::reference::resolve::{Values, value};
 
 pub(super) use guard::Guard;
 
@@ -72,9 +72,7 @@ pub(super) fn write(
 ) -> Result<Vec<(String, PathBuf)>, Failure> {
     let paths = options.iter().map(|option| {
         let path = directory.join(&option.name);
-        let value = values.get(&option.reference.pattern);
-        let value = value.expect("every reference was resolved").expose();
-        write_file(&path, value).map_err(|error| {
+        write_file(&path, value(values, &option.reference)).map_err(|error| {
             Failure::error(
                 format_args!("the file of {} cannot be written: {error}", option.name),
                 "Nothing was started; check that the file system of $XDG_RUNTIME_DIR, or /dev/shm, has space",
