@@ -38,13 +38,12 @@ pub(super) struct Inherited {
 ///
 /// Signals are blocked before the fork, so none is lost. With a controlling terminal the child stays in the process group of
 /// this process: job control and Ctrl-C apply to both, and a signal of a key is not forwarded. Without one the child gets
-/// its own group, so that a signal to this group reaches it once, through this process.
+/// its own group, so that a signal to this group reaches it once, through this process. With `is_masked` the child copies
+/// between the terminal and the command, in a session of its own.
 ///
 /// # Errors
 ///
 /// Returns a [`Failure`] if signals cannot be blocked or waited for, or if the process cannot be forked.
-///
-/// With `is_masked` the child copies between the terminal and the command, in a session of its own.
 pub(super) fn fork(is_masked: bool) -> Result<Role, Failure> {
     let changed = [
         (SIGPIPE, sys::ignored_sigpipe_at_start()),
@@ -94,12 +93,22 @@ pub(super) fn waited_signals() -> SignalSet {
     })
 }
 
+/// Lets the kernel kill this process when its parent ends.
+///
+/// # Errors
+///
+/// Returns an error of the system, and one if the parent has already ended.
+pub(super) fn end_with(parent: Pid) -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    match getppid() == Some(parent) {
+        true => Ok(()),
+        false => Err(io::Error::other("the process that waits for it has ended")),
+    }
+}
+
 /// Prepares the child, which must not outlive its parent: not while it waits for a provider, and not as the command.
 fn become_child(parent: Pid, has_terminal: bool) -> io::Result<()> {
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    if getppid() != Some(parent) {
-        return Err(io::Error::other("the process that waits for it has ended"));
-    }
+    end_with(parent)?;
     if !has_terminal {
         setpgid(None, None)?;
     }
@@ -145,7 +154,7 @@ impl Host for Waiting {
     fn child_stopped(&mut self, number: i32) -> io::Result<()> {
         match self.has_terminal {
             // A child with a session of its own stops itself with SIGSTOP. If this group is orphaned, this process does not
-            // stop, and nobody else continues the child.
+            // stop, and no shell continues the child.
             true if self.is_masked && number == SIGSTOP => {
                 sys::stop_with(SIGTSTP)?;
                 sys::send(self.child, SIGCONT)

@@ -11,6 +11,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, WaitOptions, chdir, pidfd_open, setsid, waitpid};
 
 use super::directory::Directory;
+use crate::commands::run::supervise;
 use crate::failure::Failure;
 use crate::output;
 use crate::sys::{self, SignalSet};
@@ -41,10 +42,7 @@ impl Guard {
         let started = fork(&path, &lock);
         started.map_err(|error| {
             let _ = Directory::remove(&path);
-            Failure::error(
-                format_args!("cannot start a process: {error}"),
-                "Check the limits of this user and of this process",
-            )
+            supervise::failure("start a process", &error)
         })
     }
 

@@ -12,7 +12,7 @@ mod terminal;
 use std::io;
 use std::process::Command;
 
-use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
+use rustix::process::getpid;
 
 use self::relay::Relay;
 use self::streams::Streams;
@@ -58,11 +58,7 @@ impl Mask {
         let parent = getpid();
         match sys::fork().map_err(failure)? {
             None => {
-                set_parent_process_death_signal(Some(Signal::KILL))
-                    .map_err(|error| failure(error.into()))?;
-                if getppid() != Some(parent) {
-                    return Err(failure(io::Error::other("the parent has ended")));
-                }
+                supervise::end_with(parent).map_err(failure)?;
                 streams.become_child().map_err(failure)?;
                 Err(replace::replace(command, inherited))
             }
