@@ -34,7 +34,6 @@ pub(super) struct Relay<'a> {
 /// The input of an interactive command.
 struct Input {
     keyboard: Keyboard,
-    is_foreground: bool,
     has_ended: bool,
     /// What was typed and not yet taken.
     typed: Vec<u8>,
@@ -64,8 +63,8 @@ impl<'a> Relay<'a> {
             false => None,
             true => {
                 let mut keyboard = Keyboard::new();
+                keyboard.try_enter()?;
                 Some(Input {
-                    is_foreground: keyboard.try_enter()?,
                     keyboard,
                     has_ended: false,
                     typed: Vec::new(),
@@ -157,9 +156,8 @@ impl<'a> Relay<'a> {
             .map(|(_, descriptor, flags)| PollFd::from_borrowed_fd(*descriptor, *flags))
             .collect();
         let timeout = self.timeout(Instant::now());
-        let timeout = timeout.map(|timeout| Timespec {
-            tv_sec: timeout.as_secs().cast_signed(),
-            tv_nsec: timeout.subsec_nanos().into(),
+        let timeout = timeout.map(|timeout| {
+            Timespec::try_from(timeout).expect("all timeouts are of a second or less")
         });
         match poll(&mut descriptors, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -198,19 +196,16 @@ impl<'a> Relay<'a> {
             .iter()
             .filter_map(|channel| channel.timeout(now));
         let input = self.input.as_ref();
-        let is_background = input.is_some_and(|input| !input.is_foreground);
+        let is_background = input.is_some_and(|input| !input.keyboard.is_raw());
         held.chain(is_background.then_some(FOREGROUND_INTERVAL))
             .min()
     }
 
     fn look_for_foreground(&mut self) -> io::Result<()> {
         match &mut self.input {
-            Some(input) if !input.is_foreground => {
-                input.is_foreground = input.keyboard.try_enter()?;
-            }
-            _ => {}
+            Some(input) => input.keyboard.try_enter(),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn read_keyboard(&mut self) -> io::Result<()> {
@@ -219,7 +214,6 @@ impl<'a> Relay<'a> {
         };
         // If only the supervisor was stopped, the shell has the terminal.
         if !input.keyboard.is_foreground() {
-            input.is_foreground = false;
             input.keyboard.leave();
             return Ok(());
         }
@@ -258,7 +252,7 @@ impl<'a> Relay<'a> {
 
 impl Input {
     fn is_read(&self) -> bool {
-        self.is_foreground && !self.has_ended && self.typed.is_empty()
+        self.keyboard.is_raw() && !self.has_ended && self.typed.is_empty()
     }
 }
 
@@ -288,10 +282,9 @@ impl Host for Relay<'_> {
             return sys::stop_with(number);
         };
         input.keyboard.leave();
-        input.is_foreground = false;
         // Only this signal stops a process of a group without a shell. The supervisor stops our job.
         sys::send(getpid(), SIGSTOP)?;
-        input.is_foreground = input.keyboard.try_enter()?;
+        input.keyboard.try_enter()?;
         self.resize();
         Ok(())
     }

@@ -3,7 +3,8 @@
 use std::io::{self, IsTerminal as _, stderr, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl, fstat};
+use rustix::fs::fstat;
+use rustix::io::ioctl_fionbio;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{getpid, ioctl_tiocsctty, setpgid, setsid};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
@@ -162,7 +163,7 @@ impl Streams {
 impl Pipe {
     fn open(target: Target) -> io::Result<Self> {
         let (output, input) = pipe_with(PipeFlags::CLOEXEC)?;
-        set_nonblocking(&output)?;
+        ioctl_fionbio(&output, true)?;
         Ok(Self {
             output,
             target,
@@ -170,12 +171,6 @@ impl Pipe {
             sources: vec![target],
         })
     }
-}
-
-/// Makes a descriptor of this process alone not block.
-pub(super) fn set_nonblocking(descriptor: &OwnedFd) -> io::Result<()> {
-    let flags = fcntl_getfl(descriptor)?;
-    Ok(fcntl_setfl(descriptor, flags | OFlags::NONBLOCK)?)
 }
 
 fn is_same(a: Target, b: Target) -> bool {

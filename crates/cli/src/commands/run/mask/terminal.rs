@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, open};
+use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, getppid};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::stdio::stdin;
@@ -12,7 +13,7 @@ use rustix::termios::{
     OptionalActions, OutputModes, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
 };
 
-use super::streams::{Target, set_nonblocking};
+use super::streams::Target;
 
 /// A pseudo-terminal for the command.
 pub(super) struct Pty {
@@ -32,7 +33,7 @@ impl Pty {
         let name = ptsname(&master, Vec::new())?;
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let line = open(name.as_c_str(), flags, Mode::empty())?;
-        set_nonblocking(&master)?;
+        ioctl_fionbio(&master, true)?;
         let mut modes = tcgetattr(target)?;
         if !is_interactive {
             modes.output_modes.remove(OutputModes::OPOST);
@@ -88,19 +89,21 @@ impl Keyboard {
         }
     }
 
-    /// Makes the terminal raw if this job is in the foreground. Returns whether it is.
-    pub(super) fn try_enter(&mut self) -> io::Result<bool> {
-        if !self.is_foreground() {
-            return Ok(false);
-        }
-        if self.original.is_none() {
+    /// Makes the terminal raw if this job is in the foreground.
+    pub(super) fn try_enter(&mut self) -> io::Result<()> {
+        if !self.is_raw() && self.is_foreground() {
             let original = tcgetattr(stdin())?;
             let mut raw = original.clone();
             raw.make_raw();
             tcsetattr(stdin(), OptionalActions::Now, &raw)?;
             self.original = Some(original);
         }
-        Ok(true)
+        Ok(())
+    }
+
+    /// Returns `true` if the terminal is raw: this job was in the foreground when it was last looked at.
+    pub(super) fn is_raw(&self) -> bool {
+        self.original.is_some()
     }
 
     /// Restores the modes, unless another job has the terminal.
@@ -112,7 +115,7 @@ impl Keyboard {
         }
     }
 
-    /// Returns `true` if the group of the supervisor is in the foreground of its terminal, which only `/proc` tells a process of another
+    /// Returns `true` if the group of the supervisor is in the foreground of its terminal, which only `/proc` shows to a process of another
     /// session. Without `/proc` it is taken to be.
     pub(super) fn is_foreground(&self) -> bool {
         let stat = self.supervisor.and_then(|supervisor| {
