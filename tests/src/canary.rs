@@ -1,4 +1,4 @@
-//! A provider on the SDK whose one value is a canary: a text that must be nowhere but in the response of who asked for it.
+//! A provider on the SDK whose one value is a canary: a text that must be in the response to its caller and nowhere else.
 
 use std::future::pending;
 use std::process::ExitCode;

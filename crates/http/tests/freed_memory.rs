@@ -44,9 +44,9 @@ struct Case {
     /// The lengths of the bodies.
     request_len: usize,
     response_len: usize,
-    /// How much of the request the handler reads. Less than all: it never responds, and the client gives up.
+    /// How much of the request the handler reads. Less than all: it never responds, and the client cancels the request.
     n_handled: usize,
-    /// How much of the response the client reads before it gives up.
+    /// How much of the response the client reads before it closes the connection.
     n_read: usize,
 }
 
@@ -73,7 +73,7 @@ async fn read<B: Body<Data: Buf, Error: std::fmt::Debug> + Unpin>(
         let Some(frame) = body.frame().await else {
             break;
         };
-        let data = frame.expect("the peer goes on").into_data();
+        let data = frame.expect("a frame").into_data();
         n_read += data.map_or(0, |data| data.remaining());
     }
     n_read

@@ -135,7 +135,7 @@ fn descriptors() -> &'static Descriptors {
     Box::leak(Box::new(Descriptors::new(set.encode_to_vec().leak())))
 }
 
-/// Never completes: the handler of a call that its caller gives up.
+/// Never completes: the handler of a call that is cancelled.
 async fn forever<T>(request: Request<T>) -> Result<Response<T>, Error> {
     std::future::pending::<()>().await;
     Ok(Response::new(request.into_message()))
@@ -202,7 +202,7 @@ impl tower::Service<http::Request<Body>> for Stalling {
 }
 
 /// Polls a call until it waits, and drops it.
-async fn give_up<T>(call: impl Future<Output = T>) {
+async fn cancel<T>(call: impl Future<Output = T>) {
     let mut call = std::pin::pin!(call);
     for _ in 0..8 {
         let polled = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
@@ -250,8 +250,8 @@ async fn a_call_frees_no_copy_of_a_secret() {
         assert_eq!(found, 0, "copies of the secret with {how}");
 
         let call = client.unary::<Vault, Vault>(hang, vault().into());
-        let (found, ()) = copies(give_up(call)).await;
-        assert_eq!(found, 0, "copies after a call was given up with {how}");
+        let (found, ()) = copies(cancel(call)).await;
+        assert_eq!(found, 0, "copies after a call was cancelled with {how}");
 
         for len in [1, 30, 120] {
             let stalling = |ends| {
@@ -260,7 +260,7 @@ async fn a_call_frees_no_copy_of_a_secret() {
             };
             let stalled = stalling(false);
             let call = stalled.unary::<Vault, Vault>(open, vault().into());
-            let (found, ()) = copies(give_up(call)).await;
+            let (found, ()) = copies(cancel(call)).await;
             assert_eq!(
                 found, 0,
                 "copies after {len} bytes of a response with {how}"

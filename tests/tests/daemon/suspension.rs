@@ -20,7 +20,7 @@ use tokio::time::sleep;
 
 use crate::common::{DAEMON, ID, PLUGIN, provider, responding};
 
-/// Who is stopped, and continues in the same order.
+/// The process that is stopped. Several are continued in the same order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stopped {
     Plugin,
@@ -82,7 +82,7 @@ async fn status(daemon: &DaemonProcess) -> PluginStatus {
     plugins.pop().expect("one plugin")
 }
 
-/// Stops these while a call is in flight, which gets the value or an error that says what took too long. The plugin goes on.
+/// Stops these while a call is in flight, which gets the value or an error that says what took too long. The plugin continues.
 async fn play(stopped: &[Stopped]) {
     let (time, keep_alive) = times();
     let pair = Pair::start(keep_alive).await;
@@ -132,11 +132,11 @@ async fn the_plugin_of_a_stopped_daemon_is_neither_replaced_nor_failed() {
 }
 
 #[tokio::test]
-async fn a_plugin_and_a_daemon_that_are_stopped_in_this_order_go_on() {
+async fn a_plugin_and_a_daemon_that_are_stopped_in_this_order_continue() {
     play(&[Stopped::Plugin, Stopped::Daemon]).await;
 }
 
 #[tokio::test]
-async fn a_daemon_and_a_plugin_that_are_stopped_in_this_order_go_on() {
+async fn a_daemon_and_a_plugin_that_are_stopped_in_this_order_continue() {
     play(&[Stopped::Daemon, Stopped::Plugin]).await;
 }

@@ -59,7 +59,7 @@ fn the_memory_of_daemon_and_plugins_is_closed_to_their_own_user() {
     for pid in pids {
         for file in ["mem", "environ", "maps", "fd/0", "exe", "root"] {
             let path = format!("/proc/{pid}/{file}");
-            // A link is followed only by those who may look at the process.
+            // A link is followed only with the permission to inspect the process.
             let line = ["head", "-c", "1", &path];
             let output = as_user(&home, &line);
             // With the mount option `hidepid` the process is not even visible.

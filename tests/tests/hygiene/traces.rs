@@ -90,7 +90,7 @@ impl Scene {
         });
     }
 
-    /// Starts a command whose query `raw` holds, and returns it when the query is there.
+    /// Starts a command whose query `raw` holds, and returns it when the query has arrived.
     fn start(&self, line: &[&str]) -> Process {
         self.home.clear_events("raw");
         let mut command = self.command(line);
@@ -350,7 +350,7 @@ fn no_fault_leaves_a_value_anywhere() {
     assert!(log.contains("received a frame"), "no trace level");
     assert!(
         log.contains("the handler of"),
-        "the panic's message is there"
+        "no message of the panic"
     );
     assert_clean("the daemon's log", &log);
     let audit = fs::read(scene.home.join("audit.jsonl")).expect("an audit log");

@@ -1,4 +1,4 @@
-//! The table of `docs/env-files.md`: what it says of each line is what the program does.
+//! The table of `docs/env-files.md`: the value of each row is what the program sets.
 
 use keyway_test_support::{feed, text};
 

@@ -29,7 +29,7 @@ fn id(text: &str) -> Id {
 }
 
 impl Script {
-    /// Says what it saw, as a version.
+    /// Returns the last request, in the form of a version.
     fn version(&self) -> String {
         let seen = self.seen.lock().unwrap();
         let (message, headers) = seen.as_ref().unwrap();
@@ -137,7 +137,7 @@ impl wire::StoreService for Script {
 }
 
 #[tokio::test]
-async fn a_write_carries_what_was_asked_for() {
+async fn a_write_carries_its_value_and_options() {
     let stored = store()
         .set(&id("demo/a"), "dummy".into(), Expected::Any)
         .await

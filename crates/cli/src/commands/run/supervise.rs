@@ -150,7 +150,7 @@ impl Host for Waiting {
     }
 
     /// If the child was stopped at a terminal, this process stops as well, so that the shell has its prompt again; without one
-    /// it goes on waiting, because no shell would continue it.
+    /// it continues to wait, because no shell would continue it.
     fn child_stopped(&mut self, number: i32) -> io::Result<()> {
         match self.has_terminal {
             // A child with a session of its own stops itself with SIGSTOP. If this group is orphaned, this process does not

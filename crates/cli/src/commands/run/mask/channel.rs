@@ -93,7 +93,7 @@ impl<'a> Channel<'a> {
             }
             Ok(n) => {
                 self.filter.feed(&buffer[..n], &mut self.output);
-                self.deadline = self.filter.patience().map(|patience| now + patience);
+                self.deadline = self.filter.hold_timeout().map(|timeout| now + timeout);
                 Ok(true)
             }
             Err(Errno::AGAIN | Errno::INTR) => Ok(false),

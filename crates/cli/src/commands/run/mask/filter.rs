@@ -16,7 +16,7 @@ pub(super) const MASK: &[u8] = b"********";
 /// Number of bytes of the shortest value that is replaced. Shorter ones occur by chance.
 pub(super) const MIN_LEN: usize = 8;
 
-/// How long bytes are held that may be the beginning of a value: a few, which a prompt may end with and which tell little, and more.
+/// How long bytes are held that may be the beginning of a value: a few, which a prompt may end with and which reveal little, and more.
 const FEW: (usize, Duration) = (4, Duration::from_millis(50));
 const MORE: Duration = Duration::from_secs(1);
 
@@ -31,7 +31,7 @@ pub(super) struct Values {
 #[derive(Clone, Copy, Default)]
 struct Beginning {
     len: usize,
-    /// Whether a value goes on behind it.
+    /// Whether it is shorter than its value.
     is_partial: bool,
 }
 
@@ -170,7 +170,7 @@ impl<'a> Filter<'a> {
     }
 
     /// Returns how long to wait for more input before [`flush`](Self::flush); `None` if nothing is held.
-    pub(super) fn patience(&self) -> Option<Duration> {
+    pub(super) fn hold_timeout(&self) -> Option<Duration> {
         match self.held.len() {
             0 => None,
             len if self.found.is_none() && len < FEW.0 => Some(FEW.1),
@@ -314,20 +314,20 @@ mod tests {
         let values = values(&["dummy-token", "dummy-token-2"]);
         let mut filter = Filter::new(&values);
         let mut output = Vec::new();
-        assert_eq!(filter.patience(), None);
+        assert_eq!(filter.hold_timeout(), None);
         filter.feed(b"login: d", &mut output);
         assert_eq!(
-            (output.as_slice(), filter.patience()),
+            (output.as_slice(), filter.hold_timeout()),
             (&b"login: "[..], Some(FEW.1))
         );
         filter.flush(&mut output);
         assert_eq!(
-            (output.as_slice(), filter.patience()),
+            (output.as_slice(), filter.hold_timeout()),
             (&b"login: d"[..], None)
         );
         // The value is recognised although its first byte was passed on.
         filter.feed(b"ummy-token", &mut output);
-        assert_eq!(filter.patience(), Some(MORE));
+        assert_eq!(filter.hold_timeout(), Some(MORE));
         filter.feed(b".", &mut output);
         assert_eq!(output, b"login: d********.");
         filter.feed(b"dummy-token", &mut output);
@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(output, b"login: d********.********");
         filter.feed(b"-2", &mut output);
         assert_eq!(
-            (output.as_slice(), filter.patience()),
+            (output.as_slice(), filter.hold_timeout()),
             (&b"login: d********.********-2"[..], None)
         );
     }

@@ -79,7 +79,7 @@ impl<'a> Relay<'a> {
         })
     }
 
-    /// Copies what is there after the command has ended, without waiting for programs that it has left behind. Returns `true` if
+    /// Copies the rest of the output after the command has ended, without waiting for programs that it has left behind. Returns `true` if
     /// there are any that can still write. A signal that ends programs ends this wait for a slow reader.
     pub(super) fn drain(&mut self) -> io::Result<bool> {
         // The terminal stays raw until everything is written, because the command's has processed the output.
@@ -148,7 +148,7 @@ impl<'a> Relay<'a> {
         Ok(signal)
     }
 
-    /// Returns what is ready, after at least one thing is or a time is over.
+    /// Returns what is ready, after at least one thing is or a timeout has expired.
     fn wait(&self, reads: bool) -> io::Result<Vec<Event>> {
         let waits = self.waits(reads);
         let descriptors = waits.iter();
