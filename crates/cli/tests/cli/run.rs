@@ -1,10 +1,11 @@
 //! `keyway run`: the variables of the child, and the failures that prevent its start.
 
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::ffi::OsStrExt as _;
-use std::process::{Command, Output};
+use std::process::{ChildStdout, Command, Output, Stdio};
 
 use keyway_test_support::scripted::ScriptedDaemon;
-use keyway_test_support::{feed, set_mode, text};
+use keyway_test_support::{Process, feed, set_mode, text};
 
 use crate::support::Home;
 use crate::support::script::{self, binary};
@@ -15,6 +16,16 @@ pub(crate) fn run(home: &Home, options: &[&str], script: &str) -> Command {
     arguments.extend(options);
     arguments.extend(["--", "sh", "-c", script]);
     home.keyway(arguments)
+}
+
+/// Starts a command with a pipe from its standard output, and returns the first line and the rest.
+#[track_caller]
+pub(crate) fn start(command: &mut Command) -> (Process, String, BufReader<ChildStdout>) {
+    let mut process = Process::spawn(command.stdout(Stdio::piped()));
+    let mut stdout = BufReader::new(process.stdout());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    (process, line, stdout)
 }
 
 fn with_daemon(change: impl FnOnce(&mut Command), options: &[&str], text: &str) -> Output {

@@ -9,7 +9,7 @@ use std::process::{ChildStdout, Command, Stdio};
 use keyway_test_support::{Process, feed, require, text};
 use rustix::process::{Pid, Signal};
 
-use crate::run::run;
+use crate::run::{self, run};
 use crate::support::script::{self, binary};
 use crate::support::{Home, KEYWAY};
 
@@ -151,10 +151,7 @@ fn the_waiting_process_holds_no_secret() {
 
 /// Starts a command and waits until its child has printed `ready`. Returns its standard output, too, because the child writes more.
 fn start(command: &mut Command) -> (Process, BufReader<ChildStdout>) {
-    let mut process = Process::spawn(command.stdout(Stdio::piped()));
-    let mut line = String::new();
-    let mut stdout = BufReader::new(process.stdout());
-    stdout.read_line(&mut line).unwrap();
+    let (process, line, stdout) = run::start(command);
     assert_eq!(line, "ready\n");
     (process, stdout)
 }

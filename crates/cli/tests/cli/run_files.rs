@@ -1,15 +1,14 @@
 //! `keyway run --file`: files in memory that are there for the command and gone after it, however `run` ends.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use keyway_test_support::{Process, feed, process, require, text, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::run::run;
+use crate::run::{self, run};
 use crate::support::Home;
 use crate::support::script::{self, binary};
 
@@ -102,11 +101,7 @@ fn nothing_is_left_if_nothing_starts() {
 /// Starts a command that prints the path of its file, and returns that.
 fn start(home: &Home, options: &[&str]) -> (Process, PathBuf) {
     let mut command = run(home, options, "echo \"$A\"; exec sleep 1000");
-    let mut process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()));
-    let mut line = String::new();
-    BufReader::new(process.stdout())
-        .read_line(&mut line)
-        .unwrap();
+    let (process, line, _) = run::start(&mut command);
     (process, PathBuf::from(line.trim_end()))
 }
 

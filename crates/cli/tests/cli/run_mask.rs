@@ -1,13 +1,13 @@
 //! `keyway run --mask`: values in the output of the command, through pipes and at terminals, which work as without it.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::Read as _;
 use std::process::{Command, Stdio};
 
 use keyway_test_support::scripted::ScriptedDaemon;
 use keyway_test_support::{Process, feed, process, require, text, wait_until};
 use rustix::process::Signal;
 
-use crate::run::run;
+use crate::run::{self, run};
 use crate::support::script;
 use crate::support::{Home, SHELLS, Terminal};
 
@@ -89,11 +89,7 @@ fn values_in_files_are_replaced_and_short_ones_are_noted() {
 fn a_reader_that_is_gone_ends_the_command() {
     let (home, _daemon) = served();
     let mut command = masked(&home, "exec yes \"$TOKEN\"");
-    let mut process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()));
-    let mut line = String::new();
-    BufReader::new(process.stdout())
-        .read_line(&mut line)
-        .unwrap();
+    let (mut process, line, _) = run::start(&mut command);
     assert_eq!(line, "********\n");
     assert_eq!(process.wait().code(), Some(128 + 13));
 }
@@ -110,7 +106,7 @@ fn the_output_of_a_program_that_stays_behind_is_masked_and_not_waited_for() {
             .success()
     );
     let mut command = masked(&home, script);
-    let mut process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()));
+    let mut process = Process::spawn(command.stdout(Stdio::piped()));
     let mut stdout = process.stdout();
     assert_eq!(process.wait().code(), Some(3));
     std::fs::write(home.join("go"), "go\n").unwrap();
@@ -123,7 +119,7 @@ fn the_output_of_a_program_that_stays_behind_is_masked_and_not_waited_for() {
 fn a_program_that_stays_behind_and_writes_without_end_is_not_waited_for() {
     let (home, _daemon) = served();
     let mut command = masked(&home, "yes & exit 4");
-    let mut process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()));
+    let mut process = Process::spawn(command.stdout(Stdio::piped()));
     let mut stdout = process.stdout();
     let reader = std::thread::spawn(move || {
         let mut buffer = [0; 4096];
@@ -147,19 +143,12 @@ fn signals_are_forwarded_and_a_killed_run_leaves_no_process() {
     ] {
         let script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.01; done";
         let mut command = masked(&home, script);
-        let mut process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()));
-        let mut line = String::new();
-        let mut stdout = BufReader::new(process.stdout());
-        stdout.read_line(&mut line).unwrap();
+        let (mut process, _, _stdout) = run::start(&mut command);
         process.signal(signal);
         assert_eq!(process.wait().code(), Some(code), "{signal:?}");
     }
     let mut command = masked(&home, "echo $$; exec sleep 1000");
-    let mut process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()));
-    let mut line = String::new();
-    BufReader::new(process.stdout())
-        .read_line(&mut line)
-        .unwrap();
+    let (process, line, _) = run::start(&mut command);
     let child = line.trim().parse().unwrap();
     process.signal(Signal::KILL);
     wait_until("the command to end", || {
@@ -186,18 +175,18 @@ fn shell(home: &Home, shell: &[&str]) -> Terminal {
     terminal
 }
 
-fn under_each_shell(test: impl Fn(Terminal)) {
+fn under_each_shell(test: impl Fn(&Home, Terminal)) {
     for name in SHELLS {
         if require::has_program(name[0]) {
             let (home, _daemon) = served();
-            test(shell(&home, name));
+            test(&home, shell(&home, name));
         }
     }
 }
 
 #[test]
 fn at_a_terminal_the_command_has_one_of_its_own() {
-    under_each_shell(|mut terminal| {
+    under_each_shell(|_, mut terminal| {
         terminal.resize(33, 77);
         terminal.press("m 'test -t 0 && test -t 1 && test -t 2 && stty size; echo \"<$TOKEN>\" >/dev/tty; read a; echo \"got $a\"'\n");
         terminal.expect("33 77\r\n<********>\r\n");
@@ -205,31 +194,27 @@ fn at_a_terminal_the_command_has_one_of_its_own() {
         terminal.expect("typed\r\ngot typed\r\n");
         terminal.expect("ready> ");
         assert!(!terminal.seen().contains("dummy-token"));
-        terminal.press("exit\n");
-        terminal.wait();
+        terminal.exit();
     });
 }
 
 #[test]
 fn a_new_size_of_the_window_reaches_the_command() {
-    under_each_shell(|mut terminal| {
+    under_each_shell(|_, mut terminal| {
         terminal.resize(20, 70);
         terminal.press("m 'trap \"stty size\" WINCH; stty size; while :; do sleep 0.01; done'\n");
         terminal.expect("20 70\r\n");
         terminal.resize(30, 90);
         terminal.expect("30 90\r\n");
         terminal.press("\x03");
-        terminal.expect("ready> ");
-        terminal.press("echo \"code=$?\"\n");
-        terminal.expect("code=130");
-        terminal.press("exit\n");
-        terminal.wait();
+        terminal.expect_code(130);
+        terminal.exit();
     });
 }
 
 #[test]
 fn a_command_may_change_the_modes_of_its_terminal() {
-    under_each_shell(|mut terminal| {
+    under_each_shell(|_, mut terminal| {
         terminal.press("m 'stty raw -echo; echo wai''ting; dd bs=1 count=2 2>/dev/null | od -An -c; stty sane'\n");
         terminal.expect("waiting");
         terminal.press("\x03\x04");
@@ -237,14 +222,13 @@ fn a_command_may_change_the_modes_of_its_terminal() {
         terminal.expect("ready> ");
         terminal.press("stty -a | grep -c -w echo; echo pla''in\n");
         terminal.expect("plain\r\n");
-        terminal.press("exit\n");
-        terminal.wait();
+        terminal.exit();
     });
 }
 
 #[test]
 fn ctrl_z_stops_the_command_and_fg_continues_it() {
-    under_each_shell(|mut terminal| {
+    under_each_shell(|_, mut terminal| {
         terminal.press("m 'echo go''ing; exec sed -u s/^/got:/'\n");
         terminal.expect("going\r\n");
         for word in ["one", "two"] {
@@ -264,11 +248,8 @@ fn ctrl_z_stops_the_command_and_fg_continues_it() {
             terminal.expect(&format!("got:again {word}\r\n"));
         }
         terminal.press("\x04");
-        terminal.expect("ready> ");
-        terminal.press("echo \"code=$?\"\n");
-        terminal.expect("code=0");
-        terminal.press("exit\n");
-        terminal.wait();
+        terminal.expect_code(0);
+        terminal.exit();
     });
 }
 
@@ -277,7 +258,7 @@ fn a_shell_within_has_job_control() {
     if !require::has_program("bash") {
         return;
     }
-    under_each_shell(|mut terminal| {
+    under_each_shell(|_, mut terminal| {
         terminal.press("m 'PS1=\"in\"\"ner> \" exec bash --norc --noprofile -i'\n");
         terminal.expect("inner> ");
         terminal.press("sh -c 'echo sleep''ing; exec sleep 1000'\n");
@@ -289,22 +270,14 @@ fn a_shell_within_has_job_control() {
         terminal.press("kill -KILL %1; wait -f %1; echo \"<$TOKEN>\"\n");
         terminal.expect("<********>");
         terminal.press("exit 5\n");
-        terminal.expect("ready> ");
-        terminal.press("echo \"code=$?\"\n");
-        terminal.expect("code=5");
-        terminal.press("exit\n");
-        terminal.wait();
+        terminal.expect_code(5);
+        terminal.exit();
     });
 }
 
 #[test]
 fn with_output_to_a_file_the_command_keeps_the_terminal() {
-    for name in SHELLS {
-        if !require::has_program(name[0]) {
-            continue;
-        }
-        let (home, _daemon) = served();
-        let mut terminal = shell(&home, name);
+    under_each_shell(|home, mut terminal| {
         terminal.press("m 'test -t 0 && test -t 2 && ! test -t 1 && echo \"<$TOKEN>\" >&2; echo \"[$TOKEN]\"; exec cat' >out\n");
         terminal.expect("<********>\r\n");
         terminal.press("one\n");
@@ -323,7 +296,6 @@ fn with_output_to_a_file_the_command_keeps_the_terminal() {
         terminal.expect("ready> ");
         assert!(!terminal.seen().contains("dummy-token"));
         assert_eq!(output(), "[********]\none\ntwo\n");
-        terminal.press("exit\n");
-        terminal.wait();
-    }
+        terminal.exit();
+    });
 }

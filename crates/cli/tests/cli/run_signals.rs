@@ -1,24 +1,19 @@
 //! Signals of `keyway run`: all are passed on, job control stops and continues both processes, and none is left behind.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use keyway_test_support::{Process, feed, process, require, text, wait_until};
 use rustix::process::Signal;
 
-use crate::run::run;
+use crate::run::{self, run};
 use crate::support::script;
 use crate::support::{Home, KEYWAY, SHELLS, Terminal};
 
 /// Starts `keyway run` with a shell script that prints its process id, and returns that id.
 fn start(command: &mut Command) -> (Process, i32) {
-    let mut process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()));
-    let mut line = String::new();
-    BufReader::new(process.stdout())
-        .read_line(&mut line)
-        .unwrap();
+    let (process, line, _) = run::start(command.stdin(Stdio::null()));
     let child = line.trim().parse().unwrap_or_else(|_| panic!("{line:?}"));
     (process, child)
 }
@@ -183,10 +178,7 @@ fn ctrl_z_and_fg_stop_and_continue_both_processes() {
         terminal.press("$K run -- sh -c 'echo sleep''ing; exec sleep 1000'\n");
         terminal.expect("sleeping\r\n");
         terminal.press("\x03");
-        terminal.expect("ready> ");
-        terminal.press("echo \"code=$?\"\n");
-        terminal.expect("code=130");
-        terminal.press("exit\n");
-        terminal.wait();
+        terminal.expect_code(130);
+        terminal.exit();
     }
 }

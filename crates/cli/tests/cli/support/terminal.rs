@@ -109,6 +109,21 @@ impl Terminal {
         }
     }
 
+    /// Waits for the prompt of the shell, and checks the exit code of its last command.
+    #[track_caller]
+    pub(crate) fn expect_code(&mut self, code: i32) {
+        self.expect("ready> ");
+        self.press("echo \"code=$?\"\n");
+        self.expect(&format!("code={code}\r\n"));
+    }
+
+    /// Ends the shell.
+    #[track_caller]
+    pub(crate) fn exit(mut self) {
+        self.press("exit\n");
+        self.wait();
+    }
+
     /// Gives the terminal another size.
     pub(crate) fn resize(&self, rows: u16, columns: u16) {
         let mut size = tcgetwinsize(&self.keyboard).unwrap();
