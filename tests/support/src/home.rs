@@ -1,5 +1,6 @@
 //! A temporary home.
 
+use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -113,6 +114,17 @@ impl Home {
         let path = self.join(format!("{name}.log"));
         let file = fs::OpenOptions::new().create(true).append(true).open(path);
         file.expect("a log file").into()
+    }
+
+    /// The arguments of `keyway` for a daemon with its state in `state` and the executables of `plugins`.
+    pub fn serve_args(&self) -> [OsString; 5] {
+        [
+            "serve".into(),
+            "--state-dir".into(),
+            self.join("state").into(),
+            "--plugin-dir".into(),
+            self.join("plugins").into(),
+        ]
     }
 
     /// A command in this home. Its environment is `PATH`, `HOME` and `KEYWAY_SOCKET`; it reads nothing from standard input.

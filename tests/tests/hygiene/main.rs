@@ -5,7 +5,7 @@ mod evidence;
 mod inspection;
 mod traces;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use keyway_test_support::{Daemon, Home, set_mode};
 
@@ -21,23 +21,10 @@ fn prepare(home: &Home) -> PathBuf {
     keyway
 }
 
-/// Starts the daemon of a home with a log of every level. `wrap` may put another program before it.
-fn serve(home: &Home, keyway: &std::path::Path, wrapper: &[&str]) -> Daemon {
-    let (program, arguments) = match wrapper {
-        [program, arguments @ ..] => (program.as_ref(), arguments),
-        [] => (keyway, wrapper),
-    };
-    let mut command = home.command(program);
-    command.args(arguments);
-    if !wrapper.is_empty() {
-        command.arg(keyway);
-    }
-    command
-        .arg("serve")
-        .arg("--state-dir")
-        .arg(home.join("state"))
-        .arg("--plugin-dir")
-        .arg(home.join("plugins"))
-        .env("RUST_LOG", "trace");
-    Daemon::start(&mut command)
+/// Starts the daemon of a home with a log of every level. `wrapper` is empty, or a program with arguments that executes it.
+fn serve(home: &Home, keyway: &Path, wrapper: &[&str]) -> Daemon {
+    let mut line = wrapper.iter().map(Path::new).chain([keyway]);
+    let mut command = home.command(line.next().expect("a program"));
+    command.args(line).args(home.serve_args());
+    Daemon::start(command.env("RUST_LOG", "trace"))
 }

@@ -348,10 +348,7 @@ fn no_fault_leaves_a_value_anywhere() {
     use_the_library(&scene);
     let log = look_and_abort(&scene, daemon);
     assert!(log.contains("received a frame"), "no trace level");
-    assert!(
-        log.contains("the handler of"),
-        "no message of the panic"
-    );
+    assert!(log.contains("the handler of"), "no message of the panic");
     assert_clean("the daemon's log", &log);
     let audit = fs::read(scene.home.join("audit.jsonl")).expect("an audit log");
     assert!(text(&audit).lines().count() > 20, "{}", text(&audit));
