@@ -65,21 +65,14 @@ impl fmt::Display for Activity {
 #[derive(Debug)]
 pub struct Activities {
     registry: Arc<Registry>,
-    /// Whether requests are served.
-    serving: watch::Receiver<bool>,
     plugins: watch::Receiver<()>,
     reloads: watch::Receiver<usize>,
     last: Option<Activity>,
 }
 
 impl Activities {
-    pub(crate) fn new(
-        registry: Arc<Registry>,
-        serving: watch::Receiver<bool>,
-        reloads: watch::Receiver<usize>,
-    ) -> Self {
+    pub(crate) fn new(registry: Arc<Registry>, reloads: watch::Receiver<usize>) -> Self {
         Self {
-            serving,
             plugins: registry.subscribe(),
             registry,
             reloads,
@@ -87,16 +80,15 @@ impl Activities {
         }
     }
 
-    /// Waits until the activity has changed, and returns it; the first call returns when requests are served. Changes that follow each other
-    /// quickly may be seen as one. Pending for ever when the daemon has stopped.
+    /// Waits until the activity has changed, and returns it; the first call returns when the plugins are known, or when their
+    /// directories do not respond. Changes that follow each other quickly may be seen as one. Pending for ever when the daemon has
+    /// stopped.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: the change is returned by the next call.
     pub async fn next(&mut self) -> Activity {
-        if self.serving.wait_for(|serving| *serving).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        self.registry.discovered().await;
         loop {
             let n_reloads = *self.reloads.borrow_and_update();
             self.plugins.mark_unchanged();
@@ -120,6 +112,7 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
+    use crate::registry::Discovery;
 
     #[test]
     fn the_status_counts_what_runs_starts_and_fails() {
@@ -143,12 +136,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn activities_begin_when_requests_are_served_and_a_reload_is_seen_once_with_its_end() {
+    async fn activities_begin_when_the_plugins_are_known_and_a_reload_is_seen_once_with_its_end() {
         let (reloads, receiver) = watch::channel(0);
-        let (serving, is_serving) = watch::channel(false);
-        let mut activities = Activities::new(Arc::new(Registry::new()), is_serving, receiver);
+        let registry = Arc::new(Registry::new());
+        registry.set_discovery(Discovery::UnderWay);
+        let mut activities = Activities::new(Arc::clone(&registry), receiver);
         assert!(activities.next().now_or_never().is_none());
-        serving.send_replace(true);
+        registry.set_discovery(Discovery::Complete);
         assert!(!activities.next().await.is_reloading);
         reloads.send_modify(|n| *n += 2);
         assert!(activities.next().await.is_reloading);

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use keyway_local::{Address, with_causes};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::activity::Activities;
@@ -65,8 +65,6 @@ pub struct Daemon {
     sockets: Vec<Socket>,
     manager: Manager,
     handle: ManagerHandle,
-    /// Whether requests are served.
-    serving: watch::Sender<bool>,
     heartbeat: Option<Heartbeat>,
     state_lock: Option<StateLock>,
 }
@@ -110,6 +108,7 @@ impl Daemon {
         }
         let (handle, requests) = ManagerHandle::new();
         let registry = Arc::new(Registry::new());
+        registry.set_discovery(Discovery::UnderWay);
         let memory = Memory::open(&config.state_dir).map_err(BindError::State)?;
         let host = Arc::new(host(&config, memory, Arc::clone(&registry))?);
         let settings = Settings::new(config.clone(), &host.memory.state(), 1);
@@ -129,7 +128,6 @@ impl Daemon {
             sockets,
             manager,
             handle,
-            serving: watch::Sender::new(false),
             heartbeat: None,
             state_lock,
         })
@@ -157,11 +155,7 @@ impl Daemon {
 
     /// Follows what the daemon is doing.
     pub fn activities(&self) -> Activities {
-        Activities::new(
-            Arc::clone(&self.registry),
-            self.serving.subscribe(),
-            self.handle.reloads(),
-        )
+        Activities::new(Arc::clone(&self.registry), self.handle.reloads())
     }
 
     /// Calls `beat` once when the daemon begins to accept connections, and then at every `interval`, in the task that accepts them:
@@ -199,14 +193,12 @@ impl Daemon {
             sockets,
             mut manager,
             handle,
-            serving,
             heartbeat,
             // Held until everything has stopped.
             state_lock: _state_lock,
             ..
         } = self;
         host.audit.start();
-        registry.set_discovery(Discovery::UnderWay);
         let (stop, stopped) = oneshot::channel::<()>();
         let (stop_sender, mut stop_requests) = mpsc::channel(1);
         let gate = Arc::new(Gate::new(Arc::clone(&registry), Arc::clone(&settings)));
@@ -259,7 +251,6 @@ impl Daemon {
                 () = &mut shutdown => false,
             };
             if has_started {
-                serving.send_replace(true);
                 manager.run(shutdown).await;
             }
             while tasks.join_next().await.is_some() {}

@@ -69,7 +69,7 @@ pub(super) fn notify_stopping() {
     send(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={limit}"));
 }
 
-/// Reports what the daemon is doing. Calls `ready` when requests are served. Never resolves.
+/// Reports what the daemon is doing. Calls `ready` when the daemon is ready. Never resolves.
 pub(super) async fn follow(
     mut activities: Activities,
     ready: impl FnOnce(),
