@@ -17,6 +17,7 @@ use super::rank::{
 };
 use crate::authority::is_reserved;
 use crate::model::{PluginName, Realm};
+use crate::plugin::View;
 
 /// The most failures, providers or names that a message lists.
 const MAX_LISTED: usize = 8;
@@ -280,12 +281,13 @@ fn way_out(failure: &Failure) -> String {
     }
 }
 
-fn sentences(failures: &[Failure]) -> String {
+/// Returns the sentences of the first failures, and how many more there are.
+pub(super) fn sentences(failures: &[Failure]) -> String {
     listed(failures.iter().map(Failure::sentence), "; ")
 }
 
 /// Returns the first of `items`, and how many more there are.
-fn listed(items: impl ExactSizeIterator<Item = String>, separator: &str) -> String {
+pub(super) fn listed(items: impl ExactSizeIterator<Item = String>, separator: &str) -> String {
     let n_more = items.len().saturating_sub(MAX_LISTED);
     let mut items: Vec<String> = items.take(MAX_LISTED).collect();
     if n_more > 0 {
@@ -301,14 +303,17 @@ fn repeated(query: &str) -> String {
 
 fn not_found(query: &str, plan: &Plan) -> Error {
     let mut message = format!("no provider has a secret that matches {}", repeated(query));
-    let excluded = plan.excluded.iter().map(|view| {
-        let state = view.state.as_str_name().trim_start_matches("PLUGIN_STATE_");
-        format!("{} is {}", view.name, state.to_ascii_lowercase())
-    });
+    let excluded = plan.excluded.iter().map(|view| describe_state(view));
     if !plan.excluded.is_empty() {
         message = format!("{message}; {}", listed(excluded, ", "));
     }
     Error::not_found(message)
+}
+
+/// Returns a plugin with its state, as in `vault is disabled`.
+pub(super) fn describe_state(view: &View) -> String {
+    let state = view.state.as_str_name().trim_start_matches("PLUGIN_STATE_");
+    format!("{} is {}", view.name, state.to_ascii_lowercase())
 }
 
 /// Returns the error for a query whose responses do not fit into the memory for them.

@@ -13,7 +13,8 @@ use keyway_secrets::Id;
 use super::catalog::{self, Gap};
 use super::execution;
 use super::failure::{Failure, with_failures};
-use super::plan::{Candidate, Membership, Plan, Query, membership};
+use super::plan::{Membership, Plan, Query, membership};
+use super::resolution::{describe_state, listed, sentences};
 use crate::authority::Permit;
 use crate::model::{Kind, PluginName};
 use crate::plugin::{Availability, CallError, Handle, View};
@@ -43,25 +44,11 @@ pub(crate) async fn target(
     id: &Id,
     name: &PluginName,
 ) -> Result<Target, Error> {
-    let view = registry.snapshot().get(name).cloned();
+    let view = registry.started(name, query.deadline).await;
     let view = view.ok_or_else(|| unknown(name))?;
     if view.kind == Some(Kind::AccessControl) {
         return Err(stores_nothing(name));
     }
-    let view = match &view.availability {
-        Availability::Starting { .. } => {
-            let candidate = Candidate::new(&view, &query.pattern);
-            let plan = Plan {
-                candidates: vec![candidate],
-                ..Plan::default()
-            };
-            // One that is no candidate any more is judged by what it is now.
-            execution::started(registry, query, plan).await;
-            let view = registry.snapshot().get(name).cloned();
-            view.ok_or_else(|| unknown(name))?
-        }
-        _ => view,
-    };
     match membership(&view, &query.pattern) {
         Membership::Excluded => return Err(excluded(&view)),
         Membership::None => return Err(outside(&view, id)),
@@ -96,11 +83,10 @@ fn stores_nothing(name: &PluginName) -> Error {
 }
 
 fn excluded(view: &View) -> Error {
-    let (name, state) = (&view.name, view.state.as_str_name());
-    let state = state.trim_start_matches("PLUGIN_STATE_");
     Error::failed_precondition(format!(
-        "{name} is {}. Run `keyway plugins enable {name}`, or choose another provider with `--to`",
-        state.to_ascii_lowercase()
+        "{}. Run `keyway plugins enable {}`, or choose another provider with `--to`",
+        describe_state(view),
+        view.name
     ))
 }
 
@@ -171,15 +157,14 @@ fn may_overrule(view: &View, target: &View) -> bool {
 fn outranked(id: &Id, target: &View, holders: Vec<String>, failures: &[Failure]) -> Error {
     let name = &target.name;
     let why = if holders.is_empty() {
-        let sentences: Vec<String> = failures.iter().map(Failure::sentence).collect();
         format!(
             "cannot tell whether {id} would be returned from {name}: {}",
-            sentences.join("; ")
+            sentences(failures)
         )
     } else {
         format!(
             "{id} would not be returned from {name}, because {} provides it with a higher or the same rank",
-            holders.join(" and ")
+            listed(holders.iter().cloned(), " and ")
         )
     };
     let failed = failures.iter().map(|failure| failure.provider.to_string());
@@ -246,8 +231,7 @@ pub(crate) fn failure_to_report(
     Failure::of_call(view, error, true)
 }
 
-/// The refusal of a version that does not fit, if `error` is one. Without the detail, the codes say so for a write that expected a
-/// version.
+/// Returns the refusal of a version that does not fit, if `error` is one.
 fn refused(view: &View, id: &Id, expected: &Expected, error: &Error) -> Option<Error> {
     if !is_version_refused(expected, error) {
         return None;
@@ -266,7 +250,8 @@ fn refused(view: &View, id: &Id, expected: &Expected, error: &Error) -> Option<E
     Some(Refusal::of_version(current.as_deref()).into_error(expected, message))
 }
 
-/// Whether the plugin refused a version that does not fit. Without the detail, the codes say so for a write that expects a version.
+/// Returns `true` if the plugin refused a version that does not fit. Without the detail, the code decides for a write that expects a
+/// version.
 fn is_version_refused(expected: &Expected, error: &Error) -> bool {
     if let Some(refusal) = Refusal::of_error(error) {
         return refusal.reason() == refusal::Reason::Version;
