@@ -184,14 +184,7 @@ impl Script {
             // A registration that is refused shows at the daemon's end.
             let _ = tokio::join!(driver, register, served);
         });
-        let options = OpenOptions {
-            launched_as: None,
-            process: None,
-            limit: Duration::from_secs(5),
-            keep_alive: Duration::from_secs(30),
-            version: VersionInfo::new("v1.0.0"),
-        };
-        let registrant = open(near, options).await.expect("a registration");
+        let registrant = open(near, open_options()).await.expect("a registration");
         (registrant, plugin)
     }
 
@@ -388,6 +381,17 @@ impl Connected {
             )
         }
         .with_settings(Arc::clone(&self.settings))
+    }
+}
+
+/// Returns the options of a connection whose process is not known.
+pub(crate) fn open_options() -> OpenOptions<'static> {
+    OpenOptions {
+        launched_as: None,
+        process: None,
+        limit: Duration::from_secs(5),
+        keep_alive: Duration::from_secs(30),
+        version: VersionInfo::new("v1.0.0"),
     }
 }
 

@@ -6,7 +6,7 @@ use tokio::io::{DuplexStream, copy_bidirectional};
 use tokio::sync::Notify;
 
 use super::*;
-use crate::plugin::testing::settings;
+use crate::plugin::testing::{open_options, settings};
 
 /// A plugin that has registered.
 struct Plugin {
@@ -47,14 +47,7 @@ async fn connected() -> Plugin {
         });
         client.register_plugin(request).await
     });
-    let options = OpenOptions {
-        launched_as: None,
-        process: None,
-        limit: Duration::from_secs(5),
-        keep_alive: Duration::from_secs(30),
-        version: VersionInfo::new("v1.0.0"),
-    };
-    let registrant = open(near, options).await.expect("a registration");
+    let registrant = open(near, open_options()).await.expect("a registration");
     let name = registrant.registration().name.clone();
     let connection = registrant.accept(&settings("").plugin(&name), "v1.0.0");
     let response = register.await.expect("no panic");
