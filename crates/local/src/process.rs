@@ -11,7 +11,7 @@ use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 
 use crate::sys;
 
-/// How far up a program of another name is looked for.
+/// How many generations up another program is looked for.
 const MAX_GENERATIONS: usize = 4;
 
 /// A process that stays the same one: its pid, with a pidfd where the kernel has them.
@@ -103,8 +103,8 @@ impl Process {
         }
     }
 
-    /// Reads the executable of the nearest ancestor that runs another program: of what started this one, whatever processes of its own
-    /// are between them. Looks at most four generations up. Empty if it cannot be read, or if this process has ended.
+    /// Reads the executable of the nearest ancestor, at most four generations up, that runs another program. Empty if it cannot be
+    /// read, or if this process has ended.
     #[must_use]
     pub fn parent_executable(&self) -> PathBuf {
         if !self.is_visible {
@@ -112,8 +112,8 @@ impl Process {
         }
         let own = executable(self.pid);
         let ancestors = std::iter::successors(parent(self.pid), |pid| parent(*pid));
-        let others = ancestors.take(MAX_GENERATIONS).map(executable);
-        let executable = others.into_iter().find(|executable| *executable != own);
+        let mut executables = ancestors.take(MAX_GENERATIONS).map(executable);
+        let executable = executables.find(|executable| *executable != own);
         // As in `facts`: alive afterwards means that the ancestors are those of this process.
         executable.filter(|_| self.is_alive()).unwrap_or_default()
     }
@@ -171,13 +171,8 @@ pub fn is_contained(pid: Option<Pid>) -> bool {
 /// Returns `true` if a signal (SIGSTOP, SIGTSTP) or a debugger has stopped the process `pid`, as far as `/proc` says.
 #[must_use]
 pub fn is_stopped(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-    stat.is_ok_and(|stat| matches!(state(&stat), Some('T' | 't')))
-}
-
-/// Field 3 of `/proc/PID/stat`, behind the name of the program, which may contain anything.
-fn state(stat: &str) -> Option<char> {
-    stat.rsplit_once(") ")?.1.chars().next()
+    let state = read_stat(pid).and_then(|stat| field(&stat, 3));
+    matches!(state, Some('T' | 't'))
 }
 
 /// Returns the pid namespaces in which a process has a pid, counted from that of the reader: the entries of `NSpid`.
@@ -292,9 +287,9 @@ mod tests {
 
     #[test]
     fn the_state_is_found_behind_a_hostile_name() {
-        assert_eq!(state("42 (a) T (c)) S 1"), Some('S'));
-        assert_eq!(state("42 (sleep) t 1"), Some('t'));
-        assert_eq!(state("garbage"), None);
+        assert_eq!(field("42 (a) T (c)) S 1", 3), Some('S'));
+        assert_eq!(field("42 (sleep) t 1", 3), Some('t'));
+        assert_eq!(field::<char>("garbage", 3), None);
     }
 
     #[test]
