@@ -58,7 +58,7 @@ impl Socket {
         let listener = StdListener::bind_addr(&socket_address)
             .map_err(|source| bind_error(address, source))?;
         let file = place
-            .map(|place| SocketFile::new(place.path, place.made, reach == Reach::AllowedUsers))
+            .map(|place| SocketFile::new(place.path, place.made, reach))
             .transpose()
             .map_err(failed("set the socket's mode"))?;
         listener

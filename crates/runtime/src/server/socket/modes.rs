@@ -22,23 +22,19 @@ pub(crate) struct SocketFile {
     /// The directories that were made for it.
     made: Vec<PathBuf>,
     /// Whether other users may ever reach it.
-    may_be_reachable: bool,
+    reach: Reach,
 }
 
 impl SocketFile {
     /// Takes over the socket that was just bound at `path`, and closes it to other users.
-    pub(super) fn new(
-        path: PathBuf,
-        made: Vec<PathBuf>,
-        may_be_reachable: bool,
-    ) -> io::Result<Self> {
+    pub(super) fn new(path: PathBuf, made: Vec<PathBuf>, reach: Reach) -> io::Result<Self> {
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
         let inode = inode(&fs::symlink_metadata(&path)?);
         Ok(Self {
             path,
             inode,
             made,
-            may_be_reachable,
+            reach,
         })
     }
 
@@ -49,10 +45,7 @@ impl SocketFile {
 
     /// Returns whether other users may ever reach it.
     pub(crate) fn reach(&self) -> Reach {
-        match self.may_be_reachable {
-            true => Reach::AllowedUsers,
-            false => Reach::OwnUser,
-        }
+        self.reach
     }
 
     /// Returns `true` if there is no file at the path any more.
@@ -75,7 +68,7 @@ impl SocketFile {
     /// Only the directories that were made for the socket are changed. If another one excludes other users, a warning states
     /// how to open it.
     pub(crate) fn set_reachable(&self, is_reachable: bool) {
-        if !self.may_be_reachable || !self.is_ours() {
+        if self.reach == Reach::OwnUser || !self.is_ours() {
             return;
         }
         let (socket, directory) = if is_reachable {
@@ -150,19 +143,19 @@ mod tests {
     }
 
     /// Returns a socket two directories below `root`, made for it.
-    fn socket(root: &Path, may_be_reachable: bool) -> (UnixListener, SocketFile) {
+    fn socket(root: &Path, reach: Reach) -> (UnixListener, SocketFile) {
         let directory = root.join("made/for");
         let made = make_directories(&directory).expect("directories");
         let path = directory.join("daemon.sock");
         let listener = UnixListener::bind(&path).expect("listening");
-        let file = SocketFile::new(path, made, may_be_reachable).expect("a socket file");
+        let file = SocketFile::new(path, made, reach).expect("a socket file");
         (listener, file)
     }
 
     #[test]
     fn a_reachable_socket_is_open_with_the_directories_that_were_made() {
         let root = tempfile::tempdir().expect("a temporary directory");
-        let (_listener, file) = socket(root.path(), true);
+        let (_listener, file) = socket(root.path(), Reach::AllowedUsers);
         let modes = || {
             ["made", "made/for", "made/for/daemon.sock"].map(|path| mode(&root.path().join(path)))
         };
@@ -180,7 +173,7 @@ mod tests {
         fs::create_dir(&closed).expect("a directory");
         fs::set_permissions(root.path(), Permissions::from_mode(0o755)).expect("a mode");
         fs::set_permissions(&closed, Permissions::from_mode(0o700)).expect("a mode");
-        let (_listener, file) = socket(&closed, true);
+        let (_listener, file) = socket(&closed, Reach::AllowedUsers);
         file.set_reachable(true);
         assert_eq!(mode(&closed), 0o700);
         assert_eq!(file.closed_directory(), Some(closed.as_path()));
@@ -191,7 +184,7 @@ mod tests {
     #[test]
     fn a_socket_at_a_default_address_is_never_opened() {
         let root = tempfile::tempdir().expect("a temporary directory");
-        let (_listener, file) = socket(root.path(), false);
+        let (_listener, file) = socket(root.path(), Reach::OwnUser);
         file.set_reachable(true);
         assert_eq!(mode(&file.path), 0o600);
         assert_eq!(mode(&root.path().join("made")), 0o700);
@@ -200,7 +193,7 @@ mod tests {
     #[test]
     fn a_socket_of_a_daemon_that_came_later_is_not_touched() {
         let root = tempfile::tempdir().expect("a temporary directory");
-        let (_listener, file) = socket(root.path(), true);
+        let (_listener, file) = socket(root.path(), Reach::AllowedUsers);
         fs::remove_file(&file.path).expect("removed");
         let _later = UnixListener::bind(&file.path).expect("listening");
         fs::set_permissions(&file.path, Permissions::from_mode(0o640)).expect("a mode");
