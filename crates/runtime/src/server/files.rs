@@ -86,8 +86,8 @@ impl SocketFiles {
             let Ok(mut ready) = events.readable().await else {
                 return std::future::pending().await;
             };
-            let drained = ready.try_io(|events| drain(events.get_ref()));
-            self.is_changed = matches!(drained, Ok(Ok(())));
+            // Without events, because they cannot be read, the files are examined after each pause.
+            self.is_changed = ready.try_io(|events| drain(events.get_ref())).is_ok();
         }
         sleep(SETTLE).await;
         self.is_changed = false;
