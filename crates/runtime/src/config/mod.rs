@@ -129,7 +129,7 @@ impl Config {
             external: ExternalPlugins::Any,
             access_modules: BTreeSet::new(),
             access_contained: false,
-            store_default: Self::default_store(),
+            store_default: file_provider(),
             audit: None,
             plugins: BTreeMap::new(),
             state_dir: state_dir.into(),
@@ -149,10 +149,6 @@ impl Config {
             warnings: Vec::new(),
             lines: BTreeMap::new(),
         }
-    }
-
-    fn default_store() -> PluginName {
-        "file".parse().expect("a constant name is valid")
     }
 
     /// Returns whether the configuration mentions the name: in a table, in `[access] modules` or in a list of
@@ -295,7 +291,17 @@ impl PluginConfig {
 /// Returns `true` if responses of this plugin may be reused: not those of `file`, where a secret that was just stored must be
 /// found.
 pub(crate) fn may_be_cached(name: &PluginName) -> bool {
-    name.as_str() != "file"
+    name.as_str() != FILE_PROVIDER
+}
+
+/// The reserved name of the default provider.
+const FILE_PROVIDER: &str = "file";
+
+/// Returns the reserved name of the default provider.
+fn file_provider() -> PluginName {
+    FILE_PROVIDER
+        .parse()
+        .expect("a constant that is a plugin name")
 }
 
 /// A plugin that is part of the program.

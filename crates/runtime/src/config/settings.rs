@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use keyway_secrets::Pattern;
 
-use super::{Config, PluginConfig, Sha256, Variables, may_be_cached};
+use super::{Config, PluginConfig, Sha256, Variables, file_provider, may_be_cached};
 use crate::model::PluginName;
 use crate::model::state::State;
 
@@ -175,11 +175,6 @@ impl PluginSettings {
             lists: table.lists,
         }
     }
-}
-
-/// Returns the reserved name of the default provider.
-fn file_provider() -> PluginName {
-    "file".parse().expect("a constant that is a plugin name")
 }
 
 #[cfg(test)]
