@@ -96,6 +96,24 @@ async fn only_a_running_provider_that_stores_the_id_takes_a_write() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_registers_as_a_module_while_it_is_waited_for_takes_no_write() {
+    let (settings, registry) = (settings(""), Registry::new());
+    let module = Script::module("gate", Reply::Never).run(&settings).await;
+    let starting = starting(Duration::from_secs(5));
+    registry.publish(view("gate", None, starting, &module.view().settings));
+    let (target, ()) = tokio::join!(target_of(&registry, "gate"), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        registry.publish(module.view());
+    });
+    let error = target.expect_err("a module");
+    let message = error.message();
+    assert!(
+        message.starts_with("gate does not store secrets"),
+        "{message}"
+    );
+}
+
 /// Checks a write to `file`, which has the priority 0 here, beside `other`.
 async fn check(text: &str, other: Script) -> (Result<(), Error>, Connected) {
     let text = format!("plugins.file.priority = 0\n{text}");
