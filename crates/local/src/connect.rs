@@ -58,8 +58,8 @@ pub enum ConnectError {
     Io(#[from] io::Error),
 }
 
-/// Connects, and tries again while the listener's queue is full, for as long as `limit`. A path whose file system hangs is given
-/// up in that time as well.
+/// Connects, and tries again while the listener's queue is full, for as long as `limit`. The limit also
+/// holds for a path whose file system hangs.
 ///
 /// # Errors
 ///
@@ -101,7 +101,7 @@ pub async fn connect_within(
     Err(ConnectError::NotAccepted(limit))
 }
 
-/// As [`connect`]. Where the kernel would have to ask a file system for the path, which may hang, a thread of its own waits for
+/// As [`connect`]. Where the kernel has to read the path from a file system, which may hang, a thread of its own waits for
 /// that. It is not one of the runtime's, because the end of a runtime waits for its threads.
 #[cfg(feature = "tokio")]
 async fn connect_off_the_async_thread(address: &Address) -> io::Result<UnixStream> {
@@ -112,7 +112,7 @@ async fn connect_off_the_async_thread(address: &Address) -> io::Result<UnixStrea
     let address = address.clone();
     std::thread::Builder::new()
         .name("keyway-connect".into())
-        // The receiver is gone when the wait was given up.
+        // The receiver is gone if the wait was cancelled.
         .spawn(move || drop(sender.send(connect(&address))))?;
     connected
         .await
@@ -120,7 +120,7 @@ async fn connect_off_the_async_thread(address: &Address) -> io::Result<UnixStrea
 }
 
 /// Returns `true` if the address has no path, or if the kernel has all of the path in its cache, or knows without a file system
-/// that there is no such file. Kernels before 5.12 do not say.
+/// that there is no such file. Kernels before 5.12 do not report that.
 #[cfg(feature = "tokio")]
 fn is_lookup_cached(address: &Address) -> bool {
     use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};

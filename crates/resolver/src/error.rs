@@ -165,7 +165,7 @@ pub enum WriteError {
     /// The provider that was to write failed.
     #[error("{message}")]
     Failed {
-        /// The daemon's message. It says if it is not known whether the write happened.
+        /// The daemon's message, which states if it is not known whether the write happened.
         message: String,
         /// The provider.
         failures: Vec<ProviderFailure>,
@@ -197,7 +197,7 @@ pub enum WriteError {
     UnexpectedVersion {
         /// The daemon's message.
         message: String,
-        /// The current version; `None` if there is none, or if the provider does not say.
+        /// The current version; `None` if there is none, or if the provider does not report it.
         current: Option<String>,
     },
 }

@@ -19,7 +19,7 @@ pub(crate) struct Caller {
     pub(crate) request_id: RequestId,
     /// When the request arrived.
     pub(crate) since: Instant,
-    /// The command for which the client asks, as it says itself.
+    /// The command for which the client resolves secrets, by its own account.
     command: Option<HeaderValue>,
     facts: OnceLock<ProcessFacts>,
 }
@@ -52,7 +52,7 @@ impl Caller {
         })
     }
 
-    /// Returns the name of the command for which the client asks, as it says itself.
+    /// Returns the name of the command for which the client resolves secrets, by its own account.
     pub(crate) fn command(&self) -> Option<&str> {
         // Visible ASCII alone, so a cut is on the border of a character.
         let command = self.command.as_ref()?.to_str().ok()?;

@@ -106,7 +106,7 @@ impl Registry {
         }
     }
 
-    /// Waits for the successor of the process of `handle`, if `result` says that the process takes no more calls, because it is being
+    /// Waits for the successor of the process of `handle`, if `result` is that the process accepts no more calls, because it is being
     /// replaced: until the plugin's task has seen that, within the limit of the call, and then as [`started`](Self::started) does.
     ///
     /// Returns `None` if there is no reason to wait, or not enough time.

@@ -248,7 +248,7 @@ impl Gate {
     }
 
     /// Returns what the table needs to know of the caller of an action. For other users and for the version the process is not
-    /// examined, and such a request never waits.
+    /// examined, and nothing is waited for.
     async fn facts(&self, settings: &Settings, peer: &Peer, action: &Action<'_>) -> CallerFacts {
         let (user, purpose) = (self.user_by(settings, peer.uid()), action.purpose());
         let is_decided = user == User::Other || purpose == Purpose::Version;

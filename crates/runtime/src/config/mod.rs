@@ -96,8 +96,8 @@ pub struct Config {
     pub adopt_orphans: bool,
     /// The delays between the starts of a plugin that ended unexpectedly.
     pub restart: RestartPolicy,
-    /// How long the connection of a plugin may be idle until the plugin is asked for a sign of life (default: 30 s). One that sends
-    /// none for a third of that time, and that no signal has stopped, is replaced.
+    /// How long the connection of a plugin may be idle until the plugin is pinged (default: 30 s). One that does not respond for a
+    /// third of that time, and that no signal has stopped, is replaced.
     pub keep_alive: Duration,
     /// How long a plugin whose file has vanished keeps running (default: 10 s), because files are replaced in several steps.
     pub removal_grace: Duration,

@@ -36,7 +36,7 @@ const CONTENTION_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a response waits for memory while its plugin holds it: a plugin resets a stream of which nothing is read for 30 s, and its
 /// response would be lost.
-const MEMORY_PATIENCE: Duration = Duration::from_secs(25);
+const MEMORY_WAIT_LIMIT: Duration = Duration::from_secs(25);
 
 /// How much earlier than the daemon's a plugin's deadline may pass: it counts in whole milliseconds.
 const DEADLINE_SLACK: Duration = Duration::from_millis(5);
@@ -96,7 +96,7 @@ pub(crate) struct Secrets {
 #[derive(Debug)]
 pub(crate) struct Listed {
     pub(crate) decoded: Decoded<keyway::Secret>,
-    /// Why the list lacks some of what it should hold, if the provider says so.
+    /// The failure that makes the list incomplete, if the provider reported one.
     pub(crate) incomplete: Option<keyway::Failure>,
 }
 
@@ -218,7 +218,7 @@ struct ResponseMemory(Reservation);
 
 impl ReserveMemory for ResponseMemory {
     async fn reserve(&self, bytes: u64) -> Result<(), Error> {
-        let reserved = timeout(MEMORY_PATIENCE, self.0.reserve(bytes)).await;
+        let reserved = timeout(MEMORY_WAIT_LIMIT, self.0.reserve(bytes)).await;
         let reserved = reserved.unwrap_or(Err(MemoryError::Contended));
         reserved.map_err(|error| Error::resource_exhausted(error.to_string()).with_source(error))
     }

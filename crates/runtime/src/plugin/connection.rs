@@ -85,7 +85,7 @@ pub(crate) struct OpenOptions<'a> {
     pub(crate) process: Option<Pid>,
     /// How long the registration may take.
     pub(crate) limit: Duration,
-    /// How long the connection may be idle until the plugin is asked for a sign of life.
+    /// How long the connection may be idle until the plugin is pinged.
     pub(crate) keep_alive: Duration,
     /// The daemon's own version.
     pub(crate) version: VersionInfo,

@@ -25,7 +25,7 @@ pub(crate) struct Host {
     pub(crate) audit: Arc<Audit>,
     /// The delays between the starts of a plugin that ended unexpectedly.
     pub(crate) restart: RestartPolicy,
-    /// How long the connection of a plugin may be idle until the plugin is asked for a sign of life.
+    /// How long the connection of a plugin may be idle until the plugin is pinged.
     pub(crate) keep_alive: Duration,
     /// How long a plugin whose file has vanished keeps running.
     pub(crate) removal_grace: Duration,

@@ -201,7 +201,7 @@ impl Script {
     }
 }
 
-/// A response that says that it is incomplete.
+/// Returns a response that is marked as incomplete.
 fn incomplete<M>(message: M, kind: FailureKind) -> Response<M> {
     let mut response = Response::new(message);
     let detail = keyway::Failure::of_kind(kind).encode_to_vec();

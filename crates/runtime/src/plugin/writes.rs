@@ -5,8 +5,8 @@ use keyway_rpc::Response;
 
 use super::calls::{CallContext, CallError, Handle};
 
-/// Forgets every shared and kept response of a plugin when it is dropped: also if the caller of the write leaves, since the write may
-/// happen all the same.
+/// Forgets every shared and kept response of a plugin when it is dropped: also if the caller of the write leaves, because the write
+/// may still happen.
 struct ForgetResponses<'a>(&'a Handle);
 
 impl Drop for ForgetResponses<'_> {

@@ -82,8 +82,8 @@ impl List {
     }
 }
 
-/// Returns a candidate with its list, or `None` if it is no candidate any more. A call that a plugin takes no more, because it is
-/// being replaced, goes to the process that follows.
+/// Returns a candidate with its list, or `None` if it has ceased to be a candidate. A call that a plugin does not accept, because it
+/// is being replaced, goes to the process that follows.
 pub(super) async fn list(
     registry: &Registry,
     query: &Query,
@@ -127,7 +127,7 @@ pub(super) async fn list(
     }
 }
 
-/// What a call without a list means.
+/// Returns the list of a provider whose call failed.
 fn failed(query: &Query, view: &View, context: &CallContext, error: &CallError) -> List {
     // Plugins that do not know the service respond with 404, which is the same as `unimplemented`.
     if error.is_unimplemented() {
@@ -143,7 +143,7 @@ fn failed(query: &Query, view: &View, context: &CallContext, error: &CallError) 
 }
 
 /// The entries of the realm and the query that the caller may see, each id once. A list that holds invalid ids or ids outside the
-/// realm is incomplete, as is one of which the provider says so.
+/// realm is incomplete, as is one that the provider has marked.
 fn admit(query: &Query, view: &View, permit: &Permit, listed: Listed) -> List {
     let mut seen = HashSet::new();
     let mut secrets = Vec::new();

@@ -140,8 +140,8 @@ impl Plan {
         plan
     }
 
-    /// Excludes the candidates that are excluded in `now`, because the user disabled them meanwhile, and whose calls `is_lost` says to
-    /// have ended without a response. A response that a plugin gave before it stopped counts.
+    /// Excludes the candidates that are excluded in `now`, because the user disabled them meanwhile, and for which `is_lost` returns
+    /// that the call has ended without a response. A response that a plugin gave before it stopped counts.
     pub(super) fn exclude(&mut self, now: &Snapshot, is_lost: impl Fn(&PluginName) -> bool) {
         let excluded = |candidate: &Candidate| {
             let name = &candidate.view.name;
@@ -154,7 +154,7 @@ impl Plan {
     }
 }
 
-/// The view of a plugin, if it is excluded.
+/// Returns the view of a plugin, if it is excluded.
 pub(super) fn excluded<'a>(now: &'a Snapshot, name: &PluginName) -> Option<&'a Arc<View>> {
     let view = now.get(name)?;
     matches!(view.availability, Availability::Excluded).then_some(view)
@@ -169,7 +169,7 @@ impl Candidate {
         }
     }
 
-    /// The candidate that a plugin is after its start, if it is one; `view` is `None` if the plugin is gone.
+    /// Returns the candidate that a plugin is after its start, if it is one; `view` is `None` if the plugin is gone.
     pub(super) fn after_start(view: Option<Arc<View>>, query: &Pattern) -> Option<Self> {
         let view = view?;
         let is_candidate = membership(&view, query) == Membership::Candidate;

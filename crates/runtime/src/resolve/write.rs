@@ -99,7 +99,7 @@ fn outside(view: &View, id: &Id) -> Error {
     ))
 }
 
-/// The error of a write that the provider was not called for.
+/// Returns the error of a write for which the provider was not called.
 fn unwritten(failure: &Failure) -> Error {
     with_failures(
         Error::unavailable(format!("nothing was written: {}", failure.sentence())),
@@ -148,7 +148,7 @@ pub(crate) async fn check_rank(
     Err(outranked(id, target, holders, &failures))
 }
 
-/// Whether a value of `view` would win over one of `target` or conflict with it. The rank of a plugin that never registered is not
+/// Returns `true` if a value of `view` would win over one of `target` or conflict with it. The rank of a plugin that never registered is not
 /// known.
 fn may_overrule(view: &View, target: &View) -> bool {
     view.kind.is_none() || view.rank >= target.rank
@@ -179,7 +179,7 @@ fn outranked(id: &Id, target: &View, holders: Vec<String>, failures: &[Failure])
     }
 }
 
-/// The error for the client of a write that failed at the plugin. `version`: the one that the write names.
+/// Returns the error for the client of a write that failed at the plugin. `version`: the one that the write names.
 pub(crate) fn failed(
     view: &View,
     id: &Id,
@@ -217,7 +217,7 @@ pub(crate) fn failed(
     with_failures(Error::unavailable(message), &[failure])
 }
 
-/// What a failed write says about the plugin; `None` if the plugin did what it should.
+/// Returns the failure of the plugin in a failed write; `None` if the plugin did what it should.
 pub(crate) fn failure_to_report(
     view: &View,
     expected: &Expected,

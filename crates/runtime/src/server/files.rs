@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::socket::{ListenError, Socket, SocketFile};
 
-/// How long a removal may go on. The runtime directory of a user is emptied before it is unmounted.
+/// How long a removal may take. The runtime directory of a user is emptied before it is unmounted.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// The socket files of a daemon, watched for their removal.

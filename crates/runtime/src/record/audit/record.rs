@@ -44,7 +44,7 @@ pub(super) struct Record<'a> {
     /// The program that started the caller's.
     #[serde(skip_serializing_if = "Option::is_none")]
     parent_executable: Option<String>,
-    /// The command for which the caller asks, as it says itself: that of `keyway run`.
+    /// The command for which the caller resolves secrets, by its own account: that of `keyway run`.
     #[serde(skip_serializing_if = "Option::is_none")]
     command: Option<&'a str>,
     /// `ok`, the code of the error, or `refused` for a plugin.

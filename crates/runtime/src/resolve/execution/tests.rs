@@ -667,7 +667,7 @@ async fn a_response_waits_for_the_memory_of_another_query() {
     resolved.expect("a value");
 }
 
-/// A plugin resets a response of which nothing is read for half a minute, so the query has to give up before, and to say why.
+/// A plugin resets a response of which nothing is read for half a minute, so the query has to fail before that, with the reason.
 #[tokio::test(start_paused = true)]
 async fn a_response_waits_for_memory_for_no_longer_than_its_plugin_holds_it() {
     let mut daemon = Daemon::new("[plugins.db]\ntimeout = '5m'");

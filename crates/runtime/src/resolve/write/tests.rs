@@ -15,7 +15,7 @@ fn id() -> Id {
     "db/password".parse().expect("an id")
 }
 
-/// A provider that says that it stores.
+/// Returns a provider that declares `stores`.
 fn store(name: &'static str, pattern: &'static str) -> Script {
     let values = Reply::Values(Vec::new());
     Script::provider(name, pattern, values).described(PluginDescription {
