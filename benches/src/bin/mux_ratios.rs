@@ -141,8 +141,8 @@ fn beside(plan: &Plan) {
 const REASONS: [&str; 3] = [
     "writes: the request; the response with ACK and FIN. The client's FIN is written with the next request.",
     "reads: one for each of them.",
-    "allocations: the task of the stream at the server, and the accept that waits for the next one; one buffer at \
-     each end for the bytes that arrived and are not read yet.",
+    "allocations: the task of the stream at the server; one buffer at each end for the bytes that \
+     arrived and are not read yet.",
 ];
 
 fn counts() {

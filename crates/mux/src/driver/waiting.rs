@@ -2,7 +2,7 @@
 //! cloned, woken or dropped.
 
 use std::{
-    future::{Future, poll_fn},
+    future::Future,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Wake, Waker, ready},
@@ -11,7 +11,7 @@ use std::{
 use atomic_waker::AtomicWaker;
 use tokio::{
     sync::{Notify, futures::OwnedNotified},
-    task::coop::poll_proceed,
+    task::coop::{cooperative, poll_proceed},
 };
 
 use super::shared::{Shared, State};
@@ -98,13 +98,22 @@ impl Shared {
         }
     }
 
-    /// Waits until `poll` is ready.
+    /// Waits until `poll` is ready, as [`poll_until`](Self::poll_until) does, with the place in the future.
     pub(crate) async fn until<T>(
         &self,
-        notify: &Arc<Notify>,
+        notify: &Notify,
         mut poll: impl FnMut(&mut State) -> Poll<T>,
     ) -> T {
-        let mut waiting = Waiting::default();
-        poll_fn(|cx| self.poll_until(cx, notify, &mut waiting, &mut poll)).await
+        cooperative(async {
+            loop {
+                // Made before the state is looked at, so that no notification after that is lost.
+                let notified = notify.notified();
+                if let Poll::Ready(result) = self.with(&mut poll) {
+                    return result;
+                }
+                notified.await;
+            }
+        })
+        .await
     }
 }
