@@ -90,8 +90,8 @@ impl Core {
     }
 
     /// Whether the peer is not to blame for a `timeout` that has passed `at` this time, so that it begins again: the peer is
-    /// suspended, or this process was, which comes later than the timeout is long. Then the peer may have been suspended as
-    /// well, and continues at the same time.
+    /// suspended, or this process was, if the deadline is longer ago than the timeout lasts. Then the peer may have been
+    /// suspended as well, and continues at the same time.
     fn is_excused(&self, timeout: Duration, at: Instant, now: Instant) -> bool {
         now.saturating_duration_since(at) > timeout || self.config.peer_suspension.is_suspended()
     }
