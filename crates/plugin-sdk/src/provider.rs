@@ -148,7 +148,7 @@ pub trait SecretsProvider: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Returns a [`ProviderError`] if the store could not be read.
+    /// Returns [`WriteError::Failed`] if the store could not be read.
     ///
     /// # Cancel safety
     ///

@@ -16,7 +16,6 @@ use crate::{PathBelow, ProviderError};
 #[derive(Clone, Debug)]
 pub struct Query {
     pattern: Pattern,
-    deadline: Instant,
     options: CallOptions,
     /// The response's share of the memory budget; `None` if the query was created by [`Query::new`].
     reservation: Option<Reservation>,
@@ -29,8 +28,7 @@ impl Query {
     pub fn new(pattern: Pattern, timeout: Duration) -> Self {
         Self {
             pattern,
-            deadline: Instant::now() + timeout,
-            options: CallOptions::default(),
+            options: CallOptions::within(timeout),
             reservation: None,
             incomplete: Arc::default(),
         }
@@ -38,13 +36,11 @@ impl Query {
 
     pub(crate) fn received(
         pattern: Pattern,
-        deadline: Instant,
         options: CallOptions,
         reservation: Reservation,
     ) -> Self {
         Self {
             pattern,
-            deadline,
             options,
             reservation: Some(reservation),
             incomplete: Arc::default(),
@@ -116,18 +112,18 @@ impl Query {
     /// arrival on. Later responses are discarded.
     #[must_use]
     pub fn deadline(&self) -> std::time::Instant {
-        self.deadline.into_std()
+        self.options.deadline().into_std()
     }
 
     /// Returns a time before the deadline that leaves `reserve` for the response, but at most a tenth of the time left.
     pub(crate) fn deadline_before(&self, reserve: Duration) -> Instant {
-        self.deadline - reserve.min(self.time_left() / 10)
+        self.options.deadline() - reserve.min(self.time_left() / 10)
     }
 
     /// Returns the time until the deadline; zero if it has passed. Later responses are discarded.
     #[must_use]
     pub fn time_left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+        self.options.time_left()
     }
 
     /// Returns `true` if the provider may prompt the user (a dialog, a touch of a key). Otherwise a provider that needs to
@@ -182,24 +178,33 @@ impl Query {
     }
 }
 
-/// The options in the headers of a call.
+/// The deadline of a call, and the options in its headers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallOptions {
+    deadline: Instant,
     may_ask_user: bool,
     /// 16 hex digits.
     request_id: Option<[u8; 16]>,
 }
 
-impl Default for CallOptions {
-    fn default() -> Self {
+impl CallOptions {
+    /// Creates the options of a call without headers that ends in `timeout` from now.
+    pub(crate) fn within(timeout: Duration) -> Self {
         Self {
+            deadline: Instant::now() + timeout,
             may_ask_user: true,
             request_id: None,
         }
     }
-}
 
-impl CallOptions {
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    pub(crate) fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
     pub(crate) fn may_ask_user(&self) -> bool {
         self.may_ask_user
     }
@@ -209,11 +214,12 @@ impl CallOptions {
         std::str::from_utf8(digits).ok()
     }
 
-    pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
+    pub(crate) fn from_headers(headers: &HeaderMap, deadline: Instant) -> Self {
         let forbids = headers
             .get(MAY_ASK_USER_HEADER)
             .is_some_and(|value| value == "0");
         Self {
+            deadline,
             may_ask_user: !forbids,
             request_id: request_id(headers),
         }
@@ -239,16 +245,17 @@ mod tests {
             map.append(*name, value.parse().unwrap());
         }
         let reservation = MemoryBudget::new(0).reservation();
-        let options = CallOptions::from_headers(&map);
-        Query::received(Pattern::everything(), Instant::now(), options, reservation)
+        let options = CallOptions::from_headers(&map, Instant::now());
+        Query::received(Pattern::everything(), options, reservation)
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_time_left_decreases_to_zero() {
         let query = Query::new(Pattern::everything(), Duration::from_secs(3));
         assert_eq!(query.time_left(), Duration::from_secs(3));
-        assert_eq!(query.deadline(), query.deadline.into_std());
-        let before = |reserve| query.deadline - query.deadline_before(reserve);
+        let deadline = query.options.deadline;
+        assert_eq!(query.deadline(), deadline.into_std());
+        let before = |reserve| deadline - query.deadline_before(reserve);
         assert_eq!(before(Duration::from_millis(100)).as_millis(), 100);
         assert_eq!(before(Duration::from_secs(1)).as_millis(), 300);
         tokio::time::advance(Duration::from_secs(2)).await;

@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime};
 
 use keyway_proto::write::Expected;
 use keyway_secrets::{Id, SecretValue};
-use tokio::time::Instant;
 
 use crate::ProviderError;
 use crate::query::CallOptions;
@@ -16,7 +15,6 @@ use crate::query::CallOptions;
 #[derive(Clone, Debug)]
 pub struct Target {
     id: Id,
-    deadline: Instant,
     options: CallOptions,
 }
 
@@ -24,15 +22,11 @@ impl Target {
     /// Creates a target with a deadline `timeout` from now, for a unit test of a provider.
     #[must_use]
     pub fn new(id: Id, timeout: Duration) -> Self {
-        Self::received(id, Instant::now() + timeout, CallOptions::default())
+        Self::received(id, CallOptions::within(timeout))
     }
 
-    pub(crate) fn received(id: Id, deadline: Instant, options: CallOptions) -> Self {
-        Self {
-            id,
-            deadline,
-            options,
-        }
+    pub(crate) fn received(id: Id, options: CallOptions) -> Self {
+        Self { id, options }
     }
 
     /// Returns the secret's id. It is within the realm of the provider.
@@ -45,13 +39,13 @@ impl Target {
     /// know whether it happened: begin nothing that the time is not enough for.
     #[must_use]
     pub fn deadline(&self) -> std::time::Instant {
-        self.deadline.into_std()
+        self.options.deadline().into_std()
     }
 
     /// Returns the time until the deadline; zero if it has passed.
     #[must_use]
     pub fn time_left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+        self.options.time_left()
     }
 
     /// Returns `true` if the provider may prompt the user; see [`Query::may_ask_user`](crate::Query::may_ask_user).

@@ -109,7 +109,6 @@ struct Admitted {
     query: Query,
     /// The response's share of the memory budget.
     reservation: Reservation,
-    deadline: Instant,
     timeout: Duration,
 }
 
@@ -121,7 +120,7 @@ impl Admitted {
         result: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, Error> {
         let result = watched(handler, self.query.pattern(), result);
-        match timeout_at(self.deadline, result).await {
+        match timeout_at(self.query.deadline().into(), result).await {
             Ok(result) => result.map_err(|error| into_rpc(error, &self.query)),
             Err(_) => Err(Error::deadline_exceeded(format!(
                 "the provider did not respond within {:.1} s{}",
@@ -164,15 +163,14 @@ impl<P: SecretsProvider> Service<P> {
     ) -> Result<Admitted, Error> {
         let arrived = Instant::now();
         let deadline = self.admission.admit(request.deadline()).await?;
-        let options = CallOptions::from_headers(request.metadata());
+        let options = CallOptions::from_headers(request.metadata(), deadline);
         let text = pattern(request.into_message()).unwrap_or_default();
         let pattern =
             check_pattern(&text).map_err(|error| Error::invalid_argument(with_causes(&error)))?;
         let reservation = self.response_memory.reservation();
         Ok(Admitted {
-            query: Query::received(pattern, deadline, options, reservation.clone()),
+            query: Query::received(pattern, options, reservation.clone()),
             reservation,
-            deadline,
             timeout: deadline - arrived,
         })
     }

@@ -8,7 +8,7 @@ use keyway_proto::timestamp;
 use keyway_proto::write::{Expected, InvalidWrite, check_content, check_id};
 use keyway_rpc::{Error, Request, Response, Router};
 use keyway_secrets::Pattern;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use crate::admission::Admission;
 use crate::blocking::describe_stuck;
@@ -43,8 +43,7 @@ impl<P: SecretsProvider> store::StoreService for Service<P> {
         &self,
         request: Request<store::SetRequest>,
     ) -> Result<Response<store::SetResponse>, Error> {
-        let id = request.message().id().to_owned();
-        let call = self.admit(&request, &id).await?;
+        let target = self.admit(&request, request.message().id()).await?;
         let mut message = request.into_message();
         let expected = Expected::from_wire(message.expected_version.take());
         let metadata = std::mem::take(&mut message.metadata);
@@ -52,8 +51,8 @@ impl<P: SecretsProvider> store::StoreService for Service<P> {
         check_content(value.len(), &metadata).map_err(invalid)?;
         let mut version = NewVersion::new(value).expecting(expected.clone());
         version.metadata = metadata;
-        let stored = self.provider.set_secret(&call.target, version);
-        let version = call.complete("set_secret", &expected, stored).await?;
+        let stored = self.provider.set_secret(&target, version);
+        let version = complete(&target, "set_secret", &expected, stored).await?;
         Ok(Response::new(store::SetResponse {
             version: Some(version),
             provider: None,
@@ -64,16 +63,15 @@ impl<P: SecretsProvider> store::StoreService for Service<P> {
         &self,
         request: Request<store::RemoveRequest>,
     ) -> Result<Response<store::RemoveResponse>, Error> {
-        let id = request.message().id().to_owned();
-        let call = self.admit(&request, &id).await?;
+        let target = self.admit(&request, request.message().id()).await?;
         let message = request.into_message();
         let removal = Removal {
             version: message.version,
             expected: Expected::from_wire(message.expected_version),
         };
         let expected = removal.expected.clone();
-        let removed = self.provider.remove_secret(&call.target, removal);
-        let removed = call.complete("remove_secret", &expected, removed).await?;
+        let removed = self.provider.remove_secret(&target, removal);
+        let removed = complete(&target, "remove_secret", &expected, removed).await?;
         Ok(Response::new(store::RemoveResponse {
             removed: Some(removed.count),
             restorable: Some(removed.restorable),
@@ -85,13 +83,11 @@ impl<P: SecretsProvider> store::StoreService for Service<P> {
         &self,
         request: Request<store::VersionsRequest>,
     ) -> Result<Response<store::VersionsResponse>, Error> {
-        let call = self.admit(&request, request.message().id()).await?;
-        let versions = self.provider.list_versions(&call.target);
-        let versions = call
-            .complete("list_versions", &Expected::Any, versions)
-            .await?;
+        let target = self.admit(&request, request.message().id()).await?;
+        let versions = self.provider.list_versions(&target);
+        let versions = complete(&target, "list_versions", &Expected::Any, versions).await?;
         if versions.is_empty() {
-            let id = call.target.id();
+            let id = target.id();
             return Err(Error::not_found(format!("no version of `{id}` is stored")));
         }
         Ok(Response::new(store::VersionsResponse {
@@ -104,15 +100,13 @@ impl<P: SecretsProvider> store::StoreService for Service<P> {
         &self,
         request: Request<store::RestoreRequest>,
     ) -> Result<Response<store::RestoreResponse>, Error> {
-        let call = self.admit(&request, request.message().id()).await?;
+        let target = self.admit(&request, request.message().id()).await?;
         let version = request.message().version();
         if version.is_empty() {
             return Err(invalid(InvalidWrite::NoVersion));
         }
-        let restored = self.provider.restore_version(&call.target, version);
-        let version = call
-            .complete("restore_version", &Expected::Any, restored)
-            .await?;
+        let restored = self.provider.restore_version(&target, version);
+        let version = complete(&target, "restore_version", &Expected::Any, restored).await?;
         Ok(Response::new(store::RestoreResponse {
             version: Some(version),
             provider: None,
@@ -120,59 +114,49 @@ impl<P: SecretsProvider> store::StoreService for Service<P> {
     }
 }
 
-/// An admitted call.
-struct Admitted {
-    target: Target,
-    deadline: Instant,
-}
-
-impl Admitted {
-    /// Waits for the provider's result until the deadline of the call.
-    async fn complete<T, E: Into<WriteError>>(
-        &self,
-        handler: &'static str,
-        expected: &Expected,
-        result: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, Error> {
-        let pattern = Pattern::from(self.target.id());
-        match timeout_at(self.deadline, watched(handler, &pattern, result)).await {
-            Ok(result) => result.map_err(|error| self.error(expected, error.into())),
-            Err(_) => Err(Error::deadline_exceeded(format!(
-                "the provider did not respond in time{}",
-                describe_stuck()
-            ))),
-        }
-    }
-
-    /// Logs the cause of an error and converts it into the error of the RPC.
-    fn error(&self, expected: &Expected, error: WriteError) -> Error {
-        let message = error.to_string();
-        match error {
-            WriteError::UnexpectedVersion { current } => {
-                store::Refusal::of_version(current.as_deref()).into_error(expected, message)
-            }
-            WriteError::Failed(error) => {
-                error.log_source(self.target.request_id());
-                error.into_rpc()
-            }
-        }
-    }
-}
-
 impl<P: SecretsProvider> Service<P> {
     /// Waits for admission and checks the id.
-    async fn admit<M>(&self, request: &Request<M>, id: &str) -> Result<Admitted, Error> {
+    async fn admit<M>(&self, request: &Request<M>, id: &str) -> Result<Target, Error> {
         let deadline = self.admission.admit(request.deadline()).await?;
-        let options = CallOptions::from_headers(request.metadata());
+        let options = CallOptions::from_headers(request.metadata(), deadline);
         let id = check_id(id).map_err(invalid)?;
         if !self.realm.iter().any(|pattern| pattern.matches(&id)) {
             let outside = ProviderError::invalid("the id is outside the realm of the provider");
             return Err(outside.into_rpc());
         }
-        Ok(Admitted {
-            target: Target::received(id, deadline, options),
-            deadline,
-        })
+        Ok(Target::received(id, options))
+    }
+}
+
+/// Waits for the provider's result until the deadline of the call.
+async fn complete<T>(
+    target: &Target,
+    handler: &'static str,
+    expected: &Expected,
+    result: impl Future<Output = Result<T, WriteError>>,
+) -> Result<T, Error> {
+    let pattern = Pattern::from(target.id());
+    let result = watched(handler, &pattern, result);
+    match timeout_at(target.deadline().into(), result).await {
+        Ok(result) => result.map_err(|error| into_rpc(error, expected, target)),
+        Err(_) => Err(Error::deadline_exceeded(format!(
+            "the provider did not respond in time{}",
+            describe_stuck()
+        ))),
+    }
+}
+
+/// Logs the cause of an error and converts it into the error of the RPC.
+fn into_rpc(error: WriteError, expected: &Expected, target: &Target) -> Error {
+    let message = error.to_string();
+    match error {
+        WriteError::UnexpectedVersion { current } => {
+            store::Refusal::of_version(current.as_deref()).into_error(expected, message)
+        }
+        WriteError::Failed(error) => {
+            error.log_source(target.request_id());
+            error.into_rpc()
+        }
     }
 }
 
