@@ -194,8 +194,7 @@ impl ProviderError {
         failure.retry_after = self
             .retry_after
             .and_then(|time| prost_types::Duration::try_from(time).ok());
-        // A remedy without a bound could exceed the limits of the header or the error that carries it.
-        Some(failure.within_limits())
+        Some(failure)
     }
 
     /// Converts into the error of the RPC.

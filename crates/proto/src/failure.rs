@@ -91,11 +91,7 @@ impl Failure {
             nanos: time.subsec_nanos().try_into().unwrap_or_default(),
         });
         if let Some(remedy) = &mut self.remedy {
-            let mut end = remedy.len().min(MAX_REMEDY_LEN);
-            while !remedy.is_char_boundary(end) {
-                end -= 1;
-            }
-            remedy.truncate(end);
+            remedy.truncate(remedy.floor_char_boundary(MAX_REMEDY_LEN));
         }
         self
     }
