@@ -58,13 +58,8 @@ pub(super) fn compress(message: &[u8], sensitive: bool) -> Bytes {
 }
 
 fn trailer(checksum: &Crc) -> [u8; TRAILER_LEN] {
-    let (sum, len) = (
-        checksum.sum().to_le_bytes(),
-        checksum.amount().to_le_bytes(),
-    );
-    [
-        sum[0], sum[1], sum[2], sum[3], len[0], len[1], len[2], len[3],
-    ]
+    let trailer = u64::from(checksum.amount()) << 32 | u64::from(checksum.sum());
+    trailer.to_le_bytes()
 }
 
 pub(super) async fn decompress(

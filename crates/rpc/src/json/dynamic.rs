@@ -14,11 +14,11 @@ impl Drop for ZeroizedMessage {
 
 fn zero(message: &mut DynamicMessage) {
     for (_, value) in message.take_fields() {
-        wipe_value(value);
+        zero_value(value);
     }
 }
 
-fn wipe_value(value: Value) {
+fn zero_value(value: Value) {
     match value {
         Value::String(mut text) => text.zeroize(),
         Value::Bytes(bytes) => {
@@ -29,13 +29,13 @@ fn wipe_value(value: Value) {
             }
         }
         Value::Message(mut message) => zero(&mut message),
-        Value::List(values) => values.into_iter().for_each(wipe_value),
+        Value::List(values) => values.into_iter().for_each(zero_value),
         Value::Map(entries) => {
             for (key, value) in entries {
                 if let MapKey::String(mut key) = key {
                     key.zeroize();
                 }
-                wipe_value(value);
+                zero_value(value);
             }
         }
         Value::Bool(_)
