@@ -72,7 +72,7 @@ mod watchdog;
 mod write;
 
 pub use keyway_proto::registration::{InvalidDescription, InvalidPattern, InvalidRegistration};
-pub use keyway_proto::write::Expected;
+pub use keyway_proto::write::{Expected, StoredVersion};
 pub use keyway_rpc::Code;
 pub use keyway_secrets::{Envelope, Id, ParseIdError, ParsePatternError, Pattern, SecretValue};
 pub use tracing;
@@ -88,4 +88,4 @@ pub use path_below::PathBelow;
 pub use plugin::{DEFAULT_ANSWER_MEMORY, Plugin, run, run_access_control};
 pub use provider::{Listed, SecretsProvider};
 pub use query::Query;
-pub use write::{NewVersion, Removal, Removed, StoredVersion, Target, WriteError};
+pub use write::{NewVersion, Removal, Removed, Target, WriteError};

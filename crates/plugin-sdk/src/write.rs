@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use keyway_proto::write::Expected;
 use keyway_secrets::{Id, SecretValue};
@@ -117,31 +117,6 @@ impl Removed {
     #[must_use]
     pub fn new(count: u32, restorable: bool) -> Self {
         Self { count, restorable }
-    }
-}
-
-/// A stored version, without its value.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StoredVersion {
-    /// The version, in the provider's own form.
-    pub version: String,
-    /// When it was stored.
-    pub created_at: Option<SystemTime>,
-    /// When it was removed; `None` unless it was. Such a version can be restored.
-    pub removed_at: Option<SystemTime>,
-    /// Attributes of the version; not secret.
-    pub metadata: BTreeMap<String, String>,
-}
-
-impl StoredVersion {
-    /// Creates a version; all other fields are empty.
-    #[must_use]
-    pub fn new(version: impl Into<String>) -> Self {
-        Self {
-            version: version.into(),
-            ..Self::default()
-        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! The rules of a write, shared by the daemon, the plugin SDK and clients.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use keyway_secrets::{Id, ParseIdError};
 
-use crate::keyway::store::v1::{Refusal, refusal};
+use crate::keyway::store::v1::{Refusal, Version, refusal};
 use crate::limits::{MAX_METADATA_ENTRIES, MAX_METADATA_LEN, MAX_VALUE_LEN};
+use crate::timestamp;
 
 /// The version that a write expects to be the current one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +53,42 @@ impl Expected {
             Self::Any => true,
             Self::Absent => current.is_none(),
             Self::Version(version) => current == Some(version),
+        }
+    }
+}
+
+/// One version of a secret, without its value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoredVersion {
+    /// The version, in the provider's own form.
+    pub version: String,
+    /// When it was stored; `None` if that is not known.
+    pub created_at: Option<SystemTime>,
+    /// When it was removed; `None` unless it was. Such a version can be restored.
+    pub removed_at: Option<SystemTime>,
+    /// Attributes of the version; not secret.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl StoredVersion {
+    /// Creates a version; all other fields are empty.
+    #[must_use]
+    pub fn new(version: impl Into<String>) -> Self {
+        Self {
+            version: version.into(),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<StoredVersion> for Version {
+    fn from(version: StoredVersion) -> Self {
+        Self {
+            version: Some(version.version),
+            created_at: Some(timestamp::to_wire(version.created_at)),
+            metadata: version.metadata,
+            removed_at: Some(timestamp::to_wire(version.removed_at)),
         }
     }
 }

@@ -49,8 +49,8 @@ pub use response::{Authorization, Catalog, Entry, Rejected, Secrets, Unlisted, U
 #[cfg(feature = "socket")]
 pub use socket::{Attempt, ConnectError, DaemonSocket, DialError, ResponseBody, SocketError};
 
-pub use store::{Removed, Store, Stored, StoredVersion, Versions};
+pub use store::{Removed, Store, Stored, Versions};
 
 pub use keyway_local::{Address, EnvironmentError, ParseAddressError, Places, daemon_uid};
-pub use keyway_proto::write::Expected;
+pub use keyway_proto::write::{Expected, StoredVersion};
 pub use keyway_secrets::{Envelope, Id, Pattern, SecretValue};

@@ -7,7 +7,7 @@ use http::HeaderValue;
 use keyway_proto::FORCE_HEADER;
 use keyway_proto::keyway::store::v1 as wire;
 use keyway_proto::timestamp;
-use keyway_proto::write::Expected;
+use keyway_proto::write::{Expected, StoredVersion};
 use keyway_rpc::Request;
 use keyway_rpc::client::Transport;
 use keyway_secrets::{Id, SecretValue};
@@ -68,20 +68,6 @@ pub struct Versions {
     pub versions: Vec<StoredVersion>,
     /// The name of the plugin that stores them.
     pub provider: String,
-}
-
-/// One version of a secret, without its value.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StoredVersion {
-    /// The version, in the provider's own form.
-    pub version: String,
-    /// When it was stored; `None` if that is not known.
-    pub created_at: Option<SystemTime>,
-    /// When it was removed; `None` unless it was. Such a version can be restored.
-    pub removed_at: Option<SystemTime>,
-    /// Attributes of the version; not secret.
-    pub metadata: BTreeMap<String, String>,
 }
 
 impl<S: Transport> Resolver<S> {
@@ -206,7 +192,7 @@ impl<S: Transport> Store<S> {
         };
         let response = self.client().versions(self.request(message)).await?;
         let response = response.into_message();
-        let versions = response.versions.into_iter().map(StoredVersion::from);
+        let versions = response.versions.into_iter().map(to_stored);
         Ok(Versions {
             versions: versions.collect(),
             provider: response.provider.unwrap_or_default(),
@@ -254,16 +240,12 @@ impl<S: Transport> Store<S> {
     }
 }
 
-impl From<wire::Version> for StoredVersion {
-    fn from(version: wire::Version) -> Self {
-        // An invalid time of a peer counts as unknown; that a version was removed must not get lost.
-        let created_at = timestamp::from_wire(version.created_at).unwrap_or_default();
-        let removed_at = timestamp::from_wire(version.removed_at);
-        Self {
-            version: version.version.unwrap_or_default(),
-            created_at,
-            removed_at: removed_at.unwrap_or(Some(SystemTime::UNIX_EPOCH)),
-            metadata: version.metadata,
-        }
-    }
+fn to_stored(version: wire::Version) -> StoredVersion {
+    let mut stored = StoredVersion::new(version.version.unwrap_or_default());
+    // An invalid time of a peer counts as unknown; that a version was removed must not get lost.
+    stored.created_at = timestamp::from_wire(version.created_at).unwrap_or_default();
+    let removed_at = timestamp::from_wire(version.removed_at);
+    stored.removed_at = removed_at.unwrap_or(Some(SystemTime::UNIX_EPOCH));
+    stored.metadata = version.metadata;
+    stored
 }

@@ -118,14 +118,7 @@ impl SecretsProvider for FileProvider {
 
     async fn list_versions(&self, target: &Target) -> Result<Vec<StoredVersion>, WriteError> {
         let versions = self.write(target, |store, id| store.history(id)).await?;
-        let versions = versions.into_iter().map(|version| {
-            let mut stored = StoredVersion::new(version.number.to_string());
-            stored.created_at = version.created_at;
-            stored.removed_at = version.removed_at;
-            stored.metadata = version.metadata;
-            stored
-        });
-        Ok(versions.collect())
+        Ok(versions.into_iter().map(StoredVersion::from).collect())
     }
 
     async fn restore_version(&self, target: &Target, version: &str) -> Result<String, WriteError> {

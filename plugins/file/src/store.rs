@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
+use keyway_plugin_sdk::StoredVersion;
 use keyway_secrets::{Envelope, Id, Pattern, SecretValue};
 
 use self::cache::ValueCache;
@@ -81,6 +82,16 @@ pub struct Version {
     pub metadata: BTreeMap<String, String>,
     /// When the version was removed; `None` unless it was.
     pub removed_at: Option<SystemTime>,
+}
+
+impl From<Version> for StoredVersion {
+    fn from(version: Version) -> Self {
+        let mut stored = Self::new(version.number.to_string());
+        stored.created_at = version.created_at;
+        stored.removed_at = version.removed_at;
+        stored.metadata = version.metadata;
+        stored
+    }
 }
 
 /// A secret in a listing: its current version, never its value.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use clap::Args;
+use keyway_resolver::StoredVersion;
 use keyway_secrets::Id;
 use serde::Serialize;
 
@@ -12,7 +13,7 @@ use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::names;
 use crate::output::{self, Table, json, rfc3339};
-use crate::store::{Destination, History, StoreOptions, Version, Writer};
+use crate::store::{Destination, History, StoreOptions, Writer};
 
 /// Options of `keyway versions`.
 #[derive(Args, Debug)]
@@ -73,7 +74,7 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
 
 /// The first version that was not removed is the current one.
 fn rows(history: &History) -> Vec<Row<'_>> {
-    let is_kept = |version: &Version| version.removed_at.is_none();
+    let is_kept = |version: &StoredVersion| version.removed_at.is_none();
     let current = history.versions.iter().position(is_kept);
     let time = |time: Option<SystemTime>| time.map(rfc3339);
     let versions = history.versions.iter().enumerate();

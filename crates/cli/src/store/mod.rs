@@ -75,19 +75,9 @@ pub(crate) struct Removed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct History {
     /// Newest first.
-    pub(crate) versions: Vec<Version>,
+    pub(crate) versions: Vec<StoredVersion>,
     /// The provider.
     pub(crate) provider: String,
-}
-
-/// One stored version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Version {
-    pub(crate) version: String,
-    pub(crate) created_at: Option<SystemTime>,
-    /// `None` unless it was removed.
-    pub(crate) removed_at: Option<SystemTime>,
-    pub(crate) metadata: BTreeMap<String, String>,
 }
 
 /// Checks that the id may name a secret.
@@ -204,7 +194,7 @@ impl<'a> Writer<'a> {
         let versions = async |remote: &Remote<DaemonSocket>| remote.versions(id).await;
         if let Some(found) = self.through_daemon(id, versions)? {
             return Ok(History {
-                versions: found.versions.into_iter().map(Version::from).collect(),
+                versions: found.versions,
                 provider: found.provider,
             });
         }
@@ -218,7 +208,7 @@ impl<'a> Writer<'a> {
             history => Ok(history),
         })?;
         Ok(History {
-            versions: history.into_iter().map(Version::from).collect(),
+            versions: history.into_iter().map(StoredVersion::from).collect(),
             provider: FILE.to_owned(),
         })
     }
@@ -364,28 +354,6 @@ impl From<Stored> for Written {
             version: stored.version,
             place: stored.provider.clone(),
             provider: stored.provider,
-        }
-    }
-}
-
-impl From<StoredVersion> for Version {
-    fn from(version: StoredVersion) -> Self {
-        Self {
-            version: version.version,
-            created_at: version.created_at,
-            removed_at: version.removed_at,
-            metadata: version.metadata,
-        }
-    }
-}
-
-impl From<keyway_plugin_file::Version> for Version {
-    fn from(version: keyway_plugin_file::Version) -> Self {
-        Self {
-            version: version.number.to_string(),
-            created_at: version.created_at,
-            removed_at: version.removed_at,
-            metadata: version.metadata,
         }
     }
 }

@@ -4,7 +4,6 @@ use std::future::Future;
 use std::sync::Arc;
 
 use keyway_proto::keyway::store::v1 as store;
-use keyway_proto::timestamp;
 use keyway_proto::write::{Expected, InvalidWrite, check_content, check_id};
 use keyway_rpc::{Error, Request, Response, Router};
 use keyway_secrets::Pattern;
@@ -14,9 +13,7 @@ use crate::admission::Admission;
 use crate::blocking::describe_stuck;
 use crate::query::CallOptions;
 use crate::watchdog::watched;
-use crate::{
-    NewVersion, ProviderError, Removal, SecretsProvider, StoredVersion, Target, WriteError,
-};
+use crate::{NewVersion, ProviderError, Removal, SecretsProvider, Target, WriteError};
 
 pub(super) fn routes<P: SecretsProvider>(
     router: Router,
@@ -91,7 +88,7 @@ impl<P: SecretsProvider> store::StoreService for Service<P> {
             return Err(Error::not_found(format!("no version of `{id}` is stored")));
         }
         Ok(Response::new(store::VersionsResponse {
-            versions: versions.into_iter().map(to_wire).collect(),
+            versions: versions.into_iter().map(store::Version::from).collect(),
             provider: None,
         }))
     }
@@ -162,13 +159,4 @@ fn into_rpc(error: WriteError, expected: &Expected, target: &Target) -> Error {
 
 fn invalid(error: InvalidWrite) -> Error {
     ProviderError::invalid(error.to_string()).into_rpc()
-}
-
-fn to_wire(version: StoredVersion) -> store::Version {
-    store::Version {
-        version: Some(version.version),
-        created_at: Some(timestamp::to_wire(version.created_at)),
-        metadata: version.metadata,
-        removed_at: Some(timestamp::to_wire(version.removed_at)),
-    }
 }

@@ -115,10 +115,9 @@ impl Call<'_> {
 }
 
 fn to_stored(version: store::Version) -> Result<StoredVersion, ProviderError> {
-    Ok(StoredVersion {
-        version: version.version.unwrap_or_default(),
-        created_at: to_time(version.created_at)?,
-        removed_at: to_time(version.removed_at)?,
-        metadata: version.metadata,
-    })
+    let mut stored = StoredVersion::new(version.version.unwrap_or_default());
+    stored.created_at = to_time(version.created_at)?;
+    stored.removed_at = to_time(version.removed_at)?;
+    stored.metadata = version.metadata;
+    Ok(stored)
 }
