@@ -1,4 +1,4 @@
-//! `cargo xtask compatibility`: runs the interop tests and writes `docs/compatibility.md` from their results.
+//! `cargo xtask compatibility`: runs the interop tests and writes `docs/book/src/reference/compatibility.md` from their results.
 
 mod page;
 mod rows;
@@ -51,7 +51,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         print!("{text}");
         return Ok(());
     }
-    let path = workspace.root.join("docs/compatibility.md");
+    let path = workspace
+        .root
+        .join("docs/book/src/reference/compatibility.md");
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 

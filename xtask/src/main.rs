@@ -40,7 +40,7 @@ enum Command {
     Bench(bench::Options),
     /// Write the committed code that is generated from .proto files; --check only compares.
     Codegen(codegen::Options),
-    /// Run the interop tests (needs Go) and write docs/compatibility.md from their results.
+    /// Run the interop tests (needs Go) and write docs/book/src/reference/compatibility.md from their results.
     Compatibility(compatibility::Options),
     /// Run the official Connect conformance suite against keyway-rpc (needs Go).
     Conformance(conformance::Options),

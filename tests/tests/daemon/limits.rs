@@ -221,7 +221,10 @@ async fn a_realm_at_one_limit_is_within_the_others() {
 /// The page of the protocol names each limit by its constant.
 #[test]
 fn the_limits_in_the_documentation_are_those_of_the_constants() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/protocol.md"));
+    let page = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../docs/book/src/reference/protocol.md"
+    ));
     let page = page.expect("the page");
     let bytes = |len: usize| match len {
         len if len >= 1 << 20 => format!("{} MiB", len >> 20),

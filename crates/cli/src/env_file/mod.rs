@@ -10,7 +10,7 @@
 //!
 //! Outside of single quotes `${NAME}` stands for a variable of a line above or of the environment. `${NAME:-text}` has a default
 //! for a variable that is not set or empty, `${NAME-text}` for one that is not set. `\${` is literal. Commands (`$(...)` and backticks)
-//! and other expansions are literal and noted. Values need not be UTF-8. `docs/env-files.md` compares this with other programs.
+//! and other expansions are literal and noted. Values need not be UTF-8. `docs/book/src/reference/env-files.md` compares this with other programs.
 
 mod parser;
 #[cfg(test)]

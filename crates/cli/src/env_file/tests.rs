@@ -1,4 +1,4 @@
-//! Tests of the parser: each line is a row of the table in `docs/env-files.md`.
+//! Tests of the parser: each line is a row of the table in `docs/book/src/reference/env-files.md`.
 
 use proptest::prelude::*;
 

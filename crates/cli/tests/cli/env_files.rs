@@ -1,11 +1,14 @@
-//! The table of `docs/env-files.md`: the value of each row is what the program sets.
+//! The table of `docs/book/src/reference/env-files.md`: the value of each row is what the program sets.
 
 use keyway_test_support::{feed, text};
 
 use crate::run::run;
 use crate::support::Home;
 
-const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/env-files.md");
+const PAGE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../docs/book/src/reference/env-files.md"
+);
 
 /// The text of a span of code at the start, and what follows it.
 fn span(cell: &str) -> Option<(&str, &str)> {
