@@ -4,7 +4,6 @@ mod error;
 mod file;
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
 use keyway_plugin_file::{Expected, Store, StoreError};
 use keyway_resolver::{
