@@ -19,6 +19,7 @@ mod failure;
 mod failures;
 mod generate;
 mod globals;
+mod help;
 mod input;
 mod inventory;
 mod names;

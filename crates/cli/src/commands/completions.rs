@@ -5,6 +5,7 @@ use clap_complete::Shell;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::globals::Globals;
 use crate::output;
 
 /// Options of `keyway completions`.
@@ -15,7 +16,11 @@ pub(crate) struct Options {
 }
 
 /// Prints the completion script of a shell.
-pub(crate) fn run(options: &Options, mut command_line: Command) -> Result<Exit, Failure> {
+pub(crate) fn run(
+    _globals: &Globals,
+    options: &Options,
+    mut command_line: Command,
+) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut command_line, "keyway", &mut script);
     output::print(&script)

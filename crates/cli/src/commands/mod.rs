@@ -10,6 +10,7 @@ pub(crate) mod get;
 pub(crate) mod import;
 pub(crate) mod inject;
 pub(crate) mod ls;
+pub(crate) mod man;
 pub(crate) mod mv;
 pub(crate) mod plugins;
 pub(crate) mod restore;

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
+use clap::Args;
 use keyway_local::escape_untrusted;
 use keyway_proto::keyway::v1::StatusResponse;
 use keyway_proto::timestamp;
@@ -13,6 +14,10 @@ use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::inventory::{self, Plugin};
 use crate::output::{self, json, rfc3339};
+
+/// Options of `keyway status`.
+#[derive(Args, Debug)]
+pub(crate) struct Options {}
 
 /// The output of `--json`.
 #[derive(Debug, Serialize)]
@@ -42,7 +47,7 @@ struct PluginStatus {
 }
 
 /// Prints the state of the daemon. That none is running is a failure.
-pub(crate) fn run(globals: &Globals) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, _options: &Options) -> Result<Exit, Failure> {
     let status = daemon::with_client(globals, async |daemon| {
         let response = daemon::status(&daemon).await;
         let response = response.map_err(daemon::request_failure)?;

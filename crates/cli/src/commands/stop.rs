@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::Args;
 use keyway_proto::keyway::v1::{ManagementServiceClient, StopRequest};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Serialize;
@@ -16,6 +17,10 @@ use crate::output::{self, json};
 /// How long the daemon may take to end. It stops its plugins within 8 s.
 const LIMIT: Duration = Duration::from_secs(15);
 
+/// Options of `keyway stop`.
+#[derive(Args, Debug)]
+pub(crate) struct Options {}
+
 /// The output of `--json`.
 #[derive(Debug, Serialize)]
 struct Stopped {
@@ -23,7 +28,7 @@ struct Stopped {
 }
 
 /// Stops the daemon. That none is running is a failure.
-pub(crate) fn run(globals: &Globals) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, _options: &Options) -> Result<Exit, Failure> {
     let pid = daemon::with_client(globals, async |daemon| {
         let status = daemon::status(&daemon).await;
         let pid = status.map_err(daemon::request_failure)?.pid();

@@ -1,5 +1,6 @@
 //! `keyway version`: prints the versions of the program and of the daemon, and whether they differ.
 
+use clap::Args;
 use keyway_local::{Credentials, escape_untrusted};
 use keyway_resolver::ResolveError;
 use serde::Serialize;
@@ -10,6 +11,10 @@ use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::output::{self, json};
 use crate::waiting;
+
+/// Options of `keyway version`.
+#[derive(Args, Debug)]
+pub(crate) struct Options {}
 
 /// The output of `--json`.
 #[derive(Debug, Serialize)]
@@ -22,7 +27,7 @@ struct Versions {
 }
 
 /// Prints the version of the program, and that of the daemon. A daemon that is not running is not a failure.
-pub(crate) fn run(globals: &Globals) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, _options: &Options) -> Result<Exit, Failure> {
     let (version, is_daemon_replaced) = daemon::with_client(globals, async |daemon| {
         let version = waiting::show(&daemon, globals, &[], daemon.version()).await;
         let is_replaced = match &version {

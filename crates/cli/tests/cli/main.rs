@@ -23,6 +23,7 @@ mod inject;
 mod installed;
 mod isolation;
 mod job_control;
+mod manual;
 mod memory;
 mod messages;
 mod plugins;

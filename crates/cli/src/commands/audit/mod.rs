@@ -26,7 +26,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", value_parser = since::parse)]
     since: Option<SystemTime>,
     /// Show the records about ids that match, and about patterns that can match them.
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", value_parser = crate::names::pattern)]
     id: Option<Pattern>,
     #[command(flatten)]
     config: ConfigOptions,

@@ -20,21 +20,14 @@ use crate::store::StoreOptions;
 use crate::temporary;
 
 /// The end of the help of `keyway export`.
-pub(crate) const HELP: &str = "\
-The name of a variable is its id without what the pattern says literally: `shop/stripe-key` is STRIPE_KEY for `shop/**`, and
-SHOP_STRIPE_KEY without a pattern. A comment above each variable has its id, from which `keyway import` restores it. A value that the
-format cannot hold is an error, and nothing is written.
-
-Examples:
-  keyway export 'shop/**' -o shop.env             an env file that only you can read
-  eval \"$(keyway export 'shop/**' --format shell)\"  set the variables of this shell
-  keyway export --json >backup.json               everything, with metadata
-  keyway inject .env -o .env.plain                a file with its references replaced
-
-Exit codes: 1 if the output cannot be written or a value does not fit; 3 if no secret matches; 5 if a provider is not available.";
+const HELP: &str = "\
+The name of a variable is its id without what the pattern says literally: `shop/stripe-key` is STRIPE_KEY for `shop/**`, and \
+SHOP_STRIPE_KEY without a pattern. A comment above each variable has its id, from which `keyway import` restores it. A value that \
+the format cannot hold is an error, and nothing is written.";
 
 /// Options of `keyway export`.
 #[derive(Args, Debug)]
+#[command(after_help = HELP)]
 pub(crate) struct Options {
     /// Which secrets: `*` is one component, `**` any number of them.
     #[arg(default_value = "**", value_parser = crate::names::pattern)]

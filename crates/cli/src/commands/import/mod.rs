@@ -70,15 +70,7 @@ pub(crate) struct Options {
 }
 
 const AFTER_HELP: &str = "\
-Values are stored and read back before the file is replaced. Comments, order, quotes, line ends and mode of the file stay.
-
-Examples:
-  keyway import .env                     ask, then move the secrets of a project
-  keyway import --dry-run .env ~/.npmrc  show what would be moved
-  keyway import --scan ~/src             list the files that have secrets in them
-
-Exit codes: 1 if a file or value could not be moved, the answer was no, or --scan found something; 2 if a question is
-needed and there is no terminal.";
+Values are stored and read back before the file is replaced. Comments, order, quotes, line ends and mode of the file stay.";
 
 /// Runs the command.
 pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {

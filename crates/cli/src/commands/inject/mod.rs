@@ -15,27 +15,14 @@ use crate::globals::Globals;
 use crate::input::{self, ReadFileError};
 
 /// The end of the help of `keyway inject`.
-pub(crate) const HELP: &str = "\
-References are `se://ID`, `{{se://ID}}` where text follows that an id could have, and `se://PATTERN` for the only secret that matches.
-`{{se://}}` is the text `se://`. A value is inserted as it is: nothing is quoted or percent-encoded for its place. Nothing is written
-unless every reference is resolved.
-
-Examples:
-  keyway inject app.conf.tpl -o app.conf
-  keyway inject - <kubeconfig.tpl | kubectl --kubeconfig /dev/stdin get pods
-  curl --netrc-file <(keyway inject netrc.tpl) https://example.com
-
-Exit codes:
-  0  written
-  1  the output cannot be written, or several secrets match a reference
-  2  the template cannot be read, or a reference in it is invalid
-  3  there is no such secret
-  4  access was denied
-  5  the daemon or a provider is not available
-  6  a store is locked or not logged in, or the user is needed";
+const HELP: &str = "\
+References are `se://ID`, `{{se://ID}}` where text follows that an id could have, and `se://PATTERN` for the only secret that \
+matches. `{{se://}}` is the text `se://`. A value is inserted as it is: nothing is quoted or percent-encoded for its place. Nothing \
+is written unless every reference is resolved.";
 
 /// Options of `keyway inject`.
 #[derive(Args, Debug)]
+#[command(after_help = HELP)]
 pub(crate) struct Options {
     /// The template; `-` is stdin.
     #[arg(value_name = "FILE")]

@@ -29,37 +29,18 @@ use crate::output::{self, Table, json};
 use crate::reference::resolve::Wanted;
 
 /// The end of the help of `keyway run`.
-pub(crate) const HELP: &str = "\
-References are `se://ID`, also within a longer value; `{{se://ID}}` where text follows that an id could have; `se://PATTERN` for
-the only secret that matches. The shell expands variables before `keyway run` starts, so `keyway run -- echo $TOKEN` prints what TOKEN
-is in the shell: write the command in single quotes, as in the examples.
+const HELP: &str = "\
+References are `se://ID`, also within a longer value; `{{se://ID}}` where text follows that an id could have; `se://PATTERN` for \
+the only secret that matches. The shell expands variables before `keyway run` starts, so `keyway run -- echo $TOKEN` prints what \
+TOKEN is in the shell: write the command in single quotes, as in the examples.
 
-Examples:
-  TOKEN=se://web/token keyway run -- sh -c 'echo \"$TOKEN\"'
-  keyway run --env-file app.env -- ./server
-  keyway run --dry-run --env-file app.env -- ./server
-  DATABASE_URL=postgres://shop:se://shop/pw@localhost/shop keyway run -- ./migrate
-  keyway run --file NPM_CONFIG_USERCONFIG=web/npmrc -- npm publish
-  keyway run --env-file app.env -- bash        a shell that has the secrets
-
---mask reads what the command writes: through a terminal of its own where stdout or stderr is one, through pipes elsewhere. It cannot
-see a value that is encoded (base64, JSON escapes), cut by colours or line breaks, written to files or another terminal, or written in
-pieces with a second between them. A value with fewer than 8 bytes is not masked.
-
-Exit codes:
-  those of the command, and 128 + n if signal n ended it
-  126  the command cannot be executed
-  127  the command does not exist
-  1    a value cannot be in an environment, or several secrets match a reference
-  2    the command line, an env file or a reference is invalid
-  3    there is no such secret
-  4    access was denied
-  5    the daemon or a provider is not available
-  6    a store is locked or not logged in, or the user is needed
-The command may end with the same codes, as with `env` and `timeout`.";
+--mask reads what the command writes: through a terminal of its own where stdout or stderr is one, through pipes elsewhere. It \
+cannot see a value that is encoded (base64, JSON escapes), cut by colours or line breaks, written to files or another terminal, or \
+written in pieces with a second between them. A value with fewer than 8 bytes is not masked.";
 
 /// Options of `keyway run`.
 #[derive(Args, Debug)]
+#[command(after_help = HELP)]
 pub(crate) struct Options {
     /// Add the variables of this file, a NAME=value a line; `-` is stdin; may be given several times, and the last one wins.
     #[arg(long = "env-file", value_name = "FILE")]

@@ -22,6 +22,7 @@ use tokio::time::timeout;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::globals::Globals;
 use crate::{event_loop, process, sys};
 use logging::Log;
 use settings::{ConfigOptions, Settings};
@@ -59,14 +60,6 @@ pub(crate) struct Options {
     log_format: LogFormat,
 }
 
-impl Options {
-    /// Adds addresses: `--socket` is a synonym of `--listen`.
-    pub(crate) fn with_addresses(mut self, addresses: &[Address]) -> Self {
-        self.listen.extend_from_slice(addresses);
-        self
-    }
-}
-
 /// The format of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -82,11 +75,14 @@ fn parse(text: OsString) -> Result<Address, keyway_local::ParseAddressError> {
 }
 
 /// Runs the daemon until SIGINT or SIGTERM.
-pub(crate) fn run(options: &Options) -> Result<Exit, Failure> {
+pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
+    let mut options = options.clone();
+    // `--socket` is a synonym of `--listen`.
+    options.listen.extend_from_slice(globals.sockets());
     process::forbid_inspection()?;
     reset_signals()?;
     let log = Log::install(options.log_format)?;
-    run_with_log(options, &log).or_else(|failure| {
+    run_with_log(&options, &log).or_else(|failure| {
         // As a part of the log, so that a log that no process reads does not keep the daemon from ending.
         log.write(&failure);
         Ok(failure.exit())
