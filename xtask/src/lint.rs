@@ -7,8 +7,10 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::arrows;
+use crate::book;
 use crate::codegen;
 use crate::cycles;
+use crate::links;
 use crate::shell::{self, Stages};
 use crate::workspace::{Package, Workspace};
 
@@ -50,6 +52,7 @@ pub(crate) fn quick(workspace: &Workspace, stages: &mut Stages) -> Result<()> {
     stages.run("arrows", || arrows::check(workspace))?;
     stages.run("module cycles", || cycles::check(workspace))?;
     stages.run("manifests", || manifests(workspace))?;
+    stages.run("links between pages", || links::check(workspace))?;
     stages.run("generated code", || {
         codegen::run(&codegen::Options { check: true })
     })?;
@@ -120,6 +123,7 @@ pub(crate) fn thorough(
             .try_for_each(|package| features(workspace, package))
     })?;
     stages.run("packages", || packages(workspace))?;
+    stages.run_with("book", book::MDBOOK, || book::build(workspace))?;
     stages.run_with("licences and sources", ("cargo-deny", "--version"), || {
         shell::run(
             shell::cargo(&workspace.root)

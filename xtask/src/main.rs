@@ -10,6 +10,7 @@
 mod arrows;
 mod background;
 mod bench;
+mod book;
 mod codegen;
 mod compatibility;
 mod conformance;
@@ -17,6 +18,7 @@ mod cycles;
 mod demo;
 mod dist;
 mod fuzz;
+mod links;
 mod lint;
 mod shell;
 mod test;
@@ -38,6 +40,8 @@ struct Arguments {
 enum Command {
     /// Measure, print ratios beside their goals, and write a report to target/bench.
     Bench(bench::Options),
+    /// Build the book of docs/book into target/book, and check its links (needs mdbook).
+    Book(book::Options),
     /// Write the committed code that is generated from .proto files; --check only compares.
     Codegen(codegen::Options),
     /// Run the interop tests (needs Go) and write docs/book/src/reference/compatibility.md from their results.
@@ -59,6 +63,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Bench(options) => bench::run(&options),
+        Command::Book(options) => book::run(&options),
         Command::Codegen(options) => codegen::run(&options),
         Command::Compatibility(options) => compatibility::run(&options),
         Command::Conformance(options) => conformance::run(&options),

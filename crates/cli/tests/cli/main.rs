@@ -7,6 +7,7 @@ mod support;
 
 mod addresses;
 mod audit;
+mod book;
 mod bytes;
 mod canary;
 mod clip;
