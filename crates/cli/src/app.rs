@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::cli::Cli;
-use crate::{builtin, help, process, stdio, usage};
+use crate::{builtin, help, message, process, stdio, usage};
 
 /// Runs the command that the process was started with.
 pub(crate) fn run() -> ExitCode {
@@ -18,9 +18,15 @@ pub(crate) fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let arguments: Vec<_> = env::args_os().skip(1).collect();
+            if usage::has_json(&arguments) {
+                message::use_json();
+            }
             return usage::explain(&error, &arguments).report();
         }
     };
+    if cli.globals.json {
+        message::use_json();
+    }
     let outcome = process::forbid_core_dumps().and_then(|()| cli.command.run(&cli.globals));
     match outcome {
         Ok(exit) => exit.into(),

@@ -41,6 +41,20 @@ impl Exit {
 }
 
 impl Exit {
+    /// Returns the kind of an error in the output of `--json`.
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            Self::Done => "none",
+            Self::Error => "error",
+            Self::Usage => "usage",
+            Self::NotFound => "not_found",
+            Self::Denied => "denied",
+            Self::Unavailable => "unavailable",
+            Self::NeedsUser => "needs_user",
+            Self::Child(_) => "command",
+        }
+    }
+
     /// Returns the precedence of a code if several errors occurred, lowest first: 2, 4, 6, 5, 1, 3.
     fn precedence(self) -> u8 {
         match self {

@@ -30,13 +30,15 @@ impl Query<'_> {
         let advice = self.advice(first, failures);
         let exit = exit(first.kind);
         let causes = self.causes(failures);
-        Some(match causes.as_slice() {
+        let failure = match causes.as_slice() {
             [cause] => Failure::new(exit, self.as_sentence(cause), advice),
             causes => {
                 let what = self.as_sentence("several providers failed");
                 Failure::new(exit, what, advice).with_details(causes.iter().cloned())
             }
-        })
+        };
+        let failure = failure.with_kind(kind(first.kind)).with_plugin(&first.name);
+        Some(failure.with_id_of(self.pattern))
     }
 
     /// Returns one text per failed provider, and one for all that are in conflict.
@@ -155,6 +157,26 @@ fn exit(kind: FailureKind) -> Exit {
         }
         FailureKind::Conflict => Exit::Error,
         _ => Exit::Unavailable,
+    }
+}
+
+/// Returns the kind in the output of `--json`.
+fn kind(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::Busy => "busy",
+        FailureKind::CannotList => "cannot_list",
+        FailureKind::Conflict => "conflict",
+        FailureKind::Denied => "denied",
+        FailureKind::Down => "down",
+        FailureKind::Fatal => "misconfigured",
+        FailureKind::Locked => "locked",
+        FailureKind::NeedsUser => "needs_user",
+        FailureKind::Quota => "quota",
+        FailureKind::Refused => "refused",
+        FailureKind::Starting => "starting",
+        FailureKind::TimedOut => "timed_out",
+        FailureKind::Unauthenticated => "unauthenticated",
+        _ => "unavailable",
     }
 }
 

@@ -22,6 +22,7 @@ mod globals;
 mod help;
 mod input;
 mod inventory;
+mod message;
 mod names;
 mod output;
 mod process;

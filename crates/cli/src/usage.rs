@@ -31,6 +31,12 @@ impl Usage {
     }
 }
 
+/// Returns whether the arguments of an invalid command line have `--json`. Those behind `--` belong to another program.
+pub(crate) fn has_json(arguments: &[OsString]) -> bool {
+    let own = arguments.iter().take_while(|argument| *argument != "--");
+    own.into_iter().any(|argument| argument == "--json")
+}
+
 /// Explains an error of the parser. `arguments` are those without the program's name.
 pub(crate) fn explain(error: &clap::Error, arguments: &[OsString]) -> Usage {
     if matches!(

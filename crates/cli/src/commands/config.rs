@@ -39,12 +39,20 @@ enum Action {
 /// Shows or checks a configuration.
 pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure> {
     match &options.action {
-        Some(Action::Check { file }) => check(file),
+        Some(Action::Check { file }) => check(globals, file),
         None => show(globals, options),
     }
 }
 
-fn check(file: &Path) -> Result<Exit, Failure> {
+/// The output of `check --json`. An invalid file is an error.
+#[derive(Debug, Serialize)]
+struct Checked {
+    file: String,
+    valid: bool,
+    warnings: Vec<String>,
+}
+
+fn check(globals: &Globals, file: &Path) -> Result<Exit, Failure> {
     let options = ConfigOptions {
         config: Some(file.into()),
         ..ConfigOptions::default()
@@ -52,6 +60,13 @@ fn check(file: &Path) -> Result<Exit, Failure> {
     let config = Settings::from_config_options(&options)?
         .read()
         .map_err(|error| settings::failure(&error, Some("the argument")))?;
+    if globals.json {
+        return output::print_text(json::line(&Checked {
+            file: file.display().to_string(),
+            valid: true,
+            warnings: config.warnings,
+        }));
+    }
     for warning in &config.warnings {
         output::note(warning);
     }

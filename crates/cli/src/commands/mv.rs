@@ -64,14 +64,12 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
     };
     if let Err(failure) = writer.remove(old, &expected) {
         let failure = Failure::from(failure);
-        return Err(Failure::new(
-            failure.exit(),
-            format_args!(
-                "{new} has the value now, but {old} was not removed: {}",
-                failure.causes()
-            ),
-            format_args!("Compare both, then remove one of them with `keyway rm`"),
-        ));
+        let what = format!(
+            "{new} has the value now, but {old} was not removed: {}",
+            failure.causes()
+        );
+        let advice = "Compare both, then remove one of them with `keyway rm`";
+        return Err(failure.with_sentences(what, advice));
     }
     if globals.json {
         return output::print_text(json::line(&Report {

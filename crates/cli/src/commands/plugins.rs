@@ -198,11 +198,11 @@ async fn still_refused(daemon: &Daemon, name: &str, failure: Failure) -> Failure
     let plugins = inventory::list(daemon).await.unwrap_or_default();
     let is_refused = |plugin: &Plugin| plugin.name == name && plugin.status == Status::Refused;
     match plugins.into_iter().any(|plugin| is_refused(&plugin)) {
-        true => Failure::new(
-            failure.exit(),
-            format_args!("{name} stays refused: {}", failure.what()),
-            failure.advice(),
-        ),
+        true => {
+            let what = format!("{name} stays refused: {}", failure.what());
+            let advice = failure.advice().to_owned();
+            failure.with_sentences(what, advice).with_plugin(name)
+        }
         false => failure,
     }
 }

@@ -22,13 +22,17 @@ pub(crate) fn not_running(error: &ConnectError) -> Failure {
     } else {
         "Check that the daemon works and that you may use its socket, or name another one with --socket"
     };
-    Failure::new(Exit::Unavailable, error, advice)
+    let failure = Failure::new(Exit::Unavailable, error, advice);
+    match error.is_not_running() {
+        true => failure.with_kind("daemon_not_running"),
+        false => failure,
+    }
 }
 
 /// Returns the failure for a daemon that is there and responds to nothing. Its process is named only if it is stopped: with
 /// socket activation `pid` is the service manager.
 pub(crate) fn unresponsive(pid: Option<i32>) -> Failure {
-    match pid.filter(|pid| Pid::from_raw(*pid).is_some_and(is_stopped)) {
+    let failure = match pid.filter(|pid| Pid::from_raw(*pid).is_some_and(is_stopped)) {
         Some(pid) => Failure::new(
             Exit::Unavailable,
             format_args!("the daemon (process {pid}) does not answer, because it is stopped"),
@@ -39,7 +43,8 @@ pub(crate) fn unresponsive(pid: Option<i32>) -> Failure {
             "the daemon does not answer",
             "A daemon that hangs is ended with `kill` and started again with `keyway serve`; its log may say why",
         ),
-    }
+    };
+    failure.with_kind("daemon_unresponsive")
 }
 
 /// Converts the error of an explanation.
@@ -58,7 +63,7 @@ pub(super) fn denied(pattern: &Pattern, message: &str) -> Failure {
         "Run `keyway plugins` to see the access-control modules; the daemon's configuration names them in `[access]`",
     );
     let what = format_args!("access to {pattern} was denied: {why}");
-    Failure::new(Exit::Denied, what, advice)
+    Failure::new(Exit::Denied, what, advice).with_id_of(pattern)
 }
 
 /// Splits a message of the daemon into the cause and the advice, which is its last sentence. Messages of other
@@ -79,7 +84,7 @@ pub(crate) fn not_found(pattern: &Pattern) -> Failure {
             "Run `keyway ls` to see what there is".to_owned(),
         ),
     };
-    Failure::new(Exit::NotFound, what, advice)
+    Failure::new(Exit::NotFound, what, advice).with_id_of(pattern)
 }
 
 /// Returns the failure of an id with several values. Only other implementations of the daemon return those.
@@ -87,18 +92,21 @@ pub(crate) fn ambiguous(id: &Id, providers: &[String]) -> Failure {
     if let [first, others @ ..] = providers
         && others.iter().all(|other| other == first)
     {
-        return Failure::error(
+        let failure = Failure::error(
             format_args!(
                 "{first} returned {} secrets with the id {id}",
                 providers.len()
             ),
             "Report this to the author of the provider, which must return one secret per id",
         );
+        return failure.with_plugin(first).with_id_of(&id.into());
     }
     Failure::error(
         format_args!("{id} is provided by {}", providers.join(" and by ")),
         "Give one of them a `priority` in the daemon's configuration, or turn one off with `keyway plugins disable NAME`",
     )
+    .with_kind("conflict")
+    .with_id_of(&id.into())
 }
 
 /// Converts the error of a request that is not a query.
@@ -124,7 +132,8 @@ pub(crate) fn request_failure(error: ResolveError) -> Failure {
             Exit::Unavailable,
             "the daemon did not respond in time",
             "Try again with a longer --timeout; a daemon that hangs is ended with `kill` and started again with `keyway serve`",
-        ),
+        )
+        .with_kind("timed_out"),
         ResolveError::Unavailable { message, .. } | ResolveError::Uncertain { message, .. } => {
             unavailable(&message)
         }

@@ -10,6 +10,8 @@ use zeroize::Zeroizing;
 
 use super::time::rfc3339;
 
+pub(crate) use crate::message::json_line as line;
+
 /// A secret with its value. `encoding` is the encoding of `value`: `utf-8` or `base64`.
 #[derive(Serialize)]
 struct Secret<'a> {
@@ -51,13 +53,6 @@ pub(crate) fn secret(envelope: &Envelope) -> Zeroizing<Vec<u8>> {
     let mut line = Zeroizing::new(Vec::with_capacity(6 * value.len() + 4096));
     serde_json::to_writer(&mut *line, &secret).expect("strings and maps of strings serialize");
     line.push(b'\n');
-    line
-}
-
-/// Serializes anything without a secret value in one line.
-pub(crate) fn line(value: &impl Serialize) -> String {
-    let mut line = serde_json::to_string(value).expect("strings and lists of strings serialize");
-    line.push('\n');
     line
 }
 

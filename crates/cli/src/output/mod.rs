@@ -7,12 +7,11 @@ mod time;
 use std::fmt;
 use std::io;
 
-use keyway_local::escape_untrusted;
-
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::stdio;
 
+pub(crate) use crate::message::note;
 pub(crate) use table::Table;
 pub(crate) use time::rfc3339;
 
@@ -43,11 +42,4 @@ pub(crate) fn print_text(text: impl fmt::Display) -> Result<Exit, Failure> {
 pub(crate) fn count(n: usize, noun: &str) -> String {
     let end = if n == 1 { "" } else { "s" };
     format!("{n} {noun}{end}")
-}
-
-/// Writes a note to stderr: a sentence without its full stop that is not a failure.
-pub(crate) fn note(text: impl fmt::Display) {
-    let note = format!("keyway: {}.\n", escape_untrusted(&text.to_string()));
-    // With stderr closed the note has no reader.
-    let _ = stdio::write_stderr(note.as_bytes());
 }

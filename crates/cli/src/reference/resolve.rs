@@ -49,6 +49,11 @@ impl Wanted {
         places.is_open_ended |= reference.is_open_ended;
     }
 
+    /// Returns the number of different references.
+    pub(crate) fn n_references(&self) -> usize {
+        self.places.len()
+    }
+
     /// Gets every secret from the daemon, each once. Without references the daemon is not needed. `outcome` says what did not
     /// happen if a secret is missing, such as "nothing was started". `command` is the name of the command that gets the secrets, for
     /// the audit log.
@@ -205,7 +210,11 @@ fn combine(wanted: &Wanted, outcome: &str, missing: Vec<(&Pattern, Failure)>) ->
         1 => format!("the reference was not resolved, so {outcome}"),
         _ => format!("{n_missing} of {n_all} references were not resolved, so {outcome}"),
     };
-    Failure::new(first.exit(), what, first.advice()).with_details(details)
+    let advice = first.advice().to_owned();
+    first
+        .with_sentences(what, advice)
+        .without_details()
+        .with_details(details)
 }
 
 /// Describes one missing secret.

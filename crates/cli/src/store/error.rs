@@ -62,6 +62,21 @@ pub(super) fn no_version(id: &Id) -> Failure {
 
 /// Converts an error of the daemon.
 pub(super) fn of_daemon(id: &Id, no_ask: bool, error: WriteError) -> WriteFailure {
+    about(id, describe(id, no_ask, error))
+}
+
+/// Names the id, for `--json`.
+fn about(id: &Id, failure: WriteFailure) -> WriteFailure {
+    let pattern = id.into();
+    match failure {
+        WriteFailure::UnexpectedVersion(failure) => {
+            WriteFailure::UnexpectedVersion(failure.with_kind("conflict").with_id_of(&pattern))
+        }
+        WriteFailure::Failed(failure) => WriteFailure::Failed(failure.with_id_of(&pattern)),
+    }
+}
+
+fn describe(id: &Id, no_ask: bool, error: WriteError) -> WriteFailure {
     let look = format!("Run `keyway versions {id}` to see what there is");
     match error {
         WriteError::UnexpectedVersion { message, .. } => {
@@ -97,14 +112,10 @@ pub(super) fn of_daemon(id: &Id, no_ask: bool, error: WriteError) -> WriteFailur
                 .failure(&failures)
                 .unwrap_or_else(|| Failure::new(Exit::Unavailable, message, &look));
             match is_unknown {
-                true => Failure::new(
-                    failure.exit(),
-                    format_args!(
-                        "it is not known whether {id} was changed: {}",
-                        failure.what()
-                    ),
-                    look,
-                ),
+                true => {
+                    let what = not_known(id, &failure);
+                    failure.with_sentences(what, look)
+                }
                 false => failure,
             }
             .into()
@@ -115,15 +126,9 @@ pub(super) fn of_daemon(id: &Id, no_ask: bool, error: WriteError) -> WriteFailur
             | ResolveError::Unresponsive { .. }),
         ) => {
             let failure = request_failure(error);
-            Failure::new(
-                failure.exit(),
-                format_args!(
-                    "it is not known whether {id} was changed: {}",
-                    failure.what()
-                ),
-                format_args!("{}; {}", failure.advice(), uncapitalize(&look)),
-            )
-            .into()
+            let advice = format!("{}; {}", failure.advice(), uncapitalize(&look));
+            let what = not_known(id, &failure);
+            failure.with_sentences(what, advice).into()
         }
         WriteError::Daemon(ResolveError::Denied { message }) => {
             let (why, advice) = split_advice(
@@ -136,6 +141,13 @@ pub(super) fn of_daemon(id: &Id, no_ask: bool, error: WriteError) -> WriteFailur
         WriteError::Daemon(error) => request_failure(error).into(),
         error => Failure::error(error, look).into(),
     }
+}
+
+fn not_known(id: &Id, failure: &Failure) -> String {
+    format!(
+        "it is not known whether {id} was changed: {}",
+        failure.what()
+    )
 }
 
 fn uncapitalize(text: &str) -> String {
@@ -151,7 +163,7 @@ pub(super) fn of_file(
     options: &StoreOptions,
     place: &str,
 ) -> WriteFailure {
-    match error {
+    let failure = match error {
         StoreError::NotFound { version: None, .. } => Failure::new(
             Exit::NotFound,
             format_args!("there is no secret {id} in the file store {place}"),
@@ -163,5 +175,6 @@ pub(super) fn of_file(
             WriteFailure::UnexpectedVersion(options.failure(error))
         }
         error => options.failure(error).into(),
-    }
+    };
+    about(id, failure)
 }

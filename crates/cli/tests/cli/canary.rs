@@ -10,8 +10,8 @@ use crate::support::{Home, script};
 const CANARIES: [&str; 2] = ["not/a=real token!", "notarealtoken="];
 
 /// A command as its help describes it.
-struct Command {
-    words: Vec<String>,
+pub(crate) struct Command {
+    pub(crate) words: Vec<String>,
     /// Options that take a value.
     options: Vec<String>,
     /// Options that take no value.
@@ -21,7 +21,7 @@ struct Command {
 }
 
 /// The command of these words and all its subcommands.
-fn commands(home: &Home, words: &[String]) -> Vec<Command> {
+pub(crate) fn commands(home: &Home, words: &[String]) -> Vec<Command> {
     let mut line = words.to_vec();
     line.push("--help".to_owned());
     let help = text(&feed(&mut home.keyway(&line), b"").stdout);

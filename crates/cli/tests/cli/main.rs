@@ -24,6 +24,7 @@ mod inject;
 mod installed;
 mod isolation;
 mod job_control;
+mod json;
 mod manual;
 mod memory;
 mod messages;

@@ -153,6 +153,7 @@ fn several_matches(pattern: &Pattern, envelopes: &[Envelope]) -> Failure {
         format_args!("{} secrets match {pattern}", providers.len()),
         "Request one of them by its id",
     )
+    .with_kind("several_matches")
     .with_details(lines)
 }
 

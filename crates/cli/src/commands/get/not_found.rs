@@ -110,11 +110,8 @@ fn clause(plugins: &[&str], predicate: [&str; 2]) -> String {
 /// Appends clauses about uncalled plugins to a failure.
 fn with_clauses(failure: &Failure, clauses: &[String], advice: &str) -> Failure {
     let clauses = clauses.join(" and ");
-    Failure::new(
-        failure.exit(),
-        format_args!("{}, but {clauses}", failure.what()),
-        advice,
-    )
+    let what = format!("{}, but {clauses}", failure.what());
+    failure.clone().with_sentences(what, advice)
 }
 
 #[cfg(test)]

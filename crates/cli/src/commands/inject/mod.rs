@@ -6,6 +6,7 @@ mod template;
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 
 use self::output::Output;
 use self::template::Template;
@@ -13,6 +14,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::globals::Globals;
 use crate::input::{self, ReadFileError};
+use crate::output::{json, print_text};
 
 /// The end of the help of `keyway inject`.
 const HELP: &str = "\
@@ -49,7 +51,25 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
     let result = template.render(&wanted.resolve(globals, "nothing was written", None)?);
     match output {
         None => crate::output::print(&result),
-        Some(output) => output.write(&result).map(|()| Exit::Done),
+        Some(output) => {
+            output.write(&result)?;
+            report(globals, wanted.n_references())
+        }
+    }
+}
+
+/// The output of `--json` with `-o`; without that option the output is the result itself.
+#[derive(Debug, Serialize)]
+struct Written {
+    /// Number of different references that were replaced.
+    references: usize,
+}
+
+/// Reports that the result was written; without `--json` the exit code does.
+fn report(globals: &Globals, references: usize) -> Result<Exit, Failure> {
+    match globals.json {
+        true => print_text(json::line(&Written { references })),
+        false => Ok(Exit::Done),
     }
 }
 

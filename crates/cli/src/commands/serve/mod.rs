@@ -84,7 +84,7 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
     let log = Log::install(options.log_format)?;
     run_with_log(&options, &log).or_else(|failure| {
         // As a part of the log, so that a log that no process reads does not keep the daemon from ending.
-        log.write(&failure);
+        log.write(failure.lines());
         Ok(failure.exit())
     })
 }
