@@ -12,7 +12,10 @@ use crate::message;
 
 /// An exit code, a sentence about what happened, and a sentence about what to do. Never holds a secret value.
 #[derive(Clone, Debug)]
-pub(crate) struct Failure {
+pub(crate) struct Failure(Box<Content>);
+
+#[derive(Clone, Debug)]
+struct Content {
     exit: Exit,
     what: String,
     details: Vec<String>,
@@ -43,7 +46,7 @@ struct ErrorObject {
 impl Failure {
     /// Creates a failure with an exit code. Both texts are sentences without the full stop.
     pub(crate) fn new(exit: Exit, what: impl fmt::Display, advice: impl fmt::Display) -> Self {
-        Self {
+        Self(Box::new(Content {
             exit,
             what: what.to_string(),
             details: Vec::new(),
@@ -51,7 +54,7 @@ impl Failure {
             kind: None,
             plugin: None,
             id: None,
-        }
+        }))
     }
 
     /// Creates a failure with [`Exit::Error`].
@@ -66,19 +69,19 @@ impl Failure {
 
     /// Sets the kind in `--json`, for a cause that scripts distinguish from others of the same exit code.
     pub(crate) fn with_kind(mut self, kind: &'static str) -> Self {
-        self.kind = Some(kind);
+        self.0.kind = Some(kind);
         self
     }
 
     /// Names the plugin that failed, for `--json`.
     pub(crate) fn with_plugin(mut self, name: &str) -> Self {
-        self.plugin = Some(name.to_owned()).filter(|name| !name.is_empty());
+        self.0.plugin = Some(name.to_owned()).filter(|name| !name.is_empty());
         self
     }
 
     /// Names the id that was requested, for `--json`. Patterns have several.
     pub(crate) fn with_id_of(mut self, pattern: &Pattern) -> Self {
-        self.id = pattern.as_id().map(|id| id.to_string());
+        self.0.id = pattern.as_id().map(|id| id.to_string());
         self
     }
 
@@ -88,26 +91,26 @@ impl Failure {
         what: impl fmt::Display,
         advice: impl fmt::Display,
     ) -> Self {
-        (self.what, self.advice) = (what.to_string(), advice.to_string());
+        (self.0.what, self.0.advice) = (what.to_string(), advice.to_string());
         self
     }
 
     /// Adds a list below the first sentence, one entry per line.
     pub(crate) fn with_details(mut self, details: impl IntoIterator<Item = String>) -> Self {
-        self.details.extend(details);
+        self.0.details.extend(details);
         self
     }
 
     /// Removes the list below the first sentence.
     pub(crate) fn without_details(mut self) -> Self {
-        self.details.clear();
+        self.0.details.clear();
         self
     }
 
     /// Replaces `text` by `replacement` everywhere.
     pub(crate) fn with_text_replaced(mut self, text: &str, replacement: &str) -> Self {
-        let texts = [&mut self.what, &mut self.advice];
-        for sentence in texts.into_iter().chain(&mut self.details) {
+        let texts = [&mut self.0.what, &mut self.0.advice];
+        for sentence in texts.into_iter().chain(&mut self.0.details) {
             *sentence = sentence.replace(text, replacement);
         }
         self
@@ -115,44 +118,44 @@ impl Failure {
 
     /// Combines both failures, with the exit code that takes precedence and the advice of this one.
     pub(crate) fn combined_with(mut self, other: &Self) -> Self {
-        if other.exit < self.exit {
-            self.exit = other.exit;
-            self.kind = other.kind;
-            self.plugin.clone_from(&other.plugin);
-            self.id.clone_from(&other.id);
+        if other.0.exit < self.0.exit {
+            self.0.exit = other.0.exit;
+            self.0.kind = other.0.kind;
+            self.0.plugin.clone_from(&other.0.plugin);
+            self.0.id.clone_from(&other.0.id);
         }
-        self.what = format!("{}, and {}", other.what, self.what);
-        self.details = [other.details.as_slice(), &self.details].concat();
+        self.0.what = format!("{}, and {}", other.0.what, self.0.what);
+        self.0.details = [other.0.details.as_slice(), &self.0.details].concat();
         self
     }
 
     /// Returns the exit code.
     pub(crate) fn exit(&self) -> Exit {
-        self.exit
+        self.0.exit
     }
 
     /// Returns what happened, without the full stop.
     pub(crate) fn what(&self) -> &str {
-        &self.what
+        &self.0.what
     }
 
     /// Returns what happened in one line: the details if there are any, otherwise the first sentence.
     pub(crate) fn causes(&self) -> String {
-        match self.details.as_slice() {
-            [] => self.what.clone(),
+        match self.0.details.as_slice() {
+            [] => self.0.what.clone(),
             details => details.join(", and "),
         }
     }
 
     /// Returns what to do, without the full stop.
     pub(crate) fn advice(&self) -> &str {
-        &self.advice
+        &self.0.advice
     }
 
     /// Writes the failure to stderr and returns its exit code.
     pub(crate) fn report(&self) -> ExitCode {
         message::write(&self.lines());
-        self.exit.into()
+        self.0.exit.into()
     }
 
     /// Returns the lines for stderr: the sentences, or an object in one line after `--json`.
@@ -166,13 +169,18 @@ impl Failure {
     fn to_json(&self) -> Line {
         Line {
             error: ErrorObject {
-                kind: self.kind.unwrap_or_else(|| self.exit.kind()),
-                exit_code: self.exit.code(),
-                message: one_line(&self.what),
-                details: self.details.iter().map(|detail| one_line(detail)).collect(),
-                remedy: one_line(&self.advice),
-                plugin: self.plugin.as_deref().map(escape_untrusted),
-                id: self.id.clone(),
+                kind: self.0.kind.unwrap_or_else(|| self.0.exit.kind()),
+                exit_code: self.0.exit.code(),
+                message: one_line(&self.0.what),
+                details: self
+                    .0
+                    .details
+                    .iter()
+                    .map(|detail| one_line(detail))
+                    .collect(),
+                remedy: one_line(&self.0.advice),
+                plugin: self.0.plugin.as_deref().map(escape_untrusted),
+                id: self.0.id.clone(),
             },
         }
     }
@@ -180,12 +188,12 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = if self.details.is_empty() { '.' } else { ':' };
-        writeln!(f, "keyway: {}{end}", one_line(&self.what))?;
-        for detail in &self.details {
+        let end = if self.0.details.is_empty() { '.' } else { ':' };
+        writeln!(f, "keyway: {}{end}", one_line(&self.0.what))?;
+        for detail in &self.0.details {
             writeln!(f, "  {}", one_line(detail))?;
         }
-        writeln!(f, "{}.", one_line(&self.advice))
+        writeln!(f, "{}.", one_line(&self.0.advice))
     }
 }
 
