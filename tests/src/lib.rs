@@ -8,6 +8,10 @@
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/book/src/clients/rust.md")]
+struct RustClient;
+
 pub mod behaviour;
 pub mod caller;
 pub mod canary;

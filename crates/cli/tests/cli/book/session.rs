@@ -37,6 +37,16 @@ struct Session<'a> {
     _shell: Process,
 }
 
+/// Where tools keep what does not belong into the home of each page: toolchains and compiled libraries.
+fn tools() -> impl Iterator<Item = (&'static str, PathBuf)> {
+    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+    let defaults = [("RUSTUP_HOME", ".rustup"), ("GOCACHE", ".cache/go-build")];
+    defaults.into_iter().map(move |(name, default)| {
+        let named = std::env::var_os(name).map(PathBuf::from);
+        (name, named.unwrap_or_else(|| home.join(default)))
+    })
+}
+
 /// Follows a page in a new home.
 pub(super) fn follow(name: &str, page: &Page) {
     let home = Home::new();
@@ -73,6 +83,7 @@ impl<'a> Session<'a> {
             .env("SHELL", "/bin/bash")
             .env("USER", "ann")
             .env("LANG", "C.UTF-8")
+            .envs(tools())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut shell = Process::spawn(&mut command);
