@@ -15,7 +15,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::process::{Pid, getpid};
+use rustix::process::{Pid, Signal, getpid, kill_current_process_group};
 
 /// Bits 0 to 2: these descriptors were closed; bit 3: SIGPIPE was ignored.
 static AT_START: AtomicU32 = AtomicU32::new(0);
@@ -93,13 +93,6 @@ pub(crate) fn set_blocked(set: SignalSet) -> io::Result<SignalSet> {
         0 => Ok(SignalSet(former)),
         _ => Err(io::Error::last_os_error()),
     }
-}
-
-/// Returns the set of blocked signals.
-fn blocked() -> io::Result<SignalSet> {
-    let all = set_blocked(SignalSet(u64::MAX))?;
-    set_blocked(all)?;
-    Ok(all)
 }
 
 /// Waits for a signal of the set, all of which must be blocked. A SIGPIPE that a write of this process caused is dropped.
@@ -296,20 +289,47 @@ pub(crate) fn disable_restart(number: i32) -> io::Result<()> {
 /// Takes the default action of a signal that stops a process, and returns after the process was continued. The signal may
 /// be caught or blocked.
 ///
+/// Does not stop if `was_continued` returns `true`. It is called while the signal is pending, and the kernel discards a
+/// pending stop signal at a SIGCONT: so a process that is continued before, during or after that call does not stay stopped.
+///
 /// The kernel does not stop an orphaned process group on SIGTSTP, SIGTTIN and SIGTTOU, because no process could continue
 /// it.
-pub(crate) fn stop_with(number: i32) -> io::Result<()> {
+pub(crate) fn stop_with(number: i32, was_continued: impl FnOnce() -> bool) -> io::Result<()> {
     if number == libc::SIGSTOP {
-        return send(getpid(), number);
+        // Cannot be blocked, and so not be pending.
+        return match was_continued() {
+            true => Ok(()),
+            false => send(getpid(), number),
+        };
     }
+    take_default_action(number, || {
+        send(getpid(), number)?;
+        Ok(!was_continued())
+    })
+}
+
+/// Stops all processes of the group of this process, as a key of the terminal does, and returns after they were continued.
+pub(crate) fn stop_group() -> io::Result<()> {
+    take_default_action(libc::SIGTSTP, || {
+        kill_current_process_group(Signal::TSTP)?;
+        Ok(true)
+    })
+}
+
+/// Blocks a signal while `raise` makes it pending; then lets it take its default action, or discards it if `raise` returns
+/// `false`.
+fn take_default_action(number: i32, raise: impl FnOnce() -> io::Result<bool>) -> io::Result<()> {
+    let signal = SignalSet::of(|other| other == number);
+    let blocked = set_blocked(SignalSet(u64::MAX))?;
+    set_blocked(SignalSet(blocked.0 | signal.0))?;
     let handler = action(number)?;
-    set_handler(number, libc::SIG_DFL)?;
-    send(getpid(), number)?;
-    let blocked = blocked()?;
-    // A blocked signal takes effect here.
-    set_blocked(SignalSet(
-        blocked.0 & !SignalSet::of(|other| other == number).0,
-    ))?;
+    reset(number)?;
+    if !raise()? {
+        // Discards the pending signal.
+        ignore(number)?;
+    }
+    // The pending signal takes effect here.
+    set_blocked(SignalSet(blocked.0 & !signal.0))?;
     set_blocked(blocked)?;
     // SAFETY: the handler is the one that was read.
     unsafe { set_action(number, &handler) }

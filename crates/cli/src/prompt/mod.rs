@@ -149,7 +149,7 @@ impl Prompt {
                 libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => {
                     self.line.clear();
                     self.terminal.restore();
-                    sys::stop_with(signal)?;
+                    sys::stop_with(signal, || self.signals.has_arrived(libc::SIGCONT))?;
                     must_repeat = true;
                 }
                 signal => self.exit_with(signal),

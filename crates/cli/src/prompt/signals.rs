@@ -74,6 +74,16 @@ impl Signals {
             }
         }
     }
+
+    /// Returns `true` if the signal is in the queue.
+    pub(super) fn has_arrived(&self, number: i32) -> bool {
+        let mut messages = [0; 256];
+        let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+        let n = recv(&self.receiver, &mut messages, flags).map_or(0, |(_, n)| n);
+        messages[..n]
+            .iter()
+            .any(|message| i32::from(*message) == number)
+    }
 }
 
 impl AsFd for Signals {

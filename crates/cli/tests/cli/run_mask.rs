@@ -253,6 +253,26 @@ fn ctrl_z_stops_the_command_and_fg_continues_it() {
     });
 }
 
+/// The shell sees a job as stopped only when its own child has stopped, which here is not `keyway run`.
+#[test]
+fn ctrl_z_stops_the_whole_job() {
+    under_each_shell(|_, mut terminal| {
+        terminal.press("(m 'echo go''ing; exec sed -u s/^/got:/'; echo do''ne)\n");
+        terminal.expect("going\r\n");
+        terminal.press("\x1a");
+        terminal.expect("Stopped");
+        terminal.expect("ready> ");
+        terminal.press("fg\n");
+        terminal.expect("sed -u");
+        terminal.expect("\r\n");
+        terminal.press("again\n");
+        terminal.expect("got:again\r\n");
+        terminal.press("\x04");
+        terminal.expect("done\r\n");
+        terminal.exit();
+    });
+}
+
 #[test]
 fn a_shell_within_has_job_control() {
     if !require::has_program("bash") {

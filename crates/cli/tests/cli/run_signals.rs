@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use keyway_test_support::{Process, feed, process, require, text, wait_until};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::run::{self, run};
 use crate::support::script;
@@ -179,6 +179,50 @@ fn ctrl_z_and_fg_stop_and_continue_both_processes() {
         terminal.expect("sleeping\r\n");
         terminal.press("\x03");
         terminal.expect_code(130);
+        terminal.exit();
+    }
+}
+
+/// Returns `true` if the process waits, and has taken every signal that was sent to it.
+fn has_taken_all_signals(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let is_in = |line: &str| status.lines().any(|known| known.starts_with(line));
+    is_in("State:\tS") && is_in("ShdPnd:\t0000000000000000")
+}
+
+/// A shell whose job has more processes, such as that of a function in a pipeline, continues it without waiting for `keyway run` to stop.
+#[test]
+fn a_job_that_is_continued_while_it_stops_does_not_stay_stopped() {
+    let home = Home::new();
+    let _daemon = script::serve(&home);
+    for options in ["", "--mask"] {
+        let mut terminal = Terminal::shell(&home, SHELLS[0]);
+        // With its output in a file the job keeps the terminal of the shell with --mask, too.
+        terminal.press(&format!(
+            "TOKEN=se://web/token $K --socket daemon.sock run {options} -- sh -c 'echo star''ted >/dev/tty; exec sleep 1000' >out 2>&1\n"
+        ));
+        terminal.expect("started\r\n");
+        let shell = terminal.pid().as_raw_nonzero().get();
+        let mut job = process::children(shell);
+        while let [.., last] = job[..]
+            && let [child] = process::children(last)[..]
+        {
+            job.push(child);
+        }
+        let group = Pid::from_raw(job[0]).unwrap();
+        let command = Pid::from_raw(*job.last().unwrap()).unwrap();
+        for round in 0..1000 {
+            kill_process(command, Signal::TSTP).unwrap();
+            while process::stat(command.as_raw_nonzero().get()).unwrap().state != 'T' {}
+            // At every moment between the stop of the command and that of `keyway run`.
+            let stopped = Instant::now();
+            while stopped.elapsed() < Duration::from_micros(round % 100) {}
+            kill_process_group(group, Signal::CONT).unwrap();
+            wait_until("all processes of the job to run", || {
+                job.iter().all(|pid| has_taken_all_signals(*pid))
+            });
+        }
+        kill_process_group(group, Signal::KILL).unwrap();
         terminal.exit();
     }
 }

@@ -8,8 +8,8 @@ use libc::{
 };
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, set_parent_process_death_signal,
-    setpgid, wait,
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, getpid, getppid,
+    set_parent_process_death_signal, setpgid, wait, waitid,
 };
 use rustix::stdio::stdin;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -153,13 +153,13 @@ impl Host for Waiting {
     /// it continues to wait, because no shell would continue it.
     fn child_stopped(&mut self, number: i32) -> io::Result<()> {
         match self.has_terminal {
-            // A child with a session of its own stops itself with SIGSTOP. If this group is orphaned, this process does not
-            // stop, and no shell continues the child.
+            // A child with a session of its own stops itself with SIGSTOP, and took the key that stops this group. If this group is
+            // orphaned, this process does not stop, and no shell continues the child.
             true if self.is_masked && number == SIGSTOP => {
-                sys::stop_with(SIGTSTP)?;
+                sys::stop_group()?;
                 sys::send(self.child, SIGCONT)
             }
-            true => sys::stop_with(number),
+            true => stop_like(self.child, number),
             false => Ok(()),
         }
     }
@@ -169,13 +169,35 @@ impl Host for Waiting {
     }
 }
 
+/// Stops this process with the signal that has stopped its child, unless the child was continued since then. A shell that
+/// is not the parent of this process, such as that of a pipeline with a function, continues the job without waiting for this
+/// process to stop.
+pub(super) fn stop_like(child: Pid, number: i32) -> io::Result<()> {
+    sys::stop_with(number, || !is_still_stopped(child))
+}
+
+/// Returns `true` if the state of a child did not change after it was reported to be stopped.
+fn is_still_stopped(child: Pid) -> bool {
+    let options = WaitIdOptions::STOPPED
+        | WaitIdOptions::CONTINUED
+        | WaitIdOptions::EXITED
+        | WaitIdOptions::NOHANG
+        | WaitIdOptions::NOWAIT;
+    matches!(waitid(WaitId::Pid(child), options), Ok(None))
+}
+
 /// Waits for a child, and forwards every signal to it.
 pub(super) struct Supervisor<H> {
     child: Pid,
     host: H,
     /// Whether the child is stopped.
     is_stopped: bool,
+    /// How often the child has stopped.
+    n_stops: u64,
 }
+
+/// The signals that stop a process unless it catches them.
+const STOPPING: [i32; 3] = [SIGTSTP, SIGTTIN, SIGTTOU];
 
 impl<H: Host> Supervisor<H> {
     pub(super) fn new(child: Pid, host: H) -> Self {
@@ -183,6 +205,7 @@ impl<H: Host> Supervisor<H> {
             child,
             host,
             is_stopped: false,
+            n_stops: 0,
         }
     }
 
@@ -195,10 +218,13 @@ impl<H: Host> Supervisor<H> {
     pub(super) fn run(&mut self) -> io::Result<Exit> {
         loop {
             let signal = self.host.next_signal()?;
+            let n_stops = self.n_stops;
             if let Some(exit) = self.reap()? {
                 return Ok(exit);
             }
-            if signal.number != SIGCHLD && !self.is_delivered(signal) {
+            // A signal that stops has had its effect if the child has stopped since, and was continued.
+            let is_obsolete = self.n_stops != n_stops && STOPPING.contains(&signal.number);
+            if signal.number != SIGCHLD && !is_obsolete && !self.is_delivered(signal) {
                 self.forward(signal.number)?;
             }
         }
@@ -240,6 +266,7 @@ impl<H: Host> Supervisor<H> {
                     exit = exit_of(status).or(exit);
                     self.is_stopped = status.stopped();
                     if let Some(number) = status.stopping_signal() {
+                        self.n_stops += 1;
                         self.host.child_stopped(number)?;
                     }
                 }

@@ -14,7 +14,7 @@ use super::channel::Channel;
 use super::filter::Values;
 use super::streams::Streams;
 use super::terminal::Keyboard;
-use crate::commands::run::supervise::Host;
+use crate::commands::run::supervise::{Host, stop_like};
 use crate::sys::{self, ReceivedSignal, SignalQueue};
 
 /// How often a job in the background looks whether it is in the foreground again: a shell sends no signal to one that runs.
@@ -279,7 +279,7 @@ impl Host for Relay<'_> {
 
     fn child_stopped(&mut self, number: i32) -> io::Result<()> {
         let Some(input) = &mut self.input else {
-            return sys::stop_with(number);
+            return stop_like(self.child, number);
         };
         input.keyboard.leave();
         // Only this signal stops a process of a group without a shell. The supervisor stops our job.
