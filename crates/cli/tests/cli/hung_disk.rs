@@ -1,6 +1,7 @@
 //! Files on a file system that never responds.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::thread;
@@ -96,12 +97,18 @@ fn a_signal_ends_a_start_on_a_disk_that_hangs() {
         return;
     }
     for (script, _) in HANGING_STARTS {
-        let home = Home::new();
-        let mut process = Process::spawn(with_hung_disk(&home, script).stderr(home.log("serve")));
-        eventually("the start hangs", || has_blocked_thread(&process));
-        process.signal(Signal::TERM);
-        let status = process.wait();
-        assert!(!status.success() || status.code() == Some(0), "{script}");
+        for signal in [Signal::TERM, Signal::INT] {
+            let home = Home::new();
+            // As a shell starts a program in the background.
+            let script = format!("trap '' INT TERM; {script}");
+            let mut command = with_hung_disk(&home, &script);
+            let mut process = Process::spawn(command.stderr(home.log("serve")));
+            eventually("the start hangs", || has_blocked_thread(&process));
+            process.signal(signal);
+            let status = process.wait();
+            let is_ended_by_signal = status.signal() == Some(signal.as_raw());
+            assert!(is_ended_by_signal || status.success(), "{script}: {status}");
+        }
     }
 }
 

@@ -79,8 +79,8 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
     let mut options = options.clone();
     // `--socket` is a synonym of `--listen`.
     options.listen.extend_from_slice(globals.sockets());
-    process::forbid_inspection()?;
     reset_signals()?;
+    process::forbid_inspection()?;
     let log = Log::install(options.log_format)?;
     run_with_log(&options, &log).or_else(|failure| {
         // As a part of the log, so that a log that no process reads does not keep the daemon from ending.
@@ -108,10 +108,13 @@ fn run_with_log(options: &Options, log: &Log) -> Result<Exit, Failure> {
     outcome
 }
 
-/// Depends on no signal mask and no dispositions that the parent left: a blocked SIGTERM would not stop the daemon, and the kernel
-/// reaps the children of a process that ignores SIGCHLD, so that their status is lost. Must be called before other threads start.
+/// Depends on no signal mask and no dispositions that the parent left: a blocked SIGTERM would not stop the daemon, a shell lets
+/// programs in the background ignore SIGINT, which would be lost until the handlers are installed, and the kernel reaps the
+/// children of a process that ignores SIGCHLD, so that their status is lost. Must be called before other threads start.
 fn reset_signals() -> Result<(), Failure> {
-    let result = keyway_local::unblock_signals().and_then(|()| sys::reset(libc::SIGCHLD));
+    let depended_on = [libc::SIGTERM, libc::SIGINT, libc::SIGCHLD];
+    let result = keyway_local::unblock_signals()
+        .and_then(|()| depended_on.into_iter().try_for_each(sys::reset));
     result.map_err(|error| {
         Failure::error(
             format_args!("signals cannot be reset: {error}"),
