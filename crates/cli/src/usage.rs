@@ -282,6 +282,9 @@ fn command(arguments: &[OsString]) -> String {
 }
 
 #[cfg(test)]
+mod canary;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
