@@ -43,6 +43,8 @@ pub struct Script {
     pub incomplete: Option<Failing>,
     /// How it responds to a query.
     pub response: QueryResponse,
+    /// Whether it serves lists of its secrets.
+    pub lists: bool,
     /// How it decides about access.
     pub decision: Decision,
     /// Its calls to the daemon, in this order.

@@ -10,7 +10,7 @@ use keyway_http::{Exchange, Limits, serve};
 use keyway_local::Address;
 use keyway_mux::{Connector, Listener, Session};
 use keyway_proto::accesscontrol::v1 as access;
-use keyway_proto::keyway::v1::PluginDescription;
+use keyway_proto::keyway::v1::{CatalogServiceServer, PluginDescription};
 use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
 use keyway_proto::{DESCRIBE_HEADER, LAUNCH_VARIABLE, LaunchConfig};
@@ -255,7 +255,9 @@ async fn start(player: Player, socket: UnixStream) -> Result<Plugin, Error> {
         .add_service(resolver::PluginServiceServer::new(service.clone()))
         .add_service(access::AccessControlServiceServer::new(service.clone()));
     if player.behaviour != Behaviour::TooOld {
-        router = router.add_service(resolver::ResolverServiceServer::new(service));
+        router = router
+            .add_service(resolver::ResolverServiceServer::new(service.clone()))
+            .add_service(CatalogServiceServer::new(service));
     }
     let listener = Listener::new(session.clone());
     let wire = Wire::new(player.clone(), router);

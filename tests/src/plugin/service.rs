@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use keyway_http::RequestBody;
 use keyway_mux::Session;
 use keyway_proto::accesscontrol::v1 as access;
+use keyway_proto::keyway::v1::{CatalogService, ListSecretsRequest, ListSecretsResponse, Secret};
 use keyway_proto::plugins::v1 as plugins;
 use keyway_proto::resolver::v1 as resolver;
 use keyway_proto::resolver::v1::get_secrets_response::Envelope;
@@ -252,6 +253,32 @@ impl resolver::ResolverService for Service {
                 .expect("a binary header");
         }
         Ok(response)
+    }
+}
+
+impl CatalogService for Service {
+    async fn list_secrets(
+        &self,
+        request: Request<ListSecretsRequest>,
+    ) -> Result<Response<ListSecretsResponse>, Error> {
+        let script = self.player.script();
+        if !script.lists {
+            return Err(Error::unimplemented("it has no list"));
+        }
+        let query: Pattern = request
+            .message()
+            .pattern()
+            .parse()
+            .map_err(|_| Error::invalid_argument("not a pattern"))?;
+        let secrets = self.secrets(&script, &query).into_iter();
+        let secrets = secrets.map(|(id, _)| Secret {
+            id: Some(id),
+            ..Secret::default()
+        });
+        Ok(Response::new(ListSecretsResponse {
+            secrets: secrets.collect(),
+            ..ListSecretsResponse::default()
+        }))
     }
 }
 

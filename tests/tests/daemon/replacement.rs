@@ -1,17 +1,20 @@
 //! A query returns the value of the provider that ranks first, or none: while that provider is killed, restarted or replaced.
 
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
 use keyway_proto::keyway::v1::PluginState;
-use keyway_resolver::{FailureKind, ResolveError};
+use keyway_resolver::{Catalog, FailureKind, ResolveError};
+use keyway_runtime::Config;
 use keyway_test_support::copy_executable;
 use keyway_tests::TestDaemon;
 use keyway_tests::daemon::{Home, plugin, the_failure};
 use keyway_tests::plugin::{connect_scripted, hijack};
+use keyway_tests::script::Script;
 use rustix::process::{Signal, kill_process};
 
-use crate::common::{ID, PLUGIN, pair, provider, start_pair};
+use crate::common::{ID, PLUGIN, home_with, pair, provider, start_pair, start_with};
 
 /// The results of a client that queries without a pause.
 #[derive(Debug, Default)]
@@ -20,13 +23,8 @@ struct Received {
     errors: Vec<ResolveError>,
 }
 
-/// Queries [`ID`] without a pause until `work` is done, and once more.
-///
-/// # Panics
-///
-/// Panics if a response holds another value than that of the provider that ranks first.
-async fn while_querying(daemon: &TestDaemon, work: impl Future<Output = ()>) -> Received {
-    let mut received = Received::default();
+/// Calls without a pause until `work` is done, and once more.
+async fn while_calling(call: impl AsyncFn(), work: impl Future<Output = ()>) {
     let mut work = std::pin::pin!(work);
     let mut is_done = false;
     while !is_done {
@@ -35,15 +33,47 @@ async fn while_querying(daemon: &TestDaemon, work: impl Future<Output = ()>) -> 
             () = &mut work => true,
             () = tokio::task::yield_now() => false,
         };
-        match daemon.value(ID).await {
-            Ok(value) => {
-                assert_eq!(value, "right");
-                received.n_right += 1;
-            }
-            Err(error) => received.errors.push(error),
-        }
+        call().await;
     }
-    received
+}
+
+/// Queries [`ID`] without a pause until `work` is done, and once more.
+///
+/// # Panics
+///
+/// Panics if a response holds another value than that of the provider that ranks first.
+async fn while_querying(daemon: &TestDaemon, work: impl Future<Output = ()>) -> Received {
+    let received = RefCell::new(Received::default());
+    let query = async || match daemon.value(ID).await {
+        Ok(value) => {
+            assert_eq!(value, "right");
+            received.borrow_mut().n_right += 1;
+        }
+        Err(error) => received.borrow_mut().errors.push(error),
+    };
+    while_calling(query, work).await;
+    received.into_inner()
+}
+
+/// Restarts a plugin by a change of its environment.
+async fn restart(daemon: &TestDaemon, name: &str, round: u32) {
+    let change = |config: &mut Config| {
+        let environment = &mut plugin(config, name).env;
+        environment.insert("ROUND".into(), round.to_string());
+    };
+    let report = daemon.reload_with(change).await;
+    assert_eq!(report.restarted, [name.parse().expect("a name")]);
+}
+
+/// Kills the process of a plugin, and waits until the next one runs.
+async fn kill(daemon: &TestDaemon, name: &str) {
+    let pid = daemon.pid(name).await;
+    kill_process(pid, Signal::KILL).expect("killed");
+    let former = Some(pid.as_raw_nonzero().get());
+    daemon
+        .wait_for_status(name, |status| status.pid != former)
+        .await;
+    daemon.wait_for_running(&[name]).await;
 }
 
 /// Every error must name `hi` with one of these kinds.
@@ -63,16 +93,10 @@ async fn a_killed_first_rank_is_never_replaced_by_a_lower_one() {
     config.restart.max_failures = 100;
     let daemon = TestDaemon::with_config(home, config);
     let received = while_querying(&daemon, async {
-        for _ in 0..5 {
-            daemon.wait_for_running(&["hi"]).await;
-            let pid = daemon.pid("hi").await;
-            kill_process(pid, Signal::KILL).expect("killed");
-            let former = Some(pid.as_raw_nonzero().get());
-            daemon
-                .wait_for_status("hi", |status| status.pid != former)
-                .await;
-        }
         daemon.wait_for_running(&["hi"]).await;
+        for _ in 0..5 {
+            kill(&daemon, "hi").await;
+        }
     })
     .await;
     assert_kinds(&received, &[FailureKind::Internal, FailureKind::Down]);
@@ -84,19 +108,131 @@ async fn a_killed_first_rank_is_never_replaced_by_a_lower_one() {
 async fn reloads_that_restart_the_first_rank_are_waited_for() {
     let daemon = start_pair().await;
     let received = while_querying(&daemon, async {
-        for n in 0..2 {
-            let report = daemon
-                .reload_with(|config| {
-                    plugin(config, "hi")
-                        .env
-                        .insert("ROUND".into(), n.to_string());
-                })
-                .await;
-            assert_eq!(report.restarted, ["hi".parse().expect("a name")]);
+        for round in 0..2 {
+            restart(&daemon, "hi", round).await;
         }
     })
     .await;
     assert!(received.errors.is_empty(), "{:?}", received.errors);
+    daemon.stop().await;
+}
+
+fn listing(value: &str) -> Script {
+    Script {
+        lists: true,
+        ..provider(value)
+    }
+}
+
+/// The providers of the listed ids.
+fn providers(catalog: &Catalog) -> Vec<&str> {
+    let entries = catalog.entries.iter();
+    entries.map(|entry| entry.provider.as_str()).collect()
+}
+
+#[tokio::test]
+async fn lists_during_a_restart_by_a_reload_are_complete() {
+    let daemon = start_with(&[("hi", 10, listing("right")), ("lo", 0, listing("lower"))]).await;
+    let query = ID.parse().expect("a pattern");
+    let list = async || {
+        let catalog = daemon.resolver.list(&query).await.expect("a list");
+        assert_eq!(providers(&catalog), ["hi", "lo"], "{catalog:?}");
+    };
+    let work = async {
+        for round in 0..2 {
+            restart(&daemon, "hi", round).await;
+        }
+    };
+    while_calling(list, work).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn lists_without_a_killed_provider_name_it() {
+    let (home, mut config) =
+        home_with(&[("hi", 10, listing("right")), ("lo", 0, listing("lower"))]);
+    config.restart.max_failures = 100;
+    let daemon = TestDaemon::with_config(home, config);
+    daemon.wait_for_running(&["hi", "lo"]).await;
+    let query = ID.parse().expect("a pattern");
+    let n_complete = Cell::new(0);
+    let list = async || {
+        let catalog = daemon.resolver.list(&query).await.expect("a list");
+        match providers(&catalog)[..] {
+            ["hi", "lo"] => n_complete.set(n_complete.get() + 1),
+            ["lo"] => {
+                let unlisted: Vec<_> = catalog.unlisted.iter().map(|gap| &gap.provider).collect();
+                assert_eq!(unlisted, ["hi"], "{catalog:?}");
+            }
+            _ => panic!("{catalog:?}"),
+        }
+    };
+    let work = async {
+        for _ in 0..3 {
+            kill(&daemon, "hi").await;
+        }
+    };
+    while_calling(list, work).await;
+    assert!(n_complete.get() > 0);
+    daemon.stop().await;
+}
+
+/// The provider `db` and the listed access-control module `gate`.
+async fn start_with_gate() -> TestDaemon {
+    let gate = Script {
+        is_module: true,
+        ..Script::default()
+    };
+    let (home, mut config) = home_with(&[("db", 0, Script::default()), ("gate", 0, gate)]);
+    config.restart.max_failures = 100;
+    let name = "gate".parse().expect("a name");
+    config.access_modules.insert(name);
+    let daemon = TestDaemon::with_config(home, config);
+    daemon.wait_for_running(&["db", "gate"]).await;
+    daemon
+}
+
+#[tokio::test]
+async fn access_is_checked_by_the_next_process_of_a_module_that_a_reload_restarts() {
+    let daemon = start_with_gate().await;
+    let get = async || {
+        let (allowed, denied) = tokio::join!(daemon.get(ID), daemon.get("db/denied"));
+        assert_eq!(allowed.expect("allowed").envelopes.len(), 1);
+        let denied = denied.expect_err("denied");
+        assert!(matches!(denied, ResolveError::Denied { .. }), "{denied:?}");
+    };
+    let work = async {
+        for round in 0..3 {
+            restart(&daemon, "gate", round).await;
+        }
+    };
+    while_calling(get, work).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn access_is_denied_or_checked_while_the_module_is_killed() {
+    let daemon = start_with_gate().await;
+    let n_allowed = Cell::new(0);
+    let get = async || {
+        let (allowed, denied) = tokio::join!(daemon.get(ID), daemon.get("db/denied"));
+        let denied = denied.expect_err("denied");
+        assert!(matches!(denied, ResolveError::Denied { .. }), "{denied:?}");
+        match allowed {
+            Ok(_) => n_allowed.set(n_allowed.get() + 1),
+            Err(error) => {
+                let is_denial = matches!(error, ResolveError::Denied { .. });
+                assert!(is_denial && error.to_string().contains("gate"), "{error:?}");
+            }
+        }
+    };
+    let work = async {
+        for _ in 0..3 {
+            kill(&daemon, "gate").await;
+        }
+    };
+    while_calling(get, work).await;
+    assert!(n_allowed.get() > 0);
     daemon.stop().await;
 }
 
