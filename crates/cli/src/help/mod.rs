@@ -17,15 +17,11 @@ pub(crate) fn complete(definition: Command) -> Command {
     with_pages(definition.max_term_width(MAX_WIDTH), "")
 }
 
-fn with_pages(mut command: Command, path: &str) -> Command {
-    let names: Vec<String> = command
-        .get_subcommands()
-        .map(|inner| inner.get_name().to_owned())
-        .collect();
-    for name in names {
-        let inner = format!("{path} {name}");
-        command = command.mut_subcommand(&name, |command| with_pages(command, inner.trim()));
-    }
+fn with_pages(command: Command, path: &str) -> Command {
+    let command = command.mut_subcommands(|inner| {
+        let path = format!("{path} {}", inner.get_name());
+        with_pages(inner, path.trim_start())
+    });
     let Some(page) = Page::of(path) else {
         return command;
     };

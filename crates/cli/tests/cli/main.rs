@@ -11,6 +11,7 @@ mod book;
 mod bytes;
 mod canary;
 mod clip;
+mod completions;
 mod configuration;
 mod doctor;
 mod env_files;

@@ -163,7 +163,7 @@ impl CatalogService for Script {
             return Ok(response);
         }
         let mut response = ListSecretsResponse {
-            secrets: ["web/session", "web/token"]
+            secrets: ["a:b/c:d", "web/session", "web/token"]
                 .map(|id| secret(id, "file"))
                 .to_vec(),
             unlisted: vec![unlisted("vault", "vault/**", Reason::CannotList, "")],

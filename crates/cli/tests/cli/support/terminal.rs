@@ -109,6 +109,14 @@ impl Terminal {
         }
     }
 
+    /// As [`expect`](Self::expect), and returns what is before `text`.
+    #[track_caller]
+    pub(crate) fn read_until(&mut self, text: &str) -> String {
+        let start = self.expected;
+        self.expect(text);
+        self.seen[start..self.expected - text.len()].to_owned()
+    }
+
     /// Waits for the prompt of the shell, and checks the exit code of its last command.
     #[track_caller]
     pub(crate) fn expect_code(&mut self, code: i32) {
