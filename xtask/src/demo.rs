@@ -36,6 +36,7 @@ pub(crate) fn run(_options: &Options) -> Result<()> {
     for (package, _) in dist::PLUGINS {
         command.args(["--package", package]);
     }
+    say("build the programs; the first time that takes some minutes");
     shell::run(&mut command)?;
     let plugins = workspace.target_directory.join("debug");
     show(&Programs {
