@@ -172,6 +172,77 @@ fn a_daemon_and_a_client_in_different_pid_namespaces_reach_each_other() {
 }
 
 #[test]
+fn doctor_names_the_daemon_of_another_user_and_tells_a_user_of_allow_uids_whom_to_be() {
+    if !has_other_user() {
+        return;
+    }
+    let home = Home::new();
+    set_mode(home.path(), 0o755);
+    home.configure(&format!("allow_uids = [{OTHER_UID}]\n"));
+    let daemon = home.serve(&["--listen", "shared/daemon.sock"]);
+    let keyway = copy_for_all(&home);
+    let doctor = |daemon_uid: &str| {
+        let mut command = as_other_user(&home, keyway.to_str().unwrap());
+        command
+            .arg("doctor")
+            .env("HOME", "/nonexistent")
+            .env("KEYWAY_SOCKET", home.join("shared/daemon.sock"))
+            .env("KEYWAY_DAEMON_UID", daemon_uid);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        home.show(&output)
+    };
+    let foreign = doctor(&OTHER_UID.to_string());
+    let expected = "wrong  daemon: no daemon was reached at HOME/shared/daemon.sock \
+                    (another user's program listens there (uid 0)). ";
+    assert!(foreign.starts_with(expected), "{foreign}");
+    assert!(
+        foreign.contains("name the user of this one with --daemon-uid"),
+        "{foreign}"
+    );
+    let denied = doctor("0");
+    let expected = "wrong  daemon: the daemon does not report its status: ";
+    assert!(denied.starts_with(expected), "{denied}");
+    assert!(
+        denied.contains(". Run the command as the user of the daemon.\n"),
+        "{denied}"
+    );
+    daemon.stop();
+}
+
+#[test]
+fn doctor_finds_a_daemon_and_a_caller_of_different_pid_namespaces() {
+    if !has_namespace("--pid") {
+        return;
+    }
+    let home = Home::new();
+    let inside = |arguments: &[&str]| {
+        let mut command = home.command("unshare");
+        command.args(["--pid", "--fork", "--kill-child", KEYWAY]);
+        command.args(arguments);
+        command
+    };
+    let check = |mut client: Command, expected: &str| {
+        let output = client.output().unwrap();
+        let shown = home.show(&output);
+        assert_eq!(output.status.code(), Some(1), "{shown}");
+        assert!(shown.starts_with(expected), "{shown}");
+        assert!(!shown.contains("wrong  daemon"), "{shown}");
+    };
+    let daemon = home.serve(&[]);
+    check(
+        inside(&["doctor"]),
+        "wrong  pid namespace: the daemon does not run in the pid namespace of this command",
+    );
+    daemon.stop();
+    let _daemon = Daemon::start(&mut inside(&["serve"]));
+    check(
+        home.keyway(["doctor"]),
+        "wrong  pid namespace: the daemon, process ",
+    );
+}
+
+#[test]
 fn client_commands_need_no_proc() {
     if !has_namespace("--mount") {
         return;

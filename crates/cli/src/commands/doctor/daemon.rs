@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileTypeExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use keyway_proto::keyway::v1::StatusResponse;
 use keyway_resolver::ResolveError;
+use rustix::process::Pid;
 
-use super::finding::{Finding, or_ok};
+use super::finding::{Finding, Level, or_ok};
 use super::probe::{Examined, Probe};
 use crate::commands::service::ServiceStatus;
 use crate::daemon;
@@ -22,7 +23,14 @@ pub(super) fn check(
     daemon: &Examined,
     service: Option<&ServiceStatus>,
 ) -> Vec<Finding> {
-    let mut findings = vec![check_running(globals, &daemon.status, service)];
+    let mut findings = Vec::new();
+    let namespace = check_pid_namespace(&daemon.probes);
+    let is_denied = matches!(daemon.status, Err(ResolveError::Denied { .. }));
+    // The daemon denies its status to other namespaces, and does not know which of both is in the container.
+    if !(is_denied && namespace.level() == Level::Wrong) {
+        findings.push(check_running(globals, &daemon.status, service));
+    }
+    findings.push(namespace);
     findings.push(check_one_daemon(&daemon.probes));
     findings.extend(check_stale_sockets(&daemon.probes));
     if let Ok(status) = &daemon.status {
@@ -30,7 +38,6 @@ pub(super) fn check(
         findings.push(check_program(status));
         findings.push(check_version(status));
         findings.push(check_user_namespace(status));
-        findings.push(check_pid_namespace(status, &daemon.probes));
         findings.extend(check_plugins(&daemon.plugins));
     }
     findings
@@ -51,6 +58,17 @@ fn check_running(
             daemon::unresponsive(of_service.or(*pid))
         }
         Err(ResolveError::NotRunning(error)) => daemon::not_running(error),
+        Err(ResolveError::Denied { message }) => {
+            let (why, advice) = daemon::split_advice(
+                message,
+                "Run the command as the user of the daemon, outside of containers",
+            );
+            return Finding::wrong(
+                CHECK,
+                format_args!("the daemon does not report its status: {why}"),
+                advice.trim_end_matches('.'),
+            );
+        }
         Err(error) => {
             return Finding::wrong(
                 CHECK,
@@ -172,20 +190,37 @@ fn check_user_namespace(status: &StatusResponse) -> Finding {
 }
 
 /// In another pid namespace the daemon does not know its callers.
-fn check_pid_namespace(status: &StatusResponse, probes: &[Probe]) -> Finding {
+fn check_pid_namespace(probes: &[Probe]) -> Finding {
     const CHECK: &str = "pid namespace";
-    let is_elsewhere = probes.iter().any(|probe| {
-        let listener = probe.listener.as_ref();
-        probe.daemon_pid == status.pid && listener.is_ok_and(|listener| listener.pid.is_none())
-    });
-    if !is_elsewhere {
-        return Finding::ok(CHECK);
+    let own = pid_namespace("self");
+    for listener in probes
+        .iter()
+        .filter_map(|probe| probe.listener.as_ref().ok())
+    {
+        let Some(pid) = listener.pid.map(Pid::as_raw_nonzero) else {
+            return Finding::wrong(
+                CHECK,
+                "the daemon does not run in the pid namespace of this command, and so takes no management from it",
+                "Run the command outside of the container, or start a daemon in it",
+            );
+        };
+        let of_listener = pid_namespace(&pid.to_string());
+        if of_listener.is_some() && own.is_some() && of_listener != own {
+            return Finding::wrong(
+                CHECK,
+                format_args!(
+                    "the daemon, process {pid}, runs in a pid namespace of its own and does not know which programs call"
+                ),
+                "Start it outside of the container",
+            );
+        }
     }
-    Finding::wrong(
-        CHECK,
-        "the daemon runs in another pid namespace and does not know which programs call",
-        "Start it outside of the container",
-    )
+    Finding::ok(CHECK)
+}
+
+/// Returns the name of the pid namespace of a process, if it can be read.
+fn pid_namespace(process: &str) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{process}/ns/pid")).ok()
 }
 
 /// Plugins that should run must run.
@@ -217,7 +252,6 @@ fn check_plugins(plugins: &[Plugin]) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Level;
     use super::*;
 
     #[test]
