@@ -25,6 +25,7 @@ mod inject;
 mod installed;
 mod isolation;
 mod job_control;
+mod journal;
 mod json;
 mod manual;
 mod memory;

@@ -19,6 +19,7 @@ use keyway_local::{Address, KnownUids, with_causes};
 use keyway_runtime::{BindError, Config, Daemon, ListenError};
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
+use tracing::Level;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -84,7 +85,7 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
     let log = Log::install(options.log_format)?;
     run_with_log(&options, &log).or_else(|failure| {
         // As a part of the log, so that a log that no process reads does not keep the daemon from ending.
-        log.write(failure.lines());
+        log.write(Level::ERROR, failure.lines());
         Ok(failure.exit())
     })
 }
@@ -151,9 +152,6 @@ async fn serve(
     let config = read(&settings, given.map(str::to_owned)).await?;
     // Not before: until then a signal ends the process.
     let mut signals = signals::Signals::listen()?;
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
     let mut starting = pin!(start(Arc::clone(&settings), config.clone(), inherited));
     let daemon = tokio::select! {
         started = &mut starting => started?,
@@ -166,7 +164,7 @@ async fn serve(
     report_missing_plugin_dirs(&settings, config);
     let handle = daemon.handle();
     let ready = ready_line(&daemon);
-    let following = service_manager::follow(daemon.activities(), || log.write(ready));
+    let following = service_manager::follow(daemon.activities(), || log.write(Level::INFO, ready));
     let daemon = match service_manager::heartbeat_interval() {
         Some(interval) => daemon.with_heartbeat(interval, service_manager::notify_heartbeat),
         None => daemon,

@@ -16,6 +16,12 @@ mkdir -p /run/systemd/system
 for systemd in /usr/lib/systemd/systemd /lib/systemd/systemd; do
     if [ -x $systemd ]; then break; fi
 done
+if [ -n \"$WITH_JOURNAL\" ]; then
+    mkdir -p /run/log /run/systemd/journal
+    $(dirname $systemd)/systemd-journald 2>$XDG_RUNTIME_DIR/journald.log &
+    # Services connect to it when they start.
+    until [ -S /run/systemd/journal/socket ] && [ -S /run/systemd/journal/stdout ]; do sleep 0.05; done
+fi
 SYSTEMD_LOG_TARGET=console $systemd --user --unit=basic.target 2>$XDG_RUNTIME_DIR/systemd.log &
 echo started
 wait
@@ -46,12 +52,24 @@ impl<'a> UserManager<'a> {
     /// Starts it and waits until it runs.
     #[track_caller]
     pub(crate) fn start(home: &'a Home) -> Self {
+        Self::start_with(home, &[])
+    }
+
+    /// Starts it with a journal, to which the services of the user write their logs.
+    #[track_caller]
+    pub(crate) fn start_with_journal(home: &'a Home) -> Self {
+        Self::start_with(home, &[("WITH_JOURNAL", "1")])
+    }
+
+    #[track_caller]
+    fn start_with(home: &'a Home, variables: &[(&str, &str)]) -> Self {
         let mut command = home.command("unshare");
         command
             .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
             .args(["--mount", "--cgroup", "--net", "sh", "-c", START])
             .env("XDG_RUNTIME_DIR", home.create_dir("run"))
             .env_remove("KEYWAY_SOCKET")
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped());
         keyway_test_support::set_mode(&home.join("run"), 0o700);
         let mut unshare = Process::spawn(&mut command);

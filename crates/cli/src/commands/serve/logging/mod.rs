@@ -1,4 +1,7 @@
-//! The daemon's log, on stderr.
+//! The daemon's log: on stderr, or in the journal of systemd if stderr leads there.
+
+mod journal;
+mod prefixed;
 
 use std::backtrace::Backtrace;
 use std::env::{self, VarError};
@@ -8,7 +11,7 @@ use std::panic;
 use std::time::Duration;
 
 use keyway_local::LogWriter;
-
+use tracing::Level;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
@@ -18,6 +21,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::LogFormat;
 use crate::failure::Failure;
+use journal::{Entry, Journal};
+use prefixed::Prefixed;
 
 /// Warnings, and the standard error of plugins.
 const DEFAULT_FILTER: &str = "warn,keyway::plugin=info";
@@ -31,48 +36,92 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 /// The text of the line about lost lines.
 const LOST: &str = "log lines were lost because stderr did not take them";
 
-/// The daemon's standard error, which holds up no thread that writes to it. When it is dropped, what was written has left, unless
-/// the reader does not read.
-pub(super) struct Log(LogWriter);
+/// How the log leaves the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Output {
+    /// Lines on stderr.
+    Lines(LogFormat),
+    /// Lines on stderr that lead to the journal, each with its priority: the journal has its own time, and adds the process.
+    Prefixed,
+    /// Entries with fields at the socket of the journal.
+    Journal,
+}
+
+/// The daemon's log, which holds up no thread that writes to it. When it is dropped, what was written has left, unless the reader
+/// does not read.
+pub(super) struct Log {
+    writer: LogWriter,
+    output: Output,
+}
 
 impl Log {
-    /// Installs the logger on stderr, filtered by `RUST_LOG`. Panics are reported through it, too.
+    /// Installs the logger, filtered by `RUST_LOG`. Panics are reported through it, too.
     ///
     /// # Errors
     ///
     /// Returns a [`Failure`] if the thread that writes cannot be started.
     pub(super) fn install(format: LogFormat) -> Result<Self, Failure> {
-        let note = match format {
-            LogFormat::Text => lost_as_text,
-            LogFormat::Json => lost_as_json,
-        };
-        let writer = LogWriter::start(io::stderr(), CAPACITY, note).map_err(|error| {
+        let (writer, output) = start(format).map_err(|error| {
             Failure::error(
                 format_args!("cannot start the thread that writes the log: {error}"),
                 "Check the limits of this user for processes",
             )
         })?;
-        subscribe(format, &writer);
-        let log = Self(writer.clone());
+        subscribe(output, &writer);
+        let log = Self {
+            writer: writer.clone(),
+            output,
+        };
         panic::set_hook(Box::new(move |panic| {
             let backtrace = Backtrace::capture();
-            Self(writer.clone()).write(format_args!("{panic}\n{backtrace}\n"));
+            let writer = writer.clone();
+            Self { writer, output }.write(Level::ERROR, format_args!("{panic}\n{backtrace}\n"));
         }));
         Ok(log)
     }
 
     /// Writes whole lines.
-    pub(super) fn write(&self, lines: impl fmt::Display) {
+    pub(super) fn write(&self, level: Level, lines: impl fmt::Display) {
+        let lines = lines.to_string();
+        let bytes = match self.output {
+            Output::Lines(_) => lines.into_bytes(),
+            Output::Prefixed => prefixed::lines(level, &lines).into_bytes(),
+            Output::Journal => Entry::new(level, lines.trim_end()).into_bytes(),
+        };
         // The writer takes whatever it is given.
-        let _ = self.0.clone().write_all(lines.to_string().as_bytes());
+        let _ = self.writer.clone().write_all(&bytes);
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
         // The end of the process does not depend on the reader of its log.
-        let _ = self.0.flush_within(FLUSH_LIMIT);
+        let _ = self.writer.flush_within(FLUSH_LIMIT);
     }
+}
+
+/// Starts the thread that writes. A log in JSON stays one, also in the journal.
+fn start(format: LogFormat) -> io::Result<(LogWriter, Output)> {
+    let variable = env::var_os(journal::STREAM_VARIABLE);
+    let output = match format {
+        LogFormat::Text if journal::is_stream(io::stderr(), variable.as_deref()) => {
+            match journal::connect() {
+                Ok(socket) => {
+                    let writer = LogWriter::start(socket, CAPACITY, lost_in_journal)?;
+                    return Ok((writer, Output::Journal));
+                }
+                // The sandbox of a service may hide the socket; stderr is there.
+                Err(_) => Output::Prefixed,
+            }
+        }
+        format => Output::Lines(format),
+    };
+    let note = match output {
+        Output::Lines(LogFormat::Json) => lost_as_json,
+        Output::Prefixed => lost_with_prefix,
+        _ => lost_as_text,
+    };
+    Ok((LogWriter::start(io::stderr(), CAPACITY, note)?, output))
 }
 
 /// Returns the line that takes the place of `n` lost ones.
@@ -88,6 +137,14 @@ fn lost_as_json(n: u64) -> String {
     )
 }
 
+fn lost_with_prefix(n: u64) -> String {
+    prefixed::lines(Level::WARN, &format!("{n} {LOST}\n"))
+}
+
+fn lost_in_journal(n: u64) -> String {
+    Entry::new(Level::WARN, &format!("{n} {LOST}")).into_text()
+}
+
 /// Returns the time as the other lines have it.
 fn timestamp() -> String {
     let mut text = String::new();
@@ -96,13 +153,26 @@ fn timestamp() -> String {
     text
 }
 
-fn subscribe(format: LogFormat, writer: &LogWriter) {
+fn subscribe(output: Output, writer: &LogWriter) {
     let (filter, warning) = filter(env::var("RUST_LOG"));
     let writer = writer.clone();
-    let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
-    let layer = match format {
-        LogFormat::Text => layer.with_ansi(io::stderr().is_terminal()).boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    let layer = match output {
+        Output::Journal => Journal::new(writer).boxed(),
+        Output::Prefixed => tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .without_time()
+            .with_level(false)
+            .with_writer(Prefixed::new(writer))
+            .boxed(),
+        Output::Lines(LogFormat::Text) => tracing_subscriber::fmt::layer()
+            .with_ansi(io::stderr().is_terminal())
+            .with_writer(move || writer.clone())
+            .boxed(),
+        Output::Lines(LogFormat::Json) => tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_writer(move || writer.clone())
+            .boxed(),
     };
     tracing_subscriber::registry()
         .with(layer.with_filter(filter))
@@ -139,8 +209,6 @@ fn filter(variable: Result<String, VarError>) -> (Targets, Option<String>) {
 
 #[cfg(test)]
 mod tests {
-    use tracing::Level;
-
     use super::*;
 
     fn given(text: &str) -> (Targets, Option<String>) {
@@ -162,6 +230,14 @@ mod tests {
             "7 log lines were lost because stderr did not take them"
         );
         assert_eq!(json["timestamp"].as_str().map(str::len), Some(time.len()));
+        assert_eq!(
+            lost_with_prefix(7),
+            "<4>7 log lines were lost because stderr did not take them\n"
+        );
+        assert_eq!(
+            lost_in_journal(7),
+            "PRIORITY=4\nSYSLOG_IDENTIFIER=keyway\nMESSAGE=7 log lines were lost because stderr did not take them\n"
+        );
     }
 
     #[test]
