@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
-use keyway_test_support::{copy_executable, eventually, feed, require, set_mode};
+use keyway_test_support::{Daemon, copy_executable, eventually, feed, require, set_mode};
 
 use crate::support::user_manager::{self, UserManager};
 use crate::support::{Home, KEYWAY};
@@ -12,11 +12,13 @@ use crate::support::{Home, KEYWAY};
 /// A home with a `systemctl` and a `loginctl` that record their arguments.
 struct Recorded(Home);
 
-/// Answers as a manager does for which `ACTIVE`, `ENABLED`, `PID`, `NO_BUS` and `FAIL` say what it finds.
+/// Answers as a manager does for which `ACTIVE`, `ENABLED`, `PID`, `MANAGER`, `NO_BUS` and `FAIL` say what it finds.
 const SYSTEMCTL: &str = r#"#!/bin/sh
 echo "$@" >>"$HOME/calls"
 if [ -n "$NO_BUS" ]; then echo "$NO_BUS" >&2; exit 1; fi
 case "$*" in
+*--property=UnitPath*) echo "$HOME/.config/systemd/user $HOME/packages" ;;
+*show-environment*) echo "{$MANAGER}" ;;
 *" show "*) printf 'ActiveState=%s\nUnitFileState=%s\nMainPID=%s\n' "$ACTIVE" "$ENABLED" "${PID:-0}" ;;
 *) if [ -n "$FAIL" ]; then echo "$FAIL" >&2; exit 1; fi ;;
 esac
@@ -50,7 +52,7 @@ impl Recorded {
         let calls = fs::read_to_string(self.0.join("calls")).unwrap_or_default();
         let calls: String = calls
             .lines()
-            .filter(|call| !call.contains(" show "))
+            .filter(|call| !call.contains(" show"))
             .map(|call| format!("> systemctl {call}\n"))
             .collect();
         let _ = fs::remove_file(self.0.join("calls"));
@@ -179,6 +181,96 @@ fn what_systemctl_reports_is_shown_with_what_to_do() {
     insta::assert_snapshot!(text.replace(&format!("/run/user/{uid}."), "/run/user/UID."));
 }
 
+/// Writes units as a package has them, of which the service runs this program.
+fn add_package(home: &Home, directory: &str, program: &str) {
+    for name in ["keyway.socket", "keyway.service"] {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/commands/service/");
+        let unit = fs::read_to_string(format!("{source}{name}")).unwrap();
+        let unit = unit.replace("/usr/bin/keyway", program);
+        home.write(format!("{directory}/{name}"), unit);
+    }
+}
+
+#[test]
+fn the_units_of_a_package_are_used_if_they_run_this_program() {
+    let home = Recorded::new();
+    home.run("service install", &[]);
+    let _ = fs::remove_file(home.0.join("calls"));
+    add_package(&home.0, "packages", KEYWAY);
+    let mut text = home.transcript("service install", &[]);
+    assert!(!home.unit("keyway.socket").exists() && !home.unit("keyway.service").exists());
+    text += &home.transcript("service install --json", &[]);
+    let active = [
+        ("ACTIVE", "active"),
+        ("ENABLED", "enabled"),
+        ("PID", "4711"),
+    ];
+    text += &home.transcript("service status", &active);
+    text += &home.transcript("service uninstall", &active);
+    insta::assert_snapshot!(text);
+    assert!(home.0.join("packages/keyway.socket").exists());
+}
+
+#[test]
+fn the_units_of_a_package_with_another_program_give_way() {
+    let home = Recorded::new();
+    add_package(&home.0, "packages", "/nonexistent/keyway");
+    insta::assert_snapshot!(home.transcript("service install", &[]));
+    assert!(home.unit("keyway.socket").exists());
+}
+
+#[test]
+fn the_service_gets_the_directories_of_the_shell_that_systemd_does_not_know() {
+    let home = Recorded::new();
+    let store = home.0.join("my store");
+    let data = home.0.join("data");
+    let shell = [
+        ("KEYWAY_FILE_STORE", store.to_str().unwrap()),
+        ("XDG_DATA_HOME", data.to_str().unwrap()),
+        ("XDG_STATE_HOME", "relative"),
+    ];
+    let of_manager = format!("\"XDG_DATA_HOME\":\"{}\"", data.display());
+    let with_manager = [&shell[..], &[("MANAGER", &of_manager)]].concat();
+    let mut text = home.transcript("service install", &with_manager);
+    let drop_in = fs::read_to_string(home.unit("keyway.service.d/environment.conf")).unwrap();
+    text += &drop_in.replace(home.0.path().to_str().unwrap(), "HOME");
+    text += &home.transcript("service install", &[]);
+    text += &home.transcript("service status", &shell);
+    text += &home.transcript("service install", &shell);
+    let doctor = home
+        .0
+        .show(&home.run("doctor --verbose", &[("XDG_CONFIG_HOME", "/other")]));
+    let mut lines = doctor.lines();
+    text += lines
+        .find(|line| line.contains("variables of the service"))
+        .unwrap();
+    text += &format!("\n{}", home.transcript("service uninstall", &[]));
+    insta::assert_snapshot!(text);
+    assert!(!home.unit("keyway.service.d").exists());
+}
+
+#[test]
+fn a_program_that_was_replaced_runs_after_the_installation() {
+    let home = Recorded::new();
+    let program = home.0.join("keyway");
+    copy_executable(KEYWAY, &program);
+    let daemon = Daemon::start(home.0.command(&program).arg("serve"));
+    let pid = daemon.id().to_string();
+    let active = [("ACTIVE", "active"), ("ENABLED", "enabled"), ("PID", &pid)];
+    let install = |home: &Recorded| {
+        let output = home.run("service install", &active);
+        assert!(output.status.success(), "{}", home.0.show(&output));
+        let calls = fs::read_to_string(home.0.join("calls")).unwrap();
+        fs::remove_file(home.0.join("calls")).unwrap();
+        calls.contains("try-restart")
+    };
+    assert!(install(&home), "the units were written");
+    assert!(!install(&home), "nothing has changed");
+    fs::remove_file(&program).unwrap();
+    assert!(install(&home), "the daemon runs another program");
+    daemon.stop();
+}
+
 #[test]
 fn systemd_accepts_the_units_for_a_program_with_any_path() {
     if !require::has_program("systemd-analyze") {
@@ -275,4 +367,49 @@ fn under_a_real_user_manager_the_first_request_starts_the_daemon_and_a_killed_on
     systemd.succeed([keyway, "service", "uninstall"]);
     assert!(!home.join("run/keyway/daemon.sock").exists());
     assert_eq!(systemd.property("keyway.socket", "LoadState"), "not-found");
+}
+
+#[test]
+fn under_a_real_user_manager_units_of_a_package_and_directories_of_the_shell_are_used() {
+    if !user_manager::can_start() {
+        return;
+    }
+    let home = Home::new();
+    let program = home.create_dir("bin").join("keyway");
+    copy_executable(KEYWAY, &program);
+    let keyway = program.to_str().unwrap();
+    let store = home.join("50% of it");
+    let mut set = home.keyway(["set", "web/token"]);
+    let stored = feed(set.env("KEYWAY_FILE_STORE", &store), b"not-a-real-token");
+    assert!(stored.status.success(), "{}", home.show(&stored));
+    let systemd = UserManager::start(&home);
+    // Units of this program are there before those of the package.
+    systemd.succeed([keyway, "service", "install"]);
+    add_package(&home, ".local/share/systemd/user", keyway);
+    let store = format!("KEYWAY_FILE_STORE={}", store.display());
+    systemd.succeed(["env", &store, keyway, "service", "install"]);
+    let unit = home.join(".local/share/systemd/user/keyway.socket");
+    assert_eq!(
+        systemd.property("keyway.socket", "FragmentPath"),
+        unit.to_str().unwrap()
+    );
+    assert!(!home.join(".config/systemd/user/keyway.socket").exists());
+    let get = || systemd.succeed([keyway, "get", "--value", "web/token"]);
+    assert_eq!(get(), "not-a-real-token");
+    let before = systemd.property("keyway.service", "MainPID");
+    let fresh = home.join("fresh");
+    copy_executable(KEYWAY, &fresh);
+    fs::rename(&fresh, &program).unwrap();
+    let version = systemd.succeed([keyway, "version"]);
+    assert!(version.contains("was replaced"), "{version}");
+    systemd.succeed([keyway, "service", "install"]);
+    assert_ne!(systemd.property("keyway.service", "MainPID"), before);
+    assert_eq!(get(), "not-a-real-token");
+    systemd.succeed([keyway, "service", "uninstall"]);
+    assert_eq!(systemd.property("keyway.socket", "ActiveState"), "inactive");
+    assert_eq!(
+        systemd.property("keyway.socket", "UnitFileState"),
+        "disabled"
+    );
+    assert!(unit.exists());
 }

@@ -8,6 +8,7 @@ pub(super) fn check(service: Option<&ServiceStatus>) -> Vec<Finding> {
     match service.filter(|service| service.is_installed()) {
         Some(service) => {
             let mut findings = check_units(service);
+            findings.push(check_variables(service));
             findings.push(check_linger(service));
             findings
         }
@@ -45,6 +46,23 @@ fn check_units(service: &ServiceStatus) -> Vec<Finding> {
         }
     }
     or_ok(CHECK, findings)
+}
+
+/// The service must use the files that this shell names.
+fn check_variables(service: &ServiceStatus) -> Finding {
+    const CHECK: &str = "variables of the service";
+    let missing = &service.missing_variables;
+    if missing.is_empty() {
+        return Finding::ok(CHECK);
+    }
+    Finding::wrong(
+        CHECK,
+        format_args!(
+            "the service does not have {} of this shell, and so uses other files than the commands here",
+            missing.join(" and ")
+        ),
+        "Run `keyway service install` in this shell, or unset what is not meant",
+    )
 }
 
 /// Without lingering the service ends with the session.

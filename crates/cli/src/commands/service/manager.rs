@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -75,6 +76,27 @@ fn failed(line: &str, reason: &str, status: std::process::ExitStatus) -> Failure
         what,
         "Run `systemctl --user status keyway.socket keyway.service` and `journalctl --user -u keyway` to see why",
     )
+}
+
+/// The user's systemd: where it looks for units, and the environment that it gives to services.
+#[derive(Debug)]
+pub(super) struct Manager {
+    /// The directories of units, in the order in which systemd looks.
+    pub(super) unit_dirs: Vec<PathBuf>,
+    /// The variables of services; `None` if this systemd does not print them in JSON, as versions before 248.
+    pub(super) environment: Option<HashMap<String, String>>,
+}
+
+impl Manager {
+    /// Reads both.
+    pub(super) fn read() -> Result<Self, Failure> {
+        let unit_dirs = systemctl(&["show", "--property=UnitPath", "--value"])?;
+        let environment = systemctl(&["show-environment", "--output=json"])?;
+        Ok(Self {
+            unit_dirs: unit_dirs.split_whitespace().map(PathBuf::from).collect(),
+            environment: serde_json::from_str(&environment).ok(),
+        })
+    }
 }
 
 /// What systemd knows of a unit.

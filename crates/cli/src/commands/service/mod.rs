@@ -1,9 +1,12 @@
 //! `keyway service`: the daemon as a service of the user's systemd, started by the first request.
 
 mod conflict;
+mod environment;
 mod install;
+mod installation;
 mod linger;
 mod manager;
+mod package;
 mod status;
 mod uninstall;
 mod units;
@@ -26,7 +29,8 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Write the units of systemd and enable the socket: the first request starts the daemon. Run again after an update.
+    /// Have systemd listen: the first request starts the daemon. Writes units, unless a package has installed them; run again after an
+    /// update.
     Install,
     /// Show whether the units are installed, current, enabled and active.
     Status,

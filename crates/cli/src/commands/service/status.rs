@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::installation::Installation;
 use super::linger;
 use super::manager::UnitFacts;
 use super::units::{self, UnitState};
@@ -18,6 +19,8 @@ pub(crate) struct ServiceStatus {
     pub(crate) units: Vec<UnitStatus>,
     /// The process of the daemon, if systemd runs one.
     pub(crate) pid: Option<i32>,
+    /// The variables of this shell that name files of the daemon, and that the service does not have.
+    pub(crate) missing_variables: Vec<String>,
     /// Whether systemd keeps the service after logout; `null` if that is not known.
     pub(crate) linger: Option<bool>,
 }
@@ -56,22 +59,32 @@ impl ServiceStatus {
     ///
     /// Returns a [`Failure`] if systemd does not respond, or if the file of a unit cannot be read.
     pub(crate) fn read() -> Result<Self, Failure> {
+        let installation = Installation::read()?;
+        let package = installation.package.as_ref();
         let mut pid = None;
         let mut statuses = Vec::new();
-        for unit in units::of_process()? {
+        for (unit, state) in &installation.units {
             let facts = UnitFacts::read(unit.name)?;
             pid = pid.or(facts.main_pid());
+            let (file, path) = match (state, package) {
+                (UnitState::Absent, Some(package)) => {
+                    (UnitState::Packaged, package.directory.join(unit.name))
+                }
+                _ => (*state, unit.path.clone()),
+            };
             statuses.push(UnitStatus {
                 name: unit.name,
-                path: unit.path.display().to_string(),
-                file: units::state(&unit)?,
+                path: path.display().to_string(),
+                file,
                 is_enabled: facts.is_enabled(),
                 active: facts.active_state().to_owned(),
             });
         }
+        let missing = installation.drop_in.missing;
         Ok(Self {
             units: statuses,
             pid,
+            missing_variables: missing.into_keys().collect(),
             linger: linger::is_lingering(),
         })
     }
@@ -93,6 +106,7 @@ impl ServiceStatus {
                 UnitState::Current => "installed",
                 UnitState::Outdated => "outdated: run `keyway service install`",
                 UnitState::Foreign => "not written by `keyway service install`",
+                UnitState::Packaged => "installed by a package",
             };
             let enabled = match (unit.is_socket(), unit.is_enabled) {
                 (true, true) => ", enabled",
@@ -108,6 +122,15 @@ impl ServiceStatus {
                 "daemon",
                 "not started by systemd: the first request does that",
             ),
+        }
+        if self.is_installed() && !self.missing_variables.is_empty() {
+            line(
+                "variables",
+                &format!(
+                    "{} of this shell missing: run `keyway service install`",
+                    self.missing_variables.join(" and ")
+                ),
+            );
         }
         line(
             "linger",

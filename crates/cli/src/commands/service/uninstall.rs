@@ -5,8 +5,9 @@ use std::fs;
 
 use serde::Serialize;
 
-use super::manager::systemctl;
-use super::units::{self, Unit};
+use super::installation::Installation;
+use super::manager::{UnitFacts, systemctl};
+use super::units;
 use crate::commands::serve::settings::{ConfigOptions, Sources, default_config_file};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -19,6 +20,8 @@ use crate::store::StoreOptions;
 struct Uninstalled {
     /// The unit files that were removed.
     removed: Vec<String>,
+    /// The directory of the units of a package, which are disabled and stay.
+    package: Option<String>,
     /// Files and directories of Keyway that exist and stay.
     kept: Vec<Kept>,
 }
@@ -29,40 +32,44 @@ struct Kept {
     path: String,
 }
 
-/// Stops the service and removes the units that this program has written.
+/// Stops the service and removes what this program has written for it. The units of a package stay, disabled.
 pub(super) fn run(globals: &Globals) -> Result<Exit, Failure> {
-    let mut ours = Vec::new();
-    for unit in units::of_process()? {
-        if units::state(&unit)?.is_ours() {
-            ours.push(unit);
-        }
+    let installation = Installation::read()?;
+    let mut files: Vec<_> = installation.ours().collect();
+    let drop_in = installation.drop_in.completed()?;
+    if !installation.drop_in.written.is_empty() {
+        files.push(&drop_in);
     }
-    if !ours.is_empty() {
-        let names: Vec<_> = ours.iter().map(|unit| unit.name).collect();
+    let is_packaged = installation.package.is_some();
+    let is_enabled = is_packaged && UnitFacts::read(units::SOCKET)?.is_enabled();
+    if !files.is_empty() || is_enabled {
+        let ours: Vec<_> = installation.ours().map(|unit| unit.name).collect();
+        let names = match is_packaged {
+            true => vec![units::SOCKET, units::SERVICE],
+            false => ours,
+        };
         systemctl(&[&["disable", "--now"], names.as_slice()].concat())?;
-        ours.iter().try_for_each(remove)?;
+        files.iter().try_for_each(|unit| unit.remove())?;
+        if let Some(directory) = drop_in.path.parent() {
+            // Drop-ins of the user may be there.
+            let _ = fs::remove_dir(directory);
+        }
         systemctl(&["daemon-reload"])?;
     }
     let uninstalled = Uninstalled {
-        removed: ours
+        removed: files
             .iter()
             .map(|unit| unit.path.display().to_string())
             .collect(),
+        package: installation
+            .package
+            .map(|package| package.directory.display().to_string()),
         kept: kept()?,
     };
     match globals.json {
         true => output::print_text(json::line(&uninstalled)),
         false => output::print_text(uninstalled.lines()),
     }
-}
-
-fn remove(unit: &Unit) -> Result<(), Failure> {
-    fs::remove_file(&unit.path).map_err(|error| {
-        Failure::error(
-            format_args!("{} cannot be removed: {error}", unit.path.display()),
-            "Remove it, then run `systemctl --user daemon-reload`",
-        )
-    })
 }
 
 /// Finds what else Keyway has made in this home.
@@ -96,7 +103,11 @@ impl Uninstalled {
         for path in &self.removed {
             line(&format!("removed {path}"));
         }
-        if self.removed.is_empty() {
+        if let Some(directory) = &self.package {
+            line(&format!(
+                "disabled the units of a package in {directory}, which go with the package"
+            ));
+        } else if self.removed.is_empty() {
             line("no unit of `keyway service install` was there");
         }
         for Kept { what, path } in &self.kept {

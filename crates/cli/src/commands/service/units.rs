@@ -1,7 +1,7 @@
 //! The unit files: their content, their place, and whether a file there is one of ours.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::manager::Manager;
 use crate::failure::Failure;
 use crate::temporary;
 
@@ -44,6 +45,8 @@ pub(crate) enum UnitState {
     Outdated,
     /// A file that this program did not write.
     Foreign,
+    /// No file, and a package has installed the unit.
+    Packaged,
 }
 
 impl UnitState {
@@ -53,20 +56,33 @@ impl UnitState {
     }
 }
 
-/// Returns the units that run this program, for the user of this process.
+/// Returns the directory in which systemd looks for the units of the user.
 ///
 /// # Errors
 ///
-/// Returns a [`Failure`] if the path of the program or the place of the files is not known.
-pub(super) fn of_process() -> Result<[Unit; 2], Failure> {
-    let config =
-        keyway_local::base_directory(|name| env::var_os(name), "XDG_CONFIG_HOME", ".config")
-            .ok_or_else(|| {
-                Failure::usage(
-                    "neither XDG_CONFIG_HOME nor HOME names a directory for the units",
-                    "Set HOME",
-                )
-            })?;
+/// Returns a [`Failure`] if there is no home.
+pub(super) fn directory(manager: &Manager) -> Result<PathBuf, Failure> {
+    // A shell may have another XDG_CONFIG_HOME than systemd.
+    let variable = |name: &str| match &manager.environment {
+        Some(environment) if name != "HOME" => environment.get(name).map(OsString::from),
+        _ => env::var_os(name),
+    };
+    keyway_local::base_directory(variable, "XDG_CONFIG_HOME", ".config")
+        .map(|config| config.join("systemd/user"))
+        .ok_or_else(|| {
+            Failure::usage(
+                "neither XDG_CONFIG_HOME nor HOME names a directory for the units",
+                "Set HOME",
+            )
+        })
+}
+
+/// Returns the path of this program.
+///
+/// # Errors
+///
+/// Returns a [`Failure`] if it is not known, or leads to another file by now.
+pub(super) fn program() -> Result<PathBuf, Failure> {
     let program = env::current_exe().map_err(|error| {
         Failure::error(
             format_args!("the path of this program cannot be read: {error}"),
@@ -79,7 +95,7 @@ pub(super) fn of_process() -> Result<[Unit; 2], Failure> {
             "Run the command again",
         ));
     }
-    units(&config, &program)
+    Ok(program)
 }
 
 /// Examines the file of a unit.
@@ -88,31 +104,30 @@ pub(super) fn of_process() -> Result<[Unit; 2], Failure> {
 ///
 /// Returns a [`Failure`] if the file cannot be read.
 pub(super) fn state(unit: &Unit) -> Result<UnitState, Failure> {
-    unit.state().map_err(|error| {
-        Failure::error(
-            format_args!("{} cannot be read: {error}", unit.path.display()),
-            "Check the permissions of that file and of its directory",
-        )
-    })
+    unit.state().map_err(|error| unreadable(&unit.path, &error))
 }
 
-/// Returns the units that run `program`, in the directory of the user's units below `config`. The socket is the first.
+/// Explains an error of reading a file of systemd.
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    Failure::error(
+        format_args!("{} cannot be read: {error}", path.display()),
+        "Check the permissions of that file and of its directory",
+    )
+}
+
+/// Returns the units that run `program`, in a directory of units. The socket is the first.
 ///
 /// # Errors
 ///
 /// Returns a [`Failure`] if the path of the program cannot be written in a unit file.
-fn units(config: &Path, program: &Path) -> Result<[Unit; 2], Failure> {
-    let quoted = quote(program.as_os_str()).ok_or_else(|| {
+pub(super) fn units(directory: &Path, program: &Path) -> Result<[Unit; 2], Failure> {
+    let quoted = program.to_str().and_then(quote).ok_or_else(|| {
         Failure::error(
             "systemd cannot start this program, because its path has quotes, backslashes or control characters, or is not UTF-8",
             "Move the program to another directory, and run `keyway service install` there",
         )
     })?;
-    let unit = |name, content: String| Unit {
-        name,
-        path: config.join("systemd/user").join(name),
-        content: format!("{MARKER}{content}"),
-    };
+    let unit = |name, content| Unit::new(name, directory.join(name), content);
     Ok([
         unit(SOCKET, include_str!("keyway.socket").to_owned()),
         unit(
@@ -122,9 +137,9 @@ fn units(config: &Path, program: &Path) -> Result<[Unit; 2], Failure> {
     ])
 }
 
-/// Quotes the path of a program for `ExecStart=`. systemd expands specifiers in it, and no variables.
-fn quote(program: &OsStr) -> Option<String> {
-    let text = program.to_str()?;
+/// Quotes a path for `ExecStart=`, or an assignment for `Environment=`; `None` for a text that systemd would not take. It expands
+/// specifiers there, and no variables.
+pub(super) fn quote(text: &str) -> Option<String> {
     let mut quoted = String::from("\"");
     for c in text.chars() {
         match c {
@@ -140,6 +155,15 @@ fn quote(program: &OsStr) -> Option<String> {
 }
 
 impl Unit {
+    /// Describes a file with this content behind the marker.
+    pub(super) fn new(name: &'static str, path: PathBuf, content: String) -> Self {
+        Self {
+            name,
+            path,
+            content: format!("{MARKER}{content}"),
+        }
+    }
+
     /// Examines the file at the path of the unit. A link is foreign, wherever it leads.
     fn state(&self) -> io::Result<UnitState> {
         match fs::symlink_metadata(&self.path) {
@@ -157,12 +181,36 @@ impl Unit {
     }
 
     /// Writes the file at once, with mode 0644, and the directories above it.
-    pub(super) fn write(&self) -> io::Result<()> {
-        let directory = self.path.parent().unwrap_or(Path::new("/"));
-        fs::create_dir_all(directory)?;
-        let file = temporary::beside(&self.path, self.content.as_bytes(), 0o644)?;
-        file.persist(&self.path)?;
-        Ok(())
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`Failure`] if it cannot be written.
+    pub(super) fn write(&self) -> Result<(), Failure> {
+        let written = self.path.parent().map_or(Ok(()), fs::create_dir_all);
+        let written = written.and_then(|()| {
+            let file = temporary::beside(&self.path, self.content.as_bytes(), 0o644)?;
+            Ok(file.persist(&self.path).map(drop)?)
+        });
+        written.map_err(|error| {
+            Failure::error(
+                format_args!("{} cannot be written: {error}", self.path.display()),
+                "Check the permissions and the free space of that directory",
+            )
+        })
+    }
+
+    /// Removes the file.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`Failure`] if it cannot be removed.
+    pub(super) fn remove(&self) -> Result<(), Failure> {
+        fs::remove_file(&self.path).map_err(|error| {
+            Failure::error(
+                format_args!("{} cannot be removed: {error}", self.path.display()),
+                "Remove it, then run `systemctl --user daemon-reload`",
+            )
+        })
     }
 }
 
@@ -174,27 +222,26 @@ mod tests {
 
     #[test]
     fn the_path_of_the_program_is_quoted_for_systemd() {
-        let quoted = |path: &str| quote(path.as_ref());
         assert_eq!(
-            quoted("/usr/bin/keyway").as_deref(),
+            quote("/usr/bin/keyway").as_deref(),
             Some(r#""/usr/bin/keyway""#)
         );
         assert_eq!(
-            quoted("/a b/50%/$HOME/keyway").as_deref(),
+            quote("/a b/50%/$HOME/keyway").as_deref(),
             Some(r#""/a b/50%%/$HOME/keyway""#)
         );
         for refused in ["/it's", r#"/"q""#, r"/back\slash"] {
-            assert_eq!(quoted(refused), None);
+            assert_eq!(quote(refused), None);
         }
-        assert_eq!(quoted("/a\nExecStart=b"), None);
-        assert_eq!(quoted("/a\u{7f}"), None);
+        assert_eq!(quote("/a\nExecStart=b"), None);
+        assert_eq!(quote("/a\u{7f}"), None);
     }
 
     #[test]
     fn both_commands_of_the_service_run_the_given_program() {
         let units = units(Path::new("/c"), Path::new("/opt/k w")).unwrap();
         let [socket, service] = &units;
-        assert_eq!(socket.path, Path::new("/c/systemd/user/keyway.socket"));
+        assert_eq!(socket.path, Path::new("/c/keyway.socket"));
         assert!(!service.content.contains(PROGRAM));
         for line in [
             r#"ExecStart="/opt/k w" serve"#,
