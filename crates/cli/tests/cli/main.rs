@@ -44,4 +44,5 @@ mod shutdown;
 mod stdio;
 mod terminal;
 mod unresponsive;
+mod upgrading;
 mod writes;

@@ -38,6 +38,7 @@ pages! {
     install: "start/install.md",
     quick_start: "start/quick-start.md",
     moving: "start/moving.md",
+    upgrading: "start/upgrading.md",
     git: "tasks/git.md",
     docker: "tasks/docker.md",
     compose: "tasks/compose.md",
