@@ -314,3 +314,60 @@ fn absolute_path(value: &Value<'_>) -> Result<PathBuf, ConfigError> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/book/src/reference/configuration.md"
+    );
+
+    /// The tables of the file, each with the heading of its section on the page.
+    const SECTIONS: [(&str, &[&str]); 6] = [
+        ("## The daemon", KEYS),
+        ("## `[external]`", EXTERNAL_KEYS),
+        ("## `[access]`", ACCESS_KEYS),
+        ("## `[store]`", STORE_KEYS),
+        ("## `[audit]`", AUDIT_KEYS),
+        ("## `[plugins.NAME]`", PLUGIN_KEYS),
+    ];
+
+    /// The keys of which each has a section, and the former name of one.
+    const TABLES: [&str; 6] = ["external", "manual", "access", "audit", "store", "plugins"];
+
+    /// Returns the keys of the rows in a section, and those that its example sets.
+    fn documented<'a>(page: &'a str, heading: &str) -> (BTreeSet<&'a str>, BTreeSet<&'a str>) {
+        let lines = page.lines().skip_while(|line| *line != heading).skip(1);
+        let lines = lines.take_while(|line| !line.starts_with("## "));
+        let rows = lines.clone().filter_map(|line| {
+            let row = line.strip_prefix("| `")?;
+            // A row has a type, a default, an effect and when a change is in force.
+            (row.matches(" | ").count() == 4).then(|| row.split_once('`'))?
+        });
+        let examples = lines.filter_map(|line| line.split_once(" = "));
+        (
+            rows.map(|(key, _)| key).collect(),
+            examples.map(|(key, _)| key).collect(),
+        )
+    }
+
+    #[test]
+    fn the_reference_has_every_key_and_no_other() {
+        let page = std::fs::read_to_string(PAGE).expect("the page");
+        for (heading, keys) in SECTIONS {
+            let keys = keys.iter().copied().filter(|key| !TABLES.contains(key));
+            let keys: BTreeSet<_> = keys.collect();
+            let (rows, examples) = documented(&page, heading);
+            assert_eq!(rows, keys, "the rows of {heading}");
+            assert_eq!(examples, keys, "the example of {heading}");
+        }
+        for table in TABLES {
+            assert!(
+                page.contains(&format!("[{table}]")) || page.contains(&format!("[{table}.")),
+                "{table}"
+            );
+        }
+    }
+}

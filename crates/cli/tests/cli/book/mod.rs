@@ -9,6 +9,7 @@ use keyway_test_support::require;
 
 use self::page::Page;
 use crate::addresses::has_namespace;
+use crate::support::user_manager;
 
 const BOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/book/src");
 
@@ -16,7 +17,13 @@ const BOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/book/src");
 fn follow(name: &str) {
     let markdown = std::fs::read_to_string(Path::new(BOOK).join(name)).unwrap();
     let page = Page::parse(&markdown);
-    if has_namespace("--net") && page.needs.iter().all(|name| require::has_program(name)) {
+    if page.steps.is_empty() {
+        return;
+    }
+    let can_follow = has_namespace("--net")
+        && page.needs.iter().all(|name| require::has_program(name))
+        && (!page.has_user_manager || user_manager::can_start());
+    if can_follow {
         session::follow(name, &page);
     }
 }
@@ -52,6 +59,8 @@ pages! {
     ansible: "tasks/ansible.md",
     cron: "tasks/cron.md",
     ci: "tasks/ci.md",
+    running: "reference/running.md",
+    storing: "reference/storing.md",
     exit_codes: "reference/exit-codes.md",
     env_files: "reference/env-files.md",
     configuration: "reference/configuration.md",
@@ -64,8 +73,14 @@ pages! {
     node: "clients/node.md",
     shell: "clients/shell.md",
     rust: "clients/rust.md",
+    systemd: "operations/systemd.md",
+    logs: "operations/logs.md",
+    audit: "operations/audit.md",
+    backup: "operations/backup.md",
+    threat_model: "security/threat-model.md",
     authorization: "security/authorization.md",
     values: "security/values.md",
+    comparison: "comparison.md",
 }
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -11,7 +11,7 @@
 //!
 //! Comments of HTML, which readers do not see, add what a page takes for granted:
 //!
-//! - `needs: PROGRAM...`: the page is skipped on a machine without these programs;
+//! - `needs: PROGRAM...`: the page is skipped on a machine without these programs, of which `user-manager` is the systemd of a user;
 //! - `setup:`, then commands of which only the success counts, `start_daemon` among them;
 //! - `dialogue:`, then lines `TEXT => INPUT`: the next command runs at a terminal, where INPUT is typed once TEXT was shown;
 //! - `not run: REASON`: the next block is not run.
@@ -24,6 +24,8 @@ pub(super) struct Page {
     pub(super) needs: Vec<String>,
     pub(super) steps: Vec<Step>,
     pub(super) has_rust: bool,
+    /// Whether the reader has a systemd.
+    pub(super) has_user_manager: bool,
 }
 
 #[derive(Debug)]
@@ -97,9 +99,13 @@ impl Page {
             return;
         };
         match kind {
-            "needs" => self
-                .needs
-                .extend(rest.split_whitespace().map(str::to_owned)),
+            "needs" => {
+                let (managers, programs): (Vec<_>, Vec<_>) = rest
+                    .split_whitespace()
+                    .partition(|word| *word == "user-manager");
+                self.has_user_manager |= !managers.is_empty();
+                self.needs.extend(programs.into_iter().map(str::to_owned));
+            }
             "setup" => self.steps.push(Step::Setup(rest.trim().to_owned())),
             "dialogue" => hidden.dialogue = rest.trim().lines().map(exchange).collect(),
             "not run" => hidden.is_not_run = true,

@@ -11,6 +11,7 @@ use keyway_test_support::{Process, eventually, set_mode};
 
 use super::page::{Command, File, Page, Step, matches};
 use crate::addresses::without_address;
+use crate::support::user_manager::UserManager;
 use crate::support::{Home, KEYWAY};
 
 /// The bound of one command; package managers of other languages take seconds.
@@ -18,6 +19,7 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(300);
 
 /// The first lines of a session: where exit codes go, and a function for the hidden commands of pages that need a daemon.
 const START: &str = "exec 9>&1
+cd
 start_daemon() {
     keyway serve >~/serve.log 2>&1 &
     until keyway status; do sleep 0.1; done >/dev/null 2>&1
@@ -50,7 +52,8 @@ fn tools() -> impl Iterator<Item = (&'static str, PathBuf)> {
 /// Follows a page in a new home.
 pub(super) fn follow(name: &str, page: &Page) {
     let home = Home::new();
-    let mut session = Session::start(&home);
+    let manager = page.has_user_manager.then(|| UserManager::start(&home));
+    let mut session = Session::start(&home, manager.as_ref());
     for step in &page.steps {
         match step {
             Step::File(file) => session.write(name, file),
@@ -68,17 +71,25 @@ pub(super) fn follow(name: &str, page: &Page) {
 }
 
 impl<'a> Session<'a> {
-    fn start(home: &'a Home) -> Self {
+    fn start(home: &'a Home, manager: Option<&UserManager<'_>>) -> Self {
         let bin = home.create_dir(".local/bin");
         std::os::unix::fs::symlink(KEYWAY, bin.join("keyway")).unwrap();
         let mut path = bin.into_os_string();
         path.push(":");
         path.push(std::env::var_os("PATH").unwrap_or_default());
-        let mut command = without_address(home, "unshare");
+        let shell = ["bash", "--noprofile", "--norc", "-s"];
+        let mut command = match manager {
+            Some(manager) => manager.command(shell),
+            None => {
+                let mut command = without_address(home, "unshare");
+                command
+                    .args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
+                    .args(shell);
+                command
+            }
+        };
         set_mode(&home.join("run"), 0o700);
         command
-            .args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
-            .args(["bash", "--noprofile", "--norc", "-s"])
             .env("PATH", path)
             .env("SHELL", "/bin/bash")
             .env("USER", "ann")

@@ -93,8 +93,8 @@ impl<'a> UserManager<'a> {
         manager
     }
 
-    /// Runs a command as a user of this manager does.
-    pub(crate) fn run<const N: usize>(&self, arguments: [&str; N]) -> Output {
+    /// A command as a user of this manager runs it.
+    pub(crate) fn command<const N: usize>(&self, arguments: [&str; N]) -> Command {
         let mut command = self.home.command("nsenter");
         command
             .arg(format!("--target={}", self.pid))
@@ -102,7 +102,12 @@ impl<'a> UserManager<'a> {
             .args(arguments)
             .env("XDG_RUNTIME_DIR", self.home.join("run"))
             .env_remove("KEYWAY_SOCKET");
-        feed(&mut command, b"")
+        command
+    }
+
+    /// Runs a command as a user of this manager does.
+    pub(crate) fn run<const N: usize>(&self, arguments: [&str; N]) -> Output {
+        feed(&mut self.command(arguments), b"")
     }
 
     /// Runs a command that must succeed, and returns its output.
