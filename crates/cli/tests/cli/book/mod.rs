@@ -83,6 +83,11 @@ pages! {
     comparison: "comparison.md",
 }
 
+#[test]
+fn readme() {
+    follow("../../../README.md");
+}
+
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
