@@ -1,5 +1,6 @@
 //! The pages of `docs/book`: what a page shows is what happens in a new home.
 
+mod commands;
 mod page;
 mod session;
 
@@ -59,11 +60,13 @@ pages! {
     ansible: "tasks/ansible.md",
     cron: "tasks/cron.md",
     ci: "tasks/ci.md",
+    command_reference: "reference/commands.md",
     running: "reference/running.md",
     storing: "reference/storing.md",
     exit_codes: "reference/exit-codes.md",
     env_files: "reference/env-files.md",
     configuration: "reference/configuration.md",
+    plugins: "reference/plugins.md",
     resolution: "reference/resolution.md",
     protocol: "reference/protocol.md",
     compatibility: "reference/compatibility.md",

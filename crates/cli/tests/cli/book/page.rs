@@ -122,7 +122,7 @@ impl Page {
         };
         match (language, attribute("file")) {
             _ if hidden.is_not_run => {}
-            ("text", _) => {}
+            ("text", None) => {}
             ("console", _) => self.steps.extend(commands(&text, hidden.dialogue)),
             (language, Some(path)) => {
                 let mode = attribute("mode").unwrap_or("600");
