@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use keyway_local::file::{OpenBeneathError, open_beneath};
 use keyway_secrets::Id;
+use rustix::fs::{Mode, OFlags};
 
 use crate::{ProviderError, ResultExt};
 
@@ -97,7 +98,10 @@ impl PathBelow {
     /// - [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the directory cannot be opened,
     /// - [`ErrorKind::Internal`](crate::ErrorKind::Internal) if the file is a FIFO, a socket or a device, or cannot be read.
     pub fn open(&self) -> Result<Option<File>, ProviderError> {
-        let directory = File::open(&self.directory)
+        // Not `File::open`, which would wait for the writer of a FIFO.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(&self.directory, flags, Mode::empty())
+            .map_err(io::Error::from)
             .or_unavailable("the directory of the store cannot be opened")?;
         match open_beneath(&directory, &self.relative) {
             Ok(file) => Ok(Some(file)),
@@ -180,8 +184,41 @@ mod tests {
     fn patterns_and_absent_directories_are_failures() {
         let pattern = path(Path::new("/"), "a/*").unwrap_err();
         assert_eq!(pattern.kind(), ErrorKind::CannotList);
-        let absent = path(Path::new("/no/such/directory"), "a").unwrap();
-        assert_eq!(absent.open().unwrap_err().kind(), ErrorKind::Unavailable);
+        let store = tempfile::tempdir().unwrap();
+        let (file, fifo) = (store.path().join("file"), store.path().join("fifo"));
+        fs::write(&file, "not a directory").unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, Mode::RUSR | Mode::WUSR).unwrap();
+        for directory in ["/no/such/directory".as_ref(), "".as_ref(), &*file, &*fifo] {
+            let path = path(directory, "a").unwrap();
+            let error = path.open().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{directory:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_followed_as_far_as_it_stays_in_the_directory() {
+        let store = tempfile::tempdir().unwrap();
+        let directory = store.path().join("directory");
+        fs::create_dir_all(directory.join("a/b")).unwrap();
+        fs::write(directory.join("a/b/file"), "inside").unwrap();
+        fs::write(store.path().join("file"), "outside").unwrap();
+        symlink("directory", store.path().join("root")).unwrap();
+        symlink("a", directory.join("inner")).unwrap();
+        symlink("../..", directory.join("a/outer")).unwrap();
+        symlink(store.path(), directory.join("a/absolute")).unwrap();
+        symlink("loop", directory.join("loop")).unwrap();
+        let open = |root: &str, id: &str| path(&store.path().join(root), id).unwrap().open();
+        // The author chose the directory, which may be a link itself.
+        for (root, id) in [("root", "a/b/file"), ("directory", "inner/b/file")] {
+            let file = open(root, id).unwrap().expect("a file");
+            assert_eq!(io::read_to_string(file).unwrap(), "inside");
+        }
+        for id in ["a/outer/file", "inner/outer/file", "a/absolute/file"] {
+            let error = open("directory", id).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{id}");
+        }
+        let error = open("directory", "loop/file").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal);
     }
 
     #[test]
