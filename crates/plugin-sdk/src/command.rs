@@ -5,11 +5,11 @@ mod group;
 mod guardian;
 mod output;
 mod pipe;
+mod reserved;
 mod running;
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -49,7 +49,6 @@ pub fn command(program: impl AsRef<OsStr>, query: &Query) -> Command {
     let program = program.as_ref();
     let mut inner = std::process::Command::new(program);
     inner
-        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -65,13 +64,13 @@ pub fn command(program: impl AsRef<OsStr>, query: &Query) -> Command {
 
 /// A program that is run for one query, created by [`command`].
 ///
-/// It leads a process group of its own, which is killed (SIGKILL)
+/// It has a process group of its own, which another process leads, and which is killed (SIGKILL)
 ///
 /// - 100 ms before the deadline of the query,
 /// - when the future of [`output`](Self::output) is dropped, because the caller has gone,
 /// - when its standard output exceeds [`max_output`](Self::max_output),
 /// - when the program has exited, so that nothing that it started in its group is left,
-/// - when the plugin ends or is killed: a small `sh` process, started with the first command, sees to that.
+/// - when the plugin ends or is killed: a small `sh` process, started with the first command, sees to that, from before the program starts.
 ///
 /// A process that has left the group (`setsid`) is out of reach.
 ///
@@ -175,7 +174,10 @@ impl Command {
             Ok(Ok(Ok(group))) => group,
             Ok(Ok(Err(source))) => return Err(CommandError::start(program, source)),
             Ok(Err(error)) => return Err(CommandError::NoThread(error)),
-            Err(_) => return Err(CommandError::timed_out(program, started)),
+            Err(_) => {
+                let waited = started.elapsed();
+                return Err(CommandError::NotStarted { program, waited });
+            }
         };
         let failed = |source| CommandError::Io {
             program: program.clone(),
@@ -190,5 +192,56 @@ impl Command {
             return Err(CommandError::TooMuchOutput { program, limit });
         }
         running.finish(&program, &self.request).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use keyway_secrets::Pattern;
+
+    use super::*;
+    use crate::{ErrorKind, MAX_BLOCKING_THREADS, ProviderError};
+
+    #[tokio::test]
+    async fn a_command_that_finds_no_thread_before_its_deadline_was_not_started() {
+        let mut held = Vec::new();
+        let mut work = tokio::task::JoinSet::new();
+        let (begin, begun) = mpsc::channel();
+        for _ in 0..MAX_BLOCKING_THREADS {
+            let (release, released) = mpsc::channel::<()>();
+            let begin = begin.clone();
+            held.push(release);
+            work.spawn(blocking(move || {
+                begin.send(()).expect("the test waits");
+                // Ends when the sender is dropped.
+                let _ = released.recv();
+                Ok(())
+            }));
+        }
+        all_begun(begun).await;
+        let query = Query::new(Pattern::everything(), 3 * RESPONSE_TIME);
+        let error = command("true", &query).output().await.unwrap_err();
+        drop(held);
+        assert!(
+            error
+                .to_string()
+                .starts_with("`true` was not started within ")
+        );
+        let error = ProviderError::from(error);
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        while let Some(ended) = work.join_next().await {
+            ended.unwrap().unwrap();
+        }
+    }
+
+    async fn all_begun(begun: mpsc::Receiver<()>) {
+        let waiting = tokio::task::spawn_blocking(move || {
+            for _ in 0..MAX_BLOCKING_THREADS {
+                begun.recv().expect("the work begins");
+            }
+        });
+        waiting.await.expect("no panic");
     }
 }

@@ -6,9 +6,11 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use keyway_local::format_duration;
+use rustix::io::Errno;
 use tokio::time::Instant;
 
 use crate::ProviderError;
+use crate::blocking::describe_stuck;
 
 /// Error of running a [`Command`](super::Command). No variant contains what the program wrote.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,14 @@ pub enum CommandError {
     NotFound {
         /// Name of the program.
         program: String,
+    },
+    /// The program was not started before the deadline: no thread was free to start it, or its file system does not respond.
+    #[error("`{program}` was not started within {}", format_duration(*waited))]
+    NotStarted {
+        /// Name of the program.
+        program: String,
+        /// The time that was left to start it.
+        waited: Duration,
     },
     /// The program could not be started for another reason.
     #[error("cannot start `{program}`")]
@@ -79,6 +89,17 @@ impl CommandError {
     }
 }
 
+/// Returns why a program could not be started. The kinds of the standard library do not name these reasons.
+fn describe_start(error: &io::Error) -> String {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    match errno {
+        Some(Errno::AGAIN) => "this user may not have more processes".to_owned(),
+        Some(Errno::MFILE | Errno::NFILE) => "too many files are open".to_owned(),
+        Some(Errno::NOEXEC) => "not a program of this machine or a script with `#!`".to_owned(),
+        _ => error.kind().to_string(),
+    }
+}
+
 /// Formats an exit status. 126 and 127 are how shells and other wrappers report a program that cannot be executed.
 fn format_status(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
@@ -94,7 +115,7 @@ fn format_status(status: ExitStatus) -> String {
     }
 }
 
-/// Converts by what a user can do: [`TimedOut`](CommandError::TimedOut) is
+/// Converts by what a user can do: [`TimedOut`](CommandError::TimedOut) and [`NotStarted`](CommandError::NotStarted) are
 /// [`timed_out`](ProviderError::timed_out), too much output and I/O errors are [`internal`](ProviderError::internal), all
 /// others are [`unavailable`](ProviderError::unavailable).
 impl From<CommandError> for ProviderError {
@@ -109,9 +130,13 @@ impl From<CommandError> for ProviderError {
                 Self::unavailable(message)
             }
             CommandError::Start { source, .. } => {
-                Self::unavailable(format!("{message}: {}", source.kind())).with_source(source)
+                Self::unavailable(format!("{message}: {}", describe_start(&source)))
+                    .with_source(source)
             }
             CommandError::TimedOut { .. } => Self::timed_out(message),
+            CommandError::NotStarted { .. } => {
+                Self::timed_out(format!("{message}{}", describe_stuck()))
+            }
             CommandError::TooMuchOutput { .. } => Self::internal(message),
         }
     }

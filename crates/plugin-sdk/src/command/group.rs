@@ -1,7 +1,8 @@
-//! A child process that leads a process group, and the end of all of it.
+//! A child process in a process group of its own, and the end of all of it.
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus};
 use std::time::Duration;
 
@@ -14,81 +15,106 @@ use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 
 use super::guardian;
+use super::reserved::ReservedGroup;
 
 /// Interval of looking at a child if the kernel has no pidfds.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A process group whose leader is a child of this process. Dropped, the group is killed and its leader is reaped.
+/// A program in a process group of its own, a child of this process. Dropped, the group is killed and the program is reaped.
 #[derive(Debug)]
-pub(super) struct Group(Option<Leader>);
+pub(super) struct Group(Option<Program>);
 
-/// A child that was not reaped, so that its process id and its group are not reused.
+/// A child that was not reaped, so that its process id is not reused.
 #[derive(Debug)]
-struct Leader {
+struct Program {
     child: Child,
+    /// The group of the child; `None` if there is no `sh`: then the child leads its group, which the guardian does not know.
+    group: Option<ReservedGroup>,
     /// Readable once the child has exited; `None` if the kernel has no pidfds.
     pidfd: Option<AsyncFd<OwnedFd>>,
 }
 
 impl Group {
-    /// Starts a command, which must have `process_group(0)`. Blocks; must be called within a runtime.
+    /// Starts a command. Blocks; must be called within a runtime.
     pub(super) fn start(command: &mut Command) -> io::Result<Self> {
-        let child = command.spawn()?;
-        guardian::watch(Pid::from_child(&child));
+        let group = match ReservedGroup::take() {
+            Ok(group) => Some(group),
+            Err(error) if is_absent(&error) => {
+                guardian::warn_absent(&error);
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        let number = group
+            .as_ref()
+            .map_or(0, |group| group.pid().as_raw_nonzero().get());
+        let child = command.process_group(number).spawn()?;
         let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
         let pidfd = pidfd.ok().and_then(|pidfd| readable(pidfd).ok());
-        Ok(Self(Some(Leader { child, pidfd })))
+        Ok(Self(Some(Program {
+            child,
+            group,
+            pidfd,
+        })))
     }
 
-    /// Takes the pipes of the leader. Each is `None` unless the command has it.
+    /// Takes the pipes of the program. Each is `None` unless the command has it.
     pub(super) fn take_pipes(
         &mut self,
     ) -> (Option<ChildStdin>, Option<ChildStdout>, Option<ChildStderr>) {
-        let Some(Leader { child, .. }) = &mut self.0 else {
+        let Some(Program { child, .. }) = &mut self.0 else {
             return (None, None, None);
         };
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
     }
 
-    /// Waits until the leader has exited.
+    /// Waits until the program has exited.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe.
     pub(super) async fn exited(&self) {
-        if let Some(leader) = &self.0 {
-            leader.exited().await;
+        if let Some(program) = &self.0 {
+            program.exited().await;
         }
     }
 
     /// Kills what is left of the group.
     pub(super) fn kill(&mut self) {
-        if let Some(leader) = &mut self.0 {
-            leader.kill_group();
+        if let Some(program) = &mut self.0 {
+            program.kill_group();
         }
     }
 
-    /// Kills what is left of the group and returns the status of the leader, which must have exited.
+    /// Kills what is left of the group and returns the status of the program, which must have exited.
     pub(super) fn reap(mut self) -> io::Result<ExitStatus> {
-        let Some(leader) = &mut self.0 else {
+        let Some(program) = &mut self.0 else {
             return Err(Errno::CHILD.into());
         };
-        leader.kill_group();
-        guardian::forget(leader.pid());
-        let status = leader.child.wait();
+        program.kill_group();
+        let status = program.child.wait();
         self.0 = None;
         status
     }
 }
 
-impl Leader {
+/// Returns `true` if the error says that a program does not exist or cannot be executed.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+    )
+}
+
+impl Program {
     fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
     fn kill_group(&mut self) {
-        // Both fail if nothing is left to kill. The leader may have left its own group.
-        let _ = kill_process_group(self.pid(), Signal::KILL);
+        let group = self.group.as_ref().map_or(self.pid(), ReservedGroup::pid);
+        // Both fail if nothing is left to kill. The program may have left its group.
+        let _ = kill_process_group(group, Signal::KILL);
         let _ = self.child.kill();
     }
 
@@ -117,18 +143,18 @@ impl Leader {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let Some(mut leader) = self.0.take() else {
+        let Some(mut program) = self.0.take() else {
             return;
         };
-        leader.kill_group();
-        guardian::forget(leader.pid());
+        program.kill_group();
+        program.group = None;
         // A killed process ends soon, but not at once, and not while it waits for a device. Without a runtime the plugin is
         // about to end, and with it its zombies.
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
-                leader.exited().await;
+                program.exited().await;
                 // The child has exited, so this does not block; its status is of no interest.
-                let _ = leader.child.wait();
+                let _ = program.child.wait();
             });
         }
     }

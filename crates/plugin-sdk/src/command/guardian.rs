@@ -1,6 +1,7 @@
 //! The guardian: a process that kills the groups of running commands when the plugin is killed.
 //!
-//! A daemon kills the process group of a plugin. A command has a group of its own, which would outlive it.
+//! A daemon kills the process group of a plugin. A command has a group of its own, which would outlive it. It joins that group when the
+//! guardian knows it, so that there is no time at which a program could survive the plugin.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
@@ -44,7 +45,8 @@ struct Shell {
     input: ChildStdin,
 }
 
-/// Has the group of `leader` killed when this process ends, however it ends.
+/// Has the group of `leader` killed when this process ends, however it ends. A program that joins the group afterwards never runs
+/// without the guardian: the kernel closes the input of the guardian only when no child of this process is left between fork and exec.
 pub(super) fn watch(leader: Pid) {
     lock().change('+', leader);
 }
@@ -52,6 +54,11 @@ pub(super) fn watch(leader: Pid) {
 /// Forgets the group of `leader`. Must come before the leader is reaped: from then on its number may be that of another group.
 pub(super) fn forget(leader: Pid) {
     lock().change('-', leader);
+}
+
+/// Logs once that there is no `sh` to run a guardian.
+pub(super) fn warn_absent(error: &io::Error) {
+    lock().warn(error);
 }
 
 fn lock() -> MutexGuard<'static, Guardian> {
@@ -85,11 +92,13 @@ impl Guardian {
         });
         match started {
             Ok(shell) => self.shell = Some(shell),
-            Err(error) if !self.has_warned => {
-                self.has_warned = true;
-                tracing::warn!(%error, "commands would outlive a plugin that is killed: their guardian cannot be started");
-            }
-            Err(_) => {}
+            Err(error) => self.warn(&error),
+        }
+    }
+
+    fn warn(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.has_warned, true) {
+            tracing::warn!(%error, "commands would outlive a plugin that is killed: their guardian cannot be started");
         }
     }
 }

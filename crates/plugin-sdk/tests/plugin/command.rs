@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::future::Future;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use keyway_plugin_sdk::{
 };
 use keyway_test_support::process::{children, in_group, stat};
 use keyway_test_support::wait::asynchronous::wait_until;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -24,7 +25,7 @@ fn shell(script: &str, timeout: Duration) -> Command {
     command("sh", &query(timeout)).args(["-c", script])
 }
 
-/// A script that writes its process id, which is that of its group, to a file first.
+/// A script that writes its process id and its group to a file first.
 struct Script {
     directory: TempDir,
     text: String,
@@ -33,7 +34,9 @@ struct Script {
 impl Script {
     fn new(text: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let text = format!("echo $$ > new; mv new group; {text}");
+        let text = format!(
+            "read -r _ _ _ _ group _ < /proc/$$/stat; echo $$ $group > new; mv new ids; {text}"
+        );
         Self { directory, text }
     }
 
@@ -43,16 +46,19 @@ impl Script {
             .output()
     }
 
-    fn group(&self) -> Option<i32> {
-        let text = fs::read_to_string(self.directory.path().join("group")).ok()?;
-        text.trim().parse().ok()
+    /// The process id and the group of the script, once it has started.
+    fn ids(&self) -> Option<(i32, i32)> {
+        let text = fs::read_to_string(self.directory.path().join("ids")).ok()?;
+        let (pid, group) = text.trim().split_once(' ')?;
+        Some((pid.parse().ok()?, group.parse().ok()?))
     }
 
-    /// Waits until no process of the group is left and its leader was reaped.
+    /// Waits until no process of the group is left and the script was reaped.
     async fn ended(&self) {
-        let group = self.group().expect("the script was started");
+        let (pid, group) = self.ids().expect("the script was started");
+        assert_ne!(stat(std::process::id().cast_signed()).unwrap().group, group);
         wait_until("the group ends", || in_group(group).is_empty()).await;
-        wait_until("the leader is reaped", || stat(group).is_none()).await;
+        wait_until("the script is reaped", || stat(pid).is_none()).await;
     }
 }
 
@@ -107,7 +113,7 @@ async fn a_command_whose_caller_has_gone_is_killed() {
         let running = script.run(MINUTE);
         tokio::select! {
             output = running => panic!("the script sleeps: {output:?}"),
-            () = wait_until("the script starts", || script.group().is_some()) => {}
+            () = wait_until("the script starts", || script.ids().is_some()) => {}
         }
     }
     script.ended().await;
@@ -141,7 +147,7 @@ async fn a_command_whose_deadline_has_passed_is_not_started() {
     let script = Script::new("exit 0");
     let error = script.run(Duration::ZERO).await.unwrap_err();
     assert!(matches!(error, CommandError::TimedOut { .. }), "{error}");
-    assert_eq!(script.group(), None);
+    assert_eq!(script.ids(), None);
 }
 
 #[tokio::test]
@@ -203,6 +209,20 @@ async fn a_program_that_cannot_be_started_is_an_error_with_its_name() {
         start(&plain).await,
         format!("cannot start `{}`: permission denied", plain.display())
     );
+    fs::set_permissions(&plain, fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(
+        start(&plain).await,
+        format!(
+            "cannot start `{}`: not a program of this machine or a script with `#!`",
+            plain.display()
+        )
+    );
+    let busy = fs::File::options().write(true).open(&plain).unwrap();
+    assert_eq!(
+        start(&plain).await,
+        format!("cannot start `{}`: executable file busy", plain.display())
+    );
+    drop(busy);
 }
 
 #[tokio::test]
@@ -230,12 +250,58 @@ async fn twenty_commands_that_hang_do_not_delay_another() {
         hanging.spawn(script.run(MINUTE));
     }
     for script in &scripts {
-        wait_until("the script starts", || script.group().is_some()).await;
+        wait_until("the script starts", || script.ids().is_some()).await;
     }
     let good = shell("echo value", Duration::from_secs(20)).output().await;
     assert_eq!(good.unwrap().first_line().expose(), b"value");
     hanging.shutdown().await;
     for script in &scripts {
         script.ended().await;
+    }
+}
+
+#[tokio::test]
+async fn a_group_whose_leader_was_reaped_is_not_used_again() {
+    let group = async || {
+        let script = "read -r _ _ _ _ group _ < /proc/$$/stat; echo $group";
+        let output = shell(script, MINUTE).output().await.unwrap();
+        let text = String::from_utf8(output.stdout.expose().to_vec()).unwrap();
+        text.trim().parse::<i32>().unwrap()
+    };
+    let first = group().await;
+    // Another part of the process, such as a C library, reaps whatever child has ended.
+    let reaped = waitpid(Pid::from_raw(first), WaitOptions::NOHANG);
+    assert!(reaped.is_ok(), "{reaped:?}");
+    for _ in 0..3 {
+        assert_ne!(group().await, first);
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_closes_its_output_or_stops_itself_ends_at_the_deadline() {
+    for text in ["exec >&- 2>&-; sleep 60", "kill -STOP $$; sleep 60"] {
+        let script = Script::new(text);
+        let error = script.run(Duration::from_secs(2)).await.unwrap_err();
+        assert!(
+            matches!(error, CommandError::TimedOut { .. }),
+            "{text}: {error}"
+        );
+        script.ended().await;
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_commands_at_once_have_their_own_output() {
+    let mut running = JoinSet::new();
+    for n in 0..100 {
+        running.spawn(async move {
+            let output = shell(&format!("cat; echo {n}"), MINUTE).input(format!("{n} "));
+            (n, output.output().await)
+        });
+    }
+    while let Some(ended) = running.join_next().await {
+        let (n, output) = ended.unwrap();
+        let line = output.unwrap().first_line();
+        assert_eq!(line.expose(), format!("{n} {n}").as_bytes());
     }
 }

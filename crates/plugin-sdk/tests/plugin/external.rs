@@ -1,17 +1,21 @@
 //! Plugins that this test program runs itself: a test starts the program again, for itself alone, as an external plugin.
 
+use std::fs::File;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use keyway_plugin_sdk::testing::block_on;
 use keyway_plugin_sdk::{
-    Envelope, Pattern, Plugin, ProviderError, Query, SecretsProvider, command,
+    Envelope, Pattern, Plugin, ProviderError, Query, ResultExt as _, SecretsProvider, command,
 };
 use keyway_test_support::process::in_group;
 use keyway_test_support::wait::asynchronous::wait_until;
 use keyway_test_support::{Home, WAIT_LIMIT};
-use rustix::process::Signal;
+use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixListener;
+use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
 use super::common::{External, is_plugin, text};
@@ -44,11 +48,51 @@ impl SecretsProvider for Odd {
             std::io::copy(&mut UnixStream::connect(path)?, &mut std::io::sink())?;
         }
         if id.as_str() == "odd/runs-a-command" {
-            let script = "echo $$ > new; mv new group; sleep 60 & sleep 60";
+            let script = "read -r _ _ _ _ group _ < /proc/$$/stat; echo $group > new; mv new group; sleep 60 & sleep 60";
+            command("sh", query).args(["-c", script]).output().await?;
+        }
+        if id.as_str() == "odd/has-no-descriptor" {
+            return Ok(vec![Envelope::new(id, without_descriptors(query).await?)]);
+        }
+        if id.as_str() == "odd/runs-a-command-that-kills-it" {
+            let script = "exec 3>held; kill -KILL $PPID; sleep 60 & sleep 60";
             command("sh", query).args(["-c", script]).output().await?;
         }
         Ok(vec![Envelope::new(id, "value")])
     }
+}
+
+/// Returns the error of a command for which no descriptor is left, after another one that has all that it needs.
+async fn without_descriptors(query: &Query) -> Result<String, ProviderError> {
+    let limit = Rlimit {
+        current: Some(64),
+        maximum: getrlimit(Resource::Nofile).maximum,
+    };
+    setrlimit(Resource::Nofile, limit).or_internal("the limit cannot be set")?;
+    let run = async || command("true", query).output().await;
+    let held: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    let failed = run().await.err();
+    drop(held);
+    run().await?.require_success()?;
+    let failed = failed.map(ProviderError::from);
+    Ok(failed.map_or_else(|| "started".to_owned(), |error| error.message().to_owned()))
+}
+
+#[test]
+fn a_command_without_a_descriptor_fails_and_the_next_one_runs() -> ExitCode {
+    run(async {
+        let name = "external::a_command_without_a_descriptor_fails_and_the_next_one_runs";
+        let mut plugin = External::start(name, |_| {}).await;
+        let log = plugin.log();
+        for _ in 0..2 {
+            assert_eq!(
+                text(&plugin.daemon, "odd/has-no-descriptor").await,
+                "cannot start `true`: too many files are open"
+            );
+        }
+        let (status, log) = plugin.stop(log).await;
+        assert!(status.success() && log.is_empty(), "{log:?}");
+    })
 }
 
 #[test]
@@ -140,5 +184,27 @@ fn a_command_ends_with_a_plugin_that_is_killed() -> ExitCode {
             plugin.process.signal(Signal::KILL);
         })
         .await;
+    })
+}
+
+#[test]
+fn a_command_ends_with_a_plugin_that_is_killed_while_it_starts() -> ExitCode {
+    run(async {
+        let name = "external::a_command_ends_with_a_plugin_that_is_killed_while_it_starts";
+        for _ in 0..5 {
+            let home = Home::new();
+            let fifo = home.path().join("held");
+            mkfifoat(CWD, &fifo, Mode::RUSR | Mode::WUSR).unwrap();
+            let mut held = pipe::OpenOptions::new().open_receiver(&fifo).unwrap();
+            let plugin = External::start(name, |command| {
+                command.current_dir(home.path());
+            })
+            .await;
+            let found = plugin.daemon.get("odd/runs-a-command-that-kills-it").await;
+            assert!(found.is_err(), "{found:?}");
+            // The FIFO ends with the last process of the command.
+            let ended = timeout(WAIT_LIMIT, held.read_to_end(&mut Vec::new())).await;
+            ended.expect("the command ends").unwrap();
+        }
     })
 }
