@@ -12,7 +12,7 @@ use crate::caller::Caller;
 use crate::model::PluginName;
 use crate::plugin::{CallContext, CallError, Handle};
 use crate::record::Outcome;
-use crate::resolve::write::{self, check_rank};
+use crate::resolve::write::{self, Sent};
 use crate::resolve::{Query, report_call};
 
 /// One call of a method, less what the plugin is sent.
@@ -44,8 +44,10 @@ impl store::StoreService for Services {
         write.is_ranked = !is_forced(&request);
         let mut message = request.into_message();
         message.provider = None;
-        let set = async |handle: &Handle, context: &CallContext| handle.set(message, context).await;
-        let written = self.write(&caller, &write, set).await;
+        let set = async |handle: &Handle, message, context: &CallContext| {
+            handle.set(message, context).await
+        };
+        let written = self.write(&caller, &write, message, set).await;
         respond(&caller, written, |mut response, provider| {
             response.provider = Some(provider);
             response
@@ -69,9 +71,10 @@ impl store::StoreService for Services {
         write.version.clone_from(&message.version);
         let mut message = request.into_message();
         message.provider = None;
-        let remove =
-            async |handle: &Handle, context: &CallContext| handle.remove(message, context).await;
-        let written = self.write(&caller, &write, remove).await;
+        let remove = async |handle: &Handle, message, context: &CallContext| {
+            handle.remove(message, context).await
+        };
+        let written = self.write(&caller, &write, message, remove).await;
         respond(&caller, written, |mut response, provider| {
             response.provider = Some(provider);
             response
@@ -93,9 +96,10 @@ impl store::StoreService for Services {
         )?;
         let mut message = request.into_message();
         message.provider = None;
-        let versions =
-            async |handle: &Handle, context: &CallContext| handle.versions(message, context).await;
-        let written = self.write(&caller, &write, versions).await;
+        let versions = async |handle: &Handle, message, context: &CallContext| {
+            handle.versions(message, context).await
+        };
+        let written = self.write(&caller, &write, message, versions).await;
         respond(&caller, written, |mut response, provider| {
             response.provider = Some(provider);
             response
@@ -122,9 +126,10 @@ impl store::StoreService for Services {
         write.is_ranked = !is_forced(&request);
         let mut message = request.into_message();
         message.provider = None;
-        let restore =
-            async |handle: &Handle, context: &CallContext| handle.restore(message, context).await;
-        let written = self.write(&caller, &write, restore).await;
+        let restore = async |handle: &Handle, message, context: &CallContext| {
+            handle.restore(message, context).await
+        };
+        let written = self.write(&caller, &write, message, restore).await;
         respond(&caller, written, |mut response, provider| {
             response.provider = Some(provider);
             response
@@ -163,18 +168,19 @@ impl Services {
     }
 
     /// Permits a write, calls the plugin that takes it, and records it. Returns the response and the name of the plugin.
-    async fn write<T>(
+    async fn write<M: Clone, T>(
         &self,
         caller: &Caller,
         write: &Write,
-        call: impl AsyncFnOnce(&Handle, &CallContext) -> Result<T, CallError>,
+        message: M,
+        call: impl AsyncFnOnce(&Handle, M, &CallContext) -> Result<T, CallError> + Copy,
     ) -> Result<(T, String), Error> {
         let objects = [write.id.as_str()];
         let action = Action::Write(&write.id);
         let permitted = self
             .permit(caller, &action, (write.action, &objects))
             .await?;
-        let result = self.forward(&permitted, write, call).await;
+        let result = self.forward(&permitted, write, message, call).await;
         self.record(caller, write.action, &objects, || match &result {
             Ok((_, provider)) => Outcome::found(
                 [(write.id.as_str(), provider.as_str())].into_iter(),
@@ -186,35 +192,32 @@ impl Services {
         result
     }
 
-    /// Calls the plugin that takes a permitted write, once.
-    async fn forward<T>(
+    /// Calls the plugin that takes a permitted write.
+    async fn forward<M: Clone, T>(
         &self,
         permitted: &Permitted,
         write: &Write,
-        call: impl AsyncFnOnce(&Handle, &CallContext) -> Result<T, CallError>,
+        message: M,
+        call: impl AsyncFnOnce(&Handle, M, &CallContext) -> Result<T, CallError> + Copy,
     ) -> Result<(T, String), Error> {
         let (query, id) = (&write.query, &write.id);
         let default = &permitted.settings.config.store_default;
         let name = write.provider.as_ref().unwrap_or(default);
-        let target = write::target(&self.registry, query, id, name).await?;
-        let view = &target.view;
-        if write.is_ranked {
-            check_rank(&self.registry, query, &permitted.permit, id, view).await?;
-        }
-        view.record.request();
-        let context = crate::resolve::call_context(query, view);
-        match call(&target.handle, &context).await {
-            Ok(response) => Ok((response, view.name.to_string())),
-            Err(error) => {
-                let failed =
-                    write::failed(view, id, write.version.as_deref(), &write.expected, &error);
-                if let Some(failure) = write::failure_to_report(view, &write.expected, &error) {
-                    report_call(query, view, &context, &error);
+        let ranked = write.is_ranked.then_some(&permitted.permit);
+        let Sent {
+            view,
+            context,
+            result,
+        } = write::send(&self.registry, query, (id, name), ranked, message, call).await?;
+        result
+            .map(|response| (response, view.name.to_string()))
+            .map_err(|error| {
+                if let Some(failure) = write::failure_to_report(&view, &write.expected, &error) {
+                    report_call(query, &view, &context, &error);
                     view.record.failure(failure.kind, &failure.sentence());
                 }
-                Err(failed)
-            }
-        }
+                write::failed(&view, id, write.version.as_deref(), &write.expected, &error)
+            })
     }
 }
 

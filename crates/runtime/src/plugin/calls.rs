@@ -130,6 +130,9 @@ pub(crate) enum CallError {
     /// No response arrived in time.
     #[error("no response within {}", format_duration(*.0))]
     TimedOut(Duration),
+    /// No response arrived in time, and the call was not sent before most of that time had passed.
+    #[error("no response within {}, most of which the call waited for a free slot", format_duration(*.0))]
+    Overdue(Duration),
     /// The plugin speaks an unsupported protocol generation.
     #[error(
         "built with a plugin SDK before v0.0.9, which does not implement GetSecrets: rebuild it with a current SDK"
@@ -159,7 +162,9 @@ impl CallError {
     /// id.
     pub(crate) fn failure(&self, is_single: bool) -> Option<keyway::Failure> {
         let kind = match self {
-            Self::Busy(_) | Self::MemoryExhausted(_) | Self::TooLarge { .. } => FailureKind::Busy,
+            Self::Busy(_) | Self::Overdue(_) | Self::MemoryExhausted(_) | Self::TooLarge { .. } => {
+                FailureKind::Busy
+            }
             Self::MemoryContended => {
                 return Some(keyway::Failure {
                     retry_after: CONTENTION_PAUSE.try_into().ok(),
@@ -176,6 +181,11 @@ impl CallError {
         Some(keyway::Failure::of_kind(kind))
     }
 
+    /// Returns `true` if there was no response in time, or no free slot for the call.
+    pub(crate) fn is_overdue(&self) -> bool {
+        matches!(self, Self::Busy(_) | Self::Overdue(_) | Self::TimedOut(_))
+    }
+
     /// Returns the Connect code for the log.
     pub(crate) fn code(&self) -> Code {
         match self {
@@ -185,7 +195,7 @@ impl CallError {
             | Self::NotAccepted { .. } => Code::Unavailable,
             Self::TooLarge { .. } => Code::ResourceExhausted,
             Self::Invalid(_) => Code::Internal,
-            Self::TimedOut(_) => Code::DeadlineExceeded,
+            Self::TimedOut(_) | Self::Overdue(_) => Code::DeadlineExceeded,
             Self::TooOld => Code::Unimplemented,
             Self::Quota(_) => Code::ResourceExhausted,
             Self::Broken { code, .. } => *code,
@@ -588,7 +598,7 @@ impl Handle {
 /// the provider itself did.
 fn overdue(waited: Duration, limit: Duration) -> CallError {
     if waited > limit / 2 {
-        CallError::Busy(limit)
+        CallError::Overdue(limit)
     } else {
         CallError::TimedOut(limit)
     }

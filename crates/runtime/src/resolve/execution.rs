@@ -376,8 +376,7 @@ fn full_limit(query: &Query, view: &View) -> Duration {
 pub(crate) fn report(query: &Query, view: &View, context: &CallContext, error: &CallError) {
     let (plugin, request_id, caller_pid) = (&view.name, query.request_id, query.caller_pid);
     let code = error.code();
-    let is_impatient = matches!(error, CallError::TimedOut(_) | CallError::Busy(_))
-        && context.limit < full_limit(query, view);
+    let is_impatient = error.is_overdue() && context.limit < full_limit(query, view);
     if is_impatient {
         // The caller's own deadline was shorter than the plugin's timeout: the plugin is not at fault.
         tracing::debug!(%plugin, %code, %request_id, caller_pid, "request abandoned by its caller");

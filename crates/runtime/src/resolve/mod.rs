@@ -10,7 +10,7 @@ mod rank;
 pub(crate) mod resolution;
 pub(crate) mod write;
 
-pub(crate) use execution::{context as call_context, report as report_call, resolve};
+pub(crate) use execution::{report as report_call, resolve};
 pub(crate) use failure::Failure;
 pub(crate) use plan::{Query, pattern};
 pub(crate) use resolution::Resolution;

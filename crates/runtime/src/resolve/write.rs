@@ -17,7 +17,7 @@ use super::plan::{Membership, Plan, Query, membership};
 use super::resolution::{describe_state, listed, sentences};
 use crate::authority::Permit;
 use crate::model::{Kind, PluginName};
-use crate::plugin::{Availability, CallError, Handle, View};
+use crate::plugin::{Availability, CallContext, CallError, Handle, View};
 use crate::registry::Registry;
 
 /// The longest part of a version that a message repeats, in characters.
@@ -25,9 +25,9 @@ const MAX_VERSION_CHARS: usize = 64;
 
 /// The plugin that takes a write.
 #[derive(Debug)]
-pub(crate) struct Target {
-    pub(crate) view: Arc<View>,
-    pub(crate) handle: Arc<Handle>,
+struct Target {
+    view: Arc<View>,
+    handle: Arc<Handle>,
 }
 
 /// Returns the plugin `name`, if it stores secrets and its effective realm contains `id`, which is the query. One that is starting is
@@ -38,7 +38,7 @@ pub(crate) struct Target {
 /// - `failed_precondition` if there is no such plugin, or it is disabled, or does not store secrets;
 /// - `invalid_argument` if the id is outside of its realm;
 /// - `unavailable` with `keyway.v1.Failures` if it is not running.
-pub(crate) async fn target(
+async fn target(
     registry: &Registry,
     query: &Query,
     id: &Id,
@@ -67,6 +67,49 @@ pub(crate) async fn target(
             Err(unwritten(&Failure::new(&view, FailureKind::Starting, "")))
         }
         Availability::Excluded => Err(excluded(&view)),
+    }
+}
+
+/// A call that writes, and its result.
+#[derive(Debug)]
+pub(crate) struct Sent<T> {
+    /// The plugin that was called.
+    pub(crate) view: Arc<View>,
+    pub(crate) context: CallContext,
+    pub(crate) result: Result<T, CallError>,
+}
+
+/// Calls the plugin `name`, which takes the write, with a copy of `message`. If `ranked` is given, a query of that permission must return
+/// the value afterwards. A call that the process takes no more, because it is being replaced, was not handled and goes to the process that
+/// follows. No other call is repeated.
+///
+/// # Errors
+///
+/// The errors of [`target`] and of [`check_rank`]; no process has handled the call then.
+pub(crate) async fn send<M: Clone, T>(
+    registry: &Registry,
+    query: &Query,
+    (id, name): (&Id, &PluginName),
+    ranked: Option<&Permit>,
+    message: M,
+    call: impl AsyncFnOnce(&Handle, M, &CallContext) -> Result<T, CallError> + Copy,
+) -> Result<Sent<T>, Error> {
+    loop {
+        let Target { view, handle } = target(registry, query, id, name).await?;
+        if let Some(permit) = ranked {
+            check_rank(registry, query, permit, id, &view).await?;
+        }
+        view.record.request();
+        let context = execution::context(query, &view);
+        let result = call(&handle, message.clone(), &context).await;
+        let successor = registry.successor(&handle, &result, &context, query.deadline);
+        if successor.await.is_none() {
+            return Ok(Sent {
+                view,
+                context,
+                result,
+            });
+        }
     }
 }
 
@@ -113,7 +156,7 @@ fn unwritten(failure: &Failure) -> Error {
 /// # Errors
 ///
 /// `failed_precondition` with the providers as a `Refusal`, and with `keyway.v1.Failures` for those that may hold it.
-pub(crate) async fn check_rank(
+async fn check_rank(
     registry: &Registry,
     query: &Query,
     permit: &Permit,
@@ -202,6 +245,14 @@ pub(crate) fn failed(
             }
             None => format!("{name} has no secret {id}"),
         });
+    };
+    let failure = match error {
+        // The plugin may have been called and may do it still.
+        CallError::Overdue(_) => Failure {
+            kind: FailureKind::TimedOut,
+            ..failure
+        },
+        _ => failure,
     };
     let message = match failure.kind {
         FailureKind::Invalid => {

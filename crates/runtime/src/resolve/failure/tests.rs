@@ -204,3 +204,45 @@ fn the_metadata_of_an_error_and_of_a_partial_result_is_bounded() {
     add_headers(&mut headers, &[]);
     assert!(headers.is_empty());
 }
+
+#[test]
+fn a_call_of_a_stopped_process_that_is_overdue_says_how_to_continue_it() {
+    let mut command = std::process::Command::new("sleep");
+    let sleeper = keyway_test_support::Process::spawn(command.arg("60"));
+    let pid = sleeper.pid();
+    let view = View {
+        pid: Some(pid.as_raw_nonzero().get()),
+        ..provider("vault")
+    };
+    let limit = Duration::from_secs(10);
+    let of_call = |error| Failure::of_call(&view, &error, true).expect("a failure");
+    assert_eq!(
+        of_call(CallError::TimedOut(limit)).message,
+        "no response within 10 s"
+    );
+    sleeper.signal(rustix::process::Signal::STOP);
+    while !is_stopped(pid) {
+        std::thread::yield_now();
+    }
+    for error in [
+        CallError::TimedOut(limit),
+        CallError::Busy(limit),
+        CallError::Overdue(limit),
+    ] {
+        let failure = of_call(error);
+        let message = &failure.message;
+        assert!(
+            message.ends_with(&format!(": its process {pid} is stopped")),
+            "{message}"
+        );
+        assert_eq!(
+            failure.remedy,
+            format!("continue it with `kill -CONT {pid}`")
+        );
+    }
+    let other = of_call(CallError::Rpc(Error::unavailable("no network")));
+    assert_eq!(
+        (other.message.as_str(), other.remedy.as_str()),
+        ("no network", "")
+    );
+}

@@ -348,3 +348,111 @@ async fn a_write_forgets_the_responses_that_the_daemon_keeps_of_the_plugin() {
     target.handle.set(request, &context).await.expect("stored");
     assert_eq!(read().await, b"new");
 }
+
+/// Sends a write of the value `canary-value` to `file`, while `meanwhile` happens.
+async fn send_while(
+    registry: &Registry,
+    meanwhile: impl Future<Output = ()>,
+) -> Result<Sent<store::SetResponse>, Error> {
+    let (query, id, name) = (Query::for_tests("db/password"), id(), name("file"));
+    let request = store::SetRequest::of(&id, "canary-value".into());
+    let set =
+        async |handle: &Handle, message, context: &CallContext| handle.set(message, context).await;
+    let sent = send(registry, &query, (&id, &name), None, request, set);
+    let (sent, ()) = tokio::join!(sent, meanwhile);
+    sent
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_a_replaced_process_takes_no_more_goes_to_its_successor() {
+    let (registry, former) = registry("", vec![store("file", "**")]).await;
+    let settings = settings("");
+    let successor = store("file", "**").run(&settings).await;
+    former[0].script.go_away();
+    let is_starting = starting(Duration::from_secs(5));
+    let sent = send_while(&registry, async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        registry.publish(view(
+            "file",
+            Some(&["**"]),
+            is_starting,
+            &settings.plugin(&name("file")),
+        ));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        registry.publish(successor.view());
+    })
+    .await;
+    let stored = sent.expect("sent").result.expect("stored");
+    assert_eq!(stored.version(), "7");
+    assert_eq!(
+        (former[0].script.n_calls(), successor.script.n_calls()),
+        (0, 1)
+    );
+    // Without a successor nothing was written.
+    successor.script.go_away();
+    let is_down = down(FailureKind::Down);
+    let sent = send_while(&registry, async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        registry.publish(view(
+            "file",
+            Some(&["**"]),
+            is_down,
+            &settings.plugin(&name("file")),
+        ));
+    })
+    .await;
+    let error = sent.expect_err("there is no process");
+    assert_eq!(error.message(), "nothing was written: file is not running");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_was_sent_is_never_repeated() {
+    let script = store("file", "**");
+    script.set_reply(Reply::Never);
+    let (registry, mut plugins) = registry("", vec![script]).await;
+    let settings = settings("");
+    let successor = store("file", "**").run(&settings).await;
+    let former = plugins.pop().expect("it runs");
+    let sent = send_while(&registry, async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(former.script.n_calls(), 1);
+        drop(former);
+        registry.publish(successor.view());
+    })
+    .await;
+    let sent = sent.expect("sent");
+    let error = sent.result.expect_err("no response");
+    let error = failed(&sent.view, &id(), None, &Expected::Any, &error);
+    let message = error.message();
+    assert!(
+        message.starts_with("it is not known whether db/password was changed: file failed: "),
+        "{message}"
+    );
+    assert_eq!(successor.script.n_calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_was_sent_late_may_have_changed_something() {
+    let settings = settings("").plugin(&name("file"));
+    let view = view("file", Some(&["**"]), down(FailureKind::Down), &settings);
+    let limit = Duration::from_secs(10);
+    for (error, kind, message) in [
+        (
+            CallError::Busy(limit),
+            FailureKind::Busy,
+            "db/password was not changed: file is busy: no free call slot for 10 s",
+        ),
+        (
+            CallError::Overdue(limit),
+            FailureKind::TimedOut,
+            "it is not known whether db/password was changed: file took too long: \
+             no response within 10 s, most of which the call waited for a free slot",
+        ),
+    ] {
+        let error = failed(&view, &id(), None, &Expected::Any, &error);
+        assert_eq!(error.message(), message);
+        let failures = error.detail::<keyway_proto::keyway::v1::Failures>();
+        let failures = failures.expect("decodes").expect("failures").providers;
+        assert_eq!(failures[0].kind(), kind);
+    }
+}
