@@ -1,5 +1,8 @@
 //! The failures of writes.
 
+use std::time::Duration;
+
+use keyway_local::format_duration;
 use keyway_plugin_file::StoreError;
 use keyway_resolver::{FailureKind, Id, ResolveError, WriteError};
 
@@ -60,6 +63,36 @@ pub(super) fn no_version(id: &Id) -> Failure {
     )
 }
 
+/// Returns the failure of a call of the file store in `place` that did not end in time. It may still change the store.
+pub(super) fn unfinished(id: &Id, place: &str, limit: Duration) -> Failure {
+    Failure::new(
+        Exit::Unavailable,
+        not_known(id, &silent(place, limit)),
+        format_args!(
+            "Check that its disk responds, as with `ls` of that directory, then run `keyway versions {id}` to see what there is"
+        ),
+    )
+    .with_id_of(&id.into())
+}
+
+/// Returns the failure of a read from the file store in `place` that did not end in time.
+pub(super) fn unread(id: &Id, place: &str, limit: Duration) -> Failure {
+    Failure::new(
+        Exit::Unavailable,
+        format_args!(
+            "{id} was not read and nothing was changed: {}",
+            silent(place, limit)
+        ),
+        "Check that its disk responds, as with `ls` of that directory, then try again",
+    )
+    .with_id_of(&id.into())
+}
+
+fn silent(place: &str, limit: Duration) -> String {
+    let limit = format_duration(limit);
+    format!("the file store {place} did not respond within {limit}")
+}
+
 /// Converts an error of the daemon.
 pub(super) fn of_daemon(id: &Id, no_ask: bool, error: WriteError) -> WriteFailure {
     about(id, describe(id, no_ask, error))
@@ -111,10 +144,15 @@ fn describe(id: &Id, no_ask: bool, error: WriteError) -> WriteFailure {
             let failure = query
                 .failure(&failures)
                 .unwrap_or_else(|| Failure::new(Exit::Unavailable, message, &look));
+            let has_remedy = failures.iter().any(|failure| !failure.remedy.is_empty());
+            let advice = match has_remedy {
+                true => format!("{}; then {}", failure.advice(), uncapitalize(&look)),
+                false => look,
+            };
             match is_unknown {
                 true => {
-                    let what = not_known(id, &failure);
-                    failure.with_sentences(what, look)
+                    let what = not_known(id, failure.what());
+                    failure.with_sentences(what, advice)
                 }
                 false => failure,
             }
@@ -127,7 +165,7 @@ fn describe(id: &Id, no_ask: bool, error: WriteError) -> WriteFailure {
         ) => {
             let failure = request_failure(error);
             let advice = format!("{}; {}", failure.advice(), uncapitalize(&look));
-            let what = not_known(id, &failure);
+            let what = not_known(id, failure.what());
             failure.with_sentences(what, advice).into()
         }
         WriteError::Daemon(ResolveError::Denied { message }) => {
@@ -143,11 +181,8 @@ fn describe(id: &Id, no_ask: bool, error: WriteError) -> WriteFailure {
     }
 }
 
-fn not_known(id: &Id, failure: &Failure) -> String {
-    format!(
-        "it is not known whether {id} was changed: {}",
-        failure.what()
-    )
+fn not_known(id: &Id, what: &str) -> String {
+    format!("it is not known whether {id} was changed: {what}")
 }
 
 fn uncapitalize(text: &str) -> String {

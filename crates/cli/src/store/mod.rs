@@ -4,6 +4,9 @@ mod error;
 mod file;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use keyway_plugin_file::{Expected, Store, StoreError};
 use keyway_resolver::{
@@ -22,6 +25,10 @@ use crate::waiting;
 /// The name of the provider that is written directly.
 const FILE: &str = "file";
 
+/// How long a call of the file store may take without `--timeout`: longer than it waits for another writer. A disk that hangs takes
+/// longer.
+const STORE_LIMIT: Duration = Duration::from_secs(30);
+
 /// Where a command writes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Destination<'a> {
@@ -39,7 +46,7 @@ pub(crate) struct Destination<'a> {
 pub(crate) struct Writer<'a> {
     globals: &'a Globals,
     destination: Destination<'a>,
-    file: Store,
+    file: Arc<Store>,
     /// Whether no daemon takes writes, or none is to be asked.
     is_direct: bool,
     /// Whether the note is still to be written.
@@ -103,7 +110,7 @@ impl<'a> Writer<'a> {
     ) -> Result<Self, Failure> {
         Ok(Self {
             globals,
-            file: destination.store.open()?,
+            file: Arc::new(destination.store.open()?),
             is_direct: destination.store.is_given(),
             is_note_due: !destination.store.is_given(),
             destination,
@@ -147,7 +154,10 @@ impl<'a> Writer<'a> {
         if let Some(stored) = self.through_daemon(id, set)? {
             return Ok(stored.into());
         }
-        let stored = self.directly(id, |file| file.set_expecting(id, value, metadata, expected))?;
+        let (value, metadata, expected) = (value.clone(), metadata.clone(), expected.clone());
+        let stored = self.directly(id, move |file, id| {
+            file.set_expecting(id, &value, &metadata, &expected)
+        })?;
         Ok(self.written(stored.number))
     }
 
@@ -167,8 +177,9 @@ impl<'a> Writer<'a> {
                 provider: removed.provider,
             });
         }
-        let count = self.directly(id, |file| {
-            match file.remove_expecting(id, None, expected)? {
+        let expected = expected.clone();
+        let count = self.directly(id, move |file, id| {
+            match file.remove_expecting(id, None, &expected)? {
                 0 => Err(StoreError::NotFound {
                     id: id.clone(),
                     version: None,
@@ -199,7 +210,7 @@ impl<'a> Writer<'a> {
         }
         // Reading is not worth the note.
         self.is_note_due = false;
-        let history = self.directly(id, |file| match file.history(id)? {
+        let history = self.directly(id, |file, id| match file.history(id)? {
             none if none.is_empty() => Err(StoreError::NotFound {
                 id: id.clone(),
                 version: None,
@@ -225,7 +236,7 @@ impl<'a> Writer<'a> {
         let Ok(number) = version.parse() else {
             return Err(error::no_version(id).into());
         };
-        let stored = self.directly(id, |file| file.restore(id, number))?;
+        let stored = self.directly(id, move |file, id| file.restore(id, number))?;
         Ok(self.written(stored.number))
     }
 
@@ -256,7 +267,12 @@ impl<'a> Writer<'a> {
                 return Ok(envelope);
             }
         }
-        let found = self.file.get(&id.into());
+        let pattern = id.into();
+        let found = self.within_limit(move |file| file.get(&pattern));
+        let found = found.map_err(|limit| {
+            let place = self.destination.store.display_dir(&self.file);
+            error::unread(id, &place, limit)
+        })?;
         let mut found = found.map_err(|error| self.destination.store.failure(&error))?;
         let mut envelope = found.pop().ok_or_else(|| daemon::not_found(&id.into()))?;
         envelope.provider = FILE.to_owned();
@@ -322,20 +338,40 @@ impl<'a> Writer<'a> {
     }
 
     /// Calls the file store, and says once that nothing was checked.
-    fn directly<T>(
+    fn directly<T: Send + 'static>(
         &mut self,
         id: &Id,
-        call: impl FnOnce(&Store) -> Result<T, StoreError>,
+        call: impl FnOnce(&Store, &Id) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, WriteFailure> {
         let store = self.destination.store;
-        let done = call(&self.file)
-            .map_err(|error| error::of_file(id, &error, store, &store.display_dir(&self.file)))?;
+        let place = store.display_dir(&self.file);
+        let called = id.clone();
+        let done = self
+            .within_limit(move |file| call(file, &called))
+            .map_err(|limit| error::unfinished(id, &place, limit))?
+            .map_err(|error| error::of_file(id, &error, store, &place))?;
         if std::mem::take(&mut self.is_note_due) {
             output::note(
                 "no daemon took the write, so that the file store was changed directly and nothing was checked or recorded",
             );
         }
         Ok(done)
+    }
+
+    /// Calls the file store on another thread, and returns its result, or the limit if it took longer. The thread ends with the
+    /// program.
+    fn within_limit<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<Result<T, StoreError>, Duration> {
+        let limit = self.globals.timeout.unwrap_or(STORE_LIMIT);
+        let file = Arc::clone(&self.file);
+        let (sender, result) = mpsc::sync_channel(1);
+        thread::spawn(move || {
+            // The receiver is gone after the limit.
+            let _ = sender.send(call(&file));
+        });
+        result.recv_timeout(limit).map_err(|_| limit)
     }
 
     fn written(&self, version: u64) -> Written {

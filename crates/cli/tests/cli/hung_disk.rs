@@ -162,3 +162,55 @@ fn clients_of_a_socket_on_a_disk_that_hangs_end_in_time_with_a_reason() {
     }
     assert!(!Path::new(&started).exists());
 }
+
+#[test]
+fn writes_to_a_file_store_on_a_disk_that_hangs_end_in_time_and_say_what_is_known() {
+    if !can_hang() {
+        return;
+    }
+    let home = Home::new();
+    let unknown = "keyway: it is not known whether web/token was changed: the file store DIR did not respond within 1 s.\n\
+        Check that its disk responds, as with `ls` of that directory, then run `keyway versions web/token` to see what there is.\n";
+    let unread = "keyway: web/token was not read and nothing was changed: the file store DIR did not respond within 1 s.\n\
+        Check that its disk responds, as with `ls` of that directory, then try again.\n";
+    let lines = [
+        ("set web/token --generate", unknown),
+        ("rm web/token --yes", unknown),
+        ("restore web/token 1", unknown),
+        ("mv web/token web/other", unread),
+    ];
+    let outputs = outputs(lines.map(|(line, _)| {
+        let script = format!(r#"exec "$0" {line} --store hung/store --timeout 1s"#);
+        with_hung_disk(&home, &script)
+    }));
+    for (output, (line, expected)) in outputs.iter().zip(lines) {
+        assert_eq!(text(&output.stderr), expected, "{line}");
+        assert_eq!(output.status.code(), Some(5), "{line}");
+    }
+}
+
+#[test]
+fn writes_to_a_provider_whose_disk_hangs_end_in_time_and_say_what_is_known() {
+    if !can_hang() {
+        return;
+    }
+    let home = Home::new();
+    let store = home.join(HUNG).join("store");
+    let config = home.configure(&format!(
+        "[plugins.file]\ntimeout = '2s'\nenv.KEYWAY_FILE_STORE = '{}'\n",
+        store.display()
+    ));
+    let script = format!(r#"exec "$0" serve --config {}"#, config.display());
+    let daemon = Daemon::start(&mut with_hung_disk(&home, &script));
+    for line in ["set web/token --generate", "rm web/token --yes"] {
+        let output = home.run(line, b"");
+        let stderr = text(&output.stderr);
+        let what = "keyway: it is not known whether web/token was changed: file took too long: ";
+        assert!(stderr.starts_with(what), "{line}: {stderr}");
+        let advice = "Run `keyway versions web/token` to see what there is.\n";
+        assert!(stderr.ends_with(advice), "{line}: {stderr}");
+        assert_eq!(output.status.code(), Some(5), "{line}");
+    }
+    let (status, log) = daemon.stop();
+    assert_eq!(status.code(), Some(0), "{log}");
+}

@@ -1,6 +1,8 @@
 //! The commands that write: through a daemon, and without one.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use keyway_test_support::{feed, text};
 
@@ -249,4 +251,38 @@ fn a_removal_asks_at_a_terminal() {
     let (status, screen) = Terminal::start(&command).end();
     assert!(status.success(), "{screen}");
     assert!(!screen.contains("[y/N]"), "{screen}");
+}
+
+#[test]
+fn writes_while_reloads_replace_the_process_of_their_provider_are_done() {
+    let home = Home::new();
+    let configure = |n: u32| home.configure(&format!("plugins.file.env.ROUND = '{n}'"));
+    let config = configure(0);
+    let daemon = home.serve(&["--config", config.to_str().unwrap()]);
+    let are_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 1..=5 {
+                configure(n);
+                let reload = home.run("plugins reload", b"");
+                assert!(reload.status.success(), "{}", home.show(&reload));
+                let shown = text(&reload.stdout);
+                assert!(shown.contains("file"), "{shown}");
+            }
+            are_done.store(true, Ordering::Relaxed);
+        });
+        for writer in 0..4 {
+            let (home, are_done) = (&home, &are_done);
+            scope.spawn(move || {
+                for n in 0.. {
+                    home.set(&format!("web/{writer}/{n}"), b"dummy");
+                    if are_done.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    let (status, _) = daemon.stop();
+    assert!(status.success());
 }
