@@ -21,6 +21,13 @@ pub(crate) enum WriteFailure {
     Failed(Failure),
 }
 
+/// Whether a call may change something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    None,
+    Change,
+}
+
 impl From<Failure> for WriteFailure {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
@@ -64,38 +71,27 @@ pub(super) fn no_version(id: &Id) -> Failure {
 }
 
 /// Returns the failure of a call of the file store in `place` that did not end in time. It may still change the store.
-pub(super) fn unfinished(id: &Id, place: &str, limit: Duration) -> Failure {
-    Failure::new(
-        Exit::Unavailable,
-        not_known(id, &silent(place, limit)),
-        format_args!(
-            "Check that its disk responds, as with `ls` of that directory, then run `keyway versions {id}` to see what there is"
-        ),
-    )
-    .with_id_of(&id.into())
-}
-
-/// Returns the failure of a read from the file store in `place` that did not end in time.
-pub(super) fn unread(id: &Id, place: &str, limit: Duration) -> Failure {
-    Failure::new(
-        Exit::Unavailable,
-        format_args!(
-            "{id} was not read and nothing was changed: {}",
-            silent(place, limit)
-        ),
-        "Check that its disk responds, as with `ls` of that directory, then try again",
-    )
-    .with_id_of(&id.into())
-}
-
-fn silent(place: &str, limit: Duration) -> String {
+pub(super) fn unresponsive(id: &Id, effect: Effect, place: &str, limit: Duration) -> Failure {
     let limit = format_duration(limit);
-    format!("the file store {place} did not respond within {limit}")
+    let why = format!("the file store {place} did not respond within {limit}");
+    let (what, then) = match effect {
+        Effect::None => (
+            format!("{id} was not read and nothing was changed: {why}"),
+            "try again".to_owned(),
+        ),
+        Effect::Change => (
+            not_known(id, &why),
+            format!("run `keyway versions {id}` to see what there is"),
+        ),
+    };
+    let advice =
+        format_args!("Check that its disk responds, as with `ls` of that directory, then {then}");
+    Failure::new(Exit::Unavailable, what, advice).with_id_of(&id.into())
 }
 
 /// Converts an error of the daemon.
-pub(super) fn of_daemon(id: &Id, no_ask: bool, error: WriteError) -> WriteFailure {
-    about(id, describe(id, no_ask, error))
+pub(super) fn of_daemon(id: &Id, effect: Effect, no_ask: bool, error: WriteError) -> WriteFailure {
+    about(id, describe(id, effect, no_ask, error))
 }
 
 /// Names the id, for `--json`.
@@ -109,7 +105,7 @@ fn about(id: &Id, failure: WriteFailure) -> WriteFailure {
     }
 }
 
-fn describe(id: &Id, no_ask: bool, error: WriteError) -> WriteFailure {
+fn describe(id: &Id, effect: Effect, no_ask: bool, error: WriteError) -> WriteFailure {
     let look = format!("Run `keyway versions {id}` to see what there is");
     match error {
         WriteError::UnexpectedVersion { message, .. } => {
@@ -144,25 +140,25 @@ fn describe(id: &Id, no_ask: bool, error: WriteError) -> WriteFailure {
             let failure = query
                 .failure(&failures)
                 .unwrap_or_else(|| Failure::new(Exit::Unavailable, message, &look));
+            if effect == Effect::None {
+                return failure.into();
+            }
+            if !is_unknown {
+                return not_changed(id, failure).into();
+            }
             let has_remedy = failures.iter().any(|failure| !failure.remedy.is_empty());
             let advice = match has_remedy {
                 true => format!("{}; then {}", failure.advice(), uncapitalize(&look)),
                 false => look,
             };
-            match is_unknown {
-                true => {
-                    let what = not_known(id, failure.what());
-                    failure.with_sentences(what, advice)
-                }
-                false => failure,
-            }
-            .into()
+            let what = not_known(id, failure.what());
+            failure.with_sentences(what, advice).into()
         }
         WriteError::Daemon(
             error @ (ResolveError::TimedOut { .. }
             | ResolveError::Unavailable { .. }
             | ResolveError::Unresponsive { .. }),
-        ) => {
+        ) if effect == Effect::Change => {
             let failure = request_failure(error);
             let advice = format!("{}; {}", failure.advice(), uncapitalize(&look));
             let what = not_known(id, failure.what());
@@ -179,6 +175,12 @@ fn describe(id: &Id, no_ask: bool, error: WriteError) -> WriteFailure {
         WriteError::Daemon(error) => request_failure(error).into(),
         error => Failure::error(error, look).into(),
     }
+}
+
+fn not_changed(id: &Id, failure: Failure) -> Failure {
+    let what = format!("{id} was not changed: {}", failure.what());
+    let advice = failure.advice().to_owned();
+    failure.with_sentences(what, advice)
 }
 
 fn not_known(id: &Id, what: &str) -> String {
@@ -209,6 +211,7 @@ pub(super) fn of_file(
         StoreError::UnexpectedVersion { .. } => {
             WriteFailure::UnexpectedVersion(options.failure(error))
         }
+        StoreError::Locked { .. } => not_changed(id, options.failure(error)).into(),
         error => options.failure(error).into(),
     };
     about(id, failure)

@@ -14,6 +14,7 @@ use keyway_resolver::{
     StoredVersion, WriteError,
 };
 
+use self::error::Effect;
 pub(crate) use self::error::WriteFailure;
 pub(crate) use self::file::StoreOptions;
 use crate::daemon;
@@ -151,11 +152,11 @@ impl<'a> Writer<'a> {
                 .set_with_metadata(id, value, metadata, expected.clone())
                 .await
         };
-        if let Some(stored) = self.through_daemon(id, set)? {
+        if let Some(stored) = self.through_daemon(id, Effect::Change, set)? {
             return Ok(stored.into());
         }
         let (value, metadata, expected) = (value.clone(), metadata.clone(), expected.clone());
-        let stored = self.directly(id, move |file, id| {
+        let stored = self.directly(id, Effect::Change, move |file, id| {
             file.set_expecting(id, &value, &metadata, &expected)
         })?;
         Ok(self.written(stored.number))
@@ -169,7 +170,7 @@ impl<'a> Writer<'a> {
     pub(crate) fn remove(&mut self, id: &Id, expected: &Expected) -> Result<Removed, WriteFailure> {
         let remove =
             async |remote: &Remote<DaemonSocket>| remote.remove(id, None, expected.clone()).await;
-        if let Some(removed) = self.through_daemon(id, remove)? {
+        if let Some(removed) = self.through_daemon(id, Effect::Change, remove)? {
             return Ok(Removed {
                 n_versions: usize::try_from(removed.count).unwrap_or(usize::MAX),
                 is_restorable: removed.restorable,
@@ -178,7 +179,7 @@ impl<'a> Writer<'a> {
             });
         }
         let expected = expected.clone();
-        let count = self.directly(id, move |file, id| {
+        let count = self.directly(id, Effect::Change, move |file, id| {
             match file.remove_expecting(id, None, &expected)? {
                 0 => Err(StoreError::NotFound {
                     id: id.clone(),
@@ -202,7 +203,7 @@ impl<'a> Writer<'a> {
     /// Returns a failure with the exit code 3 if there is none.
     pub(crate) fn versions(&mut self, id: &Id) -> Result<History, WriteFailure> {
         let versions = async |remote: &Remote<DaemonSocket>| remote.versions(id).await;
-        if let Some(found) = self.through_daemon(id, versions)? {
+        if let Some(found) = self.through_daemon(id, Effect::None, versions)? {
             return Ok(History {
                 versions: found.versions,
                 provider: found.provider,
@@ -210,7 +211,7 @@ impl<'a> Writer<'a> {
         }
         // Reading is not worth the note.
         self.is_note_due = false;
-        let history = self.directly(id, |file, id| match file.history(id)? {
+        let history = self.directly(id, Effect::None, |file, id| match file.history(id)? {
             none if none.is_empty() => Err(StoreError::NotFound {
                 id: id.clone(),
                 version: None,
@@ -230,13 +231,13 @@ impl<'a> Writer<'a> {
     /// Returns a failure with the exit code 3 if that version is not stored, and the errors of [`set`](Self::set).
     pub(crate) fn restore(&mut self, id: &Id, version: &str) -> Result<Written, WriteFailure> {
         let restore = async |remote: &Remote<DaemonSocket>| remote.restore(id, version).await;
-        if let Some(stored) = self.through_daemon(id, restore)? {
+        if let Some(stored) = self.through_daemon(id, Effect::Change, restore)? {
             return Ok(stored.into());
         }
         let Ok(number) = version.parse() else {
             return Err(error::no_version(id).into());
         };
-        let stored = self.directly(id, move |file, id| file.restore(id, number))?;
+        let stored = self.directly(id, Effect::Change, move |file, id| file.restore(id, number))?;
         Ok(self.written(stored.number))
     }
 
@@ -271,7 +272,7 @@ impl<'a> Writer<'a> {
         let found = self.within_limit(move |file| file.get(&pattern));
         let found = found.map_err(|limit| {
             let place = self.destination.store.display_dir(&self.file);
-            error::unread(id, &place, limit)
+            error::unresponsive(id, Effect::None, &place, limit)
         })?;
         let mut found = found.map_err(|error| self.destination.store.failure(&error))?;
         let mut envelope = found.pop().ok_or_else(|| daemon::not_found(&id.into()))?;
@@ -288,6 +289,7 @@ impl<'a> Writer<'a> {
     fn through_daemon<T>(
         &mut self,
         id: &Id,
+        effect: Effect,
         write: impl AsyncFnOnce(&Remote<DaemonSocket>) -> Result<T, WriteError>,
     ) -> Result<Option<T>, WriteFailure> {
         if self.is_direct {
@@ -304,7 +306,7 @@ impl<'a> Writer<'a> {
             match waiting::show(&daemon, globals, &patterns, write).await {
                 Ok(written) => Ok(Ok(Some(written))),
                 Err(WriteError::Daemon(error)) if self.is_without(&error) => Ok(Ok(None)),
-                Err(error) => match error::of_daemon(id, globals.no_ask, error) {
+                Err(error) => match error::of_daemon(id, effect, globals.no_ask, error) {
                     WriteFailure::Failed(failure) => Err(failure),
                     unexpected => Ok(Err(unexpected)),
                 },
@@ -341,6 +343,7 @@ impl<'a> Writer<'a> {
     fn directly<T: Send + 'static>(
         &mut self,
         id: &Id,
+        effect: Effect,
         call: impl FnOnce(&Store, &Id) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, WriteFailure> {
         let store = self.destination.store;
@@ -348,7 +351,7 @@ impl<'a> Writer<'a> {
         let called = id.clone();
         let done = self
             .within_limit(move |file| call(file, &called))
-            .map_err(|limit| error::unfinished(id, &place, limit))?
+            .map_err(|limit| error::unresponsive(id, effect, &place, limit))?
             .map_err(|error| error::of_file(id, &error, store, &place))?;
         if std::mem::take(&mut self.is_note_due) {
             output::note(

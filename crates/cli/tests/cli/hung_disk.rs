@@ -178,6 +178,7 @@ fn writes_to_a_file_store_on_a_disk_that_hangs_end_in_time_and_say_what_is_known
         ("rm web/token --yes", unknown),
         ("restore web/token 1", unknown),
         ("mv web/token web/other", unread),
+        ("versions web/token", unread),
     ];
     let outputs = outputs(lines.map(|(line, _)| {
         let script = format!(r#"exec "$0" {line} --store hung/store --timeout 1s"#);
