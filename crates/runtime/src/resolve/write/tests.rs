@@ -402,7 +402,10 @@ async fn a_write_that_a_replaced_process_takes_no_more_goes_to_its_successor() {
     })
     .await;
     let error = sent.expect_err("there is no process");
-    assert_eq!(error.message(), "nothing was written: file is not running");
+    assert_eq!(
+        error.message(),
+        "nothing was written: file is not running: process ended"
+    );
 }
 
 #[tokio::test(start_paused = true)]
