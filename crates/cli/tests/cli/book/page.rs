@@ -4,7 +4,7 @@
 //!
 //! - `console`: commands behind `$ `, further lines of one behind `> `, each followed by its output, in which `...` is any text. A
 //!   command succeeds, unless the next one is `echo $?`;
-//! - a language with `file=PATH`: a file of the reader, written with the mode `mode=MODE`;
+//! - a language with `file=PATH`: a file of the reader, written with the mode `mode=MODE`, whose name is in the text;
 //! - `toml` without a file: a configuration of the daemon, which is checked;
 //! - `rust`: a documentation test of `keyway-tests`;
 //! - `text`: no code.
@@ -69,6 +69,7 @@ impl Page {
         let mut comment = String::new();
         let mut block: Option<(String, String)> = None;
         let mut hidden = Hidden::default();
+        let mut named = Vec::new();
         for event in Parser::new(markdown) {
             match event {
                 Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(info))) => {
@@ -82,11 +83,18 @@ impl Page {
                         page.push_block(&info, text, std::mem::take(&mut hidden));
                     }
                 }
+                Event::Code(text) => named.push(text.trim_start_matches("~/").to_owned()),
                 Event::Html(text) => comment.push_str(&text),
                 Event::End(TagEnd::HtmlBlock) => {
                     page.read_comment(&std::mem::take(&mut comment), &mut hidden);
                 }
                 _ => {}
+            }
+        }
+        for step in &page.steps {
+            if let Step::File(File { path, .. }) = step {
+                let is_named = named.iter().any(|name| name == path);
+                assert!(is_named, "a reader cannot see the name of {path}");
             }
         }
         page
@@ -245,7 +253,7 @@ mod tests {
     #[test]
     fn a_page_is_files_hidden_commands_and_commands_with_output() {
         let page = Page::parse(
-            "<!-- needs: node -->\n\n<!-- setup:\ntrue\n-->\n\n```sh file=a.sh mode=755\necho a\n```\n\n```console\n$ ./a.sh\na\n\n$ false &&\n> true\n$ echo $?\n1\n```\n",
+            "<!-- needs: node -->\n\n<!-- setup:\ntrue\n-->\n\n`a.sh`\n\n```sh file=a.sh mode=755\necho a\n```\n\n```console\n$ ./a.sh\na\n\n$ false &&\n> true\n$ echo $?\n1\n```\n",
         );
         assert_eq!(page.needs, ["node"]);
         let [

@@ -178,7 +178,9 @@ impl<'a> Session<'a> {
     }
 
     fn converse(&self, input: &PathBuf, dialogue: &[(String, String)]) {
-        let mut keyboard = fs::OpenOptions::new().write(true).open(input).unwrap();
+        // A FIFO that is opened for both does not wait for its reader.
+        let mut keyboard = fs::OpenOptions::new();
+        let mut keyboard = keyboard.read(true).write(true).open(input).unwrap();
         let mut at = 0;
         for (text, typed) in dialogue {
             at = eventually(&format!("{text:?} at the terminal"), || {
