@@ -104,7 +104,7 @@ impl Status {
         let mut text = String::new();
         let mut line = |name: &str, value: &str| {
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "{name:<10}{value}");
+            let _ = writeln!(text, "{name:<12}{value}");
         };
         let version = escape_untrusted(&self.version);
         line(

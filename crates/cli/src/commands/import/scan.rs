@@ -159,12 +159,13 @@ impl Scan {
         output::note(match n_secrets {
             0 => "no secret was found".to_owned(),
             n => format!(
-                "{} in {}; `keyway import FILE` moves them to the store",
+                "{} in {}; `keyway import FILE` moves {} to the store",
                 count(n, "secret"),
                 count(
                     self.files.iter().filter(|found| found.secrets > 0).count(),
                     "file"
-                )
+                ),
+                if n == 1 { "it" } else { "them" }
             ),
         });
         Ok(Exit::Done)
