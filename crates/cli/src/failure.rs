@@ -101,6 +101,12 @@ impl Failure {
         self
     }
 
+    /// Removes the id, if the failure is about several.
+    pub(crate) fn without_id(mut self) -> Self {
+        self.0.id = None;
+        self
+    }
+
     /// Removes the list below the first sentence.
     pub(crate) fn without_details(mut self) -> Self {
         self.0.details.clear();
@@ -132,6 +138,11 @@ impl Failure {
     /// Returns the exit code.
     pub(crate) fn exit(&self) -> Exit {
         self.0.exit
+    }
+
+    /// Returns the id that was requested, if it was one.
+    pub(crate) fn id(&self) -> Option<&str> {
+        self.0.id.as_deref()
     }
 
     /// Returns what happened, without the full stop.

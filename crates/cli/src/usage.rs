@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use strsim::osa_distance;
 
 use crate::cli::Cli;
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, alternatives};
 
 /// The result of a command line without a command to run.
 pub(crate) enum Usage {
@@ -182,8 +183,9 @@ fn advice(error: &clap::Error, command: &str) -> String {
     let commands = || {
         let input = context(error, ContextKind::InvalidSubcommand);
         let mut words = words(error.get(ContextKind::SuggestedSubcommand)?);
-        words.retain(|word| is_one_edit_away(&input, word));
-        list(&words)
+        // Only at distance 1, because a user may run a suggestion unread.
+        words.retain(|word| osa_distance(&input, word) == 1);
+        alternatives(&words)
     };
     let input = context(error, ContextKind::InvalidSubcommand);
     if let Some(hint) = hint(&input).filter(|_| command == "keyway") {
@@ -191,7 +193,7 @@ fn advice(error: &clap::Error, command: &str) -> String {
     }
     let suggested = [ContextKind::ValidValue, ContextKind::SuggestedArg]
         .into_iter()
-        .find_map(|kind| list(&words(error.get(kind)?)));
+        .find_map(|kind| alternatives(&words(error.get(kind)?)));
     match suggested.or_else(commands) {
         Some(words) => format!("Try {words}, or run `{command} --help` to see what it takes"),
         None => format!("Run `{command} --help` to see what it takes"),
@@ -201,16 +203,24 @@ fn advice(error: &clap::Error, command: &str) -> String {
 /// Returns a hint for the name that other programs give to a command of ours.
 fn hint(input: &str) -> Option<String> {
     let command = match input {
-        "read" | "show" | "cat" | "view" => "get",
-        "list" | "search" | "find" => "ls",
-        "insert" | "put" | "add" | "create" | "write" | "store" => "set",
-        "delete" | "remove" | "del" | "unset" => "rm",
+        "read" | "show" | "cat" | "view" | "print" | "fetch" => "get",
+        "copy" | "clip" => "get --clip",
+        "list" | "search" | "find" | "grep" => "ls",
+        "insert" | "put" | "add" | "create" | "write" | "store" | "edit" | "update" | "rotate" => {
+            "set"
+        }
+        "delete" | "remove" | "del" | "unset" | "erase" => "rm",
         "rename" | "move" => "mv",
         "history" => "versions",
         "undo" | "undelete" | "rollback" => "restore",
-        "generate" => "set --generate",
-        "migrate" | "load" | "scan" => "import",
+        "generate" | "gen" => "set --generate",
+        "migrate" | "load" => "import",
+        "scan" => "import --scan",
         "dump" | "save" => "export",
+        "render" | "template" => "inject",
+        "explain" | "inspect" | "which" => "get --explain",
+        "check" | "validate" => "config check",
+        "diagnose" => "doctor",
         "exec" | "x" | "env" => "run",
         "start" | "daemon" | "agent" => "serve",
         "plugin" | "providers" => "plugins",
@@ -239,31 +249,6 @@ fn words(value: &ContextValue) -> Vec<String> {
         ContextValue::String(word) => vec![word.clone()],
         ContextValue::Strings(words) => words.clone(),
         _ => Vec::new(),
-    }
-}
-
-/// Formats words as `a`, `b` or `c`.
-fn list(words: &[String]) -> Option<String> {
-    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-    let (last, others) = quoted.split_last()?;
-    Some(match others {
-        [] => last.clone(),
-        _ => format!("{} or {last}", others.join(", ")),
-    })
-}
-
-/// Returns `true` if `input` is at Damerau-Levenshtein distance 1 from `word`: one insertion, deletion, substitution or
-/// transposition. Only such commands are suggested, because a user may run a suggestion unread.
-fn is_one_edit_away(input: &str, word: &str) -> bool {
-    let (input, word): (Vec<char>, Vec<char>) = (input.chars().collect(), word.chars().collect());
-    let n_equal = input.iter().zip(&word).take_while(|(a, b)| a == b).count();
-    let (input, word) = (&input[n_equal..], &word[n_equal..]);
-    match (input, word) {
-        ([_, input @ ..], word) if input == word => true,
-        (input, [_, word @ ..]) if input == word => true,
-        ([_, input @ ..], [_, word @ ..]) if input == word => true,
-        ([a, b, input @ ..], [c, d, word @ ..]) => (a, b) == (d, c) && input == word,
-        _ => false,
     }
 }
 
@@ -304,11 +289,13 @@ mod tests {
     #[test]
     fn hints_name_existing_commands() {
         for input in [
-            "read", "list", "put", "delete", "migrate", "dump", "exec", "start", "plugin", "enable",
+            "read", "copy", "list", "put", "delete", "migrate", "dump", "exec", "start", "plugin",
+            "enable", "validate", "which",
         ] {
             let hint = hint(input).unwrap();
             let named = hint.split('`').nth(1).unwrap();
             let words: Vec<_> = named.split(' ').skip(1).map(OsString::from).collect();
+            let named = named.split(" --").next().unwrap();
             assert_eq!(command(&words), named, "{input}");
             assert!(words.len() > usize::from(input == "enable"), "{hint}");
         }
@@ -319,16 +306,5 @@ mod tests {
     fn an_option_of_the_command_is_recognised() {
         assert!(is_option_of("--config", "keyway serve"));
         assert!(!is_option_of("--config", "keyway get") && !is_option_of("x", "keyway serve"));
-    }
-
-    #[test]
-    fn only_a_single_edit_is_suggested() {
-        for input in ["gett", "ge", "gat", "egt", "gte"] {
-            assert!(is_one_edit_away(input, "get"), "{input}");
-        }
-        for input in ["stop", "g", "got it", ""] {
-            assert!(!is_one_edit_away(input, "get"), "{input}");
-        }
-        assert!(!is_one_edit_away("stop", "set") && !is_one_edit_away("restore", "serve"));
     }
 }

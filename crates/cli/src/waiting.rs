@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use keyway_local::escape_untrusted;
 use keyway_resolver::Pattern;
-use rustix::termios::tcgetwinsize;
 use tokio::time::sleep;
 
 use crate::daemon::Daemon;
 use crate::globals::Globals;
 use crate::inventory::{self, Kind, Plugin, Status};
+use crate::output::{columns_of, cut};
 use crate::stdio;
 
 /// How long a request may take until the line is shown.
@@ -113,10 +113,8 @@ impl Line {
             return;
         }
         // A longer line would wrap, and a part of it would remain.
-        let columns = tcgetwinsize(io::stderr()).map_or(0, |size| size.ws_col);
-        let columns = if columns == 0 { 80 } else { columns.into() };
-        let cut: String = text.chars().take(columns - 1).collect();
-        write(&format!("\r\x1b[K{cut}"));
+        let columns = columns_of(io::stderr()).unwrap_or(80);
+        write(&format!("\r\x1b[K{}", cut(&text, columns - 1)));
         self.shown = text;
     }
 }

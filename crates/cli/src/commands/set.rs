@@ -86,6 +86,11 @@ pub(crate) fn run(globals: &Globals, options: &Options) -> Result<Exit, Failure>
             "the value ends with a line break, which is stored too; `--trim` stores it without, and `printf %s` writes none",
         );
     }
+    if origin != Origin::Generated && is_quoted(&value) {
+        output::note(
+            "the value begins and ends with quotation marks, which are stored too; store it without if they are not a part of it",
+        );
+    }
     if globals.json {
         return output::print_text(json::line(&Stored {
             id: id.as_str(),
@@ -196,6 +201,13 @@ fn prompt_value(id: &Id) -> Result<SecretValue, Failure> {
     })
 }
 
+/// Returns whether the value is in quotation marks, as in a line copied from an env file.
+fn is_quoted(value: &SecretValue) -> bool {
+    let bytes = value.expose().trim_ascii_end();
+    let is_pair = |mark: u8| bytes.first() == Some(&mark) && bytes.last() == Some(&mark);
+    bytes.len() >= 2 && (is_pair(b'"') || is_pair(b'\''))
+}
+
 /// Returns the value without the line breaks at its end.
 fn trim_line_breaks(value: &SecretValue) -> SecretValue {
     let bytes = value.expose();
@@ -207,6 +219,16 @@ fn trim_line_breaks(value: &SecretValue) -> SecretValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quotation_marks_are_a_pair_around_the_value() {
+        for text in ["\"a\"", "'a b'\n", "\"\""] {
+            assert!(is_quoted(&text.into()), "{text}");
+        }
+        for text in ["", "\"", "a\"", "\"a'", "it's"] {
+            assert!(!is_quoted(&text.into()), "{text}");
+        }
+    }
 
     #[test]
     fn only_line_breaks_at_the_end_are_trimmed() {

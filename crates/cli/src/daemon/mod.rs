@@ -1,6 +1,7 @@
 //! The client of the daemon.
 
 mod failure;
+mod nearest;
 mod query;
 
 use std::env;
@@ -26,7 +27,8 @@ const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 /// A client of the daemon.
 pub(crate) type Daemon = Resolver<DaemonSocket>;
 
-/// Runs `requests` with a client of the daemon. The client connects with the first request.
+/// Runs `requests` with a client of the daemon. The client connects with the first request. The failure of an id that is not found
+/// gets the nearest ids.
 pub(crate) fn with_client<T>(
     globals: &Globals,
     requests: impl AsyncFnOnce(Daemon) -> Result<T, Failure>,
@@ -39,7 +41,12 @@ pub(crate) fn with_client<T>(
     if let Some(timeout) = globals.timeout {
         daemon = daemon.with_timeout(timeout);
     }
-    let outcome = runtime.block_on(requests(daemon));
+    let outcome = runtime.block_on(async {
+        match requests(daemon.clone()).await {
+            Err(failure) => Err(nearest::with_nearest_ids(&daemon, failure).await),
+            done => done,
+        }
+    });
     outcome.map_err(|failure| without_given_address(globals, failure))
 }
 

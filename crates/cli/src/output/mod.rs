@@ -3,6 +3,7 @@
 pub(crate) mod json;
 mod table;
 mod time;
+mod width;
 
 use std::fmt;
 use std::io;
@@ -14,6 +15,7 @@ use crate::stdio;
 pub(crate) use crate::message::note;
 pub(crate) use table::Table;
 pub(crate) use time::rfc3339;
+pub(crate) use width::{columns_of, cut};
 
 /// Writes all bytes to stdout.
 ///
@@ -42,4 +44,21 @@ pub(crate) fn print_text(text: impl fmt::Display) -> Result<Exit, Failure> {
 pub(crate) fn count(n: usize, noun: &str) -> String {
     let end = if n == 1 { "" } else { "s" };
     format!("{n} {noun}{end}")
+}
+
+/// Formats words as `a`, `b` or `c`; `None` without words.
+pub(crate) fn alternatives(words: &[impl fmt::Display]) -> Option<String> {
+    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    let (last, others) = quoted.split_last()?;
+    Some(match others {
+        [] => last.clone(),
+        _ => format!("{} or {last}", others.join(", ")),
+    })
+}
+
+/// Returns a sentence for the middle of another one.
+pub(crate) fn uncapitalize(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|c| c.to_ascii_lowercase());
+    first.into_iter().chain(characters).collect()
 }

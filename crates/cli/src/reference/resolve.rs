@@ -211,6 +211,10 @@ fn combine(wanted: &Wanted, outcome: &str, missing: Vec<(&Pattern, Failure)>) ->
         _ => format!("{n_missing} of {n_all} references were not resolved, so {outcome}"),
     };
     let advice = first.advice().to_owned();
+    let first = match n_missing {
+        1 => first,
+        _ => first.without_id(),
+    };
     first
         .with_sentences(what, advice)
         .without_details()

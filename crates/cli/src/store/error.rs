@@ -11,6 +11,7 @@ use crate::daemon::{request_failure, split_advice};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::failures::Query;
+use crate::output::uncapitalize;
 
 /// Why a write failed.
 #[derive(Clone, Debug)]
@@ -185,12 +186,6 @@ fn not_changed(id: &Id, failure: Failure) -> Failure {
 
 fn not_known(id: &Id, what: &str) -> String {
     format!("it is not known whether {id} was changed: {what}")
-}
-
-fn uncapitalize(text: &str) -> String {
-    let mut characters = text.chars();
-    let first = characters.next().map(|c| c.to_ascii_lowercase());
-    first.into_iter().chain(characters).collect()
 }
 
 /// Converts an error of the file store in `place`.

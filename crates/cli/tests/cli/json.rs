@@ -52,7 +52,7 @@ const LINES: &[(&str, i32)] = &[
     ("service", 2),
     ("service install", 1),
     ("service status", 1),
-    ("service uninstall", 0),
+    ("service uninstall", 1),
     ("config --no-config", 0),
     ("config check audit.toml", 0),
     ("config check missing.toml", 2),

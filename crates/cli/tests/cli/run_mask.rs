@@ -234,9 +234,7 @@ fn ctrl_z_stops_the_command_and_fg_continues_it() {
         for word in ["one", "two"] {
             terminal.press(&format!("{word}\n"));
             terminal.expect(&format!("got:{word}\r\n"));
-            terminal.press("\x1a");
-            terminal.expect("Stopped");
-            terminal.expect("ready> ");
+            terminal.suspend();
             // The shell has its terminal as it was.
             terminal.press("echo she''ll\n");
             terminal.expect("shell\r\n");
@@ -259,9 +257,7 @@ fn ctrl_z_stops_the_whole_job() {
     under_each_shell(|_, mut terminal| {
         terminal.press("(m 'echo go''ing; exec sed -u s/^/got:/'; echo do''ne)\n");
         terminal.expect("going\r\n");
-        terminal.press("\x1a");
-        terminal.expect("Stopped");
-        terminal.expect("ready> ");
+        terminal.suspend();
         terminal.press("fg\n");
         terminal.expect("sed -u");
         terminal.expect("\r\n");
@@ -304,9 +300,7 @@ fn with_output_to_a_file_the_command_keeps_the_terminal() {
         let output = || std::fs::read_to_string(home.join("out")).unwrap();
         // The key that stops the command discards what it has not read.
         wait_until("the first line", || output().ends_with("one\n"));
-        terminal.press("\x1a");
-        terminal.expect("Stopped");
-        terminal.expect("ready> ");
+        terminal.suspend();
         terminal.press("fg\n");
         terminal.expect("--mask");
         terminal.expect("\r\n");

@@ -160,9 +160,7 @@ fn ctrl_z_and_fg_stop_and_continue_both_processes() {
         terminal.press("one\n");
         terminal.expect("one\r\none\r\n");
         for word in ["two", "three"] {
-            terminal.press("\x1a");
-            terminal.expect("Stopped");
-            terminal.expect("ready> ");
+            terminal.suspend();
             terminal.press("fg\n");
             terminal.expect("exec cat");
             terminal.press(&format!("{word}\n"));

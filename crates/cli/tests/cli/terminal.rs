@@ -275,3 +275,41 @@ fn a_waiting_command_names_the_plugins_and_the_reason() {
         (b"dummy-late\n".to_vec(), Vec::new())
     );
 }
+
+/// Runs `keyway` on a terminal with this many columns, and returns its screen.
+fn at_width(home: &Home, columns: usize, line: &str) -> String {
+    let script = format!("stty rows 24 cols {columns}; exec {KEYWAY} {line}");
+    let mut command = home.command("sh");
+    let (status, screen) = Terminal::start(command.args(["-c", &script])).end();
+    assert!(status.success(), "{screen}");
+    screen
+}
+
+#[test]
+fn tables_and_help_fit_into_the_terminal() {
+    let home = Home::new();
+    let long = &format!("wide/{}", "x".repeat(60));
+    home.set(long, b"dummy");
+    let _daemon = home.serve(&[]);
+    let whole = home.run("ls", b"");
+    assert!(keyway_test_support::text(&whole.stdout).contains(long));
+    for columns in [40, 80, 200] {
+        for line in ["ls", "plugins", "run --help", "--help"] {
+            let screen = at_width(&home, columns, line);
+            for row in screen.lines() {
+                // A word that does not fit is not broken.
+                let is_word = !row.trim().contains(' ');
+                assert!(row.len() <= columns || is_word, "{columns} {line}: {row}");
+            }
+        }
+    }
+    let narrow = at_width(&home, 40, "ls");
+    insta::assert_snapshot!(narrow, @"
+    ID                     PROVIDER  VERSION
+    wide/xxxxxxxxxxxxx...  file      1
+    ");
+    assert!(at_width(&home, 200, "ls").contains(long));
+    let help = at_width(&home, 200, "run --help");
+    assert!(help.lines().all(|row| row.len() <= 120), "{help}");
+    assert!(help.lines().any(|row| row.len() > 100), "{help}");
+}

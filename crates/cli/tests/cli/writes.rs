@@ -165,6 +165,8 @@ fn each_write_has_a_line_in_the_audit_log_and_no_value() {
         ("restore", "web/token", "ok file"),
         ("remove", "web/token", "ok file"),
         ("remove", "web/none", "not_found "),
+        // For the ids nearest to the one that was not found.
+        ("list", "**", "ok "),
     ];
     let expected = expected
         .map(|(action, id, outcome)| (action.to_owned(), id.to_owned(), outcome.to_owned()));

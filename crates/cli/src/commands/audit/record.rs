@@ -160,7 +160,7 @@ mod tests {
         ] {
             record(json).push_to(&mut table);
         }
-        insta::assert_snapshot!(table.to_string());
+        insta::assert_snapshot!(table.text(None));
     }
 
     #[test]

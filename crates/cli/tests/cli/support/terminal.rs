@@ -125,6 +125,14 @@ impl Terminal {
         self.expect(&format!("code={code}\r\n"));
     }
 
+    /// Presses Ctrl-Z, and waits until the shell has its prompt back.
+    #[track_caller]
+    pub(crate) fn suspend(&mut self) {
+        self.press("\x1a");
+        self.expect("Stopped");
+        self.expect("ready> ");
+    }
+
     /// Ends the shell.
     #[track_caller]
     pub(crate) fn exit(mut self) {
