@@ -175,7 +175,10 @@ fn status_shows_the_daemon_and_stop_returns_when_its_process_has_ended() {
         text.contains(&format!("process {} since 20", daemon.id())),
         "{text}"
     );
-    assert!(text.contains("audit log off\n"), "{text}");
+    assert!(
+        text.contains("\naudit log   off\n") && text.contains("\nlistens at  "),
+        "{text}"
+    );
     let stopped = home.run("stop", b"");
     let expected = format!("stopped the daemon, process {}\n", daemon.id());
     assert_eq!(String::from_utf8(stopped.stdout).unwrap(), expected);
