@@ -44,6 +44,16 @@ pub(crate) enum Ended {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegisterError {
+    /// The daemon's response is missing or invalid.
+    #[error("the registration of `{name}` failed")]
+    Failed {
+        /// Name of the plugin.
+        name: String,
+        /// The code of the call.
+        code: Code,
+        /// The error of the call.
+        source: Box<dyn StdError + Send + Sync>,
+    },
     /// The registration is invalid and was not sent.
     #[error("the plugin cannot register")]
     Invalid(#[from] InvalidRegistration),
@@ -93,6 +103,7 @@ impl RegisterError {
         match self {
             Self::Lost { .. } | Self::TimedOut { .. } => true,
             Self::Invalid(_) => false,
+            Self::Failed { code, .. } => *code == Code::Unavailable,
             Self::Refused { code, .. } => matches!(code, Code::AlreadyExists | Code::Unavailable),
         }
     }
@@ -201,7 +212,7 @@ impl Connection {
                     waited,
                 });
             }
-            Ok(Err(error)) => return Err(self.register_error(name, &error).await),
+            Ok(Err(error)) => return Err(self.register_error(name, error).await),
             Err(_) => {
                 return Err(RegisterError::TimedOut {
                     name: name.clone(),
@@ -215,16 +226,21 @@ impl Connection {
         Ok(())
     }
 
-    /// Converts the error of the call: a closed connection is not a refusal.
-    async fn register_error(&self, name: &str, error: &Error) -> RegisterError {
+    /// Converts the error of the call: neither a closed connection nor an error of this end, which has a source, is a refusal.
+    async fn register_error(&self, name: &str, error: Error) -> RegisterError {
         let name = name.to_owned();
         if error.code() == Code::Unavailable && self.session.is_closing() {
             let source = self.session.closed().await.err().map(Into::into);
             return RegisterError::Lost { name, source };
         }
+        let code = error.code();
+        if error.source().is_some() {
+            let source = error.into();
+            return RegisterError::Failed { name, code, source };
+        }
         RegisterError::Refused {
             name,
-            code: error.code(),
+            code,
             message: error.message().to_owned(),
         }
     }

@@ -1,5 +1,8 @@
 //! The errors of the client.
 
+use std::error::Error as _;
+
+use keyway_local::with_causes;
 use keyway_proto::keyway::store::v1::{Refusal, refusal::Reason};
 use keyway_rpc::{Code, Error as RpcError};
 use keyway_secrets::Id;
@@ -133,14 +136,23 @@ fn unavailable(error: RpcError) -> ResolveError {
         Some(SocketError::Unresponsive { pid }) => {
             return ResolveError::Unresponsive { pid: *pid };
         }
-        Some(broken) => keyway_local::with_causes(broken),
-        None => error.message().to_owned(),
+        Some(broken) => with_causes(broken),
+        None => describe(&error),
     };
     #[cfg(not(feature = "socket"))]
-    let message = error.message().to_owned();
+    let message = describe(&error);
     match failure::from_error(&error) {
         failures if failures.is_empty() => ResolveError::Unavailable { message, error },
         failures => ResolveError::Uncertain { message, failures },
+    }
+}
+
+/// Returns the daemon's message, or the error of the transport with its causes.
+fn describe(error: &RpcError) -> String {
+    let message = error.message();
+    match error.source() {
+        Some(cause) => format!("{message}: {}", with_causes(cause)),
+        None => message.to_owned(),
     }
 }
 
@@ -286,12 +298,16 @@ mod tests {
 
     #[test]
     fn a_broken_connection_is_described_with_its_cause() {
-        let reset = io::Error::from(io::ErrorKind::ConnectionReset);
-        let broken = SocketError::Http(reset.into());
-        let error = ResolveError::from(RpcError::unavailable("").with_source(broken));
+        let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
+        let described = |error: RpcError| ResolveError::from(error).to_string();
+        let broken = SocketError::Http(reset().into());
         assert_eq!(
-            error.to_string(),
+            described(RpcError::unavailable("").with_source(broken)),
             "the connection to the daemon broke: connection reset"
+        );
+        assert_eq!(
+            described(RpcError::unavailable("the call failed").with_source(reset())),
+            "the call failed: connection reset"
         );
     }
 }

@@ -36,7 +36,7 @@ const FAULTS: [(&str, Outcome); 27] = [
         Unavailable("invalid content-type: \"application/json\""),
     ),
     ("brotli", Unavailable("unknown encoding \"br\"")),
-    ("notgzip", Unavailable("decompress response")),
+    ("notgzip", Unavailable("the response is not valid gzip")),
     ("bomb", Unavailable("has more than 67108864 bytes")),
     ("notproto", Unavailable("the response cannot be decoded")),
     ("cut", Unavailable("in the middle of its response")),

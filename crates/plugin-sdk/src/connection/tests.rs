@@ -257,6 +257,25 @@ async fn a_refusal_is_permanent_and_a_lost_connection_is_temporary() {
 }
 
 #[tokio::test]
+async fn a_response_that_is_not_http_is_a_failed_registration_with_its_cause() {
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let (session, driver) = Session::server(far, keyway_mux::Config::new());
+    tokio::spawn(driver);
+    let plugin = start_on(near, Hello, 5 * SECOND, std::future::pending());
+    let mut stream = session.accept().await.unwrap().unwrap();
+    stream.write_all(b"hello\r\n\r\n").await.unwrap();
+    let error = plugin.await.unwrap().unwrap_err();
+    assert!(matches!(error, RegisterError::Failed { .. }), "{error}");
+    keyway_test_support::assert_causes_said_once(&error);
+    let text = keyway_local::with_causes(&error);
+    assert!(
+        text.starts_with("the registration of `p` failed: unavailable: "),
+        "{text}"
+    );
+    assert!(text.contains("not HTTP/1.1"), "{text}");
+}
+
+#[tokio::test]
 async fn a_request_in_flight_is_drained_before_the_close() {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let provider = Blocking::new();

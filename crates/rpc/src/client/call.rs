@@ -130,7 +130,7 @@ async fn exchange<S: Transport>(
                 DecompressError::TooLarge => too_large(limit),
                 DecompressError::Memory(error) => *error,
                 DecompressError::Corrupt(cause) => {
-                    Error::internal(format!("decompress response: {cause}")).with_source(cause)
+                    Error::internal("the response is not valid gzip").with_source(cause)
                 }
             }),
         Err(CollectError::TooLarge { .. }) => Err(too_large(limit)),

@@ -2,7 +2,7 @@
 
 use crate::{BoxError, Code, Error, MethodSpec};
 
-/// Returns the error of a call whose transport failed with `cause`, which becomes its source.
+/// Returns the error of a call whose transport failed with `cause`, which becomes its source and is not part of the message.
 ///
 /// An [`Error`] of this crate, as tower layers return that limit or authorize, is the error of the
 /// call. A stream of HTTP/2 that was reset carries a code; `expired` distinguishes a peer that
@@ -12,27 +12,12 @@ pub(super) fn transport_error(cause: BoxError, spec: &MethodSpec, expired: bool)
         Ok(error) => return *error,
         Err(cause) => cause,
     };
-    let (path, why) = (spec.path(), describe(&*cause));
     let (code, what) = match reset_code(&*cause) {
         Some(Code::Canceled) if expired => (Code::DeadlineExceeded, "missed the deadline"),
         Some(code) => (code, "was reset"),
         None => (Code::Unavailable, "failed"),
     };
-    Error::new(code, format!("{path} {what}: {why}")).with_source(cause)
-}
-
-/// Joins the texts of all causes, because some errors (those of `hyper_util`) do not contain the text
-/// of their source. Others do, so that repeated texts are left out.
-fn describe(cause: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = cause.to_string();
-    for cause in std::iter::successors(cause.source(), |cause| cause.source()) {
-        let more = cause.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-    }
-    text
+    Error::new(code, format!("{} {what}", spec.path())).with_source(cause)
 }
 
 /// Returns the error of a call whose response is shorter than declared without an error of the
@@ -72,28 +57,21 @@ fn code_for(reason: h2::Reason) -> Code {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
     use std::io;
+
+    use keyway_test_support::assert_causes_said_once;
 
     use super::*;
 
-    #[derive(Debug, thiserror::Error)]
-    #[error("client error")]
-    struct Silent(#[source] io::Error);
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("no connection: {0}")]
-    struct Repeating(#[source] Silent);
-
     #[test]
-    fn the_text_of_each_cause_appears_once() {
+    fn the_cause_of_a_failed_transport_is_the_source_and_not_in_the_message() {
         static ECHO: MethodSpec = MethodSpec::unary("/test.Echo/Echo");
-        let refused = || Silent(io::Error::other("connection refused"));
-        let error = transport_error(refused().into(), &ECHO, false);
-        let text = "unavailable: /test.Echo/Echo failed: client error: connection refused";
-        assert_eq!(error.to_string(), text);
-        let error = transport_error(Repeating(refused()).into(), &ECHO, false);
-        let text = "no connection: client error: connection refused";
-        assert!(error.message().ends_with(text), "{error}");
-        assert_eq!(error.message().matches("refused").count(), 1, "{error}");
+        let refused = io::Error::other("connection refused");
+        let error = transport_error(refused.into(), &ECHO, false);
+        assert_eq!(error.to_string(), "unavailable: /test.Echo/Echo failed");
+        let source = error.source().map(ToString::to_string);
+        assert_eq!(source.as_deref(), Some("connection refused"));
+        assert_causes_said_once(&error);
     }
 }

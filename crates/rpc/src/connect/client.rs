@@ -98,15 +98,12 @@ impl Outgoing<'_> {
 fn parse(text: String) -> Result<PathAndQuery, Error> {
     let length = text.len();
     PathAndQuery::from_maybe_shared(Bytes::from(text)).map_err(|error| {
-        Error::internal(format!("a URL of {length} bytes is not valid: {error}")).with_source(error)
+        Error::internal(format!("a URL of {length} bytes is not valid")).with_source(error)
     })
 }
 
 fn bad_origin(origin: &Uri, error: http::uri::InvalidUriParts) -> Error {
-    Error::internal(format!(
-        "`{origin}` cannot be the origin of a request: {error}"
-    ))
-    .with_source(error)
+    Error::internal(format!("`{origin}` cannot be the origin of a request")).with_source(error)
 }
 
 fn length(uri: &Uri) -> usize {

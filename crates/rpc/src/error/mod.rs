@@ -28,7 +28,8 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 /// A failed call: code, message, details, metadata, and locally the cause.
 ///
 /// Code, message, details and metadata travel; the [source](StdError::source) stays in the process
-/// where the error was made, so that a server can attach a cause that clients must not see.
+/// where the error was made, so that a server can attach a cause that clients must not see. The message does not
+/// contain its text: logs and programs that report the error of a failed transport print the chain of sources as well.
 ///
 /// An `Error` is one pointer wide and cheap to clone.
 ///
@@ -192,7 +193,7 @@ impl Error {
         self
     }
 
-    /// Attaches the local cause; it is never sent.
+    /// Attaches the local cause; it is never sent, and the message need not repeat its text.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.inner.source = Some(Arc::from(source.into()));

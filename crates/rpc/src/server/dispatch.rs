@@ -162,7 +162,7 @@ where
             DecompressError::TooLarge => too_large(None, limit),
             DecompressError::Memory(error) => *error,
             DecompressError::Corrupt(cause) => {
-                Error::invalid_argument(format!("decompress message: {cause}")).with_source(cause)
+                Error::invalid_argument(format!("the message is not valid gzip: {cause}"))
             }
         })
 }
@@ -171,8 +171,8 @@ fn unread(error: CollectError, limit: usize) -> Error {
     match error {
         CollectError::TooLarge { size } => too_large(Some(size), limit),
         CollectError::Body(cause) if is_malformed(&*cause) => {
-            let text = format!("the request body is malformed: {}", innermost(&*cause));
-            Error::invalid_argument(text).with_source(cause)
+            let cause = innermost(&*cause);
+            Error::invalid_argument(format!("the request body is malformed: {cause}"))
         }
         CollectError::Body(cause) => incomplete().with_source(cause),
         CollectError::CutShort => incomplete(),

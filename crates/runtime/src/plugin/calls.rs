@@ -230,7 +230,9 @@ impl ReserveMemory for ResponseMemory {
     async fn reserve(&self, bytes: u64) -> Result<(), Error> {
         let reserved = timeout(MEMORY_WAIT_LIMIT, self.0.reserve(bytes)).await;
         let reserved = reserved.unwrap_or(Err(MemoryError::Contended));
-        reserved.map_err(|error| Error::resource_exhausted(error.to_string()).with_source(error))
+        reserved.map_err(|error| {
+            Error::resource_exhausted("no memory for the response").with_source(error)
+        })
     }
 
     fn release(&self, bytes: u64) {
