@@ -11,6 +11,7 @@ use http::{Request, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use keyway_http::{Exchange, ExchangeError};
+use keyway_test_support::body::Chunks;
 use keyway_test_support::echo::rpc::client::Client;
 use keyway_test_support::echo::rpc::{Body, Code};
 use keyway_test_support::echo::{ECHO, Text};
@@ -195,22 +196,6 @@ async fn the_request_head_has_the_fields_of_http_and_connect() {
     scripted.finished().await;
 }
 
-/// A body of unknown length.
-struct Parts(Vec<&'static str>);
-
-impl http_body::Body for Parts {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let next = (!self.0.is_empty()).then(|| self.0.remove(0));
-        Poll::Ready(next.map(|part| Ok(Frame::data(Bytes::from_static(part.as_bytes())))))
-    }
-}
-
 #[tokio::test]
 async fn a_body_without_a_length_is_sent_in_chunks() {
     const EXPECTED: &[u8] =
@@ -225,7 +210,7 @@ async fn a_body_without_a_length_is_sent_in_chunks() {
         ];
         let scripted = Scripted::new(script).with_capacity(capacity);
         let mut exchange = Exchange::new(scripted.clone());
-        let body = Body::new(Parts(vec!["abc", "", "0123456789abcdef"]));
+        let body = Body::new(Chunks::new(["abc", "", "0123456789abcdef"]));
         let request = Request::put("http://x/")
             .body(body)
             .expect("a valid request");

@@ -54,10 +54,13 @@ pub fn daemon_uid(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn lookup<'a>(variables: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<OsString> + 'a {
+    /// Returns the lookup of an environment of these variables.
+    pub(crate) fn lookup<'a>(
+        variables: &'a [(&'a str, &'a str)],
+    ) -> impl Fn(&str) -> Option<OsString> + 'a {
         |name| {
             variables
                 .iter()

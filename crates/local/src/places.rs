@@ -186,20 +186,12 @@ fn belongs_to(path: &Path, uid: u32, known: &KnownUids) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::environment::tests::lookup;
 
     const HOME: (&str, &str) = ("HOME", "/h");
 
     fn places(variables: &[(&str, &str)]) -> Places {
         Places::new(7, lookup(variables), |_| false)
-    }
-
-    fn lookup<'a>(variables: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<OsString> + 'a {
-        |name| {
-            variables
-                .iter()
-                .find(|(found, _)| *found == name)
-                .map(|(_, value)| value.into())
-        }
     }
 
     fn texts(addresses: impl IntoIterator<Item = Address>) -> Vec<String> {

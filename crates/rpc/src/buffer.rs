@@ -267,43 +267,14 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
-    use std::convert::Infallible;
     use std::pin::pin;
-    use std::task::{Context, Poll};
 
-    use http_body::{Frame, SizeHint};
+    use keyway_test_support::body::Chunks;
 
     use super::*;
 
-    /// A body of these chunks that declares at least this length.
-    struct Chunks(VecDeque<&'static [u8]>, u64);
-
-    impl Body for Chunks {
-        type Data = Bytes;
-        type Error = Infallible;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            let next = self.0.pop_front();
-            Poll::Ready(next.map(|chunk| Ok(Frame::data(Bytes::from_static(chunk)))))
-        }
-
-        fn is_end_stream(&self) -> bool {
-            self.0.is_empty()
-        }
-
-        fn size_hint(&self) -> SizeHint {
-            let mut hint = SizeHint::default();
-            hint.set_lower(self.1);
-            hint
-        }
-    }
-
     async fn read(chunks: &[&'static [u8]], limit: usize) -> Result<Bytes, CollectError> {
-        let body = pin!(Chunks(chunks.iter().copied().collect(), 0));
+        let body = pin!(Chunks::new(chunks.iter().copied()));
         collect(body, limit, true, &mut Meter::default()).await
     }
 
@@ -326,7 +297,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_shorter_than_announced_is_cut_short() {
         for chunks in [vec![], vec![b"abc".as_slice()], vec![b"a", b"bc"]] {
-            let body = pin!(Chunks(chunks.into(), 4));
+            let body = pin!(Chunks::new(chunks).declaring(4));
             let read = collect(body, 9, false, &mut Meter::default()).await;
             assert!(matches!(read, Err(CollectError::CutShort)), "{read:?}");
         }

@@ -3,16 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
-use http_body::{Body as HttpBody, Frame};
+use http_body::Body as _;
 use keyway_rpc::client::{Client, Config};
 use keyway_rpc::json::Descriptors;
 use keyway_rpc::{Body, Codec, Compression, Error, MethodSpec, Request, Response, Route, Router};
 use keyway_test_support::FreedMemory;
+use keyway_test_support::body::Chunks;
 use prost::Message;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{
@@ -150,28 +150,6 @@ struct Stalling {
     ends: bool,
 }
 
-/// The beginning of a body.
-struct Beginning {
-    bytes: Option<Bytes>,
-    ends: bool,
-}
-
-impl HttpBody for Beginning {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match self.bytes.take() {
-            Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
-            None if self.ends => Poll::Ready(None),
-            None => Poll::Pending,
-        }
-    }
-}
-
 impl tower::Service<http::Request<Body>> for Stalling {
     type Response = http::Response<Body>;
     type Error = Infallible;
@@ -192,11 +170,9 @@ impl tower::Service<http::Request<Body>> for Stalling {
                 .expect("data")
                 .into_data()
                 .expect("data");
-            let bytes = Some(whole.slice(..len.min(whole.len())));
-            Ok(http::Response::from_parts(
-                parts,
-                Body::new(Beginning { bytes, ends }),
-            ))
+            let beginning = Chunks::new([whole.slice(..len.min(whole.len()))]);
+            let body = Body::new(if ends { beginning } else { beginning.stalled() });
+            Ok(http::Response::from_parts(parts, body))
         })
     }
 }

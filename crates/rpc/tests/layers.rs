@@ -1,6 +1,6 @@
 //! Tower layers around a router and inside of it, and the responses of `RecoverError` to their failures.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use keyway_rpc::{
     Body, Code, Error, Idempotency, MethodSpec, Methods, RecoverErrorLayer, Request, Response,
     Route, Router,
 };
+use keyway_test_support::body::Chunks;
 use keyway_test_support::echo::{Alive, ECHO, HANG, READ, SECRET, Text, echo, router};
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::timeout::TimeoutLayer;
@@ -105,48 +106,17 @@ async fn every_request_to_a_service_that_failed_in_poll_ready_returns_its_error(
     assert_eq!(error.to_string(), "resource_exhausted: closed");
 }
 
-/// A body of these chunks that counts how many were read.
-struct Counted {
-    chunks: usize,
-    read: Arc<AtomicUsize>,
-}
-
-impl http_body::Body for Counted {
-    type Data = bytes::Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
-        std::task::Poll::Ready((self.chunks > 0).then(|| {
-            self.chunks -= 1;
-            self.read.fetch_add(1, Ordering::SeqCst);
-            Ok(http_body::Frame::data(bytes::Bytes::from_static(
-                &[0; 1000],
-            )))
-        }))
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        http_body::SizeHint::with_exact(1000 * self.chunks as u64)
-    }
-}
-
-/// Returns how many chunks of an upload of ten a service reads, and its response.
+/// Returns the status of the response to an upload of 10,000 bytes, and how many of them the service read.
 async fn upload<S>(mut service: S, lines: &[(&'static str, &'static str)]) -> (u16, usize)
 where
     S: tower_service::Service<
-            http::Request<Counted>,
+            http::Request<Chunks>,
             Response = http::Response<Body>,
             Error = std::convert::Infallible,
         >,
 {
-    let read = Arc::new(AtomicUsize::new(0));
-    let body = Counted {
-        chunks: 10,
-        read: Arc::clone(&read),
-    };
+    let body = Chunks::new(vec![bytes::Bytes::from_static(&[0; 1000]); 10]).declaring(10_000);
+    let n_read = body.n_read();
     let mut request = http::Request::post(ECHO.path()).header("content-type", "application/proto");
     for (name, value) in lines {
         request = request.header(*name, *value);
@@ -154,7 +124,7 @@ where
     let request = request.body(body).expect("a request");
     let response = service.ready().await.expect("infallible").call(request);
     let response = response.await.expect("infallible");
-    (response.status().as_u16(), read.load(Ordering::SeqCst))
+    (response.status().as_u16(), n_read.load(Ordering::SeqCst))
 }
 
 #[tokio::test]
@@ -163,7 +133,7 @@ async fn a_refused_upload_is_read_first_unless_its_client_waits_for_100() {
         .layer(RecoverErrorLayer::new())
         .filter(authorize)
         .service(router(&Alive::default()));
-    assert_eq!(upload(layered.clone(), &[]).await, (401, 10));
+    assert_eq!(upload(layered.clone(), &[]).await, (401, 10_000));
     let expects = ("expect", "100-continue");
     assert_eq!(upload(layered, &[expects]).await, (401, 0));
 

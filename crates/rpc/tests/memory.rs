@@ -10,6 +10,7 @@ use flate2::write::GzEncoder;
 use http_body_util::BodyExt as _;
 use keyway_rpc::client::{Client, Config, ReserveMemory, Transport};
 use keyway_rpc::{Body, Code, Error, MethodSpec, Request, Response, Route, Router};
+use keyway_test_support::body::Chunks;
 use keyway_test_support::echo::{Alive, ECHO, Text, router};
 use prost::Message as _;
 use tokio::sync::Semaphore;
@@ -187,25 +188,6 @@ async fn a_failed_response_keeps_nothing_reserved() {
     assert_eq!(budget.reserved(), 0);
 }
 
-/// One chunk without a size hint.
-struct Unannounced(Option<bytes::Bytes>);
-
-impl http_body::Body for Unannounced {
-    type Data = bytes::Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
-        std::task::Poll::Ready(self.0.take().map(|data| Ok(http_body::Frame::data(data))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_none()
-    }
-}
-
 #[tokio::test]
 async fn a_response_of_one_chunk_without_a_length_is_counted() {
     let budget = Budget::new();
@@ -214,7 +196,7 @@ async fn a_response_of_one_chunk_without_a_length_is_counted() {
     let client = Client::new(transport(move || {
         http::Response::builder()
             .header("content-type", "application/proto")
-            .body(Body::new(Unannounced(Some(message.clone()))))
+            .body(Body::new(Chunks::new([message.clone()])))
             .expect("a response")
     }));
     let request = Request::new(Text::default()).memory(budget.clone());

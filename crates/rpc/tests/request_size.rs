@@ -1,21 +1,18 @@
 //! The limit of a request's size: that of the router, and that of one method.
 
-use std::convert::Infallible;
 use std::io::Write;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::Method;
-use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use keyway_rpc::json::Descriptors;
 use keyway_rpc::{Error, Idempotency, MethodSpec, Request, ReserveMemory, Response, Route, Router};
+use keyway_test_support::body::Chunks;
 use prost::Message;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet};
@@ -85,39 +82,6 @@ fn router() -> Router {
         .add_route(Route::unary(&WRITE, length))
 }
 
-/// A request's body, which counts what is read of it.
-struct Upload {
-    bytes: Bytes,
-    is_announced: bool,
-    read: Arc<AtomicUsize>,
-}
-
-impl Upload {
-    const CHUNK: usize = 8 * KIB;
-}
-
-impl http_body::Body for Upload {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let size = self.bytes.len().min(Self::CHUNK);
-        self.read.fetch_add(size, Ordering::SeqCst);
-        let chunk = self.bytes.split_to(size);
-        Poll::Ready((size > 0).then_some(Ok(Frame::data(chunk))))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self.is_announced {
-            true => SizeHint::with_exact(self.bytes.len() as u64),
-            false => SizeHint::default(),
-        }
-    }
-}
-
 /// The status and the body of a response, and how many bytes of the request were read.
 struct Outcome {
     status: u16,
@@ -132,8 +96,8 @@ impl Outcome {
     }
 }
 
-async fn call(router: Router, request: http::Request<Upload>) -> Outcome {
-    let read = Arc::clone(&request.body().read);
+async fn call(router: Router, request: http::Request<Chunks>) -> Outcome {
+    let read = request.body().n_read();
     let Ok(response) = router.oneshot(request).await;
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.expect("a whole body");
@@ -144,11 +108,13 @@ async fn call(router: Router, request: http::Request<Upload>) -> Outcome {
     }
 }
 
-fn request(method: Method, uri: &str, body: Vec<u8>, is_announced: bool) -> http::Request<Upload> {
-    let body = Upload {
-        bytes: body.into(),
-        is_announced,
-        read: Arc::default(),
+fn request(method: Method, uri: &str, body: Vec<u8>, is_announced: bool) -> http::Request<Chunks> {
+    let len = body.len() as u64;
+    let chunks = Chunks::new(body.chunks(8 * KIB).map(Bytes::copy_from_slice));
+    let body = if is_announced {
+        chunks.declaring(len)
+    } else {
+        chunks
     };
     let request = http::Request::builder().method(method).uri(uri);
     request.body(body).expect("a valid request")
@@ -287,25 +253,6 @@ impl ReserveMemory for Counter {
     }
 }
 
-/// A body of which nothing arrives.
-struct Silent(u64);
-
-impl http_body::Body for Silent {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Pending
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0)
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_large_request_is_counted_before_it_arrives_and_until_its_handler_ends() {
     let budget = Counter::default();
@@ -334,7 +281,11 @@ async fn a_large_request_is_counted_before_it_arrives_and_until_its_handler_ends
     // A client that stops sending, and goes.
     let request = http::Request::post(WRITE.path())
         .header("content-type", "application/proto")
-        .body(Silent(DEFAULT as u64 + 1))
+        .body(
+            Chunks::new(std::iter::empty::<Bytes>())
+                .declaring(DEFAULT as u64 + 1)
+                .stalled(),
+        )
         .expect("a valid request");
     let mut call = Box::pin(router.oneshot(request));
     let waiting = tokio::time::timeout(std::time::Duration::from_secs(1), &mut call);

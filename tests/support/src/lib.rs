@@ -17,6 +17,8 @@
 
 mod daemon;
 #[cfg(feature = "echo")]
+pub mod body;
+#[cfg(feature = "echo")]
 pub mod echo;
 mod errors;
 #[cfg(feature = "frame")]
@@ -27,6 +29,7 @@ pub mod http;
 #[cfg(feature = "log")]
 pub mod log;
 pub mod process;
+mod observer;
 pub mod require;
 #[cfg(feature = "scripted")]
 pub mod scripted;
@@ -39,4 +42,5 @@ pub use errors::assert_causes_said_once;
 pub use freed_memory::FreedMemory;
 pub use home::{Home, copy_executable, set_mode};
 pub use process::{Process, feed, text};
+pub use observer::Observer;
 pub use wait::{WAIT_LIMIT, eventually, wait_until};

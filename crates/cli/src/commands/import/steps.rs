@@ -26,30 +26,17 @@ pub(super) enum Step {
 pub(super) fn reached(_: Step) {}
 
 #[cfg(test)]
-pub(super) use observed::{observe, reached};
+thread_local! {
+    static OBSERVER: keyway_test_support::Observer<Step> = const { keyway_test_support::Observer::new() };
+}
 
 #[cfg(test)]
-mod observed {
-    use std::cell::RefCell;
+pub(super) fn reached(step: Step) {
+    OBSERVER.with(|observer| observer.notify(step));
+}
 
-    use super::Step;
-
-    type Observer = Box<dyn FnMut(Step)>;
-
-    thread_local! {
-        static OBSERVER: RefCell<Option<Observer>> = const { RefCell::new(None) };
-    }
-
-    /// Calls `observer` at each further step of this thread.
-    pub(in super::super) fn observe(observer: impl FnMut(Step) + 'static) {
-        OBSERVER.set(Some(Box::new(observer)));
-    }
-
-    pub(in super::super) fn reached(step: Step) {
-        OBSERVER.with_borrow_mut(|observer| {
-            if let Some(observer) = observer {
-                observer(step);
-            }
-        });
-    }
+/// Calls `observer` at each further step of this thread.
+#[cfg(test)]
+pub(super) fn observe(observer: impl FnMut(Step) + 'static) {
+    OBSERVER.with(|current| current.set(observer));
 }
