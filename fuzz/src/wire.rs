@@ -15,7 +15,7 @@ pub struct Wire {
     pieces: VecDeque<Vec<u8>>,
     /// The delay of the next piece.
     is_late: bool,
-    /// Whether the connection ends behind the last piece; otherwise it stays silent.
+    /// `true` if the connection ends behind the last piece; otherwise it stays silent.
     ends: bool,
     written: Arc<Mutex<Vec<u8>>>,
 }
@@ -34,7 +34,7 @@ impl Wire {
         }
     }
 
-    /// What is written to it.
+    /// Returns what is written to it.
     pub fn written(&self) -> Arc<Mutex<Vec<u8>>> {
         Arc::clone(&self.written)
     }

@@ -7,7 +7,7 @@ pub const VARIABLE: &str = "KEYWAY_TEST_BEHAVIOUR";
 
 macro_rules! behaviours {
     ($($(#[$doc:meta])* $variant:ident),+ $(,)?) => {
-        /// How the plugin behaves. The tests and the plugin share this one list.
+        /// The behaviour of the plugin. The tests and the plugin share this one list.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[allow(clippy::exhaustive_enums, reason = "a list for tests of this workspace")]
         pub enum Behaviour {

@@ -29,7 +29,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Whether the call succeeded.
+    /// Returns `true` if the call succeeded.
     pub fn is_ok(&self) -> bool {
         matches!(self.status, 101 | 200)
     }
@@ -232,7 +232,7 @@ fn exchange(address: &Address, request: &[u8]) -> io::Result<Reply> {
     Ok(read_reply(&bytes))
 }
 
-/// Whether a whole response was read: an upgraded connection, for instance, does not end by itself.
+/// Returns `true` if a whole response was read: an upgraded connection, for instance, does not end by itself.
 pub(crate) fn is_complete(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let Some((head, body)) = text.split_once("\r\n\r\n") else {

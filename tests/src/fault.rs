@@ -1,4 +1,4 @@
-//! What a plugin with a script does to its connection and its standard error when it is called.
+//! The faults of a plugin with a script, on its connection and its standard error, when it is called.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub enum Fault {
     ResetStream,
 }
 
-/// How much of a response was sent.
+/// The part of a response that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(
     clippy::exhaustive_enums,

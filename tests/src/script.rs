@@ -21,13 +21,13 @@ pub struct Script {
     pub pattern: Option<String>,
     /// Sent with the registration.
     pub description: Option<Description>,
-    /// Whether it registers as an access-control module.
+    /// `true` if it registers as an access-control module.
     pub is_module: bool,
-    /// Whether the registration waits until a change of the script sets this to `false`.
+    /// `true` if the registration waits until a change of the script sets this to `false`.
     pub holds_registration: bool,
     /// The exit status with which it ends instead of registering.
     pub exits_with: Option<u8>,
-    /// Whether it sends bytes that are not yamux instead of registering.
+    /// `true` if it sends bytes that are not yamux instead of registering.
     pub starts_with_garbage: bool,
     /// Its secrets. `None`: a dummy value for every id of a query.
     pub secrets: Option<BTreeMap<String, String>>,
@@ -37,19 +37,19 @@ pub struct Script {
     pub count: usize,
     /// Ids that it returns for every query, whether the query matches them or not.
     pub unrequested: Vec<String>,
-    /// When its values expire, in seconds since 1970.
+    /// Expiry of its values, in seconds since 1970.
     pub expires_at: Option<i64>,
     /// The kind of failure that its responses declare themselves incomplete with.
     pub incomplete: Option<Failing>,
-    /// How it responds to a query.
+    /// The response to a query.
     pub response: QueryResponse,
-    /// Whether it serves lists of its secrets.
+    /// `true` if it serves lists of its secrets.
     pub lists: bool,
-    /// How it decides about access.
+    /// The decision about access.
     pub decision: Decision,
     /// Its calls to the daemon, in this order.
     pub calls: Vec<DaemonCall>,
-    /// Whether it makes them before it registers; otherwise afterwards.
+    /// `true` if it makes them before it registers; otherwise afterwards.
     pub calls_before_registration: bool,
 }
 
@@ -62,9 +62,9 @@ pub struct Description {
     pub patterns: Vec<String>,
     /// The most calls in flight.
     pub concurrency: Option<u32>,
-    /// Whether one response may serve several callers.
+    /// `true` if one response may serve several callers.
     pub shareable: bool,
-    /// Whether a call may prompt the user.
+    /// `true` if a call may prompt the user.
     pub interactive: bool,
 }
 
@@ -80,7 +80,7 @@ impl From<Description> for keyway::PluginDescription {
     }
 }
 
-/// How a plugin responds to a query.
+/// The response of a plugin to a query.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[allow(clippy::exhaustive_enums, reason = "for tests of this workspace")]
 pub enum QueryResponse {
@@ -153,7 +153,7 @@ impl Failing {
     }
 }
 
-/// How a plugin decides about access.
+/// The decision of a plugin about access.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[allow(clippy::exhaustive_enums, reason = "for tests of this workspace")]
 pub enum Decision {
@@ -174,7 +174,7 @@ pub enum Decision {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(clippy::exhaustive_structs, reason = "for tests of this workspace")]
 pub struct DaemonCall {
-    /// How the call reaches the daemon.
+    /// The way by which the call reaches the daemon.
     pub via: Via,
     /// A method of [`crate::caller`].
     pub method: String,
@@ -193,7 +193,7 @@ impl DaemonCall {
     }
 }
 
-/// How a call of a plugin reaches the daemon.
+/// The way by which a call of a plugin reaches the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(clippy::exhaustive_enums, reason = "for tests of this workspace")]
 pub enum Via {

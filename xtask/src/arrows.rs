@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::shell;
 use crate::workspace::Workspace;
 
-/// What each member may depend on directly. Dev-dependencies are free.
+/// The direct dependencies that each member may have. Dev-dependencies are free.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("keyway-secrets", &[]),
     ("keyway-local", &[]),

@@ -22,7 +22,7 @@ pub(crate) struct Options {
     pub(crate) print: bool,
 }
 
-/// Whether each test passed, by test file and name.
+/// For each test, by test file and name, `true` if it passed.
 type Results = BTreeMap<(String, String), bool>;
 
 /// Runs the tests, none of which may be skipped, and writes the page.

@@ -13,7 +13,7 @@ use crate::workspace::Workspace;
 const RUNNER: &str = "connectrpc.com/conformance/cmd/connectconformance";
 const RUNNER_VERSION: &str = "v1.0.5";
 
-/// How many cases the suite has for our configuration. A smaller total means that some did not run.
+/// Number of cases that the suite has for our configuration. A smaller total means that some did not run.
 const SIDES: [Side; 2] = [
     Side {
         name: "server",

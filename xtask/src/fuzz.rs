@@ -33,10 +33,10 @@ const MEGABYTES: u32 = 1024;
 /// Options of `cargo xtask fuzz`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// How long each target runs.
+    /// Duration of the run of each target in seconds.
     #[arg(long, default_value_t = 60)]
     pub(crate) seconds: u64,
-    /// How many targets run at the same time.
+    /// Number of targets that run at the same time.
     #[arg(long, default_value_t = 1)]
     pub(crate) jobs: usize,
     /// The seed of the random mutations. The same seed tries the same inputs in the same order.

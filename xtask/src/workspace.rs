@@ -82,7 +82,7 @@ impl Package {
 }
 
 impl Target {
-    /// Whether it is a library or a program.
+    /// Returns `true` if it is a library or a program.
     pub(crate) fn is_shipped(&self) -> bool {
         self.kind.iter().any(|kind| kind == "lib" || kind == "bin")
     }

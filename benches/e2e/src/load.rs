@@ -14,7 +14,7 @@ use crate::interrupt;
 use crate::response::ResponseReader;
 use crate::secret::SecretRequest;
 
-/// How long a response may take.
+/// Limit for one response.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The interval between two checks for signals while no response arrives.

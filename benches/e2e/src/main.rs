@@ -62,7 +62,7 @@ struct Arguments {
     variants: Vec<Variant>,
     #[arg(long, value_name = "N", default_value_t = 10)]
     rounds: usize,
-    /// How long one measurement takes, of which each system has two in each round.
+    /// Duration of one measurement in milliseconds. Each system has two in each round.
     #[arg(long, value_name = "N", default_value_t = 400)]
     milliseconds: u64,
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// How long a daemon may take to stop.
+/// Limit for the stop of a daemon.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The interval between two checks of a process that starts or stops.

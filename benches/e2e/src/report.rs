@@ -10,7 +10,7 @@ struct Table {
     figures: fn(&Sample) -> &Figures,
     /// The figure that is compared with Go. Larger is better.
     speed: fn(&Figures) -> f64,
-    /// How many times the speed of Go a variant must have.
+    /// Goal for the speed of a variant, as a multiple of Go's.
     speed_goal: fn(Variant) -> Option<f64>,
     /// The most CPU time of all processes for a request of the plain variant, in microseconds.
     cpu_goal: Option<f64>,

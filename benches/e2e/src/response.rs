@@ -9,9 +9,9 @@ const LIMIT: usize = 16 * 1024;
 #[derive(Debug)]
 pub(crate) struct ResponseReader {
     buffer: Box<[u8]>,
-    /// How many bytes of `buffer` hold the response.
+    /// Number of bytes of `buffer` that hold the response.
     len: usize,
-    /// Where the body begins and ends, once the head is complete.
+    /// Range of the body, once the head is complete.
     body: Option<(usize, usize)>,
     is_complete: bool,
 }

@@ -53,7 +53,7 @@ pub(crate) struct Sample {
 pub(crate) struct Rounds {
     /// A row for each system, a column for each round.
     pub(crate) samples: Vec<Vec<Sample>>,
-    /// For each round, the share of one core that other processes took.
+    /// The share of one core that other processes took in each round.
     pub(crate) others: Vec<f64>,
 }
 

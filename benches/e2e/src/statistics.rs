@@ -29,7 +29,7 @@ pub(crate) struct Change {
     pub(crate) median: f64,
     /// In how many rounds the change has the sign of the median.
     pub(crate) n_agreeing: usize,
-    /// How many rounds there were.
+    /// Number of rounds.
     pub(crate) n_rounds: usize,
 }
 

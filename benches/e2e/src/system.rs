@@ -13,7 +13,7 @@ use crate::load::Load;
 use crate::process::{Process, descendant};
 use crate::secret::SecretRequest;
 
-/// How long a daemon and its plugins may take to respond to the first request.
+/// Limit for the response of a daemon and its plugins to the first request.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The only secret. The provider in Go computes this value from the id.

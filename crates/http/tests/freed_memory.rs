@@ -30,7 +30,7 @@ static FREED: FreedMemory = FreedMemory::new(&[&MARK]);
 /// The longest time for anything.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// How the bodies of an exchange are framed.
+/// The framing of the bodies of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Framing {
     Length,
@@ -44,9 +44,9 @@ struct Case {
     /// The lengths of the bodies.
     request_len: usize,
     response_len: usize,
-    /// How much of the request the handler reads. Less than all: it never responds, and the client cancels the request.
+    /// The number of bytes of the request that the handler reads. If it is less than all, the handler never responds, and the client cancels the request.
     n_handled: usize,
-    /// How much of the response the client reads before it closes the connection.
+    /// The number of bytes of the response that the client reads before it closes the connection.
     n_read: usize,
 }
 

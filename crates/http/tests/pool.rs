@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 use tower_service::Service;
 
-/// What the server does on one connection.
+/// A step of the server on one connection.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// Reads one request and sends these bytes.

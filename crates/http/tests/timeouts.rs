@@ -143,7 +143,7 @@ async fn the_idle_timeout_begins_after_a_long_call() {
     }
 }
 
-/// How a response of a megabyte is read.
+/// The way in which a response of a megabyte is read.
 struct Reading {
     bytes: usize,
     every: Duration,

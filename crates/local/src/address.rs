@@ -1,4 +1,4 @@
-//! Where a daemon listens.
+//! [`Address`]: the address at which a daemon listens.
 
 mod unix;
 
@@ -144,7 +144,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// Why a text is not an [`Address`].
+/// Error of parsing an [`Address`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParseAddressError {

@@ -42,7 +42,7 @@ fn unix_address(address: &Address) -> io::Result<SocketAddrUnix> {
     })
 }
 
-/// Why [`connect_within`] made no connection.
+/// Error of [`connect_within`].
 #[cfg(feature = "tokio")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -1,4 +1,4 @@
-//! What keeps the secrets in a process's memory from other programs of the same user.
+//! Protects the secrets in a process's memory from other programs of the same user.
 
 use std::io;
 

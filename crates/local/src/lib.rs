@@ -1,4 +1,4 @@
-//! What a local client or server of any role needs: checks of files, peers and addresses on one machine.
+//! Building blocks of a local client or server of any role: checks of files, peers and addresses on one machine.
 //!
 //! - [`Address`] and [`Places`]: where a daemon listens, and where to look for it.
 //! - [`connect`]: a connection without waiting for a listener that hangs.

@@ -38,7 +38,7 @@ pub struct MemoryBudget {
 
 type SharedPool = Arc<Mutex<Pool>>;
 
-/// Why memory was not reserved.
+/// Error of reserving memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemoryError {

@@ -1,4 +1,4 @@
-//! Why a daemon must not run as an unmapped user of a user namespace.
+//! Refuses to run a daemon as an unmapped user of a user namespace.
 
 use crate::uid::KnownUids;
 

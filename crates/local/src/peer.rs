@@ -9,7 +9,7 @@ use rustix::process::Pid;
 use crate::sys;
 use crate::uid::KnownUids;
 
-/// What the kernel recorded for the process at the other end of a Unix socket.
+/// The credentials that the kernel recorded for the process at the other end of a Unix socket.
 ///
 /// They are those of the moment at which the connection, the socket pair or the listening socket was made. The uid is as
 /// this process's user namespace shows it.

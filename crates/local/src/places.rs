@@ -42,15 +42,15 @@ pub struct Places {
 pub struct ListenOptions {
     /// The addresses of flags, environment or configuration; empty: the default ones.
     pub given: Vec<Address>,
-    /// Whether the reference's abstract name is one of the default addresses.
+    /// `true` if the reference's abstract name is one of the default addresses.
     pub abstract_address: bool,
-    /// Whether Docker's `engine.sock` is one of the default addresses.
+    /// `true` if Docker's `engine.sock` is one of the default addresses.
     pub docker_socket: bool,
-    /// Whether to listen where older plugins look, besides any other address.
+    /// `true` if the daemon also listens where older plugins look.
     pub older: bool,
 }
 
-/// Where a daemon listens.
+/// The addresses at which a daemon listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Listen {

@@ -11,7 +11,7 @@ use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 
 use crate::sys;
 
-/// How many generations up another program is looked for.
+/// Number of generations of ancestors in which another program is looked for.
 const MAX_GENERATIONS: usize = 4;
 
 /// A process that stays the same one: its pid, with a pidfd where the kernel has them.
@@ -20,9 +20,9 @@ pub struct Process {
     pid: Pid,
     /// `None` where the kernel has no pidfds.
     pidfd: Option<OwnedFd>,
-    /// Whether `/proc` shows the pids that this process knows.
+    /// `true` if `/proc` shows the pids that this process knows.
     is_visible: bool,
-    /// What was read when the value was made.
+    /// The facts at the time when the value was made.
     first: ProcessFacts,
 }
 
@@ -32,7 +32,7 @@ pub struct Process {
 pub struct ProcessFacts {
     /// The path of its executable; empty if it cannot be read (another user's process, or one that has ended).
     pub executable: PathBuf,
-    /// When it started, in clock ticks since the machine did. Together with the pid it names a process for good.
+    /// Start time of the process in clock ticks since the machine started. Together with the pid it identifies a process for good.
     pub start_time: Option<u64>,
 }
 

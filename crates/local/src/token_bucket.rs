@@ -25,7 +25,7 @@ pub struct TokenBucket {
     interval: Duration,
     /// The time in which an empty bucket is filled, less that of one token.
     tolerance: Duration,
-    /// When the bucket is full again; `None` if no token was ever taken.
+    /// The time when the bucket is full again; `None` if no token was ever taken.
     full_at: Option<Instant>,
     n_left_out: u64,
 }

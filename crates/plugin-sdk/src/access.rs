@@ -98,7 +98,7 @@ pub enum Decision {
 pub struct Authorization {
     /// The decision for all patterns together.
     pub decision: Decision,
-    /// When the decision stops being valid; `None` if that is not known.
+    /// Expiry of the decision; `None` if it is not known.
     pub expires_at: Option<SystemTime>,
 }
 

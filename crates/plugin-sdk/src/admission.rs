@@ -22,7 +22,7 @@ pub(crate) struct AdmissionControl(watch::Sender<State>);
 #[derive(Clone, Debug)]
 pub(crate) struct Admission {
     state: watch::Receiver<State>,
-    /// How long a call without a deadline waits.
+    /// Limit for a call without a deadline.
     registration_timeout: Duration,
 }
 

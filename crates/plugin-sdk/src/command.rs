@@ -26,7 +26,7 @@ use crate::blocking::blocking;
 
 /// Default limit of a command's standard output, in bytes: 1 MiB.
 pub const DEFAULT_MAX_OUTPUT: usize = 1024 * 1024;
-/// How long before the deadline of its call a command is killed, so that the response still arrives in time.
+/// The time before the deadline of its call at which a command is killed, so that the response still arrives in time.
 const RESPONSE_TIME: Duration = Duration::from_millis(100);
 
 /// Prepares to run another program for a query.
@@ -80,7 +80,7 @@ pub fn command(program: impl AsRef<OsStr>, query: &Query) -> Command {
 pub struct Command {
     inner: std::process::Command,
     program: String,
-    /// When the group is killed.
+    /// The time when the group is killed.
     deadline: Instant,
     /// The id of the request, for the log.
     request: String,

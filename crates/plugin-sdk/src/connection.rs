@@ -29,7 +29,7 @@ const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Timeout of requests in flight when the connection ends.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why a connection ended after a successful registration.
+/// The reason why a connection ended after a successful registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// The daemon called `Shutdown`.

@@ -13,9 +13,9 @@ use keyway_local::escape_untrusted;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 
-/// How long the daemon may take to respond.
+/// Limit for the daemon's response.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
-/// How much of a refusal's body is shown.
+/// Limit for the part of a refusal's body that is shown, in bytes.
 const MAX_REASON: usize = 512;
 
 /// Error of the upgrade of a connection.

@@ -1,4 +1,4 @@
-//! What the process inherits from the runtime that launched it: the launch variable and the descriptor that it names.
+//! The launch variable that the process inherits from the runtime that launched it, and the descriptor that it names.
 //!
 //! The one module with unsafe code. Two facts cannot be expressed in the type system: that no other thread reads the
 //! environment, and that a number names an open descriptor without another owner.

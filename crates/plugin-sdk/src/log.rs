@@ -13,7 +13,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 /// Maximum of the bytes that wait for a reader of stderr.
 const CAPACITY: usize = 256 * 1024;
-/// How long the end of the process waits for a reader of stderr.
+/// The time for which the end of the process waits for a reader of stderr.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Writes the lines of this process. Started with the first line, so that a quiet plugin has no further thread; `None` if

@@ -27,7 +27,7 @@ use crate::{AccessControl, Backoff, ProviderError, SecretsProvider, log, process
 
 /// Default memory budget of the large responses of a provider, in bytes: 64 MiB.
 pub const DEFAULT_ANSWER_MEMORY: u64 = 64 * 1024 * 1024;
-/// How long an idle thread of [`blocking`](crate::blocking) is kept.
+/// The time for which an idle thread of [`blocking`](crate::blocking) is kept.
 const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// The backoff starts again from its first delay after a connection that lasted this long.
 const BACKOFF_RESET_AFTER: Duration = Duration::from_secs(10);

@@ -194,9 +194,9 @@ pub struct Listed {
     pub id: Id,
     /// The provider's version of the secret; free text, often empty.
     pub version: String,
-    /// When the secret was created.
+    /// Creation time of the secret.
     pub created_at: Option<SystemTime>,
-    /// When the secret stops being valid.
+    /// Expiry of the secret.
     pub expires_at: Option<SystemTime>,
     /// Provider-specific metadata. Not secret: it is printed.
     pub metadata: BTreeMap<String, String>,

@@ -9,7 +9,7 @@ use rustix::net::sockopt::socket_type;
 
 use crate::inherited::{self, MultiThreaded};
 
-/// How the process was started.
+/// The way in which the process was started.
 #[derive(Debug)]
 pub(crate) enum Start {
     /// Launched by a runtime, which passed one end of a socket pair.

@@ -92,7 +92,7 @@ impl NewVersion {
     }
 }
 
-/// What to remove of a secret.
+/// The part of a secret that is removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Removal {
@@ -120,7 +120,7 @@ impl Removed {
     }
 }
 
-/// Why a write changed nothing.
+/// Error of a write that changed nothing.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum WriteError {

@@ -17,7 +17,7 @@ use keyway_test_support::FreedMemory;
 
 use common::{External, is_plugin, text};
 
-/// What every value consists of.
+/// The content of every value.
 const CANARY: &str = "canary-7f3a9c51e8";
 const TEST: &str = "freed_memory_contains_no_value";
 

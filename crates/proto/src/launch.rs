@@ -122,13 +122,13 @@ pub enum LaunchConfigError {
     /// `timeout` is missing or not positive.
     #[error("the launch configuration in {LAUNCH_VARIABLE} needs a positive timeout in nanoseconds, not {}", show(*given))]
     Timeout {
-        /// What was given.
+        /// The given value.
         given: Option<i64>,
     },
     /// `fd` is missing or one of the standard streams.
     #[error("the launch configuration in {LAUNCH_VARIABLE} needs an inherited fd above 2, not {}", show(*given))]
     Descriptor {
-        /// What was given.
+        /// The given value.
         given: Option<i32>,
     },
 }

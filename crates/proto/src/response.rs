@@ -14,10 +14,10 @@ use crate::limits::{
 use crate::resolver::v1::GetSecretsResponse;
 use crate::resolver::v1::get_secrets_response::Envelope;
 
-/// What a field takes in memory beside its bytes: the allocation of a text, about.
+/// Memory of a field beside its bytes: the allocation of a text, about.
 const FIELD_LEN: u64 = 48;
 
-/// What an entry of the metadata takes in memory beside its bytes: two texts, and its share of the map.
+/// Memory of an entry of the metadata beside its bytes: two texts, and its share of the map.
 const ENTRY_LEN: u64 = 192;
 
 /// A response with the message `M` as it arrived.

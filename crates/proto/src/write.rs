@@ -46,7 +46,7 @@ impl Expected {
         }
     }
 
-    /// Whether a write may replace the current version; `None` if the secret does not exist.
+    /// Returns `true` if a write may replace the `current` version, which is `None` if the secret does not exist.
     #[must_use]
     pub fn permits(&self, current: Option<&str>) -> bool {
         match self {
@@ -63,9 +63,9 @@ impl Expected {
 pub struct StoredVersion {
     /// The version, in the provider's own form.
     pub version: String,
-    /// When it was stored; `None` if that is not known.
+    /// The time when it was stored; `None` if that is not known.
     pub created_at: Option<SystemTime>,
-    /// When it was removed; `None` unless it was. Such a version can be restored.
+    /// The time when it was removed; `None` unless it was. Such a version can be restored.
     pub removed_at: Option<SystemTime>,
     /// Attributes of the version; not secret.
     pub metadata: BTreeMap<String, String>,

@@ -18,9 +18,9 @@ pub struct ProviderFailure {
     pub name: String,
     /// The kind of the failure.
     pub kind: FailureKind,
-    /// What happened, for the user; empty if the daemon sent none. It may hold control characters.
+    /// The failure in words for the user; empty if the daemon sent none. It may hold control characters.
     pub message: String,
-    /// What the user can do, in the provider's words; may be empty. It may hold control characters.
+    /// An action for the user, in the provider's words; may be empty. It may hold control characters.
     pub remedy: String,
     /// The delay before a retry can succeed, at most 1 h.
     pub retry_after: Option<Duration>,

@@ -54,7 +54,7 @@ pub enum Rejected {
 pub struct Authorization {
     /// `true` if all patterns may be read.
     pub allowed: bool,
-    /// When the authorization expires; `None` if the daemon sent no time.
+    /// Expiry of the authorization; `None` if the daemon sent no time.
     pub expires_at: Option<SystemTime>,
 }
 
@@ -82,9 +82,9 @@ pub struct Entry {
     pub provider: String,
     /// The provider's version of the secret; often empty.
     pub version: String,
-    /// When the secret was created.
+    /// Creation time of the secret.
     pub created_at: Option<SystemTime>,
-    /// When the secret stops being valid.
+    /// Expiry of the secret.
     pub expires_at: Option<SystemTime>,
     /// Provider-specific metadata.
     pub metadata: BTreeMap<String, String>,
@@ -98,13 +98,13 @@ pub struct Unlisted {
     pub provider: String,
     /// The realm of the provider; `None` if the daemon does not report it.
     pub realm: Option<Pattern>,
-    /// Why the provider is not listed.
+    /// The reason why the provider is not listed.
     pub reason: UnlistedReason,
     /// Details for the user; often empty.
     pub message: String,
 }
 
-/// Why a provider is not in a catalog.
+/// The reason why a provider is not in a catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnlistedReason {

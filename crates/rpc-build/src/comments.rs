@@ -48,9 +48,9 @@ fn with_code_as_text(comment: &str) -> String {
 struct Writer {
     text: String,
     block: Option<Block>,
-    /// Whether the last line was blank, or there was none.
+    /// `true` if the last line was blank, or there was none.
     apart: Option<bool>,
-    /// Whether indented lines belong to an entry of a list.
+    /// `true` if indented lines belong to an entry of a list.
     in_list: bool,
 }
 

@@ -18,7 +18,7 @@
 //! `mod greet { include!(concat!(env!("OUT_DIR"), "/greet.v1.rs")); }`. To commit generated code,
 //! call it from a program of your own with [`Builder::out_dir`].
 //!
-//! For a `service Greeter` the file holds the trait `Greeter` to implement, `GreeterServer<T>` to
+//! The file of a `service Greeter` holds the trait `Greeter` to implement, `GreeterServer<T>` to
 //! add to a `keyway_rpc::Router`, `GreeterClient<S>` to call it over any tower service, and the
 //! module `greeter_methods` with a `MethodSpec` for each method.
 #![forbid(unsafe_code)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// Whether a part of the code is generated.
+/// Selects whether a part of the code is generated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Emit {
@@ -36,7 +36,7 @@ pub(crate) struct Settings {
     pub(crate) json: Emit,
     /// The path under which generated code finds `keyway-rpc`.
     pub(crate) runtime_path: String,
-    /// Whether streaming methods are left out; otherwise they are an error.
+    /// `true` if streaming methods are left out; otherwise they are an error.
     pub(crate) skip_streaming: bool,
     /// Full names of methods, `package.Service.Method`, to the limits of their requests in bytes.
     pub(crate) max_request_sizes: BTreeMap<String, usize>,

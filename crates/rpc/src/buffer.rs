@@ -128,7 +128,7 @@ impl Drop for Accumulator {
     }
 }
 
-/// Why a body could not be collected.
+/// Error of collecting a body.
 #[derive(Debug)]
 pub(crate) enum CollectError {
     /// It holds more than the limit; `size` is what is known of it.

@@ -16,7 +16,7 @@ pub(crate) enum Encoding {
     Gzip,
 }
 
-/// Why a compressed message could not be read.
+/// Error of decompressing a message.
 #[derive(Debug)]
 #[cfg_attr(
     not(feature = "gzip"),
@@ -29,7 +29,7 @@ pub(crate) enum DecompressError {
     Memory(Box<crate::Error>),
 }
 
-/// When messages are compressed with gzip on the way out.
+/// The rule that decides which outgoing messages are compressed with gzip.
 ///
 /// The default is never: on a local socket compressing costs more than the bytes it saves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use crate::Error;
 /// Messages of at most this many bytes are not counted.
 const UNCOUNTED: u64 = 64 * 1024;
 
-/// What is reserved at once while the length of a message is unknown.
+/// Bytes that are reserved at once while the length of a message is unknown.
 const STEP: u64 = 256 * 1024;
 
 /// Limits the memory that the messages of several calls take together.

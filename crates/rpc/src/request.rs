@@ -49,7 +49,7 @@ pub struct Parts {
     pub metadata: HeaderMap,
     /// Values that stay in this process, found by their type.
     pub extensions: Extensions,
-    /// When the call must have ended; `None` for never.
+    /// The time when the call must have ended; `None` for never.
     pub deadline: Option<Instant>,
     pub(crate) options: CallOptions,
 }

@@ -28,7 +28,7 @@ const BASE64: &str = "aHVudGVyMi1odW50ZXIyLWh1bnRlcj";
 #[global_allocator]
 static FREED: FreedMemory = FreedMemory::new(&[SECRET.as_bytes(), BASE64.as_bytes()]);
 
-/// How many freed blocks of `work` hold the secret.
+/// Returns how many freed blocks of `work` hold the secret, and its output.
 async fn copies<T>(work: impl Future<Output = T>) -> (usize, T) {
     FREED.start();
     let output = work.await;
@@ -146,7 +146,7 @@ async fn forever<T>(request: Request<T>) -> Result<Response<T>, Error> {
 struct Stalling {
     router: Router,
     len: usize,
-    /// Whether the response ends there.
+    /// `true` if the response ends there.
     ends: bool,
 }
 

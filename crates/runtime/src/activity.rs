@@ -1,4 +1,4 @@
-//! What the daemon is doing, for a service manager.
+//! The activity of the daemon, for a service manager.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::registry::{Registry, Snapshot};
 
-/// What a running daemon is doing.
+/// The activity of a running daemon.
 ///
 /// `Display` is one line for a status: `3 plugins running, 1 starting`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,11 +16,11 @@ use crate::registry::{Registry, Snapshot};
 pub struct Activity {
     /// A reload is under way.
     pub is_reloading: bool,
-    /// How many plugins are sent requests.
+    /// Number of plugins that are sent requests.
     pub running: usize,
-    /// How many plugins are started or replaced.
+    /// Number of plugins that are started or replaced.
     pub starting: usize,
-    /// How many plugins should run and do not.
+    /// Number of plugins that should run and do not.
     pub failed: usize,
 }
 

@@ -17,7 +17,7 @@ use crate::model::RequestId;
 pub(crate) struct Caller {
     pub(crate) peer: Arc<Peer>,
     pub(crate) request_id: RequestId,
-    /// When the request arrived.
+    /// Arrival time of the request.
     pub(crate) since: Instant,
     /// The command for which the client resolves secrets, by its own account.
     command: Option<HeaderValue>,
@@ -83,9 +83,9 @@ impl Caller {
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
     pub(crate) credentials: Credentials,
-    /// Whether the connection came by a path, which has file permissions; an abstract name has none.
+    /// `true` if the connection came by a path, which has file permissions; an abstract name has none.
     pub(crate) is_path_address: bool,
-    /// Whether the process is in another pid namespace, or that is not known.
+    /// `true` if the process is in another pid namespace, or that is not known.
     pub(crate) is_contained: bool,
     /// `None` if the process is in a pid namespace that the daemon cannot see.
     process: Option<Arc<Process>>,

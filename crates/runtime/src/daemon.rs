@@ -27,7 +27,7 @@ use crate::server::socket::{ListenError, Socket};
 use crate::server::{Heartbeat, Server};
 use crate::sys::descriptors::raise_descriptor_limit;
 
-/// How long plugins may take to stop before the rest of them is killed: the steps of the protocol, up to SIGKILL, take 6.5 s. What
+/// Limit for the stop of plugins before the rest of them is killed: the steps of the protocol, up to SIGKILL, take 6.5 s. What
 /// follows takes a second at most.
 const STOP_LIMIT: Duration = Duration::from_secs(7);
 
@@ -184,7 +184,7 @@ impl Daemon {
     ///
     /// # Cancel safety
     ///
-    /// When the future is dropped, connections are closed and plugin processes are killed.
+    /// If the future is dropped, connections are closed and plugin processes are killed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self {
             host,

@@ -18,7 +18,7 @@ pub(crate) type Snapshot = BTreeMap<PluginName, Arc<View>>;
 #[derive(Debug)]
 pub(crate) struct Successor(pub(crate) Option<Arc<View>>);
 
-/// Whether the snapshot holds every plugin that exists.
+/// Says whether the snapshot holds every plugin that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Discovery {
     /// The plugin directories are being looked at for the first time.

@@ -44,7 +44,7 @@ pub(crate) struct Server {
     stop: mpsc::Sender<()>,
 }
 
-/// What is called at an interval for as long as the task runs that accepts connections.
+/// A callback at an interval for as long as the task runs that accepts connections.
 pub(crate) struct Heartbeat {
     pub(crate) interval: Duration,
     pub(crate) beat: Box<dyn Fn() + Send + Sync>,

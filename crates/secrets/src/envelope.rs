@@ -19,11 +19,11 @@ pub struct Envelope {
     pub provider: String,
     /// The provider's version of the secret; free text, often empty.
     pub version: String,
-    /// When the secret was created.
+    /// Creation time of the secret.
     pub created_at: Option<SystemTime>,
-    /// When the provider resolved it.
+    /// The time when the provider resolved it.
     pub resolved_at: Option<SystemTime>,
-    /// When it stops being valid.
+    /// Expiry of the secret.
     pub expires_at: Option<SystemTime>,
     /// Provider-specific metadata. Not secret: it may be printed.
     pub metadata: BTreeMap<String, String>,

@@ -12,7 +12,7 @@ pub enum Act {
     Accepting,
     /// Open a stream; the id comes back in [`Performed`].
     Open {
-        /// Whether SYN must be sent at once.
+        /// `true` if SYN must be sent at once.
         flush: bool,
     },
     /// Wait until this stream of the other end was accepted.

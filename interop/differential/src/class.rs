@@ -131,7 +131,7 @@ impl Class {
         }
     }
 
-    /// Whether its scripts need an end whose implementation, when it closes a session, waits for its streams.
+    /// Returns `true` if its scripts need an end whose implementation, when it closes a session, waits for its streams.
     pub fn needs_drain(self) -> bool {
         matches!(self, Self::CloseDrains | Self::CloseUnaccepted)
     }

@@ -23,7 +23,7 @@ struct Options {
     /// Play 10,000 scripts with each pairing instead of 500.
     #[arg(long)]
     long: bool,
-    /// How many scripts each pairing plays.
+    /// Number of scripts that each pairing plays.
     #[arg(long)]
     scripts: Option<usize>,
     /// The origin of the seeds of the scripts [default: the time of day].

@@ -43,7 +43,7 @@ pub fn fill(buffer: &mut [u8], stream: u32, sender: End, position: u64) {
     }
 }
 
-/// Whether bytes are those that `sender` sends on a stream from a position on.
+/// Returns `true` if bytes are those that `sender` sends on a stream from a position on.
 pub fn is_right(bytes: &[u8], stream: u32, sender: End, position: u64) -> bool {
     let mut rest = bytes;
     for piece in pieces(stream, sender, position) {

@@ -31,7 +31,7 @@ use crate::{
     script::{End, Pace, Settings},
 };
 
-/// How long the program may take to start, or to begin a session.
+/// Limit for the start of the program, and for the beginning of a session.
 const START: Duration = Duration::from_secs(20);
 
 /// A running program. It plays one session at a time, and is killed when dropped.

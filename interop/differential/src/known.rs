@@ -12,7 +12,7 @@ use crate::{
 /// The committed list.
 const LIST: &str = include_str!("../known-failures.toml");
 
-/// How many scripts of a class must pass before a line of the list is called stale: an intermittent
+/// Number of scripts of a class that must pass before a line of the list is called stale: an intermittent
 /// failure may pass many times.
 pub(crate) const ENOUGH: usize = 500;
 

@@ -22,9 +22,9 @@ const HALF_WINDOW: u64 = WINDOW / 2;
 pub struct Expected {
     /// One outcome for each operation.
     pub outcomes: Vec<Outcome>,
-    /// Whether every stream has come to its end, so that nothing of it may be left.
+    /// `true` if every stream has come to its end, so that nothing of it may be left.
     pub is_finished: bool,
-    /// Whether the script closes the session itself.
+    /// `true` if the script closes the session itself.
     pub is_closed: bool,
 }
 
@@ -49,7 +49,7 @@ impl Pipe {
 
 struct Stream {
     opener: End,
-    /// Whether SYN was sent.
+    /// `true` if SYN was sent.
     is_syn_sent: bool,
     /// By the end that writes.
     pipes: [Pipe; 2],

@@ -11,7 +11,7 @@ pub(crate) trait Multiplexer: Send + Sync + 'static {
     /// Its streams.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
-    /// Whether written bytes are sent only on flush.
+    /// `true` if written bytes are sent only on flush.
     const FLUSHES: bool;
 
     /// The number of a stream on the wire.
@@ -38,6 +38,6 @@ pub(crate) trait Multiplexer: Send + Sync + 'static {
     /// The number of open streams, if the implementation counts them.
     fn open_streams(&self) -> Option<usize>;
 
-    /// What an error of a stream means.
+    /// Returns the meaning of an error of a stream.
     fn explain(error: &io::Error) -> Outcome;
 }

@@ -81,7 +81,7 @@ impl Outcome {
         self.with_text(text)
     }
 
-    /// Whether this is what a model expects. The rules of the comparison:
+    /// Returns `true` if this is what a model expects. The rules of the comparison:
     ///
     /// - How many bytes a read took before an end or an error counts, and the bytes themselves.
     /// - When a session ends while a stream is open or about to be, its users may see a reset, a

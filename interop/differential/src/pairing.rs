@@ -41,7 +41,7 @@ impl Implementation {
         }
     }
 
-    /// Whether it may fail classes, according to the committed list.
+    /// Returns `true` if it may fail classes, according to the committed list.
     pub fn is_foreign(self) -> bool {
         matches!(self, Self::Yamux | Self::TokioYamux)
     }
@@ -54,7 +54,7 @@ pub struct Pairing {
     pub client: Implementation,
     /// The implementation of the server.
     pub server: Implementation,
-    /// Whether the runtime has two threads. Otherwise it has one.
+    /// `true` if the runtime has two threads. Otherwise it has one.
     pub is_threaded: bool,
 }
 
@@ -95,13 +95,13 @@ impl Pairing {
         }
     }
 
-    /// Whether the clock is the real one and the connection a socket. Without, the clock is paused
+    /// Returns `true` if the clock is the real one and the connection a socket. Otherwise the clock is paused
     /// and the connection in memory.
     pub fn is_real(self) -> bool {
         self.is_threaded || self.needs_go()
     }
 
-    /// Whether it needs the Go program.
+    /// Returns `true` if it needs the Go program.
     pub fn needs_go(self) -> bool {
         End::BOTH
             .map(|end| self.implementation(end))
@@ -115,7 +115,7 @@ impl Pairing {
         End::BOTH.into_iter().filter(|end| !is_go(end)).collect()
     }
 
-    /// How long a script may take: of the paused clock, or of the real one. Pings often
+    /// Returns the limit for a script: of the paused clock, or of the real one. Pings often
     /// are expensive for a clock that jumps from one to the next.
     pub(crate) fn limit(self, settings: &Settings) -> Duration {
         let often = settings.keep_alive < 1000;

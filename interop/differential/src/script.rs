@@ -44,7 +44,7 @@ impl fmt::Display for End {
     }
 }
 
-/// How fast a reader reads.
+/// The speed of a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
     /// As fast as it can.
@@ -65,7 +65,7 @@ pub enum Step {
     Accepting,
     /// Opens the stream. Without `flush` SYN may be sent with the first bytes.
     Open {
-        /// Whether SYN must be sent at once.
+        /// `true` if SYN must be sent at once.
         flush: bool,
     },
     /// Waits until the stream of the other end has been accepted.
@@ -94,7 +94,7 @@ pub enum Step {
     HangUp,
 }
 
-/// What an operation waits for besides its own stream: the end that opens or accepts it, and
+/// The event that an operation waits for besides its own stream: the end that opens or accepts it, and
 /// the operation before it in the same direction. Resetting and dropping wait for everything
 /// that the same end does with the stream before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +143,7 @@ impl Op {
         matches!(self.step, Step::Close | Step::Drain | Step::HangUp)
     }
 
-    /// Whether this operation has to wait for an earlier one.
+    /// Returns `true` if this operation has to wait for an earlier one.
     pub fn follows(&self, earlier: &Self) -> bool {
         match self.wait {
             // Both ends may close at the same time.
@@ -209,11 +209,11 @@ pub struct Settings {
     pub keep_alive: u64,
     /// The largest receive window of a stream.
     pub window: u32,
-    /// How long a close waits for open streams, in milliseconds, if the implementation waits at all.
+    /// The time for which a close waits for open streams, in milliseconds, if the implementation waits at all.
     pub drain: u64,
-    /// How many bytes the connection holds, if it is in memory.
+    /// Number of bytes that the connection holds, if it is in memory.
     pub capacity: usize,
-    /// How many bytes move at a time, if it is in memory.
+    /// Number of bytes that move at a time, if it is in memory.
     pub chunk: usize,
 }
 

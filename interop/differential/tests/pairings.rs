@@ -7,7 +7,7 @@ use keyway_differential::{Campaign, Class, Pairing, seeds, verdict};
 /// The default origin of the seeds of the scripts, so that every run is the same.
 const BASE: u64 = 2026;
 
-/// How many scripts each pairing plays.
+/// Number of scripts that each pairing plays.
 const SCRIPTS: u64 = 500;
 
 fn number(name: &str) -> Option<u64> {

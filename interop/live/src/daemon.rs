@@ -106,7 +106,7 @@ impl<'a> Daemon<'a> {
     }
 }
 
-/// Whether the output of `keyway plugins list --json` shows a plugin running.
+/// Returns `true` if the output of `keyway plugins list --json` shows a plugin running.
 fn is_running(json: &[u8], name: &str) -> bool {
     let listed: Vec<serde_json::Value> = serde_json::from_slice(json).unwrap_or_default();
     let mut plugins = listed.iter();

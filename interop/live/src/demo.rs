@@ -5,11 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use keyway_plugin_sdk::{Envelope, Id, Pattern, ProviderError, Query, SecretsProvider};
 
-/// How long the slow secret takes.
+/// The delay of the slow secret.
 const SLOW: Duration = Duration::from_millis(1500);
 /// The ids that a pattern finds besides `demo/many`.
 const LISTED: [&str; 3] = ["demo/hit", "demo/notime", "demo/other"];
-/// How many secrets lie below `demo/many`.
+/// Number of secrets below `demo/many`.
 const MANY: usize = 1000;
 /// The length of the big secret.
 const BIG: usize = 8 << 20;
@@ -59,7 +59,7 @@ impl SecretsProvider for Demo {
     }
 }
 
-/// Whether the provider holds this id.
+/// Returns `true` if the provider holds this id.
 fn known(id: &str) -> bool {
     let number = id
         .strip_prefix("demo/many/")

@@ -137,7 +137,7 @@ impl Peer {
         }
     }
 
-    /// What the program has reported so far.
+    /// Returns the program's reports so far.
     pub fn report(&self) -> Report {
         Report::read(&self.report)
     }

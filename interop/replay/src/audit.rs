@@ -179,12 +179,12 @@ impl Audit {
             .collect()
     }
 
-    /// Whether the side under test responded to every ping.
+    /// Returns `true` if the side under test responded to every ping.
     pub fn pings_acknowledged(&self) -> bool {
         self.pings.is_empty()
     }
 
-    /// Whether the side under test has sent GoAway(0).
+    /// Returns `true` if the side under test has sent GoAway(0).
     pub fn sent_go_away(&self) -> bool {
         self.sent_go_away
     }

@@ -27,7 +27,7 @@ pub struct Outcome {
     pub deviation: Option<String>,
     /// Path and body of each message of the runtime, requests and responses.
     pub exchanges: Vec<OutcomeExchange>,
-    /// Whether the runtime sent GoAway(0).
+    /// `true` if the runtime sent GoAway(0).
     pub sent_go_away: bool,
 }
 

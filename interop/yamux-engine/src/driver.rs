@@ -25,7 +25,7 @@ pub(crate) enum Command {
     Close,
 }
 
-/// How a session ended, once it has.
+/// The end of a session, once it has ended.
 pub(crate) type Ending = Option<Result<(), YamuxError>>;
 
 /// The future that runs a [`YamuxSession`](crate::YamuxSession). Resolves at the end of the session.

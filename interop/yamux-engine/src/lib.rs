@@ -31,16 +31,16 @@ pub use self::{
     http::{YamuxConnector, YamuxListener},
 };
 
-/// How many streams of the peer may wait to be accepted; more are dropped.
+/// Number of streams of the peer that may wait to be accepted; more are dropped.
 const ACCEPT_BACKLOG: usize = 256;
 
-/// How many `open` calls may wait for the driver.
+/// Number of `open` calls that may wait for the driver.
 const OPEN_BACKLOG: usize = 256;
 
 /// One stream of a [`YamuxSession`], as an I/O object of tokio.
 pub type YamuxStream = Compat<yamux::Stream>;
 
-/// Why a session on the `yamux` crate failed.
+/// Error of a session on the `yamux` crate.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum YamuxError {

@@ -1,6 +1,6 @@
 //! Keyway provider: environment variables that its configuration names.
 //!
-//! For secrets that are in the daemon's environment anyway, as in continuous integration and containers. It is not a
+//! It is meant for secrets that are in the daemon's environment anyway, as in continuous integration and containers. It is not a
 //! store: it serves the variables as they were when the plugin started.
 //!
 //! - [`Config`] maps ids to variables.

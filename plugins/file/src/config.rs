@@ -17,7 +17,7 @@ pub const PASSPHRASE_FILE_VARIABLE: &str = "KEYWAY_FILE_PASSPHRASE_FILE";
 
 /// Default number of versions kept per secret, including the current one.
 pub const DEFAULT_VERSIONS_KEPT: usize = 10;
-/// How long a removed version is kept for [`Store::restore`](crate::Store::restore): 30 days.
+/// The time for which a removed version is kept for [`Store::restore`](crate::Store::restore): 30 days.
 pub const REMOVED_KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Default timeout of a writer that waits for another one.
 pub const DEFAULT_LOCK_WAIT: Duration = Duration::from_secs(5);

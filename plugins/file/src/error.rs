@@ -29,7 +29,7 @@ pub enum StoreError {
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// What is damaged.
+        /// The damaged part.
         reason: String,
     },
     /// Other users can read or change a file.

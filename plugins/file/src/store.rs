@@ -74,13 +74,13 @@ pub struct Store {
 pub struct Version {
     /// Number of the version, counted from one per secret. A number is not used again while a version with it is kept.
     pub number: u64,
-    /// When the version was stored.
+    /// The time when the version was stored.
     pub created_at: Option<SystemTime>,
     /// Length of its value in bytes.
     pub len: u64,
     /// Attributes of the version; not secret.
     pub metadata: BTreeMap<String, String>,
-    /// When the version was removed; `None` unless it was.
+    /// The time when the version was removed; `None` unless it was.
     pub removed_at: Option<SystemTime>,
 }
 

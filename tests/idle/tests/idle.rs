@@ -14,7 +14,7 @@ use keyway_mux::{Config, Session, Stream};
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::UnixStream;
 
-/// How often a root task may be polled while nothing happens: once at the start and once at the end, and a few times in
+/// Limit for the polls of a root task while nothing happens: one at the start and one at the end, and a few times in
 /// between by the runtime itself. One that wakes itself is polled tens of thousands of times.
 const FEW: usize = 20;
 

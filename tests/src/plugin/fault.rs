@@ -17,7 +17,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::Player;
 use crate::fault::{Fault, Progress};
 
-/// How long a flood waits while the connection takes nothing.
+/// The pause of a flood while the connection takes nothing.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
 
 /// The floods of this process so far. Each happens once: at every call it would occupy a slow machine for itself.
@@ -117,7 +117,7 @@ fn cut(player: &Player) {
 /// A body that fails after the first half of its data.
 struct Half {
     inner: Body,
-    /// What the head promises.
+    /// The length that the head promises.
     size: SizeHint,
     is_sent: bool,
     /// Whose connection is cut then.

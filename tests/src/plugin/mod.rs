@@ -88,7 +88,7 @@ fn home_of(executable: &str) -> Option<&Path> {
 pub(crate) struct Player {
     pub(crate) name: String,
     pub(crate) behaviour: Behaviour,
-    /// Where its script is; without one it follows the behaviour alone.
+    /// The place of its script; without one it follows the behaviour alone.
     pub(crate) place: Option<Place>,
     /// The daemon's socket.
     pub(crate) daemon: Option<Address>,

@@ -1,4 +1,4 @@
-//! What the misbehaving plugin serves on its connection.
+//! The services of the misbehaving plugin on its connection.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -25,7 +25,7 @@ use super::{Player, fault, value_of};
 use crate::behaviour::Behaviour;
 use crate::script::{Decision, QueryResponse, Script};
 
-/// What padded values end in.
+/// The end of padded values.
 const PADDING: &str = ".";
 
 /// The services of the plugin.

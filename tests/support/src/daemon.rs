@@ -205,7 +205,7 @@ struct Log {
 #[derive(Debug, Default)]
 struct Lines {
     lines: Vec<String>,
-    /// Whether the end of the pipe was read.
+    /// `true` if the end of the pipe was read.
     is_closed: bool,
 }
 

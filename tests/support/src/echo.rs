@@ -81,7 +81,7 @@ impl Alive {
         Living(Arc::clone(&self.0))
     }
 
-    /// How many there are.
+    /// Returns the number of them.
     pub fn count(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
@@ -143,7 +143,7 @@ impl Memory {
         self
     }
 
-    /// How many connections were opened.
+    /// Returns the number of connections that were opened.
     pub fn opened(&self) -> usize {
         self.opened.load(Ordering::SeqCst)
     }

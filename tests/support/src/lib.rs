@@ -6,18 +6,19 @@
 //! - [`eventually`], [`wait_until`]: bounded waits for conditions without an event; [`wait`] has them for async tests, too.
 //! - [`require`]: requirements of a test: without them the test is skipped, or fails in CI.
 //! - [`FreedMemory`]: an allocator that finds copies of secrets. [`assert_causes_said_once`]: a check of chains of errors.
+//! - [`Observer`]: a callback at the steps of the code under test.
 //! - [`wire`] (feature `async`): a connection in memory that moves few bytes at a time.
 //! - [`frame`] (feature `frame`): the frames of yamux, for scripted peers and recordings.
 //! - [`http`]: requests of a client without checks of its own.
-//! - [`echo`] (feature `echo`): a service of one message, and connections to it in memory.
+//! - [`echo`] (feature `echo`): a service of one message, and connections to it in memory; [`body`]: a body that arrives chunk by chunk.
 //! - [`scripted`] (feature `scripted`): a daemon with services that a test writes.
 //! - [`log`] (feature `log`): the events that the code under test emits.
 
 #![deny(unsafe_code)]
 
-mod daemon;
 #[cfg(feature = "echo")]
 pub mod body;
+mod daemon;
 #[cfg(feature = "echo")]
 pub mod echo;
 mod errors;
@@ -28,8 +29,8 @@ mod home;
 pub mod http;
 #[cfg(feature = "log")]
 pub mod log;
-pub mod process;
 mod observer;
+pub mod process;
 pub mod require;
 #[cfg(feature = "scripted")]
 pub mod scripted;
@@ -41,6 +42,6 @@ pub use daemon::{Daemon, StartError};
 pub use errors::assert_causes_said_once;
 pub use freed_memory::FreedMemory;
 pub use home::{Home, copy_executable, set_mode};
-pub use process::{Process, feed, text};
 pub use observer::Observer;
+pub use process::{Process, feed, text};
 pub use wait::{WAIT_LIMIT, eventually, wait_until};

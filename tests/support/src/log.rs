@@ -67,7 +67,7 @@ pub fn write_to_stderr() {
 }
 
 struct Capture {
-    /// Whether the lines go to standard error instead.
+    /// `true` if the lines go to standard error instead.
     is_written: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What a test needs of the machine. Without it the test is skipped, or fails if `KEYWAY_REQUIRE_ALL` is `1`, as in CI.
+//! Requirements of a test for the machine. Without them the test is skipped, or fails if `KEYWAY_REQUIRE_ALL` is `1`, as in CI.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

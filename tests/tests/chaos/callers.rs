@@ -31,7 +31,7 @@ const PATIENT: Duration = Duration::from_secs(120);
 /// The deadline of hasty calls.
 const HASTY: Duration = Duration::from_millis(200);
 
-/// How much later than its deadline a call may return on a busy machine.
+/// The time after its deadline by which a call must have returned on a busy machine.
 const SLACK: Duration = Duration::from_secs(60);
 
 /// One in so many calls queries a large value.
@@ -40,7 +40,7 @@ const LARGE_ONE_IN: usize = 16;
 /// The longest pause of a caller between two calls.
 const MAX_PAUSE: usize = 120;
 
-/// What all callers share.
+/// The state that all callers share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) address: Address,
@@ -271,7 +271,7 @@ fn names(failures: &[ProviderFailure]) -> BTreeMap<String, String> {
     failures.collect()
 }
 
-/// What a resolver's result means.
+/// Returns the meaning of a resolver's result.
 pub(crate) fn of_result(result: Result<keyway_secrets::Envelope, GetOneError>) -> Outcome {
     match result {
         Ok(envelope) => Outcome::Value(envelope.value.expose().to_vec()),

@@ -1,4 +1,4 @@
-//! What a daemon and its plugins hold.
+//! The resources that a daemon and its plugins hold.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,7 +6,7 @@ use std::fs;
 use keyway_test_support::process::{descendants, stat, status};
 use rustix::process::Pid;
 
-/// What was counted at one time.
+/// The counts at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Census {
     /// Open descriptors of the daemon.
@@ -35,7 +35,7 @@ impl Census {
         }
     }
 
-    /// What is more than in `self` afterwards, or other than it. Threads may end later than they are needed.
+    /// Returns the counts that are greater than in `self` afterwards, or other. Threads may end later than they are needed.
     pub(crate) fn differs(&self, after: &Self) -> bool {
         after.n_descriptors > self.n_descriptors
             || after.n_threads > self.n_threads

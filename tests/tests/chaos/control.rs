@@ -75,7 +75,7 @@ impl Control {
         plugins.find(|status| status.name() == plugin.name())
     }
 
-    /// Whether a launched plugin has neither a process nor a start that is under way.
+    /// Returns `true` if a launched plugin has neither a process nor a start that is under way.
     async fn is_down(&self, plugin: Plugin) -> bool {
         let is_down = |status: PluginStatus| {
             matches!(
@@ -159,7 +159,7 @@ impl Control {
     }
 }
 
-/// How a reload is requested.
+/// The way in which a reload is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reload {
     Call,

@@ -29,10 +29,10 @@ const N_WORKERS: usize = 16;
 /// The bound of one cycle on a busy machine.
 const CYCLE_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long the daemon may take to close what its peers have closed.
+/// The time in which the daemon must close what its peers have closed.
 const CLEANUP_LIMIT: Duration = Duration::from_secs(60);
 
-/// What a connection does before it is closed.
+/// The steps of a connection before it is closed.
 #[derive(Clone, Copy, Debug)]
 enum Cycle {
     /// Nothing.

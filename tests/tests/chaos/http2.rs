@@ -12,7 +12,7 @@ use crate::callers::{Connected, message};
 use crate::model::{Call, Outcome};
 use crate::wire::{PATH, of_parts};
 
-/// How long a caller waits at most: the judge sees that it is late.
+/// The longest wait of a caller: the judge sees that it is late.
 const LIMIT: Duration = Duration::from_secs(240);
 
 /// Makes all calls at once over one connection. Those marked `true` are reset at once and have no outcome.

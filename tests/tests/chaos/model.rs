@@ -1,4 +1,4 @@
-//! What a caller may get: by the ranking rules, from the faults that were active during its call.
+//! The results that a caller may get: by the ranking rules, from the faults that were active during its call.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use crate::world::{Plugin, has_value, ranked};
 
-/// How long ended faults are remembered: longer than any call takes.
+/// The time for which ended faults are remembered: longer than any call takes.
 const MEMORY: Duration = Duration::from_secs(400);
 
-/// How long the daemon waits at least for the calls of a process that it replaces.
+/// The least time for which the daemon waits for the calls of a process that it replaces.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// Number of faults that a violation lists.
 const N_LISTED: usize = 30;
 
-/// What a fault may do to a call while it is active.
+/// The effect that a fault may have on a call while it is active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Effect {
     /// Nothing: every call must succeed as without the fault.
@@ -38,7 +38,7 @@ pub(crate) enum Effect {
     Exhausts,
 }
 
-/// What a caller got.
+/// The result of a call.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// A value.
@@ -108,7 +108,7 @@ struct State {
     counts: Counts,
 }
 
-/// How many calls were judged.
+/// Numbers of calls that were judged.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     /// Calls.
@@ -177,7 +177,7 @@ impl Model {
         }
     }
 
-    /// Whether a plugin has a fault now.
+    /// Returns `true` if a plugin has a fault now.
     pub(crate) fn is_faulty(&self, plugin: Plugin) -> bool {
         let state = self.lock();
         let mut active = state.faults.iter().filter(|fault| fault.ended.is_none());
@@ -221,12 +221,12 @@ impl Model {
         self.lock().violations.push(what);
     }
 
-    /// How many calls were judged so far.
+    /// Returns the numbers of calls that were judged so far.
     pub(crate) fn counts(&self) -> Counts {
         self.lock().counts
     }
 
-    /// Whether nothing was wrong so far.
+    /// Returns `true` if nothing was wrong so far.
     pub(crate) fn is_right(&self) -> bool {
         self.lock().violations.is_empty()
     }
@@ -250,7 +250,7 @@ impl Model {
     }
 }
 
-/// What a call may get.
+/// The results that a call may get.
 #[derive(Debug, Default)]
 struct Allowed {
     /// The plugins whose value is right; `None`: not found.
@@ -258,11 +258,11 @@ struct Allowed {
     /// The plugins that may be named as failed, because one of them may have failed above or beside the deciding one.
     failing: BTreeSet<Plugin>,
     is_any_error: bool,
-    /// Whether the settings may have changed twice during the call.
+    /// `true` if the settings may have changed twice during the call.
     is_changing: bool,
 }
 
-/// What the daemon says if the settings changed twice during a call.
+/// The daemon's message if the settings changed twice during a call.
 const CHANGED_TWICE: &str = "the configuration changed twice";
 
 impl Allowed {

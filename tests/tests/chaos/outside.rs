@@ -15,10 +15,10 @@ use crate::model::Effect;
 use crate::random::Random;
 use crate::world::Plugin;
 
-/// How long the daemon may take to upgrade, register or close a connection.
+/// Limit for the daemon to upgrade, register or close a connection.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What external processes do.
+/// The faults of external processes.
 #[derive(Clone, Copy, Debug)]
 enum OutsideFault {
     /// The plugin leaves in order and returns.

@@ -43,10 +43,10 @@ const ROUND_LIMIT: Duration = Duration::from_secs(900);
 /// Number of large values that are queried at once before memory is looked at.
 const BURST_LEN: usize = 48;
 
-/// How often that is done.
+/// The number of bursts.
 const N_BURSTS: usize = 2;
 
-/// How long connections, threads and processes may take to end when nothing uses them any more.
+/// Limit for the end of connections, threads and processes when nothing uses them any more.
 const CLEANUP_LIMIT: Duration = Duration::from_secs(180);
 
 /// The pause between two looks at what is left.

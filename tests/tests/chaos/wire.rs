@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use crate::callers::message;
 use crate::model::{Call, Outcome};
 
-/// How fast a caller reads.
+/// The speed at which a caller reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
     Fast,
@@ -82,7 +82,7 @@ async fn read(stream: &mut UnixStream, pace: Pace) -> io::Result<Vec<u8>> {
     }
 }
 
-/// What the bytes of a response mean.
+/// Returns the meaning of the bytes of a response.
 fn of_response(id: &str, bytes: &[u8]) -> Outcome {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
     let Some(end) = end else {
@@ -112,7 +112,7 @@ fn of_response(id: &str, bytes: &[u8]) -> Outcome {
     of_parts(id, status, field(FAILED_PROVIDERS_HEADER).as_deref(), body)
 }
 
-/// What the parts of a response mean.
+/// Returns the meaning of the parts of a response.
 pub(crate) fn of_parts(id: &str, status: &str, failed: Option<&str>, body: &[u8]) -> Outcome {
     let text = || String::from_utf8_lossy(body).into_owned();
     let failed: BTreeMap<String, String> = failed

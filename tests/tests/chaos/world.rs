@@ -9,10 +9,10 @@ use keyway_tests::script::Script;
 /// The bytes by which the value of a large id is longer: more than the buffers of a socket hold.
 const LARGE: usize = 320 * 1024;
 
-/// What every value begins with, and nothing else contains.
+/// The beginning of every value, which nothing else contains.
 const CANARY: &str = "canary-value";
 
-/// Whether a text contains a part of a value.
+/// Returns `true` if a text contains a part of a value.
 pub(crate) fn has_value(text: &str) -> bool {
     text.contains(CANARY)
 }
@@ -87,7 +87,7 @@ impl Plugin {
         }
     }
 
-    /// Whether the effective realm contains an id.
+    /// Returns `true` if the effective realm contains an id.
     pub(crate) fn may_hold(self, id: &str) -> bool {
         self.realm().iter().any(|pattern| {
             let prefix = pattern.trim_end_matches("**");
@@ -95,7 +95,7 @@ impl Plugin {
         })
     }
 
-    /// Whether the plugin has a value for an id.
+    /// Returns `true` if the plugin has a value for an id.
     pub(crate) fn holds(self, id: &str) -> bool {
         let shared = id.strip_prefix("shared/");
         let shared = shared.and_then(|number| number.parse::<usize>().ok());
@@ -112,7 +112,7 @@ impl Plugin {
         format!("{CANARY} of {} for {id}:", self.name())
     }
 
-    /// Whether these bytes are the plugin's value for an id.
+    /// Returns `true` if these bytes are the plugin's value for an id.
     pub(crate) fn is_value(self, id: &str, bytes: &[u8]) -> bool {
         let value = self.value(id);
         let padding = bytes.strip_prefix(value.as_bytes());
@@ -128,7 +128,7 @@ impl Plugin {
         format!("{}/0", self.name())
     }
 
-    /// What the plugin does while it has no fault.
+    /// Returns the script of the plugin while it has no fault.
     pub(crate) fn script(self) -> Script {
         let held: Vec<String> = ids().filter(|id| self.holds(id)).collect();
         let padding = held.iter().filter(|id| is_large(id));

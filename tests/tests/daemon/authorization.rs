@@ -50,7 +50,7 @@ const OWNER_ONLY: &[&str] = &[
     "inspect", "status", "enable", "disable", "trust", "untrust", "reload", "stop", "hijack",
 ];
 
-/// Whether this is root and a program is installed.
+/// Returns `true` if this is root and a program is installed.
 fn has_root_and(program: &str) -> bool {
     require::has_root() && require::has_program(program)
 }

@@ -16,7 +16,7 @@ const MANY: usize = 1100;
 /// The time in which a new client is served.
 const SOON: Duration = Duration::from_secs(5);
 
-/// What a client sends before it is silent, and whether it waits for the beginning of a response.
+/// The bytes that a client sends before it is silent, and whether it waits for the beginning of a response.
 const SILENT: [(&str, &str, bool); 7] = [
     ("silent", "", false),
     ("half a preface", "PRI * HTTP/2.0\r\n", false),

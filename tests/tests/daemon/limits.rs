@@ -131,7 +131,7 @@ fn provider_of_lengths(lengths: &[usize]) -> Script {
     }
 }
 
-/// What a query of everything gets: the number of secrets, or the kinds and messages of the failures.
+/// Returns the result of a query for everything: the number of secrets, or the kinds and messages of the failures.
 async fn listed(daemon: &TestDaemon) -> Result<usize, Vec<(FailureKind, String)>> {
     let failures = |failures: Vec<ProviderFailure>| {
         let failures = failures.into_iter();

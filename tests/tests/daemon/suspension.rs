@@ -27,7 +27,7 @@ enum Stopped {
     Daemon,
 }
 
-/// How long they are stopped, and the keep-alive of the daemon in milliseconds.
+/// Returns the time for which they are stopped, and the keep-alive of the daemon in milliseconds.
 fn times() -> (Duration, &'static str) {
     match std::env::var("KEYWAY_SUSPENSION_SECONDS") {
         Ok(seconds) => {

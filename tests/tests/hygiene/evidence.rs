@@ -21,7 +21,7 @@ fn forms() -> Vec<String> {
     forms
 }
 
-/// Whether bytes contain the canary in any form.
+/// Returns `true` if bytes contain the canary in any form.
 pub(crate) fn contains_canary(bytes: &[u8]) -> bool {
     let contains = |form: &String| {
         bytes

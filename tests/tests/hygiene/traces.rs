@@ -1,4 +1,4 @@
-//! What requests leave behind when everything that can fail fails while a value is on its way.
+//! The traces of requests when everything that can fail fails while a value is on its way.
 
 use std::fmt::Debug;
 use std::fs;

@@ -8,7 +8,7 @@ pub(super) struct Row {
     pub(super) version: &'static str,
     /// Which side calls the other.
     pub(super) direction: &'static str,
-    /// What is tested.
+    /// The subject of the test.
     pub(super) what: &'static str,
     /// The tests as `FILE::TEST`, all of which must pass.
     pub(super) tests: &'static [&'static str],

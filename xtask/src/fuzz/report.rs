@@ -6,9 +6,9 @@ use std::fmt;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Report {
     executions: Option<u64>,
-    /// How many edges of the code were reached.
+    /// Number of edges of the code that were reached.
     coverage: Option<u64>,
-    /// How many inputs the corpus has in the end.
+    /// Number of inputs that the corpus has in the end.
     corpus: Option<u64>,
     /// The file with the input that failed.
     pub(crate) artifact: Option<String>,

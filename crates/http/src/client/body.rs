@@ -21,19 +21,19 @@ pub struct ExchangeBody<I, B: Body> {
     /// `None` once everything was read.
     connection: Option<Connection<I, B>>,
     reader: BodyReader,
-    /// Whether a body that ends with its connection is refused.
+    /// `true` if a body that ends with its connection is refused.
     is_refused: bool,
     then: Then<I>,
 }
 
-/// What happens to a connection whose response was read to its end.
+/// The further use of a connection whose response was read to its end.
 pub(super) enum Then<I> {
     Close,
     /// The stream is handed back, if it can carry another request.
     Keep(Arc<dyn Keep<I>>),
 }
 
-/// Where streams are kept for further requests.
+/// Keeps streams for further requests.
 pub(super) trait Keep<I>: Send + Sync {
     fn keep(&self, io: I);
 }

@@ -6,7 +6,7 @@ use crate::BoxError;
 use crate::syntax::SyntaxError;
 use crate::wire::ReadError;
 
-/// Why an exchange ended without a response, or in the middle of its body.
+/// Error of an exchange that ended without a response, or in the middle of its body.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExchangeError {
@@ -28,10 +28,10 @@ pub enum ExchangeError {
     /// The body of the response has neither a length nor chunks, so its end is not distinguishable from the end of its sender.
     #[error("the response has neither a length nor chunks, so its end is not known")]
     Unframed,
-    /// What came is not a response of HTTP/1.1.
+    /// The received bytes are not a response of HTTP/1.1.
     #[error("the response is not HTTP/1.1: {reason}")]
     Malformed {
-        /// What is wrong with it.
+        /// The violated rule.
         reason: &'static str,
     },
 }

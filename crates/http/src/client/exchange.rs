@@ -47,7 +47,7 @@ pub(super) struct Failed<B: Body> {
     pub(super) writer: Writer<B>,
 }
 
-/// What a failed exchange means for its request.
+/// The meaning of a failed exchange for its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FailureKind {
     /// The stream took no byte of it, so it was not handled.
@@ -106,11 +106,11 @@ where
 struct Heads<'a> {
     method: &'a Method,
     expect: Expect,
-    /// How many interim responses came.
+    /// Number of interim responses that arrived.
     interim: usize,
-    /// Whether a byte of a response came.
+    /// `true` if a byte of a response came.
     has_begun: bool,
-    /// Why the peer did not take the request.
+    /// The reason why the peer did not take the request.
     unsent: Option<io::Error>,
 }
 

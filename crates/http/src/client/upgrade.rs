@@ -11,7 +11,7 @@ use super::exchange::{Expect, exchange};
 use super::request::{self, ConnectionOption};
 use crate::wire::Upgraded;
 
-/// Why a stream was not upgraded.
+/// Error of an upgrade.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum UpgradeError<I> {

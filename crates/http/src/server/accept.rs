@@ -29,7 +29,7 @@ pub struct Served {
     pub aborted: u64,
 }
 
-/// Why a connection was admitted.
+/// The reason why a connection was admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// It has one of the regular places.

@@ -28,9 +28,9 @@ pub(super) fn channel(len: Option<u64>) -> (Sender, Receiver) {
 #[derive(Default)]
 struct Slot {
     piece: Option<Result<Bytes, BoxError>>,
-    /// Whether the handler waits for a piece.
+    /// `true` if the handler waits for a piece.
     is_wanted: bool,
-    /// Whether nothing follows what is in `piece`.
+    /// `true` if nothing follows what is in `piece`.
     has_ended: bool,
     handler: Option<Waker>,
     connection: Option<Waker>,

@@ -15,7 +15,7 @@ use super::{Limits, ServeError};
 /// [write timeout](Limits::write_timeout) again.
 pub(super) const PROGRESS: u64 = 64 * 1024;
 
-/// How long the rest of a request is read after its response was sent.
+/// Limit for reading the rest of a request after its response was sent.
 pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The timeout of the current state.
@@ -26,7 +26,7 @@ pub(super) struct Clock {
     shared: Arc<Shared>,
     state: State,
     since: Instant,
-    /// How many bytes of the response had been taken at `since`.
+    /// Number of bytes of the response that were taken at `since`.
     written: u64,
     timer: Option<Pin<Box<Sleep>>>,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::BoxError;
 
-/// Why a connection ended before its peer had all responses.
+/// Error of a connection that ended before its peer had all responses.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {

@@ -31,9 +31,9 @@ pub(super) struct Http1<'a, I, S, F> {
     pub(super) limits: &'a Limits,
     pub(super) clock: Clock,
     pub(super) stop: Stop<'a, F>,
-    /// Whether this is the only request that the connection may make.
+    /// `true` if this is the only request that the connection may make.
     pub(super) is_single: bool,
-    /// Whether the end of the input was read: no further request can arrive.
+    /// `true` if the end of the input was read: no further request can arrive.
     pub(super) is_half_closed: bool,
 }
 

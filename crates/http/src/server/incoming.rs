@@ -16,11 +16,11 @@ use crate::wire::{BodyReader, ReadError, Reader};
 /// The interim response that a client waits for before it sends its body (RFC 9110, section 10.1.1).
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// What the response depends on.
+/// The facts of a request that decide how its response is sent.
 pub(super) struct RequestFacts {
     pub(super) method: Method,
     pub(super) version: Version,
-    /// Whether the client keeps the connection open.
+    /// `true` if the client keeps the connection open.
     pub(super) is_persistent: bool,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Incoming {
 struct Arriving {
     reader: BodyReader,
     sender: Sender,
-    /// What is left to write of [`CONTINUE`]; empty if the client does not wait for it.
+    /// The part of [`CONTINUE`] that is not written yet; empty if the client does not wait for it.
     interim: &'static [u8],
     has_ended: bool,
 }

@@ -11,7 +11,7 @@ use super::upgrade::{OnUpgrade, Then};
 use crate::syntax::{SyntaxError, has_token};
 use crate::wire::{Framing, Writer};
 
-/// What follows a response.
+/// The state after a response.
 pub(super) enum Next {
     /// Another request may arrive.
     Request,
@@ -23,7 +23,7 @@ pub(super) enum Next {
     Switch(Then),
 }
 
-/// How a response is sent.
+/// The form of a response on the wire.
 pub(super) struct Plan {
     pub(super) framing: Framing,
     pub(super) next: Next,

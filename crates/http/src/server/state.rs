@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Admission;
 
-/// What a connection waits for.
+/// The state of a connection: the event that it waits for.
 ///
 /// The order is the order of eviction ([`Precedence`]): a connection in an earlier state is closed before one in a
 /// later state, and one in [`Handler`](Self::Handler) or after it never.
@@ -81,7 +81,7 @@ pub(super) struct Precedence {
 /// The state of one connection and its place among the others.
 pub(super) struct Shared {
     state: AtomicU8,
-    /// When the state was entered, in milliseconds since [`Places::epoch`].
+    /// The time when the state was entered, in milliseconds since [`Places::epoch`].
     since: AtomicU64,
     places: Arc<Places>,
 }
@@ -95,7 +95,7 @@ pub(super) struct Places {
     /// Streams of HTTP/2 connections, but for the first of each.
     #[cfg(feature = "h2c")]
     streams: AtomicUsize,
-    /// Whether a connection waits for a place.
+    /// `true` if a connection waits for a place.
     is_wanted: AtomicBool,
     /// Notified if a connection waits for a place and one became free, or a connection became evictable.
     freed: Notify,

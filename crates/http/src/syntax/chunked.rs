@@ -8,7 +8,7 @@ const MAX_LINE: usize = 4 * 1024;
 /// The most lines that may follow the last chunk.
 const MAX_TRAILERS: usize = 100;
 
-/// Where the decoder is.
+/// The position of the decoder.
 ///
 /// ```text
 /// Size --size--> Data --all read--> DataEnd --CRLF--> Size

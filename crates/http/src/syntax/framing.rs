@@ -1,4 +1,4 @@
-//! Where a body ends (RFC 9112, section 6.3).
+//! The end of a body (RFC 9112, section 6.3).
 
 use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use http::{Method, StatusCode, Version};

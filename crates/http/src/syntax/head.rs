@@ -28,9 +28,9 @@ pub(crate) struct RequestHead {
     pub(crate) version: Version,
     pub(crate) headers: HeaderMap,
     pub(crate) framing: Framing,
-    /// Whether the client may send another request on the connection.
+    /// `true` if the client may send another request on the connection.
     pub(crate) is_persistent: bool,
-    /// Whether the client waits for `100 Continue` before it sends the body.
+    /// `true` if the client waits for `100 Continue` before it sends the body.
     pub(crate) expects_continue: bool,
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct ResponseHead {
     pub(crate) version: Version,
     pub(crate) headers: HeaderMap,
     pub(crate) framing: Framing,
-    /// Whether the server accepts another request on the connection.
+    /// `true` if the server accepts another request on the connection.
     #[allow(dead_code, reason = "for clients that keep connections")]
     pub(crate) is_persistent: bool,
 }

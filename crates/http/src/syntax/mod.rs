@@ -28,7 +28,7 @@ impl Limits {
 /// The most fields of any head.
 pub(crate) const MAX_FIELDS: usize = 100;
 
-/// Why bytes are not a message of HTTP/1.1.
+/// Error of bytes that are not a message of HTTP/1.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SyntaxError {
     /// They break a rule.

@@ -18,7 +18,7 @@ const MAX_BLOCK: u64 = 1024 * 1024;
 /// The body of a message, read behind its head.
 pub(crate) struct BodyReader {
     state: State,
-    /// What is being read beyond the buffer of the reader.
+    /// The block that is being read beyond the buffer of the reader.
     block: Block,
 }
 
@@ -36,7 +36,7 @@ struct Block {
     filled: usize,
 }
 
-/// Why a body could not be read.
+/// Error of reading a body.
 #[derive(Debug)]
 pub(crate) enum ReadError {
     Io(io::Error),

@@ -23,25 +23,25 @@ const REPEATABLE_LIMIT: usize = 64 * 1024;
 /// rest of the body.
 pub(crate) struct Writer<B: Body> {
     buffer: Zeroed,
-    /// How much of `buffer` has left.
+    /// Number of bytes of `buffer` that were sent.
     sent: usize,
     chunk: Option<B::Data>,
     body: B,
     framing: Framing,
     state: State,
-    /// How many bytes the peer took.
+    /// Number of bytes that the peer took.
     written: u64,
-    /// Whether it is the peer that does not take more.
+    /// `true` if it is the peer that does not take more.
     blocked: bool,
-    /// Whether the peer does not read any more.
+    /// `true` if the peer does not read any more.
     is_broken: bool,
-    /// Whether some of what was sent is no longer here.
+    /// `true` if some of what was sent is no longer here.
     is_partial: bool,
-    /// Whether the message is done only when the byte stream was flushed.
+    /// `true` if the message is done only when the byte stream was flushed.
     flushes: bool,
 }
 
-/// How the end of a body is marked.
+/// The way in which the end of a body is marked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
     /// There is none, and nothing is said about it.
@@ -68,7 +68,7 @@ enum State {
     Failed,
 }
 
-/// Why a message could not be sent.
+/// Error of sending a message.
 pub(crate) enum SendError {
     /// Its own body failed.
     Body(BoxError),

@@ -1,4 +1,4 @@
-//! How many bytes the current thread has allocated and not freed. A test runs in one thread.
+//! Counts the bytes that the current thread has allocated and not freed. A test runs in one thread.
 #![allow(unsafe_code, reason = "an allocator is unsafe by its nature")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::FileKind;
 
-/// How often the path is resolved again if a directory was moved meanwhile.
+/// Limit for further attempts to resolve the path if a directory was moved meanwhile.
 const MAX_ATTEMPTS: usize = 16;
 
 /// Error of [`open_beneath`].

@@ -111,7 +111,7 @@ pub fn check_owners(path: &Path) -> Result<(), Offences> {
 /// As [`check_owners`], for the file that was opened at `path` as `file`: its own owner and mode are read from the
 /// descriptor.
 ///
-/// What is read from or executed through the descriptor afterwards is what was checked, whatever `path` means by then.
+/// The content that is read or executed through the descriptor afterwards is the checked one, whatever `path` means by then.
 ///
 /// # Errors
 ///
@@ -169,7 +169,7 @@ fn judge(nodes: Vec<Node>) -> Result<(), Offences> {
     Offences::unless_empty(offences)
 }
 
-/// What the rule looks at.
+/// The facts that the rule examines.
 #[derive(Debug, Clone, Copy)]
 struct Examined {
     owner: u32,

@@ -14,13 +14,13 @@ const MAX_LINKS: usize = 40;
 pub(super) struct Node {
     /// Its path, without links in it; the last component may be a link.
     pub(super) path: PathBuf,
-    /// Where it is on the way.
+    /// Its role on the way.
     pub(super) role: Role,
     /// Its metadata; that of the link itself for a link.
     pub(super) metadata: io::Result<Metadata>,
 }
 
-/// Where a file is on the way to the target.
+/// The role of a file on the way to the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// A directory above that of the target, or on the way to a link.
@@ -29,7 +29,7 @@ pub(super) enum Role {
     Directory,
     /// A symbolic link.
     Link,
-    /// What the path leads to in the end.
+    /// The end of the path.
     Target,
 }
 

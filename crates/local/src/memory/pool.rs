@@ -30,7 +30,7 @@ pub(super) struct Pool {
 struct Account {
     /// The bytes of its messages.
     needed: u64,
-    /// What it has of the budget.
+    /// Bytes of the budget that it holds.
     held: u64,
     n_requests: usize,
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::ProviderError;
 
-/// How long work that outlives its caller keeps others waiting before it counts as stuck: a cancelled call of a disk that is
+/// The time for which work that outlives its caller keeps others waiting before it counts as stuck: a cancelled call of a disk that is
 /// merely slow ends within that time.
 const GRACE: Duration = Duration::from_millis(500);
 /// Minimum time between two warnings about stuck threads.
@@ -31,7 +31,7 @@ pub(super) struct Slots {
 /// The work that has a slot.
 #[derive(Debug, Default)]
 struct Running {
-    /// When the caller of each work left; `None` while it waits.
+    /// The time when the caller of each work left; `None` while it waits.
     abandoned: BTreeMap<u64, Option<Instant>>,
     next_key: u64,
     last_warning: Option<Instant>,

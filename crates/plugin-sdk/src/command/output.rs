@@ -9,9 +9,9 @@ use keyway_secrets::SecretValue;
 
 use super::CommandError;
 
-/// How much of a line of standard error is looked at, in bytes.
+/// Limit for the part of a line of standard error that is examined, in bytes.
 const MAX_LINE_LEN: usize = 1024;
-/// How much of a line of standard error is logged, in characters.
+/// Limit for the part of a line of standard error that is logged, in characters.
 const LOGGED_LEN: usize = 200;
 /// A line of standard error is not logged if a run of so many bytes of it occurs in standard input or output too.
 const SHARED_RUN: usize = 4;
@@ -24,7 +24,7 @@ pub struct Output {
     program: String,
     /// The exit status.
     pub status: ExitStatus,
-    /// What the program wrote to standard output.
+    /// The standard output of the program.
     pub stdout: SecretValue,
     /// The last 16 KiB of what the program wrote to standard error, to diagnose its failure. Never put it into an error: it
     /// may contain a value.

@@ -8,7 +8,7 @@ use super::group::Group;
 use super::output::Output;
 use super::pipe::{Beyond, Reader, Writer};
 
-/// How much of the end of standard error is kept, in bytes.
+/// Length of the end of standard error that is kept, in bytes.
 const STDERR_LEN: usize = 16 * 1024;
 
 /// A program that runs. Dropped, its group is killed.

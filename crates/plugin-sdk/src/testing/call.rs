@@ -42,7 +42,7 @@ pub struct Call<'a> {
 pub struct Found<T> {
     /// The returned secrets.
     pub found: Vec<T>,
-    /// Why the response is incomplete; `None` if it is complete. Kind, remedy and `retry_after` are those of the provider;
+    /// The error that makes the response incomplete; `None` if it is complete. Kind, remedy and `retry_after` are those of the provider;
     /// the message is empty.
     pub incomplete: Option<ProviderError>,
 }

@@ -1,4 +1,4 @@
-//! What the test programs share: a daemon for an external plugin, and test programs that are a plugin themselves.
+//! Support of the test programs: a daemon for an external plugin, and test programs that are a plugin themselves.
 #![allow(dead_code, reason = "each test program uses a part")]
 
 use std::io::{BufRead as _, BufReader, Lines};

@@ -1,4 +1,4 @@
-//! Whether the daemon that a call waits for is alive, without I/O.
+//! Detects without I/O whether the daemon that a call waits for is alive.
 //!
 //! ```text
 //!           2 s without a byte             a response
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a call may be silent before the first probe.
+/// The time for which a call may be silent before the first probe.
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// The delay after a successful probe.
@@ -23,10 +23,10 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// The delay after a probe that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How long a probe may take.
+/// Limit for one probe.
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long probes may fail at once. A daemon that stops no longer listens while it finishes its requests, which takes at
+/// The time for which probes may fail at once. A daemon that stops no longer listens while it finishes its requests, which takes at
 /// most 8 s, and this process may be short of descriptors.
 const FAILING: Duration = Duration::from_secs(8);
 
@@ -41,7 +41,7 @@ pub(super) enum Probed {
     Failed,
 }
 
-/// When to probe the daemon that a call waits for, and when to give the call up.
+/// Decides when to probe the daemon that a call waits for, and when to abandon the call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Liveness {
     due: Instant,

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 
-/// What the daemon does on one connection.
+/// The daemon's part in one connection.
 #[derive(Clone, Copy)]
 enum Script {
     /// Responds to every request with these bytes and keeps the connection.

@@ -17,7 +17,7 @@ const HEAD: &[u8] =
 /// `GetVersionResponse { version: "v11" }`.
 const BODY: &[u8] = b"\x0a\x03v11";
 
-/// What the daemon does with a call: it writes each part after a delay, and then nothing more. `GetVersion` is what the
+/// The daemon's part in a call: it writes each part after a delay, and then nothing more. `GetVersion` is what the
 /// client calls and what it probes with, so the first connection is the call and all further ones are probes.
 #[derive(Clone, Copy)]
 struct Script {
@@ -25,7 +25,7 @@ struct Script {
     call: &'static [(u64, &'static [u8])],
     /// The delay of the response to each probe in milliseconds, the last one for all further ones; `None` for no response.
     probes: &'static [Option<u64>],
-    /// Whether the daemon stops listening once it has the call.
+    /// `true` if the daemon stops listening once it has the call.
     stops_listening: bool,
 }
 

@@ -29,11 +29,11 @@ struct WireDetail<'a> {
 #[derive(Debug)]
 pub(crate) struct Written {
     pub(crate) json: Vec<u8>,
-    /// How many bytes of metadata may accompany the details.
+    /// Limit for the bytes of metadata that accompany the details.
     pub(crate) metadata_len: usize,
-    /// Whether the message was cut.
+    /// `true` if the message was cut.
     pub(crate) is_cut: bool,
-    /// How many details did not fit.
+    /// Number of details that did not fit.
     pub(crate) details_left_out: usize,
 }
 

@@ -22,7 +22,7 @@ use self::dynamic::ZeroizedMessage;
 use self::reader::Reader;
 use crate::buffer::{Accumulator, freeze};
 
-/// What is reserved for the text of a message, for each byte of its binary form.
+/// Bytes that are reserved for the text of a message, for each byte of its binary form.
 const TEXT_PER_BYTE: usize = 2;
 
 /// The descriptors of one package and of everything that it imports, decoded at first use.

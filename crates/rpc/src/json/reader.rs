@@ -10,7 +10,7 @@ use serde_json::Error;
 
 use crate::buffer::Zeroized;
 
-/// How deep arrays and objects may be nested: the limit of `serde_json`.
+/// Limit for the nesting of arrays and objects, which is that of `serde_json`.
 const MAX_DEPTH: usize = 128;
 
 /// A position in well-formed JSON.

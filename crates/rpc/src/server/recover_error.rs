@@ -155,7 +155,7 @@ async fn recover(
     failure(&error, &method)
 }
 
-/// Where the body of a request is when the service has dropped it.
+/// Holds the body of a request once the service has dropped it.
 #[derive(Clone, Default)]
 struct Slot(Arc<Mutex<Option<RequestBody<Body>>>>);
 

@@ -17,7 +17,7 @@ use crate::buffer::drain;
 /// instead of a response takes the server for unavailable and tries again.
 const DRAIN_LIMIT: usize = 1024 * 1024;
 
-/// How long a refused request may take to arrive.
+/// Limit for the arrival of a refused request.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 pin_project_lite::pin_project! {

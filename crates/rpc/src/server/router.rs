@@ -44,7 +44,7 @@ pub struct Router<F = NotFound> {
     fallback: F,
 }
 
-/// What all clones of a router share.
+/// The state that all clones of a router share.
 #[derive(Clone, Default)]
 struct Shared {
     routes: HashMap<&'static str, Route>,

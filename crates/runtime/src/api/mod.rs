@@ -27,7 +27,7 @@ use crate::record::{Audit, Outcome};
 use crate::registry::Registry;
 use crate::version::Version;
 
-/// What the services use of the daemon.
+/// The parts of the daemon that the services use.
 pub(crate) struct Services {
     pub(crate) registry: Arc<Registry>,
     pub(crate) settings: Arc<Current>,
@@ -42,7 +42,7 @@ pub(crate) struct Services {
     pub(crate) stop: tokio::sync::mpsc::Sender<()>,
 }
 
-/// How often a response is in memory: decoded, and as it travels.
+/// Number of copies of a response in memory: decoded, and as it travels.
 const RESPONSE_COPIES: u64 = 2;
 
 /// The memory for large responses; it follows the settings.

@@ -4,10 +4,10 @@ use keyway_rpc::Error;
 use keyway_rpc::client::ReserveMemory;
 use tokio::sync::Semaphore;
 
-/// How many bytes large requests may have together: as many as five values of the largest size.
+/// Limit for the bytes of all large requests together: as many as five values of the largest size.
 const LIMIT: usize = 64 * 1024 * 1024;
 
-/// What one permit stands for, in bytes.
+/// Bytes of one permit.
 const UNIT: u64 = 1024;
 
 /// Makes requests of more than 64 KiB wait while those that are in progress take [`LIMIT`] bytes.

@@ -17,7 +17,7 @@ use crate::resolve::{Query, report_call};
 
 /// One call of a method, less what the plugin is sent.
 struct Write {
-    /// What the audit log calls it.
+    /// Its name in the audit log.
     action: &'static str,
     id: Id,
     /// The plugin that the client names.
@@ -25,7 +25,7 @@ struct Write {
     expected: Expected,
     /// The version that the request names.
     version: Option<String>,
-    /// Whether a query must return the value afterwards.
+    /// `true` if a query must return the value afterwards.
     is_ranked: bool,
     query: Query,
 }

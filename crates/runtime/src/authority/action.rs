@@ -67,7 +67,7 @@ pub(crate) enum Purpose {
     Hijack,
 }
 
-/// What the access-control modules are consulted about.
+/// The subject of a consultation of the access-control modules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Consultation {
     /// CheckAccess for each of these.

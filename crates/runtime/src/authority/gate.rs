@@ -25,7 +25,7 @@ use crate::registry::{Discovery, Registry, Snapshot};
 use crate::sys::ancestry::is_descendant;
 use crate::sys::group::process_group;
 
-/// How long a request of a descendant waits for a launch to be noted that may have brought it about.
+/// The time for which a request of a descendant waits for the record of the launch that may have started it.
 const LAUNCH_NOTED: Duration = Duration::from_secs(1);
 
 /// Decides about every action.
@@ -308,12 +308,12 @@ impl Gate {
     }
 }
 
-/// Where the process of a caller comes from.
+/// The origin of a caller's process.
 #[derive(Default)]
 struct Origin {
     /// The launched plugin to whose process group it belongs.
     plugin: Option<PluginName>,
-    /// Whether it descends from the daemon, or has ended.
+    /// `true` if it descends from the daemon, or has ended.
     is_descendant: bool,
 }
 

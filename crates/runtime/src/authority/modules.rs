@@ -171,7 +171,7 @@ fn is_listed(name: &PluginName, settings: &Settings) -> bool {
     settings.config.access_modules.contains(name)
 }
 
-/// What a plugin is for authorization.
+/// The role of a plugin in authorization.
 enum Role {
     /// A module that runs.
     Module(Arc<View>),
@@ -214,7 +214,7 @@ fn role(name: &PluginName, view: Option<&Arc<View>>, settings: &Settings) -> Rol
 struct Missing {
     name: PluginName,
     why: String,
-    /// Whether `[access] modules` names it.
+    /// `true` if `[access] modules` names it.
     is_listed: bool,
 }
 

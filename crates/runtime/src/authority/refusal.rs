@@ -1,4 +1,4 @@
-//! Why a caller may not take an action.
+//! The reasons why a caller may not take an action.
 
 use keyway_local::shortened;
 use keyway_rpc::{Code, Error};
@@ -7,7 +7,7 @@ use keyway_secrets::{Id, Pattern};
 use super::action::Purpose;
 use crate::model::PluginName;
 
-/// Why a caller may not take an action. The text is two sentences: what is refused and why, and what to do.
+/// The reason why a caller may not take an action. The text is two sentences: what is refused and why, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum Refusal {

@@ -26,20 +26,20 @@ use crate::model::{PluginName, Realm};
 #[cfg(test)]
 mod tests;
 
-/// What is known of a caller.
+/// The known facts of a caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CallerFacts {
     pub(crate) user: User,
-    /// Whether the caller is in another pid namespace, or that is not known.
+    /// `true` if the caller is in another pid namespace, or that is not known.
     pub(crate) is_contained: bool,
     pub(crate) connection: Connection,
     /// The launched plugin to whose process group the caller belongs, from its fork on.
     pub(crate) plugin: Option<PluginName>,
-    /// Whether the caller descends from the daemon, as far as that is known.
+    /// `true` if the caller descends from the daemon, as far as that is known.
     pub(crate) is_descendant: bool,
 }
 
-/// Where a request arrived.
+/// The connection on which a request arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Connection {
     /// The daemon's socket at a path, which file modes protect.
@@ -55,7 +55,7 @@ pub(crate) enum Connection {
 pub(crate) struct Rules<'a> {
     /// `[access] contained`.
     pub(crate) is_contained_allowed: bool,
-    /// Whether `[external] allow` lets any name register.
+    /// `true` if `[external] allow` lets any name register.
     pub(crate) is_external_allowed: bool,
     /// `may_resolve` of the caller's plugin.
     pub(crate) may_resolve: Vec<Pattern>,
@@ -80,16 +80,16 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// What the table permits, with its conditions.
+/// The permission of the table, with its conditions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Grant {
-    /// What the caller may resolve; `None`: everything.
+    /// The realm that the caller may resolve; `None`: everything.
     pub(crate) limit: Option<Realm>,
-    /// Whether every `status_message` is empty for the caller.
+    /// `true` if every `status_message` is empty for the caller.
     pub(crate) hides_status: bool,
     /// The caller's own plugin: no candidate, not waited for and not consulted.
     pub(crate) excluded_plugin: Option<PluginName>,
-    /// What the access-control modules are consulted about; `None`: nothing.
+    /// The consultation of the access-control modules; `None`: none.
     pub(crate) consultation: Option<Consultation>,
 }
 

@@ -1,4 +1,4 @@
-//! What differs between the settings before and after a reload, in the user's terms.
+//! The differences between the settings before and after a reload, in the user's terms.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -10,13 +10,13 @@ use super::{
 };
 use crate::model::PluginName;
 
-/// What differs between two settings. Every line names the setting, the old and the new value; of the values of `env` only
+/// The differences between two settings. Every line names the setting, the old and the new value; of the values of `env` only
 /// the names of the variables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Difference {
-    /// What takes effect by the reload.
+    /// Changes that take effect by the reload.
     pub(crate) changed: Vec<String>,
-    /// What takes effect when the daemon is started again.
+    /// Changes that take effect when the daemon is started again.
     pub(crate) needs_restart: Vec<String>,
     /// The plugins whose process would not notice: they need a fresh one.
     pub(crate) fresh_processes: BTreeSet<PluginName>,

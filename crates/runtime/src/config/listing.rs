@@ -20,7 +20,7 @@ pub struct ListedSetting {
     pub key: &'static str,
     /// The value as it would be written in the file; `None` for a default that no value expresses.
     pub value: Option<String>,
-    /// What a default means that no value expresses; empty otherwise.
+    /// Meaning of a default that no value expresses; empty otherwise.
     pub meaning: &'static str,
     /// The line that sets it, counted from 1; `None` for a default.
     pub line: Option<usize>,

@@ -46,10 +46,10 @@ pub struct Config {
     pub listen: Vec<Address>,
     /// Further addresses, for peers that look elsewhere. One that is taken or cannot be bound is logged.
     pub listen_also: Vec<Address>,
-    /// Whether the daemon also listens at the abstract name of the protocol's reference implementation, unless addresses were
+    /// `true` if the daemon also listens at the abstract name of the protocol's reference implementation, unless addresses were
     /// given (`abstract`, default: true). Read by the program that fills [`listen_also`](Self::listen_also).
     pub abstract_socket: bool,
-    /// Whether the daemon also listens at Docker's `engine.sock` where that is free, unless addresses were given
+    /// `true` if the daemon also listens at Docker's `engine.sock` where that is free, unless addresses were given
     /// (`docker_socket`, default: true). Read by the program that fills [`listen_also`](Self::listen_also).
     pub docker_socket: bool,
     /// Directories whose executables are launched as they appear; the first one that has a name wins it.
@@ -57,7 +57,7 @@ pub struct Config {
     /// Directories whose executables are launched if the configuration mentions their name or the user enabled them. They are
     /// looked at before [`plugin_dirs`](Self::plugin_dirs).
     pub available_dirs: Vec<PathBuf>,
-    /// Whether changes in those directories are noticed at once (default: true), or by a reload only.
+    /// `true` if changes in those directories are noticed at once (default: true), or by a reload only.
     pub watch: bool,
     /// Users that may connect besides our own.
     pub allow_uids: BTreeSet<u32>,
@@ -65,15 +65,15 @@ pub struct Config {
     pub external: ExternalPlugins,
     /// Access-control modules that must be running for any secret to be given out.
     pub access_modules: BTreeSet<PluginName>,
-    /// Whether callers in other pid namespaces may resolve at abstract addresses (`[access] contained`).
+    /// `true` if callers in other pid namespaces may resolve at abstract addresses (`[access] contained`).
     pub access_contained: bool,
     /// The provider that stores what clients write, unless they name one (`[store] default`, default: `file`).
     pub store_default: PluginName,
     /// The audit log; none unless configured.
     pub audit: Option<AuditConfig>,
-    /// What is configured for single plugins.
+    /// The configuration of single plugins.
     pub plugins: BTreeMap<PluginName, PluginConfig>,
-    /// Where the daemon remembers decisions, pins and registrations.
+    /// The directory in which the daemon keeps decisions, pins and registrations.
     pub state_dir: PathBuf,
     /// The environment that plugins may be given parts of.
     pub environment: Vec<(OsString, OsString)>,
@@ -81,38 +81,38 @@ pub struct Config {
     pub built_in: Vec<BuiltInPlugin>,
     /// The version that the daemon reports.
     pub version: VersionInfo,
-    /// How long a start may take where nothing else is configured (default: 5 s).
+    /// Limit for a start where nothing else is configured (default: 5 s).
     pub start_timeout: Duration,
-    /// How long one request to a plugin may take where nothing else is configured (default: 10 s).
+    /// Limit for one request to a plugin where nothing else is configured (default: 10 s).
     pub request_timeout: Duration,
-    /// How long one request may take that may ask the user, where nothing else is configured (default: 2 min).
+    /// Limit for one request that may ask the user, where nothing else is configured (default: 2 min).
     pub user_timeout: Duration,
-    /// How many bytes the responses of providers may have together while they are read and sent on, counting those above
+    /// Bytes that the responses of providers may have together while they are read and sent on, counting those above
     /// 64 KiB (default: [`Config::DEFAULT_ANSWER_MEMORY`]). A response that exceeds it waits for memory, as long as its
     /// request may take.
     pub answer_memory: u64,
-    /// Whether the daemon adopts and reaps what its plugins leave behind (default: false). It then reaps every child of this process
+    /// `true` if the daemon adopts and reaps what its plugins leave behind (default: false). It then reaps every child of this process
     /// that is not a plugin, so only a program that starts no other processes may set it.
     pub adopt_orphans: bool,
     /// The delays between the starts of a plugin that ended unexpectedly.
     pub restart: RestartPolicy,
-    /// How long the connection of a plugin may be idle until the plugin is pinged (default: 30 s). One that does not respond for a
+    /// The time for which the connection of a plugin may be idle until the plugin is pinged (default: 30 s). One that does not respond for a
     /// third of that time, and that no signal has stopped, is replaced.
     pub keep_alive: Duration,
-    /// How long a plugin whose file has vanished keeps running (default: 10 s), because files are replaced in several steps.
+    /// The time for which a plugin whose file has vanished keeps running (default: 10 s), because files are replaced in several steps.
     pub removal_grace: Duration,
     /// The file that was read last into this configuration, if any.
     pub file: Option<PathBuf>,
     /// The SHA-256 of the bytes of that file, or of nothing.
     pub hash: Sha256,
-    /// What in that file is valid and probably a mistake, a sentence each.
+    /// Settings of that file that are valid and probably a mistake, a sentence each.
     pub warnings: Vec<String>,
     /// The line of each key in that file.
     pub(crate) lines: BTreeMap<String, usize>,
 }
 
 impl Config {
-    /// How much memory large responses share where nothing is configured: 256 MiB.
+    /// Memory that large responses share where nothing is configured: 256 MiB.
     pub const DEFAULT_ANSWER_MEMORY: u64 = 256 * 1024 * 1024;
 
     /// Creates the configuration of a daemon that listens at `listen`, keeps its state in `state_dir`, and has no plugins.
@@ -207,9 +207,9 @@ pub struct AuditConfig {
     pub path: PathBuf,
     /// The size at which the file is renamed to `PATH.1` and begun anew (default: 1 MiB).
     pub max_bytes: u64,
-    /// How many former files are kept, `PATH.1` being the newest (default: 5).
+    /// Number of former files that are kept, `PATH.1` being the newest (default: 5).
     pub keep: u32,
-    /// What happens to a request that cannot be recorded.
+    /// The treatment of a request that cannot be recorded.
     pub on_failure: AuditFailure,
 }
 
@@ -225,7 +225,7 @@ impl AuditConfig {
     }
 }
 
-/// What happens to a request that the audit log cannot record (`[audit] on_failure`).
+/// The treatment of a request that the audit log cannot record (`[audit] on_failure`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum AuditFailure {
@@ -236,23 +236,23 @@ pub enum AuditFailure {
     Refuse,
 }
 
-/// What is configured for one plugin (`[plugins.NAME]`). `None` and empty collections mean the default.
+/// The configuration of one plugin (`[plugins.NAME]`). `None` and empty collections mean the default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PluginConfig {
-    /// Whether it runs. `None`: unless it was disabled with `keyway plugins disable`.
+    /// `true` if it runs. `None`: unless it was disabled with `keyway plugins disable`.
     pub enabled: Option<bool>,
     /// The patterns that its realm is cut to; 1 to 64. `None`: the realm is what it registers.
     pub realm: Option<Vec<Pattern>>,
     /// The rank among providers, higher first (default: 0; `file`: -1).
     pub priority: Option<i64>,
-    /// Whether its failure fails every pattern query that overlaps its realm.
+    /// `true` if its failure fails every pattern query that overlaps its realm.
     pub required: bool,
-    /// How long one request to it may take (default: [`Config::request_timeout`]).
+    /// Limit for one request to it (default: [`Config::request_timeout`]).
     pub timeout: Option<Duration>,
-    /// How long a start may take, from the fork to the response to the registration (default: [`Config::start_timeout`]).
+    /// Limit for a start, from the fork to the response to the registration (default: [`Config::start_timeout`]).
     pub start_timeout: Option<Duration>,
-    /// How long one request may take that may ask the user (default: [`Config::user_timeout`]).
+    /// Limit for one request that may ask the user (default: [`Config::user_timeout`]).
     pub user_timeout: Option<Duration>,
     /// The most calls in flight, 1 to [`PluginConfig::MAX_CONCURRENCY`]. `None`: the number in the plugin's description.
     pub concurrency: Option<usize>,
@@ -262,18 +262,18 @@ pub struct PluginConfig {
     pub pass_env: Vec<String>,
     /// The SHA-256 that its executable must have.
     pub sha256: Option<Sha256>,
-    /// How long its responses may be reused. `None`: never. For `file` it has no effect, and a configuration file is refused
+    /// The time for which its responses may be reused. `None`: never. For `file` it has no effect, and a configuration file is refused
     /// that sets it.
     pub cache_ttl: Option<Duration>,
     /// Exit statuses after which a restart is pointless (default: 78).
     pub fatal_exit: Option<BTreeSet<i32>>,
-    /// What its processes may resolve (default: nothing).
+    /// The patterns that its processes may resolve (default: nothing).
     pub may_resolve: Vec<Pattern>,
-    /// Whether a call may ask the user; wins over the plugin's description.
+    /// `true` if a call may ask the user; wins over the plugin's description.
     pub interactive: Option<bool>,
-    /// Whether equal requests may share one response; wins over the plugin's description.
+    /// `true` if equal requests may share one response; wins over the plugin's description.
     pub shareable: Option<bool>,
-    /// Whether it can list what matches a pattern; wins over the plugin's description.
+    /// `true` if it can list what matches a pattern; wins over the plugin's description.
     pub lists: Option<bool>,
 }
 
@@ -312,7 +312,7 @@ pub struct BuiltInPlugin {
     pub name: PluginName,
     /// The executable, usually the daemon's own.
     pub executable: PathBuf,
-    /// What the process sees as its own name (`argv[0]`), by which it knows what to be.
+    /// The process's own name (`argv[0]`), by which the program selects its role.
     pub argv0: OsString,
     /// Variables of the daemon's environment that it gets besides the usual ones.
     pub pass_env: Vec<String>,
@@ -340,7 +340,7 @@ impl BuiltInPlugin {
 pub struct VersionInfo {
     /// A Go semver: begins with `v`.
     pub version: String,
-    /// When it was built; empty if unknown.
+    /// Date of the build; empty if unknown.
     pub date: String,
     /// The commit that it was built from; empty if unknown.
     pub commit: String,

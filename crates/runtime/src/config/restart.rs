@@ -13,7 +13,7 @@ pub struct RestartPolicy {
     /// The random part of a delay, as a fraction of it, so that plugins that failed together do not start together (default:
     /// 0.25).
     pub jitter: f64,
-    /// How long a plugin must run without a break for its earlier failures to be forgotten (default: 60 s).
+    /// The time for which a plugin must run without a break for its earlier failures to be forgotten (default: 60 s).
     pub healthy_after: Duration,
     /// The consecutive failures after which the retries are exceeded (default: 10).
     pub max_failures: u32,

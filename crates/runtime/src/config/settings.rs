@@ -19,7 +19,7 @@ pub(crate) struct Settings {
     pub(crate) config: Config,
     /// Counts the reloads; unequal generations are unequal settings.
     pub(crate) generation: u64,
-    /// Whether any plugin is pinned, by configuration or by state.
+    /// `true` if any plugin is pinned, by configuration or by state.
     pub(crate) is_pinning: bool,
     plugins: BTreeMap<PluginName, Arc<PluginSettings>>,
     unconfigured: Arc<PluginSettings>,
@@ -28,25 +28,25 @@ pub(crate) struct Settings {
 /// The settings in force for one plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PluginSettings {
-    /// Whether the configuration mentions the name: a table, `[access] modules` or a list in `[external] allow`.
+    /// `true` if the configuration mentions the name: a table, `[access] modules` or a list in `[external] allow`.
     pub(crate) is_configured: bool,
-    /// Whether `[access] modules` lists the name.
+    /// `true` if `[access] modules` lists the name.
     pub(crate) is_listed_module: bool,
-    /// Whether a list of `[external] allow` contains the name.
+    /// `true` if a list of `[external] allow` contains the name.
     pub(crate) is_listed_external: bool,
     /// `enabled` of the configuration.
     pub(crate) enabled: Option<bool>,
-    /// What the realm is cut to; `None`: not cut.
+    /// The configured limit of the realm; `None`: no limit.
     pub(crate) realm: Option<Vec<Pattern>>,
     /// The rank among providers, higher first.
     pub(crate) priority: i64,
-    /// Whether a failure fails every pattern query that overlaps the realm.
+    /// `true` if a failure fails every pattern query that overlaps the realm.
     pub(crate) required: bool,
-    /// How long one request may take.
+    /// Limit for one request.
     pub(crate) timeout: Duration,
-    /// How long a start may take, from the fork to the response to the registration.
+    /// Limit for a start, from the fork to the response to the registration.
     pub(crate) start_timeout: Duration,
-    /// How long one request may take that may ask the user.
+    /// Limit for one request that may ask the user.
     pub(crate) user_timeout: Duration,
     /// The most calls in flight; `None`: the number in the plugin's description.
     pub(crate) concurrency: Option<u32>,
@@ -56,19 +56,19 @@ pub(crate) struct PluginSettings {
     pub(crate) pass_env: Vec<String>,
     /// The pin in force, of the configuration or trusted by the user.
     pub(crate) sha256: Option<Sha256>,
-    /// Whether the configuration sets the pin, so that only the configuration changes it.
+    /// `true` if the configuration sets the pin, so that only the configuration changes it.
     pub(crate) is_pin_configured: bool,
-    /// How long responses are kept; `None`: not at all.
+    /// The time for which responses are kept; `None`: not at all.
     pub(crate) cache_ttl: Option<Duration>,
     /// Exit statuses after which a restart is pointless.
     pub(crate) fatal_exit: BTreeSet<i32>,
-    /// What processes of this plugin may resolve.
+    /// The patterns that processes of this plugin may resolve.
     pub(crate) may_resolve: Vec<Pattern>,
-    /// Whether a call may ask the user; wins over the plugin's description.
+    /// `true` if a call may ask the user; wins over the plugin's description.
     pub(crate) interactive: Option<bool>,
-    /// Whether equal requests may share one response; wins over the plugin's description.
+    /// `true` if equal requests may share one response; wins over the plugin's description.
     pub(crate) shareable: Option<bool>,
-    /// Whether the plugin can list what matches a pattern; wins over the plugin's description.
+    /// `true` if the plugin can list what matches a pattern; wins over the plugin's description.
     pub(crate) lists: Option<bool>,
 }
 

@@ -1,4 +1,4 @@
-//! Where the configuration file is, and what is remembered of the one that was in force before.
+//! The place of the configuration file, and what is remembered of the one that was in force before.
 
 use std::ffi::OsString;
 use std::fs;

@@ -1,4 +1,4 @@
-//! How values are written in the configuration: durations, sizes, names of variables.
+//! The syntax of values in the configuration: durations, sizes, names of variables.
 
 use std::time::Duration;
 

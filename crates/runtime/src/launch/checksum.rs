@@ -27,7 +27,7 @@ pub(crate) struct Checksum {
 ///
 /// # Cancel safety
 ///
-/// When the future is dropped, the file is read no further.
+/// If the future is dropped, the file is read no further.
 pub(crate) async fn checksum(path: &Path) -> Result<Checksum, LaunchError> {
     let path = PathBuf::from(path);
     let (bound, cancel_on_drop) = Bound::new(Instant::now() + LAUNCH_BOUND);

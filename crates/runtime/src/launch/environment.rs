@@ -1,4 +1,4 @@
-//! What of the daemon's environment a plugin gets to see.
+//! Selects the part of the daemon's environment that a plugin receives.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

@@ -50,7 +50,7 @@ pub enum LaunchError {
     },
 }
 
-/// Why a file must not run as a plugin, until it or the configuration is changed. The text is short enough for a table.
+/// The reason why a file must not run as a plugin, until it or the configuration is changed. The text is short enough for a table.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -62,7 +62,7 @@ pub enum Refusal {
     Pin {
         /// The plugin.
         name: PluginName,
-        /// Where the pin comes from.
+        /// The source of the pin.
         pinned_by: PinnedBy,
         /// The pinned checksum.
         expected: Sha256,
@@ -86,7 +86,7 @@ fn remedy(name: &PluginName, pinned_by: PinnedBy) -> String {
     }
 }
 
-/// What follows from a failed start.
+/// The consequence of a failed start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LaunchErrorClass {
     /// The file is open for writing. For longer than a start waits for that, it is the [shortage](Shortage::ClosedFile) of one
@@ -100,7 +100,7 @@ pub(crate) enum LaunchErrorClass {
     Shortage(Shortage),
 }
 
-/// What the daemon or the machine lacks for a start.
+/// The resource of the daemon or the machine that a start lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shortage {
     /// A file that no process has open for writing.

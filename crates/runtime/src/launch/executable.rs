@@ -16,7 +16,7 @@ use crate::config::Sha256;
 /// The largest executable that is hashed. A larger one cannot be pinned, and may run without a pin.
 pub(super) const MAX_PINNED_LEN: u64 = 256 << 20;
 
-/// How much is read between two looks at the bound.
+/// Bytes that are read between two checks of the bound.
 const CHUNK_LEN: usize = 64 * 1024;
 
 /// Opens the executable at `path` and checks that only we and root could have written it, unless it `is_built_in`. The

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
 
 use crate::sys::guardian::{GUARDIAN_CAPACITY, GuardianMessage, fork_guardian};
 
-/// How long the guardian may take to end after its pipe was closed.
+/// Limit for the end of the guardian after its pipe was closed.
 const END_BOUND: Duration = Duration::from_millis(500);
 
 /// A guardian process and the pipe to it. When this end of the pipe closes, for whatever reason, the guardian kills the

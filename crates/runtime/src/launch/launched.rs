@@ -21,10 +21,10 @@ use super::spec::LaunchSpec;
 use crate::sys::child::{ChildFailure, ChildReport, ChildStep};
 use crate::sys::image::Image;
 
-/// How long a file that is open for writing is tried again.
+/// The time for which the execution of a file that is open for writing is repeated.
 const BUSY_BOUND: Duration = Duration::from_secs(1);
 
-/// How long a file that is missing is tried again: it may be in the middle of being replaced. Less than [`LAUNCH_BOUND`], so that
+/// The time for which a missing file is tried again: it may be in the middle of being replaced. Less than [`LAUNCH_BOUND`], so that
 /// the error says that it is missing.
 const MISSING_BOUND: Duration = Duration::from_secs(8);
 
@@ -44,7 +44,7 @@ pub(crate) struct Launched {
     pub(crate) process: Process,
     /// Our end of the socket pair.
     pub(crate) socket: tokio::net::UnixStream,
-    /// What it writes to standard output and error.
+    /// Its standard output and error.
     pub(crate) output: pipe::Receiver,
 }
 
@@ -59,7 +59,7 @@ impl Launched {
     ///
     /// # Cancel safety
     ///
-    /// When the future is dropped, a process that was started in the meantime is killed and reaped.
+    /// If the future is dropped, a process that was started in the meantime is killed and reaped.
     pub(crate) async fn start(spawner: &Spawner, spec: LaunchSpec) -> Result<Self, LaunchError> {
         Self::start_with(spawner, spec, create_memory_file).await
     }

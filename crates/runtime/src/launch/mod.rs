@@ -36,6 +36,6 @@ pub(crate) use crate::sys::child::PLUGIN_DESCRIPTOR;
 pub use error::{LaunchError, Refusal};
 pub use spec::PinnedBy;
 
-/// How long it may take to read, check, copy and execute a file. It does not count against the time that the plugin has to
+/// Limit for reading, checking, copying and executing a file. It does not count against the time that the plugin has to
 /// register.
 pub(crate) const LAUNCH_BOUND: Duration = Duration::from_secs(10);

@@ -19,7 +19,7 @@ use crate::sys::children::become_subreaper;
 ///
 /// # Cancel safety
 ///
-/// When the future is dropped, the process still adopts, and what ends stays a zombie.
+/// If the future is dropped, the process still adopts, and processes that end stay zombies.
 pub(crate) async fn adopt_orphans(spawner: Spawner) -> io::Result<Infallible> {
     let mut ended = signal(SignalKind::child())?;
     become_subreaper()?;

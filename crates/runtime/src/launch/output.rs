@@ -1,4 +1,4 @@
-//! What a plugin prints: always drained, cut into lines, escaped, logged up to a rate, and the line that explains its end retained.
+//! The output of a plugin: always drained, cut into lines, escaped, logged up to a rate, and the line that explains its end retained.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,22 +15,22 @@ const MAX_LINE: usize = 2048;
 /// The length that counts as one line against the rate.
 const COUNTED_LEN: usize = 512;
 
-/// How many lines a crash may write after the line with the reason: a stack, whose end is of little interest.
+/// Limit for the lines that a crash writes after the line with the reason: a stack, whose end is of little interest.
 const LONGEST_STACK: usize = 400;
 
-/// How many lines a second are logged, and how many may come at once.
+/// Limit for the logged lines per second, and for those that come at once.
 const LINES_PER_SECOND: u32 = 100;
 
 /// The least time between two lines that count the lines left out.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How much is read between two pauses while lines are left out: what a pipe holds.
+/// Bytes that are read between two pauses while lines are left out: the capacity of a pipe.
 const READ_BETWEEN_PAUSES: usize = 64 * 1024;
 
 /// Such a pause. It bounds what a plugin that prints without an end costs the daemon, and hardly delays the plugin.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// What of a plugin's output is kept. Cheap to clone; all clones see the same.
+/// The part of a plugin's output that is kept. Cheap to clone; all clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct OutputLog(Arc<Mutex<Kept>>);
 
@@ -94,7 +94,7 @@ impl OutputLog {
     ///
     /// # Cancel safety
     ///
-    /// When the future is dropped, what was not read yet stays in the pipe.
+    /// If the future is dropped, unread output stays in the pipe.
     pub(crate) async fn drain(self, plugin: PluginName, mut output: impl AsyncRead + Unpin) {
         let mut cutter = LineCutter::default();
         let mut logger = Logger::new(plugin, Instant::now());

@@ -14,10 +14,10 @@ use tokio::io::unix::AsyncFd;
 
 use super::spawner::Spawner;
 
-/// How long a process may take to end after SIGINT, before it is killed (protocol).
+/// The time that a process has to end after SIGINT, before it is killed (protocol).
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(2);
 
-/// How long a process may take to end after SIGKILL before it is left to be reaped later.
+/// The time that a process has to end after SIGKILL before it is left to be reaped later.
 const KILL_BOUND: Duration = Duration::from_secs(2);
 
 /// A running plugin process, held by its pidfd: signals can reach no other process, whatever number it has.
@@ -32,12 +32,12 @@ pub(crate) struct Process {
     spawner: Spawner,
 }
 
-/// How a process ended.
+/// The end of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EndedProcess {
     /// Its exit status.
     pub(crate) status: ExitStatus,
-    /// Whether it had to be killed, because it did not end in time.
+    /// `true` if it had to be killed, because it did not end in time.
     pub(crate) killed: bool,
 }
 
@@ -126,7 +126,7 @@ impl Process {
     ///
     /// # Cancel safety
     ///
-    /// When the future is dropped the process is killed and reaped at once.
+    /// If the future is dropped, the process is killed and reaped at once.
     pub(crate) async fn stop(mut self, grace: Duration) -> io::Result<EndedProcess> {
         self.signal(Signal::INT);
         let killed = tokio::time::timeout(grace, self.exited()).await.is_err();

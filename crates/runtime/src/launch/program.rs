@@ -18,12 +18,12 @@ use crate::sys::image::{Image, above_streams};
 /// The first bytes of every native program.
 const ELF_MAGIC: &[u8] = b"\x7fELF";
 
-/// What is executed for a plugin.
+/// The program that is executed for a plugin.
 #[derive(Debug)]
 pub(super) struct Program {
-    /// What is tried first.
+    /// The image that is tried first.
     pub(super) image: Image,
-    /// What is tried if the first cannot be executed for one certain reason.
+    /// The image that is tried if the first cannot be executed for one certain reason.
     pub(super) fallback: Option<Fallback>,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Fallback {
     image: Image,
     /// The errors of the first way that lead here.
     after: &'static [i32],
-    /// Why it is taken, for the log.
+    /// The reason for taking it, for the log.
     reason: &'static str,
 }
 
@@ -57,7 +57,7 @@ impl Program {
 /// Makes a program of `file`, which is the opened and checked executable of `spec`; hashes and copies it if it is pinned.
 /// Blocks, at most until `bound` has elapsed.
 ///
-/// What is executed is what was checked: a native program is executed through the descriptor whose owner, mode and content
+/// The executed content is the checked one: a native program is executed through the descriptor whose owner, mode and content
 /// were examined.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-/// How much of a file the kernel looks at to learn how to execute it (`BINPRM_BUF_SIZE`).
+/// Length of the part of a file that decides how the kernel executes it (`BINPRM_BUF_SIZE`).
 pub(super) const HEAD_LEN: usize = 256;
 
 /// The interpreter that the first line of a script names.

@@ -23,10 +23,10 @@ use crate::sys::child::{self, Descriptors};
 use crate::sys::children;
 use crate::sys::image::Image;
 
-/// How often a process that was killed and has not ended yet is looked at.
+/// Interval of the checks for the end of a killed process.
 const REAP_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How long processes that were killed may take to end when the thread finishes. A process in an uninterruptible system call
+/// Limit for the end of killed processes when the thread finishes. A process in an uninterruptible system call
 /// takes longer; the kernel reaps it after us.
 const FINISH_BOUND: Duration = Duration::from_secs(1);
 
@@ -106,7 +106,7 @@ impl Spawner {
     ///
     /// # Cancel safety
     ///
-    /// When the future is dropped, a process that was started in the meantime is killed and reaped.
+    /// If the future is dropped, a process that was started in the meantime is killed and reaped.
     pub(super) async fn fork(&self, image: Image) -> Result<Forked, LaunchError> {
         let (reply, response) = oneshot::channel();
         self.requests
@@ -150,7 +150,7 @@ fn stopped() -> io::Error {
     io::Error::other("the thread that owns the plugin processes has ended")
 }
 
-/// What the thread owns.
+/// The state that the thread owns.
 struct Thread {
     guardian: Guardian,
     /// Every process that was forked and is not reaped.

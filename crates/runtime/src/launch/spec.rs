@@ -1,4 +1,4 @@
-//! What is to be started.
+//! The specification of a launch.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::config::Sha256;
 use crate::model::PluginName;
 
-/// What to start.
+/// The specification of a launch.
 #[derive(Clone)]
 pub(crate) struct LaunchSpec {
     /// The plugin's name, for messages.
@@ -21,13 +21,13 @@ pub(crate) struct LaunchSpec {
     pub(crate) environment: BTreeMap<OsString, OsString>,
     /// The checksum that the executable must have.
     pub(crate) sha256: Option<Sha256>,
-    /// Where the checksum comes from.
+    /// The source of the checksum.
     pub(crate) pinned_by: PinnedBy,
     /// `true` if the executable is the daemon's own: which users can write it is not checked, because it runs already.
     pub(crate) is_built_in: bool,
 }
 
-/// Where the pin of a plugin comes from.
+/// The source of a plugin's pin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PinnedBy {

@@ -17,7 +17,7 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_sec
 pub(super) struct DiskChanges {
     watcher: Option<FileWatcher>,
     pauses: Pauses,
-    /// When it is tried again to watch everything; `None` if everything is watched.
+    /// The time of the next attempt to watch everything; `None` if everything is watched.
     retry_at: Option<Instant>,
     is_reported: bool,
 }

@@ -15,16 +15,16 @@ use crate::model::name::{ParsePluginNameError, PluginName};
 
 pub(crate) use copies::Copies;
 
-/// What a look into the plugin directories found.
+/// The findings of a look into the plugin directories.
 #[derive(Debug, Default)]
 pub(crate) struct Discovery {
     /// The plugins to launch, by name: the path as found, symbolic links not resolved.
     pub(crate) plugins: BTreeMap<PluginName, PathBuf>,
     /// The plugins that are launched as soon as the configuration mentions their name or the user enables them.
     pub(crate) available: BTreeMap<PluginName, PathBuf>,
-    /// What was skipped, and why. None of it keeps the other plugins from starting.
+    /// Skipped files, with the reasons. None of them keeps the other plugins from starting.
     pub(crate) problems: Vec<DiscoveryProblem>,
-    /// What deserves attention although nothing is wrong with it: names of backups, and copies.
+    /// Findings that deserve attention although they are not faults: names of backups, and copies.
     pub(crate) warnings: Vec<DiscoveryProblem>,
 }
 

@@ -16,7 +16,7 @@ use crate::model::PluginName;
 use crate::plugin::{Availability, Command};
 use crate::registry::Discovery;
 
-/// How long the files may take. They are read in milliseconds, unless a file system hangs.
+/// Limit for reading the files. They are read in milliseconds, unless a file system hangs.
 const LOOK_LIMIT: Duration = Duration::from_secs(10);
 
 impl Manager {

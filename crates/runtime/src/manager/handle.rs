@@ -13,7 +13,7 @@ use crate::model::{PluginName, Sha256};
 use crate::plugin::{NotEnabled, Registrant};
 use crate::record::NotWritten;
 
-/// How many requests can wait for the manager, which never waits for anything itself.
+/// Limit for the requests that wait for the manager, which never waits for anything itself.
 const REQUESTS: usize = 64;
 
 /// A request to the manager. A reply that has no receiver any more is dropped.
@@ -30,7 +30,7 @@ pub(crate) enum Request {
     Connect(Box<Registrant>, Arc<Peer>),
 }
 
-/// What is trusted now.
+/// The state of a plugin after it was trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Trusted {
@@ -61,7 +61,7 @@ pub(crate) enum SetEnabledError {
 #[derive(Debug, Clone)]
 pub struct ManagerHandle {
     requests: mpsc::Sender<Request>,
-    /// How many reloads are under way.
+    /// Number of reloads in progress.
     reloads: watch::Sender<usize>,
 }
 

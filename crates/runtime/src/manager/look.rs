@@ -18,7 +18,7 @@ use crate::plugin::LaunchSource;
 use crate::record::{Memory, check_audit};
 use crate::registry::Snapshot;
 
-/// What a look at the disk came to.
+/// The result of a look at the disk.
 pub(super) enum Looked {
     /// The configuration cannot be used; nothing else was looked at.
     Failed(ConfigError),
@@ -32,9 +32,9 @@ pub(super) enum Looked {
 /// The plugins on disk.
 pub(super) struct Found {
     pub(super) sources: Sources,
-    /// What was skipped, a sentence each.
+    /// Skipped files, a sentence each.
     pub(super) problems: Vec<String>,
-    /// What is probably a mistake, a sentence each.
+    /// Probable mistakes, a sentence each.
     pub(super) warnings: Vec<String>,
 }
 

@@ -58,18 +58,18 @@ pub(crate) struct Manager {
     work: JoinSet<Done>,
     /// The look at the disk that is under way.
     look: Option<LookUnderWay>,
-    /// Whether a look has found plugins, or nothing.
+    /// `true` if a look has found plugins, or nothing.
     has_found: bool,
     /// Reloads that wait for the look after this one.
     reloads: Vec<ReloadReply>,
-    /// Whether something changed on disk since the look under way began.
+    /// `true` if something changed on disk since the look under way began.
     has_changed: bool,
     /// With the look, while one is under way.
     changes: DiskChanges,
     looker: Arc<Looker>,
-    /// What the last look skipped.
+    /// Files that the last look skipped.
     problems: Vec<String>,
-    /// What the last look found and is probably a mistake.
+    /// Probable mistakes that the last look found.
     warnings: Vec<String>,
 }
 
@@ -77,7 +77,7 @@ pub(crate) struct Manager {
 struct LookUnderWay {
     /// The reloads that wait for it.
     replies: Vec<ReloadReply>,
-    /// When they have waited too long; `None` after that.
+    /// The time when they have waited too long; `None` after that.
     overdue_at: Option<Instant>,
 }
 
@@ -128,7 +128,7 @@ impl Manager {
     ///
     /// # Cancel safety
     ///
-    /// When the future is dropped, nothing is lost of what was found.
+    /// If the future is dropped, no finding is lost.
     pub(crate) async fn start(&mut self) {
         self.look();
         while let Some(LookUnderWay { overdue_at, .. }) = self.look {

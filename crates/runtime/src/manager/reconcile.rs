@@ -1,4 +1,4 @@
-//! What a look at the disk and the settings means for the known plugins: pure.
+//! Derives steps for the known plugins from a look at the disk and the settings: pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 

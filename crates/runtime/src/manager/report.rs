@@ -12,12 +12,12 @@ pub struct ReloadReport {
     pub removed: Vec<PluginName>,
     /// Plugins that got a fresh process, because their file or settings changed.
     pub restarted: Vec<PluginName>,
-    /// What could not be done, a sentence each.
+    /// Failed steps, a sentence each.
     pub problems: Vec<String>,
     /// Settings that changed, as `priority of env: 1 -> 5`.
     pub changed: Vec<String>,
     /// Settings that take effect when the daemon is started again.
     pub needs_restart: Vec<String>,
-    /// What is probably a mistake, a sentence each.
+    /// Probable mistakes, a sentence each.
     pub warnings: Vec<String>,
 }

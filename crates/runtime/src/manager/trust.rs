@@ -1,10 +1,10 @@
-//! Why a pin was not set or taken back.
+//! The reasons why a pin was not set or removed.
 
 use crate::launch::LaunchError;
 use crate::model::PluginName;
 use crate::record::NotWritten;
 
-/// Why an executable was not trusted.
+/// Error of trusting an executable.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrustError {

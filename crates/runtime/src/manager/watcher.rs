@@ -18,13 +18,13 @@ use tokio::time::Instant;
 
 use crate::wait::until;
 
-/// How long no further change may happen before a change counts as complete: files are written in many steps.
+/// The time without further changes after which a change counts as complete: files are written in many steps.
 const SETTLE: Duration = Duration::from_millis(250);
 
 /// The longest time that a file which keeps changing delays the report of other changes.
 const AT_MOST: Duration = Duration::from_secs(2);
 
-/// How long a failure is held back, because the watcher that takes the place of this one may fail as well.
+/// The time for which a failure is held back, because the watcher that takes the place of this one may fail as well.
 const FAILURE_PAUSE: Duration = Duration::from_secs(5);
 
 /// The bytes that are read at once, enough for many events.
@@ -39,7 +39,7 @@ const CHANGES: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::MOVE_SELF);
 
-/// Why changes cannot be noticed.
+/// Error of watching for changes.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WatchError {
     #[error("there is no file watcher")]
@@ -53,13 +53,13 @@ pub(crate) enum WatchError {
 #[derive(Debug)]
 pub(crate) struct FileWatcher {
     events: AsyncFd<OwnedFd>,
-    /// What is of interest in each watched directory.
+    /// The names of interest in each watched directory.
     interests: HashMap<i32, Vec<Interest>>,
     /// The first and the last change that was not reported yet.
     pending: Option<(Instant, Instant)>,
 }
 
-/// What counts as a change of a directory.
+/// The changes of a directory that are reported.
 #[derive(Debug)]
 enum Interest {
     /// Whatever could be a plugin.

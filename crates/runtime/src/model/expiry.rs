@@ -1,4 +1,4 @@
-//! When a value expires.
+//! The expiry of values.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,11 +1,11 @@
-//! What a plugin does, how it is started, and the order of providers.
+//! The kind and the class of a plugin, and the order of providers.
 
 use std::cmp::Reverse;
 
 use keyway_secrets::Pattern;
 use serde::{Deserialize, Serialize};
 
-/// What a plugin does.
+/// The kind of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Kind {
@@ -37,7 +37,7 @@ mod patterns {
     }
 }
 
-/// How the process of a plugin is started. The greater class comes first: launched before external.
+/// The way in which the process of a plugin is started. The greater class comes first: launched before external.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Class {
     /// Started by the user; it connected to the daemon.
@@ -53,7 +53,7 @@ pub(crate) struct Rank {
     pub(crate) priority: i64,
     /// Launched before external.
     pub(crate) class: Class,
-    /// Whether a response may ask the user or has an effect. Such a provider follows the others of its priority and class.
+    /// `true` if a response may ask the user or has an effect. Such a provider follows the others of its priority and class.
     pub(crate) interactive: bool,
 }
 

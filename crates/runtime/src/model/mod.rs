@@ -1,4 +1,4 @@
-//! What the daemon knows about plugins in its own terms: pure data, without async and without the state of any connection.
+//! The daemon's model of plugins: pure data, without async and without the state of any connection.
 
 mod expiry;
 mod file_identity;

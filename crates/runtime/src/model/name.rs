@@ -24,7 +24,7 @@ use std::sync::Arc;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PluginName(Arc<str>);
 
-/// Why a text or file name is not the name of a plugin.
+/// Error of parsing the name of a plugin from a text or a file name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParsePluginNameError {

@@ -1,4 +1,4 @@
-//! What the daemon remembers from one run to the next, as data.
+//! The daemon's memory from one run to the next, as data.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{FileIdentity, Kind, PluginName, Sha256};
 
-/// What the daemon remembers from one run to the next.
+/// The daemon's memory from one run to the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
     #[serde(default)]
     plugins: BTreeMap<PluginName, PluginState>,
 }
 
-/// What is remembered of one plugin.
+/// The remembered facts of one plugin.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PluginState {
     /// Set by `DisablePlugin`, cleared by `EnablePlugin`.
@@ -25,7 +25,7 @@ pub(crate) struct PluginState {
     /// The checksum of the executable that the user trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) trusted: Option<Sha256>,
-    /// What the plugin registered as last.
+    /// The last registration of the plugin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) registration: Option<RememberedRegistration>,
     /// The file whose first registration failed; queries do not wait for it at the next start.
@@ -36,7 +36,7 @@ pub(crate) struct PluginState {
 /// The last registration of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RememberedRegistration {
-    /// What it registered as.
+    /// The registered kind.
     pub(crate) kind: Kind,
     /// The executable that registered so; `None` for an external plugin.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! What is counted of a plugin's requests.
+//! Counters of a plugin's requests.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -25,7 +25,7 @@ pub(crate) struct CallRecord {
 pub(crate) struct FailedRequest {
     pub(crate) time: SystemTime,
     pub(crate) kind: FailureKind,
-    /// What happened, for the user.
+    /// The failure in words for the user.
     pub(crate) message: String,
 }
 

@@ -31,14 +31,14 @@ use keyway_local::{
     MemoryBudget, MemoryError, Reservation, escape_untrusted, format_duration, shortened,
 };
 
-/// When a query that was refused for the sake of an older one may be tried again.
+/// The pause before a query that was refused for the sake of an older one is tried again.
 const CONTENTION_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a response waits for memory while its plugin holds it: a plugin resets a stream of which nothing is read for 30 s, and its
+/// The time for which a response waits for memory while its plugin holds it: a plugin resets a stream of which nothing is read for 30 s, and its
 /// response would be lost.
 const MEMORY_WAIT_LIMIT: Duration = Duration::from_secs(25);
 
-/// How much earlier than the daemon's a plugin's deadline may pass: it counts in whole milliseconds.
+/// The time by which a plugin's deadline may precede the daemon's: it counts in whole milliseconds.
 const DEADLINE_SLACK: Duration = Duration::from_millis(5);
 
 /// The longest part of a provider's own message that is handed on, in characters.
@@ -70,13 +70,13 @@ pub(crate) struct Handle {
     legacy_plugin: resolver::PluginServiceClient<Transport>,
 }
 
-/// What every request to a plugin carries, and its time limit.
+/// The data of every request to a plugin, and its time limit.
 #[derive(Debug, Clone)]
 pub(crate) struct CallContext {
     pub(crate) request_id: RequestId,
-    /// Whether the plugin may ask the user.
+    /// `true` if the plugin may ask the user.
     pub(crate) may_ask_user: bool,
-    /// How long the call may take, with the wait for a permit.
+    /// Limit for the call, with the wait for a permit.
     pub(crate) limit: Duration,
 }
 
@@ -106,7 +106,7 @@ struct Counted<T> {
     memory_len: u64,
 }
 
-/// Why a call to a plugin has no response.
+/// Error of a call to a plugin.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum CallError {

@@ -28,10 +28,10 @@ use crate::wait::OwnedTask;
 /// The name of the daemon towards plugins.
 const ENGINE_NAME: &str = "keyway";
 
-/// How long a plugin whose registration was refused has to read the response and close.
+/// The time that a plugin whose registration was refused has to read the response and close.
 const REFUSAL_GRACE: Duration = Duration::from_secs(2);
 
-/// Why a connection did not become a plugin.
+/// Error of opening a plugin's connection.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum OpenError {
@@ -77,15 +77,15 @@ struct Welcome {
 
 type Reply = oneshot::Sender<Result<Welcome, RegistrationError>>;
 
-/// What is known of a connection before it is a plugin's.
+/// The known facts of a connection before it is a plugin's.
 pub(crate) struct OpenOptions<'a> {
     /// The name that the plugin was launched with.
     pub(crate) launched_as: Option<&'a PluginName>,
     /// The process at the other end.
     pub(crate) process: Option<Pid>,
-    /// How long the registration may take.
+    /// Limit for the registration.
     pub(crate) limit: Duration,
-    /// How long the connection may be idle until the plugin is pinged.
+    /// The time for which the connection may be idle until the plugin is pinged.
     pub(crate) keep_alive: Duration,
     /// The daemon's own version.
     pub(crate) version: VersionInfo,

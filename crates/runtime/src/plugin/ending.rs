@@ -12,14 +12,14 @@ use crate::launch::{EndedProcess, OutputLog, Process, STOP_GRACE};
 use crate::model::PluginName;
 use crate::wait::OwnedTask;
 
-/// How long `PluginService.Shutdown` may take, and how long the streams may take to finish after it (protocol).
+/// Limit for `PluginService.Shutdown`, and for the end of the streams after it (protocol).
 const STEP: Duration = Duration::from_secs(2);
 
-/// How long a process may take to end by itself once its connection has ended, before it gets a signal. A Go plugin looks for
+/// The time that a process has to end by itself once its connection has ended, before it gets a signal. A Go plugin looks for
 /// the end of its connection every 50 ms.
 const VOLUNTARY_EXIT: Duration = Duration::from_millis(500);
 
-/// How long the last output is waited for after the process has ended.
+/// The time for which the last output is waited for after the process has ended.
 const LAST_OUTPUT_LIMIT: Duration = Duration::from_millis(200);
 
 /// The longest part of that output that a message repeats, in characters.

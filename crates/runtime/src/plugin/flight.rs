@@ -23,7 +23,7 @@ const MAX_BYTES: u64 = 32 * 1024 * 1024;
 /// A response that several callers share.
 pub(crate) type SharedResponse = Arc<Result<Secrets, CallError>>;
 
-/// What has to be known of a response in order to keep it.
+/// The facts of a response that decide whether it is kept.
 pub(crate) trait Keep: Clone + Send + Sync + 'static {
     /// Returns the bytes that it takes in memory.
     fn memory_len(&self) -> u64;
@@ -32,7 +32,7 @@ pub(crate) trait Keep: Clone + Send + Sync + 'static {
     fn freshness(&self) -> Freshness;
 }
 
-/// Whether and how long a response may be used again.
+/// Whether a response may be used again, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Freshness {
     /// Not at all: it is a failure.
@@ -43,21 +43,21 @@ pub(crate) enum Freshness {
     Until(SystemTime),
 }
 
-/// What makes two calls of one plugin equal.
+/// The key of calls of one plugin that are equal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     /// The query as sent to the plugin.
     pub(crate) query: Pattern,
-    /// Whether the call may ask the user. A failure because prompts were forbidden must not reach a caller that allows them.
+    /// `true` if the call may ask the user. A failure because prompts were forbidden must not reach a caller that allows them.
     pub(crate) may_ask_user: bool,
 }
 
-/// How responses of a plugin may serve several callers.
+/// The way in which responses of a plugin serve several callers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Sharing {
-    /// Whether equal calls in flight are one call. Implied by `keep`.
+    /// `true` if equal calls in flight are one call. Implied by `keep`.
     pub(crate) share: bool,
-    /// How long a response is used again; `None`: not at all. "Not found" is kept as long as a value, so a secret that is added to
+    /// The time for which a response is used again; `None`: not at all. "Not found" is kept as long as a value, so a secret that is added to
     /// a store may be missing for this long.
     pub(crate) keep: Option<Duration>,
 }

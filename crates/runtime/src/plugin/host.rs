@@ -19,21 +19,21 @@ pub(crate) struct Host {
     pub(crate) spawner: Spawner,
     /// The environment that plugins may be given parts of.
     pub(crate) environment: Environment,
-    /// What is remembered from one run to the next.
+    /// The memory from one run to the next.
     pub(crate) memory: Arc<Memory>,
     /// Records registrations and refusals.
     pub(crate) audit: Arc<Audit>,
     /// The delays between the starts of a plugin that ended unexpectedly.
     pub(crate) restart: RestartPolicy,
-    /// How long the connection of a plugin may be idle until the plugin is pinged.
+    /// The time for which the connection of a plugin may be idle until the plugin is pinged.
     pub(crate) keep_alive: Duration,
-    /// How long a plugin whose file has vanished keeps running.
+    /// The time for which a plugin whose file has vanished keeps running.
     pub(crate) removal_grace: Duration,
     /// The daemon's version, for plugins that register.
     pub(crate) version: VersionInfo,
-    /// Where the tasks publish their views.
+    /// Receives the views that the tasks publish.
     pub(crate) publisher: Arc<dyn Publish>,
-    /// When the daemon itself was suspended.
+    /// The suspensions of the daemon itself.
     pub(crate) suspensions: Arc<Suspensions>,
     pub(crate) stopping: AtomicBool,
     /// Log lines about external plugins that registered.

@@ -1,4 +1,4 @@
-//! When a plugin is started, drained, started again and stopped: the decisions, without any I/O.
+//! Decides when a plugin is started, drained, started again and stopped, without any I/O.
 //!
 //! The plugin's task passes events and [`Actions`] to the [`Machine`]; time is an argument. So every path is
 //! tested in virtual time, with actions that only record that they were called.
@@ -12,20 +12,20 @@ use super::state::{Desired, Idle, Resources, State, Then};
 /// restarted without a pause.
 const RESTART_DISTANCE: Duration = Duration::from_secs(2);
 
-/// How long the daemon waits before it tries a launch again that failed for a shortage of its own.
+/// The pause before a launch is tried again that failed for a shortage of the daemon.
 const SHORTAGE_PAUSE: Duration = Duration::from_secs(1);
 
-/// What precedes the fork: reading, hashing, the queue of launches.
+/// Limit for the steps before the fork: reading, hashing, the queue of launches.
 pub(crate) const PREPARATION_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long a drain may take: the protocol's three bounded steps, and the time to notice.
+/// Limit for a drain: the protocol's three bounded steps, and the time to notice.
 const DRAIN_LIMIT: Duration = Duration::from_secs(8);
 
-/// How much longer than a start may take a query waits for it: the plugin's own time-out comes first, and its reason is what the
+/// The time by which a query waits longer for a start than the start may take: the plugin's own time-out comes first, and its reason is what the
 /// caller reads.
 const WAIT_SLACK: Duration = Duration::from_secs(1);
 
-/// What the machine needs of the plugin's task.
+/// The actions that the machine requests of the plugin's task.
 pub(crate) trait Actions: Resources {
     /// Begins to launch a process.
     fn launch(&mut self) -> Self::Launch;
@@ -39,7 +39,7 @@ pub(crate) trait Actions: Resources {
     ) -> Self::Ending;
 }
 
-/// What happened to a plugin.
+/// An event in the life of a plugin.
 pub(crate) enum Event<R: Resources> {
     /// Settings, files or commands set the desired state. `is_fresh`: a running process has to be replaced.
     Desire { desired: Desired, is_fresh: bool },
@@ -64,11 +64,11 @@ pub(crate) enum Event<R: Resources> {
     },
     /// An external plugin shall leave.
     Disconnect,
-    /// What was being ended has ended.
+    /// The drained process and connection have ended.
     Drained(Exit),
 }
 
-/// Why a process could not be started.
+/// Error of starting a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LaunchFailure {
     /// The executable may not run.
@@ -79,12 +79,12 @@ pub(crate) enum LaunchFailure {
     Failed { why: String },
 }
 
-/// How a process ended.
+/// The end of a process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Exit {
     /// The exit status, unless a signal ended it or there was no process.
     pub(crate) code: Option<i32>,
-    /// How it ended and what it said last; empty without a process.
+    /// How it ended, and its last output; empty without a process.
     pub(crate) text: String,
 }
 
@@ -96,7 +96,7 @@ pub(crate) struct Machine<R: Resources> {
     fatal_exit: Vec<i32>,
     start_timeout: Duration,
     last_restart: Option<Instant>,
-    /// When a restart is due that keeps its distance from the one before.
+    /// The due time of a restart that keeps its distance from the one before.
     restart_at: Option<Instant>,
     n_starts: u64,
 }
@@ -373,7 +373,7 @@ impl<R: Actions> Machine<R> {
         }
     }
 
-    /// What follows a failure: `since` is when the plugin registered.
+    /// Returns the state after a failure: `since` is the time of the registration.
     fn after_failure(
         &mut self,
         why: String,

@@ -59,23 +59,23 @@ pub(crate) struct Registration {
     pub(crate) description: Description,
 }
 
-/// What a plugin described beside its registration, with the defaults of what it left out.
+/// The description that a plugin sent beside its registration, with the defaults of the parts that it left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Description {
-    /// Whether the plugin sent a description.
+    /// `true` if the plugin sent a description.
     pub(crate) is_sent: bool,
     /// The most calls in flight.
     concurrency: Option<u32>,
     shareable: bool,
     interactive: bool,
     lists: Option<bool>,
-    /// Whether it stores what clients write.
+    /// `true` if it stores what clients write.
     pub(crate) stores: bool,
     pub(crate) text: String,
     pub(crate) homepage: String,
 }
 
-/// Why a registration was refused.
+/// Error of a refused registration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum RegistrationError {
@@ -118,7 +118,7 @@ pub(crate) enum RegistrationError {
     Stopping,
 }
 
-/// Why the header with the description cannot be read.
+/// Error of reading the header with the description.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum DescriptionError {

@@ -1,4 +1,4 @@
-//! What the states of a plugin hold in the daemon, and how it comes to be.
+//! The resources that the states of a plugin hold in the daemon, and how they are made.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,13 +22,13 @@ use crate::model::{FileIdentity, PluginName};
 
 pub(super) type Job<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// What a plugin is launched with.
+/// The parts with which a plugin is launched.
 pub(crate) struct Launcher {
     pub(super) name: PluginName,
     pub(super) host: Arc<Host>,
     pub(super) settings: Arc<PluginSettings>,
     pub(super) source: Option<LaunchSource>,
-    /// What the current process prints.
+    /// The output of the current process.
     pub(super) output: OutputLog,
 }
 
@@ -136,7 +136,7 @@ impl Launcher {
     }
 }
 
-/// What happened to what a state holds.
+/// An event of a resource that a state holds.
 pub(super) enum Outcome {
     Launched(Result<Launched, LaunchError>),
     Opened(Result<Registrant, OpenError>),

@@ -1,4 +1,4 @@
-//! How long to wait before the next start of a plugin that failed.
+//! The pause before the next start of a plugin that failed.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ pub(super) struct Retry {
     n_failures: u32,
 }
 
-/// What follows a failure.
+/// The consequence of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The next start is at this time.

@@ -14,11 +14,11 @@ pub(crate) struct LaunchSource {
     pub(crate) identity: Option<FileIdentity>,
     /// Variables handed on besides those of the allow-list and the configuration.
     pub(crate) pass_env: Vec<String>,
-    /// Whether it is part of the daemon's own executable, which needs no pin.
+    /// `true` if it is part of the daemon's own executable, which needs no pin.
     pub(crate) is_built_in: bool,
-    /// Whether it lies in the folder beside the program: it runs only if the configuration mentions it or it was enabled.
+    /// `true` if it lies in the folder beside the program: it runs only if the configuration mentions it or it was enabled.
     pub(crate) is_available_only: bool,
-    /// Whether only we and root could have written it when it was found. The launch decides about the file that it executes; this
+    /// `true` if only we and root could have written it when it was found. The launch decides about the file that it executes; this
     /// starts a plugin again if that changes.
     pub(crate) is_safe: bool,
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use keyway_proto::keyway::v1::PluginState;
 use keyway_proto::plugins::v1::RunStatus;
 
-/// What the states of a plugin hold: processes and connections in the daemon, nothing in the tests of the machine.
+/// The resources that the states of a plugin hold: processes and connections in the daemon, nothing in the tests of the machine.
 pub(crate) trait Resources {
     /// A start that is under way.
     type Launch;
@@ -19,7 +19,7 @@ pub(crate) trait Resources {
     type Ending;
 }
 
-/// Where a plugin is in its life. Each state owns what exists in it.
+/// The state of a plugin. Each state owns the resources that exist in it.
 ///
 /// ```text
 ///            Desire(Run)             Launched              Opened
@@ -38,16 +38,16 @@ pub(crate) enum State<R: Resources> {
     /// The executable is prepared and forked.
     Launching {
         launch: R::Launch,
-        /// When a query stops waiting for this start.
+        /// The time when a query stops waiting for this start.
         until: Instant,
     },
     /// The process runs and has not registered yet.
     Registering {
         child: R::Child,
         opening: R::Opening,
-        /// When the process was forked.
+        /// The time of the fork.
         since: Instant,
-        /// When a query stops waiting for this start.
+        /// The time when a query stops waiting for this start.
         until: Instant,
     },
     /// It has registered and is sent requests.
@@ -62,12 +62,12 @@ pub(crate) enum State<R: Resources> {
     Draining {
         ending: R::Ending,
         then: Then,
-        /// When a query stops waiting for the start that follows, if one does.
+        /// The time when a query stops waiting for the start that follows, if one does.
         until: Instant,
     },
 }
 
-/// Why a plugin has neither process nor connection.
+/// The reason why a plugin has neither process nor connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Idle {
     /// The configuration names it, and there is no file.
@@ -90,22 +90,22 @@ pub(crate) enum Idle {
     Gone,
 }
 
-/// What follows when a plugin has been ended.
+/// The step that follows when a plugin has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Then {
     /// A fresh process.
     Launch,
-    /// What is desired then.
+    /// The desired state.
     Rest,
     /// A failure; the exit status of the process decides what follows.
     Failure {
         why: String,
-        /// When it registered; `None`: never.
+        /// The time of the registration; `None`: never.
         since: Option<Instant>,
     },
 }
 
-/// What should become of a plugin, by settings, files and commands.
+/// The desired state of a plugin, by settings, files and commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Desired {
     /// A launched process.

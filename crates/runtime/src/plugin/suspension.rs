@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 /// The time between two ticks. A tick costs one wake-up.
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// How late a tick may be on a busy machine.
+/// Limit for the delay of a tick on a busy machine.
 const TOLERANCE: Duration = Duration::from_secs(5);
 
-/// How long after a suspension its consequences are noticed at the latest: connections that ended meanwhile, deadlines that passed.
+/// The time after a suspension in which its consequences are noticed: connections that ended meanwhile, deadlines that passed.
 const AFTERMATH: Duration = Duration::from_secs(10);
 
 /// The latest suspension of the daemon, which is a tick that came much too late.

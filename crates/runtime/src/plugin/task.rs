@@ -27,7 +27,7 @@ mod update;
 #[cfg(test)]
 mod tests;
 
-/// What the task of a plugin takes.
+/// A command to the task of a plugin.
 pub(crate) enum Command {
     /// Uses other settings or another file; `source` is `None` if there is no file.
     Update(Update),
@@ -60,7 +60,7 @@ pub(crate) struct Update {
     pub(crate) source: Option<LaunchSource>,
 }
 
-/// Why a plugin does not run although it was enabled.
+/// The reason why a plugin does not run although it was enabled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum NotEnabled {
@@ -84,9 +84,9 @@ pub(crate) struct PluginTask {
     machine: Machine<Launcher>,
     commands: mpsc::UnboundedReceiver<Command>,
     is_pinning: bool,
-    /// When a file that vanished counts as gone.
+    /// The time when a file that vanished counts as gone.
     vanishes_at: Option<Instant>,
-    /// What the user decided; it wins over the configuration until that changes.
+    /// The user's decision; it wins over the configuration until that changes.
     decision: Option<bool>,
     is_stopping: bool,
     /// Replied to when it is known whether an enabled plugin is refused.
@@ -99,7 +99,7 @@ pub(crate) struct PluginTask {
     external: Option<Arc<Peer>>,
     /// An external plugin that came back before its last connection had ended.
     returning: Option<Arrival>,
-    /// Why the last launch was put off, without a fault of the plugin.
+    /// The shortage that put off the last launch, without a fault of the plugin.
     shortage: Option<Shortage>,
     registration: Option<Arc<Registration>>,
     record: Arc<CallRecord>,

@@ -26,7 +26,7 @@ use crate::model::state::State;
 use crate::model::{Class, Kind, PluginName, Rank};
 use crate::wait::OwnedTask;
 
-/// What a scripted plugin does with a request.
+/// The reply of a scripted plugin to a request.
 #[derive(Clone)]
 pub(crate) enum Reply {
     /// Returns these ids with these values.

@@ -1,4 +1,4 @@
-//! What the rest of the daemon sees of a plugin: everything that is shown or decided about it at one moment.
+//! The view that the rest of the daemon has of a plugin: everything that is shown or decided about it at one moment.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ pub(crate) struct View {
     pub(crate) settings: Arc<PluginSettings>,
     /// The state as tables show it.
     pub(crate) state: PluginState,
-    /// What a query meets.
+    /// The treatment of a query.
     pub(crate) availability: Availability,
-    /// What it is, as far as is known.
+    /// The kind of the plugin, if it is known.
     pub(crate) kind: Option<Kind>,
     /// Its rank, if it is a provider.
     pub(crate) rank: Rank,
@@ -40,7 +40,7 @@ pub(crate) struct View {
     pub(crate) record: Arc<CallRecord>,
 }
 
-/// What the state of a plugin means for a query in its realm.
+/// The meaning of a plugin's state for a query in its realm.
 #[derive(Debug, Clone)]
 pub(crate) enum Availability {
     /// It is called.
@@ -51,7 +51,7 @@ pub(crate) enum Availability {
     /// It has failed already.
     Failed {
         kind: FailureKind,
-        /// When it is started again by itself.
+        /// The time of the next start by itself.
         next_start: Option<Instant>,
     },
     /// Not a candidate: disabled, available or untrusted.

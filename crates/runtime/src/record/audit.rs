@@ -19,16 +19,16 @@ use crate::caller::{Caller, Peer};
 use crate::config::{AuditConfig, ConfigError};
 use crate::model::PluginName;
 
-/// How long a request waits for its record if it is refused without one.
+/// The time for which a request waits for its record if it is refused without one.
 const RECORD_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long the end of the daemon waits for the last record.
+/// The time for which the end of the daemon waits for the last record.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long the file may take to be opened.
+/// Limit for opening the file.
 const CHECK_LIMIT: Duration = Duration::from_secs(1);
 
-/// What a request was about and what came of it, for a [`Record`].
+/// The subject and the result of a request, for a [`Record`].
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     /// The patterns or plugins that the request named.

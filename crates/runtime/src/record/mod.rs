@@ -1,4 +1,4 @@
-//! What the daemon writes down: the audit log, and what it remembers from one run to the next.
+//! The daemon's records: the audit log, and its memory from one run to the next.
 
 mod audit;
 mod state;

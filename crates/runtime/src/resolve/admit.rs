@@ -15,14 +15,14 @@ use crate::lines::peer_event;
 use crate::model::expires_at;
 use crate::plugin::{Secrets, View};
 
-/// How long a value counts after it has expired: clocks differ a little.
+/// The time for which a value counts after it has expired: clocks differ a little.
 const EXPIRY_GRACE: Duration = Duration::from_secs(5);
 
 /// The part of one provider's response that counts.
 #[derive(Debug, Clone)]
 pub(crate) struct Admitted {
     pub(crate) values: BTreeMap<Id, Envelope>,
-    /// For which ids the provider has failed.
+    /// The ids for which the provider has failed.
     pub(crate) gap: Gap,
     /// Why, unless the gap is none.
     pub(crate) failure: Option<Failure>,
@@ -99,7 +99,7 @@ pub(super) fn admit(view: &View, query: &Pattern, secrets: Secrets, now: SystemT
     admitted
 }
 
-/// What was wrong with one response, counted, so that it is logged in one line.
+/// The faults of one response, counted, so that they are logged in one line.
 #[derive(Default)]
 struct Faults {
     /// Ids that are invalid or outside the realm.

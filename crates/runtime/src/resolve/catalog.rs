@@ -61,7 +61,7 @@ pub(crate) async fn list_secrets(
 /// The list of one provider.
 pub(super) struct List {
     pub(super) secrets: Vec<Secret>,
-    /// Why `secrets` lacks some of the ids.
+    /// The reason why `secrets` lacks some of the ids.
     pub(super) gap: Gap,
 }
 

@@ -78,7 +78,7 @@ fn is_complete(result: &Result<Resolution, Error>) -> bool {
     matches!(result, Ok(resolution) if resolution.failures.is_empty())
 }
 
-/// What the candidates returned, by name, each with the query that was sent.
+/// The responses of the candidates, by name, each with the query that was sent.
 pub(crate) type Responses = HashMap<PluginName, (Pattern, Admitted)>;
 
 /// An executed plan: its candidates after those that were starting have registered or failed, and their responses.
@@ -100,7 +100,7 @@ enum Progress {
     Done,
 }
 
-/// What happened to the candidate of this name.
+/// An event of the candidate of this name.
 struct Event(PluginName, EventKind);
 
 enum EventKind {

@@ -1,4 +1,4 @@
-//! How a query is resolved: ranks, calls and outcomes, never values.
+//! Explains how a query is resolved: ranks, calls and outcomes, never values.
 
 use keyway_proto::keyway::v1::{ExplainResponse, ExplainedId, ExplainedProvider, Outcome};
 use keyway_secrets::Id;

@@ -24,7 +24,7 @@ const MAX_MESSAGE_CHARS: usize = 512;
 /// The longest list of names in a header.
 const MAX_NAMES_LEN: usize = 1024;
 
-/// What a name may not hold in the header that joins names with commas.
+/// The characters that are escaped in the header that joins names with commas.
 const NAME_ESCAPES: &AsciiSet = &CONTROLS.add(b' ').add(b',').add(b'%');
 
 /// A candidate that failed.
@@ -32,12 +32,12 @@ const NAME_ESCAPES: &AsciiSet = &CONTROLS.add(b' ').add(b',').add(b'%');
 pub(crate) struct Failure {
     pub(crate) provider: PluginName,
     pub(crate) kind: FailureKind,
-    /// What happened, for the user; may contain text of the provider, escaped.
+    /// The failure in words for the user; may contain text of the provider, escaped.
     pub(crate) message: String,
-    /// What the user can do, by the provider, escaped; empty for an external plugin.
+    /// An action for the user, by the provider, escaped; empty for an external plugin.
     pub(crate) remedy: String,
     pub(crate) retry_after: Option<Duration>,
-    /// Whether the realm of the provider is everything, so that the failure concerns every id.
+    /// `true` if the realm of the provider is everything, so that the failure concerns every id.
     pub(crate) is_everything: bool,
 }
 

@@ -16,7 +16,7 @@ use crate::model::{Kind, PluginName, RequestId};
 use crate::plugin::{Availability, View};
 use crate::registry::Snapshot;
 
-/// How long before a caller stops waiting its response is due at the latest.
+/// The longest time before a caller stops waiting at which its response is due.
 const MAX_LEAD: Duration = Duration::from_millis(100);
 
 /// A query of a client, and how long the client waits.
@@ -26,11 +26,11 @@ pub(crate) struct Query {
     pub(crate) request_id: RequestId,
     /// The calling process, for the log.
     pub(crate) caller_pid: Option<i32>,
-    /// How long the caller waits.
+    /// The end of the caller's wait.
     pub(crate) deadline: Option<Instant>,
-    /// Whether providers may ask the user.
+    /// `true` if providers may ask the user.
     pub(crate) may_ask_user: bool,
-    /// What the responses take of the memory that is set aside for them.
+    /// The memory of the responses, out of what is set aside for them.
     pub(crate) reservation: Reservation,
     /// The memory for responses that several callers share.
     pub(crate) budget: Arc<MemoryBudget>,
@@ -176,13 +176,13 @@ impl Candidate {
         is_candidate.then(|| Self::new(&view, query))
     }
 
-    /// What [`rank::order`] compares.
+    /// Returns the key that [`rank::order`] compares.
     pub(super) fn key(&self) -> (crate::model::Rank, &str) {
         (self.view.rank, self.view.name.as_str())
     }
 }
 
-/// What a plugin is to a query.
+/// The relation of a plugin to a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Membership {
     Candidate,

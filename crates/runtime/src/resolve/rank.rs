@@ -16,7 +16,7 @@ mod model;
 #[cfg(test)]
 mod tests;
 
-/// What one candidate said about one id.
+/// The response of one candidate about one id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Response<V> {
     /// It returned this value.
@@ -37,7 +37,7 @@ pub(crate) struct Candidate<'a, V> {
     pub(crate) response: Response<V>,
 }
 
-/// What holds for one id. The numbers are positions in the slice of candidates, ascending.
+/// The verdict for one id. The numbers are positions in the slice of candidates, ascending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The value of this candidate: the first by name of those that returned it.
@@ -124,14 +124,14 @@ fn deciding_rank<V>(candidates: &[Candidate<'_, V>]) -> Option<Range<usize>> {
     Some(start..start + len)
 }
 
-/// For which ids of a pattern a candidate failed.
+/// The ids of a pattern for which a candidate failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Gap {
-    /// For none: what it returned is all that it holds.
+    /// No id: the response is complete.
     None,
-    /// For these, as with a value that has expired; what else it returned is complete.
+    /// These ids, as with a value that has expired; the rest of the response is complete.
     Ids(BTreeSet<Id>),
-    /// For every id of its realm that it did not return: it failed altogether, cannot list, returned an id outside its realm, or
+    /// Every id of its realm that it did not return: it failed altogether, cannot list, returned an id outside its realm, or
     /// said that the response is incomplete.
     Others,
 }
@@ -185,7 +185,7 @@ pub(crate) struct PatternVerdict {
     pub(crate) outcome: Outcome,
 }
 
-/// How a query for a pattern ends towards the client.
+/// The result of a query for a pattern, towards the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The certain ids are returned, and nothing is missing.

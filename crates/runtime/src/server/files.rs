@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::socket::{ListenError, Socket, SocketFile};
 
-/// How long a removal may take. The runtime directory of a user is emptied before it is unmounted.
+/// Limit for a removal. The runtime directory of a user is emptied before it is unmounted.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// The socket files of a daemon, watched for their removal.
@@ -23,7 +23,7 @@ pub(super) struct SocketFiles {
     files: Vec<(usize, Arc<SocketFile>)>,
     /// `None` if the system has no room for a watcher.
     events: Option<AsyncFd<OwnedFd>>,
-    /// Whether a change was seen that was not reported yet.
+    /// `true` if a change was seen that was not reported yet.
     is_changed: bool,
 }
 

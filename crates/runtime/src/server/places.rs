@@ -1,4 +1,4 @@
-//! How many connections the descriptors of the process are enough for.
+//! The number of connections for which the descriptors of the process suffice.
 
 /// The most connections at once.
 const MAX_CONNECTIONS: usize = 1024;
@@ -17,7 +17,7 @@ const RESERVE: u64 = 32;
 /// below 2,228.
 const PER_CONNECTION: u64 = 2;
 
-/// How many connections are served at once.
+/// The number of connections that are served at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Places {
     pub(super) regular: usize,

@@ -1,4 +1,4 @@
-//! What a client reaches at the daemon's sockets.
+//! The routes of the daemon's sockets.
 
 use std::convert::Infallible;
 use std::future::{Future, Ready, ready};
@@ -61,7 +61,7 @@ impl Service<Request<RequestBody>> for ClientService {
 /// The method that is served whatever the load.
 const GET_VERSION: &str = "/health.v1.VersionService/GetVersion";
 
-/// What is served beside the RPC services.
+/// The services beside the RPC services.
 #[derive(Clone)]
 pub(super) struct Fallback {
     pub(super) hijack: Arc<Hijack>,

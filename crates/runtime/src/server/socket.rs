@@ -20,7 +20,7 @@ pub use error::ListenError;
 pub(crate) use modes::SocketFile;
 use modes::make_directories;
 
-/// How long the start of another daemon in the same directory may take.
+/// Limit for the start of another daemon in the same directory.
 const START_BOUND: Duration = Duration::from_secs(2);
 
 /// A listening socket. Its path, if it has one, is removed when the value is dropped.
@@ -32,7 +32,7 @@ pub(crate) struct Socket {
     file: Option<Arc<SocketFile>>,
 }
 
-/// Whether other users may ever reach a socket by its path.
+/// Says whether other users may ever reach a socket by its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
     /// Never: it is at a default address.
@@ -123,7 +123,7 @@ impl Drop for Socket {
     }
 }
 
-/// Where a socket is made.
+/// The place where a socket is made.
 struct Place {
     /// The socket's absolute path.
     path: PathBuf,

@@ -1,4 +1,4 @@
-//! Whether another process descends from this one.
+//! Detects whether another process descends from this one.
 
 use std::fs;
 use std::io;
@@ -6,10 +6,10 @@ use std::io;
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid, test_kill_process};
 
-/// How many generations are followed. Deeper trees exist only to lead this search astray.
+/// Number of generations that are followed. Deeper trees exist only to lead this search astray.
 const MAX_GENERATIONS: usize = 1024;
 
-/// How often the search begins again because an ancestor ended meanwhile.
+/// Number of times the search begins again because an ancestor ended meanwhile.
 const MAX_ATTEMPTS: usize = 16;
 
 /// Returns `true` if the process `pid` descends from this one, or may do so: it has ended, or its ancestors end faster than they

@@ -1,4 +1,4 @@
-//! What runs in a forked process before it becomes something else.
+//! The code that runs in a forked process before it becomes something else.
 //!
 //! Between `fork` and `exec` a process of a program with threads may do very little: another thread may have held the
 //! allocator's lock when the process was copied, and no thread is left to release it. So every function here that runs in the
@@ -17,14 +17,14 @@ use super::image::{Image, above_streams};
 /// The descriptor at which a plugin finds its end of the connection (protocol: any number above 2).
 pub(crate) const PLUGIN_DESCRIPTOR: i32 = 3;
 
-/// What a plugin process gets from its parent, all above the numbers that the process gives them.
+/// The descriptors that a plugin process gets from its parent, all above the numbers that the process gives them.
 #[derive(Debug)]
 pub(crate) struct Descriptors {
     null: OwnedFd,
     output: OwnedFd,
     socket: OwnedFd,
     report: OwnedFd,
-    /// How many descriptors it may open.
+    /// Limit for the descriptors that it may open.
     limit: FormerLimit,
 }
 
@@ -51,7 +51,7 @@ impl Descriptors {
     }
 }
 
-/// What a child does between fork and exec, as far as it can fail.
+/// A step of a child between fork and exec that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChildStep {
     ParentDeath,
@@ -91,7 +91,7 @@ pub(crate) struct ChildFailure {
     pub(crate) source: io::Error,
 }
 
-/// How a [`ChildFailure`] travels: step and error number. Small enough for the kernel to write it in one piece.
+/// The form in which a [`ChildFailure`] travels: step and error number. Small enough for the kernel to write it in one piece.
 pub(crate) type ChildReport = [u8; 8];
 
 impl ChildFailure {

@@ -1,4 +1,4 @@
-//! How many descriptors this process may open.
+//! The number of descriptors that this process may open.
 
 use std::io;
 use std::sync::OnceLock;

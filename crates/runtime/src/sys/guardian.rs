@@ -10,7 +10,7 @@ use rustix::process::Pid;
 
 use super::child::forked;
 
-/// How many process groups one guardian can watch.
+/// Number of process groups that one guardian can watch.
 pub(crate) const GUARDIAN_CAPACITY: usize = 1024;
 
 /// One message to the guardian: a process group's number to watch it, the negated number to forget it. Small enough for the

@@ -1,4 +1,4 @@
-//! What a forked process executes, made before the fork.
+//! The image that a forked process executes, made before the fork.
 
 use std::ffi::{CString, OsStr, OsString, c_char};
 use std::fmt;

@@ -30,13 +30,13 @@ pub(super) enum Command<S> {
 
 /// A stream of a foreign implementation, with the capabilities and errors of the implementation.
 pub(crate) trait ForeignStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
-    /// Whether its sessions can send a GoAway without closing.
+    /// `true` if its sessions can send a GoAway without closing.
     const SENDS_GO_AWAY: bool;
 
     /// Its number on the wire.
     fn id(&self) -> u32;
 
-    /// What an error of it means.
+    /// Returns the meaning of an error.
     fn explain(error: &io::Error) -> Saw;
 }
 

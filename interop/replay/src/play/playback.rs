@@ -16,7 +16,7 @@ use crate::cut::Cutter;
 use crate::http::Message;
 use crate::recording::Side;
 
-/// How long the live peer may be silent while a message of it is expected.
+/// The time for which the live peer may be silent while a message of it is expected.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A replay in progress.

@@ -28,7 +28,7 @@ pub struct Player {
     pub(super) optional: Optional,
     pub(super) watch: Watch,
     pub(super) eager: bool,
-    /// Whether the recorded peer closed the connection first.
+    /// `true` if the recorded peer closed the connection first.
     pub(super) peer_closes: bool,
 }
 

@@ -100,7 +100,7 @@ impl Playback {
         Err(format!("the peer called {} once more", live.path()))
     }
 
-    /// Whether the peer's message on a recorded stream is complete, or its optional call was not made.
+    /// Returns `true` if the peer's message on a recorded stream is complete, or its optional call was not made.
     pub(super) fn is_done(&self, recorded: u32) -> bool {
         self.complete.contains(&recorded) || self.skipped.contains(&recorded)
     }
@@ -110,7 +110,7 @@ impl Playback {
         calls.filter(|call| !self.is_done(call.stream))
     }
 
-    /// Whether nothing of the recording is outstanding.
+    /// Returns `true` if nothing of the recording is outstanding.
     pub(super) fn is_finished(&self) -> bool {
         self.next == self.player.script.steps.len()
             && self.outstanding().next().is_none()

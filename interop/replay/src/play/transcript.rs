@@ -22,7 +22,7 @@ pub struct Transcript {
     pub upgrade: Option<Message>,
     /// All calls, in the order in which the live peer's messages were complete.
     pub exchanges: Vec<Exchange>,
-    /// Whether the live peer sent GoAway(0).
+    /// `true` if the live peer sent GoAway(0).
     pub sent_go_away: bool,
     /// The number of pings of the live peer.
     pub pings: usize,

@@ -39,7 +39,7 @@ pub(super) struct Record {
     /// Attributes of the version; not secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) metadata: BTreeMap<String, String>,
-    /// When the version was removed, in milliseconds since 1970; `None` unless it is among the removed ones.
+    /// The time when the version was removed, in milliseconds since 1970; `None` unless it is among the removed ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     removed_at_ms: Option<u64>,
 }
@@ -88,7 +88,7 @@ fn time(ms: u64) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_millis(ms))
 }
 
-/// How many versions of a secret are kept, and how long a removed one is.
+/// The number of versions of a secret that are kept, and the time for which a removed one is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Retention {
     /// With the removed ones; at least one.

@@ -87,7 +87,7 @@ fn config(request: &ClientCompatRequest) -> Result<Config> {
     Ok(config)
 }
 
-/// What a response of one of the methods holds.
+/// The payload in a response of one of the methods.
 trait HasPayload {
     fn into_payload(self) -> ConformancePayload;
 }

@@ -15,7 +15,7 @@ use crate::frame;
 use crate::network::{Network, bridge_from_session, session_pair};
 use crate::suite::{ClientCompatRequest, ClientCompatResponse};
 
-/// How many calls run at once.
+/// Number of calls that run at once.
 const CONCURRENCY: usize = 16;
 
 /// Reads calls from standard input until it ends, makes them, and reports each.

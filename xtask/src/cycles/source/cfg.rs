@@ -3,7 +3,7 @@
 use syn::punctuated::Punctuated;
 use syn::{Attribute, Expr, Meta, Token};
 
-/// Whether a `cfg` among `attributes` removes the code from every build but tests, documentation tests and fuzzing.
+/// Returns `true` if a `cfg` among `attributes` removes the code from every build but tests, documentation tests and fuzzing.
 pub(super) fn is_for_tests_only(attributes: &[Attribute]) -> bool {
     attributes
         .iter()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use syn::{Item, UseTree};
 
-/// Where a name of the crate root is defined.
+/// The place where a name of the crate root is defined.
 #[derive(Clone)]
 pub(super) enum Home {
     /// In this top-level module, or the name is this module.
@@ -13,7 +13,7 @@ pub(super) enum Home {
     Elsewhere,
 }
 
-/// What `crate::NAME` means.
+/// The meaning of `crate::NAME`.
 pub(super) struct Root {
     names: BTreeMap<String, Home>,
 }
@@ -42,7 +42,7 @@ impl Root {
         root
     }
 
-    /// Where `crate::name` is defined; `None` if this is unknown.
+    /// Returns the place where `crate::name` is defined; `None` if this is unknown.
     pub(super) fn home(&self, name: &str) -> Option<&Home> {
         self.names.get(name)
     }

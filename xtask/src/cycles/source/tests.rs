@@ -22,7 +22,7 @@ fn modules(files: &[(&str, &str)]) -> Modules {
     read(&directory.path().join("lib.rs")).expect("readable sources")
 }
 
-/// Whether `body`, in the module `a` of a crate with modules `a` and `b`, is an edge from `a` to `b`.
+/// Returns `true` if `body`, in the module `a` of a crate with modules `a` and `b`, is an edge from `a` to `b`.
 fn uses_b(body: &str) -> bool {
     let modules = modules(&[
         (

@@ -27,7 +27,7 @@ pub(super) struct Visitor {
     pub(super) references: Vec<Reference>,
     /// Names of `#[macro_export]` macros, which are at the root wherever they are defined, each with its module.
     pub(super) exported_macros: Vec<(String, String)>,
-    /// What ends the check: unreadable files and modules whose file is not where Rust looks first.
+    /// Faults that end the check: unreadable files and modules whose file is not where Rust looks first.
     pub(super) faults: Vec<String>,
     /// The items of the root.
     pub(super) root: Option<Vec<Item>>,

@@ -26,7 +26,7 @@ use super::state::State;
 use super::{HttpService, ServeError};
 use crate::wire::{ByteStream, Upgraded};
 
-/// What every HTTP/2 client sends first.
+/// The preface that every HTTP/2 client sends first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Requests that one connection may have in progress.
@@ -35,12 +35,12 @@ const MAX_STREAMS: u32 = 32;
 /// Bytes of the fields of one request, as HTTP/2 counts them.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
 
-/// How much of the bodies of one request, and of all requests of a connection, a peer may send
-/// before a handler has read it.
+/// Bytes of the bodies of one request, and of all requests of a connection, that a peer may send
+/// before a handler has read them.
 const STREAM_WINDOW: u32 = 64 * 1024 - 1;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
 
-/// How often a connection with requests in progress is checked, and how long the peer may take.
+/// Interval of the checks of a connection with requests in progress, and the limit for the peer's response.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -18,7 +18,7 @@ const LINGER_LIMIT: usize = 1024 * 1024;
 
 /// The body of a request, which reports when its handler waits for the peer.
 ///
-/// What its handler leaves is read for a moment: a reset tells the peer to stop, but some clients
+/// The rest that its handler leaves is read for a moment: a reset tells the peer to stop, but some clients
 /// (curl) then drop the response.
 pub(in crate::server) struct Http2Body {
     /// `None` if it ended with an error.

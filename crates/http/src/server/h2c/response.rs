@@ -83,7 +83,7 @@ impl hyper::service::Service<http::Request<Incoming>> for ToHyper {
 /// The body of a response in pieces.
 struct Pieces<B> {
     inner: Pin<Box<B>>,
-    /// What is left of the last chunk of the body.
+    /// The rest of the last chunk of the body.
     rest: Bytes,
     stream: Arc<Stream>,
 }

@@ -21,7 +21,7 @@ pub(super) struct Streams {
     /// Apart from the table, because futures that are dropped leave the table.
     tasks: Mutex<JoinSet<()>>,
     runtime: Handle,
-    /// Whether the peer takes no byte of the connection.
+    /// `true` if the peer takes no byte of the connection.
     is_blocked: AtomicBool,
 }
 
@@ -45,7 +45,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a stream waits for.
+/// The event that a stream waits for.
 #[derive(Clone, Copy)]
 enum Phase {
     Handler,

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 const MAX_FIELDS: usize = 64;
 const MAX_BYTES: usize = 16 * 1024;
 
-/// What the transport adds: a length or a coding, `connection`, `date`.
+/// Number of fields that the transport adds: a length or a coding, `connection`, `date`.
 const TRANSPORT_FIELDS: usize = 3;
 /// The status line and the fields of protocol and transport.
 const OVERHEAD: usize = 512;

@@ -21,7 +21,7 @@ pub(crate) struct Format {
     pub(super) gzip_accepted: bool,
 }
 
-/// Why a request is refused before a handler runs.
+/// The refusal of a request before a handler runs.
 #[derive(Debug)]
 pub(crate) enum Rejection {
     Method { allow: &'static str },

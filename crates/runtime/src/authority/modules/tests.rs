@@ -353,7 +353,7 @@ async fn a_replaced_module_decides_after_its_replacement() {
     }
 }
 
-/// What follows a module that drains decides, as for a request that begins then.
+/// The module that follows one that drains decides, as for a request that begins then.
 #[tokio::test(start_paused = true)]
 async fn a_module_that_drains_and_does_not_return_denies_unless_it_is_disabled_or_forgotten() {
     type Follow = fn(&Registry, &Settings);

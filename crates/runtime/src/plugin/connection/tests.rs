@@ -1,4 +1,4 @@
-//! Why a connection ended, as its owner reports it.
+//! The end of a connection, as its owner reports it.
 
 use keyway_http::Exchange;
 use keyway_rpc::client::Client;

@@ -1,4 +1,4 @@
-//! What happened to a plugin: launches, registrations, ends.
+//! Handles the outcomes for a plugin: launches, registrations, ends.
 
 use std::sync::Arc;
 use std::time::Instant;

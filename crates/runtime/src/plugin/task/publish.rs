@@ -1,4 +1,4 @@
-//! What the task of a plugin publishes: a view of its one state.
+//! Publishes a plugin's view of its one state.
 
 use std::path::PathBuf;
 use std::sync::Arc;

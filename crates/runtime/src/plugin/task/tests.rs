@@ -1,4 +1,4 @@
-//! What is published of each state, and what commands change. No process is started: the task is fed with outcomes.
+//! The published view of each state, and the effects of commands. No process is started: the task is fed with outcomes.
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;

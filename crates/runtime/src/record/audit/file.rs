@@ -9,7 +9,7 @@ use keyway_local::file::{Offences, OpenError, check_file, open_to_append};
 
 use crate::config::AuditConfig;
 
-/// Why the file cannot be used.
+/// Error of the audit file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileError {
     #[error(transparent)]

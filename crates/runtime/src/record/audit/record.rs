@@ -35,7 +35,7 @@ pub(super) struct Record<'a> {
     /// The caller's program, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     executable: Option<String>,
-    /// When the caller's process started, in clock ticks: with the pid it names the process for good.
+    /// Start time of the caller's process in clock ticks: with the pid it identifies the process for good.
     #[serde(skip_serializing_if = "Option::is_none")]
     start_time: Option<u64>,
     /// The program that the process was when it connected, if it is another one now.
@@ -53,12 +53,12 @@ pub(super) struct Record<'a> {
     providers: &'a [String],
     /// The ids that were given out, at most 64.
     ids: &'a [String],
-    /// How many more ids were given out.
+    /// Number of further ids that were returned.
     #[serde(skip_serializing_if = "is_zero")]
     more_ids: usize,
     /// The providers that failed.
     failed: &'a [String],
-    /// How long the request took, in milliseconds.
+    /// Duration of the request in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_ms: Option<u64>,
 }

@@ -29,7 +29,7 @@ struct Queue {
     batch: Batch,
     /// The records that were lost since the last that was written.
     n_lost: u64,
-    /// Whether records are lost now, which was logged.
+    /// `true` if records are lost now, which was logged.
     is_failing: bool,
     is_closed: bool,
 }

@@ -1,4 +1,4 @@
-//! What the daemon remembers while it runs, and the thread that writes it down.
+//! The daemon's memory while it runs, and the thread that writes it to disk.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,10 +13,10 @@ use crate::model::state::{PluginState, State, StateFull};
 
 use super::StateFile;
 
-/// How long a change may take to be on disk.
+/// Limit for writing a change to disk.
 const WRITE_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long the end of the daemon waits for the last change.
+/// The time for which the end of the daemon waits for the last change.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// The first and the longest pause before a state that could not be written is written again.
@@ -48,12 +48,12 @@ struct Shared {
     handled: watch::Sender<Handled>,
 }
 
-/// What the writer has done.
+/// The progress of the writer.
 #[derive(Debug, Default)]
 struct Handled {
-    /// How many changes it has seen, written or not.
+    /// Number of changes that it has seen, written or not.
     n_changes: u64,
-    /// Why they are not on disk, if they are not.
+    /// The reason why they are not on disk, if they are not.
     failure: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What of a response counts.
+//! The parts of a response that count.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! What a list holds, and which providers it names instead.
+//! The content of a list, and the providers that it names instead.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a client receives of failures, within the limits.
+//! The failures that a client receives, within the limits.
 
 use keyway_rpc::Code;
 

@@ -78,7 +78,7 @@ pub(super) const SETTLED: [State; 15] = [
     State::Disabled,
 ];
 
-/// What a candidate said about an id.
+/// The response of a candidate about an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Said {
     Value(u8),
@@ -87,7 +87,7 @@ pub(super) enum Said {
     Pending,
 }
 
-/// What holds for an id.
+/// The truth about an id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Truth {
     Value { by: String },

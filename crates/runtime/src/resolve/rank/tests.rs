@@ -49,7 +49,7 @@ fn named<V>(verdict: &Verdict, candidates: &[Candidate<'_, V>]) -> Option<Truth>
     })
 }
 
-/// What may still turn out, for every way in which the pending candidates may respond.
+/// Returns the truths that remain possible, for every way in which the pending candidates may respond.
 fn possible_truths(providers: &[Provider], id: &Id) -> BTreeSet<Truth> {
     let pending: Vec<&str> = providers
         .iter()
@@ -73,7 +73,7 @@ fn possible_truths(providers: &[Provider], id: &Id) -> BTreeSet<Truth> {
         .collect()
 }
 
-/// Whether both are uncertain, or equal.
+/// Returns `true` if both are uncertain, or equal.
 fn is_same(a: &Truth, b: &Truth) -> bool {
     matches!((a, b), (Truth::Uncertain { .. }, Truth::Uncertain { .. })) || a == b
 }

@@ -1,4 +1,4 @@
-//! What a client receives: codes, messages, order, limits.
+//! The response that a client receives: codes, messages, order, limits.
 
 use std::sync::Arc;
 

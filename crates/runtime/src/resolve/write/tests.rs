@@ -197,7 +197,7 @@ async fn a_provider_that_may_hold_the_id_refuses_as_well() {
     }
 }
 
-/// What a client receives if the plugin responds to a write with `error`.
+/// Returns the error that a client receives if the plugin responds to a write with `error`.
 async fn response_to(error: Error, expected: &Expected) -> (Error, Option<Failure>) {
     let script = store("file", "**");
     script.set_reply(Reply::Error(error));

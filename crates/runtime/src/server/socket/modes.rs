@@ -17,11 +17,11 @@ const OTHERS_EXECUTE: u32 = 0o001;
 pub(crate) struct SocketFile {
     /// Absolute, so that it is the same file wherever the process is.
     path: PathBuf,
-    /// What the path was when the socket was made, so that the socket of another daemon is not touched.
+    /// Device and inode of the path when the socket was made, so that the socket of another daemon is not touched.
     inode: (u64, u64),
     /// The directories that were made for it.
     made: Vec<PathBuf>,
-    /// Whether other users may ever reach it.
+    /// Says whether other users may ever reach it.
     reach: Reach,
 }
 

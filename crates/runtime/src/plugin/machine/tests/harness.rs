@@ -9,14 +9,14 @@ use super::super::*;
 #[derive(Debug, Default)]
 pub(super) struct Fates {
     pub(super) n_launches: usize,
-    /// Whether a launch is under way.
+    /// `true` if a launch is under way.
     pub(super) is_launching: bool,
     /// The processes that were forked and of which the end has not been reported.
     pub(super) alive: Vec<u32>,
     pub(super) ended: Vec<u32>,
     /// Processes that no state took over.
     pub(super) killed: Vec<u32>,
-    /// Whether each end was graceful.
+    /// For each end, `true` if it was graceful.
     pub(super) graceful: Vec<bool>,
 }
 
@@ -218,7 +218,7 @@ impl Plugin {
         }
     }
 
-    /// How long from now until the next start by itself.
+    /// Returns the time from now until the next start by itself.
     pub(super) fn next_start(&self) -> Duration {
         self.machine.next_timer().expect("a timer") - self.now
     }

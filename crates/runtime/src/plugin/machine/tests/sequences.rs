@@ -24,14 +24,14 @@ fn a_late_event_never_changes_a_newer_state() {
     assert_eq!(plugin.state(), "running");
 }
 
-/// What happens to a plugin, in the property test.
+/// An event of a plugin in the property test.
 #[derive(Debug, Clone)]
 enum Step {
     Desire(Desired, bool),
     Retry,
     Disconnect,
     Connected,
-    /// What the state waits for, in one of several ways.
+    /// The event that the state waits for, in one of several ways.
     Outcome(u8),
     /// An event that the state may not wait for.
     Stray(u8),
